@@ -1,0 +1,138 @@
+//! The admin listener: probes and metrics for whoever runs the bridge. Nothing here changes
+//! anything.
+
+mod readiness;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use crate::ingress::Bridge;
+use readiness::Readiness;
+
+/// Probes and a scraper need few connections; a flood of them must not cost the ingress its own.
+const CONNECTIONS: usize = 64;
+/// How long a head may take, and how long a connection may be idle.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The listening socket of probes and metrics.
+#[derive(Debug)]
+pub struct Admin {
+    socket: TcpListener,
+}
+
+impl Admin {
+    /// Listens on `address`; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// Where the address is taken or not this machine's.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self {
+            socket: TcpListener::bind(address).await?,
+        })
+    }
+
+    /// The address with the port that was chosen.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Answers until the future is dropped.
+    pub async fn serve(self, bridge: Arc<Bridge>) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let place = Arc::clone(&places)
+                .acquire_owned()
+                .await
+                .expect("never closed");
+            match self.socket.accept().await {
+                Ok((stream, _)) => {
+                    let bridge = Arc::clone(&bridge);
+                    tokio::spawn(async move {
+                        serve_connection(stream, &bridge).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "accepting an admin connection failed");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, bridge: &Bridge) {
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(respond(&request, bridge)) });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        debug!(%error, "an admin connection ended early");
+    }
+}
+
+fn respond(request: &Request<Incoming>, bridge: &Bridge) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "GET or HEAD only\n",
+        );
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/livez" => text(StatusCode::OK, "text/plain", "alive\n"),
+        "/readyz" => {
+            let readiness = Readiness::of(bridge);
+            let status = if readiness.ready {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            text(status, "application/json", readiness.to_json())
+        }
+        "/metrics" => {
+            bridge.metrics.ready.set(Readiness::of(bridge).ready.into());
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            text(StatusCode::OK, kind, bridge.metrics.text())
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "try /livez, /readyz or /metrics\n",
+        ),
+    }
+}
+
+fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

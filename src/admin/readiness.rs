@@ -1,0 +1,67 @@
+//! Whether the bridge can take reports, and what that rests on.
+
+use serde::Serialize;
+
+use crate::ingress::{Bridge, Phase};
+use crate::kafka::{Condition, TopicState};
+
+/// The answer of `/readyz`.
+#[derive(Debug, Serialize)]
+pub(super) struct Readiness {
+    /// Every partition of the events topic has a leader, and the bridge is not draining.
+    pub(super) ready: bool,
+    draining: bool,
+    topics: Vec<Topic>,
+}
+
+#[derive(Debug, Serialize)]
+struct Topic {
+    name: String,
+    ready: bool,
+    /// In words.
+    condition: String,
+    partitions: Option<u32>,
+    replication_factor: Option<u32>,
+    min_insync_replicas: Option<u32>,
+    /// Whether a record survives the loss of a broker, where Kafka says.
+    durable: Option<bool>,
+}
+
+impl Readiness {
+    pub(super) fn of(bridge: &Bridge) -> Self {
+        let draining = *bridge.phase.borrow() != Phase::Serving;
+        let topics: Vec<Topic> = bridge
+            .delivery
+            .topics()
+            .into_iter()
+            .map(|(name, state)| Topic::of(name, &state))
+            .collect();
+        // Without the rejected topic a sound report is taken all the same.
+        let events_ready = topics.first().is_some_and(|events| events.ready);
+        Self {
+            ready: events_ready && !draining,
+            draining,
+            topics,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).expect("readiness is plain data");
+        text.push(b'\n');
+        text
+    }
+}
+
+impl Topic {
+    fn of(name: &str, state: &TopicState) -> Self {
+        Self {
+            name: name.to_owned(),
+            ready: state.condition == Condition::Ready,
+            condition: state.condition.to_string(),
+            partitions: state.partitions,
+            replication_factor: state.durability.map(|durability| durability.replication),
+            min_insync_replicas: state.durability.map(|durability| durability.min_insync),
+            durable: state.durability.map(crate::kafka::Durability::is_safe),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A bridge from its start to its end: what `serve` and `dev` share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::contract::Channels;
+use crate::delivery::{Ceilings, Delivery, Topics};
+use crate::ingress::{Bridge, Listener, Phase, Workers};
+use crate::kafka::Settings;
+use crate::metrics::Metrics;
+
+/// File descriptors for anything but the ingress' connections: brokers, admin, files.
+const OTHER_FILES: u64 = 256;
+
+/// What a bridge publishes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broker {
+    /// A Kafka cluster, whose topics' durability is read.
+    Cluster,
+    /// The embedded broker, which keeps nothing.
+    Embedded,
+}
+
+/// A bridge that listens.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    bridge: Arc<Bridge>,
+    phase: watch::Sender<Phase>,
+    listener: Listener,
+    admin: Admin,
+    signals: Signals,
+}
+
+/// How a bridge ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every answer went out, and Kafka was given the time it is allowed.
+    Drained,
+    /// A second signal did not want to wait.
+    Forced,
+}
+
+impl App {
+    /// Opens both listeners and starts the producers; Kafka need not be there yet.
+    ///
+    /// # Errors
+    /// Where an address can't be listened on, or librdkafka refuses the settings as a whole.
+    pub async fn start(config: Config, channels: Channels, broker: Broker) -> anyhow::Result<Self> {
+        let signals = Signals::new().context("can't wait for signals")?;
+        let admin = Admin::bind(config.admin.listen).await.with_context(|| {
+            format!(
+                "admin.listen: can't listen on {}; name another address",
+                config.admin.listen
+            )
+        })?;
+        let listener = Listener::bind(config.ingress.listen).with_context(|| {
+            format!(
+                "ingress.listen: can't listen on {}; name another address",
+                config.ingress.listen
+            )
+        })?;
+        raise_file_limit(config.ingress.connections.get().into());
+        let metrics = Metrics::new();
+        for property in &config.kafka.unsafe_settings {
+            warn!(
+                property,
+                "an unsafe value is in force, as kafka.allow_unsafe asks"
+            );
+            metrics.unsafe_setting(property);
+        }
+        let delivery = start_delivery(&config, &metrics, broker)?;
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let bridge = Arc::new(Bridge {
+            channels: ArcSwap::from_pointee(channels),
+            delivery,
+            limits: config.ingress.limits,
+            success: config.ingress.success,
+            event_mode: config.kafka.event_mode,
+            metrics,
+            phase: phases,
+        });
+        Ok(Self {
+            config,
+            bridge,
+            phase,
+            listener,
+            admin,
+            signals,
+        })
+    }
+
+    /// The addresses of the ingress and of the admin listener.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.listener.address()?, self.admin.address()?))
+    }
+
+    /// What the metrics count.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.bridge.metrics)
+    }
+
+    /// Serves until a signal, then drains; a second signal ends it at once.
+    ///
+    /// # Errors
+    /// Where the runtime can't watch the listener.
+    pub async fn run(self) -> anyhow::Result<End> {
+        let Self {
+            config,
+            bridge,
+            phase,
+            listener,
+            admin,
+            mut signals,
+        } = self;
+        let workers = Workers::start(config.ingress.workers, &bridge);
+        let probes = tokio::spawn(admin.serve(Arc::clone(&bridge)));
+        {
+            let mut accepting = Box::pin(listener.accept(&workers, config.ingress.connections));
+            tokio::select! {
+                Err(error) = &mut accepting => return Err(error).context("can't accept connections"),
+                () = signals.next() => {}
+            }
+            let delay = config.ingress.drain_delay;
+            info!(
+                ?delay,
+                "stopping: not ready any more, and still taking reports for a while"
+            );
+            phase.send_replace(Phase::Draining);
+            tokio::select! {
+                Err(error) = &mut accepting => return Err(error).context("can't accept connections"),
+                () = sleep(delay) => {}
+                () = signals.next() => return Ok(End::Forced),
+            }
+        }
+        phase.send_replace(Phase::Closing);
+        let last_answers = finish(workers, &bridge, config.kafka.flush_timeout);
+        let end = tokio::select! {
+            () = last_answers => End::Drained,
+            () = signals.next() => End::Forced,
+        };
+        probes.abort();
+        // Everything is flushed: dropping the producers would only wait for their threads.
+        std::mem::forget(bridge);
+        Ok(end)
+    }
+}
+
+fn start_delivery(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    broker: Broker,
+) -> anyhow::Result<Delivery> {
+    let properties = config.kafka.properties.iter();
+    let settings = Settings::new(properties.map(|p| (p.name.as_str(), p.value.as_str())));
+    let topics = Topics {
+        events: config.kafka.topic.clone(),
+        rejected: config.kafka.rejected_topic.clone(),
+    };
+    let ceilings = Ceilings {
+        reports: config.ingress.reports_in_flight.get(),
+        bytes: config.ingress.bytes_in_flight,
+        metrics: Arc::clone(metrics),
+    };
+    Delivery::start(
+        &settings,
+        topics,
+        ceilings,
+        Arc::clone(metrics),
+        broker == Broker::Cluster,
+    )
+    .context("kafka.properties: librdkafka does not take them together")
+}
+
+/// Waits for the last answers, then for Kafka's acknowledgements.
+async fn finish(workers: Workers, bridge: &Arc<Bridge>, flush_timeout: Duration) {
+    let bridge = Arc::clone(bridge);
+    let finished = spawn_blocking(move || {
+        workers.join();
+        let left = bridge.delivery.flush(flush_timeout);
+        if left > 0 {
+            warn!(
+                reports = left,
+                "stopped with reports that Kafka has not acknowledged; none was promised"
+            );
+        }
+    });
+    if finished.await.is_err() {
+        warn!("stopping did not end in good order");
+    }
+}
+
+/// Each connection is a file descriptor, and many systems give a process only 1,024 at first.
+fn raise_file_limit(connections: u64) {
+    let wanted = connections + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        warn!(%error, "can't raise the limit of open files");
+    }
+    if let Some(current) = getrlimit(Resource::Nofile)
+        .current
+        .filter(|current| *current < wanted)
+    {
+        warn!(
+            open_files = current,
+            connections,
+            "too few open files are allowed for ingress.connections: raise the limit or lower the ceiling"
+        );
+    }
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What can be typed on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.
+#[derive(Debug, Parser)]
+#[command(
+    name = "koobridge",
+    version,
+    about = "A webhook-to-Kafka bridge for KooMessage WhatsApp status reports",
+    long_about = "A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.\n\n\
+        KooMessage POSTs a status report for each message sent. koobridge authenticates and \
+        validates each report, publishes a normalised event keyed by message_id to a Kafka topic, \
+        and answers 200 only when Kafka has it.",
+    after_help = "Try it: `koobridge dev` needs no Kafka and no configuration.",
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, one file each in `commands/`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the bridge against a Kafka cluster
+    #[command(after_long_help = SERVE_HELP)]
+    Serve(Serve),
+    /// Try the whole bridge on an embedded in-memory broker: no Kafka, no configuration
+    #[command(after_long_help = DEV_HELP)]
+    Dev(Dev),
+}
+
+/// `koobridge serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The configuration, a TOML file
+    #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Show every setting in force and where it was typed, then stop; secrets stay hidden
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// `koobridge dev`
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Where senders reach the bridge; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18446")]
+    pub listen: SocketAddr,
+    /// Where probes and metrics are; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18447")]
+    pub admin_listen: SocketAddr,
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Settings that are laid over everything else.
+#[derive(Debug, Args)]
+pub struct Overrides {
+    /// Set a key of the configuration, for example ingress.deadline=3s; can be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub set: Vec<(String, String)>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        None => Err("write KEY=VALUE, for example ingress.deadline=3s".to_owned()),
+    }
+}
+
+const SERVE_HELP: &str = "\
+A small configuration:
+
+  [ingress]
+  listen = \"127.0.0.1:18446\"
+  channels = \"/etc/koobridge/channels\"    # one file a channel, named by its id: its password
+  [kafka.properties]
+  bootstrap.servers = \"kafka-1:9092,kafka-2:9092\"
+
+Each key has a variable (KOOBRIDGE_INGRESS_LISTEN; linger.ms under [kafka.properties] is
+KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS) and can be set by --set. A flag goes over a variable, a
+variable over the file. --print-config shows what is in force.
+
+The topics (koomessage.reports and koomessage.reports.rejected) must exist: koobridge creates none.
+
+SIGTERM or Ctrl-C stops it in good order; a second one at once.
+Exit codes: 0 stopped in good order, 1 could not run or was stopped at once, 2 the configuration
+or the command line is wrong.";
+
+const DEV_HELP: &str = "\
+It listens for the demo channel 202105102694809992 with the password koobridge-dev, prints a curl
+command that sends it a report, and then one line for each event, read back from the topic. Other
+Kafka clients on this machine can read the topic too. Everything is in memory and gone at the end:
+Ctrl-C.";

@@ -1,0 +1,170 @@
+//! `koobridge dev`: the same bridge on an embedded broker, with a demo channel. It needs nothing.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::app::{App, Broker};
+use crate::cli::Dev;
+use crate::config::{Config, Typed};
+use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
+use crate::kafka::{self, EmbeddedBroker, Read, Subscriber};
+use crate::metrics::ReportAnswer;
+use crate::{config, telemetry};
+
+/// The channel of the interface document's sample.
+const CHANNEL: &str = "202105102694809992";
+const PASSWORD: &str = "koobridge-dev";
+const PARTITIONS: u16 = 6;
+/// How long the subscriber waits for a record before it looks whether to stop.
+const POLL: Duration = Duration::from_millis(100);
+
+pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
+    let broker = EmbeddedBroker::start().context("can't start the embedded broker")?;
+    let config = configure(dev, &broker)?;
+    telemetry::start(config.log);
+    for topic in [&config.kafka.topic, &config.kafka.rejected_topic] {
+        broker
+            .create_topic(topic, PARTITIONS)
+            .context("can't create a topic")?;
+    }
+    let kafka = config.kafka.clone();
+    super::runtime()
+        .context("can't start a runtime")?
+        .block_on(async {
+            let app = App::start(config, demo_channel(), Broker::Embedded).await?;
+            let (ingress, admin) = app.addresses()?;
+            print(&welcome(
+                ingress,
+                admin,
+                &kafka,
+                &broker.bootstrap_servers(),
+            ));
+            let subscriber = follow(&kafka)?;
+            let metrics = app.metrics();
+            let end = app.run().await?;
+            subscriber.stop();
+            let [accepted, rejected] = [ReportAnswer::Accepted, ReportAnswer::Rejected]
+                .map(|answer| metrics.reports(answer));
+            print(&format!(
+                "\n{accepted} reports accepted, {rejected} rejected.\n"
+            ));
+            Ok(super::exit_code(end))
+        })
+}
+
+fn configure(dev: &Dev, broker: &EmbeddedBroker) -> Result<Config, config::Mistakes> {
+    let own = [
+        ("ingress.listen", dev.listen.to_string()),
+        ("ingress.drain_delay", "0s".to_owned()),
+        ("admin.listen", dev.admin_listen.to_string()),
+        (
+            "kafka.properties.bootstrap.servers",
+            broker.bootstrap_servers(),
+        ),
+        ("log.level", "warn".to_owned()),
+    ];
+    let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let flags = own.chain(dev.overrides.set.iter().cloned()).collect();
+    let typed = Typed {
+        flags,
+        ..Typed::default()
+    };
+    Config::check(&config::Settings::gather(&typed), kafka::check_property)
+}
+
+fn demo_channel() -> Channels {
+    let mut channels = Channels::default();
+    let channel = ChannelId::parse(CHANNEL).expect("a channel id");
+    let password = Password::parse(PASSWORD.as_bytes()).expect("a password");
+    channels.insert(channel, password, None);
+    channels
+}
+
+fn welcome(
+    ingress: SocketAddr,
+    admin: SocketAddr,
+    kafka: &config::Kafka,
+    bootstrap: &str,
+) -> String {
+    let config::Kafka {
+        topic,
+        rejected_topic,
+        ..
+    } = kafka;
+    let url = format!("http://{ingress}{SOURCE_PREFIX}{CHANNEL}");
+    format!(
+        "The whole bridge on an embedded broker. Everything is in memory and gone at the end.\n\
+         \n\
+         \x20 report URL   {url}\n\
+         \x20 password     {PASSWORD}\n\
+         \x20 topics       {topic}, {rejected_topic}\n\
+         \x20 Kafka        {bootstrap} (bootstrap address for other Kafka clients)\n\
+         \x20 admin        http://{admin}/readyz, /livez, /metrics\n\
+         \n\
+         Send it a report:\n\
+         \n\
+         curl -i {url} \\\n\
+         \x20 -H 'Authorization: {PASSWORD}' \\\n\
+         \x20 -H 'Content-Type: application/json; charset=UTF-8' \\\n\
+         \x20 -d '{SAMPLE}'\n\
+         \n\
+         Events, read back from the topic (Ctrl-C ends it):\n"
+    )
+}
+
+/// The interface document's sample.
+const SAMPLE: &str = r#"{"sender":"86173xxxx4526","user_number":"86187xxxx5632","message_id":"044852ee407b40ec88ea65adb73ff5c27","status":"read"}"#;
+
+/// A thread that prints each event as a subscriber reads it.
+struct Follower {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
+    let properties = config.properties.iter();
+    let settings = kafka::Settings::new(properties.map(|p| (p.name.as_str(), p.value.as_str())));
+    let subscriber = Subscriber::from_beginning(&settings, &config.topic, PARTITIONS)
+        .context("can't subscribe to the events")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let thread = thread::Builder::new()
+        .name("subscriber".to_owned())
+        .spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    if let Some(Read {
+                        partition,
+                        offset,
+                        value,
+                    }) = subscriber.next(POLL)
+                    {
+                        let event = String::from_utf8_lossy(&value);
+                        print(&format!("partition {partition} offset {offset}: {event}\n"));
+                    }
+                }
+            }
+        })?;
+    Ok(Follower { stop, thread })
+}
+
+impl Follower {
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.join();
+        debug_assert!(ended.is_ok(), "the subscriber does not panic");
+    }
+}
+
+/// Prints at once. A closed standard output is no reason to stop taking reports.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _unread = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,63 @@
+//! `koobridge serve`: the bridge against a Kafka cluster.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tracing::info;
+
+use crate::app::{App, Broker};
+use crate::cli::Serve;
+use crate::config::{self, Config, Mistakes, Settings, Typed};
+use crate::contract::Channels;
+use crate::{channels, kafka, telemetry};
+
+pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
+    let settings = Settings::gather(&Typed {
+        file: serve.config.clone(),
+        variables: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        flags: serve.overrides.set.clone(),
+    });
+    if serve.print_config {
+        return print_config(&settings);
+    }
+    let (config, channels) = check(&settings)?;
+    telemetry::start(config.log);
+    super::runtime().context("can't start a runtime")?.block_on(async {
+        let (count, topic) = (channels.len(), config.kafka.topic.clone());
+        let app = App::start(config, channels, Broker::Cluster).await?;
+        let (ingress, admin) = app.addresses()?;
+        info!(%ingress, %admin, channels = count, topic, version = env!("CARGO_PKG_VERSION"), "listening");
+        let end = app.run().await?;
+        info!("stopped");
+        Ok(super::exit_code(end))
+    })
+}
+
+/// Shows what is in force, and what is wrong with it.
+fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let text = config::print(settings, &kafka::DEFAULTS);
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("can't print")?;
+    Config::check(settings, kafka::check_property)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every mistake of the configuration and of the channels' directory at once.
+fn check(settings: &Settings) -> Result<(Config, Channels), Mistakes> {
+    let config = Config::check(settings, kafka::check_property);
+    let channels = settings
+        .channels_directory()
+        .map_or(Ok(Channels::default()), channels::load);
+    match (config, channels) {
+        (Ok(config), Ok(channels)) => Ok((config, channels)),
+        (config, channels) => {
+            let mut mistakes = config.err().map(|mistakes| mistakes.0).unwrap_or_default();
+            mistakes.extend(channels.err().unwrap_or_default());
+            Err(Mistakes(mistakes))
+        }
+    }
+}

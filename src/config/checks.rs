@@ -1,0 +1,260 @@
+//! From settings to [`Config`]: each value parsed, then what must hold between them.
+
+use std::time::Duration;
+
+use super::keys::PROPERTIES;
+use super::layers::Settings;
+use super::mistake::{Mistake, Mistakes};
+use super::{
+    Admin, Config, Ingress, Kafka, Limits, Log, Property, PropertyCheck, parse, properties,
+};
+
+/// The room that an event needs in a Kafka record beside the body that it was made of.
+const RECORD_OVERHEAD: u64 = 16 << 10;
+
+/// What librdkafka takes for a record where `message.max.bytes` is not configured.
+const DEFAULT_MESSAGE_MAX_BYTES: u64 = 1_000_000;
+
+pub(super) fn check(
+    settings: &Settings,
+    check_property: PropertyCheck,
+) -> Result<Config, Mistakes> {
+    let mut checker = Checker {
+        settings,
+        mistakes: settings.mistakes.clone(),
+    };
+    let ingress = checker.ingress();
+    let admin = checker
+        .value("admin.listen", parse::address)
+        .map(|listen| Admin { listen });
+    let deadline = ingress.as_ref().map(|ingress| ingress.limits.deadline);
+    let kafka = checker.kafka(deadline, check_property);
+    let log = checker.log();
+    if let (Some(ingress), Some(kafka)) = (&ingress, &kafka) {
+        checker.body_fits_a_record(ingress.limits.body as u64, kafka);
+    }
+    match (ingress, admin, kafka, log) {
+        (Some(ingress), Some(admin), Some(kafka), Some(log)) if checker.mistakes.is_empty() => {
+            Ok(Config {
+                ingress,
+                admin,
+                kafka,
+                log,
+            })
+        }
+        _ => Err(Mistakes(checker.mistakes)),
+    }
+}
+
+struct Checker<'a> {
+    settings: &'a Settings,
+    mistakes: Vec<Mistake>,
+}
+
+impl Checker<'_> {
+    fn value<T>(&mut self, key: &str, parse: fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self
+            .settings
+            .text(key)
+            .expect("every key that is read has a default");
+        parse(text)
+            .map_err(|problem| self.mistake(key, problem))
+            .ok()
+    }
+
+    fn mistake(&mut self, key: &str, problem: impl Into<String>) {
+        self.mistakes.push(Mistake {
+            place: self.settings.place(key),
+            key: key.to_owned(),
+            problem: problem.into(),
+        });
+    }
+
+    fn ingress(&mut self) -> Option<Ingress> {
+        let listen = self.value("ingress.listen", parse::address);
+        let plain_http = self.value("ingress.plain_http", parse::boolean);
+        if let (Some(listen), Some(false)) = (listen, plain_http)
+            && !listen.ip().is_loopback()
+        {
+            self.mistake(
+                "ingress.listen",
+                format!(
+                    "{listen} is not loopback, and over HTTP the password travels in the clear: \
+                     listen on 127.0.0.1, or say plain_http = true where something in front of \
+                     the bridge ends TLS"
+                ),
+            );
+        }
+        let channels = self.value("ingress.channels", parse::path);
+        let workers = self.value("ingress.workers", parse::workers);
+        let success = self.value("ingress.success_status", parse::success);
+        let limits = self.limits();
+        let connections = self.value("ingress.connections", parse::count);
+        let reports_in_flight = self.value("ingress.reports_in_flight", parse::count);
+        let bytes_in_flight = self.value("ingress.bytes_in_flight", parse::bytes);
+        let drain_delay = self.value("ingress.drain_delay", parse::duration);
+        if let (Some(bytes), Some(limits)) = (bytes_in_flight, &limits)
+            && bytes < limits.body as u64 + RECORD_OVERHEAD
+        {
+            self.mistake(
+                "ingress.bytes_in_flight",
+                "is less than one report of body_limit needs; make it at least body_limit + 16 KiB",
+            );
+        }
+        Some(Ingress {
+            listen: listen?,
+            channels: channels?,
+            workers: workers?,
+            success: success?,
+            limits: limits?,
+            connections: connections?,
+            reports_in_flight: reports_in_flight?,
+            bytes_in_flight: bytes_in_flight?,
+            drain_delay: drain_delay?,
+        })
+    }
+
+    fn limits(&mut self) -> Option<Limits> {
+        let deadline = self.value("ingress.deadline", parse::some_time);
+        let head = self.value("ingress.head_limit", parse::size);
+        if head.is_some_and(|head| !(8 << 10..=64 << 10).contains(&head)) {
+            self.mistake("ingress.head_limit", "must be from 8 KiB to 64 KiB");
+        }
+        let head_timeout = self.value("ingress.head_timeout", parse::some_time);
+        let body = self.value("ingress.body_limit", parse::size);
+        let body_timeout = self.value("ingress.body_timeout", parse::some_time);
+        if let (Some(body), Some(deadline)) = (body_timeout, deadline)
+            && body >= deadline
+        {
+            self.mistake(
+                "ingress.body_timeout",
+                "must be shorter than ingress.deadline",
+            );
+        }
+        let idle_timeout = self.value("ingress.idle_timeout", parse::some_time);
+        Some(Limits {
+            deadline: deadline?,
+            head: head?,
+            head_timeout: head_timeout?,
+            body: body?,
+            body_timeout: body_timeout?,
+            idle_timeout: idle_timeout?,
+        })
+    }
+
+    fn kafka(&mut self, deadline: Option<Duration>, check: PropertyCheck) -> Option<Kafka> {
+        let topic = self.value("kafka.topic", parse::topic);
+        let rejected_topic = self.value("kafka.rejected_topic", parse::topic);
+        if topic.is_some() && topic == rejected_topic {
+            self.mistake(
+                "kafka.rejected_topic",
+                "is the events topic too; name another",
+            );
+        }
+        let event_mode = self.value("kafka.event_mode", parse::event_mode);
+        let flush_timeout = self.value("kafka.flush_timeout", parse::duration);
+        let allowed = self
+            .value("kafka.allow_unsafe", parse::names)
+            .unwrap_or_default();
+        let properties = self.properties(check);
+        let unsafe_settings = self.unsafe_settings(&properties, &allowed, deadline);
+        if !properties
+            .iter()
+            .any(|property| property.name == "bootstrap.servers")
+        {
+            self.mistake(
+                "kafka.properties.bootstrap.servers",
+                "is missing; name the brokers, for example \"kafka-1:9092,kafka-2:9092\"",
+            );
+        }
+        Some(Kafka {
+            topic: topic?,
+            rejected_topic: rejected_topic?,
+            event_mode: event_mode?,
+            flush_timeout: flush_timeout?,
+            properties,
+            unsafe_settings,
+        })
+    }
+
+    fn properties(&mut self, check: PropertyCheck) -> Vec<Property> {
+        let mut properties = Vec::new();
+        for (key, setting) in &self.settings.values {
+            let Some(name) = key.strip_prefix(PROPERTIES) else {
+                continue;
+            };
+            let problem = match properties::reserved(name) {
+                Some(problem) => Err(problem.to_owned()),
+                None => check(name, &setting.text),
+            };
+            match problem {
+                Ok(()) => {
+                    properties.push(Property {
+                        name: name.to_owned(),
+                        value: setting.text.clone(),
+                    });
+                }
+                Err(problem) => self.mistake(key, problem),
+            }
+        }
+        properties
+    }
+
+    /// The unsafe settings that were allowed by name; every other one is a mistake.
+    fn unsafe_settings(
+        &mut self,
+        given: &[Property],
+        allowed: &[String],
+        deadline: Option<Duration>,
+    ) -> Vec<String> {
+        let mut unsafe_settings = Vec::new();
+        for Property { name, value } in given {
+            let Some(danger) = properties::danger(name, value, deadline) else {
+                continue;
+            };
+            if allowed
+                .iter()
+                .any(|allowed| properties::canonical(allowed) == name)
+            {
+                unsafe_settings.push(name.clone());
+            } else {
+                self.mistake(
+                    &format!("{PROPERTIES}{name}"),
+                    format!(
+                        "{value} is unsafe: {danger}; leave it out, or add \"{name}\" to \
+                         kafka.allow_unsafe"
+                    ),
+                );
+            }
+        }
+        unsafe_settings
+    }
+
+    fn body_fits_a_record(&mut self, body: u64, kafka: &Kafka) {
+        let configured = kafka
+            .properties
+            .iter()
+            .find(|p| p.name == "message.max.bytes");
+        let record = configured
+            .and_then(|property| property.value.parse().ok())
+            .unwrap_or(DEFAULT_MESSAGE_MAX_BYTES);
+        if body + RECORD_OVERHEAD > record {
+            self.mistake(
+                "ingress.body_limit",
+                format!(
+                    "a body this large does not fit a Kafka record of {record} bytes; lower it, or \
+                     raise message.max.bytes (and the topic's max.message.bytes)"
+                ),
+            );
+        }
+    }
+
+    fn log(&mut self) -> Option<Log> {
+        let format = self.value("log.format", parse::log_format);
+        let level = self.value("log.level", parse::log_level);
+        Some(Log {
+            format: format?,
+            level: level?,
+        })
+    }
+}

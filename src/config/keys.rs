@@ -1,0 +1,185 @@
+//! Every key of the configuration, with its default and what it is for: the one place where a
+//! default is written.
+
+/// A key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    /// Section and name, joined by a dot.
+    pub name: &'static str,
+    /// As it would be typed; `None` where it has to be.
+    pub default: Option<&'static str>,
+    /// One line, for the documentation.
+    pub help: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        default: Some(default),
+        help,
+    }
+}
+
+/// Everything that can be configured, beside librdkafka's own properties.
+pub const KEYS: &[Key] = &[
+    key(
+        "ingress.listen",
+        "0.0.0.0:18446",
+        "IP address and port that senders reach",
+    ),
+    key(
+        "ingress.channels",
+        "/etc/koobridge/channels",
+        "directory with one file a channel, named by its id: one or two passwords, one a line",
+    ),
+    key(
+        "ingress.plain_http",
+        "false",
+        "allow HTTP without TLS on an address that is not loopback",
+    ),
+    key(
+        "ingress.workers",
+        "0",
+        "worker threads; 0 is one a CPU core",
+    ),
+    key(
+        "ingress.success_status",
+        "200",
+        "status of a success: 200, 202 or 204",
+    ),
+    key(
+        "ingress.deadline",
+        "4500ms",
+        "every answer comes inside this, from the complete head",
+    ),
+    key(
+        "ingress.head_limit",
+        "16 KiB",
+        "largest head, 8 KiB to 64 KiB",
+    ),
+    key(
+        "ingress.head_timeout",
+        "5s",
+        "how long a head may take from its first byte",
+    ),
+    key("ingress.body_limit", "64 KiB", "largest body"),
+    key(
+        "ingress.body_timeout",
+        "2s",
+        "how long a body may take from the complete head",
+    ),
+    key(
+        "ingress.idle_timeout",
+        "75s",
+        "how long a connection may be idle between requests",
+    ),
+    key(
+        "ingress.connections",
+        "10000",
+        "open connections; past it, accepting waits",
+    ),
+    key(
+        "ingress.reports_in_flight",
+        "10000",
+        "reports in flight; past it, 503 at once",
+    ),
+    key(
+        "ingress.bytes_in_flight",
+        "64 MiB",
+        "memory of the reports in flight; past it, 503 at once",
+    ),
+    key(
+        "ingress.drain_delay",
+        "5s",
+        "how long the listener stays open after SIGTERM",
+    ),
+    key(
+        "admin.listen",
+        "127.0.0.1:18447",
+        "IP address and port of probes and metrics",
+    ),
+    key("kafka.topic", "koomessage.reports", "topic of the events"),
+    key(
+        "kafka.rejected_topic",
+        "koomessage.reports.rejected",
+        "topic of what could not be accepted, whole",
+    ),
+    key(
+        "kafka.event_mode",
+        "binary",
+        "CloudEvents content mode: binary or structured",
+    ),
+    key(
+        "kafka.flush_timeout",
+        "10s",
+        "how long a stopping bridge waits for Kafka's acknowledgements",
+    ),
+    key(
+        "kafka.allow_unsafe",
+        "",
+        "librdkafka properties whose unsafe value is wanted, as a list of names",
+    ),
+    key(
+        "log.format",
+        "auto",
+        "auto (text on a terminal, else json), text or json",
+    ),
+    key("log.level", "info", "error, warn, info, debug or trace"),
+];
+
+/// The section whose keys are librdkafka's properties.
+pub(super) const PROPERTIES: &str = "kafka.properties.";
+
+/// The variable of a key: `KOOBRIDGE_` and the name, in capitals, dots as underscores.
+pub(super) fn variable(name: &str) -> String {
+    let name = name.replace('.', "_").to_ascii_uppercase();
+    format!("{VARIABLE_PREFIX}{name}")
+}
+
+pub(super) const VARIABLE_PREFIX: &str = "KOOBRIDGE_";
+
+/// The key of a variable, librdkafka's properties included.
+pub(super) fn key_of_variable(variable: &str) -> Option<String> {
+    let known = KEYS.iter().find(|key| self::variable(key.name) == variable);
+    let property = || {
+        let prefix = self::variable(PROPERTIES);
+        let name = variable
+            .strip_prefix(&prefix)
+            .filter(|name| !name.is_empty())?;
+        let name = name.to_ascii_lowercase().replace('_', ".");
+        Some(format!("{PROPERTIES}{name}"))
+    };
+    known.map(|key| key.name.to_owned()).or_else(property)
+}
+
+/// Whether there is a key of this name, librdkafka's properties included.
+pub(super) fn is_key(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name == name)
+        || name
+            .strip_prefix(PROPERTIES)
+            .is_some_and(|property| !property.is_empty())
+}
+
+/// The known name that is most like `name`, where one is like it at all.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity > 0.85)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Whether a variable is one that Kubernetes sets in every pod for a Service whose name starts
+/// with `koobridge`, and not a setting of this program.
+pub(super) fn is_service_link(variable: &str) -> bool {
+    variable.ends_with("_SERVICE_HOST")
+        || variable.ends_with("_PORT")
+        || variable.contains("_SERVICE_PORT")
+        || variable.contains("_PORT_")
+            && ["_TCP", "_UDP", "_PROTO", "_ADDR"]
+                .iter()
+                .any(|end| variable.ends_with(end))
+}
+
+/// Variables that are read elsewhere.
+pub(super) const OTHER_VARIABLES: [&str; 1] = ["KOOBRIDGE_CONFIG"];

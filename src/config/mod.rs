@@ -1,0 +1,158 @@
+//! The configuration: what was typed, turned into checked values. Nothing else parses.
+//!
+//! Two stages, as in ripgrep: [`layers`] gathers what was typed (file, variables, flags; [`keys`]
+//! has every key with its default), then [`checks`] makes [`Config`] of it, or every mistake at
+//! once, each with where it stands and how to mend it.
+
+mod checks;
+mod keys;
+mod layers;
+mod mistake;
+mod parse;
+mod print;
+mod properties;
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use keys::{KEYS, Key};
+pub use layers::{Settings, Typed};
+pub use mistake::{Mistake, Mistakes};
+pub use print::print;
+
+/// Everything that a bridge needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub ingress: Ingress,
+    pub admin: Admin,
+    pub kafka: Kafka,
+    pub log: Log,
+}
+
+/// The listener that senders reach.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    pub listen: SocketAddr,
+    /// The directory of password files.
+    pub channels: PathBuf,
+    /// How many worker threads serve connections.
+    pub workers: NonZeroUsize,
+    pub success: Success,
+    pub limits: Limits,
+    /// How many connections may be open.
+    pub connections: NonZeroU32,
+    /// How many reports may be in flight.
+    pub reports_in_flight: NonZeroU32,
+    /// How many bytes the reports in flight may hold.
+    pub bytes_in_flight: u64,
+    /// How long the listener stays open once the bridge was told to stop.
+    pub drain_delay: Duration,
+}
+
+/// The status of a success. The interface document names none; 200 fits most senders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Success {
+    Ok,
+    Accepted,
+    NoContent,
+}
+
+/// What one request may take, in bytes and time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Every answer comes inside this, counted from the complete head.
+    pub deadline: Duration,
+    /// The largest head, in bytes.
+    pub head: usize,
+    /// How long a head may take from its first byte.
+    pub head_timeout: Duration,
+    /// The largest body, in bytes.
+    pub body: usize,
+    /// How long a body may take from the complete head.
+    pub body_timeout: Duration,
+    /// How long a connection may be idle between requests.
+    pub idle_timeout: Duration,
+}
+
+/// The listener for probes and metrics.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub listen: SocketAddr,
+}
+
+/// Topics, events, and librdkafka's properties.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    pub topic: String,
+    pub rejected_topic: String,
+    pub event_mode: crate::contract::EventMode,
+    /// How long a stopping bridge waits for Kafka's acknowledgements.
+    pub flush_timeout: Duration,
+    /// Canonical names and values, the bridge's own defaults not included.
+    pub properties: Vec<Property>,
+    /// The properties whose unsafe value was allowed by name.
+    pub unsafe_settings: Vec<String>,
+}
+
+/// One librdkafka property.
+#[derive(Clone)]
+pub struct Property {
+    pub name: String,
+    pub value: String,
+}
+
+impl std::fmt::Debug for Property {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = if properties::is_secret(&self.name) {
+            "redacted"
+        } else {
+            &self.value
+        };
+        write!(f, "{}={value}", self.name)
+    }
+}
+
+/// How the program logs.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+/// Text for people, JSON for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text where standard error is a terminal, else JSON.
+    Auto,
+    Text,
+    Json,
+}
+
+/// How much the program logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Asks librdkafka whether it knows a property and takes a value: `kafka::check_property`, handed
+/// in so that the configuration knows nobody.
+pub type PropertyCheck = fn(&str, &str) -> Result<(), String>;
+
+impl Config {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, Mistakes> {
+        checks::check(settings, check_property)
+    }
+}
+
+#[cfg(test)]
+mod tests;

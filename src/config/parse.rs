@@ -1,0 +1,233 @@
+//! The text of one value turned into its type. Each error says what would be right.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::{LogFormat, LogLevel, Success};
+use crate::contract::EventMode;
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("\"{text}\" is not an IP address and port; write for example \"127.0.0.1:18446\"")
+    })
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        Err("is empty; name a path".to_owned())
+    } else {
+        Ok(text.into())
+    }
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse()
+        .map_err(|_| format!("\"{text}\" is neither true nor false"))
+}
+
+pub(super) fn count(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .map_err(|_| format!("\"{text}\" is not a whole number from 1 to {}", u32::MAX))
+}
+
+/// 0 asks the system how many CPU cores there are.
+pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let workers: u16 = text
+        .parse()
+        .map_err(|_| format!("\"{text}\" is not a whole number from 0"))?;
+    Ok(NonZeroUsize::new(workers.into())
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN))
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("\"{text}\" is not a duration; write for example \"5s\", \"500ms\" or \"2m\"");
+    let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
+    duration.try_into().map_err(|_| wrong())
+}
+
+/// A duration that something has to take place in.
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than nothing".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// A number of bytes, with or without a unit.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 5] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("kB", 1000),
+        ("MB", 1_000_000),
+    ];
+    let (number, unit) = UNITS
+        .iter()
+        .find_map(|(name, size)| Some((text.strip_suffix(name)?, *size)))
+        .unwrap_or((text, 1));
+    let number: Option<u64> = number.trim_end().parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| {
+            format!("\"{text}\" is not a size; write for example \"64 KiB\" or \"1 MiB\"")
+        })
+}
+
+/// A size that fits in memory.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    usize::try_from(bytes(text)?).map_err(|_| format!("\"{text}\" is too large"))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "all of these functions have one type"
+)]
+pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
+    Ok(text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Kafka's own rule for topic names.
+pub(super) fn topic(text: &str) -> Result<String, String> {
+    let sound = (1..=249).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && text != "."
+        && text != "..";
+    if sound {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "\"{text}\" is no topic name: 1 to 249 letters, digits, '.', '_' or '-'"
+        ))
+    }
+}
+
+/// One of a few words.
+fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    known
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+            format!("\"{text}\" is none of {}", words.join(", "))
+        })
+}
+
+pub(super) fn success(text: &str) -> Result<Success, String> {
+    one_of(
+        text,
+        &[
+            ("200", Success::Ok),
+            ("202", Success::Accepted),
+            ("204", Success::NoContent),
+        ],
+    )
+}
+
+pub(super) fn event_mode(text: &str) -> Result<EventMode, String> {
+    one_of(
+        text,
+        &[
+            ("binary", EventMode::Binary),
+            ("structured", EventMode::Structured),
+        ],
+    )
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    one_of(
+        text,
+        &[
+            ("auto", LogFormat::Auto),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+        ],
+    )
+}
+
+pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
+    one_of(
+        text,
+        &[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_and_decimal_units() {
+        for (text, expected) in [
+            ("0", 0),
+            ("17", 17),
+            ("64 KiB", 65_536),
+            ("1MiB", 1 << 20),
+            ("2 GiB", 2 << 30),
+            ("3 kB", 3000),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "KiB",
+            "-1",
+            "1.5 MiB",
+            "64 kib",
+            "64 K",
+            "99999999999 GiB",
+        ] {
+            assert!(bytes(text).unwrap_err().contains("64 KiB"), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        for (text, expected) in [
+            ("5s", 5000),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("1m 30s", 90_000),
+        ] {
+            assert_eq!(
+                duration(text),
+                Ok(Duration::from_millis(expected)),
+                "{text}"
+            );
+        }
+        for text in ["", "5", "-5s", "soon"] {
+            assert!(duration(text).unwrap_err().contains("500ms"), "{text}");
+        }
+    }
+
+    #[test]
+    fn topic_names_are_kafkas() {
+        assert_eq!(
+            topic("koomessage.reports"),
+            Ok("koomessage.reports".to_owned())
+        );
+        for text in ["", ".", "..", "a b", "a/b", &"x".repeat(250)] {
+            assert!(topic(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The configuration in force, as TOML, each line with where its value was typed. Secrets stay
+//! hidden.
+
+use std::fmt::Write as _;
+
+use super::keys::PROPERTIES;
+use super::layers::{Origin, Settings};
+use super::properties;
+
+/// Prints what is in force; `defaults` are the bridge's own librdkafka properties.
+#[must_use]
+pub fn print(settings: &Settings, defaults: &[(&str, &str)]) -> String {
+    let mut lines: Vec<(String, String, String)> = settings
+        .values
+        .iter()
+        .map(|(key, setting)| {
+            let property = key.strip_prefix(PROPERTIES);
+            let is_secret = setting.is_secret || property.is_some_and(properties::is_secret);
+            let value = if is_secret {
+                "(redacted)"
+            } else {
+                &setting.text
+            };
+            (key.clone(), value.to_owned(), setting.origin.to_string())
+        })
+        .collect();
+    for (name, value) in defaults {
+        let key = format!("{PROPERTIES}{name}");
+        if settings.text(&key).is_none() {
+            lines.push((key, (*value).to_owned(), Origin::Default.to_string()));
+        }
+    }
+    lines.sort_by_key(|(key, ..)| (section(key).to_owned(), key.clone()));
+    let mut text = String::new();
+    let mut current = "";
+    for (key, value, origin) in &lines {
+        if section(key) != current {
+            let gap = if current.is_empty() { "" } else { "\n" };
+            current = section(key);
+            writeln!(text, "{gap}[{current}]").expect("writing to memory can't fail");
+        }
+        let name = &key[current.len() + 1..];
+        let value = toml::Value::String(value.clone());
+        writeln!(text, "{name} = {value}  # {origin}").expect("writing to memory can't fail");
+    }
+    text
+}
+
+fn section(key: &str) -> &str {
+    if key.starts_with(PROPERTIES) {
+        PROPERTIES.trim_end_matches('.')
+    } else {
+        key.split_once('.').map_or(key, |(section, _)| section)
+    }
+}

@@ -1,0 +1,89 @@
+//! The rules for librdkafka's properties: one name for each, which ones the bridge keeps for
+//! itself, which values are unsafe, and which must not be shown.
+
+use std::time::Duration;
+
+/// Names that are other names of a property (librdkafka's CONFIGURATION.md calls them aliases).
+const ALIASES: [(&str, &str); 14] = [
+    ("batch.num.messages.max", "batch.num.messages"),
+    ("compression.codec", "compression.type"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("message.send.max.retries", "retries"),
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("request.required.acks", "acks"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+    ("auto.commit.enable", "enable.auto.commit"),
+    (
+        "partition.assignment.strategies",
+        "partition.assignment.strategy",
+    ),
+    ("ssl.cipher.suite", "ssl.cipher.suites"),
+    ("ssl.curve.list", "ssl.curves.list"),
+    ("ssl.sigalg.list", "ssl.sigalgs.list"),
+];
+
+/// The one name of a property.
+pub(super) fn canonical(name: &str) -> &str {
+    ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name)
+        .map_or(name, |(_, name)| name)
+}
+
+/// Whether a property's value is a secret.
+pub(super) fn is_secret(name: &str) -> bool {
+    [
+        "password",
+        "secret",
+        "key.pem",
+        "oauthbearer.config",
+        "private.key.passphrase",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
+        || matches!(name, "ssl.key" | "ssl_key")
+}
+
+/// Why a property can't be configured, where the bridge relies on its own value.
+pub(super) fn reserved(name: &str) -> Option<&'static str> {
+    match name {
+        "partitioner" | "partitioner_cb" => {
+            Some("is not to be set: the bridge picks partitions as the Java client does")
+        }
+        "transactional.id" => Some("is not to be set: each report stands for itself"),
+        "delivery.report.only.error" => {
+            Some("is not to be set: the bridge answers on delivery reports")
+        }
+        _ if name.starts_with("test.mock.") => {
+            Some("is not to be set: `koobridge dev` has an embedded broker")
+        }
+        _ => None,
+    }
+}
+
+/// What a property's value endangers, where it does.
+pub(super) fn danger(name: &str, value: &str, deadline: Option<Duration>) -> Option<&'static str> {
+    let number = value.parse::<u64>().ok();
+    match (name, value) {
+        ("acks", "all" | "-1") | ("enable.idempotence", "true") => None,
+        ("acks", _) => Some("a success would no longer mean that every in-sync replica has it"),
+        ("enable.idempotence", _) => Some("records could be repeated and reordered"),
+        ("allow.auto.create.topics", "true") => {
+            Some("a deleted topic would come back with one replica")
+        }
+        ("retries", _) if number == Some(0) => Some("a passing fault would fail a delivery"),
+        ("message.timeout.ms", _) => {
+            let timeout = number
+                .filter(|number| *number > 0)
+                .map(Duration::from_millis);
+            (timeout? <= deadline?).then_some("a timed-out delivery repeats what was in flight")
+        }
+        ("enable.ssl.certificate.verification", "false") => Some("anybody could pose as a broker"),
+        ("ssl.endpoint.identification.algorithm", "none") => {
+            Some("any certificate would do for a broker")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,266 @@
+//! Channels and their webhook passwords: who may send reports.
+//!
+//! Passwords are held as SHA-256 digests only, so that comparing takes the same time whatever the
+//! lengths, and nothing here can print one. Where the passwords come from is not known here.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use super::received::{Arrival, Received};
+
+/// A channel of the contact centre, as in the report's path: `[A-Za-z0-9_-]{1,64}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(Arc<str>);
+
+/// The text is no channel id.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidChannelId;
+
+impl ChannelId {
+    /// The longest channel id, in characters.
+    pub const MAX_LENGTH: usize = 64;
+
+    /// Checks the form of a channel id.
+    ///
+    /// # Errors
+    /// Where `text` is not 1 to 64 of `A-Z a-z 0-9 _ -`.
+    pub fn parse(text: &str) -> Result<Self, InvalidChannelId> {
+        if Self::is_valid(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidChannelId)
+        }
+    }
+
+    /// Whether `text` has the form of a channel id.
+    #[must_use]
+    pub fn is_valid(text: &str) -> bool {
+        (1..=Self::MAX_LENGTH).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    }
+
+    /// The id as it stands in the path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for InvalidChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a channel id is 1 to 64 letters, digits, '_' or '-'")
+    }
+}
+
+type Digest = [u8; 32];
+
+/// A webhook password, kept as its digest.
+#[derive(Clone)]
+pub struct Password(Digest);
+
+/// Why a line is no password that a sender could send.
+#[derive(Debug, PartialEq, Eq)]
+pub enum InvalidPassword {
+    /// A space or a tab at the start or the end: HTTP strips it from the header.
+    OuterSpace,
+    /// A byte that a header can't hold: a control character.
+    Unsendable,
+}
+
+impl Password {
+    /// Takes one line of a channel's file, without its line end.
+    ///
+    /// # Errors
+    /// Where no `Authorization` header could carry the line.
+    pub fn parse(line: &[u8]) -> Result<Self, InvalidPassword> {
+        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        if is_space(line.first()) || is_space(line.last()) {
+            return Err(InvalidPassword::OuterSpace);
+        }
+        // RFC 9110, 5.5: VCHAR, obs-text, space and tab.
+        if line
+            .iter()
+            .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+        {
+            return Err(InvalidPassword::Unsendable);
+        }
+        Ok(Self(digest(line)))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(redacted)")
+    }
+}
+
+impl fmt::Display for InvalidPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OuterSpace => "has a space or tab at an end, which HTTP strips from the header",
+            Self::Unsendable => "holds a control character, which no header can carry",
+        })
+    }
+}
+
+/// Every channel with the one or two passwords that are good for it: a set that never changes.
+#[derive(Debug, Default)]
+pub struct Channels {
+    passwords: HashMap<ChannelId, [Password; 2]>,
+}
+
+impl Channels {
+    /// Adds a channel. During a rotation it has a second password.
+    pub fn insert(&mut self, channel: ChannelId, first: Password, second: Option<Password>) {
+        let second = second.unwrap_or_else(|| first.clone());
+        self.passwords.insert(channel, [first, second]);
+    }
+
+    /// How many channels there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.passwords.len()
+    }
+
+    /// Whether there is no channel at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.passwords.is_empty()
+    }
+
+    /// Checks the password that came for `channel`.
+    ///
+    /// There are always one digest and two comparisons, for an unknown channel and a missing
+    /// password too, so that the answer's time tells nothing.
+    #[must_use]
+    pub fn authenticate(&self, channel: &str, password: Option<&[u8]>) -> Option<Authenticated> {
+        // No password has these digests: nobody knows a text whose SHA-256 is all zeros.
+        const NOBODY: [Password; 2] = [Password([0; 32]), Password([0; 32])];
+        let given = digest(password.unwrap_or_default());
+        let id = ChannelId(channel.into());
+        let (known, good) = match self.passwords.get(&id) {
+            Some(good) => (Choice::from(1), good),
+            None => (Choice::from(0), &NOBODY),
+        };
+        let matches = given.ct_eq(&good[0].0) | given.ct_eq(&good[1].0);
+        let present = Choice::from(u8::from(password.is_some()));
+        bool::from(known & present & matches).then_some(Authenticated { channel: id })
+    }
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).into()
+}
+
+/// A sender that gave its channel's password; only [`Channels::authenticate`] makes one.
+#[derive(Debug)]
+pub struct Authenticated {
+    channel: ChannelId,
+}
+
+impl Authenticated {
+    /// The channel that the sender speaks for.
+    #[must_use]
+    pub fn channel(&self) -> &ChannelId {
+        &self.channel
+    }
+
+    /// Joins the sender with the whole body that it sent.
+    #[must_use]
+    pub fn sent(self, arrival: Arrival, body: Vec<u8>) -> Received {
+        Received::new(self.channel, arrival, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channels() -> Channels {
+        let mut channels = Channels::default();
+        let id = |text| ChannelId::parse(text).expect("a channel id");
+        let password = |text: &str| Password::parse(text.as_bytes()).expect("a password");
+        channels.insert(id("one"), password("s3cret, with spaces"), None);
+        channels.insert(id("two"), password("old"), Some(password("new")));
+        channels
+    }
+
+    #[test]
+    fn the_channels_own_password_is_good() {
+        let sender = channels().authenticate("one", Some(b"s3cret, with spaces"));
+        assert_eq!(sender.expect("authenticated").channel().as_str(), "one");
+    }
+
+    #[test]
+    fn both_passwords_of_a_rotation_are_good() {
+        assert!(channels().authenticate("two", Some(b"old")).is_some());
+        assert!(channels().authenticate("two", Some(b"new")).is_some());
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let channels = channels();
+        for (channel, password) in [
+            ("one", Some(&b"s3cret, with space"[..])),
+            ("one", Some(b"s3cret, with spaces ")),
+            ("one", Some(b"old")),
+            ("one", Some(b"")),
+            ("one", None),
+            ("two", Some(b"s3cret, with spaces")),
+            ("three", Some(b"old")),
+            ("three", None),
+            ("three", Some(b"")),
+        ] {
+            assert!(
+                channels.authenticate(channel, password).is_none(),
+                "{channel} {password:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_printed() {
+        assert!(!format!("{:?}", channels()).contains("s3cret"));
+    }
+
+    #[test]
+    fn what_no_header_can_carry_is_no_password() {
+        for line in [&b" a"[..], b"a ", b"\ta", b"a\t"] {
+            assert_eq!(
+                Password::parse(line).unwrap_err(),
+                InvalidPassword::OuterSpace
+            );
+        }
+        for line in [&b"a\x00b"[..], b"a\rb", b"a\x7fb"] {
+            assert_eq!(
+                Password::parse(line).unwrap_err(),
+                InvalidPassword::Unsendable
+            );
+        }
+        for line in [&b"a b"[..], b"a\tb", b"#", b"caf\xc3\xa9", b"\xff"] {
+            assert!(Password::parse(line).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_channel_id_is_1_to_64_of_its_characters() {
+        for good in ["a", "A-Z_09", &"x".repeat(64)] {
+            assert!(ChannelId::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a/b", "a.b", "a b", "é", "%41", &"x".repeat(65)] {
+            assert_eq!(ChannelId::parse(bad), Err(InvalidChannelId), "{bad}");
+        }
+    }
+}

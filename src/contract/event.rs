@@ -1,0 +1,220 @@
+//! The event that subscribers read: a CloudEvents 1.0 event on Kafka
+//! (`schemas/event.schema.json`; CloudEvents' Kafka protocol binding, sections 3.2 and 3.3).
+
+use uuid::Uuid;
+
+use super::record::{Header, Record};
+use super::report::Report;
+
+/// `ce_type`: a change that breaks subscribers gets a new one.
+pub const EVENT_TYPE: &str = "com.huaweicloud.koomessage.report.v1";
+
+/// `ce_dataschema`, and the name that [`EVENT_NAMESPACE`] is made of.
+pub const EVENT_SCHEMA: &str = "urn:koobridge:koomessage-report-event:1";
+
+/// The namespace of every `event_id`: the UUIDv5 of RFC 9562's URL namespace and
+/// [`EVENT_SCHEMA`].
+pub const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0x3ec6_2cdd_10cf_5bac_9e13_235e_22b6_5ecf);
+
+/// The path in front of the channel id: the event's source, and where its report came in.
+pub const SOURCE_PREFIX: &str = "/social/on/whatsapp/koomessage/report/";
+
+/// How an event is laid out in its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventMode {
+    /// The attributes are `ce_` headers, the value is the data.
+    Binary,
+    /// The value is one JSON document that holds the attributes and the data.
+    Structured,
+}
+
+/// A report in the form that subscribers rely on; only [`Report::normalise`] makes one.
+#[derive(Debug)]
+pub struct Event {
+    record: Record,
+}
+
+impl Event {
+    pub(super) fn new(report: &Report<'_>, mode: EventMode) -> Self {
+        let attributes = Attributes::of(report);
+        let (mut headers, value) = match mode {
+            EventMode::Binary => (attributes.headers(), data(report, &attributes)),
+            EventMode::Structured => (structured_headers(), envelope(report, &attributes)),
+        };
+        headers.extend(
+            report
+                .arrival
+                .trace
+                .clone()
+                .into_iter()
+                .flat_map(super::TraceContext::into_headers),
+        );
+        let timestamp = report.arrival.at.as_millisecond();
+        Self {
+            record: Record {
+                key: Some(report.message_id.to_string()),
+                headers,
+                value,
+                timestamp,
+            },
+        }
+    }
+
+    /// The record that carries the event.
+    #[must_use]
+    pub fn into_record(self) -> Record {
+        self.record
+    }
+}
+
+/// The id of the event for one status of one message: the same for a sender's retry and a replay.
+///
+/// It is the UUIDv5 in [`EVENT_NAMESPACE`] of `channel_id`, `message_id` and `status`, each as
+/// UTF-8 after its length in bytes as a big-endian `u32`. A worked example:
+///
+/// ```
+/// let id = koobridge::contract::event_id(
+///     "202105102694809992", "044852ee407b40ec88ea65adb73ff5c27", "read",
+/// );
+/// // uuid5(3ec62cdd-10cf-5bac-9e13-235e22b65ecf,
+/// //   00000012 "202105102694809992" 00000021 "044852ee407b40ec88ea65adb73ff5c27" 00000004 "read")
+/// assert_eq!(id.to_string(), "84620b2a-4736-5985-914a-42930cc3132d");
+/// ```
+#[must_use]
+pub fn event_id(channel_id: &str, message_id: &str, status: &str) -> Uuid {
+    let parts = [channel_id, message_id, status];
+    let mut name = Vec::with_capacity(parts.iter().map(|part| 4 + part.len()).sum());
+    for part in parts {
+        let length = u32::try_from(part.len()).expect("a member is at most a kibibyte");
+        name.extend_from_slice(&length.to_be_bytes());
+        name.extend_from_slice(part.as_bytes());
+    }
+    Uuid::new_v5(&EVENT_NAMESPACE, &name)
+}
+
+/// The attributes that differ from event to event.
+struct Attributes {
+    id: String,
+    source: String,
+    time: String,
+    subject: String,
+}
+
+impl Attributes {
+    fn of(report: &Report<'_>) -> Self {
+        let channel = report.channel.as_str();
+        Self {
+            id: event_id(channel, &report.message_id, report.status.as_str()).to_string(),
+            source: [SOURCE_PREFIX, channel].concat(),
+            time: report.arrival.time(),
+            subject: report.message_id.to_string(),
+        }
+    }
+
+    fn headers(&self) -> Vec<Header> {
+        vec![
+            ("ce_specversion".into(), "1.0".into()),
+            ("ce_id".into(), self.id.clone().into()),
+            ("ce_source".into(), self.source.clone().into()),
+            ("ce_type".into(), EVENT_TYPE.into()),
+            ("ce_time".into(), self.time.clone().into()),
+            ("ce_subject".into(), self.subject.clone().into()),
+            ("ce_dataschema".into(), EVENT_SCHEMA.into()),
+            ("content-type".into(), "application/json".into()),
+        ]
+    }
+}
+
+fn structured_headers() -> Vec<Header> {
+    vec![(
+        "content-type".into(),
+        "application/cloudevents+json; charset=UTF-8".into(),
+    )]
+}
+
+fn envelope(report: &Report<'_>, attributes: &Attributes) -> Vec<u8> {
+    let mut json = Object::new(1024);
+    json.string("specversion", "1.0");
+    json.string("id", &attributes.id);
+    json.string("source", &attributes.source);
+    json.string("type", EVENT_TYPE);
+    json.string("time", &attributes.time);
+    json.string("subject", &attributes.subject);
+    json.string("dataschema", EVENT_SCHEMA);
+    json.string("datacontenttype", "application/json");
+    json.raw("data", &data(report, attributes));
+    json.end()
+}
+
+fn data(report: &Report<'_>, attributes: &Attributes) -> Vec<u8> {
+    let extra: usize = report
+        .extra
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
+    let mut json = Object::new(512 + extra);
+    json.string("event_id", &attributes.id);
+    json.string("provider", "koomessage");
+    json.string("channel", "whatsapp");
+    json.string("channel_id", report.channel.as_str());
+    json.string("message_id", &report.message_id);
+    json.string("sender", &report.sender);
+    json.string("recipient", &report.user_number);
+    json.string("status", report.status.as_str());
+    json.string("received_at", &attributes.time);
+    json.raw_object("extra", &report.extra);
+    json.end()
+}
+
+/// A JSON object being written: `serde_json` escapes the strings, the rest is punctuation. (Raw
+/// members can't go through `Serialize` under names of their own text.)
+struct Object(Vec<u8>);
+
+impl Object {
+    fn new(capacity: usize) -> Self {
+        let mut text = Vec::with_capacity(capacity);
+        text.push(b'{');
+        Self(text)
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn string(&mut self, name: &str, value: &str) {
+        self.name(name);
+        serde_json::to_writer(&mut self.0, value).expect("writing to memory can't fail");
+    }
+
+    fn raw(&mut self, name: &str, json: &[u8]) {
+        self.name(name);
+        self.0.extend_from_slice(json);
+    }
+
+    fn raw_object(&mut self, name: &str, members: &[(&str, &str)]) {
+        self.name(name);
+        self.0.push(b'{');
+        for (position, (raw_name, raw_value)) in members.iter().enumerate() {
+            if position > 0 {
+                self.0.push(b',');
+            }
+            self.0.extend_from_slice(raw_name.as_bytes());
+            self.0.push(b':');
+            self.0.extend_from_slice(raw_value.as_bytes());
+        }
+        self.0.push(b'}');
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.push(b'}');
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Why a body was not accepted: a reason code, the member at fault, and words for the sender.
+
+use std::borrow::Cow;
+
+/// Why a body is no report, or none that this version knows. The codes are part of the contract:
+/// they stand in problem documents, in rejected records' `reason` header and in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    InvalidUtf8,
+    NotJson,
+    TooDeep,
+    NotAnObject,
+    DuplicateMember,
+    MemberMissing,
+    MemberNotAString,
+    MemberLoneSurrogate,
+    MemberEmpty,
+    MemberTooLong,
+    MemberControlCharacter,
+    /// The report is sound, but its status is none that this version knows.
+    UnknownStatus,
+}
+
+impl Reason {
+    /// The code, as in `urn:koobridge:problem:CODE`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InvalidUtf8 => "invalid-utf8",
+            Self::NotJson => "not-json",
+            Self::TooDeep => "too-deep",
+            Self::NotAnObject => "not-an-object",
+            Self::DuplicateMember => "duplicate-member",
+            Self::MemberMissing => "member-missing",
+            Self::MemberNotAString => "member-not-a-string",
+            Self::MemberLoneSurrogate => "member-lone-surrogate",
+            Self::MemberEmpty => "member-empty",
+            Self::MemberTooLong => "member-too-long",
+            Self::MemberControlCharacter => "member-control-character",
+            Self::UnknownStatus => "unknown-status",
+        }
+    }
+
+    /// One sentence for whoever has to mend the sender.
+    #[must_use]
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::InvalidUtf8 => "The body is not valid UTF-8.",
+            Self::NotJson => "The body is not one well-formed JSON text.",
+            Self::TooDeep => "The body is nested deeper than 64 levels.",
+            Self::NotAnObject => "The body is not a JSON object.",
+            Self::DuplicateMember => "A member of the report occurs more than once.",
+            Self::MemberMissing => "A mandatory member is missing.",
+            Self::MemberNotAString => "A mandatory member is not a string.",
+            Self::MemberLoneSurrogate => "A mandatory member holds half of a surrogate pair.",
+            Self::MemberEmpty => "A mandatory member is empty.",
+            Self::MemberTooLong => "A mandatory member is longer than 256 characters.",
+            Self::MemberControlCharacter => "A mandatory member holds a control character.",
+            Self::UnknownStatus => "The status is none that this version knows.",
+        }
+    }
+}
+
+/// A breach of the contract: the reason, the member at fault, and what could be read all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub reason: Reason,
+    /// The member's name where one is at fault; never its value.
+    pub member: Option<Cow<'static, str>>,
+    /// The `message_id` where the body held a sound one: the rejected record's key.
+    pub message_id: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn of_body(reason: Reason) -> Self {
+        Self {
+            reason,
+            member: None,
+            message_id: None,
+        }
+    }
+
+    pub(super) fn of_member(reason: Reason, member: &'static str) -> Self {
+        Self {
+            reason,
+            member: Some(member.into()),
+            message_id: None,
+        }
+    }
+
+    pub(super) fn with_message_id(self, message_id: Option<String>) -> Self {
+        Self { message_id, ..self }
+    }
+}

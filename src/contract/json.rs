@@ -1,0 +1,197 @@
+//! The top level of a JSON object as raw text, so that what is only carried stays unchanged.
+//!
+//! `serde_json` checks the grammar of the whole text; names are decoded for comparison alone.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// One member of an object: the text of its name, quotes included, and of its value.
+pub(super) struct Member<'a> {
+    pub(super) raw_name: &'a str,
+    pub(super) raw_value: &'a str,
+    /// The decoded name; a lone surrogate stands in it as three bytes of generalised UTF-8.
+    pub(super) name: Cow<'a, [u8]>,
+}
+
+/// Why a text is no JSON object.
+pub(super) enum NoObject {
+    NotJson,
+    NotAnObject,
+}
+
+/// The members of the JSON object that is `text`, in their order, duplicates included.
+pub(super) fn members(text: &str) -> Result<Vec<Member<'_>>, NoObject> {
+    match serde_json::from_str::<RawMembers<'_>>(text) {
+        Ok(RawMembers(members)) => Ok(members),
+        Err(_) if serde_json::from_str::<&RawValue>(text).is_ok() => Err(NoObject::NotAnObject),
+        Err(_) => Err(NoObject::NotJson),
+    }
+}
+
+/// A name that occurs more than once, if there is one.
+pub(super) fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
+    // Sorted, since a body can hold thousands of members and comparing each pair would take long.
+    let mut names: Vec<&[u8]> = members.iter().map(|member| &*member.name).collect();
+    names.sort_unstable();
+    names
+        .windows(2)
+        .find(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0])
+}
+
+/// How deep a well-formed JSON value nests: 0 for a scalar, 1 for a flat array or object.
+pub(super) fn depth(raw_value: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = raw_value.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => skip_string(&mut bytes),
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn skip_string(bytes: &mut std::str::Bytes<'_>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => _ = bytes.next(),
+            _ => {}
+        }
+    }
+}
+
+/// The text of a JSON string, decoded; borrowed where nothing is escaped.
+/// `None` where it holds a lone surrogate, which no Rust string can.
+pub(super) fn decode(raw_string: &str) -> Option<Cow<'_, str>> {
+    if raw_string.contains('\\') {
+        serde_json::from_str(raw_string).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(unquoted(raw_string)))
+    }
+}
+
+fn unquoted(raw_string: &str) -> &str {
+    &raw_string[1..raw_string.len() - 1]
+}
+
+struct RawMembers<'a>(Vec<Member<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawMembers<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = RawMembers<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(8);
+        while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            members.push(Member {
+                raw_name: name.get(),
+                raw_value: value.get(),
+                name: decode_name(name.get()),
+            });
+        }
+        Ok(RawMembers(members))
+    }
+}
+
+fn decode_name(raw_name: &str) -> Cow<'_, [u8]> {
+    if !raw_name.contains('\\') {
+        return Cow::Borrowed(unquoted(raw_name).as_bytes());
+    }
+    let Bytes(name) = serde_json::from_str(raw_name).expect("the grammar was checked");
+    Cow::Owned(name)
+}
+
+/// A JSON string as bytes: `serde_json` lets lone surrogates through here alone.
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(BytesVisitor)
+    }
+}
+
+struct BytesVisitor;
+
+impl Visitor<'_> for BytesVisitor {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON string")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+        Ok(Bytes(bytes.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<Vec<u8>> {
+        let members = members(text).unwrap_or_else(|_| panic!("{text} is an object"));
+        members
+            .into_iter()
+            .map(|member| member.name.into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn names_and_values_keep_their_text() {
+        let text = "{ \"a\\u0062\" : 1e400 ,\"c\":{ \"d\" : [ 0.10 ] }}";
+        let members = members(text).unwrap_or_else(|_| panic!("an object"));
+        let raw: Vec<_> = members.iter().map(|m| (m.raw_name, m.raw_value)).collect();
+        assert_eq!(
+            raw,
+            [("\"a\\u0062\"", "1e400"), ("\"c\"", "{ \"d\" : [ 0.10 ] }")]
+        );
+    }
+
+    #[test]
+    fn names_are_compared_as_decoded() {
+        let members = members(r#"{"ab":1,"a\u0062":2}"#).unwrap_or_else(|_| panic!("an object"));
+        assert_eq!(duplicate(&members), Some(&b"ab"[..]));
+    }
+
+    #[test]
+    fn a_lone_surrogate_in_a_name_is_read() {
+        assert_eq!(
+            names(r#"{"\ud800":1,"\udc00":2}"#),
+            [b"\xed\xa0\x80", b"\xed\xb0\x80"]
+        );
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        for (value, expected) in [
+            ("1", 0),
+            (r#""[[\"[[""#, 0),
+            ("[]", 1),
+            (r#"{"a":[1,{"]":2}]}"#, 3),
+            (r#"["\\",[]]"#, 2),
+        ] {
+            assert_eq!(depth(value), expected, "{value}");
+        }
+    }
+}

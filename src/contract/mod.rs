@@ -1,0 +1,29 @@
+//! What a report is, what an event is, and how one becomes the other: pure functions and types.
+//!
+//! Nothing here does I/O or knows hyper, rdkafka or the configuration. Each step of a report's
+//! journey takes a type that only the step before can make:
+//! [`Channels::authenticate`] → [`Authenticated`] → [`Received`] → [`Report`] → [`Event`], or,
+//! where the report breaks the contract, [`Received`] → [`Rejected`].
+
+mod channel;
+mod event;
+mod fault;
+mod json;
+mod received;
+mod record;
+mod rejected;
+mod report;
+mod trace;
+
+pub use channel::{
+    Authenticated, ChannelId, Channels, InvalidChannelId, InvalidPassword, Password,
+};
+pub use event::{
+    EVENT_NAMESPACE, EVENT_SCHEMA, EVENT_TYPE, Event, EventMode, SOURCE_PREFIX, event_id,
+};
+pub use fault::{Fault, Reason};
+pub use received::{Arrival, Received};
+pub use record::Record;
+pub use rejected::Rejected;
+pub use report::{MAX_CHARACTERS, MAX_DEPTH, Report, Status};
+pub use trace::TraceContext;

@@ -1,0 +1,59 @@
+//! A body that an authenticated sender sent whole, with when and how it arrived.
+
+use jiff::Timestamp;
+
+use super::channel::ChannelId;
+use super::fault::Fault;
+use super::rejected::Rejected;
+use super::report::Report;
+use super::trace::TraceContext;
+
+/// When a report's head was complete, and the trace it belongs to.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The arrival time; events carry it in microseconds, record timestamps in milliseconds.
+    pub at: Timestamp,
+    /// The W3C trace context of the request, where it had a sound one.
+    pub trace: Option<TraceContext>,
+}
+
+impl Arrival {
+    /// RFC 3339 in UTC with exactly six decimals, as in `received_at` and `ce_time`.
+    #[must_use]
+    pub fn time(&self) -> String {
+        format!("{:.6}", self.at)
+    }
+}
+
+/// What an authenticated sender sent, whole; nothing of it has been looked at yet.
+#[derive(Debug)]
+pub struct Received {
+    channel: ChannelId,
+    arrival: Arrival,
+    body: Vec<u8>,
+}
+
+impl Received {
+    /// Only [`super::Authenticated::sent`] calls this.
+    pub(super) fn new(channel: ChannelId, arrival: Arrival, body: Vec<u8>) -> Self {
+        Self {
+            channel,
+            arrival,
+            body,
+        }
+    }
+
+    /// Holds the body against the contract.
+    ///
+    /// # Errors
+    /// The first breach found; the body then goes on by [`Received::reject`].
+    pub fn validate(&self) -> Result<Report<'_>, Fault> {
+        Report::parse(&self.channel, &self.arrival, &self.body)
+    }
+
+    /// Turns what could not be accepted into a record of the rejected topic, the body whole.
+    #[must_use]
+    pub fn reject(self, fault: Fault) -> Rejected {
+        Rejected::new(self.channel, self.arrival, self.body, fault)
+    }
+}

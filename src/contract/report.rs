@@ -1,0 +1,180 @@
+//! The status report as KooMessage sends it, held against the interface document's table 3.
+
+use std::borrow::Cow;
+
+use super::channel::ChannelId;
+use super::event::{Event, EventMode};
+use super::fault::{Fault, Reason};
+use super::json::{self, Member, NoObject};
+use super::received::Arrival;
+
+/// The longest mandatory member, in Unicode scalar values. The interface document names no limit;
+/// its identifiers have 33.
+pub const MAX_CHARACTERS: usize = 256;
+
+/// The deepest nesting of a body; the report object itself counts as one level.
+pub const MAX_DEPTH: usize = 64;
+
+/// What became of a message, as the interface document names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    Delivered,
+    Read,
+    Failed,
+}
+
+impl Status {
+    /// The status as it stands in reports and events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Delivered, Self::Read, Self::Failed]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
+}
+
+/// A report that keeps the contract. It borrows from the body that it was read from.
+#[derive(Debug)]
+pub struct Report<'a> {
+    pub(super) channel: &'a ChannelId,
+    pub(super) arrival: &'a Arrival,
+    pub(super) message_id: Cow<'a, str>,
+    pub(super) sender: Cow<'a, str>,
+    pub(super) user_number: Cow<'a, str>,
+    pub(super) status: Status,
+    /// The members that the contract doesn't name: the text of each name and value, as it came.
+    pub(super) extra: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Report<'a> {
+    /// Only [`super::Received::validate`] calls this.
+    pub(super) fn parse(
+        channel: &'a ChannelId,
+        arrival: &'a Arrival,
+        body: &'a [u8],
+    ) -> Result<Self, Fault> {
+        let text = str::from_utf8(body).map_err(|_| Fault::of_body(Reason::InvalidUtf8))?;
+        let members = json::members(text).map_err(|no| match no {
+            NoObject::NotJson => Fault::of_body(Reason::NotJson),
+            NoObject::NotAnObject => Fault::of_body(Reason::NotAnObject),
+        })?;
+        if members
+            .iter()
+            .any(|member| json::depth(member.raw_value) >= MAX_DEPTH)
+        {
+            return Err(Fault::of_body(Reason::TooDeep));
+        }
+        if let Some(name) = json::duplicate(&members) {
+            return Err(duplicate_member(&members, name));
+        }
+        Self::of_members(channel, arrival, &members)
+    }
+
+    fn of_members(
+        channel: &'a ChannelId,
+        arrival: &'a Arrival,
+        members: &[Member<'a>],
+    ) -> Result<Self, Fault> {
+        let message_id = string(members, "message_id")?;
+        let keyed = |fault: Fault| fault.with_message_id(Some(message_id.clone().into_owned()));
+        let sender = string(members, "sender").map_err(keyed)?;
+        let user_number = string(members, "user_number").map_err(keyed)?;
+        let status = string(members, "status").map_err(keyed)?;
+        let status = Status::parse(&status)
+            .ok_or_else(|| keyed(Fault::of_member(Reason::UnknownStatus, "status")))?;
+        let extra = members
+            .iter()
+            .filter(|member| !CONTRACT_MEMBERS.contains(&&*member.name))
+            .map(|member| (member.raw_name, member.raw_value))
+            .collect();
+        Ok(Self {
+            channel,
+            arrival,
+            message_id,
+            sender,
+            user_number,
+            status,
+            extra,
+        })
+    }
+
+    /// The report's status.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Turns the report into the event that subscribers read.
+    #[must_use]
+    pub fn normalise(self, mode: EventMode) -> Event {
+        Event::new(&self, mode)
+    }
+}
+
+const CONTRACT_MEMBERS: [&[u8]; 4] = [b"message_id", b"sender", b"user_number", b"status"];
+
+fn duplicate_member(members: &[Member<'_>], name: &[u8]) -> Fault {
+    Fault {
+        reason: Reason::DuplicateMember,
+        member: printable_name(name).map(Cow::Owned),
+        // With two of them, neither is the record's key.
+        message_id: (name != b"message_id")
+            .then(|| string(members, "message_id").ok().map(Cow::into_owned))
+            .flatten(),
+    }
+}
+
+/// The name of a member that the contract may not know, where it looks like a name: anything else
+/// could be a value (a phone number, say) in the wrong place, and values are never repeated.
+fn printable_name(name: &[u8]) -> Option<String> {
+    let name = str::from_utf8(name).ok()?;
+    let mut characters = name.chars();
+    let starts_well = characters
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let goes_on_well = characters.all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.'));
+    (starts_well && goes_on_well && name.len() <= 64).then(|| name.to_owned())
+}
+
+fn string<'a>(members: &[Member<'a>], name: &'static str) -> Result<Cow<'a, str>, Fault> {
+    let fault = |reason| Err(Fault::of_member(reason, name));
+    let Some(member) = members
+        .iter()
+        .find(|member| *member.name == *name.as_bytes())
+    else {
+        return fault(Reason::MemberMissing);
+    };
+    if !member.raw_value.starts_with('"') {
+        return fault(Reason::MemberNotAString);
+    }
+    let Some(value) = json::decode(member.raw_value) else {
+        return fault(Reason::MemberLoneSurrogate);
+    };
+    match breach(&value) {
+        Some(reason) => fault(reason),
+        None => Ok(value),
+    }
+}
+
+fn breach(value: &str) -> Option<Reason> {
+    if value.is_empty() {
+        Some(Reason::MemberEmpty)
+    } else if value.chars().nth(MAX_CHARACTERS).is_some() {
+        Some(Reason::MemberTooLong)
+    } else if value.chars().any(char::is_control) {
+        Some(Reason::MemberControlCharacter)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

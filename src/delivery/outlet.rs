@@ -1,0 +1,233 @@
+//! One topic's way to Kafka: hand a record over, wait for its delivery report, try again where
+//! that can help, and give up waiting at the deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout_at};
+use tracing::{debug, warn};
+
+use super::ceilings::{Ceilings, Place};
+use super::{Acknowledged, NotTaken};
+use crate::contract::Record;
+use crate::kafka::{Failed, Producer, SendError, TopicState, TopicWatch, partition_for};
+use crate::metrics::{Metrics, ReportFate};
+
+/// How long to wait before a record that Kafka did not take is sent again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) struct Outlet {
+    producer: Arc<Producer<Ticket>>,
+    topic: TopicWatch,
+    ceilings: Arc<Ceilings>,
+}
+
+impl Outlet {
+    pub(super) fn new(
+        producer: Arc<Producer<Ticket>>,
+        topic: TopicWatch,
+        ceilings: Arc<Ceilings>,
+    ) -> Self {
+        Self {
+            producer,
+            topic,
+            ceilings,
+        }
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.topic.name
+    }
+
+    pub(super) fn topic_state(&self) -> TopicState {
+        self.topic.state()
+    }
+
+    pub(super) fn flush(&self, timeout: Duration) {
+        if !self.producer.flush(timeout) {
+            warn!(
+                topic = self.topic(),
+                "Kafka has not acknowledged every record in time"
+            );
+        }
+    }
+
+    /// Delivers a record: `Ok` only for Kafka's acknowledgement.
+    pub(super) async fn deliver(
+        &self,
+        mut record: Record,
+        deadline: Instant,
+    ) -> Result<Acknowledged, NotTaken> {
+        let mut place = self
+            .ceilings
+            .admit(record.size())
+            .ok_or(NotTaken::Overloaded)?;
+        loop {
+            let partition = self.partition_of(&record, deadline).await?;
+            let returned = match self.send(record, partition, place) {
+                Ok(receipt) => match receipt.wait(deadline).await? {
+                    Reply::Acknowledged => return Ok(Acknowledged(())),
+                    Reply::Returned(returned) => returned,
+                },
+                Err(NotSent::QueueFull) => return Err(NotTaken::Overloaded),
+                Err(NotSent::Returned(returned)) => returned,
+            };
+            debug!(
+                topic = self.topic(),
+                error = returned.error,
+                "trying a record again"
+            );
+            self.topic.doubt();
+            if Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(NotTaken::Deadline);
+            }
+            sleep(RETRY_PAUSE).await;
+            (record, place) = (returned.record, returned.place);
+        }
+    }
+
+    /// The partition for the record's key, `None` for any.
+    async fn partition_of(
+        &self,
+        record: &Record,
+        deadline: Instant,
+    ) -> Result<Option<u32>, NotTaken> {
+        let partitions = match self.topic.known_partitions() {
+            Some(partitions) => Some(partitions),
+            None => timeout_at(deadline.into(), self.topic.clone().partitions())
+                .await
+                .map_err(|_| NotTaken::Deadline)?,
+        };
+        let partitions = partitions.ok_or(NotTaken::NoTopic)?;
+        Ok(record
+            .key
+            .as_ref()
+            .map(|key| partition_for(key.as_bytes(), partitions)))
+    }
+
+    fn send(
+        &self,
+        record: Record,
+        partition: Option<u32>,
+        place: Place,
+    ) -> Result<Receipt, NotSent> {
+        let (ticket, receipt) = Ticket::new(place);
+        match self.producer.send(self.topic(), partition, &record, ticket) {
+            Ok(()) => Ok(receipt),
+            Err((SendError::QueueFull, _ticket)) => Err(NotSent::QueueFull),
+            Err((SendError::Refused(code), ticket)) => Err(NotSent::Returned(Box::new(Returned {
+                record,
+                place: ticket.place,
+                error: code.to_string(),
+            }))),
+        }
+    }
+}
+
+enum NotSent {
+    QueueFull,
+    Returned(Box<Returned>),
+}
+
+/// A record that Kafka did not take, with its place.
+struct Returned {
+    record: Record,
+    place: Place,
+    error: String,
+}
+
+enum Reply {
+    Acknowledged,
+    Returned(Box<Returned>),
+}
+
+/// What librdkafka holds for each record until its delivery report.
+pub(super) struct Ticket {
+    place: Place,
+    reply: oneshot::Sender<Reply>,
+    /// Set where the sender is told 503 at the deadline.
+    late: Arc<AtomicBool>,
+}
+
+impl Ticket {
+    fn new(place: Place) -> (Self, Receipt) {
+        let (reply, replied) = oneshot::channel();
+        let late = Arc::new(AtomicBool::new(false));
+        let metrics = Arc::clone(place.metrics());
+        let ticket = Self {
+            place,
+            reply,
+            late: Arc::clone(&late),
+        };
+        (
+            ticket,
+            Receipt {
+                replied,
+                late,
+                metrics,
+            },
+        )
+    }
+
+    /// Takes the delivery report. Runs on the producer's polling thread.
+    pub(super) fn settle(self, result: Result<(), Failed>) {
+        let metrics = Arc::clone(self.place.metrics());
+        let (reply, place) = match result {
+            Ok(()) => (Reply::Acknowledged, Some(self.place)),
+            Err(Failed { record, error }) => {
+                let returned = Returned {
+                    record,
+                    place: self.place,
+                    error,
+                };
+                (Reply::Returned(Box::new(returned)), None)
+            }
+        };
+        let heard = self.reply.send(reply).is_ok();
+        let late = !heard && self.late.load(Ordering::SeqCst);
+        if late {
+            metrics.reports_unsure.dec();
+        }
+        if let Some(place) = place {
+            place.settle(match (heard, late) {
+                (true, _) => ReportFate::Delivered,
+                (false, true) => ReportFate::DeliveredLate,
+                (false, false) => ReportFate::SenderGone,
+            });
+        }
+    }
+}
+
+/// The waiting side of a ticket.
+struct Receipt {
+    replied: oneshot::Receiver<Reply>,
+    late: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+impl Receipt {
+    /// Waits for the delivery report until `deadline`; delivery goes on beyond it.
+    async fn wait(mut self, deadline: Instant) -> Result<Reply, NotTaken> {
+        match timeout_at(deadline.into(), &mut self.replied).await {
+            Ok(reply) => reply.map_err(|_| NotTaken::Deadline),
+            Err(_) => self.give_up(),
+        }
+    }
+
+    /// From here on the report is unsure, unless its delivery report has come this very moment.
+    fn give_up(mut self) -> Result<Reply, NotTaken> {
+        // In this order: whoever finds the channel closed must find the mark.
+        self.late.store(true, Ordering::SeqCst);
+        self.metrics.reports_unsure.inc();
+        self.replied.close();
+        self.replied
+            .try_recv()
+            .inspect(|_| _ = self.metrics.reports_unsure.dec())
+            .map_err(|_| NotTaken::Deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests;

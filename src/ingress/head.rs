@@ -1,0 +1,178 @@
+//! What a request's head must say before a byte of its body is read, beyond what hyper checks
+//! (RFC 9112 sections 3.2 and 6.1, RFC 9110 sections 8.3, 8.4 and 10.1.1).
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, TRANSFER_ENCODING,
+};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+use hyper::{Method, Version};
+use jiff::Timestamp;
+
+use super::answer::Refusal;
+use crate::contract::{Arrival, ChannelId, SOURCE_PREFIX, TraceContext};
+
+/// When the head was complete, and its trace context.
+pub(super) fn arrival(head: &Parts) -> Arrival {
+    let parent = only(&head.headers, &HeaderName::from_static("traceparent"));
+    let states: Vec<&[u8]> = head
+        .headers
+        .get_all("tracestate")
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let trace = parent.and_then(|parent| TraceContext::parse(parent.as_bytes(), &states));
+    Arrival {
+        at: Timestamp::now(),
+        trace,
+    }
+}
+
+/// The channel that the request is for: sound framing, then the path, then the method.
+pub(super) fn route(head: &Parts) -> Result<&str, Refusal> {
+    check_framing(head)?;
+    // The path counts as it came: nothing is decoded, no dot segment is resolved.
+    let channel = head
+        .uri
+        .path()
+        .strip_prefix(SOURCE_PREFIX)
+        .filter(|id| ChannelId::is_valid(id));
+    let channel = channel.ok_or(Refusal::NotFound)?;
+    if head.method == Method::POST {
+        Ok(channel)
+    } else {
+        Err(Refusal::MethodNotAllowed)
+    }
+}
+
+fn check_framing(head: &Parts) -> Result<(), Refusal> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host) => {}
+        (Some(_), None) => return Err(Refusal::HostMalformed),
+        (Some(_), Some(_)) => return Err(Refusal::HostRepeated),
+        (None, _) if head.version == Version::HTTP_10 => {}
+        (None, _) => return Err(Refusal::HostMissing),
+    }
+    let mut encodings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    match (encodings.next(), encodings.next()) {
+        (None, _) => Ok(()),
+        (Some(one), None)
+            if one.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && head.version == Version::HTTP_11 =>
+        {
+            Ok(())
+        }
+        _ => Err(Refusal::TransferEncoding),
+    }
+}
+
+fn is_host(host: &HeaderValue) -> bool {
+    Authority::try_from(host.as_bytes())
+        .is_ok_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
+}
+
+/// The password that came; `None` where it is missing or repeated.
+pub(super) fn password(head: &Parts) -> Option<&[u8]> {
+    only(&head.headers, &AUTHORIZATION).map(HeaderValue::as_bytes)
+}
+
+/// Whether the body is one that is worth reading.
+pub(super) fn check_content(head: &Parts, body: &Incoming, limit: usize) -> Result<(), Refusal> {
+    let headers = &head.headers;
+    let expects = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get_all(EXPECT).iter().any(expects) {
+        return Err(Refusal::Expectation);
+    }
+    if !only(headers, &CONTENT_TYPE).is_some_and(is_json_in_utf8) {
+        return Err(Refusal::ContentType);
+    }
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refusal::ContentEncoding);
+    }
+    // Of a chunked body nothing is known yet.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Refusal::BodyTooLarge);
+    }
+    Ok(())
+}
+
+/// `application/json`, its charset absent or UTF-8: the interface document's own sample and its
+/// Chinese edition differ in case and space, so neither counts.
+fn is_json_in_utf8(value: &HeaderValue) -> bool {
+    let text: Vec<u8> = value
+        .as_bytes()
+        .iter()
+        .filter(|byte| !matches!(byte, b' ' | b'\t'))
+        .map(u8::to_ascii_lowercase)
+        .collect();
+    let mut parts = text.split(|byte| *byte == b';');
+    let is_json = parts.next() == Some(b"application/json");
+    let mut parameters = parts.filter(|part| !part.is_empty());
+    let is_utf8 = |part: &[u8]| matches!(part, b"charset=utf-8" | b"charset=\"utf-8\"");
+    is_json && parameters.next().is_none_or(is_utf8) && parameters.next().is_none()
+}
+
+/// The header's value where there is exactly one.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_in_utf8_is_recognised_however_it_is_written() {
+        for value in [
+            "application/json; charset=UTF-8",
+            "application/json; charset=utf-8",
+            "application/json;charset=UTF-8",
+            "Application/JSON ; Charset = \"Utf-8\"",
+            "application/json",
+            "application/json;",
+        ] {
+            assert!(is_json_in_utf8(&HeaderValue::from_static(value)), "{value}");
+        }
+    }
+
+    #[test]
+    fn every_other_type_is_refused() {
+        for value in [
+            "",
+            "text/json",
+            "application/json; charset=latin1",
+            "application/json; charset=utf8",
+            "application/json; charset=utf-8; charset=utf-8",
+            "application/json; charset=utf-8; boundary=x",
+            "application/json; charset='utf-8'",
+            "application/jsonx",
+            "application/json, application/json",
+        ] {
+            assert!(
+                !is_json_in_utf8(&HeaderValue::from_static(value)),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for value in ["bridge", "bridge:18446", "10.10.10.2:18446", "[::1]:18446"] {
+            assert!(is_host(&HeaderValue::from_static(value)), "{value}");
+        }
+        for value in [
+            "",
+            "a b",
+            "user@bridge",
+            "bridge/path",
+            "http://bridge",
+            ":80",
+        ] {
+            assert!(!is_host(&HeaderValue::from_static(value)), "{value}");
+        }
+    }
+}

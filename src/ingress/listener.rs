@@ -1,0 +1,74 @@
+//! The listening socket: accepts connections as far as the ceiling allows.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::workers::Workers;
+
+/// How long to wait after accepting failed: no file descriptors left, most of the time.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket that has not accepted anything yet.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// Where the address is taken or not this machine's.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpListener::bind(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket })
+    }
+
+    /// The address with the port that was chosen.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts connections and hands them out, until the future is dropped.
+    ///
+    /// # Errors
+    /// Where the runtime can't watch the socket.
+    pub async fn accept(self, workers: &Workers, ceiling: NonZeroU32) -> io::Result<()> {
+        let hand_out = workers.hand_out();
+        let socket = tokio::net::TcpListener::from_std(self.socket)?;
+        let places = Arc::new(Semaphore::new(
+            usize::try_from(ceiling.get()).unwrap_or(usize::MAX),
+        ));
+        loop {
+            let place = Arc::clone(&places)
+                .acquire_owned()
+                .await
+                .map_err(io::Error::other)?;
+            match accept_one(&socket).await {
+                Ok(stream) => hand_out.give((stream, place)),
+                Err(error) => {
+                    warn!(%error, "accepting a connection failed");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// The stream leaves this runtime: it is to be registered with a worker's.
+async fn accept_one(socket: &tokio::net::TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = socket.accept().await?;
+    stream.set_nodelay(true)?;
+    stream.into_std()
+}

@@ -1,0 +1,176 @@
+//! A connection's bytes, with the time limits that hyper leaves open: how long it may be idle, how
+//! long a head may take from its first byte, and how long to linger once it is closed.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::config::Limits;
+
+/// How long a closed connection's unread bytes are thrown away. Without that the system answers
+/// them with a reset, which can overtake the answer (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What the connection waits for; the request's journey tells it.
+#[derive(Clone, Debug)]
+pub(super) struct Stage(Arc<AtomicU8>);
+
+/// Between requests.
+const IDLE: u8 = 0;
+/// The head's first byte has come.
+const HEAD: u8 = 1;
+/// A request is on its journey, which has deadlines of its own.
+const BUSY: u8 = 2;
+
+impl Stage {
+    pub(super) fn busy(&self) {
+        self.0.store(BUSY, Ordering::Relaxed);
+    }
+
+    pub(super) fn idle(&self) {
+        self.0.store(IDLE, Ordering::Relaxed);
+    }
+
+    fn load(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A TCP stream that fails with `TimedOut` where its peer takes too long.
+pub(super) struct TimedStream {
+    stream: TcpStream,
+    stage: Stage,
+    /// The stage that `since` belongs to.
+    seen: u8,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+    is_shut_down: bool,
+}
+
+impl TimedStream {
+    pub(super) fn new(stream: TcpStream, limits: &Limits) -> (Self, Stage) {
+        let stage = Stage(Arc::new(AtomicU8::new(IDLE)));
+        let since = Instant::now();
+        let stream = Self {
+            stream,
+            stage: stage.clone(),
+            seen: IDLE,
+            since,
+            timer: Box::pin(sleep_until(since + limits.idle_timeout)),
+            head_timeout: limits.head_timeout,
+            idle_timeout: limits.idle_timeout,
+            is_shut_down: false,
+        };
+        (stream, stage)
+    }
+
+    /// When the peer will have taken too long; `None` while a request is on its journey.
+    fn deadline(&mut self) -> Option<Instant> {
+        let stage = self.stage.load();
+        if stage != self.seen {
+            self.seen = stage;
+            self.since = Instant::now();
+        }
+        match stage {
+            IDLE => Some(self.since + self.idle_timeout),
+            HEAD => Some(self.since + self.head_timeout),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer has taken too long; else the timer wakes the task when it will have.
+    ///
+    /// The timer is only moved where it would be late. Woken early, it looks again: moving it for
+    /// every request would cost more.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(deadline) = self.deadline() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            if self.timer.deadline() > deadline || self.timer.is_elapsed() {
+                self.timer.as_mut().reset(deadline);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+        }
+        Poll::Pending
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waste = [0; 4096];
+        loop {
+            if self.timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut waste);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl AsyncRead for TimedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(read) => {
+                if buffer.filled().len() > before && self.stage.load() == IDLE {
+                    self.stage.0.store(HEAD, Ordering::Relaxed);
+                }
+                Poll::Ready(read)
+            }
+            Poll::Pending => self
+                .poll_overdue(cx)
+                .map(|()| Err(io::Error::from(io::ErrorKind::TimedOut))),
+        }
+    }
+}
+
+impl AsyncWrite for TimedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_shut_down {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.is_shut_down = true;
+            self.timer.as_mut().reset(Instant::now() + LINGER);
+        }
+        self.poll_linger(cx).map(Ok)
+    }
+}

@@ -1,0 +1,21 @@
+//! Kafka: `rdkafka` stops here.
+//!
+//! A [`Producer`] hands records over and passes each delivery report on; [`TopicWatch`] knows what
+//! Kafka says of a topic; [`partition_for`] picks a record's partition as the Java client would;
+//! [`Settings`] turns checked properties into librdkafka's; [`EmbeddedBroker`] is librdkafka's own
+//! mock cluster and [`Subscriber`] reads a topic back. Nothing here knows what a report is.
+
+mod embedded;
+mod health;
+mod partition;
+mod producer;
+mod settings;
+mod subscriber;
+
+pub use embedded::EmbeddedBroker;
+pub use health::{Condition, Durability, TopicState, TopicWatch, Watching};
+pub use partition::partition_for;
+pub use producer::{Failed, Producer, SendError};
+pub use rdkafka::error::KafkaError;
+pub use settings::{DEFAULTS, Settings, check_property};
+pub use subscriber::{Read, Subscriber};

@@ -1,0 +1,236 @@
+//! One librdkafka producer and the thread that takes its delivery reports.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use tracing::{debug, info};
+
+use super::settings::Settings;
+use crate::contract::Record;
+
+/// How long the polling thread waits for something to happen before it looks whether to stop.
+const POLL: Duration = Duration::from_millis(500);
+
+/// A record that Kafka did not take, given back so that it can be sent again.
+#[derive(Debug)]
+pub struct Failed {
+    pub record: Record,
+    /// librdkafka's words.
+    pub error: String,
+}
+
+/// Why a record could not be handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// librdkafka's queue is full.
+    QueueFull,
+    /// Anything else, which can pass: an unknown topic or partition, say.
+    Refused(RDKafkaErrorCode),
+}
+
+/// A producer whose caller gets its `T` back with each delivery report.
+pub struct Producer<T: Send + Sync + 'static> {
+    inner: Arc<BaseProducer<Context<T>>>,
+    stop: Arc<AtomicBool>,
+    poller: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + Sync + 'static> Producer<T> {
+    /// Starts a producer; `on_report` runs on its polling thread for every delivery report.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses the settings as a whole, in its own words.
+    pub fn start(
+        name: &str,
+        settings: &Settings,
+        on_report: fn(T, Result<(), Failed>),
+    ) -> Result<Self, KafkaError> {
+        let context = Context {
+            on_report,
+            trouble: Trouble::default(),
+        };
+        let inner = BaseProducer::from_config_and_context(settings.client_config(), context)?;
+        let inner = Arc::new(inner);
+        let stop = Arc::new(AtomicBool::new(false));
+        let poller = thread::Builder::new()
+            .name(format!("kafka-{name}"))
+            .spawn({
+                let (inner, stop) = (Arc::clone(&inner), Arc::clone(&stop));
+                move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        inner.poll(POLL);
+                    }
+                }
+            })
+            .expect("the system can start a thread");
+        Ok(Self {
+            inner,
+            stop,
+            poller: Some(poller),
+        })
+    }
+
+    /// Hands a record over without waiting. Its delivery report comes later, exactly once.
+    ///
+    /// # Errors
+    /// Where librdkafka does not take it; then no report will come, and `ticket` is given back.
+    pub fn send(
+        &self,
+        topic: &str,
+        partition: Option<u32>,
+        record: &Record,
+        ticket: T,
+    ) -> Result<(), (SendError, T)> {
+        let mut outgoing = BaseRecord::with_opaque_to(topic, Box::new(ticket))
+            .payload(&record.value)
+            .timestamp(record.timestamp)
+            .headers(to_headers(record));
+        outgoing.key = record.key.as_ref();
+        outgoing.partition = partition.and_then(|partition| i32::try_from(partition).ok());
+        self.inner.send(outgoing).map_err(|(error, outgoing)| {
+            let error = match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => SendError::QueueFull,
+                Some(code) => SendError::Refused(code),
+                None => SendError::Refused(RDKafkaErrorCode::Fail),
+            };
+            (error, *outgoing.delivery_opaque)
+        })
+    }
+
+    /// Waits until every record has its delivery report; `false` where some are still without.
+    /// Blocks: not for a runtime's thread.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.inner.flush(timeout).is_ok()
+    }
+
+    /// The last thing that librdkafka said was wrong, until [`Producer::forget_trouble`].
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.context().trouble.last()
+    }
+
+    pub(super) fn forget_trouble(&self) {
+        self.inner.context().trouble.forget();
+    }
+
+    pub(super) fn client(&self) -> &rdkafka::client::Client<impl ClientContext + use<T>> {
+        self.inner.client()
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Producer<T> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(poller) = self.poller.take() {
+            let ended = poller.join();
+            debug_assert!(ended.is_ok(), "the polling thread does not panic");
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Producer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Producer")
+    }
+}
+
+fn to_headers(record: &Record) -> OwnedHeaders {
+    let empty = OwnedHeaders::new_with_capacity(record.headers.len());
+    record.headers.iter().fold(empty, |headers, (name, value)| {
+        headers.insert(Header {
+            key: name,
+            value: Some(value.as_bytes()),
+        })
+    })
+}
+
+/// What librdkafka calls back into, on the polling thread.
+struct Context<T> {
+    on_report: fn(T, Result<(), Failed>),
+    trouble: Trouble,
+}
+
+impl<T: Send + Sync + 'static> ClientContext for Context<T> {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters to an operator is said once by the topic watch, in the bridge's words.
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                info!(target: "librdkafka", facility, "{message}");
+            }
+            _ => debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(target: "librdkafka", %error, "{reason}");
+        self.trouble.remember(&error, reason);
+    }
+}
+
+impl<T: Send + Sync + 'static> ProducerContext for Context<T> {
+    type DeliveryOpaque = Box<T>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<T>) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err((error, message)) => Err(Failed {
+                record: to_record(message),
+                error: error.to_string(),
+            }),
+        };
+        (self.on_report)(*ticket, result);
+    }
+}
+
+/// The record that a message was made of: librdkafka still holds all of it.
+fn to_record(message: &BorrowedMessage<'_>) -> Record {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers().into_iter().flat_map(|headers| {
+        headers.iter().map(|Header { key, value }| {
+            (
+                Cow::Owned(key.to_owned()),
+                Cow::Owned(value.map(text).unwrap_or_default()),
+            )
+        })
+    });
+    Record {
+        key: message.key().map(text),
+        headers: headers.collect(),
+        value: message.payload().unwrap_or_default().to_vec(),
+        timestamp: message.timestamp().to_millis().unwrap_or_default(),
+    }
+}
+
+/// The last error that librdkafka reported, kept for whoever explains why Kafka can't be reached.
+#[derive(Default)]
+struct Trouble(Mutex<Option<String>>);
+
+impl Trouble {
+    fn remember(&self, error: &KafkaError, reason: &str) {
+        // "All brokers down" follows each broker's own reason and says less.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.lock() = Some(reason.to_owned());
+        }
+    }
+
+    fn last(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

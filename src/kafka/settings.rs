@@ -1,0 +1,109 @@
+//! librdkafka's properties: the bridge's defaults, what the configuration puts over them, and
+//! whether librdkafka takes a value at all.
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+/// What the bridge sets unless the configuration says otherwise. Measured on three brokers; the
+/// reasons are in `docs/configuration.md`.
+pub const DEFAULTS: [(&str, &str); 13] = [
+    ("acks", "all"),
+    ("allow.auto.create.topics", "false"),
+    ("client.id", "koobridge"),
+    ("enable.idempotence", "true"),
+    ("linger.ms", "5"),
+    ("max.in.flight.requests.per.connection", "1"),
+    ("message.max.bytes", "1000000"),
+    ("message.timeout.ms", "120000"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("reconnect.backoff.ms", "50"),
+    ("socket.keepalive.enable", "true"),
+    ("socket.timeout.ms", "10000"),
+    ("topic.metadata.propagation.max.ms", "1000"),
+];
+
+/// The properties of a client, complete.
+#[derive(Clone)]
+pub struct Settings(ClientConfig);
+
+impl Settings {
+    /// Lays `properties` over the bridge's defaults. They were checked by [`check_property`].
+    #[must_use]
+    pub fn new<'a>(properties: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut config = ClientConfig::new();
+        for (name, value) in DEFAULTS.into_iter().chain(properties) {
+            config.set(name, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Info);
+        Self(config)
+    }
+
+    /// The same properties for a client that only reads, where producers' own are left out.
+    pub(super) fn for_reading(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in self.0.config_map() {
+            if is_common(name) {
+                config.set(name, value);
+            }
+        }
+        config
+    }
+
+    pub(super) fn client_config(&self) -> &ClientConfig {
+        &self.0
+    }
+}
+
+/// Whether a property is about connections rather than about producing.
+fn is_common(name: &str) -> bool {
+    const PREFIXES: [&str; 8] = [
+        "bootstrap.",
+        "broker.",
+        "client.",
+        "reconnect.",
+        "sasl.",
+        "security.",
+        "socket.",
+        "ssl.",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Asks librdkafka whether it has a property of this name and takes this value.
+///
+/// # Errors
+/// librdkafka's own words for what is wrong.
+pub fn check_property(name: &str, value: &str) -> Result<(), String> {
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(_, description, ..)) => Err(description),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn librdkafka_takes_every_default() {
+        for (name, value) in DEFAULTS {
+            assert_eq!(check_property(name, value), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_property_and_a_bad_value_are_named() {
+        assert!(
+            check_property("lingr.ms", "5")
+                .unwrap_err()
+                .contains("lingr.ms")
+        );
+        assert!(
+            check_property("linger.ms", "soon")
+                .unwrap_err()
+                .contains("linger.ms")
+        );
+    }
+}

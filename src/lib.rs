@@ -1,0 +1,53 @@
+//! koobridge takes the WhatsApp status reports that KooMessage sends to a contact centre, and
+//! puts each one on a Kafka topic as a normalised event keyed by `message_id`. It answers a sender
+//! only when Kafka has the report.
+//!
+//! # The parts
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`contract`] | what a report is and how it becomes an event: pure, no I/O |
+//! | [`config`] | what was typed, turned into checked values |
+//! | [`channels`] | the directory of webhook passwords |
+//! | [`ingress`] | HTTP: hyper stops here |
+//! | [`delivery`] | from an event to Kafka's acknowledgement: ceilings, deadlines, outcomes |
+//! | [`kafka`] | producers, topics, the embedded broker: rdkafka stops here |
+//! | [`metrics`] | every metric's definition; [`telemetry`]: logs |
+//! | [`admin`] | probes and metrics for whoever runs the bridge |
+//! | [`app`] | a bridge from its start to its end |
+//! | [`cli`], [`commands`] | what can be typed, and what is then done |
+//!
+//! Imports run one way: commands → app → ingress and admin → delivery → kafka. `contract` and
+//! `config` are at the bottom and know nobody.
+//!
+//! # The journey of one report
+//!
+//! 1. A worker of [`ingress::Workers`] serves the connection that the [`ingress::Listener`] handed
+//!    to it. hyper reads the head; its framing, path and method are looked at first.
+//! 2. *Authenticate*: [`contract::Channels::authenticate`] compares the password's digest and makes
+//!    an [`contract::Authenticated`]. Only then is the type looked at and the body read, which
+//!    makes a [`contract::Received`].
+//! 3. *Validate*: [`contract::Received::validate`] holds it against the interface document and makes a
+//!    [`contract::Report`]; or names the fault, and the body goes on whole as a
+//!    [`contract::Rejected`].
+//! 4. *Normalise*: [`contract::Report::normalise`] makes the [`contract::Event`]: a CloudEvents
+//!    event whose id is the same for each repeat.
+//! 5. *Publish*: [`delivery::Delivery::publish`] finds it a place under the ceilings, picks its
+//!    partition as the Java client would, hands it to librdkafka and waits for the delivery report,
+//!    at most until the deadline. The delivery report settles the report's fate even where its
+//!    sender has gone.
+//! 6. *Respond*: only a [`delivery::Acknowledged`] makes a 2xx. Every other ending is one entry of
+//!    one table, in `ingress/answer.rs`.
+
+pub mod admin;
+pub mod app;
+pub mod channels;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod contract;
+pub mod delivery;
+pub mod ingress;
+pub mod kafka;
+pub mod metrics;
+pub mod telemetry;
