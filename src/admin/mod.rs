@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::ingress::Bridge;
+use crate::kafka::Durability;
 use readiness::Readiness;
 
 /// Probes and a scraper need few connections; a flood of them must not cost the ingress its own.
@@ -116,7 +117,7 @@ fn respond(request: &Request<Incoming>, bridge: &Bridge) -> Response<Full<Bytes>
             text(status, "application/json", readiness.to_json())
         }
         "/metrics" => {
-            bridge.metrics.ready.set(Readiness::of(bridge).ready.into());
+            show_state(bridge);
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             text(StatusCode::OK, kind, bridge.metrics.text())
         }
@@ -125,6 +126,22 @@ fn respond(request: &Request<Incoming>, bridge: &Bridge) -> Response<Full<Bytes>
             "text/plain",
             "try /livez, /readyz or /metrics\n",
         ),
+    }
+}
+
+/// Sets the gauges that are only known when somebody looks.
+fn show_state(bridge: &Bridge) {
+    bridge.metrics.ready.set(Readiness::of(bridge).ready.into());
+    for (topic, state) in bridge.delivery.topics() {
+        if let Some(Durability {
+            replication,
+            min_insync,
+        }) = state.durability
+        {
+            bridge
+                .metrics
+                .topic_durability(topic, replication, min_insync);
+        }
     }
 }
 

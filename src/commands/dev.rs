@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -49,12 +50,13 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
             let subscriber = follow(&kafka)?;
             let metrics = app.metrics();
             let end = app.run().await?;
-            subscriber.stop();
-            let [accepted, rejected] = [ReportAnswer::Accepted, ReportAnswer::Rejected]
-                .map(|answer| metrics.reports(answer));
-            print(&format!(
-                "\n{accepted} reports accepted, {rejected} rejected.\n"
-            ));
+            if subscriber.stop() {
+                let [accepted, rejected] = [ReportAnswer::Accepted, ReportAnswer::Rejected]
+                    .map(|answer| metrics.reports(answer));
+                print(&format!(
+                    "\nReports accepted: {accepted}, rejected: {rejected}.\n"
+                ));
+            }
             Ok(super::exit_code(end))
         })
 }
@@ -125,7 +127,7 @@ const SAMPLE: &str = r#"{"sender":"86173xxxx4526","user_number":"86187xxxx5632",
 /// A thread that prints each event as a subscriber reads it.
 struct Follower {
     stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
+    ended: Receiver<()>,
 }
 
 fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
@@ -134,7 +136,8 @@ fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
     let subscriber = Subscriber::from_beginning(&settings, &config.topic, PARTITIONS)
         .context("can't subscribe to the events")?;
     let stop = Arc::new(AtomicBool::new(false));
-    let thread = thread::Builder::new()
+    let (end, ended) = mpsc::channel();
+    thread::Builder::new()
         .name("subscriber".to_owned())
         .spawn({
             let stop = Arc::clone(&stop);
@@ -150,16 +153,17 @@ fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
                         print(&format!("partition {partition} offset {offset}: {event}\n"));
                     }
                 }
+                drop(end);
             }
         })?;
-    Ok(Follower { stop, thread })
+    Ok(Follower { stop, ended })
 }
 
 impl Follower {
-    fn stop(self) {
+    /// `false` where the thread is stuck: nobody reads what it prints.
+    fn stop(self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.join();
-        debug_assert!(ended.is_ok(), "the subscriber does not panic");
+        self.ended.recv_timeout(10 * POLL) == Err(RecvTimeoutError::Disconnected)
     }
 }
 

@@ -1,0 +1,274 @@
+//! One broker of the cluster: its files, its JVM and the watchdog that lets no JVM outlive the tests,
+//! and the jars it runs, fetched with Maven.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cluster::{BROKERS, PATIENCE};
+use crate::records::{Kafka, until};
+
+const KAFKA: &str = "4.3.1";
+/// The log4j that Kafka's own dependencies bring.
+const LOG4J: &str = "2.25.4";
+const CLUSTER_ID: &str = "a29vYnJpZGdlLXRlc3RzIQ";
+/// Small heaps, one collector thread and no second compiler: three JVMs share what the tests leave.
+const JVM: &str = "-Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
+                   -Dlog4j2.level=WARN";
+
+/// Runs its arguments, prints their pid, and kills them when its stdin closes. The signals it
+/// ignores are what a terminal or an orphaned process group with a stopped member may send it.
+const WATCHDOG: &str = r#"
+    trap '' HUP INT TERM
+    exec 3<&0
+    "$@" </dev/null >&2 3<&- &
+    program=$!
+    echo $program
+    { read -r _; kill -9 $program; } <&3 3<&- &
+    wait $program
+    status=$?
+    kill -9 $! 2>/dev/null
+    exit $status"#;
+
+const POM: &str = r"
+<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>koobridge</groupId> <artifactId>kafka-for-tests</artifactId> <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId> <artifactId>kafka_2.13</artifactId>
+      <version>${kafka}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId> <artifactId>kafka-tools</artifactId>
+      <version>${kafka}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId> <artifactId>log4j-slf4j-impl</artifactId>
+      <version>${log4j}</version>
+    </dependency>
+  </dependencies>
+</project>";
+
+pub struct Broker {
+    id: usize,
+    port: u16,
+    dir: PathBuf,
+    jars: PathBuf,
+    java: Option<Java>,
+}
+
+impl Broker {
+    pub fn new(id: usize, ports: &[u16], run: &Path, jars: &Path) -> Self {
+        let dir = run.join(id.to_string());
+        fs::create_dir(&dir).expect("the run's directory is writable");
+        fs::write(dir.join("server.properties"), properties(id, ports))
+            .expect("so is the broker's");
+        Self {
+            id,
+            port: ports[id],
+            dir,
+            jars: jars.to_owned(),
+            java: None,
+        }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn format(&mut self) {
+        let args = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"];
+        self.java = Some(Java::run(&self.dir, &self.jars, &args));
+    }
+
+    pub fn wait_until_formatted(&mut self) -> Result<(), String> {
+        until(PATIENCE, || {
+            self.is_dead().then_some(()).ok_or("still formatting")
+        })
+    }
+
+    pub fn launch(&mut self) {
+        self.java = Some(Java::run(&self.dir, &self.jars, &["kafka.Kafka"]));
+    }
+
+    /// A new client that knows this broker only must hear from it that it is one of the cluster.
+    pub fn wait_until_registered(&mut self) -> Result<(), String> {
+        let itself = Kafka::at(self.address());
+        let id = i32::try_from(self.id).expect("a handful of brokers");
+        let registered = until(PATIENCE, || {
+            if self.is_dead() {
+                return Ok(Err("it exited".to_owned()));
+            }
+            let metadata = itself.metadata(None)?;
+            let mut brokers = metadata.brokers().iter();
+            brokers
+                .any(|broker| broker.id() == id)
+                .then_some(Ok(()))
+                .ok_or("unregistered".to_owned())
+        });
+        registered
+            .flatten()
+            .map_err(|why| format!("broker {id}: {why}\n{}", self.last_output()))
+    }
+
+    fn last_output(&self) -> String {
+        let output = fs::read(self.dir.join("output")).unwrap_or_default();
+        String::from_utf8_lossy(&output[output.len().saturating_sub(8000)..]).into_owned()
+    }
+
+    pub fn is_dead(&mut self) -> bool {
+        self.java.as_mut().is_none_or(Java::has_exited)
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut java) = self.java.take() {
+            java.kill();
+        }
+    }
+
+    pub fn freeze(&self) {
+        if let Some(java) = &self.java {
+            java.signal(Signal::STOP);
+            until(PATIENCE, || java.stands_still()).expect("SIGSTOP stops every thread");
+        }
+    }
+
+    pub fn thaw(&self) {
+        if let Some(java) = &self.java {
+            java.signal(Signal::CONT);
+        }
+    }
+}
+
+/// A JVM and the shell that watches over it, which kills it when this is dropped.
+struct Java {
+    watchdog: Child,
+    pid: Pid,
+}
+
+impl Java {
+    fn run(dir: &Path, jars: &Path, args: &[&str]) -> Self {
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("output"));
+        let mut watchdog = Command::new("sh")
+            .args(["-c", WATCHDOG, "watchdog", "java"])
+            .args(JVM.split_whitespace())
+            .arg(format!("-Djava.io.tmpdir={}", dir.display()))
+            .arg("-cp")
+            .arg(jars.join("*"))
+            .args(args)
+            .arg("server.properties")
+            .current_dir(dir)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(output.expect("the broker's directory is writable"))
+            .spawn()
+            .expect("a system has sh");
+        let mut line = String::new();
+        let stdout = watchdog.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("the watchdog prints a line");
+        let pid = line.trim().parse().ok().and_then(Pid::from_raw);
+        Self {
+            watchdog,
+            pid: pid.expect("the line is a process id"),
+        }
+    }
+
+    fn has_exited(&mut self) -> bool {
+        self.watchdog
+            .try_wait()
+            .expect("the watchdog is a child")
+            .is_some()
+    }
+
+    fn kill(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let gone = || self.has_exited().then_some(()).ok_or("alive");
+        until(PATIENCE, gone).expect("the watchdog kills its JVM");
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("a running JVM takes signals");
+    }
+
+    fn stands_still(&self) -> io::Result<()> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            // The state follows the name, which is in parentheses and may hold any character.
+            let state = stat.rsplit(") ").next().unwrap_or_default();
+            if !state.starts_with('T') {
+                return Err(io::Error::other("a thread runs on"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Offsets and transactions as small as they may be, a dead broker noticed after six seconds rather
+/// than nine, and nothing deleted for its age: the tests' records are as old as they please.
+fn properties(id: usize, ports: &[u16]) -> String {
+    let (port, controller) = (ports[id], ports[BROKERS + id]);
+    let voter = |id: usize| format!("{id}@127.0.0.1:{}", ports[BROKERS + id]);
+    let voters: Vec<_> = (0..BROKERS).map(voter).collect();
+    let voters = voters.join(",");
+    format!(
+        "\
+process.roles=broker,controller
+node.id={id}
+controller.quorum.voters={voters}
+listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+log.dirs=data
+auto.create.topics.enable=false
+num.partitions=6
+default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+offsets.topic.num.partitions=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+transaction.state.log.num.partitions=3
+group.initial.rebalance.delay.ms=0
+log.retention.ms=-1
+broker.heartbeat.interval.ms=1000
+broker.session.timeout.ms=6000
+log.cleaner.dedupe.buffer.size=16777216
+"
+    )
+}
+
+/// The directory is renamed into place, so that what has its name is whole.
+pub fn fetch_jars(home: &Path) -> PathBuf {
+    let jars = home.join(format!("libs-{KAFKA}"));
+    if !jars.exists() {
+        let part = home.join("run-fetch");
+        fs::create_dir(&part).expect("the target directory is writable");
+        fs::write(part.join("pom.xml"), POM).expect("the new directory is writable");
+        let fetched = Command::new("mvn")
+            .args(["-B", "-q", "dependency:copy-dependencies"])
+            .arg("-DoutputDirectory=libs")
+            .args([format!("-Dkafka={KAFKA}"), format!("-Dlog4j={LOG4J}")])
+            .current_dir(&part)
+            .output();
+        match fetched {
+            Ok(output) if output.status.success() => {}
+            failed => panic!(
+                "these tests need a JDK 17 or later, Maven (mvn) and a Maven repository: {failed:?}"
+            ),
+        }
+        fs::rename(part.join("libs"), &jars).expect("one directory to another name");
+    }
+    jars
+}

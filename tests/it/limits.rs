@@ -1,0 +1,118 @@
+//! Limits of size, time and number.
+
+use std::time::{Duration, Instant};
+
+use crate::bridge::{Bridge, CHANNEL, eventually};
+use crate::cluster::{self, Shared};
+use crate::http::{Connection, body, exchange, path, report, request};
+
+fn bridge(kafka: &Shared, settings: &[(&str, &str)]) -> Bridge {
+    let topic = kafka.topic("limits", 1);
+    let rejected = kafka.topic("limits-rejected", 1);
+    Bridge::ready(kafka.bootstrap(), &topic, &rejected, settings)
+}
+
+/// Between the limit and what a busy machine may add to it.
+fn assert_about(took: Duration, limit: Duration) {
+    assert!(
+        took >= limit && took < limit + Duration::from_secs(3),
+        "{took:?} is not about {limit:?}"
+    );
+}
+
+#[test]
+fn a_body_at_the_limit_is_taken_and_one_beyond_is_not() {
+    let kafka = cluster::shared();
+    let bridge = bridge(&kafka, &[("ingress.body_limit", "1 KiB")]);
+    let mut exact = body("m1", "read");
+    exact.resize(1024, b' ');
+    assert_eq!(exchange(bridge.ingress, &report(&exact)).status, 200);
+    exact.push(b' ');
+    assert_eq!(exchange(bridge.ingress, &report(&exact)).status, 413);
+}
+
+#[test]
+fn a_slow_body_is_408_and_closed() {
+    let kafka = cluster::shared();
+    let bridge = bridge(&kafka, &[("ingress.body_timeout", "300ms")]);
+    let line = format!("POST {} HTTP/1.1", path(CHANNEL));
+    let mut connection = Connection::open(bridge.ingress);
+    let started = Instant::now();
+    connection.send(&request(&line, &[("Content-Length", Some("500"))], b"{"));
+    let answer = connection.answer();
+    assert_about(started.elapsed(), Duration::from_millis(300));
+    assert_eq!(
+        (answer.status, answer.problem().0),
+        (408, "body-timeout".to_owned())
+    );
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
+#[test]
+fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
+    let kafka = cluster::shared();
+    let settings = [
+        ("ingress.head_timeout", "300ms"),
+        ("ingress.idle_timeout", "1500ms"),
+    ];
+    let bridge = bridge(&kafka, &settings);
+
+    let mut slow = Connection::open(bridge.ingress);
+    let started = Instant::now();
+    slow.send(b"POST / HTTP/1.1\r\nHost:");
+    assert!(slow.is_closed());
+    assert_about(started.elapsed(), Duration::from_millis(300));
+
+    let mut idle = Connection::open(bridge.ingress);
+    idle.send(&report(&body("m1", "read")));
+    assert_eq!(idle.answer().status, 200);
+    let started = Instant::now();
+    assert!(idle.is_closed());
+    assert_about(
+        started.elapsed() + Duration::from_millis(50),
+        Duration::from_millis(1500),
+    );
+}
+
+#[test]
+fn past_the_connection_ceiling_accepting_waits() {
+    let kafka = cluster::shared();
+    let bridge = bridge(&kafka, &[("ingress.connections", "1")]);
+    let mut first = Connection::open(bridge.ingress);
+    first.send(&report(&body("m1", "read")));
+    assert_eq!(first.answer().status, 200);
+    let mut second = Connection::open(bridge.ingress);
+    second.send(&report(&body("m2", "read")));
+    assert_eq!(bridge.metric("koobridge_connections"), 1);
+    drop(first);
+    assert_eq!(second.answer().status, 200);
+}
+
+#[test]
+fn idle_connections_cost_little_memory() {
+    let kafka = cluster::shared();
+    let bridge = bridge(&kafka, &[]);
+    let resident = || bridge.resident_bytes();
+    let open = |count: usize| -> Vec<Connection> {
+        let mut connections: Vec<Connection> = (0..count)
+            .map(|_| Connection::open(bridge.ingress))
+            .collect();
+        for connection in &mut connections {
+            connection.send(&report(&body("m1", "read")));
+        }
+        for connection in &mut connections {
+            assert_eq!(connection.answer().status, 200);
+        }
+        connections
+    };
+    let warm = open(50);
+    let before = resident();
+    let connections = open(800);
+    eventually(|| match bridge.metric("koobridge_connections") {
+        850 => Ok(()),
+        other => Err(format!("{other} connections")),
+    });
+    let each = resident().saturating_sub(before) / 800;
+    assert!(each <= 30 << 10, "{each} bytes a connection");
+    drop((warm, connections));
+}

@@ -1,0 +1,19 @@
+//! The program, started the way a user starts it, against a real three-broker Apache Kafka.
+//!
+//! One binary with a module a feature, so that librdkafka links once.
+
+mod answers;
+mod bridge;
+mod broker;
+mod cluster;
+mod delivery;
+mod dev;
+mod events;
+mod faults;
+mod http;
+mod limits;
+mod load;
+mod operation;
+mod records;
+mod rejected;
+mod schemas;
