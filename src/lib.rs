@@ -48,6 +48,7 @@ pub mod config;
 pub mod contract;
 pub mod delivery;
 pub mod ingress;
+mod jitter;
 pub mod kafka;
 pub mod metrics;
 pub mod telemetry;

@@ -53,7 +53,8 @@ impl Place {
         self.ceilings.metrics.report_settled(fate);
     }
 
-    fn withdraw(mut self) {
+    /// Gives the place back without a fate: the report was shed, Kafka never saw it.
+    pub(super) fn withdraw(mut self) {
         self.open = false;
     }
 

@@ -12,11 +12,14 @@ use tracing::{debug, warn};
 use super::ceilings::{Ceilings, Place};
 use super::{Acknowledged, NotTaken};
 use crate::contract::Record;
+use crate::jitter;
 use crate::kafka::{Failed, Producer, SendError, TopicState, TopicWatch, partition_for};
 use crate::metrics::{Metrics, ReportFate};
 
-/// How long to wait before a record that Kafka did not take is sent again.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait at least, and at most, before a record that Kafka did not take is sent again.
+/// Spread, so that records that failed in one batch are not all in one batch again: one of them
+/// may be what the whole batch was refused for.
+const RETRY_PAUSE: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
 
 pub(super) struct Outlet {
     producer: Arc<Producer<Ticket>>,
@@ -65,7 +68,13 @@ impl Outlet {
             .admit(record.size())
             .ok_or(NotTaken::Overloaded)?;
         loop {
-            let partition = self.partition_of(&record, deadline).await?;
+            let partition = match self.partition_of(&record, deadline).await {
+                Err(NotTaken::NoTopic) => {
+                    place.withdraw();
+                    return Err(NotTaken::NoTopic);
+                }
+                found => found?,
+            };
             let returned = match self.send(record, partition, place) {
                 Ok(receipt) => match receipt.wait(deadline).await? {
                     Reply::Acknowledged => return Ok(Acknowledged(())),
@@ -80,10 +89,11 @@ impl Outlet {
                 "trying a record again"
             );
             self.topic.doubt();
-            if Instant::now() + RETRY_PAUSE >= deadline {
+            let pause = jitter::between(RETRY_PAUSE);
+            if Instant::now() + pause >= deadline {
                 return Err(NotTaken::Deadline);
             }
-            sleep(RETRY_PAUSE).await;
+            sleep(pause).await;
             (record, place) = (returned.record, returned.place);
         }
     }
@@ -116,7 +126,10 @@ impl Outlet {
         let (ticket, receipt) = Ticket::new(place);
         match self.producer.send(self.topic(), partition, &record, ticket) {
             Ok(()) => Ok(receipt),
-            Err((SendError::QueueFull, _ticket)) => Err(NotSent::QueueFull),
+            Err((SendError::QueueFull, ticket)) => {
+                ticket.place.withdraw();
+                Err(NotSent::QueueFull)
+            }
             Err((SendError::Refused(code), ticket)) => Err(NotSent::Returned(Box::new(Returned {
                 record,
                 place: ticket.place,

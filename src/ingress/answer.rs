@@ -2,18 +2,20 @@
 //!
 //! Errors are RFC 9457 problem documents. They name the member at fault and repeat no value.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
     ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config::Success;
 use crate::contract::Fault;
 use crate::delivery::{Acknowledged, NotTaken};
+use crate::jitter;
 use crate::metrics::{Metrics, ReportAnswer};
 
 /// Every reason not to accept a request, in the order in which they are looked for.
@@ -126,11 +128,10 @@ impl From<&Refusal> for Answer {
     }
 }
 
-/// 1 to 5 seconds. Spread, so that the senders that were refused together do not come back
-/// together; the clock's microseconds are random enough for that.
-fn retry_after() -> u16 {
-    let spread = Timestamp::now().subsec_microsecond().rem_euclid(5);
-    1 + u16::try_from(spread).unwrap_or_default()
+/// When to come back, in whole seconds; spread, so that senders that were refused together do not
+/// come back together.
+fn retry_after() -> u64 {
+    jitter::between([Duration::from_secs(1), Duration::from_millis(5999)]).as_secs()
 }
 
 /// RFC 9457, section 3.1.

@@ -104,6 +104,20 @@ impl TimedStream {
         Poll::Pending
     }
 
+    /// Fails what is pending once the peer has taken too long: to send, or to read its answers.
+    fn in_time<T>(
+        &mut self,
+        done: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        match done {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => self
+                .poll_overdue(cx)
+                .map(|()| Err(io::Error::from(io::ErrorKind::TimedOut))),
+        }
+    }
+
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waste = [0; 4096];
         loop {
@@ -133,9 +147,7 @@ impl AsyncRead for TimedStream {
                 }
                 Poll::Ready(read)
             }
-            Poll::Pending => self
-                .poll_overdue(cx)
-                .map(|()| Err(io::Error::from(io::ErrorKind::TimedOut))),
+            Poll::Pending => self.in_time(Poll::Pending, cx),
         }
     }
 }
@@ -146,7 +158,8 @@ impl AsyncWrite for TimedStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.in_time(written, cx)
     }
 
     fn poll_write_vectored(
@@ -154,7 +167,8 @@ impl AsyncWrite for TimedStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.in_time(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -9,13 +9,16 @@ mod embedded;
 mod health;
 mod partition;
 mod producer;
+mod questions;
 mod settings;
 mod subscriber;
+mod topic;
 
 pub use embedded::EmbeddedBroker;
-pub use health::{Condition, Durability, TopicState, TopicWatch, Watching};
+pub use health::Watching;
 pub use partition::partition_for;
 pub use producer::{Failed, Producer, SendError};
 pub use rdkafka::error::KafkaError;
 pub use settings::{DEFAULTS, Settings, check_property};
 pub use subscriber::{Read, Subscriber};
+pub use topic::{Condition, Durability, TopicState, TopicWatch};

@@ -1,0 +1,104 @@
+//! What is known of a topic, and the handle by which the rest of the program looks at it.
+
+use std::fmt;
+use std::sync::mpsc::SyncSender;
+
+use tokio::sync::watch;
+
+/// What Kafka last said of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicState {
+    pub condition: Condition,
+    /// How many partitions there are; kept while Kafka can't be reached.
+    pub partitions: Option<u32>,
+    pub durability: Option<Durability>,
+}
+
+/// Whether a topic can take records now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Kafka has not been asked yet.
+    #[default]
+    Unknown,
+    /// No broker answers; librdkafka's words.
+    Unreachable(String),
+    /// Kafka answers, but there is no such topic.
+    Missing,
+    /// Kafka answers, but not to this client; librdkafka's words.
+    Refused(String),
+    /// This many partitions have no leader.
+    Leaderless(usize),
+    Ready,
+}
+
+/// How safely Kafka keeps a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durability {
+    /// The replicas of the least replicated partition.
+    pub replication: u32,
+    /// The topic's `min.insync.replicas`.
+    pub min_insync: u32,
+}
+
+impl Durability {
+    /// Whether a record survives the loss of a broker.
+    #[must_use]
+    pub fn is_safe(self) -> bool {
+        self.replication >= 2 && self.min_insync >= 2
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("Kafka has not answered yet"),
+            Self::Unreachable(reason) => write!(
+                f,
+                "Kafka can't be reached: {reason}; check bootstrap.servers, security.protocol and \
+                 the sasl and ssl properties under [kafka.properties]"
+            ),
+            Self::Missing => f.write_str("the topic does not exist; create it, koobridge does not"),
+            Self::Refused(reason) => write!(
+                f,
+                "Kafka refuses the topic: {reason}; grant this client DESCRIBE and WRITE on it"
+            ),
+            Self::Leaderless(count) => write!(f, "{count} of its partitions have no leader"),
+            Self::Ready => f.write_str("ready"),
+        }
+    }
+}
+
+/// A view of one topic's state.
+#[derive(Clone, Debug)]
+pub struct TopicWatch {
+    pub name: String,
+    pub(super) state: watch::Receiver<TopicState>,
+    pub(super) wake: SyncSender<()>,
+}
+
+impl TopicWatch {
+    /// What Kafka last said.
+    #[must_use]
+    pub fn state(&self) -> TopicState {
+        self.state.borrow().clone()
+    }
+
+    /// The number of partitions, waiting for Kafka's first answer; `None` where there is no topic
+    /// to send to.
+    pub async fn partitions(&mut self) -> Option<u32> {
+        let answered = |state: &TopicState| state.condition != Condition::Unknown;
+        self.state.wait_for(answered).await.ok()?.partitions
+    }
+
+    /// The number of partitions where Kafka has named it already.
+    #[must_use]
+    pub fn known_partitions(&self) -> Option<u32> {
+        self.state.borrow().partitions
+    }
+
+    /// Has Kafka asked again at once: what it said last seems to be wrong.
+    pub fn doubt(&self) {
+        // A full channel means that somebody has asked for it already.
+        let _asked = self.wake.try_send(());
+    }
+}
