@@ -15,6 +15,9 @@ use crate::records::{Kafka, until};
 const KAFKA: &str = "4.3.1";
 /// The log4j that Kafka's own dependencies bring.
 const LOG4J: &str = "2.25.4";
+/// Who may come by the listener with SASL.
+pub const SASL_USER: &str = "bridge";
+pub const SASL_PASSWORD: &str = "bridge-secret";
 const CLUSTER_ID: &str = "a29vYnJpZGdlLXRlc3RzIQ";
 /// Small heaps, one collector thread and no second compiler: three JVMs share what the tests leave.
 const JVM: &str = "-Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
@@ -57,6 +60,7 @@ const POM: &str = r"
 pub struct Broker {
     id: usize,
     port: u16,
+    sasl_port: u16,
     dir: PathBuf,
     jars: PathBuf,
     java: Option<Java>,
@@ -71,6 +75,7 @@ impl Broker {
         Self {
             id,
             port: ports[id],
+            sasl_port: ports[2 * BROKERS + id],
             dir,
             jars: jars.to_owned(),
             java: None,
@@ -81,8 +86,14 @@ impl Broker {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub fn sasl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.sasl_port)
+    }
+
     pub fn format(&mut self) {
-        let args = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"];
+        let user = format!("SCRAM-SHA-256=[name={SASL_USER},password={SASL_PASSWORD}]");
+        let tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID];
+        let args = [&tool[..], &["--add-scram", &user, "-c"]].concat();
         self.java = Some(Java::run(&self.dir, &self.jars, &args));
     }
 
@@ -217,7 +228,7 @@ impl Java {
 /// Offsets and transactions as small as they may be, a dead broker noticed after six seconds rather
 /// than nine, and nothing deleted for its age: the tests' records are as old as they please.
 fn properties(id: usize, ports: &[u16]) -> String {
-    let (port, controller) = (ports[id], ports[BROKERS + id]);
+    let (port, controller, sasl) = (ports[id], ports[BROKERS + id], ports[2 * BROKERS + id]);
     let voter = |id: usize| format!("{id}@127.0.0.1:{}", ports[BROKERS + id]);
     let voters: Vec<_> = (0..BROKERS).map(voter).collect();
     let voters = voters.join(",");
@@ -226,8 +237,13 @@ fn properties(id: usize, ports: &[u16]) -> String {
 process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
-listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{sasl}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+    required user_{SASL_USER}=\"{SASL_PASSWORD}\";
+listener.name.sasl.scram-sha-256.sasl.jaas.config=\
+    org.apache.kafka.common.security.scram.ScramLoginModule required;
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 log.dirs=data

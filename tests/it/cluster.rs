@@ -65,6 +65,12 @@ impl Deref for Exclusive {
 }
 
 impl Exclusive {
+    /// The listeners that ask for a password: `broker::SASL_USER` has one.
+    pub fn sasl_bootstrap(&self) -> String {
+        let addresses: Vec<_> = self.0.brokers.iter().map(Broker::sasl_address).collect();
+        addresses.join(",")
+    }
+
     /// Stops a broker in its tracks, its connections open. Returns when every thread stands still.
     pub fn freeze(&self, broker: usize) {
         self.0.brokers[broker].freeze();
@@ -207,13 +213,13 @@ fn start_brokers(home: &Path, jars: &Path, attempt: u16) -> Result<Vec<Broker>, 
     Ok(brokers)
 }
 
-/// Two a broker. Below the range the kernel gives to clients, one of which could otherwise sit on
+/// Three a broker. Below the range the kernel gives to clients, one of which could otherwise sit on
 /// a killed broker's port.
 fn free_ports(attempt: u16) -> Vec<u16> {
     let spread = u16::try_from(process::id() % 1000).expect("below 1000");
     let from = 20_000 + 10 * spread + 1000 * attempt;
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    (from..32_000).filter(is_free).take(2 * BROKERS).collect()
+    (from..32_000).filter(is_free).take(3 * BROKERS).collect()
 }
 
 fn lock(path: &Path) -> File {

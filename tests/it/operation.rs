@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::bridge::{Bridge, CHANNEL, PASSWORD, configuration, eventually, koobridge, run};
+use crate::broker::{SASL_PASSWORD, SASL_USER};
 use crate::cluster;
 use crate::http::{Connection, body, exchange, report};
 use crate::records::{read_all, unused_name};
@@ -50,6 +51,41 @@ fn brokers_that_are_not_there_are_said_and_no_report_is_accepted() {
     );
     assert_eq!(bridge.probe("/readyz").status, 503);
     assert!(bridge.is_running());
+}
+
+#[test]
+fn a_wrong_sasl_password_is_said_and_a_right_one_publishes() {
+    let kafka = cluster::exclusive();
+    let topic = kafka.topic("sasl", 1);
+    let rejected = kafka.topic("sasl-rejected", 1);
+    let start = |mechanism, password| {
+        let settings = [
+            ("kafka.properties.security.protocol", "sasl_plaintext"),
+            ("kafka.properties.sasl.mechanism", mechanism),
+            ("kafka.properties.sasl.username", SASL_USER),
+            ("kafka.properties.sasl.password", password),
+        ];
+        Bridge::start(&kafka.sasl_bootstrap(), &topic, &rejected, &settings)
+    };
+    for mechanism in ["PLAIN", "SCRAM-SHA-256"] {
+        let mut wrong = start(mechanism, "wrong");
+        let said = wrong.wait_for_log("Kafka can't be reached");
+        assert!(said.contains("Authentication failed"), "{said}");
+        assert_eq!(
+            exchange(wrong.ingress, &report(&body("m1", "read"))).status,
+            503
+        );
+        assert!(wrong.is_running());
+        assert!(!wrong.logged().contains("\"wrong\""));
+
+        let right = start(mechanism, SASL_PASSWORD);
+        right.wait_until_ready();
+        assert_eq!(
+            exchange(right.ingress, &report(&body("m1", "read"))).status,
+            200
+        );
+    }
+    assert_eq!(read_all(kafka.bootstrap(), &topic).len(), 2);
 }
 
 #[test]
