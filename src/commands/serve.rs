@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::app::{App, Broker};
+use crate::app::{App, Broker, End};
 use crate::cli::Serve;
 use crate::config::{self, Config, Mistakes, Settings, Typed};
 use crate::contract::Channels;
@@ -31,7 +31,10 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         let (ingress, admin) = app.addresses()?;
         info!(%ingress, %admin, channels = count, topic, version = env!("CARGO_PKG_VERSION"), "listening");
         let end = app.run().await?;
-        info!("stopped");
+        match end {
+            End::Drained => info!("stopped"),
+            End::Forced => warn!("stopped at once, as a second signal asked"),
+        }
         Ok(super::exit_code(end))
     })
 }

@@ -185,7 +185,8 @@ impl Checker<'_> {
             };
             let problem = match properties::reserved(name) {
                 Some(problem) => Err(problem.to_owned()),
-                None => check(name, &setting.text),
+                None => check(name, &setting.text)
+                    .map_err(|refused| format!("librdkafka does not take it: {refused}")),
             };
             match problem {
                 Ok(()) => {

@@ -130,6 +130,9 @@ pub const KEYS: &[Key] = &[
 /// The section whose keys are librdkafka's properties.
 pub(super) const PROPERTIES: &str = "kafka.properties.";
 
+/// The keys that name a file or directory: typed in the file, they are relative to it.
+pub(super) const PATHS: [&str; 1] = ["ingress.channels"];
+
 /// The variable of a key: `KOOBRIDGE_` and the name, in capitals, dots as underscores.
 pub(super) fn variable(name: &str) -> String {
     let name = name.replace('.', "_").to_ascii_uppercase();

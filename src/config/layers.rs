@@ -222,6 +222,10 @@ impl Settings {
                 }
             }
             value => match scalar(value) {
+                Some(text) if keys::PATHS.contains(&key) => {
+                    let path = file.beside(&text);
+                    self.put_known(key, path.display().to_string(), origin, false);
+                }
                 Some(text) => self.put_known(key, text, origin, false),
                 None => self.wrong_type(key, &origin, "a date"),
             },
@@ -239,7 +243,7 @@ impl Settings {
     /// Takes a value from a file of its own, relative to the configuration's; one line end at its
     /// end is not part of it.
     fn read_secret(&mut self, file: &File<'_>, key: &str, path: &str, origin: Origin) {
-        let path = file.path.parent().unwrap_or(Path::new("")).join(path);
+        let path = file.beside(path);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
@@ -259,6 +263,13 @@ impl Settings {
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
+}
+
+impl File<'_> {
+    /// A path that is typed in the file, relative to it.
+    fn beside(&self, path: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
 }
 
 fn unknown(what: &str, nearest: Option<&str>) -> String {

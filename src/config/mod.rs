@@ -1,7 +1,7 @@
 //! The configuration: what was typed, turned into checked values. Nothing else parses.
 //!
-//! Two stages, as in ripgrep: [`layers`] gathers what was typed (file, variables, flags; [`keys`]
-//! has every key with its default), then [`checks`] makes [`Config`] of it, or every mistake at
+//! Two stages: [`Settings`] gathers what was typed (file, variables, flags; [`KEYS`] has every key
+//! with its default), then [`Config::check`] makes checked values of it, or names every mistake at
 //! once, each with where it stands and how to mend it.
 
 mod checks;

@@ -1,1 +1,362 @@
+use std::fs;
+use std::path::PathBuf;
 
+use tempfile::TempDir;
+
+use super::*;
+use crate::contract::EventMode;
+use crate::kafka::check_property;
+
+/// What was typed, with a file of its own.
+struct Case {
+    directory: TempDir,
+    typed: Typed,
+}
+
+impl Case {
+    /// The least that a bridge needs, and `text` after it.
+    fn sound(text: &str) -> Self {
+        Self::of(&format!(
+            "[ingress]\nlisten = \"127.0.0.1:0\"\n[kafka.properties]\nbootstrap.servers = \"k:9092\"\n{text}"
+        ))
+    }
+
+    fn of(text: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("k.toml");
+        fs::write(&file, text).expect("a file");
+        let typed = Typed {
+            file: Some(file),
+            ..Typed::default()
+        };
+        Self { directory, typed }
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.typed
+            .variables
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn flag(mut self, key: &str, value: &str) -> Self {
+        self.typed.flags.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn check(&self) -> Result<Config, Mistakes> {
+        Config::check(&Settings::gather(&self.typed), check_property)
+    }
+
+    fn config(&self) -> Config {
+        self.check().unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    }
+
+    /// Each mistake in words, the directory's name left out.
+    fn mistakes(&self) -> Vec<String> {
+        let directory = format!("{}/", self.directory.path().display());
+        let mistakes = self.check().expect_err("mistakes");
+        mistakes
+            .0
+            .iter()
+            .map(|mistake| mistake.to_string().replace(&directory, ""))
+            .collect()
+    }
+
+    fn property(&self, name: &str) -> Option<String> {
+        let properties = self.config().kafka.properties;
+        properties
+            .into_iter()
+            .find(|property| property.name == name)
+            .map(|property| property.value)
+    }
+
+    fn print(&self) -> String {
+        print(&Settings::gather(&self.typed), &crate::kafka::DEFAULTS)
+    }
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let Config {
+        ingress,
+        admin,
+        kafka,
+        log,
+    } = Case::sound("").config();
+    assert_eq!(ingress.channels, PathBuf::from("/etc/koobridge/channels"));
+    assert_eq!(ingress.success, Success::Ok);
+    assert_eq!(ingress.limits.deadline, Duration::from_millis(4500));
+    assert_eq!(
+        (ingress.limits.head, ingress.limits.body),
+        (16 << 10, 64 << 10)
+    );
+    assert_eq!(ingress.limits.head_timeout, Duration::from_secs(5));
+    assert_eq!(ingress.limits.body_timeout, Duration::from_secs(2));
+    assert_eq!(ingress.limits.idle_timeout, Duration::from_secs(75));
+    assert_eq!(
+        (ingress.connections.get(), ingress.reports_in_flight.get()),
+        (10_000, 10_000)
+    );
+    assert_eq!(
+        (ingress.bytes_in_flight, ingress.drain_delay),
+        (64 << 20, Duration::from_secs(5))
+    );
+    assert_eq!(admin.listen.to_string(), "127.0.0.1:18447");
+    assert_eq!(
+        (kafka.topic, kafka.rejected_topic),
+        (
+            "koomessage.reports".to_owned(),
+            "koomessage.reports.rejected".to_owned()
+        )
+    );
+    assert_eq!(
+        (kafka.event_mode, kafka.flush_timeout),
+        (EventMode::Binary, Duration::from_secs(10))
+    );
+    assert_eq!((log.format, log.level), (LogFormat::Auto, LogLevel::Info));
+}
+
+#[test]
+fn a_flag_goes_over_a_variable_and_a_variable_over_the_file() {
+    let file = Case::sound("[kafka]\ntopic = \"file\"\n");
+    assert_eq!(file.config().kafka.topic, "file");
+    let variable = file.variable("KOOBRIDGE_KAFKA_TOPIC", "variable");
+    assert_eq!(variable.config().kafka.topic, "variable");
+    let flag = variable
+        .flag("kafka.topic", "flag")
+        .flag("kafka.topic", "later");
+    assert_eq!(flag.config().kafka.topic, "later");
+}
+
+#[test]
+fn a_path_in_the_file_is_relative_to_it() {
+    let case = Case::of(
+        "[ingress]\nlisten = \"127.0.0.1:0\"\nchannels = \"ch\"\n\
+         [kafka.properties]\nbootstrap.servers = \"k:9092\"\n",
+    );
+    assert_eq!(
+        case.config().ingress.channels,
+        case.directory.path().join("ch")
+    );
+    let flag = case.flag("ingress.channels", "other");
+    assert_eq!(flag.config().ingress.channels, PathBuf::from("other"));
+}
+
+#[test]
+fn every_key_has_a_variable_and_is_printed() {
+    for key in KEYS {
+        let variable = format!("KOOBRIDGE_{}", key.name.replace('.', "_").to_uppercase());
+        let printed = Case::of("").variable(&variable, "typed").print();
+        let (_, name) = key.name.split_once('.').expect("a section");
+        let line = format!("{name} = \"typed\"  # {variable}");
+        assert!(
+            printed.lines().any(|printed| printed == line),
+            "{line:?} is not in:\n{printed}"
+        );
+    }
+}
+
+#[test]
+fn librdkafkas_properties_are_nested_quoted_or_variables() {
+    let case = Case::sound("linger.ms = 7\n\"queue.buffering.max.kbytes\" = 1000\nlog_level = 6\n")
+        .variable("KOOBRIDGE_KAFKA_PROPERTIES_SOCKET_TIMEOUT_MS", "9000");
+    for (name, value) in [
+        ("bootstrap.servers", "k:9092"),
+        ("linger.ms", "7"),
+        ("queue.buffering.max.kbytes", "1000"),
+        ("log_level", "6"),
+        ("socket.timeout.ms", "9000"),
+    ] {
+        assert_eq!(case.property(name).as_deref(), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn the_names_of_a_property_are_one_key() {
+    let case = Case::sound("delivery.timeout.ms = 60000\n")
+        .variable("KOOBRIDGE_KAFKA_PROPERTIES_MESSAGE_TIMEOUT_MS", "70000");
+    assert_eq!(
+        case.property("message.timeout.ms").as_deref(),
+        Some("70000")
+    );
+    assert_eq!(case.property("delivery.timeout.ms"), None);
+    let twice = Case::sound("linger.ms = 5\nqueue.buffering.max.ms = 6\n");
+    let expected =
+        "kafka.properties.linger.ms: is given twice, perhaps by another of its names; keep one";
+    assert_eq!(twice.mistakes().len(), 1);
+    assert!(
+        twice.mistakes()[0].ends_with(expected),
+        "{:?}",
+        twice.mistakes()
+    );
+}
+
+#[test]
+fn an_unknown_key_or_variable_suggests_the_nearest() {
+    let case = Case::sound("[ingres]\nlisten = 1\n[kafka]\ntopics = \"a\"\nxyz = 1\n")
+        .variable("KOOBRIDGE_KAFKA_TOPIK", "a")
+        .variable("OTHER", "a");
+    assert_eq!(
+        case.mistakes(),
+        [
+            "k.toml:6: ingres.listen: unknown key; did you mean ingress.listen?",
+            "k.toml:8: kafka.topics: unknown key; did you mean kafka.topic?",
+            "k.toml:9: kafka.xyz: unknown key; `koobridge serve --print-config` lists those that there are",
+            "KOOBRIDGE_KAFKA_TOPIK: unknown variable; did you mean KOOBRIDGE_KAFKA_TOPIC?",
+        ]
+    );
+}
+
+#[test]
+fn variables_of_a_kubernetes_service_are_passed_over() {
+    let case = Case::sound("")
+        .variable("KOOBRIDGE_SERVICE_HOST", "10.0.0.1")
+        .variable("KOOBRIDGE_SERVICE_PORT", "1")
+        .variable("KOOBRIDGE_SERVICE_PORT_HTTP", "1")
+        .variable("KOOBRIDGE_PORT", "tcp://10.0.0.1:1")
+        .variable("KOOBRIDGE_PORT_18446_TCP", "tcp://10.0.0.1:1")
+        .variable("KOOBRIDGE_PORT_18446_TCP_ADDR", "10.0.0.1")
+        .variable("KOOBRIDGE_CONFIG", "k.toml");
+    case.config();
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place_and_remedy() {
+    let case = Case::of(
+        "[ingress]\n\
+         listen = \"0.0.0.0:18446\"\n\
+         workers = \"many\"\n\
+         success_status = 201\n\
+         head_limit = \"4 KiB\"\n\
+         body_timeout = \"5s\"\n\
+         bytes_in_flight = 1000\n\
+         connections = 0\n\
+         [kafka]\n\
+         topic = \"a b\"\n\
+         [kafka.properties]\n\
+         linger.ms = \"soon\"\n\
+         acks = 1\n\
+         partitioner = \"random\"\n",
+    );
+    let mistakes = case.mistakes();
+    for (part, remedy) in [
+        (
+            "k.toml:2: ingress.listen: 0.0.0.0:18446 is not loopback",
+            "plain_http = true",
+        ),
+        (
+            "k.toml:3: ingress.workers: \"many\" is not",
+            "whole number from 0",
+        ),
+        (
+            "k.toml:4: ingress.success_status: \"201\" is none of 200, 202, 204",
+            "",
+        ),
+        (
+            "k.toml:5: ingress.head_limit: must be",
+            "from 8 KiB to 64 KiB",
+        ),
+        (
+            "k.toml:6: ingress.body_timeout: must be",
+            "shorter than ingress.deadline",
+        ),
+        (
+            "k.toml:7: ingress.bytes_in_flight: is less",
+            "make it at least",
+        ),
+        (
+            "k.toml:8: ingress.connections: \"0\" is not",
+            "whole number from 1",
+        ),
+        (
+            "k.toml:10: kafka.topic: \"a b\" is no topic name",
+            "letters, digits",
+        ),
+        (
+            "k.toml:12: kafka.properties.linger.ms: librdkafka does not take it",
+            "Invalid value",
+        ),
+        (
+            "k.toml:13: kafka.properties.acks: 1 is unsafe",
+            "kafka.allow_unsafe",
+        ),
+        (
+            "k.toml:14: kafka.properties.partitioner: is not to be set",
+            "",
+        ),
+        (
+            "kafka.properties.bootstrap.servers: is missing",
+            "kafka-1:9092",
+        ),
+    ] {
+        let found = mistakes
+            .iter()
+            .any(|found| found.starts_with(part) && found.contains(remedy));
+        assert!(found, "{part:?} … {remedy:?} is not in {mistakes:#?}");
+    }
+    assert_eq!(mistakes.len(), 12, "{mistakes:#?}");
+}
+
+#[test]
+fn an_unsafe_value_is_taken_where_it_is_allowed_by_name() {
+    let text = "acks = 1\nmax.in.flight = 5\n[kafka]\nallow_unsafe = [\"request.required.acks\"]\n";
+    assert_eq!(Case::sound(text).config().kafka.unsafe_settings, ["acks"]);
+    for (name, value) in [
+        ("enable.idempotence", "false"),
+        ("allow.auto.create.topics", "true"),
+        ("message.timeout.ms", "4500"),
+        ("enable.ssl.certificate.verification", "false"),
+    ] {
+        let unsafe_value = Case::sound("").flag(&format!("kafka.properties.{name}"), value);
+        let allowed = Case::sound("")
+            .flag(&format!("kafka.properties.{name}"), value)
+            .flag("kafka.allow_unsafe", name);
+        assert!(unsafe_value.mistakes()[0].contains("is unsafe"), "{name}");
+        assert_eq!(allowed.config().kafka.unsafe_settings, [name]);
+    }
+}
+
+#[test]
+fn a_secret_can_come_from_a_file_and_is_never_shown() {
+    let case = Case::sound(
+        "sasl.password = { from_file = \"secret\" }\nclient.id = { from_file = \"secret\" }\n",
+    );
+    let missing = "k.toml:5: kafka.properties.sasl.password: its from_file secret can't be read";
+    assert!(
+        case.mistakes()
+            .iter()
+            .any(|mistake| mistake.starts_with(missing))
+    );
+    fs::write(case.directory.path().join("secret"), "hunter2\n").expect("a file");
+    assert_eq!(case.property("sasl.password").as_deref(), Some("hunter2"));
+    assert!(!case.print().contains("hunter2"));
+    let config = format!("{:?}", case.config());
+    assert!(config.contains("sasl.password=redacted"), "{config}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_or_is_no_toml_is_named() {
+    let broken = Case::of("[ingress]\nlisten = \n");
+    assert!(
+        broken.mistakes()[0].starts_with("k.toml:2: is not TOML: "),
+        "{:?}",
+        broken.mistakes()
+    );
+    let mut missing = Case::sound("");
+    missing.typed.file = Some(missing.directory.path().join("none.toml"));
+    let mistakes = missing.mistakes();
+    assert!(
+        mistakes[0].starts_with("none.toml: can't be read: No such file"),
+        "{mistakes:?}"
+    );
+    assert!(mistakes[0].ends_with("name another file with --config"));
+}
+
+#[test]
+fn a_body_that_fits_no_record_is_a_mistake() {
+    let case = Case::sound("").flag("ingress.body_limit", "1 MiB");
+    assert!(case.mistakes()[0].contains("does not fit a Kafka record of 1000000 bytes"));
+    let raised = case.flag("kafka.properties.message.max.bytes", "2000000");
+    assert_eq!(raised.config().ingress.limits.body, 1 << 20);
+}

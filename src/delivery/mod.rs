@@ -6,13 +6,15 @@
 
 mod ceilings;
 mod outlet;
+mod ticket;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use ceilings::Ceilings;
-use outlet::{Outlet, Ticket};
+use outlet::Outlet;
+use ticket::Ticket;
 
 use crate::contract::{Event, Fault, Rejected};
 use crate::kafka::{KafkaError, Producer, Settings, TopicState, Watching};

@@ -2,19 +2,17 @@
 //! that can help, and give up waiting at the deadline.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout_at};
 use tracing::{debug, warn};
 
 use super::ceilings::{Ceilings, Place};
+use super::ticket::{Receipt, Reply, Returned, Ticket};
 use super::{Acknowledged, NotTaken};
 use crate::contract::Record;
 use crate::jitter;
-use crate::kafka::{Failed, Producer, SendError, TopicState, TopicWatch, partition_for};
-use crate::metrics::{Metrics, ReportFate};
+use crate::kafka::{Producer, SendError, TopicState, TopicWatch, partition_for};
 
 /// How long to wait at least, and at most, before a record that Kafka did not take is sent again.
 /// Spread, so that records that failed in one batch are not all in one batch again: one of them
@@ -142,104 +140,6 @@ impl Outlet {
 enum NotSent {
     QueueFull,
     Returned(Box<Returned>),
-}
-
-/// A record that Kafka did not take, with its place.
-struct Returned {
-    record: Record,
-    place: Place,
-    error: String,
-}
-
-enum Reply {
-    Acknowledged,
-    Returned(Box<Returned>),
-}
-
-/// What librdkafka holds for each record until its delivery report.
-pub(super) struct Ticket {
-    place: Place,
-    reply: oneshot::Sender<Reply>,
-    /// Set where the sender is told 503 at the deadline.
-    late: Arc<AtomicBool>,
-}
-
-impl Ticket {
-    fn new(place: Place) -> (Self, Receipt) {
-        let (reply, replied) = oneshot::channel();
-        let late = Arc::new(AtomicBool::new(false));
-        let metrics = Arc::clone(place.metrics());
-        let ticket = Self {
-            place,
-            reply,
-            late: Arc::clone(&late),
-        };
-        (
-            ticket,
-            Receipt {
-                replied,
-                late,
-                metrics,
-            },
-        )
-    }
-
-    /// Takes the delivery report. Runs on the producer's polling thread.
-    pub(super) fn settle(self, result: Result<(), Failed>) {
-        let metrics = Arc::clone(self.place.metrics());
-        let (reply, place) = match result {
-            Ok(()) => (Reply::Acknowledged, Some(self.place)),
-            Err(Failed { record, error }) => {
-                let returned = Returned {
-                    record,
-                    place: self.place,
-                    error,
-                };
-                (Reply::Returned(Box::new(returned)), None)
-            }
-        };
-        let heard = self.reply.send(reply).is_ok();
-        let late = !heard && self.late.load(Ordering::SeqCst);
-        if late {
-            metrics.reports_unsure.dec();
-        }
-        if let Some(place) = place {
-            place.settle(match (heard, late) {
-                (true, _) => ReportFate::Delivered,
-                (false, true) => ReportFate::DeliveredLate,
-                (false, false) => ReportFate::SenderGone,
-            });
-        }
-    }
-}
-
-/// The waiting side of a ticket.
-struct Receipt {
-    replied: oneshot::Receiver<Reply>,
-    late: Arc<AtomicBool>,
-    metrics: Arc<Metrics>,
-}
-
-impl Receipt {
-    /// Waits for the delivery report until `deadline`; delivery goes on beyond it.
-    async fn wait(mut self, deadline: Instant) -> Result<Reply, NotTaken> {
-        match timeout_at(deadline.into(), &mut self.replied).await {
-            Ok(reply) => reply.map_err(|_| NotTaken::Deadline),
-            Err(_) => self.give_up(),
-        }
-    }
-
-    /// From here on the report is unsure, unless its delivery report has come this very moment.
-    fn give_up(mut self) -> Result<Reply, NotTaken> {
-        // In this order: whoever finds the channel closed must find the mark.
-        self.late.store(true, Ordering::SeqCst);
-        self.metrics.reports_unsure.inc();
-        self.replied.close();
-        self.replied
-            .try_recv()
-            .inspect(|_| _ = self.metrics.reports_unsure.dec())
-            .map_err(|_| NotTaken::Deadline)
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The ingress: `hyper` stops here.
 //!
-//! A [`Listener`] accepts connections and hands them out evenly to workers; [`journey`] takes one
-//! request from its head to its answer; [`answer`] is the only place where status codes are chosen.
+//! A [`Listener`] accepts connections and hands them out evenly to [`Workers`]. What happens to a
+//! request is in `journey`; `answer` is the only file where status codes are chosen.
 
 mod answer;
 mod body;

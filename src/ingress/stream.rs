@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,26 +20,39 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What the connection waits for; the request's journey tells it.
 #[derive(Clone, Debug)]
-pub(super) struct Stage(Arc<AtomicU8>);
+pub(super) struct Stage(Arc<AtomicU32>);
 
 /// Between requests.
-const IDLE: u8 = 0;
+const IDLE: u32 = 0;
 /// The head's first byte has come.
-const HEAD: u8 = 1;
+const HEAD: u32 = 1;
 /// A request is on its journey, which has deadlines of its own.
-const BUSY: u8 = 2;
+const BUSY: u32 = 2;
+
+/// The two low bits are the stage, the others count its changes: a whole request can come and go
+/// between two looks.
+const STAGE_BITS: u32 = 2;
 
 impl Stage {
     pub(super) fn busy(&self) {
-        self.0.store(BUSY, Ordering::Relaxed);
+        self.set(BUSY);
     }
 
     pub(super) fn idle(&self) {
-        self.0.store(IDLE, Ordering::Relaxed);
+        self.set(IDLE);
     }
 
-    fn load(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+    /// Only the connection's own task does this: there is no other change to lose.
+    fn set(&self, stage: u32) {
+        let changes = (self.0.load(Ordering::Relaxed) >> STAGE_BITS).wrapping_add(1);
+        self.0
+            .store(changes << STAGE_BITS | stage, Ordering::Relaxed);
+    }
+
+    /// The stage, and a mark that differs after each change.
+    fn look(&self) -> (u32, u32) {
+        let mark = self.0.load(Ordering::Relaxed);
+        (mark & ((1 << STAGE_BITS) - 1), mark)
     }
 }
 
@@ -47,8 +60,8 @@ impl Stage {
 pub(super) struct TimedStream {
     stream: TcpStream,
     stage: Stage,
-    /// The stage that `since` belongs to.
-    seen: u8,
+    /// The mark of the stage that `since` belongs to.
+    seen: u32,
     since: Instant,
     timer: Pin<Box<Sleep>>,
     head_timeout: Duration,
@@ -58,7 +71,7 @@ pub(super) struct TimedStream {
 
 impl TimedStream {
     pub(super) fn new(stream: TcpStream, limits: &Limits) -> (Self, Stage) {
-        let stage = Stage(Arc::new(AtomicU8::new(IDLE)));
+        let stage = Stage(Arc::new(AtomicU32::new(IDLE)));
         let since = Instant::now();
         let stream = Self {
             stream,
@@ -75,9 +88,9 @@ impl TimedStream {
 
     /// When the peer will have taken too long; `None` while a request is on its journey.
     fn deadline(&mut self) -> Option<Instant> {
-        let stage = self.stage.load();
-        if stage != self.seen {
-            self.seen = stage;
+        let (stage, mark) = self.stage.look();
+        if mark != self.seen {
+            self.seen = mark;
             self.since = Instant::now();
         }
         match stage {
@@ -142,8 +155,8 @@ impl AsyncRead for TimedStream {
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
-                if buffer.filled().len() > before && self.stage.load() == IDLE {
-                    self.stage.0.store(HEAD, Ordering::Relaxed);
+                if buffer.filled().len() > before && self.stage.look().0 == IDLE {
+                    self.stage.set(HEAD);
                 }
                 Poll::Ready(read)
             }

@@ -114,7 +114,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
     }
 
     /// The last thing that librdkafka said was wrong, until [`Producer::forget_trouble`].
-    pub fn trouble(&self) -> Option<String> {
+    pub(super) fn trouble(&self) -> Option<String> {
         self.inner.context().trouble.last()
     }
 

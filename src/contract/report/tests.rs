@@ -1,1 +1,253 @@
+use std::borrow::Cow;
 
+use jiff::Timestamp;
+
+use super::*;
+use crate::contract::{Channels, Password, Received};
+
+/// The body as an authenticated sender's.
+fn received(body: &[u8]) -> Received {
+    let mut channels = Channels::default();
+    let channel = ChannelId::parse("c1").expect("a channel id");
+    channels.insert(channel, Password::parse(b"p").expect("a password"), None);
+    let sender = channels
+        .authenticate("c1", Some(b"p"))
+        .expect("authenticated");
+    let at = Timestamp::from_microsecond(1_795_000_000_123_456).expect("a time");
+    sender.sent(Arrival { at, trace: None }, body.to_vec())
+}
+
+fn fault(body: &[u8]) -> Fault {
+    received(body)
+        .validate()
+        .expect_err(&body.escape_ascii().to_string())
+}
+
+fn with_status(status: &str) -> String {
+    format!(r#"{{"message_id":"m","sender":"s","user_number":"u","status":{status}}}"#)
+}
+
+/// A sound report with another member.
+fn with(member: &str) -> String {
+    format!(r#"{{"message_id":"m","sender":"s","user_number":"u","status":"read",{member}}}"#)
+}
+
+fn member_fault(reason: Reason, member: &'static str) -> Fault {
+    Fault {
+        reason,
+        member: Some(Cow::Borrowed(member)),
+        message_id: Some("m".to_owned()),
+    }
+}
+
+#[test]
+fn the_documents_sample_is_a_report() {
+    let body = br#"{
+        "sender": "86173xxxx4526",
+        "user_number": "86187xxxx5632",
+        "message_id": "044852ee407b40ec88ea65adb73ff5c27",
+        "status": "read"
+    }"#;
+    let received = received(body);
+    let report = received.validate().expect("a report");
+    assert_eq!(report.message_id, "044852ee407b40ec88ea65adb73ff5c27");
+    assert_eq!(report.sender, "86173xxxx4526");
+    assert_eq!(report.user_number, "86187xxxx5632");
+    assert_eq!(report.status(), Status::Read);
+    assert_eq!(report.extra, []);
+}
+
+#[test]
+fn each_known_status_is_read() {
+    for (text, status) in [
+        ("delivered", Status::Delivered),
+        ("read", Status::Read),
+        ("failed", Status::Failed),
+    ] {
+        let received = received(with_status(&format!("{text:?}")).as_bytes());
+        assert_eq!(received.validate().expect("a report").status(), status);
+    }
+}
+
+#[test]
+fn a_status_counts_as_it_is_written() {
+    for status in [r#""Read""#, r#""read ""#, r#""deleted""#] {
+        let expected = member_fault(Reason::UnknownStatus, "status");
+        assert_eq!(fault(with_status(status).as_bytes()), expected, "{status}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_object_has_no_member_at_fault() {
+    for (body, reason) in [
+        (&b""[..], Reason::NotJson),
+        (b"{", Reason::NotJson),
+        (b"{}{}", Reason::NotJson),
+        (b"{\"a\":01}", Reason::NotJson),
+        (b"{'a':1}", Reason::NotJson),
+        (b"{\"a\":1,}", Reason::NotJson),
+        (b"\xef\xbb\xbf{}", Reason::NotJson),
+        (b"{\"a\":\"\n\"}", Reason::NotJson),
+        (b"[{}]", Reason::NotAnObject),
+        (b"\"text\"", Reason::NotAnObject),
+        (b"1e400", Reason::NotAnObject),
+        (b"{\"a\":\"\xff\"}", Reason::InvalidUtf8),
+        (b"\xed\xa0\x80", Reason::InvalidUtf8),
+    ] {
+        assert_eq!(
+            fault(body),
+            Fault::of_body(reason),
+            "{}",
+            body.escape_ascii()
+        );
+    }
+}
+
+#[test]
+fn each_mandatory_member_must_be_there() {
+    for (missing, key) in [
+        ("message_id", None),
+        ("sender", Some("m")),
+        ("status", Some("m")),
+    ] {
+        let body = with(r#""x":1"#).replace(missing, "another");
+        let expected = Fault::of_member(Reason::MemberMissing, missing);
+        assert_eq!(
+            fault(body.as_bytes()),
+            expected.with_message_id(key.map(str::to_owned))
+        );
+    }
+}
+
+#[test]
+fn a_mandatory_member_must_be_a_string() {
+    for value in ["null", "1", "true", "[]", "{}", r#"["read"]"#] {
+        let expected = member_fault(Reason::MemberNotAString, "status");
+        assert_eq!(fault(with_status(value).as_bytes()), expected, "{value}");
+    }
+}
+
+#[test]
+fn length_counts_unicode_scalar_values() {
+    for character in ["x", "é", "😀", "\\u00e9", "\\ud83d\\ude00"] {
+        let longest = with("\"x\":1").replace("\"s\"", &format!("\"{}\"", character.repeat(256)));
+        assert!(
+            received(longest.as_bytes()).validate().is_ok(),
+            "{character}"
+        );
+        let beyond = with("\"x\":1").replace("\"s\"", &format!("\"{}\"", character.repeat(257)));
+        let expected = member_fault(Reason::MemberTooLong, "sender");
+        assert_eq!(fault(beyond.as_bytes()), expected, "{character}");
+    }
+    let expected = member_fault(Reason::MemberEmpty, "status");
+    assert_eq!(fault(with_status("\"\"").as_bytes()), expected);
+}
+
+#[test]
+fn no_control_character_is_taken_raw_or_escaped() {
+    let expected = member_fault(Reason::MemberControlCharacter, "status");
+    for code in (0..0x20).chain(0x7f..0xa0) {
+        let escaped = with_status(&format!("\"re\\u{code:04x}ad\""));
+        assert_eq!(fault(escaped.as_bytes()), expected, "{code:x}");
+    }
+    // Below U+0020 JSON itself allows no raw one.
+    for code in 0x7f_u8..0xa0 {
+        let raw = with_status(&format!("\"re{}ad\"", char::from(code)));
+        assert_eq!(fault(raw.as_bytes()), expected, "{code:x}");
+    }
+    assert!(
+        received(with("\"x\":\"\\u0000\"").as_bytes())
+            .validate()
+            .is_ok()
+    );
+}
+
+#[test]
+fn escapes_are_decoded() {
+    let body = with("\"x\":1").replace("\"s\"", r#""\/\u00e9\ud83d\ude00\"\\""#);
+    assert_eq!(
+        received(body.as_bytes())
+            .validate()
+            .expect("a report")
+            .sender,
+        "/é😀\"\\"
+    );
+    let escaped_name = with("\"x\":1").replace("\"sender\"", r#""\u0073ender""#);
+    let received = received(escaped_name.as_bytes());
+    let report = received.validate().expect("a report");
+    assert_eq!(
+        (report.sender.as_ref(), &report.extra[..]),
+        ("s", &[("\"x\"", "1")][..])
+    );
+}
+
+#[test]
+fn a_lone_surrogate_is_refused_only_where_it_is_used() {
+    for value in [r#""\ud800""#, r#""\udc00x""#, r#""\ud800\ud800""#] {
+        let expected = member_fault(Reason::MemberLoneSurrogate, "status");
+        assert_eq!(fault(with_status(value).as_bytes()), expected, "{value}");
+    }
+    for member in [
+        r#""x":"\ud800""#,
+        r#""\ud800":1"#,
+        r#""\ud800":1,"\udc00":1"#,
+    ] {
+        assert!(
+            received(with(member).as_bytes()).validate().is_ok(),
+            "{member}"
+        );
+    }
+}
+
+#[test]
+fn a_duplicate_member_is_refused_however_it_is_written() {
+    for (member, name, key) in [
+        (r#""status":"read""#, Some("status"), Some("m")),
+        (r#""st\u0061tus":"failed""#, Some("status"), Some("m")),
+        (r#""message_id":"m""#, Some("message_id"), None),
+        (r#""x":1,"y":2,"\u0078":1"#, Some("x"), Some("m")),
+        // What could be a value in the wrong place is not named.
+        (r#""86173":1,"86173":1"#, None, Some("m")),
+        (r#""\ud800":1,"\ud800":1"#, None, Some("m")),
+    ] {
+        let expected = Fault {
+            reason: Reason::DuplicateMember,
+            member: name.map(Cow::Borrowed),
+            message_id: key.map(str::to_owned),
+        };
+        assert_eq!(fault(with(member).as_bytes()), expected, "{member}");
+    }
+    let nested = with(r#""x":{"a":1,"a":2}"#);
+    assert!(
+        received(nested.as_bytes()).validate().is_ok(),
+        "only the top level counts"
+    );
+}
+
+#[test]
+fn nesting_goes_to_64_levels() {
+    let nested = |levels: usize| format!("\"x\":{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(
+        received(with(&nested(MAX_DEPTH - 1)).as_bytes())
+            .validate()
+            .is_ok()
+    );
+    let expected = Fault::of_body(Reason::TooDeep);
+    assert_eq!(fault(with(&nested(MAX_DEPTH)).as_bytes()), expected);
+    assert_eq!(fault(with(&nested(30_000)).as_bytes()), expected);
+}
+
+#[test]
+fn what_the_contract_does_not_name_is_kept_to_the_byte() {
+    let body = with(r#""n": 1e400, "m":0.10 ,"k":12345678901234567890,"\u0061":{ "b" : [1,  2] }"#);
+    let received = received(body.as_bytes());
+    assert_eq!(
+        received.validate().expect("a report").extra,
+        [
+            ("\"n\"", "1e400"),
+            ("\"m\"", "0.10"),
+            ("\"k\"", "12345678901234567890"),
+            ("\"\\u0061\"", "{ \"b\" : [1,  2] }"),
+        ]
+    );
+}

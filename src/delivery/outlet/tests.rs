@@ -1,1 +1,121 @@
+use std::thread;
 
+use super::*;
+use crate::kafka::{EmbeddedBroker, Settings, Watching};
+use crate::metrics::{Metrics, ReportFate};
+
+/// An outlet to a topic of the embedded broker.
+struct Fixture {
+    outlet: Outlet,
+    metrics: Arc<Metrics>,
+    _watching: Watching,
+    _broker: EmbeddedBroker,
+}
+
+impl Fixture {
+    fn new(topic: &str) -> Self {
+        let broker = EmbeddedBroker::start().expect("an embedded broker");
+        broker.create_topic("there", 1).expect("a topic");
+        let settings = Settings::new([("bootstrap.servers", broker.bootstrap_servers().as_str())]);
+        let producer = Producer::start("test", &settings, Ticket::settle).expect("a producer");
+        let producer = Arc::new(producer);
+        let (watching, [topic]) = Watching::start(&producer, &settings, [topic.to_owned()], false);
+        let metrics = Metrics::new();
+        let ceilings = Ceilings {
+            reports: 1,
+            bytes: 1 << 20,
+            metrics: Arc::clone(&metrics),
+        };
+        let outlet = Outlet::new(producer, topic, Arc::new(ceilings));
+        Self {
+            outlet,
+            metrics,
+            _watching: watching,
+            _broker: broker,
+        }
+    }
+
+    async fn deliver(&self, within: Duration) -> Result<Acknowledged, NotTaken> {
+        let record = Record {
+            key: Some("m1".to_owned()),
+            headers: Vec::new(),
+            value: b"{}".to_vec(),
+            timestamp: 1_795_000_000_000,
+        };
+        self.outlet.deliver(record, Instant::now() + within).await
+    }
+
+    /// Waits until nothing is in flight, then gives each fate that was counted.
+    fn fates(&self) -> Vec<String> {
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.metrics.reports_in_flight.get() > 0 {
+            assert!(Instant::now() < until, "a report without a fate");
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        assert_eq!(self.metrics.bytes_in_flight.get(), 0);
+        assert_eq!(self.metrics.reports_unsure.get(), 0);
+        let text = self.metrics.text();
+        let fates = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("koobridge_report_fates_total"));
+        fates
+            .filter(|fate| !fate.ends_with(" 0"))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_delivery_report_settles_the_place() {
+    let fixture = Fixture::new("there");
+    for _ in 0..3 {
+        fixture.deliver(LONG).await.expect("an acknowledgement");
+    }
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 3"]);
+}
+
+#[tokio::test]
+async fn a_sender_that_goes_does_not_undo_the_delivery() {
+    let fixture = Fixture::new("there");
+    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    {
+        let mut delivery = Box::pin(fixture.deliver(LONG));
+        // Looked at once, the record is librdkafka's; its linger has hardly begun.
+        tokio::select! {
+            biased;
+            told = &mut delivery => panic!("{told:?} before the broker can have it"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    assert_eq!(fixture.fates(), ["{fate=\"sender_gone\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_deadline_leaves_the_report_unsure_until_it_is_delivered_late() {
+    let fixture = Fixture::new("there");
+    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    let told = fixture.deliver(Duration::ZERO).await;
+    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
+}
+
+#[tokio::test]
+async fn without_a_topic_nothing_is_admitted() {
+    let fixture = Fixture::new("not-there");
+    let told = fixture.deliver(LONG).await;
+    assert_eq!(told.expect_err("no topic"), NotTaken::NoTopic);
+    assert_eq!(fixture.fates(), [""; 0]);
+}
+
+#[tokio::test]
+async fn past_the_ceiling_a_report_is_shed_and_its_place_is_not_taken() {
+    let fixture = Fixture::new("there");
+    let place = fixture.outlet.ceilings.admit(1).expect("a place");
+    let told = fixture.deliver(LONG).await;
+    assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
+    place.settle(ReportFate::Delivered);
+    fixture.deliver(LONG).await.expect("an acknowledgement");
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 2"]);
+}
