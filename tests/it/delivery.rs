@@ -1,7 +1,7 @@
-//! What a sender is told while Kafka is slow, full or failing.
+//! What a sender is told while Kafka does not answer, or refuses.
 //!
-//! On librdkafka's mock cluster, whose answers can be delayed and replaced by errors at will. It
-//! judges neither loss nor order nor repeats: `faults` does, on a real Kafka.
+//! Kafka does not answer where its brokers are frozen. Refusals come from librdkafka's mock cluster,
+//! which gives any error on request; it judges neither loss nor order nor repeats.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::bridge::Bridge;
+use crate::cluster::{self, Exclusive};
 use crate::http::{Connection, body, exchange, report};
 use crate::records::read_all;
 
@@ -19,6 +20,16 @@ fn mock() -> MockCluster<'static, DefaultProducerContext> {
         broker.create_topic(topic, 1, 1).expect("a topic");
     }
     broker
+}
+
+/// A bridge on the real cluster that has delivered a report: its producer has its connections.
+fn warm(kafka: &Exclusive, settings: &[(&str, &str)]) -> Bridge {
+    let topic = kafka.topic("delivery", 1);
+    let rejected = kafka.topic("delivery-rejected", 1);
+    let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, settings);
+    let first = exchange(bridge.ingress, &report(&body("first", "read")));
+    assert_eq!(first.status, 200);
+    bridge
 }
 
 #[test]
@@ -75,21 +86,14 @@ fn what_fails_for_longer_than_the_deadline_is_503_and_failed() {
 
 #[test]
 fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
-    for settings in [
-        [
-            ("ingress.reports_in_flight", "1"),
-            ("ingress.deadline", "4500ms"),
-        ],
-        [
-            ("kafka.properties.queue.buffering.max.messages", "1"),
-            ("ingress.deadline", "4500ms"),
-        ],
+    let kafka = cluster::exclusive();
+    for ceiling in [
+        "ingress.reports_in_flight",
+        "kafka.properties.queue.buffering.max.messages",
     ] {
-        let broker = mock();
-        let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &settings);
-        broker
-            .broker_round_trip_time(1, Duration::from_secs(2))
-            .expect("a slow broker");
+        // The report in flight is not to meet its deadline, however long the others take.
+        let bridge = warm(&kafka, &[(ceiling, "1"), ("ingress.deadline", "20s")]);
+        kafka.freeze_all();
         let mut first = Connection::open(bridge.ingress);
         first.send(&report(&body("m1", "read")));
         bridge.wait_for_metric("koobridge_reports_in_flight", 1);
@@ -112,20 +116,22 @@ fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
             bridge.metric("koobridge_reports_total{answer=\"shed\"}"),
             20
         );
+        kafka.thaw_all();
         assert_eq!(first.answer().status, 200);
-        bridge.wait_for_metric("koobridge_reports_in_flight", 0);
+        assert_eq!(bridge.metric("koobridge_reports_in_flight"), 0);
         assert_eq!(bridge.metric("koobridge_in_flight_bytes"), 0);
     }
 }
 
 #[test]
 fn past_the_byte_ceiling_it_is_503_too() {
-    let broker = mock();
-    let settings = [("ingress.bytes_in_flight", "80 KiB")];
-    let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &settings);
-    broker
-        .broker_round_trip_time(1, Duration::from_secs(2))
-        .expect("a slow broker");
+    let kafka = cluster::exclusive();
+    let settings = [
+        ("ingress.bytes_in_flight", "80 KiB"),
+        ("ingress.deadline", "20s"),
+    ];
+    let bridge = warm(&kafka, &settings);
+    kafka.freeze_all();
     let mut large = body("m1", "read");
     let padding = format!(",\"pad\":\"{}\"}}", "x".repeat(60 << 10));
     large.pop();
@@ -134,24 +140,22 @@ fn past_the_byte_ceiling_it_is_503_too() {
     first.send(&report(&large));
     bridge.wait_for_metric("koobridge_reports_in_flight", 1);
     assert_eq!(exchange(bridge.ingress, &report(&large)).status, 503);
-    assert_eq!(
-        exchange(bridge.ingress, &report(&body("m2", "read"))).status,
-        200
-    );
-    assert_eq!(first.answer().status, 200);
+    let mut small = Connection::open(bridge.ingress);
+    small.send(&report(&body("m2", "read")));
+    bridge.wait_for_metric("koobridge_reports_in_flight", 2);
+    kafka.thaw_all();
+    assert_eq!([first.answer().status, small.answer().status], [200, 200]);
 }
 
 #[test]
 fn past_the_deadline_it_is_503_and_unsure_until_kafka_has_it() {
-    let broker = mock();
+    let kafka = cluster::exclusive();
     let settings = [
         ("ingress.deadline", "1s"),
         ("ingress.body_timeout", "500ms"),
     ];
-    let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &settings);
-    broker
-        .broker_round_trip_time(1, Duration::from_secs(3))
-        .expect("a slow broker");
+    let bridge = warm(&kafka, &settings);
+    kafka.freeze_all();
     let started = Instant::now();
     let answer = exchange(bridge.ingress, &report(&body("m1", "read")));
     assert!(started.elapsed() >= Duration::from_secs(1));
@@ -167,6 +171,7 @@ fn past_the_deadline_it_is_503_and_unsure_until_kafka_has_it() {
     );
     assert_eq!(bridge.metric("koobridge_reports_unsure"), 1);
     assert_eq!(bridge.metric("koobridge_reports_in_flight"), 1);
+    kafka.thaw_all();
     bridge.wait_for_metric("koobridge_report_fates_total{fate=\"delivered_late\"}", 1);
     assert_eq!(bridge.metric("koobridge_reports_unsure"), 0);
     assert_eq!(bridge.metric("koobridge_reports_in_flight"), 0);
