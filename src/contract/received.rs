@@ -57,3 +57,17 @@ impl Received {
         Rejected::new(self.channel, self.arrival, self.body, fault)
     }
 }
+
+/// A body as the sender of channel `c1` sent it at 2026-11-18T11:06:40.000456Z.
+#[cfg(test)]
+pub(super) fn from_a_sender(body: &[u8], trace: Option<TraceContext>) -> Received {
+    use super::{Channels, Password};
+    let mut channels = Channels::default();
+    let channel = ChannelId::parse("c1").expect("a channel id");
+    channels.insert(channel, Password::parse(b"p").expect("a password"), None);
+    let sender = channels
+        .authenticate("c1", Some(b"p"))
+        .expect("authenticated");
+    let at = Timestamp::from_microsecond(1_795_000_000_000_456).expect("a time");
+    sender.sent(Arrival { at, trace }, body.to_vec())
+}

@@ -1,26 +1,14 @@
 //! What is answered: every case of the contract, in its order of refusal.
 
 use crate::bridge::{Bridge, CHANNEL, PASSWORD};
-use crate::cluster::{self, Shared};
-use crate::http::{Connection, body, exchange, path, report, request};
+use crate::cluster;
+use crate::http::{Connection, body, exchange, path, post, report, request};
 use crate::records::read_all;
-
-/// A bridge with topics of its own.
-fn bridge(kafka: &Shared, settings: &[(&str, &str)]) -> (Bridge, String, String) {
-    let topic = kafka.topic("answers", 3);
-    let rejected = kafka.topic("answers-rejected", 3);
-    let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, settings);
-    (bridge, topic, rejected)
-}
-
-fn post() -> String {
-    format!("POST {} HTTP/1.1", path(CHANNEL))
-}
 
 #[test]
 fn a_success_is_200_and_empty() {
     let kafka = cluster::shared();
-    let (bridge, topic, _) = bridge(&kafka, &[]);
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
     let answer = exchange(bridge.ingress, &report(&body("m1", "delivered")));
     assert_eq!(
         (answer.status, answer.header("content-length")),
@@ -46,95 +34,16 @@ fn a_success_is_202_or_204_where_that_is_configured() {
     let kafka = cluster::shared();
     for status in [202, 204] {
         let setting = status.to_string();
-        let (bridge, ..) = bridge(&kafka, &[("ingress.success_status", &setting)]);
+        let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[("ingress.success_status", &setting)]);
         let answer = exchange(bridge.ingress, &report(&body("m1", "delivered")));
         assert_eq!((answer.status, answer.body), (status, Vec::new()));
     }
 }
 
 #[test]
-fn unsound_framing_is_400_and_closed_before_anything_else() {
-    let kafka = cluster::shared();
-    let (bridge, topic, rejected) = bridge(&kafka, &[]);
-    let body = body("m1", "read");
-    let chunked = ("Transfer-Encoding", Some("chunked"));
-    let no_length = ("Content-Length", None);
-    // An unknown path and a wrong password too: framing comes first.
-    let astray = "POST /nowhere HTTP/1.1";
-    for (line, changes, code) in [
-        (astray, &[("Host", None)][..], "host-missing"),
-        (
-            astray,
-            &[("Host", Some("a")), ("Host", Some("a"))],
-            "host-repeated",
-        ),
-        (astray, &[("Host", Some(""))], "host-malformed"),
-        (astray, &[("Host", Some("user@bridge"))], "host-malformed"),
-        (astray, &[("Host", Some("a b"))], "host-malformed"),
-        (
-            astray,
-            &[no_length, ("Transfer-Encoding", Some("gzip, chunked"))],
-            "transfer-encoding",
-        ),
-        (astray, &[no_length, chunked, chunked], "transfer-encoding"),
-    ] {
-        let mut connection = Connection::open(bridge.ingress);
-        connection.send(&request(line, changes, &body));
-        let answer = connection.answer();
-        assert_eq!(
-            (answer.status, answer.problem()),
-            (400, (code.to_owned(), None)),
-            "{changes:?}"
-        );
-        assert_eq!(answer.header("connection"), Some("close"));
-        assert!(connection.is_closed(), "{changes:?}");
-    }
-    assert!(read_all(kafka.bootstrap(), &topic).is_empty());
-    assert!(read_all(kafka.bootstrap(), &rejected).is_empty());
-}
-
-#[test]
-fn what_hyper_refuses_by_itself_is_counted_too() {
-    let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
-    let long = format!(
-        "{} HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
-        "POST /",
-        "x".repeat(17 << 10)
-    );
-    for (bytes, status) in [
-        (&b"POST / HTTP/1.1\r\nHost : a\r\n\r\n"[..], 400),
-        (b"POST / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
-        (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            400,
-        ),
-        (
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
-            400,
-        ),
-        (b"nonsense\r\n\r\n", 400),
-        (long.as_bytes(), 431),
-    ] {
-        let mut connection = Connection::open(bridge.ingress);
-        connection.send(bytes);
-        let answer = connection.answer();
-        assert_eq!(
-            (answer.status, answer.body),
-            (status, Vec::new()),
-            "{}",
-            bytes.escape_ascii()
-        );
-        assert!(connection.is_closed());
-    }
-    bridge.wait_for_metric("koobridge_answers_total{code=\"400\"}", 5);
-    bridge.wait_for_metric("koobridge_answers_total{code=\"431\"}", 1);
-}
-
-#[test]
 fn any_other_path_is_404_as_it_came() {
     let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let long = "x".repeat(65);
     for target in [
         "/",
@@ -165,7 +74,7 @@ fn any_other_path_is_404_as_it_came() {
 #[test]
 fn a_query_is_ignored_and_an_absolute_target_taken() {
     let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     for target in [
         format!("{}?a=b", path(CHANNEL)),
         format!("http://bridge{}", path(CHANNEL)),
@@ -179,7 +88,7 @@ fn a_query_is_ignored_and_an_absolute_target_taken() {
 #[test]
 fn any_other_method_is_405_even_without_a_password() {
     let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
         let line = format!("{method} {} HTTP/1.1", path(CHANNEL));
         let answer = exchange(
@@ -205,7 +114,7 @@ fn any_other_method_is_405_even_without_a_password() {
 #[test]
 fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
     let kafka = cluster::shared();
-    let (bridge, topic, rejected) = bridge(&kafka, &[]);
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 3, &[]);
     let body = body("m1", "read");
     let unknown = format!("POST {} HTTP/1.1", path("unknown"));
     let [post, unknown] = [post(), unknown];
@@ -263,7 +172,7 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
 #[test]
 fn the_head_must_pass_before_the_body_is_asked_for() {
     let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let expect = ("Expect", Some("100-continue"));
     let large = (64 << 10) + 1;
     let large = large.to_string();
@@ -324,7 +233,7 @@ fn the_head_must_pass_before_the_body_is_asked_for() {
 #[test]
 fn a_sender_that_waits_for_100_continue_gets_it() {
     let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let body = body("m1", "read");
     let length = body.len().to_string();
     let mut connection = Connection::open(bridge.ingress);
@@ -342,89 +251,9 @@ fn a_sender_that_waits_for_100_continue_gets_it() {
 }
 
 #[test]
-fn a_chunked_body_is_taken_and_a_large_one_is_413() {
-    let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
-    let chunked = [
-        ("Content-Length", None),
-        ("Transfer-Encoding", Some("Chunked")),
-    ];
-    let head = request(&post(), &chunked, b"");
-    let body = body("m1", "read");
-    let (first, second) = body.split_at(10);
-    let chunk = |part: &[u8]| [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat();
-    let sound = [&head[..], &chunk(first), &chunk(second), b"0\r\n\r\n"].concat();
-    assert_eq!(exchange(bridge.ingress, &sound).status, 200);
-
-    let large = [
-        &head[..],
-        &chunk(&b" ".repeat(40 << 10)),
-        &chunk(&b" ".repeat(40 << 10)),
-    ]
-    .concat();
-    let answer = exchange(bridge.ingress, &large);
-    assert_eq!(
-        (answer.status, answer.problem().0),
-        (413, "body-too-large".to_owned())
-    );
-}
-
-#[test]
-fn a_broken_or_cut_body_is_400_and_closed() {
-    let kafka = cluster::shared();
-    let (bridge, topic, rejected) = bridge(&kafka, &[]);
-    let chunked = [
-        ("Content-Length", None),
-        ("Transfer-Encoding", Some("chunked")),
-    ];
-    let broken = request(&post(), &chunked, b"zz\r\n{}\r\n0\r\n\r\n");
-    let cut = request(
-        &post(),
-        &[("Content-Length", Some("500"))],
-        &body("m1", "read"),
-    );
-    for bytes in [broken, cut] {
-        let mut connection = Connection::open(bridge.ingress);
-        connection.send(&bytes);
-        connection.half_close();
-        let answer = connection.answer();
-        assert_eq!(
-            (answer.status, answer.problem()),
-            (400, ("body-broken".to_owned(), None))
-        );
-        assert!(connection.is_closed());
-    }
-    assert!(read_all(kafka.bootstrap(), &topic).is_empty());
-    assert!(read_all(kafka.bootstrap(), &rejected).is_empty());
-}
-
-#[test]
-fn http_1_0_is_answered_and_closed() {
-    let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
-    let line = format!("POST {} HTTP/1.0", path(CHANNEL));
-    for changes in [
-        &[][..],
-        &[("Host", None)],
-        &[("Expect", Some("100-continue"))],
-    ] {
-        let mut connection = Connection::open(bridge.ingress);
-        connection.send(&request(&line, changes, &body("m1", "read")));
-        assert_eq!(connection.answer().status, 200, "{changes:?}");
-        assert!(connection.is_closed());
-    }
-    let chunked = [
-        ("Content-Length", None),
-        ("Transfer-Encoding", Some("chunked")),
-    ];
-    let answer = exchange(bridge.ingress, &request(&line, &chunked, b"0\r\n\r\n"));
-    assert_eq!(answer.status, 400);
-}
-
-#[test]
 fn one_connection_carries_many_reports_also_pipelined() {
     let kafka = cluster::shared();
-    let (bridge, topic, _) = bridge(&kafka, &[]);
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
     let mut connection = Connection::open(bridge.ingress);
     for number in 0..3 {
         connection.send(&report(&body(&format!("m{number}"), "read")));
@@ -442,7 +271,7 @@ fn one_connection_carries_many_reports_also_pipelined() {
 #[test]
 fn a_refused_request_does_not_cost_the_connection() {
     let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka, &[]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let mut connection = Connection::open(bridge.ingress);
     connection.send(&request(
         &post(),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Response, exchange};
-use crate::records;
+use crate::records::{self, Kafka};
 
 pub const CHANNEL: &str = "202105102694809992";
 pub const PASSWORD: &str = "s3cret, with spaces";
@@ -77,6 +77,18 @@ impl Bridge {
         let bridge = Self::start(bootstrap, topic, rejected, settings);
         bridge.wait_until_ready();
         bridge
+    }
+
+    /// Starts a bridge with topics of its own and waits until it is ready; gives their names too.
+    pub fn with_topics(
+        kafka: &Kafka,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> (Self, String, String) {
+        let topic = kafka.topic("events", partitions);
+        let rejected = kafka.topic("rejected", partitions);
+        let bridge = Self::ready(kafka.bootstrap(), &topic, &rejected, settings);
+        (bridge, topic, rejected)
     }
 
     /// Starts a bridge and waits until it listens.

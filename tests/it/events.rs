@@ -7,18 +7,9 @@ use koobridge::kafka::partition_for;
 use serde_json::{Value, json};
 
 use crate::bridge::{Bridge, CHANNEL};
-use crate::cluster::{self, Shared};
-use crate::http::{body, exchange, path, report, request};
+use crate::cluster;
+use crate::http::{body, exchange, path, post, report, request};
 use crate::records::{Record, read_all};
-
-fn bridge(kafka: &Shared, settings: &[(&str, &str)]) -> (Bridge, String) {
-    let topic = kafka.topic("events", 6);
-    let rejected = kafka.topic("events-rejected", 1);
-    (
-        Bridge::ready(kafka.bootstrap(), &topic, &rejected, settings),
-        topic,
-    )
-}
 
 fn only(records: Vec<Record>) -> Record {
     let [record] = <[Record; 1]>::try_from(records).expect("exactly one record");
@@ -55,7 +46,7 @@ fn printed_sample() -> Vec<u8> {
 #[test]
 fn the_documents_sample_becomes_the_documented_event() {
     let kafka = cluster::shared();
-    let (bridge, topic) = bridge(&kafka, &[]);
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[]);
     let now = || {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -119,7 +110,7 @@ fn the_documents_sample_becomes_the_documented_event() {
 #[test]
 fn unknown_members_arrive_unchanged_and_escapes_decoded() {
     let kafka = cluster::shared();
-    let (bridge, topic) = bridge(&kafka, &[]);
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[]);
     let extra =
         r#""n":1e400,"m":0.10,"k":12345678901234567890,"o":{ "a" : [1,  2] },"\u0065":"\ud800""#;
     let body = format!(
@@ -144,7 +135,7 @@ fn unknown_members_arrive_unchanged_and_escapes_decoded() {
 #[test]
 fn a_retry_carries_the_same_id() {
     let kafka = cluster::shared();
-    let (bridge, topic) = bridge(&kafka, &[]);
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[]);
     for _ in 0..2 {
         assert_eq!(
             exchange(bridge.ingress, &report(&body("m1", "read"))).status,
@@ -168,7 +159,7 @@ fn a_retry_carries_the_same_id() {
 #[test]
 fn structured_mode_puts_the_attributes_into_the_value() {
     let kafka = cluster::shared();
-    let (bridge, topic) = bridge(&kafka, &[("kafka.event_mode", "structured")]);
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[("kafka.event_mode", "structured")]);
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m1", "failed"))).status,
         200
@@ -212,9 +203,9 @@ fn structured_mode_puts_the_attributes_into_the_value() {
 #[test]
 fn the_trace_goes_on_in_the_record() {
     let kafka = cluster::shared();
-    let (bridge, topic) = bridge(&kafka, &[]);
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[]);
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let line = format!("POST {} HTTP/1.1", path(CHANNEL));
+    let line = post();
     let traced = [
         ("traceparent", Some(parent)),
         ("tracestate", Some("vendor=1")),
@@ -242,7 +233,7 @@ fn the_trace_goes_on_in_the_record() {
 #[test]
 fn no_phone_number_leaves_the_value() {
     let kafka = cluster::shared();
-    let (bridge, topic) = bridge(&kafka, &[("log.level", "trace")]);
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[("log.level", "trace")]);
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m1", "read"))).status,
         200

@@ -157,12 +157,17 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Response {
 
 /// A sound request with this body.
 pub fn report(body: &[u8]) -> Vec<u8> {
-    request(&format!("POST {} HTTP/1.1", path(CHANNEL)), &[], body)
+    request(&post(), &[], body)
 }
 
 /// The path of a channel's reports.
 pub fn path(channel: &str) -> String {
     format!("/social/on/whatsapp/koomessage/report/{channel}")
+}
+
+/// The request line of a report on the tests' channel.
+pub fn post() -> String {
+    format!("POST {} HTTP/1.1", path(CHANNEL))
 }
 
 /// A request with the usual headers; one in `changes` replaces those of its name, with `None` it

@@ -3,15 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::bridge::{Bridge, CHANNEL, eventually};
-use crate::cluster::{self, Shared};
-use crate::http::{Connection, body, exchange, path, report, request};
-
-fn bridge(kafka: &Shared, settings: &[(&str, &str)]) -> Bridge {
-    let topic = kafka.topic("limits", 1);
-    let rejected = kafka.topic("limits-rejected", 1);
-    Bridge::ready(kafka.bootstrap(), &topic, &rejected, settings)
-}
+use crate::bridge::{Bridge, eventually};
+use crate::cluster;
+use crate::http::{Connection, body, exchange, post, report, request};
 
 /// Between the limit and what a busy machine may add to it.
 fn assert_about(took: Duration, limit: Duration) {
@@ -24,7 +18,7 @@ fn assert_about(took: Duration, limit: Duration) {
 #[test]
 fn a_body_at_the_limit_is_taken_and_one_beyond_is_not() {
     let kafka = cluster::shared();
-    let bridge = bridge(&kafka, &[("ingress.body_limit", "1 KiB")]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.body_limit", "1 KiB")]);
     let mut exact = body("m1", "read");
     exact.resize(1024, b' ');
     assert_eq!(exchange(bridge.ingress, &report(&exact)).status, 200);
@@ -35,8 +29,8 @@ fn a_body_at_the_limit_is_taken_and_one_beyond_is_not() {
 #[test]
 fn a_slow_body_is_408_and_closed() {
     let kafka = cluster::shared();
-    let bridge = bridge(&kafka, &[("ingress.body_timeout", "300ms")]);
-    let line = format!("POST {} HTTP/1.1", path(CHANNEL));
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.body_timeout", "300ms")]);
+    let line = post();
     let mut connection = Connection::open(bridge.ingress);
     let started = Instant::now();
     connection.send(&request(&line, &[("Content-Length", Some("500"))], b"{"));
@@ -56,7 +50,7 @@ fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
         ("ingress.head_timeout", "300ms"),
         ("ingress.idle_timeout", "1500ms"),
     ];
-    let bridge = bridge(&kafka, &settings);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
 
     let mut slow = Connection::open(bridge.ingress);
     let started = Instant::now();
@@ -83,7 +77,7 @@ fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
 #[test]
 fn past_the_connection_ceiling_accepting_waits() {
     let kafka = cluster::shared();
-    let bridge = bridge(&kafka, &[("ingress.connections", "1")]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connections", "1")]);
     let mut first = Connection::open(bridge.ingress);
     first.send(&report(&body("m1", "read")));
     assert_eq!(first.answer().status, 200);
@@ -97,7 +91,7 @@ fn past_the_connection_ceiling_accepting_waits() {
 #[test]
 fn idle_connections_cost_little_memory() {
     let kafka = cluster::shared();
-    let bridge = bridge(&kafka, &[]);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     let resident = || bridge.resident_bytes();
     let open = |count: usize| -> Vec<Connection> {
         let mut connections: Vec<Connection> = (0..count)

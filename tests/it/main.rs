@@ -10,6 +10,7 @@ mod delivery;
 mod dev;
 mod events;
 mod faults;
+mod framing;
 mod http;
 mod limits;
 mod load;

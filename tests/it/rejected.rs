@@ -1,16 +1,9 @@
 //! What could not be accepted, whole, on the rejected topic.
 
 use crate::bridge::{Bridge, CHANNEL};
-use crate::cluster::{self, Shared};
-use crate::http::{body, exchange, path, report, request};
+use crate::cluster;
+use crate::http::{body, exchange, post, report, request};
 use crate::records::{Record, read_all};
-
-fn bridge(kafka: &Shared) -> (Bridge, String, String) {
-    let topic = kafka.topic("rejected-events", 1);
-    let rejected = kafka.topic("rejected", 1);
-    let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &[]);
-    (bridge, topic, rejected)
-}
 
 fn header<'r>(record: &'r Record, name: &str) -> Option<&'r str> {
     record.header(name)
@@ -117,7 +110,7 @@ fn unsound_members() -> impl Iterator<Item = Breach> {
 #[test]
 fn each_breach_is_400_names_its_member_and_is_kept_whole() {
     let kafka = cluster::shared();
-    let (bridge, topic, rejected) = bridge(&kafka);
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &[]);
     let cases: Vec<Breach> = unsound_bodies().chain(unsound_members()).collect();
     for Breach {
         body,
@@ -175,7 +168,7 @@ fn each_breach_is_400_names_its_member_and_is_kept_whole() {
 #[test]
 fn an_unknown_status_is_accepted_and_kept_for_a_later_version() {
     let kafka = cluster::shared();
-    let (bridge, topic, rejected) = bridge(&kafka);
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &[]);
     let body = body("m1", "deleted");
     let answer = exchange(bridge.ingress, &report(&body));
     assert_eq!((answer.status, answer.body.len()), (200, 0));
@@ -194,7 +187,7 @@ fn an_unknown_status_is_accepted_and_kept_for_a_later_version() {
 #[test]
 fn no_value_is_ever_repeated_in_an_answer() {
     let kafka = cluster::shared();
-    let (bridge, ..) = bridge(&kafka);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     for body in [
         r#"{"sender":"8617312345678","user_number":"","message_id":"m","status":"read"}"#,
         r#"{"8617312345678":1,"8617312345678":2,"message_id":"m"}"#,
@@ -233,8 +226,8 @@ fn without_the_rejected_topic_a_bad_report_is_503_and_a_good_one_200() {
 #[test]
 fn what_was_not_authenticated_is_never_kept() {
     let kafka = cluster::shared();
-    let (bridge, _, rejected) = bridge(&kafka);
-    let line = format!("POST {} HTTP/1.1", path(CHANNEL));
+    let (bridge, _, rejected) = Bridge::with_topics(&kafka, 1, &[]);
+    let line = post();
     let wrong = request(&line, &[("Authorization", Some("wrong"))], b"{}");
     assert_eq!(exchange(bridge.ingress, &wrong).status, 401);
     assert!(read_all(kafka.bootstrap(), &rejected).is_empty());

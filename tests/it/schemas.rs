@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bridge::{Bridge, CHANNEL};
 use crate::cluster;
-use crate::http::{body, exchange, path, report, request};
+use crate::http::{body, exchange, path, post, report, request};
 use crate::records::{Record, read_all};
 
 fn file(name: &str) -> Value {
@@ -104,7 +104,7 @@ fn what_goes_to_the_topics_is_as_the_schemas_say() {
         "traceparent",
         Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     )];
-    let line = format!("POST {} HTTP/1.1", path(CHANNEL));
+    let line = post();
     for (mode, payload, headers_schema) in [
         ("binary", validator(&event), component("eventHeaders")),
         (
@@ -161,7 +161,7 @@ fn what_is_answered_is_as_the_openapi_document_says() {
     let documented =
         &openapi["paths"]["/social/on/whatsapp/koomessage/report/{channelId}"]["post"]["responses"];
     let problem = validator(&file("problem.schema.json"));
-    let line = format!("POST {} HTTP/1.1", path(CHANNEL));
+    let line = post();
     let get = format!("GET {} HTTP/1.1", path(CHANNEL));
     let sound = body("m1", "read");
     let large = (64 << 10) + 1;

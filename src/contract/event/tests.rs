@@ -2,26 +2,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::contract::{Arrival, ChannelId, Channels, Password, Reason, Received, TraceContext};
+use crate::contract::received::from_a_sender;
+use crate::contract::{Arrival, Reason, TraceContext};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-fn received(body: &str, trace: Option<TraceContext>) -> Received {
-    let mut channels = Channels::default();
-    let channel = ChannelId::parse("c1").expect("a channel id");
-    channels.insert(channel, Password::parse(b"p").expect("a password"), None);
-    let sender = channels
-        .authenticate("c1", Some(b"p"))
-        .expect("authenticated");
-    // 2026-11-18T11:06:40.000456Z
-    let at = Timestamp::from_microsecond(1_795_000_000_000_456).expect("a time");
-    sender.sent(Arrival { at, trace }, body.as_bytes().to_vec())
-}
 
 fn record(mode: EventMode, trace: Option<TraceContext>) -> Record {
     let body =
         r#"{"message_id":"m\"1","sender":"s","user_number":"u","status":"failed","x": 0.10}"#;
-    received(body, trace)
+    from_a_sender(body.as_bytes(), trace)
         .validate()
         .expect("a report")
         .normalise(mode)
@@ -126,7 +115,7 @@ fn the_trace_context_stands_last_in_both_modes() {
 #[test]
 fn a_rejected_record_has_the_body_whole_and_the_reason_in_its_headers() {
     let body = r#"{"message_id":"m1","sender":7}"#;
-    let received = received(body, TraceContext::parse(PARENT.as_bytes(), &[]));
+    let received = from_a_sender(body.as_bytes(), TraceContext::parse(PARENT.as_bytes(), &[]));
     let fault = received.validate().expect_err("a fault");
     let (fault, record) = received.reject(fault).into_parts();
     assert_eq!(fault.reason, Reason::MemberNotAString);

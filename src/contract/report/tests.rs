@@ -1,20 +1,10 @@
 use std::borrow::Cow;
 
-use jiff::Timestamp;
-
 use super::*;
-use crate::contract::{Channels, Password, Received};
+use crate::contract::received::{Received, from_a_sender};
 
-/// The body as an authenticated sender's.
 fn received(body: &[u8]) -> Received {
-    let mut channels = Channels::default();
-    let channel = ChannelId::parse("c1").expect("a channel id");
-    channels.insert(channel, Password::parse(b"p").expect("a password"), None);
-    let sender = channels
-        .authenticate("c1", Some(b"p"))
-        .expect("authenticated");
-    let at = Timestamp::from_microsecond(1_795_000_000_123_456).expect("a time");
-    sender.sent(Arrival { at, trace: None }, body.to_vec())
+    from_a_sender(body, None)
 }
 
 fn fault(body: &[u8]) -> Fault {
