@@ -3,11 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
-
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEYS, PROPERTIES, VARIABLE_PREFIX};
 use super::mistake::Mistake;
@@ -126,7 +122,7 @@ impl Settings {
     }
 
     /// Puts a value if its key is known; else that is a mistake.
-    fn put_known(&mut self, name: &str, text: String, origin: Origin, is_secret: bool) {
+    pub(super) fn put_known(&mut self, name: &str, text: String, origin: Origin, is_secret: bool) {
         if !keys::is_key(name) {
             let nearest = keys::nearest(name, KEYS.iter().map(|key| key.name));
             self.mistakes.push(Mistake {
@@ -164,112 +160,6 @@ impl Settings {
             },
         );
     }
-
-    fn read_file(&mut self, path: &Path) {
-        let mistake = |line: Option<usize>, problem| Mistake {
-            place: match line {
-                Some(line) => format!("{}:{line}", path.display()),
-                None => path.display().to_string(),
-            },
-            key: String::new(),
-            problem,
-        };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => {
-                let problem = format!("can't be read: {error}; name another file with --config");
-                return self.mistakes.push(mistake(None, problem));
-            }
-        };
-        let (table, errors) = DeTable::parse_recoverable(&text);
-        for error in errors {
-            let line = error.span().map(|span| line_of(&text, span.start));
-            self.mistakes
-                .push(mistake(line, format!("is not TOML: {}", error.message())));
-        }
-        self.read_table(&File { path, text: &text }, "", table.get_ref());
-    }
-
-    fn read_table(&mut self, file: &File<'_>, prefix: &str, table: &DeTable<'_>) {
-        for (name, value) in table {
-            let key = match prefix {
-                "" => name.get_ref().to_string(),
-                prefix => format!("{prefix}.{}", name.get_ref()),
-            };
-            self.read_value(file, &key, name.span().start, value);
-        }
-    }
-
-    fn read_value(&mut self, file: &File<'_>, key: &str, at: usize, value: &Spanned<DeValue<'_>>) {
-        let origin = Origin::File {
-            path: file.path.to_owned(),
-            line: line_of(file.text, at),
-        };
-        match value.get_ref() {
-            DeValue::Table(table) => match from_file(table) {
-                Some(path) => self.read_secret(file, key, path, origin),
-                None if keys::is_key(key) && !key.starts_with(PROPERTIES) => {
-                    self.wrong_type(key, &origin, "a table");
-                }
-                None => self.read_table(file, key, table),
-            },
-            DeValue::Array(values) => {
-                let texts: Option<Vec<String>> =
-                    values.iter().map(|value| scalar(value.get_ref())).collect();
-                match texts {
-                    Some(texts) => self.put_known(key, texts.join(","), origin, false),
-                    None => self.wrong_type(key, &origin, "an array of arrays or tables"),
-                }
-            }
-            value => match scalar(value) {
-                Some(text) if keys::PATHS.contains(&key) => {
-                    let path = file.beside(&text);
-                    self.put_known(key, path.display().to_string(), origin, false);
-                }
-                Some(text) => self.put_known(key, text, origin, false),
-                None => self.wrong_type(key, &origin, "a date"),
-            },
-        }
-    }
-
-    fn wrong_type(&mut self, key: &str, origin: &Origin, given: &str) {
-        self.mistakes.push(Mistake {
-            place: origin.to_string(),
-            key: key.to_owned(),
-            problem: format!("is {given}; write a string, a number, true or false"),
-        });
-    }
-
-    /// Takes a value from a file of its own, relative to the configuration's; one line end at its
-    /// end is not part of it.
-    fn read_secret(&mut self, file: &File<'_>, key: &str, path: &str, origin: Origin) {
-        let path = file.beside(path);
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let text = text.strip_suffix('\n').unwrap_or(&text);
-                let text = text.strip_suffix('\r').unwrap_or(text);
-                self.put_known(key, text.to_owned(), origin, true);
-            }
-            Err(error) => self.mistakes.push(Mistake {
-                place: origin.to_string(),
-                key: key.to_owned(),
-                problem: format!("its from_file {} can't be read: {error}", path.display()),
-            }),
-        }
-    }
-}
-
-/// The file that is being read.
-struct File<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-impl File<'_> {
-    /// A path that is typed in the file, relative to it.
-    fn beside(&self, path: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(path)
-    }
 }
 
 fn unknown(what: &str, nearest: Option<&str>) -> String {
@@ -286,30 +176,5 @@ fn is_same_layer(one: &Origin, other: &Origin) -> bool {
         // The command's own flags are laid over --set.
         (Origin::Flag, Origin::Flag) => false,
         _ => std::mem::discriminant(one) == std::mem::discriminant(other),
-    }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text[..text.floor_char_boundary(at)].matches('\n').count() + 1
-}
-
-/// The path of `{ from_file = "path" }`.
-fn from_file<'t>(table: &'t DeTable<'_>) -> Option<&'t str> {
-    let mut members = table.iter();
-    let (name, value) = members.next()?;
-    let is_it = name.get_ref() == "from_file" && members.next().is_none();
-    is_it.then(|| value.get_ref().as_str()).flatten()
-}
-
-fn scalar(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(|number| number.to_string()),
-        DeValue::Float(number) => Some(number.as_str().to_owned()),
-        DeValue::Boolean(value) => Some(value.to_string()),
-        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }
 }

@@ -5,6 +5,7 @@
 //! once, each with where it stands and how to mend it.
 
 mod checks;
+mod file;
 mod keys;
 mod layers;
 mod mistake;
