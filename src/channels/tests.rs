@@ -125,3 +125,95 @@ fn a_directory_without_a_channel_is_a_mistake() {
         "{missing:?}"
     );
 }
+
+#[test]
+fn a_mistake_in_words_has_the_whole_path_and_what_is_right() {
+    let directory = Directory::with(&[("empty", b"")]);
+    let root = directory.0.path().display().to_string();
+    let in_words = |found: Result<Channels, Vec<Mistake>>| {
+        let mistakes = found.expect_err("mistakes");
+        let words: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        words.join("\n").replace(&root, "DIR")
+    };
+    assert_eq!(
+        in_words(directory.load()),
+        "DIR/empty: holds no password; write one on a line"
+    );
+    assert_eq!(
+        in_words(load(&directory.path("missing"))),
+        "DIR/missing: can't be read: No such file or directory (os error 2); \
+         name the directory of channel files"
+    );
+    assert_eq!(
+        in_words(load(&directory.path("empty"))),
+        "DIR/empty: can't be read: Not a directory (os error 20); \
+         name the directory of channel files"
+    );
+    fs::remove_file(directory.path("empty")).expect("a file");
+    assert_eq!(
+        in_words(directory.load()),
+        "DIR: holds no channel; add a file named by the channel's id that holds its webhook password"
+    );
+}
+
+#[test]
+fn a_line_is_a_password_to_the_byte_whatever_ends_it() {
+    for (text, passwords) in [
+        (&b"one"[..], &[&b"one"[..]][..]),
+        (b"one\n", &[b"one"]),
+        (b"one\r\n", &[b"one"]),
+        (b"one\r", &[b"one"]),
+        (b"one\r\ntwo", &[b"one", b"two"]),
+        (b"\n\r\n\none\n\n\ntwo\n\n", &[b"one", b"two"]),
+        (b"#\n# a", &[b"#", b"# a"]),
+        (b"a\tb, c", &[b"a\tb, c"]),
+        (b"Bearer \xc3\xa9\xff", &[b"Bearer \xc3\xa9\xff"]),
+        (b"same\nsame\n", &[b"same"]),
+    ] {
+        let channels = Directory::with(&[("c", text)]).load().expect("channels");
+        for password in passwords {
+            assert!(is_good(&channels, "c", password), "{}", text.escape_ascii());
+        }
+        assert!(!is_good(&channels, "c", text) || passwords == [text]);
+        assert!(!is_good(&channels, "c", b""));
+    }
+}
+
+#[test]
+fn what_no_header_can_carry_is_named_by_its_line_and_never_shown() {
+    let control = "holds a control character, which no header can carry";
+    let space = "has a space or tab at an end, which HTTP strips from the header";
+    for (text, number, problem) in [
+        (&b"hunter2\x00"[..], 1, control),
+        (b"\x7fhunter2", 1, control),
+        (b"good\nhun\rter2\n", 2, control),
+        (b"hunter2\r\r\n", 1, control),
+        (b"\xef\xbb\xbfgood\n\n\nhunter2\x1b\n", 4, control),
+        (b"hunter2 \r\n", 1, space),
+        (b"\thunter2", 1, space),
+        (b"good\n \n", 2, space),
+    ] {
+        let mistakes = Directory::with(&[("c", text)]).mistakes();
+        let expected = format!("the password on line {number} {problem}");
+        assert_eq!(mistakes, [("c".to_owned(), expected)]);
+        assert!(!format!("{mistakes:?}").contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_channel_is_a_mistake_and_a_link_to_nothing_too() {
+    let directory = Directory::with(&[("a.b", b"p"), ("a b", b"p"), ("good", b"p")]);
+    let long = "x".repeat(65);
+    fs::write(directory.path(&long), "p").expect("a file");
+    symlink("..data/gone", directory.path("gone")).expect("a link");
+    let name = "its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'";
+    let gone = "can't be read: No such file or directory (os error 2)";
+    let expected = [("a b", name), ("a.b", name), ("gone", gone), (&long, name)];
+    let expected = expected.map(|(name, problem)| (name.to_owned(), problem.to_owned()));
+    assert_eq!(directory.mistakes(), expected);
+    let longest = "x".repeat(64);
+    let channels = Directory::with(&[(&longest, b"p")])
+        .load()
+        .expect("channels");
+    assert!(is_good(&channels, &longest, b"p"));
+}

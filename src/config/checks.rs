@@ -63,10 +63,16 @@ impl Checker<'_> {
     }
 
     fn mistake(&mut self, key: &str, problem: impl Into<String>) {
+        let setting = self.settings.values.get(key);
+        let secret = setting.filter(|setting| setting.is_secret && !setting.text.is_empty());
+        let problem = problem.into();
         self.mistakes.push(Mistake {
             place: self.settings.place(key),
             key: key.to_owned(),
-            problem: problem.into(),
+            problem: match secret {
+                Some(secret) => problem.replace(&secret.text, "(redacted)"),
+                None => problem,
+            },
         });
     }
 
@@ -156,8 +162,7 @@ impl Checker<'_> {
         let allowed = self
             .value("kafka.allow_unsafe", parse::names)
             .unwrap_or_default();
-        let properties = self.properties(check);
-        let unsafe_settings = self.unsafe_settings(&properties, &allowed, deadline);
+        let (properties, unsafe_settings) = self.properties(check, &allowed, deadline);
         if !properties
             .iter()
             .any(|property| property.name == "bootstrap.servers")
@@ -177,58 +182,46 @@ impl Checker<'_> {
         })
     }
 
-    fn properties(&mut self, check: PropertyCheck) -> Vec<Property> {
-        let mut properties = Vec::new();
+    /// What goes to librdkafka, and those of it whose unsafe value was allowed by name.
+    fn properties(
+        &mut self,
+        check: PropertyCheck,
+        allowed: &[String],
+        deadline: Option<Duration>,
+    ) -> (Vec<Property>, Vec<String>) {
+        let mut given = Vec::new();
+        let mut unsafe_settings = Vec::new();
         for (key, setting) in &self.settings.values {
             let Some(name) = key.strip_prefix(PROPERTIES) else {
                 continue;
             };
-            let problem = match properties::reserved(name) {
+            let read = match properties::reserved(name) {
                 Some(problem) => Err(problem.to_owned()),
                 None => check(name, &setting.text)
                     .map_err(|refused| format!("librdkafka does not take it: {refused}")),
             };
-            match problem {
-                Ok(()) => {
-                    properties.push(Property {
-                        name: name.to_owned(),
-                        value: setting.text.clone(),
-                    });
-                }
+            match read.map(|read| properties::danger(name, &read, deadline)) {
                 Err(problem) => self.mistake(key, problem),
-            }
-        }
-        properties
-    }
-
-    /// The unsafe settings that were allowed by name; every other one is a mistake.
-    fn unsafe_settings(
-        &mut self,
-        given: &[Property],
-        allowed: &[String],
-        deadline: Option<Duration>,
-    ) -> Vec<String> {
-        let mut unsafe_settings = Vec::new();
-        for Property { name, value } in given {
-            let Some(danger) = properties::danger(name, value, deadline) else {
-                continue;
-            };
-            if allowed
-                .iter()
-                .any(|allowed| properties::canonical(allowed) == name)
-            {
-                unsafe_settings.push(name.clone());
-            } else {
-                self.mistake(
-                    &format!("{PROPERTIES}{name}"),
+                Ok(None) => {}
+                Ok(Some(_)) if allowed.iter().any(|a| properties::canonical(a) == name) => {
+                    unsafe_settings.push(name.to_owned());
+                }
+                Ok(Some(danger)) => self.mistake(
+                    key,
                     format!(
-                        "{value} is unsafe: {danger}; leave it out, or add \"{name}\" to \
-                         kafka.allow_unsafe"
+                        "{} is unsafe: {danger}; leave it out, or add \"{name}\" to \
+                         kafka.allow_unsafe",
+                        setting.text
                     ),
-                );
+                ),
             }
+            given.push(Property {
+                name: name.to_owned(),
+                value: setting.text.clone(),
+                is_secret: setting.is_secret,
+            });
         }
-        unsafe_settings
+        (given, unsafe_settings)
     }
 
     fn body_fits_a_record(&mut self, body: u64, kafka: &Kafka) {

@@ -102,11 +102,13 @@ pub struct Kafka {
 pub struct Property {
     pub name: String,
     pub value: String,
+    /// Read from a file of its own.
+    pub is_secret: bool,
 }
 
 impl std::fmt::Debug for Property {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = if properties::is_secret(&self.name) {
+        let value = if self.is_secret || properties::is_secret(&self.name) {
             "redacted"
         } else {
             &self.value
@@ -141,9 +143,9 @@ pub enum LogLevel {
     Trace,
 }
 
-/// Asks librdkafka whether it knows a property and takes a value: `kafka::check_property`, handed
-/// in so that the configuration knows nobody.
-pub type PropertyCheck = fn(&str, &str) -> Result<(), String>;
+/// Asks librdkafka whether it knows a property and how it reads a value: `kafka::check_property`,
+/// handed in so that the configuration knows nobody.
+pub type PropertyCheck = fn(&str, &str) -> Result<String, String>;
 
 impl Config {
     /// Checks what was typed.

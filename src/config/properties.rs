@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 /// Names that are other names of a property (librdkafka's CONFIGURATION.md calls them aliases).
-const ALIASES: [(&str, &str); 14] = [
-    ("batch.num.messages.max", "batch.num.messages"),
+const ALIASES: [(&str, &str); 12] = [
     ("compression.codec", "compression.type"),
     ("delivery.timeout.ms", "message.timeout.ms"),
     ("max.in.flight", "max.in.flight.requests.per.connection"),
@@ -15,13 +14,15 @@ const ALIASES: [(&str, &str); 14] = [
     ("request.required.acks", "acks"),
     ("sasl.mechanisms", "sasl.mechanism"),
     ("auto.commit.enable", "enable.auto.commit"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
     (
-        "partition.assignment.strategies",
-        "partition.assignment.strategy",
+        "sasl.oauthbearer.client.credentials.client.id",
+        "sasl.oauthbearer.client.id",
     ),
-    ("ssl.cipher.suite", "ssl.cipher.suites"),
-    ("ssl.curve.list", "ssl.curves.list"),
-    ("ssl.sigalg.list", "ssl.sigalgs.list"),
+    (
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.client.secret",
+    ),
 ];
 
 /// The one name of a property.
@@ -63,9 +64,9 @@ pub(super) fn reserved(name: &str) -> Option<&'static str> {
     }
 }
 
-/// What a property's value endangers, where it does.
+/// What a property's value endangers, where it does. `value` is as librdkafka reads it, which takes
+/// `1` and `T` for true, any case, and numbers as C writes them.
 pub(super) fn danger(name: &str, value: &str, deadline: Option<Duration>) -> Option<&'static str> {
-    let number = value.parse::<u64>().ok();
     match (name, value) {
         ("acks", "all" | "-1") | ("enable.idempotence", "true") => None,
         ("acks", _) => Some("a success would no longer mean that every in-sync replica has it"),
@@ -73,11 +74,10 @@ pub(super) fn danger(name: &str, value: &str, deadline: Option<Duration>) -> Opt
         ("allow.auto.create.topics", "true") => {
             Some("a deleted topic would come back with one replica")
         }
-        ("retries", _) if number == Some(0) => Some("a passing fault would fail a delivery"),
+        ("retries", "0") => Some("a passing fault would fail a delivery"),
         ("message.timeout.ms", _) => {
-            let timeout = number
-                .filter(|number| *number > 0)
-                .map(Duration::from_millis);
+            let timeout = value.parse().ok().filter(|number| *number > 0);
+            let timeout = timeout.map(Duration::from_millis);
             (timeout? <= deadline?).then_some("a timed-out delivery repeats what was in flight")
         }
         ("enable.ssl.certificate.verification", "false") => Some("anybody could pose as a broker"),

@@ -1,3 +1,7 @@
+mod messages;
+mod properties;
+mod secrets;
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -70,7 +70,7 @@ impl<'a> Report<'a> {
             .iter()
             .any(|member| json::depth(member.raw_value) >= MAX_DEPTH)
         {
-            return Err(Fault::of_body(Reason::TooDeep));
+            return Err(Fault::of_body(Reason::TooDeep).with_message_id(sole_message_id(&members)));
         }
         if let Some(name) = json::duplicate(&members) {
             return Err(duplicate_member(&members, name));
@@ -125,11 +125,17 @@ fn duplicate_member(members: &[Member<'_>], name: &[u8]) -> Fault {
     Fault {
         reason: Reason::DuplicateMember,
         member: printable_name(name).map(Cow::Owned),
-        // With two of them, neither is the record's key.
-        message_id: (name != b"message_id")
-            .then(|| string(members, "message_id").ok().map(Cow::into_owned))
-            .flatten(),
+        message_id: sole_message_id(members),
     }
+}
+
+/// The record's key where the report as a whole is not sound; with two of them, neither is it.
+fn sole_message_id(members: &[Member<'_>]) -> Option<String> {
+    let is_it = |member: &&Member<'_>| *member.name == *b"message_id";
+    if members.iter().filter(is_it).count() > 1 {
+        return None;
+    }
+    string(members, "message_id").ok().map(Cow::into_owned)
 }
 
 /// The name of a member that the contract may not know, where it looks like a name: anything else

@@ -70,14 +70,15 @@ fn is_common(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Asks librdkafka whether it has a property of this name and takes this value.
+/// Asks librdkafka whether it has a property of this name and takes this value, and gives the
+/// value as librdkafka reads it.
 ///
 /// # Errors
 /// librdkafka's own words for what is wrong.
-pub fn check_property(name: &str, value: &str) -> Result<(), String> {
+pub fn check_property(name: &str, value: &str) -> Result<String, String> {
     match ClientConfig::new().set(name, value).create_native_config() {
-        Ok(_) => Ok(()),
-        Err(KafkaError::ClientConfig(_, description, ..)) => Err(description),
+        Ok(config) => Ok(config.get(name).unwrap_or_else(|_| value.to_owned())),
+        Err(KafkaError::ClientConfig(_, description, ..)) => Err(description.trim_end().to_owned()),
         Err(other) => Err(other.to_string()),
     }
 }
@@ -89,7 +90,19 @@ mod tests {
     #[test]
     fn librdkafka_takes_every_default() {
         for (name, value) in DEFAULTS {
-            assert_eq!(check_property(name, value), Ok(()), "{name}");
+            assert!(check_property(name, value).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_given_as_librdkafka_reads_it() {
+        for (name, value, read) in [
+            ("acks", "ALL", "-1"),
+            ("enable.idempotence", "T", "true"),
+            ("message.timeout.ms", "0x64", "100"),
+            ("linger.ms", "5", "5"),
+        ] {
+            assert_eq!(check_property(name, value), Ok(read.to_owned()), "{name}");
         }
     }
 

@@ -50,7 +50,7 @@ fn unsound_members() -> impl Iterator<Item = Breach> {
     );
     let long = format!(r#""status":"{}""#, "x".repeat(257));
     let cases = [
-        (deep, "too-deep", None, None),
+        (deep, "too-deep", None, Some("m")),
         (
             r#""status":"read","st\u0061tus":"read""#.to_owned(),
             "duplicate-member",

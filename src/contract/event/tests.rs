@@ -146,3 +146,133 @@ fn received_at_always_has_six_decimals() {
         assert_eq!(Arrival { at, trace: None }.time(), text);
     }
 }
+
+/// The value of the event that a report with these members becomes.
+fn value(members: &str) -> String {
+    let body = format!("{{{members}}}");
+    let received = from_a_sender(body.as_bytes(), None);
+    let event = received
+        .validate()
+        .expect("a report")
+        .normalise(EventMode::Binary);
+    String::from_utf8(event.into_record().value).expect("text")
+}
+
+#[test]
+fn the_ids_are_the_ones_that_others_compute() {
+    for (parts, id) in [
+        (
+            [
+                "202105102694809992",
+                "044852ee407b40ec88ea65adb73ff5c27",
+                "read",
+            ],
+            "84620b2a-4736-5985-914a-42930cc3132d",
+        ),
+        // Lengths are in bytes, not characters.
+        (
+            ["c1", "é😀", "delivered"],
+            "60b94110-f94f-5332-94da-69bf013994f5",
+        ),
+        (["a", "bc", "read"], "d3cb82cb-bc86-5c4d-bf91-3529175c532b"),
+        (["ab", "c", "read"], "ca61ff08-6fef-5481-9e83-b027bf4e1d7a"),
+    ] {
+        let [channel, message, status] = parts;
+        assert_eq!(event_id(channel, message, status).to_string(), id);
+    }
+}
+
+#[test]
+fn the_value_has_texts_decoded_and_extra_members_untouched() {
+    let id = event_id("c1", "é", "read");
+    let written = r#""x" : {"b" : [1e400,  0.10]} ,"\u0061":"\/\ud800","event_id":null, "$serde_json::private::RawValue":"1""#;
+    let kept = r#""x":{"b" : [1e400,  0.10]},"\u0061":"\/\ud800","event_id":null,"$serde_json::private::RawValue":"1""#;
+    for (extra, kept) in [("", ""), (&*format!(",{written}"), kept)] {
+        assert_eq!(
+            value(&format!(
+                r#""status":"read","user_number":"\/\"\\","message_id":"\u00e9","sender":"\ud83d\ude00"{extra}"#
+            )),
+            format!(
+                r#"{{"event_id":"{id}","provider":"koomessage","channel":"whatsapp","channel_id":"c1","message_id":"é","sender":"😀","recipient":"/\"\\","status":"read","received_at":"2026-11-18T11:06:40.000456Z","extra":{{{kept}}}}}"#
+            )
+        );
+    }
+}
+
+#[test]
+fn a_structured_event_holds_the_binary_ones_value_to_the_byte() {
+    let binary = record(EventMode::Binary, None).value;
+    let structured = record(EventMode::Structured, None).value;
+    let data = [b",\"data\":", &binary[..], b"}"].concat();
+    assert!(structured.ends_with(&data), "{}", structured.escape_ascii());
+}
+
+#[test]
+fn times_are_cut_off_and_not_rounded() {
+    let at = Timestamp::from_nanosecond(1_795_000_000_999_999_999).expect("a time");
+    let mut channels = crate::contract::Channels::default();
+    let channel = crate::contract::ChannelId::parse("c1").expect("a channel id");
+    let password = crate::contract::Password::parse(b"p").expect("a password");
+    channels.insert(channel, password, None);
+    let sender = channels.authenticate("c1", Some(b"p")).expect("a sender");
+    let body = br#"{"message_id":"m","sender":"s","user_number":"u","status":"read"}"#;
+    let received = sender.sent(Arrival { at, trace: None }, body.to_vec());
+    let event = received.validate().expect("a report");
+    let record = event.normalise(EventMode::Binary).into_record();
+    assert_eq!(record.timestamp, 1_795_000_000_999);
+    let time = ("ce_time", "2026-11-18T11:06:40.999999Z");
+    assert_eq!(headers(&record)[4], time);
+}
+
+#[test]
+fn phone_numbers_stand_in_the_value_alone() {
+    let sound = r#"{"message_id":"m","sender":"8617300004526","user_number":"8618700005632","status":"read"}"#;
+    let is_shown = |record: &Record| {
+        let head = format!("{:?} {:?}", record.key, record.headers);
+        head.contains("86173") || head.contains("86187")
+    };
+    for mode in [EventMode::Binary, EventMode::Structured] {
+        let received = from_a_sender(sound.as_bytes(), None);
+        let record = received
+            .validate()
+            .expect("a report")
+            .normalise(mode)
+            .into_record();
+        assert!(!is_shown(&record), "{record:?}");
+    }
+    let doubled = r#","8617300004526":1,"8617300004526":1}"#;
+    for body in [
+        sound.replace("\"read\"", "\"8617300004526\""),
+        sound.replace("\"read\"", "[\"8617300004526\"]"),
+        sound.replace('}', doubled),
+    ] {
+        let received = from_a_sender(body.as_bytes(), None);
+        let fault = received.validate().expect_err("a fault");
+        let (_, record) = received.reject(fault).into_parts();
+        assert!(!is_shown(&record), "{record:?}");
+    }
+}
+
+#[test]
+fn a_rejected_body_that_is_no_text_is_kept_without_key_and_member() {
+    let body = b"{\"message_id\":\"m\",\"x\":\"\xff\x00\"}";
+    let trace = TraceContext::parse(PARENT.as_bytes(), &[b"a=1", b"b=2"]);
+    let received = from_a_sender(body, trace);
+    let fault = received.validate().expect_err("a fault");
+    let (_, record) = received.reject(fault).into_parts();
+    assert_eq!(
+        (record.key.as_deref(), &record.value[..]),
+        (None, &body[..])
+    );
+    assert_eq!(
+        headers(&record),
+        [
+            ("stage", "contract"),
+            ("reason", "invalid-utf8"),
+            ("channel_id", "c1"),
+            ("received_at", "2026-11-18T11:06:40.000456Z"),
+            ("traceparent", PARENT),
+            ("tracestate", "a=1,b=2"),
+        ]
+    );
+}

@@ -222,7 +222,7 @@ fn nesting_goes_to_64_levels() {
             .validate()
             .is_ok()
     );
-    let expected = Fault::of_body(Reason::TooDeep);
+    let expected = Fault::of_body(Reason::TooDeep).with_message_id(Some("m".to_owned()));
     assert_eq!(fault(with(&nested(MAX_DEPTH)).as_bytes()), expected);
     assert_eq!(fault(with(&nested(30_000)).as_bytes()), expected);
 }
@@ -240,4 +240,142 @@ fn what_the_contract_does_not_name_is_kept_to_the_byte() {
             ("\"\\u0061\"", "{ \"b\" : [1,  2] }"),
         ]
     );
+}
+
+#[test]
+fn each_breach_of_each_mandatory_member_has_its_reason_and_key() {
+    let long = format!("\"{}\"", "x".repeat(257));
+    for member in ["message_id", "sender", "user_number", "status"] {
+        for (value, reason) in [
+            ("1", Reason::MemberNotAString),
+            (r#""\ud800""#, Reason::MemberLoneSurrogate),
+            (r#""""#, Reason::MemberEmpty),
+            (&long, Reason::MemberTooLong),
+            (r#""\u0007""#, Reason::MemberControlCharacter),
+        ] {
+            let body = ["message_id", "sender", "user_number", "status"].map(|name| {
+                let value = match name {
+                    _ if name == member => value,
+                    "message_id" => "\"m\"",
+                    _ => "\"read\"",
+                };
+                format!("\"{name}\":{value}")
+            });
+            let key = (member != "message_id").then(|| "m".to_owned());
+            let expected = Fault::of_member(reason, member).with_message_id(key);
+            let body = format!("{{{}}}", body.join(","));
+            assert_eq!(fault(body.as_bytes()), expected, "{body}");
+        }
+    }
+    let body = with(r#""x":1"#).replace("user_number", "userNumber");
+    let expected = member_fault(Reason::MemberMissing, "user_number");
+    assert_eq!(fault(body.as_bytes()), expected);
+}
+
+#[test]
+fn invalid_utf8_is_refused_wherever_it_stands() {
+    for bytes in [
+        &b"\xff"[..],
+        b"\xc3",
+        b"\xc0\xaf",
+        b"\xed\xa0\x80",
+        b"\xf5\x80\x80\x80",
+    ] {
+        for (before, after) in [
+            (&b"\"x\":\""[..], &b"\"}"[..]),
+            (b"\"", b"\":1}"),
+            (b"\"x\":[{\"y\":\"", b"\"}]}"),
+            (b"\"x\":1}", b""),
+        ] {
+            let sound = br#"{"message_id":"m","sender":"s","user_number":"u","status":"read","#;
+            let body = [sound, before, bytes, after].concat();
+            let expected = Fault::of_body(Reason::InvalidUtf8);
+            assert_eq!(fault(&body), expected, "{}", body.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn only_white_space_may_stand_around_the_object() {
+    let sound = with_status("\"read\"");
+    let white = format!(" \t\r\n{sound} \t\r\n");
+    assert!(received(white.as_bytes()).validate().is_ok());
+    for (before, after) in [
+        ("\u{feff}", ""),
+        ("\0", ""),
+        ("", "\0"),
+        ("", "x"),
+        ("", ","),
+        ("", "}"),
+        ("", "//"),
+        ("", "\u{a0}"),
+        ("", &sound),
+    ] {
+        let body = format!("{before}{sound}{after}");
+        let expected = Fault::of_body(Reason::NotJson);
+        assert_eq!(fault(body.as_bytes()), expected, "{body:?}");
+    }
+}
+
+#[test]
+fn depth_counts_objects_and_arrays_but_no_brackets_in_strings() {
+    let nested = |arrays: usize, objects: usize| {
+        let open = "[".repeat(arrays) + &"{\"[\":".repeat(objects);
+        let close = "}".repeat(objects) + &"]".repeat(arrays);
+        with(&format!("\"{{\":{open}\"[[[\\\"[\"{close}"))
+    };
+    // One level is the report's own.
+    for (arrays, objects) in [(63, 0), (0, 63), (31, 32)] {
+        let body = nested(arrays, objects);
+        assert!(received(body.as_bytes()).validate().is_ok(), "{body}");
+        let body = nested(arrays, objects + 1);
+        assert_eq!(fault(body.as_bytes()).reason, Reason::TooDeep, "{body}");
+    }
+}
+
+#[test]
+fn a_body_that_is_nested_too_deep_is_keyed_by_its_message_id() {
+    let deep = format!("\"x\":{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+    let key = Some("m".to_owned());
+    let expected = Fault::of_body(Reason::TooDeep).with_message_id(key);
+    assert_eq!(fault(with(&deep).as_bytes()), expected);
+}
+
+#[test]
+fn two_message_ids_are_no_key_whatever_else_is_double() {
+    let body = with(r#""message_id":"n","a":1,"a":2"#);
+    let fault = fault(body.as_bytes());
+    assert_eq!(
+        (fault.reason, fault.message_id),
+        (Reason::DuplicateMember, None)
+    );
+}
+
+#[test]
+fn an_escaped_pair_of_surrogates_is_the_character_itself() {
+    let body = with("\"x😀\":1,\"x\\uD83D\\uDE00\":2");
+    assert_eq!(fault(body.as_bytes()).reason, Reason::DuplicateMember);
+    let apart = with("\"x\\ud83d\":1,\"\\ude00\":2,\"x\\ude00\\ud83d\":3");
+    assert!(received(apart.as_bytes()).validate().is_ok());
+}
+
+proptest::proptest! {
+    /// `serde_json` writes what this reads: two ways to the same text.
+    #[test]
+    fn what_another_program_wrote_is_read_as_it_was_meant(
+        sender in "\\PC{1,256}",
+        extra in "\\PC{0,40}",
+    ) {
+        let units = sender.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+        let escaped = units.collect::<Vec<_>>().concat();
+        let extra = serde_json::to_string(&extra).expect("writing to memory can't fail");
+        let plain = serde_json::to_string(&sender).expect("writing to memory can't fail");
+        for written in [plain, format!("\"{escaped}\"")] {
+            let body = with(&format!("\"x\":{extra}")).replacen("\"s\"", &written, 1);
+            let received = received(body.as_bytes());
+            let report = received.validate().expect("a report");
+            proptest::prop_assert_eq!(&*report.sender, &*sender);
+            proptest::prop_assert_eq!(&report.extra[..], &[("\"x\"", &*extra)][..]);
+        }
+    }
 }

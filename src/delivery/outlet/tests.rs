@@ -9,20 +9,27 @@ struct Fixture {
     outlet: Outlet,
     metrics: Arc<Metrics>,
     _watching: Watching,
-    _broker: EmbeddedBroker,
+    broker: Option<EmbeddedBroker>,
 }
 
 impl Fixture {
     fn new(topic: &str) -> Self {
+        Self::with(topic, 1, &[])
+    }
+
+    /// With room for so many reports, and librdkafka's properties.
+    fn with(topic: &str, reports: u32, properties: &[(&str, &str)]) -> Self {
         let broker = EmbeddedBroker::start().expect("an embedded broker");
         broker.create_topic("there", 1).expect("a topic");
-        let settings = Settings::new([("bootstrap.servers", broker.bootstrap_servers().as_str())]);
+        let servers = broker.bootstrap_servers();
+        let properties = properties.iter().copied();
+        let settings = Settings::new(properties.chain([("bootstrap.servers", servers.as_str())]));
         let producer = Producer::start("test", &settings, Ticket::settle).expect("a producer");
         let producer = Arc::new(producer);
         let (watching, [topic]) = Watching::start(&producer, &settings, [topic.to_owned()], false);
         let metrics = Metrics::new();
         let ceilings = Ceilings {
-            reports: 1,
+            reports,
             bytes: 1 << 20,
             metrics: Arc::clone(&metrics),
         };
@@ -31,7 +38,7 @@ impl Fixture {
             outlet,
             metrics,
             _watching: watching,
-            _broker: broker,
+            broker: Some(broker),
         }
     }
 
@@ -118,4 +125,79 @@ async fn past_the_ceiling_a_report_is_shed_and_its_place_is_not_taken() {
     place.settle(ReportFate::Delivered);
     fixture.deliver(LONG).await.expect("an acknowledgement");
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 2"]);
+}
+
+/// The value of a metric without labels.
+fn shown(fixture: &Fixture, name: &str) -> String {
+    let text = fixture.metrics.text();
+    let line = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
+    text.lines().find_map(line).expect("the metric is shown")
+}
+
+#[tokio::test]
+async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
+    // Linger keeps the record back for as long as the metrics are looked at.
+    let fixture = Fixture::with("there", 1, &[("linger.ms", "1500")]);
+    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    let told = fixture.deliver(Duration::from_millis(10)).await;
+    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
+    assert_eq!(shown(&fixture, "koobridge_reports_in_flight"), "1");
+    // Its place is held until its delivery report, not until its answer.
+    let told = fixture.deliver(LONG).await;
+    assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
+    assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
+    assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "0");
+    fixture.deliver(LONG).await.expect("an acknowledgement");
+}
+
+#[tokio::test]
+async fn a_report_that_kafka_never_takes_fails_once_after_its_deadline() {
+    let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "1000")]);
+    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    fixture.broker = None;
+    let told = fixture.deliver(Duration::from_millis(100)).await;
+    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
+    assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_report_that_comes_back_is_tried_again_until_the_deadline_and_counted_once() {
+    let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "100")]);
+    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    fixture.broker = None;
+    let asked = Instant::now();
+    let told = fixture.deliver(Duration::from_secs(3)).await;
+    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    // A first delivery that times out takes at most 2 s: the second one is what reaches this.
+    assert!(asked.elapsed() >= Duration::from_millis(2500));
+    assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_full_queue_sheds_the_report_and_takes_no_place() {
+    let properties = [("linger.ms", "500"), ("queue.buffering.max.messages", "1")];
+    let fixture = Fixture::with("there", 2, &properties);
+    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    let (first, second) = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
+    first.expect("an acknowledgement");
+    assert_eq!(second.expect_err("a full queue"), NotTaken::Overloaded);
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_later_takes_reports_without_a_restart() {
+    let fixture = Fixture::new("later");
+    let told = fixture.deliver(LONG).await;
+    assert_eq!(told.expect_err("no topic"), NotTaken::NoTopic);
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic("later", 1).expect("a topic");
+    let until = Instant::now() + LONG;
+    while fixture.outlet.topic.known_partitions() != Some(1) {
+        assert!(Instant::now() < until, "the topic is not noticed");
+        sleep(Duration::from_millis(10)).await;
+    }
+    fixture.deliver(LONG).await.expect("an acknowledgement");
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
 }

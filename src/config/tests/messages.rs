@@ -1,0 +1,294 @@
+//! Where a setting comes from, and the exact words for one that is wrong.
+
+use super::*;
+
+#[test]
+fn each_layer_goes_over_the_one_before_and_the_default_is_the_last() {
+    let layers = |file: bool, variable: bool, flag: bool| {
+        let text = if file {
+            "[log]\nlevel = \"warn\"\n"
+        } else {
+            ""
+        };
+        let mut case = Case::sound(text);
+        if variable {
+            case = case.variable("KOOBRIDGE_LOG_LEVEL", "debug");
+        }
+        if flag {
+            case = case.flag("log.level", "trace");
+        }
+        case.config().log.level
+    };
+    for (file, variable, flag, level) in [
+        (false, false, false, LogLevel::Info),
+        (true, false, false, LogLevel::Warn),
+        (false, true, false, LogLevel::Debug),
+        (true, true, false, LogLevel::Debug),
+        (true, false, true, LogLevel::Trace),
+        (true, true, true, LogLevel::Trace),
+    ] {
+        assert_eq!(layers(file, variable, flag), level);
+    }
+}
+
+#[test]
+fn a_value_is_refused_only_in_the_layer_that_is_in_force() {
+    let case = Case::sound("\n[log]\nlevel = \"loud\"\n");
+    let expected = "\"loud\" is none of error, warn, info, debug, trace";
+    assert_eq!(
+        case.mistakes(),
+        [format!("k.toml:7: log.level: {expected}")]
+    );
+    let case = case.variable("KOOBRIDGE_LOG_LEVEL", "quiet");
+    let expected = "\"quiet\" is none of error, warn, info, debug, trace";
+    assert_eq!(
+        case.mistakes(),
+        [format!("KOOBRIDGE_LOG_LEVEL: log.level: {expected}")]
+    );
+    assert_eq!(
+        case.flag("log.level", "warn").config().log.level,
+        LogLevel::Warn
+    );
+}
+
+#[test]
+fn each_wrong_value_has_words_of_its_own() {
+    let duration = "is not a duration; write for example \"5s\", \"500ms\" or \"2m\"";
+    let size = "is not a size; write for example \"64 KiB\" or \"1 MiB\"";
+    let address = "is not an IP address and port; write for example \"127.0.0.1:18446\"";
+    let topic = "is no topic name: 1 to 249 letters, digits, '.', '_' or '-'";
+    for (key, value, problem) in [
+        (
+            "ingress.listen",
+            "localhost:1",
+            format!("\"localhost:1\" {address}"),
+        ),
+        ("admin.listen", "1", format!("\"1\" {address}")),
+        ("ingress.channels", "", "is empty; name a path".to_owned()),
+        (
+            "ingress.plain_http",
+            "yes",
+            "\"yes\" is neither true nor false".to_owned(),
+        ),
+        (
+            "ingress.workers",
+            "-1",
+            "\"-1\" is not a whole number from 0".to_owned(),
+        ),
+        (
+            "ingress.success_status",
+            "201",
+            "\"201\" is none of 200, 202, 204".to_owned(),
+        ),
+        ("ingress.deadline", "5", format!("\"5\" {duration}")),
+        ("ingress.deadline", "-5s", format!("\"-5s\" {duration}")),
+        (
+            "ingress.idle_timeout",
+            "0s",
+            "must be longer than nothing".to_owned(),
+        ),
+        (
+            "ingress.head_limit",
+            "8191",
+            "must be from 8 KiB to 64 KiB".to_owned(),
+        ),
+        (
+            "ingress.head_limit",
+            "65537",
+            "must be from 8 KiB to 64 KiB".to_owned(),
+        ),
+        ("ingress.body_limit", "64 K", format!("\"64 K\" {size}")),
+        (
+            "ingress.body_timeout",
+            "4500ms",
+            "must be shorter than ingress.deadline".to_owned(),
+        ),
+        (
+            "ingress.connections",
+            "4294967296",
+            "\"4294967296\" is not a whole number from 1 to 4294967295".to_owned(),
+        ),
+        (
+            "ingress.bytes_in_flight",
+            "81919",
+            "is less than one report of body_limit needs; make it at least body_limit + 16 KiB"
+                .to_owned(),
+        ),
+        ("kafka.topic", "a/b", format!("\"a/b\" {topic}")),
+        (
+            "kafka.rejected_topic",
+            "koomessage.reports",
+            "is the events topic too; name another".to_owned(),
+        ),
+        (
+            "kafka.event_mode",
+            "Binary",
+            "\"Binary\" is none of binary, structured".to_owned(),
+        ),
+        (
+            "log.format",
+            "",
+            "\"\" is none of auto, text, json".to_owned(),
+        ),
+    ] {
+        let mistakes = Case::sound("").flag(key, value).mistakes();
+        assert_eq!(mistakes, [format!("flag: {key}: {problem}")]);
+    }
+}
+
+#[test]
+fn a_bound_is_inside() {
+    for (key, value) in [
+        ("ingress.head_limit", "8 KiB"),
+        ("ingress.head_limit", "64 KiB"),
+        ("ingress.body_timeout", "4499ms"),
+        ("ingress.connections", "4294967295"),
+        ("ingress.bytes_in_flight", "80 KiB"),
+        ("ingress.drain_delay", "0s"),
+        ("ingress.body_limit", "983616"),
+    ] {
+        Case::sound("").flag(key, value).config();
+    }
+    let beyond = Case::sound("").flag("ingress.body_limit", "983617");
+    assert_eq!(
+        beyond.mistakes(),
+        [
+            "flag: ingress.body_limit: a body this large does not fit a Kafka record of 1000000 \
+          bytes; lower it, or raise message.max.bytes (and the topic's max.message.bytes)"
+        ]
+    );
+}
+
+#[test]
+fn plain_http_has_to_be_asked_for_where_others_can_listen() {
+    for address in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:18446"] {
+        Case::sound("").flag("ingress.listen", address).config();
+    }
+    for address in ["0.0.0.0:18446", "[::]:18446", "10.0.0.1:1", "[fe80::1]:1"] {
+        let open = Case::sound("").flag("ingress.listen", address);
+        assert_eq!(
+            open.mistakes(),
+            [format!(
+                "flag: ingress.listen: {address} is not loopback, and over HTTP the password \
+                 travels in the clear: listen on 127.0.0.1, or say plain_http = true where \
+                 something in front of the bridge ends TLS"
+            )]
+        );
+        open.flag("ingress.plain_http", "true").config();
+    }
+}
+
+#[test]
+fn nothing_typed_is_two_mistakes() {
+    let case = Case::of("");
+    let Mistakes(mistakes) = case.check().expect_err("mistakes");
+    let keys: Vec<_> = mistakes.iter().map(|m| (&*m.place, &*m.key)).collect();
+    let expected = [
+        ("", "ingress.listen"),
+        ("", "kafka.properties.bootstrap.servers"),
+    ];
+    assert_eq!(keys, expected);
+    let text = case.check().expect_err("mistakes").to_string();
+    assert!(
+        text.starts_with("2 mistakes in the configuration\n  ingress.listen: 0.0.0.0:18446 is")
+    );
+    assert!(text.ends_with(
+        "\n  kafka.properties.bootstrap.servers: is missing; name the brokers, for example \
+         \"kafka-1:9092,kafka-2:9092\""
+    ));
+    let one = Case::sound("").flag("log.level", "").check();
+    let one = one.expect_err("a mistake").to_string();
+    assert!(one.starts_with("1 mistake in the configuration\n"), "{one}");
+}
+
+#[test]
+fn mistakes_of_every_layer_are_named_at_once() {
+    let case = Case::sound("[log]\nlevel = \"loud\"\nformt = \"json\"\nformat = 2026-11-23\n")
+        .variable("KOOBRIDGE_ADMIN_LISTEN", "here")
+        .variable("KOOBRIDGE_ADMIN_LISTENS", "here")
+        .flag("kafka.topik", "t")
+        .flag("nothing", "t");
+    let all = "`koobridge serve --print-config` lists those that there are";
+    let address = "is not an IP address and port; write for example \"127.0.0.1:18446\"";
+    assert_eq!(
+        case.mistakes(),
+        [
+            "k.toml:8: log.format: is a date; write a string, a number, true or false".to_owned(),
+            "k.toml:7: log.formt: unknown key; did you mean log.format?".to_owned(),
+            "KOOBRIDGE_ADMIN_LISTENS: unknown variable; did you mean KOOBRIDGE_ADMIN_LISTEN?"
+                .to_owned(),
+            "flag: kafka.topik: unknown key; did you mean kafka.topic?".to_owned(),
+            format!("flag: nothing: unknown key; {all}"),
+            format!("KOOBRIDGE_ADMIN_LISTEN: admin.listen: \"here\" {address}"),
+            "k.toml:6: log.level: \"loud\" is none of error, warn, info, debug, trace".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_shape_is_named() {
+    let wrong = "write a string, a number, true or false";
+    for (text, mistake) in [
+        (
+            "[kafka.topic]\na = 1\n",
+            format!("5: kafka.topic: is a table; {wrong}"),
+        ),
+        (
+            "[log]\nlevel = [[1]]\n",
+            format!("6: log.level: is an array of arrays or tables; {wrong}"),
+        ),
+        (
+            "[log]\nlevel = 10:00:00\n",
+            format!("6: log.level: is a date; {wrong}"),
+        ),
+    ] {
+        assert_eq!(Case::sound(text).mistakes(), [format!("k.toml:{mistake}")]);
+    }
+}
+
+#[test]
+fn the_variables_of_a_service_are_no_settings_but_every_setting_has_one_that_is_read() {
+    let service = [
+        "KOOBRIDGE_SERVICE_HOST",
+        "KOOBRIDGE_SERVICE_PORT_INGRESS",
+        "KOOBRIDGE_ADMIN_SERVICE_HOST",
+        "KOOBRIDGE_ADMIN_PORT",
+        "KOOBRIDGE_PORT_18446_TCP_PROTO",
+        "KOOBRIDGE_PORT_18446_TCP_PORT",
+        "KOOBRIDGE_PORT_18446_TCP_ADDR",
+    ];
+    let case = service
+        .iter()
+        .fold(Case::sound(""), |case, name| case.variable(name, "?"));
+    case.config();
+    for key in KEYS {
+        let variable = keys::variable(key.name);
+        assert!(!keys::is_service_link(&variable), "{variable}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_says_the_same() {
+    let odd = "a \"b\" \\ # c";
+    let case = Case::sound("client.id = \"x\"\n[log]\nlevel = \"warn\"\n")
+        .flag("ingress.channels", "/a")
+        .flag("kafka.properties.client.id", odd)
+        .flag("kafka.properties.acks", "1")
+        .flag("kafka.allow_unsafe", "acks, retries");
+    let printed = Case::of(&case.print());
+    let (one, other) = (case.config(), printed.config());
+    let mut properties: Vec<_> = crate::kafka::DEFAULTS.to_vec();
+    properties.retain(|(name, _)| !["acks", "client.id"].contains(name));
+    properties.extend([
+        ("acks", "1"),
+        ("bootstrap.servers", "k:9092"),
+        ("client.id", odd),
+    ]);
+    properties.sort_unstable();
+    let found = other.kafka.properties.iter();
+    let found: Vec<_> = found.map(|p| (&*p.name, &*p.value)).collect();
+    assert_eq!(found, properties);
+    assert_eq!(format!("{:?}", one.ingress), format!("{:?}", other.ingress));
+    assert_eq!(one.kafka.unsafe_settings, other.kafka.unsafe_settings);
+    assert_eq!(one.log.level, other.log.level);
+}

@@ -1,0 +1,259 @@
+//! librdkafka's properties: their names, what is reserved, what is unsafe.
+
+use super::*;
+
+const PREFIX: &str = "kafka.properties.";
+
+fn with(name: &str, value: &str) -> Case {
+    Case::sound("").flag(&format!("{PREFIX}{name}"), value)
+}
+
+#[test]
+fn dotted_nested_and_quoted_names_are_one_property() {
+    for text in [
+        "linger.ms = 7\n",
+        "\"linger.ms\" = 7\n",
+        "linger = { ms = 7 }\n",
+        "linger.\"ms\" = \"7\"\n",
+        "[kafka.properties.linger]\nms = 0x7\n",
+        "[kafka]\n\"properties.linger.ms\" = 7\n",
+        "\"queue.buffering.max.ms\" = 7\n",
+        "[kafka.properties.queue.buffering]\nmax = { ms = 7 }\n",
+    ] {
+        let case = Case::sound(text);
+        assert_eq!(case.property("linger.ms").as_deref(), Some("7"), "{text}");
+        let count = case.config().kafka.properties.len();
+        assert_eq!(count, 2, "{text}");
+    }
+    let variable = Case::sound("").variable("KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS", "7");
+    assert_eq!(variable.property("linger.ms").as_deref(), Some("7"));
+}
+
+#[test]
+fn the_names_of_one_property_go_over_each_other_from_layer_to_layer() {
+    let case = Case::sound("queue.buffering.max.ms = 1\n")
+        .variable("KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS", "2")
+        .flag("kafka.properties.queue.buffering.max.ms", "3");
+    assert_eq!(case.property("linger.ms").as_deref(), Some("3"));
+    assert_eq!(case.config().kafka.properties.len(), 2);
+    let file = Case::sound("\nmetadata.broker.list = \"l:1\"\n");
+    let problem = "is given twice, perhaps by another of its names; keep one";
+    let key = "kafka.properties.bootstrap.servers";
+    assert_eq!(file.mistakes(), [format!("k.toml:6: {key}: {problem}")]);
+    let variables = Case::sound("")
+        .variable("KOOBRIDGE_KAFKA_PROPERTIES_ACKS", "all")
+        .variable("KOOBRIDGE_KAFKA_PROPERTIES_REQUEST_REQUIRED_ACKS", "all");
+    let place = "KOOBRIDGE_KAFKA_PROPERTIES_REQUEST_REQUIRED_ACKS";
+    assert_eq!(
+        variables.mistakes(),
+        [format!("{place}: kafka.properties.acks: {problem}")]
+    );
+}
+
+/// Every alias that librdkafka 2.12.1 has (`_RK_C_ALIAS` in `rdkafka_conf.c`).
+const ALIASES: [(&str, &str); 12] = [
+    ("acks", "request.required.acks"),
+    ("bootstrap.servers", "metadata.broker.list"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("enable.auto.commit", "auto.commit.enable"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+    (
+        "sasl.oauthbearer.client.credentials.client.id",
+        "sasl.oauthbearer.client.id",
+    ),
+    (
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.client.secret",
+    ),
+];
+
+#[test]
+fn every_alias_that_librdkafka_has_is_one_key_with_its_property() {
+    // Some can be set only where librdkafka is built with them.
+    let any: PropertyCheck = |_, value| Ok(value.to_owned());
+    let mut two_keys = Vec::new();
+    for (alias, name) in ALIASES {
+        let case = Case::sound("")
+            .flag(&format!("{PREFIX}{alias}"), "all")
+            .flag(&format!("{PREFIX}{name}"), "all");
+        let config = Config::check(&Settings::gather(&case.typed), any).expect("a configuration");
+        let names = config.kafka.properties.iter().map(|p| p.name.as_str());
+        if names.filter(|given| [alias, name].contains(given)).count() != 1 {
+            two_keys.push(alias);
+        }
+    }
+    assert_eq!(two_keys, [""; 0]);
+}
+
+#[test]
+fn a_name_that_librdkafka_does_not_have_is_no_alias() {
+    let mut taken = Vec::new();
+    for (name, value) in [
+        ("batch.num.messages.max", "10"),
+        ("partition.assignment.strategies", "range"),
+        ("ssl.cipher.suite", "x"),
+        ("ssl.curve.list", "x"),
+        ("ssl.sigalg.list", "x"),
+    ] {
+        assert!(check_property(name, value).is_err(), "{name}");
+        if with(name, value).check().is_ok() {
+            taken.push(name);
+        }
+    }
+    assert_eq!(taken, [""; 0]);
+}
+
+#[test]
+fn what_the_bridge_relies_on_is_reserved() {
+    let partitioner = "is not to be set: the bridge picks partitions as the Java client does";
+    for (name, value, problem) in [
+        ("partitioner", "murmur2_random", partitioner),
+        ("partitioner_cb", "x", partitioner),
+        (
+            "transactional.id",
+            "x",
+            "is not to be set: each report stands for itself",
+        ),
+        (
+            "delivery.report.only.error",
+            "false",
+            "is not to be set: the bridge answers on delivery reports",
+        ),
+        (
+            "test.mock.num.brokers",
+            "1",
+            "is not to be set: `koobridge dev` has an embedded broker",
+        ),
+    ] {
+        let expected = format!("flag: {PREFIX}{name}: {problem}");
+        assert_eq!(with(name, value).mistakes(), [expected]);
+        // No name allows it.
+        let allowed = with(name, value).flag("kafka.allow_unsafe", name);
+        assert_eq!(allowed.mistakes().len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn what_librdkafka_does_not_take_is_refused_in_its_words() {
+    let refused = "librdkafka does not take it:";
+    for (name, value, problem) in [
+        (
+            "lingr.ms",
+            "5",
+            "No such configuration property: \"lingr.ms\"",
+        ),
+        (
+            "socket.timeout.ms",
+            "1",
+            "Configuration property \"socket.timeout.ms\" value 1 is outside allowed range 10..300000",
+        ),
+        (
+            "enable.idempotence",
+            "yes",
+            "Expected bool value for \"enable.idempotence\": true or false",
+        ),
+    ] {
+        let expected = format!("flag: {PREFIX}{name}: {refused} {problem}");
+        assert_eq!(with(name, value).mistakes()[0], expected);
+    }
+}
+
+#[test]
+fn an_unsafe_value_is_refused_in_words() {
+    for (name, value, danger) in [
+        (
+            "acks",
+            "1",
+            "a success would no longer mean that every in-sync replica has it",
+        ),
+        (
+            "acks",
+            "0",
+            "a success would no longer mean that every in-sync replica has it",
+        ),
+        (
+            "enable.idempotence",
+            "false",
+            "records could be repeated and reordered",
+        ),
+        (
+            "allow.auto.create.topics",
+            "true",
+            "a deleted topic would come back with one replica",
+        ),
+        ("retries", "0", "a passing fault would fail a delivery"),
+        (
+            "message.timeout.ms",
+            "4500",
+            "a timed-out delivery repeats what was in flight",
+        ),
+        (
+            "enable.ssl.certificate.verification",
+            "false",
+            "anybody could pose as a broker",
+        ),
+        (
+            "ssl.endpoint.identification.algorithm",
+            "none",
+            "any certificate would do for a broker",
+        ),
+    ] {
+        let expected = format!(
+            "flag: {PREFIX}{name}: {value} is unsafe: {danger}; leave it out, or add \"{name}\" to \
+             kafka.allow_unsafe"
+        );
+        assert_eq!(with(name, value).mistakes(), [expected]);
+        let another = with(name, value).flag("kafka.allow_unsafe", "linger.ms");
+        assert_eq!(another.mistakes().len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_safe_value_needs_no_leave_and_is_no_unsafe_setting() {
+    for (name, value) in [
+        ("acks", "all"),
+        ("acks", "-1"),
+        ("enable.idempotence", "true"),
+        ("allow.auto.create.topics", "false"),
+        ("retries", "1"),
+        ("message.timeout.ms", "4501"),
+        // Never.
+        ("message.timeout.ms", "0"),
+        ("enable.ssl.certificate.verification", "true"),
+        ("ssl.endpoint.identification.algorithm", "https"),
+    ] {
+        let case = with(name, value).flag("kafka.allow_unsafe", name);
+        assert_eq!(case.config().kafka.unsafe_settings, [""; 0], "{name}");
+        with(name, value).config();
+    }
+}
+
+/// librdkafka takes `true`, `t` and `1` in any case, words in any case, and numbers as C does.
+#[test]
+fn an_unsafe_value_is_refused_however_librdkafka_lets_it_be_written() {
+    let mut taken = Vec::new();
+    for (name, value) in [
+        ("acks", "none"),
+        ("enable.idempotence", "F"),
+        ("allow.auto.create.topics", "1"),
+        ("allow.auto.create.topics", "t"),
+        ("allow.auto.create.topics", "True"),
+        ("enable.ssl.certificate.verification", "0"),
+        ("enable.ssl.certificate.verification", "FALSE"),
+        ("ssl.endpoint.identification.algorithm", "NONE"),
+        ("retries", "0x0"),
+        ("message.timeout.ms", "0x64"),
+    ] {
+        let Err(mistakes) = with(name, value).check() else {
+            taken.push((name, value));
+            continue;
+        };
+        assert!(mistakes.to_string().contains(name), "{mistakes}");
+    }
+    assert_eq!(taken, [("", ""); 0]);
+}

@@ -1,0 +1,143 @@
+//! Values that come from files of their own, and values that are never shown.
+
+use super::*;
+
+const SECRET: &str = "hunter2";
+
+fn from_file(key: &str, content: &[u8]) -> Case {
+    let case = Case::sound(&format!("{key} = {{ from_file = \"secret\" }}\n"));
+    fs::write(case.directory.path().join("secret"), content).expect("a file");
+    case
+}
+
+#[test]
+fn one_line_end_at_the_end_of_a_secret_is_not_part_of_it() {
+    for (content, value) in [
+        ("a", "a"),
+        ("a\n", "a"),
+        ("a\r\n", "a"),
+        ("a\n\n", "a\n"),
+        (" a \n", " a "),
+        ("a\nb\n", "a\nb"),
+        ("é", "é"),
+    ] {
+        let case = from_file("sasl.password", content.as_bytes());
+        let found = case.property("sasl.password");
+        assert_eq!(found.as_deref(), Some(value), "{content:?}");
+    }
+}
+
+#[test]
+fn a_secrets_file_is_found_beside_the_configuration_or_by_its_whole_path() {
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let path = elsewhere.path().join("secret");
+    fs::write(&path, "whole").expect("a file");
+    let whole = format!("sasl.password.from_file = {path:?}\n");
+    let case = Case::sound(&whole);
+    assert_eq!(case.property("sasl.password").as_deref(), Some("whole"));
+    let case = Case::sound("sasl.password = { from_file = \"sub/../sub/s\" }\n");
+    fs::create_dir(case.directory.path().join("sub")).expect("a directory");
+    fs::write(case.directory.path().join("sub/s"), "beside").expect("a file");
+    assert_eq!(case.property("sasl.password").as_deref(), Some("beside"));
+}
+
+#[test]
+fn any_value_can_come_from_a_file() {
+    let text = "[kafka]\ntopic = { from_file = \"secret\" }\n";
+    let case = Case::sound(text);
+    assert_eq!(
+        case.mistakes(),
+        [
+            "k.toml:6: kafka.topic: its from_file secret can't be read: \
+          No such file or directory (os error 2)"
+        ]
+    );
+    fs::write(case.directory.path().join("secret"), "t\n").expect("a file");
+    assert_eq!(case.config().kafka.topic, "t");
+    fs::write(case.directory.path().join("secret"), b"\xff").expect("a file");
+    assert_eq!(
+        case.mistakes(),
+        [
+            "k.toml:6: kafka.topic: its from_file secret can't be read: \
+          stream did not contain valid UTF-8"
+        ]
+    );
+}
+
+#[test]
+fn from_file_stands_alone() {
+    let text = "[kafka]\ntopic = { from_file = \"secret\", other = 1 }\n";
+    let expected = "k.toml:6: kafka.topic: is a table; write a string, a number, true or false";
+    assert_eq!(Case::sound(text).mistakes(), [expected]);
+}
+
+/// What librdkafka 2.12.1 itself keeps out of its logs (`_RK_SENSITIVE` in `rdkafka_conf.c`), paths
+/// and the user's name aside.
+#[test]
+fn librdkafkas_secrets_are_not_shown_wherever_they_are_typed() {
+    for name in [
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "sasl.oauthbearer.assertion.private.key.pem",
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.config",
+        "sasl.password",
+        "ssl.key.password",
+        "ssl.key.pem",
+        "ssl.keystore.password",
+    ] {
+        let key = format!("kafka.properties.{name}");
+        let variable = format!("KOOBRIDGE_{}", key.replace('.', "_").to_uppercase());
+        for case in [
+            Case::sound(&format!("{name} = \"{SECRET}\"\n")),
+            Case::sound("").variable(&variable, SECRET),
+            Case::sound("").flag(&key, SECRET),
+        ] {
+            let printed = case.print();
+            assert!(printed.contains("= \"(redacted)\"  # "), "{printed}");
+            assert!(!printed.contains(SECRET), "{printed}");
+            // librdkafka may not be built with the property; then there is no configuration.
+            let shown = match case.check() {
+                Ok(config) => format!("{config:?} {:?}", config.kafka.properties),
+                Err(mistakes) => mistakes.to_string(),
+            };
+            assert!(!shown.contains(SECRET), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn what_came_from_a_file_is_not_printed_whatever_it_is() {
+    let case = from_file("[kafka]\ntopic", SECRET.as_bytes());
+    assert_eq!(case.config().kafka.topic, SECRET);
+    let printed = case.print();
+    assert!(printed.contains("topic = \"(redacted)\"  # "), "{printed}");
+    assert!(!printed.contains(SECRET), "{printed}");
+}
+
+#[test]
+fn a_property_that_came_from_a_file_is_not_shown_by_debug() {
+    let config = from_file("sasl.username", SECRET.as_bytes()).config();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains(SECRET), "{shown}");
+}
+
+#[test]
+fn a_mistake_does_not_repeat_what_came_from_a_file() {
+    let mut shown = Vec::new();
+    for key in [
+        "[admin]\nlisten",
+        "[kafka]\ntopic",
+        "[log]\nlevel",
+        "acks",
+        "security.protocol",
+        "socket.timeout.ms",
+    ] {
+        let mistakes = from_file(key, b"hunter2 \n").mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        if mistakes[0].contains(SECRET) {
+            shown.push(key);
+        }
+    }
+    assert_eq!(shown, [""; 0]);
+}
