@@ -3,11 +3,7 @@
 use crate::bridge::{Bridge, CHANNEL};
 use crate::cluster;
 use crate::http::{body, exchange, post, report, request};
-use crate::records::{Record, read_all};
-
-fn header<'r>(record: &'r Record, name: &str) -> Option<&'r str> {
-    record.header(name)
-}
+use crate::records::read_all;
 
 /// A body that breaks the contract, and what is said of it.
 struct Breach {
@@ -143,11 +139,12 @@ fn each_breach_is_400_names_its_member_and_is_kept_whole() {
     {
         assert_eq!(record.value.as_deref(), Some(&body[..]));
         assert_eq!(record.key.as_deref(), key.map(str::as_bytes), "{reason}");
-        assert_eq!(header(record, "stage"), Some("contract"));
-        assert_eq!(header(record, "reason"), Some(*reason));
-        assert_eq!(header(record, "member"), *member);
-        assert_eq!(header(record, "channel_id"), Some(CHANNEL));
-        let received_at: jiff::Timestamp = header(record, "received_at")
+        assert_eq!(record.header("stage"), Some("contract"));
+        assert_eq!(record.header("reason"), Some(*reason));
+        assert_eq!(record.header("member"), *member);
+        assert_eq!(record.header("channel_id"), Some(CHANNEL));
+        let received_at: jiff::Timestamp = record
+            .header("received_at")
             .expect("a time")
             .parse()
             .expect("RFC 3339");
@@ -176,7 +173,7 @@ fn an_unknown_status_is_accepted_and_kept_for_a_later_version() {
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].value, Some(body));
     assert_eq!(records[0].key.as_deref(), Some(&b"m1"[..]));
-    assert_eq!(header(&records[0], "reason"), Some("unknown-status"));
+    assert_eq!(records[0].header("reason"), Some("unknown-status"));
     assert!(read_all(kafka.bootstrap(), &topic).is_empty());
     assert_eq!(
         bridge.metric("koobridge_reports_total{answer=\"accepted\"}"),
