@@ -9,17 +9,18 @@ use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::contract::Channels;
-use crate::delivery::{Ceilings, Delivery, Topics};
+use crate::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
 use crate::ingress::{Bridge, Listener, Phase, Workers};
 use crate::kafka::Settings;
 use crate::metrics::Metrics;
+use crate::spool;
 
 /// File descriptors for anything but the ingress' connections: brokers, admin, files.
 const OTHER_FILES: u64 = 256;
@@ -49,6 +50,8 @@ pub struct App {
 pub enum End {
     /// Every answer went out, and Kafka was given the time it is allowed.
     Drained,
+    /// The same, and reports are left in the spool, or without a promise in memory.
+    Left(Left),
     /// A second signal did not want to wait.
     Forced,
 }
@@ -152,7 +155,7 @@ impl App {
         phase.send_replace(Phase::Closing);
         let last_answers = finish(workers, &bridge, config.kafka.flush_timeout);
         let end = tokio::select! {
-            () = last_answers => End::Drained,
+            end = last_answers => end,
             () = signals.next() => End::Forced,
         };
         probes.abort();
@@ -162,13 +165,15 @@ impl App {
     }
 }
 
-fn start_delivery(
+/// Starts what the configuration says of topics, producers, ceilings and the spool.
+///
+/// # Errors
+/// Where librdkafka refuses the settings as a whole, or the spool can't be owned.
+pub fn start_delivery(
     config: &Config,
     metrics: &Arc<Metrics>,
     broker: Broker,
 ) -> anyhow::Result<Delivery> {
-    let properties = config.kafka.properties.iter();
-    let settings = Settings::new(properties.map(|p| (p.name.as_str(), p.value.as_str())));
     let topics = Topics {
         events: config.kafka.topic.clone(),
         rejected: config.kafka.rejected_topic.clone(),
@@ -178,31 +183,55 @@ fn start_delivery(
         bytes: config.ingress.bytes_in_flight,
         metrics: Arc::clone(metrics),
     };
-    Delivery::start(
-        &settings,
+    let hedge = config.spool.as_ref().map(|spool| Hedge {
+        spool: spool::Options {
+            directory: spool.directory.clone(),
+            disk_limit: spool.disk_limit,
+            free_space: spool.free_space,
+            memory: spool.memory,
+        },
+        after: spool.after,
+    });
+    let with_durability = broker == Broker::Cluster;
+    Ok(Delivery::start(
+        &producer_settings(config),
         topics,
         ceilings,
-        Arc::clone(metrics),
-        broker == Broker::Cluster,
-    )
-    .context("kafka.properties: librdkafka does not take them together")
+        hedge,
+        with_durability,
+    )?)
 }
 
-/// Waits for the last answers, then for Kafka's acknowledgements.
-async fn finish(workers: Workers, bridge: &Arc<Bridge>, flush_timeout: Duration) {
+fn producer_settings(config: &Config) -> Settings {
+    let properties = config.kafka.properties.iter();
+    let properties = properties.map(|p| (p.name.as_str(), p.value.as_str()));
+    // What the spool keeps is delivered, however long it takes.
+    let endless = config.spool.as_ref().map(|_| ("message.timeout.ms", "0"));
+    Settings::new(properties.chain(endless))
+}
+
+/// Waits for the last answers, then for Kafka's acknowledgements; what is left then goes to the spool.
+async fn finish(workers: Workers, bridge: &Arc<Bridge>, flush_timeout: Duration) -> End {
     let bridge = Arc::clone(bridge);
-    let finished = spawn_blocking(move || {
+    end_of(spawn_blocking(move || {
         workers.join();
-        let left = bridge.delivery.flush(flush_timeout);
-        if left > 0 {
-            warn!(
-                reports = left,
-                "stopped with reports that Kafka has not acknowledged; none was promised"
-            );
+        bridge.delivery.finish(flush_timeout)
+    }))
+    .await
+}
+
+/// How a bridge ended whose last work `finished` is.
+pub async fn end_of(finished: JoinHandle<Left>) -> End {
+    match finished.await {
+        Ok(Left {
+            spooled: 0,
+            unpromised: 0,
+        }) => End::Drained,
+        Ok(left) => End::Left(left),
+        Err(error) => {
+            warn!(%error, "stopping did not end in good order");
+            End::Forced
         }
-    });
-    if finished.await.is_err() {
-        warn!("stopping did not end in good order");
     }
 }
 

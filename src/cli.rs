@@ -33,6 +33,8 @@ pub enum Command {
     /// Try the whole bridge on an embedded in-memory broker: no Kafka, no configuration
     #[command(after_long_help = DEV_HELP)]
     Dev(Dev),
+    /// Look at the reports that a bridge keeps on disk, or deliver them
+    Spool(Spool),
 }
 
 /// `koobridge serve`
@@ -61,8 +63,54 @@ pub struct Dev {
     pub overrides: Overrides,
 }
 
-/// Settings that are laid over everything else.
+/// `koobridge spool`
 #[derive(Debug, Args)]
+pub struct Spool {
+    #[command(subcommand)]
+    pub command: SpoolCommand,
+}
+
+/// What can be done with a spool.
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// Count what is in it, by topic and partition; the bridge may be running
+    Status(SpoolLook),
+    /// Print every report in it, one JSON object a line; the bridge may be running
+    Export(SpoolLook),
+    /// Deliver what is in it, as the bridge would; for a spool whose bridge is gone
+    #[command(after_long_help = DRAIN_HELP)]
+    Drain(SpoolDrain),
+}
+
+/// `koobridge spool status` and `koobridge spool export`
+#[derive(Debug, Args)]
+pub struct SpoolLook {
+    /// The configuration that names the spool, a TOML file
+    #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The spool's directory, where there is no configuration at hand
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `koobridge spool drain`
+#[derive(Debug, Args)]
+pub struct SpoolDrain {
+    /// The configuration, a TOML file: Kafka, the topics, and the spool
+    #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Another spool's directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Settings that are laid over everything else.
+#[derive(Clone, Debug, Default, Args)]
 pub struct Overrides {
     /// Set a key of the configuration, for example ingress.deadline=3s; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
@@ -93,10 +141,17 @@ The topics (koomessage.reports and koomessage.reports.rejected) must exist: koob
 
 SIGTERM or Ctrl-C stops it in good order; a second one at once.
 Exit codes: 0 stopped in good order, 1 could not run or was stopped at once, 2 the configuration
-or the command line is wrong.";
+or the command line is wrong, 3 stopped with reports that Kafka does not have yet: in the spool, or,
+without one, in none and promised to nobody.";
 
 const DEV_HELP: &str = "\
 It listens for the demo channel 202105102694809992 with the password koobridge-dev, prints a curl
 command that sends it a report, and then one line for each event, read back from the topic. Other
 Kafka clients on this machine can read the topic too. Everything is in memory and gone at the end:
 Ctrl-C.";
+
+const DRAIN_HELP: &str = "\
+It delivers until the spool is empty, however long Kafka takes; Ctrl-C or SIGTERM stops it, and what is
+left stays. A spool belongs to one process: it is refused while its bridge runs, which drains it by itself.
+Exit codes: 0 the spool is empty but for parked reports, 1 could not run, 2 the configuration or the
+command line is wrong, 3 stopped with reports left.";

@@ -51,4 +51,5 @@ pub mod ingress;
 mod jitter;
 pub mod kafka;
 pub mod metrics;
+pub mod spool;
 pub mod telemetry;

@@ -18,6 +18,8 @@ use prometheus_client::registry::Registry;
 pub enum ReportAnswer {
     /// 2xx: Kafka has it.
     Accepted,
+    /// 2xx: the spool has it, and Kafka is still to get it.
+    Spooled,
     /// 400: it breaks the contract, and the rejected topic has it.
     Rejected,
     /// 503 at once: too much in flight, no topic, or draining.
@@ -40,13 +42,20 @@ pub enum ReportFate {
 }
 
 impl ReportAnswer {
-    const ALL: [Self; 4] = [Self::Accepted, Self::Rejected, Self::Shed, Self::Deadline];
+    const ALL: [Self; 5] = [
+        Self::Accepted,
+        Self::Spooled,
+        Self::Rejected,
+        Self::Shed,
+        Self::Deadline,
+    ];
 }
 
 impl EncodeLabelValue for ReportAnswer {
     fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
         let label = match self {
             Self::Accepted => "accepted",
+            Self::Spooled => "spooled",
             Self::Rejected => "rejected",
             Self::Shed => "shed",
             Self::Deadline => "deadline",
@@ -101,6 +110,50 @@ struct TopicLabel {
     topic: String,
 }
 
+/// What the spool holds, set when somebody looks.
+#[derive(Debug, Default)]
+pub struct SpoolMetrics {
+    pub reports: Gauge,
+    pub parked: Gauge,
+    pub bytes: Gauge,
+    pub writable: Gauge,
+    pub waiting_lanes: Gauge,
+}
+
+impl SpoolMetrics {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            (
+                "spool_reports",
+                "Reports in the spool, parked ones included",
+                &self.reports,
+            ),
+            (
+                "spool_parked",
+                "Reports in the spool that neither topic takes",
+                &self.parked,
+            ),
+            (
+                "spool_bytes",
+                "What the spool takes on disk, in bytes",
+                &self.bytes,
+            ),
+            (
+                "spool_writable",
+                "1 where the last write to the spool succeeded, else 0",
+                &self.writable,
+            ),
+            (
+                "lanes_waiting",
+                "Partitions whose reports wait for Kafka",
+                &self.waiting_lanes,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+}
+
 /// The program's metrics; one set a bridge.
 #[derive(Debug)]
 pub struct Metrics {
@@ -123,6 +176,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// 1 where the bridge can take reports.
     pub ready: Gauge,
+    /// Producers that were replaced since they were of no use any more.
+    pub producer_rebuilds: Counter,
+    /// What the spool holds.
+    pub spool: SpoolMetrics,
 }
 
 impl Metrics {
@@ -143,6 +200,8 @@ impl Metrics {
             reports_unsure: Gauge::default(),
             connections: Gauge::default(),
             ready: Gauge::default(),
+            producer_rebuilds: Counter::default(),
+            spool: SpoolMetrics::default(),
         };
         metrics.register_counters();
         metrics.register_gauges();
@@ -168,6 +227,11 @@ impl Metrics {
             self.report_fates.clone(),
         );
         registry.register(
+            "producer_rebuilds",
+            "Producers that were replaced since they were of no use any more",
+            self.producer_rebuilds.clone(),
+        );
+        registry.register(
             "authentication_failures",
             "Requests with a wrong, missing or repeated password or an unknown channel",
             self.authentication_failures.clone(),
@@ -176,6 +240,7 @@ impl Metrics {
 
     fn register_gauges(&mut self) {
         let registry = &mut self.registry;
+        self.spool.register(registry);
         registry.register(
             "reports_in_flight",
             "Admitted reports whose fate is still open",

@@ -132,6 +132,19 @@ fn respond(request: &Request<Incoming>, bridge: &Bridge) -> Response<Full<Bytes>
 /// Sets the gauges that are only known when somebody looks.
 fn show_state(bridge: &Bridge) {
     bridge.metrics.ready.set(Readiness::of(bridge).ready.into());
+    let (waiting, _) = bridge.delivery.waiting_lanes();
+    bridge
+        .metrics
+        .spool
+        .waiting_lanes
+        .set(to_gauge(waiting as u64));
+    if let Some(level) = bridge.delivery.spool_level() {
+        let spool = &bridge.metrics.spool;
+        spool.reports.set(to_gauge(level.reports));
+        spool.parked.set(to_gauge(level.parked));
+        spool.bytes.set(to_gauge(level.bytes));
+        spool.writable.set(level.is_writable.into());
+    }
     for (topic, state) in bridge.delivery.topics() {
         if let Some(Durability {
             replication,
@@ -143,6 +156,10 @@ fn show_state(bridge: &Bridge) {
                 .topic_durability(topic, replication, min_insync);
         }
     }
+}
+
+fn to_gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

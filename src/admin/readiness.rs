@@ -8,10 +8,22 @@ use crate::kafka::{Condition, TopicState};
 /// The answer of `/readyz`.
 #[derive(Debug, Serialize)]
 pub(super) struct Readiness {
-    /// Every partition of the events topic has a leader, and the bridge is not draining.
+    /// Every partition of the events topic has a leader, or there is a spool that can be written to;
+    /// and the bridge is not draining.
     pub(super) ready: bool,
     draining: bool,
     topics: Vec<Topic>,
+    /// Where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spool: Option<Spool>,
+}
+
+#[derive(Debug, Serialize)]
+struct Spool {
+    writable: bool,
+    reports: u64,
+    parked: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,10 +50,18 @@ impl Readiness {
             .collect();
         // Without the rejected topic a sound report is taken all the same.
         let events_ready = topics.first().is_some_and(|events| events.ready);
+        let spool = bridge.delivery.spool_level().map(|level| Spool {
+            writable: level.is_writable,
+            reports: level.reports,
+            parked: level.parked,
+            bytes: level.bytes,
+        });
+        let is_hedged = spool.as_ref().is_some_and(|spool| spool.writable);
         Self {
-            ready: events_ready && !draining,
+            ready: (events_ready || is_hedged) && !draining,
             draining,
             topics,
+            spool,
         }
     }
 

@@ -36,6 +36,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
             .context("can't create a topic")?;
     }
     let kafka = config.kafka.clone();
+    let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
     super::runtime()
         .context("can't start a runtime")?
         .block_on(async {
@@ -57,7 +58,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
                     "\nReports accepted: {accepted}, rejected: {rejected}.\n"
                 ));
             }
-            Ok(super::exit_code(end))
+            Ok(super::exit_code(end, spool.as_deref()))
         })
 }
 

@@ -1,25 +1,20 @@
 //! `koobridge serve`: the bridge against a Kafka cluster.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tracing::{info, warn};
 
-use crate::app::{App, Broker, End};
-use crate::cli::Serve;
+use crate::app::{App, Broker};
+use crate::cli::{Overrides, Serve};
 use crate::config::{self, Config, Mistakes, Settings, Typed};
 use crate::contract::Channels;
 use crate::{channels, kafka, telemetry};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
-    let settings = Settings::gather(&Typed {
-        file: serve.config.clone(),
-        variables: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
-        flags: serve.overrides.set.clone(),
-    });
+    let settings = gather(serve.config.as_deref(), &serve.overrides);
     if serve.print_config {
         return print_config(&settings);
     }
@@ -27,15 +22,26 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     telemetry::start(config.log);
     super::runtime().context("can't start a runtime")?.block_on(async {
         let (count, topic) = (channels.len(), config.kafka.topic.clone());
+        let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
+        if spool.is_none() {
+            warn!("no spool: what Kafka can't take in time rests on the senders' sending it again");
+        }
         let app = App::start(config, channels, Broker::Cluster).await?;
         let (ingress, admin) = app.addresses()?;
         info!(%ingress, %admin, channels = count, topic, version = env!("CARGO_PKG_VERSION"), "listening");
         let end = app.run().await?;
-        match end {
-            End::Drained => info!("stopped"),
-            End::Forced => warn!("stopped at once, as a second signal asked"),
-        }
-        Ok(super::exit_code(end))
+        Ok(super::exit_code(end, spool.as_deref()))
+    })
+}
+
+/// What was typed in the file, in variables and in flags.
+pub(super) fn gather(file: Option<&Path>, overrides: &Overrides) -> Settings {
+    Settings::gather(&Typed {
+        file: file.map(Path::to_owned),
+        variables: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        flags: overrides.set.clone(),
     })
 }
 

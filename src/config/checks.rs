@@ -6,7 +6,7 @@ use super::keys::PROPERTIES;
 use super::layers::Settings;
 use super::mistake::{Mistake, Mistakes};
 use super::{
-    Admin, Config, Ingress, Kafka, Limits, Log, Property, PropertyCheck, parse, properties,
+    Admin, Config, Ingress, Kafka, Limits, Log, Property, PropertyCheck, Spool, parse, properties,
 };
 
 /// The room that an event needs in a Kafka record beside the body that it was made of.
@@ -29,6 +29,7 @@ pub(super) fn check(
         .map(|listen| Admin { listen });
     let deadline = ingress.as_ref().map(|ingress| ingress.limits.deadline);
     let kafka = checker.kafka(deadline, check_property);
+    let spool = checker.spool(deadline);
     let log = checker.log();
     if let (Some(ingress), Some(kafka)) = (&ingress, &kafka) {
         checker.body_fits_a_record(ingress.limits.body as u64, kafka);
@@ -39,6 +40,7 @@ pub(super) fn check(
                 ingress,
                 admin,
                 kafka,
+                spool,
                 log,
             })
         }
@@ -241,6 +243,48 @@ impl Checker<'_> {
                 ),
             );
         }
+    }
+
+    fn spool(&mut self, deadline: Option<Duration>) -> Option<Spool> {
+        let after = self.value("spool.after", parse::some_time);
+        let disk_limit = self.value("spool.disk_limit", parse::bytes);
+        let free_space = self.value("spool.free_space", parse::bytes);
+        let memory = self.value("spool.memory", parse::size);
+        if self
+            .settings
+            .text("spool.directory")
+            .is_none_or(str::is_empty)
+        {
+            return None;
+        }
+        let directory = self.value("spool.directory", parse::path);
+        if let (Some(after), Some(deadline)) = (after, deadline)
+            && after >= deadline
+        {
+            self.mistake("spool.after", "must be shorter than ingress.deadline");
+        }
+        for (key, bytes) in [
+            ("spool.disk_limit", disk_limit),
+            ("spool.memory", memory.map(|m| m as u64)),
+        ] {
+            if bytes.is_some_and(|bytes| bytes < 1 << 20) {
+                self.mistake(key, "must be at least 1 MiB");
+            }
+        }
+        let timeout = "kafka.properties.message.timeout.ms";
+        if self.settings.text(timeout).is_some() {
+            self.mistake(
+                timeout,
+                "is not to be set with a spool: what the spool keeps is delivered however long it takes",
+            );
+        }
+        Some(Spool {
+            directory: directory?,
+            after: after?,
+            disk_limit: disk_limit?,
+            free_space: free_space?,
+            memory: memory?,
+        })
     }
 
     fn log(&mut self) -> Option<Log> {

@@ -81,7 +81,7 @@ impl Settings {
                 }
             }
             value => match scalar(value) {
-                Some(text) if keys::PATHS.contains(&key) => {
+                Some(text) if keys::PATHS.contains(&key) && !text.is_empty() => {
                     let path = file.beside(&text);
                     self.put_known(key, path.display().to_string(), origin, false);
                 }

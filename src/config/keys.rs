@@ -120,6 +120,31 @@ pub const KEYS: &[Key] = &[
         "librdkafka properties whose unsafe value is wanted, as a list of names",
     ),
     key(
+        "spool.directory",
+        "",
+        "directory of the spool, of this bridge alone; none where it is empty",
+    ),
+    key(
+        "spool.after",
+        "1s",
+        "how long a report waits for Kafka alone before it is written to the spool",
+    ),
+    key(
+        "spool.disk_limit",
+        "1 GiB",
+        "what the spool may take on disk; past it, 503",
+    ),
+    key(
+        "spool.free_space",
+        "256 MiB",
+        "what the spool leaves free on its file system; past it, 503",
+    ),
+    key(
+        "spool.memory",
+        "8 MiB",
+        "memory for the spool's cache and for what is read back from it",
+    ),
+    key(
         "log.format",
         "auto",
         "auto (text on a terminal, else json), text or json",
@@ -131,7 +156,7 @@ pub const KEYS: &[Key] = &[
 pub(super) const PROPERTIES: &str = "kafka.properties.";
 
 /// The keys that name a file or directory: typed in the file, they are relative to it.
-pub(super) const PATHS: [&str; 1] = ["ingress.channels"];
+pub(super) const PATHS: [&str; 2] = ["ingress.channels", "spool.directory"];
 
 /// The variable of a key: `KOOBRIDGE_` and the name, in capitals, dots as underscores.
 pub(super) fn variable(name: &str) -> String {

@@ -83,6 +83,14 @@ impl Settings {
         self.text("ingress.channels").map(Path::new)
     }
 
+    /// The directory of the spool as it was typed, where there is to be one.
+    #[must_use]
+    pub fn spool_directory(&self) -> Option<&Path> {
+        self.text("spool.directory")
+            .filter(|text| !text.is_empty())
+            .map(Path::new)
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(|setting| setting.text.as_str())
     }

@@ -29,6 +29,8 @@ pub struct Config {
     pub ingress: Ingress,
     pub admin: Admin,
     pub kafka: Kafka,
+    /// `None` where reports wait for Kafka alone.
+    pub spool: Option<Spool>,
     pub log: Log,
 }
 
@@ -115,6 +117,20 @@ impl std::fmt::Debug for Property {
         };
         write!(f, "{}={value}", self.name)
     }
+}
+
+/// Where reports are kept that Kafka can't take now.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    pub directory: PathBuf,
+    /// How long a report waits for Kafka alone.
+    pub after: Duration,
+    /// Bytes that it may take on disk.
+    pub disk_limit: u64,
+    /// Bytes that it leaves free on its file system.
+    pub free_space: u64,
+    /// Bytes of memory that it may take.
+    pub memory: usize,
 }
 
 /// How the program logs.

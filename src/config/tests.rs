@@ -86,8 +86,10 @@ fn the_defaults_are_the_documented_ones() {
         ingress,
         admin,
         kafka,
+        spool,
         log,
     } = Case::sound("").config();
+    assert!(spool.is_none());
     assert_eq!(ingress.channels, PathBuf::from("/etc/koobridge/channels"));
     assert_eq!(ingress.success, Success::Ok);
     assert_eq!(ingress.limits.deadline, Duration::from_millis(4500));

@@ -24,6 +24,6 @@ pub use event::{
 pub use fault::{Fault, Reason};
 pub use received::{Arrival, Received};
 pub use record::Record;
-pub use rejected::Rejected;
+pub use rejected::{Rejected, refused_by_kafka};
 pub use report::{MAX_CHARACTERS, MAX_DEPTH, Report, Status};
 pub use trace::TraceContext;

@@ -1,6 +1,8 @@
 //! What could not be accepted, whole, as a record of the rejected topic
 //! (`schemas/rejected.schema.json`).
 
+use serde::Deserialize;
+
 use super::channel::ChannelId;
 use super::fault::Fault;
 use super::received::Arrival;
@@ -45,4 +47,44 @@ impl Rejected {
     pub fn into_parts(self) -> (Fault, Record) {
         (self.fault, self.record)
     }
+}
+
+/// The record of the rejected topic for an event that Kafka refuses for its size or form, sent alone:
+/// its value is the event. `code` is Kafka's name for it.
+#[must_use]
+pub fn refused_by_kafka(event: &Record, code: &str) -> Record {
+    let told: Told = serde_json::from_slice(&event.value).unwrap_or_default();
+    let Told {
+        channel_id,
+        received_at,
+        data,
+    } = told;
+    let (channel_id, received_at) = match data {
+        Some(data) => (data.channel_id, data.received_at),
+        None => (channel_id, received_at),
+    };
+    let mut headers: Vec<Header> = vec![
+        ("stage".into(), "kafka".into()),
+        ("reason".into(), code.to_owned().into()),
+        ("channel_id".into(), channel_id.into()),
+        ("received_at".into(), received_at.into()),
+    ];
+    let is_trace = |(name, _): &&Header| matches!(&**name, "traceparent" | "tracestate");
+    headers.extend(event.headers.iter().filter(is_trace).cloned());
+    Record {
+        key: event.key.clone(),
+        headers,
+        value: event.value.clone(),
+        timestamp: event.timestamp,
+    }
+}
+
+/// What an event says of itself, in either content mode.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    channel_id: String,
+    received_at: String,
+    /// Where the value is the whole CloudEvents document.
+    data: Option<Box<Told>>,
 }

@@ -16,6 +16,13 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
+    /// Whether more than half of what may be in flight is.
+    pub(super) fn are_half_reached(&self) -> bool {
+        let reports = u64::try_from(self.metrics.reports_in_flight.get()).unwrap_or_default();
+        let bytes = u64::try_from(self.metrics.bytes_in_flight.get()).unwrap_or_default();
+        reports > u64::from(self.reports / 2) || bytes > self.bytes / 2
+    }
+
     /// A place for a report of `size` bytes, or `None` where it would go past a ceiling.
     pub(super) fn admit(self: &Arc<Self>, size: usize) -> Option<Place> {
         let bytes = i64::try_from(size + OVERHEAD).ok()?;
@@ -53,13 +60,9 @@ impl Place {
         self.ceilings.metrics.report_settled(fate);
     }
 
-    /// Gives the place back without a fate: the report was shed, Kafka never saw it.
+    /// Gives the place back without a fate: Kafka never saw the report, or it is in the spool.
     pub(super) fn withdraw(mut self) {
         self.open = false;
-    }
-
-    pub(super) fn metrics(&self) -> &Arc<Metrics> {
-        &self.ceilings.metrics
     }
 }
 

@@ -1,146 +1,199 @@
-//! One topic's way to Kafka: hand a record over, wait for its delivery report, try again where
-//! that can help, and give up waiting at the deadline.
+//! One topic's way to Kafka: its lanes, and which of them a record belongs to.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use tokio::time::{sleep, timeout_at};
-use tracing::{debug, warn};
+use arc_swap::ArcSwap;
+use tokio::time::timeout_at;
 
-use super::ceilings::{Ceilings, Place};
-use super::ticket::{Receipt, Reply, Returned, Ticket};
-use super::{Acknowledged, NotTaken};
+use super::NotTaken;
+use super::cell::Cell;
+use super::lane::Lane;
+use super::receipt::Receipt;
+use super::rider::{Keeper, Origin};
+use super::route::Route;
 use crate::contract::Record;
-use crate::jitter;
-use crate::kafka::{Producer, SendError, TopicState, TopicWatch, partition_for};
-
-/// How long to wait at least, and at most, before a record that Kafka did not take is sent again.
-/// Spread, so that records that failed in one batch are not all in one batch again: one of them
-/// may be what the whole batch was refused for.
-const RETRY_PAUSE: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
+use crate::kafka::{TopicState, partition_for};
+use crate::spool::{LaneKey, Restored};
 
 pub(super) struct Outlet {
-    producer: Arc<Producer<Ticket>>,
-    topic: TopicWatch,
-    ceilings: Arc<Ceilings>,
+    pub(super) route: Arc<Route>,
+    /// A lane a partition, and more where an earlier run left any.
+    cells: ArcSwap<Vec<Arc<Cell>>>,
+    growing: Mutex<()>,
+    /// For what comes before the topic's partitions are known, where there is a spool.
+    unplaced: Option<Arc<Cell>>,
+    /// Records without a key go to the lanes by turns.
+    turn: AtomicUsize,
 }
 
 impl Outlet {
-    pub(super) fn new(
-        producer: Arc<Producer<Ticket>>,
-        topic: TopicWatch,
-        ceilings: Arc<Ceilings>,
-    ) -> Self {
-        Self {
-            producer,
-            topic,
-            ceilings,
+    /// An outlet with the lanes that an earlier run left.
+    pub(super) fn new(route: Arc<Route>, restored: Vec<Restored>) -> Self {
+        let (placed, unplaced): (Vec<_>, Vec<_>) = restored
+            .into_iter()
+            .partition(|lane| lane.lane.partition.is_some());
+        let outlet = Self {
+            unplaced: route.is_hedged().then(|| {
+                let left = unplaced.first();
+                let lane =
+                    left.map_or_else(Lane::behind, |left| Lane::restored(left.first, left.last));
+                Cell::new(key(&route, None), lane, Arc::clone(&route))
+            }),
+            route,
+            cells: ArcSwap::default(),
+            growing: Mutex::new(()),
+            turn: AtomicUsize::new(0),
+        };
+        let partitions = placed.iter().filter_map(|lane| lane.lane.partition);
+        outlet.grow(partitions.max().map_or(0, |last| last + 1), &placed);
+        outlet
+    }
+
+    /// Makes lanes for so many partitions, where there are fewer.
+    fn grow(&self, partitions: u32, restored: &[Restored]) -> Arc<Vec<Arc<Cell>>> {
+        let _one_at_a_time = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = Vec::clone(&self.cells.load());
+        for partition in u32::try_from(cells.len()).unwrap_or(u32::MAX)..partitions {
+            let left = restored
+                .iter()
+                .find(|left| left.lane.partition == Some(partition));
+            let lane = left.map_or_else(
+                || Lane::new(self.route.is_hedged()),
+                |left| Lane::restored(left.first, left.last),
+            );
+            cells.push(Cell::new(
+                key(&self.route, Some(partition)),
+                lane,
+                Arc::clone(&self.route),
+            ));
         }
+        self.route.lanes.store(cells.len(), Ordering::Relaxed);
+        let cells = Arc::new(cells);
+        self.cells.store(Arc::clone(&cells));
+        cells
     }
 
     pub(super) fn topic(&self) -> &str {
-        &self.topic.name
+        &self.route.topic.name
     }
 
     pub(super) fn topic_state(&self) -> TopicState {
-        self.topic.state()
+        self.route.topic.state()
     }
 
-    pub(super) fn flush(&self, timeout: Duration) {
-        if !self.producer.flush(timeout) {
-            warn!(
-                topic = self.topic(),
-                "Kafka has not acknowledged every record in time"
-            );
-        }
+    /// Every lane.
+    pub(super) fn cells(&self) -> Vec<Arc<Cell>> {
+        let cells = self.cells.load();
+        // The records without a place are older than all others.
+        self.unplaced.iter().chain(cells.iter()).cloned().collect()
     }
 
-    /// Delivers a record: `Ok` only for Kafka's acknowledgement.
+    /// Delivers a record: `Ok` only where Kafka or the spool has it.
     pub(super) async fn deliver(
         &self,
-        mut record: Record,
+        record: Record,
         deadline: Instant,
-    ) -> Result<Acknowledged, NotTaken> {
+    ) -> Result<Keeper, NotTaken> {
+        self.admit(record, deadline).await?.wait(deadline).await
+    }
+
+    async fn admit(&self, record: Record, deadline: Instant) -> Result<Receipt, NotTaken> {
         let mut place = self
+            .route
             .ceilings
             .admit(record.size())
             .ok_or(NotTaken::Overloaded)?;
-        loop {
-            let partition = match self.partition_of(&record, deadline).await {
-                Err(NotTaken::NoTopic) => {
-                    place.withdraw();
-                    return Err(NotTaken::NoTopic);
-                }
-                found => found?,
-            };
-            let returned = match self.send(record, partition, place) {
-                Ok(receipt) => match receipt.wait(deadline).await? {
-                    Reply::Acknowledged => return Ok(Acknowledged(())),
-                    Reply::Returned(returned) => returned,
-                },
-                Err(NotSent::QueueFull) => return Err(NotTaken::Overloaded),
-                Err(NotSent::Returned(returned)) => returned,
-            };
-            debug!(
-                topic = self.topic(),
-                error = returned.error,
-                "trying a record again"
-            );
-            self.topic.doubt();
-            let pause = jitter::between(RETRY_PAUSE);
-            if Instant::now() + pause >= deadline {
-                return Err(NotTaken::Deadline);
+        let record = Arc::new(record);
+        if let Some(unplaced) = &self.unplaced {
+            match unplaced.admit_behind(&record, place) {
+                Ok(receipt) => return Ok(receipt),
+                Err(back) => place = back,
             }
-            sleep(pause).await;
-            (record, place) = (returned.record, returned.place);
+        }
+        match self.partitions(deadline).await {
+            Ok(partitions) => Ok(self.cell_for(&record, partitions).admit(record, place)),
+            Err(why) => {
+                place.withdraw();
+                Err(why)
+            }
         }
     }
 
-    /// The partition for the record's key, `None` for any.
-    async fn partition_of(
-        &self,
-        record: &Record,
-        deadline: Instant,
-    ) -> Result<Option<u32>, NotTaken> {
-        let partitions = match self.topic.known_partitions() {
-            Some(partitions) => Some(partitions),
-            None => timeout_at(deadline.into(), self.topic.clone().partitions())
-                .await
-                .map_err(|_| NotTaken::Deadline)?,
-        };
-        let partitions = partitions.ok_or(NotTaken::NoTopic)?;
-        Ok(record
-            .key
+    /// The number of partitions, waiting for Kafka's first answer.
+    async fn partitions(&self, deadline: Instant) -> Result<u32, NotTaken> {
+        if let Some(known) = self.route.known_partitions() {
+            return Ok(known);
+        }
+        let first = self.route.topic.clone();
+        let answer = timeout_at(deadline.into(), async { first.clone().partitions().await });
+        answer
+            .await
+            .map_err(|_| NotTaken::Deadline)?
+            .ok_or(NotTaken::NoTopic)
+    }
+
+    /// Takes over what Kafka refuses on another topic.
+    pub(super) fn take_over(&self, record: Record, origin: Origin) {
+        let record = Arc::new(record);
+        if let Some(unplaced) = self
+            .unplaced
             .as_ref()
-            .map(|key| partition_for(key.as_bytes(), partitions)))
-    }
-
-    fn send(
-        &self,
-        record: Record,
-        partition: Option<u32>,
-        place: Place,
-    ) -> Result<Receipt, NotSent> {
-        let (ticket, receipt) = Ticket::new(place);
-        match self.producer.send(self.topic(), partition, &record, ticket) {
-            Ok(()) => Ok(receipt),
-            Err((SendError::QueueFull, ticket)) => {
-                ticket.place.withdraw();
-                Err(NotSent::QueueFull)
+            .filter(|unplaced| !unplaced.is_direct())
+        {
+            return unplaced.admit_from(record, origin);
+        }
+        match self.route.known_partitions() {
+            Some(partitions) => {
+                self.cell_for(&record, partitions)
+                    .admit_from(record, origin);
             }
-            Err((SendError::Refused(code), ticket)) => Err(NotSent::Returned(Box::new(Returned {
-                record,
-                place: ticket.place,
-                error: code.to_string(),
-            }))),
+            None => origin.settle(Err(NotTaken::NoTopic)),
         }
     }
+
+    fn cell_for(&self, record: &Record, partitions: u32) -> Arc<Cell> {
+        let mut cells = self.cells.load_full();
+        if cells.len() < partitions as usize {
+            cells = self.grow(partitions, &[]);
+        }
+        let cells = &cells[..partitions as usize];
+        let place = match &record.key {
+            Some(key) => partition_for(key.as_bytes(), partitions) as usize,
+            None => self.next_in_turn(cells),
+        };
+        Arc::clone(&cells[place])
+    }
+
+    /// A lane for a record that may go anywhere: one that does not stand still, if there is any.
+    fn next_in_turn(&self, cells: &[Arc<Cell>]) -> usize {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut places = (0..cells.len()).map(|step| (first + step) % cells.len());
+        places
+            .clone()
+            .find(|place| cells[*place].is_direct())
+            .or_else(|| places.next())
+            .unwrap_or(0)
+    }
+
+    /// Takes note of what Kafka says of the topic; `true` where the partitions are known.
+    pub(super) fn note_partitions(&self) -> bool {
+        if let Some(known) = self.route.topic.known_partitions() {
+            let before = self.route.partitions.swap(known, Ordering::Relaxed);
+            if before != known
+                && let Some(spool) = &self.route.spool
+            {
+                spool.remember(self.topic(), known);
+            }
+        }
+        self.route.known_partitions().is_some()
+    }
 }
 
-enum NotSent {
-    QueueFull,
-    Returned(Box<Returned>),
+fn key(route: &Route, partition: Option<u32>) -> LaneKey {
+    LaneKey {
+        topic: route.topic.name.as_str().into(),
+        partition,
+    }
 }
-
-#[cfg(test)]
-mod tests;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::config::Success;
 use crate::contract::Fault;
-use crate::delivery::{Acknowledged, NotTaken};
+use crate::delivery::{NotTaken, Promised};
 use crate::jitter;
 use crate::metrics::{Metrics, ReportAnswer};
 
@@ -56,8 +56,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The success: no body, as the interface document wants it. It takes Kafka's acknowledgement.
-    pub(super) fn accepted(_: &Acknowledged, success: Success) -> Self {
+    /// The success: no body, as the interface document wants it. It takes a promise.
+    pub(super) fn accepted(promised: &Promised, success: Success) -> Self {
         let status = match success {
             Success::Ok => StatusCode::OK,
             Success::Accepted => StatusCode::ACCEPTED,
@@ -67,7 +67,11 @@ impl Answer {
         *response.status_mut() = status;
         Self {
             response,
-            report: Some(ReportAnswer::Accepted),
+            report: Some(if promised.is_spooled() {
+                ReportAnswer::Spooled
+            } else {
+                ReportAnswer::Accepted
+            }),
             is_unauthorized: false,
         }
     }
@@ -185,7 +189,7 @@ impl Refusal {
             Self::BodyBroken => (400, "body-broken", "The body ended early or its chunks are broken."),
             Self::Invalid(fault) => (400, fault.reason.code(), fault.reason.detail()),
             Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again."),
-            Self::NotTaken(NotTaken::NoTopic | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not taken the report in time; send it again."),
+            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Unfit | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not taken the report in time; send it again."),
         }
     }
 
@@ -215,9 +219,10 @@ impl Refusal {
     fn report_answer(&self) -> Option<ReportAnswer> {
         match self {
             Self::Invalid(_) => Some(ReportAnswer::Rejected),
-            Self::NotTaken(NotTaken::Overloaded | NotTaken::NoTopic) | Self::Draining => {
-                Some(ReportAnswer::Shed)
-            }
+            Self::NotTaken(
+                NotTaken::Overloaded | NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Unfit,
+            )
+            | Self::Draining => Some(ReportAnswer::Shed),
             Self::NotTaken(NotTaken::Deadline) => Some(ReportAnswer::Deadline),
             Self::HostMissing
             | Self::HostRepeated

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::answer::{Answer, Refusal};
 use super::{Bridge, Phase, body, head};
 use crate::contract::{Fault, Reason};
-use crate::delivery::Acknowledged;
+use crate::delivery::Promised;
 
 impl Bridge {
     /// Takes one request to its answer, whatever it is.
@@ -25,7 +25,7 @@ impl Bridge {
     }
 
     /// The journey itself; each step needs what only the step before can make.
-    async fn journey(&self, request: Request<Incoming>) -> Result<Acknowledged, Refusal> {
+    async fn journey(&self, request: Request<Incoming>) -> Result<Promised, Refusal> {
         let complete = Instant::now();
         let deadline = complete + self.limits.deadline;
         let (head, body) = request.into_parts();
@@ -59,7 +59,7 @@ impl Bridge {
 
 /// What is kept on the rejected topic is refused, but for a sound report whose status only a later
 /// version knows: its sender did nothing wrong.
-fn accept_or_refuse((kept, fault): (Acknowledged, Fault)) -> Result<Acknowledged, Refusal> {
+fn accept_or_refuse((kept, fault): (Promised, Fault)) -> Result<Promised, Refusal> {
     if fault.reason == Reason::UnknownStatus {
         Ok(kept)
     } else {

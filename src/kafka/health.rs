@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::producer::Producer;
-use super::questions::{min_insync_replicas, question};
+use super::questions::{Answer, min_insync_replicas, question};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, TopicState, TopicWatch};
 
@@ -34,10 +34,10 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Asks for `topics` by the connections of `producer` from now on. Durability is only asked of
-    /// real clusters (`with_durability`).
+    /// Asks for `topics` from now on, by the connections of the producer that `producer` names each
+    /// time. Durability is only asked of real clusters (`with_durability`).
     pub fn start<T: Send + Sync + 'static, const N: usize>(
-        producer: &Arc<Producer<T>>,
+        producer: impl Fn() -> Arc<Producer<T>> + Send + 'static,
         settings: &Settings,
         topics: [String; N],
         with_durability: bool,
@@ -49,7 +49,7 @@ impl Watching {
             .unzip();
         let stop = Arc::new(AtomicBool::new(false));
         let asker = Asker {
-            producer: Arc::clone(producer),
+            producer,
             settings: with_durability.then(|| settings.clone()),
             topics: questions,
             stop: Arc::clone(&stop),
@@ -80,19 +80,22 @@ impl Drop for Watching {
     }
 }
 
-struct Asker<T: Send + Sync + 'static> {
-    producer: Arc<Producer<T>>,
+struct Asker<P> {
+    producer: P,
     /// For the admin client that reads durability.
     settings: Option<Settings>,
     topics: Vec<Asked>,
     stop: Arc<AtomicBool>,
 }
 
-impl<T: Send + Sync + 'static> Asker<T> {
-    fn run(mut self, woken: &Receiver<()>) {
+impl<P> Asker<P> {
+    fn run<T: Send + Sync + 'static>(mut self, woken: &Receiver<()>)
+    where
+        P: Fn() -> Arc<Producer<T>>,
+    {
         while !self.stop.load(Ordering::SeqCst) {
             for topic in &mut self.topics {
-                topic.ask(&self.producer, self.settings.as_ref());
+                topic.ask(&(self.producer)(), self.settings.as_ref());
             }
             self.pause(woken);
         }
@@ -147,7 +150,12 @@ impl Asked {
         producer: &Producer<T>,
         settings: Option<&Settings>,
     ) {
-        let (condition, partitions, replication) = question(producer, &self.name);
+        let Answer {
+            condition,
+            partitions,
+            replication,
+            in_sync,
+        } = question(producer, &self.name);
         let was_missing = self.state.condition == Condition::Missing;
         if condition == Condition::Missing && was_missing {
             // A broker that has just started can deny a topic that is there: believe the second no.
@@ -157,6 +165,14 @@ impl Asked {
             self.state.partitions = partitions;
         }
         self.state.condition = condition;
+        let enough = self
+            .state
+            .durability
+            .map_or(1, |known| known.min_insync.min(known.replication));
+        self.state.led = in_sync
+            .into_iter()
+            .map(|count| count >= enough.max(1))
+            .collect();
         self.say();
         self.publish();
         if let (Some(settings), Some(replication)) = (settings, replication) {

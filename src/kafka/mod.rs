@@ -17,7 +17,7 @@ mod topic;
 pub use embedded::EmbeddedBroker;
 pub use health::Watching;
 pub use partition::partition_for;
-pub use producer::{Failed, Producer, SendError};
+pub use producer::{Failed, Producer};
 pub use rdkafka::error::KafkaError;
 pub use settings::{DEFAULTS, Settings, check_property};
 pub use subscriber::{Read, Subscriber};

@@ -1,16 +1,16 @@
 //! One librdkafka producer and the thread that takes its delivery reports.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use tracing::{debug, info};
 
@@ -20,21 +20,53 @@ use crate::contract::Record;
 /// How long the polling thread waits for something to happen before it looks whether to stop.
 const POLL: Duration = Duration::from_millis(500);
 
-/// A record that Kafka did not take, given back so that it can be sent again.
-#[derive(Debug)]
-pub struct Failed {
-    pub record: Record,
-    /// librdkafka's words.
-    pub error: String,
+/// Why Kafka did not take a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed(RDKafkaErrorCode);
+
+impl Failed {
+    /// Nothing is known of it: its producer was replaced.
+    pub const UNSURE: Self = Self(RDKafkaErrorCode::PurgeInflight);
+
+    /// Kafka refuses a batch for the size or form of a record in it. Of a record that was sent alone
+    /// this is true for ever; every other failure can pass.
+    #[must_use]
+    pub fn is_about_size_or_form(self) -> bool {
+        use RDKafkaErrorCode::{InvalidRecord, MessageBatchTooLarge, MessageSizeTooLarge};
+        matches!(
+            self.0,
+            MessageSizeTooLarge | MessageBatchTooLarge | InvalidRecord
+        )
+    }
+
+    /// The producer will not deliver anything any more, though librdkafka does not call it fatal.
+    #[must_use]
+    pub fn is_wedged(self) -> bool {
+        use RDKafkaErrorCode::{Fatal, Fenced, InvalidProducerEpoch};
+        matches!(self.0, InvalidProducerEpoch | Fatal | Fenced)
+    }
+
+    /// librdkafka's queue is full.
+    #[must_use]
+    pub fn is_queue_full(self) -> bool {
+        self.0 == RDKafkaErrorCode::QueueFull
+    }
+
+    /// A short name for it: what a rejected record's `reason` is.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        if self.0 == RDKafkaErrorCode::InvalidRecord {
+            "invalid-record"
+        } else {
+            "record-too-large"
+        }
+    }
 }
 
-/// Why a record could not be handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendError {
-    /// librdkafka's queue is full.
-    QueueFull,
-    /// Anything else, which can pass: an unknown topic or partition, say.
-    Refused(RDKafkaErrorCode),
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
 }
 
 /// A producer whose caller gets its `T` back with each delivery report.
@@ -89,28 +121,25 @@ impl<T: Send + Sync + 'static> Producer<T> {
         partition: Option<u32>,
         record: &Record,
         ticket: T,
-    ) -> Result<(), (SendError, T)> {
+    ) -> Result<(), (Failed, T)> {
+        // Kafka refuses what is ahead of its own time: a clock that was set back leaves such records.
+        let timestamp = record.timestamp.min(Timestamp::now().as_millisecond());
         let mut outgoing = BaseRecord::with_opaque_to(topic, Box::new(ticket))
             .payload(&record.value)
-            .timestamp(record.timestamp)
+            .timestamp(timestamp)
             .headers(to_headers(record));
         outgoing.key = record.key.as_ref();
         outgoing.partition = partition.and_then(|partition| i32::try_from(partition).ok());
-        self.inner.send(outgoing).map_err(|(error, outgoing)| {
-            let error = match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::QueueFull) => SendError::QueueFull,
-                Some(code) => SendError::Refused(code),
-                None => SendError::Refused(RDKafkaErrorCode::Fail),
-            };
-            (error, *outgoing.delivery_opaque)
-        })
+        self.inner
+            .send(outgoing)
+            .map_err(|(error, outgoing)| (failed(&error), *outgoing.delivery_opaque))
     }
 
-    /// Waits until every record has its delivery report; `false` where some are still without.
-    /// Blocks: not for a runtime's thread.
+    /// What keeps librdkafka from ever delivering anything with this producer again, in its words.
     #[must_use]
-    pub fn flush(&self, timeout: Duration) -> bool {
-        self.inner.flush(timeout).is_ok()
+    pub fn fatal_error(&self) -> Option<String> {
+        let (code, reason) = self.inner.client().fatal_error()?;
+        Some(format!("{code}: {reason}"))
     }
 
     /// The last thing that librdkafka said was wrong, until [`Producer::forget_trouble`].
@@ -182,32 +211,14 @@ impl<T: Send + Sync + 'static> ProducerContext for Context<T> {
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<T>) {
         let result = match result {
             Ok(_) => Ok(()),
-            Err((error, message)) => Err(Failed {
-                record: to_record(message),
-                error: error.to_string(),
-            }),
+            Err((error, _)) => Err(failed(error)),
         };
         (self.on_report)(*ticket, result);
     }
 }
 
-/// The record that a message was made of: librdkafka still holds all of it.
-fn to_record(message: &BorrowedMessage<'_>) -> Record {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let headers = message.headers().into_iter().flat_map(|headers| {
-        headers.iter().map(|Header { key, value }| {
-            (
-                Cow::Owned(key.to_owned()),
-                Cow::Owned(value.map(text).unwrap_or_default()),
-            )
-        })
-    });
-    Record {
-        key: message.key().map(text),
-        headers: headers.collect(),
-        value: message.payload().unwrap_or_default().to_vec(),
-        timestamp: message.timestamp().to_millis().unwrap_or_default(),
-    }
+fn failed(error: &KafkaError) -> Failed {
+    Failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
 }
 
 /// The last error that librdkafka reported, kept for whoever explains why Kafka can't be reached.

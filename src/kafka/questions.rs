@@ -6,62 +6,97 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
 use super::producer::Producer;
 use super::settings::Settings;
 use super::topic::Condition;
 
 /// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The topic's condition, its number of partitions, and the replicas of the least replicated one.
-pub(super) fn question<T: Send + Sync + 'static>(
-    producer: &Producer<T>,
-    topic: &str,
-) -> (Condition, Option<u32>, Option<u32>) {
+/// What Kafka says of a topic.
+pub(super) struct Answer {
+    pub(super) condition: Condition,
+    /// How many there are.
+    pub(super) partitions: Option<u32>,
+    /// The replicas of the least replicated partition.
+    pub(super) replication: Option<u32>,
+    /// How many replicas of each partition are in sync; 0 where it has no leader.
+    pub(super) in_sync: Vec<u32>,
+}
+
+impl Answer {
+    fn without_partitions(condition: Condition) -> Self {
+        Self {
+            condition,
+            partitions: None,
+            replication: None,
+            in_sync: Vec::new(),
+        }
+    }
+}
+
+pub(super) fn question<T: Send + Sync + 'static>(producer: &Producer<T>, topic: &str) -> Answer {
     match producer.client().fetch_metadata(Some(topic), PATIENCE) {
         Ok(metadata) => {
             producer.forget_trouble();
             metadata
                 .topics()
                 .first()
-                .map_or((Condition::Missing, None, None), condition_of)
+                .map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of)
         }
         Err(error) => {
             let reason = producer.trouble().unwrap_or_else(|| in_words(&error));
-            (Condition::Unreachable(reason), None, None)
+            Answer::without_partitions(Condition::Unreachable(reason))
         }
     }
 }
 
-fn condition_of(topic: &MetadataTopic) -> (Condition, Option<u32>, Option<u32>) {
+fn answer_of(topic: &MetadataTopic) -> Answer {
     use RDKafkaErrorCode::{UnknownTopic, UnknownTopicOrPartition};
-    match topic.error().map(RDKafkaErrorCode::from) {
-        Some(UnknownTopic | UnknownTopicOrPartition) => (Condition::Missing, None, None),
-        Some(error) => (Condition::Refused(error.to_string()), None, None),
-        None => {
-            let partitions = topic.partitions();
-            let leaderless = partitions
-                .iter()
-                .filter(|partition| partition.leader() < 0)
-                .count();
-            let replication = partitions
-                .iter()
-                .map(|partition| partition.replicas().len())
-                .min();
-            let condition = match (partitions.len(), leaderless) {
-                (0, _) => return (Condition::Missing, None, None),
-                (_, 0) => Condition::Ready,
-                (_, count) => Condition::Leaderless(count),
-            };
-            let to_u32 = |count: usize| u32::try_from(count).ok();
-            (
-                condition,
-                to_u32(partitions.len()),
-                replication.and_then(to_u32),
-            )
+    let condition = match topic.error().map(RDKafkaErrorCode::from) {
+        Some(UnknownTopic | UnknownTopicOrPartition) => Condition::Missing,
+        Some(error) => Condition::Refused(error.to_string()),
+        None if topic.partitions().is_empty() => Condition::Missing,
+        None => return answer_with(topic.partitions()),
+    };
+    Answer::without_partitions(condition)
+}
+
+fn answer_with(partitions: &[MetadataPartition]) -> Answer {
+    let to_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    // Kafka does not say in which order it lists them.
+    let mut in_sync = vec![0; partitions.len()];
+    for partition in partitions
+        .iter()
+        .filter(|partition| partition.leader() >= 0)
+    {
+        let place = usize::try_from(partition.id())
+            .ok()
+            .and_then(|id| in_sync.get_mut(id));
+        if let Some(place) = place {
+            *place = to_u32(partition.isr().len());
         }
+    }
+    let leaderless = partitions
+        .iter()
+        .filter(|partition| partition.leader() < 0)
+        .count();
+    let condition = if leaderless == 0 {
+        Condition::Ready
+    } else {
+        Condition::Leaderless(leaderless)
+    };
+    let replication = partitions
+        .iter()
+        .map(|partition| partition.replicas().len())
+        .min();
+    Answer {
+        condition,
+        partitions: Some(to_u32(partitions.len())),
+        replication: replication.map(to_u32),
+        in_sync,
     }
 }
 

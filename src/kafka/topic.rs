@@ -12,6 +12,9 @@ pub struct TopicState {
     /// How many partitions there are; kept while Kafka can't be reached.
     pub partitions: Option<u32>,
     pub durability: Option<Durability>,
+    /// For each partition whether it can take records: it has a leader and enough replicas in sync.
+    /// Empty where Kafka does not answer.
+    pub led: Vec<bool>,
 }
 
 /// Whether a topic can take records now.
@@ -94,6 +97,17 @@ impl TopicWatch {
     #[must_use]
     pub fn known_partitions(&self) -> Option<u32> {
         self.state.borrow().partitions
+    }
+
+    /// Whether Kafka said last that the partition can take records.
+    #[must_use]
+    pub fn is_led(&self, partition: u32) -> bool {
+        let state = self.state.borrow();
+        state
+            .led
+            .get(partition as usize)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Has Kafka asked again at once: what it said last seems to be wrong.

@@ -1,14 +1,16 @@
-use std::thread;
+//! Delivery to the embedded broker, without a spool: answers and fates.
+
+use tokio::time::sleep;
 
 use super::*;
-use crate::kafka::{EmbeddedBroker, Settings, Watching};
-use crate::metrics::{Metrics, ReportFate};
+use crate::contract::Record;
+use crate::kafka::EmbeddedBroker;
+use crate::metrics::ReportFate;
 
-/// An outlet to a topic of the embedded broker.
+/// Delivery to a topic of the embedded broker.
 struct Fixture {
-    outlet: Outlet,
+    delivery: Delivery,
     metrics: Arc<Metrics>,
-    _watching: Watching,
     broker: Option<EmbeddedBroker>,
 }
 
@@ -24,32 +26,39 @@ impl Fixture {
         let servers = broker.bootstrap_servers();
         let properties = properties.iter().copied();
         let settings = Settings::new(properties.chain([("bootstrap.servers", servers.as_str())]));
-        let producer = Producer::start("test", &settings, Ticket::settle).expect("a producer");
-        let producer = Arc::new(producer);
-        let (watching, [topic]) = Watching::start(&producer, &settings, [topic.to_owned()], false);
         let metrics = Metrics::new();
         let ceilings = Ceilings {
             reports,
             bytes: 1 << 20,
             metrics: Arc::clone(&metrics),
         };
-        let outlet = Outlet::new(producer, topic, Arc::new(ceilings));
+        let topics = Topics {
+            events: topic.to_owned(),
+            rejected: "rejected".to_owned(),
+        };
+        let delivery = Delivery::start(&settings, topics, ceilings, None, false);
         Self {
-            outlet,
+            delivery: delivery.expect("producers"),
             metrics,
-            _watching: watching,
             broker: Some(broker),
         }
     }
 
-    async fn deliver(&self, within: Duration) -> Result<Acknowledged, NotTaken> {
+    async fn partitions(&self) -> Option<u32> {
+        self.delivery.events.route.topic.clone().partitions().await
+    }
+
+    async fn deliver(&self, within: Duration) -> Result<Keeper, NotTaken> {
         let record = Record {
             key: Some("m1".to_owned()),
             headers: Vec::new(),
             value: b"{}".to_vec(),
             timestamp: 1_795_000_000_000,
         };
-        self.outlet.deliver(record, Instant::now() + within).await
+        self.delivery
+            .events
+            .deliver(record, Instant::now() + within)
+            .await
     }
 
     /// Waits until nothing is in flight, then gives each fate that was counted.
@@ -86,7 +95,7 @@ async fn a_delivery_report_settles_the_place() {
 #[tokio::test]
 async fn a_sender_that_goes_does_not_undo_the_delivery() {
     let fixture = Fixture::new("there");
-    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    assert_eq!(fixture.partitions().await, Some(1));
     {
         let mut delivery = Box::pin(fixture.deliver(LONG));
         // Looked at once, the record is librdkafka's; its linger has hardly begun.
@@ -102,7 +111,7 @@ async fn a_sender_that_goes_does_not_undo_the_delivery() {
 #[tokio::test]
 async fn a_deadline_leaves_the_report_unsure_until_it_is_delivered_late() {
     let fixture = Fixture::new("there");
-    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
     assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
@@ -119,7 +128,13 @@ async fn without_a_topic_nothing_is_admitted() {
 #[tokio::test]
 async fn past_the_ceiling_a_report_is_shed_and_its_place_is_not_taken() {
     let fixture = Fixture::new("there");
-    let place = fixture.outlet.ceilings.admit(1).expect("a place");
+    let place = fixture
+        .delivery
+        .events
+        .route
+        .ceilings
+        .admit(1)
+        .expect("a place");
     let told = fixture.deliver(LONG).await;
     assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
     place.settle(ReportFate::Delivered);
@@ -138,7 +153,7 @@ fn shown(fixture: &Fixture, name: &str) -> String {
 async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
     // Linger keeps the record back for as long as the metrics are looked at.
     let fixture = Fixture::with("there", 1, &[("linger.ms", "1500")]);
-    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::from_millis(10)).await;
     assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
@@ -154,7 +169,7 @@ async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
 #[tokio::test]
 async fn a_report_that_kafka_never_takes_fails_once_after_its_deadline() {
     let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "1000")]);
-    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    assert_eq!(fixture.partitions().await, Some(1));
     fixture.broker = None;
     let told = fixture.deliver(Duration::from_millis(100)).await;
     assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
@@ -165,7 +180,7 @@ async fn a_report_that_kafka_never_takes_fails_once_after_its_deadline() {
 #[tokio::test]
 async fn a_report_that_comes_back_is_tried_again_until_the_deadline_and_counted_once() {
     let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "100")]);
-    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    assert_eq!(fixture.partitions().await, Some(1));
     fixture.broker = None;
     let asked = Instant::now();
     let told = fixture.deliver(Duration::from_secs(3)).await;
@@ -179,7 +194,7 @@ async fn a_report_that_comes_back_is_tried_again_until_the_deadline_and_counted_
 async fn a_full_queue_sheds_the_report_and_takes_no_place() {
     let properties = [("linger.ms", "500"), ("queue.buffering.max.messages", "1")];
     let fixture = Fixture::with("there", 2, &properties);
-    assert_eq!(fixture.outlet.topic.clone().partitions().await, Some(1));
+    assert_eq!(fixture.partitions().await, Some(1));
     let (first, second) = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
     first.expect("an acknowledgement");
     assert_eq!(second.expect_err("a full queue"), NotTaken::Overloaded);
@@ -194,7 +209,7 @@ async fn a_topic_that_is_created_later_takes_reports_without_a_restart() {
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
     let until = Instant::now() + LONG;
-    while fixture.outlet.topic.known_partitions() != Some(1) {
+    while fixture.delivery.events.route.known_partitions() != Some(1) {
         assert!(Instant::now() < until, "the topic is not noticed");
         sleep(Duration::from_millis(10)).await;
     }

@@ -1,0 +1,227 @@
+//! `koobridge spool`: what a bridge keeps on disk, shown or delivered.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+use tracing::info;
+
+use crate::app::{self, Broker};
+use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolLook};
+use crate::config::{Config, Settings};
+use crate::delivery::Delivery;
+use crate::metrics::Metrics;
+use crate::spool::{Inspection, Kept, LaneKey, LaneStatus};
+use crate::{kafka, telemetry};
+
+/// How often to look whether the spool is empty, and to say how far it is.
+const LOOK: Duration = Duration::from_millis(100);
+const PROGRESS: u32 = 50;
+
+pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        SpoolCommand::Status(look) => status(look),
+        SpoolCommand::Export(look) => export(look),
+        SpoolCommand::Drain(drain) => self::drain(drain),
+    }
+}
+
+fn directory_of(look: &SpoolLook) -> anyhow::Result<PathBuf> {
+    if let Some(directory) = &look.directory {
+        return Ok(directory.clone());
+    }
+    let settings = super::serve::gather(look.config.as_deref(), &Overrides::default());
+    named_directory(&settings)
+}
+
+fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
+    match settings.spool_directory() {
+        Some(directory) => Ok(directory.to_owned()),
+        None => {
+            bail!("no spool is configured: name its directory with --directory, or spool.directory")
+        }
+    }
+}
+
+fn status(look: &SpoolLook) -> anyhow::Result<ExitCode> {
+    let directory = directory_of(look)?;
+    let inspection = Inspection::of(&directory)?;
+    let lanes: Vec<_> = inspection.lanes()?.into_iter().collect();
+    let text = if look.json {
+        let mut text = status_as_json(&directory, &inspection, &lanes).to_string();
+        text.push('\n');
+        text
+    } else {
+        status_as_text(&directory, &inspection, &lanes)
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("can't print")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+type Lanes = [(LaneKey, LaneStatus)];
+
+fn status_as_json(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> Value {
+    let lanes: Vec<Value> = lanes
+        .iter()
+        .map(|(lane, status)| {
+            json!({
+                "topic": &*lane.topic,
+                "partition": lane.partition,
+                "due": status.due,
+                "parked": status.parked,
+                "oldest": status.oldest.map(time),
+            })
+        })
+        .collect();
+    json!({
+        "directory": directory.display().to_string(),
+        "process": inspection.holder,
+        "bytes": inspection.bytes,
+        "lanes": lanes,
+        "set_aside": inspection.set_aside.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+    })
+}
+
+fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> String {
+    let sum = |count: fn(&LaneStatus) -> u64| lanes.iter().map(|(_, status)| count(status)).sum();
+    let (due, parked): (u64, u64) = (sum(|status| status.due), sum(|status| status.parked));
+    let holder = match inspection.holder {
+        Some(process) => format!("in use by process {process}"),
+        None => "not in use".to_owned(),
+    };
+    let mut text = format!(
+        "{}: {holder}, {} bytes on disk\n{due} reports to be delivered, {parked} parked\n",
+        directory.display(),
+        inspection.bytes
+    );
+    for (lane, status) in lanes {
+        let partition = lane
+            .partition
+            .map_or("none yet".to_owned(), |number| number.to_string());
+        let oldest = status.oldest.map(time).unwrap_or_default();
+        let LaneStatus { due, parked, .. } = status;
+        let topic = &lane.topic;
+        writeln!(
+            text,
+            "  {topic} partition {partition}: {due} due, {parked} parked, the oldest of {oldest}"
+        )
+        .expect("writing to memory can't fail");
+    }
+    for path in &inspection.set_aside {
+        writeln!(text, "set aside: {}", path.display()).expect("writing to memory can't fail");
+    }
+    text
+}
+
+fn export(look: &SpoolLook) -> anyhow::Result<ExitCode> {
+    let inspection = Inspection::of(&directory_of(look)?)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    inspection.each(|kept| writeln!(out, "{}", exported(kept)))?;
+    out.flush().context("can't print")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exported(kept: Kept) -> Value {
+    let Kept {
+        lane,
+        number,
+        is_parked,
+        record,
+    } = kept;
+    let headers = record.headers.iter();
+    let headers: Map<String, Value> = headers
+        .map(|(name, value)| (name.to_string(), Value::from(&**value)))
+        .collect();
+    let mut line = json!({
+        "topic": &*lane.topic,
+        "partition": lane.partition,
+        "number": number,
+        "state": if is_parked { "parked" } else { "due" },
+        "timestamp": time(record.timestamp),
+        "key": record.key,
+        "headers": headers,
+    });
+    // A rejected body can be any bytes; JSON can't hold those that are no text.
+    match String::from_utf8(record.value) {
+        Ok(text) => line["value"] = text.into(),
+        Err(error) => line["value_hex"] = hex(error.as_bytes()).into(),
+    }
+    line
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |digit: u8| char::from_digit(digit.into(), 16).expect("four bits");
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+fn time(milliseconds: i64) -> String {
+    Timestamp::from_millisecond(milliseconds)
+        .map(|time| time.to_string())
+        .unwrap_or_default()
+}
+
+fn drain(drain: &SpoolDrain) -> anyhow::Result<ExitCode> {
+    let mut overrides = drain.overrides.clone();
+    if let Some(directory) = &drain.directory {
+        overrides.set.push((
+            "spool.directory".to_owned(),
+            directory.display().to_string(),
+        ));
+    }
+    let settings = super::serve::gather(drain.config.as_deref(), &overrides);
+    let config = Config::check(&settings, kafka::check_property)?;
+    // A mistyped name must not make a spool of its own.
+    Inspection::of(&named_directory(&settings)?)?;
+    telemetry::start(config.log);
+    super::runtime()
+        .context("can't start a runtime")?
+        .block_on(async {
+            let delivery = app::start_delivery(&config, &Metrics::new(), Broker::Cluster)?;
+            let is_empty = until_delivered(&delivery).await?;
+            let timeout = if is_empty {
+                Duration::ZERO
+            } else {
+                config.kafka.flush_timeout
+            };
+            let end = app::end_of(tokio::task::spawn_blocking(move || {
+                delivery.finish(timeout)
+            }))
+            .await;
+            Ok(super::exit_code(
+                end,
+                config.spool.as_ref().map(|spool| &*spool.directory),
+            ))
+        })
+}
+
+/// Waits until everything is delivered; `false` where a signal came first.
+async fn until_delivered(delivery: &Delivery) -> anyhow::Result<bool> {
+    let mut terminate = signal(SignalKind::terminate()).context("can't wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for signals")?;
+    let mut looks = 0;
+    while !delivery.is_delivered() {
+        if looks % PROGRESS == 0 {
+            let reports = delivery.spool_level().map_or(0, |level| level.reports);
+            info!(reports, "draining");
+        }
+        looks += 1;
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            _ = terminate.recv() => return Ok(false),
+            _ = interrupt.recv() => return Ok(false),
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,192 @@
+//! The spool's directory: who owns it, which files are in it, and what was set aside. Files are numbered;
+//! only the newest is written to.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statvfs;
+use tracing::{error, info};
+
+use super::OpenError;
+
+const LOCK: &str = "lock";
+const PREFIX: &str = "spool-";
+const SUFFIX: &str = ".sqlite";
+
+/// A directory that this process owns as long as it lives.
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory where it is missing, and takes its lock.
+    pub(super) fn own(path: &Path) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::Directory(path.to_owned(), error);
+        // It holds phone numbers: nobody else has a look.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed)?;
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join(LOCK))
+            .map_err(failed)?;
+        if lock.try_lock().is_err() {
+            return Err(OpenError::Taken(path.to_owned(), owner(&mut lock)));
+        }
+        // Only for people to read: the lock itself is the system's, and ends with the process.
+        let signed = lock
+            .set_len(0)
+            .and_then(|()| write!(lock, "{}", std::process::id()));
+        if let Err(error) = signed {
+            info!(%error, "can't write the process id into the spool's lock");
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The spool's files, the oldest first.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        files(&self.path)
+    }
+
+    /// The name of the next file.
+    pub(super) fn next_file(&self) -> PathBuf {
+        let last = self.files().last().and_then(|path| number(path));
+        let next = last.unwrap_or_default() + 1;
+        self.path.join(format!("{PREFIX}{next:06}{SUFFIX}"))
+    }
+
+    /// Makes what was created, renamed or removed in it durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Bytes that the file system still has for this user.
+    pub(super) fn free_space(&self) -> io::Result<u64> {
+        let system = statvfs(&self.path)?;
+        Ok(system.f_bavail * system.f_frsize)
+    }
+
+    /// Bytes of all of its files.
+    pub(super) fn bytes(&self) -> u64 {
+        bytes(&self.path)
+    }
+
+    /// Gives a file and what belongs to it another name, under which nobody touches it again.
+    pub(super) fn set_aside(path: &Path, why: &str) {
+        let aside = (1..=u32::MAX)
+            .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
+            .find(|aside| !aside.exists())
+            .expect("there is always a free name");
+        for part in ["", "-wal", "-shm"] {
+            let from = with_suffix(path, part);
+            if !from.exists() {
+                continue;
+            }
+            if let Err(error) = fs::rename(&from, with_suffix(&aside, part)) {
+                error!(path = %from.display(), %error, "can't set a file of the spool aside");
+            }
+        }
+        error!(
+            path = %path.display(), aside = %aside.display(), why,
+            "a file of the spool was set aside: what was left in it is not delivered; \
+             it is kept under the new name"
+        );
+    }
+
+    /// Removes an empty file.
+    pub(super) fn remove(path: &Path) {
+        for part in ["", "-wal", "-shm"] {
+            match fs::remove_file(with_suffix(path, part)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    info!(path = %path.display(), %error, "can't remove an empty file of the spool");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The spool's files in a directory, the oldest first.
+pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| number(path).is_some())
+        .collect();
+    files.sort_by_key(|path| number(path));
+    files
+}
+
+/// Bytes of everything in a directory, the lock and what was set aside left out.
+pub(super) fn bytes(directory: &Path) -> u64 {
+    let files = files(directory);
+    let parts = files
+        .iter()
+        .flat_map(|path| ["", "-wal"].map(|part| with_suffix(path, part)));
+    parts
+        .filter_map(|path| Some(fs::metadata(path).ok()?.len()))
+        .sum()
+}
+
+/// The files of a directory that were set aside.
+pub(super) fn set_aside_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_aside = |path: &PathBuf| {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        name.starts_with(PREFIX)
+            && name.contains(".aside-")
+            && !name.ends_with("-wal")
+            && !name.ends_with("-shm")
+    };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_aside).collect();
+    files.sort();
+    files
+}
+
+/// The process that holds a directory, where one does.
+pub(super) fn holder(directory: &Path) -> Option<u32> {
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .open(directory.join(LOCK))
+        .ok()?;
+    match lock.try_lock_shared() {
+        Ok(()) => None,
+        Err(_) => Some(owner(&mut lock).unwrap_or_default()),
+    }
+}
+
+fn owner(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.rewind().ok()?;
+    lock.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn number(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix(PREFIX)?
+        .strip_suffix(SUFFIX)?
+        .parse()
+        .ok()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

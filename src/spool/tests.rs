@@ -1,0 +1,383 @@
+//! The store by itself: what is written is there after a restart, whatever the file has been through.
+
+use std::borrow::Cow;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// Where the spool's answers arrive.
+struct Told(u64, Sender<(u64, Result<(), NotWritten>)>);
+
+fn settle(told: Told, result: Result<(), NotWritten>) {
+    told.1.send((told.0, result)).expect("the test listens");
+}
+
+struct Fixture {
+    directory: TempDir,
+    tell: Sender<(u64, Result<(), NotWritten>)>,
+    told: Receiver<(u64, Result<(), NotWritten>)>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let (tell, told) = mpsc::channel();
+        Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            tell,
+            told,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("spool")
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            directory: self.path(),
+            disk_limit: 64 << 20,
+            free_space: 0,
+            memory: 1 << 20,
+        }
+    }
+
+    fn open(&self) -> (Spool<Told>, Vec<Restored>) {
+        let (spool, remains) = Spool::open(&self.options(), settle).expect("a spool");
+        (spool, remains.lanes)
+    }
+
+    /// Writes a report and waits for the answer.
+    fn write(&self, spool: &Spool<Told>, lane: &LaneKey, number: u64) -> Result<(), NotWritten> {
+        spool.write(lane, row(number), Told(number, self.tell.clone()));
+        let (told, result) = self.told.recv().expect("an answer");
+        assert_eq!(told, number);
+        result
+    }
+
+    fn newest_file(&self) -> PathBuf {
+        directory::files(&self.path()).pop().expect("a file")
+    }
+}
+
+fn lane(partition: u32) -> LaneKey {
+    LaneKey {
+        topic: "events".into(),
+        partition: Some(partition),
+    }
+}
+
+fn row(number: u64) -> Row {
+    let header = |name: &'static str, value: &'static str| (Cow::from(name), Cow::from(value));
+    let record = Record {
+        key: (!number.is_multiple_of(5)).then(|| format!("m{number}")),
+        headers: vec![header("ce_id", "id"), header("tracestate", "a=\"b\"")],
+        value: vec![b'{', 0xff, b'}'],
+        timestamp: 1_795_000_000_000,
+    };
+    Row {
+        number,
+        record: Arc::new(record),
+    }
+}
+
+fn numbers(rows: &[Row]) -> Vec<u64> {
+    rows.iter().map(|row| row.number).collect()
+}
+
+fn close<T: Send>(spool: &Spool<T>) {
+    assert!(spool.close(Duration::from_secs(10)), "the spool ends");
+}
+
+#[test]
+fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
+    let fixture = Fixture::new();
+    let (spool, restored) = fixture.open();
+    assert_eq!(restored, []);
+    for number in 1..=20 {
+        fixture.write(&spool, &lane(3), number).expect("room");
+    }
+    spool.remember("events", 6);
+    close(&spool);
+    drop(spool);
+    let (spool, remains) = Spool::open(&fixture.options(), settle).expect("a spool");
+    assert_eq!(
+        remains.lanes,
+        [Restored {
+            lane: lane(3),
+            first: 1,
+            last: 20
+        }]
+    );
+    assert_eq!(remains.partitions, [("events".to_owned(), 6)]);
+    let (rows, is_all) = spool.read(&lane(3), 7, 1 << 20).expect("readable");
+    assert!(is_all);
+    assert_eq!(rows, (7..=20).map(row).collect::<Vec<_>>());
+    let (rows, is_all) = spool.read(&lane(3), 7, 1).expect("readable");
+    assert_eq!((numbers(&rows), is_all), (vec![7], false));
+    assert_eq!(
+        spool.read(&lane(4), 1, 1 << 20).expect("readable"),
+        (Vec::new(), true)
+    );
+}
+
+#[test]
+fn what_is_struck_off_is_gone_and_an_empty_file_with_it() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    fixture.write(&spool, &lane(0), 2).expect("room");
+    let first = fixture.newest_file();
+    spool.strike(&lane(0), 1);
+    close(&spool);
+    drop(spool);
+    let (spool, restored) = fixture.open();
+    assert_eq!(
+        restored,
+        [Restored {
+            lane: lane(0),
+            first: 2,
+            last: 2
+        }]
+    );
+    assert!(first.exists());
+    spool.strike(&lane(0), 2);
+    close(&spool);
+    assert_eq!(spool.level().reports, 0);
+    assert!(
+        !first.exists(),
+        "an empty file of an earlier run is removed"
+    );
+}
+
+#[test]
+fn a_large_file_that_is_empty_gives_its_space_back() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    for number in 1..=5000 {
+        let record = Record {
+            value: vec![b'x'; 1000],
+            ..Record::clone(&row(number).record)
+        };
+        let row = Row {
+            number,
+            record: Arc::new(record),
+        };
+        spool.write(&lane(0), row, Told(number, fixture.tell.clone()));
+    }
+    for _ in 1..=5000 {
+        fixture.told.recv().expect("an answer").1.expect("room");
+    }
+    assert!(directory::bytes(&fixture.path()) > 4 << 20);
+    for number in 1..=5000 {
+        spool.strike(&lane(0), number);
+    }
+    close(&spool);
+    assert!(directory::bytes(&fixture.path()) < 1 << 20);
+}
+
+#[test]
+fn a_parked_report_is_kept_and_not_given_back() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    fixture.write(&spool, &lane(0), 2).expect("room");
+    spool.park(&lane(0), 1);
+    close(&spool);
+    assert_eq!((spool.level().reports, spool.level().parked), (2, 1));
+    drop(spool);
+    let (spool, restored) = fixture.open();
+    assert_eq!(
+        restored,
+        [Restored {
+            lane: lane(0),
+            first: 2,
+            last: 2
+        }]
+    );
+    let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
+    assert_eq!(numbers(&rows), [2]);
+    let mut kept = Vec::new();
+    let inspection = Inspection::of(&fixture.path()).expect("a spool");
+    inspection
+        .each(|report| {
+            kept.push((report.number, report.is_parked));
+            Ok(())
+        })
+        .expect("readable");
+    assert_eq!(kept, [(1, true), (2, false)]);
+    assert_eq!(inspection.holder, Some(std::process::id()));
+}
+
+#[test]
+fn past_the_ceiling_it_is_full_and_takes_reports_again_when_there_is_room() {
+    let fixture = Fixture::new();
+    let options = Options {
+        disk_limit: 1 << 20,
+        ..fixture.options()
+    };
+    let (spool, ..) = Spool::open(&options, settle).expect("a spool");
+    let large = Record {
+        value: vec![b'x'; 300 << 10],
+        ..Record::clone(&row(1).record)
+    };
+    let large = Arc::new(large);
+    let mut results = Vec::new();
+    for number in 1..=4 {
+        let row = Row {
+            number,
+            record: Arc::clone(&large),
+        };
+        spool.write(&lane(0), row, Told(number, fixture.tell.clone()));
+        results.push(fixture.told.recv().expect("an answer").1);
+    }
+    assert_eq!(results, [Ok(()), Ok(()), Ok(()), Err(NotWritten::Full)]);
+    assert!(!spool.level().is_writable);
+    for number in 1..=3 {
+        spool.strike(&lane(0), number);
+    }
+    let until = Instant::now() + Duration::from_secs(10);
+    while spool.level().reports > 0 {
+        assert!(
+            Instant::now() < until,
+            "strikes are made durable within a second"
+        );
+        thread::park_timeout(Duration::from_millis(10));
+    }
+    fixture.write(&spool, &lane(0), 5).expect("room");
+}
+
+#[test]
+fn it_leaves_the_free_space_that_it_is_told_to() {
+    let fixture = Fixture::new();
+    let options = Options {
+        free_space: u64::MAX / 2,
+        ..fixture.options()
+    };
+    let (spool, ..) = Spool::open(&options, settle).expect("a spool");
+    assert_eq!(fixture.write(&spool, &lane(0), 1), Err(NotWritten::Full));
+}
+
+#[test]
+fn a_second_owner_is_told_who_has_it() {
+    let fixture = Fixture::new();
+    let (_spool, _) = fixture.open();
+    match Spool::open(&fixture.options(), settle) {
+        Err(OpenError::Taken(path, Some(pid))) => {
+            assert_eq!((path, pid), (fixture.path(), std::process::id()));
+        }
+        other => panic!("{:?}", other.map(|(spool, ..)| spool)),
+    }
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_the_rest_is_read() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    close(&spool);
+    drop(spool);
+    let first = fixture.newest_file();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 2).expect("room");
+    close(&spool);
+    drop(spool);
+    fs::write(&first, vec![b'?'; 8192]).expect("a broken file");
+    let (spool, restored) = fixture.open();
+    assert_eq!(
+        restored,
+        [Restored {
+            lane: lane(0),
+            first: 2,
+            last: 2
+        }]
+    );
+    assert!(!first.exists());
+    let aside = directory::set_aside_files(&fixture.path());
+    assert_eq!(aside.len(), 1);
+    assert_eq!(fs::read(&aside[0]).expect("kept"), vec![b'?'; 8192]);
+    fixture.write(&spool, &lane(0), 3).expect("room");
+}
+
+#[test]
+fn damage_that_shows_while_reading_sets_the_file_aside_and_loses_no_other() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    for number in 1..=200 {
+        spool.write(&lane(0), row(number), Told(number, fixture.tell.clone()));
+        fixture.told.recv().expect("an answer").1.expect("room");
+    }
+    close(&spool);
+    drop(spool);
+    let first = fixture.newest_file();
+    let mut bytes = fs::read(&first).expect("a file");
+    let pages = bytes.len() / 4096;
+    // The pages of the reports in the middle.
+    bytes[pages / 2 * 4096..(pages / 2 + 2) * 4096].fill(0xaa);
+    fs::write(&first, bytes).expect("a broken file");
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 300).expect("room");
+    let (rows, is_all) = spool.read(&lane(0), 1, 1 << 20).expect("not an error");
+    assert_eq!((numbers(&rows), is_all), (vec![300], true));
+    close(&spool);
+    assert_eq!(directory::set_aside_files(&fixture.path()).len(), 1);
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    close(&spool);
+    drop(spool);
+    let file = fixture.newest_file();
+    let connection = rusqlite::Connection::open(&file).expect("a file");
+    connection
+        .pragma_update(None, "user_version", file::FORMAT + 1)
+        .expect("a newer one");
+    drop(connection);
+    let Err(error) = Spool::open(&fixture.options(), settle) else {
+        panic!("a newer format is read");
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("was written by a newer koobridge (format 2"),
+        "{error}"
+    );
+    assert!(file.exists());
+}
+
+#[test]
+fn nobody_else_can_look_into_it() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    let mode = |path: &Path| {
+        fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(mode(&fixture.path()), 0o700);
+    for entry in fs::read_dir(fixture.path()).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_directory_that_can_not_be_made_is_an_error_that_names_it() {
+    let options = Options {
+        directory: "/proc/nowhere/spool".into(),
+        ..Fixture::new().options()
+    };
+    let Err(error) = Spool::open(&options, settle) else {
+        panic!("a spool in /proc");
+    };
+    assert!(error.to_string().contains("/proc/nowhere/spool"), "{error}");
+}

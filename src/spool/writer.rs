@@ -1,0 +1,498 @@
+//! The spool's thread: takes everything that waits to be written into one transaction, and answers for
+//! it once that is fsynced. Strikes are made durable in between, within a second.
+
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use super::directory::Directory;
+use super::file::File;
+use super::{LaneKey, Level, NotWritten, Options, Readers, Row};
+
+/// How long strikes may wait for company.
+const STRIKES: Duration = Duration::from_millis(500);
+/// How soon to try again to make a new file.
+const RETRY: Duration = Duration::from_millis(250);
+/// How many records go into one transaction at most.
+const GROUP: usize = 4096;
+/// What a page, its place in the log and the tree above it cost beside the record itself.
+const ROW_OVERHEAD: u64 = 128;
+/// An empty file that is larger than this gives its disk space back.
+const SMALL: u64 = 1 << 20;
+/// How soon to say again that nothing can be written.
+const REMINDER: Duration = Duration::from_secs(30);
+
+/// What waits for the thread.
+pub(super) struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
+    /// Wakes the thread.
+    filled: Condvar,
+    level: Mutex<Level>,
+}
+
+struct Waiting<T> {
+    writes: Vec<Write<T>>,
+    strikes: Vec<(LaneKey, u64)>,
+    /// When the first of the strikes came.
+    strikes_since: Option<Instant>,
+    parks: Vec<(LaneKey, u64)>,
+    topics: Vec<(String, u32)>,
+    damaged: Vec<PathBuf>,
+    is_closing: bool,
+}
+
+struct Write<T> {
+    lane: LaneKey,
+    row: Row,
+    ticket: T,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting::default()),
+            filled: Condvar::new(),
+            level: Mutex::default(),
+        }
+    }
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self {
+            writes: Vec::new(),
+            strikes: Vec::new(),
+            strikes_since: None,
+            parks: Vec::new(),
+            topics: Vec::new(),
+            damaged: Vec::new(),
+            is_closing: false,
+        }
+    }
+}
+
+impl<T> Waiting<T> {
+    fn is_urgent(&self) -> bool {
+        self.is_closing
+            || !(self.writes.is_empty()
+                && self.parks.is_empty()
+                && self.topics.is_empty()
+                && self.damaged.is_empty())
+    }
+}
+
+impl<T> Queue<T> {
+    pub(super) fn write(&self, lane: LaneKey, row: Row, ticket: T) {
+        self.add(|waiting| waiting.writes.push(Write { lane, row, ticket }));
+    }
+
+    pub(super) fn strike(&self, lane: LaneKey, number: u64) {
+        let mut waiting = self.lock();
+        waiting.strikes.push((lane, number));
+        if waiting.strikes_since.is_none() {
+            waiting.strikes_since = Some(Instant::now());
+            self.filled.notify_one();
+        }
+    }
+
+    pub(super) fn park(&self, lane: LaneKey, number: u64) {
+        self.add(|waiting| waiting.parks.push((lane, number)));
+    }
+
+    pub(super) fn remember(&self, topic: String, partitions: u32) {
+        self.add(|waiting| waiting.topics.push((topic, partitions)));
+    }
+
+    pub(super) fn damaged(&self, path: PathBuf) {
+        self.add(|waiting| waiting.damaged.push(path));
+    }
+
+    pub(super) fn close(&self) {
+        self.add(|waiting| waiting.is_closing = true);
+    }
+
+    pub(super) fn level(&self) -> Level {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_level(&self, level: Level) {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+    }
+
+    fn add(&self, put: impl FnOnce(&mut Waiting<T>)) {
+        put(&mut self.lock());
+        self.filled.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that waits, once something does that can't wait any longer.
+    fn take(&self) -> Waiting<T> {
+        let mut waiting = self.lock();
+        loop {
+            let due = waiting.strikes_since.map(|since| since + STRIKES);
+            let now = Instant::now();
+            if waiting.is_urgent() || due.is_some_and(|due| due <= now) {
+                break;
+            }
+            waiting = match due {
+                None => self
+                    .filled
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let woken = self.filled.wait_timeout(waiting, due - now);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        let rest = waiting.writes.len().min(GROUP);
+        let later = waiting.writes.split_off(rest);
+        let strikes_are_due = waiting.is_closing
+            || waiting
+                .strikes_since
+                .is_some_and(|since| since.elapsed() >= STRIKES);
+        let mut taken = mem::take(&mut *waiting);
+        waiting.is_closing = taken.is_closing;
+        waiting.writes = later;
+        if !strikes_are_due {
+            waiting.strikes = mem::take(&mut taken.strikes);
+            waiting.strikes_since = taken.strikes_since.take();
+        }
+        taken.is_closing &= waiting.writes.is_empty();
+        taken
+    }
+}
+
+/// What the thread owns.
+pub(super) struct Writer<T> {
+    directory: Directory,
+    options: Options,
+    /// Written to.
+    current: Option<File>,
+    /// Only drained: of earlier runs, or because a write to them failed.
+    older: Vec<Older>,
+    readers: Arc<Readers>,
+    on_written: fn(T, Result<(), NotWritten>),
+    /// Strikes that a disk did not take.
+    unstruck: Vec<(LaneKey, u64)>,
+    topics: Vec<(String, u32)>,
+    level: Level,
+    retry_at: Instant,
+    complained: Option<Instant>,
+}
+
+struct Older {
+    file: File,
+    has_failed: bool,
+}
+
+impl<T: Send + 'static> Writer<T> {
+    pub(super) fn new(
+        directory: Directory,
+        options: &Options,
+        files: Vec<File>,
+        readers: Arc<Readers>,
+        on_written: fn(T, Result<(), NotWritten>),
+    ) -> Self {
+        let older = files.into_iter().map(|file| Older {
+            file,
+            has_failed: false,
+        });
+        let now = Instant::now();
+        let mut writer = Self {
+            directory,
+            options: options.clone(),
+            current: None,
+            older: older.collect(),
+            readers,
+            on_written,
+            unstruck: Vec::new(),
+            topics: Vec::new(),
+            level: Level::default(),
+            retry_at: now,
+            complained: None,
+        };
+        // Nothing was promised from a new file yet: whatever happened to the older ones before, a
+        // promise rests on an fsync of this run.
+        writer.make_file();
+        writer
+    }
+
+    pub(super) fn start(self, queue: Arc<Queue<T>>) -> JoinHandle<()> {
+        queue.set_level(self.level);
+        thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || self.run(&queue))
+            .expect("the system can start a thread")
+    }
+
+    fn run(mut self, queue: &Queue<T>) {
+        // A large spool takes a moment to count, which nobody waits for.
+        self.count();
+        self.clear_out();
+        queue.set_level(self.level);
+        loop {
+            let taken = queue.take();
+            self.write(taken.writes, queue);
+            self.park(taken.parks);
+            self.strike(taken.strikes);
+            self.remember(taken.topics);
+            for path in &taken.damaged {
+                self.give_up_file(path);
+            }
+            self.level.bytes = self.directory.bytes();
+            queue.set_level(self.level);
+            if taken.is_closing {
+                return;
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        for older in &self.older {
+            match older.file.count() {
+                Ok((reports, parked)) => {
+                    self.level.reports += reports;
+                    self.level.parked += parked;
+                }
+                Err(error) => warn!(%error, "can't count the reports of the spool"),
+            }
+        }
+        self.level.bytes = self.directory.bytes();
+    }
+
+    fn write(&mut self, writes: Vec<Write<T>>, queue: &Queue<T>) {
+        if writes.is_empty() {
+            return;
+        }
+        let mut result = self
+            .have_room(&writes)
+            .and_then(|()| self.try_write(&writes));
+        if result == Err(NotWritten::Failed) {
+            // Once more, on a file that nothing is wrong with yet.
+            result = self.try_write(&writes);
+        }
+        match result {
+            Ok(()) => {
+                self.level.reports += writes.len() as u64;
+                self.complained = None;
+            }
+            Err(why) => self.complain(why),
+        }
+        self.level.is_writable = result.is_ok();
+        // Whoever is told finds it counted.
+        self.level.bytes = self.directory.bytes();
+        queue.set_level(self.level);
+        for write in writes {
+            (self.on_written)(write.ticket, result);
+        }
+    }
+
+    /// Whether the ceilings leave room for these.
+    fn have_room(&self, writes: &[Write<T>]) -> Result<(), NotWritten> {
+        let size = |write: &Write<T>| write.row.record.size() as u64 + ROW_OVERHEAD;
+        let wanted: u64 = writes.iter().map(size).sum();
+        let files = self
+            .older
+            .iter()
+            .map(|older| &older.file)
+            .chain(&self.current);
+        let used: u64 = files.filter_map(|file| Some(file.pages().ok()?.0)).sum();
+        let free = self.directory.free_space().unwrap_or(u64::MAX);
+        if used + wanted > self.options.disk_limit || free < self.options.free_space + wanted {
+            return Err(NotWritten::Full);
+        }
+        Ok(())
+    }
+
+    fn try_write(&mut self, writes: &[Write<T>]) -> Result<(), NotWritten> {
+        if self.current.is_none() && Instant::now() >= self.retry_at {
+            self.make_file();
+        }
+        let file = self.current.as_mut().ok_or(NotWritten::Failed)?;
+        let rows = writes.iter().map(|write| (&write.lane, &write.row));
+        let Err(error) = file.write(rows) else {
+            return Ok(());
+        };
+        error!(
+            path = %file.path().display(), %error,
+            "writing to the spool failed: nothing is promised from this file any more, it is drained"
+        );
+        if let Some(file) = self.current.take() {
+            self.older.push(Older {
+                file,
+                has_failed: true,
+            });
+        }
+        Err(NotWritten::Failed)
+    }
+
+    /// Makes the file that is written to; a promise needs it and its directory on disk.
+    fn make_file(&mut self) {
+        let path = self.directory.next_file();
+        let made = File::create(&path, self.options.memory / 4).and_then(|mut file| {
+            for (topic, partitions) in &self.topics {
+                file.remember(topic, *partitions)?;
+            }
+            Ok(file)
+        });
+        let made = made.map_err(|error| error.to_string()).and_then(|file| {
+            self.directory.sync().map_err(|error| error.to_string())?;
+            Ok(file)
+        });
+        self.level.is_writable = made.is_ok();
+        match made {
+            Ok(file) => {
+                self.readers.add(&file, self.options.memory / 4);
+                self.current = Some(file);
+            }
+            Err(error) => {
+                // It was never promised from.
+                Directory::remove(&path);
+                self.retry_at = Instant::now() + RETRY;
+                if self.is_complaint_due() {
+                    error!(%error, path = %path.display(), "can't make a file for the spool");
+                }
+            }
+        }
+    }
+
+    fn park(&mut self, parks: Vec<(LaneKey, u64)>) {
+        if parks.is_empty() {
+            return;
+        }
+        let mut parked = 0;
+        for file in self.files() {
+            match file.park(&parks) {
+                Ok(count) => parked += count,
+                Err(error) => {
+                    warn!(%error, "can't park a report of the spool; it is tried again after a restart");
+                }
+            }
+        }
+        self.level.parked += parked;
+    }
+
+    fn strike(&mut self, strikes: Vec<(LaneKey, u64)>) {
+        if strikes.is_empty() {
+            return;
+        }
+        self.unstruck.extend(strikes);
+        let struck = mem::take(&mut self.unstruck);
+        let (mut gone, mut failed) = (0, None);
+        for file in self.files() {
+            match file.strike(&struck) {
+                Ok(count) => gone += count,
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.level.reports = self.level.reports.saturating_sub(gone);
+        if let Some(error) = failed {
+            info!(%error, reports = struck.len(), "can't strike delivered reports off the spool yet");
+            self.unstruck = struck;
+        }
+        self.clear_out();
+    }
+
+    /// Lets go of files that are drained, and of the space of a large one that is empty.
+    fn clear_out(&mut self) {
+        let unstruck = !self.unstruck.is_empty();
+        let drained = |older: &Older| !unstruck && older.file.is_empty().unwrap_or(false);
+        let (done, older) = mem::take(&mut self.older).into_iter().partition(drained);
+        self.older = older;
+        for older in done {
+            self.let_go(older);
+        }
+        let is_large = |file: &File| {
+            file.is_empty().unwrap_or(false) && file.pages().is_ok_and(|(_, free)| free > SMALL)
+        };
+        if self.current.as_ref().is_some_and(is_large) {
+            let old = self.current.take();
+            self.make_file();
+            match old {
+                Some(file) if self.current.is_some() => self.let_go(Older {
+                    file,
+                    has_failed: false,
+                }),
+                old => self.current = old,
+            }
+        }
+    }
+
+    fn let_go(&self, Older { file, has_failed }: Older) {
+        let path = file.path().to_owned();
+        self.readers.remove(&path);
+        drop(file);
+        if has_failed {
+            Directory::set_aside(
+                &path,
+                "a write to it had failed; everything in it was delivered",
+            );
+        } else {
+            Directory::remove(&path);
+        }
+    }
+
+    /// A file that turned out to be damaged.
+    fn give_up_file(&mut self, path: &Path) {
+        self.older.retain(|older| older.file.path() != path);
+        self.current.take_if(|file| file.path() == path);
+        Directory::set_aside(path, "it is damaged");
+        self.level = Level {
+            is_writable: self.level.is_writable,
+            ..Level::default()
+        };
+        self.count();
+    }
+
+    fn remember(&mut self, topics: Vec<(String, u32)>) {
+        for (topic, partitions) in topics {
+            if let Some(file) = &mut self.current
+                && let Err(error) = file.remember(&topic, partitions)
+            {
+                info!(%error, topic, "can't note the topic's partitions in the spool");
+            }
+            self.topics.retain(|(name, _)| *name != topic);
+            self.topics.push((topic, partitions));
+        }
+    }
+
+    fn complain(&mut self, why: NotWritten) {
+        if !self.is_complaint_due() {
+            return;
+        }
+        match why {
+            NotWritten::Full => warn!(
+                disk_limit = self.options.disk_limit,
+                free_space = self.options.free_space,
+                "the spool is full: what Kafka can't take is refused; raise spool.disk_limit, or \
+                 make room on its file system"
+            ),
+            NotWritten::Failed => {
+                error!("nothing can be written to the spool: what Kafka can't take is refused");
+            }
+        }
+    }
+
+    fn is_complaint_due(&mut self) -> bool {
+        let is_due = self.complained.is_none_or(|at| at.elapsed() >= REMINDER);
+        if is_due {
+            self.complained = Some(Instant::now());
+        }
+        is_due
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut File> + use<'_, T> {
+        self.older
+            .iter_mut()
+            .map(|older| &mut older.file)
+            .chain(&mut self.current)
+    }
+}
