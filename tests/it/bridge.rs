@@ -1,11 +1,10 @@
 //! A running koobridge: started as a process with a configuration file, ended with the test.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::ffi::OsString;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,9 +12,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Response, exchange};
+use crate::lines::Lines;
 use crate::records::{self, Kafka};
 
 pub const CHANNEL: &str = "202105102694809992";
+const FILE: &str = "koobridge.toml";
 pub const PASSWORD: &str = "s3cret, with spaces";
 
 /// How long anything that a bridge does by itself may take.
@@ -43,32 +44,9 @@ pub struct Bridge {
     lines: Lines,
     pub ingress: SocketAddr,
     pub admin: SocketAddr,
-    _directory: TempDir,
-}
-
-/// What a bridge has logged so far.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Lines {
-    fn push(&self, line: String) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(line);
-    }
-
-    fn find(&self, part: &str) -> Option<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().find(|line| line.contains(part)).cloned()
-    }
-
-    fn all(&self) -> String {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .join("\n")
-    }
+    settings: Vec<String>,
+    environment: Vec<(&'static str, OsString)>,
+    directory: TempDir,
 }
 
 impl Bridge {
@@ -93,44 +71,45 @@ impl Bridge {
 
     /// Starts a bridge and waits until it listens.
     pub fn start(bootstrap: &str, topic: &str, rejected: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_in(&[], bootstrap, topic, rejected, settings)
+    }
+
+    /// The same with variables in the environment of its process.
+    pub fn start_in(
+        environment: &[(&'static str, OsString)],
+        bootstrap: &str,
+        topic: &str,
+        rejected: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let file = configuration(directory.path(), bootstrap, topic, rejected);
-        let mut command = koobridge();
-        command.args(["serve", "--config"]).arg(file);
-        for (key, value) in settings {
-            command.arg("--set").arg(format!("{key}={value}"));
-        }
-        let mut child = command
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("koobridge starts");
-        let lines = Lines::default();
-        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-        let sink = lines.clone();
-        thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| sink.push(line));
-        });
-        let listening = eventually(|| {
-            lines
-                .find("\"listening\"")
-                .ok_or_else(|| format!("not listening:\n{}", lines.all()))
-        });
-        let listening: Value = serde_json::from_str(&listening).expect("a JSON line");
-        let address = |name: &str| {
-            let text = listening[name].as_str().expect("an address in the log");
-            text.parse().expect("an address")
-        };
-        let (ingress, admin) = (address("ingress"), address("admin"));
+        configuration(directory.path(), bootstrap, topic, rejected);
+        let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
+        let (settings, environment) = (settings.collect::<Vec<_>>(), environment.to_vec());
+        let (child, lines) = spawn(directory.path(), &settings, &environment);
+        let [ingress, admin] = addresses(&lines);
         Self {
             child,
             lines,
             ingress,
             admin,
-            _directory: directory,
+            settings,
+            environment,
+            directory,
         }
+    }
+
+    /// SIGKILL, and returns when it is gone.
+    pub fn kill9(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a killed child ends");
+    }
+
+    /// Starts it again as it was started, once it has ended, and waits until it listens.
+    pub fn restart(&mut self) {
+        assert!(!self.is_running(), "only an ended bridge can be restarted");
+        (self.child, self.lines) = spawn(self.directory.path(), &self.settings, &self.environment);
+        [self.ingress, self.admin] = addresses(&self.lines);
     }
 
     pub fn wait_until_ready(&self) {
@@ -218,12 +197,47 @@ impl Drop for Bridge {
     }
 }
 
+fn spawn(
+    directory: &Path,
+    settings: &[String],
+    environment: &[(&'static str, OsString)],
+) -> (Child, Lines) {
+    let mut command = koobridge();
+    command
+        .args(["serve", "--config"])
+        .arg(directory.join(FILE));
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    let mut child = command
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("koobridge starts");
+    let lines = Lines::read(child.stderr.take().expect("a pipe"));
+    (child, lines)
+}
+
+/// Where it listens, ingress and admin, once it does.
+fn addresses(lines: &Lines) -> [SocketAddr; 2] {
+    let listening = eventually(|| {
+        lines
+            .find("\"listening\"")
+            .ok_or_else(|| format!("not listening:\n{}", lines.all()))
+    });
+    let listening: Value = serde_json::from_str(&listening).expect("a JSON line");
+    ["ingress", "admin"].map(|name| {
+        let text = listening[name].as_str().expect("an address in the log");
+        text.parse().expect("an address")
+    })
+}
+
 /// Writes a configuration and its channel into `directory`.
 pub fn configuration(directory: &Path, bootstrap: &str, topic: &str, rejected: &str) -> PathBuf {
     let channels = directory.join("channels");
     std::fs::create_dir(&channels).expect("a directory");
     std::fs::write(channels.join(CHANNEL), format!("{PASSWORD}\n")).expect("a channel");
-    let file = directory.join("koobridge.toml");
+    let file = directory.join(FILE);
     let channels = channels.display();
     let text = format!(
         "[ingress]\n\

@@ -142,6 +142,15 @@ impl Broker {
         }
     }
 
+    /// SIGTERM, as an operator stops it, and returns when it is gone.
+    pub fn stop(&mut self) {
+        if let Some(java) = &self.java {
+            java.signal(Signal::TERM);
+        }
+        until(PATIENCE, || self.is_dead().then_some(()).ok_or("alive"))
+            .expect("a broker stops when asked to");
+    }
+
     pub fn freeze(&self) {
         if let Some(java) = &self.java {
             java.signal(Signal::STOP);

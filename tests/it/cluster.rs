@@ -6,7 +6,7 @@ use std::env;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
@@ -71,6 +71,11 @@ impl Exclusive {
         addresses.join(",")
     }
 
+    /// Where Kafka's own tools are.
+    pub fn jars(&self) -> &Path {
+        &self.0.jars
+    }
+
     /// Stops a broker in its tracks, its connections open. Returns when every thread stands still.
     pub fn freeze(&self, broker: usize) {
         self.0.brokers[broker].freeze();
@@ -93,14 +98,27 @@ impl Exclusive {
         self.0.brokers[broker].kill();
     }
 
-    /// Starts a killed broker on what it had, and returns when it is registered again.
+    /// SIGTERM, and returns when the broker has handed over what it led and is gone.
+    pub fn stop(&mut self, broker: usize) {
+        self.0.brokers[broker].stop();
+    }
+
+    /// Starts a dead broker on what it had, and returns when it is registered again.
     pub fn start(&mut self, broker: usize) {
-        let broker = &mut self.0.brokers[broker];
-        assert!(broker.is_dead(), "only a killed broker can be started");
-        broker.launch();
-        broker
-            .wait_until_registered()
-            .expect("a killed broker starts again");
+        self.start_all([broker]);
+    }
+
+    /// The same of several at once: one may need another's vote.
+    pub fn start_all<const N: usize>(&mut self, brokers: [usize; N]) {
+        for broker in brokers {
+            let broker = &mut self.0.brokers[broker];
+            assert!(broker.is_dead(), "only a dead broker can be started");
+            broker.launch();
+        }
+        for broker in brokers {
+            let registered = self.0.brokers[broker].wait_until_registered();
+            registered.expect("a dead broker starts again");
+        }
     }
 
     /// The broker that leads the partition, once one does.
@@ -137,6 +155,7 @@ impl Drop for Exclusive {
 pub struct Cluster {
     kafka: Kafka,
     brokers: Vec<Broker>,
+    jars: PathBuf,
     /// Held as long as the process lives: one cluster at a time for one target directory.
     _lock: File,
 }
@@ -157,6 +176,7 @@ impl Cluster {
         let cluster = Self {
             kafka: Kafka::at(addresses.join(",")),
             brokers,
+            jars,
             _lock: lock,
         };
         cluster

@@ -100,7 +100,7 @@ impl Kafka {
         every_replica_is_in_sync(&self.metadata(Some(topic))?)
     }
 
-    fn admin(&self) -> AdminClient<DefaultClientContext> {
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
             .set("reconnect.backoff.max.ms", "500")
@@ -173,7 +173,7 @@ fn every_replica_is_in_sync(metadata: &Metadata) -> Result<(), String> {
 }
 
 /// Waits for one future on this thread: rdkafka's admin requests end by their own timeout.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

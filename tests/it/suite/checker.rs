@@ -1,0 +1,220 @@
+//! Holds what senders were told against where their reports ended.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use koobridge::contract::event_id;
+
+use super::evidence::{Evidence, Landed};
+use super::load::Told;
+use crate::bridge::CHANNEL;
+
+/// The default deadline, and what a busy machine may add between sender and bridge.
+const DEADLINE: Duration = Duration::from_millis(4500);
+const SLACK: Duration = Duration::from_millis(1500);
+
+/// What a scenario's fault excuses. Nothing excuses a loss of what was promised on a topic that is
+/// still there.
+#[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "one excuse each")]
+pub struct Excused {
+    /// One report more than once on the topic, with one id.
+    pub repeats: bool,
+    /// `read` before `delivered`.
+    pub reordering: bool,
+    /// Senders without an answer: the bridge was killed or closed.
+    pub silence: bool,
+    /// A 503 whose report is not on the topic in the end.
+    pub failures: bool,
+    /// A 503 although there is a spool.
+    pub refusals: bool,
+    /// What was promised may be on the rejected topic or parked, whatever its size.
+    pub detours: bool,
+    /// What was sent before may have gone with its topic.
+    pub gone_before: Option<Instant>,
+}
+
+impl Excused {
+    pub const NOTHING: Self = Self {
+        repeats: false,
+        reordering: false,
+        silence: false,
+        failures: false,
+        refusals: false,
+        detours: false,
+        gone_before: None,
+    };
+}
+
+type Report<'a> = (&'a str, &'a str);
+
+/// What was told, by report.
+pub struct Checker<'a> {
+    told: &'a [Told],
+    excused: Excused,
+    evidence: &'a Evidence,
+    /// How often each is on the topic.
+    copies: HashMap<Report<'a>, usize>,
+    /// What is anywhere.
+    kept: HashSet<Report<'a>>,
+}
+
+impl<'a> Checker<'a> {
+    pub fn new(told: &'a [Told], excused: Excused, evidence: &'a Evidence) -> Self {
+        let mut copies = HashMap::new();
+        for landed in &evidence.events {
+            *copies.entry(report(landed)).or_default() += 1;
+        }
+        let spooled = evidence.spooled.iter().map(|kept| &kept.report);
+        let elsewhere = evidence.rejected.iter().chain(spooled).map(report);
+        let kept = copies.keys().copied().chain(elsewhere).collect();
+        Self {
+            told,
+            excused,
+            evidence,
+            copies,
+            kept,
+        }
+    }
+
+    /// Everything that must hold once the bridge has settled.
+    pub fn check(&self) {
+        assert!(!self.told.is_empty(), "no report was sent");
+        self.answers_are_sound();
+        self.nothing_promised_is_lost();
+        self.nothing_is_invented();
+        self.ids_are_right();
+        self.each_is_where_it_belongs();
+        self.statuses_are_in_order();
+        if !self.excused.refusals {
+            let is_refused = |told: &&Told| told.code == Some(503);
+            none("refused although there is a spool", self.told, is_refused);
+        }
+        if !self.excused.failures {
+            let is_missing = |told: &&Told| told.code == Some(503) && !self.is_kept(told);
+            none("answered 503 and never delivered", self.told, is_missing);
+        }
+        let is_repeated = |copies: &&(&Report<'_>, &usize)| *copies.1 > 1;
+        let copies: Vec<_> = self.copies.iter().collect();
+        if !self.excused.repeats {
+            none("more than once on the topic", &copies, is_repeated);
+        }
+    }
+
+    /// Records that are on the topic beside the first of their report.
+    pub fn repeats(&self) -> usize {
+        self.evidence.events.len() - self.copies.len()
+    }
+
+    fn answers_are_sound(&self) {
+        let is_late = |told: &&Told| told.took() > DEADLINE + SLACK;
+        none("answered too late or never", self.told, is_late);
+        let is_odd = |told: &&Told| match told.code {
+            Some(code) => code != 200 && code != 503,
+            None => !self.excused.silence,
+        };
+        none("answered neither 200 nor 503", self.told, is_odd);
+    }
+
+    /// Holds at any time, where nothing is delivered meanwhile.
+    pub fn nothing_promised_is_lost(&self) {
+        let is_lost = |told: &&Told| {
+            let is_gone = self.excused.gone_before.is_some_and(|at| told.sent < at);
+            told.is_promised() && !is_gone && !self.is_kept(told)
+        };
+        none("answered 2xx and lost", self.told, is_lost);
+    }
+
+    fn is_kept(&self, told: &Told) -> bool {
+        self.kept.contains(&(&*told.message_id, told.status))
+    }
+
+    fn nothing_is_invented(&self) {
+        let sent = self
+            .told
+            .iter()
+            .map(|told| (&*told.message_id, told.status));
+        let sent: HashSet<Report<'_>> = sent.collect();
+        let is_stranger = |landed: &&Landed| !sent.contains(&report(landed));
+        none("that nobody sent", &self.evidence.events, is_stranger);
+        none(
+            "rejected that nobody sent",
+            &self.evidence.rejected,
+            is_stranger,
+        );
+    }
+
+    fn ids_are_right(&self) {
+        let is_wrong = |landed: &&Landed| {
+            let id = event_id(CHANNEL, &landed.message_id, &landed.status);
+            landed.event_id != id.to_string()
+        };
+        none("with a wrong id", &self.evidence.events, is_wrong);
+        none(
+            "rejected with a wrong id",
+            &self.evidence.rejected,
+            is_wrong,
+        );
+    }
+
+    /// Only what is too large for the topic is rejected, and it is not on the topic; nothing stays
+    /// in the spool.
+    fn each_is_where_it_belongs(&self) {
+        if self.excused.detours {
+            return;
+        }
+        let big = self.told.iter().filter(|told| told.big);
+        let big: HashSet<_> = big.map(|told| (&*told.message_id, told.status)).collect();
+        let is_big = |landed: &&Landed| big.contains(&report(landed));
+        none(
+            "on the topic, too large for it",
+            &self.evidence.events,
+            is_big,
+        );
+        let is_small = |landed: &&Landed| !is_big(landed);
+        none(
+            "rejected without a reason",
+            &self.evidence.rejected,
+            is_small,
+        );
+        none("left in the spool", &self.evidence.spooled, |_| true);
+    }
+
+    fn statuses_are_in_order(&self) {
+        if self.excused.reordering {
+            return;
+        }
+        let mut places = HashMap::new();
+        for (place, landed) in self.evidence.events.iter().enumerate() {
+            places.entry(report(landed)).or_insert(place);
+        }
+        let place = |told: &Told, status| places.get(&(&*told.message_id, status)).copied();
+        let is_behind = |told: &&Told| {
+            let places = place(told, "delivered").zip(place(told, "read"));
+            let promised_first = told.status == "delivered" && told.is_promised();
+            promised_first && places.is_some_and(|(delivered, read)| delivered > read)
+        };
+        none(
+            "of which `read` stands before `delivered`",
+            self.told,
+            is_behind,
+        );
+    }
+}
+
+fn report(landed: &Landed) -> Report<'_> {
+    (&landed.message_id, &landed.status)
+}
+
+/// Asserts that none of the reports is so.
+fn none<T: Debug>(what: &str, reports: &[T], is_so: impl Fn(&&T) -> bool) {
+    let found: Vec<_> = reports.iter().filter(is_so).collect();
+    let (count, first) = (found.len(), first(&found));
+    assert!(found.is_empty(), "{count} reports {what}: {first:#?}");
+}
+
+/// Enough to look into it.
+fn first<T>(all: &[T]) -> &[T] {
+    &all[..all.len().min(5)]
+}

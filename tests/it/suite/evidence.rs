@@ -1,0 +1,90 @@
+//! Where reports ended: on the topic, on the rejected topic as what Kafka would not take, or in the
+//! spool.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::bridge::{koobridge, run};
+use crate::records::{Record, read_all};
+
+/// A report found somewhere.
+#[derive(Clone, Debug)]
+pub struct Landed {
+    pub message_id: String,
+    pub status: String,
+    pub event_id: String,
+}
+
+impl Landed {
+    fn of(event: &str) -> Self {
+        let event: Value = serde_json::from_str(event).expect("an event is JSON");
+        let member = |name: &str| event[name].as_str().expect("a member of text").to_owned();
+        Self {
+            message_id: member("message_id"),
+            status: member("status"),
+            event_id: member("event_id"),
+        }
+    }
+
+    fn on(record: &Record) -> Self {
+        let value = record.value.as_deref().expect("never a null value");
+        let landed = Self::of(str::from_utf8(value).expect("text"));
+        if let Some(id) = record.header("ce_id") {
+            assert_eq!(id, landed.event_id, "two ids of {landed:?}");
+        }
+        landed
+    }
+}
+
+/// A report in the spool.
+#[derive(Debug)]
+pub struct Spooled {
+    pub report: Landed,
+    pub is_parked: bool,
+}
+
+/// Everything there is at one time.
+pub struct Evidence {
+    /// In the order of each partition.
+    pub events: Vec<Landed>,
+    pub rejected: Vec<Landed>,
+    pub spooled: Vec<Spooled>,
+}
+
+impl Evidence {
+    pub fn gather(bootstrap: &str, topics: [&str; 2], spool: Option<&Path>) -> Self {
+        // What is delivered in between is then seen twice rather than not at all.
+        let spooled = spool.map(export).unwrap_or_default();
+        let [events, rejected] = topics.map(|topic| read_all(bootstrap, topic));
+        let is_refused = |record: &&Record| record.header("stage") == Some("kafka");
+        Self {
+            events: events.iter().map(Landed::on).collect(),
+            rejected: rejected.iter().filter(is_refused).map(Landed::on).collect(),
+            spooled,
+        }
+    }
+}
+
+/// What the spool holds, whoever has it open.
+pub fn export(directory: &Path) -> Vec<Spooled> {
+    let output = run(koobridge()
+        .args(["spool", "export", "--directory"])
+        .arg(directory));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "spool export: {said}");
+    let lines = String::from_utf8(output.stdout).expect("text");
+    lines.lines().map(spooled).collect()
+}
+
+fn spooled(line: &str) -> Spooled {
+    let line: Value = serde_json::from_str(line).expect("a JSON line");
+    Spooled {
+        report: Landed::of(line["value"].as_str().expect("the text of an event")),
+        is_parked: match line["state"].as_str() {
+            Some("due") => false,
+            Some("parked") => true,
+            other => panic!("a state that is none: {other:?}"),
+        },
+    }
+}

@@ -1,0 +1,31 @@
+//! What the bridge promises, held against faults of everything around it, under load: with a spool
+//! and without. Each scenario prints a row of a table; `rig` starts and ends them all.
+
+mod admin;
+mod brokers;
+mod checker;
+mod evidence;
+mod load;
+mod process;
+mod random;
+mod rig;
+mod row;
+mod topics;
+
+/// Makes two tests of each scenario, which is a function of whether there is a spool.
+macro_rules! with_and_without_a_spool {
+    ($($scenario:ident),* $(,)?) => {$(
+        mod $scenario {
+            #[test]
+            fn with_a_spool() {
+                super::$scenario(true);
+            }
+
+            #[test]
+            fn without_a_spool() {
+                super::$scenario(false);
+            }
+        }
+    )*};
+}
+use with_and_without_a_spool;

@@ -1,0 +1,97 @@
+//! A bridge that is killed or stopped under load, and started again on what it left.
+
+use rustix::process::Signal;
+
+use super::checker::{Checker, Excused};
+use super::evidence::export;
+use super::random::Random;
+use super::rig::{Rig, pause, seconds};
+use super::with_and_without_a_spool;
+
+with_and_without_a_spool!(
+    the_bridge_dies_again_and_again,
+    the_bridge_dies_again_and_again_while_kafka_is_away,
+    the_bridge_is_stopped,
+    the_bridge_is_stopped_while_kafka_is_away,
+);
+
+const ROUNDS: usize = 5;
+
+/// What the death of a bridge excuses: its senders hear nothing, and what it had in flight may come
+/// again, or not at all where it was never promised.
+const ENDED: Excused = Excused {
+    repeats: true,
+    silence: true,
+    failures: true,
+    ..Excused::NOTHING
+};
+
+fn the_bridge_dies_again_and_again(spool: bool) {
+    let mut rig = Rig::new("kill -9 of koobridge, five times", spool);
+    let mut random = Random::new();
+    for _ in 0..ROUNDS {
+        rig.bridge.kill9();
+        rig.bridge.restart();
+        pause(random.millis(300..2500));
+    }
+    rig.cause_ends();
+    rig.check(ENDED);
+}
+
+fn the_bridge_dies_again_and_again_while_kafka_is_away(spool: bool) {
+    let mut rig = Rig::new("kill -9 of koobridge, five times, Kafka frozen", spool);
+    let mut random = Random::new();
+    rig.kafka.freeze_all();
+    for _ in 0..ROUNDS {
+        pause(random.millis(1200..3000));
+        rig.bridge.kill9();
+        rig.bridge.restart();
+    }
+    pause(random.millis(1200..3000));
+    rig.bridge.kill9();
+    rig.kafka.thaw_all();
+    nothing_promised_is_lost(&rig);
+    rig.bridge.restart();
+    rig.cause_ends();
+    rig.check(ENDED);
+}
+
+fn the_bridge_is_stopped(spool: bool) {
+    let mut rig = Rig::new("SIGTERM of koobridge", spool);
+    rig.bridge.signal(Signal::TERM);
+    assert_eq!(rig.bridge.wait_for_exit().code(), Some(0));
+    if let Some(spool) = &rig.spool {
+        assert_eq!(export(spool).len(), 0, "reports left in the spool");
+    }
+    nothing_promised_is_lost(&rig);
+    rig.bridge.restart();
+    rig.cause_ends();
+    let excused = Excused {
+        repeats: false,
+        ..ENDED
+    };
+    rig.check(excused);
+}
+
+fn the_bridge_is_stopped_while_kafka_is_away(spool: bool) {
+    let mut rig = Rig::new("SIGTERM of koobridge, Kafka frozen", spool);
+    rig.kafka.freeze_all();
+    seconds(3);
+    rig.bridge.signal(Signal::TERM);
+    let code = if spool { 3 } else { 0 };
+    assert_eq!(rig.bridge.wait_for_exit().code(), Some(code));
+    if let Some(spool) = &rig.spool {
+        assert_ne!(export(spool).len(), 0, "reports wait in the spool");
+    }
+    rig.kafka.thaw_all();
+    nothing_promised_is_lost(&rig);
+    rig.bridge.restart();
+    rig.cause_ends();
+    rig.check(ENDED);
+}
+
+/// While the bridge is down: what it promised is on the topic or in its spool.
+fn nothing_promised_is_lost(rig: &Rig) {
+    let (told, evidence) = (rig.told(), rig.gather());
+    Checker::new(&told, ENDED, &evidence).nothing_promised_is_lost();
+}

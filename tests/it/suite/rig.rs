@@ -1,0 +1,193 @@
+//! What every scenario stands on: a Kafka to itself, a bridge with or without a spool, a load, and the
+//! verdict at the end.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::checker::{Checker, Excused};
+use super::evidence::Evidence;
+use super::load::{Load, Plan, Told};
+use super::row::Row;
+use crate::bridge::Bridge;
+use crate::cluster::{self, Exclusive};
+use crate::records::until;
+
+/// How long the bridge may take to know every report's fate once the fault is over.
+const SETTLED: Duration = Duration::from_secs(150);
+/// What a load runs for before a fault and after it, so that both sides of it are seen.
+const CALM: Duration = Duration::from_secs(3);
+
+/// What differs from scenario to scenario.
+#[derive(Default)]
+pub struct Setup<'a> {
+    pub spool: bool,
+    /// Where the spool is, if not in a directory that goes with the test.
+    pub spool_at: Option<PathBuf>,
+    /// Another way to the brokers than the plain one.
+    pub bootstrap: Option<String>,
+    /// A topic that is not as production has it.
+    pub topic: Option<String>,
+    pub settings: &'a [(&'a str, &'a str)],
+    pub environment: &'a [(&'static str, OsString)],
+    pub plan: Plan,
+}
+
+/// Dropped in this order: nothing talks to a Kafka that heals.
+pub struct Rig {
+    fault: &'static str,
+    load: Option<Load>,
+    cause_ended: Option<Instant>,
+    pub bridge: Bridge,
+    pub topic: String,
+    pub rejected: String,
+    pub spool: Option<PathBuf>,
+    _temporary: TempDir,
+    pub kafka: Exclusive,
+}
+
+impl Rig {
+    /// The usual bridge under the usual load, which has run for a while.
+    pub fn new(fault: &'static str, spool: bool) -> Self {
+        let setup = Setup {
+            spool,
+            ..Setup::default()
+        };
+        Self::with(fault, cluster::exclusive(), setup)
+    }
+
+    pub fn with(fault: &'static str, kafka: Exclusive, setup: Setup<'_>) -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let topic = setup.topic.unwrap_or_else(|| kafka.topic("fault", 6));
+        let rejected = kafka.topic("fault-rejected", 1);
+        let bootstrap = setup.bootstrap.unwrap_or(kafka.bootstrap().to_owned());
+        let spool = setup
+            .spool
+            .then(|| setup.spool_at.unwrap_or(temporary.path().join("spool")));
+        let listen = free_address();
+        let spool_text = spool.as_deref().map(|at| at.display().to_string());
+        let mut settings = vec![("ingress.listen", &*listen)];
+        settings.extend(spool_text.iter().map(|at| ("spool.directory", &**at)));
+        settings.extend(setup.settings);
+        let bridge = Bridge::start_in(setup.environment, &bootstrap, &topic, &rejected, &settings);
+        bridge.wait_until_ready();
+        let mut rig = Self {
+            fault,
+            load: Some(Load::start(bridge.ingress, setup.plan)),
+            cause_ended: None,
+            bridge,
+            topic,
+            rejected,
+            spool,
+            _temporary: temporary,
+            kafka,
+        };
+        assert_eq!(rig.reports_spooled(), 0, "a new spool is empty");
+        rig.calm();
+        rig
+    }
+
+    /// The load goes on, and nothing is done to it.
+    pub fn calm(&mut self) {
+        pause(CALM);
+        self.assert_same_process();
+    }
+
+    pub fn assert_same_process(&mut self) {
+        assert!(self.bridge.is_running(), "{}", self.bridge.logged());
+    }
+
+    /// From here on everything is whole again.
+    pub fn cause_ends(&mut self) {
+        self.cause_ended = Some(Instant::now());
+    }
+
+    pub fn told(&self) -> Vec<Told> {
+        self.load.as_ref().expect("the load runs").told()
+    }
+
+    /// Reports in the spool now.
+    fn reports_spooled(&self) -> u64 {
+        if self.spool.is_none() {
+            return 0;
+        }
+        let text = self.bridge.probe("/metrics").text();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix("koobridge_spool_reports "));
+        let value = value.expect("a bridge with a spool says how much is in it");
+        value.parse().expect("a whole number")
+    }
+
+    /// Waits until every report's fate is known.
+    pub fn settle(&self) {
+        let settled = until(SETTLED, || {
+            let in_flight = self.bridge.metric("koobridge_reports_in_flight");
+            match (in_flight, self.reports_spooled()) {
+                (0, 0) => Ok(()),
+                (in_flight, spooled) => Err(format!("{in_flight} in flight, {spooled} spooled")),
+            }
+        });
+        settled.unwrap_or_else(|why| panic!("{why}\n{}", self.bridge.logged()));
+    }
+
+    /// What is where now. Kafka has to be whole.
+    pub fn gather(&self) -> Evidence {
+        self.kafka.wait_until_healthy();
+        let topics = [&*self.topic, &*self.rejected];
+        Evidence::gather(self.kafka.bootstrap(), topics, self.spool.as_deref())
+    }
+
+    /// Stops the load.
+    pub fn stop(&mut self) -> Vec<Told> {
+        self.load.take().expect("the load runs").stop()
+    }
+
+    /// Ends the scenario: a while of calm, then nothing more is sent, and all promises are held.
+    pub fn check(&mut self, excused: Excused) -> Vec<Told> {
+        self.calm();
+        let told = self.stop();
+        self.settle();
+        self.assert_same_process();
+        let evidence = self.gather();
+        let excused = Excused {
+            refusals: excused.refusals || self.spool.is_none(),
+            ..excused
+        };
+        let checker = Checker::new(&told, excused, &evidence);
+        let row = Row {
+            fault: self.fault,
+            spool: self.spool.is_some(),
+            told: &told,
+            cause_ended: self.cause_ended.expect("a scenario says when it is over"),
+            repeats: checker.repeats(),
+        };
+        row.print();
+        checker.check();
+        told
+    }
+}
+
+/// A fault that lasts: its length is the claim, there is no condition to wait for.
+pub fn pause(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        thread::park_timeout(left);
+    }
+}
+
+pub fn seconds(count: u64) {
+    pause(Duration::from_secs(count));
+}
+
+/// Below the range that the kernel gives to clients, one of which could otherwise sit on the port
+/// of a bridge that is down, or reach itself there.
+fn free_address() -> String {
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let port = (15_000..19_000).find(is_free).expect("a free port");
+    format!("127.0.0.1:{port}")
+}

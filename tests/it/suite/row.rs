@@ -1,0 +1,55 @@
+//! One line a scenario: what the senders were told, as a row of a Markdown table. Its head is in
+//! `script/faults`.
+
+use std::time::{Duration, Instant};
+
+use super::load::Told;
+
+/// What senders were told, summed up.
+pub struct Row<'a> {
+    pub fault: &'a str,
+    pub spool: bool,
+    pub told: &'a [Told],
+    /// When the cause was gone.
+    pub cause_ended: Instant,
+    pub repeats: usize,
+}
+
+impl Row<'_> {
+    pub fn print(&self) {
+        let count = |code| self.told.iter().filter(|told| told.code == code).count();
+        let mut took: Vec<_> = self.told.iter().map(Told::took).collect();
+        took.sort_unstable();
+        println!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            self.fault,
+            if self.spool { "yes" } else { "no" },
+            self.told.len(),
+            count(Some(200)),
+            count(Some(503)),
+            count(None),
+            took.last().map_or(0, Duration::as_millis),
+            percentile(&took, 99).as_millis(),
+            recovery(self.told, self.cause_ended)
+                .map_or("-".to_owned(), |time| time.as_millis().to_string()),
+            self.repeats
+        );
+    }
+}
+
+/// Of sorted values, the one that so many per cent do not exceed.
+pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let at = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+    sorted.get(at).copied().unwrap_or_default()
+}
+
+/// From the cause's end to the last answer that was no success; where there is none, to the first
+/// success of a report sent after it.
+fn recovery(told: &[Told], cause_ended: Instant) -> Option<Duration> {
+    let after = || told.iter().filter(|told| told.answered > cause_ended);
+    let last_failure = after().filter(|told| !told.is_promised());
+    let first_success = after().filter(|told| told.is_promised() && told.sent > cause_ended);
+    let at = last_failure.map(|told| told.answered).max();
+    at.or_else(|| first_success.map(|told| told.answered).min())
+        .map(|at| at - cause_ended)
+}

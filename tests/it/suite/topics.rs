@@ -1,0 +1,106 @@
+//! Topics that go, come back, grow, and refuse.
+
+use std::time::{Duration, Instant};
+
+use super::admin::{delete_topic, set_partitions};
+use super::checker::Excused;
+use super::load::Plan;
+use super::rig::{Rig, Setup, seconds};
+use super::with_and_without_a_spool;
+use crate::bridge::eventually;
+use crate::cluster;
+use crate::http::{exchange, report};
+use crate::records::read_all;
+
+with_and_without_a_spool!(
+    the_topic_is_deleted_and_made_again,
+    the_rejected_topic_is_missing,
+    partitions_are_added,
+    some_records_are_too_large_for_the_topic,
+);
+
+fn the_topic_is_deleted_and_made_again(spool: bool) {
+    let mut rig = Rig::new("topic deleted for 5 s", spool);
+    delete_topic(&rig.kafka, &rig.topic);
+    // A broker learns of it a moment later.
+    let gone_before = Some(Instant::now() + Duration::from_secs(1));
+    seconds(5);
+    let config = [("min.insync.replicas", "2")];
+    rig.kafka.create_topic(&rig.topic, 6, 3, &config);
+    rig.cause_ends();
+    rig.check(Excused {
+        repeats: true,
+        reordering: true,
+        failures: true,
+        gone_before,
+        ..Excused::NOTHING
+    });
+}
+
+fn the_rejected_topic_is_missing(spool: bool) {
+    let mut rig = Rig::new("rejected topic missing", spool);
+    delete_topic(&rig.kafka, &rig.rejected);
+    let broken = || exchange(rig.bridge.ingress, &report(b"{}")).status;
+    let kept = if spool { 400 } else { 503 };
+    let said = eventually(|| match broken() {
+        400 if !spool => Err("400 and nowhere to keep it".to_owned()),
+        status => Ok(status),
+    });
+    assert_eq!(said, kept);
+    seconds(5);
+    assert_eq!(broken(), kept);
+    let config = [("min.insync.replicas", "2")];
+    rig.kafka.create_topic(&rig.rejected, 1, 3, &config);
+    eventually(|| match broken() {
+        400 => Ok(()),
+        status => Err(format!("still {status}")),
+    });
+    rig.cause_ends();
+    let told = rig.check(Excused::NOTHING);
+    assert!(
+        told.iter().all(|told| told.code == Some(200)),
+        "events go on"
+    );
+    let kept = read_all(rig.kafka.bootstrap(), &rig.rejected).len();
+    assert!(kept >= if spool { 3 } else { 1 }, "{kept} are kept");
+}
+
+/// Keys move, and nobody is to notice more than that.
+fn partitions_are_added(spool: bool) {
+    let mut rig = Rig::new("partitions added, 6 to 9", spool);
+    set_partitions(&rig.kafka, &rig.topic, 9);
+    rig.cause_ends();
+    let excused = Excused {
+        reordering: true,
+        ..Excused::NOTHING
+    };
+    let told = rig.check(excused);
+    assert!(told.iter().all(|told| told.code == Some(200)));
+}
+
+fn some_records_are_too_large_for_the_topic(spool: bool) {
+    let kafka = cluster::exclusive();
+    let config = [("max.message.bytes", "4096"), ("min.insync.replicas", "2")];
+    let topic = kafka.topic_with("small", 6, 3, &config);
+    let setup = Setup {
+        spool,
+        topic: Some(topic),
+        plan: Plan {
+            big_every: Some(20),
+            ..Plan::default()
+        },
+        ..Setup::default()
+    };
+    let mut rig = Rig::with("every 20th record too large", kafka, setup);
+    seconds(5);
+    rig.cause_ends();
+    // What Kafka refuses takes its batch with it.
+    let excused = Excused {
+        repeats: true,
+        reordering: true,
+        ..Excused::NOTHING
+    };
+    let told = rig.check(excused);
+    assert!(told.iter().any(|told| told.big));
+    assert!(told.iter().all(|told| told.code == Some(200)));
+}
