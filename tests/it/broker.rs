@@ -1,5 +1,4 @@
-//! One broker of the cluster: its files, its JVM and the watchdog that lets no JVM outlive the tests,
-//! and the jars it runs, fetched with Maven.
+//! One broker of the cluster: its files, its JVM and the watchdog that lets no JVM outlive the tests.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
@@ -12,9 +11,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cluster::{BROKERS, PATIENCE};
 use crate::records::{Kafka, until};
 
-const KAFKA: &str = "4.3.1";
-/// The log4j that Kafka's own dependencies bring.
-const LOG4J: &str = "2.25.4";
 /// Who may come by the listener with SASL.
 pub const SASL_USER: &str = "bridge";
 pub const SASL_PASSWORD: &str = "bridge-secret";
@@ -24,11 +20,12 @@ const JVM: &str = "-Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX
                    -Dlog4j2.level=WARN";
 
 /// Runs its arguments, prints their pid, and kills them when its stdin closes. The signals it
-/// ignores are what a terminal or an orphaned process group with a stopped member may send it.
+/// ignores are what a terminal or an orphaned process group with a stopped member may send it; its
+/// program ends by SIGTERM, as an operator has it.
 const WATCHDOG: &str = r#"
     trap '' HUP INT TERM
     exec 3<&0
-    "$@" </dev/null >&2 3<&- &
+    (trap - TERM; exec "$@") </dev/null >&2 3<&- &
     program=$!
     echo $program
     { read -r _; kill -9 $program; } <&3 3<&- &
@@ -37,30 +34,35 @@ const WATCHDOG: &str = r#"
     kill -9 $! 2>/dev/null
     exit $status"#;
 
-const POM: &str = r"
-<project>
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>koobridge</groupId> <artifactId>kafka-for-tests</artifactId> <version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId> <artifactId>kafka_2.13</artifactId>
-      <version>${kafka}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.kafka</groupId> <artifactId>kafka-tools</artifactId>
-      <version>${kafka}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId> <artifactId>log4j-slf4j-impl</artifactId>
-      <version>${log4j}</version>
-    </dependency>
-  </dependencies>
-</project>";
+/// The ports that concern one broker.
+pub struct Ports {
+    plain: u16,
+    controller: u16,
+    sasl: u16,
+    behind_proxy: u16,
+    proxy: u16,
+}
+
+impl Ports {
+    /// How many a broker has.
+    pub const EACH: usize = 5;
+
+    fn of(id: usize, ports: &[u16]) -> Self {
+        let [plain, controller, sasl, behind_proxy, proxy] =
+            [0, 1, 2, 3, 4].map(|at| ports[at * BROKERS + id]);
+        Self {
+            plain,
+            controller,
+            sasl,
+            behind_proxy,
+            proxy,
+        }
+    }
+}
 
 pub struct Broker {
     id: usize,
-    port: u16,
-    sasl_port: u16,
+    ports: Ports,
     dir: PathBuf,
     jars: PathBuf,
     java: Option<Java>,
@@ -74,8 +76,7 @@ impl Broker {
             .expect("so is the broker's");
         Self {
             id,
-            port: ports[id],
-            sasl_port: ports[2 * BROKERS + id],
+            ports: Ports::of(id, ports),
             dir,
             jars: jars.to_owned(),
             java: None,
@@ -83,11 +84,16 @@ impl Broker {
     }
 
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.ports.plain)
     }
 
     pub fn sasl_address(&self) -> String {
-        format!("127.0.0.1:{}", self.sasl_port)
+        format!("127.0.0.1:{}", self.ports.sasl)
+    }
+
+    /// Where it listens for what comes by a proxy, and where it tells its clients that the proxy is.
+    pub fn proxy_ports(&self) -> [u16; 2] {
+        [self.ports.behind_proxy, self.ports.proxy]
     }
 
     pub fn format(&mut self) {
@@ -234,11 +240,18 @@ impl Java {
     }
 }
 
-/// Offsets and transactions as small as they may be, a dead broker noticed after six seconds rather
+/// Who comes without a password may do everything, who has one what he is allowed to. Offsets and
+/// transactions as small as they may be, a dead broker noticed after six seconds rather
 /// than nine, and nothing deleted for its age: the tests' records are as old as they please.
 fn properties(id: usize, ports: &[u16]) -> String {
-    let (port, controller, sasl) = (ports[id], ports[BROKERS + id], ports[2 * BROKERS + id]);
-    let voter = |id: usize| format!("{id}@127.0.0.1:{}", ports[BROKERS + id]);
+    let Ports {
+        plain,
+        controller,
+        sasl,
+        behind_proxy,
+        proxy,
+    } = Ports::of(id, ports);
+    let voter = |id| format!("{id}@127.0.0.1:{}", Ports::of(id, ports).controller);
     let voters: Vec<_> = (0..BROKERS).map(voter).collect();
     let voters = voters.join(",");
     format!(
@@ -246,8 +259,13 @@ fn properties(id: usize, ports: &[u16]) -> String {
 process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
-listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{sasl}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+listeners=BROKER://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},\
+    SASL://127.0.0.1:{sasl},PROXY://127.0.0.1:{behind_proxy}
+advertised.listeners=BROKER://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},PROXY://127.0.0.1:{proxy}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,\
+    PROXY:PLAINTEXT
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
     required user_{SASL_USER}=\"{SASL_PASSWORD}\";
@@ -272,28 +290,4 @@ broker.session.timeout.ms=6000
 log.cleaner.dedupe.buffer.size=16777216
 "
     )
-}
-
-/// The directory is renamed into place, so that what has its name is whole.
-pub fn fetch_jars(home: &Path) -> PathBuf {
-    let jars = home.join(format!("libs-{KAFKA}"));
-    if !jars.exists() {
-        let part = home.join("run-fetch");
-        fs::create_dir(&part).expect("the target directory is writable");
-        fs::write(part.join("pom.xml"), POM).expect("the new directory is writable");
-        let fetched = Command::new("mvn")
-            .args(["-B", "-q", "dependency:copy-dependencies"])
-            .arg("-DoutputDirectory=libs")
-            .args([format!("-Dkafka={KAFKA}"), format!("-Dlog4j={LOG4J}")])
-            .current_dir(&part)
-            .output();
-        match fetched {
-            Ok(output) if output.status.success() => {}
-            failed => panic!(
-                "these tests need a JDK 17 or later, Maven (mvn) and a Maven repository: {failed:?}"
-            ),
-        }
-        fs::rename(part.join("libs"), &jars).expect("one directory to another name");
-    }
-    jars
 }

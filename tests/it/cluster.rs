@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
-use crate::broker::{Broker, fetch_jars};
+use crate::broker::{Broker, Ports};
+use crate::jars::fetch_jars;
 use crate::records::{Kafka, until};
 
 pub const BROKERS: usize = 3;
@@ -69,6 +70,11 @@ impl Exclusive {
     pub fn sasl_bootstrap(&self) -> String {
         let addresses: Vec<_> = self.0.brokers.iter().map(Broker::sasl_address).collect();
         addresses.join(",")
+    }
+
+    /// Of each broker: where it listens for what comes by a proxy, and where the proxy has to be.
+    pub fn proxy_ports(&self) -> Vec<[u16; 2]> {
+        self.0.brokers.iter().map(Broker::proxy_ports).collect()
     }
 
     /// Where Kafka's own tools are.
@@ -233,13 +239,16 @@ fn start_brokers(home: &Path, jars: &Path, attempt: u16) -> Result<Vec<Broker>, 
     Ok(brokers)
 }
 
-/// Three a broker. Below the range the kernel gives to clients, one of which could otherwise sit on
+/// All brokers'. Below the range the kernel gives to clients, one of which could otherwise sit on
 /// a killed broker's port.
 fn free_ports(attempt: u16) -> Vec<u16> {
     let spread = u16::try_from(process::id() % 1000).expect("below 1000");
     let from = 20_000 + 10 * spread + 1000 * attempt;
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    (from..32_000).filter(is_free).take(3 * BROKERS).collect()
+    (from..32_000)
+        .filter(is_free)
+        .take(Ports::EACH * BROKERS)
+        .collect()
 }
 
 fn lock(path: &Path) -> File {

@@ -2,6 +2,7 @@
 //!
 //! One binary with a module a feature, so that librdkafka links once.
 
+mod acl;
 mod answers;
 mod bridge;
 mod broker;
@@ -11,6 +12,7 @@ mod dev;
 mod events;
 mod framing;
 mod http;
+mod jars;
 mod limits;
 mod lines;
 mod operation;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::acl::allow;
 use crate::bridge::{Bridge, CHANNEL, PASSWORD, configuration, eventually, koobridge, run};
 use crate::broker::{SASL_PASSWORD, SASL_USER};
 use crate::cluster;
@@ -58,6 +59,7 @@ fn a_wrong_sasl_password_is_said_and_a_right_one_publishes() {
     let kafka = cluster::exclusive();
     let topic = kafka.topic("sasl", 1);
     let rejected = kafka.topic("sasl-rejected", 1);
+    allow(&kafka, &["Write", "Describe"], &[&topic, &rejected]);
     let start = |mechanism, password| {
         let settings = [
             ("kafka.properties.security.protocol", "sasl_plaintext"),

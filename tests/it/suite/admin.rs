@@ -1,13 +1,11 @@
-//! What an administrator can do to topics and rights while a bridge uses them.
+//! What an administrator can do to topics while a bridge uses them.
 
-use std::process::Command;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminOptions, NewPartitions};
+use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 
-use crate::broker::SASL_USER;
 use crate::cluster::Exclusive;
-use crate::records::block_on;
+use crate::records::{block_on, unused_name};
 
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -28,34 +26,19 @@ pub fn set_partitions(kafka: &Exclusive, topic: &str, count: usize) {
     grown.expect("a topic can be given more partitions");
 }
 
-/// Lets the user of the listener with a password do these things to the topics.
-pub fn allow(kafka: &Exclusive, operations: &[&str], topics: &[&str]) {
-    change_rights(kafka, &["--add"], operations, topics);
-}
-
-pub fn revoke(kafka: &Exclusive, operations: &[&str], topics: &[&str]) {
-    change_rights(kafka, &["--remove", "--force"], operations, topics);
-}
-
-/// librdkafka's safe wrapper has no rights: Kafka's own tool does it.
-fn change_rights(kafka: &Exclusive, change: &[&str], operations: &[&str], topics: &[&str]) {
-    let user = format!("User:{SASL_USER}");
-    let named = |flag: &'static str, values: &[&str]| {
-        let pairs = values
-            .iter()
-            .map(|value| [flag.to_owned(), (*value).to_owned()]);
-        pairs.flatten().collect::<Vec<_>>()
-    };
-    let output = Command::new("java")
-        .args(["-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(kafka.jars().join("*"))
-        .arg("org.apache.kafka.tools.AclCommand")
-        .args(["--bootstrap-server", kafka.bootstrap()])
-        .args(change)
-        .args(["--allow-principal", &user])
-        .args(named("--operation", operations))
-        .args(named("--topic", topics))
-        .output()
-        .expect("Java runs");
-    assert!(output.status.success(), "{output:?}");
+/// A new topic with these replicas of each partition, all of which must have a record.
+pub fn create_topic_on(kafka: &Exclusive, replicas: &[&[i32]]) -> String {
+    let name = unused_name("placed");
+    let minimum = replicas[0].len().to_string();
+    let topic = NewTopic::new(
+        &name,
+        i32::try_from(replicas.len()).expect("a few partitions"),
+        TopicReplication::Variable(replicas),
+    );
+    let topic = topic.set("min.insync.replicas", &minimum);
+    let created = block_on(kafka.admin().create_topics([&topic], &options()));
+    let created = created.expect("Kafka answers").remove(0);
+    created.expect("a topic can be placed");
+    kafka.wait_until_healthy();
+    name
 }

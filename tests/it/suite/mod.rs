@@ -6,10 +6,15 @@ mod brokers;
 mod checker;
 mod evidence;
 mod load;
+mod network;
+mod partitions;
 mod process;
+mod proxy;
 mod random;
 mod rig;
+mod rights;
 mod row;
+mod squeeze;
 mod topics;
 
 /// Makes two tests of each scenario, which is a function of whether there is a spool.

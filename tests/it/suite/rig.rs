@@ -30,8 +30,9 @@ pub struct Setup<'a> {
     pub spool_at: Option<PathBuf>,
     /// Another way to the brokers than the plain one.
     pub bootstrap: Option<String>,
-    /// A topic that is not as production has it.
+    /// Topics that are not as production has them.
     pub topic: Option<String>,
+    pub rejected: Option<String>,
     pub settings: &'a [(&'a str, &'a str)],
     pub environment: &'a [(&'static str, OsString)],
     pub plan: Plan,
@@ -63,7 +64,9 @@ impl Rig {
     pub fn with(fault: &'static str, kafka: Exclusive, setup: Setup<'_>) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let topic = setup.topic.unwrap_or_else(|| kafka.topic("fault", 6));
-        let rejected = kafka.topic("fault-rejected", 1);
+        let rejected = setup
+            .rejected
+            .unwrap_or_else(|| kafka.topic("fault-rejected", 1));
         let bootstrap = setup.bootstrap.unwrap_or(kafka.bootstrap().to_owned());
         let spool = setup
             .spool

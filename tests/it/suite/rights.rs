@@ -1,0 +1,62 @@
+//! Rights that are taken away and given back while the bridge uses them.
+
+use super::checker::Excused;
+use super::rig::{Rig, Setup, seconds};
+use super::with_and_without_a_spool;
+use crate::acl::{allow, revoke};
+use crate::broker::{SASL_PASSWORD, SASL_USER};
+use crate::cluster;
+
+with_and_without_a_spool!(
+    the_right_to_write_is_revoked,
+    every_right_to_the_topic_is_revoked,
+    every_right_is_revoked,
+);
+
+fn the_right_to_write_is_revoked(spool: bool) {
+    revoked("ACL: no Write for 6 s", spool, &["Write"], 1);
+}
+
+fn every_right_to_the_topic_is_revoked(spool: bool) {
+    revoked("ACL: no right to the topic for 6 s", spool, &RIGHTS, 1);
+}
+
+/// A user who may write nowhere gets no producer id: what librdkafka calls a fatal error.
+fn every_right_is_revoked(spool: bool) {
+    revoked("ACL: no right at all for 6 s", spool, &RIGHTS, 2);
+}
+
+const RIGHTS: [&str; 3] = ["Write", "Describe", "DescribeConfigs"];
+
+/// Takes rights to the first so many of the bridge's topics away for a while.
+fn revoked(fault: &'static str, spool: bool, rights: &[&str], of: usize) {
+    let kafka = cluster::exclusive();
+    let names = ["acl", "acl-rejected"].map(|name| kafka.topic(name, 6));
+    let topics = names.each_ref().map(String::as_str);
+    allow(&kafka, &RIGHTS, &topics);
+    let setup = Setup {
+        spool,
+        bootstrap: Some(kafka.sasl_bootstrap()),
+        topic: Some(topics[0].to_owned()),
+        rejected: Some(topics[1].to_owned()),
+        settings: &[
+            ("kafka.properties.security.protocol", "sasl_plaintext"),
+            ("kafka.properties.sasl.mechanism", "PLAIN"),
+            ("kafka.properties.sasl.username", SASL_USER),
+            ("kafka.properties.sasl.password", SASL_PASSWORD),
+        ],
+        ..Setup::default()
+    };
+    let mut rig = Rig::with(fault, kafka, setup);
+    revoke(&rig.kafka, rights, &topics[..of]);
+    seconds(6);
+    allow(&rig.kafka, rights, &topics[..of]);
+    rig.cause_ends();
+    // What Kafka refuses is sent again, behind what it did not refuse.
+    rig.check(Excused {
+        repeats: true,
+        reordering: true,
+        failures: true,
+        ..Excused::NOTHING
+    });
+}

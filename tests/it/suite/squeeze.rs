@@ -1,0 +1,75 @@
+//! A queue too short for what waits, and a clock that is wrong.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use super::checker::Excused;
+use super::rig::{Rig, Setup, seconds};
+use super::with_and_without_a_spool;
+use crate::cluster;
+
+with_and_without_a_spool!(the_queue_is_full, the_clock_jumps_ahead_and_back);
+
+fn the_queue_is_full(spool: bool) {
+    let setup = Setup {
+        spool,
+        settings: &[("kafka.properties.queue.buffering.max.messages", "50")],
+        ..Setup::default()
+    };
+    let fault = "queue of 50, all brokers frozen for 6 s";
+    let mut rig = Rig::with(fault, cluster::exclusive(), setup);
+    rig.kafka.freeze_all();
+    seconds(6);
+    rig.kafka.thaw_all();
+    rig.cause_ends();
+    let told = rig.check(Excused {
+        failures: true,
+        ..Excused::NOTHING
+    });
+    let refused = told.iter().filter(|told| !told.is_promised()).count();
+    assert_eq!(refused > 0, !spool, "{refused} senders noticed");
+}
+
+/// Debian's package `faketime`.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// Kafka refuses records that are more than an hour ahead.
+fn the_clock_jumps_ahead_and_back(spool: bool) {
+    assert!(
+        Path::new(FAKETIME).exists(),
+        "the package faketime is missing"
+    );
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let clock = directory.path().join("clock");
+    let set = |offset: &str| {
+        // Never half of it.
+        let new = clock.with_extension("new");
+        fs::write(&new, offset).expect("a file");
+        fs::rename(new, &clock).expect("one name to another");
+    };
+    set("+0");
+    let environment = [
+        ("LD_PRELOAD", FAKETIME.into()),
+        ("FAKETIME_TIMESTAMP_FILE", OsString::from(&clock)),
+        ("FAKETIME_NO_CACHE", "1".into()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+    ];
+    let setup = Setup {
+        spool,
+        environment: &environment,
+        ..Setup::default()
+    };
+    let mut rig = Rig::with("clock 2 h ahead for 6 s", cluster::exclusive(), setup);
+    set("+2h");
+    seconds(6);
+    set("+0");
+    rig.cause_ends();
+    rig.check(Excused {
+        repeats: true,
+        reordering: true,
+        failures: true,
+        detours: true,
+        ..Excused::NOTHING
+    });
+}
