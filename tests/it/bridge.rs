@@ -184,6 +184,10 @@ impl Bridge {
         })
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether the process is the one that was started.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()

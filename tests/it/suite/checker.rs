@@ -66,8 +66,11 @@ impl<'a> Checker<'a> {
         for landed in &evidence.events {
             *copies.entry(report(landed)).or_default() += 1;
         }
-        let spooled = evidence.spooled.iter().map(|kept| &kept.report);
-        let elsewhere = evidence.rejected.iter().chain(spooled).map(report);
+        let elsewhere = evidence
+            .rejected
+            .iter()
+            .chain(&evidence.spooled)
+            .map(report);
         let kept = copies.keys().copied().chain(elsewhere).collect();
         Self {
             told,
@@ -211,7 +214,7 @@ fn report(landed: &Landed) -> Report<'_> {
 fn none<T: Debug>(what: &str, reports: &[T], is_so: impl Fn(&&T) -> bool) {
     let found: Vec<_> = reports.iter().filter(is_so).collect();
     let (count, first) = (found.len(), first(&found));
-    assert!(found.is_empty(), "{count} reports {what}: {first:#?}");
+    assert!(found.is_empty(), "{count} reports {what}: {first:?}");
 }
 
 /// Enough to look into it.

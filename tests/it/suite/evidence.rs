@@ -37,19 +37,13 @@ impl Landed {
     }
 }
 
-/// A report in the spool.
-#[derive(Debug)]
-pub struct Spooled {
-    pub report: Landed,
-    pub is_parked: bool,
-}
-
 /// Everything there is at one time.
 pub struct Evidence {
     /// In the order of each partition.
     pub events: Vec<Landed>,
     pub rejected: Vec<Landed>,
-    pub spooled: Vec<Spooled>,
+    /// Due or parked.
+    pub spooled: Vec<Landed>,
 }
 
 impl Evidence {
@@ -67,24 +61,16 @@ impl Evidence {
 }
 
 /// What the spool holds, whoever has it open.
-pub fn export(directory: &Path) -> Vec<Spooled> {
+pub fn export(directory: &Path) -> Vec<Landed> {
     let output = run(koobridge()
         .args(["spool", "export", "--directory"])
         .arg(directory));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "spool export: {said}");
     let lines = String::from_utf8(output.stdout).expect("text");
-    lines.lines().map(spooled).collect()
-}
-
-fn spooled(line: &str) -> Spooled {
-    let line: Value = serde_json::from_str(line).expect("a JSON line");
-    Spooled {
-        report: Landed::of(line["value"].as_str().expect("the text of an event")),
-        is_parked: match line["state"].as_str() {
-            Some("due") => false,
-            Some("parked") => true,
-            other => panic!("a state that is none: {other:?}"),
-        },
-    }
+    let value = |line| {
+        let line: Value = serde_json::from_str(line).expect("a JSON line");
+        Landed::of(line["value"].as_str().expect("the text of an event"))
+    };
+    lines.lines().map(value).collect()
 }

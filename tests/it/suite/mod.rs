@@ -4,6 +4,7 @@
 mod admin;
 mod brokers;
 mod checker;
+mod disk;
 mod evidence;
 mod load;
 mod network;
@@ -14,6 +15,7 @@ mod random;
 mod rig;
 mod rights;
 mod row;
+mod soak;
 mod squeeze;
 mod topics;
 

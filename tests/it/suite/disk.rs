@@ -1,0 +1,205 @@
+//! A disk that is full, can't be written, fails or hangs under the spool. Kafka's acknowledgement is as
+//! good without it; only what comes while Kafka is away too can be refused.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::checker::Excused;
+use super::rig::{Rig, Setup, seconds};
+use crate::bridge::{Bridge, configuration, koobridge, run};
+use crate::cluster;
+
+/// A small file system of its own, mounted as root, which goes with the test.
+struct Disk(TempDir);
+
+impl Disk {
+    fn mount() -> Self {
+        let at = tempfile::tempdir().expect("a temporary directory");
+        let options = ["-t", "tmpfs", "-o", "size=4m", "koobridge-spool"];
+        succeed(Command::new("mount").args(options).arg(at.path()));
+        Self(at)
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.0.path().join("spool")
+    }
+
+    /// Writes until nothing more fits.
+    fn fill(&self) {
+        let mut filler = File::create(self.filler()).expect("a file");
+        let full = (0..).find_map(|_| filler.write_all(&[0; 4096]).err());
+        let full = full.map(|error| error.kind());
+        assert_eq!(full, Some(ErrorKind::StorageFull));
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.filler()).expect("a file");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.path().join("filler")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        succeed(Command::new("umount").arg("--lazy").arg(self.0.path()));
+    }
+}
+
+/// No file there can be written, created or removed, whoever has it open. The index that readers
+/// share is memory rather than a file, and left alone.
+fn forbid_writing(spool: &Path, is_forbidden: bool) {
+    let change = if is_forbidden { "+i" } else { "-i" };
+    if !is_forbidden {
+        succeed(Command::new("chattr").arg(change).arg(spool));
+    }
+    for file in fs::read_dir(spool).expect("a directory").flatten() {
+        if !file.file_name().to_string_lossy().ends_with("-shm") {
+            succeed(Command::new("chattr").arg(change).arg(file.path()));
+        }
+    }
+    if is_forbidden {
+        succeed(Command::new("chattr").arg(change).arg(spool));
+    }
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().expect("a program that is there");
+    assert!(output.status.success(), "{command:?}, as root: {output:?}");
+}
+
+/// Does harm to the disk for a while, with Kafka up or frozen for longer than the disk is harmed.
+fn harmed(fault: &'static str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)) {
+    if kafka_away {
+        rig.kafka.freeze_all();
+        // Something is in the spool before.
+        seconds(3);
+    }
+    harm(&rig, true);
+    seconds(6);
+    harm(&rig, false);
+    seconds(3);
+    rig.kafka.thaw_all();
+    rig.cause_ends();
+    let told = rig.check(Excused {
+        refusals: kafka_away,
+        failures: kafka_away,
+        repeats: kafka_away,
+        ..Excused::NOTHING
+    });
+    let refused = told.iter().filter(|told| !told.is_promised()).count();
+    assert_eq!(
+        refused > 0,
+        kafka_away,
+        "{fault}: {refused} senders noticed"
+    );
+}
+
+fn full(fault: &'static str, kafka_away: bool) {
+    let disk = Disk::mount();
+    let setup = Setup {
+        spool: true,
+        spool_at: Some(disk.spool()),
+        settings: &[("spool.free_space", "0")],
+        ..Setup::default()
+    };
+    let rig = Rig::with(fault, cluster::exclusive(), setup);
+    harmed(fault, kafka_away, rig, |_, is_full| {
+        if is_full {
+            disk.fill();
+        } else {
+            disk.free();
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_is_not_noticed_while_kafka_is_up() {
+    full("disk full for 6 s", false);
+}
+
+#[test]
+fn a_full_disk_while_kafka_is_away_loses_nothing() {
+    full("disk full for 6 s, Kafka frozen", true);
+}
+
+fn read_only(fault: &'static str, kafka_away: bool) {
+    let rig = Rig::new(fault, true);
+    harmed(fault, kafka_away, rig, |rig, is_forbidden| {
+        let spool = rig.spool.as_deref().expect("a rig with a spool");
+        forbid_writing(spool, is_forbidden);
+    });
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_not_noticed_while_kafka_is_up() {
+    read_only("spool read-only for 6 s", false);
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_while_kafka_is_away_loses_nothing() {
+    read_only("spool read-only for 6 s, Kafka frozen", true);
+}
+
+/// What the bridge is told to make of its next fsyncs.
+fn fsync(fault: &'static str, word: &str, kafka_away: bool) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("fsync");
+    let setup = Setup {
+        spool: true,
+        environment: &[("KOOBRIDGE_TEST_SPOOL_FAULT_FILE", (&file).into())],
+        ..Setup::default()
+    };
+    let rig = Rig::with(fault, cluster::exclusive(), setup);
+    harmed(fault, kafka_away, rig, |_, is_harmed| {
+        if is_harmed {
+            fs::write(&file, word).expect("a file");
+        } else {
+            fs::remove_file(&file).expect("a file");
+        }
+    });
+}
+
+#[test]
+fn an_fsync_that_fails_is_not_noticed_while_kafka_is_up() {
+    fsync("fsync fails for 6 s", "fail", false);
+}
+
+#[test]
+fn an_fsync_that_fails_while_kafka_is_away_loses_nothing() {
+    fsync("fsync fails for 6 s, Kafka frozen", "fail", true);
+}
+
+#[test]
+fn an_fsync_that_hangs_is_not_noticed_while_kafka_is_up() {
+    fsync("fsync hangs for 6 s", "hang", false);
+}
+
+#[test]
+fn an_fsync_that_hangs_while_kafka_is_away_loses_nothing() {
+    fsync("fsync hangs for 6 s, Kafka frozen", "hang", true);
+}
+
+#[test]
+fn a_second_bridge_on_the_same_spool_is_refused_and_told_who_holds_it() {
+    let kafka = cluster::shared();
+    let spool = tempfile::tempdir().expect("a temporary directory");
+    let spool = format!("spool.directory={}", spool.path().display());
+    let (key, value) = spool.split_once('=').expect("a setting");
+    let (mut first, topic, rejected) = Bridge::with_topics(&kafka, 1, &[(key, value)]);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = configuration(directory.path(), kafka.bootstrap(), &topic, &rejected);
+    let second = run(koobridge()
+        .args(["serve", "--set", &spool, "--config"])
+        .arg(file));
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).expect("text");
+    assert!(said.contains(value), "which spool: {said}");
+    assert!(said.contains(&first.pid().to_string()), "who: {said}");
+    assert!(first.is_running());
+}

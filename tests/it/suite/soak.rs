@@ -1,0 +1,110 @@
+//! Faults of brokers and of the bridge, one after the other as chance has it, for
+//! `KOOBRIDGE_SOAK_MINUTES` (one unless set): `script/soak`.
+
+use std::env;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::checker::Excused;
+use super::random::Random;
+use super::rig::{Rig, pause};
+use crate::cluster::BROKERS;
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    BrokerDies,
+    BrokerFreezes,
+    EveryBrokerFreezes,
+    TwoBrokersDie,
+    BrokerIsRestarted,
+    BridgeDies,
+    BridgeDiesWithoutKafka,
+    BridgeIsStopped,
+}
+
+const FAULTS: [Fault; 8] = [
+    Fault::BrokerDies,
+    Fault::BrokerFreezes,
+    Fault::EveryBrokerFreezes,
+    Fault::TwoBrokersDie,
+    Fault::BrokerIsRestarted,
+    Fault::BridgeDies,
+    Fault::BridgeDiesWithoutKafka,
+    Fault::BridgeIsStopped,
+];
+
+#[test]
+fn random_faults_lose_nothing() {
+    let minutes = env::var("KOOBRIDGE_SOAK_MINUTES").map_or(1, |minutes| {
+        minutes.parse().expect("a whole number of minutes")
+    });
+    let mut random = Random::new();
+    let mut rig = Rig::new("soak", true);
+    let end = Instant::now() + Duration::from_mins(minutes);
+    let mut count = 0;
+    while Instant::now() < end {
+        let fault = random.pick(&FAULTS);
+        println!("{fault:?}");
+        apply(fault, &mut rig, &mut random);
+        count += 1;
+        pause(random.millis(500..4000));
+        rig.assert_same_process();
+    }
+    rig.cause_ends();
+    println!("{count} faults in {minutes} min:");
+    rig.check(Excused {
+        repeats: true,
+        silence: true,
+        ..Excused::NOTHING
+    });
+}
+
+/// Does one harm for a while, and ends it.
+fn apply(fault: Fault, rig: &mut Rig, random: &mut Random) {
+    let length = random.millis(500..9000);
+    let victim = random.pick(&[0, 1, 2]);
+    let other = (victim + 1) % BROKERS;
+    match fault {
+        Fault::BrokerDies => {
+            rig.kafka.kill(victim);
+            pause(length);
+            rig.kafka.start(victim);
+        }
+        Fault::BrokerFreezes => {
+            rig.kafka.freeze(victim);
+            pause(length);
+            rig.kafka.thaw(victim);
+        }
+        Fault::EveryBrokerFreezes => {
+            rig.kafka.freeze_all();
+            pause(length);
+            rig.kafka.thaw_all();
+        }
+        Fault::TwoBrokersDie => {
+            rig.kafka.kill(victim);
+            rig.kafka.kill(other);
+            pause(length);
+            rig.kafka.start_all([victim, other]);
+        }
+        Fault::BrokerIsRestarted => {
+            rig.kafka.stop(victim);
+            rig.kafka.start(victim);
+        }
+        Fault::BridgeDies => end_and_restart(rig, Signal::KILL),
+        Fault::BridgeDiesWithoutKafka => {
+            rig.kafka.freeze_all();
+            pause(length / 2);
+            end_and_restart(rig, Signal::KILL);
+            pause(length / 2);
+            rig.kafka.thaw_all();
+        }
+        Fault::BridgeIsStopped => end_and_restart(rig, Signal::TERM),
+    }
+}
+
+fn end_and_restart(rig: &mut Rig, signal: Signal) {
+    rig.bridge.signal(signal);
+    rig.bridge.wait_for_exit();
+    rig.bridge.restart();
+}
