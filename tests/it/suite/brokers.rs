@@ -17,7 +17,7 @@ fn a_leader_dies(spool: bool) {
     let mut rig = Rig::new("kill -9 of a leader", spool);
     let victim = rig.kafka.leader_index(&rig.topic, 0);
     rig.kafka.kill(victim);
-    seconds(12);
+    seconds(9);
     rig.kafka.start(victim);
     rig.cause_ends();
     rig.check(Excused::NOTHING);

@@ -19,7 +19,7 @@ struct Disk(TempDir);
 impl Disk {
     fn mount() -> Self {
         let at = tempfile::tempdir().expect("a temporary directory");
-        let options = ["-t", "tmpfs", "-o", "size=4m", "koobridge-spool"];
+        let options = ["-t", "tmpfs", "-o", "size=16m", "koobridge-spool"];
         succeed(Command::new("mount").args(options).arg(at.path()));
         Self(at)
     }

@@ -4,6 +4,7 @@
 mod admin;
 mod brokers;
 mod checker;
+mod checker_tests;
 mod disk;
 mod evidence;
 mod load;

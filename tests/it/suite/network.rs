@@ -17,8 +17,8 @@ with_and_without_a_spool!(
 );
 
 fn connections_are_cut_every_second(spool: bool) {
-    let (mut rig, proxy) = behind_a_proxy("connections cut each second for 8 s", spool);
-    for _ in 0..8 {
+    let (mut rig, proxy) = behind_a_proxy("connections cut each second for 6 s", spool);
+    for _ in 0..6 {
         proxy.cut();
         seconds(1);
     }
@@ -37,7 +37,7 @@ fn the_network_stalls(spool: bool) {
 
 fn the_network_is_slow(spool: bool) {
     let told = slow(
-        "round trips of 200 ms for 8 s",
+        "round trips of 200 ms for 6 s",
         spool,
         Duration::from_millis(200),
     );
@@ -45,14 +45,14 @@ fn the_network_is_slow(spool: bool) {
 }
 
 fn the_network_is_very_slow(spool: bool) {
-    slow("round trips of 2 s for 8 s", spool, Duration::from_secs(2));
+    slow("round trips of 2 s for 6 s", spool, Duration::from_secs(2));
 }
 
 /// Whether every report was accepted.
 fn slow(fault: &'static str, spool: bool, round_trip: Duration) -> bool {
     let (mut rig, proxy) = behind_a_proxy(fault, spool);
     proxy.set_round_trip(round_trip);
-    seconds(8);
+    seconds(6);
     proxy.set_round_trip(Duration::ZERO);
     rig.cause_ends();
     let told = rig.check(Excused::NOTHING);

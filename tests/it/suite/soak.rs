@@ -2,6 +2,7 @@
 //! `KOOBRIDGE_SOAK_MINUTES` (one unless set): `script/soak`.
 
 use std::env;
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -105,6 +106,8 @@ fn apply(fault: Fault, rig: &mut Rig, random: &mut Random) {
 
 fn end_and_restart(rig: &mut Rig, signal: Signal) {
     rig.bridge.signal(signal);
-    rig.bridge.wait_for_exit();
+    let ended = rig.bridge.wait_for_exit();
+    let as_asked = ended.signal() == Some(9) || matches!(ended.code(), Some(0 | 3));
+    assert!(as_asked, "{signal:?}: {ended}");
     rig.bridge.restart();
 }
