@@ -45,7 +45,7 @@ fn one_is_held_up(fault: &'static str, spool: bool, replicas: &[&[i32]]) {
     rig.kafka.kill(NEEDED_BY_ONE);
     rig.kafka.wait_until_first_partition_is_short(&rig.topic);
     let noticed = Instant::now();
-    seconds(8);
+    seconds(6);
     let ended = Instant::now();
     rig.kafka.start(NEEDED_BY_ONE);
     rig.cause_ends();

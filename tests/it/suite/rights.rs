@@ -14,16 +14,16 @@ with_and_without_a_spool!(
 );
 
 fn the_right_to_write_is_revoked(spool: bool) {
-    revoked("ACL: no Write for 6 s", spool, &["Write"], 1);
+    revoked("ACL: no Write for 5 s", spool, &["Write"], 1);
 }
 
 fn every_right_to_the_topic_is_revoked(spool: bool) {
-    revoked("ACL: no right to the topic for 6 s", spool, &RIGHTS, 1);
+    revoked("ACL: no right to the topic for 5 s", spool, &RIGHTS, 1);
 }
 
 /// A user who may write nowhere gets no producer id: what librdkafka calls a fatal error.
 fn every_right_is_revoked(spool: bool) {
-    revoked("ACL: no right at all for 6 s", spool, &RIGHTS, 2);
+    revoked("ACL: no right at all for 5 s", spool, &RIGHTS, 2);
 }
 
 const RIGHTS: [&str; 3] = ["Write", "Describe", "DescribeConfigs"];
@@ -49,7 +49,7 @@ fn revoked(fault: &'static str, spool: bool, rights: &[&str], of: usize) {
     };
     let mut rig = Rig::with(fault, kafka, setup);
     revoke(&rig.kafka, rights, &topics[..of]);
-    seconds(6);
+    seconds(5);
     allow(&rig.kafka, rights, &topics[..of]);
     rig.cause_ends();
     // What Kafka refuses is sent again, behind what it did not refuse.
