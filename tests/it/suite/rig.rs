@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,26 +63,19 @@ impl Rig {
 
     pub fn with(fault: &'static str, kafka: Exclusive, setup: Setup<'_>) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
-        let topic = setup.topic.unwrap_or_else(|| kafka.topic("fault", 6));
-        let rejected = setup
-            .rejected
-            .unwrap_or_else(|| kafka.topic("fault-rejected", 1));
-        let bootstrap = setup.bootstrap.unwrap_or(kafka.bootstrap().to_owned());
-        let spool = setup
-            .spool
-            .then(|| setup.spool_at.unwrap_or(temporary.path().join("spool")));
-        let listen = free_address();
-        let spool_text = spool.as_deref().map(|at| at.display().to_string());
-        let mut settings = vec![("ingress.listen", &*listen)];
-        settings.extend(spool_text.iter().map(|at| ("spool.directory", &**at)));
-        settings.extend(setup.settings);
-        let bridge = Bridge::start_in(setup.environment, &bootstrap, &topic, &rejected, &settings);
-        bridge.wait_until_ready();
+        let given = [setup.topic.clone(), setup.rejected.clone()];
+        let [topic, rejected] = given.map(|topic| topic.unwrap_or_else(|| kafka.topic("fault", 6)));
+        let spool = setup.spool.then(|| {
+            setup
+                .spool_at
+                .clone()
+                .unwrap_or(temporary.path().join("spool"))
+        });
         let mut rig = Self {
             fault,
-            load: Some(Load::start(bridge.ingress, setup.plan)),
+            load: None,
             cause_ended: None,
-            bridge,
+            bridge: start_bridge(&kafka, [&topic, &rejected], spool.as_deref(), &setup),
             topic,
             rejected,
             spool,
@@ -90,6 +83,7 @@ impl Rig {
             kafka,
         };
         assert_eq!(rig.reports_spooled(), 0, "a new spool is empty");
+        rig.load = Some(Load::start(rig.bridge.ingress, setup.plan));
         rig.calm();
         rig
     }
@@ -173,6 +167,23 @@ impl Rig {
         checker.check();
         told
     }
+}
+
+/// Ready, and at an address that stays its own while it is down.
+fn start_bridge(
+    kafka: &Exclusive,
+    [topic, rejected]: [&str; 2],
+    spool: Option<&Path>,
+    setup: &Setup<'_>,
+) -> Bridge {
+    let bootstrap = setup.bootstrap.as_deref().unwrap_or(kafka.bootstrap());
+    let (listen, spool) = (free_address(), spool.map(|at| at.display().to_string()));
+    let mut settings = vec![("ingress.listen", &*listen)];
+    settings.extend(spool.iter().map(|at| ("spool.directory", &**at)));
+    settings.extend(setup.settings);
+    let bridge = Bridge::start_in(setup.environment, bootstrap, topic, rejected, &settings);
+    bridge.wait_until_ready();
+    bridge
 }
 
 /// A fault that lasts: its length is the claim, there is no condition to wait for.
