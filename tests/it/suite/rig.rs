@@ -107,17 +107,18 @@ impl Rig {
         self.load.as_ref().expect("the load runs").told()
     }
 
-    /// Reports in the spool now.
+    /// Reports that wait in the spool now; what is parked waits for nothing.
     fn reports_spooled(&self) -> u64 {
         if self.spool.is_none() {
             return 0;
         }
         let text = self.bridge.probe("/metrics").text();
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix("koobridge_spool_reports "));
-        let value = value.expect("a bridge with a spool says how much is in it");
-        value.parse().expect("a whole number")
+        let gauge = |name: &str| -> u64 {
+            let value = text.lines().find_map(|line| line.strip_prefix(name));
+            let value = value.expect("a bridge with a spool says how much is in it");
+            value.parse().expect("a whole number")
+        };
+        gauge("koobridge_spool_reports ") - gauge("koobridge_spool_parked ")
     }
 
     /// Waits until every report's fate is known.

@@ -50,7 +50,7 @@ fn the_rejected_topic_is_missing(spool: bool) {
     seconds(5);
     assert_eq!(broken(), kept);
     let config = [("min.insync.replicas", "2")];
-    rig.kafka.create_topic(&rig.rejected, 1, 3, &config);
+    rig.kafka.create_topic(&rig.rejected, 6, 3, &config);
     eventually(|| match broken() {
         400 => Ok(()),
         status => Err(format!("still {status}")),
