@@ -141,18 +141,6 @@ impl Exclusive {
         leader.unwrap_or_else(|why| panic!("{topic}/{partition}: {why}"))
     }
 
-    /// Waits until the topic's partition 0 has no leader or not every replica in sync.
-    pub fn wait_until_first_partition_is_short(&self, topic: &str) {
-        let short = until(PATIENCE, || {
-            let metadata = self.metadata(Some(topic))?;
-            let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-            let first = partitions.find(|p| p.id() == 0).ok_or("no partition")?;
-            let is_short = first.leader() < 0 || first.isr().len() < first.replicas().len();
-            is_short.then_some(()).ok_or("it is whole".to_owned())
-        });
-        short.unwrap_or_else(|why| panic!("{topic}/0: {why}"));
-    }
-
     /// A controller that would place three replicas, and every replica in sync, for a second.
     pub fn wait_until_healthy(&self) {
         self.0
