@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::bridge::{koobridge, run};
+use crate::bridge::koobridge;
 use crate::records::{Record, read_all};
 
 /// A report found somewhere.
@@ -62,9 +62,11 @@ impl Evidence {
 
 /// What the spool holds, whoever has it open.
 pub fn export(directory: &Path) -> Vec<Landed> {
-    let output = run(koobridge()
+    let output = koobridge()
         .args(["spool", "export", "--directory"])
-        .arg(directory));
+        .arg(directory)
+        .output()
+        .expect("koobridge starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "spool export: {said}");
     let lines = String::from_utf8(output.stdout).expect("text");
