@@ -118,7 +118,7 @@ impl Rig {
             let value = value.expect("a bridge with a spool says how much is in it");
             value.parse().expect("a whole number")
         };
-        gauge("koobridge_spool_reports ") - gauge("koobridge_spool_parked ")
+        gauge("koobridge_spool_reports ").saturating_sub(gauge("koobridge_spool_parked "))
     }
 
     /// Waits until every report's fate is known.
