@@ -7,7 +7,7 @@ use rdkafka::error::KafkaError;
 
 /// What the bridge sets unless the configuration says otherwise. Measured on three brokers; the
 /// reasons are in `docs/configuration.md`.
-pub const DEFAULTS: [(&str, &str); 13] = [
+pub const DEFAULTS: [(&str, &str); 14] = [
     ("acks", "all"),
     ("allow.auto.create.topics", "false"),
     ("client.id", "koobridge"),
@@ -18,6 +18,7 @@ pub const DEFAULTS: [(&str, &str); 13] = [
     ("message.timeout.ms", "120000"),
     ("reconnect.backoff.max.ms", "1000"),
     ("reconnect.backoff.ms", "50"),
+    ("request.timeout.ms", "2000"),
     ("socket.keepalive.enable", "true"),
     ("socket.timeout.ms", "10000"),
     ("topic.metadata.propagation.max.ms", "1000"),
