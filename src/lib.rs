@@ -10,14 +10,15 @@
 //! | [`config`] | what was typed, turned into checked values |
 //! | [`channels`] | the directory of webhook passwords |
 //! | [`ingress`] | HTTP: hyper stops here |
-//! | [`delivery`] | from an event to Kafka's acknowledgement: ceilings, deadlines, outcomes |
+//! | [`delivery`] | from an event to Kafka's acknowledgement or the spool: lanes, ceilings, deadlines, outcomes |
 //! | [`kafka`] | producers, topics, the embedded broker: rdkafka stops here |
+//! | [`spool`] | what Kafka can't take now, on disk: SQLite stops here |
 //! | [`metrics`] | every metric's definition; [`telemetry`]: logs |
 //! | [`admin`] | probes and metrics for whoever runs the bridge |
 //! | [`app`] | a bridge from its start to its end |
 //! | [`cli`], [`commands`] | what can be typed, and what is then done |
 //!
-//! Imports run one way: commands → app → ingress and admin → delivery → kafka. `contract` and
+//! Imports run one way: commands → app → ingress and admin → delivery → kafka and spool. `contract` and
 //! `config` are at the bottom and know nobody.
 //!
 //! # The journey of one report
@@ -32,11 +33,12 @@
 //!    [`contract::Rejected`].
 //! 4. *Normalise*: [`contract::Report::normalise`] makes the [`contract::Event`]: a CloudEvents
 //!    event whose id is the same for each repeat.
-//! 5. *Publish*: [`delivery::Delivery::publish`] finds it a place under the ceilings, picks its
-//!    partition as the Java client would, hands it to librdkafka and waits for the delivery report,
-//!    at most until the deadline. The delivery report settles the report's fate even where its
-//!    sender has gone.
-//! 6. *Respond*: only a [`delivery::Acknowledged`] makes a 2xx. Every other ending is one entry of
+//! 5. *Publish*: [`delivery::Delivery::publish`] finds it a place under the ceilings and a number in
+//!    the lane of its partition, which is picked as the Java client would. The lane hands it to
+//!    librdkafka, or has it written to the spool where Kafka does not keep up; the sender waits for
+//!    the first of the two, at most until the deadline. The delivery report settles the report's fate
+//!    even where its sender has gone.
+//! 6. *Respond*: only a [`delivery::Promised`] makes a 2xx. Every other ending is one entry of
 //!    one table, in `ingress/answer.rs`.
 
 pub mod admin;

@@ -88,3 +88,34 @@ struct Told {
     /// Where the value is the whole CloudEvents document.
     data: Option<Box<Told>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{EventMode, received::from_a_sender};
+
+    #[test]
+    fn an_event_that_kafka_refuses_says_whose_it_was_in_both_modes() {
+        let body = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
+        for mode in [EventMode::Binary, EventMode::Structured] {
+            let received = from_a_sender(body, None);
+            let report = received.validate().expect("a sound report");
+            let event = report.normalise(mode).into_record();
+            let refused = refused_by_kafka(&event, "record-too-large");
+            assert_eq!((&refused.key, &refused.value), (&event.key, &event.value));
+            assert_eq!(refused.timestamp, event.timestamp);
+            let headers: Vec<(&str, &str)> = refused
+                .headers
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            let expected = [
+                ("stage", "kafka"),
+                ("reason", "record-too-large"),
+                ("channel_id", "c1"),
+                ("received_at", "2026-11-18T11:06:40.000456Z"),
+            ];
+            assert_eq!(headers, expected);
+        }
+    }
+}

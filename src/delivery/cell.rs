@@ -37,6 +37,15 @@ struct State {
     read_back: usize,
 }
 
+impl State {
+    /// A report leaves the memory.
+    fn leaves(&mut self, rider: &Rider) {
+        if rider.is_from_spool() {
+            self.read_back = self.read_back.saturating_sub(rider.record.size());
+        }
+    }
+}
+
 /// What librdkafka holds for each record until its delivery report.
 pub(super) struct Ticket {
     cell: Arc<Cell>,
@@ -193,9 +202,7 @@ impl Cell {
     }
 
     fn done(&self, mut state: MutexGuard<'_, State>, number: Number, done: Done<Rider>) {
-        if done.rider.is_from_spool() {
-            state.read_back = state.read_back.saturating_sub(done.rider.record.size());
-        }
+        state.leaves(&done.rider);
         // Whoever is told may take another lane's lock.
         drop(state);
         if done.strike {
@@ -262,21 +269,23 @@ impl Cell {
             }
             return;
         }
-        let (waiter, resting) = match state.lane.written(number) {
+        let is_idle = state.lane.in_flight() == 0;
+        match state.lane.written(number) {
             Written::Strike => {
                 drop(state);
-                return self.strike(number);
+                self.strike(number);
             }
-            Written::Stays => (state.lane.rider_mut(number).and_then(Rider::waiter), None),
-            Written::Rests(mut rider) => (rider.waiter(), Some(rider)),
-        };
-        let is_idle = state.lane.in_flight() == 0;
-        drop(state);
-        if let Some(rider) = resting {
-            rider.rests(&self.route.metrics);
-        }
-        if let Some(waiter) = waiter {
-            waiter.tell(Ok(Keeper::Spool));
+            Written::Stays => {
+                let waiter = state.lane.rider_mut(number).and_then(Rider::waiter);
+                drop(state);
+                if let Some(waiter) = waiter {
+                    waiter.tell(Ok(Keeper::Spool));
+                }
+            }
+            Written::Rests(rider) => {
+                drop(state);
+                rider.rests(&self.route.metrics);
+            }
         }
         if is_idle {
             self.route.wake();
@@ -291,10 +300,22 @@ impl Cell {
         answer: Answer,
     ) {
         match answer {
-            Ok(_) => {
+            Ok(Keeper::Kafka) => {
                 let mut state = self.lock();
                 if let Some(done) = state.lane.settled_elsewhere(number) {
                     self.done(state, number, done);
+                }
+            }
+            Ok(Keeper::Spool) => {
+                let mut state = self.lock();
+                if let Some(Done { rider, strike }) = state.lane.settled_elsewhere(number) {
+                    state.leaves(&rider);
+                    drop(state);
+                    // It is in the spool twice now; one of them is enough.
+                    if strike {
+                        self.strike(number);
+                    }
+                    rider.rests(&self.route.metrics);
                 }
             }
             Err(NotTaken::Unfit) => self.park(number),
@@ -334,8 +355,9 @@ impl Cell {
             self.write(&state, number);
         }
         spool.park(&self.key, number);
-        drop(state);
         if let Parked::Rests(rider) = parked {
+            state.leaves(&rider);
+            drop(state);
             rider.rests(&self.route.metrics);
         }
     }

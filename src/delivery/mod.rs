@@ -1,10 +1,10 @@
 //! Delivery: from an event to Kafka's acknowledgement, or to the spool. The only caller of `kafka` and
 //! `spool`.
 //!
-//! Each topic has an [`outlet`](outlet::Outlet) with a producer of its own, so that what is wrong with
+//! Each topic has an `outlet` with a producer of its own, so that what is wrong with
 //! one does not hold up the other, and each of its partitions a lane, so that the same is true of
-//! partitions. The [`lane`] decides, a [`cell`](cell::Cell) does what its lane decides, and the topic's
-//! [`keeper`] does what can block: draining the spool and replacing a broken producer. A report has a
+//! partitions. The `lane` decides, a `cell` does what its lane decides, and the topic's
+//! `keeper` does what can block: draining the spool and replacing a broken producer. A report has a
 //! place under the ceilings until its fate is known or the spool has it.
 
 mod ceilings;

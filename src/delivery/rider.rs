@@ -126,6 +126,7 @@ impl Rider {
 
     /// The spool has it, and it leaves the memory.
     pub(super) fn rests(mut self, metrics: &Metrics) {
+        self.tell(Ok(Keeper::Spool));
         if self.sender == Sender::Refused {
             metrics.reports_unsure.dec();
         }
@@ -135,6 +136,10 @@ impl Rider {
     }
 
     fn settle(&mut self, fate: ReportFate, metrics: &Metrics) {
+        // What is brought to the rejected topic counts once, where it came from.
+        if self.is_on_its_way_from_elsewhere() {
+            return;
+        }
         if self.sender == Sender::Refused {
             metrics.reports_unsure.dec();
         }

@@ -179,3 +179,51 @@ fn past_the_deadline_it_is_503_and_unsure_until_kafka_has_it() {
     assert_eq!(bridge.metric("koobridge_reports_unsure"), 0);
     assert_eq!(bridge.metric("koobridge_reports_in_flight"), 0);
 }
+
+/// What a broker can say that no producer id survives.
+#[test]
+fn a_producer_that_is_of_no_use_any_more_is_replaced_without_a_restart() {
+    use RDKafkaRespErr::{
+        RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH as INVALID_EPOCH,
+        RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER as OUT_OF_ORDER,
+        RD_KAFKA_RESP_ERR_PRODUCER_FENCED as FENCED,
+    };
+    for error in [INVALID_EPOCH, OUT_OF_ORDER, FENCED] {
+        let broker = mock();
+        let mut bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &[]);
+        assert_eq!(
+            exchange(bridge.ingress, &report(&body("m0", "read"))).status,
+            200
+        );
+        broker.request_errors(RDKafkaApiKey::Produce, &[error; 3]);
+        eventually(
+            || match exchange(bridge.ingress, &report(&body("m1", "read"))).status {
+                200 => Ok(()),
+                status => Err(format!("{error:?}: still {status}\n{}", bridge.logged())),
+            },
+        );
+        assert!(bridge.is_running());
+        assert_eq!(bridge.metric("koobridge_reports_in_flight"), 0);
+        println!(
+            "{error:?}: {} rebuilt",
+            bridge.metric("koobridge_producer_rebuilds_total")
+        );
+    }
+}
+
+#[test]
+fn a_producer_id_that_is_refused_for_a_while_is_asked_for_again() {
+    let broker = mock();
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    broker.request_errors(RDKafkaApiKey::InitProducerId, &[denied; 6]);
+    let bridge = Bridge::start(&broker.bootstrap_servers(), "events", "rejected", &[]);
+    eventually(
+        || match exchange(bridge.ingress, &report(&body("m1", "read"))).status {
+            200 => Ok(()),
+            status => Err(format!("still {status}\n{}", bridge.logged())),
+        },
+    );
+    let rebuilds = bridge.metric("koobridge_producer_rebuilds_total");
+    assert!(rebuilds >= 1, "fatal errors are not mended by waiting");
+    assert_eq!(read_all(&broker.bootstrap_servers(), "events").len(), 1);
+}

@@ -20,4 +20,5 @@ mod records;
 mod rejected;
 mod schemas;
 mod senders;
+mod spool;
 mod suite;

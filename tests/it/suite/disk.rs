@@ -160,13 +160,31 @@ fn a_disk_that_cannot_be_written_while_kafka_is_away_loses_nothing() {
     read_only("spool read-only for 6 s, Kafka frozen", true);
 }
 
-/// What the bridge is told to make of its next fsyncs.
+/// A library that fails the fsyncs of whoever loads it, as a file says.
+fn fsync_library(directory: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/suite/fsync.c");
+    let library = directory.join("fsync.so");
+    let options = ["-shared", "-fPIC", "-O1", "-o"];
+    succeed(
+        Command::new("cc")
+            .args(options)
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl"),
+    );
+    library
+}
+
+/// What the bridge's next fsyncs come to.
 fn fsync(fault: &'static str, word: &str, kafka_away: bool) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("fsync");
     let setup = Setup {
         spool: true,
-        environment: &[("KOOBRIDGE_TEST_SPOOL_FAULT_FILE", (&file).into())],
+        environment: &[
+            ("LD_PRELOAD", fsync_library(directory.path()).into()),
+            ("KOOBRIDGE_TEST_SPOOL_FAULT_FILE", (&file).into()),
+        ],
         ..Setup::default()
     };
     let rig = Rig::with(fault, cluster::exclusive(), setup);

@@ -1,0 +1,304 @@
+//! The spool as its operator meets it: what it shows, what is drained, what is parked, who may have it.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use rdkafka::mocking::MockCluster;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::bridge::{Bridge, configuration, koobridge, run};
+use crate::cluster::{self, Exclusive};
+use crate::http::{body, exchange, report};
+use crate::records::{Kafka, read_all};
+
+/// A spool's directory, as a setting.
+struct Spool {
+    _temporary: TempDir,
+    path: PathBuf,
+}
+
+impl Spool {
+    fn new() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let path = temporary.path().join("spool");
+        Self {
+            _temporary: temporary,
+            path,
+        }
+    }
+
+    fn text(&self) -> &str {
+        self.path.to_str().expect("a plain path")
+    }
+
+    fn command(&self, command: &str) -> Output {
+        run(koobridge()
+            .args(["spool", command, "--directory"])
+            .arg(&self.path))
+    }
+
+    /// What `koobridge spool export` prints.
+    fn export(&self) -> Vec<Value> {
+        let output = self.command("export");
+        assert!(output.status.success(), "{output:?}");
+        let lines = String::from_utf8(output.stdout).expect("text");
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON line"))
+            .collect()
+    }
+
+    fn status(&self) -> String {
+        let output = self.command("status");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+/// A bridge with a spool that holds the reports `m0`, `m1`, … and a Kafka that is away.
+fn spooled(kafka: &Exclusive, spool: &Spool, count: usize) -> (Bridge, String, String) {
+    let settings = [("spool.directory", spool.text()), ("spool.after", "200ms")];
+    let (bridge, topic, rejected) = Bridge::with_topics(kafka, 6, &settings);
+    kafka.freeze_all();
+    for number in 0..count {
+        let body = body(&format!("m{number}"), "read");
+        assert_eq!(exchange(bridge.ingress, &report(&body)).status, 200);
+    }
+    (bridge, topic, rejected)
+}
+
+fn keys(bootstrap: &str, topic: &str) -> Vec<String> {
+    let records = read_all(bootstrap, topic);
+    let text = |key: Option<Vec<u8>>| String::from_utf8(key.expect("a key")).expect("text");
+    let mut keys: Vec<String> = records.into_iter().map(|record| text(record.key)).collect();
+    keys.sort();
+    keys
+}
+
+/// Delivers a spool to topics, as the operator of a lost replica would.
+fn drain(kafka: &Kafka, spool: &Spool, topic: &str, rejected: &str) -> Output {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = configuration(directory.path(), kafka.bootstrap(), topic, rejected);
+    run(koobridge()
+        .args(["spool", "drain", "--directory"])
+        .arg(&spool.path)
+        .arg("--config")
+        .arg(file))
+}
+
+#[test]
+fn status_and_export_work_on_a_running_bridges_spool_and_after_a_kill() {
+    let kafka = cluster::exclusive();
+    let spool = Spool::new();
+    let (mut bridge, topic, _) = spooled(&kafka, &spool, 4);
+    assert_eq!(bridge.metric("koobridge_spool_reports"), 4);
+    let running = spool.status();
+    assert!(
+        running.contains(&format!("in use by process {}", bridge.pid())),
+        "{running}"
+    );
+    assert!(
+        running.contains("4 reports to be delivered, 0 parked"),
+        "{running}"
+    );
+    let exported = spool.export();
+    bridge.kill9();
+    assert!(spool.status().contains("not in use"));
+    assert_eq!(spool.export(), exported);
+
+    let mut keys: Vec<&str> = exported
+        .iter()
+        .filter_map(|line| line["key"].as_str())
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["m0", "m1", "m2", "m3"]);
+    for line in &exported {
+        assert_eq!(
+            (&line["topic"], &line["state"]),
+            (&topic.as_str().into(), &"due".into())
+        );
+        assert_eq!(line["headers"]["ce_subject"], line["key"]);
+        let event: Value =
+            serde_json::from_str(line["value"].as_str().expect("text")).expect("an event");
+        assert_eq!(event["event_id"], line["headers"]["ce_id"]);
+    }
+}
+
+#[test]
+fn a_spool_that_another_replica_left_is_drained_by_hand() {
+    let kafka = cluster::exclusive();
+    let spool = Spool::new();
+    let (mut bridge, topic, rejected) = spooled(&kafka, &spool, 20);
+    bridge.kill9();
+    kafka.thaw_all();
+    kafka.wait_until_healthy();
+    let drained = drain(&kafka, &spool, &topic, &rejected);
+    assert_eq!(drained.status.code(), Some(0), "{drained:?}");
+    let mut expected: Vec<String> = (0..20).map(|number| format!("m{number}")).collect();
+    expected.sort();
+    let mut found = keys(kafka.bootstrap(), &topic);
+    // The first ones were in flight when the bridge was killed.
+    found.dedup();
+    assert_eq!(found, expected);
+    assert_eq!(spool.export(), Vec::<Value>::new());
+}
+
+#[test]
+fn draining_a_running_bridges_spool_is_refused_and_so_is_a_directory_that_is_not_there() {
+    let kafka = cluster::shared();
+    let spool = Spool::new();
+    let settings = [("spool.directory", spool.text())];
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &settings);
+    let refused = drain(&kafka, &spool, &topic, &rejected);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).expect("text");
+    assert!(
+        said.contains(&format!("belongs to process {}", bridge.pid())),
+        "{said}"
+    );
+
+    let missing = Spool::new();
+    for output in [
+        missing.command("status"),
+        drain(&kafka, &missing, &topic, &rejected),
+    ] {
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(said.contains(missing.text()), "{said}");
+        assert!(!missing.path.exists(), "a mistyped name makes no spool");
+    }
+}
+
+#[test]
+fn a_bridge_that_starts_while_kafka_is_away_takes_reports_and_delivers_them_later() {
+    let kafka = cluster::exclusive();
+    let spool = Spool::new();
+    let topic = kafka.topic("late", 6);
+    let rejected = kafka.topic("late-rejected", 6);
+    kafka.freeze_all();
+    let settings = [("spool.directory", spool.text())];
+    let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &settings);
+    for number in 0..10 {
+        let body = body(&format!("m{number}"), "read");
+        assert_eq!(exchange(bridge.ingress, &report(&body)).status, 200);
+    }
+    assert_eq!(exchange(bridge.ingress, &report(b"no report")).status, 400);
+    let exported = spool.export();
+    assert_eq!(exported.len(), 11);
+    assert!(exported.iter().all(|line| line["partition"].is_null()));
+    kafka.thaw_all();
+    bridge.wait_for_metric("koobridge_spool_reports", 0);
+    kafka.wait_until_healthy();
+    let expected: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
+    assert_eq!(keys(kafka.bootstrap(), &topic), expected);
+    assert_eq!(read_all(kafka.bootstrap(), &rejected).len(), 1);
+    // The keys are where the Java client would have put them: a direct report joins its message.
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m0", "read"))).status,
+        200
+    );
+    let records = read_all(kafka.bootstrap(), &topic);
+    let of_m0 = records
+        .iter()
+        .filter(|record| record.key.as_deref() == Some(b"m0"));
+    let partitions: Vec<i32> = of_m0.map(|record| record.partition).collect();
+    assert_eq!(partitions.len(), 2);
+    assert_eq!(partitions[0], partitions[1]);
+}
+
+/// A body whose event is larger than a small topic takes.
+fn large(message_id: &str) -> Vec<u8> {
+    let mut large = body(message_id, "read");
+    large.pop();
+    large.extend_from_slice(format!(",\"pad\":\"{}\"}}", "x".repeat(6000)).as_bytes());
+    large
+}
+
+#[test]
+fn what_neither_topic_takes_is_parked_and_holds_up_nothing() {
+    let kafka = cluster::shared();
+    let small = [("min.insync.replicas", "2"), ("max.message.bytes", "4096")];
+    let topic = kafka.topic_with("small", 1, 3, &small);
+    let rejected = kafka.topic_with("small-rejected", 1, 3, &small);
+    let spool = Spool::new();
+    let settings = [("spool.directory", spool.text())];
+    let mut bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &settings);
+    assert_eq!(exchange(bridge.ingress, &report(&large("big"))).status, 200);
+    bridge.wait_for_metric("koobridge_spool_parked", 1);
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m1", "read"))).status,
+        200
+    );
+    let exported = spool.export();
+    assert_eq!(exported.len(), 1);
+    assert_eq!(
+        (&exported[0]["key"], &exported[0]["state"]),
+        (&"big".into(), &"parked".into())
+    );
+    assert!(
+        spool
+            .status()
+            .contains("0 reports to be delivered, 1 parked")
+    );
+
+    // It is still there, and still parked, after a kill.
+    bridge.kill9();
+    bridge.restart();
+    bridge.wait_until_ready();
+    bridge.wait_for_metric("koobridge_spool_parked", 1);
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m2", "read"))).status,
+        200
+    );
+    assert_eq!(keys(kafka.bootstrap(), &topic), ["m1", "m2"]);
+    assert_eq!(spool.export(), exported);
+}
+
+#[test]
+fn a_report_too_large_for_both_topics_is_503_without_a_spool_and_the_others_are_200() {
+    let kafka = cluster::shared();
+    let small = [("min.insync.replicas", "2"), ("max.message.bytes", "4096")];
+    let topic = kafka.topic_with("small", 1, 3, &small);
+    let rejected = kafka.topic_with("small-rejected", 1, 3, &small);
+    let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &[]);
+    assert_eq!(exchange(bridge.ingress, &report(&large("big"))).status, 503);
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m1", "read"))).status,
+        200
+    );
+    assert_eq!(bridge.metric("koobridge_reports_in_flight"), 0);
+    assert_eq!(
+        bridge.metric("koobridge_report_fates_total{fate=\"failed\"}"),
+        1
+    );
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_at_the_start_and_said() {
+    let broker = MockCluster::new(1).expect("a mock cluster");
+    let spool = Spool::new();
+    std::fs::create_dir(&spool.path).expect("a directory");
+    let file = spool.path.join("spool-000007.sqlite");
+    std::fs::write(&file, "not a spool").expect("a file");
+    let settings = [("spool.directory", spool.text())];
+    let bridge = Bridge::start(&broker.bootstrap_servers(), "events", "rejected", &settings);
+    let said = bridge.wait_for_log("was set aside");
+    assert!(said.contains("spool-000007.sqlite.aside-1"), "{said}");
+    let aside = Path::new(spool.text()).join("spool-000007.sqlite.aside-1");
+    assert_eq!(std::fs::read(aside).expect("kept"), b"not a spool");
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m1", "read"))).status,
+        200
+    );
+    assert!(spool.status().contains("set aside: "));
+}
+
+#[test]
+fn without_a_spool_serve_says_once_what_that_means() {
+    let broker = MockCluster::new(1).expect("a mock cluster");
+    let bridge = Bridge::start(&broker.bootstrap_servers(), "events", "rejected", &[]);
+    bridge.wait_for_log("\"listening\"");
+    let said = bridge.logged();
+    assert_eq!(said.matches("no spool").count(), 1, "{said}");
+}

@@ -1,0 +1,32 @@
+// Stands between SQLite and the system's fsync while a file says so: "fail" has each one fail with
+// EIO, "hang" has them wait until the file is gone. Preloaded into the bridge by the tests.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static int says(const char *word) {
+    const char *path = getenv("KOOBRIDGE_TEST_SPOOL_FAULT_FILE");
+    char text[8] = {0};
+    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0) return 0;
+    ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    return length > 0 && strcmp(text, word) == 0;
+}
+
+static int sync_by(const char *name, int file) {
+    while (says("hang")) nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    if (says("fail")) {
+        errno = EIO;
+        return -1;
+    }
+    return ((int (*)(int))dlsym(RTLD_NEXT, name))(file);
+}
+
+int fsync(int file) { return sync_by("fsync", file); }
+int fdatasync(int file) { return sync_by("fdatasync", file); }
