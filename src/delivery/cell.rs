@@ -319,9 +319,7 @@ impl Cell {
                 }
             }
             Err(NotTaken::Unfit) => self.park(number),
-            Err(_) if self.route.is_hedged() => {
-                self.route.unfit_again(Arc::clone(self), number, code);
-            }
+            Err(_) if self.route.is_hedged() => self.unfit_again(number, code),
             Err(why) => {
                 let rider = self.lock().lane.withdraw(number);
                 if let Some(rider) = rider {
@@ -329,6 +327,11 @@ impl Cell {
                 }
             }
         }
+    }
+
+    /// The rejected topic can't take it now.
+    pub(super) fn unfit_again(self: &Arc<Self>, number: Number, code: &'static str) {
+        self.route.unfit_again(Arc::clone(self), number, code);
     }
 
     /// Kafka refuses it on this topic, and it has nowhere else to go.

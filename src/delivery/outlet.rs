@@ -14,7 +14,7 @@ use super::receipt::Receipt;
 use super::rider::{Keeper, Origin};
 use super::route::Route;
 use crate::contract::Record;
-use crate::kafka::{TopicState, partition_for};
+use crate::kafka::{Condition, TopicState, partition_for};
 use crate::spool::{LaneKey, Restored};
 
 pub(super) struct Outlet {
@@ -149,6 +149,8 @@ impl Outlet {
                 self.cell_for(&record, partitions)
                     .admit_from(record, origin);
             }
+            // Kafka's first answer is still to come.
+            None if self.topic_state().condition == Condition::Unknown => origin.later(),
             None => origin.settle(Err(NotTaken::NoTopic)),
         }
     }

@@ -167,6 +167,11 @@ impl Waiter {
 }
 
 impl Origin {
+    /// The rejected topic can't be reached yet.
+    pub(super) fn later(self) {
+        self.cell.unfit_again(self.number, self.code);
+    }
+
     /// Says whether the rejected topic has it.
     pub(super) fn settle(self, answer: Answer) {
         self.cell.settle_elsewhere(self.number, self.code, answer);

@@ -12,7 +12,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use crate::bridge::{Bridge, eventually};
 use crate::cluster::{self, Exclusive};
 use crate::http::{Connection, body, exchange, report};
-use crate::records::read_all;
+use crate::records::{read_all, until};
 
 fn mock() -> MockCluster<'static, DefaultProducerContext> {
     let broker = MockCluster::new(1).expect("a mock cluster");
@@ -226,4 +226,31 @@ fn a_producer_id_that_is_refused_for_a_while_is_asked_for_again() {
     let rebuilds = bridge.metric("koobridge_producer_rebuilds_total");
     assert!(rebuilds >= 1, "fatal errors are not mended by waiting");
     assert_eq!(read_all(&broker.bootstrap_servers(), "events").len(), 1);
+}
+
+#[test]
+fn a_producer_that_gets_no_acknowledgement_for_a_minute_is_replaced() {
+    let broker = mock();
+    let settings = [("ingress.reports_in_flight", "100")];
+    let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &settings);
+    // librdkafka asks again and again by itself, and tells nobody.
+    let later = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    broker.request_errors(RDKafkaApiKey::Produce, &[later; 10_000]);
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m1", "read"))).status,
+        503
+    );
+    let replaced = until(Duration::from_secs(90), || {
+        match bridge.metric("koobridge_producer_rebuilds_total") {
+            0 => Err(bridge.logged()),
+            _ => Ok(()),
+        }
+    });
+    replaced.unwrap_or_else(|logged| panic!("not replaced:\n{logged}"));
+    broker.clear_request_errors(RDKafkaApiKey::Produce);
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m2", "read"))).status,
+        200
+    );
+    bridge.wait_for_metric("koobridge_reports_in_flight", 0);
 }

@@ -183,7 +183,7 @@ fn fsync(fault: &'static str, word: &str, kafka_away: bool) {
         spool: true,
         environment: &[
             ("LD_PRELOAD", fsync_library(directory.path()).into()),
-            ("KOOBRIDGE_TEST_SPOOL_FAULT_FILE", (&file).into()),
+            ("FSYNC_FAULT_FILE", (&file).into()),
         ],
         ..Setup::default()
     };

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 static int says(const char *word) {
-    const char *path = getenv("KOOBRIDGE_TEST_SPOOL_FAULT_FILE");
+    const char *path = getenv("FSYNC_FAULT_FILE");
     char text[8] = {0};
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (file < 0) return 0;
