@@ -25,6 +25,9 @@ use crate::spool;
 /// File descriptors for anything but the ingress' connections: brokers, admin, files.
 const OTHER_FILES: u64 = 256;
 
+/// With a spool: what it keeps is delivered, however long that takes.
+pub const ENDLESS: (&str, &str) = ("message.timeout.ms", "0");
+
 /// What a bridge publishes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broker {
@@ -205,8 +208,7 @@ pub fn start_delivery(
 fn producer_settings(config: &Config) -> Settings {
     let properties = config.kafka.properties.iter();
     let properties = properties.map(|p| (p.name.as_str(), p.value.as_str()));
-    // What the spool keeps is delivered, however long it takes.
-    let endless = config.spool.as_ref().map(|_| ("message.timeout.ms", "0"));
+    let endless = config.spool.as_ref().map(|_| ENDLESS);
     Settings::new(properties.chain(endless))
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use tracing::{info, warn};
 
-use crate::app::{App, Broker};
+use crate::app::{App, Broker, ENDLESS};
 use crate::cli::{Overrides, Serve};
 use crate::config::{self, Config, Mistakes, Settings, Typed};
 use crate::contract::Channels;
@@ -47,7 +47,12 @@ pub(super) fn gather(file: Option<&Path>, overrides: &Overrides) -> Settings {
 
 /// Shows what is in force, and what is wrong with it.
 fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let text = config::print(settings, &kafka::DEFAULTS);
+    let mut defaults = kafka::DEFAULTS;
+    if settings.spool_directory().is_some() {
+        let replaced = defaults.iter_mut().find(|(name, _)| *name == ENDLESS.0);
+        *replaced.expect("a default is replaced") = ENDLESS;
+    }
+    let text = config::print(settings, &defaults);
     std::io::stdout()
         .write_all(text.as_bytes())
         .context("can't print")?;

@@ -366,3 +366,37 @@ fn a_body_that_fits_no_record_is_a_mistake() {
     let raised = case.flag("kafka.properties.message.max.bytes", "2000000");
     assert_eq!(raised.config().ingress.limits.body, 1 << 20);
 }
+
+#[test]
+fn a_spool_is_there_where_its_directory_is_named() {
+    let case = Case::sound("[spool]\ndirectory = \"kept\"\nfree_space = \"0\"\n");
+    let spool = case.config().spool.expect("a spool");
+    assert_eq!(spool.directory, case.directory.path().join("kept"));
+    assert_eq!(spool.after, Duration::from_secs(1));
+    assert_eq!(
+        (spool.disk_limit, spool.free_space, spool.memory),
+        (1 << 30, 0, 8 << 20)
+    );
+    let none = Case::sound("[spool]\ndirectory = \"\"\nafter = \"2s\"\n");
+    assert!(none.config().spool.is_none());
+}
+
+#[test]
+fn every_mistake_about_the_spool_is_named_at_once() {
+    let case = Case::sound(
+        "[spool]\ndirectory = \"kept\"\nafter = \"5s\"\ndisk_limit = \"1 kB\"\nmemory = \"1 kB\"\n",
+    )
+    .flag("kafka.properties.message.timeout.ms", "60000");
+    let mut mistakes = case.mistakes();
+    mistakes.sort();
+    assert_eq!(
+        mistakes,
+        [
+            "flag: kafka.properties.message.timeout.ms: is not to be set with a spool: what the spool \
+             keeps is delivered however long it takes",
+            "k.toml:7: spool.after: must be shorter than ingress.deadline",
+            "k.toml:8: spool.disk_limit: must be at least 1 MiB",
+            "k.toml:9: spool.memory: must be at least 1 MiB",
+        ]
+    );
+}

@@ -1,10 +1,12 @@
 //! The spool's directory: who owns it, which files are in it, and what was set aside. Files are numbered;
 //! only the newest is written to.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::statvfs;
 use tracing::{error, info};
@@ -14,6 +16,9 @@ use super::OpenError;
 const LOCK: &str = "lock";
 const PREFIX: &str = "spool-";
 const SUFFIX: &str = ".sqlite";
+/// How often, and how long apart, the lock is asked for.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A directory that this process owns as long as it lives.
 pub(super) struct Directory {
@@ -39,8 +44,12 @@ impl Directory {
             .mode(0o600)
             .open(path.join(LOCK))
             .map_err(failed)?;
-        if lock.try_lock().is_err() {
-            return Err(OpenError::Taken(path.to_owned(), owner(&mut lock)));
+        match take(&lock) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Taken(path.to_owned(), owner(&mut lock)));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         // Only for people to read: the lock itself is the system's, and ends with the process.
         let signed = lock
@@ -116,6 +125,17 @@ impl Directory {
             }
         }
     }
+}
+
+/// Takes the lock, a few times: whoever only looks who has it holds it for a moment.
+fn take(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        if lock.try_lock().is_ok() {
+            return Ok(());
+        }
+        thread::park_timeout(LOOK);
+    }
+    lock.try_lock()
 }
 
 /// The spool's files in a directory, the oldest first.

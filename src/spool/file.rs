@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::{LaneKey, Remains, Restored, Row};
-use crate::contract::Record;
 
 /// The format that this version writes, and the newest that it reads (`PRAGMA user_version`).
 pub(super) const FORMAT: i64 = 1;
@@ -19,7 +17,7 @@ const APPLICATION: i64 = 0x6b6f_6f62;
 
 /// A report's id is its lane's id and, in the lower bits, its number: reports of a lane stand
 /// together, in order.
-const NUMBER_BITS: u32 = 40;
+pub(super) const NUMBER_BITS: u32 = 40;
 
 const TABLES: &str = "
     CREATE TABLE lanes (
@@ -239,88 +237,6 @@ impl File {
     }
 }
 
-/// A connection that only reads.
-pub(super) struct Reader {
-    path: PathBuf,
-    connection: Mutex<Connection>,
-}
-
-impl Reader {
-    pub(super) fn open(path: &Path, memory: usize) -> rusqlite::Result<Self> {
-        let connection = connect(path, memory)?;
-        connection.pragma_update(None, "query_only", true)?;
-        Ok(Self {
-            path: path.to_owned(),
-            connection: Mutex::new(connection),
-        })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What is due in a lane from a number on, about `bytes` bytes of it; `true` where that is all.
-    pub(super) fn read(
-        &self,
-        lane: &LaneKey,
-        from: u64,
-        bytes: usize,
-    ) -> rusqlite::Result<(Vec<Row>, bool)> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let find = "SELECT id FROM lanes WHERE topic = ?1 AND partition = ?2";
-        let lane: Option<i64> = connection
-            .query_row(
-                find,
-                params![lane.topic, to_column(lane.partition)],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let Some(lane) = lane else {
-            return Ok((Vec::new(), true));
-        };
-        let mut select = connection.prepare(
-            "SELECT id, timestamp, key, headers, value FROM reports \
-             WHERE id BETWEEN ?1 AND ?2 AND parked = 0 ORDER BY id",
-        )?;
-        let mut found = select.query([id_of(lane, from), last_id(lane)])?;
-        let (mut rows, mut size) = (Vec::new(), 0);
-        while let Some(row) = found.next()? {
-            let record = record_of(row, 1)?;
-            size += record.size();
-            let number = number_of(row.get(0)?);
-            rows.push(Row {
-                number,
-                record: Arc::new(record),
-            });
-            if size >= bytes {
-                return Ok((rows, false));
-            }
-        }
-        Ok((rows, true))
-    }
-}
-
-/// The record in the four columns from `first` on: timestamp, key, headers, value.
-pub(super) fn record_of(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Record> {
-    let headers: String = row.get(first + 2)?;
-    let headers = serde_json::from_str(&headers).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(
-            first + 2,
-            rusqlite::types::Type::Text,
-            error.into(),
-        )
-    })?;
-    Ok(Record {
-        timestamp: row.get(first)?,
-        key: row.get(first + 1)?,
-        headers,
-        value: row.get(first + 3)?,
-    })
-}
-
 /// Whether an error says that the file itself is broken, rather than the disk or the moment.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
@@ -338,7 +254,7 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// The lanes of a file, once its format is known to be one that this version reads.
-fn lanes_of(connection: &Connection) -> Result<HashMap<LaneKey, i64>, Unusable> {
+pub(super) fn lanes_of(connection: &Connection) -> Result<HashMap<LaneKey, i64>, Unusable> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let format = pragma("user_version")?;
     if pragma("application_id")? != APPLICATION || format < 1 {
@@ -377,7 +293,7 @@ fn lane_id(
 }
 
 /// A connection with the log and the fsyncs that a promise needs.
-fn connect(path: &Path, memory: usize) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path, memory: usize) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(1))?;
@@ -390,11 +306,11 @@ fn connect(path: &Path, memory: usize) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn to_column(partition: Option<u32>) -> i64 {
+pub(super) fn to_column(partition: Option<u32>) -> i64 {
     partition.map_or(-1, i64::from)
 }
 
-fn id_of(lane: i64, number: u64) -> i64 {
+pub(super) fn id_of(lane: i64, number: u64) -> i64 {
     first_id(lane) | i64::try_from(number).expect("a lane has less than 2^40 reports")
 }
 
@@ -402,25 +318,10 @@ fn first_id(lane: i64) -> i64 {
     lane << NUMBER_BITS
 }
 
-fn last_id(lane: i64) -> i64 {
+pub(super) fn last_id(lane: i64) -> i64 {
     first_id(lane + 1) - 1
 }
 
 pub(super) fn number_of(id: i64) -> u64 {
     u64::try_from(id & ((1 << NUMBER_BITS) - 1)).expect("never negative")
-}
-
-/// The id of the lane that a report's id belongs to.
-pub(super) fn lane_of(id: i64) -> i64 {
-    id >> NUMBER_BITS
-}
-
-/// A connection that looks at a spool which may be another process's.
-pub(super) fn look(path: &Path) -> Result<(Connection, HashMap<LaneKey, i64>), Unusable> {
-    // After a kill the log has to be read in, which needs writing.
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-        .or_else(|_| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    let lanes = lanes_of(&connection)?;
-    Ok((connection, lanes))
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{self, Unusable};
+use super::file::Unusable;
+use super::reading::Look;
 use super::{LaneKey, OpenError, directory};
 use crate::contract::Record;
 
@@ -64,17 +65,20 @@ impl Inspection {
     /// Where a file can't be read.
     pub fn lanes(&self) -> Result<BTreeMap<LaneKey, LaneStatus>, OpenError> {
         let mut lanes: BTreeMap<LaneKey, LaneStatus> = BTreeMap::new();
-        self.each(|kept| {
-            let lane = lanes.entry(kept.lane).or_default();
-            *(if kept.is_parked {
-                &mut lane.parked
-            } else {
-                &mut lane.due
-            }) += 1;
-            let arrived = kept.record.timestamp;
-            lane.oldest = Some(lane.oldest.map_or(arrived, |oldest| oldest.min(arrived)));
-            Ok(())
-        })?;
+        for path in self.existing_files() {
+            for (lane, count) in opened(path, Look::counts)? {
+                let lane = lanes.entry(lane).or_default();
+                *(if count.is_parked {
+                    &mut lane.parked
+                } else {
+                    &mut lane.due
+                }) += count.reports;
+                let oldest = lane
+                    .oldest
+                    .map_or(count.oldest, |oldest| oldest.min(count.oldest));
+                lane.oldest = Some(oldest);
+            }
+        }
         Ok(lanes)
     }
 
@@ -83,41 +87,26 @@ impl Inspection {
     /// # Errors
     /// Where a file can't be read, or `show` fails.
     pub fn each(&self, mut show: impl FnMut(Kept) -> io::Result<()>) -> Result<(), OpenError> {
-        for path in &self.files {
-            // A running bridge may have let go of it since.
-            if path.exists() {
-                each_of(path, &mut show)?;
-            }
+        for path in self.existing_files() {
+            opened(path, |look| look.each(&mut show))?
+                .map_err(|error| OpenError::Directory(path.to_owned(), error))?;
         }
         Ok(())
     }
+
+    /// A running bridge may have let go of some since.
+    fn existing_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.iter().filter(|path| path.exists())
+    }
 }
 
-fn each_of(path: &Path, show: &mut impl FnMut(Kept) -> io::Result<()>) -> Result<(), OpenError> {
-    let failed = |error: rusqlite::Error| OpenError::File(path.to_owned(), error.to_string());
-    let (connection, lanes) = file::look(path).map_err(|unusable| match unusable {
+/// Asks a file, and names it where it does not answer.
+fn opened<T>(path: &Path, ask: impl FnOnce(&Look) -> rusqlite::Result<T>) -> Result<T, OpenError> {
+    let failed = |why: String| OpenError::File(path.to_owned(), why);
+    let look = Look::open(path).map_err(|unusable| match unusable {
         Unusable::Newer(format) => OpenError::Newer(path.to_owned(), format),
-        Unusable::Damaged(why) => OpenError::File(path.to_owned(), why),
-        Unusable::Failed(error) => failed(error),
+        Unusable::Damaged(why) => failed(why),
+        Unusable::Failed(error) => failed(error.to_string()),
     })?;
-    let lanes: BTreeMap<i64, LaneKey> = lanes.into_iter().map(|(lane, id)| (id, lane)).collect();
-    let mut select = connection
-        .prepare("SELECT id, parked, timestamp, key, headers, value FROM reports ORDER BY id")
-        .map_err(failed)?;
-    let mut rows = select.query([]).map_err(failed)?;
-    while let Some(row) = rows.next().map_err(failed)? {
-        let id: i64 = row.get(0).map_err(failed)?;
-        // A lane that was made since this look began.
-        let Some(lane) = lanes.get(&file::lane_of(id)) else {
-            continue;
-        };
-        let kept = Kept {
-            lane: lane.clone(),
-            number: file::number_of(id),
-            is_parked: row.get::<_, i64>(1).map_err(failed)? == 1,
-            record: file::record_of(row, 2).map_err(failed)?,
-        };
-        show(kept).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
-    }
-    Ok(())
+    ask(&look).map_err(|error| failed(error.to_string()))
 }

@@ -8,6 +8,8 @@
 mod directory;
 mod file;
 mod inspection;
+mod queue;
+mod reading;
 mod writer;
 
 #[cfg(test)]
@@ -23,9 +25,11 @@ use tracing::error;
 
 use crate::contract::Record;
 use directory::Directory;
-use file::{File, Reader, Unusable};
+use file::{File, Unusable};
 pub use inspection::{Inspection, Kept, LaneStatus};
-use writer::{Queue, Writer};
+use queue::Queue;
+use reading::Reader;
+use writer::Writer;
 
 /// A lane: a partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,8 +2,8 @@
 //! it once that is fsynced. Strikes are made durable in between, within a second.
 
 use std::mem;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,164 +11,17 @@ use tracing::{error, info, warn};
 
 use super::directory::Directory;
 use super::file::File;
-use super::{LaneKey, Level, NotWritten, Options, Readers, Row};
+use super::queue::{Queue, Write};
+use super::{LaneKey, Level, NotWritten, Options, Readers};
 
-/// How long strikes may wait for company.
-const STRIKES: Duration = Duration::from_millis(500);
 /// How soon to try again to make a new file.
 const RETRY: Duration = Duration::from_millis(250);
-/// How many records go into one transaction at most.
-const GROUP: usize = 4096;
 /// What a page, its place in the log and the tree above it cost beside the record itself.
 const ROW_OVERHEAD: u64 = 128;
 /// An empty file that is larger than this gives its disk space back.
 const SMALL: u64 = 1 << 20;
 /// How soon to say again that nothing can be written.
 const REMINDER: Duration = Duration::from_secs(30);
-
-/// What waits for the thread.
-pub(super) struct Queue<T> {
-    waiting: Mutex<Waiting<T>>,
-    /// Wakes the thread.
-    filled: Condvar,
-    level: Mutex<Level>,
-}
-
-struct Waiting<T> {
-    writes: Vec<Write<T>>,
-    strikes: Vec<(LaneKey, u64)>,
-    /// When the first of the strikes came.
-    strikes_since: Option<Instant>,
-    parks: Vec<(LaneKey, u64)>,
-    topics: Vec<(String, u32)>,
-    damaged: Vec<PathBuf>,
-    is_closing: bool,
-}
-
-struct Write<T> {
-    lane: LaneKey,
-    row: Row,
-    ticket: T,
-}
-
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
-        Self {
-            waiting: Mutex::new(Waiting::default()),
-            filled: Condvar::new(),
-            level: Mutex::default(),
-        }
-    }
-}
-
-impl<T> Default for Waiting<T> {
-    fn default() -> Self {
-        Self {
-            writes: Vec::new(),
-            strikes: Vec::new(),
-            strikes_since: None,
-            parks: Vec::new(),
-            topics: Vec::new(),
-            damaged: Vec::new(),
-            is_closing: false,
-        }
-    }
-}
-
-impl<T> Waiting<T> {
-    fn is_urgent(&self) -> bool {
-        self.is_closing
-            || !(self.writes.is_empty()
-                && self.parks.is_empty()
-                && self.topics.is_empty()
-                && self.damaged.is_empty())
-    }
-}
-
-impl<T> Queue<T> {
-    pub(super) fn write(&self, lane: LaneKey, row: Row, ticket: T) {
-        self.add(|waiting| waiting.writes.push(Write { lane, row, ticket }));
-    }
-
-    pub(super) fn strike(&self, lane: LaneKey, number: u64) {
-        let mut waiting = self.lock();
-        waiting.strikes.push((lane, number));
-        if waiting.strikes_since.is_none() {
-            waiting.strikes_since = Some(Instant::now());
-            self.filled.notify_one();
-        }
-    }
-
-    pub(super) fn park(&self, lane: LaneKey, number: u64) {
-        self.add(|waiting| waiting.parks.push((lane, number)));
-    }
-
-    pub(super) fn remember(&self, topic: String, partitions: u32) {
-        self.add(|waiting| waiting.topics.push((topic, partitions)));
-    }
-
-    pub(super) fn damaged(&self, path: PathBuf) {
-        self.add(|waiting| waiting.damaged.push(path));
-    }
-
-    pub(super) fn close(&self) {
-        self.add(|waiting| waiting.is_closing = true);
-    }
-
-    pub(super) fn level(&self) -> Level {
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_level(&self, level: Level) {
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
-    }
-
-    fn add(&self, put: impl FnOnce(&mut Waiting<T>)) {
-        put(&mut self.lock());
-        self.filled.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Everything that waits, once something does that can't wait any longer.
-    fn take(&self) -> Waiting<T> {
-        let mut waiting = self.lock();
-        loop {
-            let due = waiting.strikes_since.map(|since| since + STRIKES);
-            let now = Instant::now();
-            if waiting.is_urgent() || due.is_some_and(|due| due <= now) {
-                break;
-            }
-            waiting = match due {
-                None => self
-                    .filled
-                    .wait(waiting)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(due) => {
-                    let woken = self.filled.wait_timeout(waiting, due - now);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        let rest = waiting.writes.len().min(GROUP);
-        let later = waiting.writes.split_off(rest);
-        let strikes_are_due = waiting.is_closing
-            || waiting
-                .strikes_since
-                .is_some_and(|since| since.elapsed() >= STRIKES);
-        let mut taken = mem::take(&mut *waiting);
-        waiting.is_closing = taken.is_closing;
-        waiting.writes = later;
-        if !strikes_are_due {
-            waiting.strikes = mem::take(&mut taken.strikes);
-            waiting.strikes_since = taken.strikes_since.take();
-        }
-        taken.is_closing &= waiting.writes.is_empty();
-        taken
-    }
-}
 
 /// What the thread owns.
 pub(super) struct Writer<T> {

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,6 +85,7 @@ impl Exclusive {
 
     /// Stops a broker in its tracks, its connections open. Returns when every thread stands still.
     pub fn freeze(&self, broker: usize) {
+        self.0.is_sound.set(false);
         self.0.brokers[broker].freeze();
     }
 
@@ -92,6 +94,7 @@ impl Exclusive {
     }
 
     pub fn freeze_all(&self) {
+        self.0.is_sound.set(false);
         self.0.brokers.iter().for_each(Broker::freeze);
     }
 
@@ -101,11 +104,13 @@ impl Exclusive {
 
     /// SIGKILL, and returns when the broker is gone.
     pub fn kill(&mut self, broker: usize) {
+        self.0.is_sound.set(false);
         self.0.brokers[broker].kill();
     }
 
     /// SIGTERM, and returns when the broker has handed over what it led and is gone.
     pub fn stop(&mut self, broker: usize) {
+        self.0.is_sound.set(false);
         self.0.brokers[broker].stop();
     }
 
@@ -158,10 +163,26 @@ impl Drop for Exclusive {
     }
 }
 
+/// A flag that tests with a shared cluster may look at.
+#[derive(Default)]
+struct Sound(AtomicBool);
+
+impl Sound {
+    fn set(&self, sound: bool) {
+        self.0.store(sound, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 pub struct Cluster {
     kafka: Kafka,
     brokers: Vec<Broker>,
     jars: PathBuf,
+    /// No broker was harmed since it was last seen healthy.
+    is_sound: Sound,
     /// Held as long as the process lives: one cluster at a time for one target directory.
     _lock: File,
 }
@@ -183,6 +204,7 @@ impl Cluster {
             kafka: Kafka::at(addresses.join(",")),
             brokers,
             jars,
+            is_sound: Sound::default(),
             _lock: lock,
         };
         cluster
@@ -192,8 +214,11 @@ impl Cluster {
     }
 
     fn wait_until_healthy(&self) -> Result<(), String> {
+        if self.is_sound.get() {
+            return Ok(());
+        }
         let mut since = None;
-        until(PATIENCE, || {
+        let healthy = until(PATIENCE, || {
             let look = self.kafka.look_healthy(BROKERS);
             since = look
                 .as_ref()
@@ -203,7 +228,9 @@ impl Cluster {
                 Some(since) if since.elapsed() < SETTLED => Err("healthy only just".to_owned()),
                 _ => look,
             }
-        })
+        });
+        self.is_sound.set(healthy.is_ok());
+        healthy
     }
 
     fn heal(&mut self) -> Result<(), String> {

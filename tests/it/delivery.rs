@@ -235,7 +235,7 @@ fn a_producer_that_gets_no_acknowledgement_for_a_minute_is_replaced() {
     let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &settings);
     // librdkafka asks again and again by itself, and tells nobody.
     let later = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
-    broker.request_errors(RDKafkaApiKey::Produce, &[later; 10_000]);
+    broker.request_errors(RDKafkaApiKey::Produce, &vec![later; 10_000]);
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m1", "read"))).status,
         503

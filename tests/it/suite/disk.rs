@@ -92,8 +92,10 @@ fn harmed(fault: &'static str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Ri
     harm(&rig, true);
     seconds(6);
     harm(&rig, false);
-    seconds(3);
-    rig.kafka.thaw_all();
+    if kafka_away {
+        seconds(2);
+        rig.kafka.thaw_all();
+    }
     rig.cause_ends();
     let told = rig.check(Excused {
         refusals: kafka_away,

@@ -15,7 +15,7 @@ with_and_without_a_spool!(
     the_bridge_is_stopped_while_kafka_is_away,
 );
 
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 5;
 
 /// What the death of a bridge excuses: its senders hear nothing, and what it had in flight may come
 /// again, or not at all where it was never promised.
@@ -27,7 +27,7 @@ const ENDED: Excused = Excused {
 };
 
 fn the_bridge_dies_again_and_again(spool: bool) {
-    let mut rig = Rig::new("kill -9 of koobridge, four times", spool);
+    let mut rig = Rig::new("kill -9 of koobridge, five times", spool);
     let mut random = Random::new();
     for _ in 0..ROUNDS {
         rig.bridge.kill9();
@@ -39,7 +39,7 @@ fn the_bridge_dies_again_and_again(spool: bool) {
 }
 
 fn the_bridge_dies_again_and_again_while_kafka_is_away(spool: bool) {
-    let mut rig = Rig::new("kill -9 of koobridge, four times, Kafka frozen", spool);
+    let mut rig = Rig::new("kill -9 of koobridge, six times, Kafka frozen", spool);
     let mut random = Random::new();
     rig.kafka.freeze_all();
     for _ in 0..ROUNDS {

@@ -20,7 +20,7 @@ use crate::records::until;
 /// How long the bridge may take to know every report's fate once the fault is over.
 const SETTLED: Duration = Duration::from_secs(150);
 /// What a load runs for before a fault and after it, so that both sides of it are seen.
-const CALM: Duration = Duration::from_millis(1500);
+const CALM: Duration = Duration::from_secs(1);
 
 /// What differs from scenario to scenario.
 #[derive(Default)]

@@ -1,5 +1,5 @@
 //! Faults of brokers and of the bridge, one after the other as chance has it, for
-//! `KOOBRIDGE_SOAK_MINUTES` (one unless set): `script/soak`.
+//! `KOOBRIDGE_SOAK_MINUTES` (half a minute unless set): `script/soak`.
 
 use std::env;
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::checker::Excused;
 use super::random::Random;
-use super::rig::{Rig, pause};
+use super::rig::{Rig, pause, seconds};
 use crate::cluster::BROKERS;
 
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +35,25 @@ const FAULTS: [Fault; 8] = [
     Fault::BridgeIsStopped,
 ];
 
+/// How long it takes where nobody says.
+const SHORT: Duration = Duration::from_secs(30);
+/// From here on there is time for a fault that lasts.
+const LONG: Duration = Duration::from_mins(10);
+
 #[test]
 fn random_faults_lose_nothing() {
-    let minutes = env::var("KOOBRIDGE_SOAK_MINUTES").map_or(1, |minutes| {
-        minutes.parse().expect("a whole number of minutes")
+    let length = env::var("KOOBRIDGE_SOAK_MINUTES").map_or(SHORT, |minutes| {
+        Duration::from_mins(minutes.parse().expect("a whole number of minutes"))
     });
     let mut random = Random::new();
     let mut rig = Rig::new("soak", true);
-    let end = Instant::now() + Duration::from_mins(minutes);
+    let end = Instant::now() + length;
+    if length >= LONG {
+        println!("every broker is frozen for 150 s");
+        rig.kafka.freeze_all();
+        seconds(150);
+        rig.kafka.thaw_all();
+    }
     let mut count = 0;
     while Instant::now() < end {
         let fault = random.pick(&FAULTS);
@@ -53,7 +64,7 @@ fn random_faults_lose_nothing() {
         rig.assert_same_process();
     }
     rig.cause_ends();
-    println!("{count} faults in {minutes} min:");
+    println!("{count} faults in {} s:", length.as_secs());
     rig.check(Excused {
         repeats: true,
         silence: true,

@@ -1,27 +1,24 @@
 //! A lane at work: what happens to a report is told to its lane, and what the lane decides is done.
 //! Everything here is quick; what can block is the keeper's.
 
+mod elsewhere;
+mod keeping;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::NotTaken;
 use super::ceilings::Place;
-use super::lane::{Done, Failure, Generation, Lane, Next, Number, Parked, Step, Written};
+use super::lane::{Done, Failure, Generation, Lane, Number, Step, Written};
 use super::pace::Pace;
 use super::receipt::Receipt;
-use super::rider::{Answer, Keeper, Origin, Rider, Waiter};
+use super::rider::{Keeper, Origin, Rider, Waiter};
 use super::route::Route;
 use crate::contract::Record;
 use crate::kafka::Failed;
 use crate::spool::{LaneKey, NotWritten, Row};
-
-/// How many reports of one lane may be in flight while it drains.
-const WINDOW: usize = 10_000;
-/// How many are handed over before others get at the lane.
-const AT_ONCE: usize = 128;
 
 /// A lane and what goes with it.
 pub(super) struct Cell {
@@ -290,186 +287,6 @@ impl Cell {
         if is_idle {
             self.route.wake();
         }
-    }
-
-    /// The rejected topic has what this one refuses, or it does not.
-    pub(super) fn settle_elsewhere(
-        self: &Arc<Self>,
-        number: Number,
-        code: &'static str,
-        answer: Answer,
-    ) {
-        match answer {
-            Ok(Keeper::Kafka) => {
-                let mut state = self.lock();
-                if let Some(done) = state.lane.settled_elsewhere(number) {
-                    self.done(state, number, done);
-                }
-            }
-            Ok(Keeper::Spool) => {
-                let mut state = self.lock();
-                if let Some(Done { rider, strike }) = state.lane.settled_elsewhere(number) {
-                    state.leaves(&rider);
-                    drop(state);
-                    // It is in the spool twice now; one of them is enough.
-                    if strike {
-                        self.strike(number);
-                    }
-                    rider.rests(&self.route.metrics);
-                }
-            }
-            Err(NotTaken::Unfit) => self.park(number),
-            Err(_) if self.route.is_hedged() => self.unfit_again(number, code),
-            Err(why) => {
-                let rider = self.lock().lane.withdraw(number);
-                if let Some(rider) = rider {
-                    rider.failed(why, &self.route.metrics);
-                }
-            }
-        }
-    }
-
-    /// The rejected topic can't take it now.
-    pub(super) fn unfit_again(self: &Arc<Self>, number: Number, code: &'static str) {
-        self.route.unfit_again(Arc::clone(self), number, code);
-    }
-
-    /// Kafka refuses it on this topic, and it has nowhere else to go.
-    pub(super) fn park(self: &Arc<Self>, number: Number) {
-        let mut state = self.lock();
-        let Some(rider) = state.lane.rider(number) else {
-            return;
-        };
-        let comes_from_elsewhere = rider.is_on_its_way_from_elsewhere();
-        let Some(spool) = self.route.spool.as_ref().filter(|_| !comes_from_elsewhere) else {
-            let rider = state.lane.withdraw(number);
-            drop(state);
-            if let Some(rider) = rider {
-                rider.failed(NotTaken::Unfit, &self.route.metrics);
-            }
-            return;
-        };
-        warn!(
-            topic = &*self.key.topic,
-            "neither topic takes a report: it is parked in the spool; `koobridge spool export` shows it"
-        );
-        let parked = state.lane.park(number);
-        if matches!(parked, Parked::Waits { write: true }) {
-            self.write(&state, number);
-        }
-        spool.park(&self.key, number);
-        if let Parked::Rests(rider) = parked {
-            state.leaves(&rider);
-            drop(state);
-            rider.rests(&self.route.metrics);
-        }
-    }
-
-    /// The record of a report that Kafka refuses.
-    pub(super) fn record(&self, number: Number) -> Option<Arc<Record>> {
-        self.lock()
-            .lane
-            .rider(number)
-            .map(|rider| Arc::clone(&rider.record))
-    }
-
-    /// Hands over what is due, as far as it may be; says when to come back, where time decides.
-    pub(super) fn drain(self: &Arc<Self>) -> Option<Instant> {
-        loop {
-            let mut state = self.lock();
-            for _ in 0..AT_ONCE {
-                match state.lane.next(WINDOW) {
-                    Next::Wait => return None,
-                    Next::Send { number, is_probe } => {
-                        if is_probe && let Some(later) = state.pace.not_yet() {
-                            return Some(later);
-                        }
-                        self.hand_over(&mut state, number);
-                    }
-                    Next::Read(from) => {
-                        let proven = state.lane.is_proven();
-                        let room = self.route.memory_per_lane();
-                        if proven && state.read_back >= room {
-                            state.lane.not_read();
-                            return None;
-                        }
-                        drop(state);
-                        // A probe is one report: no more is read for it.
-                        self.read(from, if proven { room / 2 } else { 1 })?;
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Reads what is due back from the spool; `None` where that worked.
-    fn read(&self, from: Number, bytes: usize) -> Option<()> {
-        let spool = self.route.spool.as_ref()?;
-        let found = spool.read(&self.key, from, bytes);
-        let mut state = self.lock();
-        match found {
-            Ok((rows, is_all)) => {
-                state.read_back += rows.iter().map(|row| row.record.size()).sum::<usize>();
-                let riders = rows
-                    .into_iter()
-                    .map(|Row { number, record }| (number, Rider::from_spool(record)));
-                let known = state.lane.read(riders.collect(), is_all);
-                state.read_back -= known.iter().map(|rider| rider.record.size()).sum::<usize>();
-                Some(())
-            }
-            Err(error) => {
-                state.lane.not_read();
-                state.pace.failed();
-                warn!(%error, "can't read from the spool; trying again");
-                None
-            }
-        }
-    }
-
-    /// Nothing is handed over from here on; `true` where `generation` has reported everything.
-    pub(super) fn halt(&self) {
-        self.lock().lane.halt();
-    }
-
-    pub(super) fn has_landed(&self, generation: Generation) -> bool {
-        self.lock().lane.ledger(generation).is_empty()
-    }
-
-    /// Counts what the producer of `generation` has not reported on as failed, and goes on.
-    pub(super) fn resume(self: &Arc<Self>, generation: Generation) -> usize {
-        let mut state = self.lock();
-        let unsure = state.lane.ledger(generation);
-        let count = unsure.len();
-        for number in unsure {
-            self.failed(&mut state, number, Some(generation), Failed::UNSURE);
-        }
-        state.lane.resume();
-        state.pace.acknowledged();
-        count
-    }
-
-    /// Whether Kafka has not acknowledged anything for so long, though something is in flight.
-    pub(super) fn is_stuck(&self, patience: Duration) -> bool {
-        let state = self.lock();
-        state.lane.in_flight() > 0 && state.pace.silence() >= patience
-    }
-
-    /// Has everything that only the memory holds written.
-    pub(super) fn save(self: &Arc<Self>) {
-        let mut state = self.lock();
-        let unwritten = state.lane.unwritten();
-        self.write_all(&state, unwritten);
-    }
-
-    /// How many reports only the memory holds.
-    pub(super) fn unwritten(&self) -> u64 {
-        self.lock().lane.count_unwritten() as u64
-    }
-
-    /// Has the next probe sent at once.
-    pub(super) fn hurry(&self) {
-        self.lock().pace.acknowledged();
     }
 }
 
