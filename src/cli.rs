@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
     long_about = "A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.\n\n\
         KooMessage POSTs a status report for each message sent. koobridge authenticates and \
         validates each report, publishes a normalised event keyed by message_id to a Kafka topic, \
-        and answers 200 only when Kafka has it.",
+        and answers 200 only when Kafka has it, or its own spool while Kafka is away.",
     after_help = "Try it: `koobridge dev` needs no Kafka and no configuration.",
     arg_required_else_help = true
 )]
@@ -74,7 +74,7 @@ pub struct Spool {
 #[derive(Debug, Subcommand)]
 pub enum SpoolCommand {
     /// Count what is in it, by topic and partition; the bridge may be running
-    Status(SpoolLook),
+    Status(SpoolStatus),
     /// Print every report in it, one JSON object a line; the bridge may be running
     Export(SpoolLook),
     /// Deliver what is in it, as the bridge would; for a spool whose bridge is gone
@@ -82,7 +82,17 @@ pub enum SpoolCommand {
     Drain(SpoolDrain),
 }
 
-/// `koobridge spool status` and `koobridge spool export`
+/// `koobridge spool status`
+#[derive(Debug, Args)]
+pub struct SpoolStatus {
+    #[command(flatten)]
+    pub look: SpoolLook,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which spool to look at.
 #[derive(Debug, Args)]
 pub struct SpoolLook {
     /// The configuration that names the spool, a TOML file
@@ -91,9 +101,6 @@ pub struct SpoolLook {
     /// The spool's directory, where there is no configuration at hand
     #[arg(long, value_name = "DIRECTORY")]
     pub directory: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `koobridge spool drain`
@@ -132,6 +139,8 @@ A small configuration:
   channels = \"/etc/koobridge/channels\"    # one file a channel, named by its id: its password
   [kafka.properties]
   bootstrap.servers = \"kafka-1:9092,kafka-2:9092\"
+  [spool]
+  directory = \"/var/lib/koobridge/spool\"   # keeps reports while Kafka is away
 
 Each key has a variable (KOOBRIDGE_INGRESS_LISTEN; linger.ms under [kafka.properties] is
 KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS) and can be set by --set. A flag goes over a variable, a

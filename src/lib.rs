@@ -1,6 +1,6 @@
 //! koobridge takes the WhatsApp status reports that KooMessage sends to a contact centre, and
 //! puts each one on a Kafka topic as a normalised event keyed by `message_id`. It answers a sender
-//! only when Kafka has the report.
+//! only when Kafka has the report, or its own spool has it on disk.
 //!
 //! # The parts
 //!

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tracing::info;
 
 use crate::app::{self, Broker};
-use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolLook};
+use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolLook, SpoolStatus};
 use crate::config::{Config, Settings};
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
@@ -27,7 +27,7 @@ const PROGRESS: u32 = 50;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
     match command {
-        SpoolCommand::Status(look) => status(look),
+        SpoolCommand::Status(asked) => status(asked),
         SpoolCommand::Export(look) => export(look),
         SpoolCommand::Drain(drain) => self::drain(drain),
     }
@@ -50,11 +50,11 @@ fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn status(look: &SpoolLook) -> anyhow::Result<ExitCode> {
+fn status(SpoolStatus { look, json }: &SpoolStatus) -> anyhow::Result<ExitCode> {
     let directory = directory_of(look)?;
     let inspection = Inspection::of(&directory)?;
     let lanes: Vec<_> = inspection.lanes()?.into_iter().collect();
-    let text = if look.json {
+    let text = if *json {
         let mut text = status_as_json(&directory, &inspection, &lanes).to_string();
         text.push('\n');
         text
