@@ -109,8 +109,7 @@ impl Directory {
         }
         error!(
             path = %path.display(), aside = %aside.display(), why,
-            "a file of the spool was set aside: what was left in it is not delivered; \
-             it is kept under the new name"
+            "a file of the spool was set aside: it is kept under the new name"
         );
     }
 

@@ -21,8 +21,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tracing::error;
-
 use crate::contract::Record;
 use directory::Directory;
 use file::{File, Unusable};
@@ -138,11 +136,14 @@ impl<T: Send + 'static> Spool<T> {
         let remains = what_was_left(&mut files);
         let readers = Readers::default();
         for file in &files {
-            readers.add(file, options.memory);
+            let added = readers.add(file, options.memory / 4);
+            added.map_err(|error| OpenError::File(file.path().to_owned(), error.to_string()))?;
         }
         let readers = Arc::new(readers);
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(directory, options, files, Arc::clone(&readers), on_written);
+        let known = remains.partitions.clone();
+        let shared = Arc::clone(&readers);
+        let writer = Writer::new(directory, options, files, known, shared, on_written);
         let thread = writer.start(Arc::clone(&queue));
         let spool = Self {
             queue,
@@ -250,13 +251,10 @@ impl Readers {
         self.lock().clone()
     }
 
-    fn add(&self, file: &File, memory: usize) {
-        match Reader::open(file.path(), memory) {
-            Ok(reader) => self.lock().push(Arc::new(reader)),
-            Err(error) => {
-                error!(path = %file.path().display(), %error, "can't read a file of the spool");
-            }
-        }
+    fn add(&self, file: &File, memory: usize) -> rusqlite::Result<()> {
+        let reader = Reader::open(file.path(), memory)?;
+        self.lock().push(Arc::new(reader));
+        Ok(())
     }
 
     fn remove(&self, path: &Path) {
@@ -271,11 +269,16 @@ fn open_files(directory: &Directory, options: &Options) -> Result<Vec<File>, Ope
         match File::open(&path, options.memory) {
             Ok(file) => files.push(file),
             Err(Unusable::Newer(format)) => return Err(OpenError::Newer(path, format)),
-            Err(Unusable::Damaged(why)) => Directory::set_aside(&path, &why),
+            Err(Unusable::Damaged(why)) => Directory::set_aside(&path, &unread(&why)),
             Err(Unusable::Failed(error)) => return Err(OpenError::File(path, error.to_string())),
         }
     }
     Ok(files)
+}
+
+/// Why a file is set aside at the start.
+fn unread(why: &str) -> String {
+    format!("it can't be read ({why}); what was left in it is not delivered")
 }
 
 /// The lanes of all files together, and the partitions that were last known.
@@ -287,7 +290,7 @@ fn what_was_left(files: &mut Vec<File>) -> Remains {
             true
         }
         Err(error) => {
-            Directory::set_aside(file.path(), &error.to_string());
+            Directory::set_aside(file.path(), &unread(&error.to_string()));
             false
         }
     });

@@ -118,11 +118,13 @@ impl<T> Queue<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything that waits, once something does that can't wait any longer.
-    pub(super) fn take(&self) -> Waiting<T> {
+    /// Everything that waits, once something does that can't wait any longer, or after `patience`.
+    pub(super) fn take(&self, patience: Option<Duration>) -> Waiting<T> {
         let mut waiting = self.lock();
+        let given_up = patience.map(|patience| Instant::now() + patience);
         loop {
             let due = waiting.strikes_since.map(|since| since + STRIKES);
+            let due = due.into_iter().chain(given_up).min();
             let now = Instant::now();
             if waiting.is_urgent() || due.is_some_and(|due| due <= now) {
                 break;

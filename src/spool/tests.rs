@@ -154,6 +154,27 @@ fn what_is_struck_off_is_gone_and_an_empty_file_with_it() {
 }
 
 #[test]
+fn what_is_known_of_the_topics_outlives_the_file_that_it_was_noted_in() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    spool.remember("events", 6);
+    spool.remember("rejected", 3);
+    close(&spool);
+    drop(spool);
+    for _ in 0..2 {
+        let (spool, remains) = Spool::open(&fixture.options(), settle).expect("a spool");
+        let mut known = remains.partitions;
+        known.sort();
+        assert_eq!(
+            known,
+            [("events".to_owned(), 6), ("rejected".to_owned(), 3)]
+        );
+        close(&spool);
+        assert_eq!(directory::files(&fixture.path()).len(), 1);
+    }
+}
+
+#[test]
 fn a_large_file_that_is_empty_gives_its_space_back() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
@@ -244,6 +265,13 @@ fn past_the_ceiling_it_is_full_and_takes_reports_again_when_there_is_room() {
         assert!(
             Instant::now() < until,
             "strikes are made durable within a second"
+        );
+        thread::park_timeout(Duration::from_millis(10));
+    }
+    while !spool.level().is_writable {
+        assert!(
+            Instant::now() < until,
+            "room is noticed without anybody writing"
         );
         thread::park_timeout(Duration::from_millis(10));
     }

@@ -16,6 +16,10 @@ use super::{LaneKey, Level, NotWritten, Options, Readers};
 
 /// How soon to try again to make a new file.
 const RETRY: Duration = Duration::from_millis(250);
+/// How soon to look again whether the disk has come back.
+const RECHECK: Duration = Duration::from_secs(1);
+/// The room that a spool must have to count as writable.
+const ROOM: u64 = 128 << 10;
 /// What a page, its place in the log and the tree above it cost beside the record itself.
 const ROW_OVERHEAD: u64 = 128;
 /// An empty file that is larger than this gives its disk space back.
@@ -51,6 +55,7 @@ impl<T: Send + 'static> Writer<T> {
         directory: Directory,
         options: &Options,
         files: Vec<File>,
+        topics: Vec<(String, u32)>,
         readers: Arc<Readers>,
         on_written: fn(T, Result<(), NotWritten>),
     ) -> Self {
@@ -67,7 +72,7 @@ impl<T: Send + 'static> Writer<T> {
             readers,
             on_written,
             unstruck: Vec::new(),
-            topics: Vec::new(),
+            topics,
             level: Level::default(),
             retry_at: now,
             complained: None,
@@ -92,7 +97,8 @@ impl<T: Send + 'static> Writer<T> {
         self.clear_out();
         queue.set_level(self.level);
         loop {
-            let taken = queue.take();
+            let taken = queue.take(self.recheck());
+            self.recover();
             self.write(taken.writes, queue);
             self.park(taken.parks);
             self.strike(taken.strikes);
@@ -108,9 +114,26 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
+    /// How long to wait at most, where something is not as it should be.
+    fn recheck(&self) -> Option<Duration> {
+        (!self.level.is_writable || !self.unstruck.is_empty()).then_some(RECHECK)
+    }
+
+    /// Looks whether the disk can be written to again: without traffic nobody else would.
+    fn recover(&mut self) {
+        if self.level.is_writable {
+            return;
+        }
+        if self.current.is_none() && Instant::now() >= self.retry_at {
+            self.make_file();
+        }
+        self.level.is_writable = self.current.is_some() && self.have_room(ROOM).is_ok();
+    }
+
     fn count(&mut self) {
-        for older in &self.older {
-            match older.file.count() {
+        let older = self.older.iter().map(|older| &older.file);
+        for file in older.chain(&self.current) {
+            match file.count() {
                 Ok((reports, parked)) => {
                     self.level.reports += reports;
                     self.level.parked += parked;
@@ -125,8 +148,9 @@ impl<T: Send + 'static> Writer<T> {
         if writes.is_empty() {
             return;
         }
+        let size = |write: &Write<T>| write.row.record.size() as u64 + ROW_OVERHEAD;
         let mut result = self
-            .have_room(&writes)
+            .have_room(writes.iter().map(size).sum())
             .and_then(|()| self.try_write(&writes));
         if result == Err(NotWritten::Failed) {
             // Once more, on a file that nothing is wrong with yet.
@@ -148,10 +172,8 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// Whether the ceilings leave room for these.
-    fn have_room(&self, writes: &[Write<T>]) -> Result<(), NotWritten> {
-        let size = |write: &Write<T>| write.row.record.size() as u64 + ROW_OVERHEAD;
-        let wanted: u64 = writes.iter().map(size).sum();
+    /// Whether the ceilings leave room for so many bytes.
+    fn have_room(&self, wanted: u64) -> Result<(), NotWritten> {
         let files = self
             .older
             .iter()
@@ -198,14 +220,13 @@ impl<T: Send + 'static> Writer<T> {
         });
         let made = made.map_err(|error| error.to_string()).and_then(|file| {
             self.directory.sync().map_err(|error| error.to_string())?;
+            let added = self.readers.add(&file, self.options.memory / 4);
+            added.map_err(|error| error.to_string())?;
             Ok(file)
         });
         self.level.is_writable = made.is_ok();
         match made {
-            Ok(file) => {
-                self.readers.add(&file, self.options.memory / 4);
-                self.current = Some(file);
-            }
+            Ok(file) => self.current = Some(file),
             Err(error) => {
                 // It was never promised from.
                 Directory::remove(&path);
@@ -234,10 +255,10 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     fn strike(&mut self, strikes: Vec<(LaneKey, u64)>) {
-        if strikes.is_empty() {
+        self.unstruck.extend(strikes);
+        if self.unstruck.is_empty() {
             return;
         }
-        self.unstruck.extend(strikes);
         let struck = mem::take(&mut self.unstruck);
         let (mut gone, mut failed) = (0, None);
         for file in self.files() {
@@ -274,7 +295,10 @@ impl<T: Send + 'static> Writer<T> {
                     file,
                     has_failed: false,
                 }),
-                old => self.current = old,
+                old => {
+                    self.level.is_writable = old.is_some();
+                    self.current = old;
+                }
             }
         }
     }
@@ -286,7 +310,7 @@ impl<T: Send + 'static> Writer<T> {
         if has_failed {
             Directory::set_aside(
                 &path,
-                "a write to it had failed; everything in it was delivered",
+                "a write to it had failed; everything that was promised from it was delivered",
             );
         } else {
             Directory::remove(&path);
@@ -297,7 +321,7 @@ impl<T: Send + 'static> Writer<T> {
     fn give_up_file(&mut self, path: &Path) {
         self.older.retain(|older| older.file.path() != path);
         self.current.take_if(|file| file.path() == path);
-        Directory::set_aside(path, "it is damaged");
+        Directory::set_aside(path, "it is damaged; what was left in it is not delivered");
         self.level = Level {
             is_writable: self.level.is_writable,
             ..Level::default()
