@@ -36,3 +36,26 @@ fn change_rights(kafka: &Exclusive, change: &[&str], operations: &[&str], topics
         .expect("Java runs");
     assert!(output.status.success(), "{output:?}");
 }
+
+/// Gives the user another password for SCRAM.
+pub fn set_password(kafka: &Exclusive, password: &str) {
+    let output = Command::new("java")
+        .args(["-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(kafka.jars().join("*"))
+        .arg("kafka.admin.ConfigCommand")
+        .args(["--bootstrap-server", kafka.bootstrap()])
+        .args([
+            "--alter",
+            "--entity-type",
+            "users",
+            "--entity-name",
+            SASL_USER,
+        ])
+        .args([
+            "--add-config",
+            &format!("SCRAM-SHA-256=[password={password}]"),
+        ])
+        .output()
+        .expect("Java runs");
+    assert!(output.status.success(), "{output:?}");
+}

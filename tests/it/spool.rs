@@ -7,7 +7,9 @@ use rdkafka::mocking::MockCluster;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::acl::{allow, set_password};
 use crate::bridge::{Bridge, configuration, koobridge, run};
+use crate::broker::{SASL_PASSWORD, SASL_USER};
 use crate::cluster::{self, Exclusive};
 use crate::http::{body, exchange, report};
 use crate::records::{Kafka, read_all};
@@ -301,4 +303,32 @@ fn without_a_spool_serve_says_once_what_that_means() {
     bridge.wait_for_log("\"listening\"");
     let said = bridge.logged();
     assert_eq!(said.matches("no spool").count(), 1, "{said}");
+}
+
+#[test]
+fn authentication_that_fails_for_a_while_costs_no_sender_anything() {
+    let kafka = cluster::exclusive();
+    let topic = kafka.topic("password", 6);
+    let rejected = kafka.topic("password-rejected", 6);
+    allow(&kafka, &["Write", "Describe"], &[&topic, &rejected]);
+    set_password(&kafka, "another");
+    let spool = Spool::new();
+    let settings = [
+        ("spool.directory", spool.text()),
+        ("kafka.properties.security.protocol", "sasl_plaintext"),
+        ("kafka.properties.sasl.mechanism", "SCRAM-SHA-256"),
+        ("kafka.properties.sasl.username", SASL_USER),
+        ("kafka.properties.sasl.password", SASL_PASSWORD),
+    ];
+    let bridge = Bridge::ready(&kafka.sasl_bootstrap(), &topic, &rejected, &settings);
+    bridge.wait_for_log("uthentication failed");
+    for number in 0..10 {
+        let body = body(&format!("m{number}"), "read");
+        assert_eq!(exchange(bridge.ingress, &report(&body)).status, 200);
+    }
+    assert_eq!(bridge.metric("koobridge_spool_reports"), 10);
+    set_password(&kafka, SASL_PASSWORD);
+    bridge.wait_for_metric("koobridge_spool_reports", 0);
+    let expected: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
+    assert_eq!(keys(kafka.bootstrap(), &topic), expected);
 }
