@@ -50,6 +50,13 @@ impl Fixture {
         (spool, remains.lanes)
     }
 
+    /// Closes it in good order, and opens it again.
+    fn reopen(&self, spool: Spool<Told>) -> (Spool<Told>, Vec<Restored>) {
+        close(&spool);
+        drop(spool);
+        self.open()
+    }
+
     /// Writes a report and waits for the answer.
     fn write(&self, spool: &Spool<Told>, lane: &LaneKey, number: u64) -> Result<(), NotWritten> {
         spool.write(lane, row(number), Told(number, self.tell.clone()));
@@ -132,9 +139,7 @@ fn what_is_struck_off_is_gone_and_an_empty_file_with_it() {
     fixture.write(&spool, &lane(0), 2).expect("room");
     let first = fixture.newest_file();
     spool.strike(&lane(0), 1);
-    close(&spool);
-    drop(spool);
-    let (spool, restored) = fixture.open();
+    let (spool, restored) = fixture.reopen(spool);
     assert_eq!(
         restored,
         [Restored {
