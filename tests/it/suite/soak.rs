@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::checker::Excused;
+use super::load::Told;
 use super::random::Random;
 use super::rig::{Rig, pause, seconds};
 use crate::cluster::BROKERS;
@@ -37,6 +38,8 @@ const FAULTS: [Fault; 8] = [
 
 /// How long it takes where nobody says.
 const SHORT: Duration = Duration::from_secs(30);
+/// How long a stopping bridge may still answer.
+const STOP: Duration = Duration::from_secs(5);
 /// From here on there is time for a fault that lasts.
 const LONG: Duration = Duration::from_mins(10);
 
@@ -54,10 +57,13 @@ fn random_faults_lose_nothing() {
         seconds(150);
         rig.kafka.thaw_all();
     }
-    let mut count = 0;
+    let (mut count, mut stops) = (0, Vec::new());
     while Instant::now() < end {
         let fault = random.pick(&FAULTS);
         println!("{fault:?}");
+        if matches!(fault, Fault::BridgeIsStopped) {
+            stops.push(Instant::now());
+        }
         apply(fault, &mut rig, &mut random);
         count += 1;
         pause(random.millis(500..4000));
@@ -65,11 +71,26 @@ fn random_faults_lose_nothing() {
     }
     rig.cause_ends();
     println!("{count} faults in {} s:", length.as_secs());
-    rig.check(Excused {
+    let told = rig.check(Excused {
         repeats: true,
         silence: true,
+        refusals: true,
+        failures: true,
         ..Excused::NOTHING
     });
+    // A bridge that is stopping sends away whoever comes too late, and nobody else.
+    let is_stopping = |told: &Told| {
+        stops
+            .iter()
+            .any(|at| (*at..*at + STOP).contains(&told.answered))
+    };
+    let refused = told
+        .iter()
+        .find(|told| told.code == Some(503) && !is_stopping(told));
+    assert!(
+        refused.is_none(),
+        "refused although there is a spool: {refused:?}"
+    );
 }
 
 /// Does one harm for a while, and ends it.
