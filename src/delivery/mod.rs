@@ -29,9 +29,9 @@ use tracing::warn;
 
 pub use ceilings::Ceilings;
 use cell::{Cell, SpoolTicket, Ticket};
-use keeper::Keeper as TopicKeeper;
+use keeper::Keeper;
 use outlet::Outlet;
-use rider::Keeper;
+use rider::KeptBy;
 use route::{Current, Route};
 
 use crate::contract::{Event, Fault, Rejected};
@@ -48,12 +48,12 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 /// spool has it, fsynced. Only a delivery report or an fsync makes one, and only with one is a sender
 /// told 2xx.
 #[derive(Debug)]
-pub struct Promised(Keeper);
+pub struct Promised(KeptBy);
 
 impl Promised {
     /// Whether the spool has it, and Kafka is still to get it.
     pub fn is_spooled(&self) -> bool {
-        self.0 == Keeper::Spool
+        self.0 == KeptBy::Spool
     }
 }
 
@@ -100,7 +100,7 @@ pub struct Left {
 /// Where reports go: the events topic, and the rejected topic for what could not be accepted.
 pub struct Delivery {
     // The keepers end first, then the thread that asks Kafka by the producers' connections.
-    _keepers: [TopicKeeper; 2],
+    _keepers: [Keeper; 2],
     _watching: Watching,
     events: Arc<Outlet>,
     rejected: Arc<Outlet>,
@@ -162,8 +162,8 @@ impl Delivery {
         let (rejected, rejected_woken) = parts.outlet(rejected, rejected_producer);
         let taker = Some(Arc::clone(&rejected));
         let keepers = [
-            TopicKeeper::start("events", Arc::clone(&events), taker, settings, events_woken),
-            TopicKeeper::start(
+            Keeper::start("events", Arc::clone(&events), taker, settings, events_woken),
+            Keeper::start(
                 "rejected",
                 Arc::clone(&rejected),
                 None,
@@ -202,8 +202,8 @@ impl Delivery {
         deadline: Instant,
     ) -> Result<(Promised, Fault), NotTaken> {
         let (fault, record) = rejected.into_parts();
-        let keeper = self.rejected.deliver(record, deadline).await?;
-        Ok((Promised(keeper), fault))
+        let kept_by = self.rejected.deliver(record, deadline).await?;
+        Ok((Promised(kept_by), fault))
     }
 
     /// What Kafka last said of the events topic and of the rejected topic.

@@ -11,7 +11,7 @@ use super::NotTaken;
 use super::cell::Cell;
 use super::lane::Lane;
 use super::receipt::Receipt;
-use super::rider::{Keeper, Origin};
+use super::rider::{KeptBy, Origin};
 use super::route::Route;
 use crate::contract::Record;
 use crate::kafka::{Condition, TopicState, partition_for};
@@ -95,7 +95,7 @@ impl Outlet {
         &self,
         record: Record,
         deadline: Instant,
-    ) -> Result<Keeper, NotTaken> {
+    ) -> Result<KeptBy, NotTaken> {
         self.admit(record, deadline).await?.wait(deadline).await
     }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 use super::NotTaken;
 use super::cell::Cell;
 use super::lane::Number;
-use super::rider::{Answer, Keeper};
+use super::rider::{Answer, KeptBy};
 
 /// Waits for a report's answer. Dropped before that, the sender has gone, and delivery goes on.
 pub(super) struct Receipt {
@@ -39,7 +39,7 @@ impl Receipt {
     }
 
     /// Waits until the deadline at most; delivery goes on beyond it.
-    pub(super) async fn wait(mut self, deadline: Instant) -> Result<Keeper, NotTaken> {
+    pub(super) async fn wait(mut self, deadline: Instant) -> Result<KeptBy, NotTaken> {
         if let Some(stall_at) = self.stall_at.filter(|at| *at < deadline) {
             if let Some(answer) = self.until(stall_at).await {
                 return answer;

@@ -14,13 +14,13 @@ use crate::metrics::{Metrics, ReportFate};
 
 /// Who keeps a report that was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keeper {
+pub(super) enum KeptBy {
     Kafka,
     Spool,
 }
 
 /// What whoever waits is told.
-pub(super) type Answer = Result<Keeper, NotTaken>;
+pub(super) type Answer = Result<KeptBy, NotTaken>;
 
 /// Whoever waits for a report's answer.
 pub(super) enum Waiter {
@@ -107,7 +107,7 @@ impl Rider {
             Sender::Gone => ReportFate::SenderGone,
         };
         self.settle(fate, metrics);
-        self.tell(Ok(Keeper::Kafka));
+        self.tell(Ok(KeptBy::Kafka));
     }
 
     /// Nothing keeps it from here on.
@@ -126,7 +126,7 @@ impl Rider {
 
     /// The spool has it, and it leaves the memory.
     pub(super) fn rests(mut self, metrics: &Metrics) {
-        self.tell(Ok(Keeper::Spool));
+        self.tell(Ok(KeptBy::Spool));
         if self.sender == Sender::Refused {
             metrics.reports_unsure.dec();
         }

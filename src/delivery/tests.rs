@@ -48,7 +48,7 @@ impl Fixture {
         self.delivery.events.route.topic.clone().partitions().await
     }
 
-    async fn deliver(&self, within: Duration) -> Result<Keeper, NotTaken> {
+    async fn deliver(&self, within: Duration) -> Result<KeptBy, NotTaken> {
         let record = Record {
             key: Some("m1".to_owned()),
             headers: Vec::new(),

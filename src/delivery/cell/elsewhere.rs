@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::super::NotTaken;
 use super::super::lane::{Done, Number, Parked};
-use super::super::rider::{Answer, Keeper};
+use super::super::rider::{Answer, KeptBy};
 use super::Cell;
 use crate::contract::Record;
 
@@ -19,13 +19,13 @@ impl Cell {
         answer: Answer,
     ) {
         match answer {
-            Ok(Keeper::Kafka) => {
+            Ok(KeptBy::Kafka) => {
                 let mut state = self.lock();
                 if let Some(done) = state.lane.settled_elsewhere(number) {
                     self.done(state, number, done);
                 }
             }
-            Ok(Keeper::Spool) => {
+            Ok(KeptBy::Spool) => {
                 let mut state = self.lock();
                 if let Some(Done { rider, strike }) = state.lane.settled_elsewhere(number) {
                     state.leaves(&rider);

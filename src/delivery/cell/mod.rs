@@ -14,7 +14,7 @@ use super::ceilings::Place;
 use super::lane::{Done, Failure, Generation, Lane, Number, Step, Written};
 use super::pace::Pace;
 use super::receipt::Receipt;
-use super::rider::{Keeper, Origin, Rider, Waiter};
+use super::rider::{KeptBy, Origin, Rider, Waiter};
 use super::route::Route;
 use crate::contract::Record;
 use crate::kafka::Failed;
@@ -276,7 +276,7 @@ impl Cell {
                 let waiter = state.lane.rider_mut(number).and_then(Rider::waiter);
                 drop(state);
                 if let Some(waiter) = waiter {
-                    waiter.tell(Ok(Keeper::Spool));
+                    waiter.tell(Ok(KeptBy::Spool));
                 }
             }
             Written::Rests(rider) => {
