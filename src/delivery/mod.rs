@@ -14,6 +14,7 @@ mod lane;
 mod outlet;
 mod pace;
 mod receipt;
+mod refused_size;
 mod rider;
 mod route;
 
@@ -31,6 +32,7 @@ pub use ceilings::Ceilings;
 use cell::{Cell, SpoolTicket, Ticket};
 use keeper::Keeper;
 use outlet::Outlet;
+use refused_size::RefusedSize;
 use rider::KeptBy;
 use route::{Current, Route};
 
@@ -155,6 +157,7 @@ impl Delivery {
             spool: spool.clone(),
             remains,
             ceilings: Arc::new(ceilings),
+            sizes_compare: !settings.compresses(),
         };
         let [events, rejected] = watches;
         let [events_producer, rejected_producer] = producers;
@@ -285,6 +288,8 @@ struct Parts {
     spool: Option<Arc<Spool<SpoolTicket>>>,
     remains: Remains,
     ceilings: Arc<Ceilings>,
+    /// A larger record is larger for Kafka too: nothing is compressed.
+    sizes_compare: bool,
 }
 
 impl Parts {
@@ -315,6 +320,7 @@ impl Parts {
             keeper,
             is_wedged: AtomicBool::new(false),
             has_delivered: AtomicBool::new(false),
+            refused: RefusedSize::new(self.sizes_compare),
             unfit: Mutex::default(),
         };
         (Arc::new(Outlet::new(Arc::new(route), restored)), woken)

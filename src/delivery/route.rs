@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use super::ceilings::Ceilings;
 use super::cell::{Cell, SpoolTicket, Ticket};
 use super::lane::{Generation, Number};
+use super::refused_size::RefusedSize;
 use crate::contract::Record;
 use crate::kafka::{Failed, Producer, TopicWatch, partition_for};
 use crate::metrics::Metrics;
@@ -44,6 +45,7 @@ pub(super) struct Route {
     pub(super) is_wedged: AtomicBool,
     /// Whether the producer of the moment has delivered anything.
     pub(super) has_delivered: AtomicBool,
+    pub(super) refused: RefusedSize,
     /// What Kafka refuses for size or form.
     pub(super) unfit: Mutex<Vec<Unfit>>,
 }

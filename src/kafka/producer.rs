@@ -28,6 +28,9 @@ impl Failed {
     /// Nothing is known of it: its producer was replaced.
     pub const UNSURE: Self = Self(RDKafkaErrorCode::PurgeInflight);
 
+    /// Kafka has refused a record of this size before.
+    pub const TOO_LARGE: Self = Self(RDKafkaErrorCode::MessageSizeTooLarge);
+
     /// Kafka refuses a batch for the size or form of a record in it. Of a record that was sent alone
     /// this is true for ever; every other failure can pass.
     #[must_use]
@@ -50,6 +53,12 @@ impl Failed {
     #[must_use]
     pub fn is_queue_full(self) -> bool {
         self.0 == RDKafkaErrorCode::QueueFull
+    }
+
+    /// The record is too large.
+    #[must_use]
+    pub fn is_too_large(self) -> bool {
+        self == Self::TOO_LARGE
     }
 
     /// A short name for it: what a rejected record's `reason` is.

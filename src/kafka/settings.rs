@@ -51,6 +51,14 @@ impl Settings {
         config
     }
 
+    /// Whether records are compressed before Kafka weighs them.
+    #[must_use]
+    pub fn compresses(&self) -> bool {
+        let names = ["compression.type", "compression.codec"];
+        let mut values = names.into_iter().filter_map(|name| self.0.get(name));
+        values.any(|value| !value.eq_ignore_ascii_case("none"))
+    }
+
     pub(super) fn client_config(&self) -> &ClientConfig {
         &self.0
     }

@@ -130,6 +130,9 @@ impl Cell {
                 .expect("what is sent is resident")
                 .record,
         );
+        if self.route.refused.covers(record.size()) {
+            return self.failed(state, number, None, Failed::TOO_LARGE);
+        }
         let partition = self.route.partition(&self.key, &record);
         let generation = current.generation;
         let ticket = Ticket {
@@ -220,7 +223,15 @@ impl Cell {
         match state.lane.failed(number, generation, unfit) {
             Failure::Known => {}
             Failure::Write => self.write(state, number),
-            Failure::Unfit => self.route.unfit(Arc::clone(self), number, why.code()),
+            Failure::Unfit => {
+                if let Some(rider) = state.lane.rider(number)
+                    && why.is_too_large()
+                    && generation.is_some()
+                {
+                    self.route.refused.learn(rider.record.size());
+                }
+                self.route.unfit(Arc::clone(self), number, why.code());
+            }
             Failure::Dropped(rider) => rider.failed(NotTaken::Deadline, &self.route.metrics),
         }
         if unfit {

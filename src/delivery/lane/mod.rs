@@ -298,8 +298,12 @@ impl<R> Lane<R> {
         if generation.is_some() {
             self.landed(number);
         }
-        // A refusal is an answer: Kafka is there.
-        self.road = Road::Behind { proven: unfit };
+        if !unfit {
+            self.road = Road::Behind { proven: false };
+        } else if generation.is_some() {
+            // A refusal is an answer: Kafka is there, and what it refused is due again.
+            self.road = Road::Behind { proven: true };
+        }
         let entry = self.resident.get_mut(&number).expect("just seen");
         if unfit && was_alone {
             entry.standing = Standing::Elsewhere;

@@ -94,13 +94,15 @@ fn some_records_are_too_large_for_the_topic(spool: bool) {
     let mut rig = Rig::with("every 20th record too large", kafka, setup);
     seconds(3);
     rig.cause_ends();
-    // What Kafka refuses takes its batch with it.
+    // What Kafka refuses takes its batch with it, which without a spool can be too late then.
     let excused = Excused {
         repeats: true,
         reordering: true,
+        failures: !spool,
         ..Excused::NOTHING
     };
     let told = rig.check(excused);
     assert!(told.iter().any(|told| told.big));
-    assert!(told.iter().all(|told| told.code == Some(200)));
+    assert!(told.iter().any(|told| told.big && told.code == Some(200)));
+    assert!(!spool || told.iter().all(|told| told.code == Some(200)));
 }
