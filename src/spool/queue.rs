@@ -28,6 +28,8 @@ pub(super) struct Waiting<T> {
     pub(super) parks: Vec<(LaneKey, u64)>,
     pub(super) topics: Vec<(String, u32)>,
     pub(super) damaged: Vec<PathBuf>,
+    /// Reports, and parked ones, that earlier runs left.
+    pub(super) counted: Option<(u64, u64)>,
     pub(super) is_closing: bool,
 }
 
@@ -56,6 +58,7 @@ impl<T> Default for Waiting<T> {
             parks: Vec::new(),
             topics: Vec::new(),
             damaged: Vec::new(),
+            counted: None,
             is_closing: false,
         }
     }
@@ -64,6 +67,7 @@ impl<T> Default for Waiting<T> {
 impl<T> Waiting<T> {
     fn is_urgent(&self) -> bool {
         self.is_closing
+            || self.counted.is_some()
             || !(self.writes.is_empty()
                 && self.parks.is_empty()
                 && self.topics.is_empty()
@@ -95,6 +99,10 @@ impl<T> Queue<T> {
 
     pub(super) fn damaged(&self, path: PathBuf) {
         self.add(|waiting| waiting.damaged.push(path));
+    }
+
+    pub(super) fn counted(&self, reports: u64, parked: u64) {
+        self.add(|waiting| waiting.counted = Some((reports, parked)));
     }
 
     pub(super) fn close(&self) {

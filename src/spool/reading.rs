@@ -119,6 +119,15 @@ impl Look {
         Ok(Self { connection, lanes })
     }
 
+    /// The file as it is at this moment: what is counted does not depend on what comes after.
+    pub(super) fn hold_still(self) -> rusqlite::Result<Self> {
+        self.connection.execute_batch("BEGIN")?;
+        // The first look is what makes a snapshot.
+        self.connection
+            .query_row("SELECT count(*) FROM lanes", [], |_| Ok(()))?;
+        Ok(self)
+    }
+
     /// Counts by lane and state.
     pub(super) fn counts(&self) -> rusqlite::Result<Vec<(LaneKey, Count)>> {
         let mut select = self.connection.prepare(

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::directory::Directory;
 use super::file::File;
 use super::queue::{Queue, Write};
+use super::reading::Look;
 use super::{LaneKey, Level, NotWritten, Options, Readers};
 
 /// How soon to try again to make a new file.
@@ -41,6 +42,10 @@ pub(super) struct Writer<T> {
     unstruck: Vec<(LaneKey, u64)>,
     topics: Vec<(String, u32)>,
     level: Level,
+    /// Reports that earlier runs left, once they are counted, and those that were written and struck off since.
+    left: Option<u64>,
+    written: u64,
+    struck: u64,
     retry_at: Instant,
     complained: Option<Instant>,
 }
@@ -74,6 +79,9 @@ impl<T: Send + 'static> Writer<T> {
             unstruck: Vec::new(),
             topics,
             level: Level::default(),
+            left: None,
+            written: 0,
+            struck: 0,
             retry_at: now,
             complained: None,
         };
@@ -87,27 +95,31 @@ impl<T: Send + 'static> Writer<T> {
         queue.set_level(self.level);
         thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || self.run(&queue))
+            .spawn(move || self.run(queue))
             .expect("the system can start a thread")
     }
 
-    fn run(mut self, queue: &Queue<T>) {
-        // A large spool takes a moment to count, which nobody waits for.
-        self.count();
+    fn run(mut self, queue: Arc<Queue<T>>) {
+        self.count_beside(&queue);
         self.clear_out();
-        queue.set_level(self.level);
         loop {
             let taken = queue.take(self.recheck());
             self.recover();
-            self.write(taken.writes, queue);
+            if let Some((reports, parked)) = taken.counted {
+                self.left = Some(reports);
+                self.level.parked += parked;
+            }
+            self.write(taken.writes, &queue);
             self.park(taken.parks);
             self.strike(taken.strikes);
             self.remember(taken.topics);
             for path in &taken.damaged {
                 self.give_up_file(path);
             }
-            self.level.bytes = self.directory.bytes();
-            queue.set_level(self.level);
+            if taken.is_closing && self.left.is_none() {
+                self.count();
+            }
+            self.show(&queue);
             if taken.is_closing {
                 return;
             }
@@ -130,18 +142,60 @@ impl<T: Send + 'static> Writer<T> {
         self.level.is_writable = self.current.is_some() && self.have_room(ROOM).is_ok();
     }
 
+    /// Has what earlier runs left counted on a thread of its own: a large spool takes a moment, and
+    /// whoever writes to it is not to wait.
+    fn count_beside(&self, queue: &Arc<Queue<T>>) {
+        let looks = self.older.iter().filter_map(|older| {
+            Look::open(older.file.path())
+                .ok()?
+                .hold_still()
+                .inspect_err(|error| warn!(%error, "can't count the reports of the spool"))
+                .ok()
+        });
+        let (looks, queue) = (looks.collect::<Vec<_>>(), Arc::clone(queue));
+        let counting = thread::Builder::new().name("spool-count".to_owned());
+        let started = counting.spawn(move || {
+            let (mut reports, mut parked) = (0, 0);
+            for count in looks
+                .iter()
+                .flat_map(|look| look.counts().unwrap_or_default())
+            {
+                reports += count.1.reports;
+                parked += if count.1.is_parked {
+                    count.1.reports
+                } else {
+                    0
+                };
+            }
+            queue.counted(reports, parked);
+        });
+        if let Err(error) = started {
+            warn!(%error, "can't start a thread to count the reports of the spool");
+        }
+    }
+
     fn count(&mut self) {
+        (self.written, self.struck, self.level.parked) = (0, 0, 0);
+        let mut left = 0;
         let older = self.older.iter().map(|older| &older.file);
         for file in older.chain(&self.current) {
             match file.count() {
                 Ok((reports, parked)) => {
-                    self.level.reports += reports;
+                    left += reports;
                     self.level.parked += parked;
                 }
                 Err(error) => warn!(%error, "can't count the reports of the spool"),
             }
         }
+        self.left = Some(left);
+    }
+
+    /// Says what the spool holds now.
+    fn show(&mut self, queue: &Queue<T>) {
+        let left = self.left.unwrap_or_default();
+        self.level.reports = (left + self.written).saturating_sub(self.struck);
         self.level.bytes = self.directory.bytes();
+        queue.set_level(self.level);
     }
 
     fn write(&mut self, writes: Vec<Write<T>>, queue: &Queue<T>) {
@@ -158,15 +212,14 @@ impl<T: Send + 'static> Writer<T> {
         }
         match result {
             Ok(()) => {
-                self.level.reports += writes.len() as u64;
+                self.written += writes.len() as u64;
                 self.complained = None;
             }
             Err(why) => self.complain(why),
         }
         self.level.is_writable = result.is_ok();
         // Whoever is told finds it counted.
-        self.level.bytes = self.directory.bytes();
-        queue.set_level(self.level);
+        self.show(queue);
         for write in writes {
             (self.on_written)(write.ticket, result);
         }
@@ -267,7 +320,7 @@ impl<T: Send + 'static> Writer<T> {
                 Err(error) => failed = Some(error),
             }
         }
-        self.level.reports = self.level.reports.saturating_sub(gone);
+        self.struck += gone;
         if let Some(error) = failed {
             info!(%error, reports = struck.len(), "can't strike delivered reports off the spool yet");
             self.unstruck = struck;

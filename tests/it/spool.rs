@@ -232,6 +232,8 @@ fn what_neither_topic_takes_is_parked_and_holds_up_nothing() {
         exchange(bridge.ingress, &report(&body("m1", "read"))).status,
         200
     );
+    // Right behind the large one it may have been written too, until it was delivered.
+    bridge.wait_for_metric("koobridge_spool_reports", 1);
     let exported = spool.export();
     assert_eq!(exported.len(), 1);
     assert_eq!(
@@ -253,6 +255,7 @@ fn what_neither_topic_takes_is_parked_and_holds_up_nothing() {
         exchange(bridge.ingress, &report(&body("m2", "read"))).status,
         200
     );
+    bridge.wait_for_metric("koobridge_spool_reports", 1);
     assert_eq!(keys(kafka.bootstrap(), &topic), ["m1", "m2"]);
     assert_eq!(spool.export(), exported);
 }
