@@ -1,9 +1,14 @@
 //! What can be typed on the command line.
 
+mod consume;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use consume::{Filters, RangeArgs, Redrive, Replay, RunArgs, Tail, ToKafka};
+use consume::{REDRIVE_HELP, REPLAY_HELP, TAIL_HELP};
 
 /// A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.
 #[derive(Debug, Parser)]
@@ -33,6 +38,15 @@ pub enum Command {
     /// Try the whole bridge on an embedded in-memory broker: no Kafka, no configuration
     #[command(after_long_help = DEV_HELP)]
     Dev(Dev),
+    /// Watch events as they come, or rejected reports
+    #[command(after_long_help = TAIL_HELP)]
+    Tail(Tail),
+    /// Publish a range of events again: to a topic, or as lines
+    #[command(after_long_help = REPLAY_HELP)]
+    Replay(Replay),
+    /// Try rejected reports again, and publish those that are good today
+    #[command(after_long_help = REDRIVE_HELP)]
+    Redrive(Redrive),
     /// Look at the reports that a bridge keeps on disk, or deliver them
     Spool(Spool),
 }

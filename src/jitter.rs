@@ -1,14 +1,19 @@
-//! Durations that differ from one caller to the next, so that those who failed together do not
-//! come back together.
+//! Chance: durations that differ from one caller to the next, so that those who failed together do not
+//! come back together, and numbers to make names of.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// Somewhere between two durations. Each `RandomState` has keys of its own, which makes the empty
-/// hash a random number, and one good enough for this.
+/// Any number. Each `RandomState` has keys of its own, which makes the empty hash a random number, and
+/// one good enough for names and pauses.
+pub fn number() -> u64 {
+    RandomState::new().hash_one(())
+}
+
+/// Somewhere between two durations.
 pub fn between([least, most]: [Duration; 2]) -> Duration {
     let span = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
-    let share = RandomState::new().hash_one(()) % (span + 1);
+    let share = number() % (span + 1);
     least + Duration::from_micros(share)
 }
 

@@ -43,6 +43,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod archive;
 pub mod channels;
 pub mod cli;
 pub mod commands;
@@ -53,5 +54,6 @@ pub mod ingress;
 mod jitter;
 pub mod kafka;
 pub mod metrics;
+pub mod replay;
 pub mod spool;
 pub mod telemetry;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use koobridge::cli::Cli;
-use koobridge::commands;
+use koobridge::commands::{self, Mistyped};
 use koobridge::config::Mistakes;
 
 fn main() -> ExitCode {
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("koobridge: {error:#}");
             // The same code as clap gives for a command line that it can't read.
-            if error.is::<Mistakes>() {
+            if error.is::<Mistakes>() || error.is::<Mistyped>() {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE

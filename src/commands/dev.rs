@@ -15,7 +15,7 @@ use crate::app::{App, Broker};
 use crate::cli::Dev;
 use crate::config::{Config, Typed};
 use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
-use crate::kafka::{self, EmbeddedBroker, Read, Subscriber};
+use crate::kafka::{self, EmbeddedBroker, Reader, Step, Stretch};
 use crate::metrics::ReportAnswer;
 use crate::{config, telemetry};
 
@@ -134,8 +134,14 @@ struct Follower {
 fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
     let properties = config.properties.iter();
     let settings = kafka::Settings::new(properties.map(|p| (p.name.as_str(), p.value.as_str())));
-    let subscriber = Subscriber::from_beginning(&settings, &config.topic, PARTITIONS)
-        .context("can't subscribe to the events")?;
+    let mut reader = Reader::open(&settings, &config.topic)?;
+    let everything = |partition| Stretch {
+        partition,
+        first: 0,
+        end: Stretch::ENDLESS,
+    };
+    let stretches: Vec<Stretch> = (0..PARTITIONS.into()).map(everything).collect();
+    reader.read(&stretches)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (end, ended) = mpsc::channel();
     thread::Builder::new()
@@ -144,12 +150,10 @@ fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
             let stop = Arc::clone(&stop);
             move || {
                 while !stop.load(Ordering::Relaxed) {
-                    if let Some(Read {
-                        partition,
-                        offset,
-                        value,
-                    }) = subscriber.next(POLL)
-                    {
+                    // The embedded broker refuses nothing.
+                    if let Ok(Step::Record(taken)) = reader.next(POLL) {
+                        let (partition, offset) = (taken.partition(), taken.offset());
+                        let value = taken.record().value.unwrap_or_default();
                         let event = String::from_utf8_lossy(&value);
                         print(&format!("partition {partition} offset {offset}: {event}\n"));
                     }

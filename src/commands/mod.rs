@@ -1,9 +1,17 @@
 //! The commands, one file each.
 
+mod consuming;
 mod dev;
+mod interrupt;
+mod mask;
+mod redrive;
+mod replay;
+mod run;
 mod serve;
 mod spool;
+mod tail;
 
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,14 +24,33 @@ use crate::delivery::Left;
 /// Runs one command to its end.
 ///
 /// # Errors
-/// What kept it from running. [`crate::config::Mistakes`] among them means that what was typed is
-/// wrong.
+/// What kept it from running. [`crate::config::Mistakes`] or [`Mistyped`] among them means that what was
+/// typed is wrong.
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(serve) => serve::run(serve),
         Command::Dev(dev) => dev::run(dev),
+        Command::Tail(tail) => tail::run(tail),
+        Command::Replay(replay) => replay::run(replay),
+        Command::Redrive(redrive) => redrive::run(redrive),
         Command::Spool(spool) => spool::run(&spool.command),
     }
+}
+
+/// What was typed can't be meant.
+#[derive(Debug)]
+pub struct Mistyped(String);
+
+impl fmt::Display for Mistyped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Mistyped {}
+
+fn mistyped(why: &str) -> anyhow::Error {
+    Mistyped(why.to_owned()).into()
 }
 
 /// A runtime for the main thread: signals, accepting, and the admin listener.

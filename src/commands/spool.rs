@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use tracing::info;
 
 use crate::app::{self, Broker};
+use crate::archive::Line;
 use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolLook, SpoolStatus};
 use crate::config::{Config, Settings};
 use crate::delivery::Delivery;
@@ -125,45 +126,24 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
 fn export(look: &SpoolLook) -> anyhow::Result<ExitCode> {
     let inspection = Inspection::of(&directory_of(look)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    inspection.each(|kept| writeln!(out, "{}", exported(kept)))?;
+    inspection.each(|kept| exported(kept).write(&mut out))?;
     out.flush().context("can't print")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn exported(kept: Kept) -> Value {
+fn exported(kept: Kept) -> Line {
     let Kept {
         lane,
         number,
         is_parked,
         record,
     } = kept;
-    let headers = record.headers.iter();
-    let headers: Map<String, Value> = headers
-        .map(|(name, value)| (name.to_string(), Value::from(&**value)))
-        .collect();
-    let mut line = json!({
-        "topic": &*lane.topic,
-        "partition": lane.partition,
-        "number": number,
-        "state": if is_parked { "parked" } else { "due" },
-        "timestamp": time(record.timestamp),
-        "key": record.key,
-        "headers": headers,
-    });
-    // A rejected body can be any bytes; JSON can't hold those that are no text.
-    match String::from_utf8(record.value) {
-        Ok(text) => line["value"] = text.into(),
-        Err(error) => line["value_hex"] = hex(error.as_bytes()).into(),
-    }
+    let mut line = Line::of(&record.into());
+    line.topic = Some(lane.topic.to_string());
+    line.partition = lane.partition;
+    line.number = Some(number);
+    line.state = Some(if is_parked { "parked" } else { "due" }.into());
     line
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |digit: u8| char::from_digit(digit.into(), 16).expect("four bits");
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }
 
 fn time(milliseconds: i64) -> String {

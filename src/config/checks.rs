@@ -48,6 +48,20 @@ pub(super) fn check(
     }
 }
 
+pub(super) fn check_kafka(
+    settings: &Settings,
+    check_property: PropertyCheck,
+) -> Result<Kafka, Mistakes> {
+    let mut checker = Checker {
+        settings,
+        mistakes: settings.mistakes.clone(),
+    };
+    match checker.kafka(None, check_property) {
+        Some(kafka) if checker.mistakes.is_empty() => Ok(kafka),
+        _ => Err(Mistakes(checker.mistakes)),
+    }
+}
+
 struct Checker<'a> {
     settings: &'a Settings,
     mistakes: Vec<Mistake>,

@@ -173,5 +173,15 @@ impl Config {
     }
 }
 
+impl Kafka {
+    /// Checks what was typed of Kafka alone: for whoever runs no bridge.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, Mistakes> {
+        checks::check_kafka(settings, check_property)
+    }
+}
+
 #[cfg(test)]
 mod tests;

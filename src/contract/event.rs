@@ -1,6 +1,7 @@
 //! The event that subscribers read: a CloudEvents 1.0 event on Kafka
 //! (`schemas/event.schema.json`; CloudEvents' Kafka protocol binding, sections 3.2 and 3.3).
 
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::record::{Header, Record};
@@ -123,6 +124,33 @@ impl Attributes {
             ("content-type".into(), "application/json".into()),
         ]
     }
+}
+
+/// The headers of the event whose record has this value; `None` where it is no event.
+pub(super) fn headers_of_event(value: &[u8]) -> Option<Vec<Header>> {
+    #[derive(Deserialize)]
+    struct Data {
+        event_id: String,
+        channel_id: String,
+        message_id: String,
+        received_at: String,
+    }
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(rename = "specversion")]
+        _specversion: String,
+    }
+    if serde_json::from_slice::<Document>(value).is_ok() {
+        return Some(structured_headers());
+    }
+    let data: Data = serde_json::from_slice(value).ok()?;
+    let attributes = Attributes {
+        id: data.event_id,
+        source: [SOURCE_PREFIX, &data.channel_id].concat(),
+        time: data.received_at,
+        subject: data.message_id,
+    };
+    Some(attributes.headers())
 }
 
 fn structured_headers() -> Vec<Header> {

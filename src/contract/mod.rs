@@ -3,7 +3,8 @@
 //! Nothing here does I/O or knows hyper, rdkafka or the configuration. Each step of a report's
 //! journey takes a type that only the step before can make:
 //! [`Channels::authenticate`] → [`Authenticated`] → [`Received`] → [`Report`] → [`Event`], or,
-//! where the report breaks the contract, [`Received`] → [`Rejected`].
+//! where the report breaks the contract, [`Received`] → [`Rejected`]. [`EventTold`] and
+//! [`RejectedTold`] read back what came of it, and [`redrive`] tries a rejected report once more.
 
 mod channel;
 mod event;
@@ -11,8 +12,10 @@ mod fault;
 mod json;
 mod received;
 mod record;
+mod redriven;
 mod rejected;
 mod report;
+mod told;
 mod trace;
 
 pub use channel::{
@@ -23,7 +26,9 @@ pub use event::{
 };
 pub use fault::{Fault, Reason};
 pub use received::{Arrival, Received};
-pub use record::Record;
+pub use record::{HeaderRef, Record, RecordRef};
+pub use redriven::{StillRejected, redrive};
 pub use rejected::{Rejected, refused_by_kafka};
 pub use report::{MAX_CHARACTERS, MAX_DEPTH, Report, Status};
+pub use told::{EventTold, RejectedTold, Stage};
 pub use trace::TraceContext;

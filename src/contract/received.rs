@@ -34,7 +34,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// Only [`super::Authenticated::sent`] calls this.
+    /// Only [`super::Authenticated::sent`] calls this, and [`super::redrive`] for what was
+    /// authenticated when it came.
     pub(super) fn new(channel: ChannelId, arrival: Arrival, body: Vec<u8>) -> Self {
         Self {
             channel,

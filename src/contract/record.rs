@@ -1,4 +1,5 @@
-//! A record as it goes to Kafka: key, headers, value and timestamp, whatever topic it is for.
+//! A record as it goes to Kafka, and one as it was read: key, headers, value and timestamp, whatever
+//! topic it is for.
 
 use std::borrow::Cow;
 
@@ -27,5 +28,66 @@ impl Record {
             .map(|(name, value)| name.len() + value.len())
             .sum();
         self.key.as_ref().map_or(0, String::len) + headers + self.value.len()
+    }
+}
+
+/// Name and value of a header as it was read.
+pub type HeaderRef<'a> = (Cow<'a, str>, Option<Cow<'a, [u8]>>);
+
+/// A record as it was read, whoever wrote it: any bytes, and any part of it can be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    pub key: Option<Cow<'a, [u8]>>,
+    pub headers: Vec<HeaderRef<'a>>,
+    pub value: Option<Cow<'a, [u8]>>,
+    /// Milliseconds since 1970; `None` where the record has no time.
+    pub timestamp: Option<i64>,
+}
+
+impl<'a> RecordRef<'a> {
+    /// The text of a header; the last one where there are several of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter().rev();
+        let (_, value) = headers.find(|(known, _)| known == name)?;
+        str::from_utf8(value.as_deref()?).ok()
+    }
+
+    /// The key where it is text.
+    #[must_use]
+    pub fn text_key(&self) -> Option<&str> {
+        str::from_utf8(self.key.as_deref()?).ok()
+    }
+
+    /// The bytes of key, headers and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let length = |part: &Option<Cow<'_, [u8]>>| part.as_ref().map_or(0, |part| part.len());
+        let headers = self.headers.iter();
+        let headers: usize = headers
+            .map(|(name, value)| name.len() + length(value))
+            .sum();
+        length(&self.key) + headers + length(&self.value)
+    }
+
+    /// Adds a header behind the others.
+    pub fn add_header(&mut self, name: &'a str, value: String) {
+        let value = Some(Cow::Owned(value.into_bytes()));
+        self.headers.push((Cow::Borrowed(name), value));
+    }
+}
+
+impl From<Record> for RecordRef<'_> {
+    fn from(record: Record) -> Self {
+        let owned = |text: String| Cow::Owned(text.into_bytes());
+        let headers = record.headers.into_iter();
+        Self {
+            key: record.key.map(owned),
+            headers: headers
+                .map(|(name, value)| (name, Some(owned(value.into_owned()))))
+                .collect(),
+            value: Some(Cow::Owned(record.value)),
+            timestamp: Some(record.timestamp),
+        }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::producer::Producer;
-use super::questions::{Answer, min_insync_replicas, question};
+use super::questions::{Answer, question, topic_setting};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, TopicState, TopicWatch};
 
@@ -202,7 +202,8 @@ impl Asked {
             return;
         }
         let topic = &self.name;
-        let Some(min_insync) = min_insync_replicas(settings, topic) else {
+        let min_insync = topic_setting(settings, topic, "min.insync.replicas");
+        let Some(min_insync) = min_insync.and_then(|text| text.parse().ok()) else {
             self.durability_denied = Some(Instant::now());
             return info!(
                 topic,

@@ -3,22 +3,27 @@
 //! A [`Producer`] hands records over and passes each delivery report on; [`TopicWatch`] knows what
 //! Kafka says of a topic; [`partition_for`] picks a record's partition as the Java client would;
 //! [`Settings`] turns checked properties into librdkafka's; [`EmbeddedBroker`] is librdkafka's own
-//! mock cluster and [`Subscriber`] reads a topic back. Nothing here knows what a report is.
+//! mock cluster. [`Reader`] reads stretches of a topic back, and [`Transactions`] writes records
+//! together with how far a reader is. Nothing here knows what a report is.
 
 mod embedded;
 mod health;
 mod partition;
 mod producer;
 mod questions;
+mod reader;
 mod settings;
-mod subscriber;
 mod topic;
+mod transactions;
+mod trouble;
 
 pub use embedded::EmbeddedBroker;
 pub use health::Watching;
 pub use partition::partition_for;
 pub use producer::{Failed, Producer};
+pub use questions::topic_setting;
 pub use rdkafka::error::KafkaError;
+pub use reader::{ReadError, Reader, Step, Stretch, Taken};
 pub use settings::{DEFAULTS, Settings, check_property};
-pub use subscriber::{Read, Subscriber};
 pub use topic::{Condition, Durability, TopicState, TopicWatch};
+pub use transactions::{Broken, Committed, Group, Offsets, Transactions};

@@ -1,8 +1,8 @@
 //! One librdkafka producer and the thread that takes its delivery reports.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 use tracing::{debug, info};
 
 use super::settings::Settings;
+use super::trouble::Trouble;
 use crate::contract::Record;
 
 /// How long the polling thread waits for something to happen before it looks whether to stop.
@@ -226,31 +227,12 @@ impl<T: Send + Sync + 'static> ProducerContext for Context<T> {
     }
 }
 
-fn failed(error: &KafkaError) -> Failed {
-    Failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+impl From<RDKafkaErrorCode> for Failed {
+    fn from(code: RDKafkaErrorCode) -> Self {
+        Self(code)
+    }
 }
 
-/// The last error that librdkafka reported, kept for whoever explains why Kafka can't be reached.
-#[derive(Default)]
-struct Trouble(Mutex<Option<String>>);
-
-impl Trouble {
-    fn remember(&self, error: &KafkaError, reason: &str) {
-        // "All brokers down" follows each broker's own reason and says less.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.lock() = Some(reason.to_owned());
-        }
-    }
-
-    fn last(&self) -> Option<String> {
-        self.lock().clone()
-    }
-
-    fn forget(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn failed(error: &KafkaError) -> Failed {
+    Failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
 }

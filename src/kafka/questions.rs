@@ -54,17 +54,29 @@ pub(super) fn question<T: Send + Sync + 'static>(producer: &Producer<T>, topic: 
 }
 
 fn answer_of(topic: &MetadataTopic) -> Answer {
+    match condition_of(topic) {
+        Condition::Ready | Condition::Leaderless(_) => answer_with(topic),
+        condition => Answer::without_partitions(condition),
+    }
+}
+
+/// Whether a topic can be used.
+pub(super) fn condition_of(topic: &MetadataTopic) -> Condition {
     use RDKafkaErrorCode::{UnknownTopic, UnknownTopicOrPartition};
-    let condition = match topic.error().map(RDKafkaErrorCode::from) {
+    let has_no_leader = |partition: &&MetadataPartition| partition.leader() < 0;
+    match topic.error().map(RDKafkaErrorCode::from) {
         Some(UnknownTopic | UnknownTopicOrPartition) => Condition::Missing,
         Some(error) => Condition::Refused(error.to_string()),
         None if topic.partitions().is_empty() => Condition::Missing,
-        None => return answer_with(topic.partitions()),
-    };
-    Answer::without_partitions(condition)
+        None => match topic.partitions().iter().filter(has_no_leader).count() {
+            0 => Condition::Ready,
+            leaderless => Condition::Leaderless(leaderless),
+        },
+    }
 }
 
-fn answer_with(partitions: &[MetadataPartition]) -> Answer {
+fn answer_with(topic: &MetadataTopic) -> Answer {
+    let partitions = topic.partitions();
     let to_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     // Kafka does not say in which order it lists them.
     let mut in_sync = vec![0; partitions.len()];
@@ -79,28 +91,19 @@ fn answer_with(partitions: &[MetadataPartition]) -> Answer {
             *place = to_u32(partition.isr().len());
         }
     }
-    let leaderless = partitions
-        .iter()
-        .filter(|partition| partition.leader() < 0)
-        .count();
-    let condition = if leaderless == 0 {
-        Condition::Ready
-    } else {
-        Condition::Leaderless(leaderless)
-    };
     let replication = partitions
         .iter()
         .map(|partition| partition.replicas().len())
         .min();
     Answer {
-        condition,
+        condition: condition_of(topic),
         partitions: Some(to_u32(partitions.len())),
         replication: replication.map(to_u32),
         in_sync,
     }
 }
 
-fn in_words(error: &KafkaError) -> String {
+pub(super) fn in_words(error: &KafkaError) -> String {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut) => {
             "no broker answers".to_owned()
@@ -109,8 +112,10 @@ fn in_words(error: &KafkaError) -> String {
     }
 }
 
-/// The topic's `min.insync.replicas`; `None` where Kafka does not say (no `DESCRIBE_CONFIGS`).
-pub(super) fn min_insync_replicas(settings: &Settings, topic: &str) -> Option<u32> {
+/// One of the topic's own settings, `retention.ms` say; `None` where Kafka does not tell it (no
+/// `DESCRIBE_CONFIGS`).
+#[must_use]
+pub fn topic_setting(settings: &Settings, topic: &str, name: &str) -> Option<String> {
     let admin = AdminClient::<DefaultClientContext>::from_config(settings.client_config()).ok()?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let resource = [ResourceSpecifier::Topic(topic)];
@@ -119,10 +124,5 @@ pub(super) fn min_insync_replicas(settings: &Settings, topic: &str) -> Option<u3
         .block_on(admin.describe_configs(&resource, &options))
         .ok()?;
     let resource = answers.into_iter().next()?.ok()?;
-    resource
-        .get("min.insync.replicas")?
-        .value
-        .as_ref()?
-        .parse()
-        .ok()
+    resource.get(name)?.value.clone()
 }

@@ -24,6 +24,29 @@ pub const DEFAULTS: [(&str, &str); 14] = [
     ("topic.metadata.propagation.max.ms", "1000"),
 ];
 
+const READING: [(&str, &str); 9] = [
+    ("auto.offset.reset", "error"),
+    ("enable.auto.commit", "false"),
+    ("enable.partition.eof", "true"),
+    ("fetch.max.bytes", "8388608"),
+    ("fetch.wait.max.ms", "100"),
+    // librdkafka wants a group's name even where none is joined.
+    ("group.id", "koobridge-reader"),
+    ("isolation.level", "read_committed"),
+    ("queued.max.messages.kbytes", "8192"),
+    ("receive.message.max.bytes", "100000000"),
+];
+
+const TRANSACTIONS: [(&str, &str); 6] = [
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    ("message.max.bytes", "16777216"),
+    ("queue.buffering.max.kbytes", "16384"),
+    ("queue.buffering.max.messages", "20000"),
+    // An open transaction holds back every read-committed subscriber of its topic.
+    ("transaction.timeout.ms", "10000"),
+];
+
 /// The properties of a client, complete.
 #[derive(Clone)]
 pub struct Settings(ClientConfig);
@@ -40,13 +63,33 @@ impl Settings {
         Self(config)
     }
 
-    /// The same properties for a client that only reads, where producers' own are left out.
+    /// The same properties for a client that only reads: producers' own are left out, and what it
+    /// holds of what it has fetched has a ceiling. Committed records only, nothing committed itself.
     pub(super) fn for_reading(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (name, value) in self.0.config_map() {
-            if is_common(name) {
-                config.set(name, value);
-            }
+        for name in self
+            .0
+            .config_map()
+            .into_keys()
+            .filter(|name| is_common(name))
+        {
+            // The map itself shows secrets as asterisks.
+            config.set(name, self.0.get(name).unwrap_or_default());
+        }
+        for (name, value) in READING {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// The same properties for a producer with this transactional id. Its records wait as long as a
+    /// transaction may take, and are limited in size by their topic alone.
+    pub(super) fn for_transactions(&self, id: &str) -> ClientConfig {
+        let mut config = self.0.clone();
+        config.remove("message.timeout.ms");
+        config.set("transactional.id", id);
+        for (name, value) in TRANSACTIONS {
+            config.set(name, value);
         }
         config
     }
@@ -100,6 +143,18 @@ mod tests {
     fn librdkafka_takes_every_default() {
         for (name, value) in DEFAULTS {
             assert!(check_property(name, value).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_reader_has_what_connections_need_and_nothing_of_a_producers() {
+        let given = [("sasl.password", "s3cret"), ("compression.type", "zstd")];
+        let config = Settings::new(given).for_reading();
+        assert_eq!(config.get("sasl.password"), Some("s3cret"));
+        assert_eq!(config.get("socket.timeout.ms"), Some("10000"));
+        assert_eq!(config.get("isolation.level"), Some("read_committed"));
+        for producers in ["compression.type", "acks", "linger.ms"] {
+            assert_eq!(config.get(producers), None);
         }
     }
 

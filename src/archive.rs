@@ -1,0 +1,338 @@
+//! Records as JSON lines: what `replay`, `tail` and `spool export` print, and what is read back.
+//!
+//! A line holds a record whole. What is no text stands as hexadecimal digits under a name of its own.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, BufRead};
+
+use jiff::Timestamp;
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::contract::{HeaderRef, RecordRef};
+
+/// A record and where it stood.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// The topic that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// `null` where it has none yet.
+    #[serde(default)]
+    pub partition: Option<u32>,
+    /// Its place on the topic, where it has been there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Its place in its lane of a spool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// `due` or `parked`, in a spool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Cow<'static, str>>,
+    /// Phone numbers were made unreadable: it is not what was on the topic.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub masked: bool,
+    /// RFC 3339.
+    #[serde(default)]
+    pub timestamp: Option<Timestamp>,
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_hex: Option<Hex>,
+    #[serde(default)]
+    headers: Headers,
+    #[serde(default)]
+    value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value_hex: Option<Hex>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Line {
+    /// The line of a record, whose place is still to be filled in.
+    #[must_use]
+    pub fn of(record: &RecordRef<'_>) -> Self {
+        let (key, key_hex) = text_or_hex(record.key.as_deref());
+        let (value, value_hex) = text_or_hex(record.value.as_deref());
+        let time = record
+            .timestamp
+            .and_then(|time| Timestamp::from_millisecond(time).ok());
+        Self {
+            timestamp: time,
+            key,
+            key_hex,
+            headers: Headers::of(record),
+            value,
+            value_hex,
+            ..Self::default()
+        }
+    }
+
+    /// The record of the line.
+    #[must_use]
+    pub fn record(&self) -> RecordRef<'_> {
+        let bytes = |text: &'_ Option<String>, hex: &'_ Option<Hex>| -> Option<Vec<u8>> {
+            let hex = hex.as_ref().map(|hex| hex.0.clone());
+            hex.or_else(|| text.clone().map(String::into_bytes))
+        };
+        RecordRef {
+            key: bytes(&self.key, &self.key_hex).map(Cow::Owned),
+            headers: self.headers.all(),
+            value: bytes(&self.value, &self.value_hex).map(Cow::Owned),
+            timestamp: self.timestamp.map(Timestamp::as_millisecond),
+        }
+    }
+
+    /// Writes it, with its line end.
+    ///
+    /// # Errors
+    /// Where `out` takes nothing more.
+    pub fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        out.write_all(b"\n")
+    }
+}
+
+fn text_or_hex(bytes: Option<&[u8]>) -> (Option<String>, Option<Hex>) {
+    match bytes.map(str::from_utf8) {
+        None => (None, None),
+        Some(Ok(text)) => (Some(text.to_owned()), None),
+        Some(Err(_)) => (None, bytes.map(|bytes| Hex(bytes.to_vec()))),
+    }
+}
+
+/// Reads lines, empty ones aside.
+///
+/// # Errors
+/// Each line that can't be read, with its number; the first is 1.
+pub fn lines(input: impl BufRead) -> impl Iterator<Item = Result<Line, String>> {
+    let numbered = input.lines().enumerate();
+    let read = numbered.map(|(at, line)| -> Result<Option<Line>, String> {
+        let line = line.map_err(|error| format!("line {}: {error}", at + 1))?;
+        if line.trim().is_empty() {
+            return Ok(None);
+        }
+        let line = serde_json::from_str(&line);
+        line.map(Some).map_err(|error| {
+            format!(
+                "line {} is none that koobridge wrote: {error} (the column is the line's own)",
+                at + 1
+            )
+        })
+    });
+    read.filter_map(Result::transpose)
+}
+
+/// Bytes as lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hex(Vec<u8>);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digit = |digit: u8| char::from_digit(digit.into(), 16).expect("four bits");
+        let digits: String = self
+            .0
+            .iter()
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+            .collect();
+        serializer.serialize_str(&digits)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let byte = |pair: &[u8; 2]| {
+            let digits = str::from_utf8(pair).ok()?;
+            let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            is_hex
+                .then(|| u8::from_str_radix(digits, 16).ok())
+                .flatten()
+        };
+        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+        let bytes = bytes.filter(|_| rest.is_empty());
+        bytes
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("no pairs of hexadecimal digits"))
+    }
+}
+
+/// Names and values in their order; a name that occurs again has a list of values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Headers(Vec<(String, Values)>);
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Values {
+    One(HeaderValue),
+    Many(Vec<HeaderValue>),
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum HeaderValue {
+    Text(String),
+    Bytes { hex: Hex },
+    Null(()),
+}
+
+impl HeaderValue {
+    fn of(value: Option<&[u8]>) -> Self {
+        match text_or_hex(value) {
+            (Some(text), _) => Self::Text(text),
+            (_, Some(hex)) => Self::Bytes { hex },
+            _ => Self::Null(()),
+        }
+    }
+
+    fn bytes(&self) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text.as_bytes())),
+            Self::Bytes { hex } => Some(Cow::Borrowed(&hex.0)),
+            Self::Null(()) => None,
+        }
+    }
+}
+
+impl Headers {
+    fn of(record: &RecordRef<'_>) -> Self {
+        let mut headers: Vec<(String, Values)> = Vec::with_capacity(record.headers.len());
+        for (name, value) in &record.headers {
+            let value = HeaderValue::of(value.as_deref());
+            match headers.iter_mut().find(|(known, _)| known == name) {
+                None => headers.push((name.to_string(), Values::One(value))),
+                Some((_, Values::Many(values))) => values.push(value),
+                Some((_, one)) => {
+                    let Values::One(first) = one.clone() else {
+                        continue;
+                    };
+                    *one = Values::Many(vec![first, value]);
+                }
+            }
+        }
+        Self(headers)
+    }
+
+    fn all(&self) -> Vec<HeaderRef<'_>> {
+        let each = self.0.iter().flat_map(|(name, values)| {
+            let values = match values {
+                Values::One(value) => std::slice::from_ref(value),
+                Values::Many(values) => values,
+            };
+            values
+                .iter()
+                .map(move |value| (Cow::Borrowed(name.as_str()), value.bytes()))
+        });
+        each.collect()
+    }
+}
+
+impl Serialize for Headers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, values) in &self.0 {
+            map.serialize_entry(name, values)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of headers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+                let mut headers = Vec::new();
+                while let Some(header) = map.next_entry()? {
+                    headers.push(header);
+                }
+                Ok(Headers(headers))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn odd_record() -> RecordRef<'static> {
+        let bytes = |bytes: &'static [u8]| Some(Cow::Borrowed(bytes));
+        RecordRef {
+            key: bytes(b"\xff"),
+            headers: vec![
+                ("z".into(), bytes(b"first")),
+                ("a".into(), None),
+                ("b".into(), bytes(b"\x00\xfe")),
+                ("z".into(), bytes(b"second")),
+                ("z".into(), None),
+            ],
+            value: bytes(b"caf\xe9"),
+            timestamp: Some(1_795_000_000_123),
+        }
+    }
+
+    fn written(line: &Line) -> String {
+        let mut text = Vec::new();
+        line.write(&mut text).expect("memory takes it");
+        String::from_utf8(text).expect("text")
+    }
+
+    #[test]
+    fn any_record_comes_back_as_it_was() {
+        let mut expected = odd_record();
+        // Values of one name stand together.
+        expected.headers.swap(1, 3);
+        expected.headers.swap(2, 4);
+        let text = written(&Line::of(&odd_record()));
+        let mut read = lines(text.as_bytes());
+        let line = read.next().expect("a line").expect("a record");
+        assert_eq!(line.record(), expected);
+        assert!(read.next().is_none());
+    }
+
+    #[test]
+    fn what_is_text_stands_as_text() {
+        let mut record = RecordRef {
+            value: Some(Cow::Borrowed(b"{}")),
+            ..RecordRef::default()
+        };
+        record.add_header("ce_id", "x".to_owned());
+        let line = Line {
+            topic: Some("t".to_owned()),
+            offset: Some(7),
+            ..Line::of(&record)
+        };
+        assert_eq!(
+            written(&line),
+            "{\"topic\":\"t\",\"partition\":null,\"offset\":7,\"timestamp\":null,\"key\":null,\
+             \"headers\":{\"ce_id\":\"x\"},\"value\":\"{}\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_named_by_its_number() {
+        let text = "{\"value\":\"a\"}\n\n{\"value\":7}\n{\"value_hex\":\"0g\"}\n";
+        let read: Vec<_> = lines(text.as_bytes()).collect();
+        assert!(read[0].is_ok());
+        for (at, number) in [(1, "line 3 "), (2, "line 4 ")] {
+            let why = read[at].as_ref().expect_err("no line");
+            assert!(why.starts_with(number), "{why}");
+        }
+        assert_eq!(read.len(), 3);
+    }
+}

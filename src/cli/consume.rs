@@ -1,0 +1,188 @@
+//! What can be typed after `tail`, `replay` and `redrive`.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Overrides;
+use crate::replay::{OffsetRange, When};
+
+/// `koobridge tail`
+#[derive(Debug, Args)]
+pub struct Tail {
+    #[command(flatten)]
+    pub kafka: ToKafka,
+    /// Watch rejected reports instead of events
+    #[arg(long)]
+    pub rejected: bool,
+    /// Where to begin: now, beginning, a time (RFC 3339) or so long ago (2h)
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "now",
+        conflicts_with = "offsets"
+    )]
+    pub since: When,
+    /// Read these offsets of a partition only, PARTITION:FIRST-LAST; can be repeated
+    #[arg(long, value_name = "RANGE")]
+    pub offsets: Vec<OffsetRange>,
+    #[command(flatten)]
+    pub filters: Filters,
+    /// Only reports that were rejected for this reason; can be repeated
+    #[arg(long, value_name = "REASON", requires = "rejected")]
+    pub reason: Vec<String>,
+    /// Stop after so many lines
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub lines: Option<NonZeroU64>,
+    /// Print records whole, one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Show phone numbers, which are masked otherwise
+    #[arg(long)]
+    pub show_numbers: bool,
+    /// Read JSON lines that `replay` or `spool export` wrote; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "offsets"])]
+    pub file: Option<PathBuf>,
+}
+
+/// `koobridge replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    #[command(flatten)]
+    pub kafka: ToKafka,
+    /// Where to: a topic, the events topic itself too, or - for JSON lines on standard output
+    #[arg(long, value_name = "TOPIC")]
+    pub to: String,
+    #[command(flatten)]
+    pub range: RangeArgs,
+    #[command(flatten)]
+    pub filters: Filters,
+    /// Replay what is a replay already, too
+    #[arg(long)]
+    pub include_replays: bool,
+    /// Read only the partitions that the message ids belong to today
+    #[arg(long, conflicts_with_all = ["offsets", "file", "resume"])]
+    pub key_partition: bool,
+    /// Read JSON lines that `replay` or `spool export` wrote; - is standard input (then with --yes)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["offsets", "resume"])]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `koobridge redrive`
+#[derive(Debug, Args)]
+pub struct Redrive {
+    #[command(flatten)]
+    pub kafka: ToKafka,
+    #[command(flatten)]
+    pub range: RangeArgs,
+    /// Only reports that were rejected for this reason; can be repeated
+    #[arg(long, value_name = "REASON")]
+    pub reason: Vec<String>,
+    /// Only reports of this channel; can be repeated
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Vec<String>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Which Kafka, and which topics.
+#[derive(Debug, Args)]
+pub struct ToKafka {
+    /// The configuration, a TOML file: Kafka and the topics
+    #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The brokers, where there is no configuration at hand: HOST:PORT,…
+    #[arg(long, value_name = "BROKERS")]
+    pub bootstrap: Option<String>,
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Which part of a topic.
+#[derive(Debug, Args)]
+pub struct RangeArgs {
+    /// From this time on: RFC 3339, so long ago (2h), or beginning
+    #[arg(long, value_name = "WHEN", conflicts_with = "offsets")]
+    pub since: Option<When>,
+    /// Up to this time, not included: RFC 3339, so long ago, or now
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "now",
+        conflicts_with = "offsets"
+    )]
+    pub until: When,
+    /// Offsets of a partition instead, PARTITION:FIRST-LAST (LAST included); can be repeated
+    #[arg(long, value_name = "RANGE")]
+    pub offsets: Vec<OffsetRange>,
+}
+
+/// Which records of it.
+#[derive(Debug, Args)]
+pub struct Filters {
+    /// Only this channel; can be repeated
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Vec<String>,
+    /// Only this status; can be repeated
+    #[arg(long, value_name = "STATUS")]
+    pub status: Vec<String>,
+    /// Only this message; can be repeated
+    #[arg(long, value_name = "ID")]
+    pub message_id: Vec<String>,
+    /// Only the messages that this file names, one id a line
+    #[arg(long, value_name = "FILE")]
+    pub message_ids: Option<PathBuf>,
+}
+
+/// How a run goes.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Don't ask; then the records are not counted first
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// At most so many records a second
+    #[arg(long, value_name = "RECORDS")]
+    pub rate: Option<NonZeroU32>,
+    /// Go on with the run of this id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["offsets", "dry_run"])]
+    pub resume: Option<String>,
+}
+
+pub(super) const TAIL_HELP: &str = "\
+It joins no consumer group and commits nothing. A line is: time, channel, message id, status, age,
+recipient; of a rejected report: time, channel, message id, stage, reason, member, age. Filters leave
+records out that koobridge did not write. Ctrl-C ends it.
+
+  koobridge tail --bootstrap kafka-1:9092 --since 2h --channel 202105102694809992
+  koobridge tail --config koobridge.toml --rejected --since beginning --json";
+
+pub(super) const REPLAY_HELP: &str = "\
+It looks first, says what would be replayed, and asks. A replayed record keeps its key, value, time and
+ce_ headers, so that subscribers drop it where they have had it; the headers replay_id, replay_topic,
+replay_partition and replay_offset say where it comes from. To a topic each record comes exactly once:
+a run that was stopped or killed goes on with --resume and the same filters. From a file, at least once.
+
+  koobridge replay --config koobridge.toml --since 2h --dry-run --to koomessage.reports
+  koobridge replay --config koobridge.toml --since 2026-11-22T08:00:00Z --until 2h --to reprocess
+  koobridge replay --config koobridge.toml --since beginning --to - > archive.jsonl
+  koobridge replay --config koobridge.toml --file archive.jsonl --to koomessage.reports
+
+Exit codes: 0 done, 1 could not run, 2 the configuration or the command line is wrong, 3 stopped (the
+command that goes on is printed), 4 done but for what Kafka has deleted or does not take on the target.";
+
+pub(super) const REDRIVE_HELP: &str = "\
+It tries each rejected report under the rules of this version and publishes what is good now as an event,
+with its original arrival time; what Kafka refused once goes again as it is. The rest stays where it is.
+It looks first, and asks. Exactly once for one run: --resume goes on with it. Another run over the same
+range publishes the same events again, with the same ce_id.
+
+  koobridge redrive --config koobridge.toml --since 7d --dry-run
+  koobridge redrive --config koobridge.toml --since 7d --reason unknown-status
+
+Exit codes: as of `koobridge replay`.";

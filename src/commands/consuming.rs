@@ -1,0 +1,85 @@
+//! What `tail`, `replay` and `redrive` share: from what was typed to a reader, a range and filters.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, stdin};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::mistyped;
+use crate::cli::{Filters, RangeArgs, ToKafka};
+use crate::config;
+use crate::kafka::{self, Settings};
+use crate::replay::{Range, Selection, When};
+
+/// Everything by mistake is no small mistake.
+pub(super) const NO_RANGE: &str = "say which records: --since 2h (or a time, or beginning), --until, or \
+                                   --offsets PARTITION:FIRST-LAST";
+
+/// Kafka's part of the configuration, and librdkafka's properties from it.
+pub(super) fn connection(typed: &ToKafka) -> Result<(config::Kafka, Settings), config::Mistakes> {
+    let mut overrides = typed.overrides.clone();
+    if let Some(brokers) = &typed.bootstrap {
+        let key = "kafka.properties.bootstrap.servers".to_owned();
+        overrides.set.push((key, brokers.clone()));
+    }
+    let settings = super::serve::gather(typed.config.as_deref(), &overrides);
+    let kafka = config::Kafka::check(&settings, kafka::check_property)?;
+    let properties = kafka.properties.iter();
+    let settings = Settings::new(properties.map(|p| (p.name.as_str(), p.value.as_str())));
+    Ok((kafka, settings))
+}
+
+/// The range that was typed; `None` where none was.
+pub(super) fn range(typed: &RangeArgs) -> Option<Range> {
+    let is_typed = typed.since.is_some() || !typed.offsets.is_empty() || typed.until != When::Now;
+    is_typed.then(|| Range {
+        since: typed.since.unwrap_or(When::Beginning),
+        until: typed.until,
+        offsets: typed.offsets.clone(),
+    })
+}
+
+/// The filters that were typed, with the times of a range.
+pub(super) fn selection(typed: &Filters, range: &Range) -> anyhow::Result<Selection> {
+    let mut message_ids: BTreeSet<String> = typed.message_id.iter().cloned().collect();
+    if let Some(path) = &typed.message_ids {
+        message_ids.extend(message_ids_in(path)?);
+    }
+    Ok(Selection {
+        channels: typed.channel.iter().cloned().collect(),
+        statuses: typed.status.iter().cloned().collect(),
+        message_ids,
+        reasons: BTreeSet::new(),
+        since: range.from_time(),
+        until: range.until_time(),
+    })
+}
+
+/// One id a line.
+fn message_ids_in(path: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let named = || format!("--message-ids {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(named)?;
+    let lines = text.lines().map(|line| line.trim_end_matches('\r'));
+    let ids: BTreeSet<String> = lines
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if ids.is_empty() {
+        let named = named();
+        return Err(mistyped(&format!(
+            "{named}: the file names no message; write one id a line"
+        )));
+    }
+    Ok(ids)
+}
+
+/// A file of JSON lines; `-` is standard input.
+pub(super) fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(BufReader::new(stdin())));
+    }
+    let file = File::open(path).with_context(|| format!("--file {}", path.display()))?;
+    Ok(Box::new(BufReader::new(file)))
+}

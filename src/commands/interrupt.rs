@@ -1,0 +1,46 @@
+//! Ctrl-C and SIGTERM for commands that do one thing: the first asks it to stop in good order, the
+//! second ends it at once.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What the running command looks at.
+#[derive(Debug, Default)]
+pub(super) struct Interrupt {
+    /// Somebody asked it to stop.
+    pub(super) stop: AtomicBool,
+    /// Nothing is lost now where it ends at once: it waits for a person, say.
+    pub(super) ends_at_once: AtomicBool,
+}
+
+/// Runs `work` on a thread of its own, until it returns or is ended at once.
+pub(super) fn interruptible(
+    work: impl FnOnce(&Interrupt) -> anyhow::Result<ExitCode> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
+    let runtime = super::runtime().context("can't start a runtime")?;
+    let interrupt = Arc::new(Interrupt::default());
+    let code = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("can't wait for signals")?;
+        let mut interrupted = signal(SignalKind::interrupt()).context("can't wait for signals")?;
+        let looked_at = Arc::clone(&interrupt);
+        let mut work = tokio::task::spawn_blocking(move || work(&looked_at));
+        loop {
+            tokio::select! {
+                done = &mut work => return done.context("the command broke off")?,
+                _ = terminate.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+            let again = interrupt.stop.swap(true, Ordering::SeqCst);
+            if again || interrupt.ends_at_once.load(Ordering::SeqCst) {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    });
+    // A thread that is still at work ends with the process.
+    runtime.shutdown_background();
+    code
+}

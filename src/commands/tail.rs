@@ -1,0 +1,272 @@
+//! `koobridge tail`: watches a topic, for people and for other programs.
+
+use std::io::{self, BufWriter, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::consuming;
+use super::interrupt::{Interrupt, interruptible};
+use super::mask;
+use crate::archive::Line;
+use crate::cli::Tail;
+use crate::contract::{EventTold, RecordRef, RejectedTold};
+use crate::kafka::{Reader, Stretch};
+use crate::replay::{self, Item, Place, Range, Selection, Source, When};
+
+/// How long to wait for a record before what was printed is shown.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What is printed of which records.
+struct View {
+    selection: Selection,
+    is_rejected: bool,
+    is_json: bool,
+    show_numbers: bool,
+}
+
+pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
+    let range = Range {
+        since: tail.since,
+        until: When::Now,
+        offsets: tail.offsets.clone(),
+    };
+    let mut selection = consuming::selection(&tail.filters, &range)?;
+    selection.reasons = tail.reason.iter().cloned().collect();
+    let view = View {
+        selection,
+        is_rejected: tail.rejected,
+        is_json: tail.json,
+        show_numbers: tail.show_numbers,
+    };
+    let lines = tail.lines.map_or(u64::MAX, u64::from);
+    let open = opening(tail, range)?;
+    interruptible(move |interrupt| {
+        let (mut source, name) = open()?;
+        follow(&view, &mut source, &name, lines, interrupt)
+    })
+}
+
+type Opening = Box<dyn FnOnce() -> anyhow::Result<(Source, String)> + Send>;
+
+/// What opens the source, on the thread that reads it.
+fn opening(tail: &Tail, range: Range) -> anyhow::Result<Opening> {
+    if let Some(path) = &tail.file {
+        let (input, name) = (consuming::open(path)?, path.display().to_string());
+        return Ok(Box::new(move || Ok((Source::file(input), name))));
+    }
+    let (kafka, settings) = consuming::connection(&tail.kafka)?;
+    let topic = if tail.rejected {
+        kafka.rejected_topic
+    } else {
+        kafka.topic
+    };
+    Ok(Box::new(move || {
+        let reader = Reader::open(&settings, &topic)?;
+        let stretches = stretches(&range, &reader)?;
+        Ok((Source::topic(reader, stretches, [].into())?, topic))
+    }))
+}
+
+/// Without an end, unless offsets are named: then up to the last of them.
+fn stretches(range: &Range, reader: &Reader) -> anyhow::Result<Vec<Stretch>> {
+    let mut stretches = range.stretches(reader, None)?;
+    for stretch in &mut stretches {
+        let named = range
+            .offsets
+            .iter()
+            .find(|named| named.partition == stretch.partition);
+        if named.is_none() && range.since == When::Now {
+            stretch.first = stretch.end;
+        }
+        let last = named.and_then(|named| named.last);
+        stretch.end = last.map_or(Stretch::ENDLESS, |last| last + 1);
+    }
+    Ok(stretches)
+}
+
+fn follow(
+    view: &View,
+    source: &mut Source,
+    name: &str,
+    mut lines: u64,
+    interrupt: &Interrupt,
+) -> anyhow::Result<ExitCode> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    while lines > 0 && !interrupt.stop.load(Ordering::SeqCst) {
+        let item = source.next(POLL)?;
+        let written = match &item {
+            Item::End => break,
+            Item::Nothing => out.flush(),
+            Item::Deleted(gone) => {
+                let Stretch {
+                    partition,
+                    first,
+                    end,
+                } = gone;
+                eprintln!(
+                    "Kafka has deleted offsets {first} to {} of partition {partition}",
+                    end - 1
+                );
+                Ok(())
+            }
+            Item::Taken(_) | Item::Line(..) => {
+                let record = item.record().unwrap_or_default();
+                match view.line(&record, item.place(name)) {
+                    Some(line) => {
+                        lines -= 1;
+                        writeln!(out, "{line}")
+                    }
+                    None => Ok(()),
+                }
+            }
+        };
+        match written {
+            Err(error) if replay::is_unread(&error) => return Ok(ExitCode::SUCCESS),
+            written => written?,
+        }
+    }
+    match out.flush() {
+        Err(error) if !replay::is_unread(&error) => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+impl View {
+    /// The line of a record; `None` where it is not meant.
+    fn line(&self, record: &RecordRef<'_>, place: Option<Place<'_>>) -> Option<String> {
+        if !self.selection.has_time(record.timestamp) {
+            return None;
+        }
+        let text = if self.is_rejected {
+            let told = RejectedTold::of(record);
+            let key = record.text_key();
+            told.filter(|told| self.selection.has_rejected(told, key))
+                .map(|told| rejected(&told, key))
+        } else {
+            let told = EventTold::of(record);
+            told.filter(|told| self.selection.has_event(told))
+                .map(|told| self.event(&told))
+        };
+        // Somebody else's record is worth a line where nothing is filtered.
+        let text = text.or_else(|| self.is_foreign(record).then(|| foreign(record, place)))?;
+        if self.is_json {
+            Some(self.json(record, place))
+        } else {
+            Some(text)
+        }
+    }
+
+    fn is_foreign(&self, record: &RecordRef<'_>) -> bool {
+        let is_known = if self.is_rejected {
+            RejectedTold::of(record).is_some()
+        } else {
+            EventTold::of(record).is_some()
+        };
+        !is_known && self.selection.is_everything()
+    }
+
+    fn event(&self, told: &EventTold<'_>) -> String {
+        let recipient = if self.show_numbers {
+            shown(&told.recipient)
+        } else {
+            mask::number(&told.recipient)
+        };
+        format!(
+            "{}  {}  {}  {:<9}  {:>6}  {recipient}",
+            shown(&told.received_at),
+            shown(&told.channel_id),
+            shown(&told.message_id),
+            shown(&told.status),
+            age(&told.received_at)
+        )
+    }
+
+    fn json(&self, record: &RecordRef<'_>, place: Option<Place<'_>>) -> String {
+        let mut line = if self.show_numbers {
+            Line::of(record)
+        } else {
+            let mut line = Line::of(&mask::record(record));
+            line.masked = true;
+            line
+        };
+        line.topic = place.map(|place| place.topic.to_owned());
+        line.partition = place.map(|place| place.partition);
+        line.offset = place.map(|place| place.offset);
+        serde_json::to_string(&line).expect("text and numbers")
+    }
+}
+
+fn rejected(told: &RejectedTold<'_>, key: Option<&str>) -> String {
+    let member = told
+        .member
+        .map(|member| format!(" ({})", shown(member)))
+        .unwrap_or_default();
+    format!(
+        "{}  {}  {}  {}  {}{member}  {}",
+        shown(told.received_at),
+        shown(told.channel_id),
+        key.map_or_else(|| "-".to_owned(), shown),
+        told.stage.as_str(),
+        shown(told.reason),
+        age(told.received_at)
+    )
+}
+
+fn foreign(record: &RecordRef<'_>, place: Option<Place<'_>>) -> String {
+    let time = record
+        .timestamp
+        .map_or_else(|| "-".to_owned(), replay::time);
+    let place = place.map(|place| format!("partition {} offset {}", place.partition, place.offset));
+    format!(
+        "{time}  not written by koobridge (or by another version): {}, {} bytes",
+        place.unwrap_or_default(),
+        record.size()
+    )
+}
+
+/// Anybody can have written it: nothing of it may move the cursor or ring a bell.
+fn shown(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(plain).collect()
+}
+
+/// How long ago, in one unit.
+fn age(received_at: &str) -> String {
+    let Ok(at) = received_at.parse::<Timestamp>() else {
+        return "-".to_owned();
+    };
+    let seconds = Timestamp::now().duration_since(at).as_secs_f64().max(0.0);
+    let units = [("d", 86_400.0), ("h", 3600.0), ("m", 60.0)];
+    match units
+        .into_iter()
+        .find(|(_, length)| seconds >= 2.0 * length)
+    {
+        Some((unit, length)) => format!("{:.0}{unit}", (seconds / length).floor()),
+        None => format!("{seconds:.1}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_has_one_unit() {
+        let ago = |seconds| {
+            let at = Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+            age(&at.to_string())
+        };
+        assert!(ago(119).starts_with("119."));
+        assert_eq!([ago(121), ago(7201), ago(200_000)], ["2m", "2h", "2d"]);
+        assert!(ago(-5).starts_with("0.0"));
+        assert_eq!(age("soon"), "-");
+    }
+
+    #[test]
+    fn nothing_that_moves_a_cursor_is_shown() {
+        assert_eq!(shown("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+    }
+}

@@ -1,0 +1,151 @@
+//! A rejected record tried once more, under the rules of this version.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+
+use super::channel::ChannelId;
+use super::event::{EventMode, headers_of_event};
+use super::received::{Arrival, Received};
+use super::record::RecordRef;
+use super::told::{RejectedTold, Stage};
+use super::trace::TraceContext;
+
+/// Why a rejected record does not become an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StillRejected {
+    /// Nobody but somebody else can have written it.
+    NotRejectedByKoobridge,
+    /// It still breaks the contract; the reason's code under today's rules.
+    Because(&'static str),
+}
+
+/// Makes the event that a rejected record's report is worth today, with its original arrival time.
+///
+/// # Errors
+/// Why it stays where it is.
+pub fn redrive(
+    record: &RecordRef<'_>,
+    mode: EventMode,
+) -> Result<RecordRef<'static>, StillRejected> {
+    let told = RejectedTold::of(record).ok_or(StillRejected::NotRejectedByKoobridge)?;
+    match told.stage {
+        Stage::Contract => try_again(record, &told, mode),
+        Stage::Kafka => as_it_was(record),
+    }
+}
+
+fn try_again(
+    record: &RecordRef<'_>,
+    told: &RejectedTold<'_>,
+    mode: EventMode,
+) -> Result<RecordRef<'static>, StillRejected> {
+    let unreadable = StillRejected::NotRejectedByKoobridge;
+    let channel = ChannelId::parse(told.channel_id).map_err(|_| unreadable)?;
+    let at: Timestamp = told.received_at.parse().map_err(|_| unreadable)?;
+    let arrival = Arrival {
+        at,
+        trace: trace_of(record),
+    };
+    let body = record.value.as_deref().unwrap_or_default().to_vec();
+    let received = Received::new(channel, arrival, body);
+    let report = received.validate();
+    let report = report.map_err(|fault| StillRejected::Because(fault.reason.code()))?;
+    Ok(report.normalise(mode).into_record().into())
+}
+
+/// The event goes again as it is; of its headers the rejected record has kept the trace.
+fn as_it_was(record: &RecordRef<'_>) -> Result<RecordRef<'static>, StillRejected> {
+    let value = record.value.as_deref().unwrap_or_default();
+    let headers = headers_of_event(value).ok_or(StillRejected::NotRejectedByKoobridge)?;
+    let trace = trace_of(record)
+        .into_iter()
+        .flat_map(TraceContext::into_headers);
+    let headers = headers.into_iter().chain(trace);
+    Ok(RecordRef {
+        key: record.key.as_deref().map(|key| Cow::Owned(key.to_vec())),
+        headers: headers
+            .map(|(name, value)| (name, Some(Cow::Owned(value.into_owned().into_bytes()))))
+            .collect(),
+        value: Some(Cow::Owned(value.to_vec())),
+        timestamp: record.timestamp,
+    })
+}
+
+fn trace_of(record: &RecordRef<'_>) -> Option<TraceContext> {
+    let state = record.header("tracestate").map(str::as_bytes);
+    let parent = record.header("traceparent")?;
+    TraceContext::parse(parent.as_bytes(), state.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::received::from_a_sender;
+    use crate::contract::{Record, refused_by_kafka};
+
+    const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const SOUND: &[u8] = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
+
+    fn event(mode: EventMode) -> Record {
+        let trace = TraceContext::parse(PARENT, &[b"a=1"]);
+        let received = from_a_sender(SOUND, trace);
+        let report = received.validate().expect("a sound report");
+        report.normalise(mode).into_record()
+    }
+
+    #[test]
+    fn an_event_that_kafka_refused_goes_again_as_it_was_in_both_modes() {
+        for mode in [EventMode::Binary, EventMode::Structured] {
+            let event = event(mode);
+            let refused = refused_by_kafka(&event, "record-too-large").into();
+            // The configured mode has no say in what was written already.
+            assert_eq!(redrive(&refused, EventMode::Binary), Ok(event.into()));
+        }
+    }
+
+    #[test]
+    fn a_report_that_is_sound_today_becomes_the_event_that_it_would_have_been() {
+        let trace = TraceContext::parse(PARENT, &[b"a=1"]);
+        let unknown = str::from_utf8(SOUND)
+            .expect("text")
+            .replace("read", "played");
+        let received = from_a_sender(unknown.as_bytes(), trace);
+        let fault = received.validate().expect_err("an unknown status");
+        let mut rejected: RecordRef<'_> = received.reject(fault).into_parts().1.into();
+        assert_eq!(
+            redrive(&rejected, EventMode::Binary),
+            Err(StillRejected::Because("unknown-status"))
+        );
+        // As a version that knows the status would see it.
+        rejected.value = Some(Cow::Borrowed(SOUND));
+        let expected = event(EventMode::Structured);
+        assert_eq!(
+            redrive(&rejected, EventMode::Structured),
+            Ok(expected.into())
+        );
+    }
+
+    #[test]
+    fn a_record_of_somebody_else_is_left_alone() {
+        let event: RecordRef<'_> = event(EventMode::Binary).into();
+        let mut odd_channel = RecordRef::default();
+        for (name, value) in [
+            ("stage", "contract"),
+            ("reason", "x"),
+            ("channel_id", "a b"),
+        ] {
+            odd_channel.add_header(name, value.to_owned());
+        }
+        odd_channel.value = Some(Cow::Borrowed(SOUND));
+        let mut odd_time = odd_channel.clone();
+        odd_time.add_header("channel_id", "c1".to_owned());
+        odd_time.add_header("received_at", "yesterday".to_owned());
+        for record in [event, odd_channel, odd_time] {
+            assert_eq!(
+                redrive(&record, EventMode::Binary),
+                Err(StillRejected::NotRejectedByKoobridge)
+            );
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! A producer whose records appear together with the place that its reader has reached, or not at all.
+//!
+//! The transactional id is a consumer group's name too: the group holds, for each partition that is
+//! read, the next offset and a text of the caller's. Whoever starts under an id first ends whatever
+//! was going on under it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
+};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tracing::debug;
+
+use super::producer::Failed;
+use super::reader::{Context as Reading, to_i32, to_i64, to_u32, to_u64};
+use super::settings::Settings;
+use super::trouble::Trouble;
+use crate::contract::RecordRef;
+
+/// How long one step may take before it is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for room in librdkafka's queue before looking again.
+const ROOM: Duration = Duration::from_millis(10);
+/// How many records are handed over between two looks for delivery reports.
+const REPORTS_EACH: u32 = 256;
+
+/// Why a transaction did not come to its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// Nothing of it will be seen; the same can be tried again.
+    Transaction(String),
+    /// This producer can't go on. Its last transaction may have been committed all the same.
+    Producer(String),
+    /// Kafka refuses it, and will again.
+    Refused(String),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Transaction(why) | Self::Producer(why) | Self::Refused(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// How far the reading of one partition is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset to be read.
+    pub next: u64,
+    /// What the caller committed with it.
+    pub text: String,
+}
+
+/// What is committed of a topic, by partition.
+pub type Offsets = BTreeMap<u32, Committed>;
+
+/// One producer with a transactional id.
+pub struct Transactions {
+    producer: BaseProducer<Context>,
+    unreported: u32,
+}
+
+impl Transactions {
+    /// Ends whatever goes on under `id`, and starts a producer under it.
+    ///
+    /// # Errors
+    /// Where Kafka does not let it, or does not answer within a minute.
+    pub fn start(settings: &Settings, id: &str) -> Result<Self, Broken> {
+        let producer = BaseProducer::from_config_and_context(
+            &settings.for_transactions(id),
+            Context::default(),
+        )
+        .map_err(|error| Broken::Refused(error.to_string()))?;
+        let transactions = Self {
+            producer,
+            unreported: 0,
+        };
+        // A coordinator is being looked for, or still ends the last transaction.
+        let mut attempts = 6;
+        loop {
+            match transactions.producer.init_transactions(PATIENCE) {
+                Ok(()) => return Ok(transactions),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && attempts > 1 => {
+                    attempts -= 1;
+                }
+                Err(error) => return Err(transactions.broken(&error)),
+            }
+        }
+    }
+
+    /// Starts a transaction.
+    ///
+    /// # Errors
+    /// Where this producer can't go on.
+    pub fn begin(&self) -> Result<(), Broken> {
+        let begun = self.producer.begin_transaction();
+        begun.map_err(|error| self.broken(&error))
+    }
+
+    /// Hands a record over to the transaction, waiting for room where there is none. `tag` names it
+    /// where Kafka refuses it.
+    ///
+    /// # Errors
+    /// Where the transaction can't succeed any more.
+    pub fn send(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        record: &RecordRef<'_>,
+        tag: usize,
+    ) -> Result<(), Broken> {
+        self.unreported += 1;
+        if self.unreported >= REPORTS_EACH {
+            self.unreported = 0;
+            self.producer.poll(Duration::ZERO);
+        }
+        let headers = to_headers(record);
+        let mut outgoing: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(topic, tag)
+                .partition(to_i32(partition))
+                .headers(headers);
+        outgoing.key = record.key.as_deref();
+        outgoing.payload = record.value.as_deref();
+        outgoing.timestamp = record.timestamp;
+        loop {
+            match self.producer.send(outgoing) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    outgoing = back;
+                    self.producer.poll(ROOM);
+                }
+                Err((error, _)) => return Err(self.broken(&error)),
+            }
+        }
+    }
+
+    /// Waits until Kafka has taken or refused every record so far.
+    ///
+    /// # Errors
+    /// Where the transaction can't succeed any more.
+    pub fn flush(&self) -> Result<(), Broken> {
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(ROOM);
+        }
+        match self.producer.context().first_failure() {
+            None => Ok(()),
+            Some((_, code)) => Err(self.broken(&KafkaError::MessageProduction(code))),
+        }
+    }
+
+    /// Commits the transaction with how far the reading of `topic` is, for the group of `group`.
+    ///
+    /// # Errors
+    /// Where it did not come to its end; after [`Broken::Producer`] it may have.
+    pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
+        self.flush()?;
+        let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
+        let member = group.consumer.group_metadata();
+        let member = member.expect("a consumer with a group's name has its metadata");
+        self.until_done(|producer| producer.send_offsets_to_transaction(&list, &member, PATIENCE))?;
+        self.until_done(|producer| producer.commit_transaction(PATIENCE))
+    }
+
+    /// Gives the transaction up: nothing of it will be seen.
+    ///
+    /// # Errors
+    /// Where this producer can't go on.
+    pub fn abort(&self) -> Result<(), Broken> {
+        // Aborting waits for delivery reports that only this thread can take.
+        self.producer
+            .purge(PurgeConfig::default().queue().inflight());
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(ROOM);
+        }
+        self.producer.context().forget_failures();
+        self.until_done(|producer| producer.abort_transaction(PATIENCE))
+    }
+
+    /// The tag of the record that Kafka refused first in this transaction for its size or form.
+    #[must_use]
+    pub fn refused(&self) -> Option<(usize, Failed)> {
+        let (tag, code) = self.producer.context().first_failure()?;
+        let failed = Failed::from(code);
+        failed.is_about_size_or_form().then_some((tag, failed))
+    }
+
+    /// Serves librdkafka while there is nothing else to do.
+    pub fn wait(&self, time: Duration) {
+        self.producer.poll(time);
+    }
+
+    fn until_done(
+        &self,
+        step: impl Fn(&BaseProducer<Context>) -> Result<(), KafkaError>,
+    ) -> Result<(), Broken> {
+        loop {
+            match step(&self.producer) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                    debug!(error = error.string(), "tried again");
+                }
+                // A flush that has taken too long.
+                Err(KafkaError::Flush(_)) => {}
+                Err(error) => return Err(self.broken(&error)),
+            }
+        }
+    }
+
+    fn broken(&self, error: &KafkaError) -> Broken {
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code();
+        let why = self.in_words(error);
+        if matches!(
+            code,
+            Some(
+                Code::TransactionalIdAuthorizationFailed
+                    | Code::TopicAuthorizationFailed
+                    | Code::GroupAuthorizationFailed
+                    | Code::ClusterAuthorizationFailed
+                    | Code::UnsupportedFeature
+            )
+        ) {
+            return Broken::Refused(why);
+        }
+        let is_dead = match error {
+            KafkaError::Transaction(error) => error.is_fatal() || !error.txn_requires_abort(),
+            _ => false,
+        };
+        if is_dead || self.producer.client().fatal_error().is_some() {
+            Broken::Producer(why)
+        } else {
+            Broken::Transaction(why)
+        }
+    }
+
+    fn in_words(&self, error: &KafkaError) -> String {
+        if let Some((_, reason)) = self.producer.client().fatal_error() {
+            return reason;
+        }
+        match error {
+            KafkaError::Transaction(error) => match self.producer.context().trouble.last() {
+                Some(trouble) => format!("{}: {trouble}", error.string()),
+                None => error.string(),
+            },
+            other => other
+                .rdkafka_error_code()
+                .map_or_else(|| other.to_string(), |code| code.to_string()),
+        }
+    }
+}
+
+/// The group under the id of [`Transactions`]: what is committed there can be looked at without
+/// ending anything.
+pub struct Group {
+    consumer: BaseConsumer<Reading>,
+}
+
+impl Group {
+    /// # Errors
+    /// Where librdkafka refuses the settings as a whole.
+    pub fn of(settings: &Settings, id: &str) -> Result<Self, KafkaError> {
+        let mut config = settings.for_reading();
+        config.set("group.id", id);
+        let consumer = BaseConsumer::from_config_and_context(&config, Reading::default())?;
+        Ok(Self { consumer })
+    }
+
+    /// What is committed of a topic with that many partitions, once every transaction that has to do
+    /// with it has ended.
+    ///
+    /// # Errors
+    /// librdkafka's own.
+    pub fn committed(&self, topic: &str, partitions: u32) -> Result<Offsets, KafkaError> {
+        let mut question = TopicPartitionList::new();
+        for partition in 0..partitions {
+            question.add_partition(topic, to_i32(partition));
+        }
+        let answer = self.consumer.committed_offsets(question, 3 * PATIENCE)?;
+        let mut offsets = Offsets::new();
+        for element in answer.elements() {
+            element.error()?;
+            if let Offset::Offset(next) = element.offset() {
+                let committed = Committed {
+                    next: to_u64(next),
+                    text: element.metadata().to_owned(),
+                };
+                offsets.insert(to_u32(element.partition()), committed);
+            }
+        }
+        Ok(offsets)
+    }
+}
+
+fn to_list(topic: &str, offsets: &Offsets) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, committed) in offsets {
+        let mut element = list.add_partition(topic, to_i32(*partition));
+        element.set_offset(Offset::Offset(to_i64(committed.next)))?;
+        element.set_metadata(&committed.text);
+    }
+    Ok(list)
+}
+
+fn to_headers(record: &RecordRef<'_>) -> OwnedHeaders {
+    let empty = OwnedHeaders::new_with_capacity(record.headers.len());
+    record.headers.iter().fold(empty, |headers, (name, value)| {
+        headers.insert(Header {
+            key: name,
+            value: value.as_deref(),
+        })
+    })
+}
+
+#[derive(Default)]
+struct Context {
+    trouble: Trouble,
+    /// The first of this transaction.
+    failure: Mutex<Option<(usize, RDKafkaErrorCode)>>,
+}
+
+impl Context {
+    fn first_failure(&self) -> Option<(usize, RDKafkaErrorCode)> {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_failures(&self) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(target: "librdkafka", facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(target: "librdkafka", %error, "{reason}");
+        self.trouble.remember(&error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
+        let Err((error, _)) = result else { return };
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert((tag, code));
+    }
+}

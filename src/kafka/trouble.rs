@@ -1,0 +1,30 @@
+//! What librdkafka last complained of.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// The last error that librdkafka reported, kept for whoever explains why Kafka can't be reached.
+#[derive(Default)]
+pub(super) struct Trouble(Mutex<Option<String>>);
+
+impl Trouble {
+    pub(super) fn remember(&self, error: &KafkaError, reason: &str) {
+        // "All brokers down" follows each broker's own reason and says less.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.lock() = Some(reason.to_owned());
+        }
+    }
+
+    pub(super) fn last(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    pub(super) fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

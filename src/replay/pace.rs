@@ -1,0 +1,73 @@
+//! How fast a run may go.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+/// Records a second, evenly: what was not used of it does not pile up beyond a moment.
+#[derive(Debug)]
+pub struct Pace {
+    each: Option<Duration>,
+    due: Instant,
+}
+
+/// How much of a rate can be made up for.
+const SLACK: Duration = Duration::from_millis(100);
+
+impl Pace {
+    /// No limit without a rate.
+    #[must_use]
+    pub fn new(rate: Option<NonZeroU32>, now: Instant) -> Self {
+        Self {
+            each: rate.map(|rate| Duration::from_secs(1) / rate.get()),
+            due: now,
+        }
+    }
+
+    /// How long to wait before the next record.
+    #[must_use]
+    pub fn wait(&self, now: Instant) -> Duration {
+        self.due.saturating_duration_since(now)
+    }
+
+    /// Counts a record.
+    pub fn spend(&mut self, now: Instant) {
+        if let Some(each) = self.each {
+            let earliest = now.checked_sub(SLACK).unwrap_or(now);
+            self.due = self.due.max(earliest) + each;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_records_a_second_and_no_more() {
+        let start = Instant::now();
+        let mut pace = Pace::new(NonZeroU32::new(1000), start);
+        for _ in 0..5000 {
+            pace.spend(start);
+        }
+        let all = pace.wait(start);
+        assert!(
+            (Duration::from_millis(4800)..=Duration::from_secs(5)).contains(&all),
+            "{all:?}"
+        );
+        // A pause of a minute is not made up for.
+        let later = start + Duration::from_mins(1);
+        for _ in 0..1000 {
+            pace.spend(later);
+        }
+        let wait = pace.wait(later);
+        assert!(wait >= Duration::from_millis(880), "{wait:?}");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_waits() {
+        let start = Instant::now();
+        let mut pace = Pace::new(None, start);
+        pace.spend(start);
+        assert_eq!(pace.wait(start), Duration::ZERO);
+    }
+}

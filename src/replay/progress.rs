@@ -1,0 +1,109 @@
+//! How far a run is: a bar on a terminal, plain lines elsewhere, on standard error.
+
+use std::io::{IsTerminal as _, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+use super::tally::grouped;
+
+/// How often the bar is drawn.
+const LOOKS: Duration = Duration::from_millis(100);
+/// How often a line is printed where there is no terminal.
+const LINES: Duration = Duration::from_secs(10);
+
+/// What is shown while a run goes on.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    verb: &'static str,
+    /// Offsets to be read; `None` where nobody knows.
+    all: Option<u64>,
+    started: Instant,
+    shown: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    /// Starts showing; `verb` is what is done with the records.
+    #[must_use]
+    pub fn start(verb: &'static str, all: Option<u64>) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let (bar, template) = match all {
+                Some(all) => (
+                    ProgressBar::new(all),
+                    "{bar:30} {percent:>3} %  {human_pos}/{human_len} offsets, {per_sec}, {eta} left  {msg}",
+                ),
+                None => (ProgressBar::new_spinner(), "{spinner} {human_pos} records, {per_sec}  {msg}"),
+            };
+            let style = ProgressStyle::with_template(template);
+            bar.with_style(style.expect("a sound template"))
+        });
+        let now = Instant::now();
+        Self {
+            bar,
+            verb,
+            all,
+            started: now,
+            shown: now,
+            said: now,
+        }
+    }
+
+    /// Shows how far it is: offsets read, records published.
+    pub fn show(&mut self, read: u64, records: u64) {
+        if self.shown.elapsed() < LOOKS {
+            return;
+        }
+        self.shown = Instant::now();
+        let message = format!("{} {}", grouped(records), self.verb);
+        if let Some(bar) = &self.bar {
+            bar.set_position(read);
+            bar.set_message(message);
+        } else if self.said.elapsed() >= LINES {
+            self.said = Instant::now();
+            eprintln!("{message}{}", self.in_words(read));
+        }
+    }
+
+    fn in_words(&self, read: u64) -> String {
+        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
+        #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
+        let rate = read as f64 / seconds;
+        let Some(all) = self.all.filter(|all| *all > 0) else {
+            return format!("; {rate:.0} a second");
+        };
+        #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
+        let left = Duration::try_from_secs_f64(all.saturating_sub(read) as f64 / rate.max(0.001));
+        let left = left.map_or_else(
+            |_| "long".to_owned(),
+            |left| HumanDuration(left).to_string(),
+        );
+        let percent = read * 100 / all;
+        format!(
+            "; {percent} % of {} offsets read, {rate:.0} a second, {left} left",
+            grouped(all)
+        )
+    }
+
+    /// Says something beside the bar.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// How long it has taken.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Which records of a range are meant.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::contract::{EventTold, RejectedTold};
+
+/// Filters; an empty one lets everything pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    pub channels: BTreeSet<String>,
+    pub statuses: BTreeSet<String>,
+    pub message_ids: BTreeSet<String>,
+    /// Of rejected records.
+    pub reasons: BTreeSet<String>,
+    /// Milliseconds since 1970, the first that is meant.
+    pub since: Option<i64>,
+    /// Milliseconds since 1970, the first that is not meant any more.
+    pub until: Option<i64>,
+}
+
+impl Selection {
+    /// Whether a record of this time is meant.
+    #[must_use]
+    pub fn has_time(&self, timestamp: Option<i64>) -> bool {
+        let Some(timestamp) = timestamp else {
+            return self.since.is_none() && self.until.is_none();
+        };
+        self.since.is_none_or(|since| since <= timestamp)
+            && self.until.is_none_or(|until| timestamp < until)
+    }
+
+    /// Whether an event is meant, its time aside.
+    #[must_use]
+    pub fn has_event(&self, told: &EventTold<'_>) -> bool {
+        passes(&self.channels, Some(&told.channel_id))
+            && passes(&self.statuses, Some(&told.status))
+            && passes(&self.message_ids, Some(&told.message_id))
+    }
+
+    /// Whether a rejected record is meant, its time aside. Its key is the message id, where it has one.
+    #[must_use]
+    pub fn has_rejected(&self, told: &RejectedTold<'_>, key: Option<&str>) -> bool {
+        passes(&self.channels, Some(told.channel_id))
+            && passes(&self.reasons, Some(told.reason))
+            && passes(&self.message_ids, key)
+    }
+
+    /// Whether anything is filtered at all, times aside.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        let filters = [
+            &self.channels,
+            &self.statuses,
+            &self.message_ids,
+            &self.reasons,
+        ];
+        filters.iter().all(|filter| filter.is_empty())
+    }
+
+    /// A short name for all of it, times aside: the same for the same filters in any order.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for filter in [
+            &self.channels,
+            &self.statuses,
+            &self.message_ids,
+            &self.reasons,
+        ] {
+            hash.update(filter.len().to_be_bytes());
+            for text in filter {
+                hash.update(text.len().to_be_bytes());
+                hash.update(text);
+            }
+        }
+        let digest = hash.finalize();
+        let digits = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+        digits.collect()
+    }
+}
+
+fn passes(filter: &BTreeSet<String>, text: Option<&str>) -> bool {
+    filter.is_empty() || text.is_some_and(|text| filter.contains(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(texts: &[&str]) -> BTreeSet<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn told() -> EventTold<'static> {
+        EventTold {
+            event_id: "e".into(),
+            channel_id: "c1".into(),
+            message_id: "m1".into(),
+            status: "read".into(),
+            sender: "s".into(),
+            recipient: "u".into(),
+            received_at: "t".into(),
+        }
+    }
+
+    #[test]
+    fn every_filter_has_to_pass() {
+        let selection = |channels: &[&str], statuses: &[&str], ids: &[&str]| Selection {
+            channels: set(channels),
+            statuses: set(statuses),
+            message_ids: set(ids),
+            ..Selection::default()
+        };
+        assert!(Selection::default().has_event(&told()));
+        assert!(selection(&["c0", "c1"], &["read"], &["m1"]).has_event(&told()));
+        assert!(!selection(&["c0"], &["read"], &["m1"]).has_event(&told()));
+        assert!(!selection(&["c1"], &["failed"], &["m1"]).has_event(&told()));
+        assert!(!selection(&["c1"], &["read"], &["m2"]).has_event(&told()));
+    }
+
+    #[test]
+    fn a_range_of_times_has_its_beginning_and_not_its_end() {
+        let selection = Selection {
+            since: Some(10),
+            until: Some(20),
+            ..Selection::default()
+        };
+        let times = [Some(9), Some(10), Some(19), Some(20), None];
+        assert_eq!(
+            times.map(|time| selection.has_time(time)),
+            [false, true, true, false, false]
+        );
+        assert!(Selection::default().has_time(None));
+    }
+
+    #[test]
+    fn a_rejected_record_without_a_key_has_no_message_id() {
+        let told = RejectedTold {
+            stage: crate::contract::Stage::Contract,
+            reason: "not-json",
+            channel_id: "c1",
+            received_at: "t",
+            member: None,
+        };
+        let by_id = Selection {
+            message_ids: set(&["m1"]),
+            ..Selection::default()
+        };
+        assert!(by_id.has_rejected(&told, Some("m1")));
+        assert!(!by_id.has_rejected(&told, None));
+        let by_reason = Selection {
+            reasons: set(&["not-json"]),
+            ..Selection::default()
+        };
+        assert!(by_reason.has_rejected(&told, None));
+    }
+
+    #[test]
+    fn other_filters_have_another_digest() {
+        let of = |channels: &[&str], statuses: &[&str]| {
+            let selection = Selection {
+                channels: set(channels),
+                statuses: set(statuses),
+                ..Selection::default()
+            };
+            selection.digest()
+        };
+        assert_eq!(of(&["a", "b"], &[]), of(&["b", "a"], &[]));
+        let all = [
+            of(&[], &[]),
+            of(&["a"], &[]),
+            of(&[], &["a"]),
+            of(&["a", "b"], &[]),
+            of(&["ab"], &[]),
+        ];
+        assert_eq!(BTreeSet::from(all.clone()).len(), all.len());
+    }
+}

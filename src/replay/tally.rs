@@ -1,0 +1,195 @@
+//! What a look or a run has seen, counted, and in words.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use jiff::Timestamp;
+
+use super::work::{Pass, Verdict, Work};
+
+/// Counts; a copy of them is what a transaction falls back to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records that are published.
+    pub records: u64,
+    /// Bytes of their keys, headers and values.
+    pub bytes: u64,
+    /// By status, or for a redrive by the reason that they were rejected for.
+    pub groups: BTreeMap<String, Group>,
+    /// The first and the last time of those that are published, in milliseconds since 1970.
+    pub times: Option<[i64; 2]>,
+    /// How many partitions they are of.
+    pub partitions: BTreeMap<u32, u64>,
+    pub not_meant: u64,
+    pub replays: u64,
+    pub foreign: u64,
+    /// Offsets that Kafka has deleted before they could be read.
+    pub deleted: u64,
+    /// Records that Kafka does not take on the target for their size or form.
+    pub refused: u64,
+}
+
+/// One line of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    pub published: u64,
+    /// Still rejected, by the reason of today.
+    pub left: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Counts what was decided of a record of a partition.
+    pub fn note(&mut self, verdict: &Verdict<'_>, partition: Option<u32>) {
+        match verdict {
+            Verdict::Publish(record, group) => {
+                self.records += 1;
+                self.bytes += record.size() as u64;
+                self.group(group).published += 1;
+                if let Some(time) = record.timestamp {
+                    let [first, last] = self.times.unwrap_or([time; 2]);
+                    self.times = Some([first.min(time), last.max(time)]);
+                }
+                if let Some(partition) = partition {
+                    *self.partitions.entry(partition).or_default() += 1;
+                }
+            }
+            Verdict::Pass(Pass::NotMeant) => self.not_meant += 1,
+            Verdict::Pass(Pass::Replay) => self.replays += 1,
+            Verdict::Pass(Pass::Foreign) => self.foreign += 1,
+            Verdict::Pass(Pass::StillRejected(reason, today)) => {
+                *self.group(reason).left.entry(today).or_default() += 1;
+            }
+        }
+    }
+
+    fn group(&mut self, name: &str) -> &mut Group {
+        if !self.groups.contains_key(name) {
+            self.groups.insert(name.to_owned(), Group::default());
+        }
+        self.groups.get_mut(name).expect("it is there now")
+    }
+
+    /// How many rejected records stay where they are.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        let groups = self.groups.values();
+        groups.flat_map(|group| group.left.values()).sum()
+    }
+
+    /// Every record that was looked at.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.records + self.not_meant + self.replays + self.foreign + self.left()
+    }
+
+    /// What was passed over, in words; empty where nothing was.
+    #[must_use]
+    pub fn passed_over(&self) -> String {
+        let parts = [
+            (self.not_meant, "left out by the filters"),
+            (
+                self.replays,
+                "replays already (--include-replays takes them too)",
+            ),
+            (
+                self.foreign,
+                "not written by koobridge (or by another version)",
+            ),
+            (
+                self.deleted,
+                "offsets deleted by Kafka before they could be read",
+            ),
+            (self.refused, "refused by Kafka for their size or form"),
+            (self.left(), "still rejected"),
+        ];
+        let said = parts.iter().filter(|(count, _)| *count > 0);
+        let said: Vec<String> = said
+            .map(|(count, what)| format!("{} {what}", grouped(*count)))
+            .collect();
+        said.join(", ")
+    }
+
+    /// The look beforehand: what would be done, line by line.
+    #[must_use]
+    pub fn look(&self, work: &Work) -> String {
+        let mut text = String::new();
+        self.write_look(work, &mut text)
+            .expect("writing to memory can't fail");
+        text
+    }
+
+    fn write_look(&self, work: &Work, text: &mut String) -> fmt::Result {
+        let (records, size) = (grouped(self.records), bytes(self.bytes));
+        writeln!(
+            text,
+            "  records     {records} ({size}), in partitions: {}",
+            self.partitions.len()
+        )?;
+        if let Some([first, last]) = self.times {
+            writeln!(text, "  times       {} to {}", time(first), time(last))?;
+        }
+        match work {
+            Work::Replay { .. } => self.write_statuses(text)?,
+            Work::Redrive { .. } => self.write_reasons(text)?,
+        }
+        let passed_over = self.passed_over();
+        if passed_over.is_empty() {
+            return Ok(());
+        }
+        writeln!(text, "  passed over {passed_over}")
+    }
+
+    fn write_statuses(&self, text: &mut String) -> fmt::Result {
+        for (status, group) in &self.groups {
+            writeln!(text, "  {status:<11} {}", grouped(group.published))?;
+        }
+        Ok(())
+    }
+
+    fn write_reasons(&self, text: &mut String) -> fmt::Result {
+        let head = ["rejected for", "good today", "still rejected"];
+        writeln!(text, "  {:<26}{:>12}{:>16}", head[0], head[1], head[2])?;
+        for (reason, group) in &self.groups {
+            let left: u64 = group.left.values().sum();
+            write!(
+                text,
+                "  {reason:<26}{:>12}{:>16}",
+                grouped(group.published),
+                grouped(left)
+            )?;
+            let others = group.left.keys().filter(|today| *today != reason);
+            let others: Vec<&str> = others.copied().collect();
+            if !others.is_empty() {
+                write!(text, "  (today {})", others.join(", "))?;
+            }
+            writeln!(text)?;
+        }
+        Ok(())
+    }
+}
+
+/// A number with its digits in groups of three.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes with the unit that suits it.
+pub fn bytes(number: u64) -> impl fmt::Display {
+    indicatif::BinaryBytes(number)
+}
+
+/// RFC 3339 in milliseconds.
+pub fn time(milliseconds: i64) -> String {
+    Timestamp::from_millisecond(milliseconds).map_or_else(
+        |_| "a time out of range".to_owned(),
+        |time| format!("{time:.3}"),
+    )
+}

@@ -1,0 +1,168 @@
+//! What becomes of one record: the same for a look beforehand, for the run itself, and on standard
+//! output.
+
+use std::borrow::Cow;
+
+use super::selection::Selection;
+use crate::contract::{EventMode, EventTold, RecordRef, RejectedTold, StillRejected, redrive};
+
+/// The header that every replayed record has: the id of its replay.
+pub const REPLAY_ID: &str = "replay_id";
+
+/// Replaying events, or driving rejected reports again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    Replay {
+        selection: Selection,
+        /// Records that are replays already are meant too.
+        include_replays: bool,
+    },
+    Redrive {
+        selection: Selection,
+        mode: EventMode,
+    },
+}
+
+/// Where a record stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    pub topic: &'a str,
+    pub partition: u32,
+    pub offset: u64,
+}
+
+/// What becomes of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// It is published, so; the name of the line of the summary that counts it.
+    Publish(RecordRef<'a>, Cow<'a, str>),
+    Pass(Pass<'a>),
+}
+
+/// Why a record is not published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pass<'a> {
+    /// The filters leave it out.
+    NotMeant,
+    /// It is a replay already.
+    Replay,
+    /// koobridge did not write it, or not this version.
+    Foreign,
+    /// Rejected for the first reason, it would be rejected for the second today.
+    StillRejected(Cow<'a, str>, &'static str),
+}
+
+impl Work {
+    /// The command's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Replay { .. } => "replay",
+            Self::Redrive { .. } => "redrive",
+        }
+    }
+
+    /// The filters.
+    #[must_use]
+    pub fn selection(&self) -> &Selection {
+        match self {
+            Self::Replay { selection, .. } | Self::Redrive { selection, .. } => selection,
+        }
+    }
+
+    /// Decides on a record.
+    #[must_use]
+    pub fn judge<'a>(&self, record: &'a RecordRef<'_>) -> Verdict<'a> {
+        if !self.selection().has_time(record.timestamp) {
+            return Verdict::Pass(Pass::NotMeant);
+        }
+        match self {
+            Self::Replay {
+                selection,
+                include_replays,
+            } => judge_event(record, selection, *include_replays),
+            Self::Redrive { selection, mode } => judge_rejected(record, selection, *mode),
+        }
+    }
+
+    /// Says in the record's headers that it was published by the run `id`, and where it stood.
+    pub fn sign(&self, record: &mut RecordRef<'_>, id: &str, place: Option<Place<'_>>) {
+        let names = match self {
+            Self::Replay { .. } => [
+                REPLAY_ID,
+                "replay_topic",
+                "replay_partition",
+                "replay_offset",
+            ],
+            Self::Redrive { .. } => [
+                "redrive_id",
+                "redrive_topic",
+                "redrive_partition",
+                "redrive_offset",
+            ],
+        };
+        // A report that only a spool had has not been on the topic: this is no replay of it.
+        let Some(place) = place else { return };
+        record
+            .headers
+            .retain(|(known, _)| !names.contains(&&**known));
+        let values = [
+            id.to_owned(),
+            place.topic.to_owned(),
+            place.partition.to_string(),
+            place.offset.to_string(),
+        ];
+        for (name, value) in names.into_iter().zip(values) {
+            record.add_header(name, value);
+        }
+    }
+}
+
+fn judge_event<'a>(
+    record: &'a RecordRef<'_>,
+    selection: &Selection,
+    include_replays: bool,
+) -> Verdict<'a> {
+    let Some(told) = EventTold::of(record).filter(|_| record.key.is_some()) else {
+        return Verdict::Pass(Pass::Foreign);
+    };
+    if !selection.has_event(&told) {
+        return Verdict::Pass(Pass::NotMeant);
+    }
+    if !include_replays && record.header(REPLAY_ID).is_some() {
+        return Verdict::Pass(Pass::Replay);
+    }
+    Verdict::Publish(borrowed(record), told.status)
+}
+
+fn judge_rejected<'a>(
+    record: &'a RecordRef<'_>,
+    selection: &Selection,
+    mode: EventMode,
+) -> Verdict<'a> {
+    let Some(told) = RejectedTold::of(record) else {
+        return Verdict::Pass(Pass::Foreign);
+    };
+    if !selection.has_rejected(&told, record.text_key()) {
+        return Verdict::Pass(Pass::NotMeant);
+    }
+    match redrive(record, mode) {
+        Ok(event) => Verdict::Publish(event, Cow::Borrowed(told.reason)),
+        Err(StillRejected::Because(code)) => {
+            Verdict::Pass(Pass::StillRejected(Cow::Borrowed(told.reason), code))
+        }
+        Err(StillRejected::NotRejectedByKoobridge) => Verdict::Pass(Pass::Foreign),
+    }
+}
+
+fn borrowed<'a>(record: &'a RecordRef<'_>) -> RecordRef<'a> {
+    let headers = record.headers.iter();
+    RecordRef {
+        key: record.key.as_deref().map(Cow::Borrowed),
+        headers: headers
+            .map(|(name, value)| (Cow::Borrowed(&**name), value.as_deref().map(Cow::Borrowed)))
+            .collect(),
+        value: record.value.as_deref().map(Cow::Borrowed),
+        timestamp: record.timestamp,
+    }
+}
