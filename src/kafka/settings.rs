@@ -24,16 +24,19 @@ pub const DEFAULTS: [(&str, &str); 14] = [
     ("topic.metadata.propagation.max.ms", "1000"),
 ];
 
-const READING: [(&str, &str); 9] = [
+const READING: [(&str, &str); 11] = [
     ("auto.offset.reset", "error"),
     ("enable.auto.commit", "false"),
     ("enable.partition.eof", "true"),
-    ("fetch.max.bytes", "8388608"),
+    ("fetch.max.bytes", "2097152"),
+    ("fetch.message.max.bytes", "524288"),
+    // A full queue is looked at again after a second by default, which is what a fast reader then waits.
+    ("fetch.queue.backoff.ms", "5"),
     ("fetch.wait.max.ms", "100"),
     // librdkafka wants a group's name even where none is joined.
     ("group.id", "koobridge-reader"),
     ("isolation.level", "read_committed"),
-    ("queued.max.messages.kbytes", "8192"),
+    ("queued.max.messages.kbytes", "4096"),
     ("receive.message.max.bytes", "100000000"),
 ];
 
@@ -42,7 +45,7 @@ const TRANSACTIONS: [(&str, &str); 6] = [
     ("enable.idempotence", "true"),
     ("message.max.bytes", "16777216"),
     ("queue.buffering.max.kbytes", "16384"),
-    ("queue.buffering.max.messages", "20000"),
+    ("queue.buffering.max.messages", "10000"),
     // An open transaction holds back every read-committed subscriber of its topic.
     ("transaction.timeout.ms", "10000"),
 ];
