@@ -11,15 +11,17 @@
 //! | [`channels`] | the directory of webhook passwords |
 //! | [`ingress`] | HTTP: hyper stops here |
 //! | [`delivery`] | from an event to Kafka's acknowledgement or the spool: lanes, ceilings, deadlines, outcomes |
-//! | [`kafka`] | producers, topics, the embedded broker: rdkafka stops here |
+//! | [`kafka`] | producers, transactions, a reader, topics, the embedded broker: rdkafka stops here |
+//! | [`replay`] | ranges of a topic again, exactly once: replay and redrive |
+//! | [`archive`] | records as JSON lines |
 //! | [`spool`] | what Kafka can't take now, on disk: SQLite stops here |
 //! | [`metrics`] | every metric's definition; [`telemetry`]: logs |
 //! | [`admin`] | probes and metrics for whoever runs the bridge |
 //! | [`app`] | a bridge from its start to its end |
 //! | [`cli`], [`commands`] | what can be typed, and what is then done |
 //!
-//! Imports run one way: commands → app → ingress and admin → delivery → kafka and spool. `contract` and
-//! `config` are at the bottom and know nobody.
+//! Imports run one way: commands → app → ingress and admin → delivery → kafka and spool; and commands →
+//! replay → kafka and archive. `contract` and `config` are at the bottom and know nobody.
 //!
 //! # The journey of one report
 //!

@@ -275,8 +275,10 @@ impl Source {
                 .add_partition_offset(&self.topic, to_i32(*partition), next)
                 .map_err(ReadError::Settings)?;
         }
+        // A partition that was left stays paused where it is assigned again.
         self.consumer
             .assign(&assignment)
+            .and_then(|()| self.consumer.resume(&assignment))
             .map_err(ReadError::Settings)
     }
 

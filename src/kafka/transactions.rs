@@ -190,6 +190,8 @@ impl Transactions {
     /// The tag of the record that Kafka refused first in this transaction for its size or form.
     #[must_use]
     pub fn refused(&self) -> Option<(usize, Failed)> {
+        // Its delivery report may still be on its way to this thread.
+        self.producer.poll(ROOM);
         let (tag, code) = self.producer.context().first_failure()?;
         let failed = Failed::from(code);
         failed.is_about_size_or_form().then_some((tag, failed))
@@ -325,7 +327,7 @@ fn to_headers(record: &RecordRef<'_>) -> OwnedHeaders {
 #[derive(Default)]
 struct Context {
     trouble: Trouble,
-    /// The first of this transaction.
+    /// The first of this transaction, or the first that is about size or form.
     failure: Mutex<Option<(usize, RDKafkaErrorCode)>>,
 }
 
@@ -357,6 +359,13 @@ impl ProducerContext for Context {
         let Err((error, _)) = result else { return };
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert((tag, code));
+        // What follows a refused record is purged, and can be heard of before it.
+        let says_more = |(_, known): (usize, RDKafkaErrorCode)| {
+            !Failed::from(known).is_about_size_or_form()
+                && Failed::from(code).is_about_size_or_form()
+        };
+        if first.is_none_or(says_more) {
+            *first = Some((tag, code));
+        }
     }
 }

@@ -79,7 +79,7 @@ impl Tally {
     /// Every record that was looked at.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        self.records + self.not_meant + self.replays + self.foreign + self.left()
+        self.records + self.not_meant + self.replays + self.foreign + self.refused + self.left()
     }
 
     /// What was passed over, in words; empty where nothing was.

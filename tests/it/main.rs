@@ -18,6 +18,7 @@ mod lines;
 mod operation;
 mod records;
 mod rejected;
+mod replay;
 mod schemas;
 mod senders;
 mod spool;

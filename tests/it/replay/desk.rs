@@ -1,0 +1,220 @@
+//! An operator's desk: topics with events on them, and the commands that read them.
+
+use std::io::Read as _;
+use std::process::{Child, Output, Stdio};
+
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use crate::bridge::{koobridge, run};
+use crate::cluster::PATIENCE;
+use crate::lines::Lines;
+use crate::records::{Kafka, Record, read_all, until};
+
+/// When the first event arrived: 2026-11-18T11:06:40Z. Each of the others came a millisecond later.
+pub const FIRST: i64 = 1_795_000_000_000;
+pub const PARTITIONS: i32 = 6;
+const STATUSES: [&str; 3] = ["delivered", "read", "failed"];
+
+pub struct Desk<'a> {
+    pub kafka: &'a Kafka,
+    pub events: String,
+    pub rejected: String,
+    producer: BaseProducer,
+}
+
+/// A record to be written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub key: Option<String>,
+    pub headers: Vec<(String, String)>,
+    pub value: Option<Vec<u8>>,
+    pub timestamp: i64,
+}
+
+/// The event of that number: each message has three, its statuses in their order.
+pub fn event(number: usize) -> Written {
+    let (message, status) = (format!("m{}", number / 3), STATUSES[number % 3]);
+    let channel = format!("c{}", number / 3 % 2);
+    let id = format!("id-{number}");
+    let value = format!(
+        r#"{{"event_id":"{id}","provider":"koomessage","channel":"whatsapp","channel_id":"{channel}","message_id":"{message}","sender":"8617311145266","recipient":"8618722225632","status":"{status}","received_at":"2026-11-18T11:06:40.000456Z","extra":{{}}}}"#
+    );
+    let headers = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", &id),
+        ("ce_type", "com.huaweicloud.koomessage.report.v1"),
+        ("ce_subject", &message),
+        ("content-type", "application/json"),
+    ];
+    let millisecond = i64::try_from(number).expect("a small number");
+    Written {
+        headers: owned(&headers),
+        key: Some(message),
+        value: Some(value.into_bytes()),
+        timestamp: FIRST + millisecond,
+    }
+}
+
+/// The same event with so many bytes more.
+pub fn large_event(number: usize, bytes: usize) -> Written {
+    let event = event(number);
+    let value = String::from_utf8(event.value.expect("a value")).expect("text");
+    let extra = format!(r#""extra":{{"x":"{}"}}"#, "x".repeat(bytes));
+    Written {
+        value: Some(value.replace(r#""extra":{}"#, &extra).into_bytes()),
+        ..event
+    }
+}
+
+pub fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    headers.iter().map(owned).collect()
+}
+
+impl<'a> Desk<'a> {
+    pub fn new(kafka: &'a Kafka) -> Self {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", kafka.bootstrap())
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "5")
+            .create()
+            .expect("a producer");
+        Self {
+            kafka,
+            events: kafka.topic("events", PARTITIONS),
+            rejected: kafka.topic("rejected", PARTITIONS),
+            producer,
+        }
+    }
+
+    /// A desk with so many events on its topic.
+    pub fn with_events(kafka: &'a Kafka, count: usize) -> Self {
+        let desk = Self::new(kafka);
+        desk.write(&desk.events, (0..count).map(event));
+        desk
+    }
+
+    /// Writes, and returns when Kafka has it all.
+    pub fn write(&self, topic: &str, records: impl IntoIterator<Item = Written>) {
+        for record in records {
+            let mut headers = OwnedHeaders::new();
+            for (key, value) in &record.headers {
+                headers = headers.insert(Header {
+                    key,
+                    value: Some(value),
+                });
+            }
+            let mut outgoing: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic)
+                .headers(headers)
+                .timestamp(record.timestamp);
+            outgoing.key = record.key.as_deref();
+            outgoing.payload = record.value.as_deref();
+            self.producer.send(outgoing).expect("room in the queue");
+            self.producer.poll(std::time::Duration::ZERO);
+        }
+        self.producer
+            .flush(PATIENCE)
+            .expect("Kafka takes the records");
+    }
+
+    /// A command for this desk's topics, to be run to its end.
+    pub fn command(&self, command: &str, arguments: &[&str]) -> Output {
+        run(&mut self.prepared(command, arguments))
+    }
+
+    fn prepared(&self, command: &str, arguments: &[&str]) -> std::process::Command {
+        let mut prepared = koobridge();
+        prepared
+            .args([command, "--bootstrap", self.kafka.bootstrap()])
+            .args(["--set", &format!("kafka.topic={}", self.events)])
+            .args(["--set", &format!("kafka.rejected_topic={}", self.rejected)])
+            .args(arguments)
+            .stdin(Stdio::null());
+        prepared
+    }
+
+    /// The same, running, with what it says on standard error.
+    pub fn start(&self, command: &str, arguments: &[&str]) -> Running {
+        let mut child = self
+            .prepared(command, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("koobridge starts");
+        let says = Lines::read(child.stderr.take().expect("a pipe"));
+        Running { child, says }
+    }
+
+    pub fn read(&self, topic: &str) -> Vec<Record> {
+        read_all(self.kafka.bootstrap(), topic)
+    }
+
+    /// What a run has published, which is so many records: the marks of its last transaction can
+    /// come shortly after its end.
+    pub fn copies(&self, topic: &str, count: usize) -> Vec<Record> {
+        let copies = until(PATIENCE, || {
+            let copies = self.read(topic);
+            let found = copies.len();
+            if found < count {
+                return Err(format!("{found} of {count} records are on {topic}"));
+            }
+            Ok(copies)
+        });
+        let copies = copies.unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(copies.len(), count);
+        copies
+    }
+}
+
+/// A running command, killed when dropped.
+pub struct Running {
+    pub child: Child,
+    pub says: Lines,
+}
+
+impl Running {
+    /// Its exit code, once it has ended.
+    pub fn ended(&mut self) -> i32 {
+        let status = until(PATIENCE, || {
+            let ended = self.child.try_wait().expect("a child");
+            ended.ok_or_else(|| self.says.all())
+        });
+        let status = status.unwrap_or_else(|said| panic!("still running: {said}"));
+        status.code().expect("it ended by itself")
+    }
+
+    /// What it printed, once it has ended.
+    pub fn printed(&mut self) -> String {
+        let mut text = String::new();
+        let out = self.child.stdout.as_mut().expect("a pipe");
+        out.read_to_string(&mut text).expect("text");
+        text
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill();
+        self.child.wait().expect("a child ends");
+    }
+}
+
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The exit code; what it said where it has none.
+pub fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+pub fn keys_and_ids(records: &[Record]) -> Vec<(String, String)> {
+    let text = |record: &Record| {
+        let key = String::from_utf8(record.key.clone().expect("a key")).expect("text");
+        (key, record.header("ce_id").expect("an id").to_owned())
+    };
+    records.iter().map(text).collect()
+}

@@ -1,0 +1,125 @@
+//! Rejected reports tried again.
+
+use super::desk::{Desk, FIRST, PARTITIONS, Written, code, event, owned, said};
+use crate::cluster;
+
+/// A report as an older version rejected it.
+fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
+    let headers = [
+        ("stage", "contract"),
+        ("reason", reason),
+        ("channel_id", "c1"),
+        ("received_at", "2026-11-18T11:06:40.000456Z"),
+    ];
+    Written {
+        key: key.map(str::to_owned),
+        headers: owned(&headers),
+        value: Some(body.as_bytes().to_vec()),
+        timestamp: FIRST,
+    }
+}
+
+/// An event that Kafka once refused.
+fn refused(number: usize) -> Written {
+    let headers = [
+        ("stage", "kafka"),
+        ("reason", "record-too-large"),
+        ("channel_id", "c1"),
+        ("received_at", "2026-11-18T11:06:40.000456Z"),
+    ];
+    Written {
+        headers: owned(&headers),
+        ..event(number)
+    }
+}
+
+fn sound(message: &str) -> String {
+    format!(r#"{{"sender":"s","user_number":"u","message_id":"{message}","status":"read"}}"#)
+}
+
+fn desk(kafka: &crate::records::Kafka) -> Desk<'_> {
+    let desk = Desk::new(kafka);
+    let records = [
+        rejected("unknown-status", &sound("m1"), Some("m1")),
+        rejected(
+            "unknown-status",
+            &sound("m2").replace("read", "played"),
+            Some("m2"),
+        ),
+        rejected("not-json", "{", None),
+        refused(0),
+        event(1),
+    ];
+    desk.write(&desk.rejected, records);
+    desk
+}
+
+#[test]
+fn what_is_good_today_becomes_an_event_with_its_arrival_time_and_the_rest_stays() {
+    let kafka = cluster::shared();
+    let desk = desk(&kafka);
+    let look = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
+    assert_eq!(code(&look), 0);
+    for row in [
+        "rejected for                good today  still rejected\n",
+        "not-json                             0               1\n",
+        "record-too-large                     1               0\n",
+        "unknown-status                       1               1\n",
+    ] {
+        assert!(said(&look).contains(row), "{}", said(&look));
+    }
+    assert_eq!(desk.read(&desk.events), []);
+
+    let output = desk.command("redrive", &["--since", "beginning", "--yes"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("2 records ("), "{}", said(&output));
+    let mut events = desk.copies(&desk.events, 2);
+    events.sort_by_key(|event| event.key.clone());
+    let keys: Vec<_> = events
+        .iter()
+        .map(|event| event.key.clone().expect("a key"))
+        .collect();
+    assert_eq!(keys, [b"m0".to_vec(), b"m1".to_vec()]);
+    for event in &events {
+        assert_eq!(event.timestamp, Some(FIRST));
+        assert_eq!(event.header("redrive_topic"), Some(&*desk.rejected));
+        assert!(event.header("redrive_id").is_some() && event.header("stage").is_none());
+    }
+    // As it was, its headers made again.
+    assert_eq!(events[0].value, event(0).value);
+    assert_eq!(events[0].header("ce_id"), Some("id-0"));
+    let value = String::from_utf8(events[1].value.clone().expect("a value")).expect("text");
+    assert!(
+        value.contains(r#""received_at":"2026-11-18T11:06:40.000456Z""#),
+        "{value}"
+    );
+    assert_eq!(
+        events[1].header("ce_time"),
+        Some("2026-11-18T11:06:40.000456Z")
+    );
+    assert_eq!(desk.read(&desk.rejected).len(), 5);
+}
+
+#[test]
+fn a_redriven_event_is_an_event_and_no_replay() {
+    let kafka = cluster::shared();
+    let desk = desk(&kafka);
+    let output = desk.command(
+        "redrive",
+        &[
+            "--since",
+            "beginning",
+            "--reason",
+            "unknown-status",
+            "--yes",
+        ],
+    );
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let target = kafka.topic("target", PARTITIONS);
+    let output = desk.command(
+        "replay",
+        &["--since", "beginning", "--to", &target, "--yes"],
+    );
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    desk.copies(&target, 1);
+}

@@ -1,0 +1,182 @@
+//! Runs that end in the middle, and those that go on with them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::by_key;
+use super::desk::{Desk, code, said};
+use crate::bridge::{eventually, koobridge, run};
+use crate::cluster;
+use crate::records::{Record, read_all};
+use crate::suite::random::Random;
+use crate::suite::rig::pause;
+
+const EVENTS: usize = 12_000;
+const KILLS: usize = 20;
+
+/// The id of the run, as its group is called in Kafka.
+fn id_of(copies: &[Record]) -> String {
+    let id = copies.first().and_then(|copy| copy.header("replay_id"));
+    id.expect("a replayed record").to_owned()
+}
+
+/// Each source record once, the records of a key in their order.
+fn assert_exactly_once(desk: &Desk<'_>, target: &str) {
+    let copies = desk.copies(target, EVENTS);
+    let places: BTreeSet<_> = copies
+        .iter()
+        .map(|copy| {
+            (
+                copy.header("replay_partition"),
+                copy.header("replay_offset"),
+            )
+        })
+        .collect();
+    assert_eq!(places.len(), EVENTS);
+    assert_eq!(by_key(&copies), by_key(&desk.read(&desk.events)));
+}
+
+fn copied(desk: &Desk<'_>, target: &str, least: usize) -> Vec<Record> {
+    eventually(|| {
+        let copies = read_all(desk.kafka.bootstrap(), target);
+        if copies.len() >= least {
+            return Ok(copies);
+        }
+        Err(format!("{} of {least} are there", copies.len()))
+    })
+}
+
+#[test]
+fn killed_at_random_moments_it_goes_on_without_a_gap_or_a_repeat() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let mut random = Random::new();
+    let arguments = ["--to", &target, "--yes", "--rate", "1000"];
+    let mut running = desk.start(
+        "replay",
+        &[&["--since", "beginning"], &arguments[..]].concat(),
+    );
+    let id = id_of(&copied(&desk, &target, 1));
+    for _ in 0..KILLS {
+        pause(random.millis(50..1200));
+        running.child.kill().expect("a child can be killed");
+        running.child.wait().expect("a killed child ends");
+        running = desk.start("replay", &[&arguments[..], &["--resume", &id]].concat());
+    }
+    drop(running);
+    let last = ["--to", &target, "--yes", "--resume", &id];
+    let output = desk.command("replay", &last);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_exactly_once(&desk, &target);
+    let again = desk.command("replay", &last);
+    assert_eq!(code(&again), 0);
+    assert!(
+        said(&again).contains("has come to its end already"),
+        "{}",
+        said(&again)
+    );
+    assert_exactly_once(&desk, &target);
+}
+
+#[test]
+fn stopped_it_prints_the_command_that_goes_on() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let arguments = ["--since", "beginning", "--to", &target, "--yes"];
+    let slowly = [&arguments[..], &["--rate", "2000"]].concat();
+    let mut running = desk.start("replay", &slowly);
+    copied(&desk, &target, 1);
+    kill_process(Pid::from_child(&running.child), Signal::INT).expect("it runs");
+    assert_eq!(running.ended(), 3, "{}", running.says.all());
+    let before = desk.read(&target).len();
+    assert!((1..EVENTS).contains(&before), "{before}");
+    let command = running.says.find("koobridge replay ").expect("the command");
+    let words = command.split_whitespace().skip(1);
+    // As it was typed, but for the rate.
+    let words = words.filter(|word| !["--rate", "2000"].contains(word));
+    let output = run(koobridge().args(words).arg("--yes"));
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_exactly_once(&desk, &target);
+}
+
+#[test]
+fn another_command_does_not_go_on_with_it() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 30);
+    let target = kafka.topic("target", 3);
+    let other = kafka.topic("other", 3);
+    let output = desk.command(
+        "replay",
+        &["--since", "beginning", "--to", &target, "--yes"],
+    );
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let id = id_of(&desk.copies(&target, 30));
+    let cases: [(&[&str], &str); 4] = [
+        (&["--to", &other], "the run has --to "),
+        (&["--to", &target, "--status", "read"], "the filters ("),
+        (
+            &["--to", &target, "--include-replays"],
+            "the run has no --include-replays",
+        ),
+        (
+            &["--to", &target, "--since", "1h"],
+            "the run has --since beginning",
+        ),
+    ];
+    for (arguments, words) in cases {
+        let output = desk.command("replay", &[arguments, &["--yes", "--resume", &id]].concat());
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", said(&output));
+        assert!(
+            said(&output).contains(words),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+    }
+    assert_eq!(desk.read(&other), []);
+}
+
+#[test]
+fn a_second_process_takes_the_run_over_and_the_first_says_so() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let slowly = ["--to", &target, "--yes", "--rate", "2000"];
+    let mut first = desk.start("replay", &[&["--since", "beginning"], &slowly[..]].concat());
+    let id = id_of(&copied(&desk, &target, 1));
+    let mut second = desk.start("replay", &[&slowly[..], &["--resume", &id]].concat());
+    assert_eq!(first.ended(), 1);
+    let says = first.says.all();
+    assert!(
+        says.contains("another process goes on with the run"),
+        "{says}"
+    );
+    assert_eq!(second.ended(), 0, "{}", second.says.all());
+    assert_exactly_once(&desk, &target);
+}
+
+#[test]
+fn brokers_that_stand_still_for_longer_than_a_transaction_may_take_are_waited_out() {
+    let kafka = cluster::exclusive();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let arguments = [
+        "--since",
+        "beginning",
+        "--to",
+        &target,
+        "--yes",
+        "--rate",
+        "2000",
+    ];
+    let mut running = desk.start("replay", &arguments);
+    copied(&desk, &target, 1);
+    kafka.freeze_all();
+    pause(Duration::from_secs(14));
+    kafka.thaw_all();
+    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_exactly_once(&desk, &target);
+}

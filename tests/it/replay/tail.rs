@@ -1,0 +1,69 @@
+//! Watching a topic.
+
+use super::desk::{Desk, code, event, said};
+use crate::bridge::eventually;
+use crate::cluster;
+
+#[test]
+fn a_line_says_what_came_and_hides_the_number() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 6);
+    let output = desk.command(
+        "tail",
+        &["--since", "beginning", "--message-id", "m1", "-n", "3"],
+    );
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let words: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let statuses: Vec<&str> = words.iter().map(|words| words[3]).collect();
+    assert_eq!(statuses, ["delivered", "read", "failed"]);
+    for words in &words {
+        assert_eq!(words[..3], ["2026-11-18T11:06:40.000456Z", "c1", "m1"]);
+        assert_eq!(words[5], "8618xxxxxxx32");
+    }
+    let open = desk.command(
+        "tail",
+        &["--since", "beginning", "-n", "1", "--show-numbers"],
+    );
+    assert!(String::from_utf8_lossy(&open.stdout).contains("8618722225632"));
+    let json = desk.command("tail", &["--since", "beginning", "-n", "6", "--json"]);
+    let json = String::from_utf8(json.stdout).expect("text");
+    assert_eq!(json.lines().count(), 6);
+    assert!(
+        !json.contains("8618722225632") && json.contains(r#""masked":true"#),
+        "{json}"
+    );
+}
+
+#[test]
+fn it_follows_what_comes_and_nothing_of_before() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 30);
+    let mut running = desk.start("tail", &["-n", "1"]);
+    let mut number = 30;
+    eventually(|| {
+        desk.write(&desk.events, [event(number)]);
+        number += 3;
+        let ended = running.child.try_wait().expect("a child");
+        ended.map(|_| ()).ok_or_else(|| running.says.all())
+    });
+    let printed = running.printed();
+    assert_eq!(printed.lines().count(), 1);
+    let message = printed.split_whitespace().nth(2).expect("a message");
+    let message: usize = message.trim_start_matches('m').parse().expect("a number");
+    assert!((10..).contains(&message), "{printed}");
+    let group = kafka
+        .admin()
+        .inner()
+        .fetch_group_list(None, std::time::Duration::from_secs(10));
+    let groups = group.expect("Kafka lists its groups");
+    assert!(
+        groups
+            .groups()
+            .iter()
+            .all(|group| group.name() != "koobridge-reader")
+    );
+}
