@@ -1,9 +1,10 @@
 //! How far a run is: a bar on a terminal, plain lines elsewhere, on standard error.
 
+use std::fmt;
 use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use super::tally::grouped;
 
@@ -31,12 +32,19 @@ impl Progress {
             let (bar, template) = match all {
                 Some(all) => (
                     ProgressBar::new(all),
-                    "{bar:30} {percent:>3} %  {human_pos}/{human_len} offsets, {per_sec}, {eta} left  {msg}",
+                    "{bar:30} {percent:>3} %  {human_pos}/{human_len} offsets, {rate}, {eta} left  {msg}",
                 ),
-                None => (ProgressBar::new_spinner(), "{spinner} {human_pos} records, {per_sec}  {msg}"),
+                None => (ProgressBar::new_spinner(), "{spinner} {human_pos} records, {rate}  {msg}"),
             };
             let style = ProgressStyle::with_template(template);
-            bar.with_style(style.expect("a sound template"))
+            let style = style.expect("a sound template").with_key(
+                "rate",
+                |state: &ProgressState, text: &mut dyn fmt::Write| {
+                    // A rate that can't be written is not shown.
+                    let _shown = write!(text, "{:.0}/s", state.per_sec());
+                },
+            );
+            bar.with_style(style)
         });
         let now = Instant::now();
         Self {
