@@ -22,4 +22,5 @@ mod replay;
 mod schemas;
 mod senders;
 mod spool;
+mod subscribers;
 mod suite;

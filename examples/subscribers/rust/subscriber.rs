@@ -1,0 +1,247 @@
+//! A subscriber of the events topic that keeps the state of each message in SQLite.
+//!
+//!     cargo run --example subscriber -- 127.0.0.1:9092 koomessage.reports state.db
+//!
+//! It drops repeats by `ce_id`, merges statuses forward only, commits its offsets after the database
+//! has what they stand for, and puts what it can't read into a table of its own instead of stopping.
+
+use std::env;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, OwnedMessage};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rusqlite::{Connection, Transaction, params};
+use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+const EVENT_TYPE: &str = "com.huaweicloud.koomessage.report.v1";
+const SCHEMA: &str = include_str!("../schema.sql");
+/// One database transaction is for so many records at most, and waits so long for them.
+const BATCH: usize = 500;
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Forward only: `failed` is final only where nothing better came.
+const MERGE: &str = "
+    INSERT INTO messages VALUES (?1, ?2, ?3, ?4, 1)
+    ON CONFLICT (channel_id, message_id) DO UPDATE SET
+        reports = reports + 1,
+        (status, status_at) = (
+            SELECT CASE WHEN newer THEN excluded.status ELSE messages.status END,
+                   CASE WHEN newer THEN excluded.status_at ELSE messages.status_at END
+            FROM (SELECT instr('failed delivered read', excluded.status)
+                       > instr('failed delivered read', messages.status) AS newer))";
+
+#[derive(Deserialize)]
+struct Report {
+    channel_id: String,
+    message_id: String,
+    status: String,
+    received_at: String,
+}
+
+/// A whole CloudEvents document, as structured mode has it.
+#[derive(Deserialize)]
+struct Document {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    data: Option<serde_json::Value>,
+}
+
+/// What a record is to this subscriber.
+enum Meaning {
+    Report {
+        event_id: String,
+        report: Report,
+    },
+    /// An event of another type: none of our business.
+    Other,
+    /// Why it can't be read.
+    Poison(&'static str),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let ([bootstrap, topic, database] | [bootstrap, topic, database, _]) = &arguments[..] else {
+        eprintln!("usage: subscriber BOOTSTRAP TOPIC DATABASE [GROUP]");
+        return ExitCode::from(2);
+    };
+    let group = arguments
+        .get(3)
+        .map_or("conversation-state", String::as_str);
+    match run(bootstrap, topic, database, group) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("subscriber: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(bootstrap: &str, topic: &str, database: &str, group: &str) -> anyhow::Result<()> {
+    let mut database = open(database).context("can't open the database")?;
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", group)
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        // A member that was killed is missed after so long, and its partitions are given to others.
+        .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "2000")
+        // Replays are written in transactions.
+        .set("isolation.level", "read_committed")
+        .create()?;
+    consumer.subscribe(&[topic])?;
+    eprintln!("reading {topic} as the group {group}");
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        let batch = tokio::select! {
+            batch = next_batch(&consumer) => batch?,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        };
+        keep(&mut database, &batch)
+            .context("the database does not take it; nothing was committed")?;
+        commit(&consumer, &batch);
+    }
+    // Leaves the group, so that others need not wait for this member to be missed.
+    consumer.unsubscribe();
+    Ok(())
+}
+
+fn open(path: &str) -> rusqlite::Result<Connection> {
+    let database = Connection::open(path)?;
+    database.busy_timeout(Duration::from_secs(30))?;
+    database.pragma_update(None, "journal_mode", "WAL")?;
+    database.execute_batch(SCHEMA)?;
+    Ok(database)
+}
+
+async fn next_batch(consumer: &StreamConsumer) -> anyhow::Result<Vec<OwnedMessage>> {
+    let mut batch = Vec::new();
+    while batch.len() < BATCH {
+        match timeout(WAIT, consumer.recv()).await {
+            Ok(Ok(record)) => batch.push(BorrowedMessage::detach(&record)),
+            // Brokers come and go; librdkafka goes on by itself.
+            Ok(Err(error)) if error.rdkafka_error_code().is_some() => eprintln!("Kafka: {error}"),
+            Ok(Err(error)) => bail!(error),
+            Err(_) if batch.is_empty() => {}
+            Err(_) => break,
+        }
+    }
+    Ok(batch)
+}
+
+/// Everything of a batch or nothing of it.
+fn keep(database: &mut Connection, batch: &[OwnedMessage]) -> rusqlite::Result<()> {
+    let transaction = database.transaction()?;
+    for record in batch {
+        match meaning(record) {
+            Meaning::Report { event_id, report } => apply(&transaction, &event_id, &report)?,
+            Meaning::Other => {}
+            Meaning::Poison(reason) => bury(&transaction, record, reason)?,
+        }
+    }
+    transaction.commit()
+}
+
+fn apply(transaction: &Transaction<'_>, event_id: &str, report: &Report) -> rusqlite::Result<()> {
+    let insert = "INSERT OR IGNORE INTO seen VALUES (?1)";
+    let is_new = transaction.prepare(insert)?.execute([event_id])? == 1;
+    if is_new {
+        let Report {
+            channel_id,
+            message_id,
+            status,
+            received_at,
+        } = report;
+        transaction
+            .prepare(MERGE)?
+            .execute([channel_id, message_id, status, received_at])?;
+    }
+    Ok(())
+}
+
+fn bury(
+    transaction: &Transaction<'_>,
+    record: &OwnedMessage,
+    reason: &str,
+) -> rusqlite::Result<()> {
+    transaction.execute(
+        "INSERT OR IGNORE INTO dead_letters VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            record.topic(),
+            record.partition(),
+            record.offset(),
+            reason,
+            record.key(),
+            record.payload()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Both content modes of CloudEvents on Kafka.
+fn meaning(record: &OwnedMessage) -> Meaning {
+    let Some(value) = record.payload() else {
+        return Meaning::Poison("no-value");
+    };
+    let is_structured = header(record, "content-type")
+        .is_some_and(|kind| kind.starts_with("application/cloudevents"));
+    if is_structured {
+        let Ok(document) = serde_json::from_slice::<Document>(value) else {
+            return Meaning::Poison("not-a-cloudevent");
+        };
+        let data = document.data.unwrap_or_default();
+        return of_type(&document.kind, document.id, || serde_json::from_value(data));
+    }
+    match (header(record, "ce_type"), header(record, "ce_id")) {
+        (Some(kind), Some(id)) => of_type(kind, id.to_owned(), || serde_json::from_slice(value)),
+        _ => Meaning::Poison("not-a-cloudevent"),
+    }
+}
+
+fn of_type(
+    kind: &str,
+    event_id: String,
+    report: impl FnOnce() -> serde_json::Result<Report>,
+) -> Meaning {
+    if kind != EVENT_TYPE {
+        return Meaning::Other;
+    }
+    match report() {
+        Err(_) => Meaning::Poison("not-a-report"),
+        Ok(report) if !["delivered", "read", "failed"].contains(&&*report.status) => {
+            Meaning::Poison("unknown-status")
+        }
+        Ok(report) => Meaning::Report { event_id, report },
+    }
+}
+
+fn header<'a>(record: &'a OwnedMessage, name: &str) -> Option<&'a str> {
+    let mut headers = record.headers()?.iter();
+    str::from_utf8(headers.find(|header| header.key == name)?.value?).ok()
+}
+
+/// Says that all of it is kept. Where the partitions have gone to another member meanwhile, that one
+/// reads some of it again, and drops it by its id.
+fn commit(consumer: &StreamConsumer, batch: &[OwnedMessage]) {
+    let mut next = TopicPartitionList::new();
+    for record in batch {
+        let offset = Offset::Offset(record.offset() + 1);
+        match next.find_partition(record.topic(), record.partition()) {
+            Some(mut place) => place.set_offset(offset),
+            None => next.add_partition_offset(record.topic(), record.partition(), offset),
+        }
+        .expect("an offset that Kafka gave");
+    }
+    if let Err(error) = consumer.commit(&next, CommitMode::Sync) {
+        eprintln!("Kafka does not take the offsets: {error}");
+    }
+}

@@ -1,0 +1,21 @@
+-- What a subscriber keeps. Each statement can be run again.
+CREATE TABLE IF NOT EXISTS messages (
+    channel_id TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    status     TEXT NOT NULL,    -- the highest of failed < delivered < read
+    status_at  TEXT NOT NULL,    -- received_at of the report that said so
+    reports    INTEGER NOT NULL, -- how many different reports there were
+    PRIMARY KEY (channel_id, message_id)
+);
+CREATE TABLE IF NOT EXISTS seen (
+    event_id TEXT PRIMARY KEY
+);
+CREATE TABLE IF NOT EXISTS dead_letters (
+    topic     TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    offset    INTEGER NOT NULL,
+    reason    TEXT NOT NULL,
+    key       BLOB,
+    value     BLOB,
+    PRIMARY KEY (topic, partition, offset)
+);

@@ -1,0 +1,304 @@
+//! The example subscribers, held to the same tables after the same histories.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cluster::{self, PATIENCE};
+use crate::lines::Lines;
+use crate::records::{Kafka, until, unused_name};
+use crate::suite::random::Random;
+use crate::suite::rig::pause;
+
+const PARTITIONS: i32 = 6;
+
+/// A subscriber's state and how it is started.
+struct Subscriber<'a> {
+    kafka: &'a Kafka,
+    topic: &'a str,
+    group: String,
+    home: TempDir,
+}
+
+impl<'a> Subscriber<'a> {
+    fn new(kafka: &'a Kafka, topic: &'a str) -> Self {
+        Self {
+            kafka,
+            topic,
+            group: unused_name("state"),
+            home: tempfile::tempdir().expect("a temporary directory"),
+        }
+    }
+
+    fn database(&self) -> PathBuf {
+        self.home.path().join("state.db")
+    }
+
+    fn start(&self) -> Running {
+        let mut child = Command::new(program())
+            .args([self.kafka.bootstrap(), self.topic])
+            .arg(self.database())
+            .arg(&self.group)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("`cargo test` or `cargo build --example subscriber` has built it");
+        let says = Lines::read(child.stderr.take().expect("a pipe"));
+        Running { child, says }
+    }
+
+    /// Waits until the group has committed all that is on the topic.
+    fn wait_until_read(&self, running: &Running) {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.kafka.bootstrap())
+            .set("group.id", &self.group)
+            .create()
+            .expect("a consumer");
+        let read = until(PATIENCE, || {
+            let mut question = TopicPartitionList::new();
+            for partition in 0..PARTITIONS {
+                question.add_partition(self.topic, partition);
+            }
+            let committed = consumer.committed_offsets(question, PATIENCE);
+            for place in committed.map_err(|error| error.to_string())?.elements() {
+                let ends = consumer.fetch_watermarks(self.topic, place.partition(), PATIENCE);
+                let (_, end) = ends.map_err(|error| error.to_string())?;
+                if end > 0 && place.offset() != Offset::Offset(end) {
+                    return Err(format!("{place:?} of {end}"));
+                }
+            }
+            Ok(())
+        });
+        read.unwrap_or_else(|why| panic!("{why}: {}", running.says.all()));
+    }
+
+    fn rows(&self, select: &str) -> Vec<Vec<String>> {
+        let database = Connection::open(self.database()).expect("a database");
+        let mut select = database.prepare(select).expect("sound SQL");
+        let columns = select.column_count();
+        let rows = select.query_map([], |row| (0..columns).map(|at| row.get(at)).collect());
+        rows.expect("rows").map(|row| row.expect("text")).collect()
+    }
+
+    /// How many reports were applied so far.
+    fn reports(&self) -> u64 {
+        let count = Connection::open(self.database()).and_then(|database| {
+            database.busy_timeout(PATIENCE)?;
+            database.query_row("SELECT count(*) FROM seen", [], |row| row.get(0))
+        });
+        // At first there is no table.
+        count.map_or(0, i64::cast_unsigned)
+    }
+
+    fn messages(&self) -> Vec<Vec<String>> {
+        self.rows(
+            "SELECT channel_id, message_id, status, status_at, CAST(reports AS TEXT) \
+             FROM messages ORDER BY message_id",
+        )
+    }
+}
+
+fn program() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_koobridge"))
+        .with_file_name("examples")
+        .join("subscriber")
+}
+
+/// A running subscriber, killed when dropped.
+struct Running {
+    child: Child,
+    says: Lines,
+}
+
+impl Running {
+    /// As an operator stops it.
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
+        let status = until(PATIENCE, || {
+            self.child
+                .try_wait()
+                .expect("a child")
+                .ok_or("still running")
+        });
+        let status = status.expect("a subscriber stops when asked to");
+        assert!(status.success(), "{status}: {}", self.says.all());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill();
+        self.child.wait().expect("a child ends");
+    }
+}
+
+fn write(kafka: &Kafka, topic: &str, records: &[Value]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("partitioner", "murmur2_random")
+        .create()
+        .expect("a producer");
+    for record in records {
+        let mut headers = OwnedHeaders::new();
+        for header in record["headers"].as_array().expect("headers") {
+            headers = headers.insert(Header {
+                key: header[0].as_str().expect("a name"),
+                value: header[1].as_str(),
+            });
+        }
+        let hex = record["value_hex"].as_str().map(from_hex);
+        let text = record["value"]
+            .as_str()
+            .map(|text| text.as_bytes().to_vec());
+        let value = hex.or(text);
+        let mut outgoing: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic).headers(headers);
+        outgoing.key = record["key"].as_str();
+        outgoing.payload = value.as_deref();
+        producer.send(outgoing).expect("room in the queue");
+    }
+    producer.flush(PATIENCE).expect("Kafka takes the records");
+}
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let (pairs, _) = digits.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| {
+        let digits = str::from_utf8(pair).expect("digits");
+        u8::from_str_radix(digits, 16).expect("digits")
+    };
+    pairs.iter().map(byte).collect()
+}
+
+fn histories() -> Vec<Value> {
+    let text = include_str!("../../examples/subscribers/histories.json");
+    serde_json::from_str(text).expect("a list of histories")
+}
+
+fn texts(rows: &[Value], names: &[&str]) -> Vec<Vec<String>> {
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let texts = rows
+        .iter()
+        .map(|row| names.iter().map(|name| text(&row[*name])).collect());
+    let mut texts: Vec<Vec<String>> = texts.collect();
+    texts.sort();
+    texts
+}
+
+#[test]
+fn every_history_ends_in_the_expected_tables() {
+    let kafka = cluster::shared();
+    let topic = kafka.topic("events", PARTITIONS);
+    let all = |name: &str| -> Vec<Value> {
+        let rows = histories()
+            .into_iter()
+            .flat_map(|history| history[name].as_array().expect("a list").clone());
+        rows.collect()
+    };
+    write(&kafka, &topic, &all("records"));
+    let subscriber = Subscriber::new(&kafka, &topic);
+    let running = subscriber.start();
+    subscriber.wait_until_read(&running);
+    running.stop();
+    let columns = ["channel_id", "message_id", "status", "status_at", "reports"];
+    assert_eq!(subscriber.messages(), texts(&all("messages"), &columns));
+    let dead = subscriber.rows("SELECT CAST(key AS TEXT), reason FROM dead_letters ORDER BY 1");
+    assert_eq!(dead, texts(&all("dead_letters"), &["key", "reason"]));
+}
+
+/// Reports of 1,000 messages, each with its three statuses in another order, all of it twice.
+fn many() -> (Vec<Value>, Vec<Vec<String>>) {
+    const ORDERS: [[&str; 3]; 3] = [
+        ["delivered", "read", "failed"],
+        ["read", "failed", "delivered"],
+        ["failed", "delivered", "read"],
+    ];
+    let (mut records, mut messages) = (Vec::new(), Vec::new());
+    for round in 0..6 {
+        for message in 0..1000 {
+            let status = ORDERS[message % 3][round % 3];
+            let id = format!("many-{message:04}");
+            let value = serde_json::json!({
+                "channel_id": "c1", "message_id": id, "status": status,
+                "received_at": format!("at-{status}"),
+            });
+            records.push(serde_json::json!({
+                "key": id,
+                "headers": [
+                    ["ce_specversion", "1.0"],
+                    ["ce_id", format!("{id}-{status}")],
+                    ["ce_source", "/social/on/whatsapp/koomessage/report/c1"],
+                    ["ce_type", "com.huaweicloud.koomessage.report.v1"],
+                    ["content-type", "application/json"],
+                ],
+                "value": value.to_string(),
+            }));
+            if round == 0 {
+                messages.push(
+                    ["c1", &id, "read", "at-read", "3"]
+                        .map(str::to_owned)
+                        .to_vec(),
+                );
+            }
+        }
+    }
+    (records, messages)
+}
+
+#[test]
+fn killed_in_the_middle_nothing_is_lost_or_applied_twice() {
+    let kafka = cluster::shared();
+    let topic = kafka.topic("events", PARTITIONS);
+    let (records, messages) = many();
+    let subscriber = Subscriber::new(&kafka, &topic);
+    let mut random = Random::new();
+    // The second half is repeats, which apply nothing.
+    let (new, repeats) = records.split_at(records.len() / 2);
+    for part in new.chunks(new.len() / 3) {
+        let mut running = subscriber.start();
+        let before = subscriber.reports();
+        write(&kafka, &topic, part);
+        let grown = until(PATIENCE, || {
+            let now = subscriber.reports();
+            (now > before)
+                .then_some(())
+                .ok_or("nothing more was applied")
+        });
+        grown.unwrap_or_else(|why| panic!("{why}: {}", running.says.all()));
+        pause(random.millis(1..30));
+        running.child.kill().expect("a child can be killed");
+        running.child.wait().expect("a killed child ends");
+    }
+    write(&kafka, &topic, repeats);
+    let running = subscriber.start();
+    subscriber.wait_until_read(&running);
+    running.stop();
+    assert_eq!(subscriber.messages(), messages);
+}
+
+#[test]
+fn two_of_a_group_share_the_work_and_one_may_leave() {
+    let kafka = cluster::shared();
+    let topic = kafka.topic("events", PARTITIONS);
+    let (records, messages) = many();
+    let (first, second) = records.split_at(records.len() / 2);
+    let subscriber = Subscriber::new(&kafka, &topic);
+    let (one, other) = (subscriber.start(), subscriber.start());
+    write(&kafka, &topic, first);
+    subscriber.wait_until_read(&one);
+    other.stop();
+    write(&kafka, &topic, second);
+    subscriber.wait_until_read(&one);
+    one.stop();
+    assert_eq!(subscriber.messages(), messages);
+}
