@@ -15,7 +15,7 @@ use crate::cli::{Filters, RunArgs, ToKafka};
 use crate::jitter;
 use crate::kafka::{Group, Reader, Settings, Transactions, topic_setting};
 use crate::replay::{
-    self, Command, Copy, End, Job, NoPlan, Pace, Plan, Progress, Range, Reading, Source, Tally,
+    self, Command, End, Job, NoPlan, Pace, Plan, Progress, Range, Reading, Run, Source, Tally,
     Target, Work,
 };
 
@@ -213,7 +213,7 @@ impl Asked {
         let left = reading.source.left();
         let rate = self.how.rate;
         let name = format!("{} {}", job.work.name(), job.id);
-        let mut copy = Copy::start(
+        let mut run = Run::start(
             self.settings.clone(),
             transactions,
             job,
@@ -222,11 +222,11 @@ impl Asked {
             rate,
         )?;
         let mut progress = Progress::start("published", left);
-        let end = copy.run(&interrupt.stop, &mut progress);
+        let end = run.run(&interrupt.stop, &mut progress);
         let took = progress.elapsed();
         drop(progress);
         let end = end.with_context(|| format!("{name} broke off; it goes on by\n  {again}\n"))?;
-        let tally = copy.tally();
+        let tally = run.tally();
         eprintln!("{name}: {} in {took:.1?}", published(tally, &self.target));
         self.warn_of_retention(tally);
         if end == End::Stopped {
@@ -301,12 +301,12 @@ pub(super) fn bring_back(
         topic: target.to_owned(),
         partitions,
     };
-    let mut copy = Copy::start(settings.clone(), transactions, job, to, reading, how.rate)?;
+    let mut run = Run::start(settings.clone(), transactions, job, to, reading, how.rate)?;
     let mut progress = Progress::start("published", None);
-    let end = copy.run(&interrupt.stop, &mut progress);
+    let end = run.run(&interrupt.stop, &mut progress);
     let took = progress.elapsed();
     drop(progress);
-    let tally = copy.tally();
+    let tally = run.tally();
     eprintln!("{} in {took:.1?}", published(tally, target));
     let end = end.context("not all of it is on the topic: mend it and do it again; what is there already keeps its ce_id")?;
     if end == End::Stopped {

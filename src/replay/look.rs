@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::copy::{End, Job};
 use super::pace::Pace;
 use super::progress::Progress;
+use super::run::{End, Job};
 use super::source::{Item, Source};
 use super::tally::Tally;
 use super::work::{Verdict, Work};

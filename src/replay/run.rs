@@ -83,7 +83,7 @@ pub struct Target {
 }
 
 /// A run.
-pub struct Copy {
+pub struct Run {
     job: Job,
     reading: Reading,
     sink: Sink,
@@ -139,7 +139,7 @@ impl Sink {
     }
 }
 
-impl Copy {
+impl Run {
     /// Writes the plan down, by the transactions that nobody else has now.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Copy {
         let name = job.kafka_name();
         let group = Group::of(&settings, &name)?;
         let next = reading.source.position();
-        let copy = Self {
+        let run = Self {
             job,
             reading,
             sink: Sink {
@@ -174,13 +174,13 @@ impl Copy {
             pending: None,
             failures: 0,
         };
-        if copy.reading.plan.is_some() {
-            let begun = copy.sink.transactions.begin();
+        if run.reading.plan.is_some() {
+            let begun = run.sink.transactions.begin();
             begun
-                .and_then(|()| copy.commit(&copy.done.next))
+                .and_then(|()| run.commit(&run.done.next))
                 .with_context(|| format!("can't write the plan down as the group {name}"))?;
         }
-        Ok(copy)
+        Ok(run)
     }
 
     /// What was published and passed over so far, and is committed.
