@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -20,8 +21,42 @@ use crate::suite::rig::pause;
 
 const PARTITIONS: i32 = 6;
 
+#[derive(Clone, Copy)]
+enum Language {
+    Rust,
+    Java,
+    Python,
+}
+
+impl Language {
+    /// The program, built: the first start of those in Java and Python does that.
+    fn program(self) -> PathBuf {
+        static BUILT: [Once; 3] = [const { Once::new() }; 3];
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/subscribers");
+        let program = match self {
+            // `cargo test` builds it.
+            Self::Rust => Path::new(env!("CARGO_BIN_EXE_koobridge"))
+                .with_file_name("examples")
+                .join("subscriber"),
+            Self::Java => examples.join("java/run"),
+            Self::Python => examples.join("python/run"),
+        };
+        BUILT[self as usize].call_once(|| {
+            let output = Command::new(&program).output();
+            let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+            let says = String::from_utf8(output.stderr).expect("text");
+            let usage = "usage: subscriber BOOTSTRAP TOPIC DATABASE [GROUP]\n";
+            // What builds it may say something before.
+            assert!(says.ends_with(usage), "{says}");
+            assert_eq!(output.status.code(), Some(2));
+        });
+        program
+    }
+}
+
 /// A subscriber's state and how it is started.
 struct Subscriber<'a> {
+    program: PathBuf,
     kafka: &'a Kafka,
     topic: &'a str,
     group: String,
@@ -29,8 +64,9 @@ struct Subscriber<'a> {
 }
 
 impl<'a> Subscriber<'a> {
-    fn new(kafka: &'a Kafka, topic: &'a str) -> Self {
+    fn new(language: Language, kafka: &'a Kafka, topic: &'a str) -> Self {
         Self {
+            program: language.program(),
             kafka,
             topic,
             group: unused_name("state"),
@@ -43,13 +79,13 @@ impl<'a> Subscriber<'a> {
     }
 
     fn start(&self) -> Running {
-        let mut child = Command::new(program())
+        let mut child = Command::new(&self.program)
             .args([self.kafka.bootstrap(), self.topic])
             .arg(self.database())
             .arg(&self.group)
             .stderr(Stdio::piped())
             .spawn()
-            .expect("`cargo test` or `cargo build --example subscriber` has built it");
+            .expect("a program");
         let says = Lines::read(child.stderr.take().expect("a pipe"));
         Running { child, says }
     }
@@ -105,12 +141,6 @@ impl<'a> Subscriber<'a> {
     }
 }
 
-fn program() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_koobridge"))
-        .with_file_name("examples")
-        .join("subscriber")
-}
-
 /// A running subscriber, killed when dropped.
 struct Running {
     child: Child,
@@ -154,17 +184,20 @@ fn write(kafka: &Kafka, topic: &str, records: &[Value]) {
                 value: header[1].as_str(),
             });
         }
-        let hex = record["value_hex"].as_str().map(from_hex);
-        let text = record["value"]
-            .as_str()
-            .map(|text| text.as_bytes().to_vec());
-        let value = hex.or(text);
-        let mut outgoing: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic).headers(headers);
-        outgoing.key = record["key"].as_str();
+        let (key, value) = (bytes(record, "key"), bytes(record, "value"));
+        let mut outgoing: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(headers);
+        outgoing.key = key.as_deref();
         outgoing.payload = value.as_deref();
         producer.send(outgoing).expect("room in the queue");
     }
     producer.flush(PATIENCE).expect("Kafka takes the records");
+}
+
+/// A record's key or value, as text or as hexadecimal digits.
+fn bytes(record: &Value, name: &str) -> Option<Vec<u8>> {
+    let text = record[name].as_str().map(|text| text.as_bytes().to_vec());
+    let hex = record[format!("{name}_hex")].as_str();
+    text.or(hex.map(from_hex))
 }
 
 fn from_hex(digits: &str) -> Vec<u8> {
@@ -195,8 +228,7 @@ fn texts(rows: &[Value], names: &[&str]) -> Vec<Vec<String>> {
     texts
 }
 
-#[test]
-fn every_history_ends_in_the_expected_tables() {
+fn every_history_ends_in_the_expected_tables(language: Language) {
     let kafka = cluster::shared();
     let topic = kafka.topic("events", PARTITIONS);
     let all = |name: &str| -> Vec<Value> {
@@ -206,7 +238,7 @@ fn every_history_ends_in_the_expected_tables() {
         rows.collect()
     };
     write(&kafka, &topic, &all("records"));
-    let subscriber = Subscriber::new(&kafka, &topic);
+    let subscriber = Subscriber::new(language, &kafka, &topic);
     let running = subscriber.start();
     subscriber.wait_until_read(&running);
     running.stop();
@@ -255,12 +287,11 @@ fn many() -> (Vec<Value>, Vec<Vec<String>>) {
     (records, messages)
 }
 
-#[test]
-fn killed_in_the_middle_nothing_is_lost_or_applied_twice() {
+fn killed_in_the_middle_nothing_is_lost_or_applied_twice(language: Language) {
     let kafka = cluster::shared();
     let topic = kafka.topic("events", PARTITIONS);
     let (records, messages) = many();
-    let subscriber = Subscriber::new(&kafka, &topic);
+    let subscriber = Subscriber::new(language, &kafka, &topic);
     let mut random = Random::new();
     // The second half is repeats, which apply nothing.
     let (new, repeats) = records.split_at(records.len() / 2);
@@ -286,13 +317,12 @@ fn killed_in_the_middle_nothing_is_lost_or_applied_twice() {
     assert_eq!(subscriber.messages(), messages);
 }
 
-#[test]
-fn two_of_a_group_share_the_work_and_one_may_leave() {
+fn two_of_a_group_share_the_work_and_one_may_leave(language: Language) {
     let kafka = cluster::shared();
     let topic = kafka.topic("events", PARTITIONS);
     let (records, messages) = many();
     let (first, second) = records.split_at(records.len() / 2);
-    let subscriber = Subscriber::new(&kafka, &topic);
+    let subscriber = Subscriber::new(language, &kafka, &topic);
     let (one, other) = (subscriber.start(), subscriber.start());
     write(&kafka, &topic, first);
     subscriber.wait_until_read(&one);
@@ -302,3 +332,28 @@ fn two_of_a_group_share_the_work_and_one_may_leave() {
     one.stop();
     assert_eq!(subscriber.messages(), messages);
 }
+
+macro_rules! each_does {
+    ($($language:ident $variant:ident),*) => {$(
+        mod $language {
+            use super::Language;
+
+            #[test]
+            fn every_history_ends_in_the_expected_tables() {
+                super::every_history_ends_in_the_expected_tables(Language::$variant);
+            }
+
+            #[test]
+            fn killed_in_the_middle_nothing_is_lost_or_applied_twice() {
+                super::killed_in_the_middle_nothing_is_lost_or_applied_twice(Language::$variant);
+            }
+
+            #[test]
+            fn two_of_a_group_share_the_work_and_one_may_leave() {
+                super::two_of_a_group_share_the_work_and_one_may_leave(Language::$variant);
+            }
+        }
+    )*};
+}
+
+each_does!(rust Rust, java Java, python Python);

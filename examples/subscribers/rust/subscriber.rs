@@ -15,25 +15,16 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, OwnedMessage
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rusqlite::{Connection, Transaction, params};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 const EVENT_TYPE: &str = "com.huaweicloud.koomessage.report.v1";
 const SCHEMA: &str = include_str!("../schema.sql");
+const MERGE: &str = include_str!("../merge.sql");
 /// One database transaction is for so many records at most, and waits so long for them.
 const BATCH: usize = 500;
 const WAIT: Duration = Duration::from_millis(100);
-
-/// Forward only: `failed` is final only where nothing better came.
-const MERGE: &str = "
-    INSERT INTO messages VALUES (?1, ?2, ?3, ?4, 1)
-    ON CONFLICT (channel_id, message_id) DO UPDATE SET
-        reports = reports + 1,
-        (status, status_at) = (
-            SELECT CASE WHEN newer THEN excluded.status ELSE messages.status END,
-                   CASE WHEN newer THEN excluded.status_at ELSE messages.status_at END
-            FROM (SELECT instr('failed delivered read', excluded.status)
-                       > instr('failed delivered read', messages.status) AS newer))";
 
 #[derive(Deserialize)]
 struct Report {
@@ -45,11 +36,16 @@ struct Report {
 
 /// A whole CloudEvents document, as structured mode has it.
 #[derive(Deserialize)]
-struct Document {
+struct Document<'a> {
+    specversion: String,
     id: String,
+    /// Nothing is done with it, but no event is without one.
+    #[serde(rename = "source")]
+    _source: String,
     #[serde(rename = "type")]
     kind: String,
-    data: Option<serde_json::Value>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
 }
 
 /// What a record is to this subscriber.
@@ -63,6 +59,8 @@ enum Meaning {
     /// Why it can't be read.
     Poison(&'static str),
 }
+
+const NOT_AN_EVENT: Meaning = Meaning::Poison("not-a-cloudevent");
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -195,27 +193,24 @@ fn meaning(record: &OwnedMessage) -> Meaning {
     let is_structured = header(record, "content-type")
         .is_some_and(|kind| kind.starts_with("application/cloudevents"));
     if is_structured {
-        let Ok(document) = serde_json::from_slice::<Document>(value) else {
-            return Meaning::Poison("not-a-cloudevent");
-        };
-        let data = document.data.unwrap_or_default();
-        return of_type(&document.kind, document.id, || serde_json::from_value(data));
+        let document = serde_json::from_slice::<Document<'_>>(value).ok();
+        let document = document.filter(|document| document.specversion == "1.0");
+        return document.map_or(NOT_AN_EVENT, |Document { id, kind, data, .. }| {
+            of_type(&kind, id, data.map_or(b"", |data| data.get().as_bytes()))
+        });
     }
-    match (header(record, "ce_type"), header(record, "ce_id")) {
-        (Some(kind), Some(id)) => of_type(kind, id.to_owned(), || serde_json::from_slice(value)),
-        _ => Meaning::Poison("not-a-cloudevent"),
+    let attributes = ["ce_specversion", "ce_id", "ce_source", "ce_type"];
+    match attributes.map(|name| header(record, name)) {
+        [Some("1.0"), Some(id), Some(_), Some(kind)] => of_type(kind, id.to_owned(), value),
+        _ => NOT_AN_EVENT,
     }
 }
 
-fn of_type(
-    kind: &str,
-    event_id: String,
-    report: impl FnOnce() -> serde_json::Result<Report>,
-) -> Meaning {
+fn of_type(kind: &str, event_id: String, data: &[u8]) -> Meaning {
     if kind != EVENT_TYPE {
         return Meaning::Other;
     }
-    match report() {
+    match serde_json::from_slice::<Report>(data) {
         Err(_) => Meaning::Poison("not-a-report"),
         Ok(report) if !["delivered", "read", "failed"].contains(&&*report.status) => {
             Meaning::Poison("unknown-status")

@@ -1,0 +1,225 @@
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.cloudevents.CloudEvent;
+import io.cloudevents.CloudEventData;
+import io.cloudevents.jackson.JsonCloudEventData;
+import io.cloudevents.kafka.KafkaMessageFactory;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.CharBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import sun.misc.Signal;
+
+/**
+ * A subscriber of the events topic that keeps the state of each message in SQLite.
+ *
+ * <pre>./run 127.0.0.1:9092 koomessage.reports state.db</pre>
+ *
+ * It drops repeats by {@code ce_id}, merges statuses forward only, commits its offsets after the
+ * database has what they stand for, and puts what it can't read into a table of its own instead of
+ * stopping.
+ */
+public final class Subscriber {
+    private static final String EVENT_TYPE = "com.huaweicloud.koomessage.report.v1";
+    private static final Set<String> STATUSES = Set.of("delivered", "read", "failed");
+    private static final ObjectMapper JSON =
+            new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
+
+    private static volatile boolean stopping = false;
+
+    /** What this subscriber needs of an event's data. */
+    private record Report(String channelId, String messageId, String status, String receivedAt) {}
+
+    /** A record that can't be read. Its message is the reason. */
+    private static final class Poison extends Exception {
+        Poison(String reason) {
+            super(reason);
+        }
+    }
+
+    public static void main(String[] arguments) throws IOException {
+        if (arguments.length < 3 || arguments.length > 4) {
+            System.err.println("usage: subscriber BOOTSTRAP TOPIC DATABASE [GROUP]");
+            System.exit(2);
+        }
+        String group = arguments.length == 4 ? arguments[3] : "conversation-state";
+        for (String name : List.of("TERM", "INT")) {
+            Signal.handle(new Signal(name), signal -> stopping = true);
+        }
+        try {
+            run(arguments[0], arguments[1], arguments[2], group);
+        } catch (SQLException error) {
+            System.err.println("subscriber: the database does not take it; nothing was committed: "
+                    + error.getMessage());
+            System.exit(1);
+        } catch (KafkaException error) {
+            System.err.println("subscriber: Kafka: " + error);
+            System.exit(1);
+        }
+    }
+
+    private static void run(String bootstrap, String topic, String path, String group)
+            throws SQLException, IOException {
+        Map<String, Object> settings = Map.of(
+                "bootstrap.servers", bootstrap,
+                "group.id", group,
+                "auto.offset.reset", "earliest",
+                "enable.auto.commit", false,
+                // One database transaction is for so many records at most.
+                "max.poll.records", 500,
+                // A member that was killed is missed after so long, and its partitions are given
+                // to others.
+                "session.timeout.ms", 6000,
+                "heartbeat.interval.ms", 2000,
+                // Replays are written in transactions. The Java client's default is to read
+                // uncommitted records too.
+                "isolation.level", "read_committed");
+        String url = "jdbc:sqlite:" + path + "?journal_mode=WAL&busy_timeout=30000";
+        // Closing the consumer leaves the group, so that others need not wait for this member to
+        // be missed.
+        try (Connection database = DriverManager.getConnection(url);
+                KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(
+                        settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            database.createStatement().executeUpdate(shared("schema.sql"));
+            database.setAutoCommit(false);
+            String merge = shared("merge.sql");
+            consumer.subscribe(List.of(topic));
+            System.err.println("reading " + topic + " as the group " + group);
+            while (!stopping) {
+                var batch = consumer.poll(Duration.ofMillis(100));
+                keep(database, merge, batch);
+                commit(consumer, batch);
+            }
+        }
+    }
+
+    private static String shared(String name) throws IOException {
+        try (var file = Subscriber.class.getResourceAsStream(name)) {
+            return new String(file.readAllBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    /** Everything of a batch or nothing of it: where this throws, the program ends. */
+    private static void keep(
+            Connection database, String merge, ConsumerRecords<byte[], byte[]> batch)
+            throws SQLException {
+        for (ConsumerRecord<byte[], byte[]> record : batch) {
+            try {
+                CloudEvent event = readEvent(record);
+                if (event.getType().equals(EVENT_TYPE)) {
+                    apply(database, merge, event.getId(), readReport(event));
+                }
+                // An event of another type is none of our business.
+            } catch (Poison poison) {
+                bury(database, record, poison.getMessage());
+            }
+        }
+        database.commit();
+    }
+
+    /** Both content modes of CloudEvents on Kafka. */
+    private static CloudEvent readEvent(ConsumerRecord<byte[], byte[]> record) throws Poison {
+        if (record.value() == null) {
+            throw new Poison("no-value");
+        }
+        try {
+            return KafkaMessageFactory.createReader(record).toEvent();
+        } catch (RuntimeException error) { // There is no end to what can be wrong with a record.
+            throw new Poison("not-a-cloudevent");
+        }
+    }
+
+    private static Report readReport(CloudEvent event) throws Poison {
+        Report report;
+        try {
+            JsonNode data = json(event.getData());
+            report = new Report(
+                    text(data, "channel_id"),
+                    text(data, "message_id"),
+                    text(data, "status"),
+                    text(data, "received_at"));
+        } catch (IOException | RuntimeException error) {
+            throw new Poison("not-a-report");
+        }
+        if (!STATUSES.contains(report.status())) {
+            throw new Poison("unknown-status");
+        }
+        return report;
+    }
+
+    private static JsonNode json(CloudEventData data) throws IOException {
+        if (data instanceof JsonCloudEventData parsed) {
+            return parsed.getNode();
+        }
+        // Strictly UTF-8, where Jackson would guess.
+        var bytes = ByteBuffer.wrap(data.toBytes());
+        return JSON.readTree(StandardCharsets.UTF_8.newDecoder().decode(bytes).toString());
+    }
+
+    private static String text(JsonNode data, String name) throws CharacterCodingException {
+        JsonNode member = data.get(name);
+        if (!member.isTextual()) {
+            throw new IllegalArgumentException(name);
+        }
+        // Refuses half of a surrogate pair, of which a database would make something else.
+        StandardCharsets.UTF_8.newEncoder().encode(CharBuffer.wrap(member.textValue()));
+        return member.textValue();
+    }
+
+    private static void apply(Connection database, String merge, String eventId, Report report)
+            throws SQLException {
+        if (update(database, "INSERT OR IGNORE INTO seen VALUES (?)", eventId) == 1) {
+            update(database, merge, report.channelId(), report.messageId(), report.status(),
+                    report.receivedAt());
+        }
+    }
+
+    private static void bury(
+            Connection database, ConsumerRecord<byte[], byte[]> record, String reason)
+            throws SQLException {
+        update(database, "INSERT OR IGNORE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)",
+                record.topic(), record.partition(), record.offset(), reason, record.key(),
+                record.value());
+    }
+
+    private static int update(Connection database, String sql, Object... values)
+            throws SQLException {
+        try (PreparedStatement statement = database.prepareStatement(sql)) {
+            for (int at = 0; at < values.length; at++) {
+                statement.setObject(at + 1, values[at]);
+            }
+            return statement.executeUpdate();
+        }
+    }
+
+    /**
+     * Says that all of it is kept. Where the partitions have gone to another member meanwhile, that
+     * one reads some of it again, and drops it by its id.
+     */
+    private static void commit(
+            KafkaConsumer<byte[], byte[]> consumer, ConsumerRecords<byte[], byte[]> batch) {
+        if (batch.nextOffsets().isEmpty()) {
+            return;
+        }
+        try {
+            consumer.commitSync(batch.nextOffsets());
+        } catch (KafkaException error) {
+            System.err.println("Kafka does not take the offsets: " + error);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+"""A subscriber of the events topic that keeps the state of each message in SQLite.
+
+    ./run 127.0.0.1:9092 koomessage.reports state.db
+
+It drops repeats by `ce_id`, merges statuses forward only, commits its offsets after the database
+has what they stand for, and puts what it can't read into a table of its own instead of stopping.
+"""
+
+import json
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+from cloudevents.core.bindings import kafka
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+EVENT_TYPE = "com.huaweicloud.koomessage.report.v1"
+SHARED = Path(__file__).resolve().parent.parent
+MERGE = (SHARED / "merge.sql").read_text()
+# One database transaction is for so many records at most, and waits so long for them (seconds).
+BATCH = 500
+WAIT = 0.1
+
+
+class Poison(Exception):
+    """A record that can't be read. Its argument is the reason."""
+
+
+class BareData(JSONFormat):
+    """Leaves the data as it is; the SDK would guess what it means where it is no JSON."""
+
+    def read_data(self, body, datacontenttype):
+        return body
+
+
+def main():
+    if not 4 <= len(sys.argv) <= 5:
+        print("usage: subscriber BOOTSTRAP TOPIC DATABASE [GROUP]", file=sys.stderr)
+        return 2
+    bootstrap, topic, path = sys.argv[1:4]
+    group = sys.argv[4] if len(sys.argv) == 5 else "conversation-state"
+    stopping = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.append(True))
+    try:
+        database = open_database(path)
+    except sqlite3.Error as error:
+        print(f"subscriber: can't open the database: {error}", file=sys.stderr)
+        return 1
+    consumer = Consumer({
+        "bootstrap.servers": bootstrap,
+        "group.id": group,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        # A member that was killed is missed after so long, and its partitions are given to others.
+        "session.timeout.ms": 6000,
+        "heartbeat.interval.ms": 2000,
+        # Replays are written in transactions.
+        "isolation.level": "read_committed",
+    })
+    consumer.subscribe([topic])
+    print(f"reading {topic} as the group {group}", file=sys.stderr)
+    try:
+        while not stopping:
+            batch = next_batch(consumer)
+            keep(database, batch)
+            commit(consumer, batch)
+    except sqlite3.Error as error:
+        why = "the database does not take it; nothing was committed"
+        print(f"subscriber: {why}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        # Leaves the group, so that others need not wait for this member to be missed.
+        consumer.close()
+    return 0
+
+
+def open_database(path):
+    database = sqlite3.connect(path, timeout=30)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.executescript((SHARED / "schema.sql").read_text())
+    return database
+
+
+def next_batch(consumer):
+    batch = []
+    for record in consumer.consume(BATCH, WAIT):
+        if record.error():
+            # Brokers come and go; librdkafka goes on by itself.
+            print(f"Kafka: {record.error()}", file=sys.stderr)
+        else:
+            batch.append(record)
+    return batch
+
+
+def keep(database, batch):
+    """Everything of a batch or nothing of it."""
+    with database:
+        for record in batch:
+            try:
+                event = read_event(record)
+                if event.get_type() == EVENT_TYPE:
+                    apply(database, event.get_id(), *read_report(event))
+                # An event of another type is none of our business.
+            except Poison as poison:
+                bury(database, record, *poison.args)
+
+
+def read_event(record):
+    """Both content modes of CloudEvents on Kafka."""
+    if record.value() is None:
+        raise Poison("no-value")
+    headers = {name: value for name, value in record.headers() or [] if value is not None}
+    # The key is none of the event's attributes, and need not be text.
+    message = kafka.KafkaMessage(headers, key=None, value=record.value())
+    try:
+        if headers.get("content-type", b"").startswith(b"application/cloudevents"):
+            return kafka.from_structured(message, BareData(), whole_event)
+        return kafka.from_binary(message, BareData(), whole_event)
+    except Exception as error:  # There is no end to what can be wrong with a record.
+        raise Poison("not-a-cloudevent") from error
+
+
+def whole_event(attributes, data):
+    """Refuses what the SDK would make up: an id of its own would make every repeat a new event."""
+    if not {"id", "specversion"} <= attributes.keys():
+        raise ValueError("no id or no specversion")
+    return CloudEvent(attributes, data)
+
+
+def read_report(event):
+    data = event.get_data()
+    try:
+        report = json.loads(data.decode()) if isinstance(data, bytes) else data
+        fields = [report[name] for name in ("channel_id", "message_id", "status", "received_at")]
+        for field in fields:
+            field.encode()  # Text, and without half of a surrogate pair.
+    except Exception as error:
+        raise Poison("not-a-report") from error
+    if fields[2] not in ("delivered", "read", "failed"):
+        raise Poison("unknown-status")
+    return fields
+
+
+def apply(database, event_id, channel_id, message_id, status, received_at):
+    insert = "INSERT OR IGNORE INTO seen VALUES (?)"
+    if database.execute(insert, (event_id,)).rowcount == 1:
+        database.execute(MERGE, (channel_id, message_id, status, received_at))
+
+
+def bury(database, record, reason):
+    database.execute(
+        "INSERT OR IGNORE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)",
+        (record.topic(), record.partition(), record.offset(), reason, record.key(), record.value()),
+    )
+
+
+def commit(consumer, batch):
+    """Says that all of it is kept. Where the partitions have gone to another member meanwhile, that
+    one reads some of it again, and drops it by its id."""
+    places = {(record.topic(), record.partition()): record.offset() + 1 for record in batch}
+    offsets = [TopicPartition(*place, offset) for place, offset in places.items()]
+    try:
+        if offsets:
+            consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException as error:
+        print(f"Kafka does not take the offsets: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
