@@ -40,12 +40,16 @@ const READING: [(&str, &str); 11] = [
     ("receive.message.max.bytes", "100000000"),
 ];
 
-const TRANSACTIONS: [(&str, &str); 6] = [
+const TRANSACTIONS: [(&str, &str); 8] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
+    // Nobody waits for a single record, and larger batches cost the brokers less.
+    ("linger.ms", "50"),
+    // As many as keep the order with an idempotent producer.
+    ("max.in.flight.requests.per.connection", "5"),
     ("message.max.bytes", "16777216"),
     ("queue.buffering.max.kbytes", "16384"),
-    ("queue.buffering.max.messages", "10000"),
+    ("queue.buffering.max.messages", "7000"),
     // An open transaction holds back every read-committed subscriber of its topic.
     ("transaction.timeout.ms", "10000"),
 ];

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -153,9 +154,9 @@ impl Transactions {
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(ROOM);
         }
-        match self.producer.context().first_failure() {
+        match self.producer.context().failures().first {
             None => Ok(()),
-            Some((_, code)) => Err(self.broken(&KafkaError::MessageProduction(code))),
+            Some(code) => Err(self.broken(&KafkaError::MessageProduction(code))),
         }
     }
 
@@ -178,23 +179,27 @@ impl Transactions {
     /// Where this producer can't go on.
     pub fn abort(&self) -> Result<(), Broken> {
         // Aborting waits for delivery reports that only this thread can take.
+        self.take_back();
+        *self.producer.context().failures() = Failures::default();
+        self.until_done(|producer| producer.abort_transaction(PATIENCE))
+    }
+
+    /// The tags of those records of this transaction that Kafka has refused for their size or form,
+    /// or for another one's in the same batch. There has to be a new producer then: this one stumbles
+    /// over the gap in its numbering.
+    #[must_use]
+    pub fn refused(&self) -> BTreeMap<usize, Failed> {
+        self.take_back();
+        mem::take(&mut self.producer.context().failures().unfit)
+    }
+
+    /// Takes back what is still to be sent, and every delivery report.
+    fn take_back(&self) {
         self.producer
             .purge(PurgeConfig::default().queue().inflight());
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(ROOM);
         }
-        self.producer.context().forget_failures();
-        self.until_done(|producer| producer.abort_transaction(PATIENCE))
-    }
-
-    /// The tag of the record that Kafka refused first in this transaction for its size or form.
-    #[must_use]
-    pub fn refused(&self) -> Option<(usize, Failed)> {
-        // Its delivery report may still be on its way to this thread.
-        self.producer.poll(ROOM);
-        let (tag, code) = self.producer.context().first_failure()?;
-        let failed = Failed::from(code);
-        failed.is_about_size_or_form().then_some((tag, failed))
     }
 
     /// Serves librdkafka while there is nothing else to do.
@@ -327,17 +332,20 @@ fn to_headers(record: &RecordRef<'_>) -> OwnedHeaders {
 #[derive(Default)]
 struct Context {
     trouble: Trouble,
-    /// The first of this transaction, or the first that is about size or form.
-    failure: Mutex<Option<(usize, RDKafkaErrorCode)>>,
+    /// Of this transaction.
+    failures: Mutex<Failures>,
+}
+
+#[derive(Default)]
+struct Failures {
+    first: Option<RDKafkaErrorCode>,
+    /// Those that are about size or form, by tag.
+    unfit: BTreeMap<usize, Failed>,
 }
 
 impl Context {
-    fn first_failure(&self) -> Option<(usize, RDKafkaErrorCode)> {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn forget_failures(&self) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -358,14 +366,11 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
         let Err((error, _)) = result else { return };
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        // What follows a refused record is purged, and can be heard of before it.
-        let says_more = |(_, known): (usize, RDKafkaErrorCode)| {
-            !Failed::from(known).is_about_size_or_form()
-                && Failed::from(code).is_about_size_or_form()
-        };
-        if first.is_none_or(says_more) {
-            *first = Some((tag, code));
+        let mut failures = self.failures();
+        failures.first.get_or_insert(code);
+        let failed = Failed::from(code);
+        if failed.is_about_size_or_form() {
+            failures.unfit.insert(tag, failed);
         }
     }
 }

@@ -17,13 +17,12 @@ use super::source::{Item, Source};
 use super::tally::{Tally, grouped};
 use super::work::{Verdict, Work};
 use crate::contract::RecordRef;
-use crate::kafka::{Broken, Group, Settings, Stretch, Transactions, partition_for};
+use crate::kafka::{Broken, Failed, Group, Settings, Stretch, Transactions, partition_for};
 
-/// An open transaction holds back every read-committed subscriber of the target, so it is short.
+/// An open transaction holds back every read-committed subscriber of the target, so it is short. Each
+/// end of one costs some 50 ms, in which nothing is copied.
 const LONGEST: Duration = Duration::from_secs(1);
-const LARGEST: u32 = 20_000;
-/// The same while a record is looked for that Kafka refuses.
-const LARGEST_CAREFUL: u32 = 100;
+const LARGEST: u32 = 100_000;
 /// How many records are read between two looks at the progress.
 const SHOWN_EACH: u32 = 256;
 /// How long to wait for a record before looking whether to stop.
@@ -110,8 +109,8 @@ struct Sink {
     target: Target,
     /// Tags of records that Kafka refuses for their size or form.
     unfit: BTreeSet<usize>,
-    /// Records go one by one, so that the one is known that Kafka refuses.
-    is_careful: bool,
+    /// Tags of records that were in a batch with one of those: each goes alone, to find it.
+    suspects: BTreeSet<usize>,
 }
 
 impl Sink {
@@ -120,22 +119,19 @@ impl Sink {
         if self.unfit.contains(&tag) {
             return Ok(false);
         }
+        let is_suspect = self.suspects.contains(&tag);
+        if is_suspect {
+            self.transactions.flush()?;
+        }
         let key = record.key.as_deref().unwrap_or_default();
         let partition = partition_for(key, self.target.partitions);
         self.transactions
             .send(&self.target.topic, partition, record, tag)?;
-        if self.is_careful {
+        if is_suspect {
             self.transactions.flush()?;
+            self.suspects.remove(&tag);
         }
         Ok(true)
-    }
-
-    fn largest(&self) -> u32 {
-        if self.is_careful {
-            LARGEST_CAREFUL
-        } else {
-            LARGEST
-        }
     }
 }
 
@@ -164,7 +160,7 @@ impl Run {
                 group,
                 target,
                 unfit: BTreeSet::new(),
-                is_careful: false,
+                suspects: BTreeSet::new(),
             },
             pace: Pace::new(rate, Instant::now()),
             done: Done {
@@ -221,10 +217,6 @@ impl Run {
         self.pending = Some(done.clone());
         self.commit(&done.next)?;
         self.reading.source.committed();
-        // A transaction without a record has shown nothing of the one that Kafka refuses.
-        if done.tally.seen() > self.done.tally.seen() {
-            self.sink.is_careful = false;
-        }
         (self.done, self.pending) = (done, None);
         Ok(end)
     }
@@ -237,7 +229,7 @@ impl Run {
     ) -> anyhow::Result<Option<End>> {
         let begun = Instant::now();
         let mut records = 0;
-        while records < self.sink.largest() && begun.elapsed() < LONGEST {
+        while records < LARGEST && begun.elapsed() < LONGEST {
             if stop.load(Ordering::SeqCst) {
                 return Ok(Some(End::Stopped));
             }
@@ -292,14 +284,16 @@ impl Run {
         if let Broken::Refused(why) = broken {
             bail!("Kafka refuses the transaction: {why}");
         }
-        if self.sink.transactions.refused().is_some() {
-            self.look_for_the_unfit(progress);
-        } else {
+        let refused = self.sink.transactions.refused();
+        if refused.is_empty() {
             self.failures += 1;
             progress.say(&format!("{broken}; going on from the last commit"));
+        } else {
+            self.narrow_down(&refused, progress);
         }
-        let is_dead =
-            matches!(broken, Broken::Producer(_)) || self.sink.transactions.abort().is_err();
+        let is_dead = !refused.is_empty()
+            || matches!(broken, Broken::Producer(_))
+            || self.sink.transactions.abort().is_err();
         self.rest();
         while is_dead && !stop.load(Ordering::SeqCst) && !self.replace_producer()? {
             self.failures += 1;
@@ -309,19 +303,20 @@ impl Run {
         self.reading.source.go_back(&self.done.next)
     }
 
-    /// Kafka refuses a batch for one record of it: the next transaction shows which.
-    fn look_for_the_unfit(&mut self, progress: &Progress) {
-        let Some((tag, failed)) = self.sink.transactions.refused() else {
-            return;
-        };
-        if self.sink.is_careful && self.sink.unfit.insert(tag) {
-            self.done.tally.refused += 1;
-            let place = self.named(tag);
-            progress.say(&format!(
-                "Kafka does not take {place} on the target: {failed}"
-            ));
+    /// Kafka refuses a batch as a whole: which record of it is at fault shows when each goes alone.
+    fn narrow_down(&mut self, refused: &BTreeMap<usize, Failed>, progress: &Progress) {
+        match refused.iter().next() {
+            Some((tag, failed)) if refused.len() == 1 => {
+                self.sink.unfit.insert(*tag);
+                self.sink.suspects.remove(tag);
+                self.done.tally.refused += 1;
+                let place = self.named(*tag);
+                progress.say(&format!(
+                    "Kafka does not take {place} on the target: {failed}"
+                ));
+            }
+            _ => self.sink.suspects.extend(refused.keys()),
         }
-        self.sink.is_careful = true;
     }
 
     /// Starts another producer, unless somebody else has the run; `false` where it has to be tried
