@@ -186,12 +186,12 @@ fn start_bridge(broker: &EmbeddedBroker) -> SocketAddr {
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let app = App::start(config, channels, Broker::Embedded)
+            let app = App::start(config, channels, None, Broker::Embedded)
                 .await
                 .expect("a bridge");
             tell.send(app.addresses().expect("addresses").0)
                 .expect("somebody waits");
-            app.run().await.expect("it runs");
+            app.run(None).await.expect("it runs");
         });
     });
     told.recv().expect("the bridge's address")

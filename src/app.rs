@@ -1,11 +1,11 @@
 //! A bridge from its start to its end: what `serve` and `dev` share.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -17,9 +17,10 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::contract::Channels;
 use crate::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
-use crate::ingress::{Bridge, Listener, Phase, Workers};
+use crate::ingress::{Bridge, Identity, Listener, Live, Phase, Rules, Workers};
 use crate::kafka::Settings;
 use crate::metrics::Metrics;
+use crate::reload::Watch;
 use crate::spool;
 
 /// File descriptors for anything but the ingress' connections: brokers, admin, files.
@@ -64,7 +65,12 @@ impl App {
     ///
     /// # Errors
     /// Where an address can't be listened on, or librdkafka refuses the settings as a whole.
-    pub async fn start(config: Config, channels: Channels, broker: Broker) -> anyhow::Result<Self> {
+    pub async fn start(
+        config: Config,
+        channels: Channels,
+        identity: Option<Identity>,
+        broker: Broker,
+    ) -> anyhow::Result<Self> {
         let signals = Signals::new().context("can't wait for signals")?;
         let admin = Admin::bind(config.admin.listen).await.with_context(|| {
             format!(
@@ -89,15 +95,12 @@ impl App {
         }
         let delivery = start_delivery(&config, &metrics, broker)?;
         let (phase, phases) = watch::channel(Phase::Serving);
-        let bridge = Arc::new(Bridge {
-            channels: ArcSwap::from_pointee(channels),
-            delivery,
-            limits: config.ingress.limits,
-            success: config.ingress.success,
-            event_mode: config.kafka.event_mode,
-            metrics,
-            phase: phases,
-        });
+        if let Some(identity) = &identity {
+            metrics.certificate_expires(identity.expires());
+        }
+        let live = Live::new(channels, identity, Rules::from(&config.ingress));
+        let bridge = Bridge::new(live, delivery, config.kafka.event_mode, metrics, phases);
+        let bridge = Arc::new(bridge);
         Ok(Self {
             config,
             bridge,
@@ -122,11 +125,12 @@ impl App {
         Arc::clone(&self.bridge.metrics)
     }
 
-    /// Serves until a signal, then drains; a second signal ends it at once.
+    /// Serves until a signal, then drains; a second signal ends it at once. What changes of the files
+    /// that are watched is taken over; SIGHUP asks for that.
     ///
     /// # Errors
     /// Where the runtime can't watch the listener.
-    pub async fn run(self) -> anyhow::Result<End> {
+    pub async fn run(self, watch: Option<Watch>) -> anyhow::Result<End> {
         let Self {
             config,
             bridge,
@@ -135,6 +139,9 @@ impl App {
             admin,
             mut signals,
         } = self;
+        if let Some(watch) = watch {
+            start_watching(watch, &bridge, &config)?;
+        }
         let workers = Workers::start(config.ingress.workers, &bridge);
         let probes = tokio::spawn(admin.serve(Arc::clone(&bridge)));
         {
@@ -210,6 +217,18 @@ fn producer_settings(config: &Config) -> Settings {
     let properties = properties.map(|p| (p.name.as_str(), p.value.as_str()));
     let endless = config.spool.as_ref().map(|_| ENDLESS);
     Settings::new(properties.chain(endless))
+}
+
+fn start_watching(watch: Watch, bridge: &Arc<Bridge>, config: &Config) -> anyhow::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup()).context("can't wait for SIGHUP")?;
+    let (ask, asked) = mpsc::channel();
+    let (bridge, config) = (Arc::clone(bridge), config.clone());
+    thread::Builder::new()
+        .name("reload".to_owned())
+        .spawn(move || watch.run(&bridge, &config, &asked))
+        .context("can't start a thread")?;
+    tokio::spawn(async move { while hang_up.recv().await.is_some() && ask.send(()).is_ok() {} });
+    Ok(())
 }
 
 /// Waits for the last answers, then for Kafka's acknowledgements; what is left then goes to the spool.

@@ -15,6 +15,7 @@
 //! | [`replay`] | ranges of a topic again, exactly once: replay and redrive |
 //! | [`archive`] | records as JSON lines |
 //! | [`spool`] | what Kafka can't take now, on disk: SQLite stops here |
+//! | `reload` | what has changed of passwords, certificates and configuration, taken over |
 //! | [`metrics`] | every metric's definition; [`telemetry`]: logs |
 //! | [`admin`] | probes and metrics for whoever runs the bridge |
 //! | [`app`] | a bridge from its start to its end |
@@ -56,6 +57,7 @@ pub mod ingress;
 mod jitter;
 pub mod kafka;
 pub mod metrics;
+mod reload;
 pub mod replay;
 pub mod spool;
 pub mod telemetry;

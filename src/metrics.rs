@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use std::fmt;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -101,6 +102,22 @@ struct CodeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabel {
+    channel: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabel {
+    part: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabel {
+    part: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PropertyLabel {
     property: String,
 }
@@ -164,8 +181,12 @@ pub struct Metrics {
     unsafe_settings: Family<PropertyLabel, Gauge>,
     replication: Family<TopicLabel, Gauge>,
     min_insync: Family<TopicLabel, Gauge>,
-    /// Requests whose password was wrong, missing or repeated, or whose channel is unknown.
-    pub authentication_failures: Counter,
+    authentication_failures: Family<ChannelLabel, Counter>,
+    reloads: Family<ReloadLabel, Counter>,
+    stale: Family<PartLabel, Gauge>,
+    /// TLS handshakes that failed or took too long.
+    pub handshake_failures: Counter,
+    certificate_expiry: Gauge,
     /// Reports that were admitted and whose fate is still open.
     pub reports_in_flight: Gauge,
     /// What those reports hold in memory, in bytes.
@@ -194,7 +215,11 @@ impl Metrics {
             unsafe_settings: Family::default(),
             replication: Family::default(),
             min_insync: Family::default(),
-            authentication_failures: Counter::default(),
+            authentication_failures: Family::default(),
+            reloads: Family::default(),
+            stale: Family::default(),
+            handshake_failures: Counter::default(),
+            certificate_expiry: Gauge::default(),
             reports_in_flight: Gauge::default(),
             bytes_in_flight: Gauge::default(),
             reports_unsure: Gauge::default(),
@@ -233,8 +258,18 @@ impl Metrics {
         );
         registry.register(
             "authentication_failures",
-            "Requests with a wrong, missing or repeated password or an unknown channel",
+            "Requests with a wrong, missing or repeated password, by channel; of unknown channels together",
             self.authentication_failures.clone(),
+        );
+        registry.register(
+            "tls_handshake_failures",
+            "TLS handshakes that failed or took too long",
+            self.handshake_failures.clone(),
+        );
+        registry.register(
+            "reloads",
+            "Changed files that were read while the bridge serves, by part and result",
+            self.reloads.clone(),
         );
     }
 
@@ -267,6 +302,16 @@ impl Metrics {
             self.ready.clone(),
         );
         registry.register(
+            "stale",
+            "1 where a part's last change could not be taken over, and the state before it holds",
+            self.stale.clone(),
+        );
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the ingress' certificate expires, in seconds since 1970; 0 without TLS",
+            self.certificate_expiry.clone(),
+        );
+        registry.register(
             "kafka_unsafe_setting",
             "1 for each librdkafka property whose unsafe value was allowed by name",
             self.unsafe_settings.clone(),
@@ -296,6 +341,31 @@ impl Metrics {
     /// Counts an answer of the ingress.
     pub fn answered(&self, code: u16) {
         self.answers.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Counts a wrong password; `channel` is empty where there is none of that name.
+    pub fn authentication_failed(&self, channel: &str) {
+        self.authentication_failures
+            .get_or_create(&ChannelLabel {
+                channel: channel.to_owned(),
+            })
+            .inc();
+    }
+
+    /// Shows when the ingress' certificate expires.
+    pub fn certificate_expires(&self, at: Timestamp) {
+        self.certificate_expiry.set(at.as_second());
+    }
+
+    /// Counts a part that was read anew, and shows whether its last change could be taken over.
+    pub fn reloaded(&self, part: &'static str, is_good: bool) {
+        let result = if is_good { "ok" } else { "failed" };
+        self.reloads
+            .get_or_create(&ReloadLabel { part, result })
+            .inc();
+        self.stale
+            .get_or_create(&PartLabel { part })
+            .set((!is_good).into());
     }
 
     /// Counts what a report's sender was told.

@@ -1,5 +1,7 @@
 //! Whether the bridge can take reports, and what that rests on.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::ingress::{Bridge, Phase};
@@ -16,6 +18,8 @@ pub(super) struct Readiness {
     /// Where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     spool: Option<Spool>,
+    /// What has changed and could not be taken over, by part.
+    stale: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,11 +61,16 @@ impl Readiness {
             bytes: level.bytes,
         });
         let is_hedged = spool.as_ref().is_some_and(|spool| spool.writable);
+        let stale = bridge.live.stale();
         Self {
             ready: (events_ready || is_hedged) && !draining,
             draining,
             topics,
             spool,
+            stale: stale
+                .into_iter()
+                .map(|(part, problem)| (part.name(), problem))
+                .collect(),
         }
     }
 

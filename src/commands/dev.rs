@@ -10,11 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 
 use crate::app::{App, Broker};
 use crate::cli::Dev;
-use crate::config::{Config, Typed};
+use crate::config::{Config, Mistakes, Typed};
 use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
+use crate::ingress::Identity;
 use crate::kafka::{self, EmbeddedBroker, Reader, Step, Stretch};
 use crate::metrics::ReportAnswer;
 use crate::{config, telemetry};
@@ -36,13 +38,18 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
             .context("can't create a topic")?;
     }
     let kafka = config.kafka.clone();
+    let tls = config.ingress.tls.as_ref();
+    let identity = tls.map(|files| Identity::load(files, Timestamp::now()));
+    let identity = identity.transpose().map_err(Mistakes)?;
+    let scheme = tls.map_or("http", |_| "https");
     let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
     super::runtime()
         .context("can't start a runtime")?
         .block_on(async {
-            let app = App::start(config, demo_channel(), Broker::Embedded).await?;
+            let app = App::start(config, demo_channel(), identity, Broker::Embedded).await?;
             let (ingress, admin) = app.addresses()?;
             print(&welcome(
+                scheme,
                 ingress,
                 admin,
                 &kafka,
@@ -50,7 +57,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
             ));
             let subscriber = follow(&kafka)?;
             let metrics = app.metrics();
-            let end = app.run().await?;
+            let end = app.run(None).await?;
             if subscriber.stop() {
                 let [accepted, rejected] = [ReportAnswer::Accepted, ReportAnswer::Rejected]
                     .map(|answer| metrics.reports(answer));
@@ -91,6 +98,7 @@ fn demo_channel() -> Channels {
 }
 
 fn welcome(
+    scheme: &str,
     ingress: SocketAddr,
     admin: SocketAddr,
     kafka: &config::Kafka,
@@ -101,7 +109,7 @@ fn welcome(
         rejected_topic,
         ..
     } = kafka;
-    let url = format!("http://{ingress}{SOURCE_PREFIX}{CHANNEL}");
+    let url = format!("{scheme}://{ingress}{SOURCE_PREFIX}{CHANNEL}");
     format!(
         "The whole bridge on an embedded broker. Everything is in memory and gone at the end.\n\
          \n\

@@ -5,20 +5,23 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::app::{App, Broker, ENDLESS};
 use crate::cli::{Overrides, Serve};
 use crate::config::{self, Config, Mistakes, Settings, Typed};
 use crate::contract::Channels;
+use crate::ingress::Identity;
+use crate::reload::Watch;
 use crate::{channels, kafka, telemetry};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
-    let settings = gather(serve.config.as_deref(), &serve.overrides);
+    let (watch, settings) = Watch::new(typed(serve.config.as_deref(), &serve.overrides));
     if serve.print_config {
         return print_config(&settings);
     }
-    let (config, channels) = check(&settings)?;
+    let (config, channels, identity) = check(&settings)?;
     telemetry::start(config.log);
     super::runtime().context("can't start a runtime")?.block_on(async {
         let (count, topic) = (channels.len(), config.kafka.topic.clone());
@@ -26,23 +29,27 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         if spool.is_none() {
             warn!("no spool: what Kafka can't take in time rests on the senders' sending it again");
         }
-        let app = App::start(config, channels, Broker::Cluster).await?;
+        let app = App::start(config, channels, identity, Broker::Cluster).await?;
         let (ingress, admin) = app.addresses()?;
         info!(%ingress, %admin, channels = count, topic, version = env!("CARGO_PKG_VERSION"), "listening");
-        let end = app.run().await?;
+        let end = app.run(Some(watch)).await?;
         Ok(super::exit_code(end, spool.as_deref()))
     })
 }
 
 /// What was typed in the file, in variables and in flags.
 pub(super) fn gather(file: Option<&Path>, overrides: &Overrides) -> Settings {
-    Settings::gather(&Typed {
+    Settings::gather(&typed(file, overrides))
+}
+
+fn typed(file: Option<&Path>, overrides: &Overrides) -> Typed {
+    Typed {
         file: file.map(Path::to_owned),
         variables: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
         flags: overrides.set.clone(),
-    })
+    }
 }
 
 /// Shows what is in force, and what is wrong with it.
@@ -60,17 +67,23 @@ fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every mistake of the configuration and of the channels' directory at once.
-fn check(settings: &Settings) -> Result<(Config, Channels), Mistakes> {
+/// Every mistake of the configuration, of the channels' directory and of the certificate at once.
+fn check(settings: &Settings) -> Result<(Config, Channels, Option<Identity>), Mistakes> {
     let config = Config::check(settings, kafka::check_property);
     let channels = settings
         .channels_directory()
         .map_or(Ok(Channels::default()), channels::load);
-    match (config, channels) {
-        (Ok(config), Ok(channels)) => Ok((config, channels)),
-        (config, channels) => {
+    let tls = config
+        .as_ref()
+        .ok()
+        .and_then(|config| config.ingress.tls.as_ref());
+    let identity = tls.map(|files| Identity::load(files, Timestamp::now()));
+    match (config, channels, identity.transpose()) {
+        (Ok(config), Ok(channels), Ok(identity)) => Ok((config, channels, identity)),
+        (config, channels, identity) => {
             let mut mistakes = config.err().map(|mistakes| mistakes.0).unwrap_or_default();
             mistakes.extend(channels.err().unwrap_or_default());
+            mistakes.extend(identity.err().unwrap_or_default());
             Err(Mistakes(mistakes))
         }
     }

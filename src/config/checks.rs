@@ -1,12 +1,14 @@
 //! From settings to [`Config`]: each value parsed, then what must hold between them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys::PROPERTIES;
 use super::layers::Settings;
 use super::mistake::{Mistake, Mistakes};
 use super::{
-    Admin, Config, Ingress, Kafka, Limits, Log, Property, PropertyCheck, Spool, parse, properties,
+    Access, Admin, Config, Ingress, Kafka, Limits, Log, Property, PropertyCheck, Spool, Tls, parse,
+    properties,
 };
 
 /// The room that an event needs in a Kafka record beside the body that it was made of.
@@ -95,19 +97,22 @@ impl Checker<'_> {
     fn ingress(&mut self) -> Option<Ingress> {
         let listen = self.value("ingress.listen", parse::address);
         let plain_http = self.value("ingress.plain_http", parse::boolean);
-        if let (Some(listen), Some(false)) = (listen, plain_http)
+        let tls = self.tls();
+        if let (Some(listen), Some(false), None) = (listen, plain_http, &tls)
             && !listen.ip().is_loopback()
         {
             self.mistake(
                 "ingress.listen",
                 format!(
                     "{listen} is not loopback, and over HTTP the password travels in the clear: \
-                     listen on 127.0.0.1, or say plain_http = true where something in front of \
-                     the bridge ends TLS"
+                     name ingress.tls.certificate and ingress.tls.key, listen on 127.0.0.1, or say \
+                     plain_http = true where something in front of the bridge ends TLS"
                 ),
             );
         }
         let channels = self.value("ingress.channels", parse::path);
+        let allow = self.value("ingress.allow", parse::networks);
+        let trusted_proxies = self.value("ingress.trusted_proxies", parse::networks);
         let workers = self.value("ingress.workers", parse::workers);
         let success = self.value("ingress.success_status", parse::success);
         let limits = self.limits();
@@ -126,6 +131,11 @@ impl Checker<'_> {
         Some(Ingress {
             listen: listen?,
             channels: channels?,
+            tls,
+            access: Access {
+                allow: allow?,
+                trusted_proxies: trusted_proxies?,
+            },
             workers: workers?,
             success: success?,
             limits: limits?,
@@ -134,6 +144,41 @@ impl Checker<'_> {
             bytes_in_flight: bytes_in_flight?,
             drain_delay: drain_delay?,
         })
+    }
+
+    /// A certificate needs its key, and a key its certificate.
+    fn tls(&mut self) -> Option<Tls> {
+        let [certificate, key, client_ca] = ["certificate", "key", "client_ca"]
+            .map(|name| self.file(&format!("ingress.tls.{name}")));
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                return Some(Tls {
+                    certificate,
+                    key,
+                    client_ca,
+                });
+            }
+            (Some(_), None) => self.mistake(
+                "ingress.tls.key",
+                "is missing; name the file with the certificate's private key",
+            ),
+            (None, Some(_)) => self.mistake(
+                "ingress.tls.certificate",
+                "is missing; name the file with the key's certificate",
+            ),
+            (None, None) if client_ca.is_some() => self.mistake(
+                "ingress.tls.client_ca",
+                "means nothing without ingress.tls.certificate and ingress.tls.key",
+            ),
+            (None, None) => {}
+        }
+        None
+    }
+
+    /// A path that need not be named.
+    fn file(&self, key: &str) -> Option<PathBuf> {
+        let text = self.settings.text(key).filter(|text| !text.is_empty());
+        text.map(PathBuf::from)
     }
 
     fn limits(&mut self) -> Option<Limits> {

@@ -38,6 +38,31 @@ pub const KEYS: &[Key] = &[
         "allow HTTP without TLS on an address that is not loopback",
     ),
     key(
+        "ingress.tls.certificate",
+        "",
+        "PEM file with the certificate and those it was issued by; HTTPS where it is named",
+    ),
+    key(
+        "ingress.tls.key",
+        "",
+        "PEM file with the certificate's private key",
+    ),
+    key(
+        "ingress.tls.client_ca",
+        "",
+        "PEM file with the authorities of client certificates; where it is named, each sender needs one",
+    ),
+    key(
+        "ingress.allow",
+        "",
+        "networks that may send, as a list; empty is every one",
+    ),
+    key(
+        "ingress.trusted_proxies",
+        "",
+        "networks of proxies whose x-forwarded-for is believed, as a list",
+    ),
+    key(
         "ingress.workers",
         "0",
         "worker threads; 0 is one a CPU core",
@@ -60,7 +85,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.head_timeout",
         "5s",
-        "how long a head may take from its first byte",
+        "how long a head may take from its first byte, and a TLS handshake",
     ),
     key("ingress.body_limit", "64 KiB", "largest body"),
     key(
@@ -156,7 +181,30 @@ pub const KEYS: &[Key] = &[
 pub(super) const PROPERTIES: &str = "kafka.properties.";
 
 /// The keys that name a file or directory: typed in the file, they are relative to it.
-pub(super) const PATHS: [&str; 2] = ["ingress.channels", "spool.directory"];
+pub(super) const PATHS: [&str; 5] = [
+    "ingress.channels",
+    "ingress.tls.certificate",
+    "ingress.tls.key",
+    "ingress.tls.client_ca",
+    "spool.directory",
+];
+
+/// The keys whose change is taken over while the bridge serves.
+const LIVE: [&str; 9] = [
+    "ingress.allow",
+    "ingress.body_limit",
+    "ingress.body_timeout",
+    "ingress.deadline",
+    "ingress.head_limit",
+    "ingress.head_timeout",
+    "ingress.idle_timeout",
+    "ingress.success_status",
+    "ingress.trusted_proxies",
+];
+
+pub(super) fn is_live(name: &str) -> bool {
+    LIVE.contains(&name)
+}
 
 /// The variable of a key: `KOOBRIDGE_` and the name, in capitals, dots as underscores.
 pub(super) fn variable(name: &str) -> String {

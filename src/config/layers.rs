@@ -1,7 +1,7 @@
 //! What was typed, from every place where it can be: defaults, file, variables, flags, each over
 //! the one before. A value is still text here; only its key has been looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +89,38 @@ impl Settings {
         self.text("spool.directory")
             .filter(|text| !text.is_empty())
             .map(Path::new)
+    }
+
+    /// The files of the ingress' TLS as they were typed.
+    pub fn tls_files(&self) -> impl Iterator<Item = &Path> {
+        let names = ["certificate", "key", "client_ca"].map(|name| format!("ingress.tls.{name}"));
+        let texts = names.into_iter().filter_map(|name| self.text(&name));
+        texts.filter(|text| !text.is_empty()).map(Path::new)
+    }
+
+    /// These settings as far as a running bridge takes them over: what is read only at the start is
+    /// as it was then.
+    #[must_use]
+    pub fn taken_over_from(&self, start: &Self) -> Self {
+        let of = |settings: &Self, is_live: bool| {
+            let values = settings.values.clone().into_iter();
+            values.filter(move |(name, _)| keys::is_live(name) == is_live)
+        };
+        Self {
+            values: of(self, true).chain(of(start, false)).collect(),
+            mistakes: self.mistakes.clone(),
+        }
+    }
+
+    /// The keys that differ from `before` and are read only when the bridge starts.
+    #[must_use]
+    pub fn changed_for_restart<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
+        let names: BTreeSet<&String> = self.values.keys().chain(before.values.keys()).collect();
+        let names = names.into_iter().map(String::as_str);
+        let is_other = |name: &str| self.text(name) != before.text(name);
+        names
+            .filter(|name| !keys::is_live(name) && is_other(name))
+            .collect()
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {

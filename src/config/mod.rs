@@ -18,6 +18,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use keys::{KEYS, Key};
 pub use layers::{Settings, Typed};
 pub use mistake::{Mistake, Mistakes};
@@ -40,6 +42,9 @@ pub struct Ingress {
     pub listen: SocketAddr,
     /// The directory of password files.
     pub channels: PathBuf,
+    /// `None` where something else ends TLS, or nothing does.
+    pub tls: Option<Tls>,
+    pub access: Access,
     /// How many worker threads serve connections.
     pub workers: NonZeroUsize,
     pub success: Success,
@@ -52,6 +57,26 @@ pub struct Ingress {
     pub bytes_in_flight: u64,
     /// How long the listener stays open once the bridge was told to stop.
     pub drain_delay: Duration,
+}
+
+/// The files of the ingress' TLS, all in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, followed by those that it was issued by.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authorities of client certificates, where senders need one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// From where reports may come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// These networks; every one where there is none.
+    pub allow: Vec<IpNet>,
+    /// Proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The status of a success. The interface document names none; 200 fits most senders.

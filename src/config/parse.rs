@@ -1,10 +1,11 @@
 //! The text of one value turned into its type. Each error says what would be right.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::{LogFormat, LogLevel, Success};
@@ -96,6 +97,28 @@ pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect())
+}
+
+/// Networks like `10.0.0.0/8`, or single addresses.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    names(text)?.iter().map(|name| network(name)).collect()
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let network: IpNet = text
+        .parse()
+        .map_err(|_| format!("\"{text}\" is no network; write for example \"10.0.0.0/8\""))?;
+    if network == network.trunc() {
+        Ok(network)
+    } else {
+        let meant = network.trunc();
+        Err(format!(
+            "\"{text}\" is an address in a network; the network is \"{meant}\""
+        ))
+    }
 }
 
 /// Kafka's own rule for topic names.
@@ -217,6 +240,21 @@ mod tests {
         }
         for text in ["", "5", "-5s", "soon"] {
             assert!(duration(text).unwrap_err().contains("500ms"), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_are_a_list_of_addresses_with_or_without_a_prefix() {
+        let parsed = networks("10.0.0.0/8, 192.0.2.7 ,2001:db8::/32").expect("networks");
+        let texts: Vec<String> = parsed.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
+        assert_eq!(networks(""), Ok(Vec::new()));
+        for (text, expected) in [
+            ("10.0.0.1/8", "the network is \"10.0.0.0/8\""),
+            ("10.0.0.0/33", "is no network"),
+            ("bridge.example", "is no network"),
+        ] {
+            assert!(networks(text).unwrap_err().contains(expected), "{text}");
         }
     }
 

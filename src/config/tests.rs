@@ -136,6 +136,37 @@ fn a_flag_goes_over_a_variable_and_a_variable_over_the_file() {
 }
 
 #[test]
+fn a_change_while_serving_has_to_fit_what_stays_until_a_restart() {
+    let spool = "[spool]\ndirectory = \"/spool\"\nafter = \"1s\"\n";
+    let started = Settings::gather(&Case::sound(spool).typed);
+    let change = |after: &str, deadline: &str| {
+        let spool = Case::sound(&spool.replace("1s", after)).flag("ingress.deadline", deadline);
+        let changed = Settings::gather(&spool.flag("ingress.body_timeout", "100ms").typed);
+        let alone = Config::check(&changed, check_property);
+        alone.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(
+            changed.changed_for_restart(&started),
+            if after == "1s" {
+                &[][..]
+            } else {
+                &["spool.after"]
+            }
+        );
+        Config::check(&changed.taken_over_from(&started), check_property)
+    };
+    let taken_over = change("1s", "2s").expect("a sound change");
+    assert_eq!(taken_over.ingress.limits.deadline, Duration::from_secs(2));
+    let Mistakes(mistakes) = change("200ms", "500ms").expect_err("the spool still waits 1 s");
+    assert!(
+        mistakes[0].to_string().contains("spool.after"),
+        "{mistakes:?}"
+    );
+    let taken_over = change("200ms", "3s").expect("a sound change");
+    let spool = taken_over.spool.expect("a spool");
+    assert_eq!(spool.after, Duration::from_secs(1));
+}
+
+#[test]
 fn a_path_in_the_file_is_relative_to_it() {
     let case = Case::of(
         "[ingress]\nlisten = \"127.0.0.1:0\"\nchannels = \"ch\"\n\

@@ -140,6 +140,12 @@ impl Channels {
         self.passwords.is_empty()
     }
 
+    /// Whether there is such a channel.
+    #[must_use]
+    pub fn knows(&self, channel: &str) -> bool {
+        self.passwords.contains_key(&ChannelId(channel.into()))
+    }
+
     /// Checks the password that came for `channel`.
     ///
     /// There are always one digest and two comparisons, for an unknown channel and a missing

@@ -21,6 +21,7 @@ use crate::metrics::{Metrics, ReportAnswer};
 /// Every reason not to accept a request, in the order in which they are looked for.
 #[derive(Debug)]
 pub(super) enum Refusal {
+    NotAllowed,
     HostMissing,
     HostRepeated,
     HostMalformed,
@@ -52,7 +53,6 @@ pub(super) struct Answer {
     response: Response<Full<Bytes>>,
     /// What it says of a report, where it speaks of one.
     report: Option<ReportAnswer>,
-    is_unauthorized: bool,
 }
 
 impl Answer {
@@ -72,7 +72,6 @@ impl Answer {
             } else {
                 ReportAnswer::Accepted
             }),
-            is_unauthorized: false,
         }
     }
 
@@ -85,9 +84,6 @@ impl Answer {
         metrics.answered(self.response.status().as_u16());
         if let Some(report) = self.report {
             metrics.report_answered(report);
-        }
-        if self.is_unauthorized {
-            metrics.authentication_failures.inc();
         }
     }
 
@@ -110,7 +106,6 @@ impl From<&Refusal> for Answer {
         let mut answer = Self {
             response,
             report: refusal.report_answer(),
-            is_unauthorized: matches!(refusal, Refusal::Unauthorized),
         };
         answer.header(
             CONTENT_TYPE,
@@ -173,6 +168,7 @@ impl Refusal {
     #[rustfmt::skip]
     fn wording(&self) -> (u16, &'static str, &'static str) {
         match self {
+            Self::NotAllowed => (403, "not-allowed", "This bridge takes no reports from where the request comes from."),
             Self::HostMissing => (400, "host-missing", "The request has no Host header."),
             Self::HostRepeated => (400, "host-repeated", "The request has more than one Host header."),
             Self::HostMalformed => (400, "host-malformed", "The Host header is no host and port."),
@@ -197,7 +193,8 @@ impl Refusal {
     /// body is still to come.
     fn ends_the_connection(&self) -> bool {
         match self {
-            Self::HostMissing
+            Self::NotAllowed
+            | Self::HostMissing
             | Self::HostRepeated
             | Self::HostMalformed
             | Self::TransferEncoding
@@ -224,7 +221,8 @@ impl Refusal {
             )
             | Self::Draining => Some(ReportAnswer::Shed),
             Self::NotTaken(NotTaken::Deadline) => Some(ReportAnswer::Deadline),
-            Self::HostMissing
+            Self::NotAllowed
+            | Self::HostMissing
             | Self::HostRepeated
             | Self::HostMalformed
             | Self::TransferEncoding

@@ -1,27 +1,60 @@
 //! One connection from its first byte to its end.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::stream::TimedStream;
 use super::{Bridge, Phase};
 
 /// Serves a connection until its sender, a time limit or the end of the bridge closes it.
-pub(super) async fn serve(stream: TcpStream, bridge: Arc<Bridge>) {
+pub(super) async fn serve(stream: TcpStream, peer: IpAddr, bridge: Arc<Bridge>) {
     let _open = Open::new(&bridge);
-    let (stream, stage) = TimedStream::new(stream, &bridge.limits);
+    let Some(identity) = &bridge.live.identity else {
+        return speak_http(stream, peer, &bridge).await;
+    };
+    let acceptor = TlsAcceptor::from(Arc::clone(&identity.load().config));
+    let patience = bridge.live.rules.load().limits.head_timeout;
+    let mut phase = bridge.phase.clone();
+    let shaken = tokio::select! {
+        shaken = timeout(patience, acceptor.accept(stream)) => shaken,
+        // No request has been sent yet.
+        () = closing(&mut phase) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => speak_http(stream, peer, &bridge).await,
+        Ok(Err(error)) => {
+            bridge.metrics.handshake_failures.inc();
+            debug!(%error, "a TLS handshake failed");
+        }
+        Err(_) => {
+            bridge.metrics.handshake_failures.inc();
+            debug!("a TLS handshake took too long");
+        }
+    }
+}
+
+async fn speak_http<S>(stream: S, peer: IpAddr, bridge: &Bridge)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = bridge.live.rules.load().limits;
+    let (stream, stage) = TimedStream::new(stream, &limits);
     let service = service_fn(|request| {
         stage.busy();
         async {
-            let answer = bridge.respond(request).await;
+            let answer = bridge.respond(request, peer).await;
             stage.idle();
             Ok::<_, Infallible>(answer.into_response())
         }
@@ -29,7 +62,7 @@ pub(super) async fn serve(stream: TcpStream, bridge: Arc<Bridge>) {
     let connection = http1::Builder::new()
         // A sender may close its side once its request is out, and still wants the answer.
         .half_close(true)
-        .max_buf_size(bridge.limits.head)
+        .max_buf_size(limits.head)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut phase = bridge.phase.clone();
@@ -41,7 +74,7 @@ pub(super) async fn serve(stream: TcpStream, bridge: Arc<Bridge>) {
         }
     };
     if let Err(error) = ended {
-        count_refusal_by_hyper(&error, &bridge);
+        count_refusal_by_hyper(&error, bridge);
         debug!(%error, "a connection ended early");
     }
 }

@@ -1,20 +1,23 @@
 //! The journey of a report: authenticate → validate → normalise → publish → respond.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use hyper::Request;
 use hyper::body::Incoming;
 
 use super::answer::{Answer, Refusal};
-use super::{Bridge, Phase, body, head};
-use crate::contract::{Fault, Reason};
+use super::live::Rules;
+use super::{Bridge, Phase, access, body, head};
+use crate::contract::{Authenticated, Fault, Reason};
 use crate::delivery::Promised;
 
 impl Bridge {
-    /// Takes one request to its answer, whatever it is.
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Answer {
-        let mut answer = match self.journey(request).await {
-            Ok(accepted) => Answer::accepted(&accepted, self.success),
+    /// Takes one request of `peer` to its answer, whatever it is.
+    pub(super) async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+        let rules = self.live.rules.load_full();
+        let mut answer = match self.journey(request, peer, &rules).await {
+            Ok(accepted) => Answer::accepted(&accepted, rules.success),
             Err(refusal) => Answer::from(&refusal),
         };
         if self.phase() != Phase::Serving {
@@ -25,23 +28,29 @@ impl Bridge {
     }
 
     /// The journey itself; each step needs what only the step before can make.
-    async fn journey(&self, request: Request<Incoming>) -> Result<Promised, Refusal> {
+    async fn journey(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        rules: &Rules,
+    ) -> Result<Promised, Refusal> {
         let complete = Instant::now();
-        let deadline = complete + self.limits.deadline;
+        let limits = &rules.limits;
+        let deadline = complete + limits.deadline;
         let (head, body) = request.into_parts();
         let arrival = head::arrival(&head);
 
+        let origin = access::origin(&rules.access, peer, &head.headers);
+        if !access::admits(&rules.access, origin) {
+            return Err(Refusal::NotAllowed);
+        }
         let channel = head::route(&head)?;
-        let sender = self
-            .channels
-            .load()
-            .authenticate(channel, head::password(&head))
-            .ok_or(Refusal::Unauthorized)?;
-        head::check_content(&head, &body, self.limits.body)?;
+        let sender = self.authenticate(channel, head::password(&head), origin)?;
+        head::check_content(&head, &body, limits.body)?;
         if self.phase() == Phase::Closing {
             return Err(Refusal::Draining);
         }
-        let body = body::read(body, self.limits.body, complete + self.limits.body_timeout).await?;
+        let body = body::read(body, limits.body, complete + limits.body_timeout).await?;
         let received = sender.sent(arrival, body);
 
         match received
@@ -54,6 +63,22 @@ impl Bridge {
                 accept_or_refuse(kept)
             }
         }
+    }
+}
+
+impl Bridge {
+    fn authenticate(
+        &self,
+        channel: &str,
+        password: Option<&[u8]>,
+        origin: Option<IpAddr>,
+    ) -> Result<Authenticated, Refusal> {
+        let channels = self.live.channels.load();
+        channels.authenticate(channel, password).ok_or_else(|| {
+            let known = channels.knows(channel).then_some(channel);
+            self.failed_logins.note(known, origin, &self.metrics);
+            Refusal::Unauthorized
+        })
     }
 }
 

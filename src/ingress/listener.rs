@@ -1,7 +1,7 @@
 //! The listening socket: accepts connections as far as the ceiling allows.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Listener {
                 .await
                 .map_err(io::Error::other)?;
             match accept_one(&socket).await {
-                Ok(stream) => hand_out.give((stream, place)),
+                Ok((stream, peer)) => hand_out.give((stream, peer, place)),
                 Err(error) => {
                     warn!(%error, "accepting a connection failed");
                     sleep(PAUSE).await;
@@ -67,8 +67,8 @@ impl Listener {
 }
 
 /// The stream leaves this runtime: it is to be registered with a worker's.
-async fn accept_one(socket: &tokio::net::TcpListener) -> io::Result<TcpStream> {
-    let (stream, _) = socket.accept().await?;
+async fn accept_one(socket: &tokio::net::TcpListener) -> io::Result<(TcpStream, IpAddr)> {
+    let (stream, peer) = socket.accept().await?;
     stream.set_nodelay(true)?;
-    stream.into_std()
+    Ok((stream.into_std()?, peer.ip()))
 }

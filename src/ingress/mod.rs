@@ -3,25 +3,29 @@
 //! A [`Listener`] accepts connections and hands them out evenly to [`Workers`]. What happens to a
 //! request is in `journey`; `answer` is the only file where status codes are chosen.
 
+mod access;
 mod answer;
 mod body;
 mod connection;
+mod failed_logins;
 mod head;
 mod journey;
 mod listener;
+mod live;
 mod stream;
+mod tls;
 mod workers;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
-use crate::config::{Limits, Success};
-use crate::contract::{Channels, EventMode};
+use crate::contract::EventMode;
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
 
+use failed_logins::FailedLogins;
 pub use listener::Listener;
+pub use live::{Live, Part, Rules};
+pub use tls::Identity;
 pub use workers::Workers;
 
 /// How far a bridge is with its life.
@@ -37,17 +41,33 @@ pub enum Phase {
 /// Everything that a request's journey needs.
 #[derive(Debug)]
 pub struct Bridge {
-    /// Swapped whole where passwords change.
-    pub channels: ArcSwap<Channels>,
+    pub live: Live,
     pub delivery: Delivery,
-    pub limits: Limits,
-    pub success: Success,
     pub event_mode: EventMode,
     pub metrics: Arc<Metrics>,
     pub phase: tokio::sync::watch::Receiver<Phase>,
+    failed_logins: FailedLogins,
 }
 
 impl Bridge {
+    #[must_use]
+    pub fn new(
+        live: Live,
+        delivery: Delivery,
+        event_mode: EventMode,
+        metrics: Arc<Metrics>,
+        phase: tokio::sync::watch::Receiver<Phase>,
+    ) -> Self {
+        Self {
+            live,
+            delivery,
+            event_mode,
+            metrics,
+            phase,
+            failed_logins: FailedLogins::default(),
+        }
+    }
+
     fn phase(&self) -> Phase {
         *self.phase.borrow()
     }

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Limits;
@@ -56,9 +55,9 @@ impl Stage {
     }
 }
 
-/// A TCP stream that fails with `TimedOut` where its peer takes too long.
-pub(super) struct TimedStream {
-    stream: TcpStream,
+/// A stream that fails with `TimedOut` where its peer takes too long.
+pub(super) struct TimedStream<S> {
+    stream: S,
     stage: Stage,
     /// The mark of the stage that `since` belongs to.
     seen: u32,
@@ -69,8 +68,8 @@ pub(super) struct TimedStream {
     is_shut_down: bool,
 }
 
-impl TimedStream {
-    pub(super) fn new(stream: TcpStream, limits: &Limits) -> (Self, Stage) {
+impl<S: AsyncRead + Unpin> TimedStream<S> {
+    pub(super) fn new(stream: S, limits: &Limits) -> (Self, Stage) {
         let stage = Stage(Arc::new(AtomicU32::new(IDLE)));
         let since = Instant::now();
         let stream = Self {
@@ -146,7 +145,7 @@ impl TimedStream {
     }
 }
 
-impl AsyncRead for TimedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -165,7 +164,7 @@ impl AsyncRead for TimedStream {
     }
 }
 
-impl AsyncWrite for TimedStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,7 +1,7 @@
 //! The threads that serve connections: each a current-thread runtime, which costs less for each
 //! request than one runtime over all threads. What they share is in `delivery`.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +14,8 @@ use tracing::warn;
 
 use super::{Bridge, connection};
 
-/// An accepted connection and its place among those that may be open.
-pub(super) type Accepted = (TcpStream, OwnedSemaphorePermit);
+/// An accepted connection, its peer, and its place among those that may be open.
+pub(super) type Accepted = (TcpStream, IpAddr, OwnedSemaphorePermit);
 
 /// The worker threads. They end when every sender of connections is gone and every connection
 /// has ended.
@@ -106,9 +106,9 @@ async fn work(mut accepted: mpsc::UnboundedReceiver<Accepted>, bridge: &Arc<Brid
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve((stream, _permit): Accepted, bridge: Arc<Bridge>) {
+async fn serve((stream, peer, _permit): Accepted, bridge: Arc<Bridge>) {
     match tokio::net::TcpStream::from_std(stream) {
-        Ok(stream) => connection::serve(stream, bridge).await,
+        Ok(stream) => connection::serve(stream, peer, bridge).await,
         Err(error) => warn!(%error, "a connection could not be served"),
     }
 }

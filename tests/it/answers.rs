@@ -160,10 +160,15 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
         assert_eq!(answer.body, answers[0].body);
     }
     let count = u64::try_from(refused.len()).expect("few");
-    assert_eq!(
-        bridge.metric("koobridge_authentication_failures_total"),
-        count
-    );
+    let failures = [CHANNEL, ""].map(|channel| {
+        let series = format!("koobridge_authentication_failures_total{{channel=\"{channel}\"}}");
+        bridge.metric(&series)
+    });
+    assert_eq!(failures.iter().sum::<u64>(), count);
+    assert!(failures.iter().all(|of_one| *of_one > 0), "{failures:?}");
+    // Repeated failures are one line.
+    let told = bridge.logged().matches("repeated passwords").count();
+    assert_eq!(told, 1, "{}", bridge.logged());
     assert!(read_all(kafka.bootstrap(), &topic).is_empty());
     assert!(read_all(kafka.bootstrap(), &rejected).is_empty());
     assert!(!bridge.logged().contains("s3cret"));

@@ -184,6 +184,17 @@ impl Bridge {
         })
     }
 
+    /// Where its configuration and its channels are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The words of the part in `/readyz` whose last change could not be taken over.
+    pub fn stale(&self, part: &str) -> Option<String> {
+        let readiness = self.probe("/readyz").json();
+        readiness["stale"][part].as_str().map(str::to_owned)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,7 +1,7 @@
 //! A plain HTTP/1.1 client that sends bytes as they are, sound or not.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -57,19 +57,31 @@ impl Response {
     }
 }
 
+/// Plain bytes, or what TLS makes of them.
+pub trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
 /// One connection to the bridge.
 pub struct Connection {
-    stream: TcpStream,
+    socket: TcpStream,
+    stream: Box<dyn Stream>,
     unread: Vec<u8>,
 }
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the bridge listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
+        Self::over(address, |socket| Box::new(socket))
+    }
+
+    /// Opens one over which `wrap` speaks.
+    pub fn over(address: SocketAddr, wrap: impl FnOnce(TcpStream) -> Box<dyn Stream>) -> Self {
+        let socket = TcpStream::connect(address).expect("the bridge listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_nodelay(true).expect("no delay");
         Self {
-            stream,
+            stream: wrap(socket.try_clone().expect("a socket")),
+            socket,
             unread: Vec::new(),
         }
     }
@@ -80,7 +92,7 @@ impl Connection {
 
     /// Closes this side, as a sender that has said all it wants to.
     pub fn half_close(&self) {
-        self.stream
+        self.socket
             .shutdown(Shutdown::Write)
             .expect("an open connection");
     }

@@ -2,6 +2,7 @@
 //!
 //! One binary with a module a feature, so that librdkafka links once.
 
+mod access;
 mod acl;
 mod answers;
 mod bridge;
@@ -18,9 +19,11 @@ mod lines;
 mod operation;
 mod records;
 mod rejected;
+mod reload;
 mod replay;
 mod schemas;
 mod senders;
 mod spool;
 mod subscribers;
 mod suite;
+mod tls;

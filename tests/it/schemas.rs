@@ -156,7 +156,16 @@ fn what_goes_to_the_topics_is_as_the_schemas_say() {
 fn what_is_answered_is_as_the_openapi_document_says() {
     let kafka = cluster::shared();
     let topic = kafka.topic("openapi", 1);
-    let bridge = Bridge::ready(kafka.bootstrap(), &topic, "there-is-no-such-topic", &[]);
+    let settings = [
+        ("ingress.allow", "127.0.0.0/8"),
+        ("ingress.trusted_proxies", "127.0.0.1"),
+    ];
+    let bridge = Bridge::ready(
+        kafka.bootstrap(),
+        &topic,
+        "there-is-no-such-topic",
+        &settings,
+    );
     let openapi = file("openapi.json");
     let documented =
         &openapi["paths"]["/social/on/whatsapp/koomessage/report/{channelId}"]["post"]["responses"];
@@ -168,6 +177,7 @@ fn what_is_answered_is_as_the_openapi_document_says() {
     let large = large.to_string();
     for (line, changes, expected) in [
         (&line, &[][..], 200),
+        (&line, &[("x-forwarded-for", Some("192.0.2.1"))], 403),
         (&line, &[("Host", None)], 400),
         (&line, &[("Authorization", None)], 401),
         (&get, &[], 405),
@@ -214,18 +224,7 @@ fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
 fn the_configuration_schema_has_every_key_and_its_default() {
     let schema = file("config.schema.json");
     let mut documented = BTreeMap::new();
-    for (section, keys) in schema["properties"].as_object().expect("sections") {
-        for (key, rules) in keys["properties"].as_object().expect("keys") {
-            if (section.as_str(), key.as_str()) != ("kafka", "properties") {
-                let default = match &rules["default"] {
-                    Value::String(text) => text.clone(),
-                    Value::Array(names) if names.is_empty() => String::new(),
-                    other => other.to_string(),
-                };
-                documented.insert(format!("{section}.{key}"), default);
-            }
-        }
-    }
+    collect_defaults("", &schema, &mut documented);
     let known: BTreeMap<String, String> = KEYS
         .iter()
         .map(|key| {
@@ -236,6 +235,24 @@ fn the_configuration_schema_has_every_key_and_its_default() {
         })
         .collect();
     assert_eq!(documented, known);
+}
+
+/// The keys of a table and of those in it, with their defaults as they would be typed.
+fn collect_defaults(table: &str, rules: &Value, found: &mut BTreeMap<String, String>) {
+    for (key, rules) in rules["properties"].as_object().expect("keys") {
+        let name = format!("{table}{key}");
+        match &rules["default"] {
+            // Whatever librdkafka knows.
+            _ if name == "kafka.properties" => None,
+            Value::Null => {
+                collect_defaults(&format!("{name}."), rules, found);
+                None
+            }
+            Value::String(text) => found.insert(name, text.clone()),
+            Value::Array(names) if names.is_empty() => found.insert(name, String::new()),
+            other => found.insert(name, other.to_string()),
+        };
+    }
 }
 
 /// Holds a body against the parser, as an authenticated sender's.

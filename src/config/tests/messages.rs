@@ -170,8 +170,8 @@ fn plain_http_has_to_be_asked_for_where_others_can_listen() {
             open.mistakes(),
             [format!(
                 "flag: ingress.listen: {address} is not loopback, and over HTTP the password \
-                 travels in the clear: listen on 127.0.0.1, or say plain_http = true where \
-                 something in front of the bridge ends TLS"
+                 travels in the clear: name ingress.tls.certificate and ingress.tls.key, listen on \
+                 127.0.0.1, or say plain_http = true where something in front of the bridge ends TLS"
             )]
         );
         open.flag("ingress.plain_http", "true").config();

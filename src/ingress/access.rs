@@ -1,0 +1,136 @@
+//! Where a request comes from, and whether that may send.
+
+use std::net::IpAddr;
+
+use hyper::header::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+use crate::config::Access;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The address that a request comes from: its peer's; or where that is a trusted proxy, the one that
+/// the proxies name. Each adds its own peer at the end of `x-forwarded-for`, so that from the end the
+/// first that is no trusted proxy counts; what stands before it could be anybody's invention.
+///
+/// `None` where a trusted proxy names something that is no address.
+pub(super) fn origin(access: &Access, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+    let peer = peer.to_canonical();
+    if !is_in(&access.trusted_proxies, peer) {
+        return Some(peer);
+    }
+    let mut origin = peer;
+    for line in headers.get_all(FORWARDED_FOR).iter().rev() {
+        for named in line.to_str().ok()?.rsplit(',') {
+            origin = address(named.trim())?;
+            if !is_in(&access.trusted_proxies, origin) {
+                return Some(origin);
+            }
+        }
+    }
+    Some(origin)
+}
+
+/// Whether a request from there is answered at all.
+pub(super) fn admits(access: &Access, origin: Option<IpAddr>) -> bool {
+    access.allow.is_empty() || origin.is_some_and(|origin| is_in(&access.allow, origin))
+}
+
+/// The network of an address that is told in logs.
+pub(super) fn network(address: IpAddr) -> IpNet {
+    let prefix = if address.is_ipv4() { 24 } else { 48 };
+    IpNet::new(address, prefix)
+        .expect("a prefix that the family has")
+        .trunc()
+}
+
+fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// An address as proxies write it: some add the port, and then put IPv6 in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.parse().ok();
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || Some(text.parse::<std::net::SocketAddr>().ok()?.ip());
+    let address: IpAddr = bare.or_else(bracketed).or_else(with_port)?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(allow: &[&str], trusted_proxies: &[&str]) -> Access {
+        let networks = |texts: &[&str]| {
+            let networks = texts.iter().map(|text| text.parse().expect("a network"));
+            networks.collect()
+        };
+        Access {
+            allow: networks(allow),
+            trusted_proxies: networks(trusted_proxies),
+        }
+    }
+
+    fn origin_of(peer: &str, forwarded_for: &[&'static str]) -> Option<String> {
+        let access = access(&[], &["10.0.0.0/8", "fd00::/8"]);
+        let mut headers = HeaderMap::new();
+        for line in forwarded_for {
+            headers.append(FORWARDED_FOR, line.parse().expect("a header"));
+        }
+        let origin = origin(&access, peer.parse().expect("an address"), &headers);
+        origin.map(|origin| origin.to_string())
+    }
+
+    #[test]
+    fn the_header_counts_only_from_a_trusted_proxy() {
+        for (peer, forwarded_for, expected) in [
+            ("192.0.2.1", &["198.51.100.9"][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.9"], "198.51.100.9"),
+            ("::ffff:10.0.0.1", &["198.51.100.9"], "198.51.100.9"),
+            ("fd00::1", &["2001:db8::7"], "2001:db8::7"),
+        ] {
+            assert_eq!(origin_of(peer, forwarded_for).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn the_first_address_from_the_end_that_is_no_proxy_counts() {
+        for (forwarded_for, expected) in [
+            (&["203.0.113.5, 198.51.100.9, 10.2.2.2"][..], "198.51.100.9"),
+            (&["203.0.113.5", "198.51.100.9,10.2.2.2"], "198.51.100.9"),
+            (&["10.3.3.3, 10.2.2.2"], "10.3.3.3"),
+            (&["198.51.100.9:4711"], "198.51.100.9"),
+            (&["[2001:db8::7]:4711"], "2001:db8::7"),
+            (&["[2001:db8::7]"], "2001:db8::7"),
+            (&["::ffff:198.51.100.9"], "198.51.100.9"),
+        ] {
+            let found = origin_of("10.0.0.1", forwarded_for);
+            assert_eq!(found.as_deref(), Some(expected), "{forwarded_for:?}");
+        }
+        for nonsense in ["", "unknown", "198.51.100.9, ", "198.51.100.9 10.0.0.1"] {
+            assert_eq!(origin_of("10.0.0.1", &[nonsense]), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn without_networks_everybody_may_send() {
+        let somebody = Some("192.0.2.1".parse().expect("an address"));
+        assert!(admits(&access(&[], &[]), None));
+        let some = access(&["192.0.2.0/24"], &[]);
+        assert!(admits(&some, somebody));
+        assert!(!admits(
+            &some,
+            Some("198.51.100.1".parse().expect("an address"))
+        ));
+        assert!(!admits(&some, None));
+    }
+
+    #[test]
+    fn logs_tell_a_network_and_no_address() {
+        let network = |text: &str| network(text.parse().expect("an address")).to_string();
+        assert_eq!(network("198.51.100.9"), "198.51.100.0/24");
+        assert_eq!(network("2001:db8:1:2::7"), "2001:db8:1::/48");
+    }
+}

@@ -1,0 +1,87 @@
+//! What can change while the bridge serves: each part is swapped whole, so that a request sees one
+//! state of it or the next.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::tls::Identity;
+use crate::config::{Access, Ingress, Limits, Success};
+use crate::contract::Channels;
+
+/// What the ingress goes by now.
+#[derive(Debug)]
+pub struct Live {
+    pub channels: ArcSwap<Channels>,
+    /// `None` where the ingress speaks plain HTTP.
+    pub identity: Option<ArcSwap<Identity>>,
+    pub rules: ArcSwap<Rules>,
+    /// What could not be taken over, and why: the last good state stays.
+    stale: Mutex<BTreeMap<Part, String>>,
+}
+
+/// The parts of the configuration that can change alone.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub limits: Limits,
+    pub success: Success,
+    pub access: Access,
+}
+
+/// A part that is read anew by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    Channels,
+    Certificate,
+    Configuration,
+}
+
+impl Part {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Channels => "channels",
+            Self::Certificate => "certificate",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
+impl From<&Ingress> for Rules {
+    fn from(ingress: &Ingress) -> Self {
+        Self {
+            limits: ingress.limits,
+            success: ingress.success,
+            access: ingress.access.clone(),
+        }
+    }
+}
+
+impl Live {
+    #[must_use]
+    pub fn new(channels: Channels, identity: Option<Identity>, rules: Rules) -> Self {
+        Self {
+            channels: ArcSwap::from_pointee(channels),
+            identity: identity.map(ArcSwap::from_pointee),
+            rules: ArcSwap::from_pointee(rules),
+            stale: Mutex::default(),
+        }
+    }
+
+    /// Notes why a part could not be taken over, or that it was.
+    pub fn note(&self, part: Part, problem: Option<String>) {
+        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(problem) => stale.insert(part, problem),
+            None => stale.remove(&part),
+        };
+    }
+
+    /// The parts whose last change could not be taken over, and why.
+    #[must_use]
+    pub fn stale(&self) -> BTreeMap<Part, String> {
+        let stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        stale.clone()
+    }
+}

@@ -1,0 +1,72 @@
+//! From where reports may come.
+
+use crate::bridge::{Bridge, CHANNEL};
+use crate::cluster;
+use crate::http::{body, exchange, post, request};
+use crate::records::read_all;
+
+fn status(bridge: &Bridge, forwarded_for: Option<&str>) -> u16 {
+    let line = post();
+    let body = body("m1", "read");
+    let request = request(&line, &[("x-forwarded-for", forwarded_for)], &body);
+    exchange(bridge.ingress, &request).status
+}
+
+#[test]
+fn the_peer_decides_whatever_it_says_of_itself() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.allow", "127.0.0.0/8")]);
+    assert_eq!(status(&bridge, None), 200);
+    assert_eq!(status(&bridge, Some("192.0.2.1")), 200);
+
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &[("ingress.allow", "192.0.2.0/24")]);
+    assert_eq!(status(&bridge, None), 403);
+    assert_eq!(status(&bridge, Some("192.0.2.1")), 403);
+    assert!(read_all(kafka.bootstrap(), &topic).is_empty());
+    let answer = exchange(bridge.ingress, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(answer.problem(), ("not-allowed".to_owned(), None));
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
+#[test]
+fn a_trusted_proxy_is_believed() {
+    let kafka = cluster::shared();
+    let settings = [
+        ("ingress.allow", "192.0.2.0/24"),
+        ("ingress.trusted_proxies", "127.0.0.1, 10.0.0.0/8"),
+    ];
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
+    for (forwarded_for, expected) in [
+        (Some("192.0.2.1"), 200),
+        (Some("192.0.2.1, 10.1.1.1"), 200),
+        (Some("198.51.100.1"), 403),
+        (Some("192.0.2.1, 198.51.100.1"), 403),
+        (Some("192.0.2.1, nonsense"), 403),
+        (None, 403),
+    ] {
+        assert_eq!(
+            status(&bridge, forwarded_for),
+            expected,
+            "{forwarded_for:?}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_password_is_told_with_the_network_that_it_came_from() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.trusted_proxies", "127.0.0.1")]);
+    let changes = [
+        ("Authorization", Some("gue55ed")),
+        ("x-forwarded-for", Some("198.51.100.77")),
+    ];
+    let request = request(&post(), &changes, &body("m1", "read"));
+    assert_eq!(exchange(bridge.ingress, &request).status, 401);
+    let line = bridge.wait_for_log("repeated passwords");
+    for part in [CHANNEL, "198.51.100.0/24"] {
+        assert!(line.contains(part), "{line}");
+    }
+    for secret in ["gue55ed", "198.51.100.77"] {
+        assert!(!bridge.logged().contains(secret), "{line}");
+    }
+}

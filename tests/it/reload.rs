@@ -1,0 +1,175 @@
+//! What changes while the bridge serves: passwords, the configuration, and what of it is broken.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::bridge::{Bridge, CHANNEL, eventually};
+use crate::cluster;
+use crate::http::{Connection, body, exchange, post, request};
+use crate::suite::rig::pause;
+
+/// How soon a change has to be in force.
+const SOON: Duration = Duration::from_secs(2);
+
+fn with_password(password: &str) -> Vec<u8> {
+    let changes = [("Authorization", Some(password))];
+    request(&post(), &changes, &body("m1", "read"))
+}
+
+fn status(bridge: &Bridge, password: &str) -> u16 {
+    exchange(bridge.ingress, &with_password(password)).status
+}
+
+/// Replaces a file as a whole, as a careful editor does.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_file_name(".new");
+    fs::write(&new, text).expect("a file");
+    fs::rename(new, path).expect("a file");
+}
+
+/// Waits until a password is answered so, and no longer than a change may take.
+fn wait_for(bridge: &Bridge, password: &str, expected: u16) {
+    let begun = Instant::now();
+    eventually(|| match status(bridge, password) {
+        status if status == expected => Ok(()),
+        status => Err(format!("{password} is answered {status}, not {expected}")),
+    });
+    let took = begun.elapsed();
+    assert!(took < SOON, "{password} is {expected} after {took:?}");
+}
+
+#[test]
+fn passwords_are_rotated_under_load_without_a_wrong_answer() {
+    const ROUNDS: usize = 8;
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
+    let file = bridge.directory().join("channels").join(CHANNEL);
+    let password = |round: usize| format!("password {round}");
+    replace(&file, &format!("{}\n{}", password(0), password(1)));
+    wait_for(&bridge, &password(1), 200);
+    for round in 1..=ROUNDS {
+        // Good before the change and after it.
+        let kept = with_password(&password(round));
+        let done = AtomicBool::new(false);
+        let answers = AtomicU64::new(0);
+        let send = || {
+            let mut connection = Connection::open(bridge.ingress);
+            while !done.load(Ordering::Relaxed) {
+                connection.send(&kept);
+                assert_eq!(connection.answer().status, 200);
+                answers.fetch_add(1, Ordering::Relaxed);
+                pause(Duration::from_millis(5));
+            }
+        };
+        thread::scope(|scope| {
+            let _end = EndsWith(&done);
+            for _ in 0..4 {
+                scope.spawn(send);
+            }
+            replace(
+                &file,
+                &format!("{}\n{}", password(round), password(round + 1)),
+            );
+            wait_for(&bridge, &password(round + 1), 200);
+            wait_for(&bridge, &password(round - 1), 401);
+        });
+        assert!(answers.into_inner() > 20, "too few reports came between");
+    }
+}
+
+/// Ends the senders, whatever ends the test.
+struct EndsWith<'a>(&'a AtomicBool);
+
+impl Drop for EndsWith<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_mounted_secret_is_swapped_whole() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
+    let channels = bridge.directory().join("channels");
+    let version = |number: usize| {
+        let directory = channels.join(format!("..{number}"));
+        fs::create_dir(&directory).expect("a directory");
+        fs::write(directory.join(CHANNEL), format!("version {number}")).expect("a channel");
+        symlink(format!("..{number}"), channels.join("..data_tmp")).expect("a link");
+        fs::rename(channels.join("..data_tmp"), channels.join("..data")).expect("a swap");
+    };
+    version(1);
+    fs::remove_file(channels.join(CHANNEL)).expect("the channel of before");
+    symlink(format!("..data/{CHANNEL}"), channels.join(CHANNEL)).expect("a link");
+    wait_for(&bridge, "version 1", 200);
+    version(2);
+    wait_for(&bridge, "version 2", 200);
+    assert_eq!(status(&bridge, "version 1"), 401);
+}
+
+#[test]
+fn a_broken_change_leaves_what_was_good_and_is_said() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
+    let channels = bridge.directory().join("channels");
+    replace(&channels.join(CHANNEL), "good");
+    wait_for(&bridge, "good", 200);
+    replace(&channels.join("no channel"), "s3cret");
+    let problem = eventually(|| bridge.stale("channels").ok_or("not noticed".to_owned()));
+    assert!(problem.contains("its name is no channel id"), "{problem}");
+    assert_eq!(status(&bridge, "good"), 200);
+    let series =
+        |result: &str| format!("koobridge_reloads_total{{part=\"channels\",result=\"{result}\"}}");
+    assert_eq!(bridge.metric(&series("failed")), 1);
+    assert_eq!(bridge.metric("koobridge_stale{part=\"channels\"}"), 1);
+
+    bridge.signal(Signal::HUP);
+    bridge.wait_for_metric(&series("failed"), 2);
+    fs::remove_file(channels.join("no channel")).expect("a file");
+    bridge.wait_for_metric("koobridge_stale{part=\"channels\"}", 0);
+    assert_eq!(bridge.stale("channels"), None);
+    assert!(!bridge.logged().contains("s3cret"), "{}", bridge.logged());
+}
+
+#[test]
+fn what_can_change_alone_is_taken_over_and_the_rest_is_named() {
+    let kafka = cluster::shared();
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &[]);
+    let file = bridge.directory().join("koobridge.toml");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    let with = |lines: &str| text.replace("[ingress]\n", &format!("[ingress]\n{lines}\n"));
+    let status = || exchange(bridge.ingress, &request(&post(), &[], &body("m1", "read"))).status;
+    let wait_for = |expected: u16| {
+        eventually(|| match status() {
+            status if status == expected => Ok(()),
+            status => Err(format!("{status}, not {expected}")),
+        });
+    };
+
+    replace(&file, &with("success_status = 202"));
+    wait_for(202);
+    replace(&file, &with("allow = [\"192.0.2.0/24\"]"));
+    wait_for(403);
+    replace(&file, &with("allow = [\"192.0.2.1/24\"]"));
+    let problem = eventually(|| {
+        bridge
+            .stale("configuration")
+            .ok_or("not noticed".to_owned())
+    });
+    assert!(
+        problem.contains("the network is \"192.0.2.0/24\""),
+        "{problem}"
+    );
+    assert_eq!(status(), 403);
+    replace(&file, &with("workers = 1").replace(&topic, "another"));
+    wait_for(200);
+    let line = bridge.wait_for_log("need a restart");
+    assert!(line.contains("ingress.workers, kafka.topic"), "{line}");
+    assert_eq!(bridge.stale("configuration"), None);
+}

@@ -1,0 +1,341 @@
+//! The ingress' own TLS.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SerialNumber,
+    date_time_ymd,
+};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
+
+use crate::bridge::{Bridge, configuration, eventually, koobridge, run};
+use crate::cluster;
+use crate::http::{Connection, body, report};
+use crate::records::read_all;
+
+/// An authority, and the directory where what it issues is written.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    home: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
+        let home = tempfile::tempdir().expect("a temporary directory");
+        fs::write(home.path().join("ca.crt"), issuer.pem()).expect("a file");
+        Self { issuer, home }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn setting(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// Issues `NAME.crt` and `NAME.key`, valid in these years.
+    fn issue(&self, name: &str, serial: u64, years: [i32; 2]) {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+        params.serial_number = Some(SerialNumber::from(serial));
+        [params.not_before, params.not_after] = years.map(|year| date_time_ymd(year, 1, 1));
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        self.write(&format!("{name}.crt"), &certificate.pem());
+        self.write(&format!("{name}.key"), &key.serialize_pem());
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(".new"), text).expect("a file");
+        fs::rename(self.path(".new"), self.path(name)).expect("a file");
+    }
+
+    /// The settings of a bridge with `server.crt` and `server.key`.
+    fn settings(&self) -> [(&'static str, String); 2] {
+        [
+            ("ingress.tls.certificate", self.setting("server.crt")),
+            ("ingress.tls.key", self.setting("server.key")),
+        ]
+    }
+
+    fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        self.client_as(versions, None)
+    }
+
+    fn client_as(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        name: Option<&str>,
+    ) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("an authority");
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        let Some(name) = name else {
+            return builder.with_no_client_auth();
+        };
+        let certificate = CertificateDer::from_pem_file(self.path(&format!("{name}.crt")));
+        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key")));
+        builder
+            .with_client_auth_cert(vec![certificate.expect("a file")], key.expect("a file"))
+            .expect("a client's certificate")
+    }
+}
+
+const NOW: [i32; 2] = [2020, 2100];
+
+fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    let settings = settings.iter();
+    settings.map(|(key, value)| (*key, &**value)).collect()
+}
+
+fn secure(config: ClientConfig, socket: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = "127.0.0.1".try_into().expect("a name");
+    let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    StreamOwned::new(client, socket)
+}
+
+fn open(bridge: &Bridge, config: ClientConfig) -> Connection {
+    Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)))
+}
+
+/// The serial number of the certificate that a new connection is shown.
+fn shown(bridge: &Bridge, authority: &Authority) -> Vec<u8> {
+    let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
+    let mut stream = secure(authority.client(&[&TLS13]), socket);
+    while stream.conn.is_handshaking() {
+        stream
+            .conn
+            .complete_io(&mut stream.sock)
+            .expect("a handshake");
+    }
+    let chain = stream.conn.peer_certificates().expect("a certificate");
+    chain[0].to_vec()
+}
+
+fn der(path: &Path) -> Vec<u8> {
+    CertificateDer::from_pem_file(path)
+        .expect("a file")
+        .to_vec()
+}
+
+#[test]
+fn reports_come_over_tls_1_2_and_1_3_and_over_nothing_else() {
+    let kafka = cluster::shared();
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let settings = authority.settings();
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &borrowed(&settings));
+    for version in [&TLS12, &TLS13] {
+        let mut connection = open(&bridge, authority.client(&[version]));
+        for _ in 0..2 {
+            connection.send(&report(&body("m1", "read")));
+            assert_eq!(connection.answer().status, 200);
+        }
+    }
+    assert_eq!(read_all(kafka.bootstrap(), &topic).len(), 4);
+    assert_eq!(bridge.metric("koobridge_tls_handshake_failures_total"), 0);
+
+    let mut plain = Connection::open(bridge.ingress);
+    plain.send(&report(&body("m1", "read")));
+    bridge.wait_for_metric("koobridge_tls_handshake_failures_total", 1);
+    assert_eq!(read_all(kafka.bootstrap(), &topic).len(), 4);
+}
+
+#[test]
+fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
+    let kafka = cluster::shared();
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let settings = authority.settings();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &borrowed(&settings));
+    let first = der(&authority.path("server.crt"));
+    assert_eq!(shown(&bridge, &authority), first);
+    let mut open = open(&bridge, authority.client(&[&TLS13]));
+    open.send(&report(&body("m1", "read")));
+    assert_eq!(open.answer().status, 200);
+
+    authority.issue("server", 2, NOW);
+    let second = der(&authority.path("server.crt"));
+    eventually(|| {
+        let shown = shown(&bridge, &authority);
+        (shown == second)
+            .then_some(())
+            .ok_or_else(|| "the first certificate is still shown".to_owned())
+    });
+    open.send(&report(&body("m1", "read")));
+    assert_eq!(open.answer().status, 200);
+
+    // The key of another certificate.
+    authority.issue("other", 3, NOW);
+    fs::rename(authority.path("other.key"), authority.path("server.key")).expect("a file");
+    let problem = eventually(|| bridge.stale("certificate").ok_or("not noticed".to_owned()));
+    assert!(problem.contains("is not the key of"), "{problem}");
+    assert_eq!(shown(&bridge, &authority), second);
+    assert_eq!(bridge.metric("koobridge_stale{part=\"certificate\"}"), 1);
+
+    authority.issue("server", 4, [2020, 2030]);
+    bridge.wait_for_metric("koobridge_stale{part=\"certificate\"}", 0);
+    assert_eq!(
+        bridge.metric("koobridge_certificate_expiry_timestamp_seconds"),
+        1_893_456_000
+    );
+}
+
+#[test]
+fn a_sender_needs_a_certificate_where_an_authority_is_named() {
+    let kafka = cluster::shared();
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    authority.issue("client", 2, NOW);
+    let stranger = Authority::new();
+    stranger.issue("client", 2, NOW);
+    fs::copy(stranger.path("client.crt"), authority.path("stranger.crt")).expect("a file");
+    fs::copy(stranger.path("client.key"), authority.path("stranger.key")).expect("a file");
+    let mut settings = authority.settings().to_vec();
+    settings.push(("ingress.tls.client_ca", authority.setting("ca.crt")));
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &borrowed(&settings));
+
+    // In TLS 1.2 the refusal is a part of the handshake.
+    for name in [None, Some("stranger")] {
+        let config = authority.client_as(&[&TLS12], name);
+        let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
+        let mut stream = secure(config, socket);
+        let refused = stream.conn.complete_io(&mut stream.sock);
+        assert!(refused.is_err(), "{name:?}: {refused:?}");
+    }
+    bridge.wait_for_metric("koobridge_tls_handshake_failures_total", 2);
+    let mut connection = open(&bridge, authority.client_as(&[&TLS13], Some("client")));
+    connection.send(&report(&body("m1", "read")));
+    assert_eq!(connection.answer().status, 200);
+    assert_eq!(read_all(kafka.bootstrap(), &topic).len(), 1);
+}
+
+#[test]
+fn a_handshake_has_its_time() {
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let mut settings = authority.settings().to_vec();
+    settings.push(("ingress.head_timeout", "300ms".to_owned()));
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &borrowed(&settings));
+    let mut silent = Connection::open(bridge.ingress);
+    assert!(silent.is_closed());
+    bridge.wait_for_metric("koobridge_tls_handshake_failures_total", 1);
+    bridge.wait_for_metric("koobridge_connections", 0);
+}
+
+#[test]
+fn what_is_no_certificate_is_said_at_the_start() {
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    authority.issue("other", 2, NOW);
+    authority.issue("expired", 3, [2000, 2001]);
+    authority.issue("early", 4, [2100, 2101]);
+    authority.write("text", "no PEM");
+    let file = configuration(authority.home.path(), "127.0.0.1:1", "events", "rejected");
+    for (certificate, key, client_ca, expected) in [
+        (
+            "absent",
+            "server.key",
+            None,
+            "absent: can't be read: No such file",
+        ),
+        (
+            "text",
+            "server.key",
+            None,
+            "text: holds no certificate; it must be in PEM",
+        ),
+        (
+            "server.crt",
+            "absent",
+            None,
+            "absent: can't be read: No such file",
+        ),
+        (
+            "server.crt",
+            "text",
+            None,
+            "text: holds no private key; it must be in PEM",
+        ),
+        (
+            "server.crt",
+            "other.key",
+            None,
+            "other.key: is not the key of the certificate in ",
+        ),
+        (
+            "expired.crt",
+            "expired.key",
+            None,
+            "expired.crt: its certificate has expired at 2001-01-01T00:00:00Z",
+        ),
+        (
+            "early.crt",
+            "early.key",
+            None,
+            "early.crt: its certificate is valid from 2100-01-01T00:00:00Z on",
+        ),
+        (
+            "server.crt",
+            "server.key",
+            Some("text"),
+            "text: holds no certificate",
+        ),
+        ("server.crt", "", None, "ingress.tls.key: is missing"),
+        (
+            "",
+            "server.key",
+            None,
+            "ingress.tls.certificate: is missing",
+        ),
+        (
+            "",
+            "",
+            Some("ca.crt"),
+            "ingress.tls.client_ca: means nothing without",
+        ),
+    ] {
+        let mut command = koobridge();
+        command.args(["serve", "--config"]).arg(&file);
+        for (name, value) in [
+            ("certificate", certificate),
+            ("key", key),
+            ("client_ca", client_ca.unwrap_or_default()),
+        ] {
+            if !value.is_empty() {
+                let path = authority.setting(value);
+                command.args(["--set", &format!("ingress.tls.{name}={path}")]);
+            }
+        }
+        let output = run(&mut command);
+        let says = String::from_utf8(output.stderr).expect("text");
+        assert!(says.contains(expected), "{expected}\n{says}");
+        assert_eq!(output.status.code(), Some(2), "{says}");
+    }
+}
+
+#[test]
+fn with_a_certificate_any_address_may_be_listened_on() {
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let mut settings = authority.settings().to_vec();
+    settings.push(("ingress.listen", "0.0.0.0:0".to_owned()));
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &borrowed(&settings));
+    assert_eq!(bridge.metric("koobridge_ready"), 0);
+}
