@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::contract::Channels;
 use crate::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
 use crate::ingress::{Bridge, Identity, Listener, Live, Phase, Rules, Workers};
-use crate::kafka::Settings;
+use crate::kafka::{self, Settings};
 use crate::metrics::Metrics;
 use crate::reload::Watch;
 use crate::spool;
@@ -86,6 +86,8 @@ impl App {
         })?;
         raise_file_limit(config.ingress.connections.get().into());
         let metrics = Metrics::new();
+        metrics.built_with(kafka::version());
+        show_limits(&config, &metrics);
         for property in &config.kafka.unsafe_settings {
             warn!(
                 property,
@@ -98,7 +100,7 @@ impl App {
         if let Some(identity) = &identity {
             metrics.certificate_expires(identity.expires());
         }
-        let live = Live::new(channels, identity, Rules::from(&config.ingress));
+        let live = Live::new(channels, identity, Rules::from(&config));
         let bridge = Bridge::new(live, delivery, config.kafka.event_mode, metrics, phases);
         let bridge = Arc::new(bridge);
         Ok(Self {
@@ -210,6 +212,17 @@ pub fn start_delivery(
         hedge,
         with_durability,
     )?)
+}
+
+fn show_limits(config: &Config, metrics: &Metrics) {
+    let (ingress, limits) = (&config.ingress, &metrics.limits);
+    let shown = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let reports = ingress.reports_in_flight.get().into();
+    limits.reports_in_flight.set(reports);
+    limits.bytes_in_flight.set(shown(ingress.bytes_in_flight));
+    limits.connections.set(ingress.connections.get().into());
+    let spool = config.spool.as_ref().map(|spool| spool.disk_limit);
+    limits.spool_bytes.set(shown(spool.unwrap_or_default()));
 }
 
 fn producer_settings(config: &Config) -> Settings {

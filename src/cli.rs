@@ -58,6 +58,8 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
     pub config: Option<PathBuf>,
     #[command(flatten)]
+    pub log: LogForm,
+    #[command(flatten)]
     pub overrides: Overrides,
     /// Show every setting in force and where it was typed, then stop; secrets stay hidden
     #[arg(long)]
@@ -73,6 +75,8 @@ pub struct Dev {
     /// Where probes and metrics are; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18447")]
     pub admin_listen: SocketAddr,
+    #[command(flatten)]
+    pub log: LogForm,
     #[command(flatten)]
     pub overrides: Overrides,
 }
@@ -136,6 +140,22 @@ pub struct Overrides {
     /// Set a key of the configuration, for example ingress.deadline=3s; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub set: Vec<(String, String)>,
+}
+
+/// How a bridge logs.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LogForm {
+    /// The form of the log: auto (text on a terminal, else JSON), text or json
+    #[arg(id = "log", long = "log", value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+impl LogForm {
+    /// The setting that this is short for.
+    pub fn setting(&self) -> Option<(String, String)> {
+        let format = self.format.clone()?;
+        Some(("log.format".to_owned(), format))
+    }
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -114,7 +114,7 @@ fn read_configuration(typed: &Typed, started: &Settings, bridge: &Bridge) -> Res
     // It has to fit what stays as it is until a restart, too.
     let taken_over = settings.taken_over_from(started);
     let config = Config::check(&taken_over, kafka::check_property)?;
-    let rules = Rules::from(&config.ingress);
+    let rules = Rules::from(&config);
     bridge.live.rules.store(Arc::new(rules));
     let fixed = settings.changed_for_restart(started);
     if !fixed.is_empty() {

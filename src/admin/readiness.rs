@@ -1,9 +1,12 @@
 //! Whether the bridge can take reports, and what that rests on.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::hold::Hold;
 use crate::ingress::{Bridge, Phase};
 use crate::kafka::{Condition, TopicState};
 
@@ -13,11 +16,16 @@ pub(super) struct Readiness {
     /// Every partition of the events topic has a leader, or there is a spool that can be written to;
     /// and the bridge is not draining.
     pub(super) ready: bool,
+    /// Whether the parts below say the same; a change of theirs counts once it has lasted.
+    settled: bool,
     draining: bool,
     topics: Vec<Topic>,
     /// Where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     spool: Option<Spool>,
+    /// Where the ingress speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_expires: Option<Timestamp>,
     /// What has changed and could not be taken over, by part.
     stale: BTreeMap<&'static str, String>,
 }
@@ -44,7 +52,7 @@ struct Topic {
 }
 
 impl Readiness {
-    pub(super) fn of(bridge: &Bridge) -> Self {
+    pub(super) fn of(bridge: &Bridge, hold: &Hold) -> Self {
         let draining = *bridge.phase.borrow() != Phase::Serving;
         let topics: Vec<Topic> = bridge
             .delivery
@@ -62,9 +70,14 @@ impl Readiness {
         });
         let is_hedged = spool.as_ref().is_some_and(|spool| spool.writable);
         let stale = bridge.live.stale();
+        let is_ready = events_ready || is_hedged;
+        let counts = hold.look(is_ready, Instant::now());
+        let identity = bridge.live.identity.as_ref();
         Self {
-            ready: (events_ready || is_hedged) && !draining,
+            ready: counts && !draining,
+            settled: counts == is_ready,
             draining,
+            certificate_expires: identity.map(|identity| identity.load().expires()),
             topics,
             spool,
             stale: stale

@@ -81,7 +81,9 @@ fn configure(dev: &Dev, broker: &EmbeddedBroker) -> Result<Config, config::Mista
         ("log.level", "warn".to_owned()),
     ];
     let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let flags = own.chain(dev.overrides.set.iter().cloned()).collect();
+    let typed = dev.log.setting().into_iter();
+    let flags = own.chain(typed).chain(dev.overrides.set.iter().cloned());
+    let flags = flags.collect();
     let typed = Typed {
         flags,
         ..Typed::default()

@@ -17,7 +17,9 @@ use crate::reload::Watch;
 use crate::{channels, kafka, telemetry};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
-    let (watch, settings) = Watch::new(typed(serve.config.as_deref(), &serve.overrides));
+    let mut typed = typed(serve.config.as_deref(), &serve.overrides);
+    typed.flags.extend(serve.log.setting());
+    let (watch, settings) = Watch::new(typed);
     if serve.print_config {
         return print_config(&settings);
     }

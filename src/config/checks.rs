@@ -349,9 +349,11 @@ impl Checker<'_> {
     fn log(&mut self) -> Option<Log> {
         let format = self.value("log.format", parse::log_format);
         let level = self.value("log.level", parse::log_level);
+        let reports = self.value("log.reports", parse::boolean);
         Some(Log {
             format: format?,
             level: level?,
+            reports: reports?,
         })
     }
 }

@@ -175,6 +175,11 @@ pub const KEYS: &[Key] = &[
         "auto (text on a terminal, else json), text or json",
     ),
     key("log.level", "info", "error, warn, info, debug or trace"),
+    key(
+        "log.reports",
+        "false",
+        "a line in the log for each report that is answered",
+    ),
 ];
 
 /// The section whose keys are librdkafka's properties.
@@ -190,7 +195,7 @@ pub(super) const PATHS: [&str; 5] = [
 ];
 
 /// The keys whose change is taken over while the bridge serves.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 10] = [
     "ingress.allow",
     "ingress.body_limit",
     "ingress.body_timeout",
@@ -200,6 +205,7 @@ const LIVE: [&str; 9] = [
     "ingress.idle_timeout",
     "ingress.success_status",
     "ingress.trusted_proxies",
+    "log.reports",
 ];
 
 pub(super) fn is_live(name: &str) -> bool {

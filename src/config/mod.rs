@@ -163,6 +163,8 @@ pub struct Spool {
 pub struct Log {
     pub format: LogFormat,
     pub level: LogLevel,
+    /// Whether there is a line for each report.
+    pub reports: bool,
 }
 
 /// Text for people, JSON for machines.

@@ -140,10 +140,11 @@ impl Channels {
         self.passwords.is_empty()
     }
 
-    /// Whether there is such a channel.
+    /// The channel of that name, where there is one.
     #[must_use]
-    pub fn knows(&self, channel: &str) -> bool {
-        self.passwords.contains_key(&ChannelId(channel.into()))
+    pub fn known(&self, channel: &str) -> Option<ChannelId> {
+        let id = ChannelId(channel.into());
+        self.passwords.contains_key(&id).then_some(id)
     }
 
     /// Checks the password that came for `channel`.

@@ -11,11 +11,13 @@ use tracing::{error, info, warn};
 
 use super::cell::{Cell, Ticket};
 use super::lane::Generation;
+use super::outage::Outage;
 use super::outlet::Outlet;
 use super::rider::Origin;
 use super::route::{Current, Unfit};
 use crate::contract::refused_by_kafka;
-use crate::kafka::{Condition, Producer, Settings};
+use crate::kafka::{Producer, Settings};
+use crate::telemetry::Throttle;
 
 /// How long to wait for something to do before the producer is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -25,6 +27,8 @@ const STUCK: Duration = Duration::from_mins(1);
 const RESULTS: Duration = Duration::from_secs(10);
 /// The pauses between two replacements, as long as no new producer delivers anything.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
+
+static REFUSED: Throttle = Throttle::new();
 
 /// The thread; it ends when this is dropped.
 pub(super) struct Keeper {
@@ -44,6 +48,7 @@ impl Keeper {
         woken: Receiver<()>,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        outlet.route.metrics.producer_up(outlet.topic(), true);
         let work = Work {
             name,
             outlet: Arc::clone(&outlet),
@@ -52,7 +57,7 @@ impl Keeper {
             stop: Arc::clone(&stop),
             replacement: None,
             pause: PAUSES[0],
-            was_ready: false,
+            outage: Outage::default(),
         };
         let thread = thread::Builder::new()
             .name(format!("keeper-{name}"))
@@ -86,7 +91,7 @@ struct Work {
     replacement: Option<Replacement>,
     /// How long the next producer waits where the last one has delivered nothing.
     pause: Duration,
-    was_ready: bool,
+    outage: Outage,
 }
 
 /// A producer on its way out: it is given nothing any more.
@@ -120,11 +125,11 @@ impl Work {
 
     /// A topic that has come back is not kept waiting.
     fn look_at_topic(&mut self) {
-        let is_ready = self.outlet.topic_state().condition == Condition::Ready;
-        if is_ready && !self.was_ready {
+        let state = self.outlet.topic_state();
+        let metrics = &self.outlet.route.metrics;
+        if self.outage.look(self.outlet.topic(), &state, metrics) {
             self.outlet.cells().iter().for_each(|cell| cell.hurry());
         }
-        self.was_ready = is_ready;
     }
 
     /// Hands over what is due in each lane; says when the first of them wants to be seen again.
@@ -188,6 +193,7 @@ impl Work {
         );
         self.outlet.cells().iter().for_each(|cell| cell.halt());
         let route = &self.outlet.route;
+        route.metrics.producer_up(topic, false);
         if route.has_delivered.swap(false, Ordering::Relaxed) {
             self.pause = PAUSES[0];
         }
@@ -221,6 +227,7 @@ impl Work {
         let cells = self.outlet.cells();
         let unsure: usize = cells.iter().map(|cell| cell.resume(old.generation)).sum();
         route.metrics.producer_rebuilds.inc();
+        route.metrics.producer_up(self.outlet.topic(), true);
         self.replacement = None;
         info!(
             topic = self.outlet.topic(),
@@ -249,10 +256,13 @@ impl Work {
             };
             match &self.rejected {
                 Some(rejected) => {
-                    info!(
-                        topic = self.outlet.topic(),
-                        code, "Kafka refuses a report: it goes to the rejected topic"
-                    );
+                    self.outlet.route.metrics.report_rejected(code);
+                    if let Some(reports) = REFUSED.count() {
+                        warn!(
+                            topic = self.outlet.topic(),
+                            code, reports, "Kafka refuses reports: they go to the rejected topic"
+                        );
+                    }
                     rejected.take_over(
                         refused_by_kafka(&record, code),
                         Origin { cell, number, code },

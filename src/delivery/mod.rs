@@ -11,6 +11,7 @@ mod ceilings;
 mod cell;
 mod keeper;
 mod lane;
+mod outage;
 mod outlet;
 mod pace;
 mod receipt;
@@ -131,9 +132,11 @@ impl Delivery {
         with_durability: bool,
     ) -> Result<Self, StartError> {
         let metrics = Arc::clone(&ceilings.metrics);
-        let opened = hedge
-            .as_ref()
-            .map(|hedge| Spool::open(&hedge.spool, SpoolTicket::settle));
+        let opened = hedge.as_ref().map(|hedge| {
+            let metrics = Arc::clone(&metrics);
+            let on_commit = move |took| metrics.committed(took);
+            Spool::open(&hedge.spool, SpoolTicket::settle, on_commit)
+        });
         let (spool, remains) = match opened.transpose().map_err(StartError::Spool)? {
             Some((spool, remains)) => (Some(Arc::new(spool)), remains),
             None => (None, Remains::default()),

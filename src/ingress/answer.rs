@@ -16,7 +16,7 @@ use crate::config::Success;
 use crate::contract::Fault;
 use crate::delivery::{NotTaken, Promised};
 use crate::jitter;
-use crate::metrics::{Metrics, ReportAnswer};
+use crate::metrics::ReportAnswer;
 
 /// Every reason not to accept a request, in the order in which they are looked for.
 #[derive(Debug)]
@@ -51,7 +51,6 @@ impl From<NotTaken> for Refusal {
 #[derive(Debug)]
 pub(super) struct Answer {
     response: Response<Full<Bytes>>,
-    /// What it says of a report, where it speaks of one.
     report: Option<ReportAnswer>,
 }
 
@@ -80,11 +79,13 @@ impl Answer {
         self.header(CONNECTION, HeaderValue::from_static("close"));
     }
 
-    pub(super) fn count(&self, metrics: &Metrics) {
-        metrics.answered(self.response.status().as_u16());
-        if let Some(report) = self.report {
-            metrics.report_answered(report);
-        }
+    pub(super) fn code(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// What it says of a report, where it speaks of one.
+    pub(super) fn report(&self) -> Option<ReportAnswer> {
+        self.report
     }
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {

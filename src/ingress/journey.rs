@@ -1,11 +1,11 @@
 //! The journey of a report: authenticate → validate → normalise → publish → respond.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
 use hyper::Request;
 use hyper::body::Incoming;
 
+use super::account::Account;
 use super::answer::{Answer, Refusal};
 use super::live::Rules;
 use super::{Bridge, Phase, access, body, head};
@@ -16,14 +16,15 @@ impl Bridge {
     /// Takes one request of `peer` to its answer, whatever it is.
     pub(super) async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
         let rules = self.live.rules.load_full();
-        let mut answer = match self.journey(request, peer, &rules).await {
+        let mut account = Account::open(&self.metrics);
+        let mut answer = match self.journey(request, peer, &rules, &mut account).await {
             Ok(accepted) => Answer::accepted(&accepted, rules.success),
             Err(refusal) => Answer::from(&refusal),
         };
         if self.phase() != Phase::Serving {
             answer.close();
         }
-        answer.count(&self.metrics);
+        account.close(&answer, rules.log_reports);
         answer
     }
 
@@ -33,10 +34,10 @@ impl Bridge {
         request: Request<Incoming>,
         peer: IpAddr,
         rules: &Rules,
+        account: &mut Account<'_>,
     ) -> Result<Promised, Refusal> {
-        let complete = Instant::now();
         let limits = &rules.limits;
-        let deadline = complete + limits.deadline;
+        let deadline = account.complete + limits.deadline;
         let (head, body) = request.into_parts();
         let arrival = head::arrival(&head);
 
@@ -46,17 +47,18 @@ impl Bridge {
         }
         let channel = head::route(&head)?;
         let sender = self.authenticate(channel, head::password(&head), origin)?;
+        account.authenticated(sender.channel(), &arrival);
         head::check_content(&head, &body, limits.body)?;
         if self.phase() == Phase::Closing {
             return Err(Refusal::Draining);
         }
-        let body = body::read(body, limits.body, complete + limits.body_timeout).await?;
+        let body_deadline = account.complete + limits.body_timeout;
+        let body = body::read(body, limits.body, body_deadline).await?;
         let received = sender.sent(arrival, body);
+        let report = received.validate();
+        account.validated(&report);
 
-        match received
-            .validate()
-            .map(|report| report.normalise(self.event_mode))
-        {
+        match report.map(|report| report.normalise(self.event_mode)) {
             Ok(event) => Ok(self.delivery.publish(event, deadline).await?),
             Err(fault) => {
                 let kept = self.delivery.keep(received.reject(fault), deadline).await?;
@@ -75,7 +77,7 @@ impl Bridge {
     ) -> Result<Authenticated, Refusal> {
         let channels = self.live.channels.load();
         channels.authenticate(channel, password).ok_or_else(|| {
-            let known = channels.knows(channel).then_some(channel);
+            let known = channels.known(channel);
             self.failed_logins.note(known, origin, &self.metrics);
             Refusal::Unauthorized
         })

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::workers::Workers;
+use crate::telemetry::Throttle;
 
 /// How long to wait after accepting failed: no file descriptors left, most of the time.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -46,6 +47,7 @@ impl Listener {
     /// Where the runtime can't watch the socket.
     pub async fn accept(self, workers: &Workers, ceiling: NonZeroU32) -> io::Result<()> {
         let hand_out = workers.hand_out();
+        let failed = Throttle::new();
         let socket = tokio::net::TcpListener::from_std(self.socket)?;
         let places = Arc::new(Semaphore::new(
             usize::try_from(ceiling.get()).unwrap_or(usize::MAX),
@@ -58,7 +60,9 @@ impl Listener {
             match accept_one(&socket).await {
                 Ok((stream, peer)) => hand_out.give((stream, peer, place)),
                 Err(error) => {
-                    warn!(%error, "accepting a connection failed");
+                    if let Some(times) = failed.count() {
+                        warn!(%error, times, "accepting connections failed");
+                    }
                     sleep(PAUSE).await;
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::tls::Identity;
-use crate::config::{Access, Ingress, Limits, Success};
+use crate::config::{Access, Config, Limits, Success};
 use crate::contract::Channels;
 
 /// What the ingress goes by now.
@@ -27,6 +27,8 @@ pub struct Rules {
     pub limits: Limits,
     pub success: Success,
     pub access: Access,
+    /// Whether there is a line in the log for each report.
+    pub log_reports: bool,
 }
 
 /// A part that is read anew by itself.
@@ -48,12 +50,14 @@ impl Part {
     }
 }
 
-impl From<&Ingress> for Rules {
-    fn from(ingress: &Ingress) -> Self {
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        let ingress = &config.ingress;
         Self {
             limits: ingress.limits,
             success: ingress.success,
             access: ingress.access.clone(),
+            log_reports: config.log.reports,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! request is in `journey`; `answer` is the only file where status codes are chosen.
 
 mod access;
+mod account;
 mod answer;
 mod body;
 mod connection;

@@ -1,4 +1,4 @@
-//! What Kafka says of the topics: a thread asks again and again, and says what changed.
+//! What Kafka says of the topics: a thread asks again and again.
 //!
 //! Each answer is a true round trip to a broker, so that a bridge cut off from Kafka knows it.
 
@@ -23,8 +23,6 @@ const CALM: Duration = Duration::from_secs(5);
 const TROUBLED: Duration = Duration::from_secs(1);
 /// How soon to ask again for what Kafka would not tell.
 const RETRY_DURABILITY: Duration = Duration::from_mins(10);
-/// How soon to say again what is still wrong.
-const REMINDER: Duration = Duration::from_mins(1);
 
 /// The asking thread; it ends when this is dropped.
 pub struct Watching {
@@ -121,7 +119,6 @@ struct Asked {
     name: String,
     state: TopicState,
     publish: watch::Sender<TopicState>,
-    said: Option<(Condition, Instant)>,
     /// When Kafka last would not tell the durability.
     durability_denied: Option<Instant>,
 }
@@ -139,7 +136,6 @@ impl Asked {
             name,
             state: TopicState::default(),
             publish,
-            said: None,
             durability_denied: None,
         };
         (asked, watch)
@@ -173,7 +169,6 @@ impl Asked {
             .into_iter()
             .map(|count| count >= enough.max(1))
             .collect();
-        self.say();
         self.publish();
         if let (Some(settings), Some(replication)) = (settings, replication) {
             self.learn_durability(settings, replication);
@@ -226,30 +221,4 @@ impl Asked {
         }
         self.state.durability = Some(durability);
     }
-
-    /// Says what has changed, and now and then what is still wrong.
-    fn say(&mut self) {
-        let condition = &self.state.condition;
-        let is_due = self.said.as_ref().is_none_or(|(said, at)| {
-            let is_still_wrong = *condition != Condition::Ready && at.elapsed() >= REMINDER;
-            !same_kind(said, condition) || is_still_wrong
-        });
-        if !is_due {
-            return;
-        }
-        let topic = &self.name;
-        match condition {
-            Condition::Ready => {
-                let partitions = self.state.partitions;
-                info!(topic, partitions, "the topic can take records");
-            }
-            trouble => warn!(topic, "the topic can't take every record: {trouble}"),
-        }
-        self.said = Some((condition.clone(), Instant::now()));
-    }
-}
-
-/// The words of an outage vary from broker to broker; that is no news.
-fn same_kind(one: &Condition, other: &Condition) -> bool {
-    std::mem::discriminant(one) == std::mem::discriminant(other)
 }

@@ -27,3 +27,9 @@ pub use reader::{ReadError, Reader, Step, Stretch, Taken};
 pub use settings::{DEFAULTS, Settings, check_property};
 pub use topic::{Condition, Durability, TopicState, TopicWatch};
 pub use transactions::{Broken, Committed, Group, Offsets, Transactions};
+
+/// librdkafka's version.
+#[must_use]
+pub fn version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}

@@ -149,6 +149,21 @@ impl File {
             .map(|(reports, parked): (i64, i64)| (reports.cast_unsigned(), parked.cast_unsigned()))
     }
 
+    /// When the first report that waits in any lane arrived, in milliseconds since 1970.
+    pub(super) fn oldest(&self) -> rusqlite::Result<Option<i64>> {
+        let mut first = self.connection.prepare(
+            "SELECT timestamp FROM reports WHERE id BETWEEN ?1 AND ?2 AND parked = 0 \
+             ORDER BY id LIMIT 1",
+        )?;
+        let mut oldest = None;
+        for id in self.lanes.values() {
+            let range = [first_id(*id), last_id(*id)];
+            let found: Option<i64> = first.query_row(range, |row| row.get(0)).optional()?;
+            oldest = [oldest, found].into_iter().flatten().min();
+        }
+        Ok(oldest)
+    }
+
     pub(super) fn is_empty(&self) -> rusqlite::Result<bool> {
         let one = self
             .connection

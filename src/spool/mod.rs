@@ -27,7 +27,7 @@ use file::{File, Unusable};
 pub use inspection::{Inspection, Kept, LaneStatus};
 use queue::Queue;
 use reading::Reader;
-use writer::Writer;
+use writer::{Told, Writer};
 
 /// A lane: a partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,6 +105,9 @@ pub struct Level {
     pub parked: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// When the oldest of those that wait arrived, in milliseconds since 1970: the first of each lane
+    /// counts. Looked at once a second.
+    pub oldest: Option<i64>,
     /// Whether the last write succeeded.
     pub is_writable: bool,
 }
@@ -123,13 +126,15 @@ struct Readers(Mutex<Vec<Arc<Reader>>>);
 
 impl<T: Send + 'static> Spool<T> {
     /// Opens the spool of a directory, which is made where it is missing. `on_written` runs on the
-    /// spool's thread for every record that was to be written.
+    /// spool's thread for every record that was to be written, and `on_commit` for every transaction
+    /// that was, with the time it took.
     ///
     /// # Errors
     /// Where the directory can't be owned. A damaged file is none: it is set aside, and said.
     pub fn open(
         options: &Options,
         on_written: fn(T, Result<(), NotWritten>),
+        on_commit: impl Fn(Duration) + Send + 'static,
     ) -> Result<(Self, Remains), OpenError> {
         let directory = Directory::own(&options.directory)?;
         let mut files = open_files(&directory, options)?;
@@ -143,7 +148,11 @@ impl<T: Send + 'static> Spool<T> {
         let queue = Arc::new(Queue::default());
         let known = remains.partitions.clone();
         let shared = Arc::clone(&readers);
-        let writer = Writer::new(directory, options, files, known, shared, on_written);
+        let told = Told {
+            on_written,
+            on_commit: Box::new(on_commit),
+        };
+        let writer = Writer::new(directory, options, files, known, shared, told);
         let thread = writer.start(Arc::clone(&queue));
         let spool = Self {
             queue,

@@ -46,7 +46,7 @@ impl Fixture {
     }
 
     fn open(&self) -> (Spool<Told>, Vec<Restored>) {
-        let (spool, remains) = Spool::open(&self.options(), settle).expect("a spool");
+        let (spool, remains) = Spool::open(&self.options(), settle, drop).expect("a spool");
         (spool, remains.lanes)
     }
 
@@ -110,7 +110,7 @@ fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
     spool.remember("events", 6);
     close(&spool);
     drop(spool);
-    let (spool, remains) = Spool::open(&fixture.options(), settle).expect("a spool");
+    let (spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
     assert_eq!(
         remains.lanes,
         [Restored {
@@ -167,7 +167,7 @@ fn what_is_known_of_the_topics_outlives_the_file_that_it_was_noted_in() {
     close(&spool);
     drop(spool);
     for _ in 0..2 {
-        let (spool, remains) = Spool::open(&fixture.options(), settle).expect("a spool");
+        let (spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
         let mut known = remains.partitions;
         known.sort();
         assert_eq!(
@@ -245,7 +245,7 @@ fn past_the_ceiling_it_is_full_and_takes_reports_again_when_there_is_room() {
         disk_limit: 1 << 20,
         ..fixture.options()
     };
-    let (spool, ..) = Spool::open(&options, settle).expect("a spool");
+    let (spool, ..) = Spool::open(&options, settle, drop).expect("a spool");
     let large = Record {
         value: vec![b'x'; 300 << 10],
         ..Record::clone(&row(1).record)
@@ -290,7 +290,7 @@ fn it_leaves_the_free_space_that_it_is_told_to() {
         free_space: u64::MAX / 2,
         ..fixture.options()
     };
-    let (spool, ..) = Spool::open(&options, settle).expect("a spool");
+    let (spool, ..) = Spool::open(&options, settle, drop).expect("a spool");
     assert_eq!(fixture.write(&spool, &lane(0), 1), Err(NotWritten::Full));
 }
 
@@ -298,7 +298,7 @@ fn it_leaves_the_free_space_that_it_is_told_to() {
 fn a_second_owner_is_told_who_has_it() {
     let fixture = Fixture::new();
     let (_spool, _) = fixture.open();
-    match Spool::open(&fixture.options(), settle) {
+    match Spool::open(&fixture.options(), settle, drop) {
         Err(OpenError::Taken(path, Some(pid))) => {
             assert_eq!((path, pid), (fixture.path(), std::process::id()));
         }
@@ -372,7 +372,7 @@ fn a_newer_format_is_refused_and_left_alone() {
         .pragma_update(None, "user_version", file::FORMAT + 1)
         .expect("a newer one");
     drop(connection);
-    let Err(error) = Spool::open(&fixture.options(), settle) else {
+    let Err(error) = Spool::open(&fixture.options(), settle, drop) else {
         panic!("a newer format is read");
     };
     assert!(
@@ -409,7 +409,7 @@ fn a_directory_that_can_not_be_made_is_an_error_that_names_it() {
         directory: "/proc/nowhere/spool".into(),
         ..Fixture::new().options()
     };
-    let Err(error) = Spool::open(&options, settle) else {
+    let Err(error) = Spool::open(&options, settle, drop) else {
         panic!("a spool in /proc");
     };
     assert!(error.to_string().contains("/proc/nowhere/spool"), "{error}");

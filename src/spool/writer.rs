@@ -37,7 +37,7 @@ pub(super) struct Writer<T> {
     /// Only drained: of earlier runs, or because a write to them failed.
     older: Vec<Older>,
     readers: Arc<Readers>,
-    on_written: fn(T, Result<(), NotWritten>),
+    told: Told<T>,
     /// Strikes that a disk did not take.
     unstruck: Vec<(LaneKey, u64)>,
     topics: Vec<(String, u32)>,
@@ -46,8 +46,16 @@ pub(super) struct Writer<T> {
     left: Option<u64>,
     written: u64,
     struck: u64,
+    /// When it was last looked for the oldest report, if not since the spool was empty.
+    looked: Option<Instant>,
     retry_at: Instant,
     complained: Option<Instant>,
+}
+
+/// Who is told of what was written.
+pub(super) struct Told<T> {
+    pub(super) on_written: fn(T, Result<(), NotWritten>),
+    pub(super) on_commit: Box<dyn Fn(Duration) + Send>,
 }
 
 struct Older {
@@ -62,7 +70,7 @@ impl<T: Send + 'static> Writer<T> {
         files: Vec<File>,
         topics: Vec<(String, u32)>,
         readers: Arc<Readers>,
-        on_written: fn(T, Result<(), NotWritten>),
+        told: Told<T>,
     ) -> Self {
         let older = files.into_iter().map(|file| Older {
             file,
@@ -75,13 +83,14 @@ impl<T: Send + 'static> Writer<T> {
             current: None,
             older: older.collect(),
             readers,
-            on_written,
+            told,
             unstruck: Vec::new(),
             topics,
             level: Level::default(),
             left: None,
             written: 0,
             struck: 0,
+            looked: None,
             retry_at: now,
             complained: None,
         };
@@ -128,7 +137,8 @@ impl<T: Send + 'static> Writer<T> {
 
     /// How long to wait at most, where something is not as it should be.
     fn recheck(&self) -> Option<Duration> {
-        (!self.level.is_writable || !self.unstruck.is_empty()).then_some(RECHECK)
+        let waiting = self.level.reports > self.level.parked;
+        (!self.level.is_writable || !self.unstruck.is_empty() || waiting).then_some(RECHECK)
     }
 
     /// Looks whether the disk can be written to again: without traffic nobody else would.
@@ -195,7 +205,18 @@ impl<T: Send + 'static> Writer<T> {
         let left = self.left.unwrap_or_default();
         self.level.reports = (left + self.written).saturating_sub(self.struck);
         self.level.bytes = self.directory.bytes();
+        self.look_for_oldest();
         queue.set_level(self.level);
+    }
+
+    /// Not at each transaction: how old something is does not change faster than that.
+    fn look_for_oldest(&mut self) {
+        if self.level.reports <= self.level.parked {
+            (self.level.oldest, self.looked) = (None, None);
+        } else if self.looked.is_none_or(|at| at.elapsed() >= RECHECK) {
+            let oldest = self.files().filter_map(|file| file.oldest().ok().flatten());
+            (self.level.oldest, self.looked) = (oldest.min(), Some(Instant::now()));
+        }
     }
 
     fn write(&mut self, writes: Vec<Write<T>>, queue: &Queue<T>) {
@@ -203,6 +224,7 @@ impl<T: Send + 'static> Writer<T> {
             return;
         }
         let size = |write: &Write<T>| write.row.record.size() as u64 + ROW_OVERHEAD;
+        let began = Instant::now();
         let mut result = self
             .have_room(writes.iter().map(size).sum())
             .and_then(|()| self.try_write(&writes));
@@ -212,6 +234,7 @@ impl<T: Send + 'static> Writer<T> {
         }
         match result {
             Ok(()) => {
+                (self.told.on_commit)(began.elapsed());
                 self.written += writes.len() as u64;
                 self.complained = None;
             }
@@ -221,7 +244,7 @@ impl<T: Send + 'static> Writer<T> {
         // Whoever is told finds it counted.
         self.show(queue);
         for write in writes {
-            (self.on_written)(write.ticket, result);
+            (self.told.on_written)(write.ticket, result);
         }
     }
 

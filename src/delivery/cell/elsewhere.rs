@@ -9,6 +9,9 @@ use super::super::lane::{Done, Number, Parked};
 use super::super::rider::{Answer, KeptBy};
 use super::Cell;
 use crate::contract::Record;
+use crate::telemetry::Throttle;
+
+static PARKED: Throttle = Throttle::new();
 
 impl Cell {
     /// The rejected topic has what this one refuses, or it does not.
@@ -68,10 +71,14 @@ impl Cell {
             }
             return;
         };
-        warn!(
-            topic = &*self.key.topic,
-            "neither topic takes a report: it is parked in the spool; `koobridge spool export` shows it"
-        );
+        if let Some(reports) = PARKED.count() {
+            warn!(
+                topic = &*self.key.topic,
+                reports,
+                "neither topic takes these reports: they are parked in the spool; \
+                 `koobridge spool export` shows them"
+            );
+        }
         let parked = state.lane.park(number);
         if matches!(parked, Parked::Waits { write: true }) {
             self.write(&state, number);

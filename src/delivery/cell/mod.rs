@@ -5,6 +5,7 @@ mod elsewhere;
 mod keeping;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -48,6 +49,7 @@ pub(super) struct Ticket {
     cell: Arc<Cell>,
     number: Number,
     generation: Generation,
+    handed_over: Instant,
 }
 
 /// What the spool holds for each record until it is written.
@@ -139,6 +141,7 @@ impl Cell {
             cell: Arc::clone(self),
             number,
             generation,
+            handed_over: Instant::now(),
         };
         match current
             .producer
@@ -305,7 +308,11 @@ impl Ticket {
     /// Takes the delivery report. Runs on the producer's polling thread.
     pub(super) fn settle(self, result: Result<(), Failed>) {
         match result {
-            Ok(()) => self.cell.acknowledged(self.number),
+            Ok(()) => {
+                let metrics = &self.cell.route.metrics;
+                metrics.acknowledged(self.handed_over.elapsed());
+                self.cell.acknowledged(self.number);
+            }
             Err(why) => {
                 let mut state = self.cell.lock();
                 self.cell

@@ -10,7 +10,7 @@ use super::with_and_without_a_spool;
 use crate::bridge::eventually;
 use crate::cluster;
 use crate::http::{exchange, report};
-use crate::records::read_all;
+use crate::records::{read_all, unused_name};
 
 with_and_without_a_spool!(
     the_topic_is_deleted_and_made_again,
@@ -105,4 +105,34 @@ fn some_records_are_too_large_for_the_topic(spool: bool) {
     assert!(told.iter().any(|told| told.big));
     assert!(told.iter().any(|told| told.big && told.code == Some(200)));
     assert!(!spool || told.iter().all(|told| told.code == Some(200)));
+}
+
+/// What came before the topic was known goes to the same partitions as what comes after, and Kafka's
+/// refusal of a batch must not be taken for one of a record that was in it.
+#[test]
+fn records_too_large_take_nothing_along_where_the_topic_came_late() {
+    let kafka = cluster::exclusive();
+    let topic = unused_name("late");
+    let setup = Setup {
+        spool: true,
+        topic: Some(topic.clone()),
+        plan: Plan {
+            big_every: Some(5),
+            ..Plan::default()
+        },
+        ..Setup::default()
+    };
+    let mut rig = Rig::with("topic made late, every 5th record too large", kafka, setup);
+    let config = [("max.message.bytes", "4096"), ("min.insync.replicas", "2")];
+    rig.kafka.create_topic(&topic, 1, 3, &config);
+    seconds(8);
+    rig.cause_ends();
+    let excused = Excused {
+        repeats: true,
+        reordering: true,
+        ..Excused::NOTHING
+    };
+    let told = rig.check(excused);
+    assert!(told.iter().all(|told| told.code == Some(200)));
+    assert!(told.iter().any(|told| told.big));
 }

@@ -1,0 +1,155 @@
+//! The labels of the metrics: few values each, known when the program is built, or configured.
+
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+
+use crate::contract::ChannelId;
+
+/// What the sender of a report was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReportAnswer {
+    /// 2xx: Kafka has it.
+    Accepted,
+    /// 2xx: the spool has it, and Kafka is still to get it.
+    Spooled,
+    /// 400: it breaks the contract, and the rejected topic has it.
+    Rejected,
+    /// 503 at once: too much in flight, no topic, or draining.
+    Shed,
+    /// 503 at the deadline: not promised, and it may still arrive.
+    Deadline,
+}
+
+/// What became of a report that was admitted, known when Kafka has said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReportFate {
+    /// Acknowledged by Kafka, and its sender was told.
+    Delivered,
+    /// Acknowledged by Kafka after its sender had been told 503.
+    DeliveredLate,
+    /// Given up: its sender was told 503, or had gone.
+    Failed,
+    /// Acknowledged by Kafka after its sender had hung up.
+    SenderGone,
+}
+
+impl ReportAnswer {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Accepted,
+        Self::Spooled,
+        Self::Rejected,
+        Self::Shed,
+        Self::Deadline,
+    ];
+
+    /// As it stands in labels and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Spooled => "spooled",
+            Self::Rejected => "rejected",
+            Self::Shed => "shed",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+impl EncodeLabelValue for ReportAnswer {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        self.name().encode(encoder)
+    }
+}
+
+impl ReportFate {
+    pub(super) const ALL: [Self; 4] = [
+        Self::Delivered,
+        Self::DeliveredLate,
+        Self::Failed,
+        Self::SenderGone,
+    ];
+}
+
+impl EncodeLabelValue for ReportFate {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        let label = match self {
+            Self::Delivered => "delivered",
+            Self::DeliveredLate => "delivered_late",
+            Self::Failed => "failed",
+            Self::SenderGone => "sender_gone",
+        };
+        label.encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct BuildLabel {
+    pub(super) version: &'static str,
+    pub(super) librdkafka: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct AnswerLabel {
+    pub(super) answer: ReportAnswer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FateLabel {
+    pub(super) fate: ReportFate,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CodeLabel {
+    pub(super) code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReceivedLabel {
+    pub(super) channel: Channel,
+    pub(super) status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ChannelLabel {
+    pub(super) channel: Channel,
+}
+
+/// A channel that is configured, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Channel(pub(super) Option<ChannelId>);
+
+impl EncodeLabelValue for Channel {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        self.0
+            .as_ref()
+            .map_or("", ChannelId::as_str)
+            .encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReasonLabel {
+    pub(super) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PartLabel {
+    pub(super) part: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReloadLabel {
+    pub(super) part: &'static str,
+    pub(super) result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PropertyLabel {
+    pub(super) property: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TopicLabel {
+    pub(super) topic: String,
+}

@@ -1,0 +1,299 @@
+//! Every metric's definition, and nothing but definitions: what there is to count here, under which
+//! name, unit and help in `registry`.
+//!
+//! Labels have few values, known when the program is built, or are configured: an unknown channel, a
+//! message id or a phone number never becomes one.
+
+mod labels;
+mod process;
+mod registry;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::contract::ChannelId;
+use labels::{
+    AnswerLabel, BuildLabel, Channel, ChannelLabel, CodeLabel, FateLabel, PartLabel, PropertyLabel,
+    ReasonLabel, ReceivedLabel, ReloadLabel, TopicLabel,
+};
+pub use labels::{ReportAnswer, ReportFate};
+
+/// Bounds of the buckets, in seconds. An answer comes inside the deadline, or after `spool.after`.
+const REQUEST: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0,
+];
+/// A partition without a leader holds its records for as long as that takes.
+const ACKNOWLEDGEMENT: [f64; 15] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+];
+/// An fsync takes tenths of a millisecond on a good disk, and seconds on a bad one.
+const COMMIT: [f64; 12] = [
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
+
+/// A gauge of seconds.
+pub type Seconds = Gauge<f64, AtomicU64>;
+
+/// The program's metrics; one set a bridge.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    build: Family<BuildLabel, Gauge>,
+    answers: Family<CodeLabel, Counter>,
+    report_answers: Family<AnswerLabel, Counter>,
+    report_fates: Family<FateLabel, Counter>,
+    received: Family<ReceivedLabel, Counter>,
+    rejected: Family<ReasonLabel, Counter>,
+    request_time: Histogram,
+    acknowledgement_time: Histogram,
+    unsafe_settings: Family<PropertyLabel, Gauge>,
+    topic_ready: Family<TopicLabel, Gauge>,
+    replication: Family<TopicLabel, Gauge>,
+    min_insync: Family<TopicLabel, Gauge>,
+    producer_up: Family<TopicLabel, Gauge>,
+    authentication_failures: Family<ChannelLabel, Counter>,
+    reloads: Family<ReloadLabel, Counter>,
+    stale: Family<PartLabel, Gauge>,
+    /// TLS handshakes that failed or took too long.
+    pub handshake_failures: Counter,
+    certificate_expiry: Gauge,
+    /// Reports that were admitted and whose fate is still open.
+    pub reports_in_flight: Gauge,
+    /// What those reports hold in memory, in bytes.
+    pub bytes_in_flight: Gauge,
+    /// Reports that were answered 503 at the deadline and whose fate is still open.
+    pub reports_unsure: Gauge,
+    /// Open connections on the ingress.
+    pub connections: Gauge,
+    /// 1 where the bridge can take reports.
+    pub ready: Gauge,
+    /// Producers that were replaced since they were of no use any more.
+    pub producer_rebuilds: Counter,
+    /// Partitions whose reports wait for Kafka.
+    pub waiting_lanes: Gauge,
+    /// What the spool holds.
+    pub spool: SpoolMetrics,
+    /// The ceilings that are configured.
+    pub limits: LimitMetrics,
+}
+
+/// What the spool holds, set when somebody looks; all 0 without one.
+#[derive(Debug)]
+pub struct SpoolMetrics {
+    pub reports: Gauge,
+    pub parked: Gauge,
+    /// Bytes on disk.
+    pub bytes: Gauge,
+    pub oldest_age: Seconds,
+    /// 1 where the last write succeeded.
+    pub writable: Gauge,
+    commit_time: Histogram,
+}
+
+/// The ceilings that are configured.
+#[derive(Debug, Default)]
+pub struct LimitMetrics {
+    pub reports_in_flight: Gauge,
+    pub bytes_in_flight: Gauge,
+    pub connections: Gauge,
+    /// Bytes of the spool on disk; 0 without one.
+    pub spool_bytes: Gauge,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            build: Family::default(),
+            answers: Family::default(),
+            report_answers: Family::default(),
+            report_fates: Family::default(),
+            received: Family::default(),
+            rejected: Family::default(),
+            request_time: Histogram::new(REQUEST),
+            acknowledgement_time: Histogram::new(ACKNOWLEDGEMENT),
+            unsafe_settings: Family::default(),
+            topic_ready: Family::default(),
+            replication: Family::default(),
+            min_insync: Family::default(),
+            producer_up: Family::default(),
+            authentication_failures: Family::default(),
+            reloads: Family::default(),
+            stale: Family::default(),
+            handshake_failures: Counter::default(),
+            certificate_expiry: Gauge::default(),
+            reports_in_flight: Gauge::default(),
+            bytes_in_flight: Gauge::default(),
+            reports_unsure: Gauge::default(),
+            connections: Gauge::default(),
+            ready: Gauge::default(),
+            producer_rebuilds: Counter::default(),
+            waiting_lanes: Gauge::default(),
+            spool: SpoolMetrics {
+                reports: Gauge::default(),
+                parked: Gauge::default(),
+                bytes: Gauge::default(),
+                oldest_age: Seconds::default(),
+                writable: Gauge::default(),
+                commit_time: Histogram::new(COMMIT),
+            },
+            limits: LimitMetrics::default(),
+        };
+        metrics.registry = metrics.register();
+        metrics.create_known_series();
+        Arc::new(metrics)
+    }
+
+    /// Every series with known labels is there from the start, at 0, so that a rate can be taken.
+    fn create_known_series(&self) {
+        for answer in ReportAnswer::ALL {
+            drop(self.report_answers.get_or_create(&AnswerLabel { answer }));
+        }
+        for fate in ReportFate::ALL {
+            drop(self.report_fates.get_or_create(&FateLabel { fate }));
+        }
+    }
+
+    /// Shows what runs.
+    pub fn built_with(&self, librdkafka: String) {
+        let version = env!("CARGO_PKG_VERSION");
+        self.build
+            .get_or_create(&BuildLabel {
+                version,
+                librdkafka,
+            })
+            .set(1);
+    }
+
+    /// Counts an answer of the ingress.
+    pub fn answered(&self, code: u16) {
+        self.answers.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Counts a wrong password; `None` where there is no channel of that name.
+    pub fn authentication_failed(&self, channel: Option<ChannelId>) {
+        let channel = Channel(channel);
+        self.authentication_failures
+            .get_or_create(&ChannelLabel { channel })
+            .inc();
+    }
+
+    /// Counts a sound report of an authenticated sender, whatever becomes of it.
+    pub fn report_received(&self, channel: &ChannelId, status: &'static str) {
+        let channel = Channel(Some(channel.clone()));
+        self.received
+            .get_or_create(&ReceivedLabel { channel, status })
+            .inc();
+    }
+
+    /// Counts a report that goes to the rejected topic, by its reason code.
+    pub fn report_rejected(&self, reason: &'static str) {
+        self.rejected.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts what a report's sender was told, and how long that took from its complete head.
+    pub fn report_answered(&self, answer: ReportAnswer, took: Duration) {
+        self.report_answers
+            .get_or_create(&AnswerLabel { answer })
+            .inc();
+        self.request_time.observe(took.as_secs_f64());
+    }
+
+    /// Counts what became of an admitted report.
+    pub fn report_settled(&self, fate: ReportFate) {
+        self.report_fates.get_or_create(&FateLabel { fate }).inc();
+    }
+
+    /// How long Kafka took to acknowledge a record.
+    pub fn acknowledged(&self, took: Duration) {
+        self.acknowledgement_time.observe(took.as_secs_f64());
+    }
+
+    /// How long the spool took for a transaction, its fsync included.
+    pub fn committed(&self, took: Duration) {
+        self.spool.commit_time.observe(took.as_secs_f64());
+    }
+
+    /// The counter behind [`Metrics::report_answered`]: how many were told `answer` so far.
+    #[must_use]
+    pub fn reports(&self, answer: ReportAnswer) -> u64 {
+        self.report_answers
+            .get_or_create(&AnswerLabel { answer })
+            .get()
+    }
+
+    /// Shows when the ingress' certificate expires.
+    pub fn certificate_expires(&self, at: Timestamp) {
+        self.certificate_expiry.set(at.as_second());
+    }
+
+    /// Counts a part that was read anew, and shows whether its last change could be taken over.
+    pub fn reloaded(&self, part: &'static str, is_good: bool) {
+        let result = if is_good { "ok" } else { "failed" };
+        self.reloads
+            .get_or_create(&ReloadLabel { part, result })
+            .inc();
+        self.stale
+            .get_or_create(&PartLabel { part })
+            .set((!is_good).into());
+    }
+
+    /// Shows that an unsafe value was allowed for a librdkafka property.
+    pub fn unsafe_setting(&self, property: &str) {
+        let property = property.to_owned();
+        self.unsafe_settings
+            .get_or_create(&PropertyLabel { property })
+            .set(1);
+    }
+
+    /// Shows whether a topic can take records.
+    pub fn topic_ready(&self, topic: &str, is_ready: bool) {
+        self.topic_ready
+            .get_or_create(&topic_label(topic))
+            .set(is_ready.into());
+    }
+
+    /// Shows how safely Kafka keeps a topic.
+    pub fn topic_durability(&self, topic: &str, replication: u32, min_insync: u32) {
+        let label = topic_label(topic);
+        self.replication
+            .get_or_create(&label)
+            .set(replication.into());
+        self.min_insync.get_or_create(&label).set(min_insync.into());
+    }
+
+    /// Shows whether the producer of a topic is in service.
+    pub fn producer_up(&self, topic: &str, is_up: bool) {
+        self.producer_up
+            .get_or_create(&topic_label(topic))
+            .set(is_up.into());
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    ///
+    /// # Panics
+    /// Never: writing to memory can't fail.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to memory can't fail");
+        text
+    }
+}
+
+fn topic_label(topic: &str) -> TopicLabel {
+    TopicLabel {
+        topic: topic.to_owned(),
+    }
+}

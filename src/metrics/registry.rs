@@ -1,0 +1,240 @@
+//! The names, units and helps of the metrics.
+
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use super::Metrics;
+use super::process::Process;
+
+/// Where metrics go under the program's prefix.
+struct Section<'r>(&'r mut Registry);
+
+impl Section<'_> {
+    fn of(&mut self, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+        self.0.register(name, help, metric.clone());
+    }
+
+    /// The name ends in the unit.
+    fn in_unit(&mut self, name: &str, unit: Unit, help: &str, metric: &(impl Metric + Clone)) {
+        self.0.register_with_unit(name, help, unit, metric.clone());
+    }
+}
+
+impl Metrics {
+    /// All of them, each under its name.
+    pub(super) fn register(&self) -> Registry {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process::new()));
+        let mut section = Section(registry.sub_registry_with_prefix("koobridge"));
+        self.register_answers(&mut section);
+        self.register_reports(&mut section);
+        self.register_kafka(&mut section);
+        self.register_spool(&mut section);
+        self.register_limits(&mut section);
+        self.register_state(&mut section);
+        registry
+    }
+
+    fn register_answers(&self, section: &mut Section<'_>) {
+        section.of(
+            "answers",
+            "Answers of the ingress by status code, those that hyper gives by itself included",
+            &self.answers,
+        );
+        section.in_unit(
+            "request_duration",
+            Unit::Seconds,
+            "Time from a report's complete head to its answer",
+            &self.request_time,
+        );
+        section.of(
+            "authentication_failures",
+            "Requests with a wrong, missing or repeated password, by channel; of unknown channels together",
+            &self.authentication_failures,
+        );
+        section.of(
+            "tls_handshake_failures",
+            "TLS handshakes that failed or took too long",
+            &self.handshake_failures,
+        );
+        section.of(
+            "connections",
+            "Open connections on the ingress",
+            &self.connections,
+        );
+    }
+
+    fn register_reports(&self, section: &mut Section<'_>) {
+        section.of(
+            "reports",
+            "Reports by what their sender was told",
+            &self.report_answers,
+        );
+        section.of(
+            "reports_received",
+            "Sound reports of authenticated senders by channel and status, whatever they were told",
+            &self.received,
+        );
+        section.of(
+            "reports_rejected",
+            "Reports for the rejected topic by the reason why",
+            &self.rejected,
+        );
+        section.of(
+            "report_fates",
+            "Admitted reports by what became of them",
+            &self.report_fates,
+        );
+        section.of(
+            "reports_in_flight",
+            "Admitted reports whose fate is still open",
+            &self.reports_in_flight,
+        );
+        section.in_unit(
+            "in_flight",
+            Unit::Bytes,
+            "Memory that the reports in flight hold",
+            &self.bytes_in_flight,
+        );
+        section.of(
+            "reports_unsure",
+            "Reports answered 503 at the deadline whose fate is still open",
+            &self.reports_unsure,
+        );
+    }
+
+    fn register_kafka(&self, section: &mut Section<'_>) {
+        section.in_unit(
+            "kafka_acknowledgement",
+            Unit::Seconds,
+            "Time from handing a record to librdkafka to Kafka's acknowledgement",
+            &self.acknowledgement_time,
+        );
+        section.of(
+            "producer_up",
+            "1 where the topic's producer is in service, 0 while it is being replaced",
+            &self.producer_up,
+        );
+        section.of(
+            "producer_rebuilds",
+            "Producers that were replaced since they were of no use any more",
+            &self.producer_rebuilds,
+        );
+        section.of(
+            "lanes_waiting",
+            "Partitions whose reports wait for Kafka",
+            &self.waiting_lanes,
+        );
+        section.of(
+            "topic_ready",
+            "1 where every partition of the topic can take records, else 0",
+            &self.topic_ready,
+        );
+        section.of(
+            "topic_replication_factor",
+            "Replicas of the topic's least replicated partition",
+            &self.replication,
+        );
+        section.of(
+            "topic_min_insync_replicas",
+            "The topic's min.insync.replicas",
+            &self.min_insync,
+        );
+        section.of(
+            "kafka_unsafe_setting",
+            "1 for each librdkafka property whose unsafe value was allowed by name",
+            &self.unsafe_settings,
+        );
+    }
+
+    fn register_spool(&self, section: &mut Section<'_>) {
+        let spool = &self.spool;
+        section.of(
+            "spool_reports",
+            "Reports in the spool, parked ones included",
+            &spool.reports,
+        );
+        section.of(
+            "spool_parked",
+            "Reports in the spool that neither topic takes",
+            &spool.parked,
+        );
+        section.in_unit(
+            "spool",
+            Unit::Bytes,
+            "What the spool takes on disk",
+            &spool.bytes,
+        );
+        section.in_unit(
+            "spool_oldest_age",
+            Unit::Seconds,
+            "Age of the oldest report in the spool that waits for Kafka; 0 where none does",
+            &spool.oldest_age,
+        );
+        section.of(
+            "spool_writable",
+            "1 where the last write to the spool succeeded, else 0",
+            &spool.writable,
+        );
+        section.in_unit(
+            "spool_commit",
+            Unit::Seconds,
+            "Time of a transaction of the spool, its fsync included",
+            &spool.commit_time,
+        );
+    }
+
+    fn register_limits(&self, section: &mut Section<'_>) {
+        let limits = &self.limits;
+        section.of(
+            "reports_in_flight_limit",
+            "The ceiling of reports in flight",
+            &limits.reports_in_flight,
+        );
+        section.in_unit(
+            "in_flight_limit",
+            Unit::Bytes,
+            "The ceiling of what the reports in flight hold",
+            &limits.bytes_in_flight,
+        );
+        section.of(
+            "connections_limit",
+            "The ceiling of open connections",
+            &limits.connections,
+        );
+        section.in_unit(
+            "spool_limit",
+            Unit::Bytes,
+            "The ceiling of what the spool takes on disk; 0 without one",
+            &limits.spool_bytes,
+        );
+    }
+
+    fn register_state(&self, section: &mut Section<'_>) {
+        section.of(
+            "build_info",
+            "1, with the versions of the program and of the library that it publishes with",
+            &self.build,
+        );
+        section.of(
+            "ready",
+            "1 where the bridge can take reports, else 0",
+            &self.ready,
+        );
+        section.of(
+            "reloads",
+            "Changed files that were read while the bridge serves, by part and result",
+            &self.reloads,
+        );
+        section.of(
+            "stale",
+            "1 where a part's last change could not be taken over, and the state before it holds",
+            &self.stale,
+        );
+        section.in_unit(
+            "certificate_expiry_timestamp",
+            Unit::Seconds,
+            "When the ingress' certificate expires, in seconds since 1970; 0 without TLS",
+            &self.certificate_expiry,
+        );
+    }
+}
