@@ -111,12 +111,17 @@ fn harmed(fault: &'static str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Ri
     );
 }
 
+/// When the spool is wanted: a Kafka that is up may take a second to answer on a busy machine.
+fn after(kafka_away: bool) -> (&'static str, &'static str) {
+    ("spool.after", if kafka_away { "1s" } else { "4s" })
+}
+
 fn full(fault: &'static str, kafka_away: bool) {
     let disk = Disk::mount();
     let setup = Setup {
         spool: true,
         spool_at: Some(disk.spool()),
-        settings: &[("spool.free_space", "0")],
+        settings: &[("spool.free_space", "0"), after(kafka_away)],
         ..Setup::default()
     };
     let rig = Rig::with(fault, cluster::exclusive(), setup);
@@ -141,7 +146,12 @@ fn a_full_disk_while_kafka_is_away_loses_nothing() {
 
 fn read_only(fault: &'static str, kafka_away: bool) {
     assert_an_open_file_can_be_forbidden();
-    let rig = Rig::new(fault, true);
+    let setup = Setup {
+        spool: true,
+        settings: &[after(kafka_away)],
+        ..Setup::default()
+    };
+    let rig = Rig::with(fault, cluster::exclusive(), setup);
     harmed(fault, kafka_away, rig, |rig, is_forbidden| {
         let spool = rig.spool.as_deref().expect("a rig with a spool");
         if is_forbidden {
@@ -183,6 +193,7 @@ fn fsync(fault: &'static str, word: &str, kafka_away: bool) {
     let file = directory.path().join("fsync");
     let setup = Setup {
         spool: true,
+        settings: &[after(kafka_away)],
         environment: &[
             ("LD_PRELOAD", fsync_library(directory.path()).into()),
             ("FSYNC_FAULT_FILE", (&file).into()),
