@@ -137,7 +137,7 @@ impl Work {
         if self.replacement.is_some() || !self.outlet.note_partitions() {
             return None;
         }
-        self.outlet.cells().iter().filter_map(Cell::drain).min()
+        self.outlet.drain()
     }
 
     fn tend_producer(&mut self) {

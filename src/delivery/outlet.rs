@@ -59,10 +59,11 @@ impl Outlet {
             let left = restored
                 .iter()
                 .find(|left| left.lane.partition == Some(partition));
-            let lane = left.map_or_else(
-                || Lane::new(self.route.is_hedged()),
-                |left| Lane::restored(left.first, left.last),
-            );
+            let lane = match left {
+                Some(left) => Lane::restored(left.first, left.last),
+                None if self.route.is_hedged() => Lane::behind(),
+                None => Lane::new(false),
+            };
             cells.push(Cell::new(
                 key(&self.route, Some(partition)),
                 lane,
@@ -72,7 +73,24 @@ impl Outlet {
         self.route.lanes.store(cells.len(), Ordering::Relaxed);
         let cells = Arc::new(cells);
         self.cells.store(Arc::clone(&cells));
+        self.route.wake();
         cells
+    }
+
+    /// Hands over what is due in each lane; says when the first of them wants to be seen again.
+    ///
+    /// What came before the partitions were known goes to the same ones as what comes after. It goes
+    /// first, and alone: of two lanes with one partition neither could tell which of their records
+    /// Kafka has refused a batch for.
+    pub(super) fn drain(&self) -> Option<Instant> {
+        if let Some(unplaced) = &self.unplaced {
+            let later = unplaced.drain();
+            if !unplaced.is_clear() {
+                return later;
+            }
+        }
+        let cells = self.cells.load();
+        cells.iter().filter_map(Cell::drain).min()
     }
 
     pub(super) fn topic(&self) -> &str {

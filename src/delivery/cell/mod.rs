@@ -81,33 +81,48 @@ impl Cell {
         self.lock().lane.is_idle()
     }
 
+    pub(super) fn is_clear(&self) -> bool {
+        self.lock().lane.is_clear()
+    }
+
     /// Takes a report in; the receipt tells what became of it.
     pub(super) fn admit(self: &Arc<Self>, record: Arc<Record>, place: Place) -> Receipt {
-        let (sender, answered) = oneshot::channel();
-        let rider = Rider::new(record, Some(place), Some(Waiter::Sender(sender)));
-        let number = self.take_in(rider);
-        Receipt::new(answered, Arc::clone(self), number, self.route.stall_after)
+        self.admit_to(self.lock(), record, place)
     }
 
-    /// Takes in what a lane of another topic could not deliver.
-    pub(super) fn admit_from(self: &Arc<Self>, record: Arc<Record>, origin: Origin) {
-        self.take_in(Rider::new(record, None, Some(Waiter::Origin(origin))));
-    }
-
-    /// The same for a report that comes while the lane keeps what came before, or `None`.
+    /// The same for a report that comes while the lane keeps what came before; else its
+    /// place is given back.
     pub(super) fn admit_behind(
         self: &Arc<Self>,
         record: &Arc<Record>,
         place: Place,
     ) -> Result<Receipt, Place> {
-        if self.is_direct() {
+        let state = self.lock();
+        if state.lane.is_direct() {
             return Err(place);
         }
-        Ok(self.admit(Arc::clone(record), place))
+        Ok(self.admit_to(state, Arc::clone(record), place))
     }
 
-    fn take_in(self: &Arc<Self>, rider: Rider) -> Number {
-        let mut state = self.lock();
+    fn admit_to(
+        self: &Arc<Self>,
+        state: MutexGuard<'_, State>,
+        record: Arc<Record>,
+        place: Place,
+    ) -> Receipt {
+        let (sender, answered) = oneshot::channel();
+        let rider = Rider::new(record, Some(place), Some(Waiter::Sender(sender)));
+        let number = self.take_in(state, rider);
+        Receipt::new(answered, Arc::clone(self), number, self.route.stall_after)
+    }
+
+    /// Takes in what a lane of another topic could not deliver.
+    pub(super) fn admit_from(self: &Arc<Self>, record: Arc<Record>, origin: Origin) {
+        let rider = Rider::new(record, None, Some(Waiter::Origin(origin)));
+        self.take_in(self.lock(), rider);
+    }
+
+    fn take_in(self: &Arc<Self>, mut state: MutexGuard<'_, State>, rider: Rider) -> Number {
         let hurry = state.lane.is_direct() && state.lane.in_flight() > 0;
         if hurry && self.route.is_crowded() {
             let unwritten = state.lane.stall_all();
@@ -197,9 +212,10 @@ impl Cell {
         let Some(done) = state.lane.acknowledged(number) else {
             return;
         };
-        let is_direct = state.lane.is_direct();
+        // The last report without a place of its own is what all others wait for.
+        let is_awaited = !state.lane.is_direct() || self.key.partition.is_none();
         self.done(state, number, done);
-        if !is_direct {
+        if is_awaited {
             self.route.wake();
         }
     }

@@ -167,7 +167,8 @@ impl<R> Lane<R> {
         }
     }
 
-    /// An empty lane that nothing may pass yet: where its reports go is not known.
+    /// An empty lane that nothing may pass yet: where its reports go is not known, or others go there
+    /// first.
     pub(super) fn behind() -> Self {
         Self {
             road: Road::Behind { proven: false },
@@ -205,6 +206,11 @@ impl<R> Lane<R> {
     /// Whether nothing is left to do here.
     pub(super) fn is_idle(&self) -> bool {
         self.resident.is_empty() && self.rest.last.is_none()
+    }
+
+    /// Whether there is nothing to hand over and nothing in flight.
+    pub(super) fn is_clear(&self) -> bool {
+        self.due.is_empty() && self.in_flight == 0 && self.rest.last.is_none()
     }
 
     /// How many reports only the memory holds.

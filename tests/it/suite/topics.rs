@@ -117,15 +117,15 @@ fn records_too_large_take_nothing_along_where_the_topic_came_late() {
         spool: true,
         topic: Some(topic.clone()),
         plan: Plan {
-            big_every: Some(5),
+            big_every: Some(10),
             ..Plan::default()
         },
         ..Setup::default()
     };
-    let mut rig = Rig::with("topic made late, every 5th record too large", kafka, setup);
+    let mut rig = Rig::with("topic made late, every 10th record too large", kafka, setup);
     let config = [("max.message.bytes", "4096"), ("min.insync.replicas", "2")];
     rig.kafka.create_topic(&topic, 1, 3, &config);
-    seconds(8);
+    seconds(4);
     rig.cause_ends();
     let excused = Excused {
         repeats: true,
