@@ -21,6 +21,7 @@ mod records;
 mod rejected;
 mod reload;
 mod replay;
+mod rolling;
 mod schemas;
 mod senders;
 mod spool;

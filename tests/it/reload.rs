@@ -84,7 +84,7 @@ fn passwords_are_rotated_under_load_without_a_wrong_answer() {
 }
 
 /// Ends the senders, whatever ends the test.
-struct EndsWith<'a>(&'a AtomicBool);
+pub struct EndsWith<'a>(pub &'a AtomicBool);
 
 impl Drop for EndsWith<'_> {
     fn drop(&mut self) {

@@ -23,13 +23,13 @@ use crate::http::{Connection, body, report};
 use crate::records::read_all;
 
 /// An authority, and the directory where what it issues is written.
-struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     home: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -39,7 +39,7 @@ impl Authority {
         Self { issuer, home }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
@@ -48,7 +48,7 @@ impl Authority {
     }
 
     /// Issues `NAME.crt` and `NAME.key`, valid in these years.
-    fn issue(&self, name: &str, serial: u64, years: [i32; 2]) {
+    pub fn issue(&self, name: &str, serial: u64, years: [i32; 2]) {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
         params.serial_number = Some(SerialNumber::from(serial));
         [params.not_before, params.not_after] = years.map(|year| date_time_ymd(year, 1, 1));
@@ -71,7 +71,7 @@ impl Authority {
         ]
     }
 
-    fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         self.client_as(versions, None)
     }
 
@@ -97,14 +97,14 @@ impl Authority {
     }
 }
 
-const NOW: [i32; 2] = [2020, 2100];
+pub const NOW: [i32; 2] = [2020, 2100];
 
 fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     let settings = settings.iter();
     settings.map(|(key, value)| (*key, &**value)).collect()
 }
 
-fn secure(config: ClientConfig, socket: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+pub fn secure(config: ClientConfig, socket: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
     let name = "127.0.0.1".try_into().expect("a name");
     let client = ClientConnection::new(Arc::new(config), name).expect("a client");
     StreamOwned::new(client, socket)

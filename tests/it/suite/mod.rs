@@ -3,11 +3,11 @@
 
 mod admin;
 mod brokers;
-mod checker;
+pub mod checker;
 mod checker_tests;
 mod disk;
-mod evidence;
-mod load;
+pub mod evidence;
+pub mod load;
 mod network;
 mod partitions;
 mod process;

@@ -178,7 +178,7 @@ fn start_bridge(
     setup: &Setup<'_>,
 ) -> Bridge {
     let bootstrap = setup.bootstrap.as_deref().unwrap_or(kafka.bootstrap());
-    let (listen, spool) = (free_address(), spool.map(|at| at.display().to_string()));
+    let ([listen], spool) = (free_addresses(), spool.map(|at| at.display().to_string()));
     let mut settings = vec![("ingress.listen", &*listen)];
     settings.extend(spool.iter().map(|at| ("spool.directory", &**at)));
     settings.extend(setup.settings);
@@ -201,8 +201,8 @@ pub fn seconds(count: u64) {
 
 /// Below the range that the kernel gives to clients, one of which could otherwise sit on the port
 /// of a bridge that is down, or reach itself there.
-fn free_address() -> String {
+pub fn free_addresses<const N: usize>() -> [String; N] {
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let port = (15_000..19_000).find(is_free).expect("a free port");
-    format!("127.0.0.1:{port}")
+    let mut ports = (15_000..19_000).filter(is_free);
+    [(); N].map(|()| format!("127.0.0.1:{}", ports.next().expect("a free port")))
 }
