@@ -22,6 +22,21 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Self; 12] = [
+        Self::InvalidUtf8,
+        Self::NotJson,
+        Self::TooDeep,
+        Self::NotAnObject,
+        Self::DuplicateMember,
+        Self::MemberMissing,
+        Self::MemberNotAString,
+        Self::MemberLoneSurrogate,
+        Self::MemberEmpty,
+        Self::MemberTooLong,
+        Self::MemberControlCharacter,
+        Self::UnknownStatus,
+    ];
+
     /// The code, as in `urn:koobridge:problem:CODE`.
     #[must_use]
     pub fn code(self) -> &'static str {

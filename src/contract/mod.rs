@@ -28,7 +28,7 @@ pub use fault::{Fault, Reason};
 pub use received::{Arrival, Received};
 pub use record::{HeaderRef, Record, RecordRef};
 pub use redriven::{StillRejected, redrive};
-pub use rejected::{Rejected, refused_by_kafka};
+pub use rejected::{INVALID_RECORD, RECORD_TOO_LARGE, Rejected, refused_by_kafka};
 pub use report::{MAX_CHARACTERS, MAX_DEPTH, Report, Status};
 pub use told::{EventTold, RejectedTold, Stage};
 pub use trace::TraceContext;

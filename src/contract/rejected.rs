@@ -3,6 +3,10 @@
 
 use serde::Deserialize;
 
+/// The reasons of a record of stage `kafka`: Kafka refuses it for its size, or for its form.
+pub const RECORD_TOO_LARGE: &str = "record-too-large";
+pub const INVALID_RECORD: &str = "invalid-record";
+
 use super::channel::ChannelId;
 use super::fault::Fault;
 use super::received::Arrival;

@@ -1,12 +1,15 @@
 //! A topic's outage in two lines of the log: that it began, and that it is over, how long it took and
 //! what senders were told meanwhile.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
 use crate::kafka::{Condition, TopicState};
 use crate::metrics::{Metrics, ReportAnswer};
+
+/// How long an outage may go unnoticed: senders are told of it before Kafka is asked again.
+const UNNOTICED: Duration = Duration::from_secs(15);
 
 /// What is known of a topic so far.
 #[derive(Debug, Default)]
@@ -14,8 +17,16 @@ pub(super) enum Outage {
     /// Kafka has not answered yet.
     #[default]
     Unknown,
-    None,
+    None(Calm),
     Since(Beginning),
+}
+
+/// What senders had been told so far, at two times [`UNNOTICED`] apart.
+#[derive(Debug)]
+pub(super) struct Calm {
+    before: Answers,
+    then: Answers,
+    at: Instant,
 }
 
 #[derive(Debug)]
@@ -42,33 +53,57 @@ impl Answers {
     }
 }
 
+impl Calm {
+    fn from(answers: Answers) -> Self {
+        Self {
+            before: answers,
+            then: answers,
+            at: Instant::now(),
+        }
+    }
+
+    fn go_on(&mut self, metrics: &Metrics) {
+        if self.at.elapsed() >= UNNOTICED {
+            self.before = self.then;
+            self.then = Answers::so_far(metrics);
+            self.at = Instant::now();
+        }
+    }
+}
+
 impl Outage {
     /// Takes note of what Kafka says of the topic; whether it can take records, and could not before.
     pub(super) fn look(&mut self, topic: &str, state: &TopicState, metrics: &Metrics) -> bool {
         match (&mut *self, &state.condition) {
-            (_, Condition::Unknown) | (Self::None, Condition::Ready) => false,
+            (_, Condition::Unknown) => false,
+            (Self::None(calm), Condition::Ready) => {
+                calm.go_on(metrics);
+                false
+            }
             (Self::Unknown, Condition::Ready) => {
                 let partitions = state.partitions;
                 info!(topic, partitions, "the topic can take records");
-                *self = Self::None;
+                *self = Self::None(Calm::from(Answers::so_far(metrics)));
                 true
             }
             (Self::Since(beginning), Condition::Ready) => {
-                beginning.say_that_it_is_over(topic, metrics);
-                *self = Self::None;
+                let answers = Answers::so_far(metrics);
+                beginning.say_that_it_is_over(topic, answers);
+                *self = Self::None(Calm::from(answers));
                 true
             }
             (Self::Since(beginning), trouble) => {
                 beginning.go_on(topic, trouble);
                 false
             }
-            (Self::Unknown | Self::None, trouble) => {
-                warn!(topic, "the topic can't take every record: {trouble}");
-                *self = Self::Since(Beginning {
-                    at: Instant::now(),
-                    condition: trouble.clone(),
-                    answers: Answers::so_far(metrics),
-                });
+            (Self::None(Calm { before, .. }), trouble) => {
+                let answers = *before;
+                *self = Self::Since(Beginning::say(topic, trouble, answers));
+                false
+            }
+            (Self::Unknown, trouble) => {
+                let answers = Answers::so_far(metrics);
+                *self = Self::Since(Beginning::say(topic, trouble, answers));
                 false
             }
         }
@@ -76,6 +111,15 @@ impl Outage {
 }
 
 impl Beginning {
+    fn say(topic: &str, trouble: &Condition, answers: Answers) -> Self {
+        warn!(topic, "the topic can't take every record: {trouble}");
+        Self {
+            at: Instant::now(),
+            condition: trouble.clone(),
+            answers,
+        }
+    }
+
     /// The words of an outage vary while brokers come and go; what a person has to mend is news.
     fn go_on(&mut self, topic: &str, trouble: &Condition) {
         let kind = std::mem::discriminant::<Condition>;
@@ -91,8 +135,7 @@ impl Beginning {
         self.condition = trouble.clone();
     }
 
-    fn say_that_it_is_over(&self, topic: &str, metrics: &Metrics) {
-        let now = Answers::so_far(metrics);
+    fn say_that_it_is_over(&self, topic: &str, now: Answers) {
         info!(
             topic,
             seconds = self.at.elapsed().as_secs_f64(),

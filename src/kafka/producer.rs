@@ -16,7 +16,7 @@ use tracing::{debug, info};
 
 use super::settings::Settings;
 use super::trouble::Trouble;
-use crate::contract::Record;
+use crate::contract::{INVALID_RECORD, RECORD_TOO_LARGE, Record};
 
 /// How long the polling thread waits for something to happen before it looks whether to stop.
 const POLL: Duration = Duration::from_millis(500);
@@ -66,9 +66,9 @@ impl Failed {
     #[must_use]
     pub fn code(self) -> &'static str {
         if self.0 == RDKafkaErrorCode::InvalidRecord {
-            "invalid-record"
+            INVALID_RECORD
         } else {
-            "record-too-large"
+            RECORD_TOO_LARGE
         }
     }
 }

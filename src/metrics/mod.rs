@@ -19,7 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::contract::ChannelId;
+use crate::contract::{ChannelId, INVALID_RECORD, RECORD_TOO_LARGE, Reason};
 use labels::{
     AnswerLabel, BuildLabel, Channel, ChannelLabel, CodeLabel, FateLabel, PartLabel, PropertyLabel,
     ReasonLabel, ReceivedLabel, ReloadLabel, TopicLabel,
@@ -154,8 +154,19 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Every series with known labels is there from the start, at 0, so that a rate can be taken.
+    /// Every series with known labels is there from the start, at 0: of one that appears with its first
+    /// event, no rate shows that event.
     fn create_known_series(&self) {
+        for reason in Reason::ALL
+            .map(Reason::code)
+            .into_iter()
+            .chain([RECORD_TOO_LARGE, INVALID_RECORD])
+        {
+            drop(self.rejected.get_or_create(&ReasonLabel { reason }));
+        }
+        let channel = Channel(None);
+        let strangers = ChannelLabel { channel };
+        drop(self.authentication_failures.get_or_create(&strangers));
         for answer in ReportAnswer::ALL {
             drop(self.report_answers.get_or_create(&AnswerLabel { answer }));
         }

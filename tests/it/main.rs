@@ -16,6 +16,7 @@ mod http;
 mod jars;
 mod limits;
 mod lines;
+mod observing;
 mod operation;
 mod records;
 mod rejected;

@@ -1,0 +1,346 @@
+//! What is seen from outside: metrics, readiness and logs, and what is made of their names.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use koobridge::contract::ChannelId;
+use koobridge::metrics::Metrics;
+use serde_json::Value;
+
+use crate::bridge::{Bridge, CHANNEL, eventually};
+use crate::cluster;
+use crate::http::{body, exchange, post, report, request};
+use crate::suite::rig::pause;
+
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(file(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The value of a series that need not be a whole number.
+fn figure(bridge: &Bridge, series: &str) -> f64 {
+    let text = bridge.probe("/metrics").text();
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let value = value.and_then(|value| value.parse().ok());
+    value.unwrap_or_else(|| panic!("no {series} in:\n{text}"))
+}
+
+/// Every series' name that the program can show. A metric without any series yet is not shown.
+fn exposed() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    metrics.built_with(String::new());
+    metrics.answered(200);
+    metrics.report_received(&ChannelId::parse(CHANNEL).expect("a channel id"), "read");
+    metrics.unsafe_setting("acks");
+    metrics.topic_ready("events", true);
+    metrics.topic_durability("events", 3, 2);
+    metrics.producer_up("events", true);
+    metrics.reloaded("channels", true);
+    let text = metrics.text();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names = types.flat_map(|line| {
+        let (name, kind) = line.split_once(' ').expect("a name and a type");
+        let suffixes: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
+    });
+    names.collect()
+}
+
+/// Every name in a text that looks like one of the program's metrics.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = |word: &&str| word.starts_with("koobridge_") || word.starts_with("process_");
+    words.filter(ours).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_one_is_there() {
+    let documented = named(&read("docs/metrics.md"));
+    // A histogram is documented as a whole.
+    let whole = |name: &String| {
+        let suffixes = ["_bucket", "_sum", "_count"];
+        let stem = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
+        stem.unwrap_or(name).to_owned()
+    };
+    let exposed: BTreeSet<String> = exposed().iter().map(whole).collect();
+    assert_eq!(documented, exposed);
+}
+
+#[test]
+fn every_metric_that_is_alerted_on_or_drawn_is_there() {
+    let exposed = exposed();
+    for path in [
+        "deploy/prometheus/alerts.yml",
+        "deploy/prometheus/alerts.test.yml",
+        "deploy/grafana/koobridge.json",
+    ] {
+        let used = named(&read(path));
+        assert!(!used.is_empty(), "{path}");
+        let unknown: Vec<_> = used.difference(&exposed).collect();
+        assert!(unknown.is_empty(), "{path}: {unknown:?}");
+    }
+}
+
+#[test]
+fn the_dashboard_finds_its_data_source() {
+    let dashboard: Value =
+        serde_json::from_str(&read("deploy/grafana/koobridge.json")).expect("JSON");
+    let provisioned = read("deploy/grafana/provisioning/datasources/prometheus.yaml");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let source = panel["datasource"]["uid"].as_str().expect("a data source");
+        assert!(
+            provisioned.contains(&format!("uid: {source}\n")),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn the_alerts_are_sound_and_call_for_what_they_are_for() {
+    for arguments in [
+        ["check", "rules", "alerts.yml"],
+        ["test", "rules", "alerts.test.yml"],
+    ] {
+        let mut promtool = Command::new("promtool");
+        promtool
+            .args(arguments)
+            .current_dir(file("deploy/prometheus"));
+        let output = promtool.output().expect("promtool is installed");
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn every_alert_has_a_section_that_says_what_to_do() {
+    let alerts = read("deploy/prometheus/alerts.yml");
+    let names = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts: BTreeSet<&str> = names.collect();
+    let text = read("docs/operating.md");
+    let sections = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### Koobridge"));
+    let sections: BTreeSet<String> = sections.map(|name| format!("Koobridge{name}")).collect();
+    let sections: BTreeSet<&str> = sections.iter().map(String::as_str).collect();
+    assert_eq!(alerts, sections);
+}
+
+#[test]
+fn reports_are_counted_by_channel_and_status_and_rejected_ones_by_reason() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
+    for (sent, expected) in [
+        (&body("m1", "delivered")[..], 200),
+        (&body("m1", "read"), 200),
+        (&body("m2", "read"), 200),
+        (&body("m3", "seen"), 200),
+        (b"{}", 400),
+        (b"", 400),
+    ] {
+        assert_eq!(exchange(bridge.ingress, &report(sent)).status, expected);
+    }
+    let received = |status: &str| {
+        let labels = format!("channel=\"{CHANNEL}\",status=\"{status}\"");
+        bridge.metric(&format!("koobridge_reports_received_total{{{labels}}}"))
+    };
+    assert_eq!(
+        ["delivered", "read", "failed", "unknown"].map(received),
+        [1, 2, 0, 1]
+    );
+    let rejected = |reason: &str| {
+        bridge.metric(&format!(
+            "koobridge_reports_rejected_total{{reason=\"{reason}\"}}"
+        ))
+    };
+    assert_eq!(
+        ["unknown-status", "member-missing", "not-json"].map(rejected),
+        [1, 1, 1]
+    );
+    assert_eq!(bridge.metric("koobridge_request_duration_seconds_count"), 6);
+    assert_eq!(
+        bridge.metric("koobridge_kafka_acknowledgement_seconds_count"),
+        6
+    );
+    assert_eq!(bridge.metric("koobridge_spool_commit_seconds_count"), 0);
+    assert_eq!(bridge.metric("koobridge_reports_in_flight_limit"), 10_000);
+    // An unknown channel is no label.
+    let line = post().replace(CHANNEL, "another");
+    assert_eq!(
+        exchange(bridge.ingress, &request(&line, &[], b"{}")).status,
+        401
+    );
+    assert!(!bridge.probe("/metrics").text().contains("another"));
+}
+
+#[test]
+fn what_the_process_takes_is_shown() {
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
+    let value = |name: &str| figure(&bridge, name);
+    let memory = value("process_resident_memory_bytes");
+    let really = f64::from(u32::try_from(bridge.resident_bytes()).expect("less than 4 GiB"));
+    let ratio = memory / really;
+    assert!((0.5..2.0).contains(&ratio), "{memory} of {really}");
+    for name in [
+        "process_open_fds",
+        "process_threads",
+        "process_start_time_seconds",
+    ] {
+        assert!(value(name) > 3.0, "{name}");
+    }
+    assert!(value("process_cpu_seconds_total") >= 0.0);
+    assert!(value("process_max_fds") >= value("process_open_fds"));
+    let build = format!(
+        "koobridge_build_info{{version=\"{}\"",
+        env!("CARGO_PKG_VERSION")
+    );
+    let text = bridge.probe("/metrics").text();
+    assert!(text.contains(&build), "{text}");
+}
+
+#[test]
+fn a_line_a_report_names_its_trace_and_neither_message_nor_person() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("log.reports", "true")]);
+    let parent = format!("00-{TRACE_ID}-00f067aa0ba902b7-01");
+    let traced = [("traceparent", Some(&*parent))];
+    for sent in [
+        &body("m-secret", "read")[..],
+        br#"{"message_id":"m-secret"}"#,
+    ] {
+        exchange(bridge.ingress, &request(&post(), &traced, sent));
+    }
+    bridge.wait_for_log("\"code\":400");
+    let logged = bridge.logged();
+    let lines = logged
+        .lines()
+        .filter(|line| line.contains("a report was answered"));
+    let lines: Vec<Value> = lines
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let told =
+        |line: &Value| ["channel", "status", "answer", "trace_id"].map(|name| line[name].clone());
+    let [accepted, rejected] = &lines[..] else {
+        panic!("a line a report: {logged}");
+    };
+    assert_eq!(
+        told(accepted),
+        [CHANNEL, "read", "accepted", TRACE_ID].map(Value::from)
+    );
+    assert_eq!(
+        told(rejected),
+        [
+            CHANNEL.into(),
+            Value::Null,
+            "rejected".into(),
+            TRACE_ID.into()
+        ]
+    );
+    assert!(accepted["seconds"].as_f64().expect("a time") < 5.0);
+    let metrics = bridge.probe("/metrics").text();
+    for secret in ["m-secret", "86173", "86187"] {
+        assert!(
+            !logged.contains(secret) && !metrics.contains(secret),
+            "{secret}"
+        );
+    }
+}
+
+#[test]
+fn without_being_asked_for_there_is_no_line_for_a_report() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m1", "read"))).status,
+        200
+    );
+    bridge.wait_for_metric("koobridge_reports_total{answer=\"accepted\"}", 1);
+    assert!(!bridge.logged().contains("a report was answered"));
+}
+
+#[test]
+fn a_bridge_without_kafka_has_started_and_is_not_ready() {
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
+    eventually(|| match bridge.probe("/startupz").status {
+        200 => Ok(()),
+        status => Err(format!("/startupz is {status}")),
+    });
+    let readiness = bridge.probe("/readyz");
+    assert_eq!(readiness.status, 503);
+    assert_eq!(readiness.json()["topics"][0]["ready"], Value::from(false));
+    assert_eq!(bridge.metric("koobridge_topic_ready{topic=\"events\"}"), 0);
+}
+
+/// Kafka stands still for longer than readiness is held, and the senders go on.
+#[test]
+fn an_outage_is_two_lines_and_the_second_counts() {
+    let kafka = cluster::exclusive();
+    let spool = tempfile::tempdir().expect("a temporary directory");
+    let spool = spool.path().join("spool").display().to_string();
+    let settings = [("spool.directory", &*spool), ("spool.after", "200ms")];
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &settings);
+    let lines = |part: &str| {
+        let logged = bridge.logged();
+        let lines = logged
+            .lines()
+            .filter(|line| line.contains(part) && line.contains(&*topic));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    kafka.freeze_all();
+    for round in 0..3 {
+        let sent = body(&format!("m{round}"), "read");
+        assert_eq!(exchange(bridge.ingress, &report(&sent)).status, 200);
+    }
+    bridge.wait_for_metric("koobridge_spool_reports", 3);
+    assert!(bridge.metric("koobridge_spool_commit_seconds_count") > 0);
+    let began = bridge.wait_for_log("the topic can't take every record");
+    assert!(began.contains("Kafka can't be reached"), "{began}");
+    bridge.wait_for_metric(&format!("koobridge_topic_ready{{topic=\"{topic}\"}}"), 0);
+    // The spool keeps what comes: there is no reason to send reports elsewhere.
+    pause(Duration::from_secs(3));
+    assert_eq!(bridge.probe("/readyz").status, 200);
+    let age = figure(&bridge, "koobridge_spool_oldest_age_seconds");
+    assert!((3.0..60.0).contains(&age), "{age}");
+    kafka.thaw_all();
+    let over = eventually(|| {
+        let mut lines = lines("the topic can take every record again");
+        lines.pop().ok_or_else(|| bridge.logged())
+    });
+    bridge.wait_for_metric("koobridge_spool_reports", 0);
+    eventually(
+        || match figure(&bridge, "koobridge_spool_oldest_age_seconds") {
+            0.0 => Ok(()),
+            age => Err(format!("the oldest is {age} s old")),
+        },
+    );
+    let over: Value = serde_json::from_str(&over).expect("JSON");
+    assert!(over["seconds"].as_f64().expect("a time") > 2.0, "{over}");
+    assert_eq!([&over["spooled"], &over["refused"]], [3, 0]);
+    assert_eq!(
+        lines("can't take every record").len(),
+        1,
+        "{}",
+        bridge.logged()
+    );
+    assert_eq!(
+        lines("can take every record again").len(),
+        1,
+        "{}",
+        bridge.logged()
+    );
+}
