@@ -8,7 +8,7 @@ pub struct Key {
     pub name: &'static str,
     /// As it would be typed; `None` where it has to be.
     pub default: Option<&'static str>,
-    /// One line, for the documentation.
+    /// One line of Markdown: the table in `docs/configuration.md` is made of these.
     pub help: &'static str,
 }
 
@@ -25,22 +25,22 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.listen",
         "0.0.0.0:18446",
-        "IP address and port that senders reach",
+        "IP address and port that senders reach. An address that is not loopback needs `tls` or `plain_http`",
     ),
     key(
         "ingress.channels",
         "/etc/koobridge/channels",
-        "directory with one file a channel, named by its id: one or two passwords, one a line",
+        "directory of webhook passwords, [below](#channels); in the file it is relative to the file",
     ),
     key(
         "ingress.plain_http",
         "false",
-        "allow HTTP without TLS on an address that is not loopback",
+        "allow HTTP on an address that is not loopback, where something in front of the bridge ends TLS: the password travels in the head",
     ),
     key(
         "ingress.tls.certificate",
         "",
-        "PEM file with the certificate and those it was issued by; HTTPS where it is named",
+        "PEM file with the certificate, followed by those it was issued by; HTTPS where it is named: [TLS](#tls). In the file, this and the next two are relative to the file",
     ),
     key(
         "ingress.tls.key",
@@ -50,48 +50,48 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.tls.client_ca",
         "",
-        "PEM file with the authorities of client certificates; where it is named, each sender needs one",
+        "PEM file with the authorities of client certificates; where it is named, every sender needs one",
     ),
     key(
         "ingress.allow",
         "",
-        "networks that may send, as a list; empty is every one",
+        "networks or addresses that may send, `[\"10.0.0.0/8\"]`; from elsewhere, 403; none is every one: [who may come](#who-may-come)",
     ),
     key(
         "ingress.trusted_proxies",
         "",
-        "networks of proxies whose x-forwarded-for is believed, as a list",
+        "networks of proxies whose `x-forwarded-for` is believed",
     ),
     key(
         "ingress.workers",
         "0",
         "worker threads; 0 is one a CPU core",
     ),
-    key(
-        "ingress.success_status",
-        "200",
-        "status of a success: 200, 202 or 204",
-    ),
+    key("ingress.success_status", "200", "200, 202 or 204"),
     key(
         "ingress.deadline",
         "4500ms",
-        "every answer comes inside this, from the complete head",
+        "every answer comes inside this, counted from the complete head",
     ),
     key(
         "ingress.head_limit",
         "16 KiB",
-        "largest head, 8 KiB to 64 KiB",
+        "largest head, 8 KiB to 64 KiB; past it, 431",
     ),
     key(
         "ingress.head_timeout",
         "5s",
-        "how long a head may take from its first byte, and a TLS handshake",
+        "how long a head may take from its first byte, and a TLS handshake; past it, the connection is closed",
     ),
-    key("ingress.body_limit", "64 KiB", "largest body"),
+    key(
+        "ingress.body_limit",
+        "64 KiB",
+        "largest body; past it, 413. It has to fit a Kafka record: at least 16 KiB less than `message.max.bytes`",
+    ),
     key(
         "ingress.body_timeout",
         "2s",
-        "how long a body may take from the complete head",
+        "how long a body may take from the complete head; past it, 408. Shorter than the deadline",
     ),
     key(
         "ingress.idle_timeout",
@@ -101,38 +101,38 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.connections",
         "10000",
-        "open connections; past it, accepting waits",
+        "open connections; past it, accepting waits. Each one is a file descriptor: the limit of open files is raised as far as the system allows, with a warning where that is too little",
     ),
     key(
         "ingress.reports_in_flight",
         "10000",
-        "reports in flight; past it, 503 at once",
+        "reports whose delivery is still open; past it, 503 at once",
     ),
     key(
         "ingress.bytes_in_flight",
         "64 MiB",
-        "memory of the reports in flight; past it, 503 at once",
+        "what those reports hold in memory; past it, 503 at once. At least `body_limit` + 16 KiB",
     ),
     key(
         "ingress.drain_delay",
         "5s",
-        "how long the listener stays open after SIGTERM",
+        "how long reports are still taken after SIGTERM, not ready any more, so that a load balancer can notice; `0s` under `dev`",
     ),
     key(
         "admin.listen",
         "127.0.0.1:18447",
-        "IP address and port of probes and metrics",
+        "IP address and port of [probes and metrics](metrics.md)",
     ),
     key("kafka.topic", "koomessage.reports", "topic of the events"),
     key(
         "kafka.rejected_topic",
         "koomessage.reports.rejected",
-        "topic of what could not be accepted, whole",
+        "topic of what could not be accepted; not the same one",
     ),
     key(
         "kafka.event_mode",
         "binary",
-        "CloudEvents content mode: binary or structured",
+        "CloudEvents content mode, `binary` or `structured`: see [subscribing](subscribing.md#structured-mode)",
     ),
     key(
         "kafka.flush_timeout",
@@ -142,27 +142,27 @@ pub const KEYS: &[Key] = &[
     key(
         "kafka.allow_unsafe",
         "",
-        "librdkafka properties whose unsafe value is wanted, as a list of names",
+        "Kafka properties whose unsafe value is wanted, [below](#unsafe-values)",
     ),
     key(
         "spool.directory",
         "",
-        "directory of the spool, of this bridge alone; none where it is empty",
+        "directory of [the spool](spool.md), of this bridge alone; in the file it is relative to the file",
     ),
     key(
         "spool.after",
         "1s",
-        "how long a report waits for Kafka alone before it is written to the spool",
+        "how long a report waits for Kafka alone before it is written to the spool; shorter than the deadline",
     ),
     key(
         "spool.disk_limit",
         "1 GiB",
-        "what the spool may take on disk; past it, 503",
+        "what the spool may take on disk; past it, 503 at once",
     ),
     key(
         "spool.free_space",
         "256 MiB",
-        "what the spool leaves free on its file system; past it, 503",
+        "what the spool leaves free on its file system; past it, 503 at once",
     ),
     key(
         "spool.memory",
@@ -172,13 +172,17 @@ pub const KEYS: &[Key] = &[
     key(
         "log.format",
         "auto",
-        "auto (text on a terminal, else json), text or json",
+        "`auto` (text on a terminal, else JSON), `text` or `json`; logs go to standard error",
     ),
-    key("log.level", "info", "error, warn, info, debug or trace"),
+    key(
+        "log.level",
+        "info",
+        "`error`, `warn`, `info`, `debug` or `trace`",
+    ),
     key(
         "log.reports",
         "false",
-        "a line in the log for each report that is answered",
+        "a line in the log for each report that is answered: [logs](metrics.md#logs)",
     ),
 ];
 

@@ -124,6 +124,26 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn the_documented_keys_are_those_that_there_are() {
+    let row = |key: &Key| {
+        let default = match key.default {
+            None | Some("") => "none".to_owned(),
+            Some(default) => format!("`{default}`"),
+        };
+        let live = if keys::is_live(key.name) { "yes" } else { "" };
+        format!("| `{}` | {default} | {live} | {} |\n", key.name, key.help)
+    };
+    let head = "| key | default | while serving | meaning |\n|---|---|---|---|\n";
+    let table = head.to_owned() + &KEYS.iter().map(row).collect::<String>();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let documented = fs::read_to_string(path).expect("the documentation");
+    assert!(
+        documented.contains(&table),
+        "the table in {path} has to be:\n\n{table}"
+    );
+}
+
+#[test]
 fn a_flag_goes_over_a_variable_and_a_variable_over_the_file() {
     let file = Case::sound("[kafka]\ntopic = \"file\"\n");
     assert_eq!(file.config().kafka.topic, "file");

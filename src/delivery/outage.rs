@@ -37,7 +37,7 @@ pub(super) struct Beginning {
 }
 
 /// What the senders of all reports were told so far.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Answers {
     spooled: u64,
     refused: u64,
@@ -83,7 +83,7 @@ impl Outage {
             (Self::Unknown, Condition::Ready) => {
                 let partitions = state.partitions;
                 info!(topic, partitions, "the topic can take records");
-                *self = Self::None(Calm::from(Answers::so_far(metrics)));
+                *self = Self::None(Calm::from(Answers::default()));
                 true
             }
             (Self::Since(beginning), Condition::Ready) => {
@@ -102,8 +102,7 @@ impl Outage {
                 false
             }
             (Self::Unknown, trouble) => {
-                let answers = Answers::so_far(metrics);
-                *self = Self::Since(Beginning::say(topic, trouble, answers));
+                *self = Self::Since(Beginning::say(topic, trouble, Answers::default()));
                 false
             }
         }
