@@ -3,8 +3,8 @@
 //! `cargo bench --bench journey` alternates between a hyper server that reads the body and answers
 //! 200, and the whole bridge on the embedded broker, and prints CPU time a request and requests a
 //! second. The CPU time is that of every thread of this process but the mock broker's, from the
-//! kernel's own accounts; the load comes from another process. Ratios hold; absolute figures are
-//! this machine's.
+//! kernel's own accounts; the load comes from another process. Beside it stands what the metrics of a
+//! report take. Ratios hold; absolute figures are this machine's.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,6 +25,7 @@ use koobridge::app::{App, Broker};
 use koobridge::config::{Config, Settings, Typed};
 use koobridge::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
 use koobridge::kafka::{self, EmbeddedBroker};
+use koobridge::metrics::{Metrics, ReportAnswer, ReportFate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
@@ -33,6 +34,7 @@ use tokio::task::JoinSet;
 const ROUNDS: usize = 5;
 const SECONDS: u64 = 4;
 const CONNECTIONS: usize = 256;
+const COUNTED: u32 = 1_000_000;
 const CHANNEL: &str = "202105102694809992";
 const BODY: &str = r#"{"sender":"86173xxxx4526","user_number":"86187xxxx5632","message_id":"044852ee407b40ec88ea65adb73ff5c2","status":"read","conversation":"0123456789abcdef0123456789abcdef"}"#;
 
@@ -75,6 +77,34 @@ fn compare() {
         "median CPU ratio, journey to bare POST: {:.2}",
         median(ratios)
     );
+    let micros = median((0..ROUNDS).map(|_| count_reports()).collect());
+    let journey = median(samples[1].iter().map(|sample| sample.micros).collect());
+    println!(
+        "metrics: {micros:.2} µs a report, {:.1} % of the journey",
+        micros / journey * 100.0
+    );
+}
+
+/// What it takes to tell the metrics everything of a report, in microseconds.
+fn count_reports() -> f64 {
+    let metrics = Metrics::new();
+    let channel = ChannelId::parse(CHANNEL).expect("a channel id");
+    let before = cpu_time();
+    for _ in 0..COUNTED {
+        // In the order of a report's journey; the times are taken for the metrics alone, too.
+        let complete = Instant::now();
+        metrics.reports_in_flight.inc();
+        metrics.bytes_in_flight.inc_by(1);
+        metrics.report_received(&channel, "read");
+        let handed_over = Instant::now();
+        metrics.acknowledged(handed_over.elapsed());
+        metrics.report_settled(ReportFate::Delivered);
+        metrics.reports_in_flight.dec();
+        metrics.bytes_in_flight.dec_by(1);
+        metrics.answered(200);
+        metrics.report_answered(ReportAnswer::Accepted, complete.elapsed());
+    }
+    used_since(&before).as_secs_f64() * 1e6 / f64::from(COUNTED)
 }
 
 struct Sample {
@@ -96,16 +126,22 @@ fn measure(address: SocketAddr) -> Sample {
         .output()
         .expect("the load runs");
     let took = started.elapsed();
-    let used: Duration = cpu_time()
-        .iter()
-        .map(|(thread, time)| time.saturating_sub(before.get(thread).copied().unwrap_or_default()))
-        .sum();
+    let used = used_since(&before);
     let count = String::from_utf8(load.stdout).expect("text");
     let count: f64 = count.trim().parse().expect("a count");
     Sample {
         micros: used.as_secs_f64() * 1e6 / count,
         rate: count / took.as_secs_f64(),
     }
+}
+
+fn used_since(before: &HashMap<String, Duration>) -> Duration {
+    let used = cpu_time();
+    let used = used.iter().map(|(thread, time)| {
+        let before = before.get(thread).copied().unwrap_or_default();
+        time.saturating_sub(before)
+    });
+    used.sum()
 }
 
 /// The CPU time of each thread that counts.
