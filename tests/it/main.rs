@@ -9,6 +9,7 @@ mod bridge;
 mod broker;
 mod cluster;
 mod delivery;
+mod deploy;
 mod dev;
 mod events;
 mod framing;
