@@ -17,7 +17,7 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::contract::Channels;
 use crate::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
-use crate::ingress::{Bridge, Identity, Listener, Live, Phase, Rules, Workers};
+use crate::ingress::{Bridge, Identity, Listener, Live, Part, Phase, Rules, Workers};
 use crate::kafka::{self, Settings};
 use crate::metrics::Metrics;
 use crate::reload::Watch;
@@ -88,6 +88,9 @@ impl App {
         let metrics = Metrics::new();
         metrics.built_with(kafka::version());
         show_limits(&config, &metrics);
+        for part in Part::ALL {
+            metrics.can_be_reloaded(part.name());
+        }
         for property in &config.kafka.unsafe_settings {
             warn!(
                 property,
@@ -128,11 +131,11 @@ impl App {
     }
 
     /// Serves until a signal, then drains; a second signal ends it at once. What changes of the files
-    /// that are watched is taken over; SIGHUP asks for that.
+    /// that are watched is taken over; a `Signal` asks for that.
     ///
     /// # Errors
     /// Where the runtime can't watch the listener.
-    pub async fn run(self, watch: Option<Watch>) -> anyhow::Result<End> {
+    pub async fn run(self, watch: Option<(Watch, Signal)>) -> anyhow::Result<End> {
         let Self {
             config,
             bridge,
@@ -141,8 +144,8 @@ impl App {
             admin,
             mut signals,
         } = self;
-        if let Some(watch) = watch {
-            start_watching(watch, &bridge, &config)?;
+        if let Some((watch, hang_up)) = watch {
+            start_watching(watch, hang_up, &bridge, &config)?;
         }
         let workers = Workers::start(config.ingress.workers, &bridge);
         let probes = tokio::spawn(admin.serve(Arc::clone(&bridge)));
@@ -232,8 +235,12 @@ fn producer_settings(config: &Config) -> Settings {
     Settings::new(properties.chain(endless))
 }
 
-fn start_watching(watch: Watch, bridge: &Arc<Bridge>, config: &Config) -> anyhow::Result<()> {
-    let mut hang_up = signal(SignalKind::hangup()).context("can't wait for SIGHUP")?;
+fn start_watching(
+    watch: Watch,
+    mut hang_up: Signal,
+    bridge: &Arc<Bridge>,
+    config: &Config,
+) -> anyhow::Result<()> {
     let (ask, asked) = mpsc::channel();
     let (bridge, config) = (Arc::clone(bridge), config.clone());
     thread::Builder::new()

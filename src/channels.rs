@@ -16,7 +16,7 @@ use crate::contract::{ChannelId, Channels, Password};
 pub fn load(directory: &Path) -> Result<Channels, Vec<Mistake>> {
     let names = file_names(directory).map_err(|error| {
         let problem = format!("can't be read: {error}; name the directory of channel files");
-        vec![mistake(directory, problem)]
+        vec![Mistake::of_file(directory, problem)]
     })?;
     let mut channels = Channels::default();
     let mut mistakes = Vec::new();
@@ -29,7 +29,7 @@ pub fn load(directory: &Path) -> Result<Channels, Vec<Mistake>> {
     if mistakes.is_empty() && channels.is_empty() {
         let problem = "holds no channel; add a file named by the channel's id that holds its \
                        webhook password";
-        mistakes.push(mistake(directory, problem.to_owned()));
+        mistakes.push(Mistake::of_file(directory, problem.to_owned()));
     }
     if mistakes.is_empty() {
         Ok(channels)
@@ -53,7 +53,7 @@ type Channel = (ChannelId, Password, Option<Password>);
 
 fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<Mistake>> {
     let path = directory.join(name);
-    let one = |problem: String| vec![mistake(&path, problem)];
+    let one = |problem: String| vec![Mistake::of_file(&path, problem)];
     let channel = name
         .to_str()
         .ok_or(())
@@ -79,7 +79,7 @@ fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), V
         match Password::parse(line) {
             Ok(password) => good.push(password),
             Err(invalid) => {
-                mistakes.push(mistake(
+                mistakes.push(Mistake::of_file(
                     path,
                     format!("the password on line {number} {invalid}"),
                 ));
@@ -93,7 +93,7 @@ fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), V
     let mut good = good.into_iter();
     match (good.next(), good.next(), good.next()) {
         (Some(first), second, None) => Ok((first, second)),
-        (None, ..) => Err(vec![mistake(
+        (None, ..) => Err(vec![Mistake::of_file(
             path,
             "holds no password; write one on a line".to_owned(),
         )]),
@@ -101,16 +101,8 @@ fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), V
             let problem = format!(
                 "holds {count} passwords; keep one, or two while you change from one to the other"
             );
-            Err(vec![mistake(path, problem)])
+            Err(vec![Mistake::of_file(path, problem)])
         }
-    }
-}
-
-fn mistake(path: &Path, problem: String) -> Mistake {
-    Mistake {
-        place: path.display().to_string(),
-        key: String::new(),
-        problem,
     }
 }
 

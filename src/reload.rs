@@ -71,6 +71,9 @@ impl Watch {
             };
             let now = Instant::now();
             for (part, files) in &mut self.files {
+                if is_asked {
+                    files.are_read();
+                }
                 if files.are_due(now) || is_asked {
                     let outcome = read(*part, &self.typed, &self.started, config, bridge);
                     note(*part, outcome, bridge);
@@ -187,6 +190,12 @@ impl Files {
             read,
             restless_since: None,
         }
+    }
+
+    /// They are being read.
+    fn are_read(&mut self) {
+        self.seen = look(&self.paths);
+        self.read.clone_from(&self.seen);
     }
 
     /// Whether they have changed since they were read, and have come to rest.

@@ -176,6 +176,7 @@ fn show_state(bridge: &Bridge, is_ready: bool) {
         spool.reports.set(to_gauge(level.reports));
         spool.parked.set(to_gauge(level.parked));
         spool.bytes.set(to_gauge(level.bytes));
+        spool.used.set(to_gauge(level.used));
         spool.writable.set(level.is_writable.into());
         spool.oldest_age.set(level.oldest.map_or(0.0, age));
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::app::{App, Broker, ENDLESS};
@@ -31,10 +32,12 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         if spool.is_none() {
             warn!("no spool: what Kafka can't take in time rests on the senders' sending it again");
         }
+        // From here on SIGHUP ends nothing: opening a large spool takes a moment.
+        let hang_up = signal(SignalKind::hangup()).context("can't wait for SIGHUP")?;
         let app = App::start(config, channels, identity, Broker::Cluster).await?;
         let (ingress, admin) = app.addresses()?;
         info!(%ingress, %admin, channels = count, topic, version = env!("CARGO_PKG_VERSION"), "listening");
-        let end = app.run(Some(watch)).await?;
+        let end = app.run(Some((watch, hang_up))).await?;
         Ok(super::exit_code(end, spool.as_deref()))
     })
 }

@@ -1,6 +1,7 @@
 //! A mistake in the configuration, in words that say where it stands and how to mend it.
 
 use std::fmt;
+use std::path::Path;
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,17 @@ pub struct Mistake {
     pub key: String,
     /// What is wrong and how to mend it.
     pub problem: String,
+}
+
+impl Mistake {
+    /// What is wrong with a file as a whole.
+    pub(crate) fn of_file(path: &Path, problem: String) -> Self {
+        Self {
+            place: path.display().to_string(),
+            key: String::new(),
+            problem,
+        }
+    }
 }
 
 impl fmt::Display for Mistake {

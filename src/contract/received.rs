@@ -18,6 +18,12 @@ pub struct Arrival {
 }
 
 impl Arrival {
+    /// The id of the trace that the report belongs to.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(TraceContext::id)
+    }
+
     /// RFC 3339 in UTC with exactly six decimals, as in `received_at` and `ce_time`.
     #[must_use]
     pub fn time(&self) -> String {

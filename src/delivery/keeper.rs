@@ -16,7 +16,7 @@ use super::outlet::Outlet;
 use super::rider::Origin;
 use super::route::{Current, Unfit};
 use crate::contract::refused_by_kafka;
-use crate::kafka::{Producer, Settings};
+use crate::kafka::{Condition, Producer, Settings};
 use crate::telemetry::Throttle;
 
 /// How long to wait for something to do before the producer is looked at.
@@ -172,17 +172,19 @@ impl Work {
         if route.is_wedged.load(Ordering::Relaxed) {
             return Some("its producer id is not valid any more".to_owned());
         }
-        let is_stuck = |cell: &Arc<Cell>| {
-            let partition = cell.key.partition;
-            partition.is_some_and(|partition| route.topic.is_led(partition)) && cell.is_stuck(STUCK)
+        let is_led = |partition: Option<u32>| match partition {
+            Some(partition) => route.topic.is_led(partition),
+            None => self.outlet.topic_state().condition == Condition::Ready,
         };
+        let is_stuck = |cell: &Arc<Cell>| is_led(cell.key.partition) && cell.is_stuck(STUCK);
         let cells = self.outlet.cells();
         let stuck = cells.iter().find(|cell| is_stuck(cell))?;
-        Some(format!(
-            "partition {} has a leader and has acknowledged nothing for {} s",
-            stuck.key.partition.unwrap_or_default(),
-            STUCK.as_secs()
-        ))
+        let which = stuck.key.partition.map_or_else(
+            || "every partition has a leader, and one".to_owned(),
+            |partition| format!("partition {partition} has a leader and"),
+        );
+        let seconds = STUCK.as_secs();
+        Some(format!("{which} has acknowledged nothing for {seconds} s"))
     }
 
     fn take_out_of_service(&mut self, current: &Current, why: &str) {
@@ -256,7 +258,6 @@ impl Work {
             };
             match &self.rejected {
                 Some(rejected) => {
-                    self.outlet.route.metrics.report_rejected(code);
                     if let Some(reports) = REFUSED.count() {
                         warn!(
                             topic = self.outlet.topic(),

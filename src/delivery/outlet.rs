@@ -1,5 +1,6 @@
 //! One topic's way to Kafka: its lanes, and which of them a record belongs to.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -55,14 +56,16 @@ impl Outlet {
     fn grow(&self, partitions: u32, restored: &[Restored]) -> Arc<Vec<Arc<Cell>>> {
         let _one_at_a_time = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut cells = Vec::clone(&self.cells.load());
+        let unplaced = self.unplaced.as_ref();
+        let others_first = unplaced.is_some_and(|cell| !cell.is_clear() || !cell.is_direct());
         for partition in u32::try_from(cells.len()).unwrap_or(u32::MAX)..partitions {
             let left = restored
                 .iter()
                 .find(|left| left.lane.partition == Some(partition));
             let lane = match left {
                 Some(left) => Lane::restored(left.first, left.last),
-                None if self.route.is_hedged() => Lane::behind(),
-                None => Lane::new(false),
+                None if others_first => Lane::behind(),
+                None => Lane::new(self.route.is_hedged()),
             };
             cells.push(Cell::new(
                 key(&self.route, Some(partition)),
@@ -80,17 +83,24 @@ impl Outlet {
     /// Hands over what is due in each lane; says when the first of them wants to be seen again.
     ///
     /// What came before the partitions were known goes to the same ones as what comes after. It goes
-    /// first, and alone: of two lanes with one partition neither could tell which of their records
-    /// Kafka has refused a batch for.
+    /// first, and alone in its partition: of two lanes with one partition neither could tell which of
+    /// their records Kafka has refused a batch for.
     pub(super) fn drain(&self) -> Option<Instant> {
+        let mut taken = HashSet::new();
         if let Some(unplaced) = &self.unplaced {
             let later = unplaced.drain();
-            if !unplaced.is_clear() {
+            if !unplaced.is_direct() {
                 return later;
             }
+            taken = unplaced.partitions_in_flight();
         }
         let cells = self.cells.load();
-        cells.iter().filter_map(Cell::drain).min()
+        let free = |cell: &&Arc<Cell>| {
+            cell.key
+                .partition
+                .is_none_or(|partition| !taken.contains(&partition))
+        };
+        cells.iter().filter(free).filter_map(Cell::drain).min()
     }
 
     pub(super) fn topic(&self) -> &str {
@@ -155,13 +165,13 @@ impl Outlet {
     /// Takes over what Kafka refuses on another topic.
     pub(super) fn take_over(&self, record: Record, origin: Origin) {
         let record = Arc::new(record);
-        if let Some(unplaced) = self
-            .unplaced
-            .as_ref()
-            .filter(|unplaced| !unplaced.is_direct())
-        {
-            return unplaced.admit_from(record, origin);
-        }
+        let origin = match &self.unplaced {
+            None => origin,
+            Some(unplaced) => match unplaced.admit_from_behind(&record, origin) {
+                Ok(()) => return,
+                Err(back) => back,
+            },
+        };
         match self.route.known_partitions() {
             Some(partitions) => {
                 self.cell_for(&record, partitions)

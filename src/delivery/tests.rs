@@ -14,6 +14,37 @@ struct Fixture {
     broker: Option<EmbeddedBroker>,
 }
 
+/// While a producer is replaced, reports wait in the lanes of their partitions: in the one without a
+/// partition all others would wait for them.
+#[tokio::test]
+async fn a_halted_topic_sends_nothing_to_the_lane_without_a_partition() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hedge = Hedge {
+        spool: Options {
+            directory: directory.path().to_owned(),
+            disk_limit: 1 << 30,
+            free_space: 0,
+            memory: 1 << 20,
+        },
+        after: Duration::from_millis(100),
+    };
+    let fixture = Fixture::hedged("there", 10, &[], Some(hedge));
+    assert!(fixture.deliver(LONG).await.is_ok());
+    let unplaced = fixture.delivery.events.cells().remove(0);
+    assert_eq!(unplaced.key.partition, None);
+    while !unplaced.is_direct() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    // This one makes its partition's lane.
+    assert!(fixture.deliver(LONG).await.is_ok());
+    for cell in fixture.delivery.events.cells() {
+        cell.halt();
+    }
+    let kept = fixture.deliver(LONG).await;
+    assert_eq!(kept, Ok(KeptBy::Spool));
+    assert!(unplaced.is_direct() && unplaced.is_idle());
+}
+
 impl Fixture {
     fn new(topic: &str) -> Self {
         Self::with(topic, 1, &[])
@@ -21,6 +52,15 @@ impl Fixture {
 
     /// With room for so many reports, and librdkafka's properties.
     fn with(topic: &str, reports: u32, properties: &[(&str, &str)]) -> Self {
+        Self::hedged(topic, reports, properties, None)
+    }
+
+    fn hedged(
+        topic: &str,
+        reports: u32,
+        properties: &[(&str, &str)],
+        hedge: Option<Hedge>,
+    ) -> Self {
         let broker = EmbeddedBroker::start().expect("an embedded broker");
         broker.create_topic("there", 1).expect("a topic");
         let servers = broker.bootstrap_servers();
@@ -36,7 +76,7 @@ impl Fixture {
             events: topic.to_owned(),
             rejected: "rejected".to_owned(),
         };
-        let delivery = Delivery::start(&settings, topics, ceilings, None, false);
+        let delivery = Delivery::start(&settings, topics, ceilings, hedge, false);
         Self {
             delivery: delivery.expect("producers"),
             metrics,

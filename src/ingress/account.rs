@@ -33,8 +33,7 @@ impl<'b> Account<'b> {
     /// A sender has authenticated itself for a channel.
     pub(super) fn authenticated(&mut self, channel: &ChannelId, arrival: &Arrival) {
         self.channel = Some(channel.clone());
-        let trace = arrival.trace.as_ref();
-        self.trace_id = trace.map(|trace| trace.id().to_owned());
+        self.trace_id = arrival.trace_id().map(str::to_owned);
     }
 
     /// Its body was held against the contract.

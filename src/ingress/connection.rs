@@ -29,7 +29,7 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, bridge: Arc<Bridge>) 
     let mut phase = bridge.phase.clone();
     let shaken = tokio::select! {
         shaken = timeout(patience, acceptor.accept(stream)) => shaken,
-        // No request has been sent yet.
+        // No request has been read yet.
         () = closing(&mut phase) => return,
     };
     match shaken {

@@ -10,8 +10,12 @@ use crate::contract::ChannelId;
 use crate::metrics::Metrics;
 use crate::telemetry::Throttle;
 
+/// Strangers who try channels that there are not do not keep the others out of the log.
 #[derive(Debug, Default)]
-pub(super) struct FailedLogins(Throttle);
+pub(super) struct FailedLogins {
+    known: Throttle,
+    strangers: Throttle,
+}
 
 impl FailedLogins {
     /// `channel` is `None` where there is none of that name: what a stranger invents becomes no label.
@@ -19,14 +23,19 @@ impl FailedLogins {
         &self,
         channel: Option<ChannelId>,
         origin: Option<IpAddr>,
+        trace_id: Option<&str>,
         metrics: &Metrics,
     ) {
-        if let Some(failures) = self.0.count() {
+        let throttle = match channel {
+            Some(_) => &self.known,
+            None => &self.strangers,
+        };
+        if let Some(failures) = throttle.count() {
             let channel = channel.as_ref().map(ChannelId::as_str);
             let network = origin.map(|origin| access::network(origin).to_string());
             warn!(
                 channel,
-                network, failures, "wrong, missing or repeated passwords"
+                network, trace_id, failures, "wrong, missing or repeated passwords"
             );
         }
         metrics.authentication_failed(channel);

@@ -9,7 +9,7 @@ use super::account::Account;
 use super::answer::{Answer, Refusal};
 use super::live::Rules;
 use super::{Bridge, Phase, access, body, head};
-use crate::contract::{Authenticated, Fault, Reason};
+use crate::contract::{Authenticated, ChannelId, Fault, Reason};
 use crate::delivery::Promised;
 
 impl Bridge {
@@ -46,7 +46,13 @@ impl Bridge {
             return Err(Refusal::NotAllowed);
         }
         let channel = head::route(&head)?;
-        let sender = self.authenticate(channel, head::password(&head), origin)?;
+        let sender = self
+            .authenticate(channel, head::password(&head))
+            .map_err(|known| {
+                self.failed_logins
+                    .note(known, origin, arrival.trace_id(), &self.metrics);
+                Refusal::Unauthorized
+            })?;
         account.authenticated(sender.channel(), &arrival);
         head::check_content(&head, &body, limits.body)?;
         if self.phase() == Phase::Closing {
@@ -69,18 +75,15 @@ impl Bridge {
 }
 
 impl Bridge {
+    /// The sender; else the channel whose password it does not have, where there is one.
     fn authenticate(
         &self,
         channel: &str,
         password: Option<&[u8]>,
-        origin: Option<IpAddr>,
-    ) -> Result<Authenticated, Refusal> {
+    ) -> Result<Authenticated, Option<ChannelId>> {
         let channels = self.live.channels.load();
-        channels.authenticate(channel, password).ok_or_else(|| {
-            let known = channels.known(channel);
-            self.failed_logins.note(known, origin, &self.metrics);
-            Refusal::Unauthorized
-        })
+        let sender = channels.authenticate(channel, password);
+        sender.ok_or_else(|| channels.known(channel))
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Part {
 }
 
 impl Part {
+    pub const ALL: [Self; 3] = [Self::Channels, Self::Certificate, Self::Configuration];
+
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

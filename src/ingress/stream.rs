@@ -65,7 +65,16 @@ pub(super) struct TimedStream<S> {
     timer: Pin<Box<Sleep>>,
     head_timeout: Duration,
     idle_timeout: Duration,
-    is_shut_down: bool,
+    ending: Ending,
+}
+
+/// How far a connection is with its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    NotYet,
+    ShuttingDown,
+    /// Its last answer is out, and what the peer still sends is read.
+    Lingering,
 }
 
 impl<S: AsyncRead + Unpin> TimedStream<S> {
@@ -80,7 +89,7 @@ impl<S: AsyncRead + Unpin> TimedStream<S> {
             timer: Box::pin(sleep_until(since + limits.idle_timeout)),
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
-            is_shut_down: false,
+            ending: Ending::NotYet,
         };
         (stream, stage)
     }
@@ -188,14 +197,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // Over TLS an answer may still be here when the socket takes no more.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.in_time(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_shut_down {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.is_shut_down = true;
+        if self.ending == Ending::NotYet {
+            self.ending = Ending::ShuttingDown;
             self.timer.as_mut().reset(Instant::now() + LINGER);
+        }
+        if self.ending == Ending::ShuttingDown {
+            match Pin::new(&mut self.stream).poll_shutdown(cx) {
+                Poll::Ready(shut_down) => shut_down?,
+                // TLS has a last word, which a peer that reads nothing does not take.
+                Poll::Pending => return self.timer.as_mut().poll(cx).map(Ok),
+            }
+            self.ending = Ending::Lingering;
         }
         self.poll_linger(cx).map(Ok)
     }

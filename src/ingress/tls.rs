@@ -50,7 +50,7 @@ impl Identity {
             (Ok(chain), Ok(expires), Ok(key), Ok(authorities)) => {
                 let certified = certified(files, chain, key, &provider)?;
                 let config = server_config(provider, certified, authorities)
-                    .map_err(|problem| vec![mistake(&files.certificate, problem)])?;
+                    .map_err(|problem| vec![Mistake::of_file(&files.certificate, problem)])?;
                 Ok(Self {
                     config: Arc::new(config),
                     expires,
@@ -84,7 +84,7 @@ fn certified(
             ),
             error => format!("can't be used: {error}"),
         };
-        vec![mistake(&files.key, problem)]
+        vec![Mistake::of_file(&files.key, problem)]
     })
 }
 
@@ -115,7 +115,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, Mistake> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(path)? {
         store.add(certificate).map_err(|error| {
-            mistake(
+            Mistake::of_file(
                 path,
                 format!("holds a certificate that can't be used: {error}"),
             )
@@ -143,16 +143,16 @@ fn valid_until(
     now: Timestamp,
 ) -> Result<Timestamp, Mistake> {
     let certificate = Certificate::from_der(certificate)
-        .map_err(|error| mistake(path, format!("holds no X.509 certificate: {error}")))?;
+        .map_err(|error| Mistake::of_file(path, format!("holds no X.509 certificate: {error}")))?;
     let validity = certificate.tbs_certificate().validity();
     let [begins, expires] = [validity.not_before, validity.not_after].map(to_timestamp);
     if expires <= now {
         let problem = format!("its certificate has expired at {expires}; put a new one there");
-        return Err(mistake(path, problem));
+        return Err(Mistake::of_file(path, problem));
     }
     if begins > now {
         let problem = format!("its certificate is valid from {begins} on; look at the clock, too");
-        return Err(mistake(path, problem));
+        return Err(Mistake::of_file(path, problem));
     }
     Ok(expires)
 }
@@ -169,13 +169,5 @@ fn unreadable(path: &Path, what: &str, error: &pem::Error) -> Mistake {
         pem::Error::NoItemsFound => format!("holds no {what}; it must be in PEM"),
         error => format!("is no sound PEM: {error}"),
     };
-    mistake(path, problem)
-}
-
-fn mistake(path: &Path, problem: String) -> Mistake {
-    Mistake {
-        place: path.display().to_string(),
-        key: String::new(),
-        problem,
-    }
+    Mistake::of_file(path, problem)
 }

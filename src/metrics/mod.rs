@@ -39,6 +39,10 @@ const COMMIT: [f64; 12] = [
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 ];
 
+/// How reading a changed part anew can end.
+const OK: &str = "ok";
+const FAILED: &str = "failed";
+
 /// A gauge of seconds.
 pub type Seconds = Gauge<f64, AtomicU64>;
 
@@ -92,6 +96,8 @@ pub struct SpoolMetrics {
     pub parked: Gauge,
     /// Bytes on disk.
     pub bytes: Gauge,
+    /// Bytes of them that hold something.
+    pub used: Gauge,
     pub oldest_age: Seconds,
     /// 1 where the last write succeeded.
     pub writable: Gauge,
@@ -143,6 +149,7 @@ impl Metrics {
                 reports: Gauge::default(),
                 parked: Gauge::default(),
                 bytes: Gauge::default(),
+                used: Gauge::default(),
                 oldest_age: Seconds::default(),
                 writable: Gauge::default(),
                 commit_time: Histogram::new(COMMIT),
@@ -154,8 +161,8 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Every series with known labels is there from the start, at 0: of one that appears with its first
-    /// event, no rate shows that event.
+    /// Series whose labels are known here are there from the start, at 0: of one that appears with its
+    /// first event, no rate shows that event.
     fn create_known_series(&self) {
         for reason in Reason::ALL
             .map(Reason::code)
@@ -248,9 +255,17 @@ impl Metrics {
         self.certificate_expiry.set(at.as_second());
     }
 
+    /// Shows a part that can be read anew, as one that was not yet.
+    pub fn can_be_reloaded(&self, part: &'static str) {
+        for result in [OK, FAILED] {
+            drop(self.reloads.get_or_create(&ReloadLabel { part, result }));
+        }
+        drop(self.stale.get_or_create(&PartLabel { part }));
+    }
+
     /// Counts a part that was read anew, and shows whether its last change could be taken over.
     pub fn reloaded(&self, part: &'static str, is_good: bool) {
-        let result = if is_good { "ok" } else { "failed" };
+        let result = if is_good { OK } else { FAILED };
         self.reloads
             .get_or_create(&ReloadLabel { part, result })
             .inc();

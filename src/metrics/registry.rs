@@ -165,6 +165,12 @@ impl Metrics {
             &spool.bytes,
         );
         section.in_unit(
+            "spool_used",
+            Unit::Bytes,
+            "What of the spool on disk holds something: the ceiling is for this",
+            &spool.used,
+        );
+        section.in_unit(
             "spool_oldest_age",
             Unit::Seconds,
             "Age of the oldest report in the spool that waits for Kafka; 0 where none does",

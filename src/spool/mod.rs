@@ -105,8 +105,11 @@ pub struct Level {
     pub parked: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// Bytes of them that hold something: what the ceiling is for. Looked at once a second, as is
+    /// the next.
+    pub used: u64,
     /// When the oldest of those that wait arrived, in milliseconds since 1970: the first of each lane
-    /// counts. Looked at once a second.
+    /// counts.
     pub oldest: Option<i64>,
     /// Whether the last write succeeded.
     pub is_writable: bool,

@@ -14,6 +14,7 @@ use super::file::File;
 use super::queue::{Queue, Write};
 use super::reading::Look;
 use super::{LaneKey, Level, NotWritten, Options, Readers};
+use crate::telemetry::Throttle;
 
 /// How soon to try again to make a new file.
 const RETRY: Duration = Duration::from_millis(250);
@@ -46,8 +47,10 @@ pub(super) struct Writer<T> {
     left: Option<u64>,
     written: u64,
     struck: u64,
-    /// When it was last looked for the oldest report, if not since the spool was empty.
+    /// When it was last looked at what changes slowly, if not since the spool was empty.
     looked: Option<Instant>,
+    is_look_due: bool,
+    unable_to_strike: Throttle,
     retry_at: Instant,
     complained: Option<Instant>,
 }
@@ -91,6 +94,8 @@ impl<T: Send + 'static> Writer<T> {
             written: 0,
             struck: 0,
             looked: None,
+            is_look_due: false,
+            unable_to_strike: Throttle::new(),
             retry_at: now,
             complained: None,
         };
@@ -137,8 +142,8 @@ impl<T: Send + 'static> Writer<T> {
 
     /// How long to wait at most, where something is not as it should be.
     fn recheck(&self) -> Option<Duration> {
-        let waiting = self.level.reports > self.level.parked;
-        (!self.level.is_writable || !self.unstruck.is_empty() || waiting).then_some(RECHECK)
+        let is_wanted = !self.level.is_writable || !self.unstruck.is_empty() || self.is_look_due;
+        is_wanted.then_some(RECHECK)
     }
 
     /// Looks whether the disk can be written to again: without traffic nobody else would.
@@ -205,18 +210,29 @@ impl<T: Send + 'static> Writer<T> {
         let left = self.left.unwrap_or_default();
         self.level.reports = (left + self.written).saturating_sub(self.struck);
         self.level.bytes = self.directory.bytes();
-        self.look_for_oldest();
+        if self.looked.is_none_or(|at| at.elapsed() >= RECHECK) {
+            self.look();
+        }
         queue.set_level(self.level);
     }
 
-    /// Not at each transaction: how old something is does not change faster than that.
-    fn look_for_oldest(&mut self) {
-        if self.level.reports <= self.level.parked {
-            (self.level.oldest, self.looked) = (None, None);
-        } else if self.looked.is_none_or(|at| at.elapsed() >= RECHECK) {
-            let oldest = self.files().filter_map(|file| file.oldest().ok().flatten());
-            (self.level.oldest, self.looked) = (oldest.min(), Some(Instant::now()));
-        }
+    /// Not at each transaction: neither changes much faster than that.
+    fn look(&mut self) {
+        self.level.used = self.used();
+        let waits = self.level.reports > self.level.parked;
+        let oldest = self.files().filter_map(|file| file.oldest().ok().flatten());
+        let oldest = oldest.min();
+        self.level.oldest = oldest.filter(|_| waits);
+        // An empty spool is looked at no more until something comes.
+        self.looked = (self.level.reports > 0).then(Instant::now);
+        self.is_look_due = waits;
+    }
+
+    /// Bytes of the pages that hold something.
+    fn used(&self) -> u64 {
+        let older = self.older.iter().map(|older| &older.file);
+        let files = older.chain(&self.current);
+        files.filter_map(|file| Some(file.pages().ok()?.0)).sum()
     }
 
     fn write(&mut self, writes: Vec<Write<T>>, queue: &Queue<T>) {
@@ -250,12 +266,7 @@ impl<T: Send + 'static> Writer<T> {
 
     /// Whether the ceilings leave room for so many bytes.
     fn have_room(&self, wanted: u64) -> Result<(), NotWritten> {
-        let files = self
-            .older
-            .iter()
-            .map(|older| &older.file)
-            .chain(&self.current);
-        let used: u64 = files.filter_map(|file| Some(file.pages().ok()?.0)).sum();
+        let used = self.used();
         let free = self.directory.free_space().unwrap_or(u64::MAX);
         if used + wanted > self.options.disk_limit || free < self.options.free_space + wanted {
             return Err(NotWritten::Full);
@@ -345,7 +356,10 @@ impl<T: Send + 'static> Writer<T> {
         }
         self.struck += gone;
         if let Some(error) = failed {
-            info!(%error, reports = struck.len(), "can't strike delivered reports off the spool yet");
+            if let Some(times) = self.unable_to_strike.count() {
+                let reports = struck.len();
+                info!(%error, reports, times, "can't strike delivered reports off the spool yet");
+            }
             self.unstruck = struck;
         }
         self.clear_out();

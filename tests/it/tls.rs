@@ -1,14 +1,17 @@
 //! The ingress' own TLS.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SerialNumber,
     date_time_ymd,
 };
+use rustix::process::Signal;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -19,7 +22,7 @@ use tokio_rustls::rustls::{
 
 use crate::bridge::{Bridge, configuration, eventually, koobridge, run};
 use crate::cluster;
-use crate::http::{Connection, body, report};
+use crate::http::{Connection, body, post, report, request};
 use crate::records::read_all;
 
 /// An authority, and the directory where what it issues is written.
@@ -237,6 +240,32 @@ fn a_handshake_has_its_time() {
     assert!(silent.is_closed());
     bridge.wait_for_metric("koobridge_tls_handshake_failures_total", 1);
     bridge.wait_for_metric("koobridge_connections", 0);
+}
+
+/// Sends requests without a password, until nobody reads them any more since the answers are not read.
+fn flood(bridge: &Bridge, authority: &Authority) -> StreamOwned<ClientConnection, TcpStream> {
+    let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
+    let patience = Some(Duration::from_millis(200));
+    socket.set_write_timeout(patience).expect("a timeout");
+    let mut stream = secure(authority.client(&[&TLS13]), socket);
+    let requests = request(&post(), &[("Authorization", None)], b"").repeat(100);
+    let stuck = (0..10_000).find(|_| stream.write_all(&requests).is_err());
+    assert!(stuck.is_some(), "every request is read");
+    stream
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_let_go() {
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let mut settings = authority.settings().to_vec();
+    settings.push(("ingress.idle_timeout", "500ms".to_owned()));
+    let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &borrowed(&settings));
+    let _held = flood(&bridge, &authority);
+    bridge.wait_for_metric("koobridge_connections", 0);
+    let _held = flood(&bridge, &authority);
+    bridge.signal(Signal::TERM);
+    bridge.wait_for_exit();
 }
 
 #[test]

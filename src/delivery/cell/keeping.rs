@@ -1,5 +1,6 @@
 //! What the topic's keeper does with a lane: drains it, takes its producer away and gives it another.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,14 @@ use super::super::rider::Rider;
 use super::Cell;
 use crate::kafka::Failed;
 use crate::spool::Row;
+use crate::telemetry::Throttle;
 
 /// How many reports of one lane may be in flight while it drains.
 const WINDOW: usize = 10_000;
 /// How many are handed over before others get at the lane.
 const AT_ONCE: usize = 128;
+
+static UNREAD: Throttle = Throttle::new();
 
 impl Cell {
     /// Hands over what is due, as far as it may be; says when to come back, where time decides.
@@ -65,15 +69,29 @@ impl Cell {
             Err(error) => {
                 state.lane.not_read();
                 state.pace.failed();
-                warn!(%error, "can't read from the spool; trying again");
+                if let Some(times) = UNREAD.count() {
+                    warn!(%error, times, "can't read from the spool; trying again");
+                }
                 None
             }
         }
     }
 
-    /// Nothing is handed over from here on.
+    /// Nothing is handed over from here on. A lane without a partition that is direct has nothing to
+    /// hand over, and takes nothing in any more: it stays as it is.
     pub(in crate::delivery) fn halt(&self) {
-        self.lock().lane.halt();
+        let mut state = self.lock();
+        if self.key.partition.is_some() || !state.lane.is_direct() {
+            state.lane.halt();
+        }
+    }
+
+    /// The partitions that have records of this lane on their way to them.
+    pub(in crate::delivery) fn partitions_in_flight(&self) -> HashSet<u32> {
+        let state = self.lock();
+        let riders = state.lane.flying();
+        let partitions = riders.filter_map(|rider| self.route.partition(&self.key, &rider.record));
+        partitions.collect()
     }
 
     pub(in crate::delivery) fn has_landed(&self, generation: Generation) -> bool {

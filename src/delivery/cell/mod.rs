@@ -122,6 +122,21 @@ impl Cell {
         self.take_in(self.lock(), rider);
     }
 
+    /// The same while the lane keeps what came before; else whoever waits is given back.
+    pub(super) fn admit_from_behind(
+        self: &Arc<Self>,
+        record: &Arc<Record>,
+        origin: Origin,
+    ) -> Result<(), Origin> {
+        let state = self.lock();
+        if state.lane.is_direct() {
+            return Err(origin);
+        }
+        let waiter = Some(Waiter::Origin(origin));
+        self.take_in(state, Rider::new(Arc::clone(record), None, waiter));
+        Ok(())
+    }
+
     fn take_in(self: &Arc<Self>, mut state: MutexGuard<'_, State>, rider: Rider) -> Number {
         let hurry = state.lane.is_direct() && state.lane.in_flight() > 0;
         if hurry && self.route.is_crowded() {
@@ -243,6 +258,7 @@ impl Cell {
             Failure::Known => {}
             Failure::Write => self.write(state, number),
             Failure::Unfit => {
+                self.route.metrics.report_rejected(why.code());
                 if let Some(rider) = state.lane.rider(number)
                     && why.is_too_large()
                     && generation.is_some()

@@ -79,6 +79,13 @@ impl<R> Lane<R> {
         self.halted = false;
     }
 
+    /// What is in flight.
+    pub(in crate::delivery) fn flying(&self) -> impl Iterator<Item = &R> {
+        let entries = self.resident.values();
+        let flying = entries.filter(|entry| entry.flight.is_some());
+        flying.map(|entry| &entry.rider)
+    }
+
     /// Everything that the producer of `generation` was given and has not reported on.
     pub(in crate::delivery) fn ledger(&self, generation: Generation) -> Vec<Number> {
         let flying = |entry: &Entry<R>| entry.flight == Some(generation);
