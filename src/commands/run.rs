@@ -5,8 +5,10 @@ use std::io::{self, IsTerminal as _, Write as _, stdin};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use indicatif::HumanDuration;
 use jiff::Timestamp;
 
 use super::interrupt::Interrupt;
@@ -15,8 +17,8 @@ use crate::cli::{Filters, RunArgs, ToKafka};
 use crate::jitter;
 use crate::kafka::{Group, Reader, Settings, Transactions, topic_setting};
 use crate::replay::{
-    self, Command, End, Job, NoPlan, Pace, Plan, Progress, Range, Reading, Run, Source, Tally,
-    Target, Work,
+    self, Command, End, Job, NoPlan, Pace, Plan, Progress, Range, Reading, Run, Source, TakenOver,
+    Tally, Target, Work,
 };
 
 /// Stopped before its end.
@@ -221,11 +223,23 @@ impl Asked {
             reading,
             rate,
         )?;
+        // Whoever is killed has no time to say it.
+        if self.how.resume.is_none() {
+            eprintln!(
+                "{name} begins; cut off, it goes on by the same command with `--resume {}` in place of the range",
+                run.id()
+            );
+        }
         let mut progress = Progress::start("published", left);
         let end = run.run(&interrupt.stop, &mut progress);
         let took = progress.elapsed();
         drop(progress);
-        let end = end.with_context(|| format!("{name} broke off; it goes on by\n  {again}\n"))?;
+        let end = end.map_err(|error| {
+            if error.is::<TakenOver>() {
+                return error;
+            }
+            anyhow!("{name} broke off: {error:#}\nit goes on by\n  {again}")
+        })?;
         let tally = run.tally();
         eprintln!("{name}: {} in {took:.1?}", published(tally, &self.target));
         self.warn_of_retention(tally);
@@ -247,10 +261,10 @@ impl Asked {
         };
         if first < Timestamp::now().as_millisecond() - retention {
             eprintln!(
-                "beware: {} keeps records for {} hours by their time, and these begin at {}: Kafka may \
+                "beware: {} keeps records for {} by their time, and these begin at {}: Kafka may \
                  delete the older ones at once. Raise its retention.ms first",
                 self.target,
-                retention / 3_600_000,
+                HumanDuration(Duration::from_millis(retention.unsigned_abs())),
                 replay::time(first)
             );
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::consuming;
 use super::interrupt::{Interrupt, interruptible};
-use super::mask;
+use super::{mask, mistyped};
 use crate::archive::Line;
 use crate::cli::Tail;
 use crate::contract::{EventTold, RecordRef, RejectedTold};
@@ -28,6 +28,11 @@ struct View {
 }
 
 pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
+    if tail.rejected && !tail.filters.status.is_empty() {
+        return Err(mistyped(
+            "--status is for events; rejected reports are told apart by --reason",
+        ));
+    }
     let range = Range {
         since: tail.since,
         until: When::Now,
@@ -219,9 +224,10 @@ fn foreign(record: &RecordRef<'_>, place: Option<Place<'_>>) -> String {
     let time = record
         .timestamp
         .map_or_else(|| "-".to_owned(), replay::time);
-    let place = place.map(|place| format!("partition {} offset {}", place.partition, place.offset));
+    let place =
+        place.map(|place| format!("partition {} offset {}, ", place.partition, place.offset));
     format!(
-        "{time}  not written by koobridge (or by another version): {}, {} bytes",
+        "{time}  not written by koobridge (or by another version): {}{} bytes",
         place.unwrap_or_default(),
         record.size()
     )

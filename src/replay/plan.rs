@@ -72,10 +72,16 @@ impl Command {
             return differs("--to", &planned.target);
         }
         if is_typed(range.since, When::Beginning) && self.since != planned.since {
-            return differs("--since", &planned.since);
+            return differs(
+                "a range of its own, which is not to be typed again: --since",
+                &planned.since,
+            );
         }
         if is_typed(range.until, When::Now) && self.until != planned.until {
-            return differs("--until", &planned.until);
+            return differs(
+                "a range of its own, which is not to be typed again: --until",
+                &planned.until,
+            );
         }
         if self.include_replays != planned.include_replays {
             let said = if planned.include_replays {

@@ -179,6 +179,12 @@ impl Run {
         Ok(run)
     }
 
+    /// What it is called.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.job.id
+    }
+
     /// What was published and passed over so far, and is committed.
     #[must_use]
     pub fn tally(&self) -> &Tally {

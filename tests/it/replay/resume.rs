@@ -122,10 +122,7 @@ fn another_command_does_not_go_on_with_it() {
             &["--to", &target, "--include-replays"],
             "the run has no --include-replays",
         ),
-        (
-            &["--to", &target, "--since", "1h"],
-            "the run has --since beginning",
-        ),
+        (&["--to", &target, "--since", "1h"], "--since beginning"),
     ];
     for (arguments, words) in cases {
         let output = desk.command("replay", &[arguments, &["--yes", "--resume", &id]].concat());
@@ -147,6 +144,8 @@ fn a_second_process_takes_the_run_over_and_the_first_says_so() {
     let slowly = ["--to", &target, "--yes", "--rate", "2000"];
     let mut first = desk.start("replay", &[&["--since", "beginning"], &slowly[..]].concat());
     let id = id_of(&copied(&desk, &target, 1));
+    let told = first.says.all();
+    assert!(told.contains(&format!("--resume {id}")), "{told}");
     let mut second = desk.start("replay", &[&slowly[..], &["--resume", &id]].concat());
     assert_eq!(first.ended(), 1);
     let says = first.says.all();
@@ -154,6 +153,8 @@ fn a_second_process_takes_the_run_over_and_the_first_says_so() {
         says.contains("another process goes on with the run"),
         "{says}"
     );
+    // Who followed this would end the other one.
+    assert!(!says.contains("broke off"), "{says}");
     assert_eq!(second.ended(), 0, "{}", second.says.all());
     assert_exactly_once(&desk, &target);
 }
