@@ -275,7 +275,11 @@ mod tests {
         // Times that are not typed again are the plan's.
         assert_eq!(typed("beginning", "now", Some("c")), None);
         let since = typed("2026-11-22T09:00:00Z", "now", Some("c")).expect("a difference");
-        assert_eq!(since, "the run has --since 2026-11-22T08:00:00.000Z");
+        assert_eq!(
+            since,
+            "the run has a range of its own, which is not to be typed again: \
+             --since 2026-11-22T08:00:00.000Z"
+        );
         assert!(typed("beginning", "2026-11-22T09:00:00Z", Some("c")).is_some());
         assert!(typed("beginning", "now", None).is_some_and(|why| why.starts_with("the filters")));
     }
