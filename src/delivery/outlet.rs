@@ -1,7 +1,7 @@
 //! One topic's way to Kafka: its lanes, and which of them a record belongs to.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -25,6 +25,9 @@ pub(super) struct Outlet {
     growing: Mutex<()>,
     /// For what comes before the topic's partitions are known, where there is a spool.
     unplaced: Option<Arc<Cell>>,
+    /// That lane takes in nothing more: the partitions' own lanes may be sending, and what Kafka gives
+    /// back to it must not draw new reports after it.
+    unplaced_is_over: AtomicBool,
     /// Records without a key go to the lanes by turns.
     turn: AtomicUsize,
 }
@@ -43,6 +46,7 @@ impl Outlet {
                 Cell::new(key(&route, None), lane, Arc::clone(&route))
             }),
             route,
+            unplaced_is_over: AtomicBool::new(false),
             cells: ArcSwap::default(),
             growing: Mutex::new(()),
             turn: AtomicUsize::new(0),
@@ -92,6 +96,7 @@ impl Outlet {
             if !unplaced.is_direct() {
                 return later;
             }
+            self.unplaced_is_over.store(true, Ordering::SeqCst);
             taken = unplaced.partitions_in_flight();
         }
         let cells = self.cells.load();
@@ -134,7 +139,7 @@ impl Outlet {
             .admit(record.size())
             .ok_or(NotTaken::Overloaded)?;
         let record = Arc::new(record);
-        if let Some(unplaced) = &self.unplaced {
+        if let Some(unplaced) = self.open_unplaced() {
             match unplaced.admit_behind(&record, place) {
                 Ok(receipt) => return Ok(receipt),
                 Err(back) => place = back,
@@ -165,7 +170,7 @@ impl Outlet {
     /// Takes over what Kafka refuses on another topic.
     pub(super) fn take_over(&self, record: Record, origin: Origin) {
         let record = Arc::new(record);
-        let origin = match &self.unplaced {
+        let origin = match self.open_unplaced() {
             None => origin,
             Some(unplaced) => match unplaced.admit_from_behind(&record, origin) {
                 Ok(()) => return,
@@ -181,6 +186,12 @@ impl Outlet {
             None if self.topic_state().condition == Condition::Unknown => origin.later(),
             None => origin.settle(Err(NotTaken::NoTopic)),
         }
+    }
+
+    /// The lane for what comes before the partitions are known, as long as it takes in any.
+    fn open_unplaced(&self) -> Option<&Arc<Cell>> {
+        let is_over = self.unplaced_is_over.load(Ordering::SeqCst);
+        self.unplaced.as_ref().filter(|_| !is_over)
     }
 
     fn cell_for(&self, record: &Record, partitions: u32) -> Arc<Cell> {

@@ -124,7 +124,7 @@ fn records_too_large_take_nothing_along_where_the_topic_came_late() {
     };
     let mut rig = Rig::with("topic made late, every 10th record too large", kafka, setup);
     let config = [("max.message.bytes", "4096"), ("min.insync.replicas", "2")];
-    rig.kafka.create_topic(&topic, 1, 3, &config);
+    rig.kafka.create_topic(&topic, 2, 3, &config);
     seconds(4);
     rig.cause_ends();
     let excused = Excused {
