@@ -150,7 +150,8 @@ impl App {
         let workers = Workers::start(config.ingress.workers, &bridge);
         let probes = tokio::spawn(admin.serve(Arc::clone(&bridge)));
         {
-            let mut accepting = Box::pin(listener.accept(&workers, config.ingress.connections));
+            let (ceiling, metrics) = (config.ingress.connections, Arc::clone(&bridge.metrics));
+            let mut accepting = Box::pin(listener.accept(&workers, ceiling, metrics));
             tokio::select! {
                 Err(error) = &mut accepting => return Err(error).context("can't accept connections"),
                 () = signals.next() => {}

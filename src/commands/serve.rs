@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::app::{App, Broker, ENDLESS};
 use crate::cli::{Overrides, Serve};
-use crate::config::{self, Config, Mistakes, Settings, Typed};
+use crate::config::{self, Config, Memory, Mistakes, Settings, Typed};
 use crate::contract::Channels;
 use crate::ingress::Identity;
 use crate::reload::Watch;
@@ -57,18 +57,18 @@ fn typed(file: Option<&Path>, overrides: &Overrides) -> Typed {
     }
 }
 
-/// Shows what is in force, and what is wrong with it.
+/// Shows what is in force, and what is wrong with it, or how much memory it takes at most.
 fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut defaults = kafka::DEFAULTS;
     if settings.spool_directory().is_some() {
         let replaced = defaults.iter_mut().find(|(name, _)| *name == ENDLESS.0);
         *replaced.expect("a default is replaced") = ENDLESS;
     }
+    let mut out = std::io::stdout().lock();
     let text = config::print(settings, &defaults);
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("can't print")?;
-    Config::check(settings, kafka::check_property)?;
+    out.write_all(text.as_bytes()).context("can't print")?;
+    let config = Config::check(settings, kafka::check_property)?;
+    write!(out, "\n{}", Memory::from(&config)).context("can't print")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@ mod checks;
 mod file;
 mod keys;
 mod layers;
+mod memory;
 mod mistake;
 mod parse;
 mod print;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 
 pub use keys::{KEYS, Key};
 pub use layers::{Settings, Typed};
+pub use memory::Memory;
 pub use mistake::{Mistake, Mistakes};
 pub use print::print;
 

@@ -1,4 +1,5 @@
-//! How much may be in flight: a number of reports, and the bytes that they hold.
+//! How much may be in flight: a number of reports, and the bytes that they hold; what has been read of
+//! their bodies counts before.
 
 use std::sync::Arc;
 
@@ -23,6 +24,20 @@ impl Ceilings {
         reports > u64::from(self.reports / 2) || bytes > self.bytes / 2
     }
 
+    /// Something to count a body's bytes with while it is read, or `None` where a ceiling is reached.
+    pub(super) fn hold(self: &Arc<Self>) -> Option<Hold> {
+        let reports = u64::try_from(self.metrics.reports_in_flight.get()).unwrap_or_default();
+        let is_full = reports >= u64::from(self.reports) || !self.bytes_are_within();
+        (!is_full).then(|| Hold {
+            bytes: 0,
+            ceilings: Arc::clone(self),
+        })
+    }
+
+    fn bytes_are_within(&self) -> bool {
+        u64::try_from(self.metrics.bytes_in_flight.get()).is_ok_and(|bytes| bytes <= self.bytes)
+    }
+
     /// A place for a report of `size` bytes, or `None` where it would go past a ceiling.
     pub(super) fn admit(self: &Arc<Self>, size: usize) -> Option<Place> {
         let bytes = i64::try_from(size + OVERHEAD).ok()?;
@@ -32,15 +47,38 @@ impl Ceilings {
             ceilings: Arc::clone(self),
         };
         let reports_before = self.metrics.reports_in_flight.inc();
-        let bytes_before = self.metrics.bytes_in_flight.inc_by(bytes);
-        let within = reports_before < i64::from(self.reports)
-            && u64::try_from(bytes_before + bytes).is_ok_and(|sum| sum <= self.bytes);
-        if within {
+        self.metrics.bytes_in_flight.inc_by(bytes);
+        if reports_before < i64::from(self.reports) && self.bytes_are_within() {
             Some(place)
         } else {
             place.withdraw();
             None
         }
+    }
+}
+
+/// What a body holds of the bytes while it is read; given back when dropped.
+#[derive(Debug)]
+pub struct Hold {
+    bytes: i64,
+    ceilings: Arc<Ceilings>,
+}
+
+impl Hold {
+    /// Counts so many bytes more; `false` where they are past the ceiling, and the body is to be let go.
+    pub fn grow(&mut self, by: usize) -> bool {
+        let Ok(by) = i64::try_from(by) else {
+            return false;
+        };
+        self.bytes += by;
+        self.ceilings.metrics.bytes_in_flight.inc_by(by);
+        self.ceilings.bytes_are_within()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.ceilings.metrics.bytes_in_flight.dec_by(self.bytes);
     }
 }
 
@@ -111,5 +149,29 @@ mod tests {
         assert!(ceilings.admit(2 * OVERHEAD).is_some());
         assert_eq!(ceilings.metrics.bytes_in_flight.get(), 0);
         assert_eq!(ceilings.metrics.reports_in_flight.get(), 0);
+    }
+
+    #[test]
+    fn what_is_read_of_a_body_counts_until_it_is_let_go() {
+        let ceilings = ceilings(10, 1500);
+        let mut body = ceilings.hold().expect("room");
+        assert!(body.grow(500));
+        assert!(ceilings.admit(0).is_none());
+        assert!(body.grow(1000));
+        assert!(!body.grow(1));
+        assert!(ceilings.hold().is_none());
+        drop(body);
+        assert_eq!(ceilings.metrics.bytes_in_flight.get(), 0);
+        assert!(ceilings.admit(0).is_some());
+    }
+
+    #[test]
+    fn no_body_is_read_while_as_many_reports_as_may_be_are_in_flight() {
+        let ceilings = ceilings(1, u64::MAX);
+        assert!(ceilings.hold().is_some());
+        let place = ceilings.admit(1).expect("a place");
+        assert!(ceilings.hold().is_none());
+        place.settle(ReportFate::Delivered);
+        assert!(ceilings.hold().is_some());
     }
 }

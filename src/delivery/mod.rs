@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tracing::warn;
 
-pub use ceilings::Ceilings;
+pub use ceilings::{Ceilings, Hold};
 use cell::{Cell, SpoolTicket, Ticket};
 use keeper::Keeper;
 use outlet::Outlet;
@@ -39,7 +39,6 @@ use route::{Current, Route};
 
 use crate::contract::{Event, Fault, Rejected};
 use crate::kafka::{KafkaError, Producer, Settings, TopicState, TopicWatch, Watching};
-use crate::metrics::Metrics;
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
 
 /// How often to look whether everything is delivered.
@@ -108,7 +107,7 @@ pub struct Delivery {
     events: Arc<Outlet>,
     rejected: Arc<Outlet>,
     spool: Option<Arc<Spool<SpoolTicket>>>,
-    metrics: Arc<Metrics>,
+    ceilings: Arc<Ceilings>,
 }
 
 /// The names of the two topics.
@@ -155,11 +154,12 @@ impl Delivery {
         warn_of_strangers(&remains.lanes, &names);
         let producer = move || Arc::clone(&asked.load().producer);
         let (watching, watches) = Watching::start(producer, settings, names, with_durability);
+        let ceilings = Arc::new(ceilings);
         let parts = Parts {
             hedge,
             spool: spool.clone(),
             remains,
-            ceilings: Arc::new(ceilings),
+            ceilings: Arc::clone(&ceilings),
             sizes_compare: !settings.compresses(),
         };
         let [events, rejected] = watches;
@@ -183,8 +183,16 @@ impl Delivery {
             events,
             rejected,
             spool,
-            metrics,
+            ceilings,
         })
+    }
+
+    /// What a body takes while it is read counts by this, until it is published or let go.
+    ///
+    /// # Errors
+    /// [`NotTaken::Overloaded`] where no report can be taken now.
+    pub fn hold(&self) -> Result<Hold, NotTaken> {
+        self.ceilings.hold().ok_or(NotTaken::Overloaded)
     }
 
     /// Publishes an event and waits until Kafka or the spool has it.
@@ -254,7 +262,7 @@ impl Delivery {
             let level = spool.level();
             spooled = level.reports.saturating_sub(level.parked);
         }
-        let unpromised = self.metrics.reports_in_flight.get();
+        let unpromised = self.ceilings.metrics.reports_in_flight.get();
         let in_memory = u64::try_from(unpromised).unwrap_or_default();
         let unpromised = if self.spool.is_some() {
             self.unwritten()

@@ -15,14 +15,16 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
+use super::places::Place;
+use super::stage::Doing;
 use super::stream::TimedStream;
 use super::{Bridge, Phase};
 
-/// Serves a connection until its sender, a time limit or the end of the bridge closes it.
-pub(super) async fn serve(stream: TcpStream, peer: IpAddr, bridge: Arc<Bridge>) {
-    let _open = Open::new(&bridge);
+/// Serves a connection until its sender, a time limit, another one that needs its place, or the end of
+/// the bridge closes it.
+pub(super) async fn serve(stream: TcpStream, peer: IpAddr, place: &Place, bridge: &Bridge) {
     let Some(identity) = &bridge.live.identity else {
-        return speak_http(stream, peer, &bridge).await;
+        return speak_http(stream, peer, place, bridge).await;
     };
     let acceptor = TlsAcceptor::from(Arc::clone(&identity.load().config));
     let patience = bridge.live.rules.load().limits.head_timeout;
@@ -31,9 +33,10 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, bridge: Arc<Bridge>) 
         shaken = timeout(patience, acceptor.accept(stream)) => shaken,
         // No request has been read yet.
         () = closing(&mut phase) => return,
+        () = place.asked_for() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => speak_http(stream, peer, &bridge).await,
+        Ok(Ok(stream)) => speak_http(stream, peer, place, bridge).await,
         Ok(Err(error)) => {
             bridge.metrics.handshake_failures.inc();
             debug!(%error, "a TLS handshake failed");
@@ -45,17 +48,19 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, bridge: Arc<Bridge>) 
     }
 }
 
-async fn speak_http<S>(stream: S, peer: IpAddr, bridge: &Bridge)
+async fn speak_http<S>(stream: S, peer: IpAddr, place: &Place, bridge: &Bridge)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let limits = bridge.live.rules.load().limits;
-    let (stream, stage) = TimedStream::new(stream, &limits);
+    let stage = place.stage();
+    stage.set(Doing::Idle);
+    let stream = TimedStream::new(stream, stage, &limits);
     let service = service_fn(|request| {
-        stage.busy();
+        stage.set(Doing::Busy);
         async {
             let answer = bridge.respond(request, peer).await;
-            stage.idle();
+            stage.set(Doing::Idle);
             Ok::<_, Infallible>(answer.into_response())
         }
     });
@@ -66,9 +71,21 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut phase = bridge.phase.clone();
+    let told_to_end = async {
+        tokio::select! {
+            () = closing(&mut phase) => {}
+            () = place.asked_for() => {}
+        }
+    };
     let ended = tokio::select! {
+        // First, so that a request which has come meanwhile is seen.
+        biased;
         ended = connection.as_mut() => ended,
-        () = closing(&mut phase) => {
+        // Its last answer went out long ago: there is nothing to wait for.
+        () = told_to_end => {
+            if place.is_left() {
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -94,21 +111,5 @@ fn count_refusal_by_hyper(error: &hyper::Error, bridge: &Bridge) {
         bridge.metrics.answered(431);
     } else if error.is_parse() {
         bridge.metrics.answered(400);
-    }
-}
-
-/// Counts an open connection until it is dropped.
-struct Open<'a>(&'a Bridge);
-
-impl<'a> Open<'a> {
-    fn new(bridge: &'a Bridge) -> Self {
-        bridge.metrics.connections.inc();
-        Self(bridge)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.connections.dec();
     }
 }

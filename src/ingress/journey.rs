@@ -58,15 +58,21 @@ impl Bridge {
         if self.phase() == Phase::Closing {
             return Err(Refusal::Draining);
         }
+        let mut hold = self.delivery.hold()?;
         let body_deadline = account.complete + limits.body_timeout;
-        let body = body::read(body, limits.body, body_deadline).await?;
+        let body = body::read(body, limits.body, body_deadline, &mut hold).await?;
         let received = sender.sent(arrival, body);
         let report = received.validate();
         account.validated(&report);
 
         match report.map(|report| report.normalise(self.event_mode)) {
-            Ok(event) => Ok(self.delivery.publish(event, deadline).await?),
+            Ok(event) => {
+                // The event has a place of its own.
+                drop((received, hold));
+                Ok(self.delivery.publish(event, deadline).await?)
+            }
             Err(fault) => {
+                drop(hold);
                 let kept = self.delivery.keep(received.reject(fault), deadline).await?;
                 accept_or_refuse(kept)
             }

@@ -6,11 +6,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::warn;
 
+use super::places::Places;
 use super::workers::Workers;
+use crate::metrics::Metrics;
 use crate::telemetry::Throttle;
 
 /// How long to wait after accepting failed: no file descriptors left, most of the time.
@@ -41,23 +42,26 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Accepts connections and hands them out, until the future is dropped.
+    /// Accepts connections and hands them out, until the future is dropped; no more than `ceiling`
+    /// are open.
     ///
     /// # Errors
     /// Where the runtime can't watch the socket.
-    pub async fn accept(self, workers: &Workers, ceiling: NonZeroU32) -> io::Result<()> {
+    pub async fn accept(
+        self,
+        workers: &Workers,
+        ceiling: NonZeroU32,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<()> {
         let hand_out = workers.hand_out();
         let failed = Throttle::new();
         let socket = tokio::net::TcpListener::from_std(self.socket)?;
-        let places = Arc::new(Semaphore::new(
-            usize::try_from(ceiling.get()).unwrap_or(usize::MAX),
-        ));
+        let ceiling = usize::try_from(ceiling.get()).unwrap_or(usize::MAX);
+        let places = Places::new(ceiling, metrics);
         loop {
-            let place = Arc::clone(&places)
-                .acquire_owned()
-                .await
-                .map_err(io::Error::other)?;
-            match accept_one(&socket).await {
+            let accepted = accept_one(&socket).await;
+            let place = places.take().await;
+            match accepted {
                 Ok((stream, peer)) => hand_out.give((stream, peer, place)),
                 Err(error) => {
                     if let Some(times) = failed.count() {

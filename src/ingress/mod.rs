@@ -13,6 +13,8 @@ mod head;
 mod journey;
 mod listener;
 mod live;
+mod places;
+mod stage;
 mod stream;
 mod tls;
 mod workers;

@@ -3,65 +3,23 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::stage::{Doing, Stage};
 use crate::config::Limits;
 
 /// How long a closed connection's unread bytes are thrown away. Without that the system answers
 /// them with a reset, which can overtake the answer (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What the connection waits for; the request's journey tells it.
-#[derive(Clone, Debug)]
-pub(super) struct Stage(Arc<AtomicU32>);
-
-/// Between requests.
-const IDLE: u32 = 0;
-/// The head's first byte has come.
-const HEAD: u32 = 1;
-/// A request is on its journey, which has deadlines of its own.
-const BUSY: u32 = 2;
-
-/// The two low bits are the stage, the others count its changes: a whole request can come and go
-/// between two looks.
-const STAGE_BITS: u32 = 2;
-
-impl Stage {
-    pub(super) fn busy(&self) {
-        self.set(BUSY);
-    }
-
-    pub(super) fn idle(&self) {
-        self.set(IDLE);
-    }
-
-    /// Only the connection's own task does this: there is no other change to lose.
-    fn set(&self, stage: u32) {
-        let changes = (self.0.load(Ordering::Relaxed) >> STAGE_BITS).wrapping_add(1);
-        self.0
-            .store(changes << STAGE_BITS | stage, Ordering::Relaxed);
-    }
-
-    /// The stage, and a mark that differs after each change.
-    fn look(&self) -> (u32, u32) {
-        let mark = self.0.load(Ordering::Relaxed);
-        (mark & ((1 << STAGE_BITS) - 1), mark)
-    }
-}
-
 /// A stream that fails with `TimedOut` where its peer takes too long.
-pub(super) struct TimedStream<S> {
+pub(super) struct TimedStream<'a, S> {
     stream: S,
-    stage: Stage,
-    /// The mark of the stage that `since` belongs to.
-    seen: u32,
-    since: Instant,
+    stage: &'a Stage,
     timer: Pin<Box<Sleep>>,
     head_timeout: Duration,
     idle_timeout: Duration,
@@ -77,34 +35,26 @@ enum Ending {
     Lingering,
 }
 
-impl<S: AsyncRead + Unpin> TimedStream<S> {
-    pub(super) fn new(stream: S, limits: &Limits) -> (Self, Stage) {
-        let stage = Stage(Arc::new(AtomicU32::new(IDLE)));
-        let since = Instant::now();
-        let stream = Self {
+impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
+    pub(super) fn new(stream: S, stage: &'a Stage, limits: &Limits) -> Self {
+        Self {
             stream,
-            stage: stage.clone(),
-            seen: IDLE,
-            since,
-            timer: Box::pin(sleep_until(since + limits.idle_timeout)),
+            stage,
+            timer: Box::pin(sleep_until(Instant::now() + limits.idle_timeout)),
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
             ending: Ending::NotYet,
-        };
-        (stream, stage)
+        }
     }
 
     /// When the peer will have taken too long; `None` while a request is on its journey.
-    fn deadline(&mut self) -> Option<Instant> {
-        let (stage, mark) = self.stage.look();
-        if mark != self.seen {
-            self.seen = mark;
-            self.since = Instant::now();
-        }
-        match stage {
-            IDLE => Some(self.since + self.idle_timeout),
-            HEAD => Some(self.since + self.head_timeout),
-            _ => None,
+    fn deadline(&self) -> Option<Instant> {
+        let mark = self.stage.mark();
+        let since = Instant::from_std(mark.since());
+        match mark.doing() {
+            Doing::Idle => Some(since + self.idle_timeout),
+            Doing::Head => Some(since + self.head_timeout),
+            Doing::Busy | Doing::Leaving => None,
         }
     }
 
@@ -154,7 +104,7 @@ impl<S: AsyncRead + Unpin> TimedStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -163,8 +113,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
-                if buffer.filled().len() > before && self.stage.look().0 == IDLE {
-                    self.stage.set(HEAD);
+                let doing = self.stage.mark().doing();
+                if buffer.filled().len() > before && matches!(doing, Doing::Idle | Doing::Leaving) {
+                    self.stage.set(Doing::Head);
                 }
                 Poll::Ready(read)
             }
@@ -173,7 +124,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<'_, S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use super::places::Place;
 use super::{Bridge, connection};
 
 /// An accepted connection, its peer, and its place among those that may be open.
-pub(super) type Accepted = (TcpStream, IpAddr, OwnedSemaphorePermit);
+pub(super) type Accepted = (TcpStream, IpAddr, Place);
 
 /// The worker threads. They end when every sender of connections is gone and every connection
 /// has ended.
@@ -32,7 +33,7 @@ pub(super) struct HandOut {
 }
 
 impl HandOut {
-    /// Gives a connection to the next worker. The channel is bounded by the permits.
+    /// Gives a connection to the next worker. The channel is bounded by the places.
     pub(super) fn give(&self, accepted: Accepted) {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
         if self.workers[next].send(accepted).is_err() {
@@ -106,9 +107,9 @@ async fn work(mut accepted: mpsc::UnboundedReceiver<Accepted>, bridge: &Arc<Brid
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve((stream, peer, _permit): Accepted, bridge: Arc<Bridge>) {
+async fn serve((stream, peer, place): Accepted, bridge: Arc<Bridge>) {
     match tokio::net::TcpStream::from_std(stream) {
-        Ok(stream) => connection::serve(stream, peer, bridge).await,
+        Ok(stream) => connection::serve(stream, peer, &place, &bridge).await,
         Err(error) => warn!(%error, "a connection could not be served"),
     }
 }

@@ -71,12 +71,14 @@ pub struct Metrics {
     certificate_expiry: Gauge,
     /// Reports that were admitted and whose fate is still open.
     pub reports_in_flight: Gauge,
-    /// What those reports hold in memory, in bytes.
+    /// What those reports hold in memory, and what has been read of bodies, in bytes.
     pub bytes_in_flight: Gauge,
     /// Reports that were answered 503 at the deadline and whose fate is still open.
     pub reports_unsure: Gauge,
     /// Open connections on the ingress.
     pub connections: Gauge,
+    /// Idle connections that were closed since others needed their places.
+    pub connections_displaced: Counter,
     /// 1 where the bridge can take reports.
     pub ready: Gauge,
     /// Producers that were replaced since they were of no use any more.
@@ -142,6 +144,7 @@ impl Metrics {
             bytes_in_flight: Gauge::default(),
             reports_unsure: Gauge::default(),
             connections: Gauge::default(),
+            connections_displaced: Counter::default(),
             ready: Gauge::default(),
             producer_rebuilds: Counter::default(),
             waiting_lanes: Gauge::default(),

@@ -61,6 +61,11 @@ impl Metrics {
             "Open connections on the ingress",
             &self.connections,
         );
+        section.of(
+            "connections_displaced",
+            "Idle connections that were closed to make room for new ones",
+            &self.connections_displaced,
+        );
     }
 
     fn register_reports(&self, section: &mut Section<'_>) {

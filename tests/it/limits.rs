@@ -75,20 +75,6 @@ fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
 }
 
 #[test]
-fn past_the_connection_ceiling_accepting_waits() {
-    let kafka = cluster::shared();
-    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connections", "1")]);
-    let mut first = Connection::open(bridge.ingress);
-    first.send(&report(&body("m1", "read")));
-    assert_eq!(first.answer().status, 200);
-    let mut second = Connection::open(bridge.ingress);
-    second.send(&report(&body("m2", "read")));
-    assert_eq!(bridge.metric("koobridge_connections"), 1);
-    drop(first);
-    assert_eq!(second.answer().status, 200);
-}
-
-#[test]
 fn idle_connections_cost_little_memory() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);

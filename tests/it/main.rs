@@ -19,6 +19,7 @@ mod limits;
 mod lines;
 mod observing;
 mod operation;
+mod overload;
 mod records;
 mod rejected;
 mod reload;

@@ -1,0 +1,77 @@
+//! The most memory that a bridge takes, computed from its configuration.
+//!
+//! The shares were measured with everything at its ceiling at once; a test holds a bridge to the sum.
+
+use std::fmt;
+
+use super::Config;
+
+/// The program and its libraries, with nothing to do.
+const PROGRAM: u64 = 16 << 20;
+/// A connection that is idle after a report: its task, hyper's buffers, and the allocator's share.
+const CONNECTION: u64 = 20 << 10;
+/// What TLS adds to that, with a record on its way.
+const TLS: u64 = 24 << 10;
+/// The first bytes of a body, which `bytes_in_flight` counts as they come.
+const BODY: u64 = 4 << 10;
+
+/// The most that each part takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub program: u64,
+    pub connections: u64,
+    pub reports: u64,
+    pub spool: u64,
+}
+
+impl Memory {
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        [self.program, self.connections, self.reports, self.spool]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+}
+
+impl From<&Config> for Memory {
+    fn from(config: &Config) -> Self {
+        let ingress = &config.ingress;
+        let tls = if ingress.tls.is_some() { TLS } else { 0 };
+        let connection = CONNECTION + tls + ingress.limits.head as u64 + BODY;
+        let spool = config.spool.as_ref().map_or(0, |spool| spool.memory as u64);
+        Self {
+            program: PROGRAM,
+            connections: u64::from(ingress.connections.get()) * connection,
+            // The bridge's own and librdkafka's copy.
+            reports: ingress.bytes_in_flight.saturating_mul(2),
+            // The same of what was read back, which is half of it.
+            spool: spool + spool / 2,
+        }
+    }
+}
+
+/// Lines of comment, as they stand below the configuration that they belong to.
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+        writeln!(f, "# Memory, at most: {} MiB", mebibytes(self.sum()))?;
+        for (bytes, part) in [
+            (self.program, "the program"),
+            (
+                self.connections,
+                "ingress.connections, each with a head on its way",
+            ),
+            (
+                self.reports,
+                "twice ingress.bytes_in_flight: librdkafka has a copy",
+            ),
+            (
+                self.spool,
+                "spool.memory, and librdkafka's copy of what was read back",
+            ),
+        ] {
+            writeln!(f, "# {:6} MiB  {part}", mebibytes(bytes))?;
+        }
+        Ok(())
+    }
+}

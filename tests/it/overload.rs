@@ -1,0 +1,180 @@
+//! More than the bridge can take: what it sheds, what it keeps, and how much memory that costs.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::bridge::{Bridge, CHANNEL, PASSWORD, eventually};
+use crate::cluster::{self, Exclusive};
+use crate::http::{Connection, body, exchange, post, report, request};
+use crate::records::read_all;
+
+/// The bridge's deadline: what is answered at once is answered long before.
+const DEADLINE: Duration = Duration::from_millis(4500);
+
+const IN_FLIGHT: &str = "koobridge_reports_in_flight";
+const BYTES: &str = "koobridge_in_flight_bytes";
+const CONNECTIONS: &str = "koobridge_connections";
+const DISPLACED: &str = "koobridge_connections_displaced_total";
+
+/// A report whose body has `size` bytes.
+fn sized(message_id: &str, size: usize) -> Vec<u8> {
+    let mut body = body(message_id, "read");
+    body.resize(size, b' ');
+    body
+}
+
+#[test]
+fn past_the_ceiling_of_reports_a_body_is_not_even_read() {
+    let kafka = cluster::exclusive();
+    let settings = [("ingress.reports_in_flight", "3")];
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
+    kafka.freeze_all();
+    let mut waiting = waiting(&bridge, 3);
+    bridge.wait_for_metric(IN_FLIGHT, 3);
+
+    let mut shed = Connection::open(bridge.ingress);
+    let head = [
+        ("Content-Length", Some("500")),
+        ("Expect", Some("100-continue")),
+    ];
+    let started = Instant::now();
+    shed.send(&request(&post(), &head, b""));
+    let answer = shed.answer();
+    assert!(started.elapsed() < DEADLINE);
+    assert_eq!(
+        (answer.status, answer.problem().0),
+        (503, "overloaded".to_owned())
+    );
+    let retry_after = answer.header("retry-after").expect("when to come back");
+    assert!(("1"..="5").contains(&retry_after), "{retry_after}");
+    assert_eq!(bridge.metric(IN_FLIGHT), 3);
+
+    kafka.thaw_all();
+    for sender in &mut waiting {
+        assert_eq!(sender.answer().status, 200);
+    }
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m9", "read"))).status,
+        200
+    );
+}
+
+/// So many reports, each sent on a connection of its own and not answered yet.
+fn waiting(bridge: &Bridge, count: usize) -> Vec<Connection> {
+    let send = |number| {
+        let mut sender = Connection::open(bridge.ingress);
+        sender.send(&report(&body(&format!("m{number}"), "read")));
+        sender
+    };
+    (0..count).map(send).collect()
+}
+
+#[test]
+fn what_has_come_of_a_body_counts_against_the_bytes() {
+    let kafka = cluster::shared();
+    let settings = [
+        ("ingress.body_limit", "64 KiB"),
+        ("ingress.bytes_in_flight", "80 KiB"),
+    ];
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
+    let whole = report(&sized("m1", 60 << 10));
+    let (most, rest) = whole.split_at(whole.len() - 1024);
+    let mut slow = Connection::open(bridge.ingress);
+    slow.send(most);
+    bridge.wait_for_metric(BYTES, 59 << 10);
+
+    let answer = exchange(bridge.ingress, &report(&sized("m2", 60 << 10)));
+    assert_eq!(
+        (answer.status, answer.problem().0),
+        (503, "overloaded".to_owned())
+    );
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m3", "read"))).status,
+        200
+    );
+    slow.send(rest);
+    assert_eq!(slow.answer().status, 200);
+    bridge.wait_for_metric(BYTES, 0);
+}
+
+#[test]
+fn a_stalled_producer_does_not_keep_reports_from_the_spool() {
+    let kafka = cluster::exclusive();
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = [
+        ("ingress.reports_in_flight", "20"),
+        ("spool.directory", directory.path().to_str().expect("text")),
+    ];
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &settings);
+    kafka.freeze_all();
+    let mut senders: Vec<_> = (0..5).map(|_| Connection::open(bridge.ingress)).collect();
+    for round in 0..40 {
+        for (number, sender) in senders.iter_mut().enumerate() {
+            sender.send(&report(&body(&format!("m{round}-{number}"), "read")));
+        }
+        for sender in &mut senders {
+            assert_eq!(sender.answer().status, 200);
+        }
+        // Half of the places are for what is on its way to the disk.
+        assert!(bridge.metric(IN_FLIGHT) <= 10);
+    }
+    kafka.thaw_all();
+    bridge.wait_for_metric("koobridge_spool_reports", 0);
+    bridge.wait_for_metric(IN_FLIGHT, 0);
+    assert_eq!(read_all(kafka.bootstrap(), &topic).len(), 200);
+}
+
+#[test]
+fn past_the_ceiling_of_connections_the_longest_idle_makes_room() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connections", "3")]);
+    let mut first = Connection::open(bridge.ingress);
+    first.send(&report(&body("m1", "read")));
+    assert_eq!(first.answer().status, 200);
+    let mut silent = Connection::open(bridge.ingress);
+    let mut third = Connection::open(bridge.ingress);
+    third.send(&report(&body("m3", "read")));
+    assert_eq!(third.answer().status, 200);
+    // Used again, it is not the longest idle any more.
+    first.send(&report(&body("m1", "failed")));
+    assert_eq!(first.answer().status, 200);
+    assert_eq!(bridge.metric(DISPLACED), 0);
+
+    let mut fourth = Connection::open(bridge.ingress);
+    fourth.send(&report(&body("m4", "read")));
+    assert_eq!(fourth.answer().status, 200);
+    assert!(silent.is_closed());
+    let mut fifth = Connection::open(bridge.ingress);
+    fifth.send(&report(&body("m5", "read")));
+    assert_eq!(fifth.answer().status, 200);
+    assert!(third.is_closed());
+    first.send(&report(&body("m1", "delivered")));
+    assert_eq!(first.answer().status, 200);
+    assert_eq!(
+        (bridge.metric(CONNECTIONS), bridge.metric(DISPLACED)),
+        (3, 2)
+    );
+    bridge.wait_for_log("every connection that ingress.connections allows is open");
+}
+
+#[test]
+fn while_no_connection_is_idle_accepting_waits() {
+    let kafka = cluster::exclusive();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connections", "2")]);
+    kafka.freeze_all();
+    let mut senders = waiting(&bridge, 2);
+    bridge.wait_for_metric(IN_FLIGHT, 2);
+    let mut third = Connection::open(bridge.ingress);
+    third.send(&report(&body("m3", "read")));
+    kafka.thaw_all();
+    for sender in &mut senders {
+        assert_eq!(sender.answer().status, 200);
+    }
+    // Whoever is served first leaves the place a moment later.
+    assert_eq!(third.answer().status, 200);
+    assert_eq!(
+        (bridge.metric(CONNECTIONS), bridge.metric(DISPLACED)),
+        (2, 1)
+    );
+}
