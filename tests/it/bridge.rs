@@ -155,17 +155,20 @@ impl Bridge {
 
     /// The memory that is resident, in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that ever was.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("a running process");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("a size");
-        let kibibytes: u64 = line
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .expect("a number of kibibytes");
+        let size = status.lines().find_map(|line| line.strip_prefix(what));
+        let size = size.expect("a size").trim().trim_end_matches(" kB");
+        let kibibytes: u64 = size.parse().expect("a number of kibibytes");
         kibibytes << 10
     }
 
