@@ -26,6 +26,8 @@ const BIG: usize = 8 << 10;
 pub struct Plan {
     /// Reports a second.
     pub rate: u32,
+    /// The number of the first message.
+    pub first: u32,
     /// Every so many messages a big one, of eight kibibytes.
     pub big_every: Option<u32>,
 }
@@ -34,6 +36,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             rate: 250,
+            first: 0,
             big_every: None,
         }
     }
@@ -117,9 +120,9 @@ impl Drop for Load {
 async fn run(senders: &Arc<Senders>, plan: Plan, stopped: &AtomicBool) {
     let (start, pause) = (Instant::now(), Duration::from_millis(1500) / plan.rate);
     let mut messages = JoinSet::new();
-    let mut number = 0;
+    let mut number = plan.first;
     while !stopped.load(Ordering::Relaxed) {
-        sleep_until((start + pause * number).into()).await;
+        sleep_until((start + pause * (number - plan.first)).into()).await;
         let senders = Arc::clone(senders);
         let big = plan.big_every.is_some_and(|every| number % every == 0);
         messages.spawn(async move { senders.message(number, big).await });

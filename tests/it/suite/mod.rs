@@ -9,6 +9,7 @@ mod disk;
 pub mod evidence;
 pub mod load;
 mod network;
+mod overload;
 mod partitions;
 mod process;
 mod proxy;

@@ -17,7 +17,7 @@ with_and_without_a_spool!(
 );
 
 fn connections_are_cut_every_second(spool: bool) {
-    let (mut rig, proxy) = behind_a_proxy("connections cut each second for 6 s", spool);
+    let (mut rig, proxy) = behind_a_proxy("connections cut each second for 6 s", spool, &[]);
     for _ in 0..6 {
         proxy.cut();
         seconds(1);
@@ -27,7 +27,7 @@ fn connections_are_cut_every_second(spool: bool) {
 }
 
 fn the_network_stalls(spool: bool) {
-    let (mut rig, proxy) = behind_a_proxy("network stalled for 8 s", spool);
+    let (mut rig, proxy) = behind_a_proxy("network stalled for 8 s", spool, &[]);
     proxy.stall(true);
     seconds(8);
     proxy.stall(false);
@@ -50,7 +50,7 @@ fn the_network_is_very_slow(spool: bool) {
 
 /// Whether every report was accepted.
 fn slow(fault: &'static str, spool: bool, round_trip: Duration) -> bool {
-    let (mut rig, proxy) = behind_a_proxy(fault, spool);
+    let (mut rig, proxy) = behind_a_proxy(fault, spool, &[]);
     proxy.set_round_trip(round_trip);
     seconds(6);
     proxy.set_round_trip(Duration::ZERO);
@@ -59,7 +59,7 @@ fn slow(fault: &'static str, spool: bool, round_trip: Duration) -> bool {
     told.iter().all(Told::is_promised)
 }
 
-fn behind_a_proxy(fault: &'static str, spool: bool) -> (Rig, Proxy) {
+pub fn behind_a_proxy(fault: &'static str, spool: bool, settings: &[(&str, &str)]) -> (Rig, Proxy) {
     let kafka = cluster::exclusive();
     let ports = kafka.proxy_ports();
     let addresses = ports.iter().map(|[_, proxy]| format!("127.0.0.1:{proxy}"));
@@ -68,6 +68,7 @@ fn behind_a_proxy(fault: &'static str, spool: bool) -> (Rig, Proxy) {
     let setup = Setup {
         spool,
         bootstrap: Some(bootstrap),
+        settings,
         ..Setup::default()
     };
     (Rig::with(fault, kafka, setup), proxy)

@@ -88,6 +88,12 @@ impl Rig {
         rig
     }
 
+    /// Another load, where the last one was stopped.
+    pub fn load(&mut self, plan: Plan) {
+        assert!(self.load.is_none(), "one load at a time");
+        self.load = Some(Load::start(self.bridge.ingress, plan));
+    }
+
     /// The load goes on, and nothing is done to it.
     pub fn calm(&mut self) {
         pause(CALM);

@@ -1,0 +1,84 @@
+//! Twice the load that Kafka can take: what is admitted keeps its latency, the rest is refused at once.
+//!
+//! Long round trips and small batches make a Kafka that is at its limit while the processors are not.
+
+use std::time::Duration;
+
+use super::checker::{Checker, Excused};
+use super::load::{Plan, Told};
+use super::network::behind_a_proxy;
+use super::rig::{Rig, seconds};
+use super::row::percentile;
+
+const ROUND_TRIP: Duration = Duration::from_millis(200);
+const BATCH: &str = "20";
+/// What Kafka takes in a few round trips.
+const CEILING: &str = "120";
+/// Far more a second than Kafka takes so.
+const TOO_MUCH: u32 = 900;
+/// How long each load runs, and what of it is left out: what was before it is still under way.
+const SECONDS: u64 = 12;
+const START: u64 = 2;
+
+#[test]
+fn at_twice_the_load_what_is_admitted_is_kept_and_the_rest_told_at_once() {
+    let settings = [
+        ("kafka.properties.batch.num.messages", BATCH),
+        ("ingress.reports_in_flight", CEILING),
+    ];
+    let (mut rig, proxy) = behind_a_proxy("overload", false, &settings);
+    proxy.set_round_trip(ROUND_TRIP);
+    let mut told = rig.stop();
+    let answers = under(&mut rig, TOO_MUCH, told.len());
+    let capacity = print("far too much", TOO_MUCH, &answers);
+    told.extend(answers);
+    for (load, rate) in [("half", capacity / 2), ("twice", capacity * 2)] {
+        let answers = under(&mut rig, rate, told.len());
+        print(load, rate, &answers);
+        told.extend(answers);
+    }
+    proxy.set_round_trip(Duration::ZERO);
+    rig.settle();
+    let evidence = rig.gather();
+    let excused = Excused {
+        refusals: true,
+        failures: true,
+        ..Excused::NOTHING
+    };
+    Checker::new(&told, excused, &evidence).check();
+}
+
+/// What the senders of a load are told, once it has settled in.
+fn under(rig: &mut Rig, rate: u32, first: usize) -> Vec<Told> {
+    rig.load(Plan {
+        rate,
+        first: u32::try_from(first).expect("few reports"),
+        ..Plan::default()
+    });
+    seconds(SECONDS);
+    rig.stop()
+}
+
+/// Prints a row of a table, and gives how many reports were admitted a second.
+fn print(load: &str, rate: u32, told: &[Told]) -> u32 {
+    let began = told.iter().map(|told| told.sent).min().expect("a load");
+    let counts = began + Duration::from_secs(START)..began + Duration::from_secs(SECONDS);
+    let took = |is_wanted: fn(&Told) -> bool| {
+        let wanted = told
+            .iter()
+            .filter(|told| counts.contains(&told.sent) && is_wanted(told));
+        let mut took: Vec<_> = wanted.map(Told::took).collect();
+        took.sort_unstable();
+        took
+    };
+    let (admitted, refused) = (took(Told::is_promised), took(|told| !told.is_promised()));
+    println!(
+        "| {load} | {rate} | {} | {} | {} | {} | {} |",
+        admitted.len(),
+        refused.len(),
+        percentile(&admitted, 50).as_millis(),
+        percentile(&admitted, 99).as_millis(),
+        percentile(&refused, 99).as_millis(),
+    );
+    u32::try_from(admitted.len() as u64 / (SECONDS - START)).expect("few a second")
+}
