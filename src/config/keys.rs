@@ -101,17 +101,17 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.connections",
         "10000",
-        "open connections; past it, accepting waits. Each one is a file descriptor: the limit of open files is raised as far as the system allows, with a warning where that is too little",
+        "open connections; past it, the one that has been idle longest (a second at least) is closed for each new one, and where none is, accepting waits. Each is a file descriptor: the limit of open files is raised as far as the system allows, with a warning where that is too little",
     ),
     key(
         "ingress.reports_in_flight",
         "10000",
-        "reports whose delivery is still open; past it, 503 at once",
+        "reports whose delivery is still open; past it, 503 at once. With a spool half of them, and of the bytes, is for what is on its way to the disk",
     ),
     key(
         "ingress.bytes_in_flight",
         "64 MiB",
-        "what those reports hold in memory; past it, 503 at once. At least `body_limit` + 16 KiB",
+        "what those reports, and bodies that are being read, hold; past it, 503 at once. Memory takes [twice that](operating.md#size-it). At least `body_limit` + 16 KiB",
     ),
     key(
         "ingress.drain_delay",

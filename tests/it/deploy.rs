@@ -27,8 +27,9 @@ fn home() -> TempDir {
     home
 }
 
-/// Has the program look at a configuration; it must have nothing to say against it.
-fn check(home: &TempDir, name: &str, text: &str) {
+/// Has the program look at a configuration; it must have nothing to say against it. Gives the memory
+/// that it takes at most, in mebibytes.
+fn check(home: &TempDir, name: &str, text: &str) -> u64 {
     let directory = format!("{}/", home.path().display());
     let file: PathBuf = home.path().join(name);
     fs::write(&file, text.replace("/etc/koobridge/", &directory)).expect("a file");
@@ -37,6 +38,14 @@ fn check(home: &TempDir, name: &str, text: &str) {
         .arg(&file));
     let said = String::from_utf8(output.stderr).expect("text");
     assert_eq!((output.status.code(), &*said), (Some(0), ""), "{name}");
+    let shown = String::from_utf8(output.stdout).expect("text");
+    between(&shown, "# Memory, at most: ", " MiB")
+}
+
+fn between(text: &str, before: &str, after: &str) -> u64 {
+    let (_, text) = text.split_once(before).expect(before);
+    let (number, _) = text.split_once(after).expect(after);
+    number.parse().expect("a number")
 }
 
 #[test]
@@ -54,7 +63,13 @@ fn the_configurations_of_the_manifests_are_taken() {
             .map(|line| line.strip_prefix("    ").unwrap_or(line))
             .collect();
         assert!(text.len() > 10, "{name}");
-        check(&home, &format!("{name}.toml"), &text.join("\n"));
+        let memory = check(&home, &format!("{name}.toml"), &text.join("\n"));
+        let limit = between(&manifest, "limits: { memory: ", "Mi");
+        assert!(memory <= limit, "{name}: {memory} MiB of {limit} MiB");
+        assert!(
+            manifest.contains(&format!("at most: {memory} MiB")),
+            "{name}: {memory}"
+        );
     }
 }
 
