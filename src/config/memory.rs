@@ -55,7 +55,7 @@ impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
         writeln!(f, "# Memory, at most: {} MiB", mebibytes(self.sum()))?;
-        for (bytes, part) in [
+        let parts = [
             (self.program, "the program"),
             (
                 self.connections,
@@ -69,7 +69,8 @@ impl fmt::Display for Memory {
                 self.spool,
                 "spool.memory, and librdkafka's copy of what was read back",
             ),
-        ] {
+        ];
+        for (bytes, part) in parts.into_iter().filter(|(bytes, _)| *bytes > 0) {
             writeln!(f, "# {:6} MiB  {part}", mebibytes(bytes))?;
         }
         Ok(())

@@ -13,6 +13,7 @@ mod deploy;
 mod dev;
 mod events;
 mod framing;
+mod guarantees;
 mod http;
 mod jars;
 mod limits;

@@ -1,0 +1,62 @@
+//! `docs/guarantees.md` names the tests that hold each promise: none of them may go unnoticed.
+
+use std::collections::HashSet;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Every test of this binary.
+fn tests() -> HashSet<String> {
+    let listed = Command::new(env::current_exe().expect("this binary"))
+        .arg("--list")
+        .output()
+        .expect("a list of tests");
+    let listed = String::from_utf8(listed.stdout).expect("text");
+    let names = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"));
+    names.map(str::to_owned).collect()
+}
+
+/// Whether the library has a test of its own by that name: the file that its path names has the function.
+fn is_unit_test(name: &str) -> bool {
+    let Some((module, function)) = name.split_once("::tests::") else {
+        return false;
+    };
+    let module = format!("src/{}", module.replace("::", "/"));
+    let files = [
+        format!("{module}/tests.rs"),
+        format!("{module}.rs"),
+        format!("{module}/mod.rs"),
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let texts = files
+        .iter()
+        .filter_map(|file| fs::read_to_string(root.join(file)).ok());
+    let wanted = format!("fn {function}(");
+    texts.into_iter().any(|text| text.contains(&wanted))
+}
+
+#[test]
+fn every_test_that_a_guarantee_names_is_there() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md");
+    let document = fs::read_to_string(document).expect("a document");
+    let tests = tests();
+    let quoted = document.split('`').skip(1).step_by(2);
+    // A module ends in `::` or has no function after it: what is meant is all of it.
+    let (modules, named): (Vec<_>, Vec<_>) = quoted
+        .filter(|name| name.contains("::") || name.starts_with("suite"))
+        .map(|name| name.trim_end_matches(':'))
+        .partition(|name| {
+            tests
+                .iter()
+                .any(|test| test.starts_with(&format!("{name}::")))
+        });
+    assert!(!modules.is_empty() && named.len() > 30, "{named:?}");
+    let missing: Vec<_> = named
+        .into_iter()
+        .filter(|name| !tests.contains(*name) && !is_unit_test(name))
+        .collect();
+    assert!(missing.is_empty(), "no such tests: {missing:#?}");
+}
