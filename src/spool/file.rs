@@ -18,6 +18,9 @@ const APPLICATION: i64 = 0x6b6f_6f62;
 /// A report's id is its lane's id and, in the lower bits, its number: reports of a lane stand
 /// together, in order.
 pub(super) const NUMBER_BITS: u32 = 40;
+const NUMBERS: i64 = (1 << NUMBER_BITS) - 1;
+/// The highest number that an earlier run can have come to: as many are left for this one.
+const HIGHEST_LEFT: u64 = 1 << (NUMBER_BITS - 1);
 
 const TABLES: &str = "
     CREATE TABLE lanes (
@@ -119,8 +122,11 @@ impl File {
             let range = [first_id(*id), last_id(*id)];
             let first: Option<i64> = due.query_row(range, |row| row.get(0))?;
             let last: Option<i64> = used.query_row(range, |row| row.get(0))?;
-            if let Some(last) = last {
-                let last = number_of(last);
+            if let Some(id) = last {
+                let last = number_of(id);
+                if last > HIGHEST_LEFT {
+                    return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
+                }
                 let first = first.map_or(last + 1, number_of);
                 left.push(Restored {
                     lane: lane.clone(),
@@ -175,11 +181,9 @@ impl File {
     pub(super) fn pages(&self) -> rusqlite::Result<(u64, u64)> {
         let number = |row: &rusqlite::Row<'_>| row.get(0).map(i64::cast_unsigned);
         let pragma = |name| self.connection.pragma_query_value(None, name, number);
-        let (pages, free, size) = (
-            pragma("page_count")?,
-            pragma("freelist_count")?,
-            pragma("page_size")?,
-        );
+        let (pages, size) = (pragma("page_count")?, pragma("page_size")?);
+        // In a damaged file the count can be anything.
+        let free = pragma("freelist_count")?.min(pages);
         Ok(((pages - free) * size, free * size))
     }
 
@@ -254,16 +258,20 @@ impl File {
 
 /// Whether an error says that the file itself is broken, rather than the disk or the moment.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
     match error {
-        rusqlite::Error::SqliteFailure(failure, _) => {
+        Error::SqliteFailure(failure, _) | Error::SqlInputError { error: failure, .. } => {
             matches!(
                 failure.code,
-                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
+                // The last is `SQLITE_ERROR`: a table or a column is not there.
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
             )
         }
-        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
-            true
-        }
+        // What no run of this program writes.
+        Error::FromSqlConversionFailure(..)
+        | Error::InvalidColumnType(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..) => true,
         _ => false,
     }
 }
@@ -334,9 +342,9 @@ fn first_id(lane: i64) -> i64 {
 }
 
 pub(super) fn last_id(lane: i64) -> i64 {
-    first_id(lane + 1) - 1
+    first_id(lane) | NUMBERS
 }
 
 pub(super) fn number_of(id: i64) -> u64 {
-    u64::try_from(id & ((1 << NUMBER_BITS) - 1)).expect("never negative")
+    u64::try_from(id & NUMBERS).expect("never negative")
 }

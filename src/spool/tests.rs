@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod damage;
+
 /// Where the spool's answers arrive.
 struct Told(u64, Sender<(u64, Result<(), NotWritten>)>);
 
@@ -304,59 +306,6 @@ fn a_second_owner_is_told_who_has_it() {
         }
         other => panic!("{:?}", other.map(|(spool, ..)| spool)),
     }
-}
-
-#[test]
-fn a_damaged_file_is_set_aside_and_the_rest_is_read() {
-    let fixture = Fixture::new();
-    let (spool, _) = fixture.open();
-    fixture.write(&spool, &lane(0), 1).expect("room");
-    close(&spool);
-    drop(spool);
-    let first = fixture.newest_file();
-    let (spool, _) = fixture.open();
-    fixture.write(&spool, &lane(0), 2).expect("room");
-    close(&spool);
-    drop(spool);
-    fs::write(&first, vec![b'?'; 8192]).expect("a broken file");
-    let (spool, restored) = fixture.open();
-    assert_eq!(
-        restored,
-        [Restored {
-            lane: lane(0),
-            first: 2,
-            last: 2
-        }]
-    );
-    assert!(!first.exists());
-    let aside = directory::set_aside_files(&fixture.path());
-    assert_eq!(aside.len(), 1);
-    assert_eq!(fs::read(&aside[0]).expect("kept"), vec![b'?'; 8192]);
-    fixture.write(&spool, &lane(0), 3).expect("room");
-}
-
-#[test]
-fn damage_that_shows_while_reading_sets_the_file_aside_and_loses_no_other() {
-    let fixture = Fixture::new();
-    let (spool, _) = fixture.open();
-    for number in 1..=200 {
-        spool.write(&lane(0), row(number), Told(number, fixture.tell.clone()));
-        fixture.told.recv().expect("an answer").1.expect("room");
-    }
-    close(&spool);
-    drop(spool);
-    let first = fixture.newest_file();
-    let mut bytes = fs::read(&first).expect("a file");
-    let pages = bytes.len() / 4096;
-    // The pages of the reports in the middle.
-    bytes[pages / 2 * 4096..(pages / 2 + 2) * 4096].fill(0xaa);
-    fs::write(&first, bytes).expect("a broken file");
-    let (spool, _) = fixture.open();
-    fixture.write(&spool, &lane(0), 300).expect("room");
-    let (rows, is_all) = spool.read(&lane(0), 1, 1 << 20).expect("not an error");
-    assert_eq!((numbers(&rows), is_all), (vec![300], true));
-    close(&spool);
-    assert_eq!(directory::set_aside_files(&fixture.path()).len(), 1);
 }
 
 #[test]

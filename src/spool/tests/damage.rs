@@ -1,0 +1,152 @@
+//! Files of earlier runs that are damaged: the spool opens, keeps what comes, and sets them aside.
+
+use super::*;
+
+impl Fixture {
+    /// Leaves one report in a file, and gives its path.
+    fn leave_one(&self) -> PathBuf {
+        let (spool, _) = self.open();
+        self.write(&spool, &lane(0), 1).expect("room");
+        close(&spool);
+        self.newest_file()
+    }
+
+    /// What the SQL makes of a file's contents.
+    fn damage(path: &Path, sql: &str) {
+        let connection = rusqlite::Connection::open(path).expect("a file");
+        connection.execute_batch(sql).expect("sound SQL");
+    }
+
+    fn count_aside(&self) -> usize {
+        directory::set_aside_files(&self.path()).len()
+    }
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_the_rest_is_read() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    close(&spool);
+    drop(spool);
+    let first = fixture.newest_file();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 2).expect("room");
+    close(&spool);
+    drop(spool);
+    fs::write(&first, vec![b'?'; 8192]).expect("a broken file");
+    let (spool, restored) = fixture.open();
+    assert_eq!(
+        restored,
+        [Restored {
+            lane: lane(0),
+            first: 2,
+            last: 2
+        }]
+    );
+    assert!(!first.exists());
+    let aside = directory::set_aside_files(&fixture.path());
+    assert_eq!(aside.len(), 1);
+    assert_eq!(fs::read(&aside[0]).expect("kept"), vec![b'?'; 8192]);
+    fixture.write(&spool, &lane(0), 3).expect("room");
+}
+
+#[test]
+fn damage_that_shows_while_reading_sets_the_file_aside_and_loses_no_other() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    for number in 1..=200 {
+        spool.write(&lane(0), row(number), Told(number, fixture.tell.clone()));
+        fixture.told.recv().expect("an answer").1.expect("room");
+    }
+    close(&spool);
+    drop(spool);
+    let first = fixture.newest_file();
+    let mut bytes = fs::read(&first).expect("a file");
+    let pages = bytes.len() / 4096;
+    // The pages of the reports in the middle.
+    bytes[pages / 2 * 4096..(pages / 2 + 2) * 4096].fill(0xaa);
+    fs::write(&first, bytes).expect("a broken file");
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 300).expect("room");
+    let (rows, is_all) = spool.read(&lane(0), 1, 1 << 20).expect("not an error");
+    assert_eq!((numbers(&rows), is_all), (vec![300], true));
+    close(&spool);
+    assert_eq!(directory::set_aside_files(&fixture.path()).len(), 1);
+}
+
+#[test]
+fn a_file_without_its_tables_is_set_aside() {
+    for table in ["lanes", "reports", "topics"] {
+        let fixture = Fixture::new();
+        let file = fixture.leave_one();
+        Fixture::damage(&file, &format!("DROP TABLE {table}"));
+        let (spool, restored) = fixture.open();
+        assert_eq!((restored, fixture.count_aside()), (vec![], 1), "{table}");
+        fixture.write(&spool, &lane(0), 1).expect("room");
+    }
+}
+
+#[test]
+fn what_no_run_can_have_written_sets_the_file_aside_once_it_is_read() {
+    for sql in [
+        "UPDATE reports SET headers = '[[1]]'",
+        "UPDATE reports SET headers = CAST(x'ff' AS TEXT)",
+        "UPDATE reports SET key = CAST(x'ff' AS TEXT)",
+        "ALTER TABLE reports RENAME COLUMN headers TO h",
+    ] {
+        let fixture = Fixture::new();
+        let file = fixture.leave_one();
+        Fixture::damage(&file, sql);
+        let (spool, restored) = fixture.open();
+        assert_eq!(restored.len(), 1, "{sql}");
+        let (rows, is_all) = spool.read(&lane(0), 1, 1 << 20).expect("no error");
+        assert_eq!((rows, is_all), (vec![], true), "{sql}");
+        close(&spool);
+        assert_eq!(fixture.count_aside(), 1, "{sql}");
+    }
+}
+
+#[test]
+fn a_lane_whose_topic_is_no_text_is_damage() {
+    let fixture = Fixture::new();
+    let file = fixture.leave_one();
+    Fixture::damage(&file, "UPDATE lanes SET topic = CAST(x'ff' AS TEXT)");
+    let (_spool, restored) = fixture.open();
+    assert_eq!((restored, fixture.count_aside()), (vec![], 1));
+}
+
+#[test]
+fn a_lane_that_has_used_its_numbers_up_is_damage() {
+    let fixture = Fixture::new();
+    let file = fixture.leave_one();
+    Fixture::damage(&file, "UPDATE reports SET id = (2 << 40) - 1");
+    let (_spool, restored) = fixture.open();
+    assert_eq!((restored, fixture.count_aside()), (vec![], 1));
+}
+
+#[test]
+fn a_lane_with_an_id_that_none_can_have_holds_nothing() {
+    for id in [i64::MAX, i64::MAX >> 40, -1, 0] {
+        let fixture = Fixture::new();
+        let file = fixture.leave_one();
+        Fixture::damage(&file, &format!("UPDATE lanes SET id = {id}"));
+        let (spool, restored) = fixture.open();
+        assert_eq!(restored, [], "{id}");
+        let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
+        assert_eq!(rows, [], "{id}");
+    }
+}
+
+#[test]
+fn a_count_of_free_pages_that_can_not_be_takes_no_room() {
+    let fixture = Fixture::new();
+    let file = fixture.leave_one();
+    let mut bytes = fs::read(&file).expect("a file");
+    // Its place in the header (SQLite's file format, section 1.3.9).
+    bytes[36..40].fill(0xff);
+    fs::write(&file, bytes).expect("a broken file");
+    let (spool, restored) = fixture.open();
+    assert_eq!(restored.len(), 1);
+    fixture.write(&spool, &lane(0), 2).expect("room");
+}
