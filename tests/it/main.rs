@@ -14,6 +14,7 @@ mod dev;
 mod events;
 mod framing;
 mod guarantees;
+mod hostile;
 mod http;
 mod jars;
 mod limits;

@@ -16,7 +16,7 @@ mod proxy;
 pub mod random;
 pub mod rig;
 mod rights;
-mod row;
+pub mod row;
 mod soak;
 mod squeeze;
 mod topics;
