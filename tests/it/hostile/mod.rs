@@ -1,7 +1,9 @@
 //! Senders that are broken or mean harm: what the bridge does about each, what they cost it, and that
 //! the normal senders beside them notice nothing.
 
+mod broken;
 mod normal;
+mod queues;
 mod slow;
 
 use std::time::Duration;

@@ -1,0 +1,247 @@
+//! Connections that end in the middle: at every stage of a request, in every way that a connection can
+//! end. Nothing of them stays, a whole report is kept once, and of a part of one there is nothing.
+
+use std::fs;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::queues::Queues;
+use super::{PATIENCE, PATIENT, Report, assert_kept, codes, read_to_close, runtime};
+use crate::bridge::{Bridge, eventually};
+use crate::cluster::{self, Exclusive};
+use crate::http::{body, exchange, post, report, request};
+
+/// How far a sender comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Connected,
+    PartOfHead,
+    /// The whole head of a report.
+    Head,
+    PartOfBody,
+    /// One report is answered, and of the next there is a part of the head.
+    NextHead,
+    /// A report and more requests are sent, whose answers wait for the sender to read them.
+    Answers,
+    /// A whole report is sent, and Kafka has not taken it.
+    Unanswered,
+}
+
+const STAGES: [Stage; 7] = [
+    Stage::Connected,
+    Stage::PartOfHead,
+    Stage::Head,
+    Stage::PartOfBody,
+    Stage::NextHead,
+    Stage::Answers,
+    Stage::Unanswered,
+];
+
+/// How its connection ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// It has said all that it wants to, and reads on.
+    HalfClose,
+    Reset,
+    Close,
+}
+
+const ENDS: [End; 3] = [End::HalfClose, End::Reset, End::Close];
+/// Connections of each stage and end.
+const EACH: usize = 10;
+/// Requests without a password after a report: their answers are more than a sender's socket holds.
+const UNREAD: usize = 100;
+/// No limit of the bridge's ends a connection here.
+const SETTINGS: [(&str, &str); 3] = [
+    PATIENT,
+    ("ingress.head_timeout", "20s"),
+    ("ingress.body_timeout", "20s"),
+];
+
+#[test]
+fn a_connection_may_end_at_any_stage_and_in_any_way() {
+    let kafka = cluster::exclusive();
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &SETTINGS);
+    // The first round opens what the bridge then keeps open for itself.
+    let mut kept = end_at_every_stage(&kafka, &bridge, "first");
+    let before = held(&bridge);
+    kept.extend(end_at_every_stage(&kafka, &bridge, "second"));
+    eventually(|| {
+        let after = held(&bridge);
+        let is_back = after
+            .iter()
+            .zip(before)
+            .all(|(after, before)| *after <= before);
+        is_back
+            .then_some(())
+            .ok_or_else(|| format!("files and threads were {before:?}, are {after:?}"))
+    });
+    let last = exchange(bridge.ingress, &report(&body("last", "read")));
+    assert_eq!(last.status, 200);
+    kept.push(("last".to_owned(), "read".to_owned()));
+    kafka.wait_until_healthy();
+    assert_kept(&kafka, [&topic, &rejected], kept);
+}
+
+/// The files and the threads that the bridge has.
+fn held(bridge: &Bridge) -> [usize; 2] {
+    ["fd", "task"].map(|what| {
+        let entries = fs::read_dir(format!("/proc/{}/{what}", bridge.pid()));
+        entries.expect("a running process").count()
+    })
+}
+
+/// Gives the reports that were whole.
+fn end_at_every_stage(kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<Report> {
+    let stages = STAGES.iter();
+    let reports = stages.flat_map(|stage| end_at(*stage, kafka, bridge, round));
+    reports.collect()
+}
+
+/// Brings connections to a stage, ends them in every way, and gives the reports that were whole.
+fn end_at(stage: Stage, kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<Report> {
+    if stage == Stage::Unanswered {
+        kafka.freeze_all();
+    }
+    let runtime = runtime();
+    let (senders, reports) = runtime.block_on(reach_all(stage, bridge, round));
+    wait_until_all_are_at(stage, bridge);
+    let half_closed = runtime.block_on(end_all(senders));
+    // Each end has come to the bridge's side before it can answer.
+    eventually(|| match Queues::of(bridge).len() {
+        0 => Ok(()),
+        open => Err(format!("{stage:?}: {open} connections have not ended")),
+    });
+    if stage == Stage::Unanswered {
+        kafka.thaw_all();
+    }
+    runtime.block_on(assert_answers(stage, half_closed));
+    bridge.wait_for_metric("koobridge_connections", 0);
+    bridge.wait_for_metric("koobridge_reports_in_flight", 0);
+    if stage.is_whole() {
+        reports
+    } else {
+        Vec::new()
+    }
+}
+
+type Senders = Vec<(End, TcpStream)>;
+
+/// The senders at the stage, and what each reports.
+async fn reach_all(stage: Stage, bridge: &Bridge, round: &str) -> (Senders, Vec<Report>) {
+    let (mut senders, mut reports) = (Vec::new(), Vec::new());
+    for end in ENDS {
+        for number in 0..EACH {
+            let id = format!("{round}-{stage:?}-{end:?}-{number}");
+            let sender = timeout(PATIENCE, stage.reach(bridge, &id)).await;
+            senders.push((end, sender.expect("the bridge answers")));
+            reports.push((id, "read".to_owned()));
+        }
+    }
+    (senders, reports)
+}
+
+/// Ends every connection, and gives those that are still open for answers.
+async fn end_all(senders: Senders) -> Vec<TcpStream> {
+    let mut half_closed = Vec::new();
+    for (end, mut sender) in senders {
+        match end {
+            End::HalfClose => {
+                sender.shutdown().await.expect("an open connection");
+                half_closed.push(sender);
+            }
+            End::Reset => sender.set_zero_linger().expect("an open connection"),
+            End::Close => {}
+        }
+    }
+    half_closed
+}
+
+/// Waits until the bridge has taken all that was sent.
+fn wait_until_all_are_at(stage: Stage, bridge: &Bridge) {
+    let count = ENDS.len() * EACH;
+    bridge.wait_for_metric("koobridge_connections", count as u64);
+    if stage == Stage::Unanswered {
+        bridge.wait_for_metric("koobridge_reports_in_flight", count as u64);
+    }
+    eventually(|| {
+        let queues = Queues::of(bridge);
+        let is_there = |queues: &Queues| {
+            queues.unread == 0 && (queues.unsent > 0) == (stage == Stage::Answers)
+        };
+        let are_there = queues.len() == count && queues.iter().all(is_there);
+        are_there
+            .then_some(())
+            .ok_or_else(|| format!("{stage:?}: {queues:?}"))
+    });
+}
+
+/// What a sender still gets that closes only its own half.
+async fn assert_answers(stage: Stage, half_closed: Vec<TcpStream>) {
+    assert_eq!(half_closed.len(), EACH);
+    for mut sender in half_closed {
+        let answers = timeout(PATIENCE, read_to_close(&mut sender)).await;
+        let answers = answers.expect("the bridge closes");
+        assert_eq!(codes(&answers), stage.answers(), "{stage:?}");
+    }
+}
+
+impl Stage {
+    /// Whether a whole report is sent.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::NextHead | Self::Answers | Self::Unanswered)
+    }
+
+    /// What is answered to a sender that then closes its half.
+    fn answers(self) -> Vec<u16> {
+        match self {
+            Self::Connected | Self::PartOfHead | Self::NextHead => vec![],
+            Self::Head | Self::PartOfBody => vec![400],
+            Self::Answers => [vec![200], vec![401; UNREAD]].concat(),
+            Self::Unanswered => vec![200],
+        }
+    }
+
+    fn bytes(self, id: &str) -> Vec<u8> {
+        let body = body(id, "read");
+        let mut whole = report(&body);
+        let head = whole.len() - body.len();
+        match self {
+            Self::Connected => whole.clear(),
+            Self::PartOfHead => whole.truncate(head / 2),
+            Self::Head => whole.truncate(head),
+            Self::PartOfBody => whole.truncate(head + body.len() / 2),
+            Self::NextHead => whole.extend_from_within(..head / 2),
+            Self::Answers => {
+                let refused = request(&post(), &[("Authorization", None)], b"");
+                whole.extend(refused.repeat(UNREAD));
+            }
+            Self::Unanswered => {}
+        }
+        whole
+    }
+
+    /// A sender that is there.
+    async fn reach(self, bridge: &Bridge, id: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let mut sender = socket
+            .connect(bridge.ingress)
+            .await
+            .expect("the bridge listens");
+        sender
+            .write_all(&self.bytes(id))
+            .await
+            .expect("the bridge reads");
+        if self == Self::NextHead {
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                sender.read_buf(&mut answer).await.expect("an answer");
+            }
+            assert_eq!(codes(&answer), [200]);
+        }
+        sender
+    }
+}

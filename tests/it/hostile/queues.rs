@@ -1,0 +1,44 @@
+//! What lies in the sockets of a bridge's connections, as the kernel tells in `/proc/PID/net/tcp`: the
+//! only place where one sees that a part of a request has been read.
+
+use std::fs;
+
+use crate::bridge::Bridge;
+
+/// Bytes of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Queues {
+    /// Sent by the bridge, and not acknowledged by its sender's side.
+    pub unsent: u64,
+    /// Come from the sender, and not read by the bridge.
+    pub unread: u64,
+}
+
+impl Queues {
+    /// Those of every open connection of the ingress.
+    pub fn of(bridge: &Bridge) -> Vec<Self> {
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", bridge.pid()));
+        let table = table.expect("a running process");
+        let port = format!(":{:04X}", bridge.ingress.port());
+        table
+            .lines()
+            .filter_map(|line| parse(line, &port))
+            .collect()
+    }
+}
+
+/// A line has its number, the local and the remote address, the state and both queues, in hexadecimal.
+fn parse(line: &str, port: &str) -> Option<Queues> {
+    const ESTABLISHED: &str = "01";
+    let mut fields = line.split_whitespace().skip(1);
+    let (local, _remote) = (fields.next()?, fields.next()?);
+    if !local.ends_with(port) || fields.next()? != ESTABLISHED {
+        return None;
+    }
+    let (unsent, unread) = fields.next()?.split_once(':')?;
+    let bytes = |text| u64::from_str_radix(text, 16).expect("a hexadecimal number");
+    Some(Queues {
+        unsent: bytes(unsent),
+        unread: bytes(unread),
+    })
+}
