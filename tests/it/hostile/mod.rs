@@ -2,6 +2,7 @@
 //! the normal senders beside them notice nothing.
 
 mod broken;
+mod flood;
 mod normal;
 mod queues;
 mod slow;

@@ -1,0 +1,109 @@
+//! A flood of wrong passwords, from everywhere and for every channel that can be thought of: it leaves
+//! nothing behind but a few counters.
+
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::normal::Normal;
+use super::{PATIENT, assert_kept};
+use crate::bridge::{Bridge, CHANNEL};
+use crate::cluster;
+use crate::http::{Connection, body, path, request};
+
+/// Requests that are sent before the bridge's size is taken.
+const FIRST: usize = 1_000;
+const ALL: usize = 40_000;
+/// Requests that one connection sends before it reads their answers.
+const BATCH: usize = 50;
+const CONNECTIONS: usize = 4;
+/// By how much the bridge may grow, whatever it is that does so beside the flood.
+const GROWTH: u64 = 8 << 20;
+/// A throttled line comes at most this often.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_flood_of_wrong_passwords_leaves_nothing_behind() {
+    let kafka = cluster::shared();
+    let settings = [PATIENT, ("ingress.trusted_proxies", "127.0.0.0/8")];
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
+    let normal = Normal::start(bridge.ingress);
+    let (started, logged) = (Instant::now(), bridge.logged().lines().count());
+
+    flood(&bridge, 0..FIRST);
+    let (resident, series) = (bridge.resident_bytes(), series(&bridge));
+    flood(&bridge, FIRST..ALL);
+    let grown = bridge.resident_bytes().saturating_sub(resident);
+    println!("{ALL} wrong passwords: {grown} bytes more resident");
+    assert!(grown < GROWTH, "{grown} bytes more than after the first");
+    assert_eq!(self::series(&bridge), series);
+
+    let sent = normal.stop("a flood of wrong passwords");
+    // Of known channels and of strangers a line each at once, and then one an interval.
+    let lines = bridge.logged().lines().count() - logged;
+    let intervals = started.elapsed().as_secs() / LOG_INTERVAL.as_secs();
+    let most = 2 * (1 + usize::try_from(intervals).expect("a few"));
+    assert!((2..=most).contains(&lines), "{lines} lines, {most} at most");
+    assert_counted(&bridge);
+    assert_kept(&kafka, [&topic, &rejected], sent);
+}
+
+/// Sends the requests of these numbers over several connections; each is answered 401.
+fn flood(bridge: &Bridge, numbers: Range<usize>) {
+    thread::scope(|scope| {
+        for first in 0..CONNECTIONS {
+            let own = numbers.clone().skip(first).step_by(CONNECTIONS);
+            let own: Vec<usize> = own.collect();
+            scope.spawn(move || {
+                let mut connection = Connection::open(bridge.ingress);
+                for batch in own.chunks(BATCH) {
+                    let requests: Vec<_> = batch.iter().copied().map(guess).collect();
+                    connection.send(&requests.concat());
+                    for _ in batch {
+                        assert_eq!(connection.answer().status, 401);
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Every second one is for the channel that there is, the others for one that there is not; each comes
+/// from an address of its own.
+fn guess(number: usize) -> Vec<u8> {
+    let stranger = format!("{number:064}");
+    let channel = if number.is_multiple_of(2) {
+        CHANNEL
+    } else {
+        &stranger
+    };
+    let [_, high, middle, low] = u32::try_from(number).expect("small").to_be_bytes();
+    let changes = [
+        ("Authorization", Some("gue55ed")),
+        (
+            "x-forwarded-for",
+            Some(&*format!("10.{high}.{middle}.{low}")),
+        ),
+    ];
+    let line = format!("POST {} HTTP/1.1", path(channel));
+    request(&line, &changes, &body("m1", "read"))
+}
+
+/// How many series there are.
+fn series(bridge: &Bridge) -> usize {
+    let text = bridge.probe("/metrics").text();
+    text.lines().filter(|line| !line.starts_with('#')).count()
+}
+
+fn assert_counted(bridge: &Bridge) {
+    let failures = |channel: &str| {
+        let labels = format!("channel=\"{channel}\"");
+        bridge.metric(&format!(
+            "koobridge_authentication_failures_total{{{labels}}}"
+        ))
+    };
+    let half = ALL as u64 / 2;
+    assert_eq!([CHANNEL, ""].map(failures), [half, half]);
+    let refused = bridge.metric("koobridge_answers_total{code=\"401\"}");
+    assert_eq!(refused, ALL as u64);
+}
