@@ -67,7 +67,7 @@ impl Authority {
     }
 
     /// The settings of a bridge with `server.crt` and `server.key`.
-    fn settings(&self) -> [(&'static str, String); 2] {
+    pub fn settings(&self) -> [(&'static str, String); 2] {
         [
             ("ingress.tls.certificate", self.setting("server.crt")),
             ("ingress.tls.key", self.setting("server.key")),
@@ -102,7 +102,7 @@ impl Authority {
 
 pub const NOW: [i32; 2] = [2020, 2100];
 
-fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+pub fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     let settings = settings.iter();
     settings.map(|(key, value)| (*key, &**value)).collect()
 }
@@ -113,7 +113,7 @@ pub fn secure(config: ClientConfig, socket: TcpStream) -> StreamOwned<ClientConn
     StreamOwned::new(client, socket)
 }
 
-fn open(bridge: &Bridge, config: ClientConfig) -> Connection {
+pub fn open(bridge: &Bridge, config: ClientConfig) -> Connection {
     Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)))
 }
 

@@ -3,6 +3,7 @@
 
 mod broken;
 mod flood;
+mod handshakes;
 mod normal;
 mod queues;
 mod slow;

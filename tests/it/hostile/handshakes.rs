@@ -1,0 +1,173 @@
+//! TLS handshakes that are started and left, a thousand at once: each has its time, and no more.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConnection;
+use tokio_rustls::rustls::version::TLS13;
+
+use super::{PATIENCE, PATIENT, Report, assert_kept, read_to_close, runtime};
+use crate::bridge::Bridge;
+use crate::cluster;
+use crate::http::{body, report};
+use crate::tls::{Authority, NOW, borrowed, open};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Connections of each kind.
+const EACH: usize = 250;
+/// Reports that a normal sender sends over one connection.
+const REPORTS: usize = 5;
+
+/// How much of a handshake is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Started {
+    Nothing,
+    HalfOfTheHello,
+    TheHello,
+    Garbage,
+}
+
+const KINDS: [Started; 4] = [
+    Started::Nothing,
+    Started::HalfOfTheHello,
+    Started::TheHello,
+    Started::Garbage,
+];
+
+/// The first byte that a bridge answers, which is the type of a TLS record.
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
+#[test]
+fn a_thousand_handshakes_that_are_left_are_ended_in_their_time() {
+    let kafka = cluster::shared();
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let files = authority.settings();
+    let settings = [
+        &borrowed(&files)[..],
+        &[PATIENT, ("ingress.head_timeout", "3s")],
+    ]
+    .concat();
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
+
+    let (ended, sent) = beside_normal_senders(&bridge, &authority, || {
+        runtime().block_on(start_all(bridge.ingress, &hello(&authority)))
+    });
+    let mut counted = BTreeMap::new();
+    for (started, answer, took) in ended {
+        *counted.entry((started, answer)).or_default() += 1;
+        let had_its_time = started == Started::Garbage || took >= HANDSHAKE_TIMEOUT;
+        assert!(had_its_time, "{started:?} was ended after {took:?}");
+    }
+    let expected = KINDS.map(|started| ((started, started.answer()), EACH));
+    assert_eq!(counted, BTreeMap::from(expected));
+    let failures = KINDS.len() * EACH;
+    bridge.wait_for_metric("koobridge_tls_handshake_failures_total", failures as u64);
+    bridge.wait_for_metric("koobridge_connections", 0);
+    assert_kept(&kafka, [&topic, &rejected], sent);
+}
+
+/// Runs `harm` while others send as they should, over new connections again and again; gives what they
+/// sent too.
+fn beside_normal_senders<T>(
+    bridge: &Bridge,
+    authority: &Authority,
+    harm: impl FnOnce() -> T,
+) -> (T, Vec<Report>) {
+    let is_over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let senders = [0, 1, 2, 3].map(|sender| {
+            scope.spawn(move || {
+                let mut sent = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    let prefix = format!("{sender}-{}", sent.len());
+                    sent.extend(report_over_tls(bridge, authority, &prefix));
+                }
+                sent
+            })
+        });
+        let done = harm();
+        is_over.store(true, Ordering::Relaxed);
+        let sent = senders.map(|sender| sender.join().expect("a sender that is answered"));
+        (done, sent.into_iter().flatten().collect())
+    })
+}
+
+/// Sends some reports over one new connection; each is answered 200.
+fn report_over_tls(bridge: &Bridge, authority: &Authority, prefix: &str) -> Vec<Report> {
+    let mut connection = open(bridge, authority.client(&[&TLS13]));
+    let reports = (0..REPORTS).map(|number| {
+        let id = format!("{prefix}-{number}");
+        connection.send(&report(&body(&id, "read")));
+        assert_eq!(connection.answer().status, 200);
+        (id, "read".to_owned())
+    });
+    reports.collect()
+}
+
+/// What a sound client says first.
+fn hello(authority: &Authority) -> Vec<u8> {
+    let config = Arc::new(authority.client(&[&TLS13]));
+    let name = "127.0.0.1".try_into().expect("a name");
+    let mut client = ClientConnection::new(config, name).expect("a client");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("memory takes it");
+    hello
+}
+
+type Ended = (Started, Option<u8>, Duration);
+
+/// Starts every kind of handshake at once, until the bridge has ended each connection. Gives the first
+/// byte of its answer, and how long it bore with the sender.
+async fn start_all(bridge: SocketAddr, hello: &[u8]) -> Vec<Ended> {
+    let mut senders = JoinSet::new();
+    for started in KINDS {
+        for _ in 0..EACH {
+            let bytes = started.bytes(hello);
+            senders.spawn(async move {
+                let begun = Instant::now();
+                let answer = timeout(PATIENCE, exchange(bridge, &bytes)).await;
+                let answer = answer.unwrap_or_else(|_| panic!("{started:?} is never ended"));
+                (started, answer.first().copied(), begun.elapsed())
+            });
+        }
+    }
+    senders.join_all().await
+}
+
+async fn exchange(bridge: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(bridge)
+        .await
+        .expect("the bridge listens");
+    stream.write_all(bytes).await.expect("the bridge reads");
+    read_to_close(&mut stream).await
+}
+
+impl Started {
+    fn bytes(self, hello: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::HalfOfTheHello => hello[..hello.len() / 2].to_vec(),
+            Self::TheHello => hello.to_vec(),
+            Self::Garbage => b"neither TLS nor HTTP\r\n".repeat(10),
+        }
+    }
+
+    /// The first byte that the bridge answers.
+    fn answer(self) -> Option<u8> {
+        match self {
+            Self::Nothing | Self::HalfOfTheHello => None,
+            Self::TheHello => Some(HANDSHAKE),
+            Self::Garbage => Some(ALERT),
+        }
+    }
+}
