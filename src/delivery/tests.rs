@@ -5,7 +5,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::contract::Record;
 use crate::kafka::EmbeddedBroker;
-use crate::metrics::ReportFate;
+use crate::metrics::{Metrics, ReportFate};
 
 /// Delivery to a topic of the embedded broker.
 struct Fixture {

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::listen;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -14,6 +15,9 @@ use super::workers::Workers;
 use crate::metrics::Metrics;
 use crate::telemetry::Throttle;
 
+/// How many connections may wait to be accepted; the system caps it. With the 128 of the standard library a
+/// burst overflows, and whoever does not fit in is tried again after 1, 3, 7, … seconds.
+const BACKLOG: i32 = 4096;
 /// How long to wait after accepting failed: no file descriptors left, most of the time.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,6 +34,7 @@ impl Listener {
     /// Where the address is taken or not this machine's.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
+        listen(&socket, BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket })
     }

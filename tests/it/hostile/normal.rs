@@ -9,6 +9,7 @@ use crate::suite::load::{Load, Plan, Told};
 use crate::suite::row::percentile;
 
 const PLAN: Plan = Plan {
+    first: 0,
     rate: 200,
     big_every: None,
 };

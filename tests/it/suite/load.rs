@@ -124,7 +124,9 @@ async fn run(senders: &Arc<Senders>, plan: Plan, stopped: &AtomicBool) {
     while !stopped.load(Ordering::Relaxed) {
         sleep_until((start + pause * (number - plan.first)).into()).await;
         let senders = Arc::clone(senders);
-        let big = plan.big_every.is_some_and(|every| number % every == 0);
+        let big = plan
+            .big_every
+            .is_some_and(|every| number.is_multiple_of(every));
         messages.spawn(async move { senders.message(number, big).await });
         number += 1;
     }
