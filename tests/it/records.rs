@@ -229,18 +229,23 @@ impl Record {
 /// Every committed record there is at the call, by partition and offset. A transaction's
 /// count when its marker is written, which can be shortly after its commit is answered.
 pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
-    read(bootstrap, topic, PATIENCE).unwrap_or_else(|why| panic!("cannot read {topic}: {why}"))
+    read_each(bootstrap, topic, |record| record)
 }
 
-fn read(bootstrap: &str, topic: &str, within: Duration) -> Result<Vec<Record>, String> {
-    let deadline = Instant::now() + within;
+/// The same, of which only what `keep` makes of each record is held: there may be a million.
+pub fn read_each<T>(bootstrap: &str, topic: &str, keep: impl Fn(Record) -> T) -> Vec<T> {
+    read(bootstrap, topic, keep).unwrap_or_else(|why| panic!("cannot read {topic}: {why}"))
+}
+
+fn read<T>(bootstrap: &str, topic: &str, keep: impl Fn(Record) -> T) -> Result<Vec<T>, String> {
     let consumer = consumer(bootstrap);
-    let ends = until(within, || assign_to_the_ends(&consumer, topic))?;
+    let ends = until(PATIENCE, || assign_to_the_ends(&consumer, topic))?;
     let mut unread: BTreeSet<i32> = ends.keys().copied().collect();
     let mut records = Vec::new();
     let mut trouble = None;
+    let mut last = Instant::now();
     while !unread.is_empty() {
-        if Instant::now() >= deadline {
+        if last.elapsed() >= PATIENCE {
             let read = records.len();
             return Err(format!(
                 "{read} records, {unread:?} of {ends:?} not read to the end ({trouble:?})"
@@ -251,7 +256,9 @@ fn read(bootstrap: &str, topic: &str, within: Duration) -> Result<Vec<Record>, S
                 if message.offset() + 1 >= ends[&message.partition()] {
                     unread.remove(&message.partition());
                 }
-                records.push(Record::of(&message));
+                let record = Record::of(&message);
+                records.push(((record.partition, record.offset), keep(record)));
+                last = Instant::now();
             }
             // A transaction's last offset is its marker, which no consumer is given.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -261,9 +268,9 @@ fn read(bootstrap: &str, topic: &str, within: Duration) -> Result<Vec<Record>, S
             None => {}
         }
     }
-    records.retain(|record: &Record| record.offset < ends[&record.partition]);
-    records.sort_by_key(|record| (record.partition, record.offset));
-    Ok(records)
+    records.retain(|((partition, offset), _)| *offset < ends[partition]);
+    records.sort_by_key(|(place, _)| *place);
+    Ok(records.into_iter().map(|(_, kept)| kept).collect())
 }
 
 /// Never commits: the group is there because librdkafka assigns nothing without one.

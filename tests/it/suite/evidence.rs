@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::bridge::koobridge;
-use crate::records::{Record, read_all};
+use crate::records::{Record, read_each};
 
 /// A report found somewhere.
 #[derive(Clone, Debug)]
@@ -50,11 +50,13 @@ impl Evidence {
     pub fn gather(bootstrap: &str, topics: [&str; 2], spool: Option<&Path>) -> Self {
         // What is delivered in between is then seen twice rather than not at all.
         let spooled = spool.map(export).unwrap_or_default();
-        let [events, rejected] = topics.map(|topic| read_all(bootstrap, topic));
-        let is_refused = |record: &&Record| record.header("stage") == Some("kafka");
+        let [events, rejected] = topics;
+        let is_refused = |record: &Record| record.header("stage") == Some("kafka");
+        let refused = |record| is_refused(&record).then(|| Landed::on(&record));
+        let rejected = read_each(bootstrap, rejected, refused);
         Self {
-            events: events.iter().map(Landed::on).collect(),
-            rejected: rejected.iter().filter(is_refused).map(Landed::on).collect(),
+            events: read_each(bootstrap, events, |record| Landed::on(&record)),
+            rejected: rejected.into_iter().flatten().collect(),
             spooled,
         }
     }

@@ -1,6 +1,7 @@
 //! An open-loop load on a thread of its own: reports at a rate, whether the ones before are answered
 //! or not, and what each sender was told. It outlives a bridge that is down, and sends nothing twice.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,8 @@ const CONNECTIONS: usize = 3000;
 const GIVE_UP: Duration = Duration::from_secs(15);
 /// What a big report carries beside what every report does.
 const BIG: usize = 8 << 10;
+/// A connection that was idle for longer is left alone: the bridge may close it just now.
+const IDLE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy)]
 pub struct Plan {
@@ -106,7 +109,7 @@ impl Load {
         self.stopped.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("a load is stopped once");
         thread.join().expect("the load runs");
-        self.told()
+        mem::take(&mut lock(&self.told))
     }
 }
 
@@ -129,6 +132,10 @@ async fn run(senders: &Arc<Senders>, plan: Plan, stopped: &AtomicBool) {
             .is_some_and(|every| number.is_multiple_of(every));
         messages.spawn(async move { senders.message(number, big).await });
         number += 1;
+        // What has ended takes up memory until it is joined.
+        while let Some(ended) = messages.try_join_next() {
+            ended.expect("a message ends by itself");
+        }
     }
     messages.join_all().await;
 }
@@ -136,7 +143,8 @@ async fn run(senders: &Arc<Senders>, plan: Plan, stopped: &AtomicBool) {
 /// The connections, and what was said on them.
 struct Senders {
     address: SocketAddr,
-    idle: Mutex<Vec<TcpStream>>,
+    /// With the time of its last answer.
+    idle: Mutex<Vec<(Instant, TcpStream)>>,
     free: Semaphore,
     told: Arc<Mutex<Vec<Told>>>,
 }
@@ -186,7 +194,7 @@ impl Senders {
         stream.write_all(request).await.ok()?;
         let answer = read_answer(&mut stream).await?;
         if !answer.closes {
-            lock(&self.idle).push(stream);
+            lock(&self.idle).push((Instant::now(), stream));
         }
         Some(answer.code)
     }
@@ -194,11 +202,13 @@ impl Senders {
     /// The one used last that the bridge has not closed.
     fn idle_connection(&self) -> Option<TcpStream> {
         let mut idle = lock(&self.idle);
-        let is_open = |stream: &TcpStream| {
+        let is_open = |(since, stream): &(Instant, TcpStream)| {
             let read = stream.try_read(&mut [0]);
-            read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+            since.elapsed() < IDLE
+                && read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
         };
-        std::iter::from_fn(|| idle.pop()).find(is_open)
+        let found = std::iter::from_fn(|| idle.pop()).find(is_open);
+        found.map(|(_, stream)| stream)
     }
 }
 
