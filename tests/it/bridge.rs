@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::http::{Response, exchange};
 use crate::lines::Lines;
+use crate::proc;
 use crate::records::{self, Kafka};
 
 pub const CHANNEL: &str = "202105102694809992";
@@ -120,18 +121,12 @@ impl Bridge {
     }
 
     pub fn probe(&self, path: &str) -> Response {
-        exchange(
-            self.admin,
-            format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n").as_bytes(),
-        )
+        probe(self.admin, path)
     }
 
     /// The value of one series as `/metrics` shows it; 0 where it does not show it.
     pub fn metric(&self, series: &str) -> u64 {
-        let text = self.probe("/metrics").text();
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
-            .map_or(0, |value| value.parse().expect("a whole number"))
+        metric(self.admin, series)
     }
 
     pub fn wait_for_metric(&self, series: &str, expected: u64) {
@@ -155,21 +150,12 @@ impl Bridge {
 
     /// The memory that is resident, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        self.memory("VmRSS:")
+        proc::status(self.pid(), "VmRSS") << 10
     }
 
     /// The most that ever was.
     pub fn peak_resident_bytes(&self) -> u64 {
-        self.memory("VmHWM:")
-    }
-
-    fn memory(&self, what: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("a running process");
-        let size = status.lines().find_map(|line| line.strip_prefix(what));
-        let size = size.expect("a size").trim().trim_end_matches(" kB");
-        let kibibytes: u64 = size.parse().expect("a number of kibibytes");
-        kibibytes << 10
+        proc::status(self.pid(), "VmHWM") << 10
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -234,6 +220,19 @@ fn spawn(
         .expect("koobridge starts");
     let lines = Lines::read(child.stderr.take().expect("a pipe"));
     (child, lines)
+}
+
+fn probe(admin: SocketAddr, path: &str) -> Response {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n");
+    exchange(admin, request.as_bytes())
+}
+
+/// What [`Bridge::metric`] gives, for a thread that has no more than the address.
+pub fn metric(admin: SocketAddr, series: &str) -> u64 {
+    let text = probe(admin, "/metrics").text();
+    text.lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
+        .map_or(0, |value| value.parse().expect("a whole number"))
 }
 
 /// Where it listens, ingress and admin, once it does.

@@ -22,6 +22,7 @@ mod lines;
 mod observing;
 mod operation;
 mod overload;
+mod proc;
 mod records;
 mod rejected;
 mod reload;

@@ -27,7 +27,7 @@ fn status(bridge: &Bridge, password: &str) -> u16 {
 }
 
 /// Replaces a file as a whole, as a careful editor does.
-fn replace(path: &Path, text: &str) {
+pub fn replace(path: &Path, text: &str) {
     let new = path.with_file_name(".new");
     fs::write(&new, text).expect("a file");
     fs::rename(new, path).expect("a file");

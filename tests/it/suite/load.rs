@@ -3,7 +3,7 @@
 
 use std::mem;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// Reports a second.
+    /// Reports a second, until told otherwise.
     pub rate: u32,
     /// The number of the first message.
     pub first: u32,
@@ -71,6 +71,7 @@ impl Told {
 /// A load that runs until it is stopped or dropped.
 pub struct Load {
     stopped: Arc<AtomicBool>,
+    rate: Arc<AtomicU32>,
     told: Arc<Mutex<Vec<Told>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -78,6 +79,7 @@ pub struct Load {
 impl Load {
     pub fn start(address: SocketAddr, plan: Plan) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
+        let rate = Arc::new(AtomicU32::new(plan.rate));
         let senders = Arc::new(Senders {
             address,
             idle: Mutex::default(),
@@ -85,18 +87,25 @@ impl Load {
             told: Arc::default(),
         });
         let (told, until) = (Arc::clone(&senders.told), Arc::clone(&stopped));
+        let wanted = Arc::clone(&rate);
         let thread = thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime")
-                .block_on(run(&senders, plan, &until));
+                .block_on(run(&senders, plan, &wanted, &until));
         });
         Self {
             stopped,
+            rate,
             told,
             thread: Some(thread),
         }
+    }
+
+    /// Goes on with so many reports a second.
+    pub fn set_rate(&self, rate: u32) {
+        self.rate.store(rate, Ordering::Relaxed);
     }
 
     /// What the senders were told so far.
@@ -120,12 +129,12 @@ impl Drop for Load {
 }
 
 /// Every second message has two statuses, so messages come at two thirds of the reports' rate.
-async fn run(senders: &Arc<Senders>, plan: Plan, stopped: &AtomicBool) {
-    let (start, pause) = (Instant::now(), Duration::from_millis(1500) / plan.rate);
+async fn run(senders: &Arc<Senders>, plan: Plan, rate: &AtomicU32, stopped: &AtomicBool) {
     let mut messages = JoinSet::new();
-    let mut number = plan.first;
+    let (mut number, mut due) = (plan.first, Instant::now());
     while !stopped.load(Ordering::Relaxed) {
-        sleep_until((start + pause * (number - plan.first)).into()).await;
+        sleep_until(due.into()).await;
+        due += Duration::from_millis(1500) / rate.load(Ordering::Relaxed);
         let senders = Arc::clone(senders);
         let big = plan
             .big_every

@@ -59,6 +59,7 @@ fn slow(fault: &'static str, spool: bool, round_trip: Duration) -> bool {
     told.iter().all(Told::is_promised)
 }
 
+/// The usual bridge, which reaches its brokers only through the proxy.
 pub fn behind_a_proxy(fault: &'static str, spool: bool, settings: &[(&str, &str)]) -> (Rig, Proxy) {
     let kafka = cluster::exclusive();
     let ports = kafka.proxy_ports();

@@ -113,6 +113,20 @@ impl Rig {
         self.load.as_ref().expect("the load runs").told()
     }
 
+    /// The load goes on at another rate.
+    pub fn set_rate(&self, rate: u32) {
+        self.load.as_ref().expect("the load runs").set_rate(rate);
+    }
+
+    /// The load goes on, and nothing of it waits for Kafka any longer.
+    pub fn wait_until_spool_is_empty(&self) {
+        let emptied = until(SETTLED, || match self.reports_spooled() {
+            0 => Ok(()),
+            spooled => Err(format!("{spooled} spooled")),
+        });
+        emptied.unwrap_or_else(|why| panic!("{why}\n{}", self.bridge.logged()));
+    }
+
     /// Reports that wait in the spool now; what is parked waits for nothing.
     fn reports_spooled(&self) -> u64 {
         if self.spool.is_none() {

@@ -1,89 +1,129 @@
-//! Faults of brokers and of the bridge, one after the other as chance has it, for
-//! `KOOBRIDGE_SOAK_MINUTES` (half a minute unless set): `script/soak`.
+//! Faults of everything around the bridge, and of the bridge, for `KOOBRIDGE_SOAK_MINUTES` (half a minute
+//! unless set): `script/soak`. From a quarter of an hour on, one bridge lives to the end after the first five
+//! minutes, and is held to what it needs of memory, files and threads: through an outage, and a fault a minute.
+
+mod faults;
+mod plot;
+mod run;
+mod sampler;
 
 use std::env;
-use std::os::unix::process::ExitStatusExt as _;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
+use self::faults::{Fault, Scene};
+use self::run::Run;
+use self::sampler::{Sample, Sampler, median_minute};
 use super::checker::Excused;
 use super::load::Told;
-use super::random::Random;
-use super::rig::{Rig, pause, seconds};
+use super::rig::pause;
 use crate::cluster::BROKERS;
-
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    BrokerDies,
-    BrokerFreezes,
-    EveryBrokerFreezes,
-    TwoBrokersDie,
-    BrokerIsRestarted,
-    BridgeDies,
-    BridgeDiesWithoutKafka,
-    BridgeIsStopped,
-}
-
-const FAULTS: [Fault; 8] = [
-    Fault::BrokerDies,
-    Fault::BrokerFreezes,
-    Fault::EveryBrokerFreezes,
-    Fault::TwoBrokersDie,
-    Fault::BrokerIsRestarted,
-    Fault::BridgeDies,
-    Fault::BridgeDiesWithoutKafka,
-    Fault::BridgeIsStopped,
-];
 
 /// How long it takes where nobody says.
 const SHORT: Duration = Duration::from_secs(30);
+/// From here on there is time for a bridge that lives long.
+const LONG: Duration = Duration::from_mins(15);
+/// How long a long one does harm at random, which no bridge survives.
+const AT_RANDOM: Duration = Duration::from_mins(5);
+/// The age at which a bridge needs what it will need for ever: it is past its outage, and has had a minute's rest.
+const GROWN_UP: Duration = Duration::from_mins(5);
+/// The one fault of a long soak that lasts.
+const OUTAGE: Duration = Duration::from_secs(150);
+const MINUTE: Duration = Duration::from_mins(1);
 /// How long a stopping bridge may still answer.
 const STOP: Duration = Duration::from_secs(5);
-/// From here on there is time for a fault that lasts.
-const LONG: Duration = Duration::from_mins(10);
 
 #[test]
 fn random_faults_lose_nothing() {
     let length = env::var("KOOBRIDGE_SOAK_MINUTES").map_or(SHORT, |minutes| {
         Duration::from_mins(minutes.parse().expect("a whole number of minutes"))
     });
-    let mut random = Random::new();
-    let mut rig = Rig::new("soak", true);
+    let mut scene = Scene::new();
+    if length < LONG {
+        harm_at_random(&mut scene, length);
+        check(&mut scene);
+    } else {
+        live_long(&mut scene, length);
+    }
+}
+
+/// The figures in docs/ are those of one long soak: `script/soak 60`, and then copied.
+#[test]
+fn the_plot_in_docs_is_of_the_figures_beside_it() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let drawn = plot::draw(&Run::read(&docs.join("soak.jsonl")));
+    let kept = fs::read_to_string(docs.join("soak.svg")).expect("a plot");
+    if drawn != kept {
+        let new = output().join("docs.svg");
+        fs::write(&new, drawn).expect("the target directory is writable");
+        panic!("docs/soak.svg should be {}", new.display());
+    }
+}
+
+/// One fault after the other, of the bridge too.
+fn harm_at_random(scene: &mut Scene, length: Duration) {
     let end = Instant::now() + length;
-    if length >= LONG {
-        println!("every broker is frozen for 150 s");
-        rig.kafka.freeze_all();
-        seconds(150);
-        rig.kafka.thaw_all();
-    }
-    let (mut count, mut stops) = (0, Vec::new());
     while Instant::now() < end {
-        let fault = random.pick(&FAULTS);
-        println!("{fault:?}");
-        if matches!(fault, Fault::BridgeIsStopped) {
-            stops.push(Instant::now());
-        }
-        apply(fault, &mut rig, &mut random);
-        count += 1;
-        pause(random.millis(500..4000));
-        rig.assert_same_process();
+        let fault = scene.random.pick(&faults::OF_ALL);
+        let lasts = scene.random.millis(500..9000);
+        scene.harm(fault, lasts);
+        pause(scene.random.millis(500..4000));
     }
-    rig.cause_ends();
-    println!("{count} faults in {} s:", length.as_secs());
-    let told = rig.check(Excused {
+}
+
+/// What a bridge that is not touched needs, and what it answers, for the rest of `length`.
+fn live_long(scene: &mut Scene, length: Duration) {
+    let begun = Instant::now();
+    harm_at_random(scene, AT_RANDOM);
+    scene.harm(Fault::BridgeIsStopped, Duration::ZERO);
+    scene.rig.bridge.wait_until_ready();
+    let born = Instant::now();
+    let watch = Sampler::start(&scene.rig.bridge);
+    pause(Duration::from_secs(20));
+    scene.harm(Fault::EveryBrokerFreezes, OUTAGE);
+    pause(GROWN_UP.saturating_sub(born.elapsed()));
+    harm_each_minute(scene, begun + length);
+    scene.rig.wait_until_spool_is_empty();
+    pause(MINUTE);
+    scene.rig.assert_same_process();
+    let samples = watch.stop();
+    Run::of(begun, &scene.rig.told(), &samples, &scene.harms).keep(&output());
+    let told = check(scene);
+    let mut since = told.iter().filter(|told| told.sent > born);
+    let unkept = since.find(|told| !told.is_promised());
+    assert!(unkept.is_none(), "not taken: {unkept:?}");
+    assert_needs_no_more_than_grown_up(&samples, born);
+}
+
+/// Each kind of fault in its turn, a minute after the one before began or as soon as that is over.
+fn harm_each_minute(scene: &mut Scene, end: Instant) {
+    let mut next = Instant::now();
+    for fault in faults::OF_SURROUNDINGS.iter().cycle() {
+        pause(next.saturating_duration_since(Instant::now()));
+        if Instant::now() + MINUTE / 2 > end {
+            return;
+        }
+        next = Instant::now() + MINUTE;
+        let lasts = scene.random.millis(5_000..25_000);
+        scene.harm(*fault, lasts);
+    }
+}
+
+/// Everything that was promised is kept, and a bridge refuses only while it is stopping.
+fn check(scene: &mut Scene) -> Vec<Told> {
+    println!("{} faults:", scene.harms.len());
+    scene.rig.cause_ends();
+    let told = scene.rig.check(Excused {
         repeats: true,
         silence: true,
         refusals: true,
         failures: true,
         ..Excused::NOTHING
     });
-    // A bridge that is stopping sends away whoever comes too late, and nobody else.
-    let is_stopping = |told: &Told| {
-        stops
-            .iter()
-            .any(|at| (*at..*at + STOP).contains(&told.answered))
-    };
+    let stops = || scene.harms.iter().filter(|harm| harm.is_of_a_stop());
+    let is_stopping =
+        |told: &Told| stops().any(|harm| (harm.from..harm.from + STOP).contains(&told.answered));
     let refused = told
         .iter()
         .find(|told| told.code == Some(503) && !is_stopping(told));
@@ -91,55 +131,29 @@ fn random_faults_lose_nothing() {
         refused.is_none(),
         "refused although there is a spool: {refused:?}"
     );
+    told
 }
 
-/// Does one harm for a while, and ends it.
-fn apply(fault: Fault, rig: &mut Rig, random: &mut Random) {
-    let length = random.millis(500..9000);
-    let victim = random.pick(&[0, 1, 2]);
-    let other = (victim + 1) % BROKERS;
-    match fault {
-        Fault::BrokerDies => {
-            rig.kafka.kill(victim);
-            pause(length);
-            rig.kafka.start(victim);
-        }
-        Fault::BrokerFreezes => {
-            rig.kafka.freeze(victim);
-            pause(length);
-            rig.kafka.thaw(victim);
-        }
-        Fault::EveryBrokerFreezes => {
-            rig.kafka.freeze_all();
-            pause(length);
-            rig.kafka.thaw_all();
-        }
-        Fault::TwoBrokersDie => {
-            rig.kafka.kill(victim);
-            rig.kafka.kill(other);
-            pause(length);
-            rig.kafka.start_all([victim, other]);
-        }
-        Fault::BrokerIsRestarted => {
-            rig.kafka.stop(victim);
-            rig.kafka.start(victim);
-        }
-        Fault::BridgeDies => end_and_restart(rig, Signal::KILL),
-        Fault::BridgeDiesWithoutKafka => {
-            rig.kafka.freeze_all();
-            pause(length / 2);
-            end_and_restart(rig, Signal::KILL);
-            pause(length / 2);
-            rig.kafka.thaw_all();
-        }
-        Fault::BridgeIsStopped => end_and_restart(rig, Signal::TERM),
-    }
+/// Holds the last minute against the one at whose end the bridge was grown up; nothing is amiss in either. Less
+/// is as good: only growth is a leak. Memory may grow by what an allocator keeps of a fault. Files may grow by a
+/// connection to each broker, which librdkafka opens when it first has something for it: a leak would be one
+/// for each of many faults.
+fn assert_needs_no_more_than_grown_up(samples: &[Sample], born: Instant) {
+    let end = samples.last().expect("a sample a second").at;
+    let [then, now] = [born + GROWN_UP, end].map(|end| median_minute(samples, end));
+    let brokers = u64::try_from(BROKERS).expect("a handful");
+    println!("after five minutes: {then}; at the end: {now}");
+    assert!(
+        now.resident_kib * 10 <= then.resident_kib * 11,
+        "memory grew"
+    );
+    assert!(now.files <= then.files + brokers, "files are left open");
+    assert!(now.threads <= then.threads, "threads are left");
 }
 
-fn end_and_restart(rig: &mut Rig, signal: Signal) {
-    rig.bridge.signal(signal);
-    let ended = rig.bridge.wait_for_exit();
-    let as_asked = ended.signal() == Some(9) || matches!(ended.code(), Some(0 | 3));
-    assert!(as_asked, "{signal:?}: {ended}");
-    rig.bridge.restart();
+/// Where a long soak leaves its figures and its plot.
+fn output() -> PathBuf {
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("soak");
+    fs::create_dir_all(&output).expect("the target directory is writable");
+    output
 }
