@@ -237,6 +237,24 @@ mod tests {
         }
     }
 
+    /// An empty password has the digest that a missing one is compared by.
+    #[test]
+    fn a_missing_password_is_no_empty_one() {
+        let mut channels = channels();
+        let empty = Password::parse(b"").expect("a line that a header can carry");
+        let channel = ChannelId::parse("empty").expect("a channel id");
+        channels.insert(channel, empty, None);
+        assert!(channels.authenticate("empty", Some(b"")).is_some());
+        assert!(channels.authenticate("empty", None).is_none());
+    }
+
+    #[test]
+    fn only_a_channel_that_there_is_is_known() {
+        let known = channels().known("two");
+        assert_eq!(known.as_ref().map(ChannelId::as_str), Some("two"));
+        assert_eq!(channels().known("three"), None);
+    }
+
     #[test]
     fn a_password_is_never_printed() {
         assert!(!format!("{:?}", channels()).contains("s3cret"));

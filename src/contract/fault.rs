@@ -107,3 +107,28 @@ impl Fault {
         Self { message_id, ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::contract::{MAX_CHARACTERS, MAX_DEPTH};
+
+    #[test]
+    fn each_reason_has_a_code_and_a_sentence_of_its_own() {
+        let codes: HashSet<_> = Reason::ALL.map(Reason::code).into();
+        let details: HashSet<_> = Reason::ALL.map(Reason::detail).into();
+        assert_eq!([codes.len(), details.len()], [Reason::ALL.len(); 2]);
+        for detail in details {
+            assert!(detail.starts_with(char::is_uppercase) && detail.ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn the_sentences_name_the_limits_that_are_in_force() {
+        let has = |reason: Reason, limit: usize| reason.detail().contains(&format!(" {limit} "));
+        assert!(has(Reason::TooDeep, MAX_DEPTH));
+        assert!(has(Reason::MemberTooLong, MAX_CHARACTERS));
+    }
+}

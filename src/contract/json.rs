@@ -190,6 +190,8 @@ mod tests {
             ("[]", 1),
             (r#"{"a":[1,{"]":2}]}"#, 3),
             (r#"["\\",[]]"#, 2),
+            // What is closed again does not count for what stands beside it.
+            (r#"[[],{},[],{"a":{}}]"#, 3),
         ] {
             assert_eq!(depth(value), expected, "{value}");
         }

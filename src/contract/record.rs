@@ -91,3 +91,48 @@ impl From<Record> for RecordRef<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: Option<&str>) -> Record {
+        Record {
+            key: key.map(str::to_owned),
+            headers: vec![("a".into(), "23".into()), ("456".into(), "7890".into())],
+            value: vec![0; 100],
+            timestamp: 1_795_000_000_000,
+        }
+    }
+
+    /// The ceilings and the spool's limit are in these bytes.
+    #[test]
+    fn the_size_is_the_bytes_of_key_headers_and_value() {
+        for (key, size) in [(Some("k\u{e9}"), 113), (None, 110)] {
+            let record = record(key);
+            assert_eq!(record.size(), size);
+            assert_eq!(RecordRef::from(record).size(), size);
+        }
+        let bare = RecordRef {
+            headers: vec![("null".into(), None)],
+            ..RecordRef::default()
+        };
+        assert_eq!(bare.size(), 4);
+    }
+
+    #[test]
+    fn a_key_is_text_or_left_out() {
+        for (key, text) in [
+            (Some(&b"m1"[..]), Some("m1")),
+            (Some(b""), Some("")),
+            (Some(b"\xff"), None),
+            (None, None),
+        ] {
+            let record = RecordRef {
+                key: key.map(Cow::Borrowed),
+                ..RecordRef::default()
+            };
+            assert_eq!(record.text_key(), text);
+        }
+    }
+}

@@ -160,6 +160,10 @@ mod tests {
             value: Some(Cow::Borrowed(b"{\"status\":1}")),
             ..sound.clone()
         };
+        let no_document = RecordRef {
+            headers: vec![("content-type".into(), Some(b"application/json"[..].into()))],
+            ..event(EventMode::Structured)
+        };
         let mut other_type = sound.clone();
         other_type.add_header("ce_type", "com.example.other".to_owned());
         for record in [
@@ -167,6 +171,7 @@ mod tests {
             tombstone,
             no_json,
             lacking,
+            no_document,
             other_type,
             RecordRef::default(),
         ] {

@@ -79,6 +79,7 @@ mod tests {
     fn a_sound_context_is_kept() {
         let context = TraceContext::parse(PARENT, &[b"a=1", b"b=2"]).expect("a context");
         assert_eq!(context.parent.as_bytes(), PARENT);
+        assert_eq!(context.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(context.state.as_deref(), Some("a=1,b=2"));
         assert_eq!(
             TraceContext::parse(PARENT, &[]).expect("a context").state,

@@ -196,8 +196,11 @@ fn a_duplicate_member_is_refused_however_it_is_written() {
         (r#""st\u0061tus":"failed""#, Some("status"), Some("m")),
         (r#""message_id":"m""#, Some("message_id"), None),
         (r#""x":1,"y":2,"\u0078":1"#, Some("x"), Some("m")),
+        (r#""_a.B-c":1,"_a.B-c":1"#, Some("_a.B-c"), Some("m")),
         // What could be a value in the wrong place is not named.
         (r#""86173":1,"86173":1"#, None, Some("m")),
+        (r#""8x":1,"8x":1"#, None, Some("m")),
+        (r#""x8":1,"x8":1"#, None, Some("m")),
         (r#""\ud800":1,"\ud800":1"#, None, Some("m")),
     ] {
         let expected = Fault {
