@@ -248,6 +248,20 @@ mod tests {
         assert!(channels.authenticate("empty", None).is_none());
     }
 
+    /// A comparison that ends early would let somebody in.
+    #[test]
+    fn each_byte_of_a_digest_counts() {
+        for place in 0..32 {
+            let mut near = digest(b"secret");
+            near[place] ^= 1;
+            let mut channels = Channels::default();
+            let channel = ChannelId::parse("near").expect("a channel id");
+            channels.insert(channel, Password(near), None);
+            let sender = channels.authenticate("near", Some(b"secret"));
+            assert!(sender.is_none(), "byte {place}");
+        }
+    }
+
     #[test]
     fn only_a_channel_that_there_is_is_known() {
         let known = channels().known("two");

@@ -1,5 +1,7 @@
 //! Delivery to the embedded broker, without a spool: answers and fates.
 
+mod hedged;
+
 use tokio::time::sleep;
 
 use super::*;

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+#[cfg(test)]
+mod decisions;
 mod draining;
 #[cfg(test)]
 mod tests;
