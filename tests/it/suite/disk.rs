@@ -12,6 +12,7 @@ use super::checker::Excused;
 use super::rig::{Rig, Setup, seconds};
 use crate::bridge::{Bridge, configuration, koobridge, run};
 use crate::cluster;
+use crate::http::{body, exchange, report};
 
 /// A small file system of its own, mounted as root, which goes with the test.
 struct Disk(TempDir);
@@ -172,7 +173,7 @@ fn a_disk_that_cannot_be_written_while_kafka_is_away_loses_nothing() {
     read_only("spool read-only for 6 s, Kafka frozen", true);
 }
 
-/// A library that fails the fsyncs of whoever loads it, as a file says.
+/// A library that fails the fsyncs of whoever loads it, as a file says, and notes them in another.
 fn fsync_library(directory: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/suite/fsync.c");
     let library = directory.join("fsync.so");
@@ -228,6 +229,36 @@ fn an_fsync_that_hangs_is_not_noticed_while_kafka_is_up() {
 #[test]
 fn an_fsync_that_hangs_while_kafka_is_away_loses_nothing() {
     fsync("fsync hangs for 6 s, Kafka frozen", "hang", true);
+}
+
+/// No broker is there, so that the spool alone earns an answer.
+#[test]
+fn each_answer_waits_for_an_fsync_and_the_first_for_that_of_the_directory() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = directory.path().join("fsyncs");
+    let spool = directory.path().join("spool");
+    let environment = [
+        ("LD_PRELOAD", fsync_library(directory.path()).into()),
+        ("FSYNC_LOG_FILE", (&log).into()),
+    ];
+    let setting = spool.display().to_string();
+    let settings = [("spool.directory", &*setting)];
+    let bridge = Bridge::start_in(&environment, "127.0.0.1:1", "events", "rejected", &settings);
+    let fsyncs_of = |path: &Path| {
+        let fsynced = fs::read_to_string(&log).expect("a log");
+        fsynced
+            .lines()
+            .filter(|line| Path::new(line) == path)
+            .count()
+    };
+    assert_ne!(fsyncs_of(&spool), 0);
+    let written = spool.join("spool-000001.sqlite-wal");
+    for message in ["m1", "m2", "m3"] {
+        let before = fsyncs_of(&written);
+        let answer = exchange(bridge.ingress, &report(&body(message, "read")));
+        assert_eq!(answer.status, 200);
+        assert!(fsyncs_of(&written) > before, "{message}");
+    }
 }
 
 #[test]
