@@ -150,8 +150,7 @@ impl App {
         let workers = Workers::start(config.ingress.workers, &bridge);
         let probes = tokio::spawn(admin.serve(Arc::clone(&bridge)));
         {
-            let (ceiling, metrics) = (config.ingress.connections, Arc::clone(&bridge.metrics));
-            let mut accepting = Box::pin(listener.accept(&workers, ceiling, metrics));
+            let mut accepting = Box::pin(listener.accept(&workers, config.ingress.connections));
             tokio::select! {
                 Err(error) = &mut accepting => return Err(error).context("can't accept connections"),
                 () = signals.next() => {}

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::listen;
@@ -12,7 +11,6 @@ use tracing::warn;
 
 use super::places::Places;
 use super::workers::Workers;
-use crate::metrics::Metrics;
 use crate::telemetry::Throttle;
 
 /// How many connections may wait to be accepted; the system caps it. With the 128 of the standard library a
@@ -52,17 +50,12 @@ impl Listener {
     ///
     /// # Errors
     /// Where the runtime can't watch the socket.
-    pub async fn accept(
-        self,
-        workers: &Workers,
-        ceiling: NonZeroU32,
-        metrics: Arc<Metrics>,
-    ) -> io::Result<()> {
+    pub async fn accept(self, workers: &Workers, ceiling: NonZeroU32) -> io::Result<()> {
         let hand_out = workers.hand_out();
         let failed = Throttle::new();
         let socket = tokio::net::TcpListener::from_std(self.socket)?;
         let ceiling = usize::try_from(ceiling.get()).unwrap_or(usize::MAX);
-        let places = Places::new(ceiling, metrics);
+        let places = Places::new(ceiling, workers.metrics());
         loop {
             let accepted = accept_one(&socket).await;
             let place = places.take().await;

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::places::Place;
 use super::{Bridge, connection};
+use crate::metrics::Metrics;
 
 /// An accepted connection, its peer, and its place among those that may be open.
 pub(super) type Accepted = (TcpStream, IpAddr, Place);
@@ -23,6 +24,7 @@ pub(super) type Accepted = (TcpStream, IpAddr, Place);
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     hand_out: HandOut,
+    metrics: Arc<Metrics>,
 }
 
 /// Hands connections out, one worker after the other.
@@ -74,7 +76,12 @@ impl Workers {
                 workers,
                 next: Arc::default(),
             },
+            metrics: Arc::clone(&bridge.metrics),
         }
+    }
+
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     pub(super) fn hand_out(&self) -> HandOut {

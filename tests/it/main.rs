@@ -8,6 +8,7 @@ mod answers;
 mod bridge;
 mod broker;
 mod cluster;
+mod corpus;
 mod delivery;
 mod deploy;
 mod dev;

@@ -1,0 +1,157 @@
+//! A body that an authenticated sender sent: it is an event or a rejected record, and either says what the
+//! body said.
+
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use koobridge::contract::{
+    Arrival, ChannelId, Channels, EventMode, EventTold, Fault, Password, Reason, Received,
+    RecordRef, RejectedTold, Stage, StillRejected, event_id, redrive,
+};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::json::{Tree, raw_members};
+use super::model::{self, Breach};
+
+const CHANNEL: &str = "202105102694809992";
+const PASSWORD: &[u8] = b"s3cret, with spaces";
+const CONTRACT_MEMBERS: [&str; 4] = ["message_id", "sender", "user_number", "status"];
+
+static CHANNELS: LazyLock<Channels> = LazyLock::new(|| {
+    let mut channels = Channels::default();
+    let channel = ChannelId::parse(CHANNEL).expect("a channel id");
+    let password = Password::parse(PASSWORD).expect("a password");
+    channels.insert(channel, password, None);
+    channels
+});
+
+/// Takes a body from its validation to its record.
+pub fn check(body: &[u8]) {
+    let received = received(body);
+    let fault = received.validate().err();
+    check_verdict(body, fault.as_ref());
+    match fault {
+        None => check_events(body, &received),
+        Some(fault) => check_rejected(body, received, &fault),
+    }
+}
+
+fn received(body: &[u8]) -> Received {
+    let sender = CHANNELS.authenticate(CHANNEL, Some(PASSWORD));
+    let at = Timestamp::from_microsecond(1_795_000_000_000_456).expect("a time");
+    let arrival = Arrival { at, trace: None };
+    sender
+        .expect("the right password")
+        .sent(arrival, body.to_vec())
+}
+
+/// The contract's verdict is the model's, wherever a tree can hold the body.
+fn check_verdict(body: &[u8], fault: Option<&Fault>) {
+    let reason = fault.map(|fault| fault.reason);
+    if str::from_utf8(body).is_err() {
+        return assert_eq!(reason, Some(Reason::InvalidUtf8));
+    }
+    if serde_json::from_slice::<&RawValue>(body).is_err() {
+        return assert_eq!(reason, Some(Reason::NotJson));
+    }
+    // A lone surrogate, a number out of range and more than 128 levels are well-formed all the same.
+    let Ok(tree) = serde_json::from_slice::<Tree>(body) else {
+        return;
+    };
+    match (fault, model::judge(&tree)) {
+        (None, Ok(())) => {}
+        (Some(fault), Err(breach)) => check_fault(fault, &breach),
+        (fault, verdict) => panic!("{fault:?}, and by the model {verdict:?}"),
+    }
+}
+
+fn check_fault(fault: &Fault, breach: &Breach) {
+    assert_eq!(
+        (fault.reason, &fault.message_id),
+        (breach.reason, &breach.message_id)
+    );
+    match &fault.member {
+        // It can be one that the contract doesn't know, but nothing like a number.
+        Some(member) if fault.reason == Reason::DuplicateMember => {
+            let is_named = |c: char| c.is_ascii_alphabetic() || "_-.".contains(c);
+            assert!(member.chars().all(is_named), "{member}");
+        }
+        member => assert_eq!(member.as_deref(), breach.member),
+    }
+}
+
+fn check_events(body: &[u8], received: &Received) {
+    let [binary, structured] =
+        [EventMode::Binary, EventMode::Structured].map(|mode| event(received, mode));
+    let told = EventTold::of(&binary).expect("an event");
+    assert_eq!(EventTold::of(&structured).as_ref(), Some(&told));
+    assert_eq!(binary.text_key(), Some(&*told.message_id));
+    assert_eq!(structured.key, binary.key);
+    let id = event_id(CHANNEL, &told.message_id, &told.status).to_string();
+    assert_eq!(told.event_id, id);
+    assert_eq!(binary.header("ce_id"), Some(&*id));
+    check_text(body, &binary, &structured);
+    check_repeat(&told);
+}
+
+fn event(received: &Received, mode: EventMode) -> RecordRef<'static> {
+    let report = received.validate().expect("it was a report before");
+    report.normalise(mode).into_record().into()
+}
+
+/// The structured event holds the binary one, and both hold what the contract doesn't name, to the byte.
+fn check_text(body: &[u8], binary: &RecordRef<'_>, structured: &RecordRef<'_>) {
+    #[derive(Deserialize)]
+    struct Document<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Data<'a> {
+        #[serde(borrow)]
+        extra: &'a RawValue,
+    }
+    let value = structured.value.as_deref().expect("a value");
+    let document: Document<'_> = serde_json::from_slice(value).expect("a document");
+    assert_eq!(
+        Some(document.data.get().as_bytes()),
+        binary.value.as_deref()
+    );
+    let data: Data<'_> = serde_json::from_str(document.data.get()).expect("an event");
+    let body = str::from_utf8(body).expect("a report is text");
+    let mut unknown = raw_members(body);
+    unknown.retain(|(name, _)| !is_in_contract(name));
+    assert_eq!(raw_members(data.extra.get()), unknown);
+}
+
+fn is_in_contract(raw_name: &str) -> bool {
+    let name: Option<String> = serde_json::from_str(raw_name).ok();
+    name.is_some_and(|name| CONTRACT_MEMBERS.contains(&&*name))
+}
+
+/// Whatever else a repeat says and however it is written, its event has the same id.
+fn check_repeat(told: &EventTold<'_>) {
+    let repeat = json!({
+        "status": told.status, "another": 1, "user_number": told.recipient,
+        "sender": told.sender, "message_id": told.message_id,
+    });
+    let event = event(&received(repeat.to_string().as_bytes()), EventMode::Binary);
+    assert_eq!(EventTold::of(&event).as_ref(), Some(told));
+}
+
+fn check_rejected(body: &[u8], received: Received, fault: &Fault) {
+    let (_, record) = received.reject(fault.clone()).into_parts();
+    assert_eq!(record.value, body);
+    assert_eq!(record.key, fault.message_id);
+    let record = RecordRef::from(record);
+    let told = RejectedTold::of(&record).expect("a rejected record");
+    let code = fault.reason.code();
+    assert_eq!(
+        (told.stage, told.reason, told.channel_id, told.member),
+        (Stage::Contract, code, CHANNEL, fault.member.as_deref())
+    );
+    let redriven = redrive(&record, EventMode::Binary);
+    assert_eq!(redriven, Err(StillRejected::Because(code)));
+}

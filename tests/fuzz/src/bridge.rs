@@ -1,0 +1,78 @@
+//! The ingress on a loopback address of this process, with one channel, on the embedded broker.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, LazyLock};
+use std::thread;
+
+use koobridge::app::{Broker, start_delivery};
+use koobridge::config::{Config, Settings, Typed};
+use koobridge::contract::{ChannelId, Channels, Password};
+use koobridge::ingress::{Bridge, Listener, Live, Phase, Rules, Workers};
+use koobridge::kafka::{self, EmbeddedBroker};
+use koobridge::metrics::Metrics;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+
+pub const CHANNEL: &str = "202105102694809992";
+pub const PASSWORD: &str = "s3cret, with spaces";
+
+/// Where it listens. It is started once, and serves as long as the process lives.
+pub static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || serve(&tell));
+    told.recv().expect("the bridge listens")
+});
+
+fn serve(tell: &Sender<SocketAddr>) {
+    let broker = EmbeddedBroker::start().expect("an embedded broker");
+    let config = configure(&broker);
+    let metrics = Metrics::new();
+    let delivery = start_delivery(&config, &metrics, Broker::Embedded).expect("producers");
+    let live = Live::new(channels(), None, Rules::from(&config));
+    let (_phase, phases) = watch::channel(Phase::Serving);
+    let mode = config.kafka.event_mode;
+    let bridge = Arc::new(Bridge::new(live, delivery, mode, metrics, phases));
+    let listener = Listener::bind(config.ingress.listen).expect("a free port");
+    let workers = Workers::start(NonZeroUsize::MIN, &bridge);
+    tell.send(listener.address().expect("an address"))
+        .expect("somebody waits");
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let accepting = listener.accept(&workers, config.ingress.connections);
+    let accepted = runtime.expect("a runtime").block_on(accepting);
+    accepted.expect("connections can be accepted");
+}
+
+/// Limits as low as they may be, so that a short input reaches past them; nothing waits for company.
+fn configure(broker: &EmbeddedBroker) -> Config {
+    let flags = [
+        ("ingress.listen", "127.0.0.1:0"),
+        ("ingress.head_limit", "8KiB"),
+        ("ingress.body_limit", "1KiB"),
+        ("kafka.properties.linger.ms", "0"),
+        (
+            "kafka.properties.bootstrap.servers",
+            &broker.bootstrap_servers(),
+        ),
+    ];
+    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let typed = Typed {
+        flags: flags.to_vec(),
+        ..Typed::default()
+    };
+    let settings = Settings::gather(&typed);
+    let config = Config::check(&settings, kafka::check_property).expect("a configuration");
+    for topic in [&config.kafka.topic, &config.kafka.rejected_topic] {
+        broker.create_topic(topic, 1).expect("a topic");
+    }
+    config
+}
+
+fn channels() -> Channels {
+    let mut channels = Channels::default();
+    let channel = ChannelId::parse(CHANNEL).expect("a channel id");
+    let password = Password::parse(PASSWORD.as_bytes()).expect("a password");
+    channels.insert(channel, password, None);
+    channels
+}

@@ -1,0 +1,147 @@
+//! A file that an earlier run left in the spool's directory: whatever is in it, the bridge starts, and what
+//! is written then is kept.
+//!
+//! The input is the file, followed by its write-ahead log where it has one.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use koobridge::contract::Record;
+use koobridge::spool::{Inspection, LaneKey, NotWritten, OpenError, Options, Restored, Row, Spool};
+
+const FILE: &str = "spool-000001.sqlite";
+const LOG: &str = "spool-000001.sqlite-wal";
+/// How a write-ahead log begins (SQLite's file format, section 4.1), but for the last bit.
+const LOG_MAGIC: [u8; 4] = [0x37, 0x7f, 0x06, 0x82];
+/// Longer than anything here may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that are read from a lane at once: a few records.
+const PART: usize = 512;
+
+type Written = Result<(), NotWritten>;
+
+/// Starts with the file, drains it, writes a record, and starts once more.
+pub fn check(input: &[u8]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    put(path, input);
+    look(path);
+    let Some((spool, lanes)) = open(path) else {
+        return;
+    };
+    for lane in &lanes {
+        drain(&spool, lane);
+    }
+    let (lane, row) = next_record(&lanes);
+    write(&spool, &lane, &row);
+    check_kept(&spool, &lane, &row);
+    close(&spool);
+    drop(spool);
+    let (spool, lanes) = open(path).expect("what is newer was refused before");
+    let is_due = |left: &Restored| left.lane == lane && left.last >= row.number;
+    assert!(lanes.iter().any(is_due), "{lanes:?}");
+    check_kept(&spool, &lane, &row);
+    close(&spool);
+}
+
+fn put(directory: &Path, input: &[u8]) {
+    let is_log = |window: &[u8]| window[..3] == LOG_MAGIC[..3] && window[3] | 1 == LOG_MAGIC[3] | 1;
+    let log = input.windows(LOG_MAGIC.len()).position(is_log);
+    let (file, log) = input.split_at(log.unwrap_or(input.len()));
+    fs::write(directory.join(FILE), file).expect("room");
+    if !log.is_empty() {
+        fs::write(directory.join(LOG), log).expect("room");
+    }
+}
+
+/// Looks at everything, as `koobridge spool` does; a damaged file may be an error here.
+fn look(directory: &Path) {
+    let inspection = Inspection::of(directory).expect("a directory");
+    let _shown = inspection.lanes();
+    let _shown = inspection.each(|_| Ok(()));
+}
+
+/// `None` where a newer version wrote the file: that alone is a reason not to start.
+fn open(directory: &Path) -> Option<(Spool<Sender<Written>>, Vec<Restored>)> {
+    let options = Options {
+        directory: directory.to_owned(),
+        disk_limit: 64 << 20,
+        free_space: 0,
+        memory: 1 << 20,
+    };
+    let settle = |told: Sender<Written>, written| told.send(written).expect("somebody waits");
+    match Spool::open(&options, settle, drop) {
+        Ok((spool, remains)) => Some((spool, remains.lanes)),
+        Err(OpenError::Newer(path, _)) => {
+            assert!(path.exists(), "it is left as it is");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Reads what is due in a lane to its end, in order, and has each report struck off or parked.
+fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restored) {
+    assert!(*first <= last + 1);
+    let mut from = *first;
+    loop {
+        let (rows, is_all) = spool.read(lane, from, PART).expect("damage is no error");
+        for row in rows {
+            assert!(row.number >= from, "{} after {from}", row.number);
+            from = row.number + 1;
+            if row.number % 2 == 0 {
+                spool.strike(lane, row.number);
+            } else {
+                spool.park(lane, row.number);
+            }
+        }
+        if is_all {
+            return;
+        }
+    }
+}
+
+/// What the bridge would write next: the next number of a lane that is there, or the first of a new one.
+fn next_record(lanes: &[Restored]) -> (LaneKey, Row) {
+    let new = LaneKey {
+        topic: "events".into(),
+        partition: Some(0),
+    };
+    let (lane, number) = lanes
+        .first()
+        .map_or((new, 1), |left| (left.lane.clone(), left.last + 1));
+    let record = Record {
+        key: Some("m1".to_owned()),
+        headers: vec![(Cow::from("ce_id"), Cow::from("id"))],
+        value: b"{}".to_vec(),
+        timestamp: 1_795_000_000_000,
+    };
+    let record = Arc::new(record);
+    (lane, Row { number, record })
+}
+
+fn write(spool: &Spool<Sender<Written>>, lane: &LaneKey, row: &Row) {
+    let (told, written) = mpsc::channel();
+    spool.write(lane, row.clone(), told);
+    let written = written.recv_timeout(PATIENCE).expect("an answer");
+    assert_eq!(written, Ok(()));
+}
+
+fn check_kept(spool: &Spool<Sender<Written>>, lane: &LaneKey, row: &Row) {
+    let (rows, _) = spool.read(lane, row.number, PART).expect("no error");
+    assert_eq!(rows.first(), Some(row));
+}
+
+/// Closes it, looking more often than [`Spool::close`] does by itself.
+fn close(spool: &Spool<Sender<Written>>) {
+    let until = Instant::now() + PATIENCE;
+    while !spool.close(Duration::ZERO) {
+        assert!(Instant::now() < until, "the spool does not end");
+        thread::yield_now();
+    }
+}
