@@ -31,6 +31,7 @@ pub enum Fault {
     NetworkIsSlow,
     PasswordsChange,
     LoadBursts,
+    OutageInABurst,
 }
 
 pub const OF_ALL: [Fault; 8] = [
@@ -60,8 +61,10 @@ pub const OF_SURROUNDINGS: [Fault; 10] = [
 
 /// How a slow network and a burst differ from the usual.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
-const BURST: u32 = 1000;
+const BURST: u32 = 500;
 const SECOND: Duration = Duration::from_secs(1);
+/// How long an outage finds twice the load.
+const BURST_OF_AN_OUTAGE: Duration = Duration::from_secs(5);
 
 impl Fault {
     /// As a reader of the plot knows it.
@@ -80,7 +83,8 @@ impl Fault {
             Self::NetworkStalls => "network stalled",
             Self::NetworkIsSlow => "round trips of 200 ms",
             Self::PasswordsChange => "passwords changed",
-            Self::LoadBursts => "four times the load",
+            Self::LoadBursts => "twice the load",
+            Self::OutageInABurst => "outage, begun in a burst",
         }
     }
 }
@@ -177,6 +181,9 @@ impl Scene {
                 |scene| scene.proxy.set_round_trip(Duration::ZERO),
             ),
             Fault::PasswordsChange => self.each_second(length, Self::change_password),
+            Fault::OutageInABurst => self.lasts(length, Self::begin_outage, |scene| {
+                scene.rig.kafka.thaw_all();
+            }),
             Fault::LoadBursts => self.lasts(
                 length,
                 |scene| scene.rig.set_rate(BURST),
@@ -201,6 +208,15 @@ impl Scene {
             harm(self, second);
             pause(SECOND);
         }
+    }
+
+    /// Until the spool takes over, every sender waits on a connection of its own: more than ever again.
+    fn begin_outage(&mut self) {
+        self.rig.set_rate(BURST);
+        pause(SECOND);
+        self.rig.kafka.freeze_all();
+        pause(BURST_OF_AN_OUTAGE);
+        self.rig.set_rate(Plan::default().rate);
     }
 
     fn restart_broker(&mut self, broker: usize) {
