@@ -144,3 +144,71 @@ impl Beginning {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(condition: Condition) -> TopicState {
+        TopicState {
+            condition,
+            ..TopicState::default()
+        }
+    }
+
+    #[test]
+    fn a_topic_that_can_take_records_again_is_news_once() {
+        let metrics = Metrics::new();
+        let mut outage = Outage::default();
+        for (condition, is_news) in [
+            (Condition::Unknown, false),
+            (Condition::Ready, true),
+            (Condition::Ready, false),
+            (Condition::Missing, false),
+            (Condition::Leaderless(1), false),
+            (Condition::Unknown, false),
+            (Condition::Ready, true),
+            (Condition::Ready, false),
+        ] {
+            let state = state(condition);
+            assert_eq!(outage.look("t", &state, &metrics), is_news, "{state:?}");
+        }
+    }
+
+    /// Senders are told of an outage before Kafka is asked again: what they were told in the last
+    /// moments before it is part of it.
+    #[test]
+    fn an_outage_counts_what_was_told_since_a_while_before_it_was_noticed() {
+        let metrics = Metrics::new();
+        let tell = |answer| metrics.report_answered(answer, Duration::ZERO);
+        let mut outage = Outage::default();
+        outage.look("t", &state(Condition::Ready), &metrics);
+        for answer in [
+            ReportAnswer::Spooled,
+            ReportAnswer::Shed,
+            ReportAnswer::Deadline,
+            ReportAnswer::Deadline,
+        ] {
+            tell(answer);
+        }
+        for (is_long, told) in [(false, [0, 0]), (true, [0, 0]), (true, [1, 3])] {
+            let Outage::None(calm) = &mut outage else {
+                panic!("{outage:?}");
+            };
+            if is_long {
+                calm.at = Instant::now().checked_sub(UNNOTICED).expect("a time");
+            }
+            outage.look("t", &state(Condition::Ready), &metrics);
+            let Outage::None(Calm { before, .. }) = &outage else {
+                panic!("{outage:?}");
+            };
+            assert_eq!([before.spooled, before.refused], told);
+        }
+        tell(ReportAnswer::Spooled);
+        outage.look("t", &state(Condition::Missing), &metrics);
+        let Outage::Since(Beginning { answers, .. }) = &outage else {
+            panic!("{outage:?}");
+        };
+        assert_eq!([answers.spooled, answers.refused], [1, 3]);
+    }
+}

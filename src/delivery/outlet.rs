@@ -238,3 +238,6 @@ fn key(route: &Route, partition: Option<u32>) -> LaneKey {
         partition,
     }
 }
+
+#[cfg(test)]
+mod tests;

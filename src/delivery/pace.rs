@@ -56,3 +56,51 @@ impl Pace {
         self.heard.elapsed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn the_pauses_are_spread_and_double_up_to_the_longest() {
+        let mut pace = Pace::new(LONGEST);
+        assert_eq!(pace.not_yet(), None);
+        for pause in [100, 200, 400, 800, 1000, 1000].map(Duration::from_millis) {
+            let before = Instant::now();
+            pace.failed();
+            assert!(pace.not_before >= before + pause / 2);
+            assert!(pace.not_before <= Instant::now() + pause);
+        }
+    }
+
+    #[test]
+    fn a_pause_is_over_at_its_end_or_with_an_acknowledgement() {
+        let mut pace = Pace::new(LONGEST);
+        let later = Instant::now() + MINUTE;
+        pace.not_before = later;
+        assert_eq!(pace.not_yet(), Some(later));
+        pace.failed();
+        pace.not_before = later;
+        pace.acknowledged();
+        assert_eq!(pace.not_yet(), None);
+        assert_eq!(pace.pause, SHORTEST);
+    }
+
+    /// The longer ones of others that are still in flight count on.
+    #[test]
+    fn silence_begins_with_the_first_record_in_flight_and_ends_with_an_acknowledgement() {
+        let mut pace = Pace::new(LONGEST);
+        let long_ago = Instant::now().checked_sub(MINUTE).expect("a time");
+        pace.heard = long_ago;
+        pace.handed_over(2);
+        assert!(pace.silence() >= MINUTE);
+        pace.handed_over(1);
+        assert!(pace.silence() < MINUTE);
+        pace.heard = long_ago;
+        pace.acknowledged();
+        assert!(pace.silence() < MINUTE);
+    }
+}

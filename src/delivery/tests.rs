@@ -1,6 +1,8 @@
 //! Delivery to the embedded broker, without a spool: answers and fates.
 
-mod hedged;
+pub(super) mod hedged;
+mod stopping;
+mod unfit;
 
 use tokio::time::sleep;
 
@@ -10,10 +12,10 @@ use crate::kafka::EmbeddedBroker;
 use crate::metrics::{Metrics, ReportFate};
 
 /// Delivery to a topic of the embedded broker.
-struct Fixture {
-    delivery: Delivery,
+pub(super) struct Fixture {
+    pub(super) delivery: Delivery,
     metrics: Arc<Metrics>,
-    broker: Option<EmbeddedBroker>,
+    pub(super) broker: Option<EmbeddedBroker>,
 }
 
 /// While a producer is replaced, reports wait in the lanes of their partitions: in the one without a
@@ -48,7 +50,7 @@ async fn a_halted_topic_sends_nothing_to_the_lane_without_a_partition() {
 }
 
 impl Fixture {
-    fn new(topic: &str) -> Self {
+    pub(super) fn new(topic: &str) -> Self {
         Self::with(topic, 1, &[])
     }
 
@@ -57,7 +59,7 @@ impl Fixture {
         Self::hedged(topic, reports, properties, None)
     }
 
-    fn hedged(
+    pub(super) fn hedged(
         topic: &str,
         reports: u32,
         properties: &[(&str, &str)],
@@ -123,7 +125,13 @@ impl Fixture {
     }
 }
 
-const LONG: Duration = Duration::from_secs(10);
+pub(super) const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_promise_says_who_keeps_it() {
+    assert!(Promised(KeptBy::Spool).is_spooled());
+    assert!(!Promised(KeptBy::Kafka).is_spooled());
+}
 
 #[tokio::test]
 async fn a_delivery_report_settles_the_place() {
@@ -241,6 +249,17 @@ async fn a_full_queue_sheds_the_report_and_takes_no_place() {
     first.expect("an acknowledgement");
     assert_eq!(second.expect_err("a full queue"), NotTaken::Overloaded);
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
+}
+
+/// Of two records the larger can be the smaller one once they are compressed.
+#[tokio::test]
+async fn a_refused_size_says_something_only_where_nothing_is_compressed() {
+    for (codec, says) in [("none", true), ("gzip", false)] {
+        let fixture = Fixture::with("there", 1, &[("compression.codec", codec)]);
+        let refused = &fixture.delivery.events.route.refused;
+        refused.learn(5000);
+        assert_eq!(refused.covers(7000), says, "{codec}");
+    }
 }
 
 #[tokio::test]

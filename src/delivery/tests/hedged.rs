@@ -4,8 +4,11 @@ use std::path::Path;
 
 use super::*;
 
+/// Keeps what librdkafka is given with it, in flight, for longer than anybody waits here.
+pub(super) const HELD_BACK: [(&str, &str); 1] = [("linger.ms", "60000")];
+
 /// A spool that takes reports that have waited so long.
-fn hedge(directory: &Path, after: Duration) -> Hedge {
+pub(in crate::delivery) fn hedge(directory: &Path, after: Duration) -> Hedge {
     Hedge {
         spool: Options {
             directory: directory.to_owned(),
@@ -17,7 +20,7 @@ fn hedge(directory: &Path, after: Duration) -> Hedge {
     }
 }
 
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(in crate::delivery) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + LONG;
     while !is_so() {
         assert!(Instant::now() < until, "{what}");
@@ -45,29 +48,103 @@ async fn a_spooled_report_has_its_fate_and_leaves_the_spool_once_kafka_has_it() 
     assert_eq!(fixture.fates(), [""; 0]);
     let reports = || fixture.delivery.spool_level().expect("a spool").reports;
     assert_eq!(reports(), 1);
+    // Each topic has a lane for what comes before its partitions are known.
+    assert_eq!(fixture.delivery.waiting_lanes(), (1, 2));
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
     eventually("it is not struck off", || reports() == 0).await;
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
+    assert_eq!(fixture.delivery.waiting_lanes(), (0, 2));
+    assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
 }
 
-/// Long before they would have waited long enough.
+/// What is read back is bounded, and what was delivered of it makes room for more.
+#[tokio::test]
+async fn a_spool_that_is_larger_than_its_memory_is_drained_in_parts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut hedge = hedge(directory.path(), LONG);
+    hedge.spool.memory = 8 << 10;
+    let fixture = Fixture::hedged("later", 100, &[], Some(hedge));
+    for _ in 0..20 {
+        let record = Record {
+            key: Some("m1".to_owned()),
+            headers: Vec::new(),
+            value: vec![b'x'; 1 << 10],
+            timestamp: 1_795_000_000_000,
+        };
+        let told = fixture
+            .delivery
+            .events
+            .deliver(record, Instant::now() + LONG);
+        assert_eq!(told.await, Ok(KeptBy::Spool));
+    }
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic("later", 1).expect("a topic");
+    let reports = || fixture.delivery.spool_level().expect("a spool").reports;
+    eventually("it is not drained", || reports() == 0).await;
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 20"]);
+}
+
+/// With a spool: once its topic's partitions are known, and nothing is left of what came before.
+pub(super) async fn direct(reports: u32, properties: &[(&str, &str)], hedge: Hedge) -> Fixture {
+    let fixture = Fixture::hedged("there", reports, properties, Some(hedge));
+    let unplaced = fixture.delivery.events.cells().remove(0);
+    eventually("the partitions are not known", || unplaced.is_direct()).await;
+    fixture
+}
+
+#[tokio::test]
+async fn a_report_that_has_waited_long_enough_goes_to_the_spool() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hedge = hedge(directory.path(), Duration::from_millis(100));
+    let fixture = direct(10, &HELD_BACK, hedge).await;
+    assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_a_reason_for_the_spool() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hedge = hedge(directory.path(), LONG);
+    let properties = [("linger.ms", "500"), ("queue.buffering.max.messages", "1")];
+    let fixture = direct(10, &properties, hedge).await;
+    let told = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
+    assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Spool)));
+}
+
+/// Long before they have waited long enough.
 #[tokio::test]
 async fn past_half_of_the_ceiling_reports_go_to_the_spool_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let hedge = hedge(directory.path(), LONG);
-    let mut fixture = Fixture::hedged("there", 4, &[], Some(hedge));
-    assert!(fixture.deliver(LONG).await.is_ok());
-    let unplaced = fixture.delivery.events.cells().remove(0);
-    eventually("the partitions are not known", || unplaced.is_direct()).await;
-    fixture.broker = None;
+    let fixture = direct(4, &HELD_BACK, hedge).await;
     let told = tokio::join!(
         fixture.deliver(LONG),
         fixture.deliver(LONG),
         fixture.deliver(LONG)
     );
-    assert_eq!(
-        told,
-        (Ok(KeptBy::Spool), Ok(KeptBy::Spool), Ok(KeptBy::Spool))
-    );
+    let spooled = Ok(KeptBy::Spool);
+    assert_eq!(told, (spooled, spooled, spooled));
+}
+
+#[tokio::test]
+async fn up_to_half_of_it_they_wait_for_kafka() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hedge = hedge(directory.path(), LONG);
+    let fixture = direct(4, &[("linger.ms", "100")], hedge).await;
+    let told = tokio::join!(fixture.deliver(LONG), fixture.deliver(LONG));
+    assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
+}
+
+#[tokio::test]
+async fn a_lane_without_anything_in_flight_is_not_to_blame_for_the_others() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hedge = hedge(directory.path(), LONG);
+    // Longer than a write takes, which would be the first to answer.
+    let fixture = direct(4, &[("linger.ms", "1000")], hedge).await;
+    let ceilings = &fixture.delivery.events.route.ceilings;
+    let others = [(); 3].map(|()| ceilings.admit(1).expect("a place"));
+    assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
+    for place in others {
+        place.settle(ReportFate::Delivered);
+    }
 }

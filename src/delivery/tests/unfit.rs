@@ -1,0 +1,79 @@
+//! Reports that Kafka refuses for their size.
+
+use super::hedged::{eventually, hedge};
+use super::*;
+
+/// A bridge that knows that Kafka refuses whatever comes, on the events topic or on both.
+fn refusing(both: bool, hedge: Option<Hedge>) -> Fixture {
+    let fixture = Fixture::hedged("there", 10, &[], hedge);
+    fixture.delivery.events.route.refused.learn(1);
+    if both {
+        fixture.delivery.rejected.route.refused.learn(1);
+    }
+    fixture
+}
+
+fn create_rejected(fixture: &Fixture) {
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic("rejected", 1).expect("a topic");
+}
+
+/// Whether Kafka has been asked about the rejected topic.
+async fn asked(fixture: &Fixture) {
+    let mut topic = fixture.delivery.rejected.route.topic.clone();
+    topic.partitions().await;
+}
+
+#[tokio::test]
+async fn the_rejected_topic_has_it_and_it_counts_once() {
+    let fixture = refusing(false, None);
+    create_rejected(&fixture);
+    assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
+    let rejected = shown(
+        &fixture,
+        "koobridge_reports_rejected_total{reason=\"record-too-large\"}",
+    );
+    assert_eq!(rejected, "1");
+}
+
+#[tokio::test]
+async fn without_a_rejected_topic_it_is_refused() {
+    let fixture = refusing(false, None);
+    asked(&fixture).await;
+    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::NoTopic));
+    assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
+}
+
+#[tokio::test]
+async fn where_neither_topic_takes_it_it_is_refused() {
+    let fixture = refusing(true, None);
+    create_rejected(&fixture);
+    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::Unfit));
+    assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
+}
+
+#[tokio::test]
+async fn with_a_spool_it_is_kept_for_a_rejected_topic_that_is_made_later() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = refusing(false, Some(hedge(directory.path(), LONG)));
+    assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
+    let reports = || fixture.delivery.spool_level().expect("a spool").reports;
+    create_rejected(&fixture);
+    eventually("the rejected topic does not get it", || reports() == 0).await;
+    assert!(fixture.delivery.is_delivered());
+}
+
+#[tokio::test]
+async fn with_a_spool_what_neither_topic_takes_is_parked() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = refusing(true, Some(hedge(directory.path(), LONG)));
+    create_rejected(&fixture);
+    assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
+    let spooled = || {
+        let level = fixture.delivery.spool_level().expect("a spool");
+        (level.reports, level.parked)
+    };
+    eventually("it is not parked", || spooled() == (1, 1)).await;
+    assert_eq!(fixture.fates(), [""; 0]);
+}
