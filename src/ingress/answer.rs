@@ -239,3 +239,26 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The seconds that a refused sender is told to wait.
+    fn wait(refusal: &Refusal) -> Option<u64> {
+        let response = Answer::from(refusal).into_response();
+        let value = response.headers().get(RETRY_AFTER)?;
+        value.to_str().ok()?.parse().ok()
+    }
+
+    #[test]
+    fn whoever_is_told_503_is_told_when_to_come_back_and_not_all_at_once() {
+        for refusal in [Refusal::Draining, Refusal::NotTaken(NotTaken::Overloaded)] {
+            let told: BTreeSet<_> = (0..500).filter_map(|_| wait(&refusal)).collect();
+            assert_eq!(told, BTreeSet::from([1, 2, 3, 4, 5]), "{refusal:?}");
+        }
+        assert_eq!(wait(&Refusal::Unauthorized), None);
+    }
+}

@@ -134,3 +134,6 @@ impl Cell {
         self.lock().pace.acknowledged();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 
 /// Keeps what librdkafka is given with it, in flight, for longer than anybody waits here.
-pub(super) const HELD_BACK: [(&str, &str); 1] = [("linger.ms", "60000")];
+pub(in crate::delivery) const HELD_BACK: [(&str, &str); 1] = [("linger.ms", "60000")];
 
 /// A spool that takes reports that have waited so long.
 pub(in crate::delivery) fn hedge(directory: &Path, after: Duration) -> Hedge {
