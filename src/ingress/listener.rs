@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rustix::net::listen;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -16,6 +17,11 @@ use crate::telemetry::Throttle;
 /// How many connections may wait to be accepted; the system caps it. With the 128 of the standard library a
 /// burst overflows, and whoever does not fit in is tried again after 1, 3, 7, … seconds.
 const BACKLOG: i32 = 4096;
+/// What the system may hold of a connection in each direction; it doubles both. Answers are short, and a
+/// head and a body come in a few round trips. By itself it would let a sender that reads no answers, or
+/// sends what is not read, have megabytes.
+const SEND_BUFFER: usize = 16 << 10;
+const RECEIVE_BUFFER: usize = 64 << 10;
 /// How long to wait after accepting failed: no file descriptors left, most of the time.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,6 +38,9 @@ impl Listener {
     /// Where the address is taken or not this machine's.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
+        // Connections have what the listening socket has.
+        set_socket_send_buffer_size(&socket, SEND_BUFFER)?;
+        set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
         listen(&socket, BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket })

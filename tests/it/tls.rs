@@ -113,7 +113,7 @@ pub fn secure(config: ClientConfig, socket: TcpStream) -> StreamOwned<ClientConn
     StreamOwned::new(client, socket)
 }
 
-pub fn open(bridge: &Bridge, config: ClientConfig) -> Connection {
+fn open(bridge: &Bridge, config: ClientConfig) -> Connection {
     Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)))
 }
 

@@ -17,7 +17,7 @@ const ALL: usize = 40_000;
 /// Requests that one connection sends before it reads their answers.
 const BATCH: usize = 50;
 const CONNECTIONS: usize = 4;
-/// By how much the bridge may grow, whatever it is that does so beside the flood.
+/// By how much the bridge may grow meanwhile, for whatever reason.
 const GROWTH: u64 = 8 << 20;
 /// A throttled line comes at most this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -27,7 +27,8 @@ fn a_flood_of_wrong_passwords_leaves_nothing_behind() {
     let kafka = cluster::shared();
     let settings = [PATIENT, ("ingress.trusted_proxies", "127.0.0.0/8")];
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
-    let normal = Normal::start(bridge.ingress);
+    let ingress = bridge.ingress;
+    let normal = Normal::start(move || Connection::open(ingress));
     let (started, logged) = (Instant::now(), bridge.logged().lines().count());
 
     flood(&bridge, 0..FIRST);

@@ -3,28 +3,25 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::rustls::ClientConnection;
 use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
-use super::{PATIENCE, PATIENT, Report, assert_kept, read_to_close, runtime};
+use super::normal::Normal;
+use super::{PATIENCE, PATIENT, assert_kept, read_to_close, runtime};
 use crate::bridge::Bridge;
 use crate::cluster;
-use crate::http::{body, report};
-use crate::tls::{Authority, NOW, borrowed, open};
+use crate::http::Connection;
+use crate::tls::{Authority, NOW, borrowed, secure};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections of each kind.
 const EACH: usize = 250;
-/// Reports that a normal sender sends over one connection.
-const REPORTS: usize = 5;
 
 /// How much of a handshake is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,9 +56,14 @@ fn a_thousand_handshakes_that_are_left_are_ended_in_their_time() {
     .concat();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
 
-    let (ended, sent) = beside_normal_senders(&bridge, &authority, || {
-        runtime().block_on(start_all(bridge.ingress, &hello(&authority)))
+    let ingress = bridge.ingress;
+    let client = authority.client(&[&TLS13]);
+    let hello = hello(client.clone());
+    let normal = Normal::start(move || {
+        Connection::over(ingress, |socket| Box::new(secure(client.clone(), socket)))
     });
+    let ended = runtime().block_on(start_all(ingress, &hello));
+    let sent = normal.stop("1,000 handshakes that are left");
     let mut counted = BTreeMap::new();
     for (started, answer, took) in ended {
         *counted.entry((started, answer)).or_default() += 1;
@@ -76,49 +78,10 @@ fn a_thousand_handshakes_that_are_left_are_ended_in_their_time() {
     assert_kept(&kafka, [&topic, &rejected], sent);
 }
 
-/// Runs `harm` while others send as they should, over new connections again and again; gives what they
-/// sent too.
-fn beside_normal_senders<T>(
-    bridge: &Bridge,
-    authority: &Authority,
-    harm: impl FnOnce() -> T,
-) -> (T, Vec<Report>) {
-    let is_over = &AtomicBool::new(false);
-    thread::scope(|scope| {
-        let senders = [0, 1, 2, 3].map(|sender| {
-            scope.spawn(move || {
-                let mut sent = Vec::new();
-                while !is_over.load(Ordering::Relaxed) {
-                    let prefix = format!("{sender}-{}", sent.len());
-                    sent.extend(report_over_tls(bridge, authority, &prefix));
-                }
-                sent
-            })
-        });
-        let done = harm();
-        is_over.store(true, Ordering::Relaxed);
-        let sent = senders.map(|sender| sender.join().expect("a sender that is answered"));
-        (done, sent.into_iter().flatten().collect())
-    })
-}
-
-/// Sends some reports over one new connection; each is answered 200.
-fn report_over_tls(bridge: &Bridge, authority: &Authority, prefix: &str) -> Vec<Report> {
-    let mut connection = open(bridge, authority.client(&[&TLS13]));
-    let reports = (0..REPORTS).map(|number| {
-        let id = format!("{prefix}-{number}");
-        connection.send(&report(&body(&id, "read")));
-        assert_eq!(connection.answer().status, 200);
-        (id, "read".to_owned())
-    });
-    reports.collect()
-}
-
 /// What a sound client says first.
-fn hello(authority: &Authority) -> Vec<u8> {
-    let config = Arc::new(authority.client(&[&TLS13]));
+fn hello(config: ClientConfig) -> Vec<u8> {
     let name = "127.0.0.1".try_into().expect("a name");
-    let mut client = ClientConnection::new(config, name).expect("a client");
+    let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");
     let mut hello = Vec::new();
     client.write_tls(&mut hello).expect("memory takes it");
     hello

@@ -7,6 +7,7 @@ mod handshakes;
 mod normal;
 mod queues;
 mod slow;
+mod unread;
 
 use std::time::Duration;
 

@@ -1,63 +1,116 @@
-//! Senders that do everything right, beside those that do not.
+//! Senders that do everything right, beside those that do not: a few connections, each kept for a while.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Report};
+use crate::http::{Connection, body, report};
 use crate::records::until;
-use crate::suite::load::{Load, Plan, Told};
+use crate::suite::rig::pause;
 use crate::suite::row::percentile;
 
-const PLAN: Plan = Plan {
-    first: 0,
-    rate: 200,
-    big_every: None,
-};
+const SENDERS: usize = 8;
+/// Between two reports of one sender, where it is answered by then: 200 reports a second in sum.
+const PERIOD: Duration = Duration::from_millis(40);
+/// Reports that are sent over one connection.
+const KEPT: usize = 50;
 /// Reports that are answered before anything is done to the bridge.
 const ALONE: usize = 500;
 
 pub struct Normal {
-    load: Load,
+    course: Arc<Course>,
+    senders: Vec<JoinHandle<Vec<Answered>>>,
     /// Since when there are others.
     beside: Instant,
 }
 
+/// How far all of them are.
+#[derive(Default)]
+struct Course {
+    answered: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+struct Answered {
+    report: Report,
+    at: Instant,
+    took: Duration,
+}
+
 impl Normal {
-    /// Starts them, and returns when they have been alone for a while.
-    pub fn start(bridge: SocketAddr) -> Self {
-        let load = Load::start(bridge, PLAN);
-        let alone = until(PATIENCE, || match load.told().len() {
+    /// Starts them on the connections that `open` opens, and returns when they have been alone for a while.
+    pub fn start(open: impl Fn() -> Connection + Clone + Send + 'static) -> Self {
+        let course = Arc::new(Course::default());
+        let start = |number| {
+            let (course, open) = (Arc::clone(&course), open.clone());
+            thread::spawn(move || send(number, &course, open))
+        };
+        let senders = (0..SENDERS).map(start).collect();
+        let alone = until(PATIENCE, || match course.answered.load(Ordering::Relaxed) {
             answered if answered >= ALONE => Ok(()),
             answered => Err(format!("{answered} reports are answered")),
         });
         alone.unwrap_or_else(|why| panic!("{why}"));
         Self {
-            load,
+            course,
+            senders,
             beside: Instant::now(),
         }
     }
 
     /// Stops them and shows how long they waited. Each was answered 200; gives what they sent.
-    pub fn stop(self, others: &str) -> Vec<Report> {
-        let told = self.load.stop();
-        let is_before = |told: &&Told| told.answered < self.beside;
-        let (before, during): (Vec<_>, Vec<_>) = told.iter().partition(is_before);
-        println!(
-            "beside {others}: {}; before: {}",
-            waits(&during),
-            waits(&before)
-        );
-        let unhappy: Vec<_> = told.iter().filter(|told| told.code != Some(200)).collect();
-        assert!(unhappy.is_empty(), "beside {others}: {unhappy:?}");
+    pub fn stop(mut self, others: &str) -> Vec<Report> {
+        self.course.is_over.store(true, Ordering::Relaxed);
+        let senders = std::mem::take(&mut self.senders).into_iter();
+        let answered: Vec<Answered> = senders
+            .flat_map(|sender| sender.join().expect("every report is answered 200"))
+            .collect();
+        let is_before = |answered: &&Answered| answered.at < self.beside;
+        let (before, during): (Vec<_>, Vec<_>) = answered.iter().partition(is_before);
         assert!(!during.is_empty(), "nobody was beside {others}");
-        let report = |told: &Told| (told.message_id.clone(), told.status.to_owned());
-        told.iter().map(report).collect()
+        let [before, during] = [before, during].map(waits);
+        println!("beside {others}: {during}; before: {before}");
+        answered
+            .into_iter()
+            .map(|answered| answered.report)
+            .collect()
     }
 }
 
-fn waits(told: &[&Told]) -> String {
-    let mut took: Vec<Duration> = told.iter().map(|told| told.took()).collect();
+impl Drop for Normal {
+    fn drop(&mut self) {
+        self.course.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What one of them does.
+fn send(number: usize, course: &Course, open: impl Fn() -> Connection) -> Vec<Answered> {
+    let (mut answered, mut connection) = (Vec::new(), open());
+    while !course.is_over.load(Ordering::Relaxed) {
+        let count = answered.len();
+        if count > 0 && count.is_multiple_of(KEPT) {
+            connection = open();
+        }
+        let id = format!("normal-{number}-{count}");
+        let sent = Instant::now();
+        connection.send(&report(&body(&id, "read")));
+        assert_eq!(connection.answer().status, 200);
+        answered.push(Answered {
+            report: (id, "read".to_owned()),
+            at: Instant::now(),
+            took: sent.elapsed(),
+        });
+        course.answered.fetch_add(1, Ordering::Relaxed);
+        pause(PERIOD.saturating_sub(sent.elapsed()));
+    }
+    answered
+}
+
+fn waits(answered: Vec<&Answered>) -> String {
+    let mut took: Vec<Duration> = answered.iter().map(|answered| answered.took).collect();
     took.sort_unstable();
     let [half, most] = [50, 99].map(|percent| percentile(&took, percent));
-    format!("{} reports, p50 {half:.1?}, p99 {most:.1?}", told.len())
+    format!("{} reports, p50 {half:.1?}, p99 {most:.1?}", took.len())
 }

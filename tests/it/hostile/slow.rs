@@ -13,7 +13,7 @@ use super::normal::Normal;
 use super::{PATIENCE, PATIENT, Report, assert_kept, codes, read_to_close, runtime};
 use crate::bridge::Bridge;
 use crate::cluster;
-use crate::http::{body, report};
+use crate::http::{Connection, body, report};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,8 +54,9 @@ struct Ended {
 fn two_thousand_slow_senders_are_ended_by_the_limits_that_are_for_them() {
     let kafka = cluster::shared();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &SETTINGS);
-    let normal = Normal::start(bridge.ingress);
-    let ended = runtime().block_on(send_all(bridge.ingress));
+    let ingress = bridge.ingress;
+    let normal = Normal::start(move || Connection::open(ingress));
+    let ended = runtime().block_on(send_all(ingress));
     let mut sent = normal.stop("2,000 slow senders");
     bridge.wait_for_metric("koobridge_connections", 0);
 
