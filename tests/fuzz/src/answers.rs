@@ -6,11 +6,14 @@ use serde::Deserialize;
 /// An answer, whole.
 #[derive(Debug)]
 pub struct Answer {
+    pub version: String,
     pub status: u16,
     reason: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    body: String,
+    /// Whether it has a length and no body, as the answer to HEAD.
+    pub is_bare: bool,
 }
 
 /// RFC 9457, as far as the bridge uses it.
@@ -57,7 +60,8 @@ impl Answer {
 
     /// Whether the connection ends with it.
     pub fn closes(&self) -> bool {
-        self.header("connection") == Some("close")
+        let connection = self.header("connection");
+        connection.is_some_and(|options| options.starts_with("close"))
     }
 
     /// Whether only who knows a channel's password may get it.
@@ -74,7 +78,7 @@ impl Answer {
         if self.body.is_empty() {
             return None;
         }
-        let problem: Problem = serde_json::from_slice(&self.body).expect("a problem");
+        let problem: Problem = serde_json::from_str(&self.body).expect("a problem");
         let code = problem.kind.strip_prefix("urn:koobridge:problem:");
         Some((code.expect("a type of the bridge's").to_owned(), problem))
     }
@@ -90,10 +94,10 @@ pub fn read(mut bytes: &[u8]) -> Vec<Answer> {
         let length = answer.header("content-length").map_or(0, |length| {
             length.parse().expect("a length in decimal digits")
         });
-        // The answer to HEAD has a length and no body.
-        let is_bare = rest.is_empty() || rest.starts_with(b"HTTP/1.");
-        let (body, rest) = rest.split_at(if is_bare { 0 } else { length });
-        answer.body = body.to_vec();
+        answer.is_bare = length > 0 && (rest.is_empty() || rest.starts_with(b"HTTP/1."));
+        let (body, rest) = rest.split_at(if answer.is_bare { 0 } else { length });
+        let body = str::from_utf8(body).expect("a text body");
+        answer.body.push_str(body);
         answers.push(answer);
         bytes = rest;
     }
@@ -109,12 +113,14 @@ fn read_head(head: &str) -> Answer {
     let status = parts.next().and_then(|status| status.parse().ok());
     let headers = lines.map(|line| line.split_once(": ").expect("a header"));
     Answer {
+        version: version.to_owned(),
         status: status.expect("a status"),
         reason: parts.next().expect("a reason").to_owned(),
         headers: headers
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect(),
-        body: Vec::new(),
+        body: String::new(),
+        is_bare: false,
     }
 }
 
@@ -138,7 +144,8 @@ pub fn check(answer: &Answer) {
 fn is_header(name: &str, value: &str) -> bool {
     match name {
         "allow" => value == "POST",
-        "connection" => matches!(value, "close" | "keep-alive"),
+        // hyper adds the second to the first where HTTP/1.0 asked for it; the first counts.
+        "connection" => matches!(value, "close" | "keep-alive" | "close, keep-alive"),
         "content-length" => true,
         "content-type" => value == "application/problem+json",
         "date" => value.len() == "Thu, 01 Jan 1970 00:00:00 GMT".len(),

@@ -1,7 +1,8 @@
 //! A file that an earlier run left in the spool's directory: whatever is in it, the bridge starts, and what
 //! is written then is kept.
 //!
-//! The input is the file, followed by its write-ahead log where it has one.
+//! The input is the file, followed by its write-ahead log where it has one. The examples were made with
+//! `PRAGMA page_size = 512`, so that a change of few bytes is likely to hit something that matters.
 
 use std::borrow::Cow;
 use std::fs;
