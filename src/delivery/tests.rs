@@ -160,7 +160,8 @@ async fn a_sender_that_goes_does_not_undo_the_delivery() {
 
 #[tokio::test]
 async fn a_deadline_leaves_the_report_unsure_until_it_is_delivered_late() {
-    let fixture = Fixture::new("there");
+    // Linger keeps the record back, however late this test is looked at again.
+    let fixture = Fixture::with("there", 1, &[("linger.ms", "500")]);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
     assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
@@ -214,6 +215,8 @@ async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "0");
     fixture.deliver(LONG).await.expect("an acknowledgement");
+    // Nor is a producer replaced because something has been in flight for a moment.
+    assert_eq!(shown(&fixture, "koobridge_producer_rebuilds_total"), "0");
 }
 
 #[tokio::test]

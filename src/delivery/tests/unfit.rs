@@ -1,6 +1,6 @@
 //! Reports that Kafka refuses for their size.
 
-use super::hedged::{eventually, hedge};
+use super::hedged::{direct, eventually, hedge};
 use super::*;
 
 /// A bridge that knows that Kafka refuses whatever comes, on the events topic or on both.
@@ -62,6 +62,19 @@ async fn with_a_spool_it_is_kept_for_a_rejected_topic_that_is_made_later() {
     create_rejected(&fixture);
     eventually("the rejected topic does not get it", || reports() == 0).await;
     assert!(fixture.delivery.is_delivered());
+}
+
+#[tokio::test]
+async fn with_a_full_spool_it_waits_for_the_rejected_topic_beyond_its_deadline() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut hedge = hedge(directory.path(), LONG);
+    hedge.spool.free_space = u64::MAX / 2;
+    let fixture = direct(10, &[], hedge).await;
+    fixture.delivery.events.route.refused.learn(1);
+    let told = fixture.deliver(Duration::from_millis(500)).await;
+    assert_eq!(told, Err(NotTaken::Deadline));
+    create_rejected(&fixture);
+    assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
 }
 
 #[tokio::test]

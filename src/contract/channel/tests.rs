@@ -1,0 +1,109 @@
+use super::*;
+
+fn channels() -> Channels {
+    let mut channels = Channels::default();
+    let id = |text| ChannelId::parse(text).expect("a channel id");
+    let password = |text: &str| Password::parse(text.as_bytes()).expect("a password");
+    channels.insert(id("one"), password("s3cret, with spaces"), None);
+    channels.insert(id("two"), password("old"), Some(password("new")));
+    channels
+}
+
+#[test]
+fn the_channels_own_password_is_good() {
+    let sender = channels().authenticate("one", Some(b"s3cret, with spaces"));
+    assert_eq!(sender.expect("authenticated").channel().as_str(), "one");
+}
+
+#[test]
+fn both_passwords_of_a_rotation_are_good() {
+    assert!(channels().authenticate("two", Some(b"old")).is_some());
+    assert!(channels().authenticate("two", Some(b"new")).is_some());
+}
+
+#[test]
+fn anything_else_is_refused() {
+    let channels = channels();
+    for (channel, password) in [
+        ("one", Some(&b"s3cret, with space"[..])),
+        ("one", Some(b"s3cret, with spaces ")),
+        ("one", Some(b"old")),
+        ("one", Some(b"")),
+        ("one", None),
+        ("two", Some(b"s3cret, with spaces")),
+        ("three", Some(b"old")),
+        ("three", None),
+        ("three", Some(b"")),
+    ] {
+        assert!(
+            channels.authenticate(channel, password).is_none(),
+            "{channel} {password:?}"
+        );
+    }
+}
+
+fn with(password: Password) -> Channels {
+    let mut channels = Channels::default();
+    channels.insert(ChannelId::parse("c").expect("an id"), password, None);
+    channels
+}
+
+/// An empty password has the digest that a missing one is compared by.
+#[test]
+fn a_missing_password_is_no_empty_one() {
+    let channels = with(Password(digest(b"")));
+    assert!(channels.authenticate("c", Some(b"")).is_some());
+    assert!(channels.authenticate("c", None).is_none());
+}
+
+/// A comparison that ends early would let somebody in.
+#[test]
+fn each_byte_of_a_digest_counts() {
+    for place in 0..32 {
+        let mut near = digest(b"secret");
+        near[place] ^= 1;
+        let sender = with(Password(near)).authenticate("c", Some(b"secret"));
+        assert!(sender.is_none(), "byte {place}");
+    }
+}
+
+#[test]
+fn only_a_channel_that_there_is_is_known() {
+    let known = channels().known("two");
+    assert_eq!(known.as_ref().map(ChannelId::as_str), Some("two"));
+    assert_eq!(channels().known("three"), None);
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    assert!(!format!("{:?}", channels()).contains("s3cret"));
+}
+
+#[test]
+fn what_no_header_can_carry_is_no_password() {
+    for line in [&b" a"[..], b"a ", b"\ta", b"a\t"] {
+        assert_eq!(
+            Password::parse(line).unwrap_err(),
+            InvalidPassword::OuterSpace
+        );
+    }
+    for line in [&b"a\x00b"[..], b"a\rb", b"a\x7fb"] {
+        assert_eq!(
+            Password::parse(line).unwrap_err(),
+            InvalidPassword::Unsendable
+        );
+    }
+    for line in [&b"a b"[..], b"a\tb", b"#", b"caf\xc3\xa9", b"\xff"] {
+        assert!(Password::parse(line).is_ok());
+    }
+}
+
+#[test]
+fn a_channel_id_is_1_to_64_of_its_characters() {
+    for good in ["a", "A-Z_09", &"x".repeat(64)] {
+        assert!(ChannelId::parse(good).is_ok(), "{good}");
+    }
+    for bad in ["", "a/b", "a.b", "a b", "é", "%41", &"x".repeat(65)] {
+        assert_eq!(ChannelId::parse(bad), Err(InvalidChannelId), "{bad}");
+    }
+}
