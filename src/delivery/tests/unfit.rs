@@ -13,9 +13,12 @@ fn refusing(both: bool, hedge: Option<Hedge>) -> Fixture {
     fixture
 }
 
-fn create_rejected(fixture: &Fixture) {
+async fn create_rejected(fixture: &Fixture) {
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("rejected", 1).expect("a topic");
+    let topic = &fixture.delivery.rejected.route.topic;
+    let is_known = || topic.known_partitions() == Some(1);
+    eventually("the rejected topic is not noticed", is_known).await;
 }
 
 /// Whether Kafka has been asked about the rejected topic.
@@ -27,7 +30,7 @@ async fn asked(fixture: &Fixture) {
 #[tokio::test]
 async fn the_rejected_topic_has_it_and_it_counts_once() {
     let fixture = refusing(false, None);
-    create_rejected(&fixture);
+    create_rejected(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
     let rejected = shown(
@@ -48,7 +51,7 @@ async fn without_a_rejected_topic_it_is_refused() {
 #[tokio::test]
 async fn where_neither_topic_takes_it_it_is_refused() {
     let fixture = refusing(true, None);
-    create_rejected(&fixture);
+    create_rejected(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::Unfit));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
@@ -59,7 +62,7 @@ async fn with_a_spool_it_is_kept_for_a_rejected_topic_that_is_made_later() {
     let fixture = refusing(false, Some(hedge(directory.path(), LONG)));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     let reports = || fixture.delivery.spool_level().expect("a spool").reports;
-    create_rejected(&fixture);
+    create_rejected(&fixture).await;
     eventually("the rejected topic does not get it", || reports() == 0).await;
     assert!(fixture.delivery.is_delivered());
 }
@@ -73,7 +76,7 @@ async fn with_a_full_spool_it_waits_for_the_rejected_topic_beyond_its_deadline()
     fixture.delivery.events.route.refused.learn(1);
     let told = fixture.deliver(Duration::from_millis(500)).await;
     assert_eq!(told, Err(NotTaken::Deadline));
-    create_rejected(&fixture);
+    create_rejected(&fixture).await;
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
 }
 
@@ -81,7 +84,7 @@ async fn with_a_full_spool_it_waits_for_the_rejected_topic_beyond_its_deadline()
 async fn with_a_spool_what_neither_topic_takes_is_parked() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixture = refusing(true, Some(hedge(directory.path(), LONG)));
-    create_rejected(&fixture);
+    create_rejected(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     let spooled = || {
         let level = fixture.delivery.spool_level().expect("a spool");
