@@ -138,7 +138,8 @@ impl Cell {
     }
 
     fn take_in(self: &Arc<Self>, mut state: MutexGuard<'_, State>, rider: Rider) -> Number {
-        if state.lane.is_direct() && self.route.is_crowded() {
+        let hurry = state.lane.is_direct() && state.lane.in_flight() > 0;
+        if hurry && self.route.is_crowded() {
             let unwritten = state.lane.stall_all();
             self.write_all(&state, unwritten);
         }
