@@ -111,7 +111,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.bytes_in_flight",
         "64 MiB",
-        "what those reports, and bodies that are being read, hold; past it, 503 at once. Memory takes [twice that](operating.md#size-it). At least `body_limit` + 16 KiB",
+        "what those reports, and bodies that are being read, hold; past it, 503 at once. Memory takes [more than twice that](operating.md#size-it). At least `body_limit` + 16 KiB",
     ),
     key(
         "ingress.drain_delay",
@@ -167,7 +167,7 @@ pub const KEYS: &[Key] = &[
     key(
         "spool.memory",
         "8 MiB",
-        "memory for the spool's cache and for what is read back from it",
+        "memory for the spool's cache and for what is read back from it; librdkafka's copies [come on top](operating.md#size-it)",
     ),
     key(
         "log.format",

@@ -42,10 +42,10 @@ impl From<&Config> for Memory {
         Self {
             program: PROGRAM,
             connections: u64::from(ingress.connections.get()) * connection,
-            // The bridge's own and librdkafka's copy.
-            reports: ingress.bytes_in_flight.saturating_mul(2),
-            // The same of what was read back, which is half of it.
-            spool: spool + spool / 2,
+            // The bridge's own and librdkafka's copy, and what lies between them in the allocator.
+            reports: (ingress.bytes_in_flight / 4).saturating_mul(9),
+            // The same of what each topic has read back, half of it, and as much for pages.
+            spool: spool.saturating_mul(3),
         }
     }
 }
@@ -63,12 +63,9 @@ impl fmt::Display for Memory {
             ),
             (
                 self.reports,
-                "twice ingress.bytes_in_flight: librdkafka has a copy",
+                "ingress.bytes_in_flight, and librdkafka's copies",
             ),
-            (
-                self.spool,
-                "spool.memory, and librdkafka's copy of what was read back",
-            ),
+            (self.spool, "spool.memory, and librdkafka's copies"),
         ];
         for (bytes, part) in parts.into_iter().filter(|(bytes, _)| *bytes > 0) {
             writeln!(f, "# {:6} MiB  {part}", mebibytes(bytes))?;

@@ -3,6 +3,10 @@
 
 use std::borrow::Cow;
 
+/// What a record on its way takes in memory beside its own bytes: what librdkafka and the bridge keep of
+/// it until its delivery report.
+const OVERHEAD: usize = 1024;
+
 /// Name and value of a record header. Values are text throughout.
 pub(super) type Header = (Cow<'static, str>, Cow<'static, str>);
 
@@ -28,6 +32,12 @@ impl Record {
             .map(|(name, value)| name.len() + value.len())
             .sum();
         self.key.as_ref().map_or(0, String::len) + headers + self.value.len()
+    }
+
+    /// The bytes that it counts for while it is on its way. librdkafka's copy takes as many again.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        self.size() + OVERHEAD
     }
 }
 

@@ -5,9 +5,6 @@ use std::sync::Arc;
 
 use crate::metrics::{Metrics, ReportFate};
 
-/// What a record costs beside its own bytes: librdkafka's message and headers, and the ticket.
-const OVERHEAD: usize = 1024;
-
 /// The ceilings of one bridge. What is in flight is what the metrics show.
 #[derive(Debug)]
 pub struct Ceilings {
@@ -38,9 +35,9 @@ impl Ceilings {
         u64::try_from(self.metrics.bytes_in_flight.get()).is_ok_and(|bytes| bytes <= self.bytes)
     }
 
-    /// A place for a report of `size` bytes, or `None` where it would go past a ceiling.
-    pub(super) fn admit(self: &Arc<Self>, size: usize) -> Option<Place> {
-        let bytes = i64::try_from(size + OVERHEAD).ok()?;
+    /// A place for a report that counts for so many bytes, or `None` where it would go past a ceiling.
+    pub(super) fn admit(self: &Arc<Self>, bytes: usize) -> Option<Place> {
+        let bytes = i64::try_from(bytes).ok()?;
         let place = Place {
             bytes,
             open: true,
@@ -138,15 +135,12 @@ mod tests {
 
     #[test]
     fn no_more_bytes_than_the_ceiling() {
-        let ceilings = ceilings(10, 3 * OVERHEAD as u64);
-        let first = ceilings.admit(OVERHEAD).expect("a place");
-        assert!(ceilings.admit(1).is_none());
-        assert_eq!(
-            ceilings.metrics.bytes_in_flight.get(),
-            2 * i64::try_from(OVERHEAD).expect("small")
-        );
+        let ceilings = ceilings(10, 3000);
+        let first = ceilings.admit(2000).expect("a place");
+        assert!(ceilings.admit(1001).is_none());
+        assert_eq!(ceilings.metrics.bytes_in_flight.get(), 2000);
         first.settle(ReportFate::Delivered);
-        assert!(ceilings.admit(2 * OVERHEAD).is_some());
+        assert!(ceilings.admit(3000).is_some());
         assert_eq!(ceilings.metrics.bytes_in_flight.get(), 0);
         assert_eq!(ceilings.metrics.reports_in_flight.get(), 0);
     }
@@ -156,13 +150,13 @@ mod tests {
         let ceilings = ceilings(10, 1500);
         let mut body = ceilings.hold().expect("room");
         assert!(body.grow(500));
-        assert!(ceilings.admit(0).is_none());
+        assert!(ceilings.admit(1001).is_none());
         assert!(body.grow(1000));
         assert!(!body.grow(1));
         assert!(ceilings.hold().is_none());
         drop(body);
         assert_eq!(ceilings.metrics.bytes_in_flight.get(), 0);
-        assert!(ceilings.admit(0).is_some());
+        assert!(ceilings.admit(1500).is_some());
     }
 
     #[test]

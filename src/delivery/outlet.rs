@@ -136,7 +136,7 @@ impl Outlet {
         let mut place = self
             .route
             .ceilings
-            .admit(record.size())
+            .admit(record.footprint())
             .ok_or(NotTaken::Overloaded)?;
         let record = Arc::new(record);
         if let Some(unplaced) = self.open_unplaced() {

@@ -186,7 +186,7 @@ impl<T: Send + 'static> Spool<T> {
         self.queue.remember(topic.to_owned(), partitions);
     }
 
-    /// Records of a lane from a number on, in their order, of about `bytes` bytes; `true` where there
+    /// Records of a lane from a number on, in their order, of about `bytes` bytes in memory; `true` where there
     /// are no more. Blocks: not for a runtime's thread.
     ///
     /// # Errors

@@ -32,7 +32,8 @@ impl Reader {
         &self.path
     }
 
-    /// What is due in a lane from a number on, about `bytes` bytes of it; `true` where that is all.
+    /// What is due in a lane from a number on, about `bytes` bytes of it in memory; `true` where that is
+    /// all.
     pub(super) fn read(
         &self,
         lane: &LaneKey,
@@ -62,7 +63,7 @@ impl Reader {
         let (mut rows, mut size) = (Vec::new(), 0);
         while let Some(row) = found.next()? {
             let record = record_of(row, 1)?;
-            size += record.size();
+            size += record.footprint();
             let number = number_of(row.get(0)?);
             rows.push(Row {
                 number,

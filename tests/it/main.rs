@@ -20,6 +20,7 @@ mod http;
 mod jars;
 mod limits;
 mod lines;
+mod memory;
 mod observing;
 mod operation;
 mod overload;

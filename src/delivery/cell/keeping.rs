@@ -58,12 +58,15 @@ impl Cell {
         let mut state = self.lock();
         match found {
             Ok((rows, is_all)) => {
-                state.read_back += rows.iter().map(|row| row.record.size()).sum::<usize>();
+                state.read_back += rows.iter().map(|row| row.record.footprint()).sum::<usize>();
                 let riders = rows
                     .into_iter()
                     .map(|Row { number, record }| (number, Rider::from_spool(record)));
                 let known = state.lane.read(riders.collect(), is_all);
-                state.read_back -= known.iter().map(|rider| rider.record.size()).sum::<usize>();
+                state.read_back -= known
+                    .iter()
+                    .map(|rider| rider.record.footprint())
+                    .sum::<usize>();
                 Some(())
             }
             Err(error) => {

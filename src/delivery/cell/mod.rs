@@ -39,7 +39,7 @@ impl State {
     /// A report leaves the memory.
     fn leaves(&mut self, rider: &Rider) {
         if rider.is_from_spool() {
-            self.read_back = self.read_back.saturating_sub(rider.record.size());
+            self.read_back = self.read_back.saturating_sub(rider.record.footprint());
         }
     }
 }

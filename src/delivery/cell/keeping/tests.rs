@@ -36,7 +36,7 @@ fn in_flight(cell: &Cell) -> usize {
 async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowledged() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut hedge = hedge(directory.path(), LONG);
-    hedge.spool.memory = 8 << 10;
+    hedge.spool.memory = 16 << 10;
     let fixture = Fixture::hedged("later", 100, &HELD_BACK, Some(hedge));
     spooled(&fixture, &vec!["m1".to_owned(); 20], 1).await;
     let cell = fixture.delivery.events.cells().remove(0);
