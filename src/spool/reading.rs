@@ -59,14 +59,20 @@ impl Reader {
             "SELECT id, timestamp, key, headers, value FROM reports \
              WHERE id BETWEEN ?1 AND ?2 AND parked = 0 ORDER BY id",
         )?;
-        let mut found = select.query([id_of(lane, from), last_id(lane)])?;
-        let (mut rows, mut size) = (Vec::new(), 0);
+        let [first, last] = [id_of(lane, from), last_id(lane)];
+        let mut found = select.query([first, last])?;
+        let (mut rows, mut size, mut before) = (Vec::new(), 0, None);
         while let Some(row) = found.next()? {
+            let id = row.get(0)?;
+            // A damaged tree gives what was not asked for, and in any order.
+            if !(first..=last).contains(&id) || before.is_some_and(|before| id <= before) {
+                return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
+            }
+            before = Some(id);
             let record = record_of(row, 1)?;
             size += record.footprint();
-            let number = number_of(row.get(0)?);
             rows.push(Row {
-                number,
+                number: number_of(id),
                 record: Arc::new(record),
             });
             if size >= bytes {
