@@ -200,7 +200,8 @@ impl<T: Send + 'static> Spool<T> {
         let mut rows = Vec::new();
         // What is past the end of a part that was cut is left for the next time.
         let mut cut = None;
-        for reader in self.readers.all() {
+        // A damaged file can hold numbers once more that it did not tell of: what is newer counts.
+        for reader in self.readers.all().into_iter().rev() {
             match reader.read(lane, from, bytes) {
                 Ok((part, is_all)) => {
                     if let Some(last) = part.last().filter(|_| !is_all) {

@@ -131,6 +131,21 @@ fn reports_that_are_out_of_order_are_damage() {
 }
 
 #[test]
+fn a_number_that_an_older_file_has_too_is_the_newer_report() {
+    let fixture = Fixture::new();
+    fixture.leave_one();
+    let (spool, _) = fixture.open();
+    let row = Row {
+        number: 1,
+        record: row(2).record,
+    };
+    spool.write(&lane(0), row.clone(), Told(1, fixture.tell.clone()));
+    fixture.told.recv().expect("an answer").1.expect("room");
+    let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
+    assert_eq!(rows, [row]);
+}
+
+#[test]
 fn a_lane_whose_topic_is_no_text_is_damage() {
     let fixture = Fixture::new();
     let file = fixture.leave_one();
