@@ -146,6 +146,17 @@ mod tests {
     }
 
     #[test]
+    fn past_half_of_the_reports_or_of_the_bytes_half_is_reached() {
+        for ceilings in [ceilings(4, u64::MAX), ceilings(u32::MAX, 4)] {
+            let half = [ceilings.admit(1), ceilings.admit(1)];
+            assert!(half.iter().all(Option::is_some));
+            assert!(!ceilings.are_half_reached());
+            let _third = ceilings.admit(1).expect("a place");
+            assert!(ceilings.are_half_reached());
+        }
+    }
+
+    #[test]
     fn what_is_read_of_a_body_counts_until_it_is_let_go() {
         let ceilings = ceilings(10, 1500);
         let mut body = ceilings.hold().expect("room");

@@ -221,6 +221,30 @@ mod tests {
     }
 
     #[test]
+    fn as_many_as_one_search_remembers_leave_all() {
+        let (places, taken) = full(FOUND);
+        let leaving = std::iter::from_fn(|| who_leaves(&places, &taken, IDLE * 2));
+        assert_eq!(leaving.count(), FOUND);
+    }
+
+    #[test]
+    fn one_search_remembers_only_so_many() {
+        let (places, taken) = full(FOUND * 2);
+        assert!(who_leaves(&places, &taken, IDLE * 2).is_some());
+        assert_eq!(places.lock().longest_idle.len(), FOUND - 1);
+    }
+
+    #[test]
+    fn a_place_is_left_until_something_comes() {
+        let (places, taken) = full(1);
+        assert!(!taken[0].is_left());
+        assert_eq!(who_leaves(&places, &taken, IDLE * 2), Some(0));
+        assert!(taken[0].is_left());
+        taken[0].stage().set(Doing::Head);
+        assert!(!taken[0].is_left());
+    }
+
+    #[test]
     fn what_was_found_and_has_been_used_since_stays() {
         let (places, taken) = full(3);
         assert!(who_leaves(&places, &taken, IDLE * 2).is_some());

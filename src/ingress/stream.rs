@@ -169,3 +169,128 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<'_, S> {
         self.poll_linger(cx).map(Ok)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, IoSlice};
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter, duplex};
+
+    use super::*;
+
+    const NONE: Duration = Duration::ZERO;
+    const ENDLESS: Duration = Duration::from_hours(1);
+
+    type Outcome = Poll<Result<usize, ErrorKind>>;
+    const TOO_LATE: Outcome = Poll::Ready(Err(ErrorKind::TimedOut));
+
+    fn limits(head_timeout: Duration, idle_timeout: Duration) -> Limits {
+        Limits {
+            deadline: ENDLESS,
+            head: 0,
+            head_timeout,
+            body: 0,
+            body_timeout: ENDLESS,
+            idle_timeout,
+        }
+    }
+
+    /// What comes of it without waiting.
+    fn now<T>(future: impl Future<Output = io::Result<T>>) -> Poll<Result<T, ErrorKind>> {
+        let polled = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
+        polled.map_err(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn idleness_and_a_head_have_limits_of_their_own_and_nothing_else_has_one() {
+        for (doing, head, idle, expected) in [
+            (Doing::Idle, ENDLESS, NONE, TOO_LATE),
+            (Doing::Idle, NONE, ENDLESS, Poll::Pending),
+            (Doing::Head, NONE, ENDLESS, TOO_LATE),
+            (Doing::Head, ENDLESS, NONE, Poll::Pending),
+            (Doing::Busy, NONE, NONE, Poll::Pending),
+            (Doing::Leaving, NONE, NONE, Poll::Pending),
+        ] {
+            let stage = Stage::new();
+            let (ours, _peer) = duplex(1);
+            let mut stream = TimedStream::new(ours, &stage, &limits(head, idle));
+            stage.set(doing);
+            assert_eq!(now(stream.read(&mut [0])), expected, "{doing:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_byte_of_a_request_begins_a_head_and_the_end_begins_none() {
+        for (doing, then) in [
+            (Doing::Idle, Doing::Head),
+            (Doing::Leaving, Doing::Head),
+            (Doing::Busy, Doing::Busy),
+        ] {
+            let stage = Stage::new();
+            let (ours, mut peer) = duplex(1);
+            let mut stream = TimedStream::new(ours, &stage, &limits(ENDLESS, ENDLESS));
+            assert_eq!(now(peer.write(b"P")), Poll::Ready(Ok(1)));
+            stage.set(doing);
+            assert_eq!(now(stream.read(&mut [0])), Poll::Ready(Ok(1)));
+            assert_eq!(stage.mark().doing(), then);
+
+            drop(peer);
+            stage.set(doing);
+            assert_eq!(now(stream.read(&mut [0])), Poll::Ready(Ok(0)));
+            assert_eq!(stage.mark().doing(), doing);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_stays_without_its_end_is_ended_before_the_limit_for_idleness() {
+        let stage = Stage::new();
+        let (ours, _peer) = duplex(1);
+        let limits = limits(Duration::from_millis(1), ENDLESS);
+        let mut stream = TimedStream::new(ours, &stage, &limits);
+        // The timer has been set for the end of idleness.
+        assert_eq!(now(stream.read(&mut [0])), Poll::Pending);
+        stage.set(Doing::Head);
+        let ended = stream.read(&mut [0]).await;
+        assert_eq!(
+            ended.map_err(|error| error.kind()),
+            Err(ErrorKind::TimedOut)
+        );
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_no_answers_is_idle() {
+        for (idle, expected) in [(ENDLESS, Poll::Pending), (NONE, TOO_LATE)] {
+            let stage = Stage::new();
+            let (ours, _peer) = duplex(4);
+            let mut stream = TimedStream::new(ours, &stage, &limits(ENDLESS, idle));
+            let slices = [IoSlice::new(b"ans"), IoSlice::new(b"wer")];
+            assert_eq!(now(stream.write(b"an")), Poll::Ready(Ok(2)));
+            assert_eq!(now(stream.write_vectored(&slices)), Poll::Ready(Ok(2)));
+            assert_eq!(now(stream.write(b"er")), expected);
+            assert_eq!(now(stream.write_vectored(&slices)), expected);
+
+            // As over TLS, the answer is taken here before the peer has room for it.
+            let (ours, _peer) = duplex(4);
+            let ours = BufWriter::new(ours);
+            let mut stream = TimedStream::new(ours, &stage, &limits(ENDLESS, idle));
+            assert_eq!(now(stream.write(b"answer")), Poll::Ready(Ok(6)));
+            assert_eq!(now(stream.flush()).map_ok(|()| 0), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_is_ended_at_once_and_what_still_comes_is_thrown_away() {
+        let stage = Stage::new();
+        let (ours, mut peer) = duplex(4);
+        let mut stream = TimedStream::new(ours, &stage, &limits(ENDLESS, ENDLESS));
+        for _ in 0..2 {
+            assert_eq!(now(peer.write(b"more")), Poll::Ready(Ok(4)));
+            assert_eq!(now(stream.shutdown()), Poll::Pending);
+            assert_eq!(now(peer.read(&mut [0])), Poll::Ready(Ok(0)));
+        }
+        drop(peer);
+        assert_eq!(now(stream.shutdown()), Poll::Ready(Ok(())));
+    }
+}
