@@ -120,3 +120,33 @@ async fn serve((stream, peer, place): Accepted, bridge: Arc<Bridge>) {
         Err(error) => warn!(%error, "a connection could not be served"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn joining_lets_the_workers_end_and_waits_until_they_have() {
+        let (connections, mut accepted) = mpsc::unbounded_channel();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ending = Arc::clone(&has_ended);
+        let worker = thread::spawn(move || {
+            assert!(accepted.blocking_recv().is_none());
+            // Long enough for whoever does not wait to be past the end of the test.
+            (0..10_000).for_each(|_| thread::yield_now());
+            ending.store(true, Ordering::Relaxed);
+        });
+        let workers = Workers {
+            threads: vec![worker],
+            hand_out: HandOut {
+                workers: vec![connections],
+                next: Arc::default(),
+            },
+            metrics: Metrics::new(),
+        };
+        workers.join();
+        assert!(has_ended.load(Ordering::Relaxed));
+    }
+}
