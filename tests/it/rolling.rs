@@ -34,8 +34,8 @@ const ROUNDS: usize = 3;
 const SENDERS: usize = 24;
 /// Between two reports of a sender.
 const PACE: Duration = Duration::from_millis(80);
-/// Reports a second of all senders, that there be a load at all.
-const RATE: f64 = 200.0;
+/// Reports of all senders, that there be a load at all; a quiet machine has four times as many.
+const REPORTS: usize = 2000;
 
 #[test]
 fn a_rolling_restart_behind_haproxy_is_not_noticed() {
@@ -46,7 +46,6 @@ fn a_rolling_restart_behind_haproxy_is_not_noticed() {
     );
     let mut replicas = [(); 2].map(|()| replica(&kafka, &topic, &rejected));
     let haproxy = Haproxy::start(&replicas);
-    let begun = Instant::now();
     let told = told_during(&haproxy, || {
         for _ in 0..ROUNDS {
             for (at, replica) in replicas.iter_mut().enumerate() {
@@ -54,9 +53,7 @@ fn a_rolling_restart_behind_haproxy_is_not_noticed() {
             }
         }
     });
-    let sent = u32::try_from(told.len()).expect("not that many");
-    let rate = f64::from(sent) / begun.elapsed().as_secs_f64();
-    assert!(rate >= RATE, "{rate} reports a second are no load");
+    assert!(told.len() >= REPORTS, "{} reports are no load", told.len());
     let evidence = Evidence::gather(kafka.bootstrap(), [&*topic, &*rejected], None);
     Checker::new(&told, Excused::NOTHING, &evidence).check();
 }
