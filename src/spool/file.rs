@@ -124,10 +124,11 @@ impl File {
             let last: Option<i64> = used.query_row(range, |row| row.get(0))?;
             if let Some(id) = last {
                 let last = number_of(id);
-                if last > HIGHEST_LEFT {
+                let first = first.map_or(last + 1, number_of);
+                // A damaged tree says this.
+                if last > HIGHEST_LEFT || first > last + 1 {
                     return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
                 }
-                let first = first.map_or(last + 1, number_of);
                 left.push(Restored {
                     lane: lane.clone(),
                     first,

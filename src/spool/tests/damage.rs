@@ -11,6 +11,23 @@ impl Fixture {
         self.newest_file()
     }
 
+    /// Leaves three reports of a lane in a file; in its bytes one has another number.
+    fn leave_three_renumbered(&self, number: u8, other: u8) {
+        let (spool, _) = self.open();
+        for number in 1..=3 {
+            self.write(&spool, &lane(0), number).expect("room");
+        }
+        close(&spool);
+        drop(spool);
+        let file = self.newest_file();
+        let mut bytes = fs::read(&file).expect("a file");
+        // Its id, as SQLite writes it: seven bits a byte.
+        let id = [0xa0, 0x80, 0x80, 0x80, 0x80, number];
+        let at = bytes.windows(id.len()).position(|window| window == id);
+        bytes[at.expect("an id") + id.len() - 1] = other;
+        fs::write(&file, bytes).expect("a broken file");
+    }
+
     /// What the SQL makes of a file's contents.
     fn damage(path: &Path, sql: &str) {
         let connection = rusqlite::Connection::open(path).expect("a file");
@@ -110,24 +127,20 @@ fn what_no_run_can_have_written_sets_the_file_aside_once_it_is_read() {
 #[test]
 fn reports_that_are_out_of_order_are_damage() {
     let fixture = Fixture::new();
-    let (spool, _) = fixture.open();
-    for number in 1..=3 {
-        fixture.write(&spool, &lane(0), number).expect("room");
-    }
-    close(&spool);
-    drop(spool);
-    let file = fixture.newest_file();
-    let mut bytes = fs::read(&file).expect("a file");
-    // The second report's id, as SQLite writes it: seven bits a byte.
-    let id = [0xa0, 0x80, 0x80, 0x80, 0x80, 2];
-    let at = bytes.windows(id.len()).position(|window| window == id);
-    bytes[at.expect("an id") + id.len() - 1] = 9;
-    fs::write(&file, bytes).expect("a broken file");
+    fixture.leave_three_renumbered(2, 9);
     let (spool, _) = fixture.open();
     let (rows, is_all) = spool.read(&lane(0), 1, 1 << 20).expect("no error");
     assert_eq!((rows, is_all), (vec![], true));
     close(&spool);
     assert_eq!(fixture.count_aside(), 1);
+}
+
+#[test]
+fn a_lane_whose_first_report_is_behind_its_last_is_damage() {
+    let fixture = Fixture::new();
+    fixture.leave_three_renumbered(1, 9);
+    let (_spool, restored) = fixture.open();
+    assert_eq!((restored, fixture.count_aside()), (vec![], 1));
 }
 
 #[test]
