@@ -66,10 +66,9 @@ impl Listener {
         let ceiling = usize::try_from(ceiling.get()).unwrap_or(usize::MAX);
         let places = Places::new(ceiling, workers.metrics());
         loop {
-            let accepted = accept_one(&socket).await;
-            let place = places.take().await;
-            match accepted {
-                Ok((stream, peer)) => hand_out.give((stream, peer, place)),
+            match accept_one(&socket).await {
+                // Only now: nobody leaves a place for a connection that could not be accepted.
+                Ok((stream, peer)) => hand_out.give((stream, peer, places.take().await)),
                 Err(error) => {
                     if let Some(times) = failed.count() {
                         warn!(%error, times, "accepting connections failed");
