@@ -26,7 +26,7 @@ use directory::Directory;
 use file::{File, Unusable};
 pub use inspection::{Inspection, Kept, LaneStatus};
 use queue::Queue;
-use reading::Reader;
+use reading::{Left, Reader};
 use writer::{Told, Writer};
 
 /// A lane: a partition of a topic.
@@ -143,8 +143,10 @@ impl<T: Send + 'static> Spool<T> {
         let mut files = open_files(&directory, options)?;
         let remains = what_was_left(&mut files);
         let readers = Readers::default();
+        let lanes = remains.lanes.iter();
+        let left: Arc<Left> = Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
         for file in &files {
-            let added = readers.add(file, options.memory / 4);
+            let added = readers.add(file, options.memory / 4, Some(Arc::clone(&left)));
             added.map_err(|error| OpenError::File(file.path().to_owned(), error.to_string()))?;
         }
         let readers = Arc::new(readers);
@@ -200,8 +202,7 @@ impl<T: Send + 'static> Spool<T> {
         let mut rows = Vec::new();
         // What is past the end of a part that was cut is left for the next time.
         let mut cut = None;
-        // A damaged file can hold numbers once more that it did not tell of: what is newer counts.
-        for reader in self.readers.all().into_iter().rev() {
+        for reader in self.readers.all() {
             match reader.read(lane, from, bytes) {
                 Ok((part, is_all)) => {
                     if let Some(last) = part.last().filter(|_| !is_all) {
@@ -264,8 +265,8 @@ impl Readers {
         self.lock().clone()
     }
 
-    fn add(&self, file: &File, memory: usize) -> rusqlite::Result<()> {
-        let reader = Reader::open(file.path(), memory)?;
+    fn add(&self, file: &File, memory: usize, left: Option<Arc<Left>>) -> rusqlite::Result<()> {
+        let reader = Reader::open(file.path(), memory, left)?;
         self.lock().push(Arc::new(reader));
         Ok(())
     }

@@ -16,15 +16,25 @@ use crate::contract::Record;
 pub(super) struct Reader {
     path: PathBuf,
     connection: Mutex<Connection>,
+    left: Option<Arc<Left>>,
 }
 
+/// The highest number that earlier runs left in each lane: this run gives out those above.
+pub(super) type Left = HashMap<LaneKey, u64>;
+
 impl Reader {
-    pub(super) fn open(path: &Path, memory: usize) -> rusqlite::Result<Self> {
+    /// `left` is `None` for a file of this run.
+    pub(super) fn open(
+        path: &Path,
+        memory: usize,
+        left: Option<Arc<Left>>,
+    ) -> rusqlite::Result<Self> {
         let connection = connect(path, memory)?;
         connection.pragma_update(None, "query_only", true)?;
         Ok(Self {
             path: path.to_owned(),
             connection: Mutex::new(connection),
+            left,
         })
     }
 
@@ -45,27 +55,28 @@ impl Reader {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let find = "SELECT id FROM lanes WHERE topic = ?1 AND partition = ?2";
-        let lane: Option<i64> = connection
+        let lane_id: Option<i64> = connection
             .query_row(
                 find,
                 params![lane.topic, to_column(lane.partition)],
                 |row| row.get(0),
             )
             .optional()?;
-        let Some(lane) = lane else {
+        let Some(lane_id) = lane_id else {
             return Ok((Vec::new(), true));
         };
         let mut select = connection.prepare(
             "SELECT id, timestamp, key, headers, value FROM reports \
              WHERE id BETWEEN ?1 AND ?2 AND parked = 0 ORDER BY id",
         )?;
-        let [first, last] = [id_of(lane, from), last_id(lane)];
+        let [first, last] = [id_of(lane_id, from), last_id(lane_id)];
+        let highest = self.highest(lane, lane_id);
         let mut found = select.query([first, last])?;
         let (mut rows, mut size, mut before) = (Vec::new(), 0, None);
         while let Some(row) = found.next()? {
             let id = row.get(0)?;
-            // A damaged tree gives what was not asked for, and in any order.
-            if !(first..=last).contains(&id) || before.is_some_and(|before| id <= before) {
+            // A damaged tree gives what was not asked for or told of, and in any order.
+            if !(first..=highest).contains(&id) || before.is_some_and(|before| id <= before) {
                 return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
             }
             before = Some(id);
@@ -80,6 +91,14 @@ impl Reader {
             }
         }
         Ok((rows, true))
+    }
+
+    /// The highest id that a report of the lane can have here.
+    fn highest(&self, lane: &LaneKey, lane_id: i64) -> i64 {
+        match &self.left {
+            Some(left) => id_of(lane_id, left.get(lane).copied().unwrap_or_default()),
+            None => last_id(lane_id),
+        }
     }
 }
 

@@ -307,7 +307,7 @@ impl<T: Send + 'static> Writer<T> {
         });
         let made = made.map_err(|error| error.to_string()).and_then(|file| {
             self.directory.sync().map_err(|error| error.to_string())?;
-            let added = self.readers.add(&file, self.options.memory / 4);
+            let added = self.readers.add(&file, self.options.memory / 4, None);
             added.map_err(|error| error.to_string())?;
             Ok(file)
         });

@@ -144,18 +144,17 @@ fn a_lane_whose_first_report_is_behind_its_last_is_damage() {
 }
 
 #[test]
-fn a_number_that_an_older_file_has_too_is_the_newer_report() {
+fn a_report_behind_the_last_that_its_lane_was_left_with_is_damage() {
     let fixture = Fixture::new();
-    fixture.leave_one();
-    let (spool, _) = fixture.open();
-    let row = Row {
-        number: 1,
-        record: row(2).record,
-    };
-    spool.write(&lane(0), row.clone(), Told(1, fixture.tell.clone()));
-    fixture.told.recv().expect("an answer").1.expect("room");
-    let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
-    assert_eq!(rows, [row]);
+    // In a tree the last is the highest.
+    fixture.leave_three_renumbered(3, 0);
+    let (spool, restored) = fixture.open();
+    assert_eq!(restored[0].last, 0);
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    let (rows, _) = spool.read(&lane(0), 1, 1).expect("no error");
+    assert_eq!(rows, [row(1)]);
+    close(&spool);
+    assert_eq!(fixture.count_aside(), 1);
 }
 
 #[test]
