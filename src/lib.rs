@@ -61,3 +61,8 @@ mod reload;
 pub mod replay;
 pub mod spool;
 pub mod telemetry;
+
+/// Gives back what a peak of connections took: glibc's allocator keeps it for as long as the process lives.
+/// librdkafka and SQLite allocate from it too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
