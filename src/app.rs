@@ -24,7 +24,7 @@ use crate::reload::Watch;
 use crate::spool;
 
 /// File descriptors for anything but the ingress' connections: brokers, admin, files.
-const OTHER_FILES: u64 = 256;
+pub const OTHER_FILES: u64 = 256;
 
 /// With a spool: what it keeps is delivered, however long that takes.
 pub const ENDLESS: (&str, &str) = ("message.timeout.ms", "0");
@@ -228,7 +228,9 @@ fn show_limits(config: &Config, metrics: &Metrics) {
     limits.spool_bytes.set(shown(spool.unwrap_or_default()));
 }
 
-fn producer_settings(config: &Config) -> Settings {
+/// What librdkafka is given for this configuration.
+#[must_use]
+pub fn producer_settings(config: &Config) -> Settings {
     let properties = config.kafka.properties.iter();
     let properties = properties.map(|p| (p.name.as_str(), p.value.as_str()));
     let endless = config.spool.as_ref().map(|_| ENDLESS);

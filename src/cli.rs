@@ -3,9 +3,13 @@
 mod consume;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use jiff::{Span, SpanRelativeTo};
 
 pub use consume::{Filters, RangeArgs, Redrive, Replay, RunArgs, Tail, ToKafka};
 use consume::{REDRIVE_HELP, REPLAY_HELP, TAIL_HELP};
@@ -38,6 +42,12 @@ pub enum Command {
     /// Try the whole bridge on an embedded in-memory broker: no Kafka, no configuration
     #[command(after_long_help = DEV_HELP)]
     Dev(Dev),
+    /// Find what is wrong with the configuration, this machine and Kafka, before going live
+    #[command(after_long_help = CHECK_HELP)]
+    Check(Check),
+    /// Show what the topics lack, or make them
+    #[command(after_long_help = TOPICS_HELP)]
+    Topics(Topics),
     /// Watch events as they come, or rejected reports
     #[command(after_long_help = TAIL_HELP)]
     Tail(Tail),
@@ -49,6 +59,57 @@ pub enum Command {
     Redrive(Redrive),
     /// Look at the reports that a bridge keeps on disk, or deliver them
     Spool(Spool),
+    /// Print what a shell needs to complete what is typed
+    #[command(after_long_help = COMPLETIONS_HELP)]
+    Completions(Completions),
+}
+
+/// `koobridge check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration, a TOML file
+    #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Publish one marked record to each topic, which subscribers pass over
+    #[arg(long)]
+    pub probe: bool,
+    /// Warnings count: exit code 1
+    #[arg(long)]
+    pub strict: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `koobridge topics`
+#[derive(Debug, Args)]
+pub struct Topics {
+    /// The configuration, a TOML file: Kafka and the topics
+    #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Have Kafka do it
+    #[arg(long)]
+    pub apply: bool,
+    /// How many partitions; a new topic has 6 unless asked
+    #[arg(long, value_name = "COUNT")]
+    pub partitions: Option<NonZeroU16>,
+    /// How many replicas; a new topic has 3 unless asked, or as many as there are brokers
+    #[arg(long, value_name = "COUNT")]
+    pub replication: Option<NonZeroU16>,
+    /// How long Kafka keeps records (7d, 36h); a new topic keeps them for 7 days unless asked
+    #[arg(long, value_name = "TIME", value_parser = retention)]
+    pub retention: Option<Duration>,
+}
+
+/// `koobridge completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
 }
 
 /// `koobridge serve`
@@ -158,6 +219,20 @@ impl LogForm {
     }
 }
 
+/// Kafka looks at what it can delete every few minutes.
+fn retention(text: &str) -> Result<Duration, String> {
+    let wrong = || "write for example 7d or 36h, a minute at least".to_owned();
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let days_are_24_hours = SpanRelativeTo::days_are_24_hours();
+    let time = span.to_duration(days_are_24_hours).map_err(|_| wrong())?;
+    let time = Duration::try_from(time).map_err(|_| wrong())?;
+    if time < Duration::from_mins(1) {
+        Err(wrong())
+    } else {
+        Ok(time)
+    }
+}
+
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
@@ -192,6 +267,25 @@ It listens for the demo channel 202105102694809992 with the password koobridge-d
 command that sends it a report, and then one line for each event, read back from the topic. Other
 Kafka clients on this machine can read the topic too. Everything is in memory and gone at the end:
 Ctrl-C.";
+
+const CHECK_HELP: &str = "\
+Each line is one finding: ok, warn or fail, what it is about, what is so, what to do, and where to read
+on. Run it where the bridge runs and as its user: what can be read, written and reached is looked at from
+there. Nothing is changed, but for the records that --probe publishes; it may run beside the bridge.
+Exit codes: 0 nothing to mend, 1 warnings and --strict, 2 something to mend.";
+
+const TOPICS_HELP: &str = "\
+It shows what would be made or changed of kafka.topic and kafka.rejected_topic; --apply has Kafka do it.
+A new topic has 6 partitions, replication 3 where there are three brokers, min.insync.replicas one less,
+and keeps records for 7 days. Of one that is there, min.insync.replicas is raised where a broker's loss
+would take what was promised with it; all else stays unless it is asked for. A compacted topic is refused.
+Exit codes: 0 shown or done, 1 Kafka did not do it, 2 a topic is refused, or the configuration or the
+command line is wrong.";
+
+const COMPLETIONS_HELP: &str = "\
+bash:  koobridge completions bash > /usr/share/bash-completion/completions/koobridge
+zsh:   koobridge completions zsh > /usr/local/share/zsh/site-functions/_koobridge
+fish:  koobridge completions fish > ~/.config/fish/completions/koobridge.fish";
 
 const DRAIN_HELP: &str = "\
 It delivers until the spool is empty, however long Kafka takes; Ctrl-C or SIGTERM stops it, and what is

@@ -48,6 +48,7 @@ pub mod admin;
 pub mod app;
 pub mod archive;
 pub mod channels;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -61,6 +62,7 @@ mod reload;
 pub mod replay;
 pub mod spool;
 pub mod telemetry;
+pub mod topics;
 
 /// Gives back what a peak of connections took: glibc's allocator keeps it for as long as the process lives.
 /// librdkafka and SQLite allocate from it too.

@@ -1,5 +1,7 @@
 //! The commands, one file each.
 
+mod check;
+mod completions;
 mod consuming;
 mod dev;
 mod interrupt;
@@ -10,6 +12,7 @@ mod run;
 mod serve;
 mod spool;
 mod tail;
+mod topics;
 
 use std::fmt;
 use std::path::Path;
@@ -30,10 +33,13 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(serve) => serve::run(serve),
         Command::Dev(dev) => dev::run(dev),
+        Command::Check(check) => check::run(check),
+        Command::Topics(topics) => topics::run(topics),
         Command::Tail(tail) => tail::run(tail),
         Command::Replay(replay) => replay::run(replay),
         Command::Redrive(redrive) => redrive::run(redrive),
         Command::Spool(spool) => spool::run(&spool.command),
+        Command::Completions(completions) => completions::run(completions.shell),
     }
 }
 

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, PROPERTIES};
 use super::layers::{Origin, Settings};
 use super::mistake::Mistake;
+use super::properties;
 
 /// The file that is being read.
 struct File<'a> {
@@ -81,6 +82,10 @@ impl Settings {
                 }
             }
             value => match scalar(value) {
+                Some(text) if properties::is_secret(key) => {
+                    self.secret_files.insert(file.path.to_owned());
+                    self.put_known(key, text, origin, false);
+                }
                 Some(text) if keys::PATHS.contains(&key) && !text.is_empty() => {
                     let path = file.beside(&text);
                     self.put_known(key, path.display().to_string(), origin, false);
@@ -105,6 +110,7 @@ impl Settings {
         let path = file.beside(path);
         match fs::read_to_string(&path) {
             Ok(text) => {
+                self.secret_files.insert(path);
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text);
                 self.put_known(key, text.to_owned(), origin, true);

@@ -54,6 +54,8 @@ pub(super) struct Setting {
 pub struct Settings {
     pub(super) values: BTreeMap<String, Setting>,
     pub(super) mistakes: Vec<Mistake>,
+    /// The files that a secret was read from.
+    pub(super) secret_files: BTreeSet<PathBuf>,
 }
 
 impl Settings {
@@ -91,6 +93,13 @@ impl Settings {
             .map(Path::new)
     }
 
+    /// Every file that a secret was read from, or that holds one: the configuration's own file too.
+    pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let key = self.text("ingress.tls.key").filter(|text| !text.is_empty());
+        let files = self.secret_files.iter().map(PathBuf::as_path);
+        files.chain(key.map(Path::new))
+    }
+
     /// The files of the ingress' TLS as they were typed.
     pub fn tls_files(&self) -> impl Iterator<Item = &Path> {
         let names = ["certificate", "key", "client_ca"].map(|name| format!("ingress.tls.{name}"));
@@ -109,6 +118,7 @@ impl Settings {
         Self {
             values: of(self, true).chain(of(start, false)).collect(),
             mistakes: self.mistakes.clone(),
+            secret_files: self.secret_files.clone(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! mock cluster. [`Reader`] reads stretches of a topic back, and [`Transactions`] writes records
 //! together with how far a reader is. Nothing here knows what a report is.
 
+mod cluster;
 mod embedded;
 mod health;
 mod partition;
@@ -17,6 +18,7 @@ mod topic;
 mod transactions;
 mod trouble;
 
+pub use cluster::{Cluster, Node, TopicFacts, Unreached, Wanted};
 pub use embedded::EmbeddedBroker;
 pub use health::Watching;
 pub use partition::partition_for;

@@ -182,7 +182,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for Producer<T> {
     }
 }
 
-fn to_headers(record: &Record) -> OwnedHeaders {
+pub(super) fn to_headers(record: &Record) -> OwnedHeaders {
     let empty = OwnedHeaders::new_with_capacity(record.headers.len());
     record.headers.iter().fold(empty, |headers, (name, value)| {
         headers.insert(Header {

@@ -27,7 +27,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn without_partitions(condition: Condition) -> Self {
+    pub(super) fn without_partitions(condition: Condition) -> Self {
         Self {
             condition,
             partitions: None,
@@ -53,7 +53,7 @@ pub(super) fn question<T: Send + Sync + 'static>(producer: &Producer<T>, topic: 
     }
 }
 
-fn answer_of(topic: &MetadataTopic) -> Answer {
+pub(super) fn answer_of(topic: &MetadataTopic) -> Answer {
     match condition_of(topic) {
         Condition::Ready | Condition::Leaderless(_) => answer_with(topic),
         condition => Answer::without_partitions(condition),

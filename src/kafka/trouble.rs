@@ -6,17 +6,22 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// The last error that librdkafka reported, kept for whoever explains why Kafka can't be reached.
 #[derive(Default)]
-pub(super) struct Trouble(Mutex<Option<String>>);
+pub(super) struct Trouble(Mutex<Option<(RDKafkaErrorCode, String)>>);
 
 impl Trouble {
     pub(super) fn remember(&self, error: &KafkaError, reason: &str) {
         // "All brokers down" follows each broker's own reason and says less.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.lock() = Some(reason.to_owned());
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if code != RDKafkaErrorCode::AllBrokersDown {
+            *self.lock() = Some((code, reason.to_owned()));
         }
     }
 
     pub(super) fn last(&self) -> Option<String> {
+        self.last_with_code().map(|(_, reason)| reason)
+    }
+
+    pub(super) fn last_with_code(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.lock().clone()
     }
 
@@ -24,7 +29,7 @@ impl Trouble {
         *self.lock() = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(RDKafkaErrorCode, String)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

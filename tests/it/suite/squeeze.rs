@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 
 use super::checker::Excused;
 use super::rig::{Rig, Setup, seconds};
 use super::with_and_without_a_spool;
 use crate::cluster;
+use crate::proc::faketime;
 
 with_and_without_a_spool!(the_queue_is_full, the_clock_jumps_ahead_and_back);
 
@@ -31,15 +31,8 @@ fn the_queue_is_full(spool: bool) {
     assert_eq!(refused > 0, !spool, "{refused} senders noticed");
 }
 
-/// Debian's package `faketime`.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-
 /// Kafka refuses records that are more than an hour ahead.
 fn the_clock_jumps_ahead_and_back(spool: bool) {
-    assert!(
-        Path::new(FAKETIME).exists(),
-        "the package faketime is missing"
-    );
     let directory = tempfile::tempdir().expect("a temporary directory");
     let clock = directory.path().join("clock");
     let set = |offset: &str| {
@@ -50,7 +43,7 @@ fn the_clock_jumps_ahead_and_back(spool: bool) {
     };
     set("+0");
     let environment = [
-        ("LD_PRELOAD", FAKETIME.into()),
+        ("LD_PRELOAD", faketime().into()),
         ("FAKETIME_TIMESTAMP_FILE", OsString::from(&clock)),
         ("FAKETIME_NO_CACHE", "1".into()),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),

@@ -1,0 +1,130 @@
+//! Kafka as the bridge will find it: addresses, TLS, who it is taken for, brokers, topics.
+
+use super::bootstrap::{self, Address, Trouble};
+use super::finding::{Area, Finding};
+use super::probe;
+use super::topic::{self, Use};
+use crate::app;
+use crate::config::Config;
+use crate::kafka::{Cluster, Node, Unreached};
+
+pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Finding)) {
+    let servers = config.kafka.properties.iter();
+    let mut servers = servers.filter(|property| property.name == "bootstrap.servers");
+    let servers = servers.next().map_or("", |property| &property.value);
+    let (findings, is_of_use) = bootstrap::look(servers);
+    findings.into_iter().for_each(&mut *found);
+    if !is_of_use {
+        return;
+    }
+    let cluster = match Cluster::connect(&app::producer_settings(config)) {
+        Ok(cluster) => cluster,
+        Err(unreached) => return found(no_answer(unreached)),
+    };
+    let brokers = match cluster.brokers() {
+        Ok(brokers) => brokers,
+        Err(why) => return found(no_answer(Unreached::Nobody(why))),
+    };
+    secured(config).into_iter().for_each(&mut *found);
+    nodes(&brokers).into_iter().for_each(&mut *found);
+    let names = [
+        ("kafka.topic", &config.kafka.topic),
+        ("kafka.rejected_topic", &config.kafka.rejected_topic),
+    ];
+    for (key, name) in names {
+        let used = Use {
+            key,
+            name,
+            config,
+            brokers: u32::try_from(brokers.len()).unwrap_or(u32::MAX),
+        };
+        a_topic(&cluster, &used, with_probes, found);
+    }
+}
+
+fn a_topic(cluster: &Cluster, used: &Use<'_>, with_probes: bool, found: &mut dyn FnMut(Finding)) {
+    let facts = match cluster.topic(used.name) {
+        Ok(facts) => facts,
+        Err(why) => return found(Area::Topics.fail(format!("{}: {why}", used.name), "try again")),
+    };
+    topic::look(used, &facts).into_iter().for_each(&mut *found);
+    if with_probes && facts.partitions > 0 {
+        probe::look(cluster, used.name, &facts)
+            .into_iter()
+            .for_each(&mut *found);
+    }
+}
+
+fn no_answer(unreached: Unreached) -> Finding {
+    match unreached {
+        Unreached::Settings(error) => Area::Configuration.fail(
+            format!("kafka.properties: librdkafka does not take them together: {error}"),
+            "mend what it names",
+        ),
+        Unreached::Tls(why) => Area::Tls.fail(
+            format!("TLS with Kafka does not come about: {why}"),
+            "look at security.protocol and the port, at ssl.ca.location, and at the name in the broker's certificate",
+        ),
+        Unreached::Login(why) => Area::Login.fail(
+            format!("Kafka does not take this client for who it says: {why}"),
+            "look at sasl.mechanism, sasl.username and sasl.password",
+        ),
+        Unreached::Nobody(why) => Area::Connection.fail(
+            format!("somebody listens, and no broker answers: {why}"),
+            "look whether that port is Kafka's, and whether security.protocol is that port's",
+        ),
+    }
+}
+
+/// What was shown by getting an answer at all.
+fn secured(config: &Config) -> Vec<Finding> {
+    let properties = config.kafka.properties.iter();
+    let mut properties = properties.filter(|property| property.name == "security.protocol");
+    let protocol = properties
+        .next()
+        .map(|property| property.value.to_lowercase());
+    let protocol = protocol.unwrap_or_else(|| "plaintext".to_owned());
+    let mut findings = Vec::new();
+    if protocol.contains("ssl") {
+        findings.push(Area::Tls.ok("TLS with Kafka came about, its certificate was checked"));
+    }
+    if protocol.contains("sasl") {
+        findings.push(Area::Login.ok("Kafka takes this client for who it says"));
+    }
+    if protocol == "sasl_plaintext" {
+        findings.push(Area::Tls.warn(
+            "the password of sasl.password and every report cross the network to Kafka in the clear",
+            "have security.protocol = \"SASL_SSL\", where the brokers have such a listener",
+        ));
+    }
+    findings
+}
+
+/// Where the brokers say that they are is where the bridge will connect to.
+fn nodes(brokers: &[Node]) -> Vec<Finding> {
+    let bad: Vec<_> = brokers.iter().filter_map(node).collect();
+    if bad.is_empty() {
+        let count = brokers.len();
+        let s = if count == 1 { "" } else { "s" };
+        return vec![Area::Brokers.ok(format!("{count} broker{s}, each where it says that it is"))];
+    }
+    bad
+}
+
+fn node(broker: &Node) -> Option<Finding> {
+    let address = Address {
+        host: broker.host.clone(),
+        port: broker.port,
+    };
+    let why = match address.reach().err()? {
+        Trouble::Unresolved(why) => format!("that name does not resolve: {why}"),
+        Trouble::Unreached(why) => format!("nobody can be reached there: {why}"),
+    };
+    Some(Area::Brokers.fail(
+        format!(
+            "broker {} says that it is at {address}, and {why}",
+            broker.id
+        ),
+        "look at advertised.listeners of the brokers: clients have to reach them by it",
+    ))
+}

@@ -1,0 +1,88 @@
+//! Who else can read the files that hold secrets.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::finding::{Area, Finding};
+use crate::config::Settings;
+
+/// Read by everybody.
+const OTHERS_READ: u32 = 0o004;
+/// Passed through by everybody.
+const OTHERS_PASS: u32 = 0o001;
+
+/// One finding for all files that everybody can read, or that nobody else can.
+pub(super) fn look(settings: &Settings) -> Vec<Finding> {
+    let mut files: Vec<PathBuf> = settings.secret_files().map(Path::to_owned).collect();
+    files.extend(
+        settings
+            .channels_directory()
+            .map(channel_files)
+            .unwrap_or_default(),
+    );
+    let open: Vec<_> = files.iter().filter(|file| is_open_to_all(file)).collect();
+    match open.as_slice() {
+        [] if files.is_empty() => Vec::new(),
+        [] => {
+            vec![Area::Files.ok("no file with a secret can be read by everybody on this machine")]
+        }
+        [first, more @ ..] => {
+            let first = first.display();
+            let and = match more.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            vec![Area::Files.warn(
+                format!("{first}{and} can be read by everybody on this machine"),
+                format!("chmod o= {first} (defaultMode: 0440 of a Secret in Kubernetes)"),
+            )]
+        }
+    }
+}
+
+fn channel_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| path.is_file()).collect()
+}
+
+/// Whether its mode lets everybody read it, and those of the directories above let everybody come to it.
+fn is_open_to_all(file: &Path) -> bool {
+    let has = |path: &Path, bit: u32| {
+        path.metadata()
+            .is_ok_and(|metadata| metadata.permissions().mode() & bit != 0)
+    };
+    let Ok(file) = file.canonicalize() else {
+        return false;
+    };
+    has(&file, OTHERS_READ)
+        && file
+            .ancestors()
+            .skip(1)
+            .all(|above| has(above, OTHERS_PASS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_open_where_it_and_the_way_to_it_are() {
+        let directory = tempfile::tempdir_in("/tmp").expect("a directory");
+        let file = directory.path().join("secret");
+        fs::write(&file, "s").expect("a file");
+        let chmod = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
+        };
+        for (way, own, is_open) in [
+            (0o755, 0o644, true),
+            (0o700, 0o644, false),
+            (0o755, 0o640, false),
+        ] {
+            chmod(directory.path(), way);
+            chmod(&file, own);
+            assert_eq!(is_open_to_all(&file), is_open, "{way:o} {own:o}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `koobridge topics`: the topics that a bridge needs, shown or made.
+
+use std::io::{self, Write};
+use std::num::NonZeroU16;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::cli::Topics;
+use crate::config;
+use crate::kafka::{self, Cluster, Condition, Settings};
+use crate::topics::{Asked, Step, plan};
+
+/// How long Kafka may take to show what it has made.
+const SHOWN: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(200);
+/// A topic can't be what it should be.
+const REFUSED: u8 = 2;
+
+pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
+    let settings = super::serve::gather(asked.config.as_deref(), &asked.overrides);
+    let config = config::Kafka::check(&settings, kafka::check_property)?;
+    let properties = config.properties.iter();
+    let properties = properties.map(|property| (&*property.name, &*property.value));
+    let cluster =
+        Cluster::connect(&Settings::new(properties)).map_err(|unreached| anyhow!("{unreached}"))?;
+    let brokers = cluster.brokers().map_err(|why| anyhow!(why))?.len();
+    let brokers = u32::try_from(brokers).context("a handful of brokers")?;
+    let count = |number: NonZeroU16| u32::from(number.get());
+    let wanted = Asked {
+        partitions: asked.partitions.map(count),
+        replication: asked.replication.map(count),
+        retention: asked.retention,
+    };
+    let mut out = io::stdout().lock();
+    let (mut is_refused, mut is_left) = (false, false);
+    for topic in [&config.topic, &config.rejected_topic] {
+        let facts = cluster
+            .topic(topic)
+            .map_err(|why| anyhow!("{topic}: {why}"))?;
+        match plan(topic, &facts, &wanted, brokers) {
+            Ok(steps) if steps.is_empty() => writeln!(out, "{topic}: as it should be")?,
+            Ok(steps) => {
+                is_left |= !asked.apply;
+                take(&cluster, topic, &steps, asked.apply, &mut out)?;
+            }
+            Err(refused) => {
+                is_refused = true;
+                writeln!(out, "{topic}: can't be used: {refused}")?;
+            }
+        }
+    }
+    if is_left {
+        writeln!(
+            out,
+            "\nNothing was changed yet: `koobridge topics --apply` does it."
+        )?;
+    }
+    Ok(if is_refused {
+        ExitCode::from(REFUSED)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn take(
+    cluster: &Cluster,
+    topic: &str,
+    steps: &[Step<'_>],
+    apply: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    for step in steps {
+        writeln!(out, "{topic}: {step}")?;
+        if !apply {
+            continue;
+        }
+        let done = match step {
+            Step::Create(wanted) => cluster.create(wanted),
+            Step::AddPartitions { to, .. } => cluster.add_partitions(topic, *to),
+            Step::Set(settings) => cluster.change(topic, settings),
+        };
+        done.map_err(|why| anyhow!("{topic}: Kafka did not do it: {why}"))?;
+        if let Step::Create(wanted) = step {
+            wait_for(cluster, topic, wanted.partitions)?;
+        }
+        writeln!(out, "{topic}: done")?;
+    }
+    Ok(())
+}
+
+/// A topic is there for its users once its partitions have leaders.
+fn wait_for(cluster: &Cluster, topic: &str, partitions: u32) -> anyhow::Result<()> {
+    let until = Instant::now() + SHOWN;
+    while Instant::now() < until {
+        let facts = cluster
+            .topic(topic)
+            .map_err(|why| anyhow!("{topic}: {why}"))?;
+        if facts.condition == Condition::Ready && facts.partitions >= partitions {
+            return Ok(());
+        }
+        std::thread::park_timeout(LOOK);
+    }
+    bail!(
+        "{topic}: Kafka has made it, and does not show it yet: look again with `koobridge topics`"
+    )
+}

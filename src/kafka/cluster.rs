@@ -1,0 +1,365 @@
+//! A client that asks a cluster about itself, makes topics and changes them. It publishes nothing but a probe.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
+    ResourceSpecifier, TopicReplication, TopicResult,
+};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use tokio::runtime::{Builder, Runtime};
+use tracing::debug;
+
+use super::producer::to_headers;
+use super::questions::{Answer, answer_of, in_words};
+use super::settings::Settings;
+use super::topic::Condition;
+use super::trouble::Trouble;
+use crate::contract::Record;
+
+/// How long the first answer may take, and each later one.
+const CONNECTING: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to look what librdkafka complains of meanwhile.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A connected client.
+pub struct Cluster {
+    producer: BaseProducer<Context>,
+    admin: AdminClient<DefaultClientContext>,
+    runtime: Runtime,
+}
+
+/// Why a cluster does not answer.
+#[derive(Debug)]
+pub enum Unreached {
+    /// librdkafka refuses the settings as a whole.
+    Settings(KafkaError),
+    /// TLS did not come about; librdkafka's words.
+    Tls(String),
+    /// Kafka does not know who this is; librdkafka's words.
+    Login(String),
+    /// No broker answers; librdkafka's words.
+    Nobody(String),
+}
+
+/// A broker, where it says that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub id: i32,
+    pub host: String,
+    pub port: u16,
+}
+
+/// What Kafka says of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicFacts {
+    pub condition: Condition,
+    pub partitions: u32,
+    /// The replicas of the least replicated partition.
+    pub replication: u32,
+    /// The replicas in sync of the partition that has the fewest.
+    pub in_sync: u32,
+    /// The topic's settings by name; `None` where Kafka does not tell them.
+    pub settings: Option<BTreeMap<String, String>>,
+}
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    pub name: &'a str,
+    pub partitions: u32,
+    pub replication: u32,
+    pub settings: BTreeMap<&'static str, String>,
+}
+
+impl TopicFacts {
+    /// Whether records bear the time at which Kafka took them.
+    #[must_use]
+    pub fn has_own_clock(&self) -> bool {
+        let settings = self.settings.as_ref();
+        settings
+            .and_then(|all| all.get("message.timestamp.type"))
+            .is_some_and(|kind| kind == "LogAppendTime")
+    }
+}
+
+impl Cluster {
+    /// Connects, and waits for the first answer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn connect(settings: &Settings) -> Result<Self, Unreached> {
+        let config = settings.client_config();
+        let producer = BaseProducer::from_config_and_context(config, Context::default())
+            .map_err(Unreached::Settings)?;
+        let admin = AdminClient::from_config(config).map_err(Unreached::Settings)?;
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let cluster = Self {
+            producer,
+            admin,
+            runtime: runtime.expect("the system can start a runtime"),
+        };
+        cluster.wait_for_an_answer()?;
+        Ok(cluster)
+    }
+
+    fn wait_for_an_answer(&self) -> Result<(), Unreached> {
+        let trouble = &self.producer.context().trouble;
+        let until = Instant::now() + CONNECTING;
+        loop {
+            let answer = self.producer.client().fetch_metadata(None, LOOK);
+            let Err(error) = answer else { return Ok(()) };
+            // It is said on the main queue, which only this takes from.
+            while self.producer.client().fatal_error().is_none() && self.poll() {}
+            let (code, words) = match trouble.last_with_code() {
+                Some((code, words)) => (Some(code), words),
+                None => (None, in_words(&error)),
+            };
+            match code {
+                Some(RDKafkaErrorCode::SSL) => return Err(Unreached::Tls(words)),
+                Some(code) if is_about_login(code) => return Err(Unreached::Login(words)),
+                _ if Instant::now() > until => return Err(Unreached::Nobody(words)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Has librdkafka say what it has to say; whether that may go on.
+    fn poll(&self) -> bool {
+        let before = Instant::now();
+        self.producer.poll(Duration::from_millis(10));
+        before.elapsed() < Duration::from_millis(10)
+    }
+
+    /// The brokers that there are.
+    ///
+    /// # Errors
+    /// librdkafka's words.
+    pub fn brokers(&self) -> Result<Vec<Node>, String> {
+        let metadata = self.producer.client().fetch_metadata(None, PATIENCE);
+        let metadata = metadata.map_err(|error| in_words(&error))?;
+        let node = |broker: &rdkafka::metadata::MetadataBroker| Node {
+            id: broker.id(),
+            host: broker.host().to_owned(),
+            port: u16::try_from(broker.port()).unwrap_or_default(),
+        };
+        Ok(metadata.brokers().iter().map(node).collect())
+    }
+
+    /// What Kafka says of a topic. One that is being made is waited for by who made it.
+    ///
+    /// # Errors
+    /// librdkafka's words.
+    pub fn topic(&self, name: &str) -> Result<TopicFacts, String> {
+        let metadata = self.producer.client().fetch_metadata(Some(name), PATIENCE);
+        let metadata = metadata.map_err(|error| in_words(&error))?;
+        let Answer {
+            condition,
+            partitions,
+            replication,
+            in_sync,
+        } = metadata
+            .topics()
+            .first()
+            .map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of);
+        let settings = partitions.and_then(|_| self.topic_settings(name));
+        Ok(TopicFacts {
+            condition,
+            partitions: partitions.unwrap_or_default(),
+            replication: replication.unwrap_or_default(),
+            in_sync: in_sync.into_iter().min().unwrap_or_default(),
+            settings,
+        })
+    }
+
+    fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        let entries = self.describe(name).ok()?;
+        let known = entries
+            .into_iter()
+            .filter_map(|entry| Some((entry.name, entry.value?)));
+        Some(known.collect())
+    }
+
+    fn describe(&self, name: &str) -> Result<Vec<rdkafka::admin::ConfigEntry>, String> {
+        let resource = [ResourceSpecifier::Topic(name)];
+        let answers = self.admin.describe_configs(&resource, &options());
+        let answers = self
+            .runtime
+            .block_on(answers)
+            .map_err(|error| in_words(&error))?;
+        let answer = answers
+            .into_iter()
+            .next()
+            .ok_or("Kafka said nothing of it")?;
+        answer
+            .map(|resource| resource.entries)
+            .map_err(|code| code.to_string())
+    }
+
+    /// Makes a topic.
+    ///
+    /// # Errors
+    /// Kafka's words.
+    pub fn create(&self, wanted: &Wanted<'_>) -> Result<(), String> {
+        let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let replication = TopicReplication::Fixed(count(wanted.replication));
+        let topic = NewTopic::new(wanted.name, count(wanted.partitions), replication);
+        let settings = wanted.settings.iter();
+        let topic = settings.fold(topic, |topic, (name, value)| topic.set(name, value));
+        done(
+            self.runtime
+                .block_on(self.admin.create_topics([&topic], &options())),
+        )
+    }
+
+    /// Adds partitions to a topic, up to `partitions`.
+    ///
+    /// # Errors
+    /// Kafka's words.
+    pub fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), String> {
+        let wanted = NewPartitions::new(topic, partitions as usize);
+        let change = self.admin.create_partitions([&wanted], &options());
+        done(self.runtime.block_on(change))
+    }
+
+    /// Changes a topic's settings, and leaves its others as they are.
+    ///
+    /// # Errors
+    /// Kafka's words.
+    pub fn change(
+        &self,
+        topic: &str,
+        changes: &BTreeMap<&'static str, String>,
+    ) -> Result<(), String> {
+        // Kafka takes what is not named back to its default.
+        let own = self.describe(topic)?.into_iter();
+        let own = own.filter(|entry| entry.source == ConfigSource::DynamicTopic);
+        let own = own.filter_map(|entry| Some((entry.name, entry.value?)));
+        let mut all: BTreeMap<String, String> = own.collect();
+        let changes = changes.iter();
+        all.extend(changes.map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        let change = all
+            .iter()
+            .fold(change, |change, (name, value)| change.set(name, value));
+        let answers = self.admin.alter_configs([&change], &options());
+        let answers = self
+            .runtime
+            .block_on(answers)
+            .map_err(|error| in_words(&error))?;
+        match answers.into_iter().next() {
+            Some(Err((_, code))) => Err(code.to_string()),
+            Some(Ok(_)) => Ok(()),
+            None => Err("Kafka said nothing of it".to_owned()),
+        }
+    }
+
+    /// Publishes one record, and waits until every in-sync replica has it; gives the time that it bears on the
+    /// topic, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// librdkafka's words.
+    pub fn publish(&self, topic: &str, record: &Record) -> Result<Option<i64>, String> {
+        let (tell, told) = mpsc::channel();
+        let mut outgoing = BaseRecord::with_opaque_to(topic, Box::new(tell))
+            .payload(&record.value)
+            .timestamp(record.timestamp)
+            .headers(to_headers(record));
+        outgoing.key = record.key.as_ref();
+        let sent = self.producer.send(outgoing);
+        sent.map_err(|(error, _)| in_words(&error))?;
+        self.wait_for_report(&told)
+    }
+
+    fn wait_for_report(&self, told: &Receiver<Told>) -> Result<Option<i64>, String> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            self.producer.poll(Duration::from_millis(50));
+            if let Ok(told) = told.try_recv() {
+                return told;
+            }
+        }
+        let trouble = self.producer.context().trouble.last();
+        Err(trouble.unwrap_or_else(|| "Kafka has not acknowledged it".to_owned()))
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE))
+}
+
+fn done(answers: Result<Vec<TopicResult>, KafkaError>) -> Result<(), String> {
+    let answers = answers.map_err(|error| in_words(&error))?;
+    match answers.into_iter().next() {
+        Some(Err((_, code))) => Err(code.to_string()),
+        Some(Ok(_)) => Ok(()),
+        None => Err("Kafka said nothing of it".to_owned()),
+    }
+}
+
+fn is_about_login(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{Authentication, SaslAuthenticationFailed, UnsupportedSASLMechanism};
+    matches!(
+        code,
+        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism
+    )
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(error) => write!(f, "librdkafka refuses the settings: {error}"),
+            Self::Tls(why) => write!(f, "TLS with Kafka does not come about: {why}"),
+            Self::Login(why) => write!(f, "Kafka does not take this client for who it says: {why}"),
+            Self::Nobody(why) => write!(f, "no broker answers: {why}"),
+        }?;
+        f.write_str("; `koobridge check` looks at each step of the way there")
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cluster")
+    }
+}
+
+/// The time that a record bears, or why it was not taken.
+type Told = Result<Option<i64>, String>;
+
+#[derive(Default)]
+struct Context {
+    trouble: Trouble,
+}
+
+impl ClientContext for Context {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(target: "librdkafka", facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble.remember(&error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Sender<Told>>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tell: Self::DeliveryOpaque) {
+        let told = match result {
+            Ok(message) => Ok(message.timestamp().to_millis()),
+            Err((error, _)) => Err(error.to_string()),
+        };
+        // Who asked may have given up.
+        let _told = tell.send(told);
+    }
+}

@@ -1,0 +1,544 @@
+//! `koobridge check` on set-ups that are sound, and on ones with one thing wrong: that one thing is found.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection};
+
+use crate::acl::{allow, revoke};
+use crate::bridge::{CHANNEL, configuration, koobridge, run};
+use crate::broker::{SASL_PASSWORD, SASL_USER};
+use crate::cluster;
+use crate::proc::faketime;
+use crate::records::{Kafka, read_all, unused_name};
+use crate::tls::{Authority, NOW};
+
+/// A configuration with nothing wrong.
+struct Setup {
+    home: TempDir,
+    file: PathBuf,
+    settings: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// Level, area, and what was found.
+type Found = (String, String, String);
+
+impl Setup {
+    fn of(kafka: &Kafka) -> Self {
+        let (topic, rejected) = (kafka.topic("check", 6), kafka.topic("check-rejected", 6));
+        Self::with(kafka.bootstrap(), &topic, &rejected)
+    }
+
+    fn with(bootstrap: &str, topic: &str, rejected: &str) -> Self {
+        // What is below the system's own directory for such things may be in memory.
+        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let file = configuration(home.path(), bootstrap, topic, rejected);
+        let setup = Self {
+            file,
+            settings: Vec::new(),
+            environment: Vec::new(),
+            home,
+        };
+        let spool = setup.path("spool").display().to_string();
+        let setup = setup.set("spool.directory", &spool);
+        // So that it needs less than any machine allows.
+        let setup = setup
+            .set("spool.disk_limit", "1 MiB")
+            .set("spool.free_space", "1 MiB");
+        setup
+            .set("ingress.connections", "100")
+            .set("ingress.bytes_in_flight", "1 MiB")
+    }
+
+    fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.push(format!("{key}={value}"));
+        self
+    }
+
+    fn property(self, name: &str, value: &str) -> Self {
+        self.set(&format!("kafka.properties.{name}"), value)
+    }
+
+    fn sasl(self, user: &str, password: &str) -> Self {
+        self.property("security.protocol", "sasl_plaintext")
+            .property("sasl.mechanism", "SCRAM-SHA-256")
+            .property("sasl.username", user)
+            .property("sasl.password", password)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn check(&self, flags: &[&str]) -> (Option<i32>, Value) {
+        let mut command = koobridge();
+        command
+            .args(["check", "--json", "--config"])
+            .arg(&self.file)
+            .args(flags);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let output = run(&mut command);
+        let found = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        (output.status.code(), found)
+    }
+
+    /// What is not as it should be, and the exit code.
+    fn amiss(&self, flags: &[&str]) -> (Option<i32>, Vec<Found>) {
+        let (code, found) = self.check(flags);
+        let text = |finding: &Value, name: &str| finding[name].as_str().expect("text").to_owned();
+        let findings = found["findings"].as_array().expect("findings").iter();
+        // In a container the tests are in its own layer themselves.
+        let is_ours = |finding: &&Value| !text(finding, "what").contains("container's own layer");
+        let amiss = findings
+            .filter(|finding| finding["level"] != "ok")
+            .filter(is_ours);
+        let amiss = amiss.map(|finding| {
+            assert_ne!(text(finding, "remedy"), "", "{finding}");
+            ["level", "area", "what"]
+                .map(|name| text(finding, name))
+                .into()
+        });
+        (code, amiss.collect())
+    }
+
+    /// Exactly this is found.
+    fn assert_only(&self, level: &str, area: &str, what: &str) {
+        self.assert_only_with(&[], level, area, what);
+    }
+
+    fn assert_only_with(&self, flags: &[&str], level: &str, area: &str, what: &str) {
+        let (code, amiss) = self.amiss(flags);
+        let [(of_level, of_area, found)] = amiss.as_slice() else {
+            panic!("not one finding of {area}: {amiss:#?}");
+        };
+        assert_eq!((&**of_level, &**of_area), (level, area), "{found}");
+        assert!(found.contains(what), "{found}");
+        assert_eq!(code, Some(if level == "fail" { 2 } else { 0 }), "{found}");
+    }
+}
+
+#[test]
+fn a_sound_set_up_has_nothing_amiss_and_a_probe_leaves_one_record_on_each_topic() {
+    let kafka = cluster::shared();
+    let (topic, rejected) = (kafka.topic("sound", 6), kafka.topic("sound-rejected", 6));
+    let setup = Setup::with(kafka.bootstrap(), &topic, &rejected);
+    assert_eq!(setup.amiss(&["--strict"]), (Some(0), Vec::new()));
+    assert_eq!(read_all(kafka.bootstrap(), &topic), []);
+    assert_eq!(setup.amiss(&["--strict", "--probe"]), (Some(0), Vec::new()));
+    for topic in [topic, rejected] {
+        let records = read_all(kafka.bootstrap(), &topic);
+        let [probe] = records.as_slice() else {
+            panic!("{records:?}");
+        };
+        let kind = (
+            "ce_type".to_owned(),
+            Some(b"io.koobridge.probe.v1".to_vec()),
+        );
+        assert!(probe.headers.contains(&kind), "{probe:?}");
+        assert_eq!(probe.key.as_deref(), Some(&b"koobridge-check"[..]));
+    }
+    assert!(!setup.path("spool").exists(), "nothing is changed");
+}
+
+#[test]
+fn text_has_a_line_for_each_finding_and_the_sum() {
+    let setup = Setup::with("127.0.0.1:1", "t", "r");
+    let mut command = koobridge();
+    command.args(["check", "--config"]).arg(&setup.file);
+    let output = run(&mut command);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<_> = text.lines().collect();
+    let last = lines.last().expect("a line");
+    let refused = lines
+        .iter()
+        .find(|line| line.starts_with("fail "))
+        .expect("a failure");
+    assert!(refused.starts_with(
+        "fail  connection      bootstrap.servers: nobody can be reached at 127.0.0.1:1: "
+    ));
+    assert!(
+        refused.ends_with("(docs/checking.md#connection)"),
+        "{refused}"
+    );
+    assert!(last.ends_with(" to think about, 1 to mend"), "{last}");
+    assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn warnings_count_where_they_are_asked_to() {
+    let kafka = cluster::shared();
+    let setup = Setup::of(&kafka).set("spool.directory", "");
+    setup.assert_only("warn", "spool", "senders are told 503");
+    assert_eq!(setup.amiss(&["--strict"]).0, Some(1));
+}
+
+#[test]
+fn mistakes_of_the_configuration_are_found_and_nothing_is_made_of_them() {
+    let setup = Setup::with("127.0.0.1:1", "t", "r");
+    let typing = setup.set("ingress.deadlin", "3s");
+    typing.assert_only("fail", "configuration", "did you mean ingress.deadline?");
+    let setup = Setup::with("127.0.0.1:1", "t", "r");
+    let unsafe_value = setup.property("acks", "1");
+    unsafe_value.assert_only("fail", "configuration", "acks: 1 is unsafe");
+}
+
+#[test]
+fn channels_files_and_certificates_are_looked_at() {
+    let kafka = cluster::shared();
+    let bad = Setup::of(&kafka);
+    fs::write(bad.path("channels").join("a.b"), "pw").expect("a file");
+    bad.assert_only("fail", "channels", "its name is no channel id");
+
+    let open = Setup::of(&kafka);
+    for directory in [open.path("channels"), open.home.path().to_owned()] {
+        chmod(&directory, 0o755);
+    }
+    chmod(&open.path("channels").join(CHANNEL), 0o644);
+    if is_reached_by_all(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+        open.assert_only("warn", "files", "can be read by everybody");
+    }
+    chmod(&open.path("channels").join(CHANNEL), 0o640);
+    assert_eq!(open.amiss(&["--strict"]), (Some(0), Vec::new()));
+
+    let authority = Authority::new();
+    authority.issue("server", 1, [2020, 2021]);
+    let secure = |setup: Setup| {
+        let settings = authority.settings().into_iter();
+        settings.fold(setup, |setup, (key, value)| setup.set(key, &value))
+    };
+    let expired = secure(Setup::of(&kafka));
+    expired.assert_only("fail", "certificate", "has expired at 2021-01-01");
+    authority.issue("server", 2, NOW);
+    assert_eq!(
+        secure(Setup::of(&kafka)).amiss(&["--strict"]),
+        (Some(0), Vec::new())
+    );
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
+}
+
+fn is_reached_by_all(path: &Path) -> bool {
+    let mode = |path: &Path| path.metadata().expect("a directory").permissions().mode();
+    path.ancestors().all(|path| mode(path) & 1 != 0)
+}
+
+#[test]
+fn addresses_that_can_not_be_listened_on_are_found() {
+    let kafka = cluster::shared();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let setup = Setup::of(&kafka).set("admin.listen", &address);
+    setup.assert_only("warn", "listeners", "is taken");
+    let setup = Setup::of(&kafka)
+        .set("ingress.listen", "192.0.2.1:18446")
+        .set("ingress.plain_http", "true");
+    let (code, amiss) = setup.amiss(&[]);
+    assert_eq!(code, Some(2));
+    // That it is plain HTTP is another thing.
+    assert_eq!(amiss.len(), 2, "{amiss:?}");
+    assert!(
+        amiss[0].2.contains("can't listen on 192.0.2.1:18446"),
+        "{amiss:?}"
+    );
+    assert!(amiss[1].2.contains("plain HTTP"), "{amiss:?}");
+    let both = "127.0.0.1:18446";
+    let setup = Setup::of(&kafka)
+        .set("ingress.listen", both)
+        .set("admin.listen", both);
+    setup.assert_only("fail", "listeners", "are both 127.0.0.1:18446");
+}
+
+#[test]
+fn a_spool_that_does_not_last_or_has_no_room_is_found() {
+    let kafka = cluster::shared();
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a file system in memory");
+    let memory = memory.path().join("spool").display().to_string();
+    let setup = Setup::of(&kafka).set("spool.directory", &memory);
+    setup.assert_only("fail", "spool", "is in memory");
+    let setup = Setup::of(&kafka);
+    let file = setup.file.join("spool").display().to_string();
+    let setup = setup.set("spool.directory", &file);
+    setup.assert_only("fail", "spool", "is no directory");
+    let setup = Setup::of(&kafka).set("spool.free_space", "4096 TiB");
+    setup.assert_only("fail", "spool", "full from the start");
+    let setup = Setup::of(&kafka).set("spool.disk_limit", "4096 TiB");
+    setup.assert_only("warn", "spool", "less than spool.disk_limit");
+    let setup = Setup::of(&kafka);
+    fs::create_dir(setup.path("spool")).expect("a directory");
+    fs::write(
+        setup.path("spool").join("spool-000001.sqlite"),
+        "no database",
+    )
+    .expect("a file");
+    setup.assert_only("fail", "spool", "spool-000001.sqlite");
+}
+
+#[test]
+fn an_unsafe_setting_that_was_allowed_is_told() {
+    let kafka = cluster::shared();
+    let setup = Setup::of(&kafka)
+        .property("acks", "1")
+        .property("enable.idempotence", "false");
+    let setup = setup.set("kafka.allow_unsafe", "acks,enable.idempotence");
+    let (code, amiss) = setup.amiss(&[]);
+    let areas: Vec<_> = amiss
+        .iter()
+        .map(|(level, area, _)| (&**level, &**area))
+        .collect();
+    assert_eq!(
+        (code, areas),
+        (Some(0), vec![("warn", "unsafe-settings"); 2]),
+        "{amiss:?}"
+    );
+}
+
+#[test]
+fn the_way_to_kafka_is_looked_at_step_by_step() {
+    let kafka = cluster::shared();
+    let at = |bootstrap: &str| Setup::with(bootstrap, "t", "r");
+    at("kafka.invalid:9092").assert_only(
+        "fail",
+        "addresses",
+        "the name kafka.invalid does not resolve",
+    );
+    at("127.0.0.1:1").assert_only("fail", "connection", "nobody can be reached at 127.0.0.1:1");
+    let one_of_two = format!("127.0.0.1:1,{}", kafka.bootstrap());
+    let (topic, rejected) = (kafka.topic("two", 6), kafka.topic("two-rejected", 6));
+    Setup::with(&one_of_two, &topic, &rejected).assert_only("warn", "connection", "127.0.0.1:1");
+    let closes = closing_server();
+    at(&closes).assert_only(
+        "fail",
+        "connection",
+        "somebody listens, and no broker answers",
+    );
+    let plain = Setup::of(&kafka).property("security.protocol", "ssl");
+    plain.assert_only("fail", "tls", "TLS with Kafka does not come about");
+    let [server, stranger] = [Authority::new(), Authority::new()];
+    server.issue("server", 1, NOW);
+    let authority = stranger.path("ca.crt").display().to_string();
+    let untrusted = at(&tls_server(&server)).property("security.protocol", "ssl");
+    let untrusted = untrusted.property("ssl.ca.location", &authority);
+    untrusted.assert_only("fail", "tls", "certificate verify failed");
+}
+
+/// Accepts, and hangs up.
+fn closing_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    address
+}
+
+/// Speaks TLS with what the authority has issued for `server`, and nothing else.
+fn tls_server(authority: &Authority) -> String {
+    let certificate = CertificateDer::from_pem_file(authority.path("server.crt")).expect("a file");
+    let key = PrivateKeyDer::from_pem_file(authority.path("server.key")).expect("a file");
+    let config = ServerConfig::builder_with_provider(Arc::new(
+        tokio_rustls::rustls::crypto::ring::default_provider(),
+    ));
+    let config = config
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let config = config
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key);
+    let config = Arc::new(config.expect("a pair"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let connection = ServerConnection::new(Arc::clone(&config));
+            // The client is the one that hangs up.
+            let (Ok(mut socket), Ok(mut connection)) = (socket, connection) else {
+                return;
+            };
+            while connection.is_handshaking() && connection.complete_io(&mut socket).is_ok() {}
+        }
+    });
+    address
+}
+
+#[test]
+fn who_the_client_is_and_what_it_may_do_is_looked_at() {
+    let kafka = cluster::exclusive();
+    let (topic, rejected) = (kafka.topic("may", 6), kafka.topic("may-rejected", 6));
+    let both = [&*topic, &*rejected];
+    let setup = || Setup::with(&kafka.sasl_bootstrap(), &topic, &rejected);
+    // That the password crosses the network in the clear is told beside whatever else there is.
+    let amiss = |setup: &Setup, flags: &[&str]| {
+        let (code, mut amiss) = setup.amiss(flags);
+        amiss.retain(|(_, _, what)| !what.contains("in the clear"));
+        let told: Vec<_> = amiss
+            .into_iter()
+            .map(|(level, area, what)| (level + " " + &area, what))
+            .collect();
+        (code, told)
+    };
+    let (code, found) = amiss(&setup().sasl(SASL_USER, "wrong"), &[]);
+    assert_eq!(
+        (code, found.len(), &*found[0].0),
+        (Some(2), 1, "fail login"),
+        "{found:?}"
+    );
+    let (code, found) = amiss(&setup(), &[]);
+    assert_eq!(
+        (code, found.len(), &*found[0].0),
+        (Some(2), 1, "fail connection"),
+        "{found:?}"
+    );
+
+    let client = setup().sasl(SASL_USER, SASL_PASSWORD);
+    let (code, found) = amiss(&client, &[]);
+    assert_eq!((code, found.len()), (Some(2), 2), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|(kind, what)| kind == "fail topics" && what.contains("refuses the topic")),
+        "{found:?}"
+    );
+    allow(&kafka, &["Describe"], &both);
+    let (code, found) = amiss(&client, &[]);
+    assert_eq!((code, found.len()), (Some(0), 2), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|(kind, what)| kind == "warn topics" && what.contains("does not tell")),
+        "{found:?}"
+    );
+    allow(&kafka, &["DescribeConfigs"], &both);
+    assert_eq!(amiss(&client, &[]), (Some(0), Vec::new()));
+    let (code, found) = amiss(&client, &["--probe"]);
+    assert_eq!((code, found.len()), (Some(2), 2), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|(kind, what)| kind == "fail probe" && what.contains("authorization")),
+        "{found:?}"
+    );
+    allow(&kafka, &["Write"], &both);
+    assert_eq!(amiss(&client, &["--probe"]), (Some(0), Vec::new()));
+    revoke(&kafka, &["Write", "Describe", "DescribeConfigs"], &both);
+}
+
+#[test]
+fn brokers_that_are_not_where_they_say_are_found() {
+    let kafka = cluster::exclusive();
+    // Nobody is at the proxy's port, where this listener says that its broker is.
+    let [listens, says] = kafka.proxy_ports()[0];
+    let setup = Setup::with(&format!("127.0.0.1:{listens}"), "t", "r");
+    let (code, amiss) = setup.amiss(&[]);
+    assert_eq!(code, Some(2), "{amiss:?}");
+    let of_brokers: Vec<_> = amiss
+        .iter()
+        .filter(|(_, area, _)| area == "brokers")
+        .collect();
+    assert_eq!(of_brokers.len(), cluster::BROKERS, "{amiss:?}");
+    assert!(
+        of_brokers
+            .iter()
+            .any(|(_, _, what)| what.contains(&format!("127.0.0.1:{says}"))),
+        "{amiss:?}"
+    );
+}
+
+#[test]
+fn topics_that_lose_reports_or_are_slow_are_found() {
+    let kafka = cluster::shared();
+    let sound = ("min.insync.replicas", "2");
+    for (partitions, replication, config, level, what) in [
+        (
+            6,
+            3,
+            &[sound, ("cleanup.policy", "compact")][..],
+            "fail",
+            "cleanup.policy is compact",
+        ),
+        (6, 1, &[], "warn", "replication 1, min.insync.replicas 1"),
+        (
+            6,
+            3,
+            &[("min.insync.replicas", "1")],
+            "warn",
+            "may be lost with one broker",
+        ),
+        (
+            6,
+            3,
+            &[("min.insync.replicas", "3")],
+            "warn",
+            "nothing while one broker is away",
+        ),
+        (24, 3, &[sound], "warn", "24 partitions on 3 brokers"),
+        (
+            6,
+            3,
+            &[sound, ("max.message.bytes", "60000")],
+            "warn",
+            "max.message.bytes is 60000",
+        ),
+        (
+            6,
+            3,
+            &[sound, ("retention.ms", "3600000")],
+            "warn",
+            "kept for 1h only",
+        ),
+        (
+            6,
+            3,
+            &[sound, ("unclean.leader.election.enable", "true")],
+            "warn",
+            "may come to lead",
+        ),
+        (
+            6,
+            3,
+            &[sound, ("message.timestamp.before.max.ms", "60000")],
+            "warn",
+            "refuses what is older",
+        ),
+    ] {
+        let topic = kafka.topic_with("amiss", partitions, replication, config);
+        let rejected = kafka.topic("amiss-rejected", 6);
+        let setup = Setup::with(kafka.bootstrap(), &topic, &rejected);
+        setup.assert_only(level, "topics", what);
+    }
+    let missing = Setup::with(
+        kafka.bootstrap(),
+        &unused_name("missing"),
+        &kafka.topic("there", 6),
+    );
+    missing.assert_only("fail", "topics", "there is no topic missing-");
+}
+
+#[test]
+fn a_clock_that_differs_from_kafkas_is_found() {
+    let kafka = cluster::shared();
+    let config = [
+        ("min.insync.replicas", "2"),
+        ("message.timestamp.type", "LogAppendTime"),
+    ];
+    let topic = kafka.topic_with("clock", 6, 3, &config);
+    let mut setup = Setup::with(kafka.bootstrap(), &topic, &kafka.topic("clock-rejected", 6));
+    assert_eq!(setup.amiss(&["--strict", "--probe"]), (Some(0), Vec::new()));
+    setup.environment = vec![
+        ("LD_PRELOAD", faketime().to_owned()),
+        ("FAKETIME", "-60s".to_owned()),
+    ];
+    setup.assert_only_with(&["--probe"], "warn", "clock", "differ by");
+}

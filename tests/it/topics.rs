@@ -1,0 +1,162 @@
+//! `koobridge topics` on three brokers.
+
+use std::path::Path;
+
+use rdkafka::admin::{AdminOptions, ResourceSpecifier};
+
+use crate::bridge::{configuration, koobridge, run};
+use crate::cluster;
+use crate::records::{Kafka, block_on, unused_name};
+
+/// What it printed and its exit code.
+fn topics(file: &Path, flags: &[&str]) -> (String, Option<i32>) {
+    let output = run(koobridge()
+        .args(["topics", "--config"])
+        .arg(file)
+        .args(flags));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (
+        String::from_utf8(output.stdout).expect("text"),
+        output.status.code(),
+    )
+}
+
+/// Partitions, replication, and some of the settings.
+fn state<const N: usize>(
+    kafka: &Kafka,
+    topic: &str,
+    names: [&str; N],
+) -> (usize, usize, [String; N]) {
+    let metadata = kafka.metadata(Some(topic)).expect("a cluster that answers");
+    let partitions = metadata.topics()[0].partitions();
+    let admin = kafka.admin();
+    let resource = [ResourceSpecifier::Topic(topic)];
+    let answers = block_on(admin.describe_configs(&resource, &AdminOptions::new()));
+    let answers = answers.expect("an answer");
+    let settings = answers[0].as_ref().expect("settings");
+    let value = |name| {
+        settings
+            .get(name)
+            .and_then(|entry| entry.value.clone())
+            .expect("a setting")
+    };
+    let replication = partitions
+        .iter()
+        .map(|partition| partition.replicas().len())
+        .min();
+    (
+        partitions.len(),
+        replication.expect("a partition"),
+        names.map(value),
+    )
+}
+
+const NAMES: [&str; 3] = ["min.insync.replicas", "retention.ms", "cleanup.policy"];
+
+#[test]
+fn missing_topics_are_shown_and_made_when_asked() {
+    let kafka = cluster::shared();
+    let [topic, rejected] = ["made", "made-rejected"].map(unused_name);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), kafka.bootstrap(), &topic, &rejected);
+    let what = "make it: 6 partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
+                retention.ms=604800000";
+    let shown = format!(
+        "{topic}: {what}\n{rejected}: {what}\n\nNothing was changed yet: `koobridge topics --apply` does it.\n"
+    );
+    assert_eq!(topics(&file, &[]), (shown.clone(), Some(0)));
+    assert_eq!(
+        topics(&file, &[]),
+        (shown, Some(0)),
+        "showing changes nothing"
+    );
+    let done = format!("{topic}: {what}\n{topic}: done\n{rejected}: {what}\n{rejected}: done\n");
+    assert_eq!(topics(&file, &["--apply"]), (done, Some(0)));
+    for topic in [&topic, &rejected] {
+        let expected = (6, 3, ["2", "604800000", "delete"].map(str::to_owned));
+        assert_eq!(state(&kafka, topic, NAMES), expected);
+    }
+    let sound = format!("{topic}: as it should be\n{rejected}: as it should be\n");
+    assert_eq!(topics(&file, &["--apply"]), (sound, Some(0)));
+}
+
+#[test]
+fn what_is_asked_of_topics_that_are_there_is_changed_and_the_rest_stays() {
+    let kafka = cluster::shared();
+    let own = [("min.insync.replicas", "1"), ("segment.bytes", "1234567")];
+    let topic = kafka.topic_with("grown", 6, 3, &own);
+    let rejected = kafka.topic("grown-rejected", 12);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), kafka.bootstrap(), &topic, &rejected);
+    let flags = ["--partitions", "12", "--retention", "36h", "--apply"];
+    let (text, code) = topics(&file, &flags);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains(&format!("{topic}: add partitions, 6 to 12; keys move")),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!(
+            "{topic}: set min.insync.replicas=2, retention.ms=129600000\n"
+        )),
+        "{text}"
+    );
+    let names = ["min.insync.replicas", "retention.ms", "segment.bytes"];
+    let expected = ["2", "129600000", "1234567"].map(str::to_owned);
+    assert_eq!(state(&kafka, &topic, names), (12, 3, expected));
+    assert_eq!(
+        state(&kafka, &rejected, ["retention.ms"]),
+        (12, 3, ["129600000".to_owned()])
+    );
+}
+
+#[test]
+fn a_compacted_topic_is_refused() {
+    let kafka = cluster::shared();
+    let compacted = kafka.topic_with(
+        "compacted",
+        6,
+        3,
+        &[("cleanup.policy", "compact"), ("min.insync.replicas", "2")],
+    );
+    let rejected = kafka.topic("compacted-rejected", 6);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), kafka.bootstrap(), &compacted, &rejected);
+    let (text, code) = topics(&file, &["--apply"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.starts_with(&format!(
+            "{compacted}: can't be used: cleanup.policy is compact"
+        )),
+        "{text}"
+    );
+    assert_eq!(state(&kafka, &compacted, ["cleanup.policy"]).2, ["compact"]);
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_said() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), "127.0.0.1:1", "t", "r");
+    let output = run(koobridge().args(["topics", "--config"]).arg(file));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        said.contains("no broker answers") && said.contains("127.0.0.1:1"),
+        "{said}"
+    );
+    assert!(said.contains("koobridge check"), "{said}");
+}
+
+#[test]
+fn completions_are_for_each_shell() {
+    for (shell, part) in [
+        ("bash", "complete -F _koobridge"),
+        ("zsh", "#compdef koobridge"),
+        ("fish", "complete -c koobridge"),
+    ] {
+        let output = run(koobridge().args(["completions", shell]));
+        assert_eq!(output.status.code(), Some(0));
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(text.contains(part), "{shell}: {text}");
+    }
+}
