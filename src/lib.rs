@@ -14,6 +14,7 @@
 //! | [`kafka`] | producers, transactions, a reader, topics, the embedded broker: rdkafka stops here |
 //! | [`replay`] | ranges of a topic again, exactly once: replay and redrive |
 //! | [`archive`] | records as JSON lines |
+//! | [`check`] | what is wrong, before a report is at stake; [`topics`]: which there should be |
 //! | [`spool`] | what Kafka can't take now, on disk: SQLite stops here |
 //! | `reload` | what has changed of passwords, certificates and configuration, taken over |
 //! | [`metrics`] | every metric's definition; [`telemetry`]: logs |
@@ -21,8 +22,8 @@
 //! | [`app`] | a bridge from its start to its end |
 //! | [`cli`], [`commands`] | what can be typed, and what is then done |
 //!
-//! Imports run one way: commands → app → ingress and admin → delivery → kafka and spool; and commands →
-//! replay → kafka and archive. `contract` and `config` are at the bottom and know nobody.
+//! Imports run one way: commands → app → ingress and admin → delivery → kafka and spool; commands →
+//! replay → kafka and archive; and commands → check → app. `contract` and `config` are at the bottom and know nobody.
 //!
 //! # The journey of one report
 //!

@@ -48,6 +48,7 @@ impl Setup {
             environment: Vec::new(),
             home,
         };
+        chmod(&setup.path("channels").join(CHANNEL), 0o600);
         let spool = setup.path("spool").display().to_string();
         let setup = setup.set("spool.directory", &spool);
         // So that it needs less than any machine allows.
