@@ -19,10 +19,9 @@ pub use finding::{Area, Finding, Level};
 /// Looks at everything, and gives each finding to `found` as soon as there is one.
 pub fn run(settings: &Settings, with_probes: bool, found: &mut dyn FnMut(Finding)) {
     let (findings, config) = local::configuration(settings);
-    let is_sound = config.is_some();
     findings.into_iter().for_each(&mut *found);
     files::look(settings).into_iter().for_each(&mut *found);
-    let Some(config) = config.filter(|_| is_sound) else {
+    let Some(config) = config else {
         return;
     };
     local::look(&config).into_iter().for_each(&mut *found);

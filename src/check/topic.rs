@@ -8,12 +8,10 @@ use crate::kafka::{Condition, Durability, TopicFacts};
 
 /// What comes on top of a body in a record, at most: headers, the event's own members.
 const RECORD_OVERHEAD: u64 = 16 << 10;
-/// Kafka's default where a topic does not say.
+/// In milliseconds.
 const DAY: u64 = 86_400_000;
 /// With more partitions than this on a broker, the wait for a turn is what senders wait for most.
 const MANY: u32 = 6;
-/// What a record may be late where reports come from a spool.
-const LATE: u64 = DAY;
 
 /// What is known of how the topic is used.
 pub(super) struct Use<'a> {
@@ -25,25 +23,14 @@ pub(super) struct Use<'a> {
 
 /// Everything that is the matter with a topic; one finding that says so where nothing is.
 pub(super) fn look(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
-    let name = used.name;
-    match &facts.condition {
-        Condition::Missing => {
-            let what = format!("{}: there is no topic {name}", used.key);
-            let remedy = "`koobridge topics --apply` makes it, or grant DESCRIBE: Kafka does not show what it does not let see";
-            return vec![Area::Topics.fail(what, remedy)];
-        }
-        Condition::Ready => {}
-        Condition::Leaderless(count) => {
-            let what = format!("{name}: {count} of its partitions have no leader");
-            return vec![Area::Topics.fail(
-                what,
-                "look which brokers are away; reports of these partitions wait",
-            )];
-        }
-        other => return vec![Area::Topics.fail(format!("{name}: {other}"), "see there")],
+    if let Some(finding) = unusable(used, facts) {
+        return vec![finding];
     }
-    let mut findings = Vec::new();
-    findings.extend(partitions(used, facts));
+    let name = used.name;
+    let mut findings: Vec<_> = [partitions(used, facts), in_sync(used, facts)]
+        .into_iter()
+        .flatten()
+        .collect();
     match &facts.settings {
         Some(_) => findings.extend(settings(used, facts)),
         None => findings.push(Area::Topics.warn(
@@ -55,6 +42,30 @@ pub(super) fn look(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
         findings.push(sound(name, facts));
     }
     findings
+}
+
+fn unusable(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+    let name = used.name;
+    let (what, remedy) = match &facts.condition {
+        Condition::Ready => return None,
+        Condition::Missing => (
+            format!("{}: there is no topic {name}", used.key),
+            "`koobridge topics --apply` makes it, or grant DESCRIBE: Kafka does not show what it does not let see",
+        ),
+        Condition::Leaderless(count) => (
+            format!("{name}: {count} of its partitions have no leader"),
+            "look which brokers are away; reports of these partitions wait",
+        ),
+        Condition::Refused(why) => (
+            format!("{name}: Kafka refuses the topic: {why}"),
+            "grant this client DESCRIBE and WRITE on it",
+        ),
+        Condition::Unknown | Condition::Unreachable(_) => (
+            format!("{name}: {}", facts.condition),
+            "run the check again",
+        ),
+    };
+    Some(Area::Topics.fail(what, remedy))
 }
 
 fn sound(name: &str, facts: &TopicFacts) -> Finding {
@@ -98,7 +109,6 @@ fn settings(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
     [
         compaction(used, facts),
         durability(used, facts),
-        in_sync(used, facts),
         elections(used, facts),
         size(used, facts),
         time(used, facts),
@@ -199,7 +209,7 @@ fn size(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
 fn time(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let is_by_sender = text(facts, "message.timestamp.type") != Some("LogAppendTime");
     let before = number(facts, "message.timestamp.before.max.ms")?;
-    (is_by_sender && before < LATE && used.config.spool.is_some()).then(|| {
+    (is_by_sender && before < DAY && used.config.spool.is_some()).then(|| {
         Area::Topics.warn(
             format!(
                 "{}: it refuses what is older than {:?}, as a report from the spool may be",

@@ -223,6 +223,8 @@ pub fn seconds(count: u64) {
 /// of a bridge that is down, or reach itself there.
 pub fn free_addresses<const N: usize>() -> [String; N] {
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let mut ports = (15_000..19_000).filter(is_free);
+    // Two runs at once look for theirs in different places.
+    let spread = u16::try_from(std::process::id() % 35).expect("below 35");
+    let mut ports = (15_000 + 100 * spread..19_000).filter(is_free);
     [(); N].map(|()| format!("127.0.0.1:{}", ports.next().expect("a free port")))
 }
