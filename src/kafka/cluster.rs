@@ -29,6 +29,8 @@ const CONNECTING: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look what librdkafka complains of meanwhile.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long taking what librdkafka has to say takes, whether it says anything or not.
+const SHORTLY: Duration = Duration::from_millis(5);
 
 /// A connected client.
 pub struct Cluster {
@@ -117,8 +119,8 @@ impl Cluster {
         loop {
             let answer = self.producer.client().fetch_metadata(None, LOOK);
             let Err(error) = answer else { return Ok(()) };
-            // It is said on the main queue, which only this takes from.
-            while self.producer.client().fatal_error().is_none() && self.poll() {}
+            // librdkafka says why on the main queue, which only this takes from.
+            self.producer.poll(SHORTLY);
             let (code, words) = match trouble.last_with_code() {
                 Some((code, words)) => (Some(code), words),
                 None => (None, in_words(&error)),
@@ -130,13 +132,6 @@ impl Cluster {
                 _ => {}
             }
         }
-    }
-
-    /// Has librdkafka say what it has to say; whether that may go on.
-    fn poll(&self) -> bool {
-        let before = Instant::now();
-        self.producer.poll(Duration::from_millis(10));
-        before.elapsed() < Duration::from_millis(10)
     }
 
     /// The brokers that there are.
@@ -282,7 +277,7 @@ impl Cluster {
     fn wait_for_report(&self, told: &Receiver<Told>) -> Result<Option<i64>, String> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            self.producer.poll(Duration::from_millis(50));
+            self.producer.poll(SHORTLY);
             if let Ok(told) = told.try_recv() {
                 return told;
             }
