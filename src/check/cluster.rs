@@ -69,11 +69,27 @@ fn no_answer(unreached: Unreached) -> Finding {
             format!("Kafka does not take this client for who it says: {why}"),
             "look at sasl.mechanism, sasl.username and sasl.password",
         ),
-        Unreached::Nobody(why) => Area::Connection.fail(
-            format!("somebody listens, and no broker answers: {why}"),
-            "look whether that port is Kafka's, and whether security.protocol is that port's",
-        ),
+        Unreached::Nobody(why) => match named(&why) {
+            // librdkafka has heard of the brokers, and has let go of the address that it was given.
+            Some((address, id)) => elsewhere(id, address, &format!("nobody answers there: {why}")),
+            None => Area::Connection.fail(
+                format!("somebody listens, and no broker answers: {why}"),
+                "look whether that port is Kafka's, and whether security.protocol is that port's",
+            ),
+        },
     }
+}
+
+/// The broker that librdkafka's words begin with, where it is one that Kafka has told of:
+/// `[PROTOCOL://]ADDRESS/ID: …`, in which an address of `bootstrap.servers` has no number.
+fn named(words: &str) -> Option<(&str, &str)> {
+    let (name, _) = words.split_once(": ")?;
+    let (address, id) = name.rsplit_once('/')?;
+    let address = address
+        .split_once("://")
+        .map_or(address, |(_, address)| address);
+    let is_number = !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit());
+    is_number.then_some((address, id))
 }
 
 /// What was shown by getting an answer at all.
@@ -120,11 +136,39 @@ fn node(broker: &Node) -> Option<Finding> {
         Trouble::Unresolved(why) => format!("that name does not resolve: {why}"),
         Trouble::Unreached(why) => format!("nobody can be reached there: {why}"),
     };
-    Some(Area::Brokers.fail(
-        format!(
-            "broker {} says that it is at {address}, and {why}",
-            broker.id
-        ),
-        "look at advertised.listeners of the brokers: clients have to reach them by it",
+    Some(elsewhere(
+        &broker.id.to_string(),
+        &address.to_string(),
+        &why,
     ))
+}
+
+fn elsewhere(id: &str, address: &str, why: &str) -> Finding {
+    Area::Brokers.fail(
+        format!("broker {id} says that it is at {address}, and {why}"),
+        "look at advertised.listeners of the brokers: clients have to reach them by it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_kafka_told_of_is_known_by_its_number() {
+        for (words, broker) in [
+            (
+                "127.0.0.1:9092/0: Connect to …: refused",
+                Some(("127.0.0.1:9092", "0")),
+            ),
+            (
+                "ssl://kafka-1:9093/12: Connect: …",
+                Some(("kafka-1:9093", "12")),
+            ),
+            ("kafka-1:9092/bootstrap: Connect: …", None),
+            ("no broker answers", None),
+        ] {
+            assert_eq!(named(words), broker, "{words}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic,
     ResourceSpecifier, TopicReplication, TopicResult,
 };
 use rdkafka::client::{ClientContext, DefaultClientContext};
@@ -127,6 +127,8 @@ impl Cluster {
             };
             match code {
                 Some(RDKafkaErrorCode::SSL) => return Err(Unreached::Tls(words)),
+                // What hangs up during the handshake is a lost connection to librdkafka.
+                _ if words.contains("SSL handshake failed") => return Err(Unreached::Tls(words)),
                 Some(code) if is_about_login(code) => return Err(Unreached::Login(words)),
                 _ if Instant::now() > until => return Err(Unreached::Nobody(words)),
                 _ => {}
@@ -183,20 +185,17 @@ impl Cluster {
         Some(known.collect())
     }
 
-    fn describe(&self, name: &str) -> Result<Vec<rdkafka::admin::ConfigEntry>, String> {
+    /// The wrapper of librdkafka passes a refusal on as no entries at all.
+    fn describe(&self, name: &str) -> Result<Vec<ConfigEntry>, String> {
         let resource = [ResourceSpecifier::Topic(name)];
         let answers = self.admin.describe_configs(&resource, &options());
-        let answers = self
-            .runtime
-            .block_on(answers)
-            .map_err(|error| in_words(&error))?;
-        let answer = answers
-            .into_iter()
-            .next()
-            .ok_or("Kafka said nothing of it")?;
-        answer
-            .map(|resource| resource.entries)
-            .map_err(|code| code.to_string())
+        let answers = self.runtime.block_on(answers);
+        let mut answers = answers.map_err(|error| in_words(&error))?.into_iter();
+        match answers.next() {
+            Some(Ok(resource)) if !resource.entries.is_empty() => Ok(resource.entries),
+            Some(Err(code)) => Err(code.to_string()),
+            Some(Ok(_)) | None => Err("Kafka does not tell its settings".to_owned()),
+        }
     }
 
     /// Makes a topic.
@@ -270,8 +269,9 @@ impl Cluster {
             .headers(to_headers(record));
         outgoing.key = record.key.as_ref();
         let sent = self.producer.send(outgoing);
-        sent.map_err(|(error, _)| in_words(&error))?;
-        self.wait_for_report(&told)
+        sent.map_err(|(error, _)| error.to_string())
+            .and_then(|()| self.wait_for_report(&told))
+            .map_err(|why| self.last_words().unwrap_or(why))
     }
 
     fn wait_for_report(&self, told: &Receiver<Told>) -> Result<Option<i64>, String> {
@@ -284,6 +284,12 @@ impl Cluster {
         }
         let trouble = self.producer.context().trouble.last();
         Err(trouble.unwrap_or_else(|| "Kafka has not acknowledged it".to_owned()))
+    }
+
+    /// What has ended the producer, where something has: every later error says only that it has.
+    fn last_words(&self) -> Option<String> {
+        let (_, reason) = self.producer.client().fatal_error()?;
+        Some(reason)
     }
 }
 

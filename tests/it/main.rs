@@ -8,6 +8,7 @@ mod answers;
 mod bridge;
 mod broker;
 mod check;
+mod clock;
 mod cluster;
 mod corpus;
 mod delivery;

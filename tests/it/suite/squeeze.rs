@@ -1,13 +1,10 @@
 //! A queue too short for what waits, and a clock that is wrong.
 
-use std::ffi::OsString;
-use std::fs;
-
 use super::checker::Excused;
 use super::rig::{Rig, Setup, seconds};
 use super::with_and_without_a_spool;
+use crate::clock::Clock;
 use crate::cluster;
-use crate::proc::faketime;
 
 with_and_without_a_spool!(the_queue_is_full, the_clock_jumps_ahead_and_back);
 
@@ -33,30 +30,17 @@ fn the_queue_is_full(spool: bool) {
 
 /// Kafka refuses records that are more than an hour ahead.
 fn the_clock_jumps_ahead_and_back(spool: bool) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let clock = directory.path().join("clock");
-    let set = |offset: &str| {
-        // Never half of it.
-        let new = clock.with_extension("new");
-        fs::write(&new, offset).expect("a file");
-        fs::rename(new, &clock).expect("one name to another");
-    };
-    set("+0");
-    let environment = [
-        ("LD_PRELOAD", faketime().into()),
-        ("FAKETIME_TIMESTAMP_FILE", OsString::from(&clock)),
-        ("FAKETIME_NO_CACHE", "1".into()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-    ];
+    let clock = Clock::new();
+    let environment = clock.environment();
     let setup = Setup {
         spool,
         environment: &environment,
         ..Setup::default()
     };
     let mut rig = Rig::with("clock 2 h ahead for 6 s", cluster::exclusive(), setup);
-    set("+2h");
+    clock.set(2 * 3600);
     seconds(6);
-    set("+0");
+    clock.set(0);
     rig.cause_ends();
     rig.check(Excused {
         repeats: true,
