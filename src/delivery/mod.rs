@@ -38,7 +38,7 @@ use rider::KeptBy;
 use route::{Current, Route};
 
 use crate::contract::{Event, Fault, Rejected};
-use crate::kafka::{KafkaError, Producer, Settings, TopicState, TopicWatch, Watching};
+use crate::kafka::{Asking, KafkaError, Producer, Settings, TopicState, TopicWatch, Watching};
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
 
 /// How often to look whether everything is delivered.
@@ -103,7 +103,7 @@ pub struct Left {
 pub struct Delivery {
     // The keepers end first, then the thread that asks Kafka by the producers' connections.
     _keepers: [Keeper; 2],
-    _watching: Watching,
+    watching: Watching,
     events: Arc<Outlet>,
     rejected: Arc<Outlet>,
     spool: Option<Arc<Spool<SpoolTicket>>>,
@@ -179,7 +179,7 @@ impl Delivery {
         ];
         Ok(Self {
             _keepers: keepers,
-            _watching: watching,
+            watching,
             events,
             rejected,
             spool,
@@ -224,6 +224,12 @@ impl Delivery {
     #[must_use]
     pub fn topics(&self) -> [(&str, TopicState); 2] {
         [&self.events, &self.rejected].map(|outlet| (outlet.topic(), outlet.topic_state()))
+    }
+
+    /// Since when Kafka owes an answer, and how to have it asked now.
+    #[must_use]
+    pub fn asking(&self) -> &Asking {
+        self.watching.asking()
     }
 
     /// What the spool holds now, where there is one.

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::asking::{Asking, REST, Turn};
 use super::producer::Producer;
 use super::questions::{Answer, question, topic_setting};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, TopicState, TopicWatch};
 
-/// How long to rest between two questions, however much the last answer is doubted.
-const REST: Duration = Duration::from_millis(250);
 /// How soon to ask again where all is well, and where it is not.
 const CALM: Duration = Duration::from_secs(5);
 const TROUBLED: Duration = Duration::from_secs(1);
@@ -27,7 +26,7 @@ const RETRY_DURABILITY: Duration = Duration::from_mins(10);
 /// The asking thread; it ends when this is dropped.
 pub struct Watching {
     stop: Arc<AtomicBool>,
-    wake: SyncSender<()>,
+    asking: Asking,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,10 +45,12 @@ impl Watching {
             .map(|topic| Asked::new(topic, wake.clone()))
             .unzip();
         let stop = Arc::new(AtomicBool::new(false));
+        let (turn, turns) = watch::channel(Turn::default());
         let asker = Asker {
             producer,
             settings: with_durability.then(|| settings.clone()),
             topics: questions,
+            turn,
             stop: Arc::clone(&stop),
         };
         let thread = thread::Builder::new()
@@ -58,11 +59,17 @@ impl Watching {
             .expect("the system can start a thread");
         let watching = Self {
             stop,
-            wake,
+            asking: Asking { turn: turns, wake },
             thread: Some(thread),
         };
         let watches = watches.try_into().expect("one watch a topic");
         (watching, watches)
+    }
+
+    /// Since when Kafka owes an answer, and how to have it asked.
+    #[must_use]
+    pub fn asking(&self) -> &Asking {
+        &self.asking
     }
 }
 
@@ -70,7 +77,7 @@ impl Drop for Watching {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         // A full channel wakes the thread just as well.
-        let _woken = self.wake.try_send(());
+        let _woken = self.asking.wake.try_send(());
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
             debug_assert!(ended.is_ok(), "the asking thread does not panic");
@@ -83,6 +90,7 @@ struct Asker<P> {
     /// For the admin client that reads durability.
     settings: Option<Settings>,
     topics: Vec<Asked>,
+    turn: watch::Sender<Turn>,
     stop: Arc<AtomicBool>,
 }
 
@@ -92,9 +100,11 @@ impl<P> Asker<P> {
         P: Fn() -> Arc<Producer<T>>,
     {
         while !self.stop.load(Ordering::SeqCst) {
+            let began = Instant::now();
             for topic in &mut self.topics {
-                topic.ask(&(self.producer)(), self.settings.as_ref());
+                topic.ask(&(self.producer)(), self.settings.as_ref(), &self.turn);
             }
+            self.turn.send_modify(|turn| turn.over = Some(began));
             self.pause(woken);
         }
     }
@@ -145,7 +155,9 @@ impl Asked {
         &mut self,
         producer: &Producer<T>,
         settings: Option<&Settings>,
+        turn: &watch::Sender<Turn>,
     ) {
+        turn.send_modify(|turn| turn.open = Some(Instant::now()));
         let Answer {
             condition,
             partitions,
@@ -170,6 +182,7 @@ impl Asked {
             .map(|count| count >= enough.max(1))
             .collect();
         self.publish();
+        turn.send_modify(|turn| turn.open = None);
         if let (Some(settings), Some(replication)) = (settings, replication) {
             self.learn_durability(settings, replication);
             self.publish();

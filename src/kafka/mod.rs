@@ -1,11 +1,13 @@
 //! Kafka: `rdkafka` stops here.
 //!
 //! A [`Producer`] hands records over and passes each delivery report on; [`TopicWatch`] knows what
-//! Kafka says of a topic; [`partition_for`] picks a record's partition as the Java client would;
-//! [`Settings`] turns checked properties into librdkafka's; [`EmbeddedBroker`] is librdkafka's own
-//! mock cluster. [`Reader`] reads stretches of a topic back, and [`Transactions`] writes records
-//! together with how far a reader is. Nothing here knows what a report is.
+//! Kafka says of a topic, and [`Asking`] since when it owes an answer; [`partition_for`] picks a record's
+//! partition as the Java client would; [`Settings`] turns checked properties into librdkafka's;
+//! [`EmbeddedBroker`] is librdkafka's own mock cluster. [`Reader`] reads stretches of a topic back, and
+//! [`Transactions`] writes records together with how far a reader is. [`Cluster`] asks about a cluster and makes its topics. Nothing here
+//! knows what a report is.
 
+mod asking;
 mod cluster;
 mod embedded;
 mod health;
@@ -18,6 +20,7 @@ mod topic;
 mod transactions;
 mod trouble;
 
+pub use asking::Asking;
 pub use cluster::{Cluster, Node, TopicFacts, Unreached, Wanted};
 pub use embedded::EmbeddedBroker;
 pub use health::Watching;

@@ -1,0 +1,137 @@
+//! The question that Kafka is being asked: since when it has been open, and a way to have one asked now.
+//!
+//! A Kafka that stands still answers nothing, and what it said last looks as good as ever until the
+//! question is given up. Who has to know at once looks here. Delivery decides by the answers alone.
+
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{timeout, timeout_at};
+
+/// How long to rest between two rounds, however much the last answer is doubted. A round that began
+/// within this time is as good as a new one.
+pub(super) const REST: Duration = Duration::from_millis(250);
+
+/// How far the asking is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    /// Since when a question has been without an answer.
+    pub(super) open: Option<Instant>,
+    /// When the last round began that is over.
+    pub(super) over: Option<Instant>,
+}
+
+/// A view of the asking.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    pub(super) turn: watch::Receiver<Turn>,
+    pub(super) wake: SyncSender<()>,
+}
+
+impl Asking {
+    /// How long the question of the moment has been without an answer.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        self.turn.borrow().open.map(|since| since.elapsed())
+    }
+
+    /// Has Kafka asked, and waits until it has answered, or one question has been open for `patience`.
+    pub async fn ask(&self, patience: Duration) {
+        let began = Instant::now();
+        // A full channel means that somebody has asked for it already.
+        let _asked = self.wake.try_send(());
+        // Two questions after a rest, each of which takes nearly as long as it may, are too much.
+        let _answered = timeout(REST + patience, self.answer(began, patience)).await;
+    }
+
+    /// Waits for the end of a round that is as good as one from `began` on.
+    async fn answer(&self, began: Instant, patience: Duration) {
+        let mut turn = self.turn.clone();
+        loop {
+            let Turn { open, over } = *turn.borrow_and_update();
+            if over.is_some_and(|over| over + REST >= began) {
+                return;
+            }
+            let until = open.unwrap_or_else(Instant::now) + patience;
+            if !matches!(timeout_at(until.into(), turn.changed()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    fn asking(turn: Turn) -> (Asking, watch::Sender<Turn>, Receiver<()>) {
+        let (sender, turn) = watch::channel(turn);
+        let (wake, woken) = sync_channel(1);
+        (Asking { turn, wake }, sender, woken)
+    }
+
+    #[tokio::test]
+    async fn a_question_is_asked_and_its_answer_waited_for() {
+        let (asking, turns, woken) = asking(Turn::default());
+        assert_eq!(asking.silence(), None);
+        let asked = tokio::spawn({
+            let asking = asking.clone();
+            async move { asking.ask(Duration::from_mins(1)).await }
+        });
+        while woken.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let now = Some(Instant::now());
+        turns.send_replace(Turn {
+            open: now,
+            over: None,
+        });
+        tokio::task::yield_now().await;
+        assert!(asking.silence().is_some() && !asked.is_finished());
+        turns.send_replace(Turn {
+            open: None,
+            over: now,
+        });
+        asked.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_has_been_open_for_long_is_not_waited_for() {
+        let patience = Duration::from_secs(10);
+        let long_ago = Instant::now().checked_sub(patience);
+        let (asking, _turns, _woken) = asking(Turn {
+            open: Some(long_ago.expect("the machine has run for longer")),
+            over: None,
+        });
+        let began = Instant::now();
+        asking.ask(patience).await;
+        assert!(began.elapsed() < patience);
+        assert!(asking.silence() >= Some(patience));
+    }
+
+    #[tokio::test]
+    async fn a_new_question_is_waited_for_as_long_as_patience_lasts() {
+        let (asking, _turns, _woken) = asking(Turn {
+            open: Some(Instant::now()),
+            over: None,
+        });
+        asking.ask(PATIENCE).await;
+        assert!(asking.silence() >= Some(PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_just_now_is_not_asked_again() {
+        let (asking, _turns, _woken) = asking(Turn {
+            open: None,
+            over: Some(Instant::now()),
+        });
+        let began = Instant::now();
+        asking.ask(Duration::from_mins(1)).await;
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}
