@@ -18,7 +18,7 @@
 //! | [`spool`] | what Kafka can't take now, on disk: SQLite stops here |
 //! | `reload` | what has changed of passwords, certificates and configuration, taken over |
 //! | [`metrics`] | every metric's definition; [`telemetry`]: logs |
-//! | [`admin`] | probes and metrics for whoever runs the bridge |
+//! | [`admin`] | probes, metrics and the status page for whoever runs the bridge |
 //! | [`app`] | a bridge from its start to its end |
 //! | [`cli`], [`commands`] | what can be typed, and what is then done |
 //!

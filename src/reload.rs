@@ -132,7 +132,8 @@ fn read_configuration(typed: &Typed, started: &Settings, bridge: &Bridge) -> Res
 }
 
 fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), Mistakes> {
-    let channels = channels::load(directory).map_err(Mistakes)?;
+    let mut channels = channels::load(directory).map_err(Mistakes)?;
+    channels.take_over(&bridge.live.channels.load());
     let count = channels.len();
     bridge.live.channels.store(Arc::new(channels));
     info!(channels = count, "the channels' passwords were read anew");

@@ -1,14 +1,17 @@
-//! The admin listener: probes and metrics for whoever runs the bridge. Nothing here changes
-//! anything.
+//! The admin listener: probes, metrics and the status page for whoever runs the bridge. Nothing here
+//! changes anything.
 
+mod gauges;
 mod hold;
+mod page;
 mod readiness;
+mod status;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,17 +21,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::ingress::Bridge;
-use crate::kafka::{Condition, Durability, TopicState};
+use crate::kafka::{Condition, TopicState};
 use crate::telemetry::Throttle;
 use hold::Hold;
 use readiness::Readiness;
+use status::{Facts, History, SILENT, Status};
 
 /// Probes and a scraper need few connections; a flood of them must not cost the ingress its own.
 const CONNECTIONS: usize = 64;
@@ -37,7 +40,11 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long a head may take, and how long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The listening socket of probes and metrics.
+/// What the paths are, for whoever tries another.
+const PATHS: &str =
+    "try / (the status page), /status.json, /livez, /readyz, /startupz or /metrics\n";
+
+/// The listening socket of probes, metrics and the status page.
 #[derive(Debug)]
 pub struct Admin {
     socket: TcpListener,
@@ -64,14 +71,20 @@ impl Admin {
 
     /// Answers until the future is dropped.
     pub async fn serve(self, bridge: Arc<Bridge>) {
-        let hold = Arc::new(Hold::default());
+        let view = Arc::new(View {
+            bridge,
+            hold: Hold::default(),
+            history: History::default(),
+            started: Instant::now(),
+        });
         tokio::select! {
-            () = watch_readiness(&bridge, &hold) => {}
-            () = self.accept(&bridge, &hold) => {}
+            () = view.watch_readiness() => {}
+            () = view.keep_history() => {}
+            () = self.accept(&view) => {}
         }
     }
 
-    async fn accept(self, bridge: &Arc<Bridge>, hold: &Arc<Hold>) {
+    async fn accept(self, view: &Arc<View>) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let failed = Throttle::new();
         loop {
@@ -81,9 +94,9 @@ impl Admin {
                 .expect("never closed");
             match self.socket.accept().await {
                 Ok((stream, _)) => {
-                    let (bridge, hold) = (Arc::clone(bridge), Arc::clone(hold));
+                    let view = Arc::clone(view);
                     tokio::spawn(async move {
-                        serve_connection(stream, &bridge, &hold).await;
+                        serve_connection(stream, &view).await;
                         drop(place);
                     });
                 }
@@ -98,17 +111,47 @@ impl Admin {
     }
 }
 
-/// Whether a change has lasted is only seen by who looks all the time.
-async fn watch_readiness(bridge: &Bridge, hold: &Hold) {
-    loop {
-        let _seen = Readiness::of(bridge, hold);
-        sleep(LOOK).await;
+/// What is looked at, and what has been seen so far.
+struct View {
+    bridge: Arc<Bridge>,
+    hold: Hold,
+    history: History,
+    started: Instant,
+}
+
+impl View {
+    /// Whether a change has lasted is only seen by who looks all the time.
+    async fn watch_readiness(&self) {
+        loop {
+            let _seen = self.readiness();
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What has been counted at which time is only known by who notes it.
+    async fn keep_history(&self) {
+        loop {
+            self.history
+                .note(Instant::now(), self.bridge.metrics.counts());
+            sleep(status::EACH).await;
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::of(&self.bridge, &self.hold)
+    }
+
+    /// What the status page shows, once Kafka has been asked. One that owes its answer is not waited for.
+    async fn status(&self) -> Status {
+        self.bridge.delivery.asking().ask(SILENT).await;
+        let facts = Facts::of(&self.bridge, self.readiness().ready, self.started);
+        Status::of(&facts, &self.history)
     }
 }
 
-async fn serve_connection(stream: TcpStream, bridge: &Bridge, hold: &Hold) {
+async fn serve_connection(stream: TcpStream, view: &View) {
     let service =
-        service_fn(|request| async move { Ok::<_, Infallible>(respond(&request, bridge, hold)) });
+        service_fn(|request| async move { Ok::<_, Infallible>(respond(&request, view).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
@@ -118,7 +161,7 @@ async fn serve_connection(stream: TcpStream, bridge: &Bridge, hold: &Hold) {
     }
 }
 
-fn respond(request: &Request<Incoming>, bridge: &Bridge, hold: &Hold) -> Response<Full<Bytes>> {
+async fn respond(request: &Request<Incoming>, view: &View) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -131,20 +174,12 @@ fn respond(request: &Request<Incoming>, bridge: &Bridge, hold: &Hold) -> Respons
         return response;
     }
     match request.uri().path() {
+        "/" | "/status" => page::html(&view.status().await),
+        "/status.json" => page::json(&view.status().await),
         "/livez" => text(StatusCode::OK, "text/plain", "alive\n"),
-        "/startupz" => {
-            // Whatever Kafka said: a restart would not bring it back.
-            let topics = bridge.delivery.topics();
-            let is_known = |(_, state): &(&str, TopicState)| state.condition != Condition::Unknown;
-            if topics.iter().all(is_known) {
-                text(StatusCode::OK, "text/plain", "started\n")
-            } else {
-                let waiting = "Kafka has not been heard of yet\n";
-                text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", waiting)
-            }
-        }
+        "/startupz" => started(&view.bridge),
         "/readyz" => {
-            let readiness = Readiness::of(bridge, hold);
+            let readiness = view.readiness();
             let status = if readiness.ready {
                 StatusCode::OK
             } else {
@@ -153,53 +188,24 @@ fn respond(request: &Request<Incoming>, bridge: &Bridge, hold: &Hold) -> Respons
             text(status, "application/json", readiness.to_json())
         }
         "/metrics" => {
-            show_state(bridge, Readiness::of(bridge, hold).ready);
+            gauges::set(&view.bridge, view.readiness().ready);
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            text(StatusCode::OK, kind, bridge.metrics.text())
+            text(StatusCode::OK, kind, view.bridge.metrics.text())
         }
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "text/plain",
-            "try /livez, /readyz, /startupz or /metrics\n",
-        ),
+        _ => text(StatusCode::NOT_FOUND, "text/plain", PATHS),
     }
 }
 
-/// Sets the gauges that are only known when somebody looks.
-fn show_state(bridge: &Bridge, is_ready: bool) {
-    let metrics = &bridge.metrics;
-    metrics.ready.set(is_ready.into());
-    let (waiting, _) = bridge.delivery.waiting_lanes();
-    metrics.waiting_lanes.set(to_gauge(waiting as u64));
-    if let Some(level) = bridge.delivery.spool_level() {
-        let spool = &metrics.spool;
-        spool.reports.set(to_gauge(level.reports));
-        spool.parked.set(to_gauge(level.parked));
-        spool.bytes.set(to_gauge(level.bytes));
-        spool.used.set(to_gauge(level.used));
-        spool.writable.set(level.is_writable.into());
-        spool.oldest_age.set(level.oldest.map_or(0.0, age));
+/// Whatever Kafka said: a restart would not bring it back.
+fn started(bridge: &Bridge) -> Response<Full<Bytes>> {
+    let topics = bridge.delivery.topics();
+    let is_known = |(_, state): &(&str, TopicState)| state.condition != Condition::Unknown;
+    if topics.iter().all(is_known) {
+        text(StatusCode::OK, "text/plain", "started\n")
+    } else {
+        let waiting = "Kafka has not been heard of yet\n";
+        text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", waiting)
     }
-    for (topic, state) in bridge.delivery.topics() {
-        metrics.topic_ready(topic, state.condition == Condition::Ready);
-        if let Some(Durability {
-            replication,
-            min_insync,
-        }) = state.durability
-        {
-            metrics.topic_durability(topic, replication, min_insync);
-        }
-    }
-}
-
-/// Seconds since a time in milliseconds since 1970; 0 where that is still to come.
-fn age(millisecond: i64) -> f64 {
-    let at = Timestamp::from_millisecond(millisecond).unwrap_or(Timestamp::MAX);
-    Timestamp::now().duration_since(at).as_secs_f64().max(0.0)
-}
-
-fn to_gauge(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
+use super::heard::Heard;
 use super::received::{Arrival, Received};
 
 /// A channel of the contact centre, as in the report's path: `[A-Za-z0-9_-]{1,64}`.
@@ -115,36 +117,63 @@ impl fmt::Display for InvalidPassword {
     }
 }
 
-/// Every channel with the one or two passwords that are good for it: a set that never changes.
+/// Every channel with the one or two passwords that are good for it: a set that never changes. Beside it,
+/// when each was last heard from.
 #[derive(Debug, Default)]
 pub struct Channels {
-    passwords: HashMap<ChannelId, [Password; 2]>,
+    entries: HashMap<ChannelId, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    passwords: [Password; 2],
+    heard: Heard,
 }
 
 impl Channels {
     /// Adds a channel. During a rotation it has a second password.
     pub fn insert(&mut self, channel: ChannelId, first: Password, second: Option<Password>) {
         let second = second.unwrap_or_else(|| first.clone());
-        self.passwords.insert(channel, [first, second]);
+        let entry = Entry {
+            passwords: [first, second],
+            heard: Heard::default(),
+        };
+        self.entries.insert(channel, entry);
+    }
+
+    /// Goes on where `before` was: a channel of both was last heard from when it was, whichever of the
+    /// two a sender still meets.
+    pub fn take_over(&mut self, before: &Self) {
+        for (channel, entry) in &mut self.entries {
+            if let Some(known) = before.entries.get(channel) {
+                entry.heard = known.heard.clone();
+            }
+        }
+    }
+
+    /// Each channel with when it was last heard from, in no order.
+    pub fn heard(&self) -> impl Iterator<Item = (&ChannelId, Option<Timestamp>)> {
+        let entries = self.entries.iter();
+        entries.map(|(channel, entry)| (channel, entry.heard.last()))
     }
 
     /// How many channels there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.passwords.len()
+        self.entries.len()
     }
 
     /// Whether there is no channel at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.passwords.is_empty()
+        self.entries.is_empty()
     }
 
     /// The channel of that name, where there is one.
     #[must_use]
     pub fn known(&self, channel: &str) -> Option<ChannelId> {
         let id = ChannelId(channel.into());
-        self.passwords.contains_key(&id).then_some(id)
+        self.entries.contains_key(&id).then_some(id)
     }
 
     /// Checks the password that came for `channel`.
@@ -153,17 +182,38 @@ impl Channels {
     /// password too, so that the answer's time tells nothing.
     #[must_use]
     pub fn authenticate(&self, channel: &str, password: Option<&[u8]>) -> Option<Authenticated> {
+        self.check(channel, password).map(|(sender, _)| sender)
+    }
+
+    /// The same for a report that arrives `now`: its channel is heard from.
+    #[must_use]
+    pub fn hear(
+        &self,
+        channel: &str,
+        password: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Option<Authenticated> {
+        let (sender, entry) = self.check(channel, password)?;
+        entry.heard.note(now);
+        Some(sender)
+    }
+
+    fn check(&self, channel: &str, password: Option<&[u8]>) -> Option<(Authenticated, &Entry)> {
         // No password has these digests: nobody knows a text whose SHA-256 is all zeros.
         const NOBODY: [Password; 2] = [Password([0; 32]), Password([0; 32])];
         let given = digest(password.unwrap_or_default());
         let id = ChannelId(channel.into());
-        let (known, good) = match self.passwords.get(&id) {
-            Some(good) => (Choice::from(1), good),
+        let entry = self.entries.get(&id);
+        let (known, good) = match entry {
+            Some(entry) => (Choice::from(1), &entry.passwords),
             None => (Choice::from(0), &NOBODY),
         };
         let matches = given.ct_eq(&good[0].0) | given.ct_eq(&good[1].0);
         let present = Choice::from(u8::from(password.is_some()));
-        bool::from(known & present & matches).then_some(Authenticated { channel: id })
+        let is_good = bool::from(known & present & matches);
+        entry
+            .filter(|_| is_good)
+            .map(|entry| (Authenticated { channel: id }, entry))
     }
 }
 
@@ -171,7 +221,8 @@ fn digest(bytes: &[u8]) -> Digest {
     Sha256::digest(bytes).into()
 }
 
-/// A sender that gave its channel's password; only [`Channels::authenticate`] makes one.
+/// A sender that gave its channel's password; only [`Channels::authenticate`] and [`Channels::hear`]
+/// make one.
 #[derive(Debug)]
 pub struct Authenticated {
     channel: ChannelId,

@@ -39,7 +39,7 @@ impl Reason {
 
     /// The code, as in `urn:koobridge:problem:CODE`.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub const fn code(self) -> &'static str {
         match self {
             Self::InvalidUtf8 => "invalid-utf8",
             Self::NotJson => "not-json",

@@ -9,6 +9,7 @@
 mod channel;
 mod event;
 mod fault;
+mod heard;
 mod json;
 mod received;
 mod record;

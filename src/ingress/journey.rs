@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use jiff::Timestamp;
 
 use super::account::Account;
 use super::answer::{Answer, Refusal};
@@ -47,7 +48,7 @@ impl Bridge {
         }
         let channel = head::route(&head)?;
         let sender = self
-            .authenticate(channel, head::password(&head))
+            .authenticate(channel, head::password(&head), arrival.at)
             .map_err(|known| {
                 self.failed_logins
                     .note(known, origin, arrival.trace_id(), &self.metrics);
@@ -86,9 +87,10 @@ impl Bridge {
         &self,
         channel: &str,
         password: Option<&[u8]>,
+        now: Timestamp,
     ) -> Result<Authenticated, Option<ChannelId>> {
         let channels = self.live.channels.load();
-        let sender = channels.authenticate(channel, password);
+        let sender = channels.hear(channel, password, now);
         sender.ok_or_else(|| channels.known(channel))
     }
 }

@@ -35,7 +35,7 @@ pub enum ReportFate {
 }
 
 impl ReportAnswer {
-    pub(super) const ALL: [Self; 5] = [
+    pub const ALL: [Self; 5] = [
         Self::Accepted,
         Self::Spooled,
         Self::Rejected,

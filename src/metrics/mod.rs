@@ -1,9 +1,10 @@
 //! Every metric's definition, and nothing but definitions: what there is to count here, under which
-//! name, unit and help in `registry`.
+//! name, unit and help in `registry`, and what the status page makes of it in `figures`.
 //!
 //! Labels have few values, known when the program is built, or are configured: an unknown channel, a
 //! message id or a phone number never becomes one.
 
+mod figures;
 mod labels;
 mod process;
 mod registry;
@@ -19,7 +20,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::contract::{ChannelId, INVALID_RECORD, RECORD_TOO_LARGE, Reason};
+use crate::contract::ChannelId;
+use figures::ByStatus;
+pub use figures::{Counts, REASONS, STATUSES};
 use labels::{
     AnswerLabel, BuildLabel, Channel, ChannelLabel, CodeLabel, FateLabel, PartLabel, PropertyLabel,
     ReasonLabel, ReceivedLabel, ReloadLabel, TopicLabel,
@@ -55,6 +58,7 @@ pub struct Metrics {
     report_answers: Family<AnswerLabel, Counter>,
     report_fates: Family<FateLabel, Counter>,
     received: Family<ReceivedLabel, Counter>,
+    by_status: ByStatus,
     rejected: Family<ReasonLabel, Counter>,
     request_time: Histogram,
     acknowledgement_time: Histogram,
@@ -127,6 +131,7 @@ impl Metrics {
             report_answers: Family::default(),
             report_fates: Family::default(),
             received: Family::default(),
+            by_status: ByStatus::default(),
             rejected: Family::default(),
             request_time: Histogram::new(REQUEST),
             acknowledgement_time: Histogram::new(ACKNOWLEDGEMENT),
@@ -167,11 +172,7 @@ impl Metrics {
     /// Series whose labels are known here are there from the start, at 0: of one that appears with its
     /// first event, no rate shows that event.
     fn create_known_series(&self) {
-        for reason in Reason::ALL
-            .map(Reason::code)
-            .into_iter()
-            .chain([RECORD_TOO_LARGE, INVALID_RECORD])
-        {
+        for reason in REASONS {
             drop(self.rejected.get_or_create(&ReasonLabel { reason }));
         }
         let channel = Channel(None);
@@ -215,6 +216,7 @@ impl Metrics {
         self.received
             .get_or_create(&ReceivedLabel { channel, status })
             .inc();
+        self.by_status.count(status);
     }
 
     /// Counts a report that goes to the rejected topic, by its reason code.

@@ -107,3 +107,46 @@ fn a_channel_id_is_1_to_64_of_its_characters() {
         assert_eq!(ChannelId::parse(bad), Err(InvalidChannelId), "{bad}");
     }
 }
+
+/// What each channel was last heard from, in seconds since 1970.
+fn heard(channels: &Channels) -> Vec<(&str, Option<i64>)> {
+    let mut heard: Vec<_> = channels
+        .heard()
+        .map(|(channel, at)| (channel.as_str(), at.map(Timestamp::as_second)))
+        .collect();
+    heard.sort_unstable();
+    heard
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a time")
+}
+
+#[test]
+fn only_who_has_the_password_is_heard_from() {
+    let channels = channels();
+    assert!(channels.hear("one", Some(b"wrong"), at(1)).is_none());
+    assert!(channels.hear("three", Some(b"old"), at(1)).is_none());
+    assert_eq!(heard(&channels), [("one", None), ("two", None)]);
+    let sender = channels.hear("two", Some(b"new"), at(2));
+    assert_eq!(sender.expect("authenticated").channel().as_str(), "two");
+    assert_eq!(heard(&channels), [("one", None), ("two", Some(2))]);
+}
+
+/// A request under way may still meet the set that was replaced.
+#[test]
+fn a_new_set_knows_what_was_heard_before_and_what_the_old_one_hears() {
+    let old = channels();
+    let _sender = old.hear("two", Some(b"old"), at(1));
+    let mut new = channels();
+    new.insert(
+        ChannelId::parse("three").expect("an id"),
+        Password::parse(b"p").expect("a password"),
+        None,
+    );
+    new.take_over(&old);
+    let all = |two| [("one", None), ("three", None), ("two", Some(two))];
+    assert_eq!(heard(&new), all(1));
+    let _sender = old.hear("two", Some(b"old"), at(2));
+    assert_eq!(heard(&new), all(2));
+}
