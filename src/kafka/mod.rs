@@ -4,8 +4,8 @@
 //! Kafka says of a topic, and [`Asking`] since when it owes an answer; [`partition_for`] picks a record's
 //! partition as the Java client would; [`Settings`] turns checked properties into librdkafka's;
 //! [`EmbeddedBroker`] is librdkafka's own mock cluster. [`Reader`] reads stretches of a topic back, and
-//! [`Transactions`] writes records together with how far a reader is. [`Cluster`] asks about a cluster and makes its topics. Nothing here
-//! knows what a report is.
+//! [`Transactions`] writes records together with how far a reader is. [`Cluster`] asks about a cluster, and
+//! makes its topics. Nothing here knows what a report is.
 
 mod asking;
 mod cluster;

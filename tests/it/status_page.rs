@@ -1,0 +1,301 @@
+//! The status page, as a browser shows it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, SystemTime};
+
+use rdkafka::metadata::MetadataTopic;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::bridge::{Bridge, CHANNEL, PASSWORD, eventually};
+use crate::browser::{Browser, Look};
+use crate::cluster::{self, BROKERS, Exclusive};
+use crate::http::{body, exchange, report};
+use crate::records::{until, unused_name};
+use crate::suite::rig::pause;
+
+/// How soon a change has to be seen.
+const SOON: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+const AWAY: &str = "Serving from the spool while Kafka is away";
+
+/// Notes each state that the page shows with its time, and what the policy keeps out.
+const WATCH: &str = "
+    const state = document.querySelector('#state');
+    window.states = [];
+    new MutationObserver(() => states.push([state.textContent, Date.now()]))
+        .observe(state, {subtree: true, childList: true, characterData: true});
+    window.kept_out = [];
+    new ReportingObserver(reports => kept_out.push(...reports.map(it => it.body.effectiveDirective)),
+        {types: ['csp-violation'], buffered: true}).observe();
+    window.is_the_same_page = true;";
+
+fn open(bridge: &Bridge, look: Look) -> Browser {
+    let browser = Browser::open(&format!("http://{}/", bridge.admin), look);
+    if !look.is_without_scripts {
+        browser.run(WATCH);
+        browser.wait_for("#seen", "Live");
+    }
+    browser
+}
+
+fn send(bridge: &Bridge, body: &[u8]) -> u16 {
+    exchange(bridge.ingress, &report(body)).status
+}
+
+/// What a section says of a name: its value, and the second where there is one.
+fn row(bridge: &Bridge, section: &str, name: &str) -> [String; 2] {
+    let status = bridge.probe("/status.json").json();
+    let found = |list: &Value, key: &str, wanted: &str| {
+        let mut items = list.as_array().expect("a list").iter();
+        items.find(|item| item[key] == wanted).cloned()
+    };
+    let section = found(&status["sections"], "id", section).expect("a section");
+    let row = found(&section["rows"], "name", name).unwrap_or_default();
+    ["value", "second"].map(|key| row[key].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
+    let kafka = cluster::shared();
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
+    let browser = open(&bridge, Look::default());
+    assert_eq!(browser.text("#state"), "Serving");
+    browser.wait_for("#empty", "No report has come yet.");
+    browser.wait_for("#channels", "No channel has sent a report since the start.");
+    browser.wait_for("#kafka", "3 partitions, 3 replicas, min.insync.replicas 2");
+    for (sent, expected) in [
+        (&body("m-secret-1", "delivered")[..], 200),
+        (&body("m-secret-1", "read"), 200),
+        (&body("m-secret-2", "read"), 200),
+        (&body("m-secret-3", "seen"), 200),
+        (br#"{"message_id":"m-secret-4"}"#, 400),
+    ] {
+        assert_eq!(send(&bridge, sent), expected);
+    }
+    for (series, total) in [
+        ("delivered", "1"),
+        ("read", "2"),
+        ("failed", "0"),
+        ("unknown", "1"),
+        ("rejected", "1"),
+    ] {
+        browser.wait_for(&format!("tr.{series} td:last-child"), total);
+    }
+    browser.wait_for("#channels", CHANNEL);
+    browser.wait_for("#rejected", "member-missing");
+    browser.wait_for("#answers", "Accepted");
+    browser.wait_for("#kafka", &topic);
+    assert_eq!(row(&bridge, "answers", "Accepted"), ["4", "4"]);
+    assert_eq!(row(&bridge, "rejected", "unknown-status"), ["1", "1"]);
+    // The passwords are read anew, and what was heard is not forgotten.
+    let another = bridge.directory().join("channels").join("another");
+    fs::write(another, "password\n").expect("a channel");
+    browser.wait_for("#channels", "1 channel has sent none since the start.");
+    assert!(browser.text("#channels").contains(CHANNEL));
+    // The chart has a shape once the next five seconds are over.
+    eventually(|| {
+        match browser.run("return document.querySelector('path.read').getAttribute('d')") {
+            Value::String(path) if path.starts_with('M') => Ok(()),
+            other => Err(format!("no shape: {other}")),
+        }
+    });
+    assert_eq!(browser.run("return window.is_the_same_page"), true);
+    let seen = browser
+        .run("return document.documentElement.outerHTML")
+        .to_string();
+    let sources = ["/", "/status", "/status.json"].map(|path| bridge.probe(path).text());
+    for text in sources.iter().chain([&seen]) {
+        for secret in ["m-secret", "86173", "86187", PASSWORD] {
+            assert!(!text.contains(secret), "{secret} is in:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_policy_keeps_out_what_is_not_the_pages_own() {
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
+    let browser = open(&bridge, Look::default());
+    browser.wait_for("#state", "Not ready");
+    assert_eq!(browser.run("return kept_out"), Value::Array(Vec::new()));
+    browser.run(
+        "const script = document.createElement('script');
+         script.textContent = 'window.has_come_in = true';
+         document.body.append(script);",
+    );
+    eventually(|| match browser.run("return kept_out") {
+        Value::Array(kept_out) if kept_out == ["script-src-elem"] => Ok(()),
+        other => Err(format!("{other} is kept out")),
+    });
+    assert_eq!(
+        browser.run("return window.has_come_in ?? null"),
+        Value::Null
+    );
+}
+
+/// When the page showed a state for the first time after `moment`, counted from then.
+fn shown_after(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
+    let moment = moment
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("a time");
+    let since = u64::try_from(moment.as_millis()).expect("a time");
+    let shown = until(PATIENCE, || {
+        let states = browser.run("return states");
+        let mut states = states.as_array().expect("a list").iter();
+        let first = states.find(|shown| shown[0] == state);
+        first
+            .map(|shown| shown[1].as_u64().expect("a time"))
+            .ok_or_else(|| format!("not {state:?} but {:?}", browser.text("#state")))
+    });
+    let shown = shown.unwrap_or_else(|wrong| panic!("{wrong}"));
+    browser.run("states.length = 0");
+    Duration::from_millis(shown.saturating_sub(since))
+}
+
+/// Waits until a new client hears of a leader of each partition; since when it is so at the latest.
+fn serves_again(kafka: &Exclusive, topic: &str) -> SystemTime {
+    let led = until(PATIENCE, || {
+        let metadata = kafka.metadata(Some(topic))?;
+        let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+        let is_led = metadata.brokers().len() == BROKERS && partitions.all(|p| p.leader() >= 0);
+        is_led
+            .then(SystemTime::now)
+            .ok_or_else(|| "no leader".to_owned())
+    });
+    led.unwrap_or_else(|why| panic!("{topic}: {why}"))
+}
+
+#[test]
+fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
+    let mut kafka = cluster::exclusive();
+    let spool = tempfile::tempdir().expect("a temporary directory");
+    let spool = spool.path().join("spool").display().to_string();
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[("spool.directory", &spool)]);
+    let browser = open(&bridge, Look::default());
+    assert_eq!(browser.text("#state"), "Serving");
+    let mut took = Vec::new();
+    for round in 0..4 {
+        // At each quarter of the second after which the page looks again.
+        pause(round * Duration::from_millis(250));
+        kafka.freeze_all();
+        took.push(("frozen", shown_after(&browser, SystemTime::now(), AWAY)));
+        assert_eq!(send(&bridge, &body(&format!("m{round}"), "read")), 200);
+        browser.wait_for("#notes", "Kafka has not answered for");
+        browser.wait_for("#kafka", "no answer");
+        kafka.thaw_all();
+        let moment = serves_again(&kafka, &topic);
+        took.push(("thawed", shown_after(&browser, moment, "Serving")));
+    }
+    for broker in 0..BROKERS {
+        kafka.kill(broker);
+    }
+    took.push(("killed", shown_after(&browser, SystemTime::now(), AWAY)));
+    browser.wait_for("#notes", "Kafka can't be reached");
+    browser.picture("status-away");
+    kafka.start_all([0, 1, 2]);
+    let moment = serves_again(&kafka, &topic);
+    took.push(("started", shown_after(&browser, moment, "Serving")));
+    println!("{took:?}");
+    for (what, took) in &took {
+        assert!(*took <= SOON, "{what}: {took:?}");
+    }
+    assert_eq!(browser.run("return kept_out"), Value::Array(Vec::new()));
+    assert_eq!(browser.run("return window.is_the_same_page"), true);
+}
+
+#[test]
+fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
+    let kafka = cluster::shared();
+    let rejected = kafka.topic("status-rejected", 1);
+    let settings = [("ingress.drain_delay", "1m")];
+    let bridge = Bridge::start(
+        kafka.bootstrap(),
+        &unused_name("none"),
+        &rejected,
+        &settings,
+    );
+    let browser = open(&bridge, Look::default());
+    browser.wait_for("#state", "Not ready");
+    browser.wait_for(
+        "#notes",
+        "the topic does not exist; create it, koobridge does not",
+    );
+    browser.wait_for("#kafka", "does not exist");
+    browser.picture("status-topic-missing");
+    bridge.signal(Signal::TERM);
+    browser.wait_for("#state", "Draining, and still taking reports");
+    browser.wait_for("#notes", "It was told to stop.");
+}
+
+#[test]
+fn a_page_that_has_lost_its_bridge_says_so_until_it_is_back() {
+    let admin = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let admin = admin.expect("a free port").to_string();
+    let settings = [("admin.listen", &*admin)];
+    let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    let browser = open(&bridge, Look::default());
+    assert_eq!(browser.text("#lost"), "");
+    bridge.kill9();
+    browser.wait_for("#lost", "This page has lost the bridge: last seen ");
+    let lost = browser.text("#lost");
+    let time = lost.rsplit(' ').next().expect("a word");
+    assert_eq!(time.split(':').count(), 3, "{lost}");
+    bridge.restart();
+    browser.wait_for("#seen", "Live");
+    assert_eq!(browser.text("#lost"), "");
+    assert_eq!(browser.run("return window.is_the_same_page"), true);
+}
+
+#[test]
+fn without_scripts_a_reload_shows_the_state() {
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
+    let look = Look {
+        is_without_scripts: true,
+        ..Look::default()
+    };
+    let browser = open(&bridge, look);
+    eventually(|| {
+        browser.go_to(&format!("http://{}/status", bridge.admin));
+        match browser.text("#state") {
+            state if state == "Not ready" => Ok(()),
+            state => Err(state),
+        }
+    });
+    assert!(browser.text("#notes").contains("Kafka can't be reached"));
+    assert!(browser.text("#kafka").contains("no answer"));
+    assert!(browser.text("#seen").contains("reload for a newer state"));
+}
+
+#[test]
+fn on_a_phone_nothing_is_wider_than_the_screen_and_at_night_it_is_dark() {
+    // As long as Kafka lets a topic's name be, and a word that no line end divides.
+    let long = "x".repeat(248);
+    let bridge = Bridge::start("127.0.0.1:1", &long, &format!("{long}2"), &[]);
+    let brightness = |browser: &Browser| {
+        let color = browser.run("return getComputedStyle(document.body).backgroundColor");
+        let color = color.as_str().expect("a color").to_owned();
+        let red = color.trim_start_matches("rgb(").split(',').next();
+        red.and_then(|red| red.parse::<u8>().ok()).expect("a color")
+    };
+    for is_dark in [false, true] {
+        let look = Look {
+            is_dark,
+            phone: Some(375),
+            ..Look::default()
+        };
+        let browser = open(&bridge, look);
+        browser.wait_for("#state", "Not ready");
+        browser.wait_for("#notes", "Kafka can't be reached");
+        let widths = browser.run("return [innerWidth, document.documentElement.scrollWidth]");
+        assert_eq!(widths, serde_json::json!([375, 375]));
+        let brightness = brightness(&browser);
+        assert_eq!(brightness < 64, is_dark, "{brightness}");
+        browser.picture(if is_dark {
+            "status-phone-dark"
+        } else {
+            "status-phone"
+        });
+    }
+}
