@@ -57,6 +57,11 @@ pub enum Refused {
     Unseen(Condition),
     /// Kafka does not tell its settings.
     Unread,
+    /// So few replicas are in sync that more can't be asked for.
+    Behind {
+        wanted: u32,
+        in_sync: u32,
+    },
 }
 
 /// What is to be done to a topic, in this order; nothing where it is as it should be.
@@ -108,11 +113,16 @@ fn milliseconds(time: Duration) -> String {
 }
 
 fn changed<'a>(facts: &TopicFacts, asked: &Asked) -> Result<Vec<Step<'a>>, Refused> {
-    let settings = facts.settings.as_ref().ok_or(Refused::Unread)?;
-    let policy = settings
-        .get("cleanup.policy")
-        .filter(|policy| policy.contains("compact"));
-    if let Some(policy) = policy {
+    let Some(settings) = &facts.settings else {
+        let is_asked = *asked != Asked::default();
+        return if is_asked {
+            Err(Refused::Unread)
+        } else {
+            Ok(Vec::new())
+        };
+    };
+    let mut policy = settings.get("cleanup.policy").into_iter();
+    if let Some(policy) = policy.find(|policy| policy.contains("compact")) {
         return Err(Refused::Compacted(policy.clone()));
     }
     let has = facts.replication;
@@ -126,7 +136,7 @@ fn changed<'a>(facts: &TopicFacts, asked: &Asked) -> Result<Vec<Step<'a>>, Refus
         Some(to) if to > has => steps.push(Step::AddPartitions { to, from: has }),
         _ => {}
     }
-    let changes = changed_settings(settings, facts.replication, asked);
+    let changes = changed_settings(settings, facts, asked)?;
     if !changes.is_empty() {
         steps.push(Step::Set(changes));
     }
@@ -136,20 +146,24 @@ fn changed<'a>(facts: &TopicFacts, asked: &Asked) -> Result<Vec<Step<'a>>, Refus
 /// A value that somebody chose stays where what was promised survives a broker with it.
 fn changed_settings(
     settings: &BTreeMap<String, String>,
-    replication: u32,
+    facts: &TopicFacts,
     asked: &Asked,
-) -> BTreeMap<&'static str, String> {
+) -> Result<BTreeMap<&'static str, String>, Refused> {
     let mut changes = BTreeMap::new();
-    let wanted = to_match(replication);
-    let min_insync = settings.get(MIN_INSYNC).and_then(|text| text.parse().ok());
-    if min_insync.is_some_and(|has: u32| has < wanted.min(2) || has > replication) {
+    let wanted = to_match(facts.replication);
+    let min_insync: Option<u32> = settings.get(MIN_INSYNC).and_then(|text| text.parse().ok());
+    if min_insync.is_some_and(|has| has < wanted.min(2)) {
+        let in_sync = facts.in_sync;
+        if in_sync < wanted {
+            return Err(Refused::Behind { wanted, in_sync });
+        }
         changes.insert(MIN_INSYNC, wanted.to_string());
     }
     let retention = asked.retention.map(milliseconds);
     if let Some(retention) = retention.filter(|wanted| settings.get(RETENTION_MS) != Some(wanted)) {
         changes.insert(RETENTION_MS, retention);
     }
-    changes
+    Ok(changes)
 }
 
 impl fmt::Display for Step<'_> {
@@ -169,7 +183,9 @@ impl fmt::Display for Step<'_> {
                     .iter()
                     .try_for_each(|(name, value)| write!(f, ", {name}={value}"))?;
                 if *replication < REPLICATION {
-                    f.write_str("; there are too few brokers for what was answered 200 to survive one of them")?;
+                    f.write_str(
+                        "; with so few replicas what was answered 200 may be lost with one broker",
+                    )?;
                 }
                 Ok(())
             }
@@ -214,6 +230,11 @@ impl fmt::Display for Refused {
                 "replication {wanted} needs as many brokers, and there are {has}; leave --replication out"
             ),
             Self::Unseen(condition) => write!(f, "{condition}"),
+            Self::Behind { wanted, in_sync } => write!(
+                f,
+                "min.insync.replicas should be {wanted}, and of a partition only {in_sync} replicas are in sync: it would \
+                 take nothing; have the brokers back first"
+            ),
             Self::Unread => f.write_str(
                 "Kafka does not tell its settings, so that nothing is changed; grant DESCRIBE_CONFIGS on it",
             ),

@@ -2,7 +2,7 @@
 //! sockets are opened; whether it is Kafka is for `cluster` to find out.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -30,6 +30,13 @@ pub(super) enum Trouble {
 /// Looks at each address; `false` where none is of use.
 pub(super) fn look(servers: &str) -> (Vec<Finding>, bool) {
     let addresses: Vec<_> = servers.split(',').filter_map(Address::parse).collect();
+    if addresses.is_empty() {
+        let remedy = "name the brokers, for example \"kafka-1:9092,kafka-2:9092\"";
+        return (
+            vec![Area::Addresses.fail("bootstrap.servers names nobody", remedy)],
+            false,
+        );
+    }
     let threads = addresses.into_iter().map(|address| {
         thread::spawn(move || {
             let reached = address.reach();
@@ -60,6 +67,15 @@ pub(super) fn look(servers: &str) -> (Vec<Finding>, bool) {
     (findings, is_of_use)
 }
 
+/// Whether none of the addresses is another machine's.
+pub(super) fn is_on_this_machine(servers: &str) -> bool {
+    let mut addresses = servers.split(',').filter_map(Address::parse);
+    addresses.all(|address| {
+        let ip = address.host.parse::<IpAddr>();
+        address.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
 /// One of several that is of no use costs only time.
 fn bad(address: &Address, trouble: &Trouble, is_spared: bool) -> Finding {
     let (area, what, remedy) = match trouble {
@@ -85,14 +101,15 @@ fn bad(address: &Address, trouble: &Trouble, is_spared: bool) -> Finding {
 }
 
 impl Address {
-    /// As librdkafka reads it: `[PROTOCOL://]HOST[:PORT]`.
+    /// As librdkafka reads it: `[PROTOCOL://]HOST[:PORT]`, an IPv6 address in brackets where it has a port.
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let text = text.split_once("://").map_or(text, |(_, address)| address);
         let (host, port) = match text.rsplit_once(':') {
-            // An IPv6 address without brackets and port is none that librdkafka reads.
-            Some((host, port)) => (host, port.parse().unwrap_or(PORT)),
-            None => (text, PORT),
+            Some((host, port)) if host.ends_with(']') || !host.contains(':') => {
+                (host, port.parse().unwrap_or(PORT))
+            }
+            _ => (text, PORT),
         };
         let host = host
             .trim_start_matches('[')
@@ -150,7 +167,9 @@ mod tests {
             ("kafka-1:9093", "kafka-1:9093"),
             (" kafka-1 ", "kafka-1:9092"),
             ("SASL_SSL://kafka-1:9094", "kafka-1:9094"),
-            ("[::1]:9092", "[::1]:9092"),
+            ("[::1]:9094", "[::1]:9094"),
+            ("[::1]", "[::1]:9092"),
+            ("::1", "[::1]:9092"),
         ] {
             assert_eq!(Address::parse(text).expect("an address").to_string(), read);
         }

@@ -1,29 +1,34 @@
 //! Kafka as the bridge will find it: addresses, TLS, who it is taken for, brokers, topics.
 
+use std::thread;
+
 use super::bootstrap::{self, Address, Trouble};
-use super::finding::{Area, Finding};
+use super::finding::{Area, Finding, Level};
 use super::probe;
 use super::topic::{self, Use};
 use crate::app;
 use crate::config::Config;
-use crate::kafka::{Cluster, Node, Unreached};
+use crate::kafka::{Cluster, KafkaError, Node, Unreached};
 
 pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Finding)) {
-    let servers = config.kafka.properties.iter();
-    let mut servers = servers.filter(|property| property.name == "bootstrap.servers");
-    let servers = servers.next().map_or("", |property| &property.value);
+    let servers = config
+        .kafka
+        .property("bootstrap.servers")
+        .unwrap_or_default();
+    // Before the way there is looked at: it says what of the settings does not go together.
+    let cluster = match Cluster::start(&app::producer_settings(config)) {
+        Ok(cluster) => cluster,
+        Err(error) => return found(not_together(&error)),
+    };
     let (findings, is_of_use) = bootstrap::look(servers);
     findings.into_iter().for_each(&mut *found);
     if !is_of_use {
         return;
     }
-    let cluster = match Cluster::connect(&app::producer_settings(config)) {
-        Ok(cluster) => cluster,
-        Err(unreached) => return found(no_answer(unreached)),
-    };
-    let brokers = match cluster.brokers() {
+    let answered = cluster.wait();
+    let brokers = match answered.and_then(|()| cluster.brokers().map_err(Unreached::Nobody)) {
         Ok(brokers) => brokers,
-        Err(why) => return found(no_answer(Unreached::Nobody(why))),
+        Err(unreached) => return found(no_answer(unreached)),
     };
     secured(config).into_iter().for_each(&mut *found);
     nodes(&brokers).into_iter().for_each(&mut *found);
@@ -47,20 +52,25 @@ fn a_topic(cluster: &Cluster, used: &Use<'_>, with_probes: bool, found: &mut dyn
         Ok(facts) => facts,
         Err(why) => return found(Area::Topics.fail(format!("{}: {why}", used.name), "try again")),
     };
-    topic::look(used, &facts).into_iter().for_each(&mut *found);
-    if with_probes && facts.partitions > 0 {
-        probe::look(cluster, used.name, &facts)
-            .into_iter()
-            .for_each(&mut *found);
+    let findings = topic::look(used, &facts);
+    let is_fit = findings.iter().all(|finding| finding.level != Level::Fail);
+    findings.into_iter().for_each(&mut *found);
+    if with_probes && is_fit {
+        let mode = used.event_mode();
+        let findings = probe::look(cluster, used.name, mode, &facts);
+        findings.into_iter().for_each(&mut *found);
     }
+}
+
+fn not_together(error: &KafkaError) -> Finding {
+    Area::Configuration.fail(
+        format!("kafka.properties: librdkafka does not take them together: {error}"),
+        "mend what it names",
+    )
 }
 
 fn no_answer(unreached: Unreached) -> Finding {
     match unreached {
-        Unreached::Settings(error) => Area::Configuration.fail(
-            format!("kafka.properties: librdkafka does not take them together: {error}"),
-            "mend what it names",
-        ),
         Unreached::Tls(why) => Area::Tls.fail(
             format!("TLS with Kafka does not come about: {why}"),
             "look at security.protocol and the port, at ssl.ca.location, and at the name in the broker's certificate",
@@ -94,23 +104,34 @@ fn named(words: &str) -> Option<(&str, &str)> {
 
 /// What was shown by getting an answer at all.
 fn secured(config: &Config) -> Vec<Finding> {
-    let properties = config.kafka.properties.iter();
-    let mut properties = properties.filter(|property| property.name == "security.protocol");
-    let protocol = properties
-        .next()
-        .map(|property| property.value.to_lowercase());
-    let protocol = protocol.unwrap_or_else(|| "plaintext".to_owned());
+    let kafka = &config.kafka;
+    let value = |name| kafka.property(name).unwrap_or_default().to_lowercase();
+    let protocol = value("security.protocol");
     let mut findings = Vec::new();
     if protocol.contains("ssl") {
-        findings.push(Area::Tls.ok("TLS with Kafka came about, its certificate was checked"));
+        let is_unchecked =
+            |name: &String| name.contains("ssl") && kafka.unsafe_settings.contains(name);
+        findings.push(
+            Area::Tls.ok(if kafka.unsafe_settings.iter().any(is_unchecked) {
+                "TLS with Kafka came about"
+            } else {
+                "TLS with Kafka came about, and the broker's certificate was checked"
+            }),
+        );
     }
     if protocol.contains("sasl") {
         findings.push(Area::Login.ok("Kafka takes this client for who it says"));
     }
-    if protocol == "sasl_plaintext" {
+    let is_far =
+        !bootstrap::is_on_this_machine(kafka.property("bootstrap.servers").unwrap_or_default());
+    if is_far && !protocol.contains("ssl") {
+        let what = match value("sasl.mechanism").as_str() {
+            "plain" => "sasl.password and every report cross",
+            _ => "every report, phone numbers in it, crosses",
+        };
         findings.push(Area::Tls.warn(
-            "the password of sasl.password and every report cross the network to Kafka in the clear",
-            "have security.protocol = \"SASL_SSL\", where the brokers have such a listener",
+            format!("{what} the network to Kafka in the clear"),
+            "have security.protocol = \"SSL\" or \"SASL_SSL\", where the brokers have such a listener",
         ));
     }
     findings
@@ -118,7 +139,16 @@ fn secured(config: &Config) -> Vec<Finding> {
 
 /// Where the brokers say that they are is where the bridge will connect to.
 fn nodes(brokers: &[Node]) -> Vec<Finding> {
-    let bad: Vec<_> = brokers.iter().filter_map(node).collect();
+    // One that drops what is sent to it takes seconds.
+    let threads = brokers
+        .iter()
+        .cloned()
+        .map(|broker| thread::spawn(move || node(&broker)));
+    let threads: Vec<_> = threads.collect();
+    let looked = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("sockets do not panic"));
+    let bad: Vec<_> = looked.flatten().collect();
     if bad.is_empty() {
         let count = brokers.len();
         let s = if count == 1 { "" } else { "s" };

@@ -12,7 +12,7 @@ const OTHERS_READ: u32 = 0o004;
 /// Passed through by everybody.
 const OTHERS_PASS: u32 = 0o001;
 
-/// One finding for all files that everybody can read, or that nobody else can.
+/// One finding for all files that everybody can read, or that nobody else can; and one for secrets in flags.
 pub(super) fn look(settings: &Settings) -> Vec<Finding> {
     let mut files: Vec<PathBuf> = settings.secret_files().map(Path::to_owned).collect();
     files.extend(
@@ -22,28 +22,41 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
             .unwrap_or_default(),
     );
     let open: Vec<_> = files.iter().filter(|file| is_open_to_all(file)).collect();
-    match open.as_slice() {
-        [] if files.is_empty() => Vec::new(),
+    let mut findings: Vec<_> = settings.secret_flags().map(flag).collect();
+    findings.extend(match open.as_slice() {
+        [] if files.is_empty() => None,
         [] => {
-            vec![Area::Files.ok("no file with a secret can be read by everybody on this machine")]
+            Some(Area::Files.ok("no file with a secret can be read by everybody on this machine"))
         }
-        [first, more @ ..] => {
-            let first = first.display();
-            let and = match more.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            vec![Area::Files.warn(
-                format!("{first}{and} can be read by everybody on this machine"),
-                format!("chmod o= {first} (defaultMode: 0440 of a Secret in Kubernetes)"),
-            )]
-        }
-    }
+        [first, more @ ..] => Some(readable(first, more.len())),
+    });
+    findings
 }
 
+fn flag(name: &str) -> Finding {
+    Area::Files.warn(
+        format!("{name} is given by a flag, which everybody on this machine sees in the list of processes"),
+        "write { from_file = \"…\" } in the configuration, or use its variable",
+    )
+}
+
+fn readable(first: &Path, more: usize) -> Finding {
+    let first = first.display();
+    let and = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Area::Files.warn(
+        format!("{first}{and} can be read by everybody on this machine"),
+        format!("chmod o= {first} (defaultMode: 0440 of a Secret in Kubernetes)"),
+    )
+}
+
+/// Hidden files hold no password.
 fn channel_files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
+    let named = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    let paths = named.map(|entry| entry.path());
     paths.filter(|path| path.is_file()).collect()
 }
 

@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::finding::{Area, Finding};
 use crate::app::OTHER_FILES;
-use crate::config::{Config, Ingress, Memory, Settings, Tls};
+use crate::config::{Config, Ingress, Memory, Mistake, Mistakes, Settings, Tls};
 use crate::ingress::Identity;
 use crate::{channels, kafka};
 
@@ -27,26 +27,40 @@ pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config
                 .push(Area::Configuration.ok("every key is known and every value can be meant"));
             Some(config)
         }
-        Err(mistakes) => {
-            let mistakes = mistakes.0.into_iter();
+        Err(Mistakes(mistakes)) => {
+            let mistakes = mistakes
+                .into_iter()
+                .filter(|mistake| settings.is_typed(mistake));
             findings.extend(mistakes.map(|mistake| {
                 Area::Configuration.fail(mistake.to_string(), "mend it; the rest is looked at then")
             }));
             None
         }
     };
-    match settings.channels_directory().map(channels::load) {
-        Some(Ok(channels)) => {
-            let (count, s) = counted(channels.len());
-            findings.push(Area::Channels.ok(format!("{count} channel{s} with a password")));
-        }
-        Some(Err(mistakes)) => findings.extend(mistakes.into_iter().map(|mistake| {
-            Area::Channels.fail(mistake.to_string(), "until then the bridge does not start")
-        })),
-        // The configuration's own mistake.
-        None => {}
-    }
+    // Where they are may be what could not be read.
+    let is_named = config.is_some() || settings.names_channels();
+    findings.extend(
+        settings
+            .channels_directory()
+            .filter(|_| is_named)
+            .map_or(Vec::new(), channels),
+    );
     (findings, config)
+}
+
+fn channels(directory: &Path) -> Vec<Finding> {
+    match channels::load(directory) {
+        Ok(channels) => {
+            let (count, s) = counted(channels.len());
+            vec![Area::Channels.ok(format!("{count} channel{s} with a password"))]
+        }
+        Err(mistakes) => {
+            let fail = |mistake: Mistake| {
+                Area::Channels.fail(mistake.to_string(), "until then the bridge does not start")
+            };
+            mistakes.into_iter().map(fail).collect()
+        }
+    }
 }
 
 fn counted(count: usize) -> (usize, &'static str) {
@@ -103,8 +117,11 @@ fn certificate(files: &Tls, now: Timestamp) -> Vec<Finding> {
 
 fn listeners(ingress: &Ingress, admin: SocketAddr) -> Vec<Finding> {
     let addresses = [("ingress.listen", ingress.listen), ("admin.listen", admin)];
-    if ingress.listen == admin && admin.port() != 0 {
-        let what = format!("ingress.listen and admin.listen are both {admin}");
+    if is_in_the_way(ingress.listen, admin) {
+        let what = format!(
+            "ingress.listen ({}) and admin.listen ({admin}) are in each other's way",
+            ingress.listen
+        );
         return vec![Area::Listeners.fail(what, "give one of them another port")];
     }
     let mut findings: Vec<_> = addresses
@@ -118,6 +135,12 @@ fn listeners(ingress: &Ingress, admin: SocketAddr) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// `0.0.0.0` is every address.
+fn is_in_the_way(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_every = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || is_every)
 }
 
 /// Listens for a moment: no other way tells whether it can be done.

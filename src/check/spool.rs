@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access, statfs};
+use rustix::fs::{Access, access, statfs, statvfs};
+use rustix::io::Errno;
 
 use super::finding::{Area, Finding};
 use crate::config::Spool;
@@ -13,6 +14,8 @@ use crate::spool::{Inspection, LaneStatus};
 const TMPFS: u64 = 0x0102_1994;
 const RAMFS: u64 = 0x8584_58f6;
 const OVERLAY: u64 = 0x794c_7630;
+/// NFS, SMB, CIFS, 9P, FUSE.
+const NETWORK: [u64; 5] = [0x6969, 0xfe53_4d42, 0xff53_4d42, 0x0102_1997, 0x6573_5546];
 
 pub(super) fn look(spool: Option<&Spool>) -> Vec<Finding> {
     let Some(spool) = spool else {
@@ -46,35 +49,42 @@ fn unusable(directory: &Path, there: &Path) -> Option<Finding> {
         return Some(Area::Spool.fail(what, "name another directory in spool.directory"));
     }
     let error = access(there, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    let remedy = match error {
+        Errno::ROFS => "mount a volume there that can be written to",
+        _ => "give it to the bridge's user, run the check as that user, or name another directory",
+    };
+    let there = there.display();
     Some(Area::Spool.fail(
-        format!(
-            "{directory}: this user can't write to {}: {error}",
-            there.display()
-        ),
-        "give it to the bridge's user, run the check as that user, or name another directory",
+        format!("{directory}: this user can't write to {there}: {error}"),
+        remedy,
     ))
 }
 
 /// Whether it lasts, and has room.
 fn place(spool: &Spool, there: &Path) -> Finding {
     let directory = spool.directory.display();
-    let system = match statfs(there) {
-        Ok(system) => system,
-        Err(error) => {
+    let (system, space) = match (statfs(there), statvfs(there)) {
+        (Ok(system), Ok(space)) => (system, space),
+        (Err(error), _) | (_, Err(error)) => {
             let what = format!("{directory}: its file system can't be asked: {error}");
             return Area::Spool.warn(what, "look whether it lasts and has room");
         }
     };
-    // The types of both differ from platform to platform.
-    #[expect(clippy::cast_sign_loss, reason = "sizes and names, never negative")]
-    let (kind, free) = (
-        system.f_type as u64 & 0xffff_ffff,
-        system.f_bavail as u64 * system.f_bsize as u64,
-    );
+    // A name of 32 bits, in a type that differs from platform to platform.
+    #[expect(clippy::cast_sign_loss, reason = "a name, no number")]
+    let kind = system.f_type as u64 & 0xffff_ffff;
     if let Some(finding) = passing(kind, &directory) {
         return finding;
     }
-    room(spool, free)
+    // What it holds already is its own.
+    let held = Inspection::of(there).map_or(0, |inspection| inspection.bytes);
+    room(
+        spool,
+        space
+            .f_bavail
+            .saturating_mul(space.f_frsize)
+            .saturating_add(held),
+    )
 }
 
 /// A file system that does not outlive what a spool is for.
@@ -87,6 +97,10 @@ fn passing(kind: u64, directory: &impl std::fmt::Display) -> Option<Finding> {
         OVERLAY => Some(Area::Spool.warn(
             format!("{directory} is in the container's own layer: what is promised there is lost with the container"),
             "mount a volume there",
+        )),
+        kind if NETWORK.contains(&kind) => Some(Area::Spool.warn(
+            format!("{directory} is not on a local disk: what an fsync is worth there is the server's affair, and SQLite's locks may not hold"),
+            "name a directory on a local file system",
         )),
         _ => None,
     }
@@ -132,6 +146,12 @@ fn left(directory: &Path) -> Vec<Finding> {
         Err(error) => return vec![Area::Spool.fail(error.to_string(), read)],
     };
     let mut findings = Vec::new();
+    if let Some(process) = inspection.holder {
+        findings.push(Area::Spool.warn(
+            format!("{} is in use by process {process}", directory.display()),
+            "if that is not this bridge, give each bridge a directory of its own",
+        ));
+    }
     if !inspection.set_aside.is_empty() {
         let count = inspection.set_aside.len();
         let what = format!(
@@ -167,6 +187,7 @@ mod tests {
         let level = |kind| passing(kind, &"d").map(|finding| finding.level);
         assert_eq!(level(TMPFS), Some(Level::Fail));
         assert_eq!(level(OVERLAY), Some(Level::Warn));
+        assert_eq!(level(0x6969), Some(Level::Warn));
         // ext4
         assert_eq!(level(0xef53), None);
     }

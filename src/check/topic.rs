@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::finding::{Area, Finding};
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD};
+use crate::contract::EventMode;
 use crate::kafka::{Condition, Durability, TopicFacts};
 
-/// What comes on top of a body in a record, at most: headers, the event's own members.
-const RECORD_OVERHEAD: u64 = 16 << 10;
 /// In milliseconds.
 const DAY: u64 = 86_400_000;
 /// With more partitions than this on a broker, the wait for a turn is what senders wait for most.
@@ -21,16 +20,33 @@ pub(super) struct Use<'a> {
     pub(super) brokers: u32,
 }
 
+impl Use<'_> {
+    fn is_of_events(&self) -> bool {
+        self.name == self.config.kafka.topic
+    }
+
+    /// Rejected records are no CloudEvents: everything of them but their body is in headers.
+    pub(super) fn event_mode(&self) -> EventMode {
+        if self.is_of_events() {
+            self.config.kafka.event_mode
+        } else {
+            EventMode::Binary
+        }
+    }
+}
+
 /// Everything that is the matter with a topic; one finding that says so where nothing is.
 pub(super) fn look(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
     if let Some(finding) = unusable(used, facts) {
         return vec![finding];
     }
     let name = used.name;
-    let mut findings: Vec<_> = [partitions(used, facts), in_sync(used, facts)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let findings = [
+        partitions(used, facts),
+        in_sync(used, facts),
+        durability(used, facts),
+    ];
+    let mut findings: Vec<_> = findings.into_iter().flatten().collect();
     match &facts.settings {
         Some(_) => findings.extend(settings(used, facts)),
         None => findings.push(Area::Topics.warn(
@@ -50,7 +66,7 @@ fn unusable(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
         Condition::Ready => return None,
         Condition::Missing => (
             format!("{}: there is no topic {name}", used.key),
-            "`koobridge topics --apply` makes it, or grant DESCRIBE: Kafka does not show what it does not let see",
+            "`koobridge topics --apply` makes it",
         ),
         Condition::Leaderless(count) => (
             format!("{name}: {count} of its partitions have no leader"),
@@ -74,14 +90,14 @@ fn sound(name: &str, facts: &TopicFacts) -> Finding {
         replication,
         ..
     } = facts;
-    let min_insync = number(facts, "min.insync.replicas").unwrap_or(1);
-    let kept = match number(facts, "retention.ms") {
-        Some(milliseconds) => format!("kept for {:?}", rounded(milliseconds)),
-        None => "kept for ever".to_owned(),
-    };
-    Area::Topics.ok(format!(
-        "{name}: {partitions} partitions, replication {replication}, min.insync.replicas {min_insync}, {kept}"
-    ))
+    let mut what = format!("{name}: {partitions} partitions, replication {replication}");
+    for setting in ["min.insync.replicas", "retention.ms", "retention.bytes"] {
+        // Without a limit it is -1.
+        if let Some(value) = number(facts, setting) {
+            what.extend([", ", setting, " ", &value.to_string()]);
+        }
+    }
+    Area::Topics.ok(what)
 }
 
 fn rounded(milliseconds: u64) -> jiff::SignedDuration {
@@ -89,18 +105,20 @@ fn rounded(milliseconds: u64) -> jiff::SignedDuration {
     jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
 }
 
-/// What a partition costs: librdkafka puts each one in a request of its own, and one request is in flight.
+/// What a partition costs: librdkafka puts each one in a request of its own, and one request is in flight. Few
+/// reports are rejected.
 fn partitions(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let (name, count) = (used.name, facts.partitions);
     let each = count.div_ceil(used.brokers.max(1));
-    (each > MANY).then(|| {
+    (each > MANY && used.is_of_events()).then(|| {
         Area::Topics.warn(
             format!(
                 "{name}: {count} partitions on {} brokers; each waits for its turn, since one request a broker is \
-                 in flight: 2 a broker came to 27 ms (p99) under full load, 8 to 290, 20 to 390",
+                 in flight: under full load 2 a broker came to 27 ms (p99), 8 to 290, 20 to 394",
                 used.brokers
             ),
-            "take a topic with fewer, 2 a broker say; or linger.ms = 20 to 50, which halves it",
+            "take a topic with fewer, 2 a broker say, or raise kafka.properties.linger.ms: 20 came to 160 ms at 8 a \
+             broker, 50 to 174 at 20",
         )
     })
 }
@@ -108,7 +126,6 @@ fn partitions(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
 fn settings(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
     [
         compaction(used, facts),
-        durability(used, facts),
         elections(used, facts),
         size(used, facts),
         time(used, facts),
@@ -134,34 +151,31 @@ fn compaction(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
 
 fn durability(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let (name, replication) = (used.name, facts.replication);
-    let min_insync =
-        number(facts, "min.insync.replicas").and_then(|number| u32::try_from(number).ok())?;
+    let told = number(facts, "min.insync.replicas").and_then(|number| u32::try_from(number).ok());
+    // Kafka asks for no more than there are.
+    let min_insync = told.map_or(replication, |told| told.min(replication));
     let durability = Durability {
         replication,
         min_insync,
     };
-    if min_insync > replication {
-        let what = format!(
-            "{name}: min.insync.replicas is {min_insync}, of {replication} replicas: it takes nothing"
-        );
-        return Some(
-            Area::Topics.fail(what, "lower min.insync.replicas, or raise the replication"),
-        );
-    }
-    if durability.is_safe() {
-        return (min_insync == replication).then(|| {
-            Area::Topics.warn(
-                format!("{name}: min.insync.replicas is {min_insync}, of {replication} replicas: it takes nothing while one broker is away"),
-                "set it to one less than there are replicas; with 2 replicas, to have 3 is better",
-            )
+    if !durability.is_safe() {
+        let told = told.map_or(String::new(), |told| {
+            format!(", min.insync.replicas {told}")
         });
+        return Some(Area::Topics.warn(
+            format!("{name}: replication {replication}{told}: what was answered 200 may be lost with one broker"),
+            "raise the replication to 3 and min.insync.replicas to 2",
+        ));
     }
-    Some(Area::Topics.warn(
-        format!(
-            "{name}: replication {replication}, min.insync.replicas {min_insync}: what was answered 200 may be lost with one broker"
-        ),
-        "raise the replication to 3 and min.insync.replicas to 2",
-    ))
+    (told.is_some() && min_insync == replication).then(|| {
+        Area::Topics.warn(
+            format!(
+                "{name}: min.insync.replicas is {min_insync}, of {replication} replicas: it takes nothing while one \
+                 broker is away"
+            ),
+            "set it to one less than there are replicas; with 2 replicas, to have 3 is better",
+        )
+    })
 }
 
 fn in_sync(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
@@ -190,19 +204,32 @@ fn elections(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     })
 }
 
+/// Kafka refuses a batch as a whole for its size.
 fn size(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let most = number(facts, "max.message.bytes")?;
-    let body = used.config.ingress.limits.body as u64;
-    (most < body + RECORD_OVERHEAD).then(|| {
-        Area::Topics.warn(
-            format!(
-                "{}: max.message.bytes is {most}, and a body of ingress.body_limit may need {}: what is larger goes to the rejected topic",
-                used.name,
-                body + RECORD_OVERHEAD
-            ),
-            "raise the one or lower the other",
+    let property = |name| {
+        used.config
+            .kafka
+            .property(name)
+            .and_then(|text| text.parse().ok())
+    };
+    let of = |name| property(name).unwrap_or(DEFAULT_MESSAGE_MAX_BYTES);
+    let batch = of("message.max.bytes").min(of("batch.size"));
+    let record = used.config.ingress.limits.body as u64 + RECORD_OVERHEAD;
+    let name = used.name;
+    let what = if most < record {
+        format!(
+            "a body of ingress.body_limit may need {record}: what is larger goes to the rejected topic"
         )
-    })
+    } else if most < batch {
+        format!(
+            "a batch may have {batch} (message.max.bytes, batch.size): it is refused whole, and sent one by one"
+        )
+    } else {
+        return None;
+    };
+    let what = format!("{name}: max.message.bytes is {most}, and {what}");
+    Some(Area::Topics.warn(what, "raise max.message.bytes, or lower the others"))
 }
 
 /// A report that has waited in a spool bears the time at which it came.

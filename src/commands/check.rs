@@ -1,12 +1,13 @@
 //! `koobridge check`: what is wrong, before a report is at stake.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 use crate::check::{self, Finding, Level};
 use crate::cli::Check;
+use crate::replay::is_unread;
 
 /// There are warnings, and they count.
 const WARNED: u8 = 1;
@@ -25,7 +26,9 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
         }
         findings.push(finding);
     });
-    unprinted.context("can't print")?;
+    if let Err(error) = unprinted {
+        return unread(error);
+    }
     let count = |level| {
         findings
             .iter()
@@ -33,18 +36,28 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
             .count()
     };
     let [ok, warned, failed] = [Level::Ok, Level::Warn, Level::Fail].map(count);
-    if asked.json {
+    let printed = if asked.json {
         let findings: Vec<_> = findings.iter().map(Finding::to_json).collect();
         let all =
             serde_json::json!({ "ok": ok, "warn": warned, "fail": failed, "findings": findings });
         writeln!(out, "{all:#}")
     } else {
         writeln!(out, "\n{ok} ok, {warned} to think about, {failed} to mend")
+    };
+    if let Err(error) = printed {
+        return unread(error);
     }
-    .context("can't print")?;
     Ok(match (failed, warned) {
         (1.., _) => ExitCode::from(FAILED),
         (0, 1..) if asked.strict => ExitCode::from(WARNED),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// Whoever read the output has seen enough.
+fn unread(error: io::Error) -> anyhow::Result<ExitCode> {
+    if is_unread(&error) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(error).context("can't print")
 }

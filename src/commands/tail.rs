@@ -12,7 +12,7 @@ use super::interrupt::{Interrupt, interruptible};
 use super::{mask, mistyped};
 use crate::archive::Line;
 use crate::cli::Tail;
-use crate::contract::{EventTold, RecordRef, RejectedTold};
+use crate::contract::{EventTold, PROBE_KEY, RecordRef, RejectedTold};
 use crate::kafka::{Reader, Stretch};
 use crate::replay::{self, Item, Place, Range, Selection, Source, When};
 
@@ -170,7 +170,8 @@ impl View {
         } else {
             EventTold::of(record).is_some()
         };
-        !is_known && self.selection.is_everything()
+        let is_probe = record.text_key() == Some(PROBE_KEY);
+        !is_known && !is_probe && self.selection.is_everything()
     }
 
     fn event(&self, told: &EventTold<'_>) -> String {

@@ -24,7 +24,8 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
     let properties = config.properties.iter();
     let properties = properties.map(|property| (&*property.name, &*property.value));
     let cluster =
-        Cluster::connect(&Settings::new(properties)).map_err(|unreached| anyhow!("{unreached}"))?;
+        Cluster::start(&Settings::new(properties)).context("librdkafka refuses the settings")?;
+    cluster.wait().map_err(|unreached| anyhow!("{unreached}"))?;
     let brokers = cluster.brokers().map_err(|why| anyhow!(why))?.len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
     let count = |number: NonZeroU16| u32::from(number.get());
@@ -34,24 +35,30 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
         retention: asked.retention,
     };
     let mut out = io::stdout().lock();
-    let (mut is_refused, mut is_left) = (false, false);
+    // All of them before the first change: a refusal of one leaves the others as they are.
+    let mut plans = Vec::new();
+    let mut is_refused = false;
     for topic in [&config.topic, &config.rejected_topic] {
         let facts = cluster
             .topic(topic)
             .map_err(|why| anyhow!("{topic}: {why}"))?;
         match plan(topic, &facts, &wanted, brokers) {
-            Ok(steps) if steps.is_empty() => writeln!(out, "{topic}: as it should be")?,
-            Ok(steps) => {
-                is_left |= !asked.apply;
-                take(&cluster, topic, &steps, asked.apply, &mut out)?;
-            }
+            Ok(steps) => plans.push((topic, steps)),
             Err(refused) => {
                 is_refused = true;
-                writeln!(out, "{topic}: can't be used: {refused}")?;
+                writeln!(out, "{topic}: refused: {refused}")?;
             }
         }
     }
-    if is_left {
+    let (apply, mut is_left) = (asked.apply && !is_refused, false);
+    for (topic, steps) in &plans {
+        if steps.is_empty() {
+            writeln!(out, "{topic}: nothing to change")?;
+        }
+        is_left |= !apply && !steps.is_empty();
+        take(&cluster, topic, steps, apply, &mut out)?;
+    }
+    if is_left && !is_refused {
         writeln!(
             out,
             "\nNothing was changed yet: `koobridge topics --apply` does it."

@@ -12,10 +12,10 @@ use super::{
 };
 
 /// The room that an event needs in a Kafka record beside the body that it was made of.
-const RECORD_OVERHEAD: u64 = 16 << 10;
+pub const RECORD_OVERHEAD: u64 = 16 << 10;
 
 /// What librdkafka takes for a record where `message.max.bytes` is not configured.
-const DEFAULT_MESSAGE_MAX_BYTES: u64 = 1_000_000;
+pub const DEFAULT_MESSAGE_MAX_BYTES: u64 = 1_000_000;
 
 pub(super) fn check(
     settings: &Settings,

@@ -38,10 +38,12 @@ impl Settings {
             Ok(text) => text,
             Err(error) => {
                 let problem = format!("can't be read: {error}; name another file with --config");
+                self.is_unread = true;
                 return self.mistakes.push(mistake(None, problem));
             }
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
+        self.is_unread = !errors.is_empty();
         for error in errors {
             let line = error.span().map(|span| line_of(&text, span.start));
             self.mistakes
@@ -82,7 +84,7 @@ impl Settings {
                 }
             }
             value => match scalar(value) {
-                Some(text) if properties::is_secret(key) => {
+                Some(text) if properties::is_secret(key.trim_start_matches(PROPERTIES)) => {
                     self.secret_files.insert(file.path.to_owned());
                     self.put_known(key, text, origin, false);
                 }

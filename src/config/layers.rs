@@ -56,6 +56,8 @@ pub struct Settings {
     pub(super) mistakes: Vec<Mistake>,
     /// The files that a secret was read from.
     pub(super) secret_files: BTreeSet<PathBuf>,
+    /// Where the file could not be read, or is not TOML: what it says is not all known.
+    pub(super) is_unread: bool,
 }
 
 impl Settings {
@@ -95,9 +97,38 @@ impl Settings {
 
     /// Every file that a secret was read from, or that holds one: the configuration's own file too.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
-        let key = self.text("ingress.tls.key").filter(|text| !text.is_empty());
-        let files = self.secret_files.iter().map(PathBuf::as_path);
-        files.chain(key.map(Path::new))
+        let named = [
+            "ingress.tls.key",
+            "kafka.properties.ssl.key.location",
+            "kafka.properties.ssl.keystore.location",
+        ];
+        let named = named.into_iter().filter_map(|name| self.text(name));
+        let named = named.filter(|text| !text.is_empty()).map(Path::new);
+        self.secret_files.iter().map(PathBuf::as_path).chain(named)
+    }
+
+    /// The secrets that were given by a flag.
+    pub fn secret_flags(&self) -> impl Iterator<Item = &str> {
+        let flags = self.values.iter();
+        let flags = flags.filter(|(_, setting)| setting.origin == Origin::Flag);
+        let names = flags.map(|(name, _)| name.as_str());
+        names.filter(|name| properties::is_secret(name.trim_start_matches(PROPERTIES)))
+    }
+
+    /// Whether a mistake is somebody's own, and does not come of another one: where the file was not read or a key is
+    /// unknown, what is wrong with defaults may only be that they were not replaced.
+    #[must_use]
+    pub fn is_typed(&self, mistake: &Mistake) -> bool {
+        if self.is_unread {
+            return self.mistakes.contains(mistake);
+        }
+        self.mistakes.is_empty() || !mistake.place.is_empty()
+    }
+
+    /// Whether the directory of passwords is named, rather than the usual one.
+    #[must_use]
+    pub fn names_channels(&self) -> bool {
+        !self.place("ingress.channels").is_empty()
     }
 
     /// The files of the ingress' TLS as they were typed.
@@ -119,6 +150,7 @@ impl Settings {
             values: of(self, true).chain(of(start, false)).collect(),
             mistakes: self.mistakes.clone(),
             secret_files: self.secret_files.clone(),
+            is_unread: self.is_unread,
         }
     }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use checks::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD};
 pub use keys::{KEYS, Key};
 pub use layers::{Settings, Typed};
 pub use memory::Memory;
@@ -203,6 +204,14 @@ impl Config {
 }
 
 impl Kafka {
+    /// The value of a property, where it was given one.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<&str> {
+        let mut properties = self.properties.iter();
+        let property = properties.find(|property| property.name == name)?;
+        Some(&property.value)
+    }
+
     /// Checks what was typed of Kafka alone: for whoever runs no bridge.
     ///
     /// # Errors

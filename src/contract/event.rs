@@ -7,6 +7,9 @@ use uuid::Uuid;
 use super::record::{Header, Record};
 use super::report::Report;
 
+/// The key and the `ce_type` of a record that only shows whether a topic can be written to.
+pub const PROBE_KEY: &str = "koobridge-check";
+pub const PROBE_TYPE: &str = "io.koobridge.probe.v1";
 /// `ce_type`: a change that breaks subscribers gets a new one.
 pub const EVENT_TYPE: &str = "com.huaweicloud.koomessage.report.v1";
 

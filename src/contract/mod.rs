@@ -23,7 +23,8 @@ pub use channel::{
     Authenticated, ChannelId, Channels, InvalidChannelId, InvalidPassword, Password,
 };
 pub use event::{
-    EVENT_NAMESPACE, EVENT_SCHEMA, EVENT_TYPE, Event, EventMode, SOURCE_PREFIX, event_id,
+    EVENT_NAMESPACE, EVENT_SCHEMA, EVENT_TYPE, Event, EventMode, PROBE_KEY, PROBE_TYPE,
+    SOURCE_PREFIX, event_id,
 };
 pub use fault::{Fault, Reason};
 pub use received::{Arrival, Received};

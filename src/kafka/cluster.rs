@@ -1,14 +1,11 @@
-//! A client that asks a cluster about itself, makes topics and changes them. It publishes nothing but a probe.
+//! A client that asks a cluster about itself; `changes` has what it can change. It publishes nothing but a probe.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic,
-    ResourceSpecifier, TopicReplication, TopicResult,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -24,26 +21,27 @@ use super::topic::Condition;
 use super::trouble::Trouble;
 use crate::contract::Record;
 
-/// How long the first answer may take, and each later one.
-const CONNECTING: Duration = Duration::from_secs(10);
+/// How long to wait for the first answer, each time, and whether a refusal is believed after that.
+const CONNECTING: [(Duration, bool); 3] = [
+    (Duration::from_secs(1), false),
+    (Duration::from_secs(3), true),
+    (Duration::from_secs(6), true),
+];
+/// How long each later answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often to look what librdkafka complains of meanwhile.
-const LOOK: Duration = Duration::from_millis(500);
 /// How long taking what librdkafka has to say takes, whether it says anything or not.
 const SHORTLY: Duration = Duration::from_millis(5);
 
 /// A connected client.
 pub struct Cluster {
     producer: BaseProducer<Context>,
-    admin: AdminClient<DefaultClientContext>,
-    runtime: Runtime,
+    pub(super) admin: AdminClient<DefaultClientContext>,
+    pub(super) runtime: Runtime,
 }
 
 /// Why a cluster does not answer.
 #[derive(Debug)]
 pub enum Unreached {
-    /// librdkafka refuses the settings as a whole.
-    Settings(KafkaError),
     /// TLS did not come about; librdkafka's words.
     Tls(String),
     /// Kafka does not know who this is; librdkafka's words.
@@ -73,15 +71,6 @@ pub struct TopicFacts {
     pub settings: Option<BTreeMap<String, String>>,
 }
 
-/// A topic to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted<'a> {
-    pub name: &'a str,
-    pub partitions: u32,
-    pub replication: u32,
-    pub settings: BTreeMap<&'static str, String>,
-}
-
 impl TopicFacts {
     /// Whether records bear the time at which Kafka took them.
     #[must_use]
@@ -94,45 +83,52 @@ impl TopicFacts {
 }
 
 impl Cluster {
-    /// Connects, and waits for the first answer.
+    /// Starts a client, which connects by itself. What is asked for a topic makes none, whatever the settings say.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses the settings as a whole.
+    pub fn start(settings: &Settings) -> Result<Self, KafkaError> {
+        let mut config = settings.client_config().clone();
+        config.set("allow.auto.create.topics", "false");
+        let producer = BaseProducer::from_config_and_context(&config, Context::default())?;
+        let runtime = Builder::new_current_thread().enable_time().build();
+        Ok(Self {
+            producer,
+            admin: AdminClient::from_config(&config)?,
+            runtime: runtime.expect("the system can start a runtime"),
+        })
+    }
+
+    /// Waits for the first answer.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn connect(settings: &Settings) -> Result<Self, Unreached> {
-        let config = settings.client_config();
-        let producer = BaseProducer::from_config_and_context(config, Context::default())
-            .map_err(Unreached::Settings)?;
-        let admin = AdminClient::from_config(config).map_err(Unreached::Settings)?;
-        let runtime = Builder::new_current_thread().enable_time().build();
-        let cluster = Self {
-            producer,
-            admin,
-            runtime: runtime.expect("the system can start a runtime"),
-        };
-        cluster.wait_for_an_answer()?;
-        Ok(cluster)
-    }
-
-    fn wait_for_an_answer(&self) -> Result<(), Unreached> {
-        let trouble = &self.producer.context().trouble;
-        let until = Instant::now() + CONNECTING;
-        loop {
-            let answer = self.producer.client().fetch_metadata(None, LOOK);
-            let Err(error) = answer else { return Ok(()) };
+    pub fn wait(&self) -> Result<(), Unreached> {
+        let mut last = Ok(());
+        // The first broker that is asked need not be the one that answers.
+        for (patience, is_enough_for_a_refusal) in CONNECTING {
+            let Err(error) = self.producer.client().fetch_metadata(None, patience) else {
+                return Ok(());
+            };
             // librdkafka says why on the main queue, which only this takes from.
             self.producer.poll(SHORTLY);
-            let (code, words) = match trouble.last_with_code() {
-                Some((code, words)) => (Some(code), words),
-                None => (None, in_words(&error)),
-            };
-            match code {
-                Some(RDKafkaErrorCode::SSL) => return Err(Unreached::Tls(words)),
-                // What hangs up during the handshake is a lost connection to librdkafka.
-                _ if words.contains("SSL handshake failed") => return Err(Unreached::Tls(words)),
-                Some(code) if is_about_login(code) => return Err(Unreached::Login(words)),
-                _ if Instant::now() > until => return Err(Unreached::Nobody(words)),
-                _ => {}
+            let unreached = self.why(&error);
+            if is_enough_for_a_refusal && !matches!(unreached, Unreached::Nobody(_)) {
+                return Err(unreached);
             }
+            last = Err(unreached);
+        }
+        last
+    }
+
+    fn why(&self, error: &KafkaError) -> Unreached {
+        match self.producer.context().trouble.last_with_code() {
+            None => Unreached::Nobody(in_words(error)),
+            Some((RDKafkaErrorCode::SSL, words)) => Unreached::Tls(words),
+            // What hangs up during the handshake is a lost connection to librdkafka.
+            Some((_, words)) if words.contains("SSL handshake failed") => Unreached::Tls(words),
+            Some((code, words)) if is_about_login(code) => Unreached::Login(words),
+            Some((_, words)) => Unreached::Nobody(words),
         }
     }
 
@@ -186,7 +182,7 @@ impl Cluster {
     }
 
     /// The wrapper of librdkafka passes a refusal on as no entries at all.
-    fn describe(&self, name: &str) -> Result<Vec<ConfigEntry>, String> {
+    pub(super) fn describe(&self, name: &str) -> Result<Vec<ConfigEntry>, String> {
         let resource = [ResourceSpecifier::Topic(name)];
         let answers = self.admin.describe_configs(&resource, &options());
         let answers = self.runtime.block_on(answers);
@@ -198,70 +194,14 @@ impl Cluster {
         }
     }
 
-    /// Makes a topic.
-    ///
-    /// # Errors
-    /// Kafka's words.
-    pub fn create(&self, wanted: &Wanted<'_>) -> Result<(), String> {
-        let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        let replication = TopicReplication::Fixed(count(wanted.replication));
-        let topic = NewTopic::new(wanted.name, count(wanted.partitions), replication);
-        let settings = wanted.settings.iter();
-        let topic = settings.fold(topic, |topic, (name, value)| topic.set(name, value));
-        done(
-            self.runtime
-                .block_on(self.admin.create_topics([&topic], &options())),
-        )
-    }
-
-    /// Adds partitions to a topic, up to `partitions`.
-    ///
-    /// # Errors
-    /// Kafka's words.
-    pub fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), String> {
-        let wanted = NewPartitions::new(topic, partitions as usize);
-        let change = self.admin.create_partitions([&wanted], &options());
-        done(self.runtime.block_on(change))
-    }
-
-    /// Changes a topic's settings, and leaves its others as they are.
-    ///
-    /// # Errors
-    /// Kafka's words.
-    pub fn change(
-        &self,
-        topic: &str,
-        changes: &BTreeMap<&'static str, String>,
-    ) -> Result<(), String> {
-        // Kafka takes what is not named back to its default.
-        let own = self.describe(topic)?.into_iter();
-        let own = own.filter(|entry| entry.source == ConfigSource::DynamicTopic);
-        let own = own.filter_map(|entry| Some((entry.name, entry.value?)));
-        let mut all: BTreeMap<String, String> = own.collect();
-        let changes = changes.iter();
-        all.extend(changes.map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
-        let change = all
-            .iter()
-            .fold(change, |change, (name, value)| change.set(name, value));
-        let answers = self.admin.alter_configs([&change], &options());
-        let answers = self
-            .runtime
-            .block_on(answers)
-            .map_err(|error| in_words(&error))?;
-        match answers.into_iter().next() {
-            Some(Err((_, code))) => Err(code.to_string()),
-            Some(Ok(_)) => Ok(()),
-            None => Err("Kafka said nothing of it".to_owned()),
-        }
-    }
-
     /// Publishes one record, and waits until every in-sync replica has it; gives the time that it bears on the
     /// topic, in milliseconds since 1970.
     ///
     /// # Errors
     /// librdkafka's words.
     pub fn publish(&self, topic: &str, record: &Record) -> Result<Option<i64>, String> {
+        // What was the matter before is not why this is not taken.
+        self.producer.context().trouble.forget();
         let (tell, told) = mpsc::channel();
         let mut outgoing = BaseRecord::with_opaque_to(topic, Box::new(tell))
             .payload(&record.value)
@@ -293,19 +233,10 @@ impl Cluster {
     }
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(PATIENCE))
         .operation_timeout(Some(PATIENCE))
-}
-
-fn done(answers: Result<Vec<TopicResult>, KafkaError>) -> Result<(), String> {
-    let answers = answers.map_err(|error| in_words(&error))?;
-    match answers.into_iter().next() {
-        Some(Err((_, code))) => Err(code.to_string()),
-        Some(Ok(_)) => Ok(()),
-        None => Err("Kafka said nothing of it".to_owned()),
-    }
 }
 
 fn is_about_login(code: RDKafkaErrorCode) -> bool {
@@ -319,7 +250,6 @@ fn is_about_login(code: RDKafkaErrorCode) -> bool {
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Settings(error) => write!(f, "librdkafka refuses the settings: {error}"),
             Self::Tls(why) => write!(f, "TLS with Kafka does not come about: {why}"),
             Self::Login(why) => write!(f, "Kafka does not take this client for who it says: {why}"),
             Self::Nobody(why) => write!(f, "no broker answers: {why}"),

@@ -8,6 +8,7 @@
 //! makes its topics. Nothing here knows what a report is.
 
 mod asking;
+mod changes;
 mod cluster;
 mod embedded;
 mod health;
@@ -21,7 +22,8 @@ mod transactions;
 mod trouble;
 
 pub use asking::Asking;
-pub use cluster::{Cluster, Node, TopicFacts, Unreached, Wanted};
+pub use changes::Wanted;
+pub use cluster::{Cluster, Node, TopicFacts, Unreached};
 pub use embedded::EmbeddedBroker;
 pub use health::Watching;
 pub use partition::partition_for;

@@ -63,16 +63,15 @@ fn a_sound_topic_stays_as_it_is() {
 }
 
 #[test]
-fn min_insync_replicas_is_changed_where_a_broker_takes_what_was_promised_with_it_or_nothing_is_taken()
- {
+fn min_insync_replicas_is_raised_where_a_broker_takes_what_was_promised_with_it() {
     for (replication, has, wanted) in [
         (3, "1", Some("2")),
         (3, "2", None),
         (3, "3", None),
         (5, "2", None),
         (5, "1", Some("4")),
-        (3, "4", Some("2")),
-        (1, "2", Some("1")),
+        (3, "4", None),
+        (1, "2", None),
         (2, "1", None),
         (1, "1", None),
     ] {
@@ -115,6 +114,10 @@ fn what_kafka_can_not_do_and_what_loses_reports_is_refused() {
         settings: None,
         ..facts(6, 3, &[])
     };
+    let behind = TopicFacts {
+        in_sync: 1,
+        ..facts(6, 3, &[("min.insync.replicas", "1")])
+    };
     for (facts, asked, refused) in [
         (
             facts(6, 3, &compacted),
@@ -136,8 +139,25 @@ fn what_kafka_can_not_do_and_what_loses_reports_is_refused() {
             asked(None, Some(4)),
             Refused::TooFewBrokers { wanted: 4, has: 3 },
         ),
-        (unread, asked(None, None), Refused::Unread),
+        (unread, asked(Some(6), None), Refused::Unread),
+        (
+            behind,
+            asked(None, None),
+            Refused::Behind {
+                wanted: 2,
+                in_sync: 1,
+            },
+        ),
     ] {
         assert_eq!(plan("t", &facts, &asked, 3), Err(refused));
     }
+}
+
+#[test]
+fn a_topic_whose_settings_are_not_told_stays_as_it_is_where_nothing_is_asked() {
+    let unread = TopicFacts {
+        settings: None,
+        ..facts(6, 3, &[])
+    };
+    assert_eq!(plan("t", &unread, &Asked::default(), 3), Ok(vec![]));
 }

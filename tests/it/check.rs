@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 
 use crate::acl::{allow, revoke};
-use crate::bridge::{CHANNEL, configuration, koobridge, run};
+use crate::bridge::{Bridge, CHANNEL, configuration, koobridge, run};
 use crate::broker::{SASL_PASSWORD, SASL_USER};
 use crate::clock::Clock;
 use crate::cluster;
@@ -70,11 +70,13 @@ impl Setup {
         self.set(&format!("kafka.properties.{name}"), value)
     }
 
-    fn sasl(self, user: &str, password: &str) -> Self {
+    /// The password is not in the list of processes.
+    fn sasl(mut self, user: &str, password: &str) -> Self {
+        let variable = "KOOBRIDGE_KAFKA_PROPERTIES_SASL_PASSWORD";
+        self.environment.push((variable, password.into()));
         self.property("security.protocol", "sasl_plaintext")
             .property("sasl.mechanism", "SCRAM-SHA-256")
             .property("sasl.username", user)
-            .property("sasl.password", password)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -101,18 +103,19 @@ impl Setup {
         let (code, found) = self.check(flags);
         let text = |finding: &Value, name: &str| finding[name].as_str().expect("text").to_owned();
         let findings = found["findings"].as_array().expect("findings").iter();
-        // In a container the tests are in its own layer themselves.
-        let is_ours = |finding: &&Value| !text(finding, "what").contains("container's own layer");
-        let amiss = findings
-            .filter(|finding| finding["level"] != "ok")
-            .filter(is_ours);
+        let amiss = findings.filter(|finding| finding["level"] != "ok");
         let amiss = amiss.map(|finding| {
             assert_ne!(text(finding, "remedy"), "", "{finding}");
             ["level", "area", "what"]
                 .map(|name| text(finding, name))
                 .into()
         });
-        (code, amiss.collect())
+        let mut amiss: Vec<Found> = amiss.collect();
+        let all = amiss.len();
+        // In a container the tests are in its own layer themselves.
+        amiss.retain(|(_, _, what)| !what.contains("container's own layer"));
+        let is_spared = amiss.len() < all && amiss.is_empty();
+        (if is_spared { Some(0) } else { code }, amiss)
     }
 
     /// Exactly this is found.
@@ -195,6 +198,32 @@ fn mistakes_of_the_configuration_are_found_and_nothing_is_made_of_them() {
     let setup = Setup::with("127.0.0.1:1", "t", "r");
     let unsafe_value = setup.property("acks", "1");
     unsafe_value.assert_only("fail", "configuration", "acks: 1 is unsafe");
+    // What the defaults then say is not their fault.
+    for (right, wrong, what) in [
+        ("channels", "chanels", "did you mean ingress.channels?"),
+        ("listen = ", "listn = ", "did you mean ingress.listen?"),
+        (
+            "bootstrap.servers",
+            "bootstrap.server",
+            "librdkafka does not take it",
+        ),
+        ("[kafka]", "[kafka", "is not TOML"),
+    ] {
+        let setup = Setup::with("127.0.0.1:1", "t", "r");
+        let text = fs::read_to_string(&setup.file).expect("a file");
+        fs::write(&setup.file, text.replacen(right, wrong, 1)).expect("a file");
+        setup.assert_only("fail", "configuration", what);
+    }
+    let mut setup = Setup::with("127.0.0.1:1", "t", "r");
+    setup.file = setup.path("another.toml");
+    setup.assert_only("fail", "configuration", "can't be read");
+    let together = Setup::with("127.0.0.1:1", "t", "r").property("security.protocol", "ssl");
+    let together = together.property("ssl.ca.location", "/nowhere/ca.crt");
+    together.assert_only(
+        "fail",
+        "configuration",
+        "librdkafka does not take them together",
+    );
 }
 
 #[test]
@@ -204,16 +233,21 @@ fn channels_files_and_certificates_are_looked_at() {
     fs::write(bad.path("channels").join("a.b"), "pw").expect("a file");
     bad.assert_only("fail", "channels", "its name is no channel id");
 
-    let open = Setup::of(&kafka);
-    for directory in [open.path("channels"), open.home.path().to_owned()] {
-        chmod(&directory, 0o755);
-    }
-    chmod(&open.path("channels").join(CHANNEL), 0o644);
-    if is_reached_by_all(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
-        open.assert_only("warn", "files", "can be read by everybody");
-    }
-    chmod(&open.path("channels").join(CHANNEL), 0o640);
+    // Where everybody comes to.
+    let home = tempfile::tempdir_in("/tmp").expect("a directory");
+    chmod(home.path(), 0o755);
+    let file = home.path().join(CHANNEL);
+    fs::write(&file, "pw").expect("a file");
+    chmod(&file, 0o644);
+    let channels = home.path().display().to_string();
+    let open = Setup::of(&kafka).set("ingress.channels", &channels);
+    open.assert_only("warn", "files", "can be read by everybody");
+    chmod(&file, 0o640);
     assert_eq!(open.amiss(&["--strict"]), (Some(0), Vec::new()));
+    let flag = Setup::of(&kafka).property("sasl.password", "pw");
+    flag.assert_only("warn", "files", "sasl.password is given by a flag");
+    let (_, shown) = flag.check(&[]);
+    assert!(!shown.to_string().contains("\"pw\""), "{shown}");
 
     let authority = Authority::new();
     chmod(&authority.path(""), 0o700);
@@ -233,11 +267,6 @@ fn channels_files_and_certificates_are_looked_at() {
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
-}
-
-fn is_reached_by_all(path: &Path) -> bool {
-    let mode = |path: &Path| path.metadata().expect("a directory").permissions().mode();
-    path.ancestors().all(|path| mode(path) & 1 != 0)
 }
 
 #[test]
@@ -263,7 +292,7 @@ fn addresses_that_can_not_be_listened_on_are_found() {
     let setup = Setup::of(&kafka)
         .set("ingress.listen", both)
         .set("admin.listen", both);
-    setup.assert_only("fail", "listeners", "are both 127.0.0.1:18446");
+    setup.assert_only("fail", "listeners", "in each other's way");
 }
 
 #[test]
@@ -289,6 +318,15 @@ fn a_spool_that_does_not_last_or_has_no_room_is_found() {
     )
     .expect("a file");
     setup.assert_only("fail", "spool", "spool-000001.sqlite");
+
+    let setup = Setup::of(&kafka);
+    let spool = setup.path("spool").display().to_string();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("spool.directory", &spool)]);
+    setup.assert_only(
+        "warn",
+        "spool",
+        &format!("in use by process {}", bridge.pid()),
+    );
 }
 
 #[test]
@@ -319,6 +357,7 @@ fn the_way_to_kafka_is_looked_at_step_by_step() {
         "addresses",
         "the name kafka.invalid does not resolve",
     );
+    at(",").assert_only("fail", "addresses", "names nobody");
     at("127.0.0.1:1").assert_only("fail", "connection", "nobody can be reached at 127.0.0.1:1");
     let one_of_two = format!("127.0.0.1:1,{}", kafka.bootstrap());
     let (topic, rejected) = (kafka.topic("two", 6), kafka.topic("two-rejected", 6));
@@ -382,59 +421,39 @@ fn who_the_client_is_and_what_it_may_do_is_looked_at() {
     let (topic, rejected) = (kafka.topic("may", 6), kafka.topic("may-rejected", 6));
     let both = [&*topic, &*rejected];
     let setup = || Setup::with(&kafka.sasl_bootstrap(), &topic, &rejected);
-    // That the password crosses the network in the clear is told beside whatever else there is.
-    let amiss = |setup: &Setup, flags: &[&str]| {
-        let (code, mut amiss) = setup.amiss(flags);
-        amiss.retain(|(_, _, what)| !what.contains("in the clear"));
-        let told: Vec<_> = amiss
-            .into_iter()
-            .map(|(level, area, what)| (level + " " + &area, what))
-            .collect();
-        (code, told)
-    };
-    let (code, found) = amiss(&setup().sasl(SASL_USER, "wrong"), &[]);
-    assert_eq!(
-        (code, found.len(), &*found[0].0),
-        (Some(2), 1, "fail login"),
-        "{found:?}"
-    );
-    let (code, found) = amiss(&setup(), &[]);
-    assert_eq!(
-        (code, found.len(), &*found[0].0),
-        (Some(2), 1, "fail connection"),
-        "{found:?}"
+    setup()
+        .sasl(SASL_USER, "wrong")
+        .assert_only("fail", "login", "Authentication failed");
+    setup().assert_only(
+        "fail",
+        "connection",
+        "somebody listens, and no broker answers",
     );
 
     let client = setup().sasl(SASL_USER, SASL_PASSWORD);
-    let (code, found) = amiss(&client, &[]);
-    assert_eq!((code, found.len()), (Some(2), 2), "{found:?}");
-    assert!(
-        found
-            .iter()
-            .all(|(kind, what)| kind == "fail topics" && what.contains("refuses the topic")),
-        "{found:?}"
-    );
+    let both_are = |flags: &[&str], level: &str, area: &str, part: &str| {
+        let (code, found) = client.amiss(flags);
+        assert_eq!(
+            (code, found.len()),
+            (Some(if level == "fail" { 2 } else { 0 }), 2),
+            "{found:?}"
+        );
+        let is_it = |(of_level, of_area, what): &Found| {
+            of_level == level && of_area == area && what.contains(part)
+        };
+        assert!(found.iter().all(is_it), "{found:?}");
+    };
+    both_are(&[], "fail", "topics", "refuses the topic");
     allow(&kafka, &["Describe"], &both);
-    let (code, found) = amiss(&client, &[]);
-    assert_eq!((code, found.len()), (Some(0), 2), "{found:?}");
-    assert!(
-        found
-            .iter()
-            .all(|(kind, what)| kind == "warn topics" && what.contains("does not tell")),
-        "{found:?}"
-    );
+    both_are(&[], "warn", "topics", "does not tell its settings");
     allow(&kafka, &["DescribeConfigs"], &both);
-    assert_eq!(amiss(&client, &[]), (Some(0), Vec::new()));
-    let (code, found) = amiss(&client, &["--probe"]);
-    assert_eq!((code, found.len()), (Some(2), 2), "{found:?}");
-    assert!(
-        found
-            .iter()
-            .all(|(kind, what)| kind == "fail probe" && what.contains("authorization")),
-        "{found:?}"
-    );
+    assert_eq!(client.amiss(&["--strict"]), (Some(0), Vec::new()));
+    both_are(&["--probe"], "fail", "probe", "authorization failed");
     allow(&kafka, &["Write"], &both);
-    assert_eq!(amiss(&client, &["--probe"]), (Some(0), Vec::new()));
+    assert_eq!(
+        client.amiss(&["--strict", "--probe"]),
+        (Some(0), Vec::new())
+    );
     revoke(&kafka, &["Write", "Describe", "DescribeConfigs"], &both);
 }
 
@@ -481,6 +500,13 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
             "nothing while one broker is away",
         ),
         (24, 3, &[sound], "warn", "24 partitions on 3 brokers"),
+        (
+            6,
+            3,
+            &[sound, ("max.message.bytes", "500000")],
+            "warn",
+            "a batch may have 1000000",
+        ),
         (
             6,
             3,

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 
+use crate::acl::{allow, revoke};
 use crate::bridge::{configuration, koobridge, run};
+use crate::broker::{SASL_PASSWORD, SASL_USER};
 use crate::cluster;
 use crate::records::{Kafka, block_on, unused_name};
 
@@ -76,7 +78,7 @@ fn missing_topics_are_shown_and_made_when_asked() {
         let expected = (6, 3, ["2", "604800000", "delete"].map(str::to_owned));
         assert_eq!(state(&kafka, topic, NAMES), expected);
     }
-    let sound = format!("{topic}: as it should be\n{rejected}: as it should be\n");
+    let sound = format!("{topic}: nothing to change\n{rejected}: nothing to change\n");
     assert_eq!(topics(&file, &["--apply"]), (sound, Some(0)));
 }
 
@@ -125,12 +127,51 @@ fn a_compacted_topic_is_refused() {
     let (text, code) = topics(&file, &["--apply"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(
-        text.starts_with(&format!(
-            "{compacted}: can't be used: cleanup.policy is compact"
-        )),
+        text.starts_with(&format!("{compacted}: refused: cleanup.policy is compact")),
         "{text}"
     );
     assert_eq!(state(&kafka, &compacted, ["cleanup.policy"]).2, ["compact"]);
+}
+
+#[test]
+fn a_change_that_kafka_does_not_make_is_said() {
+    let kafka = cluster::exclusive();
+    let topic = kafka.topic_with("kept", 6, 3, &[("min.insync.replicas", "1")]);
+    let rejected = kafka.topic("kept-rejected", 6);
+    let both = [&*topic, &*rejected];
+    allow(&kafka, &["Describe", "DescribeConfigs"], &both);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), &kafka.sasl_bootstrap(), &topic, &rejected);
+    let mut command = koobridge();
+    command.args(["topics", "--apply", "--config"]).arg(&file);
+    for (name, value) in [
+        ("security.protocol", "sasl_plaintext"),
+        ("sasl.mechanism", "SCRAM-SHA-256"),
+        ("sasl.username", SASL_USER),
+        ("sasl.password", SASL_PASSWORD),
+    ] {
+        command.args(["--set", &format!("kafka.properties.{name}={value}")]);
+    }
+    let output = run(&mut command);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        said.contains(&format!("{topic}: Kafka did not do it")),
+        "{said}"
+    );
+    assert!(said.contains("ALTER_CONFIGS"), "{said}");
+    assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["1"]);
+    revoke(&kafka, &["Describe", "DescribeConfigs"], &both);
+}
+
+#[test]
+fn a_retention_is_a_minute_at_least_and_has_a_unit() {
+    for wrong in ["7", "30s", "-1d", "soon"] {
+        let output = run(koobridge().args(["topics", "--retention", wrong]));
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(said.contains("write for example 7d or 36h"), "{said}");
+    }
 }
 
 #[test]
