@@ -28,8 +28,8 @@ pub(in crate::admin) struct Facts {
     pub(super) topics: [Topic; 2],
     /// How long Kafka has owed an answer, where that is too long.
     pub(super) silence: Option<Duration>,
-    /// How many lanes wait for Kafka, and of how many.
-    pub(super) lanes: (usize, usize),
+    /// Partitions whose reports wait for Kafka.
+    pub(super) waiting_lanes: usize,
     pub(super) reports_in_flight: Used,
     pub(super) bytes_in_flight: Used,
     pub(super) connections: Used,
@@ -93,7 +93,7 @@ impl Facts {
                 has_producer: metrics.is_producer_up(name),
             }),
             silence: silence.filter(|silence| *silence >= SILENT),
-            lanes: delivery.waiting_lanes(),
+            waiting_lanes: delivery.waiting_lanes().0,
             reports_in_flight: used(&metrics.reports_in_flight, &limits.reports_in_flight),
             bytes_in_flight: used(&metrics.bytes_in_flight, &limits.bytes_in_flight),
             connections: used(&metrics.connections, &limits.connections),

@@ -110,10 +110,10 @@ fn of_rejected_topic(facts: &Facts) -> Option<Note> {
 /// What Kafka keeps less safely than it could, and partitions that wait for it.
 fn of_replicas(facts: &Facts) -> Vec<Note> {
     let mut notes = Vec::new();
-    let (waiting, lanes) = facts.lanes;
+    let waiting = facts.waiting_lanes;
     if facts.kafka() == Kafka::Well && waiting > 0 {
         notes.push(warn(format!(
-            "Reports of {waiting} of {lanes} partitions wait for Kafka."
+            "Partitions whose reports wait for Kafka: {waiting}."
         )));
     }
     for topic in &facts.topics {

@@ -46,7 +46,7 @@ pub(in crate::admin) fn well() -> Facts {
         is_ready: true,
         topics: [ready("events"), ready("rejected")],
         silence: None,
-        lanes: (0, 12),
+        waiting_lanes: 0,
         reports_in_flight: used(10_000),
         bytes_in_flight: used(1 << 26),
         connections: used(1000),

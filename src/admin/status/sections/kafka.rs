@@ -11,11 +11,13 @@ pub(super) fn section(facts: &Facts) -> Section {
         .map(|known| topic(facts, known))
         .collect();
     rows.push(producers(&facts.topics));
-    let waits = match facts.lanes {
-        (0, _) => "none".to_owned(),
-        (waiting, lanes) => format!("{waiting} of {lanes}"),
+    let waiting = match facts.waiting_lanes {
+        0 => "none".to_owned(),
+        waiting => waiting.to_string(),
     };
-    rows.push(Row::plain("Partitions that wait", waits).when(facts.lanes.0 > 0, Tone::Warn));
+    rows.push(
+        Row::plain("Partitions that wait", waiting).when(facts.waiting_lanes > 0, Tone::Warn),
+    );
     rows.push(of_ceiling(
         "Reports in flight",
         facts.reports_in_flight,

@@ -34,7 +34,7 @@ fn told(answer: ReportAnswer) -> (&'static str, &'static str) {
     match answer {
         ReportAnswer::Accepted => ("Accepted", "Kafka has it."),
         ReportAnswer::Spooled => (
-            "Accepted from the spool",
+            "Accepted into the spool",
             "It is on disk, and Kafka gets it.",
         ),
         ReportAnswer::Rejected => ("Rejected, 400", "The rejected topic has it."),

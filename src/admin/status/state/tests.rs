@@ -146,11 +146,11 @@ fn what_kafka_keeps_unsafely_and_what_waits_is_said() {
         min_insync: 1,
     });
     facts.topics[1].has_producer = false;
-    facts.lanes = (2, 12);
+    facts.waiting_lanes = 2;
     assert_eq!(
         notes_of(&facts),
         [
-            "Reports of 2 of 12 partitions wait for Kafka.",
+            "Partitions whose reports wait for Kafka: 2.",
             "events does not survive the loss of a broker: raise its replication factor and \
              min.insync.replicas to at least 2.",
             "The producer of rejected is being replaced; the log says why.",
@@ -161,7 +161,7 @@ fn what_kafka_keeps_unsafely_and_what_waits_is_said() {
     assert!(
         !notes_of(&facts)[1..]
             .iter()
-            .any(|note| note.contains("wait for Kafka."))
+            .any(|note| note.contains("wait for Kafka"))
     );
 }
 
