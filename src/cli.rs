@@ -133,7 +133,7 @@ pub struct Dev {
     /// Where senders reach the bridge; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18446")]
     pub listen: SocketAddr,
-    /// Where probes and metrics are; port 0 takes a free one
+    /// Where the status page, probes and metrics are; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18447")]
     pub admin_listen: SocketAddr,
     #[command(flatten)]

@@ -119,7 +119,7 @@ fn welcome(
          \x20 password     {PASSWORD}\n\
          \x20 topics       {topic}, {rejected_topic}\n\
          \x20 Kafka        {bootstrap} (bootstrap address for other Kafka clients)\n\
-         \x20 admin        http://{admin}/readyz, /livez, /metrics\n\
+         \x20 admin        http://{admin}/ (the status page), /readyz, /livez, /metrics\n\
          \n\
          Send it a report:\n\
          \n\

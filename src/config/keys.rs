@@ -121,7 +121,7 @@ pub const KEYS: &[Key] = &[
     key(
         "admin.listen",
         "127.0.0.1:18447",
-        "IP address and port of [probes and metrics](metrics.md)",
+        "IP address and port of [the status page](operating.md#the-status-page), [probes and metrics](metrics.md)",
     ),
     key("kafka.topic", "koomessage.reports", "topic of the events"),
     key(

@@ -107,7 +107,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
 }
 
-/// The listener for probes and metrics.
+/// The listener for the status page, probes and metrics.
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub listen: SocketAddr,
