@@ -25,13 +25,17 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
     if !is_of_use {
         return;
     }
-    let answered = cluster.wait();
-    let brokers = match answered.and_then(|()| cluster.brokers().map_err(Unreached::Nobody)) {
+    let brokers = match cluster.brokers() {
         Ok(brokers) => brokers,
         Err(unreached) => return found(no_answer(unreached)),
     };
     secured(config).into_iter().for_each(&mut *found);
-    nodes(&brokers).into_iter().for_each(&mut *found);
+    let nodes = nodes(&brokers);
+    let is_of_use = nodes.level != Level::Fail;
+    found(nodes);
+    if !is_of_use {
+        return;
+    }
     let names = [
         ("kafka.topic", &config.kafka.topic),
         ("kafka.rejected_topic", &config.kafka.rejected_topic),
@@ -137,24 +141,33 @@ fn secured(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Where the brokers say that they are is where the bridge will connect to.
-fn nodes(brokers: &[Node]) -> Vec<Finding> {
+/// Where the brokers say that they are is where the bridge will connect to. What is wrong with one is mostly wrong
+/// with all, and then nobody answers any more.
+fn nodes(brokers: &[Node]) -> Finding {
     // One that drops what is sent to it takes seconds.
-    let threads = brokers
-        .iter()
-        .cloned()
-        .map(|broker| thread::spawn(move || node(&broker)));
+    let threads = brokers.iter().cloned();
+    let threads = threads.map(|broker| thread::spawn(move || node(&broker)));
     let threads: Vec<_> = threads.collect();
-    let looked = threads
-        .into_iter()
-        .map(|thread| thread.join().expect("sockets do not panic"));
-    let bad: Vec<_> = looked.flatten().collect();
+    let looked = threads.into_iter();
+    let looked = looked.map(|thread| thread.join().expect("sockets do not panic"));
+    let mut bad: Vec<_> = looked.flatten().collect();
+    let (count, all) = (bad.len(), brokers.len());
     if bad.is_empty() {
-        let count = brokers.len();
-        let s = if count == 1 { "" } else { "s" };
-        return vec![Area::Brokers.ok(format!("{count} broker{s}, each where it says that it is"))];
+        let s = if all == 1 { "" } else { "s" };
+        return Area::Brokers.ok(format!("{all} broker{s}, each where it says that it is"));
     }
-    bad
+    let mut first = bad.swap_remove(0);
+    first.what.extend([
+        " (",
+        &count.to_string(),
+        " of ",
+        &all.to_string(),
+        " brokers)",
+    ]);
+    if count < all {
+        first.level = Level::Warn;
+    }
+    first
 }
 
 fn node(broker: &Node) -> Option<Finding> {

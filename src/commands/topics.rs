@@ -25,8 +25,10 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
     let properties = properties.map(|property| (&*property.name, &*property.value));
     let cluster =
         Cluster::start(&Settings::new(properties)).context("librdkafka refuses the settings")?;
-    cluster.wait().map_err(|unreached| anyhow!("{unreached}"))?;
-    let brokers = cluster.brokers().map_err(|why| anyhow!(why))?.len();
+    let brokers = cluster
+        .brokers()
+        .map_err(|unreached| anyhow!("{unreached}"))?
+        .len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
     let count = |number: NonZeroU16| u32::from(number.get());
     let wanted = Asked {

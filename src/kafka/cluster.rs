@@ -10,6 +10,7 @@ use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
+use rdkafka::metadata::MetadataBroker;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use tokio::runtime::{Builder, Runtime};
 use tracing::debug;
@@ -71,6 +72,16 @@ pub struct TopicFacts {
     pub settings: Option<BTreeMap<String, String>>,
 }
 
+impl From<&MetadataBroker> for Node {
+    fn from(broker: &MetadataBroker) -> Self {
+        Self {
+            id: broker.id(),
+            host: broker.host().to_owned(),
+            port: u16::try_from(broker.port()).unwrap_or_default(),
+        }
+    }
+}
+
 impl TopicFacts {
     /// Whether records bear the time at which Kafka took them.
     #[must_use]
@@ -99,26 +110,27 @@ impl Cluster {
         })
     }
 
-    /// Waits for the first answer.
+    /// Waits for the first answer: the brokers that there are. Later ones come from where these say that they are.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn wait(&self) -> Result<(), Unreached> {
-        let mut last = Ok(());
+    pub fn brokers(&self) -> Result<Vec<Node>, Unreached> {
+        let mut last = Unreached::Nobody(String::new());
         // The first broker that is asked need not be the one that answers.
         for (patience, is_enough_for_a_refusal) in CONNECTING {
-            let Err(error) = self.producer.client().fetch_metadata(None, patience) else {
-                return Ok(());
-            };
-            // librdkafka says why on the main queue, which only this takes from.
-            self.producer.poll(SHORTLY);
-            let unreached = self.why(&error);
-            if is_enough_for_a_refusal && !matches!(unreached, Unreached::Nobody(_)) {
-                return Err(unreached);
+            match self.producer.client().fetch_metadata(None, patience) {
+                Ok(metadata) => return Ok(metadata.brokers().iter().map(Node::from).collect()),
+                Err(error) => {
+                    // librdkafka says why on the main queue, which only this takes from.
+                    self.producer.poll(SHORTLY);
+                    last = self.why(&error);
+                }
             }
-            last = Err(unreached);
+            if is_enough_for_a_refusal && !matches!(last, Unreached::Nobody(_)) {
+                break;
+            }
         }
-        last
+        Err(last)
     }
 
     fn why(&self, error: &KafkaError) -> Unreached {
@@ -130,21 +142,6 @@ impl Cluster {
             Some((code, words)) if is_about_login(code) => Unreached::Login(words),
             Some((_, words)) => Unreached::Nobody(words),
         }
-    }
-
-    /// The brokers that there are.
-    ///
-    /// # Errors
-    /// librdkafka's words.
-    pub fn brokers(&self) -> Result<Vec<Node>, String> {
-        let metadata = self.producer.client().fetch_metadata(None, PATIENCE);
-        let metadata = metadata.map_err(|error| in_words(&error))?;
-        let node = |broker: &rdkafka::metadata::MetadataBroker| Node {
-            id: broker.id(),
-            host: broker.host().to_owned(),
-            port: u16::try_from(broker.port()).unwrap_or_default(),
-        };
-        Ok(metadata.brokers().iter().map(node).collect())
     }
 
     /// What Kafka says of a topic. One that is being made is waited for by who made it.

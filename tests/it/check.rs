@@ -202,11 +202,6 @@ fn mistakes_of_the_configuration_are_found_and_nothing_is_made_of_them() {
     for (right, wrong, what) in [
         ("channels", "chanels", "did you mean ingress.channels?"),
         ("listen = ", "listn = ", "did you mean ingress.listen?"),
-        (
-            "bootstrap.servers",
-            "bootstrap.server",
-            "librdkafka does not take it",
-        ),
         ("[kafka]", "[kafka", "is not TOML"),
     ] {
         let setup = Setup::with("127.0.0.1:1", "t", "r");

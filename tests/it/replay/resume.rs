@@ -141,12 +141,14 @@ fn a_second_process_takes_the_run_over_and_the_first_says_so() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
-    let slowly = ["--to", &target, "--yes", "--rate", "2000"];
-    let mut first = desk.start("replay", &[&["--since", "beginning"], &slowly[..]].concat());
+    let there = ["--to", &target, "--yes"];
+    // So slowly that it is not done before the second has started, however busy the machine is.
+    let slowly = ["--since", "beginning", "--rate", "400"];
+    let mut first = desk.start("replay", &[&slowly[..], &there].concat());
     let id = id_of(&copied(&desk, &target, 1));
     let told = first.says.all();
     assert!(told.contains(&format!("--resume {id}")), "{told}");
-    let mut second = desk.start("replay", &[&slowly[..], &["--resume", &id]].concat());
+    let mut second = desk.start("replay", &[&there[..], &["--resume", &id]].concat());
     assert_eq!(first.ended(), 1);
     let says = first.says.all();
     assert!(
