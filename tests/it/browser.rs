@@ -140,6 +140,8 @@ fn options(look: Look) -> Value {
     let mut arguments = vec![
         "--headless=new",
         "--disable-gpu",
+        // In a container there is little of it.
+        "--disable-dev-shm-usage",
         "--hide-scrollbars",
         "--window-size=1200,1000",
     ];
