@@ -45,7 +45,7 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
             .topic(topic)
             .map_err(|why| anyhow!("{topic}: {why}"))?;
         match plan(topic, &facts, &wanted, brokers) {
-            Ok(steps) => plans.push((topic, steps)),
+            Ok(steps) => plans.push((topic, steps, facts.settings.is_some())),
             Err(refused) => {
                 is_refused = true;
                 writeln!(out, "{topic}: refused: {refused}")?;
@@ -53,9 +53,14 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
         }
     }
     let (apply, mut is_left) = (asked.apply && !is_refused, false);
-    for (topic, steps) in &plans {
-        if steps.is_empty() {
-            writeln!(out, "{topic}: nothing to change")?;
+    for (topic, steps, is_told) in &plans {
+        match (steps.as_slice(), is_told) {
+            ([], true) => writeln!(out, "{topic}: nothing to change")?,
+            ([], false) => writeln!(
+                out,
+                "{topic}: left as it is: Kafka does not tell its settings"
+            )?,
+            _ => {}
         }
         is_left |= !apply && !steps.is_empty();
         take(&cluster, topic, steps, apply, &mut out)?;
