@@ -43,7 +43,7 @@ impl From<&Config> for Memory {
             program: PROGRAM,
             connections: u64::from(ingress.connections.get()) * connection,
             // The bridge's own and librdkafka's copy, and what lies between them in the allocator.
-            reports: (ingress.bytes_in_flight / 2).saturating_mul(5),
+            reports: (ingress.bytes_in_flight / 4).saturating_mul(11),
             // The same of what each topic has read back, half of it, and as much for pages.
             spool: spool.saturating_mul(3),
         }
