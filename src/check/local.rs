@@ -30,7 +30,7 @@ pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config
         Err(Mistakes(mistakes)) => {
             let mistakes = mistakes
                 .into_iter()
-                .filter(|mistake| settings.is_typed(mistake));
+                .filter(|mistake| settings.is_of_its_own(mistake));
             findings.extend(mistakes.map(|mistake| {
                 Area::Configuration.fail(mistake.to_string(), "mend it; the rest is looked at then")
             }));
@@ -51,7 +51,8 @@ pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config
 fn channels(directory: &Path) -> Vec<Finding> {
     match channels::load(directory) {
         Ok(channels) => {
-            let (count, s) = counted(channels.len());
+            let count = channels.len();
+            let s = if count == 1 { "" } else { "s" };
             vec![Area::Channels.ok(format!("{count} channel{s} with a password"))]
         }
         Err(mistakes) => {
@@ -61,10 +62,6 @@ fn channels(directory: &Path) -> Vec<Finding> {
             mistakes.into_iter().map(fail).collect()
         }
     }
-}
-
-fn counted(count: usize) -> (usize, &'static str) {
-    (count, if count == 1 { "" } else { "s" })
 }
 
 /// What the configuration points at on this machine, the spool aside.

@@ -118,7 +118,7 @@ impl Settings {
     /// Whether a mistake is somebody's own, and does not come of another one: where the file was not read or a key is
     /// unknown, what is wrong with defaults may only be that they were not replaced.
     #[must_use]
-    pub fn is_typed(&self, mistake: &Mistake) -> bool {
+    pub fn is_of_its_own(&self, mistake: &Mistake) -> bool {
         if self.is_unread {
             return self.mistakes.contains(mistake);
         }
