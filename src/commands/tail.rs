@@ -228,7 +228,7 @@ fn foreign(record: &RecordRef<'_>, place: Option<Place<'_>>) -> String {
     let place =
         place.map(|place| format!("partition {} offset {}, ", place.partition, place.offset));
     format!(
-        "{time}  not written by koobridge (or by another version): {}{} bytes",
+        "{time}  not written by koobridge for a report (a probe, say, or another version's): {}{} bytes",
         place.unwrap_or_default(),
         record.size()
     )

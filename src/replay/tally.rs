@@ -93,7 +93,7 @@ impl Tally {
             ),
             (
                 self.foreign,
-                "not written by koobridge (or by another version)",
+                "not written by koobridge for a report (a probe, say, or another version's)",
             ),
             (
                 self.deleted,

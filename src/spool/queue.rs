@@ -127,26 +127,18 @@ impl<T> Queue<T> {
     }
 
     /// Everything that waits, once something does that can't wait any longer, or after `patience`.
-    pub(super) fn take(&self, patience: Option<Duration>) -> Waiting<T> {
+    pub(super) fn take(&self, patience: Duration) -> Waiting<T> {
         let mut waiting = self.lock();
-        let given_up = patience.map(|patience| Instant::now() + patience);
+        let given_up = Instant::now() + patience;
         loop {
-            let due = waiting.strikes_since.map(|since| since + STRIKES);
-            let due = due.into_iter().chain(given_up).min();
+            let strikes_due = waiting.strikes_since.map(|since| since + STRIKES);
+            let due = strikes_due.map_or(given_up, |due| due.min(given_up));
             let now = Instant::now();
-            if waiting.is_urgent() || due.is_some_and(|due| due <= now) {
+            if waiting.is_urgent() || due <= now {
                 break;
             }
-            waiting = match due {
-                None => self
-                    .filled
-                    .wait(waiting)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(due) => {
-                    let woken = self.filled.wait_timeout(waiting, due - now);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let woken = self.filled.wait_timeout(waiting, due - now);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         let rest = waiting.writes.len().min(GROUP);
         let later = waiting.writes.split_off(rest);

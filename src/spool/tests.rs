@@ -293,6 +293,10 @@ fn it_leaves_the_free_space_that_it_is_told_to() {
         ..fixture.options()
     };
     let (spool, ..) = Spool::open(&options, settle, drop).expect("a spool");
+    assert!(
+        !spool.level().is_writable,
+        "it says so before a report needs it"
+    );
     assert_eq!(fixture.write(&spool, &lane(0), 1), Err(NotWritten::Full));
 }
 

@@ -20,6 +20,8 @@ use crate::telemetry::Throttle;
 const RETRY: Duration = Duration::from_millis(250);
 /// How soon to look again whether the disk has come back.
 const RECHECK: Duration = Duration::from_secs(1);
+/// How often to look whether there is room while nothing is written.
+const ROOM_CHECK: Duration = Duration::from_secs(5);
 /// The room that a spool must have to count as writable.
 const ROOM: u64 = 128 << 10;
 /// What a page, its place in the log and the tree above it cost beside the record itself.
@@ -50,6 +52,8 @@ pub(super) struct Writer<T> {
     /// When it was last looked at what changes slowly, if not since the spool was empty.
     looked: Option<Instant>,
     is_look_due: bool,
+    /// When it was last looked whether there is room.
+    room_checked: Option<Instant>,
     unable_to_strike: Throttle,
     retry_at: Instant,
     complained: Option<Instant>,
@@ -95,13 +99,14 @@ impl<T: Send + 'static> Writer<T> {
             struck: 0,
             looked: None,
             is_look_due: false,
+            room_checked: None,
             unable_to_strike: Throttle::new(),
             retry_at: now,
             complained: None,
         };
         // Nothing was promised from a new file yet: whatever happened to the older ones before, a
         // promise rests on an fsync of this run.
-        writer.make_file();
+        writer.check_room();
         writer
     }
 
@@ -118,7 +123,7 @@ impl<T: Send + 'static> Writer<T> {
         self.clear_out();
         loop {
             let taken = queue.take(self.recheck());
-            self.recover();
+            self.check_room();
             if let Some((reports, parked)) = taken.counted {
                 self.left = Some(reports);
                 self.level.parked += parked;
@@ -140,21 +145,28 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// How long to wait at most, where something is not as it should be.
-    fn recheck(&self) -> Option<Duration> {
+    /// How long to wait at most.
+    fn recheck(&self) -> Duration {
         let is_wanted = !self.level.is_writable || !self.unstruck.is_empty() || self.is_look_due;
-        is_wanted.then_some(RECHECK)
+        if is_wanted { RECHECK } else { ROOM_CHECK }
     }
 
-    /// Looks whether the disk can be written to again: without traffic nobody else would.
-    fn recover(&mut self) {
-        if self.level.is_writable {
+    /// Looks whether a report could be written: without traffic nobody else would, and a disk that has filled up
+    /// or come back shows before a report needs it.
+    fn check_room(&mut self) {
+        let is_fresh = |at: Instant| at.elapsed() < ROOM_CHECK;
+        if self.level.is_writable && self.room_checked.is_some_and(is_fresh) {
             return;
         }
         if self.current.is_none() && Instant::now() >= self.retry_at {
             self.make_file();
         }
-        self.level.is_writable = self.current.is_some() && self.have_room(ROOM).is_ok();
+        let room = self.have_room(ROOM);
+        if let (true, Err(why)) = (self.current.is_some(), room) {
+            self.complain(why);
+        }
+        self.level.is_writable = self.current.is_some() && room.is_ok();
+        self.room_checked = Some(Instant::now());
     }
 
     /// Has what earlier runs left counted on a thread of its own: a large spool takes a moment, and
