@@ -41,9 +41,9 @@ pub struct Event {
 impl Event {
     pub(super) fn new(report: &Report<'_>, mode: EventMode) -> Self {
         let attributes = Attributes::of(report);
-        let (mut headers, value) = match mode {
-            EventMode::Binary => (attributes.headers(), data(report, &attributes)),
-            EventMode::Structured => (structured_headers(), envelope(report, &attributes)),
+        let (value, mut headers) = match mode {
+            EventMode::Binary => (data(report, &attributes), attributes.into_headers()),
+            EventMode::Structured => (envelope(report, &attributes), structured_headers()),
         };
         headers.extend(
             report
@@ -115,14 +115,14 @@ impl Attributes {
         }
     }
 
-    fn headers(&self) -> Vec<Header> {
+    fn into_headers(self) -> Vec<Header> {
         vec![
             ("ce_specversion".into(), "1.0".into()),
-            ("ce_id".into(), self.id.clone().into()),
-            ("ce_source".into(), self.source.clone().into()),
+            ("ce_id".into(), self.id.into()),
+            ("ce_source".into(), self.source.into()),
             ("ce_type".into(), EVENT_TYPE.into()),
-            ("ce_time".into(), self.time.clone().into()),
-            ("ce_subject".into(), self.subject.clone().into()),
+            ("ce_time".into(), self.time.into()),
+            ("ce_subject".into(), self.subject.into()),
             ("ce_dataschema".into(), EVENT_SCHEMA.into()),
             ("content-type".into(), "application/json".into()),
         ]
@@ -153,7 +153,7 @@ pub(super) fn headers_of_event(value: &[u8]) -> Option<Vec<Header>> {
         time: data.received_at,
         subject: data.message_id,
     };
-    Some(attributes.headers())
+    Some(attributes.into_headers())
 }
 
 fn structured_headers() -> Vec<Header> {

@@ -173,7 +173,8 @@ fn string<'a>(members: &[Member<'a>], name: &'static str) -> Result<Cow<'a, str>
 fn breach(value: &str) -> Option<Reason> {
     if value.is_empty() {
         Some(Reason::MemberEmpty)
-    } else if value.chars().nth(MAX_CHARACTERS).is_some() {
+    // No text has more characters than bytes.
+    } else if value.len() > MAX_CHARACTERS && value.chars().nth(MAX_CHARACTERS).is_some() {
         Some(Reason::MemberTooLong)
     } else if value.chars().any(char::is_control) {
         Some(Reason::MemberControlCharacter)

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::NotTaken;
 use super::ceilings::Place;
 use super::cell::Cell;
 use super::lane::Number;
+use super::postbox::Reply;
 use crate::contract::Record;
 use crate::metrics::{Metrics, ReportFate};
 
@@ -24,7 +23,7 @@ pub(super) type Answer = Result<KeptBy, NotTaken>;
 
 /// Whoever waits for a report's answer.
 pub(super) enum Waiter {
-    Sender(oneshot::Sender<Answer>),
+    Sender(Reply),
     /// This one is a report's way to the rejected topic.
     Origin(Origin),
 }
@@ -159,8 +158,7 @@ impl Rider {
 impl Waiter {
     pub(super) fn tell(self, answer: Answer) {
         match self {
-            // Nobody may wait any more: then it was counted so.
-            Self::Sender(sender) => drop(sender.send(answer)),
+            Self::Sender(reply) => reply.send(answer),
             Self::Origin(origin) => origin.settle(answer),
         }
     }

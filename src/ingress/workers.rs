@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::places::Place;
 use super::{Bridge, connection};
+use crate::delivery::Postbox;
 use crate::metrics::Metrics;
 
 /// An accepted connection, its peer, and its place among those that may be open.
@@ -101,6 +102,7 @@ impl Workers {
 }
 
 async fn work(mut accepted: mpsc::UnboundedReceiver<Accepted>, bridge: &Arc<Bridge>) {
+    tokio::spawn(Postbox::attend());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -7,13 +7,13 @@ mod keeping;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::NotTaken;
 use super::ceilings::Place;
 use super::lane::{Done, Failure, Generation, Lane, Number, Step, Written};
 use super::pace::Pace;
+use super::postbox::Reply;
 use super::receipt::Receipt;
 use super::rider::{KeptBy, Origin, Rider, Waiter};
 use super::route::Route;
@@ -110,8 +110,8 @@ impl Cell {
         record: Arc<Record>,
         place: Place,
     ) -> Receipt {
-        let (sender, answered) = oneshot::channel();
-        let rider = Rider::new(record, Some(place), Some(Waiter::Sender(sender)));
+        let (reply, answered) = Reply::channel();
+        let rider = Rider::new(record, Some(place), Some(Waiter::Sender(reply)));
         let number = self.take_in(state, rider);
         Receipt::new(answered, Arc::clone(self), number, self.route.stall_after)
     }
