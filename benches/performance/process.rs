@@ -1,30 +1,40 @@
-//! What this process takes of the processors, by the kernel's own accounts.
+//! What a process takes, by the kernel's own accounts.
 
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-pub fn used_since(before: &HashMap<String, Duration>) -> Duration {
-    let used = time();
-    let used = used.iter().map(|(thread, time)| {
+/// The CPU time of each thread of a process.
+pub fn time(pid: u32) -> HashMap<String, Duration> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
+    let times = tasks.filter_map(|task| {
+        let path = task.ok()?.path();
+        let schedstat = fs::read_to_string(path.join("schedstat")).ok()?;
+        let nanos = schedstat.split(' ').next()?.parse().ok()?;
+        Some((path.display().to_string(), Duration::from_nanos(nanos)))
+    });
+    times.collect()
+}
+
+/// What the threads that are there now have used since.
+pub fn used_since(pid: u32, before: &HashMap<String, Duration>) -> Duration {
+    let now = time(pid);
+    let used = now.iter().map(|(thread, time)| {
         let before = before.get(thread).copied().unwrap_or_default();
         time.saturating_sub(before)
     });
     used.sum()
 }
 
-/// The CPU time of each thread but the mock broker's.
-pub fn time() -> HashMap<String, Duration> {
-    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
-    let paths = tasks.map(|task| task.expect("a task").path());
-    paths
-        .filter(|path| {
-            fs::read_to_string(path.join("comm")).is_ok_and(|name| !name.starts_with("rdk:mock"))
-        })
-        .filter_map(|path| {
-            let schedstat = fs::read_to_string(path.join("schedstat")).ok()?;
-            let nanos = schedstat.split(' ').next()?.parse().ok()?;
-            Some((path.display().to_string(), Duration::from_nanos(nanos)))
-        })
-        .collect()
+/// How often the threads of a process have waited for something and were woken.
+pub fn wakeups(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
+    let counts = tasks.filter_map(|task| {
+        let status = fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    });
+    counts.sum()
 }

@@ -1,10 +1,9 @@
-//! The servers that are compared: each does what the one before does, and more.
+//! The servers beside the bridge: each does what the one before does, and more, in a process of its own.
 
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::thread;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -15,15 +14,15 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use koobridge::app::{App, Broker};
-use koobridge::config::{Config, Settings, Typed};
 use koobridge::contract::{
     Arrival, Authenticated, ChannelId, Channels, EventMode, Password, SOURCE_PREFIX,
 };
-use koobridge::kafka;
 use tokio::runtime::Builder;
 
-use crate::CHANNEL;
+use crate::load::{FIRST_CHANNEL, PASSWORD};
+
+/// The argument by which this program is one of them.
+pub const FLAG: &str = "--serve";
 
 /// How far a server goes that is no bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,20 +35,41 @@ pub enum Work {
     Normalise,
 }
 
-/// A hyper server on one current-thread runtime, as each of the bridge's workers is.
-pub fn start(work: Work) -> SocketAddr {
+impl Work {
+    const ALL: [(Self, &str); 3] = [
+        (Self::Bare, "bare"),
+        (Self::Authenticate, "authenticate"),
+        (Self::Normalise, "normalise"),
+    ];
+
+    pub fn name(self) -> &'static str {
+        let (_, name) = Self::ALL
+            .iter()
+            .find(|(work, _)| *work == self)
+            .expect("one of all");
+        name
+    }
+
+    fn named(name: &str) -> Self {
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .expect("a server")
+            .0
+    }
+}
+
+/// A hyper server on one current-thread runtime, as each of the bridge's workers is; it prints its address.
+pub fn run(name: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a socket");
-    let address = listener.local_addr().expect("an address");
+    println!("{}", listener.local_addr().expect("an address"));
     let channels = Arc::new(channels());
-    thread::spawn(move || {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(serve(listener, work, channels));
-    });
-    address
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(serve(listener, Work::named(name), channels));
 }
 
 async fn serve(listener: TcpListener, work: Work, channels: Arc<Channels>) {
@@ -98,41 +118,8 @@ fn authenticate(request: &Request<Incoming>, channels: &Channels) -> Authenticat
 
 fn channels() -> Channels {
     let mut channels = Channels::default();
-    let channel = ChannelId::parse(CHANNEL).expect("a channel id");
-    let password = Password::parse(b"password").expect("a password");
+    let channel = ChannelId::parse(&FIRST_CHANNEL.to_string()).expect("a channel id");
+    let password = Password::parse(PASSWORD.as_bytes()).expect("a password");
     channels.insert(channel, password, None);
     channels
-}
-
-/// The bridge with one worker; its topics are there.
-pub fn start_bridge(bootstrap: &str, topics: [&str; 2], broker: Broker) -> SocketAddr {
-    let flags = [
-        ("ingress.listen", "127.0.0.1:0"),
-        ("ingress.workers", "1"),
-        ("admin.listen", "127.0.0.1:0"),
-        ("kafka.topic", topics[0]),
-        ("kafka.rejected_topic", topics[1]),
-        ("kafka.properties.bootstrap.servers", bootstrap),
-    ];
-    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let settings = Settings::gather(&Typed {
-        flags: flags.to_vec(),
-        ..Typed::default()
-    });
-    let config = Config::check(&settings, kafka::check_property).expect("a configuration");
-    let (tell, told) = std::sync::mpsc::channel();
-    thread::spawn(move || {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let app = App::start(config, channels(), None, broker);
-            let app = app.await.expect("a bridge");
-            let address = app.addresses().expect("addresses").0;
-            tell.send(address).expect("somebody waits");
-            app.run(None).await.expect("it runs");
-        });
-    });
-    told.recv().expect("the bridge's address")
 }

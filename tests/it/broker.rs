@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -15,8 +16,10 @@ use crate::records::{Kafka, until};
 pub const SASL_USER: &str = "bridge";
 pub const SASL_PASSWORD: &str = "bridge-secret";
 const CLUSTER_ID: &str = "a29vYnJpZGdlLXRlc3RzIQ";
+/// How the JVMs run; what nobody has chosen before the first starts is as the tests want it.
+pub static JVM: OnceLock<&str> = OnceLock::new();
 /// Small heaps, one collector thread and no second compiler: three JVMs share what the tests leave.
-const JVM: &str = "-Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
+const SMALL_JVM: &str = "-Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
                    -Dlog4j2.level=WARN";
 
 /// Runs its arguments, prints their pid, and kills them when its stdin closes. The signals it
@@ -185,7 +188,7 @@ impl Java {
             .open(dir.join("output"));
         let mut watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "watchdog", "java"])
-            .args(JVM.split_whitespace())
+            .args(JVM.get_or_init(|| SMALL_JVM).split_whitespace())
             .arg(format!("-Djava.io.tmpdir={}", dir.display()))
             .arg("-cp")
             .arg(jars.join("*"))

@@ -1,0 +1,103 @@
+//! The bridge beside another one, on the same brokers and the same work: acks=all from an idempotent producer, and
+//! an answer only after the acknowledgement. `mq-bridge.py` sets the other one up.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::document;
+use crate::figures::{Table, median, rounds};
+use crate::load::{Load, Sample};
+use crate::records::{Kafka, until};
+use crate::subject::{Process, Subject};
+
+const ROUNDS: usize = 5;
+const PARTITIONS: i32 = 6;
+const CONNECTIONS: [usize; 2] = [64, 256];
+/// The newest on PyPI when this was written.
+const MQ_BRIDGE: &str = "mq-bridge==1.2.0";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn run(kafka: &Kafka) {
+    let python = install();
+    let [events, rejected, other] =
+        ["events", "rejected", "mq-bridge"].map(|topic| kafka.topic(topic, PARTITIONS));
+    let bridges = [
+        (
+            "koobridge",
+            Subject::bridge(kafka.bootstrap(), [&events, &rejected], &[]),
+        ),
+        ("mq-bridge", mq_bridge(&python, kafka, &other)),
+    ];
+    let mut table = Table::new(&[
+        "connections",
+        "",
+        "CPU µs a request",
+        "requests per CPU second",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "memory",
+    ]);
+    for connections in CONNECTIONS {
+        let load = Load {
+            connections,
+            ..Load::default()
+        };
+        let samples = rounds(ROUNDS, &bridges, |(_, subject)| {
+            (subject.measure(&load), subject.resident())
+        });
+        for ((name, _), samples) in bridges.iter().zip(&samples) {
+            let of =
+                |value: fn(&Sample) -> f64| median(samples.iter().map(|(sample, _)| value(sample)));
+            table.row(vec![
+                connections.to_string(),
+                (*name).to_owned(),
+                format!("{:.1}", of(|sample| sample.micros)),
+                format!("{:.0}", 1e6 / of(|sample| sample.micros)),
+                format!("{:.0}", of(|sample| sample.rate)),
+                format!("{:.1}", of(|sample| sample.answers.within[0])),
+                format!("{:.1}", of(|sample| sample.answers.within[2])),
+                format!(
+                    "{:.0} MiB",
+                    median(samples.iter().map(|(_, resident)| *resident))
+                ),
+            ]);
+        }
+    }
+    document::put("comparison", &table);
+}
+
+/// A Python with mq-bridge in it.
+fn install() -> PathBuf {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mq-bridge");
+    let python = home.join("bin/python");
+    if !python.exists() {
+        run_to_end(Command::new("python3").args(["-m", "venv"]).arg(&home));
+    }
+    run_to_end(Command::new(&python).args(["-m", "pip", "install", "--quiet", MQ_BRIDGE]));
+    python
+}
+
+fn run_to_end(command: &mut Command) {
+    let status = command
+        .status()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+fn mq_bridge(python: &Path, kafka: &Kafka, topic: &str) -> Subject {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address: SocketAddr = free.expect("a free port");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/performance/mq-bridge.py");
+    let child = Command::new(python)
+        .arg(script)
+        .args([&address.to_string(), kafka.bootstrap(), topic])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("Python runs");
+    let process = Process { child, address };
+    until(PATIENCE, || TcpStream::connect(address)).expect("mq-bridge listens");
+    Subject::Server(process)
+}

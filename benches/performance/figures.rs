@@ -1,0 +1,53 @@
+//! Figures: how they are gathered and shown.
+
+use std::fmt;
+
+/// A table in Markdown.
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new(head: &[&str]) -> Self {
+        Self {
+            rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()],
+        }
+    }
+
+    pub fn row(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, row) in self.rows.iter().enumerate() {
+            writeln!(f, "| {} |", row.join(" | "))?;
+            if number == 0 {
+                writeln!(f, "|{}", "---|".repeat(row.len()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The samples of each subject. They take turns, so that what the machine does meanwhile meets all of them; one
+/// round more, the first, warms up.
+pub fn rounds<S, T>(count: usize, subjects: &[S], measure: impl Fn(&S) -> T) -> Vec<Vec<T>> {
+    let mut samples: Vec<Vec<T>> = subjects.iter().map(|_| Vec::new()).collect();
+    for round in 0..=count {
+        for (subject, samples) in subjects.iter().zip(&mut samples) {
+            let sample = measure(subject);
+            if round > 0 {
+                samples.push(sample);
+            }
+        }
+    }
+    samples
+}
+
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,194 @@
+//! What grows with what: cost and throughput over connections, channels, sizes, partitions and distance.
+
+use std::time::Duration;
+
+use koobridge::kafka::EmbeddedBroker;
+
+use crate::chart::{Line, Panel, draw};
+use crate::cluster::Exclusive;
+use crate::document;
+use crate::figures::{Table, median, rounds};
+use crate::load::{Load, Sample};
+use crate::proxy::Proxy;
+use crate::subject::Subject;
+
+const ROUNDS: usize = 5;
+const SECONDS: u64 = 2;
+const PARTITIONS: u16 = 6;
+const CONNECTIONS: [usize; 5] = [16, 64, 256, 1024, 4096];
+const CHANNELS: [u64; 3] = [1, 100, 10_000];
+const BYTES: [usize; 4] = [200, 1_000, 10_000, 60_000];
+const KAFKA_PARTITIONS: [i32; 5] = [1, 6, 12, 24, 60];
+/// Between bridge and brokers, there and back.
+const ROUND_TRIPS: [u64; 4] = [0, 1, 5, 20];
+const ONE_WORKER: [(&str, &str); 1] = [("ingress.workers", "1")];
+
+/// One point of a curve.
+struct Point {
+    of: &'static str,
+    at: f64,
+    samples: Vec<Sample>,
+}
+
+impl Point {
+    fn median(&self, value: fn(&Sample) -> f64) -> f64 {
+        median(self.samples.iter().map(value))
+    }
+}
+
+pub fn run(kafka: &Exclusive) {
+    let mut points = on_embedded_broker();
+    points.extend(on_kafka(kafka));
+    let mut table = Table::new(&[
+        "",
+        "",
+        "CPU µs a request",
+        "beside the first",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+    ]);
+    for point in &points {
+        let first = points
+            .iter()
+            .find(|other| other.of == point.of)
+            .expect("itself at least");
+        let pairs = point.samples.iter().zip(&first.samples);
+        table.row(vec![
+            point.of.to_owned(),
+            point.at.to_string(),
+            format!("{:.1}", point.median(|sample| sample.micros)),
+            format!(
+                "{:.2}",
+                median(pairs.map(|(this, first)| this.micros / first.micros))
+            ),
+            format!("{:.0}", point.median(|sample| sample.rate)),
+            format!("{:.1}", point.median(|sample| sample.answers.within[0])),
+            format!("{:.1}", point.median(|sample| sample.answers.within[2])),
+        ]);
+    }
+    document::put("growth", &table);
+    document::put_picture("growth", &draw(&panels(&points)));
+}
+
+/// What does not depend on Kafka is measured without it.
+fn on_embedded_broker() -> Vec<Point> {
+    let embedded = EmbeddedBroker::start().expect("an embedded broker");
+    let topics = ["events", "rejected"];
+    for topic in topics {
+        embedded.create_topic(topic, PARTITIONS).expect("a topic");
+    }
+    let bootstrap = embedded.bootstrap_servers();
+    let bridge =
+        |channels| Subject::bridge_with_channels(channels, &bootstrap, topics, &ONE_WORKER);
+    let small = bridge(1);
+    let load = Load {
+        seconds: SECONDS,
+        ..Load::default()
+    };
+    let over_connections = CONNECTIONS.map(|connections| Load {
+        connections,
+        ..load.clone()
+    });
+    let mut points = Vec::new();
+    let samples = rounds(ROUNDS, &over_connections, |load| small.measure(load));
+    points.extend(curve("connections", CONNECTIONS.map(as_f64), samples));
+
+    let subjects = CHANNELS.map(|channels| (channels, bridge(channels)));
+    let samples = rounds(ROUNDS, &subjects, |(channels, subject)| {
+        let channels = *channels;
+        subject.measure(&Load {
+            channels,
+            ..load.clone()
+        })
+    });
+    points.extend(curve(
+        "channels",
+        CHANNELS.map(|n| as_f64(n as usize)),
+        samples,
+    ));
+    drop(subjects);
+
+    let over_bytes = BYTES.map(|bytes| Load {
+        bytes,
+        ..load.clone()
+    });
+    let samples = rounds(ROUNDS, &over_bytes, |load| small.measure(load));
+    points.extend(curve("bytes of a body", BYTES.map(as_f64), samples));
+    points
+}
+
+fn on_kafka(kafka: &Exclusive) -> Vec<Point> {
+    let load = Load {
+        seconds: SECONDS,
+        ..Load::default()
+    };
+    let subjects = KAFKA_PARTITIONS.map(|partitions| {
+        let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, partitions));
+        Subject::bridge(kafka.bootstrap(), [&events, &rejected], &ONE_WORKER)
+    });
+    let samples = rounds(ROUNDS, &subjects, |subject| subject.measure(&load));
+    let partitions = KAFKA_PARTITIONS.map(f64::from);
+    let mut points: Vec<Point> =
+        curve("partitions on three brokers", partitions, samples).collect();
+    drop(subjects);
+
+    let ports = kafka.proxy_ports();
+    let addresses = ports.iter().map(|[_, proxy]| format!("127.0.0.1:{proxy}"));
+    let bootstrap = addresses.collect::<Vec<_>>().join(",");
+    let proxy = Proxy::start(ports);
+    let [events, rejected] =
+        ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS.into()));
+    let subject = Subject::bridge(&bootstrap, [&events, &rejected], &ONE_WORKER);
+    let samples = rounds(ROUNDS, &ROUND_TRIPS, |millis| {
+        proxy.set_round_trip(Duration::from_millis(*millis));
+        subject.measure(&load)
+    });
+    let millis = ROUND_TRIPS.map(|millis| as_f64(millis as usize));
+    points.extend(curve("ms to the brokers and back", millis, samples));
+    points
+}
+
+fn curve<const N: usize>(
+    of: &'static str,
+    at: [f64; N],
+    samples: Vec<Vec<Sample>>,
+) -> impl Iterator<Item = Point> {
+    at.into_iter()
+        .zip(samples)
+        .map(move |(at, samples)| Point { of, at, samples })
+}
+
+fn panels(points: &[Point]) -> Vec<Panel> {
+    let line = |of: &str, value: fn(&Sample) -> f64| Line {
+        name: "",
+        points: points
+            .iter()
+            .filter(|point| point.of == of)
+            .map(|point| (point.at, point.median(value)))
+            .collect(),
+    };
+    let panel = |title, across, value| Panel {
+        title,
+        across,
+        is_steep: false,
+        lines: vec![line(across, value)],
+    };
+    let cpu: fn(&Sample) -> f64 = |sample| sample.micros;
+    let title = "CPU a request, in microseconds";
+    vec![
+        panel(title, "connections", cpu),
+        panel(title, "channels", cpu),
+        panel(title, "bytes of a body", cpu),
+        panel(
+            "requests a second",
+            "partitions on three brokers",
+            |sample| sample.rate,
+        ),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "thousands")]
+fn as_f64(number: usize) -> f64 {
+    number as f64
+}

@@ -1,0 +1,63 @@
+//! What each part of a report's journey costs, from a bare hyper POST up to the bridge on real Kafka.
+
+use koobridge::kafka::EmbeddedBroker;
+
+use crate::document;
+use crate::figures::{Table, median, rounds};
+use crate::load::{Load, Sample};
+use crate::records::Kafka;
+use crate::servers::Work;
+use crate::subject::Subject;
+
+const ROUNDS: usize = 5;
+const PARTITIONS: u16 = 6;
+const ONE_WORKER: [(&str, &str); 1] = [("ingress.workers", "1")];
+
+pub fn run(kafka: &Kafka) {
+    let embedded = EmbeddedBroker::start().expect("an embedded broker");
+    let topics = ["events", "rejected"];
+    for topic in topics {
+        embedded.create_topic(topic, PARTITIONS).expect("a topic");
+    }
+    let [events, rejected] = topics.map(|topic| kafka.topic(topic, PARTITIONS.into()));
+    let rungs = [
+        ("a bare hyper POST", Subject::server(Work::Bare)),
+        (
+            "+ routing, authentication",
+            Subject::server(Work::Authenticate),
+        ),
+        ("+ validation, the event", Subject::server(Work::Normalise)),
+        (
+            "the bridge, embedded broker",
+            Subject::bridge(&embedded.bootstrap_servers(), topics, &ONE_WORKER),
+        ),
+        (
+            "the bridge, three brokers",
+            Subject::bridge(kafka.bootstrap(), [&events, &rejected], &ONE_WORKER),
+        ),
+    ];
+    let load = Load::default();
+    let samples = rounds(ROUNDS, &rungs, |(_, subject)| subject.measure(&load));
+    let mut table = Table::new(&[
+        "",
+        "CPU µs a request",
+        "ratio",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+    ]);
+    for ((name, _), rung) in rungs.iter().zip(&samples) {
+        let of = |value: fn(&Sample) -> f64| median(rung.iter().map(value));
+        let pairs = samples[0].iter().zip(rung);
+        let ratio = median(pairs.map(|(bare, sample)| sample.micros / bare.micros));
+        table.row(vec![
+            (*name).to_owned(),
+            format!("{:.1}", of(|sample| sample.micros)),
+            format!("{ratio:.2}"),
+            format!("{:.0}", of(|sample| sample.rate)),
+            format!("{:.1}", of(|sample| sample.answers.within[0])),
+            format!("{:.1}", of(|sample| sample.answers.within[2])),
+        ]);
+    }
+    document::put("ladder", &table);
+}

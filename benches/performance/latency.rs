@@ -1,0 +1,138 @@
+//! Latency against the rate at which reports are due, in an open loop, on three brokers, with TLS and without.
+
+use std::fs;
+
+use rcgen::generate_simple_self_signed;
+
+use crate::chart::{Line, Panel, draw};
+use crate::document;
+use crate::figures::Table;
+use crate::load::{Load, Sample};
+use crate::records::Kafka;
+use crate::servers::Work;
+use crate::subject::Subject;
+
+/// Up to where a server gives out.
+const RATES: [u64; 7] = [500, 2_000, 5_000, 10_000, 15_000, 20_000, 30_000];
+const SECONDS: u64 = 6;
+const PARTITIONS: i32 = 6;
+/// Half, 99 and 99.9 of 100, among those of the load.
+const SHOWN: [(usize, &str); 3] = [(0, "p50"), (2, "p99"), (3, "p99.9")];
+
+struct Server {
+    name: &'static str,
+    subject: Subject,
+    load: Load,
+}
+
+pub fn run(kafka: &Kafka) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let issued = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let [certificate, key] = ["tls.crt", "tls.key"].map(|name| directory.path().join(name));
+    fs::write(&certificate, issued.cert.pem()).expect("a file");
+    fs::write(&key, issued.signing_key.serialize_pem()).expect("a file");
+    let [certificate_path, key_path] = [&certificate, &key].map(|path| path.display().to_string());
+    let tls = [
+        ("ingress.tls.certificate", certificate_path.as_str()),
+        ("ingress.tls.key", key_path.as_str()),
+    ];
+    let plain = Load {
+        seconds: SECONDS,
+        ..Load::default()
+    };
+    let bridge = |settings: &[(&str, &str)]| {
+        let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS));
+        Subject::bridge(kafka.bootstrap(), [&events, &rejected], settings)
+    };
+    let servers = [
+        Server {
+            name: "HTTP",
+            subject: bridge(&[]),
+            load: plain.clone(),
+        },
+        Server {
+            name: "HTTPS",
+            subject: bridge(&tls),
+            load: Load {
+                certificate: Some(certificate),
+                ..plain.clone()
+            },
+        },
+        Server {
+            name: "a bare hyper POST",
+            subject: Subject::server(Work::Bare),
+            load: plain,
+        },
+    ];
+    // Everything is slower at first.
+    for server in &servers {
+        server.subject.measure(&server.load);
+    }
+    let mut table = Table::new(&[
+        "",
+        "due a second",
+        "answered",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "p99.9 ms",
+    ]);
+    let mut panels = Vec::new();
+    for server in &servers {
+        let steps = climb(server);
+        for (rate, sample) in &steps {
+            let mut row = vec![
+                server.name.to_owned(),
+                rate.to_string(),
+                format!("{:.0}", sample.rate),
+            ];
+            row.extend(sample.answers.within.map(|millis| format!("{millis:.1}")));
+            table.row(row);
+        }
+        if server.name != "a bare hyper POST" {
+            panels.push(panel(server.name, &steps));
+        }
+    }
+    document::put("latency", &table);
+    document::put_picture("latency", &draw(&panels));
+}
+
+/// Each rate, and the first that it does not keep up with.
+fn climb(server: &Server) -> Vec<(u64, Sample)> {
+    let mut steps = Vec::new();
+    for rate in RATES {
+        let load = Load {
+            rate: Some(rate),
+            ..server.load.clone()
+        };
+        let sample = server.subject.measure(&load);
+        #[expect(clippy::cast_precision_loss, reason = "thousands")]
+        let keeps_up = sample.rate > 0.98 * rate as f64;
+        steps.push((rate, sample));
+        if !keeps_up {
+            break;
+        }
+    }
+    steps
+}
+
+fn panel(name: &'static str, steps: &[(u64, Sample)]) -> Panel {
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    let line = |(share, name)| Line {
+        name,
+        points: steps
+            .iter()
+            .map(|(rate, sample)| (*rate as f64, sample.answers.within[share]))
+            .collect(),
+    };
+    Panel {
+        title: if name == "HTTP" {
+            "HTTP: milliseconds to the answer"
+        } else {
+            "HTTPS: milliseconds to the answer"
+        },
+        across: "reports due a second",
+        is_steep: true,
+        lines: SHOWN.map(line).into(),
+    }
+}

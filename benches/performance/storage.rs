@@ -1,0 +1,94 @@
+//! What goes through the spool while Kafka is away, how fast it goes to Kafka afterwards, and a replay.
+
+use std::time::Instant;
+
+use crate::bridge::{PATIENCE, koobridge};
+use crate::cluster::Exclusive;
+use crate::document;
+use crate::figures::Table;
+use crate::load::Load;
+use crate::records::until;
+use crate::subject::Subject;
+
+const PARTITIONS: i32 = 6;
+
+pub fn run(kafka: &Exclusive) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("spool").display().to_string();
+    let [events, rejected, target] =
+        ["events", "rejected", "target"].map(|topic| kafka.topic(topic, PARTITIONS));
+    let bridge = Subject::bridge(
+        kafka.bootstrap(),
+        [&events, &rejected],
+        &[("spool.directory", &path)],
+    );
+    bridge.measure(&Load::default());
+    let mut table = Table::new(&["", ""]);
+    let mut row = |what: &str, figure: String| table.row(vec![what.to_owned(), figure]);
+
+    kafka.freeze_all();
+    let sample = bridge.measure(&Load::default());
+    row(
+        "into the spool, brokers frozen, 256 connections",
+        format!(
+            "{:.0} reports/s, {:.1} µs of CPU each, p50 {:.1} ms, p99 {:.1} ms",
+            sample.rate, sample.micros, sample.answers.within[0], sample.answers.within[2]
+        ),
+    );
+    let waiting = bridge.metric("koobridge_spool_reports");
+    kafka.thaw_all();
+    let took = emptied(&bridge, waiting);
+    row(
+        "from the spool to Kafka",
+        format!("{:.0} reports/s", as_f64(waiting) / took),
+    );
+
+    kafka.wait_until_healthy();
+    let began = Instant::now();
+    let output = koobridge()
+        .args(["replay", "--bootstrap", kafka.bootstrap()])
+        .args(["--set", &format!("kafka.topic={events}")])
+        .args(["--since", "beginning", "--to", &target, "--yes"])
+        .output()
+        .expect("koobridge runs");
+    let took = began.elapsed().as_secs_f64();
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.success(), "{said}");
+    let records = replayed(&said);
+    row(
+        "replayed to another topic, exactly once",
+        format!("{:.0} records/s", records / took),
+    );
+    document::put("storage", &table);
+}
+
+/// The seconds from the first report that leaves the spool until it is empty.
+fn emptied(bridge: &Subject, waiting: u64) -> f64 {
+    let left = || bridge.metric("koobridge_spool_reports");
+    let mut began = None;
+    until(PATIENCE * 3, || {
+        let now = left();
+        if now < waiting && began.is_none() {
+            began = Some(Instant::now());
+        }
+        if now == 0 {
+            Ok(())
+        } else {
+            Err(format!("{now} are left"))
+        }
+    })
+    .expect("Kafka takes them");
+    began.expect("one was the first").elapsed().as_secs_f64()
+}
+
+/// The count in "replay ID: N records (…) to …".
+fn replayed(said: &str) -> f64 {
+    let (before, _) = said.rsplit_once(" records (").expect("it says how many");
+    let number = before.rsplit(' ').next().expect("a number");
+    number.replace(',', "").parse().expect("a number")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some hundred thousand")]
+fn as_f64(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,118 @@
+//! What is measured: a server that runs in a process of its own, and ends with its owner.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::bridge::Bridge;
+use crate::load::{FIRST_CHANNEL, Load, PASSWORD, Sample, measure};
+use crate::proc;
+use crate::servers::{self, Work};
+
+pub enum Subject {
+    Server(Process),
+    Bridge {
+        bridge: Box<Bridge>,
+        /// The bridge looks at them again and again.
+        _channels: TempDir,
+    },
+}
+
+/// Killed when dropped.
+pub struct Process {
+    pub child: Child,
+    pub address: SocketAddr,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a killed child ends");
+    }
+}
+
+impl Subject {
+    /// This program again, as one of the servers that are no bridge.
+    pub fn server(work: Work) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args([servers::FLAG, work.name()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server runs");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line.trim().parse().expect("an address");
+        Self::Server(Process { child, address })
+    }
+
+    /// A `koobridge serve` that is ready; its channels are the load's.
+    pub fn bridge(
+        bootstrap: &str,
+        [topic, rejected]: [&str; 2],
+        settings: &[(&str, &str)],
+    ) -> Self {
+        Self::bridge_with_channels(1, bootstrap, [topic, rejected], settings)
+    }
+
+    pub fn bridge_with_channels(
+        channels: u64,
+        bootstrap: &str,
+        [topic, rejected]: [&str; 2],
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        write_channels(directory.path(), channels);
+        let path = directory.path().display().to_string();
+        let own = [("ingress.channels", path.as_str())];
+        let settings: Vec<_> = own.iter().chain(settings).copied().collect();
+        Self::Bridge {
+            bridge: Box::new(Bridge::ready(bootstrap, topic, rejected, &settings)),
+            _channels: directory,
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Server(process) => process.address,
+            Self::Bridge { bridge, .. } => bridge.ingress,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        match self {
+            Self::Server(process) => process.child.id(),
+            Self::Bridge { bridge, .. } => bridge.pid(),
+        }
+    }
+
+    /// A figure of the bridge's own.
+    pub fn metric(&self, series: &str) -> u64 {
+        match self {
+            Self::Server(_) => panic!("only a bridge has metrics"),
+            Self::Bridge { bridge, .. } => bridge.metric(series),
+        }
+    }
+
+    pub fn measure(&self, load: &Load) -> Sample {
+        measure(load, self.address(), self.pid())
+    }
+
+    /// What of its memory is resident, in MiB.
+    pub fn resident(&self) -> f64 {
+        let kibibytes =
+            u32::try_from(proc::status(self.pid(), "VmRSS")).expect("gigabytes at most");
+        f64::from(kibibytes) / 1024.0
+    }
+}
+
+fn write_channels(directory: &Path, count: u64) {
+    for number in FIRST_CHANNEL..FIRST_CHANNEL + count {
+        let written = fs::write(directory.join(number.to_string()), format!("{PASSWORD}\n"));
+        written.expect("a channel");
+    }
+}
