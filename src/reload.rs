@@ -1,7 +1,7 @@
 //! Passwords, certificates and the configuration's file, looked at while the bridge serves: what has
 //! changed is read anew and swapped whole. Where it can't be, the last good state stays, and it is said.
 //!
-//! Files are looked at by their metadata several times a second, which works where no file events come
+//! Files are looked at by their metadata twice a second, which works where no file events come
 //! (network file systems, some mounts), and follows the symbolic links by which Kubernetes swaps a
 //! mounted Secret.
 
@@ -22,7 +22,7 @@ use crate::kafka;
 
 /// How often files are looked at. One that has changed is read when the next look finds it the same:
 /// nobody reads half a file while it is being written.
-const EACH: Duration = Duration::from_millis(250);
+const EACH: Duration = Duration::from_millis(500);
 /// The longest pause between two looks, where there are so many files that looking costs something.
 const LONGEST: Duration = Duration::from_millis(700);
 /// Files that never come to rest are read all the same.
@@ -283,15 +283,15 @@ mod tests {
         let path = home.path().join("one");
         let mut files = Files::new([path.clone()]);
         let start = Instant::now();
-        let due: Vec<u32> = (1..=9)
+        let due: Vec<u32> = (1..=5)
             .filter(|looks| {
                 fs::write(&path, "x".repeat(*looks as usize)).expect("a file");
                 files.are_due(after(start, *looks))
             })
             .collect();
-        assert_eq!(due, [5, 9]);
-        assert!(files.are_due(after(start, 10)));
-        assert!(!files.are_due(after(start, 11)));
+        assert_eq!(due, [3, 5]);
+        assert!(files.are_due(after(start, 6)));
+        assert!(!files.are_due(after(start, 7)));
     }
 
     #[test]

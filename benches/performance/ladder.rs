@@ -23,6 +23,10 @@ pub fn run(kafka: &Kafka) {
     let rungs = [
         ("a bare hyper POST", Subject::server(Work::Bare)),
         (
+            "(on the multi-thread runtime)",
+            Subject::server(Work::Threads),
+        ),
+        (
             "+ routing, authentication",
             Subject::server(Work::Authenticate),
         ),

@@ -29,6 +29,8 @@ pub const FLAG: &str = "--serve";
 pub enum Work {
     /// Reads the body and answers 200.
     Bare,
+    /// The same on tokio's multi-thread runtime.
+    Threads,
     /// Finds the channel and compares its password first.
     Authenticate,
     /// And makes an event of the body.
@@ -36,8 +38,9 @@ pub enum Work {
 }
 
 impl Work {
-    const ALL: [(Self, &str); 3] = [
+    const ALL: [(Self, &str); 4] = [
         (Self::Bare, "bare"),
+        (Self::Threads, "threads"),
         (Self::Authenticate, "authenticate"),
         (Self::Normalise, "normalise"),
     ];
@@ -50,6 +53,10 @@ impl Work {
         name
     }
 
+    fn is_bare(self) -> bool {
+        matches!(self, Self::Bare | Self::Threads)
+    }
+
     fn named(name: &str) -> Self {
         Self::ALL
             .iter()
@@ -59,17 +66,23 @@ impl Work {
     }
 }
 
-/// A hyper server on one current-thread runtime, as each of the bridge's workers is; it prints its address.
+/// A hyper server that prints its address, on one current-thread runtime, as each of the bridge's workers is, unless
+/// it is to have the other one.
 pub fn run(name: &str) {
+    let work = Work::named(name);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a socket");
     println!("{}", listener.local_addr().expect("an address"));
     let channels = Arc::new(channels());
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(serve(listener, Work::named(name), channels));
+    let mut builder = match work {
+        Work::Threads => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build().expect("a runtime");
+    // Connections go to tasks of their own, and so does the accepting: on the multi-thread runtime it would
+    // otherwise stay on this thread.
+    let serving = runtime.spawn(serve(listener, work, channels));
+    runtime.block_on(serving).expect("it serves for ever");
 }
 
 async fn serve(listener: TcpListener, work: Work, channels: Arc<Channels>) {
@@ -91,7 +104,7 @@ async fn respond(
     work: Work,
     channels: &Channels,
 ) -> Response<Full<Bytes>> {
-    let sender = (work != Work::Bare).then(|| authenticate(&request, channels));
+    let sender = (!work.is_bare()).then(|| authenticate(&request, channels));
     let body = request
         .into_body()
         .collect()

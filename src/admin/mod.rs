@@ -36,7 +36,7 @@ use status::{Facts, History, SILENT, Status};
 /// Probes and a scraper need few connections; a flood of them must not cost the ingress its own.
 const CONNECTIONS: usize = 64;
 /// How often to look whether the bridge is ready.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a head may take, and how long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -19,7 +19,7 @@ use super::trouble::Trouble;
 use crate::contract::{INVALID_RECORD, RECORD_TOO_LARGE, Record};
 
 /// How long the polling thread waits for something to happen before it looks whether to stop.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_secs(1);
 
 /// Why Kafka did not take a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
