@@ -13,6 +13,8 @@ use crate::proxy::Proxy;
 use crate::subject::Subject;
 
 const ROUNDS: usize = 5;
+/// Where differences are large.
+const FEW: usize = 3;
 const SECONDS: u64 = 2;
 const PARTITIONS: u16 = 6;
 const CONNECTIONS: [usize; 5] = [16, 64, 256, 1024, 4096];
@@ -113,7 +115,7 @@ fn on_embedded_broker() -> Vec<Point> {
         bytes,
         ..load.clone()
     });
-    let samples = rounds(ROUNDS, &over_bytes, |load| small.measure(load));
+    let samples = rounds(FEW, &over_bytes, |load| small.measure(load));
     points.extend(curve("bytes of a body", BYTES.map(as_f64), samples));
     points
 }
@@ -127,7 +129,7 @@ fn on_kafka(kafka: &Exclusive) -> Vec<Point> {
         let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, partitions));
         Subject::bridge(kafka.bootstrap(), [&events, &rejected], &ONE_WORKER)
     });
-    let samples = rounds(ROUNDS, &subjects, |subject| subject.measure(&load));
+    let samples = rounds(FEW, &subjects, |subject| subject.measure(&load));
     let partitions = KAFKA_PARTITIONS.map(f64::from);
     let mut points: Vec<Point> =
         curve("partitions on three brokers", partitions, samples).collect();
@@ -140,7 +142,7 @@ fn on_kafka(kafka: &Exclusive) -> Vec<Point> {
     let [events, rejected] =
         ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS.into()));
     let subject = Subject::bridge(&bootstrap, [&events, &rejected], &ONE_WORKER);
-    let samples = rounds(ROUNDS, &ROUND_TRIPS, |millis| {
+    let samples = rounds(FEW, &ROUND_TRIPS, |millis| {
         proxy.set_round_trip(Duration::from_millis(*millis));
         subject.measure(&load)
     });

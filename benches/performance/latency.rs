@@ -76,6 +76,8 @@ pub fn run(kafka: &Kafka) {
         "p90 ms",
         "p99 ms",
         "p99.9 ms",
+        "CPU µs a request",
+        "cores",
     ]);
     let mut panels = Vec::new();
     for server in &servers {
@@ -87,6 +89,8 @@ pub fn run(kafka: &Kafka) {
                 format!("{:.0}", sample.rate),
             ];
             row.extend(sample.answers.within.map(|millis| format!("{millis:.1}")));
+            row.push(format!("{:.0}", sample.micros));
+            row.push(format!("{:.2}", sample.micros * sample.rate / 1e6));
             table.row(row);
         }
         if server.name != "a bare hyper POST" {

@@ -5,7 +5,8 @@
 //! one does not hold up the other, and each of its partitions a lane, so that the same is true of
 //! partitions. The `lane` decides, a `cell` does what its lane decides, and the topic's
 //! `keeper` does what can block: draining the spool and replacing a broken producer. A report has a
-//! place under the ceilings until its fate is known or the spool has it.
+//! place under the ceilings until its fate is known or the spool has it; its answer goes back to its worker
+//! by the worker's `postbox`.
 
 mod ceilings;
 mod cell;

@@ -102,6 +102,10 @@ pub(super) fn check_content(head: &Parts, body: &Incoming, limit: usize) -> Resu
 /// `application/json`, its charset absent or UTF-8: the interface document's own sample and its
 /// Chinese edition differ in case and space, so neither counts.
 fn is_json_in_utf8(value: &HeaderValue) -> bool {
+    // As KooMessage sends it.
+    if value == "application/json; charset=UTF-8" {
+        return true;
+    }
     let text: Vec<u8> = value
         .as_bytes()
         .iter()
