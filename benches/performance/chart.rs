@@ -81,6 +81,7 @@ where
         .light_line_style(TRANSPARENT)
         .label_style(text.clone())
         .axis_desc_style(text)
+        .x_labels(6)
         .y_labels(6)
         .x_label_formatter(&|value| number(*value))
         .y_label_formatter(&|value| number(*value))

@@ -15,9 +15,9 @@ use crate::subject::{Process, Subject};
 const ROUNDS: usize = 5;
 const PARTITIONS: i32 = 6;
 const CONNECTIONS: [usize; 2] = [64, 256];
-/// The newest on PyPI when this was written.
+/// The newest in the Python package index when this was written.
 const MQ_BRIDGE: &str = "mq-bridge==1.2.0";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub fn run(kafka: &Kafka) {
     let python = install();

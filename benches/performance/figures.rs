@@ -51,3 +51,8 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn as_f64(number: u64) -> f64 {
+    number as f64
+}

@@ -7,7 +7,7 @@ use koobridge::kafka::EmbeddedBroker;
 use crate::chart::{Line, Panel, draw};
 use crate::cluster::Exclusive;
 use crate::document;
-use crate::figures::{Table, median, rounds};
+use crate::figures::{Table, as_f64, median, rounds};
 use crate::load::{Load, Sample};
 use crate::proxy::Proxy;
 use crate::subject::Subject;
@@ -94,7 +94,11 @@ fn on_embedded_broker() -> Vec<Point> {
     });
     let mut points = Vec::new();
     let samples = rounds(ROUNDS, &over_connections, |load| small.measure(load));
-    points.extend(curve("connections", CONNECTIONS.map(as_f64), samples));
+    points.extend(curve(
+        "connections",
+        CONNECTIONS.map(|n| as_f64(n as u64)),
+        samples,
+    ));
 
     let subjects = CHANNELS.map(|channels| (channels, bridge(channels)));
     let samples = rounds(ROUNDS, &subjects, |(channels, subject)| {
@@ -104,11 +108,7 @@ fn on_embedded_broker() -> Vec<Point> {
             ..load.clone()
         })
     });
-    points.extend(curve(
-        "channels",
-        CHANNELS.map(|n| as_f64(n as usize)),
-        samples,
-    ));
+    points.extend(curve("channels", CHANNELS.map(as_f64), samples));
     drop(subjects);
 
     let over_bytes = BYTES.map(|bytes| Load {
@@ -116,7 +116,11 @@ fn on_embedded_broker() -> Vec<Point> {
         ..load.clone()
     });
     let samples = rounds(FEW, &over_bytes, |load| small.measure(load));
-    points.extend(curve("bytes of a body", BYTES.map(as_f64), samples));
+    points.extend(curve(
+        "bytes of a body",
+        BYTES.map(|n| as_f64(n as u64)),
+        samples,
+    ));
     points
 }
 
@@ -146,7 +150,7 @@ fn on_kafka(kafka: &Exclusive) -> Vec<Point> {
         proxy.set_round_trip(Duration::from_millis(*millis));
         subject.measure(&load)
     });
-    let millis = ROUND_TRIPS.map(|millis| as_f64(millis as usize));
+    let millis = ROUND_TRIPS.map(as_f64);
     points.extend(curve("ms to the brokers and back", millis, samples));
     points
 }
@@ -188,9 +192,4 @@ fn panels(points: &[Point]) -> Vec<Panel> {
             |sample| sample.rate,
         ),
     ]
-}
-
-#[expect(clippy::cast_precision_loss, reason = "thousands")]
-fn as_f64(number: usize) -> f64 {
-    number as f64
 }

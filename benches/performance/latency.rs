@@ -6,7 +6,7 @@ use rcgen::generate_simple_self_signed;
 
 use crate::chart::{Line, Panel, draw};
 use crate::document;
-use crate::figures::Table;
+use crate::figures::{Table, as_f64};
 use crate::load::{Load, Sample};
 use crate::records::Kafka;
 use crate::servers::Work;
@@ -110,8 +110,7 @@ fn climb(server: &Server) -> Vec<(u64, Sample)> {
             ..server.load.clone()
         };
         let sample = server.subject.measure(&load);
-        #[expect(clippy::cast_precision_loss, reason = "thousands")]
-        let keeps_up = sample.rate > 0.98 * rate as f64;
+        let keeps_up = sample.rate > 0.98 * as_f64(rate);
         steps.push((rate, sample));
         if !keeps_up {
             break;
@@ -121,12 +120,11 @@ fn climb(server: &Server) -> Vec<(u64, Sample)> {
 }
 
 fn panel(name: &'static str, steps: &[(u64, Sample)]) -> Panel {
-    #[expect(clippy::cast_precision_loss, reason = "thousands")]
     let line = |(share, name)| Line {
         name,
         points: steps
             .iter()
-            .map(|(rate, sample)| (*rate as f64, sample.answers.within[share]))
+            .map(|(rate, sample)| (as_f64(*rate), sample.answers.within[share]))
             .collect(),
     };
     Panel {

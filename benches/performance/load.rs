@@ -24,6 +24,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::figures::as_f64;
 use crate::process;
 
 /// The argument by which this program is the load.
@@ -104,16 +105,12 @@ pub fn measure(load: &Load, address: SocketAddr, server: u32) -> Sample {
     let used = process::used_since(server, &before);
     child.wait().expect("the load ends");
     assert_eq!(answers.refused, 0, "{load:?}: {answers:?}");
-    let count = count(answers.accepted);
+    let count = as_f64(answers.accepted);
     Sample {
         micros: used.as_secs_f64() * 1e6 / count,
         rate: count / answers.seconds,
         answers,
     }
-}
-
-fn count(number: u64) -> f64 {
-    u32::try_from(number).expect("some millions").into()
 }
 
 /// What the other process does.
@@ -155,7 +152,7 @@ impl Plan {
     }
 
     fn due_at(&self, number: u64, rate: u64) -> Instant {
-        self.from + Duration::from_secs_f64(count(number) / count(rate))
+        self.from + Duration::from_secs_f64(as_f64(number) / as_f64(rate))
     }
 
     /// Lets reports go as they become due.
@@ -238,7 +235,7 @@ async fn send(load: Load, address: SocketAddr) -> Answers {
     Answers {
         accepted: accepted as u64,
         refused: seen.iter().map(|seen| seen.refused).sum(),
-        seconds: (plan.until - plan.from - WARM_UP).as_secs_f64(),
+        seconds: Duration::from_secs(plan.load.seconds).as_secs_f64(),
         within: within.map(|latency| latency.as_secs_f64() * 1e3),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::document;
-use crate::figures::{Table, median};
+use crate::figures::{Table, as_f64, median};
 use crate::load::Load;
 use crate::process;
 use crate::records::Kafka;
@@ -42,10 +42,10 @@ pub fn run(kafka: &Kafka) {
     let mut row = |what: &str, figure: String| table.row(vec![what.to_owned(), figure]);
     row("from its start until it is ready", format!("{ready:.1} s"));
     // What its start took is given back by then.
-    thread::sleep(WATCH);
+    pause(WATCH);
     row("memory, idle", mebibytes(bridge.resident()));
     let before = process::wakeups(bridge.pid());
-    thread::sleep(WATCH);
+    pause(WATCH);
     let wakeups = process::wakeups(bridge.pid()) - before;
     row(
         "wake-ups a second, idle",
@@ -56,14 +56,14 @@ pub fn run(kafka: &Kafka) {
         connections.resize_with(count, || {
             TcpStream::connect(bridge.address()).expect("the bridge listens")
         });
-        thread::sleep(Duration::from_secs(1));
+        pause(Duration::from_secs(1));
         row(
             &format!("with {count} idle connections"),
             mebibytes(bridge.resident()),
         );
     }
     drop(connections);
-    thread::sleep(WATCH);
+    pause(WATCH);
     row(
         "ten seconds after they have gone",
         mebibytes(bridge.resident()),
@@ -83,6 +83,12 @@ fn mebibytes(value: f64) -> String {
     format!("{value:.1} MiB")
 }
 
+/// What is measured is a span of time, or what is left after one.
+#[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
+fn pause(span: Duration) {
+    thread::sleep(span);
+}
+
 /// This process has the other end of each connection.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -91,9 +97,4 @@ fn raise_file_limit() {
         ..limit
     };
     setrlimit(Resource::Nofile, raised).expect("up to the maximum");
-}
-
-#[expect(clippy::cast_precision_loss, reason = "thousands")]
-fn as_f64(number: u64) -> f64 {
-    number as f64
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bridge::{PATIENCE, koobridge};
 use crate::cluster::Exclusive;
 use crate::document;
-use crate::figures::Table;
+use crate::figures::{Table, as_f64};
 use crate::load::Load;
 use crate::records::until;
 use crate::subject::Subject;
@@ -86,9 +86,4 @@ fn replayed(said: &str) -> f64 {
     let (before, _) = said.rsplit_once(" records (").expect("it says how many");
     let number = before.rsplit(' ').next().expect("a number");
     number.replace(',', "").parse().expect("a number")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "some hundred thousand")]
-fn as_f64(number: u64) -> f64 {
-    number as f64
 }

@@ -20,6 +20,9 @@ pub struct Postbox {
     filled: Notify,
 }
 
+/// How many letters' room is kept after a rush.
+const KEPT: usize = 1024;
+
 /// An answer, and whom it is for.
 type Letter = (oneshot::Sender<Answer>, Answer);
 
@@ -37,6 +40,7 @@ impl Postbox {
                 // Nobody may wait any more: then it was counted so.
                 let _unheard = sender.send(answer);
             }
+            taken.shrink_to(KEPT);
         }
     }
 
