@@ -1,8 +1,8 @@
 //! The load, in a process of its own, so that no server's account has it: reports over many connections, each as
 //! soon as the one before is answered (closed loop), or so many a second whatever the server does (open loop).
 //!
-//! Those that a registry has either wait for a slow answer before they send the next request, which leaves a stall
-//! out of the figures, or send one body again and again, which puts all records on one partition.
+//! It is the project's own for two things that the figures need together: another message in each body, so that records go
+//! to all partitions, and latencies that count from when a report was due, so that a stall is in them whole.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
