@@ -129,10 +129,8 @@ fn on_kafka(kafka: &Exclusive) -> Vec<Point> {
         seconds: SECONDS,
         ..Load::default()
     };
-    let subjects = KAFKA_PARTITIONS.map(|partitions| {
-        let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, partitions));
-        Subject::bridge(kafka.bootstrap(), [&events, &rejected], &ONE_WORKER)
-    });
+    let subjects =
+        KAFKA_PARTITIONS.map(|partitions| Subject::bridge_on(kafka, partitions, &ONE_WORKER));
     let samples = rounds(FEW, &subjects, |subject| subject.measure(&load));
     let partitions = KAFKA_PARTITIONS.map(f64::from);
     let mut points: Vec<Point> =

@@ -19,7 +19,6 @@ pub fn run(kafka: &Kafka) {
     for topic in topics {
         embedded.create_topic(topic, PARTITIONS).expect("a topic");
     }
-    let [events, rejected] = topics.map(|topic| kafka.topic(topic, PARTITIONS.into()));
     let rungs = [
         ("a bare hyper POST", Subject::server(Work::Bare)),
         (
@@ -37,7 +36,7 @@ pub fn run(kafka: &Kafka) {
         ),
         (
             "the bridge, three brokers",
-            Subject::bridge(kafka.bootstrap(), [&events, &rejected], &ONE_WORKER),
+            Subject::bridge_on(kafka, PARTITIONS.into(), &ONE_WORKER),
         ),
     ];
     let load = Load::default();

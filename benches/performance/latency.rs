@@ -40,19 +40,15 @@ pub fn run(kafka: &Kafka) {
         seconds: SECONDS,
         ..Load::default()
     };
-    let bridge = |settings: &[(&str, &str)]| {
-        let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS));
-        Subject::bridge(kafka.bootstrap(), [&events, &rejected], settings)
-    };
     let servers = [
         Server {
             name: "HTTP",
-            subject: bridge(&[]),
+            subject: Subject::bridge_on(kafka, PARTITIONS, &[]),
             load: plain.clone(),
         },
         Server {
             name: "HTTPS",
-            subject: bridge(&tls),
+            subject: Subject::bridge_on(kafka, PARTITIONS, &tls),
             load: Load {
                 certificate: Some(certificate),
                 ..plain.clone()

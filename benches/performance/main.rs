@@ -102,6 +102,5 @@ fn run(names: &[&str]) {
 }
 
 fn warm_up(kafka: &Exclusive) {
-    let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, 6));
-    Subject::bridge(kafka.bootstrap(), [&events, &rejected], &[]).measure(&WARM_UP);
+    Subject::bridge_on(kafka, 6, &[]).measure(&WARM_UP);
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::bridge::Bridge;
 use crate::load::{FIRST_CHANNEL, Load, PASSWORD, Sample, measure};
 use crate::proc;
+use crate::records::Kafka;
 use crate::servers::{self, Work};
 
 pub enum Subject {
@@ -57,6 +58,12 @@ impl Subject {
         settings: &[(&str, &str)],
     ) -> Self {
         Self::bridge_with_channels(1, bootstrap, [topic, rejected], settings)
+    }
+
+    /// The same on topics of its own.
+    pub fn bridge_on(kafka: &Kafka, partitions: i32, settings: &[(&str, &str)]) -> Self {
+        let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, partitions));
+        Self::bridge(kafka.bootstrap(), [&events, &rejected], settings)
     }
 
     pub fn bridge_with_channels(
