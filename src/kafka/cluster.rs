@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
@@ -30,6 +31,9 @@ const CONNECTING: [(Duration, bool); 3] = [
 ];
 /// How long each later answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a broker may take to hear of a topic that another one already shows, and how often to ask.
+const HEARD: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(200);
 /// How long taking what librdkafka has to say takes, whether it says anything or not.
 const SHORTLY: Duration = Duration::from_millis(5);
 
@@ -170,8 +174,17 @@ impl Cluster {
         })
     }
 
+    /// The broker that is asked need not be the one that has shown the topic: where it has not heard of it yet, it
+    /// tells as little as one that may not tell.
     fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
-        let entries = self.describe(name).ok()?;
+        let until = Instant::now() + HEARD;
+        let entries = loop {
+            match self.describe(name) {
+                Ok(entries) => break entries,
+                Err(_) if Instant::now() < until => thread::park_timeout(AGAIN),
+                Err(_) => return None,
+            }
+        };
         let known = entries
             .into_iter()
             .filter_map(|entry| Some((entry.name, entry.value?)));
