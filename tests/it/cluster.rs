@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
-use crate::broker::{Broker, Ports};
+use crate::broker::{ARCHIVE, Broker, Ports};
 use crate::jars::fetch_jars;
 use crate::records::{Kafka, until};
 
@@ -263,6 +263,9 @@ fn start_brokers(home: &Path, jars: &Path, attempt: u16) -> Result<Vec<Broker>, 
     brokers
         .iter_mut()
         .try_for_each(Broker::wait_until_registered)?;
+    if !jars.join(ARCHIVE).exists() {
+        brokers[0].archive_classes()?;
+    }
     Ok(brokers)
 }
 
