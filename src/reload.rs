@@ -1,11 +1,14 @@
 //! Passwords, certificates and the configuration's file, looked at while the bridge serves: what has
 //! changed is read anew and swapped whole. Where it can't be, the last good state stays, and it is said.
 //!
-//! Files are looked at by their metadata twice a second, which works where no file events come
+//! Files are looked at by their metadata again and again, which works where no file events come
 //! (network file systems, some mounts), and follows the symbolic links by which Kubernetes swaps a
 //! mounted Secret.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, DirEntry, Metadata};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,13 +23,13 @@ use crate::config::{Config, Mistakes, Settings, Tls, Typed};
 use crate::ingress::{Bridge, Identity, Part, Rules};
 use crate::kafka;
 
-/// How often files are looked at. One that has changed is read when the next look finds it the same:
-/// nobody reads half a file while it is being written.
-const EACH: Duration = Duration::from_millis(500);
-/// The longest pause between two looks, where there are so many files that looking costs something.
-const LONGEST: Duration = Duration::from_millis(700);
+/// How often files are looked at. What has changed is in force within two seconds.
+const EACH: Duration = Duration::from_secs(1);
+/// How soon again where one has changed. It is read when a look finds it the same as the one before: nobody reads
+/// half a file while it is being written.
+const CHANGED: Duration = Duration::from_millis(250);
 /// Files that never come to rest are read all the same.
-const RESTLESS: Duration = Duration::from_secs(1);
+const RESTLESS: Duration = Duration::from_millis(750);
 /// How soon to try again what could not be taken over: a disk can come back, and a certificate become
 /// valid.
 const RETRY: Duration = Duration::from_secs(10);
@@ -88,7 +91,8 @@ impl Watch {
                     }
                 }
             }
-            pause = (now.elapsed() * 20).clamp(EACH, LONGEST);
+            let is_at_rest = self.files.iter().all(|(_, files)| files.are_at_rest());
+            pause = if is_at_rest { EACH } else { CHANGED };
         }
     }
 }
@@ -172,14 +176,11 @@ fn note(part: Part, outcome: Result<(), Mistakes>, bridge: &Bridge) {
 struct Files {
     paths: Vec<PathBuf>,
     /// What they were like when they were read last.
-    read: Vec<Look>,
+    read: Look,
     /// What they were like at the last look.
-    seen: Vec<Look>,
+    seen: Look,
     restless_since: Option<Instant>,
 }
-
-/// What a file is like; `None` where there is none that can be looked at.
-type Look = (PathBuf, Option<[i64; 7]>);
 
 impl Files {
     fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
@@ -187,7 +188,7 @@ impl Files {
         let read = look(&paths);
         Self {
             paths,
-            seen: read.clone(),
+            seen: read,
             read,
             restless_since: None,
         }
@@ -196,7 +197,12 @@ impl Files {
     /// They are being read.
     fn are_read(&mut self) {
         self.seen = look(&self.paths);
-        self.read.clone_from(&self.seen);
+        self.read = self.seen;
+    }
+
+    /// Whether they have not changed of late.
+    fn are_at_rest(&self) -> bool {
+        self.restless_since.is_none()
     }
 
     /// Whether they have changed since they were read, and have come to rest.
@@ -209,7 +215,7 @@ impl Files {
             return false;
         }
         if is_at_rest {
-            self.read.clone_from(&self.seen);
+            self.read = self.seen;
             self.restless_since = None;
             return true;
         }
@@ -223,31 +229,46 @@ impl Files {
     }
 }
 
-fn look(paths: &[PathBuf]) -> Vec<Look> {
-    let mut looks = Vec::new();
-    for path in paths {
-        looks.push((path.clone(), like(path)));
+/// What files are like, in one number: there may be ten thousand, and they are looked at all the time.
+type Look = u64;
+
+fn look(paths: &[PathBuf]) -> Look {
+    let looks = paths.iter().map(|path| {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        let mut inside: Vec<Look> = entries
-            .map(|entry| (entry.path(), like(&entry.path())))
-            .collect();
-        inside.sort();
-        looks.append(&mut inside);
-    }
-    looks
+        // A directory names its files in any order.
+        entries
+            .map(|entry| like(&entry.file_name(), metadata_inside(&entry)))
+            .fold(
+                like(path.as_os_str(), fs::metadata(path)),
+                Look::wrapping_add,
+            )
+    });
+    looks.fold(0, Look::wrapping_add)
 }
 
-fn like(path: &Path) -> Option<[i64; 7]> {
-    let file = fs::metadata(path).ok()?;
-    Some([
-        file.dev().cast_signed(),
-        file.ino().cast_signed(),
-        file.size().cast_signed(),
-        file.mtime(),
-        file.mtime_nsec(),
-        file.ctime(),
-        file.ctime_nsec(),
-    ])
+/// Of what a link points to. The rest is faster by the directory's own handle.
+fn metadata_inside(entry: &DirEntry) -> io::Result<Metadata> {
+    if entry.file_type()?.is_symlink() {
+        fs::metadata(entry.path())
+    } else {
+        entry.metadata()
+    }
+}
+
+/// A file that can't be looked at is like itself, too.
+fn like(name: &OsStr, metadata: io::Result<Metadata>) -> Look {
+    let metadata = metadata.ok().map(|file| {
+        let changed = [
+            file.mtime(),
+            file.mtime_nsec(),
+            file.ctime(),
+            file.ctime_nsec(),
+        ];
+        (file.dev(), file.ino(), file.size(), changed)
+    });
+    let mut hasher = DefaultHasher::new();
+    (name, metadata).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -257,7 +278,7 @@ mod tests {
     use super::*;
 
     fn after(start: Instant, looks: u32) -> Instant {
-        start + looks * EACH
+        start + looks * CHANGED
     }
 
     #[test]
@@ -278,20 +299,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_never_rests_is_read_after_a_second_and_when_it_rests() {
+    fn a_file_that_never_rests_is_read_in_time_and_when_it_rests() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("one");
         let mut files = Files::new([path.clone()]);
         let start = Instant::now();
-        let due: Vec<u32> = (1..=5)
+        let due: Vec<u32> = (1..=7)
             .filter(|looks| {
                 fs::write(&path, "x".repeat(*looks as usize)).expect("a file");
                 files.are_due(after(start, *looks))
             })
             .collect();
-        assert_eq!(due, [3, 5]);
-        assert!(files.are_due(after(start, 6)));
-        assert!(!files.are_due(after(start, 7)));
+        assert_eq!(due, [4, 7]);
+        assert!(files.are_due(after(start, 8)));
+        assert!(!files.are_due(after(start, 9)));
     }
 
     #[test]
