@@ -1,7 +1,7 @@
 //! The ingress' own TLS.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
 };
 
 use crate::bridge::{Bridge, configuration, eventually, koobridge, run};
@@ -198,6 +199,44 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
         bridge.metric("koobridge_certificate_expiry_timestamp_seconds"),
         1_893_456_000
     );
+}
+
+/// How a new connection's handshake went, once it has had an answer.
+fn handshake(bridge: &Bridge, config: &ClientConfig) -> HandshakeKind {
+    let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
+    let mut stream = secure(config.clone(), socket);
+    let request = b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n";
+    stream.write_all(request).expect("the bridge reads");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 404");
+    stream.conn.handshake_kind().expect("it is over")
+}
+
+#[test]
+fn sessions_of_many_senders_are_resumed_until_the_certificate_changes() {
+    let kafka = cluster::shared();
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &borrowed(&authority.settings()));
+    let senders: Vec<ClientConfig> = [[&TLS12], [&TLS13]]
+        .iter()
+        .flat_map(|versions| (0..200).map(|_| authority.client(versions)))
+        .collect();
+    let resumed = || {
+        let kinds = senders.iter().map(|config| handshake(&bridge, config));
+        kinds.filter(|kind| *kind == HandshakeKind::Resumed).count()
+    };
+    assert_eq!(resumed(), 0, "nobody was here");
+    assert_eq!(resumed(), senders.len());
+
+    authority.issue("server", 2, NOW);
+    let second = der(&authority.path("server.crt"));
+    eventually(|| {
+        let shown = shown(&bridge, &authority);
+        (shown == second).then_some(()).ok_or("not yet".to_owned())
+    });
+    assert_eq!(resumed(), 0, "under the old one");
 }
 
 #[test]
