@@ -2,28 +2,25 @@
 
 use std::time::Duration;
 
-use koobridge::kafka::EmbeddedBroker;
-
 use crate::chart::{Line, Panel, draw};
 use crate::cluster::Exclusive;
 use crate::document;
 use crate::figures::{Table, as_f64, median, rounds};
 use crate::load::{Load, Sample};
 use crate::proxy::Proxy;
-use crate::subject::Subject;
+use crate::subject::{Embedded, ONE_WORKER, Subject};
 
 const ROUNDS: usize = 5;
 /// Where differences are large.
 const FEW: usize = 3;
 const SECONDS: u64 = 2;
-const PARTITIONS: u16 = 6;
+const PARTITIONS: i32 = 6;
 const CONNECTIONS: [usize; 5] = [16, 64, 256, 1024, 4096];
 const CHANNELS: [u64; 3] = [1, 100, 10_000];
 const BYTES: [usize; 4] = [200, 1_000, 10_000, 60_000];
 const KAFKA_PARTITIONS: [i32; 5] = [1, 6, 12, 24, 60];
 /// Between bridge and brokers, there and back.
 const ROUND_TRIPS: [u64; 4] = [0, 1, 5, 20];
-const ONE_WORKER: [(&str, &str); 1] = [("ingress.workers", "1")];
 
 /// One point of a curve.
 struct Point {
@@ -75,14 +72,8 @@ pub fn run(kafka: &Exclusive) {
 
 /// What does not depend on Kafka is measured without it.
 fn on_embedded_broker() -> Vec<Point> {
-    let embedded = EmbeddedBroker::start().expect("an embedded broker");
-    let topics = ["events", "rejected"];
-    for topic in topics {
-        embedded.create_topic(topic, PARTITIONS).expect("a topic");
-    }
-    let bootstrap = embedded.bootstrap_servers();
-    let bridge =
-        |channels| Subject::bridge_with_channels(channels, &bootstrap, topics, &ONE_WORKER);
+    let embedded = Embedded::start();
+    let bridge = |channels| embedded.bridge(channels, &ONE_WORKER);
     let small = bridge(1);
     let load = Load {
         seconds: SECONDS,
@@ -141,8 +132,7 @@ fn on_kafka(kafka: &Exclusive) -> Vec<Point> {
     let addresses = ports.iter().map(|[_, proxy]| format!("127.0.0.1:{proxy}"));
     let bootstrap = addresses.collect::<Vec<_>>().join(",");
     let proxy = Proxy::start(ports);
-    let [events, rejected] =
-        ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS.into()));
+    let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS));
     let subject = Subject::bridge(&bootstrap, [&events, &rejected], &ONE_WORKER);
     let samples = rounds(FEW, &ROUND_TRIPS, |millis| {
         proxy.set_round_trip(Duration::from_millis(*millis));

@@ -1,24 +1,17 @@
 //! What each part of a report's journey costs, from a bare hyper POST up to the bridge on real Kafka.
 
-use koobridge::kafka::EmbeddedBroker;
-
 use crate::document;
 use crate::figures::{Table, median, rounds};
 use crate::load::{Load, Sample};
 use crate::records::Kafka;
 use crate::servers::Work;
-use crate::subject::Subject;
+use crate::subject::{Embedded, ONE_WORKER, Subject};
 
 const ROUNDS: usize = 5;
-const PARTITIONS: u16 = 6;
-const ONE_WORKER: [(&str, &str); 1] = [("ingress.workers", "1")];
+const PARTITIONS: i32 = 6;
 
 pub fn run(kafka: &Kafka) {
-    let embedded = EmbeddedBroker::start().expect("an embedded broker");
-    let topics = ["events", "rejected"];
-    for topic in topics {
-        embedded.create_topic(topic, PARTITIONS).expect("a topic");
-    }
+    let embedded = Embedded::start();
     let rungs = [
         ("a bare hyper POST", Subject::server(Work::Bare)),
         (
@@ -32,11 +25,11 @@ pub fn run(kafka: &Kafka) {
         ("+ validation, the event", Subject::server(Work::Normalise)),
         (
             "the bridge, embedded broker",
-            Subject::bridge(&embedded.bootstrap_servers(), topics, &ONE_WORKER),
+            embedded.bridge(1, &ONE_WORKER),
         ),
         (
             "the bridge, three brokers",
-            Subject::bridge_on(kafka, PARTITIONS.into(), &ONE_WORKER),
+            Subject::bridge_on(kafka, PARTITIONS, &ONE_WORKER),
         ),
     ];
     let load = Load::default();

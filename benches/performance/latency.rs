@@ -1,9 +1,6 @@
 //! Latency against the rate at which reports are due, in an open loop, on three brokers, with TLS and without.
 
-use std::fs;
-
-use rcgen::generate_simple_self_signed;
-
+use crate::certificate::Certificate;
 use crate::chart::{Line, Panel, draw};
 use crate::document;
 use crate::figures::{Table, as_f64};
@@ -26,16 +23,7 @@ struct Server {
 }
 
 pub fn run(kafka: &Kafka) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let issued = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
-    let [certificate, key] = ["tls.crt", "tls.key"].map(|name| directory.path().join(name));
-    fs::write(&certificate, issued.cert.pem()).expect("a file");
-    fs::write(&key, issued.signing_key.serialize_pem()).expect("a file");
-    let [certificate_path, key_path] = [&certificate, &key].map(|path| path.display().to_string());
-    let tls = [
-        ("ingress.tls.certificate", certificate_path.as_str()),
-        ("ingress.tls.key", key_path.as_str()),
-    ];
+    let certificate = Certificate::new();
     let plain = Load {
         seconds: SECONDS,
         ..Load::default()
@@ -48,9 +36,9 @@ pub fn run(kafka: &Kafka) {
         },
         Server {
             name: "HTTPS",
-            subject: Subject::bridge_on(kafka, PARTITIONS, &tls),
+            subject: Subject::bridge_on(kafka, PARTITIONS, &certificate.settings()),
             load: Load {
-                certificate: Some(certificate),
+                certificate: Some(certificate.path().to_owned()),
                 ..plain.clone()
             },
         },

@@ -6,7 +6,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +16,15 @@ use koobridge::contract::SOURCE_PREFIX;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
 use crate::figures::as_f64;
 use crate::process;
@@ -51,6 +53,20 @@ pub struct Load {
     pub channels: u64,
     /// PEM file with the server's certificate, where it speaks TLS.
     pub certificate: Option<PathBuf>,
+    #[serde(default)]
+    pub opened: Opened,
+}
+
+/// When a connection is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Opened {
+    /// Before the load; it lasts until its end.
+    #[default]
+    Before,
+    /// For each report, with a whole handshake where it is TLS.
+    Each,
+    /// For each report; a handshake goes on where an earlier one has left off.
+    EachResumed,
 }
 
 impl Default for Load {
@@ -62,6 +78,7 @@ impl Default for Load {
             bytes: 190,
             channels: 1,
             certificate: None,
+            opened: Opened::Before,
         }
     }
 }
@@ -73,6 +90,8 @@ pub struct Answers {
     pub accepted: u64,
     /// Answered otherwise.
     pub refused: u64,
+    /// Handshakes that went on where an earlier one had left off.
+    pub resumed: u64,
     pub seconds: f64,
     /// Milliseconds within which half, 90, 99 and 99.9 of 100 were answered: in an open loop, since each was due.
     /// What was due and not answered at the end counts with its time until then.
@@ -187,16 +206,18 @@ impl Plan {
 #[derive(Default)]
 struct Seen {
     refused: u64,
+    resumed: u64,
     latencies: Vec<Duration>,
     /// Of the last request, where the end came first.
     unanswered: Option<Duration>,
 }
 
 async fn send(load: Load, address: SocketAddr) -> Answers {
-    let connector = load.certificate.as_ref().map(connector);
-    let mut streams = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..load.connections {
-        streams.push(open(address, connector.as_ref()).await);
+        // Each sender remembers its own sessions.
+        let server = Server::new(address, load.certificate.as_deref(), load.opened);
+        connections.push((server.open().await, server));
     }
     let now = Instant::now();
     let plan = Arc::new(Plan {
@@ -211,9 +232,9 @@ async fn send(load: Load, address: SocketAddr) -> Answers {
         tokio::spawn(async move { plan.dispatch(rate).await });
     }
     let mut senders = JoinSet::new();
-    for stream in streams {
+    for (stream, server) in connections {
         let plan = Arc::clone(&plan);
-        senders.spawn(async move { send_on(stream, &plan).await });
+        senders.spawn(async move { send_on(&server, stream, &plan).await });
     }
     sleep_until((now + WARM_UP).into()).await;
     println!("warm");
@@ -235,53 +256,84 @@ async fn send(load: Load, address: SocketAddr) -> Answers {
     Answers {
         accepted: accepted as u64,
         refused: seen.iter().map(|seen| seen.refused).sum(),
+        resumed: seen.iter().map(|seen| seen.resumed).sum(),
         seconds: Duration::from_secs(plan.load.seconds).as_secs_f64(),
         within: within.map(|latency| latency.as_secs_f64() * 1e3),
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Bytes for S {}
 
-async fn open(address: SocketAddr, connector: Option<&TlsConnector>) -> Box<dyn Stream> {
-    let stream = TcpStream::connect(address)
-        .await
-        .expect("the server listens");
-    stream.set_nodelay(true).expect("no delay");
-    match connector {
-        None => Box::new(stream),
-        Some(connector) => {
-            let name = ServerName::from(address.ip());
-            Box::new(connector.connect(name, stream).await.expect("TLS"))
+struct Stream {
+    bytes: Box<dyn Bytes>,
+    is_resumed: bool,
+}
+
+/// Where connections go.
+struct Server {
+    address: SocketAddr,
+    tls: Option<TlsConnector>,
+}
+
+impl Server {
+    fn new(address: SocketAddr, certificate: Option<&Path>, opened: Opened) -> Self {
+        let tls = certificate.map(|certificate| connector(certificate, opened));
+        Self { address, tls }
+    }
+
+    async fn open(&self) -> Stream {
+        let stream = TcpStream::connect(self.address)
+            .await
+            .expect("the server listens");
+        stream.set_nodelay(true).expect("no delay");
+        let Some(tls) = &self.tls else {
+            return Stream {
+                bytes: Box::new(stream),
+                is_resumed: false,
+            };
+        };
+        let name = ServerName::from(self.address.ip());
+        let stream = tls.connect(name, stream).await.expect("TLS");
+        Stream {
+            is_resumed: stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed),
+            bytes: Box::new(stream),
         }
     }
 }
 
-fn connector(certificate: &PathBuf) -> TlsConnector {
+fn connector(certificate: &Path, opened: Opened) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
     roots.add(certificate).expect("a certificate");
-    let config = ClientConfig::builder()
+    let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    if opened != Opened::EachResumed {
+        config.resumption = Resumption::disabled();
+    }
     TlsConnector::from(Arc::new(config))
 }
 
-async fn send_on(mut stream: Box<dyn Stream>, plan: &Plan) -> Seen {
+async fn send_on(server: &Server, stream: Stream, plan: &Plan) -> Seen {
     let mut request = Request::new(&plan.load);
     let mut answer = Vec::with_capacity(1024);
     let mut seen = Seen::default();
     let warm = plan.from + WARM_UP;
+    let mut stream = Some(stream);
     loop {
         let Ok((number, due)) = timeout_at(plan.until.into(), plan.next()).await else {
             return seen;
         };
         let exchange = async {
-            stream
-                .write_all(request.of(number))
-                .await
-                .expect("the server reads");
-            read_answer(&mut stream, &mut answer).await
+            let mut open = match stream.take() {
+                Some(open) => open,
+                None => server.open().await,
+            };
+            let digit = ask(&mut open.bytes, request.of(number), &mut answer).await;
+            let is_resumed = open.is_resumed;
+            stream = (plan.load.opened == Opened::Before).then_some(open);
+            (digit, is_resumed)
         };
         match timeout_at(plan.until.into(), exchange).await {
             Err(_) => {
@@ -289,7 +341,10 @@ async fn send_on(mut stream: Box<dyn Stream>, plan: &Plan) -> Seen {
                 return seen;
             }
             Ok(_) if Instant::now() < warm => {}
-            Ok(b'2') => seen.latencies.push(due.elapsed()),
+            Ok((b'2', is_resumed)) => {
+                seen.resumed += u64::from(is_resumed);
+                seen.latencies.push(due.elapsed());
+            }
             Ok(_) => seen.refused += 1,
         }
         if Instant::now() >= plan.until {
@@ -298,8 +353,58 @@ async fn send_on(mut stream: Box<dyn Stream>, plan: &Plan) -> Seen {
     }
 }
 
+/// Connections that have sent a report each, and rest.
+pub struct Resting {
+    runtime: Runtime,
+    server: Server,
+    streams: Vec<Stream>,
+}
+
+impl Resting {
+    pub fn new(address: SocketAddr, certificate: Option<&Path>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        Self {
+            runtime: runtime.expect("a runtime"),
+            server: Server::new(address, certificate, Opened::Before),
+            streams: Vec::new(),
+        }
+    }
+
+    /// Opens more of them, up to so many.
+    pub fn grow(&mut self, count: usize) {
+        let mut request = Request::new(&Load::default());
+        let mut answer = Vec::new();
+        let Self {
+            runtime,
+            server,
+            streams,
+        } = self;
+        runtime.block_on(async {
+            let mut opened = Vec::new();
+            for number in streams.len()..count {
+                let mut stream = server.open().await;
+                let sent = stream.bytes.write_all(request.of(number as u64));
+                sent.await.expect("the server reads");
+                opened.push(stream);
+            }
+            for stream in &mut opened {
+                assert_eq!(read_answer(&mut stream.bytes, &mut answer).await, b'2');
+            }
+            streams.append(&mut opened);
+        });
+    }
+}
+
+async fn ask(stream: &mut Box<dyn Bytes>, request: &[u8], answer: &mut Vec<u8>) -> u8 {
+    let sent = stream.write_all(request).await;
+    sent.expect("the server reads");
+    read_answer(stream, answer).await
+}
+
 /// Reads an answer whole; the first digit of its status.
-async fn read_answer(stream: &mut Box<dyn Stream>, answer: &mut Vec<u8>) -> u8 {
+async fn read_answer(stream: &mut Box<dyn Bytes>, answer: &mut Vec<u8>) -> u8 {
     answer.clear();
     let head = loop {
         let read = stream.read_buf(answer).await.expect("an answer");

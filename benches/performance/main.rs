@@ -8,6 +8,7 @@
 mod bridge;
 #[path = "../../tests/it/broker.rs"]
 mod broker;
+mod certificate;
 mod chart;
 #[expect(dead_code, reason = "the tests ask more of it")]
 #[path = "../../tests/it/cluster.rs"]
@@ -39,10 +40,11 @@ mod proxy;
 mod records;
 mod servers;
 mod storage;
+mod storm;
 mod subject;
 
 use cluster::Exclusive;
-use load::Load;
+use load::{Load, Opened};
 use subject::Subject;
 
 /// As brokers run in production, but for the size of their heaps.
@@ -55,16 +57,18 @@ const WARM_UP: Load = Load {
     bytes: 190,
     channels: 1,
     certificate: None,
+    opened: Opened::Before,
 };
 
 type Section = (&'static str, fn(&Exclusive));
 
 /// In the order in which they run; the last freezes the brokers, which take a while to be themselves again.
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     ("ladder", |kafka| ladder::run(kafka)),
     ("latency", |kafka| latency::run(kafka)),
     ("comparison", |kafka| comparison::run(kafka)),
     ("growth", growth::run),
+    ("storm", |_| storm::run()),
     ("memory", |kafka| memory::run(kafka)),
     ("storage", storage::run),
 ];

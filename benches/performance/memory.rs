@@ -1,14 +1,14 @@
 //! What a bridge takes beside its work: memory, start-up, wake-ups.
 
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::certificate::Certificate;
 use crate::document;
 use crate::figures::{Table, as_f64, median};
-use crate::load::Load;
+use crate::load::{Load, Opened, Resting};
 use crate::process;
 use crate::records::Kafka;
 use crate::subject::Subject;
@@ -24,20 +24,21 @@ const UNDER_LOAD: Load = Load {
     bytes: 190,
     channels: 1,
     certificate: None,
+    opened: Opened::Before,
 };
 
 pub fn run(kafka: &Kafka) {
     raise_file_limit();
     let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS));
-    let start = || Subject::bridge(kafka.bootstrap(), [&events, &rejected], &[]);
+    let start = |settings: &[_]| Subject::bridge(kafka.bootstrap(), [&events, &rejected], settings);
     let starts = (0..STARTS).map(|_| {
         let began = Instant::now();
-        let _bridge = start();
+        let _bridge = start(&[]);
         began.elapsed().as_secs_f64()
     });
     let ready = median(starts);
 
-    let bridge = start();
+    let bridge = start(&[]);
     let mut table = Table::new(&["", ""]);
     let mut row = |what: &str, figure: String| table.row(vec![what.to_owned(), figure]);
     row("from its start until it is ready", format!("{ready:.1} s"));
@@ -51,14 +52,12 @@ pub fn run(kafka: &Kafka) {
         "wake-ups a second, idle",
         format!("{:.1}", as_f64(wakeups) / WATCH.as_secs_f64()),
     );
-    let mut connections = Vec::new();
+    let mut connections = Resting::new(bridge.address(), None);
     for count in [1_000, 9_900] {
-        connections.resize_with(count, || {
-            TcpStream::connect(bridge.address()).expect("the bridge listens")
-        });
-        pause(Duration::from_secs(1));
+        connections.grow(count);
+        pause(WATCH);
         row(
-            &format!("with {count} idle connections"),
+            &format!("with {count} connections that rest"),
             mebibytes(bridge.resident()),
         );
     }
@@ -74,6 +73,16 @@ pub fn run(kafka: &Kafka) {
             "after {:.0} reports a second on 256 connections",
             sample.rate
         ),
+        mebibytes(bridge.resident()),
+    );
+    drop(bridge);
+    let certificate = Certificate::new();
+    let bridge = start(&certificate.settings());
+    let mut connections = Resting::new(bridge.address(), Some(certificate.path()));
+    connections.grow(1_000);
+    pause(WATCH);
+    row(
+        "with 1000 connections that rest, HTTPS",
         mebibytes(bridge.resident()),
     );
     document::put("memory", &table);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use koobridge::kafka::EmbeddedBroker;
 use tempfile::TempDir;
 
 use crate::bridge::Bridge;
@@ -13,6 +14,29 @@ use crate::load::{FIRST_CHANNEL, Load, PASSWORD, Sample, measure};
 use crate::proc;
 use crate::records::Kafka;
 use crate::servers::{self, Work};
+
+/// What makes two bridges alike on any machine.
+pub const ONE_WORKER: [(&str, &str); 1] = [("ingress.workers", "1")];
+const PARTITIONS: u16 = 6;
+const TOPICS: [&str; 2] = ["events", "rejected"];
+
+/// An embedded broker, in this process, with the topics of its bridges.
+pub struct Embedded(EmbeddedBroker);
+
+impl Embedded {
+    pub fn start() -> Self {
+        let broker = EmbeddedBroker::start().expect("an embedded broker");
+        for topic in TOPICS {
+            broker.create_topic(topic, PARTITIONS).expect("a topic");
+        }
+        Self(broker)
+    }
+
+    pub fn bridge(&self, channels: u64, settings: &[(&str, &str)]) -> Subject {
+        let bootstrap = self.0.bootstrap_servers();
+        Subject::bridge_with_channels(channels, &bootstrap, TOPICS, settings)
+    }
+}
 
 pub enum Subject {
     Server(Process),
@@ -66,7 +90,7 @@ impl Subject {
         Self::bridge(kafka.bootstrap(), [&events, &rejected], settings)
     }
 
-    pub fn bridge_with_channels(
+    fn bridge_with_channels(
         channels: u64,
         bootstrap: &str,
         [topic, rejected]: [&str; 2],
