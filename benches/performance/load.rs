@@ -73,7 +73,7 @@ impl Default for Load {
     fn default() -> Self {
         Self {
             connections: 256,
-            seconds: 4,
+            seconds: 3,
             rate: None,
             bytes: 190,
             channels: 1,

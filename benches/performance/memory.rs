@@ -17,6 +17,8 @@ const PARTITIONS: i32 = 6;
 const STARTS: usize = 5;
 /// How long wake-ups are counted.
 const WATCH: Duration = Duration::from_secs(10);
+/// What connections took to be opened is given back by then, mostly.
+const SETTLED: Duration = Duration::from_secs(5);
 const UNDER_LOAD: Load = Load {
     connections: 256,
     seconds: 8,
@@ -55,7 +57,7 @@ pub fn run(kafka: &Kafka) {
     let mut connections = Resting::new(bridge.address(), None);
     for count in [1_000, 9_900] {
         connections.grow(count);
-        pause(WATCH);
+        pause(SETTLED);
         row(
             &format!("with {count} connections that rest"),
             mebibytes(bridge.resident()),
@@ -80,7 +82,7 @@ pub fn run(kafka: &Kafka) {
     let bridge = start(&certificate.settings());
     let mut connections = Resting::new(bridge.address(), Some(certificate.path()));
     connections.grow(1_000);
-    pause(WATCH);
+    pause(SETTLED);
     row(
         "with 1000 connections that rest, HTTPS",
         mebibytes(bridge.resident()),

@@ -6,9 +6,9 @@ use crate::figures::{Table, as_f64, median, rounds};
 use crate::load::{Load, Opened};
 use crate::subject::{Embedded, ONE_WORKER};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const CONNECTIONS: usize = 64;
-const SECONDS: u64 = 3;
+const SECONDS: u64 = 2;
 
 pub fn run() {
     let embedded = Embedded::start();
