@@ -36,7 +36,10 @@ pub fn shared() -> Shared {
 
 /// The own cluster, with no other test on it, to do harm to. Healed when dropped.
 pub fn exclusive() -> Exclusive {
-    Exclusive(CLUSTER.write().unwrap_or_else(PoisonError::into_inner))
+    let exclusive = Exclusive(CLUSTER.write().unwrap_or_else(PoisonError::into_inner));
+    // Brokers that hand over the partitions of hundreds of tests take seconds for it on a slow machine.
+    exclusive.clear().expect("topics can be deleted");
+    exclusive
 }
 
 pub enum Shared {

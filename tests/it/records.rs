@@ -96,6 +96,22 @@ impl Kafka {
             .unwrap_or_else(|why| panic!("cannot create topic {name}: {why}"));
     }
 
+    /// Deletes all topics but Kafka's own, and returns when no broker shows one.
+    pub fn clear(&self) -> Result<(), String> {
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        until(PATIENCE, || {
+            let metadata = self.metadata(None)?;
+            let names = metadata.topics().iter().map(MetadataTopic::name);
+            let left: Vec<&str> = names.filter(|name| !name.starts_with("__")).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            let deleted = block_on(self.admin().delete_topics(&left, &options));
+            deleted.map_err(|error| error.to_string())?;
+            Err(format!("{} topics are left", left.len()))
+        })
+    }
+
     fn topic_is_in_sync(&self, topic: &str) -> Result<(), String> {
         every_replica_is_in_sync(&self.metadata(Some(topic))?)
     }
