@@ -96,7 +96,7 @@ impl Kafka {
             .unwrap_or_else(|why| panic!("cannot create topic {name}: {why}"));
     }
 
-    /// Deletes all topics but Kafka's own, and returns when no broker shows one.
+    /// Deletes all topics but Kafka's own, and returns when it shows none.
     pub fn clear(&self) -> Result<(), String> {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         until(PATIENCE, || {
