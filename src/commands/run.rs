@@ -137,19 +137,23 @@ impl Asked {
         };
         let group = Group::of(&self.settings, &job.kafka_name())?;
         let partitions = reader.partitions()?;
-        // Nobody's run is ended for a mistyped command.
-        let (plan, next) = self.planned(&group, &job.id, partitions)?;
+        // Nobody's run is ended for a mistyped command. Who was killed in the middle of a commit has left
+        // a transaction open, which is waited for only where a plan may be in it.
+        let glance = Group::without_waiting(&self.settings, &job.kafka_name())?;
+        let planned = match self.planned(&glance, &job.id, partitions) {
+            Err(error) if error.is::<NoPlan>() => self.planned(&group, &job.id, partitions),
+            planned => planned,
+        };
+        let (plan, next) = planned?;
         if left(&plan, &next) == 0 {
-            eprintln!(
-                "{} {} has come to its end already",
-                self.work.name(),
-                job.id
-            );
-            return Ok(ExitCode::SUCCESS);
+            return Ok(has_ended(&job));
         }
         let transactions = Transactions::start(&self.settings, &job.kafka_name())
             .with_context(|| format!("can't start transactions as {}", job.kafka_name()))?;
         let (mut plan, next) = self.planned(&group, &job.id, partitions)?;
+        if left(&plan, &next) == 0 {
+            return Ok(has_ended(&job));
+        }
         plan.holder = nonce();
         let target = Target {
             topic: self.target.clone(),
@@ -180,7 +184,7 @@ impl Asked {
         let committed = group.committed(&self.source, partitions);
         let committed = committed.context("can't read how far the run is")?;
         let (plan, next) = Plan::read(&committed)
-            .map_err(|why: NoPlan| anyhow!("can't go on with {} {id}: {why}", self.work.name()))?;
+            .with_context(|| format!("can't go on with {} {id}", self.work.name()))?;
         let asked = self.command(plan.command.target_partitions);
         if let Some(difference) = asked.difference(&plan.command, &self.range) {
             let name = self.work.name();
@@ -269,6 +273,11 @@ impl Asked {
             );
         }
     }
+}
+
+fn has_ended(job: &Job) -> ExitCode {
+    eprintln!("{} {} has come to its end already", job.work.name(), job.id);
+    ExitCode::SUCCESS
 }
 
 /// How many offsets are still to be read.

@@ -10,7 +10,6 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -19,6 +18,7 @@ use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
 };
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext};
 use tracing::debug;
 
 use super::producer::Failed;
@@ -274,17 +274,34 @@ pub struct Group {
 }
 
 impl Group {
+    /// What is committed there is looked at once every transaction that has to do with it has ended. One
+    /// whose producer was killed ends when its time is up, which Kafka looks at every 10 s, or when
+    /// another producer starts under its id.
+    ///
     /// # Errors
     /// Where librdkafka refuses the settings as a whole.
     pub fn of(settings: &Settings, id: &str) -> Result<Self, KafkaError> {
+        Self::new(settings.for_reading(), id)
+    }
+
+    /// What is committed there is what the last transaction that has ended left, whatever goes on.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses the settings as a whole.
+    pub fn without_waiting(settings: &Settings, id: &str) -> Result<Self, KafkaError> {
         let mut config = settings.for_reading();
+        // For offsets, too: KIP-447.
+        config.set("isolation.level", "read_uncommitted");
+        Self::new(config, id)
+    }
+
+    fn new(mut config: ClientConfig, id: &str) -> Result<Self, KafkaError> {
         config.set("group.id", id);
         let consumer = BaseConsumer::from_config_and_context(&config, Reading::default())?;
         Ok(Self { consumer })
     }
 
-    /// What is committed of a topic with that many partitions, once every transaction that has to do
-    /// with it has ended.
+    /// What is committed of a topic with that many partitions.
     ///
     /// # Errors
     /// librdkafka's own.

@@ -141,6 +141,8 @@ impl fmt::Display for NoPlan {
     }
 }
 
+impl std::error::Error for NoPlan {}
+
 impl Plan {
     /// What is committed when the run is at these offsets.
     #[must_use]

@@ -1,7 +1,6 @@
 //! A running koobridge: started as a process with a configuration file, ended with the test.
 
 use std::ffi::OsString;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -273,33 +272,25 @@ pub fn configuration(directory: &Path, bootstrap: &str, topic: &str, rejected: &
     file
 }
 
-/// Runs the program to its end.
+/// Runs the program to its end, or says what it had said when it should have ended.
 pub fn run(command: &mut Command) -> Output {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("koobridge starts");
-    let status = eventually(|| {
-        child
-            .try_wait()
-            .expect("a child")
-            .ok_or_else(|| "still running".to_owned())
+    let pid = Pid::from_child(&child);
+    let ended = records::until(PATIENCE, || {
+        let ended = child.try_wait().expect("a child");
+        ended.ok_or("still running")
     });
-    let mut output = Output {
-        status,
-        stdout: Vec::new(),
-        stderr: Vec::new(),
-    };
-    child
-        .stdout
-        .expect("a pipe")
-        .read_to_end(&mut output.stdout)
-        .expect("its output");
-    child
-        .stderr
-        .expect("a pipe")
-        .read_to_end(&mut output.stderr)
-        .expect("its messages");
+    if ended.is_err() {
+        kill_process(pid, Signal::KILL).expect("it runs");
+    }
+    let output = child.wait_with_output().expect("its output");
+    if let Err(wrong) = ended {
+        let said = String::from_utf8_lossy(&output.stderr);
+        panic!("{wrong}; it said: {said}");
+    }
     output
 }

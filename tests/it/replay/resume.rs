@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::by_key;
 use super::desk::{Desk, code, said};
-use crate::bridge::{eventually, koobridge, run};
+use crate::bridge::{PATIENCE, eventually, koobridge, run};
 use crate::cluster;
 use crate::records::{Record, read_all};
 use crate::suite::random::Random;
@@ -78,6 +81,40 @@ fn killed_at_random_moments_it_goes_on_without_a_gap_or_a_repeat() {
         "{}",
         said(&again)
     );
+    assert_exactly_once(&desk, &target);
+}
+
+/// A process that is killed between the two steps of a commit leaves a transaction that is still open.
+#[test]
+fn killed_within_a_commit_it_goes_on_before_kafka_gives_the_transaction_up() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let arguments = ["--since", "beginning", "--to", &target, "--yes"];
+    let mut running = desk.start("replay", &[&arguments[..], &["--rate", "1000"]].concat());
+    let id = id_of(&copied(&desk, &target, 1));
+    running.child.kill().expect("a child can be killed");
+    running.child.wait().expect("a killed child ends");
+    let name = format!("koobridge-replay-{id}");
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("group.id", &name)
+        .set("transactional.id", &name)
+        .set("transaction.timeout.ms", "600000");
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    let producer: BaseProducer = config.create().expect("a producer");
+    let group = consumer.group_metadata().expect("a group");
+    let mut offsets = TopicPartitionList::new();
+    let offset = offsets.add_partition_offset(&desk.events, 0, Offset::Offset(0));
+    offset.expect("a valid offset");
+    producer.init_transactions(PATIENCE).expect("it is let in");
+    producer.begin_transaction().expect("one begins");
+    producer
+        .send_offsets_to_transaction(&offsets, &group, PATIENCE)
+        .expect("Kafka takes the offsets");
+    let output = desk.command("replay", &["--to", &target, "--yes", "--resume", &id]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
     assert_exactly_once(&desk, &target);
 }
 
