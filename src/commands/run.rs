@@ -135,13 +135,15 @@ impl Asked {
             work: self.work.clone(),
             id,
         };
-        let group = Group::of(&self.settings, &job.kafka_name())?;
         let partitions = reader.partitions()?;
         // Nobody's run is ended for a mistyped command. Who was killed in the middle of a commit has left
         // a transaction open, which is waited for only where a plan may be in it.
-        let glance = Group::without_waiting(&self.settings, &job.kafka_name())?;
-        let planned = match self.planned(&glance, &job.id, partitions) {
-            Err(error) if error.is::<NoPlan>() => self.planned(&group, &job.id, partitions),
+        let group = Group::without_waiting(&self.settings, &job.kafka_name())?;
+        let planned = match self.planned(&group, &job.id, partitions) {
+            Err(error) if error.is::<NoPlan>() => {
+                let patient = Group::of(&self.settings, &job.kafka_name())?;
+                self.planned(&patient, &job.id, partitions)
+            }
             planned => planned,
         };
         let (plan, next) = planned?;
@@ -150,6 +152,8 @@ impl Asked {
         }
         let transactions = Transactions::start(&self.settings, &job.kafka_name())
             .with_context(|| format!("can't start transactions as {}", job.kafka_name()))?;
+        // There is nothing left to wait for. The sooner this run is known to be somebody else's, the less
+        // does its last process try to have it back.
         let (mut plan, next) = self.planned(&group, &job.id, partitions)?;
         if left(&plan, &next) == 0 {
             return Ok(has_ended(&job));

@@ -29,6 +29,9 @@ const SHOWN_EACH: u32 = 256;
 const POLL: Duration = Duration::from_millis(100);
 /// How long to rest between two transactions that fail.
 const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// How long to rest before another producer is started: whoever has ended this one's work, to go on with the
+/// run, has written it down by then.
+const YIELD: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,6 +303,9 @@ impl Run {
         let is_dead = !refused.is_empty()
             || matches!(broken, Broken::Producer(_))
             || self.sink.transactions.abort().is_err();
+        if is_dead && refused.is_empty() {
+            thread::park_timeout(YIELD);
+        }
         self.rest();
         while is_dead && !stop.load(Ordering::SeqCst) && !self.replace_producer()? {
             self.failures += 1;
