@@ -82,6 +82,9 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Context, Wake, Waker};
     use std::thread;
 
     use super::super::NotTaken;
@@ -104,6 +107,36 @@ mod tests {
             });
             for (number, answered) in answers.into_iter().enumerate() {
                 assert_eq!(answered.await, Ok(answer(number)));
+            }
+        }
+    }
+
+    #[derive(Default)]
+    struct WakeUps(AtomicU32);
+
+    impl Wake for WakeUps {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn answers_that_come_together_are_one_wake_up() {
+        let wakeups = Arc::new(WakeUps::default());
+        let waker = Waker::from(Arc::clone(&wakeups));
+        let mut context = Context::from_waker(&waker);
+        let mut attended = pin!(Postbox::attend());
+        for rush in 1..=3 {
+            assert!(attended.as_mut().poll(&mut context).is_pending());
+            let (replies, mut answers): (Vec<_>, Vec<_>) =
+                (0..100).map(|_| Reply::channel()).unzip();
+            for (number, reply) in replies.into_iter().enumerate() {
+                reply.send(answer(number));
+            }
+            assert_eq!(wakeups.0.load(Ordering::SeqCst), rush);
+            assert!(attended.as_mut().poll(&mut context).is_pending());
+            for (number, answered) in answers.iter_mut().enumerate() {
+                assert_eq!(answered.try_recv(), Ok(answer(number)));
             }
         }
     }
