@@ -6,34 +6,23 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use koobridge::contract::SOURCE_PREFIX;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
+use crate::client::{Opened, Request, Server, Stream};
 use crate::figures::as_f64;
 use crate::process;
 
 /// The argument by which this program is the load.
 pub const FLAG: &str = "--load";
-/// Channels are numbers of ten digits from here on.
-pub const FIRST_CHANNEL: u64 = 1_000_000_000;
-pub const PASSWORD: &str = "password";
 /// Not counted, and before that every connection is open.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// How finely reports of an open loop are spread; the clock of the runtime has no finer step.
@@ -55,18 +44,6 @@ pub struct Load {
     pub certificate: Option<PathBuf>,
     #[serde(default)]
     pub opened: Opened,
-}
-
-/// When a connection is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Opened {
-    /// Before the load; it lasts until its end.
-    #[default]
-    Before,
-    /// For each report, with a whole handshake where it is TLS.
-    Each,
-    /// For each report; a handshake goes on where an earlier one has left off.
-    EachResumed,
 }
 
 impl Default for Load {
@@ -262,61 +239,8 @@ async fn send(load: Load, address: SocketAddr) -> Answers {
     }
 }
 
-trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Bytes for S {}
-
-struct Stream {
-    bytes: Box<dyn Bytes>,
-    is_resumed: bool,
-}
-
-/// Where connections go.
-struct Server {
-    address: SocketAddr,
-    tls: Option<TlsConnector>,
-}
-
-impl Server {
-    fn new(address: SocketAddr, certificate: Option<&Path>, opened: Opened) -> Self {
-        let tls = certificate.map(|certificate| connector(certificate, opened));
-        Self { address, tls }
-    }
-
-    async fn open(&self) -> Stream {
-        let stream = TcpStream::connect(self.address)
-            .await
-            .expect("the server listens");
-        stream.set_nodelay(true).expect("no delay");
-        let Some(tls) = &self.tls else {
-            return Stream {
-                bytes: Box::new(stream),
-                is_resumed: false,
-            };
-        };
-        let name = ServerName::from(self.address.ip());
-        let stream = tls.connect(name, stream).await.expect("TLS");
-        Stream {
-            is_resumed: stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed),
-            bytes: Box::new(stream),
-        }
-    }
-}
-
-fn connector(certificate: &Path, opened: Opened) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
-    roots.add(certificate).expect("a certificate");
-    let mut config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    if opened != Opened::EachResumed {
-        config.resumption = Resumption::disabled();
-    }
-    TlsConnector::from(Arc::new(config))
-}
-
 async fn send_on(server: &Server, stream: Stream, plan: &Plan) -> Seen {
-    let mut request = Request::new(&plan.load);
+    let mut request = Request::new(plan.load.bytes, plan.load.channels);
     let mut answer = Vec::with_capacity(1024);
     let mut seen = Seen::default();
     let warm = plan.from + WARM_UP;
@@ -330,7 +254,7 @@ async fn send_on(server: &Server, stream: Stream, plan: &Plan) -> Seen {
                 Some(open) => open,
                 None => server.open().await,
             };
-            let digit = ask(&mut open.bytes, request.of(number), &mut answer).await;
+            let digit = open.ask(request.of(number), &mut answer).await;
             let is_resumed = open.is_resumed;
             stream = (plan.load.opened == Opened::Before).then_some(open);
             (digit, is_resumed)
@@ -350,120 +274,5 @@ async fn send_on(server: &Server, stream: Stream, plan: &Plan) -> Seen {
         if Instant::now() >= plan.until {
             return seen;
         }
-    }
-}
-
-/// Connections that have sent a report each, and rest.
-pub struct Resting {
-    runtime: Runtime,
-    server: Server,
-    streams: Vec<Stream>,
-}
-
-impl Resting {
-    pub fn new(address: SocketAddr, certificate: Option<&Path>) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        Self {
-            runtime: runtime.expect("a runtime"),
-            server: Server::new(address, certificate, Opened::Before),
-            streams: Vec::new(),
-        }
-    }
-
-    /// Opens more of them, up to so many.
-    pub fn grow(&mut self, count: usize) {
-        let mut request = Request::new(&Load::default());
-        let mut answer = Vec::new();
-        let Self {
-            runtime,
-            server,
-            streams,
-        } = self;
-        runtime.block_on(async {
-            let mut opened = Vec::new();
-            for number in streams.len()..count {
-                let mut stream = server.open().await;
-                let sent = stream.bytes.write_all(request.of(number as u64));
-                sent.await.expect("the server reads");
-                opened.push(stream);
-            }
-            for stream in &mut opened {
-                assert_eq!(read_answer(&mut stream.bytes, &mut answer).await, b'2');
-            }
-            streams.append(&mut opened);
-        });
-    }
-}
-
-async fn ask(stream: &mut Box<dyn Bytes>, request: &[u8], answer: &mut Vec<u8>) -> u8 {
-    let sent = stream.write_all(request).await;
-    sent.expect("the server reads");
-    read_answer(stream, answer).await
-}
-
-/// Reads an answer whole; the first digit of its status.
-async fn read_answer(stream: &mut Box<dyn Bytes>, answer: &mut Vec<u8>) -> u8 {
-    answer.clear();
-    let head = loop {
-        let read = stream.read_buf(answer).await.expect("an answer");
-        assert!(read > 0, "the server closed: {}", answer.escape_ascii());
-        if let Some(at) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            break at + 4;
-        }
-    };
-    let length = length(&answer[..head]);
-    while answer.len() < head + length {
-        assert!(stream.read_buf(answer).await.expect("a body") > 0);
-    }
-    answer[b"HTTP/1.1 ".len()]
-}
-
-fn length(head: &[u8]) -> usize {
-    let head = std::str::from_utf8(head).expect("text");
-    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
-    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    length.map_or(0, |(_, value)| value.trim().parse().expect("a length"))
-}
-
-/// A request that is sent again and again, with another message and channel each time.
-struct Request {
-    bytes: Vec<u8>,
-    channel: usize,
-    message: usize,
-    channels: u64,
-}
-
-impl Request {
-    fn new(load: &Load) -> Self {
-        let message = "0".repeat(32);
-        let fixed = format!(
-            r#"{{"sender":"86173xxxx4526","user_number":"86187xxxx5632","message_id":"{message}","status":"read","note":""}}"#
-        );
-        let note = "x".repeat(load.bytes.saturating_sub(fixed.len()));
-        let body = fixed.replace(r#""note":"""#, &format!(r#""note":"{note}""#));
-        let bytes = format!(
-            "POST {SOURCE_PREFIX}{FIRST_CHANNEL} HTTP/1.1\r\nHost: bench\r\nAuthorization: {PASSWORD}\r\n\
-             Content-Type: application/json; charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        Self {
-            channel: bytes.find(&FIRST_CHANNEL.to_string()).expect("it is there"),
-            message: bytes.find(&message).expect("it is there"),
-            bytes: bytes.into_bytes(),
-            channels: load.channels,
-        }
-    }
-
-    fn of(&mut self, number: u64) -> &[u8] {
-        let channel = FIRST_CHANNEL + number % self.channels;
-        // Spread, so that what sorts or hashes has no easy work.
-        let message = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        let mut at = &mut self.bytes[self.channel..];
-        write!(at, "{channel:010}").expect("room");
-        let mut at = &mut self.bytes[self.message..];
-        write!(at, "{message:032x}").expect("room");
-        &self.bytes
     }
 }

@@ -10,6 +10,7 @@ mod bridge;
 mod broker;
 mod certificate;
 mod chart;
+mod client;
 #[expect(dead_code, reason = "the tests ask more of it")]
 #[path = "../../tests/it/cluster.rs"]
 mod cluster;
@@ -38,13 +39,15 @@ mod proxy;
 #[expect(dead_code, reason = "the tests ask more of it")]
 #[path = "../../tests/it/records.rs"]
 mod records;
+mod resting;
 mod servers;
 mod storage;
 mod storm;
 mod subject;
 
+use client::Opened;
 use cluster::Exclusive;
-use load::{Load, Opened};
+use load::Load;
 use subject::Subject;
 
 /// As brokers run in production, but for the size of their heaps.

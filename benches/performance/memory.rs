@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::certificate::Certificate;
+use crate::client::Opened;
 use crate::document;
 use crate::figures::{Table, as_f64, median};
-use crate::load::{Load, Opened, Resting};
+use crate::load::Load;
 use crate::process;
 use crate::records::Kafka;
+use crate::resting::Resting;
 use crate::subject::Subject;
 
 const PARTITIONS: i32 = 6;

@@ -19,7 +19,7 @@ use koobridge::contract::{
 };
 use tokio::runtime::Builder;
 
-use crate::load::{FIRST_CHANNEL, PASSWORD};
+use crate::client::{FIRST_CHANNEL, PASSWORD};
 
 /// The argument by which this program is one of them.
 pub const FLAG: &str = "--serve";

@@ -1,9 +1,12 @@
 //! A storm of new connections: each sends one report and is closed.
 
+use std::path::Path;
+
 use crate::certificate::Certificate;
+use crate::client::Opened;
 use crate::document;
 use crate::figures::{Table, as_f64, median, rounds};
-use crate::load::{Load, Opened};
+use crate::load::Load;
 use crate::subject::{Embedded, ONE_WORKER};
 
 const ROUNDS: usize = 3;
@@ -14,22 +17,21 @@ pub fn run() {
     let embedded = Embedded::start();
     let certificate = Certificate::new();
     let settings = [&certificate.settings()[..], &ONE_WORKER].concat();
-    let [plain, tls] = [&ONE_WORKER[..], &settings].map(|settings| embedded.bridge(1, settings));
+    let plain = (embedded.bridge(1, &ONE_WORKER), None);
+    let secure = (embedded.bridge(1, &settings), Some(certificate.path()));
     let kinds = [
         ("HTTP, kept open", &plain, Opened::Before),
         ("HTTP, each new", &plain, Opened::Each),
-        ("HTTPS, kept open", &tls, Opened::Before),
-        ("HTTPS, each new", &tls, Opened::Each),
-        ("HTTPS, each new, resumed", &tls, Opened::EachResumed),
+        ("HTTPS, kept open", &secure, Opened::Before),
+        ("HTTPS, each new", &secure, Opened::Each),
+        ("HTTPS, each new, resumed", &secure, Opened::EachResumed),
     ];
-    let samples = rounds(ROUNDS, &kinds, |(name, subject, opened)| {
+    let samples = rounds(ROUNDS, &kinds, |(_, (subject, certificate), opened)| {
         subject.measure(&Load {
             connections: CONNECTIONS,
             seconds: SECONDS,
             opened: *opened,
-            certificate: name
-                .starts_with("HTTPS")
-                .then(|| certificate.path().to_owned()),
+            certificate: certificate.map(Path::to_owned),
             ..Load::default()
         })
     });

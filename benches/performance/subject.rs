@@ -10,7 +10,8 @@ use koobridge::kafka::EmbeddedBroker;
 use tempfile::TempDir;
 
 use crate::bridge::Bridge;
-use crate::load::{FIRST_CHANNEL, Load, PASSWORD, Sample, measure};
+use crate::client::{FIRST_CHANNEL, PASSWORD};
+use crate::load::{Load, Sample, measure};
 use crate::proc;
 use crate::records::Kafka;
 use crate::servers::{self, Work};
