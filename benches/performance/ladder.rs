@@ -8,6 +8,7 @@ use crate::servers::Work;
 use crate::subject::{Embedded, ONE_WORKER, Subject};
 
 const ROUNDS: usize = 5;
+const SECONDS: u64 = 2;
 const PARTITIONS: i32 = 6;
 
 pub fn run(kafka: &Kafka) {
@@ -32,7 +33,10 @@ pub fn run(kafka: &Kafka) {
             Subject::bridge_on(kafka, PARTITIONS, &ONE_WORKER),
         ),
     ];
-    let load = Load::default();
+    let load = Load {
+        seconds: SECONDS,
+        ..Load::default()
+    };
     let samples = rounds(ROUNDS, &rungs, |(_, subject)| subject.measure(&load));
     let mut table = Table::new(&[
         "",

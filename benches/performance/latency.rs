@@ -11,7 +11,7 @@ use crate::subject::Subject;
 
 /// Up to where a server gives out.
 const RATES: [u64; 7] = [500, 2_000, 5_000, 10_000, 15_000, 20_000, 30_000];
-const SECONDS: u64 = 5;
+const SECONDS: u64 = 4;
 const PARTITIONS: i32 = 6;
 /// Half, 99 and 99.9 of 100, among those of the load.
 const SHOWN: [(usize, &str); 3] = [(0, "p50"), (2, "p99"), (3, "p99.9")];

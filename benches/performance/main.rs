@@ -46,6 +46,9 @@ mod storm;
 mod subject;
 
 use client::Opened;
+use std::thread;
+use std::time::Duration;
+
 use cluster::Exclusive;
 use load::Load;
 use subject::Subject;
@@ -53,7 +56,7 @@ use subject::Subject;
 /// As brokers run in production, but for the size of their heaps.
 const BROKER_JVM: &str = "-Xms512m -Xmx512m -Dlog4j2.level=WARN";
 /// After their start, brokers are two to three times slower until their code is compiled. Sent again while it makes
-/// them faster by that factor, so often at most.
+/// them faster by that factor, so often at most; between two loads they have the machine for compiling.
 const WARM_UP: Load = Load {
     connections: 256,
     seconds: 10,
@@ -65,6 +68,7 @@ const WARM_UP: Load = Load {
 };
 const WARM_UPS: u32 = 6;
 const FASTER: f64 = 1.1;
+const BETWEEN: Duration = Duration::from_secs(4);
 
 type Section = (&'static str, fn(&Exclusive));
 
@@ -121,5 +125,12 @@ fn warm_up(kafka: &Exclusive) {
             return;
         }
         before = rate;
+        pause(BETWEEN);
     }
+}
+
+/// Where a span of time is what is needed, or what is left after one is measured.
+#[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
+pub fn pause(span: Duration) {
+    thread::sleep(span);
 }

@@ -1,6 +1,5 @@
 //! What a bridge takes beside its work: memory, start-up, wake-ups.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,6 +9,7 @@ use crate::client::Opened;
 use crate::document;
 use crate::figures::{Table, as_f64, median};
 use crate::load::Load;
+use crate::pause;
 use crate::process;
 use crate::records::Kafka;
 use crate::resting::Resting;
@@ -94,12 +94,6 @@ pub fn run(kafka: &Kafka) {
 
 fn mebibytes(value: f64) -> String {
     format!("{value:.1} MiB")
-}
-
-/// What is measured is a span of time, or what is left after one.
-#[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
-fn pause(span: Duration) {
-    thread::sleep(span);
 }
 
 /// This process has the other end of each connection.
