@@ -83,7 +83,7 @@ where
         .axis_desc_style(text)
         .x_labels(6)
         .y_labels(6)
-        .x_label_formatter(&|value| number(*value))
+        .x_label_formatter(&|value| sparse(*value))
         .y_label_formatter(&|value| number(*value))
         .x_desc(panel.across)
         .draw()?;
@@ -104,6 +104,16 @@ fn across(panel: &Panel) -> Range<f64> {
         (least.min(point.0), most.max(point.0))
     });
     least / 1.1..most * 1.1
+}
+
+/// On a logarithmic axis there may be a label for each digit, and no room.
+fn sparse(value: f64) -> String {
+    let text = number(value);
+    if text.starts_with(['1', '2', '5']) {
+        text
+    } else {
+        String::new()
+    }
 }
 
 fn number(value: f64) -> String {
