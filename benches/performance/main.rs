@@ -45,10 +45,10 @@ mod storage;
 mod storm;
 mod subject;
 
-use client::Opened;
 use std::thread;
 use std::time::Duration;
 
+use client::Opened;
 use cluster::Exclusive;
 use load::Load;
 use subject::Subject;

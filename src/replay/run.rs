@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long to rest between two transactions that fail.
 const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// How long to rest before another producer is started: whoever has ended this one's work, to go on with the
-/// run, has written it down by then.
+/// run, has written it down by then. One that takes longer loses the run again, and says so.
 const YIELD: Duration = Duration::from_secs(2);
 
 /// How a run ended.
