@@ -25,10 +25,14 @@ mod http;
 mod jars;
 mod ladder;
 mod latency;
+#[expect(dead_code, reason = "the tests ask more of it")]
 #[path = "../../tests/it/lines.rs"]
 mod lines;
 mod load;
 mod memory;
+#[expect(dead_code, reason = "the tests ask more of it")]
+#[path = "../../tests/it/ports.rs"]
+mod ports;
 #[expect(dead_code, reason = "the tests ask more of it")]
 #[path = "../../tests/it/proc.rs"]
 mod proc;
@@ -106,7 +110,7 @@ fn run(names: &[&str]) {
         std::process::exit(2);
     }
     broker::JVM.set(BROKER_JVM).expect("no broker runs yet");
-    let kafka = cluster::exclusive();
+    let kafka = cluster::exclusive_with_session(cluster::KAFKA_SESSION);
     warm_up(&kafka);
     for (name, section) in SECTIONS {
         if names.is_empty() || names.contains(&name) {

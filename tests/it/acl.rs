@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use crate::broker::SASL_USER;
-use crate::cluster::Exclusive;
+use crate::cluster::{self, Exclusive};
 
 /// Lets the user do these things to the topics; nothing else is allowed.
 pub fn allow(kafka: &Exclusive, operations: &[&str], topics: &[&str]) {
@@ -25,7 +25,7 @@ fn change_rights(kafka: &Exclusive, change: &[&str], operations: &[&str], topics
     };
     let output = Command::new("java")
         .args(["-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(kafka.jars().join("*"))
+        .arg(cluster::jars().join("*"))
         .arg("org.apache.kafka.tools.AclCommand")
         .args(["--bootstrap-server", kafka.bootstrap()])
         .args(change)
@@ -41,7 +41,7 @@ fn change_rights(kafka: &Exclusive, change: &[&str], operations: &[&str], topics
 pub fn set_password(kafka: &Exclusive, password: &str) {
     let output = Command::new("java")
         .args(["-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(kafka.jars().join("*"))
+        .arg(cluster::jars().join("*"))
         .arg("kafka.admin.ConfigCommand")
         .args(["--bootstrap-server", kafka.bootstrap()])
         .args([

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Response, exchange};
-use crate::lines::Lines;
+use crate::lines::{Lines, log_file};
 use crate::proc;
 use crate::records::{self, Kafka};
 
@@ -19,8 +20,11 @@ pub const CHANNEL: &str = "202105102694809992";
 const FILE: &str = "koobridge.toml";
 pub const PASSWORD: &str = "s3cret, with spaces";
 
-/// How long anything that a bridge does by itself may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything that a bridge does by itself may take, on a machine that is busy with other things too.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How much a machine that is busy with other things may add to a time that the bridge keeps.
+pub const BUSY: Duration = Duration::from_secs(3);
 
 /// Looks until there is something to see; panics with what was wrong at the last look.
 pub fn eventually<T>(look: impl FnMut() -> Result<T, String>) -> T {
@@ -42,6 +46,7 @@ pub fn koobridge() -> Command {
 pub struct Bridge {
     child: Child,
     lines: Lines,
+    log: PathBuf,
     pub ingress: SocketAddr,
     pub admin: SocketAddr,
     settings: Vec<String>,
@@ -86,11 +91,12 @@ impl Bridge {
         configuration(directory.path(), bootstrap, topic, rejected);
         let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
         let (settings, environment) = (settings.collect::<Vec<_>>(), environment.to_vec());
-        let (child, lines) = spawn(directory.path(), &settings, &environment);
+        let (child, lines, log) = spawn(directory.path(), &settings, &environment);
         let [ingress, admin] = addresses(&lines);
         Self {
             child,
             lines,
+            log,
             ingress,
             admin,
             settings,
@@ -108,7 +114,8 @@ impl Bridge {
     /// Starts it again as it was started, once it has ended, and waits until it listens.
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "only an ended bridge can be restarted");
-        (self.child, self.lines) = spawn(self.directory.path(), &self.settings, &self.environment);
+        (self.child, self.lines, self.log) =
+            spawn(self.directory.path(), &self.settings, &self.environment);
         [self.ingress, self.admin] = addresses(&self.lines);
     }
 
@@ -195,6 +202,9 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("koobridge's log: {}", self.log.display());
+        }
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a killed child ends");
     }
@@ -204,7 +214,7 @@ fn spawn(
     directory: &Path,
     settings: &[String],
     environment: &[(&'static str, OsString)],
-) -> (Child, Lines) {
+) -> (Child, Lines, PathBuf) {
     let mut command = koobridge();
     command
         .args(["serve", "--config"])
@@ -217,8 +227,9 @@ fn spawn(
         .stderr(Stdio::piped())
         .spawn()
         .expect("koobridge starts");
-    let lines = Lines::read(child.stderr.take().expect("a pipe"));
-    (child, lines)
+    let (copy, log) = log_file();
+    let lines = Lines::read_and_copy(child.stderr.take().expect("a pipe"), copy);
+    (child, lines, log)
 }
 
 fn probe(admin: SocketAddr, path: &str) -> Response {

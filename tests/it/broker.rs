@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -41,8 +42,11 @@ const WATCHDOG: &str = r#"
     kill -9 $! 2>/dev/null
     exit $status"#;
 
+/// The ports of all brokers of a cluster.
+pub type AllPorts = [u16; 5 * BROKERS];
+
 /// The ports that concern one broker.
-pub struct Ports {
+struct Ports {
     plain: u16,
     controller: u16,
     sasl: u16,
@@ -51,10 +55,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// How many a broker has.
-    pub const EACH: usize = 5;
-
-    fn of(id: usize, ports: &[u16]) -> Self {
+    fn of(id: usize, ports: &AllPorts) -> Self {
         let [plain, controller, sasl, behind_proxy, proxy] =
             [0, 1, 2, 3, 4].map(|at| ports[at * BROKERS + id]);
         Self {
@@ -76,11 +77,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub fn new(id: usize, ports: &[u16], run: &Path, jars: &Path) -> Self {
+    pub fn new(id: usize, ports: &AllPorts, run: &Path, jars: &Path, session: Duration) -> Self {
         let dir = run.join(id.to_string());
         fs::create_dir(&dir).expect("the run's directory is writable");
-        fs::write(dir.join("server.properties"), properties(id, ports))
-            .expect("so is the broker's");
+        fs::write(
+            dir.join("server.properties"),
+            properties(id, ports, session),
+        )
+        .expect("so is the broker's");
         Self {
             id,
             ports: Ports::of(id, ports),
@@ -267,10 +271,10 @@ impl Java {
     }
 }
 
-/// Who comes without a password may do everything, who has one what he is allowed to. Offsets and
-/// transactions as small as they may be, a dead broker noticed after six seconds rather
-/// than nine, and nothing deleted for its age: the tests' records are as old as they please.
-fn properties(id: usize, ports: &[u16]) -> String {
+/// Clients without a password may do everything, those with one only what they are granted. Offsets and transactions
+/// are as small as they may be, and nothing is deleted for its age: the tests' records are as old as they please.
+fn properties(id: usize, ports: &AllPorts, session: Duration) -> String {
+    let (session, heartbeat) = (session.as_millis(), session.as_millis() / 6);
     let Ports {
         plain,
         controller,
@@ -312,8 +316,8 @@ transaction.state.log.min.isr=2
 transaction.state.log.num.partitions=3
 group.initial.rebalance.delay.ms=0
 log.retention.ms=-1
-broker.heartbeat.interval.ms=1000
-broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms={heartbeat}
+broker.session.timeout.ms={session}
 log.cleaner.dedupe.buffer.size=16777216
 "
     )

@@ -1,49 +1,152 @@
-//! The Apache Kafka the tests run against: three brokers of one `KRaft` cluster, fetched with Maven,
-//! started at the first use and gone with the test process, however that ends. Its logs stay in
-//! `target/kafka/run-*/` until the next run. Hold one guard at a time: two on a thread can deadlock.
+//! The Apache Kafka that the tests run against: clusters of three brokers each (`KRaft`), fetched with Maven. A cluster
+//! starts when a test first needs one more, and ends with the test process, however that ends. The brokers' logs stay
+//! in `target/kafka/run-*/` until the next run.
+//!
+//! One cluster is never harmed and serves all tests that only need a Kafka ([`shared`]). The others are lent to one
+//! test at a time, to do harm to ([`exclusive`]): scenarios mostly wait, so several run side by side.
 
 use std::env;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
-use crate::broker::{ARCHIVE, Broker, Ports};
+use crate::broker::{ARCHIVE, Broker};
 use crate::jars::fetch_jars;
+use crate::ports::free_ports;
 use crate::records::{Kafka, until};
 
 pub const BROKERS: usize = 3;
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a cluster must look healthy to be: its view of itself lags after a freeze.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Poisoned when the start fails, so that the tests after the first do not try it again.
-static CLUSTER: LazyLock<RwLock<Cluster>> = LazyLock::new(|| RwLock::new(Cluster::start()));
+/// After how long a cluster takes a silent broker for dead. Kafka's default, for scenarios that need it.
+pub const KAFKA_SESSION: Duration = Duration::from_secs(9);
+/// The same for all other tests, which would only wait for longer.
+const SHORT_SESSION: Duration = Duration::from_secs(3);
+/// Clusters that tests do harm to at the same time.
+const LENT: usize = 3;
 
-/// A healthy Kafka: `KOOBRIDGE_TEST_BROKERS` (at least three brokers) if set, else the own cluster.
-pub fn shared() -> Shared {
-    match env::var("KOOBRIDGE_TEST_BROKERS") {
-        Ok(bootstrap) => Shared::Given(Kafka::at(bootstrap)),
-        Err(_) => Shared::Own(CLUSTER.read().unwrap_or_else(PoisonError::into_inner)),
+static SHARED: LazyLock<Cluster> =
+    LazyLock::new(|| Cluster::start(session()).unwrap_or_else(|why| panic!("{why}")));
+static POOL: Pool = Pool {
+    clusters: Mutex::new(Clusters {
+        idle: Vec::new(),
+        started: 0,
+        failure: None,
+    }),
+    returned: Condvar::new(),
+};
+
+/// Whether scenarios last as long as in production, not just as long as they need: `script/faults --long`.
+pub fn is_long() -> bool {
+    env::var_os("KOOBRIDGE_TEST_LONG").is_some()
+}
+
+fn session() -> Duration {
+    if is_long() {
+        KAFKA_SESSION
+    } else {
+        SHORT_SESSION
     }
 }
 
-/// The own cluster, with no other test on it, to do harm to. Healed when dropped.
+/// Returns a healthy Kafka: `KOOBRIDGE_TEST_BROKERS` (at least three brokers) if set, else the cluster that is never
+/// harmed.
+pub fn shared() -> Shared {
+    match env::var("KOOBRIDGE_TEST_BROKERS") {
+        Ok(bootstrap) => Shared::Given(Kafka::at(bootstrap)),
+        Err(_) => Shared::Own(&SHARED),
+    }
+}
+
+/// Returns a cluster with no other test on it, to do harm to; waits until one is free. It is healed when dropped. A test
+/// that holds two can wait for ever.
 pub fn exclusive() -> Exclusive {
-    let exclusive = Exclusive(CLUSTER.write().unwrap_or_else(PoisonError::into_inner));
+    let exclusive = Exclusive {
+        cluster: Some(POOL.take()),
+        is_lent: true,
+    };
     // Brokers that hand over the partitions of hundreds of tests take seconds for it on a slow machine.
     exclusive.clear().expect("topics can be deleted");
     exclusive
 }
 
+/// Returns a new cluster with that session timeout, which ends with the test.
+pub fn exclusive_with_session(session: Duration) -> Exclusive {
+    let cluster = Cluster::start(session).unwrap_or_else(|why| panic!("{why}"));
+    Exclusive {
+        cluster: Some(cluster),
+        is_lent: false,
+    }
+}
+
+/// Returns the directory of Kafka's own tools.
+pub fn jars() -> &'static Path {
+    &HOME.jars
+}
+
+/// The clusters that are lent.
+struct Pool {
+    clusters: Mutex<Clusters>,
+    returned: Condvar,
+}
+
+struct Clusters {
+    idle: Vec<Cluster>,
+    started: usize,
+    /// Why a start failed. It is not tried again.
+    failure: Option<String>,
+}
+
+impl Pool {
+    fn take(&self) -> Cluster {
+        let mut clusters = self.locked();
+        loop {
+            if let Some(why) = &clusters.failure {
+                panic!("{why}");
+            }
+            if let Some(cluster) = clusters.idle.pop() {
+                return cluster;
+            }
+            if clusters.started < LENT {
+                break;
+            }
+            let woken = self.returned.wait(clusters);
+            clusters = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        clusters.started += 1;
+        drop(clusters);
+        Cluster::start(session()).unwrap_or_else(|why| {
+            self.locked().failure = Some(why.clone());
+            self.returned.notify_all();
+            panic!("{why}");
+        })
+    }
+
+    fn give_back(&self, cluster: Cluster) {
+        self.locked().idle.push(cluster);
+        self.returned.notify_one();
+    }
+
+    /// The next test that needs one more starts another.
+    fn give_up_one(&self) {
+        self.locked().started -= 1;
+        self.returned.notify_one();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Clusters> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub enum Shared {
-    Own(RwLockReadGuard<'static, Cluster>),
+    Own(&'static Cluster),
     Given(Kafka),
 }
 
@@ -58,63 +161,79 @@ impl Deref for Shared {
     }
 }
 
-/// The cluster to itself. Brokers go by index, 0 to 2, which is their Kafka id too.
-pub struct Exclusive(RwLockWriteGuard<'static, Cluster>);
+/// A cluster for one test. Brokers go by index, 0 to 2, which is their Kafka id too.
+pub struct Exclusive {
+    /// Present until the drop.
+    cluster: Option<Cluster>,
+    is_lent: bool,
+}
 
 impl Deref for Exclusive {
     type Target = Kafka;
 
     fn deref(&self) -> &Kafka {
-        &self.0.kafka
+        &self.cluster().kafka
     }
 }
 
 impl Exclusive {
+    fn cluster(&self) -> &Cluster {
+        self.cluster.as_ref().expect("present until the drop")
+    }
+
+    fn cluster_mut(&mut self) -> &mut Cluster {
+        self.cluster.as_mut().expect("present until the drop")
+    }
+
     /// The listeners that ask for a password: `broker::SASL_USER` has one.
     pub fn sasl_bootstrap(&self) -> String {
-        let addresses: Vec<_> = self.0.brokers.iter().map(Broker::sasl_address).collect();
+        let addresses: Vec<_> = self
+            .cluster()
+            .brokers
+            .iter()
+            .map(Broker::sasl_address)
+            .collect();
         addresses.join(",")
     }
 
     /// Of each broker: where it listens for what comes by a proxy, and where the proxy has to be.
     pub fn proxy_ports(&self) -> Vec<[u16; 2]> {
-        self.0.brokers.iter().map(Broker::proxy_ports).collect()
-    }
-
-    /// Where Kafka's own tools are.
-    pub fn jars(&self) -> &Path {
-        &self.0.jars
+        self.cluster()
+            .brokers
+            .iter()
+            .map(Broker::proxy_ports)
+            .collect()
     }
 
     /// Stops a broker in its tracks, its connections open. Returns when every thread stands still.
     pub fn freeze(&self, broker: usize) {
-        self.0.is_sound.set(false);
-        self.0.brokers[broker].freeze();
+        self.cluster().is_sound.store(false, Ordering::Relaxed);
+        self.cluster().brokers[broker].freeze();
     }
 
     pub fn thaw(&self, broker: usize) {
-        self.0.brokers[broker].thaw();
+        self.cluster().brokers[broker].thaw();
     }
 
     pub fn freeze_all(&self) {
-        self.0.is_sound.set(false);
-        self.0.brokers.iter().for_each(Broker::freeze);
+        self.cluster().is_sound.store(false, Ordering::Relaxed);
+        self.cluster().brokers.iter().for_each(Broker::freeze);
     }
 
     pub fn thaw_all(&self) {
-        self.0.brokers.iter().for_each(Broker::thaw);
+        self.cluster().brokers.iter().for_each(Broker::thaw);
     }
 
     /// SIGKILL, and returns when the broker is gone.
     pub fn kill(&mut self, broker: usize) {
-        self.0.is_sound.set(false);
-        self.0.brokers[broker].kill();
+        self.cluster().is_sound.store(false, Ordering::Relaxed);
+        self.cluster_mut().brokers[broker].kill();
     }
 
     /// SIGTERM, and returns when the broker has handed over what it led and is gone.
     pub fn stop(&mut self, broker: usize) {
-        self.0.is_sound.set(false);
-        self.0.brokers[broker].stop();
+        self.cluster().is_sound.store(false, Ordering::Relaxed);
+        self.cluster_mut().brokers[broker].stop();
     }
 
     /// Starts a dead broker on what it had, and returns when it is registered again.
@@ -125,12 +244,12 @@ impl Exclusive {
     /// The same of several at once: one may need another's vote.
     pub fn start_all<const N: usize>(&mut self, brokers: [usize; N]) {
         for broker in brokers {
-            let broker = &mut self.0.brokers[broker];
+            let broker = &mut self.cluster_mut().brokers[broker];
             assert!(broker.is_dead(), "only a dead broker can be started");
             broker.launch();
         }
         for broker in brokers {
-            let registered = self.0.brokers[broker].wait_until_registered();
+            let registered = self.cluster_mut().brokers[broker].wait_until_registered();
             registered.expect("a dead broker starts again");
         }
     }
@@ -151,7 +270,7 @@ impl Exclusive {
 
     /// A controller that would place three replicas, and every replica in sync, for a second.
     pub fn wait_until_healthy(&self) {
-        self.0
+        self.cluster()
             .wait_until_healthy()
             .expect("unhurt brokers come back to health");
     }
@@ -159,65 +278,62 @@ impl Exclusive {
 
 impl Drop for Exclusive {
     fn drop(&mut self) {
-        match self.0.heal() {
-            Err(why) if thread::panicking() => eprintln!("Kafka stays broken: {why}"),
-            healed => healed.expect("Kafka comes back to health after a test"),
+        let mut cluster = self.cluster.take().expect("present until the drop");
+        if thread::panicking() {
+            eprintln!("the brokers' logs: {}", cluster.run.display());
         }
-    }
-}
-
-/// A flag that tests with a shared cluster may look at.
-#[derive(Default)]
-struct Sound(AtomicBool);
-
-impl Sound {
-    fn set(&self, sound: bool) {
-        self.0.store(sound, Ordering::SeqCst);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        if !self.is_lent {
+            return;
+        }
+        match cluster.heal() {
+            Ok(()) => POOL.give_back(cluster),
+            Err(why) => {
+                drop(cluster);
+                POOL.give_up_one();
+                assert!(
+                    thread::panicking(),
+                    "Kafka does not recover from a test: {why}"
+                );
+                eprintln!("Kafka stays broken: {why}");
+            }
+        }
     }
 }
 
 pub struct Cluster {
     kafka: Kafka,
     brokers: Vec<Broker>,
-    jars: PathBuf,
+    /// The directory of the brokers' files.
+    run: PathBuf,
     /// No broker was harmed since it was last seen healthy.
-    is_sound: Sound,
-    /// Held as long as the process lives: one cluster at a time for one target directory.
-    _lock: File,
+    is_sound: AtomicBool,
 }
 
 impl Cluster {
-    fn start() -> Self {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka");
-        fs::create_dir_all(&home).expect("the target directory is writable");
-        let lock = lock(&home.join("lock"));
-        sweep(&home);
-        let jars = fetch_jars(&home);
-        let mut started = start_brokers(&home, &jars, 0);
+    /// One at a time: brokers that start side by side only take each other's processors, and the first archives the
+    /// classes for all.
+    fn start(session: Duration) -> Result<Self, String> {
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _turn = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut started = start_brokers(&HOME, session);
         if matches!(&started, Err(why) if why.contains("Address already in use")) {
-            started = start_brokers(&home, &jars, 1);
+            started = start_brokers(&HOME, session);
         }
-        let brokers = started.unwrap_or_else(|why| panic!("Kafka does not start: {why}"));
+        let (brokers, run) = started.map_err(|why| format!("Kafka does not start: {why}"))?;
         let addresses: Vec<_> = brokers.iter().map(Broker::address).collect();
         let cluster = Self {
             kafka: Kafka::at(addresses.join(",")),
             brokers,
-            jars,
-            is_sound: Sound::default(),
-            _lock: lock,
+            run,
+            is_sound: AtomicBool::new(false),
         };
-        cluster
-            .wait_until_healthy()
-            .expect("a new Kafka is healthy");
-        cluster
+        let healthy = cluster.wait_until_healthy();
+        healthy.map_err(|why| format!("a new Kafka is not healthy: {why}"))?;
+        Ok(cluster)
     }
 
     fn wait_until_healthy(&self) -> Result<(), String> {
-        if self.is_sound.get() {
+        if self.is_sound.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut since = None;
@@ -232,7 +348,7 @@ impl Cluster {
                 _ => look,
             }
         });
-        self.is_sound.set(healthy.is_ok());
+        self.is_sound.store(healthy.is_ok(), Ordering::Relaxed);
         healthy
     }
 
@@ -251,12 +367,33 @@ impl Cluster {
     }
 }
 
-fn start_brokers(home: &Path, jars: &Path, attempt: u16) -> Result<Vec<Broker>, String> {
-    let run = tempfile::Builder::new().prefix("run-").tempdir_in(home);
+/// Where the brokers' programs and files are.
+struct Home {
+    at: PathBuf,
+    jars: PathBuf,
+    /// Held as long as the process lives: one test run at a time for one target directory.
+    _lock: File,
+}
+
+static HOME: LazyLock<Home> = LazyLock::new(|| {
+    let at = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka");
+    fs::create_dir_all(&at).expect("the target directory is writable");
+    let lock = lock(&at.join("lock"));
+    sweep(&at);
+    let jars = fetch_jars(&at);
+    Home {
+        at,
+        jars,
+        _lock: lock,
+    }
+});
+
+fn start_brokers(home: &Home, session: Duration) -> Result<(Vec<Broker>, PathBuf), String> {
+    let run = tempfile::Builder::new().prefix("run-").tempdir_in(&home.at);
     let run = run.expect("the target directory is writable").keep();
-    let ports = free_ports(attempt);
+    let ports = free_ports();
     let mut brokers: Vec<_> = (0..BROKERS)
-        .map(|id| Broker::new(id, &ports, &run, jars))
+        .map(|id| Broker::new(id, &ports, &run, &home.jars, session))
         .collect();
     brokers.iter_mut().for_each(Broker::format);
     brokers
@@ -266,22 +403,10 @@ fn start_brokers(home: &Path, jars: &Path, attempt: u16) -> Result<Vec<Broker>, 
     brokers
         .iter_mut()
         .try_for_each(Broker::wait_until_registered)?;
-    if !jars.join(ARCHIVE).exists() {
+    if !home.jars.join(ARCHIVE).exists() {
         brokers[0].archive_classes()?;
     }
-    Ok(brokers)
-}
-
-/// All brokers'. Below the range the kernel gives to clients, one of which could otherwise sit on
-/// a killed broker's port.
-fn free_ports(attempt: u16) -> Vec<u16> {
-    let spread = u16::try_from(process::id() % 1000).expect("below 1000");
-    let from = 20_000 + 10 * spread + 1000 * attempt;
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    (from..32_000)
-        .filter(is_free)
-        .take(Ports::EACH * BROKERS)
-        .collect()
+    Ok((brokers, run))
 }
 
 fn lock(path: &Path) -> File {

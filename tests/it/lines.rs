@@ -1,6 +1,9 @@
-//! What a running program has logged so far.
+//! The lines that a running program has logged so far.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -10,13 +13,21 @@ pub struct Lines(Arc<Mutex<Vec<String>>>);
 impl Lines {
     /// Reads until the writer ends, on a thread of its own.
     pub fn read(source: impl Read + Send + 'static) -> Self {
+        Self::read_and_copy(source, io::sink())
+    }
+
+    /// The same, and each line goes to `copy` too.
+    pub fn read_and_copy(
+        source: impl Read + Send + 'static,
+        mut copy: impl Write + Send + 'static,
+    ) -> Self {
         let lines = Self::default();
         let sink = lines.clone();
         thread::spawn(move || {
-            BufReader::new(source)
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| sink.locked().push(line));
+            for line in BufReader::new(source).lines().map_while(Result::ok) {
+                writeln!(copy, "{line}").expect("the target directory is writable");
+                sink.locked().push(line);
+            }
         });
         lines
     }
@@ -33,4 +44,24 @@ impl Lines {
     fn locked(&self) -> MutexGuard<'_, Vec<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Creates the log file of the next program that this test starts, in `target/logs`. Two runs use the same names.
+pub fn log_file() -> (File, PathBuf) {
+    static STARTED: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+    // The thread of a test has the test's name.
+    let test = thread::current()
+        .name()
+        .unwrap_or("unnamed")
+        .replace("::", ".");
+    let number = {
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = started.entry(test.clone()).or_default();
+        *number += 1;
+        *number
+    };
+    let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("logs");
+    let path = logs.join(format!("{test}.{number}.log"));
+    let file = fs::create_dir_all(&logs).and_then(|()| File::create(&path));
+    (file.expect("the target directory is writable"), path)
 }

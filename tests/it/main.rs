@@ -1,4 +1,4 @@
-//! The program, started the way a user starts it, against a real three-broker Apache Kafka.
+//! The program, started as a user starts it, against a real three-broker Apache Kafka.
 //!
 //! One binary with a module a feature, so that librdkafka links once.
 
@@ -27,6 +27,7 @@ mod memory;
 mod observing;
 mod operation;
 mod overload;
+mod ports;
 mod proc;
 mod records;
 mod rejected;

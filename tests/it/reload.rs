@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::bridge::{Bridge, CHANNEL, eventually};
-use crate::cluster;
+use crate::bridge::{BUSY, Bridge, CHANNEL, eventually};
+use crate::cluster::{self, is_long};
 use crate::http::{Connection, body, exchange, post, request};
 use crate::suite::rig::pause;
 
@@ -41,13 +41,15 @@ fn wait_for(bridge: &Bridge, password: &str, expected: u16) {
         status => Err(format!("{password} is answered {status}, not {expected}")),
     });
     let took = begun.elapsed();
-    assert!(took < SOON, "{password} is {expected} after {took:?}");
+    assert!(
+        took < SOON + BUSY,
+        "{password} is {expected} after {took:?}"
+    );
 }
 
-/// 500 reports a second for a minute, with a swap of the passwords about every second of it.
+/// 500 reports a second, with a swap of the passwords about every second.
 #[test]
 fn passwords_are_rotated_under_load_without_a_wrong_answer() {
-    const LOAD: Duration = Duration::from_mins(1);
     const SENDERS: u32 = 7;
     const EACH: Duration = Duration::from_millis(10);
     let kafka = cluster::shared();
@@ -57,9 +59,8 @@ fn passwords_are_rotated_under_load_without_a_wrong_answer() {
     replace(&file, &format!("{}\n{}", password(0), password(1)));
     wait_for(&bridge, &password(1), 200);
     let answers = AtomicU64::new(0);
-    let (begun, mut round) = (Instant::now(), 0);
-    while begun.elapsed() < LOAD {
-        round += 1;
+    let (begun, swaps) = (Instant::now(), if is_long() { 60 } else { 12 });
+    for round in 1..=swaps {
         // Good before the change and after it.
         let kept = with_password(&password(round));
         let done = AtomicBool::new(false);
@@ -86,8 +87,7 @@ fn passwords_are_rotated_under_load_without_a_wrong_answer() {
         });
     }
     let (answers, seconds) = (answers.into_inner(), begun.elapsed().as_secs());
-    println!("{answers} answers in {seconds} s, {round} swaps");
-    assert!(round > 10, "{round} swaps");
+    println!("{answers} answers in {seconds} s, {swaps} swaps");
 }
 
 /// Ends the senders, whatever ends the test.

@@ -1,9 +1,9 @@
 //! Brokers that die, freeze, and are restarted.
 
 use super::checker::Excused;
-use super::rig::{Rig, seconds};
+use super::rig::{Rig, Setup, lasting, seconds};
 use super::with_and_without_a_spool;
-use crate::cluster::BROKERS;
+use crate::cluster::{self, BROKERS, KAFKA_SESSION};
 
 with_and_without_a_spool!(
     a_leader_dies,
@@ -14,20 +14,38 @@ with_and_without_a_spool!(
 );
 
 fn a_leader_dies(spool: bool) {
-    let mut rig = Rig::new("kill -9 of a leader", spool);
+    let rig = Rig::new("kill -9 of a leader", spool);
+    kill_a_leader(rig, lasting(6, 12));
+}
+
+/// The other clusters of the tests notice a dead broker sooner, so that nothing waits for it.
+#[test]
+fn a_leader_dies_where_kafka_takes_its_default_time_to_notice() {
+    let kafka = cluster::exclusive_with_session(KAFKA_SESSION);
+    let setup = Setup {
+        spool: true,
+        ..Setup::default()
+    };
+    let rig = Rig::with("kill -9 of a leader, session timeout of 9 s", kafka, setup);
+    kill_a_leader(rig, 12);
+}
+
+/// The session timeout passes, and then a while with a new leader.
+fn kill_a_leader(mut rig: Rig, length: u64) {
     let victim = rig.kafka.leader_index(&rig.topic, 0);
     rig.kafka.kill(victim);
-    seconds(9);
+    seconds(length);
     rig.kafka.start(victim);
     rig.cause_ends();
     rig.check(Excused::NOTHING);
 }
 
 fn one_broker_freezes(spool: bool) {
-    let mut rig = Rig::new("one broker frozen for 8 s", spool);
+    let length = lasting(6, 12);
+    let mut rig = Rig::new(&format!("one broker frozen for {length} s"), spool);
     let victim = rig.kafka.leader_index(&rig.topic, 0);
     rig.kafka.freeze(victim);
-    seconds(8);
+    seconds(length);
     rig.kafka.thaw(victim);
     rig.cause_ends();
     rig.check(Excused::NOTHING);
@@ -35,9 +53,10 @@ fn one_broker_freezes(spool: bool) {
 
 /// Longer than any answer may take.
 fn all_brokers_freeze(spool: bool) {
-    let mut rig = Rig::new("all brokers frozen for 12 s", spool);
+    let length = lasting(6, 12);
+    let mut rig = Rig::new(&format!("all brokers frozen for {length} s"), spool);
     rig.kafka.freeze_all();
-    seconds(12);
+    seconds(length);
     rig.kafka.thaw_all();
     rig.cause_ends();
     let told = rig.check(Excused::NOTHING);

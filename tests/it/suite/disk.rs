@@ -84,7 +84,7 @@ fn succeed(command: &mut Command) {
 }
 
 /// Does harm to the disk for a while, with Kafka up or frozen for longer than the disk is harmed.
-fn harmed(fault: &'static str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)) {
+fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)) {
     // A lane that still waits for Kafka's first acknowledgement needs the disk.
     rig.bridge.wait_for_metric("koobridge_lanes_waiting", 0);
     if kafka_away {
@@ -119,7 +119,7 @@ fn after(kafka_away: bool) -> (&'static str, &'static str) {
     ("spool.after", if kafka_away { "1s" } else { "4s" })
 }
 
-fn full(fault: &'static str, kafka_away: bool) {
+fn full(fault: &str, kafka_away: bool) {
     let disk = Disk::mount();
     let setup = Setup {
         spool: true,
@@ -147,7 +147,7 @@ fn a_full_disk_while_kafka_is_away_loses_nothing() {
     full("disk full for 6 s, Kafka frozen", true);
 }
 
-fn read_only(fault: &'static str, kafka_away: bool) {
+fn read_only(fault: &str, kafka_away: bool) {
     assert_an_open_file_can_be_forbidden();
     let setup = Setup {
         spool: true,
@@ -191,7 +191,7 @@ fn fsync_library(directory: &Path) -> PathBuf {
 }
 
 /// What the bridge's next fsyncs come to.
-fn fsync(fault: &'static str, word: &str, kafka_away: bool) {
+fn fsync(fault: &str, word: &str, kafka_away: bool) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("fsync");
     let setup = Setup {

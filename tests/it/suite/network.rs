@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::checker::Excused;
 use super::load::Told;
 use super::proxy::Proxy;
-use super::rig::{Rig, Setup, seconds};
+use super::rig::{Rig, Setup, lasting, seconds};
 use super::with_and_without_a_spool;
 use crate::cluster;
 
@@ -17,8 +17,10 @@ with_and_without_a_spool!(
 );
 
 fn connections_are_cut_every_second(spool: bool) {
-    let (mut rig, proxy) = behind_a_proxy("connections cut each second for 6 s", spool, &[]);
-    for _ in 0..6 {
+    let length = lasting(4, 6);
+    let fault = format!("connections cut each second for {length} s");
+    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[]);
+    for _ in 0..length {
         proxy.cut();
         seconds(1);
     }
@@ -27,32 +29,32 @@ fn connections_are_cut_every_second(spool: bool) {
 }
 
 fn the_network_stalls(spool: bool) {
-    let (mut rig, proxy) = behind_a_proxy("network stalled for 8 s", spool, &[]);
+    let length = lasting(6, 8);
+    let fault = format!("network stalled for {length} s");
+    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[]);
     proxy.stall(true);
-    seconds(8);
+    seconds(length);
     proxy.stall(false);
     rig.cause_ends();
     rig.check(Excused::NOTHING);
 }
 
 fn the_network_is_slow(spool: bool) {
-    let told = slow(
-        "round trips of 200 ms for 6 s",
-        spool,
-        Duration::from_millis(200),
-    );
+    let told = slow("200 ms", spool, Duration::from_millis(200));
     assert!(told, "senders noticed");
 }
 
 fn the_network_is_very_slow(spool: bool) {
-    slow("round trips of 2 s for 6 s", spool, Duration::from_secs(2));
+    slow("2 s", spool, Duration::from_secs(2));
 }
 
 /// Whether every report was accepted.
-fn slow(fault: &'static str, spool: bool, round_trip: Duration) -> bool {
-    let (mut rig, proxy) = behind_a_proxy(fault, spool, &[]);
+fn slow(words: &str, spool: bool, round_trip: Duration) -> bool {
+    let length = lasting(4, 6);
+    let fault = format!("round trips of {words} for {length} s");
+    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[]);
     proxy.set_round_trip(round_trip);
-    seconds(6);
+    seconds(length);
     proxy.set_round_trip(Duration::ZERO);
     rig.cause_ends();
     let told = rig.check(Excused::NOTHING);
@@ -60,7 +62,7 @@ fn slow(fault: &'static str, spool: bool, round_trip: Duration) -> bool {
 }
 
 /// The usual bridge, which reaches its brokers only through the proxy.
-pub fn behind_a_proxy(fault: &'static str, spool: bool, settings: &[(&str, &str)]) -> (Rig, Proxy) {
+pub fn behind_a_proxy(fault: &str, spool: bool, settings: &[(&str, &str)]) -> (Rig, Proxy) {
     let kafka = cluster::exclusive();
     let ports = kafka.proxy_ports();
     let addresses = ports.iter().map(|[_, proxy]| format!("127.0.0.1:{proxy}"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::checker::{Checker, Excused};
 use super::load::{Plan, Told};
 use super::network::behind_a_proxy;
-use super::rig::{Rig, seconds};
+use super::rig::{Rig, lasting, seconds};
 use super::row::percentile;
 
 const ROUND_TRIP: Duration = Duration::from_millis(200);
@@ -16,9 +16,13 @@ const BATCH: &str = "20";
 const CEILING: &str = "120";
 /// Far more a second than Kafka takes so.
 const TOO_MUCH: u32 = 900;
-/// How long each load runs, and what of it is left out: what was before it is still under way.
-const SECONDS: u64 = 12;
+/// The first seconds of a load are left out: what was before it is still under way.
 const START: u64 = 2;
+
+/// How long each load runs.
+fn length() -> u64 {
+    lasting(8, 12)
+}
 
 #[test]
 fn at_twice_the_load_what_is_admitted_is_kept_and_the_rest_told_at_once() {
@@ -55,14 +59,14 @@ fn under(rig: &mut Rig, rate: u32, first: usize) -> Vec<Told> {
         first: u32::try_from(first).expect("few reports"),
         ..Plan::default()
     });
-    seconds(SECONDS);
+    seconds(length());
     rig.stop()
 }
 
 /// Prints a row of a table, and gives how many reports were admitted a second.
 fn print(load: &str, rate: u32, told: &[Told]) -> u32 {
     let began = told.iter().map(|told| told.sent).min().expect("a load");
-    let counts = began + Duration::from_secs(START)..began + Duration::from_secs(SECONDS);
+    let counts = began + Duration::from_secs(START)..began + Duration::from_secs(length());
     let took = |is_wanted: fn(&Told) -> bool| {
         let wanted = told
             .iter()
@@ -80,5 +84,5 @@ fn print(load: &str, rate: u32, told: &[Told]) -> u32 {
         percentile(&admitted, 99).as_millis(),
         percentile(&refused, 99).as_millis(),
     );
-    u32::try_from(admitted.len() as u64 / (SECONDS - START)).expect("few a second")
+    u32::try_from(admitted.len() as u64 / (length() - START)).expect("few a second")
 }

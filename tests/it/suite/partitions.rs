@@ -7,7 +7,7 @@ use koobridge::kafka::partition_for;
 use super::admin::create_topic_on;
 use super::checker::Excused;
 use super::load::Told;
-use super::rig::{Rig, Setup, seconds};
+use super::rig::{Rig, Setup, lasting, seconds};
 use super::row::percentile;
 use super::with_and_without_a_spool;
 use crate::cluster;
@@ -33,7 +33,7 @@ fn one_partition_is_below_its_minimum_in_sync(spool: bool) {
 
 /// A partition's minimum of in-sync replicas is all of them; the first is its leader. Others with the
 /// same leader share its connection, on which a broker answers one request after the other.
-fn one_is_held_up(fault: &'static str, spool: bool, replicas: &[&[i32]]) {
+fn one_is_held_up(fault: &str, spool: bool, replicas: &[&[i32]]) {
     let kafka = cluster::exclusive();
     let topic = create_topic_on(&kafka, replicas);
     let setup = Setup {
@@ -44,8 +44,8 @@ fn one_is_held_up(fault: &'static str, spool: bool, replicas: &[&[i32]]) {
     let mut rig = Rig::with(fault, kafka, setup);
     let killed = Instant::now();
     rig.kafka.kill(NEEDED_BY_ONE);
-    // Half of it passes before Kafka takes the broker out of the in-sync replicas.
-    seconds(12);
+    // The session timeout passes before Kafka takes the broker out of the in-sync replicas.
+    seconds(lasting(8, 18));
     let ended = Instant::now();
     rig.kafka.start(NEEDED_BY_ONE);
     rig.cause_ends();

@@ -2,7 +2,6 @@
 //! verdict at the end.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use super::load::{Load, Plan, Told};
 use super::row::Row;
 use crate::bridge::Bridge;
 use crate::cluster::{self, Exclusive};
+use crate::ports::free_addresses;
 use crate::records::until;
 
 /// How long the bridge may take to know every report's fate once the fault is over.
@@ -40,7 +40,7 @@ pub struct Setup<'a> {
 
 /// Dropped in this order: nothing talks to a Kafka that heals.
 pub struct Rig {
-    fault: &'static str,
+    fault: String,
     load: Option<Load>,
     cause_ended: Option<Instant>,
     pub bridge: Bridge,
@@ -53,7 +53,7 @@ pub struct Rig {
 
 impl Rig {
     /// The usual bridge under the usual load, which has run for a while.
-    pub fn new(fault: &'static str, spool: bool) -> Self {
+    pub fn new(fault: &str, spool: bool) -> Self {
         let setup = Setup {
             spool,
             ..Setup::default()
@@ -61,7 +61,7 @@ impl Rig {
         Self::with(fault, cluster::exclusive(), setup)
     }
 
-    pub fn with(fault: &'static str, kafka: Exclusive, setup: Setup<'_>) -> Self {
+    pub fn with(fault: &str, kafka: Exclusive, setup: Setup<'_>) -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let given = [setup.topic.clone(), setup.rejected.clone()];
         let [topic, rejected] = given.map(|topic| topic.unwrap_or_else(|| kafka.topic("fault", 6)));
@@ -72,7 +72,7 @@ impl Rig {
                 .unwrap_or(temporary.path().join("spool"))
         });
         let mut rig = Self {
-            fault,
+            fault: fault.to_owned(),
             load: None,
             cause_ended: None,
             bridge: start_bridge(&kafka, [&topic, &rejected], spool.as_deref(), &setup),
@@ -178,7 +178,7 @@ impl Rig {
         };
         let checker = Checker::new(&told, excused, &evidence);
         let row = Row {
-            fault: self.fault,
+            fault: &self.fault,
             spool: self.spool.is_some(),
             told: &told,
             cause_ended: self.cause_ended.expect("a scenario says when it is over"),
@@ -215,16 +215,11 @@ pub fn pause(time: Duration) {
     }
 }
 
-pub fn seconds(count: u64) {
-    pause(Duration::from_secs(count));
+/// How many seconds a fault lasts: for as long as it needs to show its effect, or longer in `script/faults --long`.
+pub fn lasting(short: u64, long: u64) -> u64 {
+    if cluster::is_long() { long } else { short }
 }
 
-/// Below the range that the kernel gives to clients, one of which could otherwise sit on the port
-/// of a bridge that is down, or reach itself there.
-pub fn free_addresses<const N: usize>() -> [String; N] {
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    // Two runs at once look for theirs in different places.
-    let spread = u16::try_from(std::process::id() % 35).expect("below 35");
-    let mut ports = (15_000 + 100 * spread..19_000).filter(is_free);
-    [(); N].map(|()| format!("127.0.0.1:{}", ports.next().expect("a free port")))
+pub fn seconds(count: u64) {
+    pause(Duration::from_secs(count));
 }

@@ -29,7 +29,7 @@ fn every_right_is_revoked(spool: bool) {
 const RIGHTS: [&str; 3] = ["Write", "Describe", "DescribeConfigs"];
 
 /// Takes rights to the first so many of the bridge's topics away for a while.
-fn revoked(fault: &'static str, spool: bool, rights: &[&str], of: usize) {
+fn revoked(fault: &str, spool: bool, rights: &[&str], of: usize) {
     let kafka = cluster::exclusive();
     let names = ["acl", "acl-rejected"].map(|name| kafka.topic(name, 6));
     let topics = names.each_ref().map(String::as_str);
