@@ -272,7 +272,8 @@ impl Java {
 }
 
 /// Clients without a password may do everything, those with one only what they are granted. Offsets and transactions
-/// are as small as they may be, and nothing is deleted for its age: the tests' records are as old as they please.
+/// are as small as they may be, and nothing is deleted for its age: the tests' records are as old as they please. The
+/// last four lines save a quarter of the processor time of an idle broker.
 fn properties(id: usize, ports: &AllPorts, session: Duration) -> String {
     let (session, heartbeat) = (session.as_millis(), session.as_millis() / 6);
     let Ports {
@@ -319,6 +320,10 @@ log.retention.ms=-1
 broker.heartbeat.interval.ms={heartbeat}
 broker.session.timeout.ms={session}
 log.cleaner.dedupe.buffer.size=16777216
+metadata.max.idle.interval.ms=10000
+num.network.threads=1
+num.io.threads=2
+background.threads=2
 "
     )
 }

@@ -25,10 +25,11 @@ pub const BROKERS: usize = 3;
 pub const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a cluster must look healthy to be: its view of itself lags after a freeze.
 const SETTLED: Duration = Duration::from_secs(1);
-/// After how long a cluster takes a silent broker for dead. Kafka's default, for scenarios that need it.
+/// How long a broker may be silent until the cluster takes it for dead, by Kafka's default.
 pub const KAFKA_SESSION: Duration = Duration::from_secs(9);
-/// The same for all other tests, which would only wait for longer.
+/// The same for most tests, which would only wait for longer, and for the long form of the scenarios.
 const SHORT_SESSION: Duration = Duration::from_secs(3);
+const LONG_SESSION: Duration = Duration::from_secs(6);
 /// Clusters that tests do harm to at the same time.
 const LENT: usize = 3;
 
@@ -43,14 +44,14 @@ static POOL: Pool = Pool {
     returned: Condvar::new(),
 };
 
-/// Whether scenarios last as long as in production, not just as long as they need: `script/faults --long`.
+/// Whether scenarios take their time: `script/faults --long`.
 pub fn is_long() -> bool {
     env::var_os("KOOBRIDGE_TEST_LONG").is_some()
 }
 
 fn session() -> Duration {
     if is_long() {
-        KAFKA_SESSION
+        LONG_SESSION
     } else {
         SHORT_SESSION
     }

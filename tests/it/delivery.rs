@@ -10,7 +10,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::bridge::{Bridge, eventually};
+use crate::bridge::{BUSY, Bridge, eventually};
 use crate::cluster::{self, Exclusive};
 use crate::http::{Connection, body, exchange, report};
 use crate::records::{read_all, until};
@@ -70,7 +70,7 @@ fn what_fails_for_longer_than_the_deadline_is_503_and_failed() {
     broker.request_errors(RDKafkaApiKey::Produce, &[denied; 100]);
     let started = Instant::now();
     let answer = exchange(bridge.ingress, &report(&body("m1", "read")));
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(1) + BUSY);
     assert_eq!(
         (answer.status, answer.problem().0),
         (503, "kafka-unavailable".to_owned())
@@ -104,7 +104,7 @@ fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
         for _ in 0..20 {
             let started = Instant::now();
             let answer = exchange(bridge.ingress, &report(&body("m2", "read")));
-            assert!(started.elapsed() < Duration::from_secs(1));
+            assert!(started.elapsed() < BUSY);
             assert_eq!(
                 (answer.status, answer.problem().0),
                 (503, "overloaded".to_owned())
@@ -163,7 +163,7 @@ fn past_the_deadline_it_is_503_and_unsure_until_kafka_has_it() {
     let started = Instant::now();
     let answer = exchange(bridge.ingress, &report(&body("m1", "read")));
     assert!(started.elapsed() >= Duration::from_secs(1));
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(1) + BUSY);
     assert_eq!(
         (answer.status, answer.problem().0),
         (503, "kafka-unavailable".to_owned())

@@ -1,7 +1,7 @@
 //! Brokers that die, freeze, and are restarted.
 
 use super::checker::Excused;
-use super::rig::{Rig, Setup, lasting, seconds};
+use super::rig::{Rig, Setup, lasting, patient, seconds};
 use super::with_and_without_a_spool;
 use crate::cluster::{self, BROKERS, KAFKA_SESSION};
 
@@ -15,7 +15,7 @@ with_and_without_a_spool!(
 
 fn a_leader_dies(spool: bool) {
     let rig = Rig::new("kill -9 of a leader", spool);
-    kill_a_leader(rig, lasting(6, 12));
+    kill_a_leader(rig, lasting(6, 9));
 }
 
 /// The other clusters of the tests notice a dead broker sooner, so that nothing waits for it.
@@ -41,7 +41,7 @@ fn kill_a_leader(mut rig: Rig, length: u64) {
 }
 
 fn one_broker_freezes(spool: bool) {
-    let length = lasting(6, 12);
+    let length = lasting(6, 8);
     let mut rig = Rig::new(&format!("one broker frozen for {length} s"), spool);
     let victim = rig.kafka.leader_index(&rig.topic, 0);
     rig.kafka.freeze(victim);
@@ -76,7 +76,12 @@ fn two_of_three_brokers_die(spool: bool) {
 }
 
 fn brokers_are_restarted_in_turn(spool: bool) {
-    let mut rig = Rig::new("rolling restart", spool);
+    let setup = Setup {
+        spool,
+        deadline: patient(),
+        ..Setup::default()
+    };
+    let mut rig = Rig::with("rolling restart", cluster::exclusive(), setup);
     for broker in 0..BROKERS {
         rig.kafka.stop(broker);
         rig.kafka.start(broker);

@@ -10,8 +10,9 @@ use super::evidence::{Evidence, Landed};
 use super::load::Told;
 use crate::bridge::CHANNEL;
 
-/// The default deadline, and what a busy machine may add between sender and bridge.
+/// The bridge's default.
 const DEADLINE: Duration = Duration::from_millis(4500);
+/// How much a busy machine may add between sender and bridge.
 const SLACK: Duration = Duration::from_millis(1500);
 
 /// What a scenario's fault excuses. Nothing excuses a loss of what was promised on a topic that is
@@ -33,6 +34,8 @@ pub struct Excused {
     pub detours: bool,
     /// What was sent before may have gone with its topic.
     pub gone_before: Option<Instant>,
+    /// How late an answer may be.
+    pub deadline: Duration,
 }
 
 impl Excused {
@@ -44,6 +47,7 @@ impl Excused {
         refusals: false,
         detours: false,
         gone_before: None,
+        deadline: DEADLINE,
     };
 }
 
@@ -111,7 +115,7 @@ impl<'a> Checker<'a> {
     }
 
     fn answers_are_sound(&self) {
-        let is_late = |told: &&Told| told.took() > DEADLINE + SLACK;
+        let is_late = |told: &&Told| told.took() > self.excused.deadline + SLACK;
         none("answered too late or never", self.told, is_late);
         let is_odd = |told: &&Told| match told.code {
             Some(code) => code != 200 && code != 503,

@@ -14,12 +14,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
+use super::rig::lasting;
 use crate::http::{body, report};
 
 /// Reports that wait for their answers at once; past it, the next ones are sent late.
 const CONNECTIONS: usize = 3000;
-/// Far beyond the bridge's deadline: an answer that has not come by then never will.
-const GIVE_UP: Duration = Duration::from_secs(15);
+/// Far beyond every deadline of a bridge: an answer that has not come by then never will.
+const GIVE_UP: Duration = Duration::from_secs(40);
 /// What a big report carries beside what every report does.
 const BIG: usize = 8 << 10;
 /// A connection that was idle for longer is left alone: the bridge may close it just now.
@@ -38,7 +39,7 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            rate: 250,
+            rate: u32::try_from(lasting(150, 250)).expect("a few hundred"),
             first: 0,
             big_every: None,
         }

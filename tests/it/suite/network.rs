@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::checker::Excused;
 use super::load::Told;
 use super::proxy::Proxy;
-use super::rig::{Rig, Setup, lasting, seconds};
+use super::rig::{Rig, Setup, lasting, patient, seconds};
 use super::with_and_without_a_spool;
 use crate::cluster;
 
@@ -19,7 +19,7 @@ with_and_without_a_spool!(
 fn connections_are_cut_every_second(spool: bool) {
     let length = lasting(4, 6);
     let fault = format!("connections cut each second for {length} s");
-    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[]);
+    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[], None);
     for _ in 0..length {
         proxy.cut();
         seconds(1);
@@ -31,7 +31,7 @@ fn connections_are_cut_every_second(spool: bool) {
 fn the_network_stalls(spool: bool) {
     let length = lasting(6, 8);
     let fault = format!("network stalled for {length} s");
-    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[]);
+    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[], None);
     proxy.stall(true);
     seconds(length);
     proxy.stall(false);
@@ -40,19 +40,19 @@ fn the_network_stalls(spool: bool) {
 }
 
 fn the_network_is_slow(spool: bool) {
-    let told = slow("200 ms", spool, Duration::from_millis(200));
+    let told = slow("200 ms", spool, Duration::from_millis(200), patient());
     assert!(told, "senders noticed");
 }
 
 fn the_network_is_very_slow(spool: bool) {
-    slow("2 s", spool, Duration::from_secs(2));
+    slow("2 s", spool, Duration::from_secs(2), None);
 }
 
 /// Whether every report was accepted.
-fn slow(words: &str, spool: bool, round_trip: Duration) -> bool {
+fn slow(words: &str, spool: bool, round_trip: Duration, deadline: Option<Duration>) -> bool {
     let length = lasting(4, 6);
     let fault = format!("round trips of {words} for {length} s");
-    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[]);
+    let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[], deadline);
     proxy.set_round_trip(round_trip);
     seconds(length);
     proxy.set_round_trip(Duration::ZERO);
@@ -62,7 +62,12 @@ fn slow(words: &str, spool: bool, round_trip: Duration) -> bool {
 }
 
 /// The usual bridge, which reaches its brokers only through the proxy.
-pub fn behind_a_proxy(fault: &str, spool: bool, settings: &[(&str, &str)]) -> (Rig, Proxy) {
+pub fn behind_a_proxy(
+    fault: &str,
+    spool: bool,
+    settings: &[(&str, &str)],
+    deadline: Option<Duration>,
+) -> (Rig, Proxy) {
     let kafka = cluster::exclusive();
     let ports = kafka.proxy_ports();
     let addresses = ports.iter().map(|[_, proxy]| format!("127.0.0.1:{proxy}"));
@@ -72,6 +77,7 @@ pub fn behind_a_proxy(fault: &str, spool: bool, settings: &[(&str, &str)]) -> (R
         spool,
         bootstrap: Some(bootstrap),
         settings,
+        deadline,
         ..Setup::default()
     };
     (Rig::with(fault, kafka, setup), proxy)

@@ -30,7 +30,7 @@ fn at_twice_the_load_what_is_admitted_is_kept_and_the_rest_told_at_once() {
         ("kafka.properties.batch.num.messages", BATCH),
         ("ingress.reports_in_flight", CEILING),
     ];
-    let (mut rig, proxy) = behind_a_proxy("overload", false, &settings);
+    let (mut rig, proxy) = behind_a_proxy("overload", false, &settings, None);
     proxy.set_round_trip(ROUND_TRIP);
     let mut told = rig.stop();
     let answers = under(&mut rig, TOO_MUCH, told.len());

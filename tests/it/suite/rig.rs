@@ -34,6 +34,8 @@ pub struct Setup<'a> {
     pub topic: Option<String>,
     pub rejected: Option<String>,
     pub settings: &'a [(&'a str, &'a str)],
+    /// The bridge's deadline, if not its default.
+    pub deadline: Option<Duration>,
     pub environment: &'a [(&'static str, OsString)],
     pub plan: Plan,
 }
@@ -41,6 +43,7 @@ pub struct Setup<'a> {
 /// Dropped in this order: nothing talks to a Kafka that heals.
 pub struct Rig {
     fault: String,
+    deadline: Option<Duration>,
     load: Option<Load>,
     cause_ended: Option<Instant>,
     pub bridge: Bridge,
@@ -73,6 +76,7 @@ impl Rig {
         });
         let mut rig = Self {
             fault: fault.to_owned(),
+            deadline: setup.deadline,
             load: None,
             cause_ended: None,
             bridge: start_bridge(&kafka, [&topic, &rejected], spool.as_deref(), &setup),
@@ -174,6 +178,7 @@ impl Rig {
         let evidence = self.gather();
         let excused = Excused {
             refusals: excused.refusals || self.spool.is_none(),
+            deadline: self.deadline.unwrap_or(excused.deadline),
             ..excused
         };
         let checker = Checker::new(&told, excused, &evidence);
@@ -202,6 +207,8 @@ fn start_bridge(
     let mut settings = vec![("ingress.listen", &*listen)];
     settings.extend(spool.iter().map(|at| ("spool.directory", &**at)));
     settings.extend(setup.settings);
+    let deadline = setup.deadline.map(|time| format!("{}s", time.as_secs()));
+    settings.extend(deadline.iter().map(|time| ("ingress.deadline", &**time)));
     let bridge = Bridge::start_in(setup.environment, bootstrap, topic, rejected, &settings);
     bridge.wait_until_ready();
     bridge
@@ -218,6 +225,12 @@ pub fn pause(time: Duration) {
 /// How many seconds a fault lasts: for as long as it needs to show its effect, or longer in `script/faults --long`.
 pub fn lasting(short: u64, long: u64) -> u64 {
     if cluster::is_long() { long } else { short }
+}
+
+/// The deadline of a bridge none of whose reports may be refused. On a busy machine Kafka itself can need more than the
+/// default; the long form, which runs alone, has that.
+pub fn patient() -> Option<Duration> {
+    (!cluster::is_long()).then_some(Duration::from_secs(20))
 }
 
 pub fn seconds(count: u64) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::admin::{delete_topic, set_partitions};
 use super::checker::Excused;
 use super::load::Plan;
-use super::rig::{Rig, Setup, seconds};
+use super::rig::{Rig, Setup, patient, seconds};
 use super::with_and_without_a_spool;
 use crate::bridge::eventually;
 use crate::cluster;
@@ -38,7 +38,12 @@ fn the_topic_is_deleted_and_made_again(spool: bool) {
 }
 
 fn the_rejected_topic_is_missing(spool: bool) {
-    let mut rig = Rig::new("rejected topic missing", spool);
+    let setup = Setup {
+        spool,
+        deadline: patient(),
+        ..Setup::default()
+    };
+    let mut rig = Rig::with("rejected topic missing", cluster::exclusive(), setup);
     delete_topic(&rig.kafka, &rig.rejected);
     let broken = || exchange(rig.bridge.ingress, &report(b"{}")).status;
     let kept = if spool { 400 } else { 503 };
@@ -67,7 +72,12 @@ fn the_rejected_topic_is_missing(spool: bool) {
 
 /// Keys move, and nobody is to notice more than that.
 fn partitions_are_added(spool: bool) {
-    let mut rig = Rig::new("partitions added, 6 to 9", spool);
+    let setup = Setup {
+        spool,
+        deadline: patient(),
+        ..Setup::default()
+    };
+    let mut rig = Rig::with("partitions added, 6 to 9", cluster::exclusive(), setup);
     set_partitions(&rig.kafka, &rig.topic, 9);
     rig.cause_ends();
     let excused = Excused {

@@ -113,7 +113,7 @@ pub struct Scene {
 impl Scene {
     pub fn new() -> Self {
         let random = Random::new();
-        let (rig, proxy) = behind_a_proxy("soak", true, &[]);
+        let (rig, proxy) = behind_a_proxy("soak", true, &[], None);
         Self {
             rig,
             proxy,
