@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::bridge::{CHANNEL, PASSWORD};
 
 /// Longer than any answer may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An answer, whole.
 #[derive(Clone, Debug)]
