@@ -66,8 +66,7 @@ pub mod telemetry;
 pub mod topics;
 
 /// Returns the memory of a peak of connections to the system: glibc's allocator keeps it for as long as the process
-/// lives. librdkafka and SQLite allocate from it too. A build for a first try leaves it out, since it takes longer to
-/// compile than all other crates together.
+/// lives. librdkafka and SQLite allocate from it too. A build for a first try leaves it out: it takes long to compile.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,41 +1,42 @@
 #!/usr/bin/env python3
-"""Runs the checks and the tests of koobridge, and prints where the time went: see script/test.
+"""Runs the checks and the tests of koobridge, and prints where the time went: see script/test and docs/testing.md.
 
-The test programs run with libtest's JSON events, which are the only ones that carry a test's start, time and output.
-They are unstable, so a stable toolchain shows them only with RUSTC_BOOTSTRAP=1, which is set for the test programs
-alone: the builds are those of plain cargo.
+The test programs run with libtest's JSON events, the only ones that carry a test's start, time and output. They are
+unstable, so a stable toolchain shows them only with RUSTC_BOOTSTRAP=1. It is set for the test programs alone: the
+builds are those of plain cargo.
 """
 
 import argparse
 import json
 import os
+import queue
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 # Tests mostly wait for brokers, deadlines and timeouts, so more of them run at once than there are processors.
-THREADS = 6
-# What `script/test quick` runs of the integration tests: one report through the whole program.
+THREADS = "6"
+# The integration tests of `script/test quick`: one report through the whole program.
 QUICK = [
     "dev::the_printed_curl_makes_an_event_that_is_printed_too",
     "events::the_documents_sample_becomes_the_documented_event",
 ]
 SLOWEST = 10
+# A test program that reports nothing for so many seconds is stuck.
+SILENCE = 900
 
 
 class Failed(Exception):
-    """A phase failed; it has said why."""
-
-
-class Test:
-    def __init__(self, name, seconds, passed, output):
-        self.name, self.seconds, self.passed, self.output = name, seconds, passed, output
+    """A phase failed; its text says why."""
 
 
 class Run:
     def __init__(self):
-        self.phases = []
-        self.tests = []
+        self.phases = []  # (name, seconds)
+        self.tests = []  # events of ended tests
 
     def phase(self, name, work):
         print(f"==> {name}", flush=True)
@@ -45,20 +46,20 @@ class Run:
         finally:
             self.phases.append((name, time.monotonic() - start))
 
-    def report(self):
-        """Prints the failures first, then the times, and last the line that sums the tests up."""
-        failed = [test for test in self.tests if not test.passed]
+    def report(self, failure):
+        """Prints the outputs of failed tests, then the times, and last the counts."""
+        failed = [test for test in self.tests if test["event"] == "failed"]
         for test in failed:
-            print(f"\n---- {test.name} failed ----\n{test.output.rstrip()}")
-        slowest = sorted(self.tests, key=lambda test: -test.seconds)[:SLOWEST]
-        rows = [(name, seconds) for name, seconds in self.phases]
-        table("phase", rows + [("sum", sum(seconds for _, seconds in rows))])
-        if slowest:
-            table(f"the {len(slowest)} slowest tests", [(test.name, test.seconds) for test in slowest])
-            total = sum(test.seconds for test in self.tests)
-            print(f"\nAll tests one after the other: {total:.0f} s.")
+            print(f"\n---- {test['name']} failed ----\n{test.get('stdout', '').rstrip()}")
+        table("phase", self.phases + [("sum", sum(seconds for _, seconds in self.phases))])
+        times = sorted(((test["name"], test["exec_time"]) for test in self.tests), key=lambda row: -row[1])
+        if times:
+            table(f"the {len(times[:SLOWEST])} slowest tests, waiting for a cluster included", times[:SLOWEST])
+            print(f"\nAll tests in sum: {sum(seconds for _, seconds in times):.0f} s.")
         for test in failed:
-            print(f"FAILED {test.name}")
+            print(f"FAILED {test['name']}")
+        if failure:
+            print(f"\nscript/test: {failure}")
         print(f"\n{len(self.tests) - len(failed)} passed, {len(failed)} failed", flush=True)
 
 
@@ -78,7 +79,7 @@ def command(*words, **environment):
 
 
 def build(programs):
-    """Builds the test programs and fills `programs` with their paths, by name: `it`, and `lib` for the unit tests."""
+    """Builds the test programs and fills `programs` with the path of each: `lib` has the unit tests, `it` the rest."""
 
     def work():
         words = ["cargo", "test", "--locked", "--no-run", "--message-format", "json-render-diagnostics"]
@@ -89,78 +90,119 @@ def build(programs):
             if message["reason"] == "compiler-artifact" and message["profile"]["test"] and message["executable"]:
                 target = message["target"]
                 programs["lib" if "lib" in target["kind"] else target["name"]] = message["executable"]
+        # The logs of an earlier run would be taken for those of this one.
+        target = os.path.dirname(os.path.dirname(os.path.dirname(programs["it"])))
+        shutil.rmtree(os.path.join(target, "logs"), ignore_errors=True)
 
     return work
 
 
-def tests(run, programs, name, *filters):
-    """Runs the tests of a program, a line each, with the output of those that fail."""
+def unit_tests(run, programs):
+    """Runs every test program but the integration tests."""
 
     def work():
-        words = [programs[name], "-Z", "unstable-options", "--format", "json", "--report-time"]
-        words += ["--test-threads", os.environ.get("RUST_TEST_THREADS", str(THREADS)), *filters]
-        environment = {**os.environ, "RUSTC_BOOTSTRAP": "1"}
-        program = subprocess.Popen(
-            words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
-        )
-        count, done, running, failed = 0, 0, set(), 0
-        for line in program.stdout:
-            event = parsed(line)
-            if event is None:
-                continue
+        for name, program in programs.items():
+            if name != "it":
+                run_tests(run, program, least=1 if name == "lib" else 0)
+
+    return work
+
+
+def integration_tests(run, programs, only):
+    def work():
+        filters = ["--exact", *only] if only else []
+        run_tests(run, programs["it"], *filters, least=len(only) or 1)
+
+    return work
+
+
+def run_tests(run, program, *filters, least):
+    """Runs the tests of a program, a line each as they end, with the output of those that fail."""
+    words = [program, "-Z", "unstable-options", "--format", "json", "--report-time"]
+    words += ["--test-threads", os.environ.get("RUST_TEST_THREADS", THREADS), *filters]
+    process = subprocess.Popen(
+        words,
+        env={**os.environ, "RUSTC_BOOTSTRAP": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    events = queue.Queue()
+    threading.Thread(target=read_events, args=(process, events), daemon=True).start()
+    count, ended, failed, running = 0, 0, 0, set()
+    try:
+        while (event := events.get(timeout=SILENCE)) is not None:
+            name = event.get("name")
             if event["type"] == "suite" and event["event"] == "started":
                 count = event["test_count"]
             if event["type"] != "test":
                 continue
             if event["event"] == "started":
-                running.add(event["name"])
-            elif event["event"] in ("ok", "failed"):
-                passed = event["event"] == "ok"
-                test = Test(event["name"], event["exec_time"], passed, event.get("stdout", ""))
-                running.discard(test.name)
-                run.tests.append(test)
-                done, failed = done + 1, failed + (not passed)
-                word = "ok" if passed else "FAILED"
-                print(f"[{done:>{len(str(count))}}/{count}] {test.seconds:6.1f} s  {word}  {test.name}", flush=True)
-                if not passed:
-                    print(test.output, flush=True)
-        status = program.wait()
-        if failed:
-            raise Failed(f"{failed} of {count} tests failed")
-        if status != 0 or done != count or count == 0:
-            raise Failed(
-                f"{programs[name]} ended with status {status} after {done} of {count} tests; "
-                f"these were running: {', '.join(sorted(running)) or 'none'}"
-            )
+                running.add(name)
+            elif event["event"] == "timeout":
+                print(f"still running after a minute: {name}", flush=True)
+            else:
+                running.discard(name)
+                ended += 1
+                if event["event"] in ("ok", "failed"):
+                    run.tests.append(event)
+                failed += event["event"] == "failed"
+                word = "FAILED" if event["event"] == "failed" else event["event"]
+                seconds = event.get("exec_time", 0)
+                print(f"[{ended:>{len(str(count))}}/{count}] {seconds:6.1f} s  {word}  {name}", flush=True)
+                if event["event"] == "failed":
+                    print(event.get("stdout", ""), flush=True)
+        problem = f"exit status {process.wait()}" if process.wait() not in (0, 101) else ""
+    except queue.Empty:
+        problem = f"no test ended for {SILENCE} s"
+    finally:
+        # Whatever the tests left: a program that they started, or the tests themselves.
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    if problem or ended != count or ended < least:
+        left = ", ".join(sorted(running)) or "none"
+        raise Failed(f"{program}: {problem or 'ended early'} after {ended} of {count} tests; unfinished: {left}")
+    if failed:
+        raise Failed(f"{failed} of {count} tests failed")
 
-    return work
 
+def read_events(process, events):
+    """Passes the events on, and None at the end, which an orphan that holds the pipe open does not delay."""
 
-def parsed(line):
-    """Returns the event of a line, or None if something else printed the line."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "type" in event else None
+    def read():
+        for line in process.stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "type" in event:
+                events.put(event)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    process.wait()
+    reader.join(timeout=10)
+    events.put(None)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="script/test", description="Checks everything that must hold.")
     parser.add_argument("which", nargs="?", choices=["all", "quick"], default="all")
     quick = parser.parse_args().which == "quick"
-    run, programs, passed = Run(), {}, True
-    lints = ["cargo", "clippy", "--all-targets", "--locked", "--", "-D", "warnings"]
-    doc = command("cargo", "doc", "--no-deps", "--locked", RUSTDOCFLAGS="-D warnings")
-    end_to_end = ["--exact", *QUICK] if quick else []
+    run, programs, failure = Run(), {}, None
     phases = [
         ("format", command("cargo", "fmt", "--check")),
-        ("lints", command(*lints)),
+        ("lints", command("cargo", "clippy", "--all-targets", "--locked", "--", "-D", "warnings")),
         ("build of the tests", build(programs)),
-        ("unit tests", tests(run, programs, "lib")),
-        ("integration tests, with a Kafka of their own", tests(run, programs, "it", *end_to_end)),
+        ("unit tests", unit_tests(run, programs)),
+        ("integration tests, with a Kafka of their own", integration_tests(run, programs, QUICK if quick else [])),
     ]
     if not quick:
+        doc = command("cargo", "doc", "--no-deps", "--locked", RUSTDOCFLAGS="-D warnings")
         phases += [
             ("examples in the documentation", command("cargo", "test", "--locked", "--doc", "--quiet")),
             ("documentation", doc),
@@ -169,10 +211,9 @@ def main():
         for name, work in phases:
             run.phase(name, work)
     except Failed as why:
-        passed = False
-        print(f"script/test: {why}", file=sys.stderr)
-    run.report()
-    sys.exit(0 if passed else 1)
+        failure = f"FAILED in {name}: {why}"
+    run.report(failure)
+    sys.exit(1 if failure else 0)
 
 
 if __name__ == "__main__":

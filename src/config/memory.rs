@@ -53,6 +53,12 @@ impl From<&Config> for Memory {
 /// Lines of comment, as they stand below the configuration that they belong to.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if cfg!(not(feature = "jemalloc")) {
+            return writeln!(
+                f,
+                "# Memory: no limit is known without the feature jemalloc"
+            );
+        }
         let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
         writeln!(f, "# Memory, at most: {} MiB", mebibytes(self.sum()))?;
         let parts = [

@@ -1,7 +1,7 @@
 //! A running koobridge: started as a process with a configuration file, ended with the test.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -41,6 +41,9 @@ pub fn koobridge() -> Command {
     }
     command
 }
+
+/// The address of a bridge that does not listen yet.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A `koobridge serve`, killed when dropped.
 pub struct Bridge {
@@ -92,17 +95,19 @@ impl Bridge {
         let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
         let (settings, environment) = (settings.collect::<Vec<_>>(), environment.to_vec());
         let (child, lines, log) = spawn(directory.path(), &settings, &environment);
-        let [ingress, admin] = addresses(&lines);
-        Self {
+        // From here on it is killed, and its log named, whatever happens.
+        let mut bridge = Self {
             child,
             lines,
             log,
-            ingress,
-            admin,
+            ingress: UNKNOWN,
+            admin: UNKNOWN,
             settings,
             environment,
             directory,
-        }
+        };
+        [bridge.ingress, bridge.admin] = addresses(&bridge.lines);
+        bridge
     }
 
     /// SIGKILL, and returns when it is gone.
@@ -224,6 +229,8 @@ fn spawn(
     }
     let mut child = command
         .envs(environment.iter().map(|(name, value)| (name, value)))
+        // The runner reads the standard output of the test program, which a child must not keep open.
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("koobridge starts");

@@ -15,7 +15,7 @@ use crate::lines::Lines;
 use crate::records::until;
 
 /// A browser starts in a second or two, on a busy machine in more.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How a browser looks at pages.
 #[derive(Clone, Copy, Default)]

@@ -7,7 +7,9 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::ops::Deref;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -25,21 +27,23 @@ pub const BROKERS: usize = 3;
 pub const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a cluster must look healthy to be: its view of itself lags after a freeze.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long a broker may be silent until the cluster takes it for dead, by Kafka's default.
+/// How long a broker may be silent until the cluster takes it for dead: Kafka's default.
 pub const KAFKA_SESSION: Duration = Duration::from_secs(9);
-/// The same for most tests, which would only wait for longer, and for the long form of the scenarios.
+/// The same for the scenarios of `script/test`.
 const SHORT_SESSION: Duration = Duration::from_secs(3);
+/// The same for the scenarios of `script/faults --long`.
 const LONG_SESSION: Duration = Duration::from_secs(6);
 /// Clusters that tests do harm to at the same time.
 const LENT: usize = 3;
 
+/// Poisoned when the start fails, so that it is not tried again.
 static SHARED: LazyLock<Cluster> =
-    LazyLock::new(|| Cluster::start(session()).unwrap_or_else(|why| panic!("{why}")));
+    LazyLock::new(|| Cluster::start(KAFKA_SESSION).unwrap_or_else(|why| panic!("{why}")));
 static POOL: Pool = Pool {
-    clusters: Mutex::new(Clusters {
+    lent: Mutex::new(Lent {
         idle: Vec::new(),
-        started: 0,
-        failure: None,
+        places: LENT,
+        failed_starts: 0,
     }),
     returned: Condvar::new(),
 };
@@ -69,11 +73,11 @@ pub fn shared() -> Shared {
 /// Returns a cluster with no other test on it, to do harm to; waits until one is free. It is healed when dropped. A test
 /// that holds two can wait for ever.
 pub fn exclusive() -> Exclusive {
+    let place = POOL.place();
     let exclusive = Exclusive {
-        cluster: Some(POOL.take()),
-        is_lent: true,
+        cluster: Some(POOL.cluster()),
+        place: Some(place),
     };
-    // Brokers that hand over the partitions of hundreds of tests take seconds for it on a slow machine.
     exclusive.clear().expect("topics can be deleted");
     exclusive
 }
@@ -83,7 +87,7 @@ pub fn exclusive_with_session(session: Duration) -> Exclusive {
     let cluster = Cluster::start(session).unwrap_or_else(|why| panic!("{why}"));
     Exclusive {
         cluster: Some(cluster),
-        is_lent: false,
+        place: None,
     }
 }
 
@@ -92,57 +96,58 @@ pub fn jars() -> &'static Path {
     &HOME.jars
 }
 
-/// The clusters that are lent.
+/// The clusters that are lent: at most one for each place.
 struct Pool {
-    clusters: Mutex<Clusters>,
+    lent: Mutex<Lent>,
     returned: Condvar,
 }
 
-struct Clusters {
+struct Lent {
     idle: Vec<Cluster>,
-    started: usize,
-    /// Why a start failed. It is not tried again.
-    failure: Option<String>,
+    /// How many more tests may have a cluster.
+    places: usize,
+    failed_starts: usize,
+}
+
+/// The right of one test to a cluster of the pool, returned when dropped.
+struct Place(&'static Pool);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.locked().places += 1;
+        self.0.returned.notify_one();
+    }
 }
 
 impl Pool {
-    fn take(&self) -> Cluster {
-        let mut clusters = self.locked();
-        loop {
-            if let Some(why) = &clusters.failure {
+    fn place(&'static self) -> Place {
+        let waiting = self
+            .returned
+            .wait_while(self.locked(), |lent| lent.places == 0);
+        waiting.unwrap_or_else(PoisonError::into_inner).places -= 1;
+        Place(self)
+    }
+
+    /// An idle cluster, or a new one.
+    fn cluster(&self) -> Cluster {
+        let (idle, failed_starts) = {
+            let mut lent = self.locked();
+            (lent.idle.pop(), lent.failed_starts)
+        };
+        idle.unwrap_or_else(|| {
+            assert!(
+                failed_starts < LENT,
+                "Kafka did not start for the tests before"
+            );
+            Cluster::start(session()).unwrap_or_else(|why| {
+                self.locked().failed_starts += 1;
                 panic!("{why}");
-            }
-            if let Some(cluster) = clusters.idle.pop() {
-                return cluster;
-            }
-            if clusters.started < LENT {
-                break;
-            }
-            let woken = self.returned.wait(clusters);
-            clusters = woken.unwrap_or_else(PoisonError::into_inner);
-        }
-        clusters.started += 1;
-        drop(clusters);
-        Cluster::start(session()).unwrap_or_else(|why| {
-            self.locked().failure = Some(why.clone());
-            self.returned.notify_all();
-            panic!("{why}");
+            })
         })
     }
 
-    fn give_back(&self, cluster: Cluster) {
-        self.locked().idle.push(cluster);
-        self.returned.notify_one();
-    }
-
-    /// The next test that needs one more starts another.
-    fn give_up_one(&self) {
-        self.locked().started -= 1;
-        self.returned.notify_one();
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Clusters> {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, Lent> {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,7 +171,8 @@ impl Deref for Shared {
 pub struct Exclusive {
     /// Present until the drop.
     cluster: Option<Cluster>,
-    is_lent: bool,
+    /// Absent for a cluster that ends with the test.
+    place: Option<Place>,
 }
 
 impl Deref for Exclusive {
@@ -180,6 +186,11 @@ impl Deref for Exclusive {
 impl Exclusive {
     fn cluster(&self) -> &Cluster {
         self.cluster.as_ref().expect("present until the drop")
+    }
+
+    /// Notes that a broker is harmed.
+    fn harm(&self) {
+        self.cluster().is_sound.store(false, Ordering::Relaxed);
     }
 
     fn cluster_mut(&mut self) -> &mut Cluster {
@@ -208,7 +219,7 @@ impl Exclusive {
 
     /// Stops a broker in its tracks, its connections open. Returns when every thread stands still.
     pub fn freeze(&self, broker: usize) {
-        self.cluster().is_sound.store(false, Ordering::Relaxed);
+        self.harm();
         self.cluster().brokers[broker].freeze();
     }
 
@@ -217,7 +228,7 @@ impl Exclusive {
     }
 
     pub fn freeze_all(&self) {
-        self.cluster().is_sound.store(false, Ordering::Relaxed);
+        self.harm();
         self.cluster().brokers.iter().for_each(Broker::freeze);
     }
 
@@ -227,13 +238,13 @@ impl Exclusive {
 
     /// SIGKILL, and returns when the broker is gone.
     pub fn kill(&mut self, broker: usize) {
-        self.cluster().is_sound.store(false, Ordering::Relaxed);
+        self.harm();
         self.cluster_mut().brokers[broker].kill();
     }
 
     /// SIGTERM, and returns when the broker has handed over what it led and is gone.
     pub fn stop(&mut self, broker: usize) {
-        self.cluster().is_sound.store(false, Ordering::Relaxed);
+        self.harm();
         self.cluster_mut().brokers[broker].stop();
     }
 
@@ -283,20 +294,18 @@ impl Drop for Exclusive {
         if thread::panicking() {
             eprintln!("the brokers' logs: {}", cluster.run.display());
         }
-        if !self.is_lent {
+        let Some(_place) = self.place.take() else {
             return;
-        }
-        match cluster.heal() {
-            Ok(()) => POOL.give_back(cluster),
-            Err(why) => {
-                drop(cluster);
-                POOL.give_up_one();
-                assert!(
-                    thread::panicking(),
-                    "Kafka does not recover from a test: {why}"
-                );
-                eprintln!("Kafka stays broken: {why}");
+        };
+        // A panic here would abort a process whose test panics already.
+        let healed = panic::catch_unwind(AssertUnwindSafe(|| cluster.heal()));
+        match healed {
+            Ok(Ok(())) => POOL.locked().idle.push(cluster),
+            Ok(Err(why)) if !thread::panicking() => {
+                panic!("Kafka does not recover from a test: {why}")
             }
+            Err(why) if !thread::panicking() => panic::resume_unwind(why),
+            _ => eprintln!("Kafka does not recover from this test; the next one starts another"),
         }
     }
 }
@@ -413,7 +422,14 @@ fn start_brokers(home: &Home, session: Duration) -> Result<(Vec<Broker>, PathBuf
 fn lock(path: &Path) -> File {
     let file = File::create(path).expect("the target directory is writable");
     if file.try_lock().is_err() {
-        eprintln!("waiting for the test run that holds {}", path.display());
+        // Not captured, unlike eprintln: a person waits.
+        let mut terminal = io::stderr();
+        let said = writeln!(
+            terminal,
+            "waiting for the test run that holds {}",
+            path.display()
+        );
+        said.expect("standard error is open");
         file.lock().expect("a file can be locked");
     }
     file

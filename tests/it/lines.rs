@@ -46,7 +46,7 @@ impl Lines {
     }
 }
 
-/// Creates the log file of the next program that this test starts, in `target/logs`. Two runs use the same names.
+/// Creates the log file of the next program that this test starts, in `target/logs`. The next run deletes it.
 pub fn log_file() -> (File, PathBuf) {
     static STARTED: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
     // The thread of a test has the test's name.

@@ -123,7 +123,7 @@ fn a_stopping_bridge_drains_and_exits_0() {
     let kafka = cluster::shared();
     let topic = kafka.topic("stop", 1);
     let rejected = kafka.topic("stop-rejected", 1);
-    let settings = [("ingress.drain_delay", "2s")];
+    let settings = [("ingress.drain_delay", "6s")];
     let mut bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &settings);
     let mut kept = Connection::open(bridge.ingress);
     kept.send(&report(&body("m1", "read")));
@@ -151,18 +151,21 @@ fn a_stopping_bridge_drains_and_exits_0() {
         200
     );
     assert!(idle.is_closed());
-    assert!(started.elapsed() >= Duration::from_secs(2));
+    assert!(started.elapsed() >= Duration::from_secs(6));
 
     assert_eq!(bridge.wait_for_exit().code(), Some(0));
     assert_eq!(read_all(kafka.bootstrap(), &topic).len(), 3);
 }
+
+/// A report that waits for frozen brokers does not meet its deadline.
+const UNHURRIED: [(&str, &str); 1] = [("ingress.deadline", "30s")];
 
 #[test]
 fn a_report_in_flight_is_answered_before_the_end() {
     let kafka = cluster::exclusive();
     let topic = kafka.topic("stop-in-flight", 1);
     let rejected = kafka.topic("stop-in-flight-rejected", 1);
-    let mut bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &[]);
+    let mut bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &UNHURRIED);
     kafka.freeze_all();
     let mut connection = Connection::open(bridge.ingress);
     connection.send(&report(&body("m1", "read")));

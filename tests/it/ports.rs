@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 /// Below the range from which Linux takes the ports of clients: one of them could otherwise sit on the port of a
 /// server that is down.
 const PORTS: Range<u16> = 12_000..32_000;
-/// Test runs at the same time begin this far apart.
+/// Test runs at the same time mostly begin this far apart.
 const RUN: u16 = 500;
 
 /// Returns ports on which nothing listens and that no other test of this process was given.

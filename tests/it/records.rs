@@ -21,7 +21,7 @@ use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_mins(1);
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_mins(1);
 
 /// Looks until there is something to see, or says what the last look found wrong.
 pub fn until<T, E: Display>(

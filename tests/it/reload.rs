@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::bridge::{BUSY, Bridge, CHANNEL, eventually};
-use crate::cluster::{self, is_long};
+use crate::cluster;
 use crate::http::{Connection, body, exchange, post, request};
-use crate::suite::rig::pause;
+use crate::suite::rig::{lasting, pause};
 
 /// How soon a change has to be in force.
 const SOON: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ fn passwords_are_rotated_under_load_without_a_wrong_answer() {
     replace(&file, &format!("{}\n{}", password(0), password(1)));
     wait_for(&bridge, &password(1), 200);
     let answers = AtomicU64::new(0);
-    let (begun, swaps) = (Instant::now(), if is_long() { 60 } else { 12 });
+    let (begun, swaps) = (Instant::now(), lasting(12, 60));
     for round in 1..=swaps {
         // Good before the change and after it.
         let kept = with_password(&password(round));

@@ -59,8 +59,12 @@ fn a_rolling_restart_behind_haproxy_is_not_noticed() {
             }
         }
     });
+    let excused = Excused {
+        deadline: Duration::from_secs(8),
+        ..Excused::NOTHING
+    };
     let evidence = Evidence::gather(kafka.bootstrap(), [&*topic, &*rejected], None);
-    Checker::new(&told, Excused::NOTHING, &evidence).check();
+    Checker::new(&told, excused, &evidence).check();
 }
 
 /// A replica at addresses that stay its own while it is down. It takes reports from 127.0.0.1 only,
@@ -70,7 +74,8 @@ fn replica(kafka: &Kafka, topic: &str, rejected: &str) -> Bridge {
     let settings = [
         ("ingress.listen", &*ingress),
         ("admin.listen", &*admin),
-        ("ingress.drain_delay", "3s"),
+        ("ingress.drain_delay", "6s"),
+        ("ingress.deadline", "8s"),
         ("ingress.trusted_proxies", HAPROXY),
         ("ingress.allow", "127.0.0.1"),
     ];

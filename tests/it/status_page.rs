@@ -198,6 +198,12 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
     let moment = serves_again(&kafka, &topic);
     took.push(("started", shown_after(&browser, moment, "Serving")));
     println!("{took:?}");
+    // A busy machine delays some of them, not all.
+    for kind in ["frozen", "thawed"] {
+        let rounds = took.iter().filter(|(what, _)| *what == kind);
+        let fastest = rounds.map(|(_, took)| *took).min();
+        assert!(fastest <= Some(SOON), "{kind}: {took:?}");
+    }
     for (what, took) in &took {
         assert!(*took <= SOON + BUSY, "{what}: {took:?}");
     }

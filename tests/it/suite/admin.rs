@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 
-use crate::cluster::Exclusive;
-use crate::records::{block_on, unused_name};
+use crate::cluster::{Exclusive, PATIENCE};
+use crate::records::{Kafka, block_on, until, unused_name};
 
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_mins(1);
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ANSWER))
@@ -17,6 +17,26 @@ pub fn delete_topic(kafka: &Exclusive, topic: &str) {
     let deleted = block_on(kafka.admin().delete_topics(&[topic], &options()));
     let deleted = deleted.expect("Kafka answers").remove(0);
     deleted.expect("a topic can be deleted");
+}
+
+/// Waits until each broker has learnt that there is no such topic.
+pub fn wait_until_unknown(kafka: &Exclusive, topic: &str) {
+    for address in kafka.bootstrap().split(',') {
+        let broker = Kafka::at(address.to_owned());
+        let unknown = until(PATIENCE, || {
+            let metadata = broker.metadata(Some(topic))?;
+            let is_known = metadata
+                .topics()
+                .iter()
+                .any(|topic| topic.error().is_none());
+            if is_known {
+                Err("it knows the topic".to_owned())
+            } else {
+                Ok(())
+            }
+        });
+        unknown.unwrap_or_else(|why| panic!("{address}: {why}"));
+    }
 }
 
 pub fn set_partitions(kafka: &Exclusive, topic: &str, count: usize) {

@@ -8,12 +8,10 @@ use koobridge::contract::event_id;
 
 use super::evidence::{Evidence, Landed};
 use super::load::Told;
-use crate::bridge::CHANNEL;
+use crate::bridge::{BUSY, CHANNEL};
 
 /// The bridge's default.
 const DEADLINE: Duration = Duration::from_millis(4500);
-/// How much a busy machine may add between sender and bridge.
-const SLACK: Duration = Duration::from_millis(1500);
 
 /// What a scenario's fault excuses. Nothing excuses a loss of what was promised on a topic that is
 /// still there.
@@ -115,7 +113,7 @@ impl<'a> Checker<'a> {
     }
 
     fn answers_are_sound(&self) {
-        let is_late = |told: &&Told| told.took() > self.excused.deadline + SLACK;
+        let is_late = |told: &&Told| told.took() > self.excused.deadline + BUSY;
         none("answered too late or never", self.told, is_late);
         let is_odd = |told: &&Told| match told.code {
             Some(code) => code != 200 && code != 503,

@@ -5,14 +5,13 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::checker::Excused;
-use super::rig::{Rig, Setup, patient, seconds};
+use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use crate::bridge::{Bridge, configuration, koobridge, run};
-use crate::cluster::{self, is_long};
+use crate::cluster;
 use crate::http::{body, exchange, report};
 
 /// A small file system of its own, mounted as root, which goes with the test.
@@ -115,15 +114,16 @@ fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)
     );
 }
 
-/// When a report goes to the spool, and when it is answered at the latest: a Kafka that is up may take seconds to answer
-/// on a busy machine.
+/// When a report goes to the spool: a Kafka that is up may take seconds to answer on a busy machine.
 fn after(kafka_away: bool) -> (&'static str, &'static str) {
-    let up = if is_long() { "4s" } else { "15s" };
-    ("spool.after", if kafka_away { "1s" } else { up })
-}
-
-fn deadline(kafka_away: bool) -> Option<Duration> {
-    if kafka_away { None } else { patient() }
+    (
+        "spool.after",
+        if kafka_away {
+            "1s"
+        } else {
+            lasting("15s", "4s")
+        },
+    )
 }
 
 fn full(fault: &str, kafka_away: bool) {
@@ -132,7 +132,7 @@ fn full(fault: &str, kafka_away: bool) {
         spool: true,
         spool_at: Some(disk.spool()),
         settings: &[("spool.free_space", "0"), after(kafka_away)],
-        deadline: deadline(kafka_away),
+        deadline: if kafka_away { None } else { deadline(20) },
         ..Setup::default()
     };
     let rig = Rig::with(fault, cluster::exclusive(), setup);
@@ -160,7 +160,7 @@ fn read_only(fault: &str, kafka_away: bool) {
     let setup = Setup {
         spool: true,
         settings: &[after(kafka_away)],
-        deadline: deadline(kafka_away),
+        deadline: if kafka_away { None } else { deadline(20) },
         ..Setup::default()
     };
     let rig = Rig::with(fault, cluster::exclusive(), setup);
@@ -206,7 +206,7 @@ fn fsync(fault: &str, word: &str, kafka_away: bool) {
     let setup = Setup {
         spool: true,
         settings: &[after(kafka_away)],
-        deadline: deadline(kafka_away),
+        deadline: if kafka_away { None } else { deadline(20) },
         environment: &[
             ("LD_PRELOAD", fsync_library(directory.path()).into()),
             ("FSYNC_FAULT_FILE", (&file).into()),

@@ -39,7 +39,7 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            rate: u32::try_from(lasting(150, 250)).expect("a few hundred"),
+            rate: lasting(150, 250),
             first: 0,
             big_every: None,
         }

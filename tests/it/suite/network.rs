@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::checker::Excused;
 use super::load::Told;
 use super::proxy::Proxy;
-use super::rig::{Rig, Setup, lasting, patient, seconds};
+use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use super::with_and_without_a_spool;
 use crate::cluster;
 
@@ -40,7 +40,12 @@ fn the_network_stalls(spool: bool) {
 }
 
 fn the_network_is_slow(spool: bool) {
-    let told = slow("200 ms", spool, Duration::from_millis(200), patient());
+    let told = slow(
+        "200 ms",
+        spool,
+        Duration::from_millis(200),
+        if spool { None } else { deadline(20) },
+    );
     assert!(told, "senders noticed");
 }
 

@@ -7,7 +7,7 @@ use koobridge::kafka::partition_for;
 use super::admin::create_topic_on;
 use super::checker::Excused;
 use super::load::Told;
-use super::rig::{Rig, Setup, lasting, patient, seconds};
+use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use super::row::percentile;
 use super::with_and_without_a_spool;
 use crate::cluster;
@@ -40,14 +40,14 @@ fn one_is_held_up(fault: &str, spool: bool, replicas: &[&[i32]]) {
         spool,
         topic: Some(topic),
         // Shorter than the fault, and longer than a busy machine needs for the other partitions.
-        deadline: patient().map(|_| Duration::from_secs(7)),
+        deadline: deadline(8),
         ..Setup::default()
     };
     let mut rig = Rig::with(fault, kafka, setup);
     let killed = Instant::now();
     rig.kafka.kill(NEEDED_BY_ONE);
     // The session timeout passes before Kafka takes the broker out of the in-sync replicas.
-    seconds(lasting(8, 12));
+    seconds(lasting(10, 12));
     let ended = Instant::now();
     rig.kafka.start(NEEDED_BY_ONE);
     rig.cause_ends();

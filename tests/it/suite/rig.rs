@@ -222,15 +222,15 @@ pub fn pause(time: Duration) {
     }
 }
 
-/// How many seconds a fault lasts: for as long as it needs to show its effect, or longer in `script/faults --long`.
-pub fn lasting(short: u64, long: u64) -> u64 {
+/// How long a fault lasts: for as long as it needs to show its effect, or longer in `script/faults --long`.
+pub fn lasting<T>(short: T, long: T) -> T {
     if cluster::is_long() { long } else { short }
 }
 
-/// The deadline of a bridge none of whose reports may be refused. On a busy machine Kafka itself can need more than the
-/// default; the long form, which runs alone, has that.
-pub fn patient() -> Option<Duration> {
-    (!cluster::is_long()).then_some(Duration::from_secs(20))
+/// The bridge's deadline in scenarios in which no report may be refused although there is no spool. On a busy machine
+/// Kafka itself can need more than the default; the long form, which runs alone, keeps the default.
+pub fn deadline(seconds: u64) -> Option<Duration> {
+    (!cluster::is_long()).then_some(Duration::from_secs(seconds))
 }
 
 pub fn seconds(count: u64) {

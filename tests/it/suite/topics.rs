@@ -1,11 +1,11 @@
 //! Topics that go, come back, grow, and refuse.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::admin::{delete_topic, set_partitions};
+use super::admin::{delete_topic, set_partitions, wait_until_unknown};
 use super::checker::Excused;
 use super::load::Plan;
-use super::rig::{Rig, Setup, patient, seconds};
+use super::rig::{Rig, Setup, deadline, seconds};
 use super::with_and_without_a_spool;
 use crate::bridge::eventually;
 use crate::cluster;
@@ -22,8 +22,8 @@ with_and_without_a_spool!(
 fn the_topic_is_deleted_and_made_again(spool: bool) {
     let mut rig = Rig::new("topic deleted for 5 s", spool);
     delete_topic(&rig.kafka, &rig.topic);
-    // A broker learns of it a moment later.
-    let gone_before = Some(Instant::now() + Duration::from_secs(1));
+    wait_until_unknown(&rig.kafka, &rig.topic);
+    let gone_before = Some(Instant::now());
     seconds(5);
     let config = [("min.insync.replicas", "2")];
     rig.kafka.create_topic(&rig.topic, 6, 3, &config);
@@ -41,7 +41,7 @@ fn the_rejected_topic_is_missing(spool: bool) {
     let setup = Setup {
         spool,
         // A report that is not kept waits for this long.
-        deadline: patient().map(|_| Duration::from_secs(8)),
+        deadline: if spool { None } else { deadline(8) },
         ..Setup::default()
     };
     let mut rig = Rig::with("rejected topic missing", cluster::exclusive(), setup);
@@ -75,7 +75,7 @@ fn the_rejected_topic_is_missing(spool: bool) {
 fn partitions_are_added(spool: bool) {
     let setup = Setup {
         spool,
-        deadline: patient(),
+        deadline: if spool { None } else { deadline(20) },
         ..Setup::default()
     };
     let mut rig = Rig::with("partitions added, 6 to 9", cluster::exclusive(), setup);

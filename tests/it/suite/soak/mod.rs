@@ -18,6 +18,7 @@ use self::sampler::{Sample, Sampler, median_minute};
 use super::checker::Excused;
 use super::load::Told;
 use super::rig::pause;
+use crate::bridge::BUSY;
 use crate::cluster::BROKERS;
 
 /// How long it takes where nobody says.
@@ -32,8 +33,6 @@ const GROWN_UP: Duration = Duration::from_mins(5);
 /// that an allocator keeps: what grows after it is no peak.
 const OUTAGE: Duration = Duration::from_secs(150);
 const MINUTE: Duration = Duration::from_mins(1);
-/// How long a stopping bridge may still answer.
-const STOP: Duration = Duration::from_secs(5);
 
 #[test]
 fn random_faults_lose_nothing() {
@@ -124,7 +123,7 @@ fn check(scene: &mut Scene) -> Vec<Told> {
     });
     let stops = || scene.harms.iter().filter(|harm| harm.is_of_a_stop());
     let is_stopping =
-        |told: &Told| stops().any(|harm| (harm.from..harm.from + STOP).contains(&told.answered));
+        |told: &Told| stops().any(|harm| (harm.from..harm.to + BUSY).contains(&told.answered));
     let refused = told
         .iter()
         .find(|told| told.code == Some(503) && !is_stopping(told));
