@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -58,9 +57,9 @@ class Run:
             print(f"\nAll tests in sum: {sum(seconds for _, seconds in times):.0f} s.")
         for test in failed:
             print(f"FAILED {test['name']}")
-        if failure:
-            print(f"\nscript/test: {failure}")
         print(f"\n{len(self.tests) - len(failed)} passed, {len(failed)} failed", flush=True)
+        if failure:
+            print(f"script/test: {failure}", flush=True)
 
 
 def table(title, rows):
@@ -90,9 +89,6 @@ def build(programs):
             if message["reason"] == "compiler-artifact" and message["profile"]["test"] and message["executable"]:
                 target = message["target"]
                 programs["lib" if "lib" in target["kind"] else target["name"]] = message["executable"]
-        # The logs of an earlier run would be taken for those of this one.
-        target = os.path.dirname(os.path.dirname(os.path.dirname(programs["it"])))
-        shutil.rmtree(os.path.join(target, "logs"), ignore_errors=True)
 
     return work
 
@@ -194,6 +190,9 @@ def main():
     parser.add_argument("which", nargs="?", choices=["all", "quick"], default="all")
     quick = parser.parse_args().which == "quick"
     run, programs, failure = Run(), {}, None
+    # The tests have a session of their own, and end with this process.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     phases = [
         ("format", command("cargo", "fmt", "--check")),
         ("lints", command("cargo", "clippy", "--all-targets", "--locked", "--", "-D", "warnings")),

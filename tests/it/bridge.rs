@@ -227,6 +227,7 @@ fn spawn(
     for setting in settings {
         command.args(["--set", setting]);
     }
+    let (copy, log) = log_file();
     let mut child = command
         .envs(environment.iter().map(|(name, value)| (name, value)))
         // The runner reads the standard output of the test program, which a child must not keep open.
@@ -234,7 +235,6 @@ fn spawn(
         .stderr(Stdio::piped())
         .spawn()
         .expect("koobridge starts");
-    let (copy, log) = log_file();
     let lines = Lines::read_and_copy(child.stderr.take().expect("a pipe"), copy);
     (child, lines, log)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
 #[derive(Clone, Default)]
@@ -46,8 +46,9 @@ impl Lines {
     }
 }
 
-/// Creates the log file of the next program that this test starts, in `target/logs`. The next run deletes it.
+/// Creates the log file of the next program that this test starts, in `target/logs`. The next test program deletes it.
 pub fn log_file() -> (File, PathBuf) {
+    static EMPTIED: Once = Once::new();
     static STARTED: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
     // The thread of a test has the test's name.
     let test = thread::current()
@@ -61,6 +62,8 @@ pub fn log_file() -> (File, PathBuf) {
         *number
     };
     let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("logs");
+    // Those of an earlier run would be taken for this one's. At first there are none.
+    EMPTIED.call_once(|| drop(fs::remove_dir_all(&logs)));
     let path = logs.join(format!("{test}.{number}.log"));
     let file = fs::create_dir_all(&logs).and_then(|()| File::create(&path));
     (file.expect("the target directory is writable"), path)

@@ -81,7 +81,7 @@ impl Kafka {
         name
     }
 
-    /// Creates the topic of that name and waits until every replica is in sync.
+    /// Creates the topic of that name and waits until each broker knows it and every replica is in sync.
     pub fn create_topic(
         &self,
         name: &str,
@@ -113,7 +113,10 @@ impl Kafka {
     }
 
     fn topic_is_in_sync(&self, topic: &str) -> Result<(), String> {
-        every_replica_is_in_sync(&self.metadata(Some(topic))?)
+        self.bootstrap.split(',').try_for_each(|address| {
+            let broker = Self::at(address.to_owned());
+            every_replica_is_in_sync(&broker.metadata(Some(topic))?)
+        })
     }
 
     pub fn admin(&self) -> AdminClient<DefaultClientContext> {

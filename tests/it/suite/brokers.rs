@@ -19,7 +19,7 @@ fn a_leader_dies(spool: bool) {
     kill_a_leader(rig, lasting(6, 9));
 }
 
-/// The clusters of the other scenarios notice a dead broker within the bridge's deadline.
+/// In the short form the clusters of the other scenarios notice a dead broker within the bridge's deadline.
 #[test]
 fn a_leader_dies_where_kafka_takes_its_default_time_to_notice() {
     let kafka = cluster::exclusive_with_session(KAFKA_SESSION);

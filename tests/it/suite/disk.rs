@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -48,7 +49,15 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        succeed(Command::new("umount").arg("--lazy").arg(self.0.path()));
+        let unmounted = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.0.path())
+            .status();
+        let unmounted = unmounted.is_ok_and(|status| status.success());
+        assert!(
+            unmounted || thread::panicking(),
+            "the file system is unmounted"
+        );
     }
 }
 
@@ -93,7 +102,7 @@ fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)
         seconds(3);
     }
     harm(&rig, true);
-    seconds(6);
+    seconds(length(kafka_away));
     harm(&rig, false);
     if kafka_away {
         seconds(2);
@@ -114,6 +123,11 @@ fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)
     );
 }
 
+/// How many seconds the disk is harmed for: longer than the bridge's deadline.
+fn length(kafka_away: bool) -> u64 {
+    if kafka_away { 6 } else { lasting(11, 6) }
+}
+
 /// When a report goes to the spool: a Kafka that is up may take seconds to answer on a busy machine.
 fn after(kafka_away: bool) -> (&'static str, &'static str) {
     (
@@ -121,7 +135,7 @@ fn after(kafka_away: bool) -> (&'static str, &'static str) {
         if kafka_away {
             "1s"
         } else {
-            lasting("15s", "4s")
+            lasting("7s", "4s")
         },
     )
 }
@@ -132,7 +146,7 @@ fn full(fault: &str, kafka_away: bool) {
         spool: true,
         spool_at: Some(disk.spool()),
         settings: &[("spool.free_space", "0"), after(kafka_away)],
-        deadline: if kafka_away { None } else { deadline(20) },
+        deadline: if kafka_away { None } else { deadline(8) },
         ..Setup::default()
     };
     let rig = Rig::with(fault, cluster::exclusive(), setup);
@@ -147,7 +161,7 @@ fn full(fault: &str, kafka_away: bool) {
 
 #[test]
 fn a_full_disk_is_not_noticed_while_kafka_is_up() {
-    full("disk full for 6 s", false);
+    full(&format!("disk full for {} s", length(false)), false);
 }
 
 #[test]
@@ -160,7 +174,7 @@ fn read_only(fault: &str, kafka_away: bool) {
     let setup = Setup {
         spool: true,
         settings: &[after(kafka_away)],
-        deadline: if kafka_away { None } else { deadline(20) },
+        deadline: if kafka_away { None } else { deadline(8) },
         ..Setup::default()
     };
     let rig = Rig::with(fault, cluster::exclusive(), setup);
@@ -176,7 +190,7 @@ fn read_only(fault: &str, kafka_away: bool) {
 
 #[test]
 fn a_disk_that_cannot_be_written_is_not_noticed_while_kafka_is_up() {
-    read_only("spool read-only for 6 s", false);
+    read_only(&format!("spool read-only for {} s", length(false)), false);
 }
 
 #[test]
@@ -206,7 +220,7 @@ fn fsync(fault: &str, word: &str, kafka_away: bool) {
     let setup = Setup {
         spool: true,
         settings: &[after(kafka_away)],
-        deadline: if kafka_away { None } else { deadline(20) },
+        deadline: if kafka_away { None } else { deadline(8) },
         environment: &[
             ("LD_PRELOAD", fsync_library(directory.path()).into()),
             ("FSYNC_FAULT_FILE", (&file).into()),
@@ -225,7 +239,11 @@ fn fsync(fault: &str, word: &str, kafka_away: bool) {
 
 #[test]
 fn an_fsync_that_fails_is_not_noticed_while_kafka_is_up() {
-    fsync("fsync fails for 6 s", "fail", false);
+    fsync(
+        &format!("fsync fails for {} s", length(false)),
+        "fail",
+        false,
+    );
 }
 
 #[test]
@@ -235,7 +253,11 @@ fn an_fsync_that_fails_while_kafka_is_away_loses_nothing() {
 
 #[test]
 fn an_fsync_that_hangs_is_not_noticed_while_kafka_is_up() {
-    fsync("fsync hangs for 6 s", "hang", false);
+    fsync(
+        &format!("fsync hangs for {} s", length(false)),
+        "hang",
+        false,
+    );
 }
 
 #[test]

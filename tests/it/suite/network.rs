@@ -44,7 +44,7 @@ fn the_network_is_slow(spool: bool) {
         "200 ms",
         spool,
         Duration::from_millis(200),
-        if spool { None } else { deadline(20) },
+        if spool { None } else { deadline(8) },
     );
     assert!(told, "senders noticed");
 }
@@ -55,7 +55,8 @@ fn the_network_is_very_slow(spool: bool) {
 
 /// Whether every report was accepted.
 fn slow(words: &str, spool: bool, round_trip: Duration, deadline: Option<Duration>) -> bool {
-    let length = lasting(4, 6);
+    // Longer than the deadline.
+    let length = lasting(10, 6);
     let fault = format!("round trips of {words} for {length} s");
     let (mut rig, proxy) = behind_a_proxy(&fault, spool, &[], deadline);
     proxy.set_round_trip(round_trip);

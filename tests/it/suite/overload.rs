@@ -16,6 +16,8 @@ const BATCH: &str = "20";
 const CEILING: &str = "120";
 /// Far more a second than Kafka takes so.
 const TOO_MUCH: u32 = 900;
+/// The load of which nothing has to be refused.
+const HALF: &str = "half";
 /// The first seconds of a load are left out: what was before it is still under way.
 const START: u64 = 2;
 
@@ -36,7 +38,7 @@ fn at_twice_the_load_what_is_admitted_is_kept_and_the_rest_told_at_once() {
     let answers = under(&mut rig, TOO_MUCH, told.len());
     let capacity = print("far too much", TOO_MUCH, &answers);
     told.extend(answers);
-    for (load, rate) in [("half", capacity / 2), ("twice", capacity * 2)] {
+    for (load, rate) in [(HALF, capacity / 2), ("twice", capacity * 2)] {
         let answers = under(&mut rig, rate, told.len());
         print(load, rate, &answers);
         told.extend(answers);
@@ -84,5 +86,13 @@ fn print(load: &str, rate: u32, told: &[Told]) -> u32 {
         percentile(&admitted, 99).as_millis(),
         percentile(&refused, 99).as_millis(),
     );
+    if load != HALF {
+        let (refused, admitted) = (percentile(&refused, 99), percentile(&admitted, 50));
+        assert!(
+            refused < admitted,
+            "{load}: refused after {refused:?}, admitted after {admitted:?}"
+        );
+        assert!(refused > Duration::ZERO, "{load}: no report is refused");
+    }
     u32::try_from(admitted.len() as u64 / (length() - START)).expect("few a second")
 }

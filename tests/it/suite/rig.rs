@@ -227,8 +227,8 @@ pub fn lasting<T>(short: T, long: T) -> T {
     if cluster::is_long() { long } else { short }
 }
 
-/// The bridge's deadline in scenarios in which no report may be refused although there is no spool. On a busy machine
-/// Kafka itself can need more than the default; the long form, which runs alone, keeps the default.
+/// The deadline of a bridge in the short form, if the default is too short for Kafka on a busy machine. The long form keeps
+/// the default.
 pub fn deadline(seconds: u64) -> Option<Duration> {
     (!cluster::is_long()).then_some(Duration::from_secs(seconds))
 }
