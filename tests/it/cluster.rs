@@ -377,7 +377,7 @@ impl Cluster {
     }
 }
 
-/// Where the brokers' programs and files are.
+/// The directories of the brokers' programs and files.
 struct Home {
     at: PathBuf,
     jars: PathBuf,

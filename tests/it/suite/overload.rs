@@ -18,7 +18,7 @@ const CEILING: &str = "120";
 const TOO_MUCH: u32 = 900;
 /// The load of which nothing has to be refused.
 const HALF: &str = "half";
-/// The first seconds of a load are left out: what was before it is still under way.
+/// The first seconds of a load are left out: reports of the load before are still in flight.
 const START: u64 = 2;
 
 /// How long each load runs.
