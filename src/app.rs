@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -21,10 +20,7 @@ use crate::ingress::{Bridge, Identity, Listener, Live, Part, Phase, Rules, Worke
 use crate::kafka::{self, Settings};
 use crate::metrics::Metrics;
 use crate::reload::Watch;
-use crate::spool;
-
-/// File descriptors for anything but the ingress' connections: brokers, admin, files.
-pub const OTHER_FILES: u64 = 256;
+use crate::{open_files, spool};
 
 /// With a spool: what it keeps is delivered, however long that takes.
 pub const ENDLESS: (&str, &str) = ("message.timeout.ms", "0");
@@ -45,6 +41,8 @@ pub struct App {
     bridge: Arc<Bridge>,
     phase: watch::Sender<Phase>,
     listener: Listener,
+    /// How many connections may be open.
+    connections: u32,
     admin: Admin,
     signals: Signals,
 }
@@ -84,10 +82,10 @@ impl App {
                 config.ingress.listen
             )
         })?;
-        raise_file_limit(config.ingress.connections.get().into());
+        let connections = connection_limit(config.ingress.connections.get());
         let metrics = Metrics::new();
         metrics.built_with(kafka::version());
-        show_limits(&config, &metrics);
+        show_limits(&config, connections, &metrics);
         for part in Part::ALL {
             metrics.can_be_reloaded(part.name());
         }
@@ -111,6 +109,7 @@ impl App {
             bridge,
             phase,
             listener,
+            connections,
             admin,
             signals,
         })
@@ -141,31 +140,36 @@ impl App {
             bridge,
             phase,
             listener,
+            connections,
             admin,
             mut signals,
         } = self;
         if let Some((watch, hang_up)) = watch {
             start_watching(watch, hang_up, &bridge, &config)?;
         }
-        let workers = Workers::start(config.ingress.workers, &bridge);
+        let workers = Workers::start(config.ingress.workers, &bridge)
+            .context("can't start the worker threads")?;
+        let acceptor = listener.open(&workers, connections as usize);
+        let mut acceptor = acceptor.context("can't accept connections")?;
         let probes = tokio::spawn(admin.serve(Arc::clone(&bridge)));
-        {
-            let mut accepting = Box::pin(listener.accept(&workers, config.ingress.connections));
-            tokio::select! {
-                Err(error) = &mut accepting => return Err(error).context("can't accept connections"),
-                () = signals.next() => {}
-            }
-            let delay = config.ingress.drain_delay;
-            info!(
-                ?delay,
-                "stopping: not ready any more, and still taking reports for a while"
-            );
-            phase.send_replace(Phase::Draining);
-            tokio::select! {
-                Err(error) = &mut accepting => return Err(error).context("can't accept connections"),
-                () = sleep(delay) => {}
-                () = signals.next() => return Ok(End::Forced),
-            }
+        tokio::select! {
+            () = acceptor.run() => {}
+            () = signals.next() => {}
+        }
+        let delay = config.ingress.drain_delay;
+        info!(
+            ?delay,
+            "stopping: not ready any more, and still taking reports for a while"
+        );
+        phase.send_replace(Phase::Draining);
+        tokio::select! {
+            () = acceptor.run() => {}
+            () = sleep(delay) => {}
+            () = signals.next() => return Ok(End::Forced),
+        }
+        tokio::select! {
+            () = acceptor.finish() => {}
+            () = signals.next() => return Ok(End::Forced),
         }
         phase.send_replace(Phase::Closing);
         let last_answers = finish(workers, &bridge, config.kafka.flush_timeout);
@@ -217,13 +221,13 @@ pub fn start_delivery(
     )?)
 }
 
-fn show_limits(config: &Config, metrics: &Metrics) {
+fn show_limits(config: &Config, connections: u32, metrics: &Metrics) {
     let (ingress, limits) = (&config.ingress, &metrics.limits);
     let shown = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let reports = ingress.reports_in_flight.get().into();
     limits.reports_in_flight.set(reports);
     limits.bytes_in_flight.set(shown(ingress.bytes_in_flight));
-    limits.connections.set(ingress.connections.get().into());
+    limits.connections.set(connections.into());
     let spool = config.spool.as_ref().map(|spool| spool.disk_limit);
     limits.spool_bytes.set(shown(spool.unwrap_or_default()));
 }
@@ -278,29 +282,28 @@ pub async fn end_of(finished: JoinHandle<Left>) -> End {
     }
 }
 
-/// Each connection is a file descriptor, and many systems give a process only 1,024 at first.
-fn raise_file_limit(connections: u64) {
-    let wanted = connections + OTHER_FILES;
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if limit.current.is_some_and(|current| current < wanted)
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
+/// Returns how many connections may be open: as many as are configured, if the system allows so many files.
+fn connection_limit(configured: u32) -> u32 {
+    let configured = u64::from(configured);
+    let needed = open_files::needed(configured);
+    let allowed = open_files::raise(needed).unwrap_or_else(|error| {
         warn!(%error, "can't raise the limit of open files");
-    }
-    if let Some(current) = getrlimit(Resource::Nofile)
-        .current
-        .filter(|current| *current < wanted)
-    {
+        open_files::most()
+    });
+    let limit = allowed.map_or(configured, |allowed| {
+        open_files::connections(configured, allowed)
+    });
+    if limit < configured {
         warn!(
-            open_files = current,
-            connections,
-            "too few open files are allowed for ingress.connections: raise the limit or lower the ceiling"
+            limit,
+            configured,
+            open_files = allowed,
+            needed,
+            "the limit of open files allows fewer connections than ingress.connections: raise it (LimitNOFILE= of \
+             systemd, ulimit -n), or lower ingress.connections"
         );
     }
+    u32::try_from(limit).unwrap_or(u32::MAX)
 }
 
 /// SIGTERM and SIGINT.

@@ -45,6 +45,9 @@
 //! 6. *Respond*: only a [`delivery::Promised`] makes a 2xx. Every other ending is one entry of
 //!    one table, in `ingress/answer.rs`.
 
+// They panic if the stream is broken.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod admin;
 pub mod app;
 pub mod archive;
@@ -59,6 +62,7 @@ pub mod ingress;
 mod jitter;
 pub mod kafka;
 pub mod metrics;
+mod open_files;
 mod reload;
 pub mod replay;
 pub mod spool;

@@ -1,23 +1,26 @@
 //! The program: parse what was typed, run one command, say how it ended.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use koobridge::cli::Cli;
 use koobridge::commands::{self, Mistyped};
 use koobridge::config::Mistakes;
+use koobridge::{telemetry, tell};
 
 fn main() -> ExitCode {
-    match commands::run(&Cli::parse().command) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("koobridge: {error:#}");
-            // The same code as clap gives for a command line that it can't read.
-            if error.is::<Mistakes>() || error.is::<Mistyped>() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::FAILURE
-            }
+    telemetry::end_on_panic();
+    let code = commands::run(&Cli::parse().command).unwrap_or_else(|error| {
+        tell!("koobridge: {error:#}");
+        // The same code as clap gives for a command line that it can't read.
+        if error.is::<Mistakes>() || error.is::<Mistyped>() {
+            ExitCode::from(2)
+        } else {
+            ExitCode::FAILURE
         }
-    }
+    });
+    telemetry::flush();
+    code
 }

@@ -6,13 +6,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use rustix::process::{Resource, getrlimit};
 
 use super::finding::{Area, Finding};
-use crate::app::OTHER_FILES;
 use crate::config::{Config, Ingress, Memory, Mistake, Mistakes, Settings, Tls};
 use crate::ingress::Identity;
-use crate::{channels, kafka};
+use crate::{channels, kafka, open_files};
 
 /// How long before its end a certificate is worth a warning.
 const RENEW: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -72,7 +70,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         findings.extend(certificate(files, Timestamp::now()));
     }
     findings.extend(listeners(ingress, config.admin.listen));
-    findings.extend(open_files(ingress.connections.get().into()));
+    findings.extend(files(ingress.connections.get().into(), open_files::most()));
     findings.extend(memory(Memory::from(config).sum(), memory_limit()));
     for property in &config.kafka.unsafe_settings {
         findings.push(Area::UnsafeSettings.warn(
@@ -155,17 +153,17 @@ fn listener(key: &str, address: SocketAddr) -> Finding {
     }
 }
 
-fn open_files(connections: u64) -> Option<Finding> {
-    let limit = getrlimit(Resource::Nofile).maximum?;
-    let wanted = connections + OTHER_FILES;
-    Some(if limit < wanted {
+fn files(connections: u64, most: Option<u64>) -> Option<Finding> {
+    let (needed, most) = (open_files::needed(connections), most?);
+    Some(if most < needed {
+        let limit = open_files::connections(connections, most);
         Area::Limits.warn(
-            format!("{limit} open files are allowed, and ingress.connections = {connections} needs {wanted}"),
+            format!("{most} open files are allowed, and ingress.connections = {connections} needs {needed}: the limit is {limit} connections"),
             "raise the limit (LimitNOFILE= of systemd, ulimit -Hn), or lower ingress.connections",
         )
     } else {
         Area::Limits.ok(format!(
-            "{connections} connections and what else is open need {wanted} files"
+            "{connections} connections and what else is open need {needed} files"
         ))
     })
 }
@@ -216,8 +214,9 @@ mod tests {
 
     #[test]
     fn more_connections_than_files_is_a_warning() {
-        let level = |connections| open_files(connections).map(|finding| finding.level);
-        assert_eq!(level(1), Some(Level::Ok));
-        assert_eq!(level(1 << 40), Some(Level::Warn));
+        let level = |most| files(1_000, most).map(|finding| finding.level);
+        assert_eq!(level(None), None);
+        assert_eq!(level(Some(1_256)), Some(Level::Ok));
+        assert_eq!(level(Some(1_255)), Some(Level::Warn));
     }
 }

@@ -31,7 +31,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     let broker = EmbeddedBroker::start().context("can't start the embedded broker")?;
     let config = configure(dev, &broker)?;
-    telemetry::start(config.log);
+    telemetry::start(config.log).context("can't start the log's thread")?;
     for topic in [&config.kafka.topic, &config.kafka.rejected_topic] {
         broker
             .create_topic(topic, PARTITIONS)
@@ -43,30 +43,28 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     let identity = identity.transpose().map_err(Mistakes)?;
     let scheme = tls.map_or("http", |_| "https");
     let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
-    super::runtime()
-        .context("can't start a runtime")?
-        .block_on(async {
-            let app = App::start(config, demo_channel(), identity, Broker::Embedded).await?;
-            let (ingress, admin) = app.addresses()?;
-            print(&welcome(
-                scheme,
-                ingress,
-                admin,
-                &kafka,
-                &broker.bootstrap_servers(),
+    super::block_on(async {
+        let app = App::start(config, demo_channel(), identity, Broker::Embedded).await?;
+        let (ingress, admin) = app.addresses()?;
+        print(&welcome(
+            scheme,
+            ingress,
+            admin,
+            &kafka,
+            &broker.bootstrap_servers(),
+        ));
+        let subscriber = follow(&kafka)?;
+        let metrics = app.metrics();
+        let end = app.run(None).await?;
+        if subscriber.stop() {
+            let [accepted, rejected] = [ReportAnswer::Accepted, ReportAnswer::Rejected]
+                .map(|answer| metrics.reports(answer));
+            print(&format!(
+                "\nReports accepted: {accepted}, rejected: {rejected}.\n"
             ));
-            let subscriber = follow(&kafka)?;
-            let metrics = app.metrics();
-            let end = app.run(None).await?;
-            if subscriber.stop() {
-                let [accepted, rejected] = [ReportAnswer::Accepted, ReportAnswer::Rejected]
-                    .map(|answer| metrics.reports(answer));
-                print(&format!(
-                    "\nReports accepted: {accepted}, rejected: {rejected}.\n"
-                ));
-            }
-            Ok(super::exit_code(end, spool.as_deref()))
-        })
+        }
+        Ok(super::exit_code(end, spool.as_deref()))
+    })
 }
 
 fn configure(dev: &Dev, broker: &EmbeddedBroker) -> Result<Config, config::Mistakes> {

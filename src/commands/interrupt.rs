@@ -21,9 +21,8 @@ pub(super) struct Interrupt {
 pub(super) fn interruptible(
     work: impl FnOnce(&Interrupt) -> anyhow::Result<ExitCode> + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
-    let runtime = super::runtime().context("can't start a runtime")?;
     let interrupt = Arc::new(Interrupt::default());
-    let code = runtime.block_on(async {
+    super::block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("can't wait for signals")?;
         let mut interrupted = signal(SignalKind::interrupt()).context("can't wait for signals")?;
         let looked_at = Arc::clone(&interrupt);
@@ -39,8 +38,5 @@ pub(super) fn interruptible(
                 return Ok(ExitCode::FAILURE);
             }
         }
-    });
-    // A thread that is still at work ends with the process.
-    runtime.shutdown_background();
-    code
+    })
 }

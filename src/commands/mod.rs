@@ -18,6 +18,8 @@ use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use tokio::runtime::Builder;
 use tracing::{info, warn};
 
 use crate::app::End;
@@ -59,11 +61,14 @@ fn mistyped(why: &str) -> anyhow::Error {
     Mistyped(why.to_owned()).into()
 }
 
-/// A runtime for the main thread: signals, accepting, and the admin listener.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+/// Runs a command on a runtime for the main thread. Of a bridge these are signals, accepting, and the admin listener.
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("can't start a runtime")?;
+    let end = runtime.block_on(command);
+    // A thread that is still at work ends with the process: a second signal does not wait for it.
+    runtime.shutdown_background();
+    end
 }
 
 /// Reports are left that Kafka does not have.

@@ -147,7 +147,7 @@ fn only(
     partitions.sort_unstable();
     partitions.dedup();
     let listed: Vec<String> = partitions.iter().map(u32::to_string).collect();
-    eprintln!(
+    crate::tell!(
         "reading the partitions {} of {count}; what came before partitions were added can be elsewhere",
         listed.join(", ")
     );

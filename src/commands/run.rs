@@ -1,7 +1,7 @@
 //! What `replay` and `redrive` do alike: look, ask, copy, and say how it ended.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _, Write as _, stdin};
+use std::io::{self, IsTerminal as _, stdin};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -20,6 +20,7 @@ use crate::replay::{
     self, Command, End, Job, NoPlan, Pace, Plan, Progress, Range, Reading, Run, Source, TakenOver,
     Tally, Target, Work,
 };
+use crate::telemetry;
 
 /// Stopped before its end.
 const STOPPED: u8 = 3;
@@ -70,7 +71,7 @@ impl Asked {
         let target = self.target(&reader)?;
         let stretches = self.range.stretches(&reader, self.only.as_deref())?;
         let offsets: u64 = stretches.iter().map(replay::Stretch::length).sum();
-        eprintln!(
+        crate::tell!(
             "{} from {} to {}:",
             self.work.name(),
             self.source,
@@ -78,7 +79,7 @@ impl Asked {
         );
         let reader = if self.how.yes {
             let offsets = replay::grouped(offsets);
-            eprintln!(
+            crate::tell!(
                 "  at most     {offsets} records, in partitions: {}",
                 stretches.len()
             );
@@ -120,7 +121,7 @@ impl Asked {
         interrupt.ends_at_once.store(true, Ordering::SeqCst);
         let (tally, _) = replay::look(&self.work, source, &interrupt.stop, &mut progress)?;
         drop(progress);
-        eprint!("{}", tally.look(&self.work));
+        telemetry::tell(format_args!("{}", tally.look(&self.work)));
         self.warn_of_retention(&tally);
         let wanted = is_wanted(&self.how, &tally)?;
         interrupt.ends_at_once.store(false, Ordering::SeqCst);
@@ -165,7 +166,7 @@ impl Asked {
         };
         let stretches = plan.stretches.clone();
         let left = replay::grouped(left(&plan, &next));
-        eprintln!(
+        crate::tell!(
             "{} {} goes on: {left} offsets are left",
             self.work.name(),
             job.id
@@ -233,7 +234,7 @@ impl Asked {
         )?;
         // Whoever is killed has no time to say it.
         if self.how.resume.is_none() {
-            eprintln!(
+            crate::tell!(
                 "{name} begins; cut off, it goes on by the same command with `--resume {}` in place of the range",
                 run.id()
             );
@@ -249,10 +250,10 @@ impl Asked {
             anyhow!("{name} broke off: {error:#}\nit goes on by\n  {again}")
         })?;
         let tally = run.tally();
-        eprintln!("{name}: {} in {took:.1?}", published(tally, &self.target));
+        crate::tell!("{name}: {} in {took:.1?}", published(tally, &self.target));
         self.warn_of_retention(tally);
         if end == End::Stopped {
-            eprintln!("stopped before its end; it goes on by\n  {again}");
+            crate::tell!("stopped before its end; it goes on by\n  {again}");
         }
         Ok(exit_code(end, tally))
     }
@@ -268,7 +269,7 @@ impl Asked {
             return;
         };
         if first < Timestamp::now().as_millisecond() - retention {
-            eprintln!(
+            crate::tell!(
                 "beware: {} keeps records for {} by their time, and these begin at {}: Kafka may \
                  delete the older ones at once. Raise its retention.ms first",
                 self.target,
@@ -280,7 +281,7 @@ impl Asked {
 }
 
 fn has_ended(job: &Job) -> ExitCode {
-    eprintln!("{} {} has come to its end already", job.work.name(), job.id);
+    crate::tell!("{} {} has come to its end already", job.work.name(), job.id);
     ExitCode::SUCCESS
 }
 
@@ -304,13 +305,13 @@ pub(super) fn bring_back(
     interrupt: &Interrupt,
 ) -> anyhow::Result<ExitCode> {
     let partitions = Reader::open(settings, target)?.partitions()?;
-    eprintln!("replay from {name} to {target}, at least once:");
+    crate::tell!("replay from {name} to {target}, at least once:");
     if !how.yes {
         let mut progress = Progress::start("found", None);
         interrupt.ends_at_once.store(true, Ordering::SeqCst);
         let (tally, _) = replay::look(&work, &mut open()?, &interrupt.stop, &mut progress)?;
         drop(progress);
-        eprint!("{}", tally.look(&work));
+        telemetry::tell(format_args!("{}", tally.look(&work)));
         if !is_wanted(how, &tally)? {
             return Ok(ExitCode::SUCCESS);
         }
@@ -334,10 +335,10 @@ pub(super) fn bring_back(
     let took = progress.elapsed();
     drop(progress);
     let tally = run.tally();
-    eprintln!("{} in {took:.1?}", published(tally, target));
+    crate::tell!("{} in {took:.1?}", published(tally, target));
     let end = end.context("not all of it is on the topic: mend it and do it again; what is there already keeps its ce_id")?;
     if end == End::Stopped {
-        eprintln!("stopped before the end of {name}: the same command does all of it again");
+        crate::tell!("stopped before the end of {name}: the same command does all of it again");
     }
     Ok(exit_code(end, tally))
 }
@@ -354,7 +355,7 @@ pub(super) fn print(
     if how.dry_run {
         let (tally, _) = replay::look(&job.work, source, &interrupt.stop, &mut progress)?;
         drop(progress);
-        eprint!("{}", tally.look(&job.work));
+        telemetry::tell(format_args!("{}", tally.look(&job.work)));
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -366,7 +367,7 @@ pub(super) fn print(
         Err(error) if error.downcast_ref().is_some_and(replay::is_unread) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error),
         Ok((tally, end)) => {
-            eprintln!("{}", published(&tally, "standard output"));
+            crate::tell!("{}", published(&tally, "standard output"));
             Ok(exit_code(end, &tally))
         }
     }
@@ -374,7 +375,7 @@ pub(super) fn print(
 
 fn is_wanted(how: &How, tally: &Tally) -> anyhow::Result<bool> {
     if tally.records == 0 {
-        eprintln!("there is nothing to be done");
+        crate::tell!("there is nothing to be done");
         return Ok(false);
     }
     if how.dry_run {
@@ -385,13 +386,15 @@ fn is_wanted(how: &How, tally: &Tally) -> anyhow::Result<bool> {
             "nobody is there to be asked: say --yes, or --dry-run to look only",
         ));
     }
-    eprint!("Publish {} records? [y/N] ", replay::grouped(tally.records));
-    io::stderr().flush()?;
+    telemetry::tell(format_args!(
+        "Publish {} records? [y/N] ",
+        replay::grouped(tally.records)
+    ));
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
     let yes = matches!(answer.trim(), "y" | "Y" | "yes");
     if !yes {
-        eprintln!("nothing was done");
+        crate::tell!("nothing was done");
     }
     Ok(yes)
 }

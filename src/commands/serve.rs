@@ -25,8 +25,8 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         return print_config(&settings);
     }
     let (config, channels, identity) = check(&settings)?;
-    telemetry::start(config.log);
-    super::runtime().context("can't start a runtime")?.block_on(async {
+    telemetry::start(config.log).context("can't start the log's thread")?;
+    super::block_on(async {
         let (count, topic) = (channels.len(), config.kafka.topic.clone());
         let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
         if spool.is_none() {

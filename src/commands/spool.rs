@@ -164,26 +164,24 @@ fn drain(drain: &SpoolDrain) -> anyhow::Result<ExitCode> {
     let config = Config::check(&settings, kafka::check_property)?;
     // A mistyped name must not make a spool of its own.
     Inspection::of(&named_directory(&settings)?)?;
-    telemetry::start(config.log);
-    super::runtime()
-        .context("can't start a runtime")?
-        .block_on(async {
-            let delivery = app::start_delivery(&config, &Metrics::new(), Broker::Cluster)?;
-            let is_empty = until_delivered(&delivery).await?;
-            let timeout = if is_empty {
-                Duration::ZERO
-            } else {
-                config.kafka.flush_timeout
-            };
-            let end = app::end_of(tokio::task::spawn_blocking(move || {
-                delivery.finish(timeout)
-            }))
-            .await;
-            Ok(super::exit_code(
-                end,
-                config.spool.as_ref().map(|spool| &*spool.directory),
-            ))
-        })
+    telemetry::start(config.log).context("can't start the log's thread")?;
+    super::block_on(async {
+        let delivery = app::start_delivery(&config, &Metrics::new(), Broker::Cluster)?;
+        let is_empty = until_delivered(&delivery).await?;
+        let timeout = if is_empty {
+            Duration::ZERO
+        } else {
+            config.kafka.flush_timeout
+        };
+        let end = app::end_of(tokio::task::spawn_blocking(move || {
+            delivery.finish(timeout)
+        }))
+        .await;
+        Ok(super::exit_code(
+            end,
+            config.spool.as_ref().map(|spool| &*spool.directory),
+        ))
+    })
 }
 
 /// Waits until everything is delivered; `false` where a signal came first.

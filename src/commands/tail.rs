@@ -111,7 +111,7 @@ fn follow(
                     first,
                     end,
                 } = gone;
-                eprintln!(
+                crate::tell!(
                     "Kafka has deleted offsets {first} to {} of partition {partition}",
                     end - 1
                 );

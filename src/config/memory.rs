@@ -6,8 +6,8 @@ use std::fmt;
 
 use super::Config;
 
-/// The program and its libraries, with nothing to do.
-const PROGRAM: u64 = 20 << 20;
+/// The program and its libraries, with nothing to do, and lines of the log that wait to be written.
+const PROGRAM: u64 = 22 << 20;
 /// A connection that is idle after a report: its task, hyper's buffers, and the allocator's share.
 const CONNECTION: u64 = 20 << 10;
 /// What TLS adds to that, with a record on its way.

@@ -6,6 +6,10 @@ use std::borrow::Cow;
 /// they stand in problem documents, in rejected records' `reason` header and in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
+    /// The type of the body is not the contract's.
+    ContentType,
+    /// The body is compressed, or encoded otherwise.
+    ContentEncoding,
     InvalidUtf8,
     NotJson,
     TooDeep,
@@ -22,7 +26,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
+        Self::ContentType,
+        Self::ContentEncoding,
         Self::InvalidUtf8,
         Self::NotJson,
         Self::TooDeep,
@@ -41,6 +47,8 @@ impl Reason {
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
+            Self::ContentType => "content-type",
+            Self::ContentEncoding => "content-encoding",
             Self::InvalidUtf8 => "invalid-utf8",
             Self::NotJson => "not-json",
             Self::TooDeep => "too-deep",
@@ -60,6 +68,8 @@ impl Reason {
     #[must_use]
     pub fn detail(self) -> &'static str {
         match self {
+            Self::ContentType => "The Content-Type must be application/json; charset=UTF-8.",
+            Self::ContentEncoding => "The body must not have a Content-Encoding.",
             Self::InvalidUtf8 => "The body is not valid UTF-8.",
             Self::NotJson => "The body is not one well-formed JSON text.",
             Self::TooDeep => "The body is nested deeper than 64 levels.",
@@ -84,6 +94,8 @@ pub struct Fault {
     pub member: Option<Cow<'static, str>>,
     /// The `message_id` where the body held a sound one: the rejected record's key.
     pub message_id: Option<String>,
+    /// The value of the request's header at fault, if one is.
+    pub header: Option<String>,
 }
 
 impl Fault {
@@ -92,6 +104,7 @@ impl Fault {
             reason,
             member: None,
             message_id: None,
+            header: None,
         }
     }
 
@@ -100,6 +113,7 @@ impl Fault {
             reason,
             member: Some(member.into()),
             message_id: None,
+            header: None,
         }
     }
 

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::channel::ChannelId;
-use super::fault::Fault;
+use super::fault::{Fault, Reason};
 use super::rejected::Rejected;
-use super::report::Report;
+use super::report::{MAX_CHARACTERS, Report};
 use super::trace::TraceContext;
 
 /// When a report's head was complete, and the trace it belongs to.
@@ -56,6 +56,21 @@ impl Received {
     /// The first breach found; the body then goes on by [`Received::reject`].
     pub fn validate(&self) -> Result<Report<'_>, Fault> {
         Report::parse(&self.channel, &self.arrival, &self.body)
+    }
+
+    /// Makes the fault of a body that is not read as a report because of a header of its request, of
+    /// whose `value` the first 256 characters are kept.
+    #[must_use]
+    pub fn unsupported(&self, reason: Reason, value: String) -> Fault {
+        let message_id = match self.validate() {
+            Ok(report) => Some(report.message_id.into_owned()),
+            Err(fault) => fault.message_id,
+        };
+        let value: String = value.chars().take(MAX_CHARACTERS).collect();
+        Fault {
+            header: Some(value).filter(|value| !value.is_empty()),
+            ..Fault::of_body(reason).with_message_id(message_id)
+        }
     }
 
     /// Turns what could not be accepted into a record of the rejected topic, the body whole.

@@ -31,6 +31,9 @@ impl Rejected {
         if let Some(member) = &fault.member {
             headers.push(("member".into(), member.clone()));
         }
+        if let Some(value) = &fault.header {
+            headers.push(("header".into(), value.clone().into()));
+        }
         headers.extend(
             arrival
                 .trace

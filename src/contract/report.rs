@@ -123,9 +123,9 @@ const CONTRACT_MEMBERS: [&[u8]; 4] = [b"message_id", b"sender", b"user_number", 
 
 fn duplicate_member(members: &[Member<'_>], name: &[u8]) -> Fault {
     Fault {
-        reason: Reason::DuplicateMember,
         member: printable_name(name).map(Cow::Owned),
         message_id: sole_message_id(members),
+        ..Fault::of_body(Reason::DuplicateMember)
     }
 }
 

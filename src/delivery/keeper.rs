@@ -1,6 +1,7 @@
 //! The keeper of a topic: the thread that drains its lanes, replaces a producer that is of no use any
 //! more, and brings what Kafka refuses to the rejected topic. What can block is done here.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -40,13 +41,16 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Looks after `outlet` from now on. What Kafka refuses there goes to `rejected`, if there is
     /// any such topic for it.
+    ///
+    /// # Errors
+    /// If the system can't start a thread.
     pub(super) fn start(
         name: &'static str,
         outlet: Arc<Outlet>,
         rejected: Option<Arc<Outlet>>,
         settings: &Settings,
         woken: Receiver<()>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         outlet.route.metrics.producer_up(outlet.topic(), true);
         let work = Work {
@@ -61,13 +65,12 @@ impl Keeper {
         };
         let thread = thread::Builder::new()
             .name(format!("keeper-{name}"))
-            .spawn(move || work.run(&woken))
-            .expect("the system can start a thread");
-        Self {
+            .spawn(move || work.run(&woken))?;
+        Ok(Self {
             outlet,
             stop,
             thread: Some(thread),
-        }
+        })
     }
 }
 

@@ -22,6 +22,7 @@ mod rider;
 mod route;
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -83,6 +84,8 @@ pub enum StartError {
     /// librdkafka refuses the settings as a whole.
     Kafka(KafkaError),
     Spool(OpenError),
+    /// The system can't start a thread.
+    Thread(io::Error),
 }
 
 /// The spool, and when a report goes there.
@@ -156,7 +159,8 @@ impl Delivery {
         let names = [topics.events, topics.rejected];
         warn_of_strangers(&remains.lanes, &names);
         let producer = move || Arc::clone(&asked.load().producer);
-        let (watching, watches) = Watching::start(producer, settings, names, with_durability);
+        let watching = Watching::start(producer, settings, names, with_durability);
+        let (watching, watches) = watching.map_err(StartError::Thread)?;
         let ceilings = Arc::new(ceilings);
         let parts = Parts {
             hedge,
@@ -171,14 +175,16 @@ impl Delivery {
         let (rejected, rejected_woken) = parts.outlet(rejected, rejected_producer);
         let taker = Some(Arc::clone(&rejected));
         let keepers = [
-            Keeper::start("events", Arc::clone(&events), taker, settings, events_woken),
+            Keeper::start("events", Arc::clone(&events), taker, settings, events_woken)
+                .map_err(StartError::Thread)?,
             Keeper::start(
                 "rejected",
                 Arc::clone(&rejected),
                 None,
                 settings,
                 rejected_woken,
-            ),
+            )
+            .map_err(StartError::Thread)?,
         ];
         Ok(Self {
             _keepers: keepers,
@@ -376,6 +382,7 @@ impl fmt::Display for StartError {
                 )
             }
             Self::Spool(error) => write!(f, "{error}"),
+            Self::Thread(error) => write!(f, "can't start a thread: {error}"),
         }
     }
 }

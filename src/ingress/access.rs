@@ -31,6 +31,12 @@ pub(super) fn origin(access: &Access, peer: IpAddr, headers: &HeaderMap) -> Opti
     Some(origin)
 }
 
+/// Returns whether any request of `peer` could be admitted.
+pub(super) fn admits_peer(access: &Access, peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    access.allow.is_empty() || is_in(&access.allow, peer) || is_in(&access.trusted_proxies, peer)
+}
+
 /// Whether a request from there is answered at all.
 pub(super) fn admits(access: &Access, origin: Option<IpAddr>) -> bool {
     access.allow.is_empty() || origin.is_some_and(|origin| is_in(&access.allow, origin))
@@ -112,6 +118,22 @@ mod tests {
         for nonsense in ["", "unknown", "198.51.100.9, ", "198.51.100.9 10.0.0.1"] {
             assert_eq!(origin_of("10.0.0.1", &[nonsense]), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_peer_is_admitted_by_its_network_or_as_a_proxy() {
+        let admits =
+            |access: &Access, peer: &str| admits_peer(access, peer.parse().expect("an address"));
+        let some = access(&["192.0.2.0/24"], &["10.0.0.0/8"]);
+        for (peer, expected) in [
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", true),
+            ("10.0.0.1", true),
+            ("198.51.100.1", false),
+        ] {
+            assert_eq!(admits(&some, peer), expected, "{peer}");
+        }
+        assert!(admits(&access(&[], &[]), "198.51.100.1"));
     }
 
     #[test]

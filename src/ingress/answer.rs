@@ -13,7 +13,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::config::Success;
-use crate::contract::Fault;
+use crate::contract::{Fault, Reason};
 use crate::delivery::{NotTaken, Promised};
 use crate::jitter;
 use crate::metrics::ReportAnswer;
@@ -30,10 +30,7 @@ pub(super) enum Refusal {
     MethodNotAllowed,
     Unauthorized,
     Expectation,
-    ContentType,
-    ContentEncoding,
     BodyTooLarge,
-    Draining,
     BodyTimeout,
     BodyBroken,
     /// The rejected topic has it.
@@ -47,10 +44,13 @@ impl From<NotTaken> for Refusal {
     }
 }
 
+/// The body of an answer.
+pub(super) type Body = Full<Bytes>;
+
 /// An answer, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Answer {
-    response: Response<Full<Bytes>>,
+    response: Response<Body>,
     report: Option<ReportAnswer>,
 }
 
@@ -79,6 +79,11 @@ impl Answer {
         self.header(CONNECTION, HeaderValue::from_static("close"));
     }
 
+    /// Returns whether the connection is closed after this answer.
+    pub(super) fn is_last(&self) -> bool {
+        self.response.headers().contains_key(CONNECTION)
+    }
+
     pub(super) fn code(&self) -> u16 {
         self.response.status().as_u16()
     }
@@ -88,7 +93,7 @@ impl Answer {
         self.report
     }
 
-    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(super) fn into_response(self) -> Response<Body> {
         self.response
     }
 
@@ -125,6 +130,14 @@ impl From<&Refusal> for Answer {
             answer.close();
         }
         answer
+    }
+}
+
+/// The status of what the rejected topic has.
+fn status_of(reason: Reason) -> u16 {
+    match reason {
+        Reason::ContentType | Reason::ContentEncoding => 415,
+        _ => 400,
     }
 }
 
@@ -178,19 +191,16 @@ impl Refusal {
             Self::MethodNotAllowed => (405, "method-not-allowed", "Reports are sent by POST."),
             Self::Unauthorized => (401, "unauthorized", "The Authorization header must be the channel's webhook password as it is."),
             Self::Expectation => (417, "expectation", "The only expectation that can be met is 100-continue."),
-            Self::ContentType => (415, "content-type", "The Content-Type must be application/json; charset=UTF-8."),
-            Self::ContentEncoding => (415, "content-encoding", "The body must not have a Content-Encoding."),
             Self::BodyTooLarge => (413, "body-too-large", "The body is larger than this bridge takes."),
-            Self::Draining => (503, "draining", "The bridge is stopping; send the report again."),
             Self::BodyTimeout => (408, "body-timeout", "The body did not arrive in time."),
             Self::BodyBroken => (400, "body-broken", "The body ended early or its chunks are broken."),
-            Self::Invalid(fault) => (400, fault.reason.code(), fault.reason.detail()),
+            Self::Invalid(fault) => (status_of(fault.reason), fault.reason.code(), fault.reason.detail()),
             Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again."),
             Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Unfit | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not taken the report in time; send it again."),
         }
     }
 
-    /// Whether the connection can't or should not go on: its framing is unsound, or the rest of a
+    /// Whether the connection can't or should not go on: its framing is unsound, or a large rest of a
     /// body is still to come.
     fn ends_the_connection(&self) -> bool {
         match self {
@@ -201,14 +211,11 @@ impl Refusal {
             | Self::TransferEncoding
             | Self::BodyTimeout
             | Self::BodyBroken
-            | Self::BodyTooLarge
-            | Self::Draining => true,
+            | Self::BodyTooLarge => true,
             Self::NotFound
             | Self::MethodNotAllowed
             | Self::Unauthorized
             | Self::Expectation
-            | Self::ContentType
-            | Self::ContentEncoding
             | Self::Invalid(_)
             | Self::NotTaken(_) => false,
         }
@@ -219,8 +226,7 @@ impl Refusal {
             Self::Invalid(_) => Some(ReportAnswer::Rejected),
             Self::NotTaken(
                 NotTaken::Overloaded | NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Unfit,
-            )
-            | Self::Draining => Some(ReportAnswer::Shed),
+            ) => Some(ReportAnswer::Shed),
             Self::NotTaken(NotTaken::Deadline) => Some(ReportAnswer::Deadline),
             Self::NotAllowed
             | Self::HostMissing
@@ -231,8 +237,6 @@ impl Refusal {
             | Self::MethodNotAllowed
             | Self::Unauthorized
             | Self::Expectation
-            | Self::ContentType
-            | Self::ContentEncoding
             | Self::BodyTooLarge
             | Self::BodyTimeout
             | Self::BodyBroken => None,
@@ -255,10 +259,9 @@ mod tests {
 
     #[test]
     fn whoever_is_told_503_is_told_when_to_come_back_and_not_all_at_once() {
-        for refusal in [Refusal::Draining, Refusal::NotTaken(NotTaken::Overloaded)] {
-            let told: BTreeSet<_> = (0..500).filter_map(|_| wait(&refusal)).collect();
-            assert_eq!(told, BTreeSet::from([1, 2, 3, 4, 5]), "{refusal:?}");
-        }
+        let refusal = Refusal::NotTaken(NotTaken::Overloaded);
+        let told: BTreeSet<_> = (0..500).filter_map(|_| wait(&refusal)).collect();
+        assert_eq!(told, BTreeSet::from([1, 2, 3, 4, 5]));
         assert_eq!(wait(&Refusal::Unauthorized), None);
     }
 }

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -15,28 +17,30 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::places::Place;
-use super::stage::Doing;
-use super::stream::TimedStream;
+use super::answer::Body;
+use super::limiter::ConnectionPermit;
+use super::stream::{Progress, TimedStream};
 use super::{Bridge, Phase};
 
-/// Serves a connection until its sender, a time limit, another one that needs its place, or the end of
+/// Serves a connection until its peer, a time limit, another connection that needs its place, or the end of
 /// the bridge closes it.
-pub(super) async fn serve(stream: TcpStream, peer: IpAddr, place: &Place, bridge: &Bridge) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: IpAddr,
+    permit: &ConnectionPermit,
+    bridge: &Bridge,
+) {
     let Some(identity) = &bridge.live.identity else {
-        return speak_http(stream, peer, place, bridge).await;
+        return speak_http(stream, peer, permit, bridge).await;
     };
     let acceptor = TlsAcceptor::from(Arc::clone(&identity.load().config));
     let patience = bridge.live.rules.load().limits.head_timeout;
-    let mut phase = bridge.phase.clone();
     let shaken = tokio::select! {
         shaken = timeout(patience, acceptor.accept(stream)) => shaken,
-        // No request has been read yet.
-        () = closing(&mut phase) => return,
-        () = place.asked_for() => return,
+        () = permit.displaced() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => speak_http(stream, peer, place, bridge).await,
+        Ok(Ok(stream)) => speak_http(stream, peer, permit, bridge).await,
         Ok(Err(error)) => {
             bridge.metrics.handshake_failures.inc();
             debug!(%error, "a TLS handshake failed");
@@ -48,22 +52,14 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, place: &Place, bridge
     }
 }
 
-async fn speak_http<S>(stream: S, peer: IpAddr, place: &Place, bridge: &Bridge)
+async fn speak_http<S>(stream: S, peer: IpAddr, permit: &ConnectionPermit, bridge: &Bridge)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let limits = bridge.live.rules.load().limits;
-    let stage = place.stage();
-    stage.set(Doing::Idle);
-    let stream = TimedStream::new(stream, stage, &limits);
-    let service = service_fn(|request| {
-        stage.set(Doing::Busy);
-        async {
-            let answer = bridge.respond(request, peer).await;
-            stage.set(Doing::Idle);
-            Ok::<_, Infallible>(answer.into_response())
-        }
-    });
+    let progress = Progress::new(permit.state());
+    let stream = TimedStream::new(stream, &progress, &limits);
+    let service = service_fn(|request| respond(request, peer, &progress, bridge));
     let connection = http1::Builder::new()
         // A sender may close its side once its request is out, and still wants the answer.
         .half_close(true)
@@ -71,29 +67,40 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut phase = bridge.phase.clone();
-    let told_to_end = async {
+    let state = permit.state();
+    let ended = loop {
         tokio::select! {
-            () = closing(&mut phase) => {}
-            () = place.asked_for() => {}
-        }
-    };
-    let ended = tokio::select! {
-        // First, so that a request which has come meanwhile is seen.
-        biased;
-        ended = connection.as_mut() => ended,
-        // Its last answer went out long ago: there is nothing to wait for.
-        () = told_to_end => {
-            if place.is_left() {
-                return;
+            // First, so that a request that has come meanwhile is seen.
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = permit.displaced() => {
+                // Its last answer went out long ago, or it has never authenticated: there is nothing to wait for.
+                if permit.is_displaced() {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
             }
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            () = closing(&mut phase), if !state.is_closing() => state.close(),
         }
     };
     if let Err(error) = ended {
-        count_refusal_by_hyper(&error, bridge);
+        note_refusal_by_hyper(&error, peer, &progress, bridge);
         debug!(%error, "a connection ended early");
     }
+}
+
+/// Answers one request. It is polled only once the answers before it are out.
+async fn respond(
+    request: Request<Incoming>,
+    peer: IpAddr,
+    progress: &Progress<'_>,
+    bridge: &Bridge,
+) -> Result<Response<Body>, Infallible> {
+    progress.begin_request();
+    let body_length = request.body().size_hint().exact();
+    let answer = bridge.respond(request, peer, progress.state()).await;
+    progress.end_request(body_length);
+    Ok(answer.into_response())
 }
 
 /// Waits until the listener is closed.
@@ -105,11 +112,32 @@ async fn closing(phase: &mut watch::Receiver<Phase>) {
         .is_err();
 }
 
-/// hyper answers a head that it can't read by itself, before any of this code sees it.
-fn count_refusal_by_hyper(error: &hyper::Error, bridge: &Bridge) {
-    if error.is_parse_too_large() {
-        bridge.metrics.answered(431);
-    } else if error.is_parse() {
-        bridge.metrics.answered(400);
+/// Counts what hyper answered to a head that it can't read, before any of this code saw it.
+fn note_refusal_by_hyper(
+    error: &hyper::Error,
+    peer: IpAddr,
+    progress: &Progress<'_>,
+    bridge: &Bridge,
+) {
+    if !error.is_parse() {
+        return;
+    }
+    if let Some(foreign) = progress.foreign() {
+        foreign.note(peer);
+    }
+    if let Some(code) = answer_of_hyper(error) {
+        bridge.metrics.answered(code);
+    }
+}
+
+/// Returns the status code that hyper answers to a head that it can't read, if it answers at all.
+fn answer_of_hyper(error: &hyper::Error) -> Option<u16> {
+    // hyper has no other way to tell the two apart.
+    let is_uri_too_long = || error.to_string().ends_with("URI too long");
+    match error {
+        error if error.is_parse_version_h2() => None,
+        error if error.is_parse_too_large() && is_uri_too_long() => Some(414),
+        error if error.is_parse_too_large() => Some(431),
+        _ => Some(400),
     }
 }

@@ -1,5 +1,5 @@
-//! Passwords that were wrong: counted by channel, and told in the log at a bounded rate, with the
-//! network that they came from. Never the value.
+//! Wrong passwords: counted by channel, and logged at a bounded rate with the network that they came from. The
+//! value is never logged.
 
 use std::net::IpAddr;
 
@@ -10,15 +10,13 @@ use crate::contract::ChannelId;
 use crate::metrics::Metrics;
 use crate::telemetry::Throttle;
 
-/// Strangers who try channels that there are not do not keep the others out of the log.
+/// The failures of all channels, known and unknown ones alike: a failure that is treated differently can be
+/// timed by a stranger.
 #[derive(Debug, Default)]
-pub(super) struct FailedLogins {
-    known: Throttle,
-    strangers: Throttle,
-}
+pub(super) struct FailedLogins(Throttle);
 
 impl FailedLogins {
-    /// `channel` is `None` where there is none of that name: what a stranger invents becomes no label.
+    /// Counts a failure. `channel` is `None` if no channel has the name that was sent.
     pub(super) fn note(
         &self,
         channel: Option<ChannelId>,
@@ -26,12 +24,8 @@ impl FailedLogins {
         trace_id: Option<&str>,
         metrics: &Metrics,
     ) {
-        let throttle = match channel {
-            Some(_) => &self.known,
-            None => &self.strangers,
-        };
-        if let Some(failures) = throttle.count() {
-            let channel = channel.as_ref().map(ChannelId::as_str);
+        if let Some(failures) = self.0.count() {
+            let channel = channel.as_ref().map_or("unknown", ChannelId::as_str);
             let network = origin.map(|origin| access::network(origin).to_string());
             warn!(
                 channel,

@@ -1,7 +1,6 @@
 //! What a request's head must say before a byte of its body is read, beyond what hyper checks
 //! (RFC 9112 sections 3.2 and 6.1, RFC 9110 sections 8.3, 8.4 and 10.1.1).
 
-use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
     HeaderValue, TRANSFER_ENCODING,
@@ -12,7 +11,7 @@ use hyper::{Method, Version};
 use jiff::Timestamp;
 
 use super::answer::Refusal;
-use crate::contract::{Arrival, ChannelId, SOURCE_PREFIX, TraceContext};
+use crate::contract::{Arrival, ChannelId, Reason, SOURCE_PREFIX, TraceContext};
 
 /// When the head was complete, and its trace context.
 pub(super) fn arrival(head: &Parts) -> Arrival {
@@ -70,8 +69,15 @@ fn check_framing(head: &Parts) -> Result<(), Refusal> {
 }
 
 fn is_host(host: &HeaderValue) -> bool {
-    Authority::try_from(host.as_bytes())
-        .is_ok_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
+        return false;
+    };
+    let (name, whole) = (authority.host(), authority.as_str());
+    // Nothing stands before the name: no user.
+    let Some(port) = whole.strip_prefix(name).filter(|_| !name.is_empty()) else {
+        return false;
+    };
+    port.is_empty() || port == ":" || authority.port_u16().is_some()
 }
 
 /// The password that came; `None` where it is missing or repeated.
@@ -79,24 +85,42 @@ pub(super) fn password(head: &Parts) -> Option<&[u8]> {
     only(&head.headers, &AUTHORIZATION).map(HeaderValue::as_bytes)
 }
 
-/// Whether the body is one that is worth reading.
-pub(super) fn check_content(head: &Parts, body: &Incoming, limit: usize) -> Result<(), Refusal> {
+/// Returns whether the sender waits for `100 Continue`, which reading the body sends.
+pub(super) fn expects_continue(head: &Parts) -> bool {
+    head.headers.contains_key(EXPECT)
+}
+
+/// Refuses every expectation other than `100-continue`.
+pub(super) fn check_expectation(head: &Parts) -> Result<(), Refusal> {
+    let mut expected = head.headers.get_all(EXPECT).iter();
+    if expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Ok(())
+    } else {
+        Err(Refusal::Expectation)
+    }
+}
+
+/// Returns why the body is not read as a report, with the values of the header at fault: its type or its
+/// encoding is not the contract's.
+pub(super) fn unsupported(head: &Parts) -> Option<(Reason, String)> {
     let headers = &head.headers;
-    let expects = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if headers.get_all(EXPECT).iter().any(expects) {
-        return Err(Refusal::Expectation);
-    }
     if !only(headers, &CONTENT_TYPE).is_some_and(is_json_in_utf8) {
-        return Err(Refusal::ContentType);
+        return Some((Reason::ContentType, values(headers, &CONTENT_TYPE)));
     }
-    if headers.contains_key(CONTENT_ENCODING) {
-        return Err(Refusal::ContentEncoding);
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if !encodings.all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Some((Reason::ContentEncoding, values(headers, &CONTENT_ENCODING)));
     }
-    // Of a chunked body nothing is known yet.
-    if body.size_hint().lower() > limit as u64 {
-        return Err(Refusal::BodyTooLarge);
-    }
-    Ok(())
+    None
+}
+
+/// Returns all values of a header, as text.
+fn values(headers: &HeaderMap, name: &HeaderName) -> String {
+    let values = headers.get_all(name).iter();
+    let texts: Vec<_> = values
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .collect();
+    texts.join(", ")
 }
 
 /// `application/json`, its charset absent or UTF-8: the interface document's own sample and its
@@ -115,7 +139,13 @@ fn is_json_in_utf8(value: &HeaderValue) -> bool {
     let mut parts = text.split(|byte| *byte == b';');
     let is_json = parts.next() == Some(b"application/json");
     let mut parameters = parts.filter(|part| !part.is_empty());
-    let is_utf8 = |part: &[u8]| matches!(part, b"charset=utf-8" | b"charset=\"utf-8\"");
+    let is_utf8 = |part: &[u8]| {
+        let charset = part.strip_prefix(b"charset=");
+        matches!(
+            charset,
+            Some(b"utf-8" | b"utf8" | b"\"utf-8\"" | b"\"utf8\"")
+        )
+    };
     is_json && parameters.next().is_none_or(is_utf8) && parameters.next().is_none()
 }
 
@@ -138,6 +168,8 @@ mod tests {
             "Application/JSON ; Charset = \"Utf-8\"",
             "application/json",
             "application/json;",
+            "application/json; charset=utf8",
+            "application/json;charset=\"UTF8\"",
         ] {
             assert!(is_json_in_utf8(&HeaderValue::from_static(value)), "{value}");
         }
@@ -149,7 +181,6 @@ mod tests {
             "",
             "text/json",
             "application/json; charset=latin1",
-            "application/json; charset=utf8",
             "application/json; charset=utf-8; charset=utf-8",
             "application/json; charset=utf-8; boundary=x",
             "application/json; charset='utf-8'",
@@ -165,7 +196,14 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
-        for value in ["bridge", "bridge:18446", "10.10.10.2:18446", "[::1]:18446"] {
+        for value in [
+            "bridge",
+            "bridge:",
+            "bridge:18446",
+            "10.10.10.2:18446",
+            "[::1]",
+            "[::1]:18446",
+        ] {
             assert!(is_host(&HeaderValue::from_static(value)), "{value}");
         }
         for value in [
@@ -175,6 +213,11 @@ mod tests {
             "bridge/path",
             "http://bridge",
             ":80",
+            "bridge:https",
+            "bridge:80:80",
+            "bridge:65536",
+            "bridge:-1",
+            "[::1]:x",
         ] {
             assert!(!is_host(&HeaderValue::from_static(value)), "{value}");
         }

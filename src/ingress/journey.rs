@@ -4,25 +4,36 @@ use std::net::IpAddr;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use jiff::Timestamp;
 
 use super::account::Account;
 use super::answer::{Answer, Refusal};
+use super::body::RequestBody;
 use super::live::Rules;
-use super::{Bridge, Phase, access, body, head};
+use super::state::ConnectionState;
+use super::{Bridge, Phase, access, head};
 use crate::contract::{Authenticated, ChannelId, Fault, Reason};
 use crate::delivery::Promised;
 
 impl Bridge {
     /// Takes one request of `peer` to its answer, whatever it is.
-    pub(super) async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+    pub(super) async fn respond(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        connection: &ConnectionState,
+    ) -> Answer {
         let rules = self.live.rules.load_full();
         let mut account = Account::open(&self.metrics);
-        let mut answer = match self.journey(request, peer, &rules, &mut account).await {
+        let (head, body) = request.into_parts();
+        let mut body = RequestBody::new(body);
+        let journey = self.journey(&head, &mut body, peer, connection, &rules, &mut account);
+        let mut answer = match journey.await {
             Ok(accepted) => Answer::accepted(&accepted, rules.success),
             Err(refusal) => Answer::from(&refusal),
         };
-        if self.phase() != Phase::Serving {
+        if self.phase() != Phase::Serving || !answer.is_last() && !body.discard(&head).await {
             answer.close();
         }
         account.close(&answer, rules.log_reports);
@@ -32,38 +43,40 @@ impl Bridge {
     /// The journey itself; each step needs what only the step before can make.
     async fn journey(
         &self,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: &mut RequestBody,
         peer: IpAddr,
+        connection: &ConnectionState,
         rules: &Rules,
         account: &mut Account<'_>,
     ) -> Result<Promised, Refusal> {
         let limits = &rules.limits;
         let deadline = account.complete + limits.deadline;
-        let (head, body) = request.into_parts();
-        let arrival = head::arrival(&head);
+        let arrival = head::arrival(head);
 
         let origin = access::origin(&rules.access, peer, &head.headers);
         if !access::admits(&rules.access, origin) {
             return Err(Refusal::NotAllowed);
         }
-        let channel = head::route(&head)?;
+        let channel = head::route(head)?;
         let sender = self
-            .authenticate(channel, head::password(&head), arrival.at)
+            .authenticate(channel, head::password(head), arrival.at)
             .map_err(|known| {
                 self.failed_logins
                     .note(known, origin, arrival.trace_id(), &self.metrics);
                 Refusal::Unauthorized
             })?;
+        connection.authenticated();
         account.authenticated(sender.channel(), &arrival);
-        head::check_content(&head, &body, limits.body)?;
-        if self.phase() == Phase::Closing {
-            return Err(Refusal::Draining);
-        }
+        head::check_expectation(head)?;
         let mut hold = self.delivery.hold()?;
         let body_deadline = account.complete + limits.body_timeout;
-        let body = body::read(body, limits.body, body_deadline, &mut hold).await?;
+        let body = body.read(limits.body, body_deadline, &mut hold).await?;
         let received = sender.sent(arrival, body);
-        let report = received.validate();
+        let report = match head::unsupported(head) {
+            None => received.validate(),
+            Some((reason, value)) => Err(received.unsupported(reason, value)),
+        };
         account.validated(&report);
 
         match report.map(|report| report.normalise(self.event_mode)) {

@@ -9,12 +9,14 @@ mod answer;
 mod body;
 mod connection;
 mod failed_logins;
+mod foreign;
 mod head;
 mod journey;
+mod limiter;
 mod listener;
 mod live;
-mod places;
-mod stage;
+mod read_ahead;
+mod state;
 mod stream;
 mod tls;
 mod workers;
@@ -26,7 +28,7 @@ use crate::delivery::Delivery;
 use crate::metrics::Metrics;
 
 use failed_logins::FailedLogins;
-pub use listener::Listener;
+pub use listener::{Acceptor, Listener};
 pub use live::{Live, Part, Rules};
 pub use tls::Identity;
 pub use workers::Workers;
@@ -37,7 +39,7 @@ pub enum Phase {
     Serving,
     /// Told to stop: requests are still taken, each answer closes its connection.
     Draining,
-    /// The listener is closed: what is being answered is the last.
+    /// The listener is closed. Requests on open connections are still answered; connections that are idle are closed.
     Closing,
 }
 

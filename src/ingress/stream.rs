@@ -1,28 +1,89 @@
-//! A connection's bytes, with the time limits that hyper leaves open: how long it may be idle, how
-//! long a head may take from its first byte, and how long to linger once it is closed.
+//! A connection's bytes, with the time limits that hyper leaves open: how long each state may last (see
+//! [`super::state`]), how long the peer may take to read, and how long a closed connection lingers.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::stage::{Doing, Stage};
+use super::foreign::Foreign;
+use super::read_ahead::ReadAhead;
+use super::state::{ConnectionState, State};
 use crate::config::Limits;
 
 /// How long a closed connection's unread bytes are thrown away. Without that the system answers
 /// them with a reset, which can overtake the answer (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
-/// A stream that fails with `TimedOut` where its peer takes too long.
+/// How far a connection is, as its stream and its requests tell each other.
+pub(super) struct Progress<'a> {
+    state: &'a ConnectionState,
+    read_ahead: ReadAhead,
+    foreign: OnceLock<Foreign>,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(state: &'a ConnectionState) -> Self {
+        state.set(State::Idle);
+        Self {
+            state,
+            read_ahead: ReadAhead::new(),
+            foreign: OnceLock::new(),
+        }
+    }
+
+    /// The state of the connection.
+    pub(super) fn state(&self) -> &'a ConnectionState {
+        self.state
+    }
+
+    /// A head is complete. It may have come together with an earlier request.
+    pub(super) fn begin_request(&self) {
+        if matches!(self.state.moment().state(), State::Idle | State::Displaced) {
+            self.state.set(State::Head);
+        }
+    }
+
+    /// It is answered; its body had this length, `None` if it was chunked.
+    pub(super) fn end_request(&self, body: Option<u64>) {
+        let next = if self.read_ahead.end_request(body) {
+            State::Head
+        } else {
+            State::Idle
+        };
+        self.state.set(next);
+    }
+
+    /// Returns the protocol that the peer speaks instead of HTTP/1.1, if it is a known one.
+    pub(super) fn foreign(&self) -> Option<Foreign> {
+        self.foreign.get().copied()
+    }
+
+    /// Notes bytes that were read.
+    fn note(&self, bytes: &[u8]) {
+        let state = self.state.moment().state();
+        self.read_ahead.note(bytes, state != State::Busy);
+        if matches!(state, State::Idle | State::Displaced) {
+            self.state.set(State::Head);
+            if let Some(foreign) = Foreign::of(bytes) {
+                self.foreign.get_or_init(|| foreign);
+            }
+        }
+    }
+}
+
+/// A stream that ends when its peer takes too long.
 pub(super) struct TimedStream<'a, S> {
     stream: S,
-    stage: &'a Stage,
+    progress: &'a Progress<'a>,
     timer: Pin<Box<Sleep>>,
-    head_timeout: Duration,
-    idle_timeout: Duration,
+    limits: Limits,
+    /// Since when the peer has not taken all that was written.
+    unflushed: Option<Instant>,
     ending: Ending,
 }
 
@@ -35,37 +96,49 @@ enum Ending {
     Lingering,
 }
 
+/// Which of its times a peer has used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overdue {
+    /// To send the next request.
+    Idle,
+    /// To send the rest of something, or to read.
+    Late,
+}
+
 impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
-    pub(super) fn new(stream: S, stage: &'a Stage, limits: &Limits) -> Self {
+    pub(super) fn new(stream: S, progress: &'a Progress<'a>, limits: &Limits) -> Self {
         Self {
             stream,
-            stage,
+            progress,
             timer: Box::pin(sleep_until(Instant::now() + limits.idle_timeout)),
-            head_timeout: limits.head_timeout,
-            idle_timeout: limits.idle_timeout,
+            limits: *limits,
+            unflushed: None,
             ending: Ending::NotYet,
         }
     }
 
-    /// When the peer will have taken too long; `None` while a request is on its journey.
-    fn deadline(&self) -> Option<Instant> {
-        let mark = self.stage.mark();
-        let since = Instant::from_std(mark.since());
-        match mark.doing() {
-            Doing::Idle => Some(since + self.idle_timeout),
-            Doing::Head => Some(since + self.head_timeout),
-            Doing::Busy | Doing::Leaving => None,
-        }
+    /// Returns when the peer will have taken too long, and for what.
+    fn deadline(&self) -> Option<(Instant, Overdue)> {
+        let state = self.progress.state;
+        let kind = match state.moment().state() {
+            State::Idle => Overdue::Idle,
+            _ => Overdue::Late,
+        };
+        let read = state.deadline(&self.limits);
+        let read = read.map(|deadline| (Instant::from_std(deadline), kind));
+        let unflushed = self.unflushed;
+        let write = unflushed.map(|since| (since + self.limits.head_timeout, Overdue::Late));
+        read.into_iter().chain(write).min_by_key(|(at, _)| *at)
     }
 
-    /// Whether the peer has taken too long; else the timer wakes the task when it will have.
+    /// Waits until the peer has taken too long.
     ///
-    /// The timer is only moved where it would be late. Woken early, it looks again: moving it for
+    /// The timer is only moved if it would be late. Woken early, it looks again: moving it for
     /// every request would cost more.
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(deadline) = self.deadline() {
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+        while let Some((deadline, overdue)) = self.deadline() {
             if Instant::now() >= deadline {
-                return Poll::Ready(());
+                return Poll::Ready(overdue);
             }
             if self.timer.deadline() > deadline || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(deadline);
@@ -75,18 +148,17 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
         Poll::Pending
     }
 
-    /// Fails what is pending once the peer has taken too long: to send, or to read its answers.
+    /// Fails a pending write if the peer has taken too long.
     fn in_time<T>(
         &mut self,
         done: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        match done {
-            Poll::Ready(done) => Poll::Ready(done),
-            Poll::Pending => self
-                .poll_overdue(cx)
-                .map(|()| Err(io::Error::from(io::ErrorKind::TimedOut))),
+        if done.is_ready() {
+            return done;
         }
+        self.unflushed.get_or_insert_with(Instant::now);
+        self.poll_overdue(cx).map(|_| Err(timed_out()))
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -111,16 +183,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<'_, S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(read) => {
-                let doing = self.stage.mark().doing();
-                if buffer.filled().len() > before && matches!(doing, Doing::Idle | Doing::Leaving) {
-                    self.stage.set(Doing::Head);
-                }
-                Poll::Ready(read)
-            }
-            Poll::Pending => self.in_time(Poll::Pending, cx),
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            return self.poll_overdue(cx).map(|overdue| match overdue {
+                // The end of the stream, so that the connection is closed in good order.
+                Overdue::Idle => Ok(()),
+                Overdue::Late => Err(timed_out()),
+            });
+        };
+        let bytes = &buffer.filled()[before..];
+        if !bytes.is_empty() {
+            self.progress.note(bytes);
         }
+        Poll::Ready(read)
     }
 }
 
@@ -150,6 +224,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<'_, S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Over TLS an answer may still be here when the socket takes no more.
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.unflushed = None;
+        }
         self.in_time(flushed, cx)
     }
 
@@ -170,6 +247,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<'_, S> {
     }
 }
 
+fn timed_out() -> io::Error {
+    io::ErrorKind::TimedOut.into()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, IoSlice};
@@ -178,6 +259,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter, duplex};
 
+    use super::super::state::tests::limits;
     use super::*;
 
     const NONE: Duration = Duration::ZERO;
@@ -185,73 +267,83 @@ mod tests {
 
     type Outcome = Poll<Result<usize, ErrorKind>>;
     const TOO_LATE: Outcome = Poll::Ready(Err(ErrorKind::TimedOut));
+    const END: Outcome = Poll::Ready(Ok(0));
 
-    fn limits(head_timeout: Duration, idle_timeout: Duration) -> Limits {
-        Limits {
-            deadline: ENDLESS,
-            head: 0,
-            head_timeout,
-            body: 0,
-            body_timeout: ENDLESS,
-            idle_timeout,
-        }
-    }
-
-    /// What comes of it without waiting.
+    /// Returns what comes of it without waiting.
     fn now<T>(future: impl Future<Output = io::Result<T>>) -> Poll<Result<T, ErrorKind>> {
         let polled = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
         polled.map_err(|error| error.kind())
     }
 
     #[tokio::test]
-    async fn idleness_and_a_head_have_limits_of_their_own_and_nothing_else_has_one() {
-        for (doing, head, idle, expected) in [
-            (Doing::Idle, ENDLESS, NONE, TOO_LATE),
-            (Doing::Idle, NONE, ENDLESS, Poll::Pending),
-            (Doing::Head, NONE, ENDLESS, TOO_LATE),
-            (Doing::Head, ENDLESS, NONE, Poll::Pending),
-            (Doing::Busy, NONE, NONE, Poll::Pending),
-            (Doing::Leaving, NONE, NONE, Poll::Pending),
+    async fn each_state_has_the_limit_of_the_table() {
+        for (state, head, idle, expected) in [
+            (State::Idle, ENDLESS, NONE, END),
+            (State::Idle, NONE, ENDLESS, Poll::Pending),
+            (State::Head, NONE, ENDLESS, TOO_LATE),
+            (State::Head, ENDLESS, NONE, Poll::Pending),
+            (State::Busy, NONE, NONE, Poll::Pending),
+            (State::Displaced, NONE, NONE, Poll::Pending),
         ] {
-            let stage = Stage::new();
+            let connection = ConnectionState::new(State::Idle);
+            let progress = Progress::new(&connection);
             let (ours, _peer) = duplex(1);
-            let mut stream = TimedStream::new(ours, &stage, &limits(head, idle));
-            stage.set(doing);
-            assert_eq!(now(stream.read(&mut [0])), expected, "{doing:?}");
+            let mut stream = TimedStream::new(ours, &progress, &limits(head, idle));
+            connection.set(state);
+            assert_eq!(now(stream.read(&mut [0])), expected, "{state:?}");
         }
     }
 
     #[tokio::test]
     async fn the_first_byte_of_a_request_begins_a_head_and_the_end_begins_none() {
-        for (doing, then) in [
-            (Doing::Idle, Doing::Head),
-            (Doing::Leaving, Doing::Head),
-            (Doing::Busy, Doing::Busy),
+        for (state, then) in [
+            (State::Idle, State::Head),
+            (State::Displaced, State::Head),
+            (State::Busy, State::Busy),
         ] {
-            let stage = Stage::new();
+            let connection = ConnectionState::new(State::Idle);
+            let progress = Progress::new(&connection);
             let (ours, mut peer) = duplex(1);
-            let mut stream = TimedStream::new(ours, &stage, &limits(ENDLESS, ENDLESS));
+            let mut stream = TimedStream::new(ours, &progress, &limits(ENDLESS, ENDLESS));
             assert_eq!(now(peer.write(b"P")), Poll::Ready(Ok(1)));
-            stage.set(doing);
+            connection.set(state);
             assert_eq!(now(stream.read(&mut [0])), Poll::Ready(Ok(1)));
-            assert_eq!(stage.mark().doing(), then);
+            assert_eq!(connection.moment().state(), then);
 
             drop(peer);
-            stage.set(doing);
-            assert_eq!(now(stream.read(&mut [0])), Poll::Ready(Ok(0)));
-            assert_eq!(stage.mark().doing(), doing);
+            connection.set(state);
+            assert_eq!(now(stream.read(&mut [0])), END);
+            assert_eq!(connection.moment().state(), state);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pipelined_head_that_has_begun_is_a_head_once_the_answer_is_out() {
+        for (next, then) in [(&b""[..], State::Idle), (b"P", State::Head)] {
+            let connection = ConnectionState::new(State::Idle);
+            let progress = Progress::new(&connection);
+            let (ours, mut peer) = duplex(100);
+            let mut stream = TimedStream::new(ours, &progress, &limits(ENDLESS, ENDLESS));
+            let bytes = [&b"POST / HTTP/1.1\r\n\r\n{}"[..], next].concat();
+            assert_eq!(now(peer.write(&bytes)), Poll::Ready(Ok(bytes.len())));
+            let read = now(stream.read(&mut [0; 100]));
+            assert_eq!(read, Poll::Ready(Ok(bytes.len())));
+            progress.begin_request();
+            progress.end_request(Some(2));
+            assert_eq!(connection.moment().state(), then);
         }
     }
 
     #[tokio::test]
     async fn a_head_that_stays_without_its_end_is_ended_before_the_limit_for_idleness() {
-        let stage = Stage::new();
+        let connection = ConnectionState::new(State::Idle);
+        let progress = Progress::new(&connection);
         let (ours, _peer) = duplex(1);
         let limits = limits(Duration::from_millis(1), ENDLESS);
-        let mut stream = TimedStream::new(ours, &stage, &limits);
+        let mut stream = TimedStream::new(ours, &progress, &limits);
         // The timer has been set for the end of idleness.
         assert_eq!(now(stream.read(&mut [0])), Poll::Pending);
-        stage.set(Doing::Head);
+        connection.set(State::Head);
         let ended = stream.read(&mut [0]).await;
         assert_eq!(
             ended.map_err(|error| error.kind()),
@@ -260,31 +352,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_takes_no_answers_is_idle() {
-        for (idle, expected) in [(ENDLESS, Poll::Pending), (NONE, TOO_LATE)] {
-            let stage = Stage::new();
-            let (ours, _peer) = duplex(4);
-            let mut stream = TimedStream::new(ours, &stage, &limits(ENDLESS, idle));
-            let slices = [IoSlice::new(b"ans"), IoSlice::new(b"wer")];
-            assert_eq!(now(stream.write(b"an")), Poll::Ready(Ok(2)));
-            assert_eq!(now(stream.write_vectored(&slices)), Poll::Ready(Ok(2)));
-            assert_eq!(now(stream.write(b"er")), expected);
-            assert_eq!(now(stream.write_vectored(&slices)), expected);
+    async fn a_peer_has_the_time_of_a_head_to_take_an_answer_in_every_state() {
+        for state in [State::Idle, State::Head, State::Busy] {
+            for (head, expected) in [(ENDLESS, Poll::Pending), (NONE, TOO_LATE)] {
+                let connection = ConnectionState::new(State::Idle);
+                let progress = Progress::new(&connection);
+                connection.set(state);
+                let limits = limits(head, ENDLESS);
+                let (ours, _peer) = duplex(4);
+                let mut stream = TimedStream::new(ours, &progress, &limits);
+                let slices = [IoSlice::new(b"ans"), IoSlice::new(b"wer")];
+                assert_eq!(now(stream.write(b"an")), Poll::Ready(Ok(2)));
+                assert_eq!(now(stream.write_vectored(&slices)), Poll::Ready(Ok(2)));
+                assert_eq!(now(stream.write(b"er")), expected);
+                assert_eq!(now(stream.write_vectored(&slices)), expected);
 
-            // As over TLS, the answer is taken here before the peer has room for it.
-            let (ours, _peer) = duplex(4);
-            let ours = BufWriter::new(ours);
-            let mut stream = TimedStream::new(ours, &stage, &limits(ENDLESS, idle));
-            assert_eq!(now(stream.write(b"answer")), Poll::Ready(Ok(6)));
-            assert_eq!(now(stream.flush()).map_ok(|()| 0), expected);
+                // As over TLS, the answer is taken here before the peer has room for it.
+                let (ours, _peer) = duplex(4);
+                let mut stream = TimedStream::new(BufWriter::new(ours), &progress, &limits);
+                assert_eq!(now(stream.write(b"answer")), Poll::Ready(Ok(6)));
+                assert_eq!(now(stream.flush()).map_ok(|()| 0), expected);
+            }
         }
     }
 
     #[tokio::test]
-    async fn a_closed_connection_is_ended_at_once_and_what_still_comes_is_thrown_away() {
-        let stage = Stage::new();
+    async fn an_answer_that_was_taken_late_gives_the_next_one_its_whole_time() {
+        let connection = ConnectionState::new(State::Idle);
+        let progress = Progress::new(&connection);
         let (ours, mut peer) = duplex(4);
-        let mut stream = TimedStream::new(ours, &stage, &limits(ENDLESS, ENDLESS));
+        let mut stream = TimedStream::new(ours, &progress, &limits(ENDLESS, ENDLESS));
+        assert_eq!(now(stream.write(b"answer")), Poll::Ready(Ok(4)));
+        assert_eq!(now(stream.write(b"er")), Poll::Pending);
+        assert!(stream.unflushed.is_some());
+        assert_eq!(now(peer.read(&mut [0; 4])), Poll::Ready(Ok(4)));
+        assert_eq!(now(stream.write(b"er")), Poll::Ready(Ok(2)));
+        assert!(stream.unflushed.is_some(), "some of it has been written");
+        assert_eq!(now(stream.flush()), Poll::Ready(Ok(())));
+        assert!(stream.unflushed.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_is_ended_at_once_and_what_still_comes_is_thrown_away() {
+        let connection = ConnectionState::new(State::Idle);
+        let progress = Progress::new(&connection);
+        let (ours, mut peer) = duplex(4);
+        let mut stream = TimedStream::new(ours, &progress, &limits(ENDLESS, ENDLESS));
         for _ in 0..2 {
             assert_eq!(now(peer.write(b"more")), Poll::Ready(Ok(4)));
             assert_eq!(now(stream.shutdown()), Poll::Pending);

@@ -107,10 +107,13 @@ impl Cluster {
         config.set("allow.auto.create.topics", "false");
         let producer = BaseProducer::from_config_and_context(&config, Context::default())?;
         let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| {
+            KafkaError::ClientCreation(format!("can't start a runtime: {error}"))
+        })?;
         Ok(Self {
             producer,
             admin: AdminClient::from_config(&config)?,
-            runtime: runtime.expect("the system can start a runtime"),
+            runtime,
         })
     }
 

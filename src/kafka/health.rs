@@ -2,6 +2,7 @@
 //!
 //! Each answer is a true round trip to a broker, so that a bridge cut off from Kafka knows it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -33,12 +34,15 @@ pub struct Watching {
 impl Watching {
     /// Asks for `topics` from now on, by the connections of the producer that `producer` names each
     /// time. Durability is only asked of real clusters (`with_durability`).
+    ///
+    /// # Errors
+    /// If the system can't start a thread.
     pub fn start<T: Send + Sync + 'static, const N: usize>(
         producer: impl Fn() -> Arc<Producer<T>> + Send + 'static,
         settings: &Settings,
         topics: [String; N],
         with_durability: bool,
-    ) -> (Self, [TopicWatch; N]) {
+    ) -> io::Result<(Self, [TopicWatch; N])> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (questions, watches): (Vec<_>, Vec<_>) = topics
             .iter()
@@ -55,15 +59,14 @@ impl Watching {
         };
         let thread = thread::Builder::new()
             .name("kafka-health".to_owned())
-            .spawn(move || asker.run(&woken))
-            .expect("the system can start a thread");
+            .spawn(move || asker.run(&woken))?;
         let watching = Self {
             stop,
             asking: Asking { turn: turns, wake },
             thread: Some(thread),
         };
         let watches = watches.try_into().expect("one watch a topic");
-        (watching, watches)
+        Ok((watching, watches))
     }
 
     /// Since when Kafka owes an answer, and how to have it asked.

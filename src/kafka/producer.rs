@@ -90,7 +90,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
     /// Starts a producer; `on_report` runs on its polling thread for every delivery report.
     ///
     /// # Errors
-    /// Where librdkafka refuses the settings as a whole, in its own words.
+    /// If librdkafka refuses the settings as a whole, in its own words; if the system can't start a thread.
     pub fn start(
         name: &str,
         settings: &Settings,
@@ -113,7 +113,9 @@ impl<T: Send + Sync + 'static> Producer<T> {
                     }
                 }
             })
-            .expect("the system can start a thread");
+            .map_err(|error| {
+                KafkaError::ClientCreation(format!("can't start a thread: {error}"))
+            })?;
         Ok(Self {
             inner,
             stop,

@@ -13,9 +13,9 @@ pub enum ReportAnswer {
     Accepted,
     /// 2xx: the spool has it, and Kafka is still to get it.
     Spooled,
-    /// 400: it breaks the contract, and the rejected topic has it.
+    /// 400 or 415: it breaks the contract, and the rejected topic has it.
     Rejected,
-    /// 503 at once: too much in flight, no topic, or draining.
+    /// 503 at once: too much in flight, or no topic.
     Shed,
     /// 503 at the deadline: not promised, and it may still arrive.
     Deadline,

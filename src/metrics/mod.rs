@@ -81,8 +81,10 @@ pub struct Metrics {
     pub reports_unsure: Gauge,
     /// Open connections on the ingress.
     pub connections: Gauge,
-    /// Idle connections that were closed since others needed their places.
+    /// Connections that were closed to make room for new ones.
     pub connections_displaced: Counter,
+    /// Connections that were closed at once: `ingress.allow` does not have their network.
+    pub connections_refused: Counter,
     /// 1 where the bridge can take reports.
     pub ready: Gauge,
     /// Producers that were replaced since they were of no use any more.
@@ -150,6 +152,7 @@ impl Metrics {
             reports_unsure: Gauge::default(),
             connections: Gauge::default(),
             connections_displaced: Counter::default(),
+            connections_refused: Counter::default(),
             ready: Gauge::default(),
             producer_rebuilds: Counter::default(),
             waiting_lanes: Gauge::default(),

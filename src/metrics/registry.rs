@@ -4,6 +4,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::Metrics;
 use super::process::Process;
+use crate::telemetry;
 
 /// Where metrics go under the program's prefix.
 struct Section<'r>(&'r mut Registry);
@@ -63,8 +64,13 @@ impl Metrics {
         );
         section.of(
             "connections_displaced",
-            "Idle connections that were closed to make room for new ones",
+            "Connections that were closed to make room for new ones: idle, or never authenticated",
             &self.connections_displaced,
+        );
+        section.of(
+            "connections_refused",
+            "Connections that were closed at once, since ingress.allow does not have their network",
+            &self.connections_refused,
         );
     }
 
@@ -225,6 +231,11 @@ impl Metrics {
             "build_info",
             "1, with the versions of the program and of the library that it publishes with",
             &self.build,
+        );
+        section.of(
+            "log_lines_dropped",
+            "Lines of the log that standard error did not take: it was broken or too slow",
+            &telemetry::lines_dropped(),
         );
         section.of(
             "ready",

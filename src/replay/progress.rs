@@ -69,7 +69,7 @@ impl Progress {
             bar.set_message(message);
         } else if self.said.elapsed() >= LINES {
             self.said = Instant::now();
-            eprintln!("{message}{}", self.in_words(read));
+            crate::tell!("{message}{}", self.in_words(read));
         }
     }
 
@@ -96,8 +96,8 @@ impl Progress {
     /// Says something beside the bar.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| crate::tell!("{text}")),
+            None => crate::tell!("{text}"),
         }
     }
 

@@ -85,6 +85,8 @@ pub enum OpenError {
     Taken(PathBuf, Option<u32>),
     /// A newer version of the program wrote it, in this format.
     Newer(PathBuf, i64),
+    /// The system can't start a thread.
+    Thread(std::io::Error),
 }
 
 /// Why a record was not written.
@@ -158,7 +160,9 @@ impl<T: Send + 'static> Spool<T> {
             on_commit: Box::new(on_commit),
         };
         let writer = Writer::new(directory, options, files, known, shared, told);
-        let thread = writer.start(Arc::clone(&queue));
+        let thread = writer
+            .start(Arc::clone(&queue))
+            .map_err(OpenError::Thread)?;
         let spool = Self {
             queue,
             readers,
@@ -336,6 +340,7 @@ fn add_lane(lanes: &mut Vec<Restored>, found: Restored) {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Thread(error) => write!(f, "the spool can't start a thread: {error}"),
             Self::Directory(path, error) => write!(
                 f,
                 "spool.directory: can't use {}: {error}; it has to be a directory that this user \

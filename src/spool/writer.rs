@@ -1,6 +1,7 @@
 //! The spool's thread: takes everything that waits to be written into one transaction, and answers for
 //! it once that is fsynced. Strikes are made durable in between, within a second.
 
+use std::io;
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
@@ -110,12 +111,11 @@ impl<T: Send + 'static> Writer<T> {
         writer
     }
 
-    pub(super) fn start(self, queue: Arc<Queue<T>>) -> JoinHandle<()> {
+    pub(super) fn start(self, queue: Arc<Queue<T>>) -> io::Result<JoinHandle<()>> {
         queue.set_level(self.level);
         thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || self.run(queue))
-            .expect("the system can start a thread")
     }
 
     fn run(mut self, queue: Arc<Queue<T>>) {

@@ -2,8 +2,8 @@
 
 use crate::bridge::{Bridge, CHANNEL};
 use crate::cluster;
-use crate::http::{body, exchange, post, request};
-use crate::records::read_all;
+use crate::http::{Connection, body, exchange, post, request};
+use crate::tls::{Authority, NOW, borrowed};
 
 fn status(bridge: &Bridge, forwarded_for: Option<&str>) -> u16 {
     let line = post();
@@ -18,14 +18,26 @@ fn the_peer_decides_whatever_it_says_of_itself() {
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.allow", "127.0.0.0/8")]);
     assert_eq!(status(&bridge, None), 200);
     assert_eq!(status(&bridge, Some("192.0.2.1")), 200);
+}
 
-    let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &[("ingress.allow", "192.0.2.0/24")]);
-    assert_eq!(status(&bridge, None), 403);
-    assert_eq!(status(&bridge, Some("192.0.2.1")), 403);
-    assert!(read_all(kafka.bootstrap(), &topic).is_empty());
-    let answer = exchange(bridge.ingress, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(answer.problem(), ("not-allowed".to_owned(), None));
-    assert_eq!(answer.header("connection"), Some("close"));
+#[test]
+fn a_peer_outside_the_allowed_networks_is_closed_before_it_sends_anything() {
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let tls = authority.settings();
+    for settings in [&[][..], &borrowed(&tls)] {
+        let settings = [settings, &[("ingress.allow", "192.0.2.0/24")]].concat();
+        let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+        for _ in 0..3 {
+            let mut connection = Connection::open(bridge.ingress);
+            assert!(connection.is_closed());
+        }
+        bridge.wait_for_metric("koobridge_connections_refused_total", 3);
+        let answers = bridge.probe("/metrics").text();
+        assert!(!answers.contains("koobridge_answers_total{"), "{answers}");
+        let line = bridge.wait_for_log("ingress.allow does not have their network");
+        assert!(line.contains("127.0.0.0/24"), "{line}");
+    }
 }
 
 #[test]
@@ -50,6 +62,9 @@ fn a_trusted_proxy_is_believed() {
             "{forwarded_for:?}"
         );
     }
+    let answer = exchange(bridge.ingress, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(answer.problem(), ("not-allowed".to_owned(), None));
+    assert_eq!(answer.header("connection"), Some("close"));
 }
 
 #[test]

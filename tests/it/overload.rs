@@ -157,7 +157,7 @@ fn past_the_ceiling_of_connections_the_longest_idle_makes_room() {
         (bridge.metric(CONNECTIONS), bridge.metric(DISPLACED)),
         (3, 2)
     );
-    bridge.wait_for_log("every connection that ingress.connections allows is open");
+    bridge.wait_for_log("the limit on connections is reached");
 }
 
 #[test]

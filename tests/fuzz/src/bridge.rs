@@ -35,14 +35,17 @@ fn serve(tell: &Sender<SocketAddr>) {
     let mode = config.kafka.event_mode;
     let bridge = Arc::new(Bridge::new(live, delivery, mode, metrics, phases));
     let listener = Listener::bind(config.ingress.listen).expect("a free port");
-    let workers = Workers::start(NonZeroUsize::MIN, &bridge);
+    let workers = Workers::start(NonZeroUsize::MIN, &bridge).expect("a worker");
     tell.send(listener.address().expect("an address"))
         .expect("somebody waits");
     let runtime = Builder::new_current_thread().enable_all().build();
-    let accepting = listener.accept(&workers, config.ingress.connections);
-    let accepted = runtime.expect("a runtime").block_on(accepting);
-    accepted.expect("connections can be accepted");
+    runtime.expect("a runtime").block_on(async {
+        let acceptor = listener.open(&workers, CONNECTIONS);
+        acceptor.expect("a socket").run().await;
+    });
 }
+
+const CONNECTIONS: usize = 10_000;
 
 /// Limits as low as they may be, so that a short input reaches past them; nothing waits for company.
 fn configure(broker: &EmbeddedBroker) -> Config {

@@ -1,0 +1,85 @@
+//! Protocols that reach the port by a mistake in the configuration of a sender or a proxy.
+
+use std::net::IpAddr;
+
+use tracing::warn;
+
+use super::access;
+use crate::telemetry::Throttle;
+
+/// A protocol that the ingress does not speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Foreign {
+    /// The header of the PROXY protocol, version 1 or 2.
+    Proxy,
+    /// The start of a TLS handshake.
+    Tls,
+    /// HTTP/2 without TLS.
+    Http2,
+}
+
+/// The first bytes of each.
+const STARTS: [(&[u8], Foreign); 4] = [
+    (b"PROXY ", Foreign::Proxy),
+    (b"\r\n\r\n\0\r\nQUIT\n", Foreign::Proxy),
+    (b"\x16\x03", Foreign::Tls),
+    (b"PRI * HTTP/2", Foreign::Http2),
+];
+
+static NOTED: Throttle = Throttle::new();
+
+impl Foreign {
+    /// Returns the protocol of a connection whose first bytes are `bytes`.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let known = STARTS.iter().find(|(start, _)| bytes.starts_with(start));
+        known.map(|(_, foreign)| *foreign)
+    }
+
+    /// Logs what has to be configured, at a bounded rate.
+    pub(super) fn note(self, peer: IpAddr) {
+        if let Some(times) = NOTED.count() {
+            let network = access::network(peer.to_canonical()).to_string();
+            warn!(network, times, "{}", self.hint());
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Proxy => {
+                "a proxy sends a PROXY protocol header, which koobridge does not read: turn it off in the proxy \
+                 (nginx: proxy_protocol off; haproxy: no send-proxy on the server line) and let it add x-forwarded-for"
+            }
+            Self::Tls => {
+                "a peer speaks TLS, and this listener speaks plain HTTP: name ingress.tls.certificate and \
+                 ingress.tls.key, or have the peer send plain HTTP"
+            }
+            Self::Http2 => {
+                "a peer speaks HTTP/2 without TLS: koobridge speaks HTTP/1.1, have the peer send that"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_protocol() {
+        for (bytes, expected) in [
+            (
+                &b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..],
+                Some(Foreign::Proxy),
+            ),
+            (b"PROXY UNKNOWN\r\n", Some(Foreign::Proxy)),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", Some(Foreign::Proxy)),
+            (b"\x16\x03\x01\x02\x00", Some(Foreign::Tls)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Foreign::Http2)),
+            (b"POST /social/ HTTP/1.1\r\n", None),
+            (b"PROXYING", None),
+            (b"", None),
+        ] {
+            assert_eq!(Foreign::of(bytes), expected);
+        }
+    }
+}

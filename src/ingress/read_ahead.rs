@@ -1,0 +1,105 @@
+//! Whether the next request of a connection has begun: hyper reads ahead and does not tell. A head that
+//! has begun has less time than an idle connection.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+const HEAD_END: &[u8] = b"\r\n\r\n";
+const UNKNOWN: usize = usize::MAX;
+
+/// The bytes of a connection that were read after the head of its current request. Only the connection's
+/// task uses it.
+#[derive(Debug)]
+pub(super) struct ReadAhead {
+    /// [`UNKNOWN`] if the end of the head was not seen: it is incomplete, or came with an earlier request.
+    after_head: AtomicUsize,
+    ends_in_blank_line: AtomicBool,
+}
+
+impl ReadAhead {
+    pub(super) fn new() -> Self {
+        Self {
+            after_head: AtomicUsize::new(UNKNOWN),
+            ends_in_blank_line: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes bytes that were read; `is_head` if a head is expected or incomplete.
+    pub(super) fn note(&self, bytes: &[u8], is_head: bool) {
+        let after = match self.after_head.load(Ordering::Relaxed) {
+            UNKNOWN if is_head => bytes
+                .windows(HEAD_END.len())
+                .position(|window| window == HEAD_END)
+                .map_or(UNKNOWN, |at| bytes.len() - at - HEAD_END.len()),
+            UNKNOWN => UNKNOWN,
+            after => after + bytes.len(),
+        };
+        self.after_head.store(after, Ordering::Relaxed);
+        self.ends_in_blank_line
+            .store(bytes.ends_with(HEAD_END), Ordering::Relaxed);
+    }
+
+    /// Ends the current request, whose body had this length (`None` if it was chunked). Returns whether the
+    /// next request has begun. If that is not known, it has.
+    pub(super) fn end_request(&self, body: Option<u64>) -> bool {
+        let after = self.after_head.swap(UNKNOWN, Ordering::Relaxed);
+        match body {
+            // The last chunk ends in a blank line, with and without trailers.
+            None => !self.ends_in_blank_line.load(Ordering::Relaxed),
+            Some(length) => after as u64 > length,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// Whether the next request has begun after these reads. The first of them are of the head.
+    fn has_begun(head: &[&[u8]], rest: &[&[u8]], body: Option<u64>) -> bool {
+        let ahead = ReadAhead::new();
+        for bytes in head {
+            ahead.note(bytes, true);
+        }
+        for bytes in rest {
+            ahead.note(bytes, false);
+        }
+        ahead.end_request(body)
+    }
+
+    #[test]
+    fn after_a_body_of_known_length_one_byte_more_begins_a_request() {
+        let with = |body: &str| [HEAD, body.as_bytes()].concat();
+        for (text, expected) in [("{}", false), ("{}P", true), ("\r\n\r\n", true)] {
+            let (whole, parts) = (with(text), [HEAD, text.as_bytes()]);
+            assert_eq!(has_begun(&[&whole], &[], Some(2)), expected, "{text}");
+            assert_eq!(has_begun(&parts, &[], Some(2)), expected, "{text}");
+            assert_eq!(has_begun(&parts[..1], &parts[1..], Some(2)), expected);
+        }
+        assert!(!has_begun(&[HEAD], &[], Some(0)));
+        assert!(!has_begun(&[&HEAD[..9], &HEAD[9..]], &[b"{}"], Some(2)));
+    }
+
+    #[test]
+    fn after_chunks_the_end_of_the_last_one_tells() {
+        for (last, expected) in [
+            ("2\r\n{}\r\n0\r\n\r\n", false),
+            ("0\r\nTrailer: a\r\n\r\n", false),
+            ("0\r\n\r\nP", true),
+            ("0\r\n\r\nPOST / HTTP/1.1\r\n", true),
+        ] {
+            assert_eq!(has_begun(&[HEAD], &[last.as_bytes()], None), expected);
+        }
+    }
+
+    #[test]
+    fn after_requests_that_came_together_the_next_one_counts_as_begun() {
+        let ahead = ReadAhead::new();
+        ahead.note(&[HEAD, b"{}", HEAD, b"{}"].concat(), true);
+        assert!(ahead.end_request(Some(2)));
+        assert!(ahead.end_request(Some(2)));
+        ahead.note(&[HEAD, b"{}"].concat(), true);
+        assert!(!ahead.end_request(Some(2)));
+    }
+}

@@ -1,0 +1,68 @@
+//! The limit on open files, and how many connections it allows.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files that are kept for everything but the ingress' connections: connections to brokers, the admin listener
+/// and its 64 connections, the spool, reloading, and the runtimes.
+const RESERVE: u64 = 256;
+
+/// Returns how many files `connections` need.
+#[must_use]
+pub fn needed(connections: u64) -> u64 {
+    connections + RESERVE
+}
+
+/// Returns how many of `wanted` connections fit into a limit of `allowed` open files. Of a small limit a quarter is
+/// for connections.
+#[must_use]
+pub fn connections(wanted: u64, allowed: u64) -> u64 {
+    let reserve = RESERVE.min(allowed / 4 * 3);
+    wanted.min(allowed - reserve).max(1)
+}
+
+/// Returns the most open files that this process may allow itself; `None` if there is no limit.
+#[must_use]
+pub fn most() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
+/// Raises the limit as far as the system allows, if `needed` files are more than the limit. Returns the limit that is
+/// in force then; `None` if there is none.
+///
+/// # Errors
+/// If the system does not let the limit be raised.
+pub fn raise(needed: u64) -> io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(limit.current);
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised)?;
+    Ok(getrlimit(Resource::Nofile).current)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        for (wanted, allowed, expected) in [
+            (10_000, 1_048_576, 10_000),
+            (10_000, 10_256, 10_000),
+            (10_000, 10_255, 9_999),
+            (10_000, 1_024, 768),
+            (10_000, 300, 75),
+            (50, 300, 50),
+            (10_000, 8, 2),
+            (10_000, 0, 1),
+        ] {
+            assert_eq!(connections(wanted, allowed), expected, "{allowed} files");
+        }
+    }
+}

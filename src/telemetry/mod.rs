@@ -1,0 +1,75 @@
+//! Logs: lines on standard error, for people on a terminal and for machines otherwise. Nothing that becomes of them
+//! holds up or ends the program: a thread of its own writes them, and drops what it can't write.
+
+mod panics;
+mod throttle;
+mod writer;
+
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use tracing::level_filters::LevelFilter;
+
+pub use panics::end_on_panic;
+pub use throttle::Throttle;
+use writer::{Line, WRITER};
+
+use crate::config::{Log, LogFormat, LogLevel};
+
+/// How long the program waits at its end for its last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Starts logging. Only the first call counts.
+///
+/// # Errors
+/// If the system can't start a thread.
+pub fn start(log: Log) -> io::Result<()> {
+    WRITER.start()?;
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(|| Line);
+    let is_terminal = io::stderr().is_terminal();
+    let started = match (log.format, is_terminal) {
+        (LogFormat::Json, _) | (LogFormat::Auto, false) => lines
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .try_init(),
+        (LogFormat::Text, _) | (LogFormat::Auto, true) => {
+            lines.with_ansi(is_terminal).with_target(false).try_init()
+        }
+    };
+    debug_assert!(started.is_ok(), "logging is started once");
+    Ok(())
+}
+
+/// Waits until the lines so far are written, for a second at most.
+pub fn flush() {
+    WRITER.flush(LAST_LINES);
+}
+
+/// Writes text to standard error as it is, after the log's lines so far.
+pub fn tell(text: fmt::Arguments<'_>) {
+    WRITER.tell(text.to_string().as_bytes());
+}
+
+/// Returns the counter of lines that could not be written.
+#[must_use]
+pub fn lines_dropped() -> Counter {
+    WRITER.dropped()
+}
+
+/// Writes a line to standard error, as `eprintln` does, without a panic if standard error is broken.
+#[macro_export]
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::telemetry::tell(format_args!("{}\n", format_args!($($text)*))) };
+}

@@ -1,0 +1,203 @@
+//! The thread that writes to standard error.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::counter::Counter;
+
+/// The writer of this process.
+pub(super) static WRITER: std::sync::LazyLock<Writer> = std::sync::LazyLock::new(Writer::default);
+
+/// Bytes that wait to be written at most: a reader that pauses for a moment loses nothing.
+const LIMIT: usize = 1 << 20;
+/// Pause before standard error is tried again that takes nothing now.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Writes what it is given on a thread of its own, in order. It never waits for standard error: a line that does
+/// not fit, or that can't be written, is dropped and counted.
+#[derive(Default)]
+pub(super) struct Writer {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    dropped: Counter,
+}
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    is_started: bool,
+    is_writing: bool,
+}
+
+/// One line of the log: `tracing_subscriber` writes a line at once.
+pub(super) struct Line;
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        WRITER.put(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Starts the thread, if it is not there yet.
+    pub(super) fn start(&'static self) -> io::Result<()> {
+        let mut queue = self.lock();
+        if !queue.is_started {
+            thread::Builder::new()
+                .name("log".to_owned())
+                .spawn(|| self.run(&mut io::stderr()))?;
+            queue.is_started = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn dropped(&self) -> Counter {
+        self.dropped.clone()
+    }
+
+    /// Has a line written, if there is room for it.
+    fn put(&self, line: &[u8]) {
+        let mut queue = self.lock();
+        if queue.bytes.len() + line.len() > LIMIT {
+            self.dropped.inc();
+            return;
+        }
+        let was_empty = queue.bytes.is_empty();
+        queue.bytes.extend_from_slice(line);
+        drop(queue);
+        if was_empty {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes text after the lines so far; without the thread, at once.
+    pub(super) fn tell(&self, text: &[u8]) {
+        if self.lock().is_started {
+            self.put(text);
+        } else {
+            let _unread = io::stderr().write_all(text);
+        }
+    }
+
+    /// Waits until everything is written, for `timeout` at most.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let until = Instant::now() + timeout;
+        let mut queue = self.lock();
+        while queue.is_writing || queue.is_started && !queue.bytes.is_empty() {
+            let Some(left) = until.checked_duration_since(Instant::now()) else {
+                return;
+            };
+            let waited = self.changed.wait_timeout(queue, left);
+            (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn run(&self, out: &mut impl Write) {
+        loop {
+            let bytes = self.take();
+            let unwritten = write(&bytes, out);
+            let lines = unwritten.split_inclusive(|byte| *byte == b'\n');
+            self.dropped.inc_by(lines.count() as u64);
+            self.lock().is_writing = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until there is something to be written.
+    fn take(&self) -> Vec<u8> {
+        let queue = self.lock();
+        let waited = self
+            .changed
+            .wait_while(queue, |queue| queue.bytes.is_empty());
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.is_writing = true;
+        std::mem::take(&mut queue.bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes as much as `out` takes, and returns the rest if it is broken.
+fn write<'a>(mut bytes: &'a [u8], out: &mut impl Write) -> &'a [u8] {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return bytes,
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Another process made the terminal or pipe that it shares with this one non-blocking.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::park_timeout(PAUSE),
+            Err(_) => return bytes,
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, and then fails.
+    struct Full(Vec<u8>, usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.1 - self.0.len();
+            if room == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            let taken = bytes.len().min(room);
+            self.0.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_is_what_is_left() {
+        for (room, expected) in [(9, ""), (4, "two\n"), (6, "o\n")] {
+            let mut out = Full(Vec::new(), room);
+            let left = write(b"one\ntwo\n", &mut out);
+            assert_eq!(str::from_utf8(left), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn lines_beyond_the_limit_are_dropped_and_counted() {
+        let writer = Writer::default();
+        let line = [b'x'; 1 << 10];
+        for _ in 0..LIMIT / line.len() {
+            writer.put(&line);
+        }
+        assert_eq!(writer.dropped.get(), 0);
+        writer.put(b"\n");
+        writer.put(b"\n");
+        assert_eq!(writer.dropped.get(), 2);
+        assert_eq!(writer.lock().bytes.len(), LIMIT);
+    }
+
+    #[test]
+    fn the_end_waits_for_the_last_lines_and_not_for_ever() {
+        let writer: &'static Writer = Box::leak(Box::default());
+        writer.lock().is_started = true;
+        writer.put(b"last\n");
+        let started = Instant::now();
+        writer.flush(Duration::from_millis(10));
+        assert!(started.elapsed() >= Duration::from_millis(10), "no thread");
+        thread::spawn(|| writer.run(&mut io::sink()));
+        writer.flush(Duration::from_mins(1));
+        assert!(writer.lock().bytes.is_empty());
+        assert_eq!(writer.dropped.get(), 0);
+    }
+}
