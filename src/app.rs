@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::contract::Channels;
 use crate::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
@@ -45,7 +45,7 @@ pub struct App {
     bridge: Arc<Bridge>,
     phase: watch::Sender<Phase>,
     listener: Listener,
-    admin: Admin,
+    admin: admin::Running,
     signals: Signals,
 }
 
@@ -72,7 +72,7 @@ impl App {
         broker: Broker,
     ) -> anyhow::Result<Self> {
         let signals = Signals::new().context("can't wait for signals")?;
-        let admin = Admin::bind(config.admin.listen).await.with_context(|| {
+        let admin = Admin::bind(&config.admin).with_context(|| {
             format!(
                 "admin.listen: can't listen on {}; name another address",
                 config.admin.listen
@@ -106,6 +106,8 @@ impl App {
         let live = Live::new(channels, identity, Rules::from(&config));
         let bridge = Bridge::new(live, delivery, config.kafka.event_mode, metrics, phases);
         let bridge = Arc::new(bridge);
+        let admin = admin.start(Arc::clone(&bridge)).await;
+        let admin = admin.context("can't start the admin listener")?;
         Ok(Self {
             config,
             bridge,
@@ -121,7 +123,7 @@ impl App {
     /// # Errors
     /// What the system reports.
     pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.listener.address()?, self.admin.address()?))
+        Ok((self.listener.address()?, self.admin.address()))
     }
 
     /// What the metrics count.
@@ -148,7 +150,6 @@ impl App {
             start_watching(watch, hang_up, &bridge, &config)?;
         }
         let workers = Workers::start(config.ingress.workers, &bridge);
-        let probes = tokio::spawn(admin.serve(Arc::clone(&bridge)));
         {
             let mut accepting = Box::pin(listener.accept(&workers, config.ingress.connections));
             tokio::select! {
@@ -173,7 +174,7 @@ impl App {
             end = last_answers => end,
             () = signals.next() => End::Forced,
         };
-        probes.abort();
+        admin.stop().await;
         // Everything is flushed: dropping the producers would only wait for their threads.
         std::mem::forget(bridge);
         Ok(end)

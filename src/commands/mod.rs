@@ -59,7 +59,7 @@ fn mistyped(why: &str) -> anyhow::Error {
     Mistyped(why.to_owned()).into()
 }
 
-/// A runtime for the main thread: signals, accepting, and the admin listener.
+/// A runtime for the main thread: signals, and accepting on the ingress.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
