@@ -1,4 +1,4 @@
-//! What each path answers.
+//! The answer of each path.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -81,7 +81,7 @@ fn ready(view: &View) -> Response<Full<Bytes>> {
     text(status, JSON, readiness.to_json())
 }
 
-/// Whatever Kafka said: a restart would not bring it back.
+/// 200 once Kafka has been asked for both topics, even without success: a restart would not help.
 fn started(bridge: &Bridge) -> Response<Full<Bytes>> {
     let topics = bridge.delivery.topics();
     let is_known = |(_, state): &(&str, TopicState)| state.condition != Condition::Unknown;

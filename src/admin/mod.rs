@@ -2,8 +2,8 @@
 //! anything.
 //!
 //! It has a thread of its own, so that it answers however busy the ingress and the main thread are.
-//! `connections` limits what a peer can hold, `hosts` who can read the answers, and `renderer` keeps
-//! what takes long away from the listener's thread; `answer` has the paths.
+//! `connections` limits how much and how long a peer can hold, `hosts` keeps web pages from reading the
+//! answers, `renderer` renders metrics and pages on another thread, and `answer` has the paths.
 
 mod answer;
 mod connections;
@@ -43,7 +43,7 @@ use status::{Facts, History, SILENT, Status};
 
 /// How many connections may wait to be accepted; the system caps it.
 const BACKLOG: i32 = 1024;
-/// What the system may hold of a connection in each direction; it doubles both. Metrics can be
+/// How many bytes the system may hold of a connection in each direction; it doubles both. Metrics can be
 /// megabytes, and a request is small.
 const SEND_BUFFER: usize = 256 << 10;
 const RECEIVE_BUFFER: usize = 16 << 10;
@@ -148,7 +148,7 @@ fn prepare(socket: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener)
     Ok((runtime, socket))
 }
 
-/// What is looked at, and what has been seen so far.
+/// The bridge, and the state of the admin listener.
 struct View {
     bridge: Arc<Bridge>,
     hosts: Hosts,
@@ -184,7 +184,7 @@ impl View {
         }
     }
 
-    /// Whether a change has lasted is only seen by who looks all the time.
+    /// Looks regularly, since a change of readiness counts once it has lasted.
     async fn watch_readiness(&self) {
         loop {
             let _seen = self.readiness();
@@ -192,7 +192,7 @@ impl View {
         }
     }
 
-    /// What has been counted at which time is only known by who notes it.
+    /// Notes the counts regularly, for the rates on the status page.
     async fn keep_history(&self) {
         loop {
             self.history
@@ -205,7 +205,7 @@ impl View {
         Readiness::of(&self.bridge, &self.hold)
     }
 
-    /// What the status page shows, once Kafka has been asked. One that owes its answer is not waited for.
+    /// Renders the status once Kafka has answered, or has owed its answer for [`SILENT`].
     async fn status(
         self: &Arc<Self>,
         page: fn(&Status) -> Response<Full<Bytes>>,
@@ -219,7 +219,7 @@ impl View {
         self.renderer.run(render).await
     }
 
-    /// The metrics as they are at `asked` or later.
+    /// Returns the metrics, encoded after `asked` unless too many earlier texts are still being sent.
     async fn metrics(self: &Arc<Self>, asked: Instant) -> Bytes {
         let view = Arc::clone(self);
         let encode = move || {

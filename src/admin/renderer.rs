@@ -1,4 +1,5 @@
-//! Renders on another thread what takes long with many channels: the listener goes on meanwhile.
+//! Renders metrics and pages on another thread: with many channels they take long, and the listener goes
+//! on meanwhile.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,21 +26,21 @@ struct Text {
 }
 
 impl Renderer {
-    /// Runs `render` once everything is rendered that was asked for before. The caller may stop to wait.
+    /// Runs `render` on the other thread, after all earlier ones. A caller that is dropped does not end it.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         render: impl FnOnce(&mut Texts) -> T + Send + 'static,
     ) -> T {
-        // The thread holds the lock, not the caller, who may go.
+        // The thread holds the lock, not the caller: otherwise a dropped caller would let a second one run.
         let mut texts = Arc::clone(&self.0).lock_owned().await;
         let rendered = spawn_blocking(move || render(&mut texts)).await;
-        rendered.expect("nothing that is rendered panics")
+        rendered.expect("rendering does not panic")
     }
 }
 
 impl Texts {
-    /// Returns what `encode` says, or a text that another scrape has had encoded since `asked`. While too
-    /// many texts are still being sent, it is the latest of them: a connection does not last long.
+    /// Encodes a text, or returns one whose encoding began after `asked`. While too many texts are being sent
+    /// it returns the latest of them: that is at most as old as a connection can be.
     pub(super) fn since(&mut self, asked: Instant, encode: impl FnOnce() -> String) -> Bytes {
         self.0.retain(|known| !known.text.is_unique());
         let latest = self.0.last();
