@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::contract::Channels;
 use crate::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
@@ -43,7 +43,7 @@ pub struct App {
     listener: Listener,
     /// How many connections may be open.
     connections: u32,
-    admin: Admin,
+    admin: admin::Running,
     signals: Signals,
 }
 
@@ -70,7 +70,7 @@ impl App {
         broker: Broker,
     ) -> anyhow::Result<Self> {
         let signals = Signals::new().context("can't wait for signals")?;
-        let admin = Admin::bind(config.admin.listen).await.with_context(|| {
+        let admin = Admin::bind(&config.admin).with_context(|| {
             format!(
                 "admin.listen: can't listen on {}; name another address",
                 config.admin.listen
@@ -104,6 +104,8 @@ impl App {
         let live = Live::new(channels, identity, Rules::from(&config));
         let bridge = Bridge::new(live, delivery, config.kafka.event_mode, metrics, phases);
         let bridge = Arc::new(bridge);
+        let admin = admin.start(Arc::clone(&bridge)).await;
+        let admin = admin.context("can't start the admin listener")?;
         Ok(Self {
             config,
             bridge,
@@ -120,7 +122,7 @@ impl App {
     /// # Errors
     /// What the system reports.
     pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.listener.address()?, self.admin.address()?))
+        Ok((self.listener.address()?, self.admin.address()))
     }
 
     /// What the metrics count.
@@ -151,7 +153,6 @@ impl App {
             .context("can't start the worker threads")?;
         let acceptor = listener.open(&workers, connections as usize);
         let mut acceptor = acceptor.context("can't accept connections")?;
-        let probes = tokio::spawn(admin.serve(Arc::clone(&bridge)));
         tokio::select! {
             () = acceptor.run() => {}
             () = signals.next() => {}
@@ -177,7 +178,7 @@ impl App {
             end = last_answers => end,
             () = signals.next() => End::Forced,
         };
-        probes.abort();
+        admin.stop().await;
         // Everything is flushed: dropping the producers would only wait for their threads.
         std::mem::forget(bridge);
         Ok(end)

@@ -1,126 +1,187 @@
-//! The admin listener: probes, metrics and the status page for whoever runs the bridge. Nothing here
-//! changes anything.
+//! The admin listener: probes, metrics and the status page for the operator. Nothing here changes
+//! anything.
+//!
+//! It has a thread of its own, so that it answers however busy the ingress and the main thread are.
+//! `connections` limits how much and how long a peer can hold, `hosts` keeps web pages from reading the
+//! answers, `renderer` renders metrics and pages on another thread, and `answer` has the paths.
 
+mod answer;
+mod connections;
 mod gauges;
 mod hold;
+mod hosts;
 mod page;
 mod readiness;
+mod renderer;
 mod status;
 
-use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
-use tracing::{debug, warn};
+use hyper::Response;
+use socket2::SockRef;
+use tokio::runtime::{self, Runtime};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
 
+use crate::config;
 use crate::ingress::Bridge;
-use crate::kafka::{Condition, TopicState};
-use crate::telemetry::Throttle;
 use hold::Hold;
+use hosts::Hosts;
 use readiness::Readiness;
+use renderer::Renderer;
 use status::{Facts, History, SILENT, Status};
 
-/// Probes and a scraper need few connections; a flood of them must not cost the ingress its own.
-const CONNECTIONS: usize = 64;
+/// How many connections may wait to be accepted; the system caps it.
+const BACKLOG: i32 = 1024;
+/// How many bytes the system may hold of a connection in each direction; it doubles both. Metrics can be
+/// megabytes, and a request is small.
+const SEND_BUFFER: usize = 256 << 10;
+const RECEIVE_BUFFER: usize = 16 << 10;
 /// How often to look whether the bridge is ready.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a head may take, and how long a connection may be idle.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What the paths are, for whoever tries another.
-const PATHS: &str =
-    "try / (the status page), /status.json, /livez, /readyz, /startupz or /metrics\n";
+/// How long a stop waits for the listener's thread.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The listening socket of probes, metrics and the status page.
 #[derive(Debug)]
 pub struct Admin {
     socket: TcpListener,
+    hosts: Hosts,
+}
+
+/// The thread that answers. It is told to end when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl Admin {
-    /// Listens on `address`; port 0 lets the system choose.
+    /// Listens on the configured address; port 0 lets the system choose.
     ///
     /// # Errors
-    /// Where the address is taken or not this machine's.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+    /// If the address is taken or not this machine's.
+    pub fn bind(config: &config::Admin) -> io::Result<Self> {
+        let socket = TcpListener::bind(config.listen)?;
+        let options = SockRef::from(&socket);
+        // Connections have what the listening socket has.
+        options.set_send_buffer_size(SEND_BUFFER)?;
+        options.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        // A connection that is closed with an answer that its peer does not read would stay for minutes.
+        options.set_tcp_user_timeout(Some(connections::TIMEOUT))?;
+        options.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
         Ok(Self {
-            socket: TcpListener::bind(address).await?,
+            socket,
+            hosts: Hosts::new(config.hosts.clone()),
         })
     }
 
-    /// The address with the port that was chosen.
+    /// Starts the thread that answers.
     ///
     /// # Errors
-    /// What the system reports.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// Answers until the future is dropped.
-    pub async fn serve(self, bridge: Arc<Bridge>) {
-        let view = Arc::new(View {
-            bridge,
-            hold: Hold::default(),
-            history: History::default(),
-            started: Instant::now(),
-        });
-        tokio::select! {
-            () = view.watch_readiness() => {}
-            () = view.keep_history() => {}
-            () = self.accept(&view) => {}
-        }
-    }
-
-    async fn accept(self, view: &Arc<View>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let failed = Throttle::new();
-        loop {
-            let place = Arc::clone(&places)
-                .acquire_owned()
-                .await
-                .expect("never closed");
-            match self.socket.accept().await {
-                Ok((stream, _)) => {
-                    let view = Arc::clone(view);
-                    tokio::spawn(async move {
-                        serve_connection(stream, &view).await;
-                        drop(place);
-                    });
+    /// If the system can't start a thread or a runtime, or watch the socket.
+    pub async fn start(self, bridge: Arc<Bridge>) -> io::Result<Running> {
+        let address = self.socket.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let (report, started) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let answer = move || {
+            match prepare(self.socket) {
+                Ok((runtime, socket)) => {
+                    let view = Arc::new(View::new(bridge, self.hosts));
+                    let _heard = report.send(Ok(()));
+                    runtime.block_on(view.serve(socket, stopped));
+                    runtime.shutdown_background();
                 }
-                Err(error) => {
-                    if let Some(times) = failed.count() {
-                        warn!(%error, times, "accepting admin connections failed");
-                    }
-                    sleep(Duration::from_millis(100)).await;
-                }
+                Err(error) => _ = report.send(Err(error)),
             }
+            let _heard = end.send(());
+        };
+        let thread = thread::Builder::new().name("admin".to_owned());
+        thread.spawn(answer)?;
+        started.await.map_err(io::Error::other)??;
+        Ok(Running {
+            address,
+            stop,
+            ended,
+        })
+    }
+}
+
+impl Running {
+    /// The address with the port that was chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the listener and its connections. It waits for no peer.
+    pub async fn stop(self) {
+        drop(self.stop);
+        if timeout(STOP_TIMEOUT, self.ended).await.is_err() {
+            warn!("the admin listener's thread has not ended; it ends with the process");
         }
     }
 }
 
-/// What is looked at, and what has been seen so far.
+/// A runtime for one thread and the renderer's, and the socket as that runtime watches it.
+fn prepare(socket: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .thread_name("admin-renderer")
+        .build()?;
+    let entered = runtime.enter();
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    drop(entered);
+    Ok((runtime, socket))
+}
+
+/// The bridge, and the state of the admin listener.
 struct View {
     bridge: Arc<Bridge>,
+    hosts: Hosts,
     hold: Hold,
     history: History,
+    renderer: Renderer,
     started: Instant,
 }
 
 impl View {
-    /// Whether a change has lasted is only seen by who looks all the time.
+    fn new(bridge: Arc<Bridge>, hosts: Hosts) -> Self {
+        Self {
+            bridge,
+            hosts,
+            hold: Hold::default(),
+            history: History::default(),
+            renderer: Renderer::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Answers until `stopped` is, or its sender is dropped.
+    async fn serve(
+        self: Arc<Self>,
+        socket: tokio::net::TcpListener,
+        stopped: oneshot::Receiver<()>,
+    ) {
+        tokio::select! {
+            _ = stopped => {}
+            () = self.watch_readiness() => {}
+            () = self.keep_history() => {}
+            () = connections::serve(socket, &self) => {}
+        }
+    }
+
+    /// Looks regularly, since a change of readiness counts once it has lasted.
     async fn watch_readiness(&self) {
         loop {
             let _seen = self.readiness();
@@ -128,7 +189,7 @@ impl View {
         }
     }
 
-    /// What has been counted at which time is only known by who notes it.
+    /// Notes the counts regularly, for the rates on the status page.
     async fn keep_history(&self) {
         loop {
             self.history
@@ -141,78 +202,29 @@ impl View {
         Readiness::of(&self.bridge, &self.hold)
     }
 
-    /// What the status page shows, once Kafka has been asked. One that owes its answer is not waited for.
-    async fn status(&self) -> Status {
+    /// Renders the status once Kafka has answered, or has owed its answer for [`SILENT`].
+    async fn status(
+        self: &Arc<Self>,
+        page: fn(&Status) -> Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>> {
         self.bridge.delivery.asking().ask(SILENT).await;
-        let facts = Facts::of(&self.bridge, self.readiness().ready, self.started);
-        Status::of(&facts, &self.history)
+        let view = Arc::clone(self);
+        let render = move |_: &mut _| {
+            let facts = Facts::of(&view.bridge, view.readiness().ready, view.started);
+            page(&Status::of(&facts, &view.history))
+        };
+        self.renderer.run(render).await
     }
-}
 
-async fn serve_connection(stream: TcpStream, view: &View) {
-    let service =
-        service_fn(|request| async move { Ok::<_, Infallible>(respond(&request, view).await) });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        debug!(%error, "an admin connection ended early");
-    }
-}
-
-async fn respond(request: &Request<Incoming>, view: &View) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "text/plain",
-            "GET or HEAD only\n",
-        );
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    match request.uri().path() {
-        "/" | "/status" => page::html(&view.status().await),
-        "/status.json" => page::json(&view.status().await),
-        "/livez" => text(StatusCode::OK, "text/plain", "alive\n"),
-        "/startupz" => started(&view.bridge),
-        "/readyz" => {
-            let readiness = view.readiness();
-            let status = if readiness.ready {
-                StatusCode::OK
-            } else {
-                StatusCode::SERVICE_UNAVAILABLE
-            };
-            text(status, "application/json", readiness.to_json())
-        }
-        "/metrics" => {
+    /// Returns the metrics, encoded after `asked` unless too many earlier texts are still being sent.
+    async fn metrics(self: &Arc<Self>, asked: Instant) -> Bytes {
+        let view = Arc::clone(self);
+        let encode = move || {
             gauges::set(&view.bridge, view.readiness().ready);
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            text(StatusCode::OK, kind, view.bridge.metrics.text())
-        }
-        _ => text(StatusCode::NOT_FOUND, "text/plain", PATHS),
+            view.bridge.metrics.text()
+        };
+        self.renderer
+            .run(move |texts| texts.since(asked, encode))
+            .await
     }
-}
-
-/// Whatever Kafka said: a restart would not bring it back.
-fn started(bridge: &Bridge) -> Response<Full<Bytes>> {
-    let topics = bridge.delivery.topics();
-    let is_known = |(_, state): &(&str, TopicState)| state.condition != Condition::Unknown;
-    if topics.iter().all(is_known) {
-        text(StatusCode::OK, "text/plain", "started\n")
-    } else {
-        let waiting = "Kafka has not been heard of yet\n";
-        text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", waiting)
-    }
-}
-
-fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
 }

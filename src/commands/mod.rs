@@ -61,7 +61,7 @@ fn mistyped(why: &str) -> anyhow::Error {
     Mistyped(why.to_owned()).into()
 }
 
-/// Runs a command on a runtime for the main thread. Of a bridge these are signals, accepting, and the admin listener.
+/// Runs a command on a runtime for the main thread. Of a bridge these are signals, and accepting on the ingress.
 fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("can't start a runtime")?;

@@ -26,9 +26,7 @@ pub(super) fn check(
         mistakes: settings.mistakes.clone(),
     };
     let ingress = checker.ingress();
-    let admin = checker
-        .value("admin.listen", parse::address)
-        .map(|listen| Admin { listen });
+    let admin = checker.admin();
     let deadline = ingress.as_ref().map(|ingress| ingress.limits.deadline);
     let kafka = checker.kafka(deadline, check_property);
     let spool = checker.spool(deadline);
@@ -143,6 +141,15 @@ impl Checker<'_> {
             reports_in_flight: reports_in_flight?,
             bytes_in_flight: bytes_in_flight?,
             drain_delay: drain_delay?,
+        })
+    }
+
+    fn admin(&mut self) -> Option<Admin> {
+        let listen = self.value("admin.listen", parse::address);
+        let hosts = self.value("admin.hosts", parse::host_names);
+        Some(Admin {
+            listen: listen?,
+            hosts: hosts?,
         })
     }
 

@@ -123,6 +123,11 @@ pub const KEYS: &[Key] = &[
         "127.0.0.1:18447",
         "IP address and port of [the status page](operating.md#the-status-page), [probes and metrics](metrics.md)",
     ),
+    key(
+        "admin.hosts",
+        "",
+        "names under which that address may be reached, `[\"koobridge.monitoring.svc\"]`; a request for another name is answered [421](metrics.md#host-names). `localhost` and IP addresses need not be listed",
+    ),
     key("kafka.topic", "koomessage.reports", "topic of the events"),
     key(
         "kafka.rejected_topic",

@@ -111,6 +111,8 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub listen: SocketAddr,
+    /// The names under which it may be reached.
+    pub hosts: Vec<String>,
 }
 
 /// Topics, events, and librdkafka's properties.

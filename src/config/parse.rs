@@ -99,6 +99,26 @@ pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
+/// Names of hosts, as in a `Host` header without its port.
+pub(super) fn host_names(text: &str) -> Result<Vec<String>, String> {
+    let names = names(text)?;
+    match names.iter().find(|name| !is_host_name(name)) {
+        None => Ok(names),
+        Some(name) => Err(format!(
+            "\"{name}\" is not a host name; write it without scheme and port, for example \
+             \"koobridge.monitoring.svc\""
+        )),
+    }
+}
+
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let mut bytes = label.bytes();
+        !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
 /// Networks like `10.0.0.0/8`, or single addresses.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     names(text)?.iter().map(|name| network(name)).collect()
@@ -255,6 +275,27 @@ mod tests {
             ("bridge.example", "is no network"),
         ] {
             assert!(networks(text).unwrap_err().contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn host_names_have_neither_scheme_nor_port() {
+        let parsed = host_names("koobridge, a-1.b_2.Example").expect("names");
+        assert_eq!(parsed, ["koobridge", "a-1.b_2.Example"]);
+        assert_eq!(host_names(""), Ok(Vec::new()));
+        for text in [
+            "http://koobridge",
+            "koobridge:18447",
+            "*.example",
+            ".example",
+            "example.",
+            "a..b",
+            "a b",
+            "[::1]",
+            &"x".repeat(254),
+        ] {
+            let refused = host_names(text).unwrap_err();
+            assert!(refused.contains("without scheme and port"), "{text}");
         }
     }
 

@@ -109,6 +109,7 @@ fn the_defaults_are_the_documented_ones() {
         (64 << 20, Duration::from_secs(5))
     );
     assert_eq!(admin.listen.to_string(), "127.0.0.1:18447");
+    assert!(admin.hosts.is_empty());
     assert_eq!(
         (kafka.topic, kafka.rejected_topic),
         (

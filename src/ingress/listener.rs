@@ -23,6 +23,9 @@ const BACKLOG: i32 = 4096;
 /// sends what is not read, have megabytes.
 const SEND_BUFFER: usize = 16 << 10;
 const RECEIVE_BUFFER: usize = 64 << 10;
+/// How long the system keeps what a peer does not acknowledge. By itself it would keep the last answers of closed
+/// connections for minutes.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Pause after a failure to accept: no file descriptors left, most of the time.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long no connection may come before a closing listener takes its queue to be empty. A connection whose
@@ -48,6 +51,7 @@ impl Listener {
         // Connections have what the listening socket has.
         options.set_send_buffer_size(SEND_BUFFER)?;
         options.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
         options.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket })

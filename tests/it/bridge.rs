@@ -240,7 +240,7 @@ fn spawn(
 }
 
 fn probe(admin: SocketAddr, path: &str) -> Response {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\n\r\n");
     exchange(admin, request.as_bytes())
 }
 

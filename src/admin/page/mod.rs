@@ -8,12 +8,10 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::Response;
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
+use hyper::{Response, StatusCode};
 
+use super::answer::text;
 use super::status::{Note, Row, Section, Series, Status};
 use fill::{escape, fill, piece};
 
@@ -27,7 +25,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 
 /// The page with this state in it.
 pub(super) fn html(status: &Status) -> Response<Full<Bytes>> {
-    let mut response = document("text/html; charset=utf-8", render(status));
+    let mut response = text(StatusCode::OK, "text/html; charset=utf-8", render(status));
     response
         .headers_mut()
         .insert(CONTENT_SECURITY_POLICY, POLICY.clone());
@@ -36,22 +34,7 @@ pub(super) fn html(status: &Status) -> Response<Full<Bytes>> {
 
 /// The state alone, which the page asks for again and again.
 pub(super) fn json(status: &Status) -> Response<Full<Bytes>> {
-    document("application/json", status.to_json())
-}
-
-fn document(kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    for (name, value) in [
-        (CONTENT_TYPE, kind),
-        (CACHE_CONTROL, "no-store"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-    ] {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    response
+    text(StatusCode::OK, "application/json", status.to_json())
 }
 
 fn render(status: &Status) -> String {

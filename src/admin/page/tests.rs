@@ -60,17 +60,6 @@ fn decoded(base64: &str) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_of_it_is_kept_or_guessed_at() {
-    let status = status(&well());
-    for response in [html(&status), json(&status)] {
-        let header = |name| response.headers()[name].to_str().expect("text");
-        assert_eq!(header(CACHE_CONTROL), "no-store");
-        assert_eq!(header(X_CONTENT_TYPE_OPTIONS), "nosniff");
-        assert_eq!(header(REFERRER_POLICY), "no-referrer");
-    }
-}
-
-#[test]
 fn the_state_is_in_the_page_without_its_script() {
     let page = text(html(&status(&away())));
     for part in [

@@ -64,6 +64,13 @@ fn each_wrong_value_has_words_of_its_own() {
             format!("\"localhost:1\" {address}"),
         ),
         ("admin.listen", "1", format!("\"1\" {address}")),
+        (
+            "admin.hosts",
+            "bridge, bridge:18447",
+            "\"bridge:18447\" is not a host name; write it without scheme and port, for example \
+             \"koobridge.monitoring.svc\""
+                .to_owned(),
+        ),
         ("ingress.channels", "", "is empty; name a path".to_owned()),
         (
             "ingress.plain_http",

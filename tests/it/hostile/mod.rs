@@ -1,6 +1,7 @@
 //! Senders that are broken or mean harm: what the bridge does about each, what they cost it, and that
 //! the normal senders beside them notice nothing.
 
+mod admin;
 mod broken;
 mod flood;
 mod handshakes;

@@ -2,6 +2,7 @@
 //! only place where one sees that a part of a request has been read.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use crate::bridge::Bridge;
 
@@ -17,9 +18,14 @@ pub struct Queues {
 impl Queues {
     /// Those of every open connection of the ingress.
     pub fn of(bridge: &Bridge) -> Vec<Self> {
+        Self::at(bridge, bridge.ingress)
+    }
+
+    /// Those of every open connection of one of the bridge's addresses.
+    pub fn at(bridge: &Bridge, address: SocketAddr) -> Vec<Self> {
         let table = fs::read_to_string(format!("/proc/{}/net/tcp", bridge.pid()));
         let table = table.expect("a running process");
-        let port = format!(":{:04X}", bridge.ingress.port());
+        let port = format!(":{:04X}", address.port());
         table
             .lines()
             .filter_map(|line| parse(line, &port))

@@ -1,0 +1,133 @@
+//! Renders metrics and pages on another thread: with many channels they take long, and the listener goes
+//! on meanwhile.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+/// How many different texts of the metrics may be in memory, each of several megabytes with many channels.
+const TEXTS: usize = 4;
+
+/// Renders one thing at a time.
+#[derive(Debug, Default)]
+pub(super) struct Renderer(Arc<Mutex<Texts>>);
+
+/// The latest texts of the metrics, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Texts(Vec<Text>);
+
+#[derive(Debug)]
+struct Text {
+    begun: Instant,
+    text: Bytes,
+}
+
+impl Renderer {
+    /// Runs `render` on the other thread, after all earlier ones. A caller that is dropped does not end it.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        render: impl FnOnce(&mut Texts) -> T + Send + 'static,
+    ) -> T {
+        // The thread holds the lock, not the caller: otherwise a dropped caller would let a second one run.
+        let mut texts = Arc::clone(&self.0).lock_owned().await;
+        let rendered = spawn_blocking(move || render(&mut texts)).await;
+        rendered.expect("rendering does not panic")
+    }
+}
+
+impl Texts {
+    /// Encodes a text, or returns one whose encoding began after `asked`. While too many texts are being sent
+    /// it returns the latest of them: that is at most as old as a connection can be.
+    pub(super) fn since(&mut self, asked: Instant, encode: impl FnOnce() -> String) -> Bytes {
+        self.0.retain(|known| !known.text.is_unique());
+        let latest = self.0.last();
+        if let Some(latest) = latest.filter(|it| it.begun >= asked || self.0.len() >= TEXTS) {
+            return latest.text.clone();
+        }
+        let (begun, mut text) = (Instant::now(), encode());
+        text.shrink_to_fit();
+        let text = Bytes::from(text);
+        self.0.push(Text {
+            begun,
+            text: text.clone(),
+        });
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_callers_thread_goes_on_while_something_is_rendered() {
+        let renderer = Arc::new(Renderer::default());
+        let (begin, beginning) = oneshot::channel();
+        let (end, ended) = mpsc::channel();
+        let first = tokio::spawn({
+            let renderer = Arc::clone(&renderer);
+            let render = move |_: &mut Texts| (begin.send(()), ended.recv());
+            async move { renderer.run(render).await }
+        });
+        beginning.await.expect("it begins");
+        let second = tokio::spawn(async move { renderer.run(|_| ()).await });
+        tokio::task::yield_now().await;
+        // Neither has ended, and this thread is free to say so.
+        assert!(!first.is_finished() && !second.is_finished());
+        end.send(()).expect("it waits");
+        assert_eq!(first.await.expect("it ends"), (Ok(()), Ok(())));
+        second.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_leaves_no_second_one_at_work() {
+        let renderer = Renderer::default();
+        let (begin, beginning) = oneshot::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let first = renderer.run(move |_| (begin.send(()), ended.recv()));
+        tokio::select! {
+            _ = first => panic!("it has not ended"),
+            is_begun = beginning => is_begun.expect("it begins"),
+        }
+        assert!(renderer.0.try_lock().is_err());
+        drop(end);
+        renderer.run(|_| ()).await;
+    }
+
+    #[test]
+    fn scrapes_share_a_text_that_is_not_older_than_they_are() {
+        let mut texts = Texts::default();
+        let asked = Instant::now();
+        let first = texts.since(asked, || "first".to_owned());
+        let shared = texts.since(asked, || "second".to_owned());
+        assert_eq!((&first, &shared), (&"first".into(), &"first".into()));
+        let later = texts.since(Instant::now(), || "third".to_owned());
+        assert_eq!(later, "third");
+    }
+
+    #[test]
+    fn texts_that_are_not_taken_are_few_and_the_latest_is_sent_instead_of_one_more() {
+        let mut texts = Texts::default();
+        let mut next = 0..;
+        let mut text = || {
+            let number = next.next().expect("a number");
+            texts.since(Instant::now(), || format!("{number}"))
+        };
+        let mut unsent: Vec<Bytes> = (0..TEXTS).map(|_| text()).collect();
+        assert_eq!(unsent, ["0", "1", "2", "3"]);
+        unsent.extend([text(), text()]);
+        assert_eq!(unsent[TEXTS..], ["3", "3"]);
+        unsent.remove(0);
+        assert_eq!(text(), "6");
+        unsent.clear();
+        assert_eq!(text(), "7");
+        assert_eq!(texts.0.len(), 1);
+    }
+}
