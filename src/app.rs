@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::contract::Channels;
 use crate::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
 use crate::ingress::{Bridge, Identity, Listener, Live, Part, Phase, Rules, Workers};
@@ -21,6 +21,9 @@ use crate::kafka::{self, Settings};
 use crate::metrics::Metrics;
 use crate::reload::Watch;
 use crate::{open_files, spool};
+
+/// How much longer than their own limits the last connections may take.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// With a spool: what it keeps is delivered, however long that takes.
 pub const ENDLESS: (&str, &str) = ("message.timeout.ms", "0");
@@ -168,12 +171,13 @@ impl App {
             () = sleep(delay) => {}
             () = signals.next() => return Ok(End::Forced),
         }
+        let last = LastConnections::new(&bridge.live.rules.load().limits, Instant::now());
         tokio::select! {
-            () = acceptor.finish() => {}
+            () = acceptor.finish(last.accepted) => {}
             () = signals.next() => return Ok(End::Forced),
         }
         phase.send_replace(Phase::Closing);
-        let last_answers = finish(workers, &bridge, config.kafka.flush_timeout);
+        let last_answers = finish(workers, last.cut, &bridge, config.kafka.flush_timeout);
         let end = tokio::select! {
             end = last_answers => end,
             () = signals.next() => End::Forced,
@@ -258,11 +262,33 @@ fn start_watching(
     Ok(())
 }
 
+/// The times of the last connections of a bridge that stops.
+struct LastConnections {
+    /// Until then they are accepted: by the deadline every answer that is under way has made room.
+    accepted: Instant,
+    /// Then they are cut: a head that is under way has its time, its request the deadline, its answer the rest.
+    cut: Instant,
+}
+
+impl LastConnections {
+    fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            accepted: now + limits.deadline + SLACK,
+            cut: now + limits.deadline + limits.head_timeout + 2 * SLACK,
+        }
+    }
+}
+
 /// Waits for the last answers, then for Kafka's acknowledgements; what is left then goes to the spool.
-async fn finish(workers: Workers, bridge: &Arc<Bridge>, flush_timeout: Duration) -> End {
+async fn finish(
+    workers: Workers,
+    cut: Instant,
+    bridge: &Arc<Bridge>,
+    flush_timeout: Duration,
+) -> End {
     let bridge = Arc::clone(bridge);
     end_of(spawn_blocking(move || {
-        workers.join();
+        workers.join(cut);
         bridge.delivery.finish(flush_timeout)
     }))
     .await

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{SockFilter, SockRef};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::limiter::ConnectionLimiter;
@@ -31,9 +31,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long no connection may come before a closing listener takes its queue to be empty. A connection whose
 /// handshake is under way needs one round trip.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long a closing listener goes on at most.
-const LAST_CONNECTIONS: Duration = Duration::from_secs(1);
-
 /// A listening socket that has not accepted anything yet.
 #[derive(Debug)]
 pub struct Listener {
@@ -103,27 +100,34 @@ impl Acceptor {
     /// Accepts connections until the future is dropped, which loses none.
     pub async fn run(&mut self) {
         loop {
-            self.accept_one().await;
+            self.wait_for_one().await;
+            self.hand_out_waiting().await;
         }
     }
 
-    /// Accepts the connections that have come already, and then closes the listener: a request that is in the queue
-    /// of a listener that closes is answered by a reset.
-    pub async fn finish(mut self) {
+    /// Accepts the connections that have come already, until `end` at most, and then closes the listener: a
+    /// request that is in the queue of a listener that closes is answered by a reset.
+    pub async fn finish(mut self, end: Instant) {
         if let Err(error) = SockRef::from(&self.socket).attach_filter(&WITHOUT_SYN) {
             debug!(%error, "can't keep new connections off the listener before it closes");
         }
-        let last = async { while timeout(QUIET, self.accept_one()).await.is_ok() {} };
-        if timeout(LAST_CONNECTIONS, last).await.is_err() {
-            debug!("connections still came when the listener was closed");
+        let all = async {
+            while timeout(QUIET, self.wait_for_one()).await.is_ok() {
+                self.hand_out_waiting().await;
+            }
+        };
+        if timeout_at(end.into(), all).await.is_err() {
+            warn!("connections waited for a place when the listener was closed: they are cut");
         }
     }
 
-    /// Hands out the next connection. Can be cancelled at any time.
-    async fn accept_one(&mut self) {
+    async fn wait_for_one(&mut self) {
         if self.waiting.is_none() {
             self.waiting = self.accept().await;
         }
+    }
+
+    async fn hand_out_waiting(&mut self) {
         if self.waiting.is_some() {
             // Only now: no connection makes room for one that could not be accepted.
             let permit = self.limiter.acquire().await;

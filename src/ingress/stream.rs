@@ -17,7 +17,7 @@ use crate::config::Limits;
 
 /// How long a closed connection's unread bytes are thrown away. Without that the system answers
 /// them with a reset, which can overtake the answer (RFC 9112, section 9.6).
-pub(super) const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How far a connection is, as its stream and its requests tell each other.
 pub(super) struct Progress<'a> {

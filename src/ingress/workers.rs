@@ -4,19 +4,18 @@
 use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::warn;
 
 use super::limiter::ConnectionPermit;
-use super::stream::LINGER;
 use super::{Bridge, connection};
 use crate::delivery::Postbox;
 
@@ -25,6 +24,8 @@ pub(super) type Accepted = (TcpStream, IpAddr, ConnectionPermit);
 
 /// Pause between two looks at whether the workers have ended.
 const LOOK: Duration = Duration::from_millis(10);
+/// How much later than its connections a worker may end.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// The worker threads. They end when every sender of connections is gone and every connection
 /// has ended, or has had its time.
@@ -32,6 +33,8 @@ pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     hand_out: HandOut,
     bridge: Arc<Bridge>,
+    /// When connections that are still open are cut; set once no more can come.
+    cut: Arc<OnceLock<Instant>>,
 }
 
 /// Hands connections out, one worker after the other.
@@ -58,13 +61,14 @@ impl Workers {
     pub fn start(count: NonZeroUsize, bridge: &Arc<Bridge>) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(count.get());
         let mut workers = Vec::with_capacity(count.get());
+        let cut = Arc::new(OnceLock::new());
         for number in 0..count.get() {
             let (connections, accepted) = mpsc::unbounded_channel();
-            let bridge = Arc::clone(bridge);
+            let (bridge, cut) = (Arc::clone(bridge), Arc::clone(&cut));
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let thread = thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || serve_all(runtime, accepted, &bridge))?;
+                .spawn(move || serve_all(runtime, accepted, &bridge, &cut))?;
             threads.push(thread);
             workers.push(connections);
         }
@@ -75,6 +79,7 @@ impl Workers {
                 next: Arc::default(),
             },
             bridge: Arc::clone(bridge),
+            cut,
         })
     }
 
@@ -86,12 +91,13 @@ impl Workers {
         self.hand_out.clone()
     }
 
-    /// Waits until every connection has ended, or has had its time. Blocks: not for a runtime's thread. The
-    /// listener must be gone, and the bridge closing.
-    pub fn join(self) {
+    /// Waits until every connection has ended, and cuts those that have not at `cut`. Blocks: not for a runtime's
+    /// thread. The listener must be gone, and the bridge closing.
+    pub fn join(self, cut: Instant) {
+        let cut = *self.cut.get_or_init(|| cut);
         drop(self.hand_out);
         // Each worker ends by itself. One that does not is stuck, and the rest of the stop must not wait for it.
-        let until = Instant::now() + time_to_close(&self.bridge) + LINGER;
+        let until = cut + STUCK;
         let are_ended = || self.threads.iter().all(JoinHandle::is_finished);
         while !are_ended() && Instant::now() < until {
             thread::park_timeout(LOOK);
@@ -102,19 +108,18 @@ impl Workers {
     }
 }
 
-/// Returns how long a connection may go on once the bridge closes: a head that is under way has its time,
-/// its request has the deadline, and its answer a second.
-fn time_to_close(bridge: &Bridge) -> Duration {
-    let limits = bridge.live.rules.load().limits;
-    limits.head_timeout + limits.deadline + LINGER
-}
-
-fn serve_all(runtime: Runtime, accepted: mpsc::UnboundedReceiver<Accepted>, bridge: &Arc<Bridge>) {
+fn serve_all(
+    runtime: Runtime,
+    accepted: mpsc::UnboundedReceiver<Accepted>,
+    bridge: &Arc<Bridge>,
+    cut: &OnceLock<Instant>,
+) {
     runtime.block_on(async {
         tokio::spawn(Postbox::attend());
         let mut connections = serve_until_closed(accepted, bridge).await;
         let all = async { while connections.join_next().await.is_some() {} };
-        let ended = timeout(time_to_close(bridge), all).await;
+        let cut = cut.get().copied().unwrap_or_else(Instant::now);
+        let ended = timeout_at(cut.into(), all).await;
         if ended.is_err() {
             let left = connections.len();
             warn!(left, "connections that do not end are cut");

@@ -3,6 +3,8 @@
 //! It keeps at most 5 MiB or 100,000 records a partition and checks no sequence numbers: good for
 //! trying things out, not for judging what is lost, repeated or reordered.
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -14,8 +16,15 @@ impl EmbeddedBroker {
     /// Starts the broker, without topics.
     ///
     /// # Errors
-    /// Where librdkafka can't: no free port on loopback, say.
+    /// If the broker can't listen on 127.0.0.1, or librdkafka can't start it.
     pub fn start() -> Result<Self, KafkaError> {
+        // librdkafka ends the process if it can't listen.
+        if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
+            return Err(KafkaError::ClientCreation(format!(
+                "it can't listen on 127.0.0.1, which it needs: {error}; without IPv4 on loopback, run a Kafka \
+                 and `koobridge serve`"
+            )));
+        }
         MockCluster::new(1).map(Self)
     }
 
