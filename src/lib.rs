@@ -63,6 +63,7 @@ mod reload;
 pub mod replay;
 pub mod spool;
 pub mod telemetry;
+mod text;
 pub mod topics;
 
 /// Returns the memory of a peak of connections to the system: glibc's allocator keeps it for as long as the process

@@ -10,6 +10,7 @@ use super::{
     Access, Admin, Config, Ingress, Kafka, Limits, Log, Property, PropertyCheck, Spool, Tls, parse,
     properties,
 };
+use crate::text::Unseen;
 
 /// The room that an event needs in a Kafka record beside the body that it was made of.
 pub const RECORD_OVERHEAD: u64 = 16 << 10;
@@ -21,10 +22,7 @@ pub(super) fn check(
     settings: &Settings,
     check_property: PropertyCheck,
 ) -> Result<Config, Mistakes> {
-    let mut checker = Checker {
-        settings,
-        mistakes: settings.mistakes.clone(),
-    };
+    let mut checker = Checker::new(settings);
     let ingress = checker.ingress();
     let admin = checker
         .value("admin.listen", parse::address)
@@ -54,10 +52,7 @@ pub(super) fn check_kafka(
     settings: &Settings,
     check_property: PropertyCheck,
 ) -> Result<Kafka, Mistakes> {
-    let mut checker = Checker {
-        settings,
-        mistakes: settings.mistakes.clone(),
-    };
+    let mut checker = Checker::new(settings);
     match checker.kafka(None, check_property) {
         Some(kafka) if checker.mistakes.is_empty() => Ok(kafka),
         _ => Err(Mistakes(checker.mistakes)),
@@ -69,7 +64,18 @@ struct Checker<'a> {
     mistakes: Vec<Mistake>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(settings: &'a Settings) -> Self {
+        let mistakes = settings.mistakes.clone();
+        let mut checker = Self { settings, mistakes };
+        for (key, setting) in &settings.values {
+            if let Some(unseen) = Unseen::find(setting.text.as_bytes()) {
+                checker.mistake(key, unseen.to_string());
+            }
+        }
+        checker
+    }
+
     fn value<T>(&mut self, key: &str, parse: fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self
             .settings
