@@ -50,9 +50,7 @@ pub(super) fn gather(file: Option<&Path>, overrides: &Overrides) -> Settings {
 fn typed(file: Option<&Path>, overrides: &Overrides) -> Typed {
     Typed {
         file: file.map(Path::to_owned),
-        variables: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
+        variables: std::env::vars_os().collect(),
         flags: overrides.set.clone(),
     }
 }

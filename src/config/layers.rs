@@ -2,6 +2,7 @@
 //! the one before. A value is still text here; only its key has been looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,8 @@ use super::properties;
 pub struct Typed {
     /// The TOML file.
     pub file: Option<PathBuf>,
-    /// Environment variables; those without the prefix `KOOBRIDGE_` are passed over.
-    pub variables: Vec<(String, String)>,
+    /// Environment variables; those without the prefix `KOOBRIDGE_` are ignored.
+    pub variables: Vec<(OsString, OsString)>,
     /// Key and value of each flag.
     pub flags: Vec<(String, String)>,
 }
@@ -177,17 +178,23 @@ impl Settings {
         }
     }
 
-    fn read_variables(&mut self, variables: &[(String, String)]) {
+    fn read_variables(&mut self, variables: &[(OsString, OsString)]) {
         for (variable, value) in variables {
+            let (variable, text) = (&*variable.to_string_lossy(), value.to_string_lossy());
             let is_ours = variable.starts_with(VARIABLE_PREFIX)
-                && !keys::OTHER_VARIABLES.contains(&variable.as_str())
-                && !keys::is_service_link(variable);
+                && !keys::OTHER_VARIABLES.contains(&variable)
+                && !keys::is_service_link(variable, &text);
             if !is_ours {
                 continue;
             }
-            let origin = Origin::Variable(variable.clone());
+            let origin = Origin::Variable(variable.to_owned());
             match keys::key_of_variable(variable) {
-                Some(name) => self.put_known(&name, value.clone(), origin, false),
+                Some(name) if value.to_str().is_none() => self.mistakes.push(Mistake {
+                    place: origin.to_string(),
+                    key: name,
+                    problem: "is not UTF-8 text".to_owned(),
+                }),
+                Some(name) => self.put_known(&name, text.into_owned(), origin, false),
                 None => self.unknown_variable(variable),
             }
         }

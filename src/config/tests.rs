@@ -37,9 +37,7 @@ impl Case {
     }
 
     fn variable(mut self, name: &str, value: &str) -> Self {
-        self.typed
-            .variables
-            .push((name.to_owned(), value.to_owned()));
+        self.typed.variables.push((name.into(), value.into()));
         self
     }
 
@@ -273,9 +271,53 @@ fn variables_of_a_kubernetes_service_are_passed_over() {
         .variable("KOOBRIDGE_SERVICE_PORT_HTTP", "1")
         .variable("KOOBRIDGE_PORT", "tcp://10.0.0.1:1")
         .variable("KOOBRIDGE_PORT_18446_TCP", "tcp://10.0.0.1:1")
+        .variable("KOOBRIDGE_PORT_18446_TCP_PORT", "18446")
+        .variable("KOOBRIDGE_PORT_18446_TCP_PROTO", "tcp")
         .variable("KOOBRIDGE_PORT_18446_TCP_ADDR", "10.0.0.1")
+        .variable("KOOBRIDGE_ADMIN_SERVICE_HOST", "fd00::1")
+        .variable("KOOBRIDGE_ADMIN_SERVICE_PORT", "18447")
+        .variable("KOOBRIDGE_ADMIN_SERVICE_PORT_METRICS", "18447")
+        .variable("KOOBRIDGE_ADMIN_PORT", "tcp://[fd00::1]:18447")
+        .variable("KOOBRIDGE_ADMIN_PORT_18447_UDP", "udp://[fd00::1]:18447")
+        .variable("KOOBRIDGE_ADMIN_PORT_18447_SCTP_PROTO", "sctp")
         .variable("KOOBRIDGE_CONFIG", "k.toml");
     case.config();
+}
+
+#[test]
+fn a_variable_is_one_of_kubernetes_only_with_a_value_of_kubernetes() {
+    for (variable, value) in [
+        ("KOOBRIDGE_INGRESS_PORT", "9"),
+        ("KOOBRIDGE_PORT", "18446"),
+        ("KOOBRIDGE_PORT", "tcp://10.0.0.1"),
+        ("KOOBRIDGE_PORT", "http://10.0.0.1:9"),
+        ("KOOBRIDGE_SERVICE_HOST", "bridge.example"),
+        ("KOOBRIDGE_SERVICE_PORT", "http"),
+        ("KOOBRIDGE_SERVICE_PORT_HTTP", ""),
+        ("KOOBRIDGE_PORT_9_TCP", "9"),
+        ("KOOBRIDGE_PORT_9_TCP_PORT", "10"),
+        ("KOOBRIDGE_PORT_9_TCP_PROTO", "udp"),
+        ("KOOBRIDGE_PORT_9_TCP_ADDR", "here"),
+        ("KOOBRIDGE_PORT_HTTP_TCP", "tcp://10.0.0.1:9"),
+        ("KOOBRIDGE_INGRESS_PORT_ADDR", "10.0.0.1"),
+    ] {
+        let mistakes = Case::sound("").variable(variable, value).mistakes();
+        assert_eq!(mistakes.len(), 1, "{variable}={value}: {mistakes:?}");
+        let expected = format!("{variable}: unknown variable; ");
+        assert!(mistakes[0].starts_with(&expected), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_a_mistake() {
+    let mut case = Case::sound("");
+    let value = std::os::unix::ffi::OsStringExt::from_vec(b"10.0.0.0/8\xff".to_vec());
+    let variable = "KOOBRIDGE_INGRESS_ALLOW".into();
+    case.typed.variables.push((variable, value));
+    assert_eq!(
+        case.mistakes(),
+        ["KOOBRIDGE_INGRESS_ALLOW: ingress.allow: is not UTF-8 text"]
+    );
 }
 
 #[test]

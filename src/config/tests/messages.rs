@@ -247,23 +247,12 @@ fn a_value_of_the_wrong_shape_is_named() {
 }
 
 #[test]
-fn the_variables_of_a_service_are_no_settings_but_every_setting_has_one_that_is_read() {
-    let service = [
-        "KOOBRIDGE_SERVICE_HOST",
-        "KOOBRIDGE_SERVICE_PORT_INGRESS",
-        "KOOBRIDGE_ADMIN_SERVICE_HOST",
-        "KOOBRIDGE_ADMIN_PORT",
-        "KOOBRIDGE_PORT_18446_TCP_PROTO",
-        "KOOBRIDGE_PORT_18446_TCP_PORT",
-        "KOOBRIDGE_PORT_18446_TCP_ADDR",
-    ];
-    let case = service
-        .iter()
-        .fold(Case::sound(""), |case, name| case.variable(name, "?"));
-    case.config();
+fn no_variable_of_a_key_passes_for_one_of_a_service() {
     for key in KEYS {
         let variable = keys::variable(key.name);
-        assert!(!keys::is_service_link(&variable), "{variable}");
+        for value in ["10.0.0.1", "1", "tcp://10.0.0.1:1", "tcp"] {
+            assert!(!keys::is_service_link(&variable, value), "{variable}");
+        }
     }
 }
 
