@@ -62,7 +62,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.trusted_proxies",
         "",
-        "networks of proxies whose `x-forwarded-for` is believed",
+        "networks of proxies whose `x-forwarded-for` is believed, at most as wide as an IPv4 /8: [who may come](#who-may-come)",
     ),
     key(
         "ingress.workers",
@@ -88,7 +88,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.body_limit",
         "64 KiB",
-        "largest body; past it, 413. It has to fit a Kafka record: at least 16 KiB less than `message.max.bytes`",
+        "largest body, at least 1 KiB; past it, 413. It has to fit a Kafka record: at least 16 KiB less than `message.max.bytes`",
     ),
     key(
         "ingress.body_timeout",
@@ -154,12 +154,12 @@ pub const KEYS: &[Key] = &[
     key(
         "spool.after",
         "1s",
-        "how long a report waits for Kafka alone before it is written to the spool; shorter than the deadline",
+        "how long a report waits for Kafka alone before it is written to the spool. With `body_timeout` and 0.5 s for an fsync it is shorter than the deadline",
     ),
     key(
         "spool.disk_limit",
         "1 GiB",
-        "what the spool may take on disk; past it, 503 at once",
+        "what the spool may take on disk, at least 1 MiB; past it, 503 at once",
     ),
     key(
         "spool.free_space",

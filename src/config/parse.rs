@@ -45,23 +45,49 @@ pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
         .unwrap_or(NonZeroUsize::MIN))
 }
 
+/// The longest duration. A clock's time and a few of these can be added up.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// The shortest time that something has to take place in. In less than this a busy machine does not get
+/// round to it.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("\"{text}\" is not a duration; write for example \"5s\", \"500ms\" or \"2m\"");
     let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
-    duration.try_into().map_err(|_| wrong())
+    match duration.try_into().map_err(|_| wrong())? {
+        duration if duration <= LONGEST => Ok(duration),
+        _ => Err(format!("\"{text}\" is too long; write at most \"24h\"")),
+    }
 }
 
 /// A duration that something has to take place in.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("must be longer than nothing".to_owned()),
-        duration => Ok(duration),
+        duration if duration >= SHORTEST => Ok(duration),
+        _ => Err(format!("\"{text}\" is too short; write at least \"10ms\"")),
     }
 }
 
-/// A number of bytes, with or without a unit.
+/// A number of bytes, with or without a unit: at most 4 PiB, so that sums of them have room in an integer.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    match number_of_bytes(text)? {
+        bytes if bytes <= 1 << 52 => Ok(bytes),
+        _ => Err(format!(
+            "\"{text}\" is too large; write at most \"4194304 GiB\""
+        )),
+    }
+}
+
+/// A size in memory: at most 1 TiB, of which SQLite can still count the KiB.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let size = usize::try_from(number_of_bytes(text)?).ok();
+    let size = size.filter(|size| *size <= 1 << 40);
+    size.ok_or_else(|| format!("\"{text}\" is too large; write at most \"1024 GiB\""))
+}
+
+fn number_of_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 5] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),
@@ -79,11 +105,6 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| {
             format!("\"{text}\" is not a size; write for example \"64 KiB\" or \"1 MiB\"")
         })
-}
-
-/// A size that fits in memory.
-pub(super) fn size(text: &str) -> Result<usize, String> {
-    usize::try_from(bytes(text)?).map_err(|_| format!("\"{text}\" is too large"))
 }
 
 #[expect(
@@ -104,13 +125,38 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     names(text)?.iter().map(|name| network(name)).collect()
 }
 
+/// The networks of trusted proxies. Whoever connects from one of them can name any origin.
+pub(super) fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
+    let networks = networks(text)?;
+    match networks.iter().find(|network| is_too_wide(network)) {
+        None => Ok(networks),
+        Some(network) => Err(format!(
+            "\"{network}\" is too wide: a sender in it can name any origin in x-forwarded-for, against which \
+             ingress.allow is held and which the log names; write the networks of the proxies alone, at most an IPv4 \
+             /8, an IPv6 /16, or fc00::/7"
+        )),
+    }
+}
+
+/// Wider than the widest networks that belong to one operator: `10.0.0.0/8`, `fc00::/7`, and a provider's block.
+fn is_too_wide(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() < 8,
+        IpNet::V6(network) => {
+            let is_private = network.prefix_len() >= 7 && network.addr().is_unique_local();
+            network.prefix_len() < 16 && !is_private
+        }
+    }
+}
+
 fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.into());
+        return Ok(address.to_canonical().into());
     }
     let network: IpNet = text
         .parse()
         .map_err(|_| format!("\"{text}\" is no network; write for example \"10.0.0.0/8\""))?;
+    let network = canonical(network);
     if network == network.trunc() {
         Ok(network)
     } else {
@@ -118,6 +164,17 @@ fn network(text: &str) -> Result<IpNet, String> {
         Err(format!(
             "\"{text}\" is an address in a network; the network is \"{meant}\""
         ))
+    }
+}
+
+/// A network of IPv4-mapped addresses as the IPv4 network, since peers are compared by their IPv4 address.
+fn canonical(network: IpNet) -> IpNet {
+    let (address, prefix) = (network.addr().to_canonical(), network.prefix_len());
+    match (network, prefix.checked_sub(96)) {
+        (IpNet::V6(_), Some(prefix)) if address.is_ipv4() => {
+            IpNet::new(address, prefix).expect("a prefix of IPv6 is at most 128")
+        }
+        _ => network,
     }
 }
 
@@ -244,6 +301,34 @@ mod tests {
     }
 
     #[test]
+    fn a_duration_is_at_most_a_day_and_a_time_to_do_something_not_next_to_nothing() {
+        assert_eq!(duration("24h"), Ok(LONGEST));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(some_time("10ms"), Ok(SHORTEST));
+        for text in ["24h 1ms", "9223372036854775807s"] {
+            let expected = Err(format!("\"{text}\" is too long; write at most \"24h\""));
+            assert_eq!(duration(text), expected);
+            assert_eq!(some_time(text), expected);
+        }
+        for text in ["0s", "9ms", "1ns"] {
+            let expected = format!("\"{text}\" is too short; write at least \"10ms\"");
+            assert_eq!(some_time(text), Err(expected));
+        }
+    }
+
+    #[test]
+    fn a_size_has_a_bound_on_disk_and_another_in_memory() {
+        assert_eq!(bytes("4194304 GiB"), Ok(1 << 52));
+        assert_eq!(size("1024 GiB"), Ok(1 << 40));
+        for text in ["4503599627370497", "18446744073709551615"] {
+            let expected = format!("\"{text}\" is too large; write at most \"4194304 GiB\"");
+            assert_eq!(bytes(text), Err(expected));
+        }
+        let expected = "\"1025 GiB\" is too large; write at most \"1024 GiB\"";
+        assert_eq!(size("1025 GiB"), Err(expected.to_owned()));
+    }
+
+    #[test]
     fn networks_are_a_list_of_addresses_with_or_without_a_prefix() {
         let parsed = networks("10.0.0.0/8, 192.0.2.7 ,2001:db8::/32").expect("networks");
         let texts: Vec<String> = parsed.iter().map(ToString::to_string).collect();
@@ -255,6 +340,58 @@ mod tests {
             ("bridge.example", "is no network"),
         ] {
             assert!(networks(text).unwrap_err().contains(expected), "{text}");
+        }
+    }
+
+    /// The ingress compares IPv4 addresses as such, however a socket shows them.
+    #[test]
+    fn an_ipv4_network_that_is_written_as_ipv6_is_the_ipv4_network() {
+        let parsed =
+            networks("::ffff:10.0.0.0/104,::ffff:10.0.0.1,::ffff:192.0.2.7/128,::ffff:0:0/96");
+        let texts: Vec<String> = parsed
+            .expect("networks")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            texts,
+            ["10.0.0.0/8", "10.0.0.1/32", "192.0.2.7/32", "0.0.0.0/0"]
+        );
+        let problem = networks("::ffff:10.0.0.1/104").unwrap_err();
+        assert!(
+            problem.ends_with("the network is \"10.0.0.0/8\""),
+            "{problem}"
+        );
+        // Wider than all of IPv4, which it does not contain.
+        let parsed = networks("::/64").expect("a network");
+        assert_eq!(parsed[0].to_string(), "::/64");
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_in_a_network_that_an_operator_can_have() {
+        for text in [
+            "10.0.0.0/8",
+            "192.0.2.7",
+            "fd00::/8",
+            "fc00::/7",
+            "2001:db8::/32",
+            "",
+        ] {
+            assert_eq!(proxies(text), networks(text), "{text}");
+        }
+        for text in [
+            "0.0.0.0/0",
+            "::/0",
+            "::ffff:0:0/96",
+            "0.0.0.0/1,128.0.0.0/1",
+            "10.0.0.0/7",
+            "2000::/3",
+            "2000::/15",
+            "f000::/4",
+            "127.0.0.1,0.0.0.0/0",
+        ] {
+            let problem = proxies(text).unwrap_err();
+            assert!(problem.contains("is too wide"), "{text}: {problem}");
         }
     }
 

@@ -1,3 +1,4 @@
+mod bounds;
 mod messages;
 mod properties;
 mod secrets;
@@ -44,6 +45,13 @@ impl Case {
     fn flag(mut self, key: &str, value: &str) -> Self {
         self.typed.flags.push((key.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same with another flag.
+    fn check_with(&self, key: &str, value: &str) -> Result<Config, Mistakes> {
+        let mut typed = self.typed.clone();
+        typed.flags.push((key.to_owned(), value.to_owned()));
+        Config::check(&Settings::gather(&typed), check_property)
     }
 
     fn check(&self) -> Result<Config, Mistakes> {
@@ -174,7 +182,7 @@ fn a_change_while_serving_has_to_fit_what_stays_until_a_restart() {
     };
     let taken_over = change("1s", "2s").expect("a sound change");
     assert_eq!(taken_over.ingress.limits.deadline, Duration::from_secs(2));
-    let Mistakes(mistakes) = change("200ms", "500ms").expect_err("the spool still waits 1 s");
+    let Mistakes(mistakes) = change("200ms", "1s").expect_err("the spool still waits 1 s");
     assert!(
         mistakes[0].to_string().contains("spool.after"),
         "{mistakes:?}"
@@ -487,7 +495,9 @@ fn every_mistake_about_the_spool_is_named_at_once() {
         [
             "flag: kafka.properties.message.timeout.ms: is not to be set with a spool: what the spool \
              keeps is delivered however long it takes",
-            "k.toml:7: spool.after: must be shorter than ingress.deadline",
+            "k.toml:7: spool.after: ingress.deadline (4500ms) has to be longer than 7.5s: \
+             ingress.body_timeout (2s), spool.after (5s) and 500ms for the fsync; raise the deadline or lower one of \
+             the two",
             "k.toml:8: spool.disk_limit: must be at least 1 MiB",
             "k.toml:9: spool.memory: must be at least 1 MiB",
         ]

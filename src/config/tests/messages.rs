@@ -85,7 +85,7 @@ fn each_wrong_value_has_words_of_its_own() {
         (
             "ingress.idle_timeout",
             "0s",
-            "must be longer than nothing".to_owned(),
+            "\"0s\" is too short; write at least \"10ms\"".to_owned(),
         ),
         (
             "ingress.head_limit",
@@ -146,6 +146,8 @@ fn a_bound_is_inside() {
         ("ingress.bytes_in_flight", "80 KiB"),
         ("ingress.drain_delay", "0s"),
         ("ingress.body_limit", "983616"),
+        ("kafka.properties.linger.ms", "4499.9"),
+        ("kafka.properties.queue.buffering.max.kbytes", "80"),
     ] {
         Case::sound("").flag(key, value).config();
     }
@@ -280,4 +282,70 @@ fn what_is_printed_is_a_file_that_says_the_same() {
     assert_eq!(format!("{:?}", one.ingress), format!("{:?}", other.ingress));
     assert_eq!(one.kafka.unsafe_settings, other.kafka.unsafe_settings);
     assert_eq!(one.log.level, other.log.level);
+}
+
+/// Two seconds for the body, one for Kafka and nothing for the fsync made a sound spool answer 503.
+#[test]
+fn the_deadline_has_room_for_the_body_the_wait_for_kafka_and_an_fsync() {
+    let spool = |deadline: &str, body_timeout: &str, after: &str| {
+        Case::sound("[spool]\ndirectory = \"kept\"\n")
+            .flag("ingress.deadline", deadline)
+            .flag("ingress.body_timeout", body_timeout)
+            .flag("spool.after", after)
+    };
+    for (deadline, body_timeout, after) in [
+        ("4500ms", "2s", "1s"),
+        ("3501ms", "2s", "1s"),
+        ("8s", "900ms", "6s"),
+        ("1s", "100ms", "100ms"),
+    ] {
+        spool(deadline, body_timeout, after).config();
+    }
+    let remedy = "raise the deadline or lower one of the two";
+    for (deadline, body_timeout, after, sum) in [
+        ("3s", "2s", "1s", "3.5s"),
+        ("3500ms", "2s", "1s", "3.5s"),
+        ("4500ms", "2s", "5s", "7.5s"),
+        ("300ms", "250ms", "10ms", "760ms"),
+    ] {
+        assert_eq!(
+            spool(deadline, body_timeout, after).mistakes(),
+            [format!(
+                "flag: spool.after: ingress.deadline ({deadline}) has to be longer than {sum}: \
+                 ingress.body_timeout ({body_timeout}), spool.after ({after}) and 500ms for the fsync; {remedy}"
+            )]
+        );
+    }
+    // Without a spool there is nothing to be written.
+    let none = Case::sound("").flag("ingress.deadline", "2001ms");
+    none.config();
+    // The place is where one of the three was typed.
+    let deadline = Case::sound("[spool]\ndirectory = \"kept\"\n").flag("ingress.deadline", "3s");
+    let mistakes = deadline.mistakes();
+    assert!(
+        mistakes[0].starts_with("flag: ingress.deadline: ingress.deadline (3s) has"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn a_body_limit_that_no_report_fits_is_a_mistake() {
+    let small = Case::sound("").flag("ingress.body_limit", "1023");
+    let expected =
+        "flag: ingress.body_limit: must be at least 1 KiB; every report has some hundred bytes";
+    assert_eq!(small.mistakes(), [expected]);
+    Case::sound("").flag("ingress.body_limit", "1 KiB").config();
+}
+
+#[test]
+fn the_spool_has_room_for_the_largest_report() {
+    let spool = |limit: &str| {
+        Case::sound("[spool]\ndirectory = \"kept\"\n")
+            .flag("ingress.body_limit", "900 KiB")
+            .flag("spool.disk_limit", limit)
+    };
+    let expected = "flag: spool.disk_limit: has no room for a report of ingress.body_limit; make it at least 1875968 \
+                    (twice body_limit + 16 KiB)";
+    assert_eq!(spool("1 MiB").mistakes(), [expected]);
+    spool("1875968").config();
 }
