@@ -63,7 +63,7 @@ fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
         *replaced.expect("a default is replaced") = ENDLESS;
     }
     let mut out = std::io::stdout().lock();
-    let text = config::print(settings, &defaults);
+    let text = config::print(settings, &defaults, kafka::check_property);
     out.write_all(text.as_bytes()).context("can't print")?;
     let config = Config::check(settings, kafka::check_property)?;
     write!(out, "\n{}", Memory::from(&config)).context("can't print")?;

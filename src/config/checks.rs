@@ -87,7 +87,11 @@ impl<'a> Checker<'a> {
 
     pub(super) fn mistake(&mut self, key: &str, problem: impl Into<String>) {
         let setting = self.settings.values.get(key);
-        let secret = setting.filter(|setting| setting.is_secret && !setting.text.is_empty());
+        let is_secret = key
+            .strip_prefix(PROPERTIES)
+            .is_some_and(properties::is_secret);
+        let secret = setting.filter(|setting| setting.is_secret || is_secret);
+        let secret = secret.filter(|setting| !setting.text.is_empty());
         let problem = problem.into();
         self.mistakes.push(Mistake {
             place: self.settings.place(key),

@@ -84,7 +84,11 @@ impl Settings {
                 }
             }
             value => match scalar(value) {
-                Some(text) if properties::is_secret(key.trim_start_matches(PROPERTIES)) => {
+                Some(text)
+                    if key
+                        .strip_prefix(PROPERTIES)
+                        .is_some_and(properties::is_secret) =>
+                {
                     self.secret_files.insert(file.path.to_owned());
                     self.put_known(key, text, origin, false);
                 }

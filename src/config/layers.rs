@@ -113,7 +113,11 @@ impl Settings {
         let flags = self.values.iter();
         let flags = flags.filter(|(_, setting)| setting.origin == Origin::Flag);
         let names = flags.map(|(name, _)| name.as_str());
-        names.filter(|name| properties::is_secret(name.trim_start_matches(PROPERTIES)))
+        let is_secret = |name: &&str| {
+            name.strip_prefix(PROPERTIES)
+                .is_some_and(properties::is_secret)
+        };
+        names.filter(is_secret)
     }
 
     /// Whether a mistake is somebody's own, and does not come of another one: where the file was not read or a key is

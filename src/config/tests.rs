@@ -82,7 +82,8 @@ impl Case {
     }
 
     fn print(&self) -> String {
-        print(&Settings::gather(&self.typed), &crate::kafka::DEFAULTS)
+        let settings = Settings::gather(&self.typed);
+        print(&settings, &crate::kafka::DEFAULTS, check_property)
     }
 }
 

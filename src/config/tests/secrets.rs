@@ -1,6 +1,7 @@
 //! Values that come from files of their own, and values that are never shown.
 
 use super::*;
+use crate::config::properties::is_secret;
 
 const SECRET: &str = "hunter2";
 
@@ -201,4 +202,71 @@ fn a_file_in_utf_16_is_named_as_such() {
         mistakes[0],
         format!("k.toml: {problem}; name another file with --config")
     );
+}
+
+/// A misspelt name is a mistake; its value may be a password all the same.
+#[test]
+fn the_value_of_a_property_that_librdkafka_does_not_have_is_not_shown() {
+    for name in [
+        "sasl.pasword",
+        "sasl.passwd",
+        "sasl.psswrd",
+        "sasl.pw",
+        "SASL.PASSWORD",
+        "sasl.jaas.config",
+        "ssl.kye.pem",
+        "ssl.truststore.password",
+        "basic.auth.credentials",
+        "api.token",
+        "nothing.like.it",
+    ] {
+        let key = format!("kafka.properties.{name}");
+        for case in [
+            Case::sound(&format!("{name} = \"{SECRET}\"\n")),
+            Case::sound("").flag(&key, SECRET),
+        ] {
+            let printed = case.print();
+            assert!(printed.contains(&format!("\n{name} = \"(")), "{printed}");
+            let shown = printed + &case.mistakes().concat();
+            assert!(!shown.contains(SECRET), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_librdkafka_refuses_is_not_shown_if_its_name_is_a_secrets() {
+    let refuse: PropertyCheck = |_, value| match value {
+        SECRET => Err(format!("Invalid value \"{value}\"")),
+        _ => Ok(value.to_owned()),
+    };
+    let case = Case::sound("").flag("kafka.properties.sasl.password", SECRET);
+    let mistakes = Config::check(&Settings::gather(&case.typed), refuse).expect_err("a mistake");
+    let expected =
+        "kafka.properties.sasl.password: librdkafka does not take it: Invalid value \"(redacted)\"";
+    assert!(mistakes.to_string().ends_with(expected), "{mistakes}");
+}
+
+#[test]
+fn what_is_no_secret_is_shown() {
+    for (name, value) in [
+        ("ssl.key.location", "/key.pem"),
+        ("ssl.keystore.location", "/keystore"),
+        ("ssl.ca.location", "/ca.pem"),
+        ("sasl.username", "koobridge"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.oauthbearer.token.endpoint.url", "https://id.example"),
+        ("sasl.oauthbearer.client.id", "koobridge"),
+        ("socket.keepalive.enable", "true"),
+        ("linger.ms", "5"),
+    ] {
+        assert!(!is_secret(name), "{name}");
+        let case = Case::sound("").flag(&format!("kafka.properties.{name}"), value);
+        if check_property(name, value).is_ok() {
+            let printed = case.print();
+            assert!(
+                printed.contains(&format!("\n{name} = {value:?}")),
+                "{printed}"
+            );
+        }
+    }
 }
