@@ -92,7 +92,9 @@ impl Settings {
                     self.secret_files.insert(file.path.to_owned());
                     self.put_known(key, text, origin, false);
                 }
-                Some(text) if keys::PATHS.contains(&key) && !text.is_empty() => {
+                Some(text)
+                    if keys::find(key).is_some_and(|key| key.is_path) && !text.is_empty() =>
+                {
                     let path = file.beside(&text);
                     self.put_known(key, path.display().to_string(), origin, false);
                 }

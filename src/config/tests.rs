@@ -137,7 +137,7 @@ fn the_documented_keys_are_those_that_there_are() {
             None | Some("") => "none".to_owned(),
             Some(default) => format!("`{default}`"),
         };
-        let live = if keys::is_live(key.name) { "yes" } else { "" };
+        let live = if key.is_live { "yes" } else { "" };
         format!("| `{}` | {default} | {live} | {} |\n", key.name, key.help)
     };
     let head = "| key | default | while serving | meaning |\n|---|---|---|---|\n";
