@@ -8,8 +8,8 @@ use super::layers::Settings;
 use super::mistake::{Mistake, Mistakes};
 use super::relations::RECORD_OVERHEAD;
 use super::{
-    Access, Admin, Config, Ingress, Kafka, Limits, Log, Property, PropertyCheck, Spool, Tls, parse,
-    properties,
+    Access, Admin, Config, Ingress, Kafka, Limits, Log, LogLevel, Property, PropertyCheck, Spool,
+    Tls, networks, parse, properties,
 };
 use crate::text::Unseen;
 
@@ -120,8 +120,8 @@ impl<'a> Checker<'a> {
             );
         }
         let channels = self.value("ingress.channels", parse::path);
-        let allow = self.value("ingress.allow", parse::networks);
-        let trusted_proxies = self.value("ingress.trusted_proxies", parse::proxies);
+        let allow = self.value("ingress.allow", networks::networks);
+        let trusted_proxies = self.value("ingress.trusted_proxies", networks::proxies);
         let workers = self.value("ingress.workers", parse::workers);
         let success = self.value("ingress.success_status", parse::success);
         let connections = self.value("ingress.connections", parse::count);
@@ -302,6 +302,7 @@ impl<'a> Checker<'a> {
             .text("spool.directory")
             .is_none_or(str::is_empty)
         {
+            self.spool_is_not_meant();
             return None;
         }
         let directory = self.value("spool.directory", parse::path);
@@ -329,10 +330,29 @@ impl<'a> Checker<'a> {
         })
     }
 
+    /// A spool without a directory is off: that has to be typed if anything else of it is.
+    fn spool_is_not_meant(&mut self) {
+        let is_typed = |key: &str| !self.settings.place(key).is_empty();
+        let mut names = self.settings.values.keys();
+        let typed = names.find(|key| key.starts_with("spool.") && is_typed(key));
+        if let Some(key) = typed.filter(|_| !is_typed("spool.directory")) {
+            self.mistake(
+                key,
+                "there is no spool without spool.directory; name one, or write directory = \"\" for none",
+            );
+        }
+    }
+
     fn log(&mut self) -> Option<Log> {
         let format = self.value("log.format", parse::log_format);
         let level = self.value("log.level", parse::log_level);
         let reports = self.value("log.reports", parse::boolean);
+        if let (Some(LogLevel::Error | LogLevel::Warn), Some(true)) = (level, reports) {
+            let level = self.settings.text("log.level").unwrap_or_default();
+            let problem =
+                format!("needs log.level info, at which these lines are written; it is {level}");
+            self.mistake("log.reports", problem);
+        }
         Some(Log {
             format: format?,
             level: level?,

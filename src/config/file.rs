@@ -79,6 +79,13 @@ impl Settings {
                 let texts: Option<Vec<String>> =
                     values.iter().map(|value| scalar(value.get_ref())).collect();
                 match texts {
+                    Some(texts) if texts.iter().any(String::is_empty) => {
+                        self.mistakes.push(Mistake {
+                            place: origin.to_string(),
+                            key: key.to_owned(),
+                            problem: "holds an empty string; remove it".to_owned(),
+                        });
+                    }
                     Some(texts) => self.put_known(key, texts.join(","), origin, false),
                     None => self.wrong_type(key, &origin, "an array of arrays or tables"),
                 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::keys::{self, KEYS, PROPERTIES, VARIABLE_PREFIX};
 use super::mistake::Mistake;
-use super::properties;
+use super::{properties, service_links};
 
 /// Everything that can carry a setting, beside the defaults.
 #[derive(Clone, Debug, Default)]
@@ -187,7 +187,7 @@ impl Settings {
             let (variable, text) = (&*variable.to_string_lossy(), value.to_string_lossy());
             let is_ours = variable.starts_with(VARIABLE_PREFIX)
                 && !keys::OTHER_VARIABLES.contains(&variable)
-                && !keys::is_service_link(variable, &text);
+                && !service_links::is_service_link(variable, &text);
             if !is_ours {
                 continue;
             }

@@ -10,10 +10,12 @@ mod keys;
 mod layers;
 mod memory;
 mod mistake;
+mod networks;
 mod parse;
 mod print;
 mod properties;
 mod relations;
+mod service_links;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};

@@ -253,7 +253,10 @@ fn no_variable_of_a_key_passes_for_one_of_a_service() {
     for key in KEYS {
         let variable = keys::variable(key.name);
         for value in ["10.0.0.1", "1", "tcp://10.0.0.1:1", "tcp"] {
-            assert!(!keys::is_service_link(&variable, value), "{variable}");
+            assert!(
+                !service_links::is_service_link(&variable, value),
+                "{variable}"
+            );
         }
     }
 }
@@ -348,4 +351,47 @@ fn the_spool_has_room_for_the_largest_report() {
                     (twice body_limit + 16 KiB)";
     assert_eq!(spool("1 MiB").mistakes(), [expected]);
     spool("1875968").config();
+}
+
+#[test]
+fn a_setting_of_the_spool_without_a_directory_is_a_mistake() {
+    let case = Case::sound("[spool]\ndisk_limit = \"2 GiB\"\n");
+    let expected = "k.toml:6: spool.disk_limit: there is no spool without spool.directory; name one, or write \
+                    directory = \"\" for none";
+    assert_eq!(case.mistakes(), [expected]);
+    assert!(case.flag("spool.directory", "").config().spool.is_none());
+}
+
+#[test]
+fn lines_of_reports_need_a_level_that_shows_them() {
+    for level in ["error", "warn"] {
+        let case = Case::sound("")
+            .flag("log.reports", "true")
+            .flag("log.level", level);
+        let expected = format!(
+            "flag: log.reports: needs log.level info, at which these lines are written; it is {level}"
+        );
+        assert_eq!(case.mistakes(), [expected]);
+    }
+    for level in ["info", "debug"] {
+        let case = Case::sound("")
+            .flag("log.reports", "true")
+            .flag("log.level", level);
+        assert!(case.config().log.reports);
+    }
+}
+
+/// An empty entry is what is left of a template without a value, and no networks means everyone.
+#[test]
+fn an_empty_entry_of_a_list_is_a_mistake() {
+    let case = Case::of(
+        "[ingress]\nlisten = \"127.0.0.1:0\"\nallow = [\"\"]\n[kafka.properties]\nbootstrap.servers = \"k:9092\"\n",
+    );
+    let expected = "k.toml:3: ingress.allow: holds an empty string; remove it";
+    assert_eq!(case.mistakes(), [expected]);
+    for text in [",", " ", "10.0.0.0/8,"] {
+        let case = Case::sound("").flag("ingress.allow", text);
+        let expected = "flag: ingress.allow: \"\" is no network; write for example \"10.0.0.0/8\"";
+        assert_eq!(case.mistakes(), [expected], "{text:?}");
+    }
 }
