@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::config::Mistake;
 use crate::contract::{ChannelId, Channels, Password};
+use crate::text;
 
 /// Reads the directory.
 ///
@@ -61,8 +62,11 @@ fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<Mistake>>
     let channel = channel.map_err(|()| {
         one("its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'".to_owned())
     })?;
-    let text = fs::read(&path).map_err(|error| one(format!("can't be read: {error}")))?;
-    let (first, second) = passwords(&path, &text)?;
+    let bytes = fs::read(&path).map_err(|error| one(format!("can't be read: {error}")))?;
+    if text::is_utf16(&bytes) {
+        return Err(one(format!("can't be used: {}", text::UTF_16)));
+    }
+    let (first, second) = passwords(&path, &bytes)?;
     Ok((channel, first, second))
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`contract`] | what a report is and how it becomes an event: pure, no I/O |
 //! | [`config`] | what was typed, turned into checked values |
+//! | `text` | UTF-8 files, and characters that cannot be seen |
 //! | [`channels`] | the directory of webhook passwords |
 //! | [`ingress`] | HTTP: hyper stops here |
 //! | [`delivery`] | from an event to Kafka's acknowledgement or the spool: lanes, ceilings, deadlines, outcomes |
@@ -23,7 +24,7 @@
 //! | [`cli`], [`commands`] | what can be typed, and what is then done |
 //!
 //! Imports run one way: commands → app → ingress and admin → delivery → kafka and spool; commands →
-//! replay → kafka and archive; and commands → check → app. `contract` and `config` are at the bottom and know nobody.
+//! replay → kafka and archive; and commands → check → app. `contract` and `config` are at the bottom; both use `text`.
 //!
 //! # The journey of one report
 //!
@@ -67,6 +68,7 @@ mod reload;
 pub mod replay;
 pub mod spool;
 pub mod telemetry;
+mod text;
 pub mod topics;
 
 /// Returns the memory of a peak of connections to the system: glibc's allocator keeps it for as long as the process

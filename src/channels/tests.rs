@@ -188,7 +188,7 @@ fn what_no_header_can_carry_is_named_by_its_line_and_never_shown() {
         (b"\x7fhunter2", 1, control),
         (b"good\nhun\rter2\n", 2, control),
         (b"hunter2\r\r\n", 1, control),
-        (b"\xef\xbb\xbfgood\n\n\nhunter2\x1b\n", 4, control),
+        (b"good\n\n\nhunter2\x1b\n", 4, control),
         (b"hunter2 \r\n", 1, space),
         (b"\thunter2", 1, space),
         (b"good\n \n", 2, space),
@@ -216,4 +216,50 @@ fn a_file_that_is_no_channel_is_a_mistake_and_a_link_to_nothing_too() {
         .load()
         .expect("channels");
     assert!(is_good(&channels, &longest, b"p"));
+}
+
+/// A password that is right on the screen, and that no sender sends: it would be answered 401 for ever.
+#[test]
+fn a_character_that_cannot_be_seen_is_named_with_its_line_and_never_the_password() {
+    let seen = "which cannot be seen; remove it";
+    for (text, number, found) in [
+        (
+            &b"\xef\xbb\xbfhunter2\n"[..],
+            1,
+            "begins with a byte order mark (U+FEFF)",
+        ),
+        (
+            b"hunter2\xc2\xa0\r\n",
+            1,
+            "ends with a no-break space (U+00A0)",
+        ),
+        (
+            b"good\n\xc2\xa0hunter2",
+            2,
+            "begins with a no-break space (U+00A0)",
+        ),
+        (
+            b"good\nhunt\xe2\x80\x8ber2\n",
+            2,
+            "holds a zero width space (U+200B)",
+        ),
+        (
+            b"hunter2\xe3\x80\x80",
+            1,
+            "ends with an ideographic space (U+3000)",
+        ),
+    ] {
+        let mistakes = Directory::with(&[("c", text)]).mistakes();
+        let expected = format!("the password on line {number} {found}, {seen}");
+        assert_eq!(mistakes, [("c".to_owned(), expected)]);
+    }
+}
+
+#[test]
+fn a_file_in_utf_16_is_named_as_such() {
+    for text in [&b"\xff\xfeh\0u\0\n\0"[..], b"\xfe\xff\0h\0u", b"h\0u\0"] {
+        let mistakes = Directory::with(&[("c", text)]).mistakes();
+        let expected = "can't be used: it is UTF-16 text; save it as UTF-8".to_owned();
+        assert_eq!(mistakes, [("c".to_owned(), expected)]);
+    }
 }

@@ -60,7 +60,7 @@ pub(super) fn selection(typed: &Filters, range: &Range) -> anyhow::Result<Select
 /// One id a line.
 fn message_ids_in(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     let named = || format!("--message-ids {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(named)?;
+    let text = crate::text::read(path).with_context(named)?;
     let lines = text.lines().map(|line| line.trim_end_matches('\r'));
     let ids: BTreeSet<String> = lines
         .filter(|line| !line.is_empty())
@@ -82,4 +82,18 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     }
     let file = File::open(path).with_context(|| format!("--file {}", path.display()))?;
     Ok(Box::new(BufReader::new(file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_first_message_id() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("ids");
+        std::fs::write(&path, b"\xef\xbb\xbfm1\r\nm2\n").expect("a file");
+        let ids = message_ids_in(&path).expect("ids");
+        assert_eq!(ids, BTreeSet::from(["m1", "m2"].map(str::to_owned)));
+    }
 }

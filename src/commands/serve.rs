@@ -50,9 +50,7 @@ pub(super) fn gather(file: Option<&Path>, overrides: &Overrides) -> Settings {
 fn typed(file: Option<&Path>, overrides: &Overrides) -> Typed {
     Typed {
         file: file.map(Path::to_owned),
-        variables: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
+        variables: std::env::vars_os().collect(),
         flags: overrides.set.clone(),
     }
 }
@@ -65,7 +63,7 @@ fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
         *replaced.expect("a default is replaced") = ENDLESS;
     }
     let mut out = std::io::stdout().lock();
-    let text = config::print(settings, &defaults);
+    let text = config::print(settings, &defaults, kafka::check_property);
     out.write_all(text.as_bytes()).context("can't print")?;
     let config = Config::check(settings, kafka::check_property)?;
     write!(out, "\n{}", Memory::from(&config)).context("can't print")?;

@@ -6,33 +6,30 @@ use std::time::Duration;
 use super::keys::PROPERTIES;
 use super::layers::Settings;
 use super::mistake::{Mistake, Mistakes};
+use super::relations::RECORD_OVERHEAD;
 use super::{
-    Access, Admin, Config, Ingress, Kafka, Limits, Log, Property, PropertyCheck, Spool, Tls, parse,
-    properties,
+    Access, Admin, Config, Ingress, Kafka, Limits, Log, LogLevel, Property, PropertyCheck, Spool,
+    Tls, networks, parse, properties,
 };
+use crate::text::Unseen;
 
-/// The room that an event needs in a Kafka record beside the body that it was made of.
-pub const RECORD_OVERHEAD: u64 = 16 << 10;
-
-/// What librdkafka takes for a record where `message.max.bytes` is not configured.
-pub const DEFAULT_MESSAGE_MAX_BYTES: u64 = 1_000_000;
+/// The least that the spool can do with, on disk as in memory.
+pub(super) const SPOOL_MINIMUM: u64 = 1 << 20;
 
 pub(super) fn check(
     settings: &Settings,
     check_property: PropertyCheck,
 ) -> Result<Config, Mistakes> {
-    let mut checker = Checker {
-        settings,
-        mistakes: settings.mistakes.clone(),
-    };
-    let ingress = checker.ingress();
+    let mut checker = Checker::new(settings);
+    let limits = checker.limits();
+    let ingress = checker.ingress(limits);
     let admin = checker.admin();
-    let deadline = ingress.as_ref().map(|ingress| ingress.limits.deadline);
+    let deadline = limits.map(|limits| limits.deadline);
     let kafka = checker.kafka(deadline, check_property);
-    let spool = checker.spool(deadline);
+    let spool = checker.spool();
     let log = checker.log();
-    if let (Some(ingress), Some(kafka)) = (&ingress, &kafka) {
-        checker.body_fits_a_record(ingress.limits.body as u64, kafka);
+    if let Some(limits) = &limits {
+        checker.relations(limits, spool.as_ref(), check_property);
     }
     match (ingress, admin, kafka, log) {
         (Some(ingress), Some(admin), Some(kafka), Some(log)) if checker.mistakes.is_empty() => {
@@ -52,22 +49,30 @@ pub(super) fn check_kafka(
     settings: &Settings,
     check_property: PropertyCheck,
 ) -> Result<Kafka, Mistakes> {
-    let mut checker = Checker {
-        settings,
-        mistakes: settings.mistakes.clone(),
-    };
+    let mut checker = Checker::new(settings);
     match checker.kafka(None, check_property) {
         Some(kafka) if checker.mistakes.is_empty() => Ok(kafka),
         _ => Err(Mistakes(checker.mistakes)),
     }
 }
 
-struct Checker<'a> {
-    settings: &'a Settings,
+pub(super) struct Checker<'a> {
+    pub(super) settings: &'a Settings,
     mistakes: Vec<Mistake>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(settings: &'a Settings) -> Self {
+        let mistakes = settings.mistakes.clone();
+        let mut checker = Self { settings, mistakes };
+        for (key, setting) in &settings.values {
+            if let Some(unseen) = Unseen::find(setting.text.as_bytes()) {
+                checker.mistake(key, unseen.to_string());
+            }
+        }
+        checker
+    }
+
     fn value<T>(&mut self, key: &str, parse: fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self
             .settings
@@ -78,9 +83,13 @@ impl Checker<'_> {
             .ok()
     }
 
-    fn mistake(&mut self, key: &str, problem: impl Into<String>) {
+    pub(super) fn mistake(&mut self, key: &str, problem: impl Into<String>) {
         let setting = self.settings.values.get(key);
-        let secret = setting.filter(|setting| setting.is_secret && !setting.text.is_empty());
+        let is_secret = key
+            .strip_prefix(PROPERTIES)
+            .is_some_and(properties::is_secret);
+        let secret = setting.filter(|setting| setting.is_secret || is_secret);
+        let secret = secret.filter(|setting| !setting.text.is_empty());
         let problem = problem.into();
         self.mistakes.push(Mistake {
             place: self.settings.place(key),
@@ -92,7 +101,7 @@ impl Checker<'_> {
         });
     }
 
-    fn ingress(&mut self) -> Option<Ingress> {
+    fn ingress(&mut self, limits: Option<Limits>) -> Option<Ingress> {
         let listen = self.value("ingress.listen", parse::address);
         let plain_http = self.value("ingress.plain_http", parse::boolean);
         let tls = self.tls();
@@ -109,14 +118,14 @@ impl Checker<'_> {
             );
         }
         let channels = self.value("ingress.channels", parse::path);
-        let allow = self.value("ingress.allow", parse::networks);
-        let trusted_proxies = self.value("ingress.trusted_proxies", parse::networks);
+        let allow = self.value("ingress.allow", networks::networks);
+        let trusted_proxies = self.value("ingress.trusted_proxies", networks::proxies);
         let workers = self.value("ingress.workers", parse::workers);
         let success = self.value("ingress.success_status", parse::success);
-        let limits = self.limits();
         let connections = self.value("ingress.connections", parse::count);
         let reports_in_flight = self.value("ingress.reports_in_flight", parse::count);
-        let bytes_in_flight = self.value("ingress.bytes_in_flight", parse::bytes);
+        let bytes_in_flight = self.value("ingress.bytes_in_flight", parse::size);
+        let bytes_in_flight = bytes_in_flight.map(|bytes| bytes as u64);
         let drain_delay = self.value("ingress.drain_delay", parse::duration);
         if let (Some(bytes), Some(limits)) = (bytes_in_flight, &limits)
             && bytes < limits.body as u64 + RECORD_OVERHEAD
@@ -196,15 +205,13 @@ impl Checker<'_> {
         }
         let head_timeout = self.value("ingress.head_timeout", parse::some_time);
         let body = self.value("ingress.body_limit", parse::size);
-        let body_timeout = self.value("ingress.body_timeout", parse::some_time);
-        if let (Some(body), Some(deadline)) = (body_timeout, deadline)
-            && body >= deadline
-        {
+        if body.is_some_and(|body| body < 1 << 10) {
             self.mistake(
-                "ingress.body_timeout",
-                "must be shorter than ingress.deadline",
+                "ingress.body_limit",
+                "must be at least 1 KiB; every report has some hundred bytes",
             );
         }
+        let body_timeout = self.value("ingress.body_timeout", parse::some_time);
         let idle_timeout = self.value("ingress.idle_timeout", parse::some_time);
         Some(Limits {
             deadline: deadline?,
@@ -292,26 +299,7 @@ impl Checker<'_> {
         (given, unsafe_settings)
     }
 
-    fn body_fits_a_record(&mut self, body: u64, kafka: &Kafka) {
-        let configured = kafka
-            .properties
-            .iter()
-            .find(|p| p.name == "message.max.bytes");
-        let record = configured
-            .and_then(|property| property.value.parse().ok())
-            .unwrap_or(DEFAULT_MESSAGE_MAX_BYTES);
-        if body + RECORD_OVERHEAD > record {
-            self.mistake(
-                "ingress.body_limit",
-                format!(
-                    "a body this large does not fit a Kafka record of {record} bytes; lower it, or \
-                     raise message.max.bytes (and the topic's max.message.bytes)"
-                ),
-            );
-        }
-    }
-
-    fn spool(&mut self, deadline: Option<Duration>) -> Option<Spool> {
+    fn spool(&mut self) -> Option<Spool> {
         let after = self.value("spool.after", parse::some_time);
         let disk_limit = self.value("spool.disk_limit", parse::bytes);
         let free_space = self.value("spool.free_space", parse::bytes);
@@ -321,19 +309,15 @@ impl Checker<'_> {
             .text("spool.directory")
             .is_none_or(str::is_empty)
         {
+            self.spool_is_not_meant();
             return None;
         }
         let directory = self.value("spool.directory", parse::path);
-        if let (Some(after), Some(deadline)) = (after, deadline)
-            && after >= deadline
-        {
-            self.mistake("spool.after", "must be shorter than ingress.deadline");
-        }
         for (key, bytes) in [
             ("spool.disk_limit", disk_limit),
             ("spool.memory", memory.map(|m| m as u64)),
         ] {
-            if bytes.is_some_and(|bytes| bytes < 1 << 20) {
+            if bytes.is_some_and(|bytes| bytes < SPOOL_MINIMUM) {
                 self.mistake(key, "must be at least 1 MiB");
             }
         }
@@ -353,10 +337,29 @@ impl Checker<'_> {
         })
     }
 
+    /// A spool without a directory is off: that has to be typed if anything else of it is.
+    fn spool_is_not_meant(&mut self) {
+        let is_typed = |key: &str| !self.settings.place(key).is_empty();
+        let mut names = self.settings.values.keys();
+        let typed = names.find(|key| key.starts_with("spool.") && is_typed(key));
+        if let Some(key) = typed.filter(|_| !is_typed("spool.directory")) {
+            self.mistake(
+                key,
+                "there is no spool without spool.directory; name one, or write directory = \"\" for none",
+            );
+        }
+    }
+
     fn log(&mut self) -> Option<Log> {
         let format = self.value("log.format", parse::log_format);
         let level = self.value("log.level", parse::log_level);
         let reports = self.value("log.reports", parse::boolean);
+        if let (Some(LogLevel::Error | LogLevel::Warn), Some(true)) = (level, reports) {
+            let level = self.settings.text("log.level").unwrap_or_default();
+            let problem =
+                format!("needs log.level info, at which these lines are written; it is {level}");
+            self.mistake("log.reports", problem);
+        }
         Some(Log {
             format: format?,
             level: level?,

@@ -1,6 +1,5 @@
 //! The TOML file: its tables flattened to keys, each with its line.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -10,6 +9,7 @@ use super::keys::{self, PROPERTIES};
 use super::layers::{Origin, Settings};
 use super::mistake::Mistake;
 use super::properties;
+use crate::text;
 
 /// The file that is being read.
 struct File<'a> {
@@ -34,7 +34,7 @@ impl Settings {
             key: String::new(),
             problem,
         };
-        let text = match fs::read_to_string(path) {
+        let text = match text::read(path) {
             Ok(text) => text,
             Err(error) => {
                 let problem = format!("can't be read: {error}; name another file with --config");
@@ -79,16 +79,29 @@ impl Settings {
                 let texts: Option<Vec<String>> =
                     values.iter().map(|value| scalar(value.get_ref())).collect();
                 match texts {
+                    Some(texts) if texts.iter().any(String::is_empty) => {
+                        self.mistakes.push(Mistake {
+                            place: origin.to_string(),
+                            key: key.to_owned(),
+                            problem: "holds an empty string; remove it".to_owned(),
+                        });
+                    }
                     Some(texts) => self.put_known(key, texts.join(","), origin, false),
                     None => self.wrong_type(key, &origin, "an array of arrays or tables"),
                 }
             }
             value => match scalar(value) {
-                Some(text) if properties::is_secret(key.trim_start_matches(PROPERTIES)) => {
+                Some(text)
+                    if key
+                        .strip_prefix(PROPERTIES)
+                        .is_some_and(properties::is_secret) =>
+                {
                     self.secret_files.insert(file.path.to_owned());
                     self.put_known(key, text, origin, false);
                 }
-                Some(text) if keys::PATHS.contains(&key) && !text.is_empty() => {
+                Some(text)
+                    if keys::find(key).is_some_and(|key| key.is_path) && !text.is_empty() =>
+                {
                     let path = file.beside(&text);
                     self.put_known(key, path.display().to_string(), origin, false);
                 }
@@ -110,19 +123,23 @@ impl Settings {
     /// end is not part of it.
     fn read_secret(&mut self, file: &File<'_>, key: &str, path: &str, origin: Origin) {
         let path = file.beside(path);
-        match fs::read_to_string(&path) {
+        let problem = match text::read(&path) {
             Ok(text) => {
-                self.secret_files.insert(path);
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text);
-                self.put_known(key, text.to_owned(), origin, true);
+                if !text.is_empty() {
+                    self.secret_files.insert(path);
+                    return self.put_known(key, text.to_owned(), origin, true);
+                }
+                "is empty; write the value in it".to_owned()
             }
-            Err(error) => self.mistakes.push(Mistake {
-                place: origin.to_string(),
-                key: key.to_owned(),
-                problem: format!("its from_file {} can't be read: {error}", path.display()),
-            }),
-        }
+            Err(error) => format!("can't be read: {error}"),
+        };
+        self.mistakes.push(Mistake {
+            place: origin.to_string(),
+            key: key.to_owned(),
+            problem: format!("its from_file {} {problem}", path.display()),
+        });
     }
 }
 

@@ -10,6 +10,26 @@ pub struct Key {
     pub default: Option<&'static str>,
     /// One line of Markdown: the table in `docs/configuration.md` is made of these.
     pub help: &'static str,
+    /// Whether it names a file or directory: typed in the file, it is relative to the file.
+    pub is_path: bool,
+    /// Whether a change is taken over while the bridge serves.
+    pub is_live: bool,
+}
+
+impl Key {
+    const fn path(self) -> Self {
+        Self {
+            is_path: true,
+            ..self
+        }
+    }
+
+    const fn live(self) -> Self {
+        Self {
+            is_live: true,
+            ..self
+        }
+    }
 }
 
 const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
@@ -17,6 +37,8 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
         name,
         default: Some(default),
         help,
+        is_path: false,
+        is_live: false,
     }
 }
 
@@ -31,7 +53,8 @@ pub const KEYS: &[Key] = &[
         "ingress.channels",
         "/etc/koobridge/channels",
         "directory of webhook passwords, [below](#channels); in the file it is relative to the file",
-    ),
+    )
+    .path(),
     key(
         "ingress.plain_http",
         "false",
@@ -41,63 +64,74 @@ pub const KEYS: &[Key] = &[
         "ingress.tls.certificate",
         "",
         "PEM file with the certificate, followed by those it was issued by; HTTPS where it is named: [TLS](#tls). In the file, this and the next two are relative to the file",
-    ),
+    )
+    .path(),
     key(
         "ingress.tls.key",
         "",
         "PEM file with the certificate's private key",
-    ),
+    )
+    .path(),
     key(
         "ingress.tls.client_ca",
         "",
         "PEM file with the authorities of client certificates; where it is named, every sender needs one",
-    ),
+    )
+    .path(),
     key(
         "ingress.allow",
         "",
         "networks or addresses that may send, `[\"10.0.0.0/8\"]`; from elsewhere, 403; none is every one: [who may come](#who-may-come)",
-    ),
+    )
+    .live(),
     key(
         "ingress.trusted_proxies",
         "",
-        "networks of proxies whose `x-forwarded-for` is believed",
-    ),
+        "networks of proxies whose `x-forwarded-for` is believed, at most as wide as an IPv4 /8: [who may come](#who-may-come)",
+    )
+    .live(),
     key(
         "ingress.workers",
         "0",
         "worker threads; 0 is one a CPU core",
     ),
-    key("ingress.success_status", "200", "200, 202 or 204"),
+    key("ingress.success_status", "200", "200, 202 or 204").live(),
     key(
         "ingress.deadline",
         "4500ms",
         "every answer comes inside this, counted from the complete head",
-    ),
+    )
+    .live(),
     key(
         "ingress.head_limit",
         "16 KiB",
         "largest head, 8 KiB to 64 KiB; past it, 431",
-    ),
+    )
+    .live(),
     key(
         "ingress.head_timeout",
         "5s",
         "how long a head may take from its first byte, and a TLS handshake; past it, the connection is closed",
-    ),
+    )
+    .live(),
     key(
         "ingress.body_limit",
         "64 KiB",
-        "largest body; past it, 413. It has to fit a Kafka record: at least 16 KiB less than `message.max.bytes`",
-    ),
+        "largest body, at least 1 KiB; past it, 413. It has to fit a Kafka record: at least 16 KiB less than `message.max.bytes`",
+    )
+    .live(),
     key(
         "ingress.body_timeout",
         "2s",
         "how long a body may take from the complete head; past it, 408. Shorter than the deadline",
-    ),
+    )
+    .live(),
     key(
         "ingress.idle_timeout",
         "75s",
         "how long a connection may be idle between requests",
-    ),
+    )
+    .live(),
     key(
         "ingress.connections",
         "10000",
@@ -153,16 +187,17 @@ pub const KEYS: &[Key] = &[
         "spool.directory",
         "",
         "directory of [the spool](spool.md), of this bridge alone; in the file it is relative to the file",
-    ),
+    )
+    .path(),
     key(
         "spool.after",
         "1s",
-        "how long a report waits for Kafka alone before it is written to the spool; shorter than the deadline",
+        "how long a report waits for Kafka alone before it is written to the spool. With `body_timeout` and 0.5 s for an fsync it is shorter than the deadline",
     ),
     key(
         "spool.disk_limit",
         "1 GiB",
-        "what the spool may take on disk; past it, 503 at once",
+        "what the spool may take on disk, at least 1 MiB; past it, 503 at once",
     ),
     key(
         "spool.free_space",
@@ -188,37 +223,21 @@ pub const KEYS: &[Key] = &[
         "log.reports",
         "false",
         "a line in the log for each report that is answered: [logs](metrics.md#logs)",
-    ),
+    )
+    .live(),
 ];
 
 /// The section whose keys are librdkafka's properties.
 pub(super) const PROPERTIES: &str = "kafka.properties.";
 
-/// The keys that name a file or directory: typed in the file, they are relative to it.
-pub(super) const PATHS: [&str; 5] = [
-    "ingress.channels",
-    "ingress.tls.certificate",
-    "ingress.tls.key",
-    "ingress.tls.client_ca",
-    "spool.directory",
-];
+/// Returns the key of that name, librdkafka's properties excluded.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
 
-/// The keys whose change is taken over while the bridge serves.
-const LIVE: [&str; 10] = [
-    "ingress.allow",
-    "ingress.body_limit",
-    "ingress.body_timeout",
-    "ingress.deadline",
-    "ingress.head_limit",
-    "ingress.head_timeout",
-    "ingress.idle_timeout",
-    "ingress.success_status",
-    "ingress.trusted_proxies",
-    "log.reports",
-];
-
+/// Whether a change of this key, which may be a librdkafka property, is taken over while the bridge serves.
 pub(super) fn is_live(name: &str) -> bool {
-    LIVE.contains(&name)
+    find(name).is_some_and(|key| key.is_live)
 }
 
 /// The variable of a key: `KOOBRIDGE_` and the name, in capitals, dots as underscores.
@@ -245,7 +264,7 @@ pub(super) fn key_of_variable(variable: &str) -> Option<String> {
 
 /// Whether there is a key of this name, librdkafka's properties included.
 pub(super) fn is_key(name: &str) -> bool {
-    KEYS.iter().any(|key| key.name == name)
+    find(name).is_some()
         || name
             .strip_prefix(PROPERTIES)
             .is_some_and(|property| !property.is_empty())
@@ -258,18 +277,6 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .filter(|(similarity, _)| *similarity > 0.85)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, candidate)| candidate)
-}
-
-/// Whether a variable is one that Kubernetes sets in every pod for a Service whose name starts
-/// with `koobridge`, and not a setting of this program.
-pub(super) fn is_service_link(variable: &str) -> bool {
-    variable.ends_with("_SERVICE_HOST")
-        || variable.ends_with("_PORT")
-        || variable.contains("_SERVICE_PORT")
-        || variable.contains("_PORT_")
-            && ["_TCP", "_UDP", "_PROTO", "_ADDR"]
-                .iter()
-                .any(|end| variable.ends_with(end))
 }
 
 /// Variables that are read elsewhere.

@@ -2,20 +2,21 @@
 //! the one before. A value is still text here; only its key has been looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::keys::{self, KEYS, PROPERTIES, VARIABLE_PREFIX};
 use super::mistake::Mistake;
-use super::properties;
+use super::{properties, service_links};
 
 /// Everything that can carry a setting, beside the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Typed {
     /// The TOML file.
     pub file: Option<PathBuf>,
-    /// Environment variables; those without the prefix `KOOBRIDGE_` are passed over.
-    pub variables: Vec<(String, String)>,
+    /// Environment variables; those without the prefix `KOOBRIDGE_` are ignored.
+    pub variables: Vec<(OsString, OsString)>,
     /// Key and value of each flag.
     pub flags: Vec<(String, String)>,
 }
@@ -112,7 +113,11 @@ impl Settings {
         let flags = self.values.iter();
         let flags = flags.filter(|(_, setting)| setting.origin == Origin::Flag);
         let names = flags.map(|(name, _)| name.as_str());
-        names.filter(|name| properties::is_secret(name.trim_start_matches(PROPERTIES)))
+        let is_secret = |name: &&str| {
+            name.strip_prefix(PROPERTIES)
+                .is_some_and(properties::is_secret)
+        };
+        names.filter(is_secret)
     }
 
     /// Whether a mistake is somebody's own, and does not come of another one: where the file was not read or a key is
@@ -177,17 +182,23 @@ impl Settings {
         }
     }
 
-    fn read_variables(&mut self, variables: &[(String, String)]) {
+    fn read_variables(&mut self, variables: &[(OsString, OsString)]) {
         for (variable, value) in variables {
+            let (variable, text) = (&*variable.to_string_lossy(), value.to_string_lossy());
             let is_ours = variable.starts_with(VARIABLE_PREFIX)
-                && !keys::OTHER_VARIABLES.contains(&variable.as_str())
-                && !keys::is_service_link(variable);
+                && !keys::OTHER_VARIABLES.contains(&variable)
+                && !service_links::is_service_link(variable, &text);
             if !is_ours {
                 continue;
             }
-            let origin = Origin::Variable(variable.clone());
+            let origin = Origin::Variable(variable.to_owned());
             match keys::key_of_variable(variable) {
-                Some(name) => self.put_known(&name, value.clone(), origin, false),
+                Some(name) if value.to_str().is_none() => self.mistakes.push(Mistake {
+                    place: origin.to_string(),
+                    key: name,
+                    problem: "is not UTF-8 text".to_owned(),
+                }),
+                Some(name) => self.put_known(&name, text.into_owned(), origin, false),
                 None => self.unknown_variable(variable),
             }
         }

@@ -10,9 +10,12 @@ mod keys;
 mod layers;
 mod memory;
 mod mistake;
+mod networks;
 mod parse;
 mod print;
 mod properties;
+mod relations;
+mod service_links;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -21,12 +24,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use checks::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD};
 pub use keys::{KEYS, Key};
 pub use layers::{Settings, Typed};
 pub use memory::Memory;
 pub use mistake::{Mistake, Mistakes};
 pub use print::print;
+pub use relations::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, SPOOL_MARGIN};
 
 /// Everything that a bridge needs to know, checked.
 #[derive(Clone, Debug)]

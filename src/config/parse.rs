@@ -1,11 +1,10 @@
 //! The text of one value turned into its type. Each error says what would be right.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::{LogFormat, LogLevel, Success};
@@ -45,23 +44,49 @@ pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
         .unwrap_or(NonZeroUsize::MIN))
 }
 
+/// The longest duration. A clock's time and a few of these can be added up.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// The shortest time that something has to take place in. In less than this a busy machine does not get
+/// round to it.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("\"{text}\" is not a duration; write for example \"5s\", \"500ms\" or \"2m\"");
     let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
-    duration.try_into().map_err(|_| wrong())
+    match duration.try_into().map_err(|_| wrong())? {
+        duration if duration <= LONGEST => Ok(duration),
+        _ => Err(format!("\"{text}\" is too long; write at most \"24h\"")),
+    }
 }
 
 /// A duration that something has to take place in.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("must be longer than nothing".to_owned()),
-        duration => Ok(duration),
+        duration if duration >= SHORTEST => Ok(duration),
+        _ => Err(format!("\"{text}\" is too short; write at least \"10ms\"")),
     }
 }
 
-/// A number of bytes, with or without a unit.
+/// A number of bytes, with or without a unit: at most 4 PiB, so that sums of them have room in an integer.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    match number_of_bytes(text)? {
+        bytes if bytes <= 1 << 52 => Ok(bytes),
+        _ => Err(format!(
+            "\"{text}\" is too large; write at most \"4194304 GiB\""
+        )),
+    }
+}
+
+/// A size in memory: at most 1 TiB, of which SQLite can still count the KiB.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let size = usize::try_from(number_of_bytes(text)?).ok();
+    let size = size.filter(|size| *size <= 1 << 40);
+    size.ok_or_else(|| format!("\"{text}\" is too large; write at most \"1024 GiB\""))
+}
+
+fn number_of_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 5] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),
@@ -79,11 +104,6 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| {
             format!("\"{text}\" is not a size; write for example \"64 KiB\" or \"1 MiB\"")
         })
-}
-
-/// A size that fits in memory.
-pub(super) fn size(text: &str) -> Result<usize, String> {
-    usize::try_from(bytes(text)?).map_err(|_| format!("\"{text}\" is too large"))
 }
 
 #[expect(
@@ -117,28 +137,6 @@ fn is_host_name(name: &str) -> bool {
         !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     name.len() <= 253 && name.split('.').all(is_label)
-}
-
-/// Networks like `10.0.0.0/8`, or single addresses.
-pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
-    names(text)?.iter().map(|name| network(name)).collect()
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.into());
-    }
-    let network: IpNet = text
-        .parse()
-        .map_err(|_| format!("\"{text}\" is no network; write for example \"10.0.0.0/8\""))?;
-    if network == network.trunc() {
-        Ok(network)
-    } else {
-        let meant = network.trunc();
-        Err(format!(
-            "\"{text}\" is an address in a network; the network is \"{meant}\""
-        ))
-    }
 }
 
 /// Kafka's own rule for topic names.
@@ -264,18 +262,31 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_a_list_of_addresses_with_or_without_a_prefix() {
-        let parsed = networks("10.0.0.0/8, 192.0.2.7 ,2001:db8::/32").expect("networks");
-        let texts: Vec<String> = parsed.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
-        assert_eq!(networks(""), Ok(Vec::new()));
-        for (text, expected) in [
-            ("10.0.0.1/8", "the network is \"10.0.0.0/8\""),
-            ("10.0.0.0/33", "is no network"),
-            ("bridge.example", "is no network"),
-        ] {
-            assert!(networks(text).unwrap_err().contains(expected), "{text}");
+    fn a_duration_is_at_most_a_day_and_a_time_to_do_something_not_next_to_nothing() {
+        assert_eq!(duration("24h"), Ok(LONGEST));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(some_time("10ms"), Ok(SHORTEST));
+        for text in ["24h 1ms", "9223372036854775807s"] {
+            let expected = Err(format!("\"{text}\" is too long; write at most \"24h\""));
+            assert_eq!(duration(text), expected);
+            assert_eq!(some_time(text), expected);
         }
+        for text in ["0s", "9ms", "1ns"] {
+            let expected = format!("\"{text}\" is too short; write at least \"10ms\"");
+            assert_eq!(some_time(text), Err(expected));
+        }
+    }
+
+    #[test]
+    fn a_size_has_a_bound_on_disk_and_another_in_memory() {
+        assert_eq!(bytes("4194304 GiB"), Ok(1 << 52));
+        assert_eq!(size("1024 GiB"), Ok(1 << 40));
+        for text in ["4503599627370497", "18446744073709551615"] {
+            let expected = format!("\"{text}\" is too large; write at most \"4194304 GiB\"");
+            assert_eq!(bytes(text), Err(expected));
+        }
+        let expected = "\"1025 GiB\" is too large; write at most \"1024 GiB\"";
+        assert_eq!(size("1025 GiB"), Err(expected.to_owned()));
     }
 
     #[test]

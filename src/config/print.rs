@@ -5,21 +5,23 @@ use std::fmt::Write as _;
 
 use super::keys::PROPERTIES;
 use super::layers::{Origin, Settings};
-use super::properties;
+use super::{PropertyCheck, properties};
 
-/// Prints what is in force; `defaults` are the bridge's own librdkafka properties.
+const REDACTED: &str = "(redacted)";
+
+/// Prints what is in force; `defaults` are the bridge's own librdkafka properties. The value of a property that
+/// `check` refuses is not shown: it may be a secret under a misspelt name.
 #[must_use]
-pub fn print(settings: &Settings, defaults: &[(&str, &str)]) -> String {
+pub fn print(settings: &Settings, defaults: &[(&str, &str)], check: PropertyCheck) -> String {
     let mut lines: Vec<(String, String, String)> = settings
         .values
         .iter()
         .map(|(key, setting)| {
-            let property = key.strip_prefix(PROPERTIES);
-            let is_secret = setting.is_secret || property.is_some_and(properties::is_secret);
-            let value = if is_secret {
-                "(redacted)"
-            } else {
-                &setting.text
+            let value = match key.strip_prefix(PROPERTIES) {
+                _ if setting.is_secret => REDACTED,
+                Some(name) if properties::is_secret(name) => REDACTED,
+                Some(name) if check(name, &setting.text).is_err() => "(refused by librdkafka)",
+                _ => &setting.text,
             };
             (key.clone(), value.to_owned(), setting.origin.to_string())
         })

@@ -33,18 +33,24 @@ pub(super) fn canonical(name: &str) -> &str {
         .map_or(name, |(_, name)| name)
 }
 
-/// Whether a property's value is a secret.
+/// Returns whether a property's value is a secret, by its name: also by one that librdkafka does not have, since
+/// it may be a misspelt one.
 pub(super) fn is_secret(name: &str) -> bool {
-    [
-        "password",
+    const SECRET: [&str; 9] = [
+        "pass",
+        "pasw",
+        "pwd",
         "secret",
-        "key.pem",
-        "oauthbearer.config",
-        "private.key.passphrase",
-    ]
-    .iter()
-    .any(|part| name.contains(part))
-        || matches!(name, "ssl.key" | "ssl_key")
+        "token",
+        "credential",
+        "jaas",
+        "key",
+        "oauthbearer.conf",
+    ];
+    const PUBLIC_ENDS: [&str; 5] = [".location", ".file", ".url", ".id", ".keytab"];
+    let name = name.to_ascii_lowercase();
+    SECRET.iter().any(|part| name.contains(part))
+        && !PUBLIC_ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// Why a property can't be configured, where the bridge relies on its own value.

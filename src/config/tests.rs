@@ -1,3 +1,4 @@
+mod bounds;
 mod messages;
 mod properties;
 mod secrets;
@@ -37,15 +38,20 @@ impl Case {
     }
 
     fn variable(mut self, name: &str, value: &str) -> Self {
-        self.typed
-            .variables
-            .push((name.to_owned(), value.to_owned()));
+        self.typed.variables.push((name.into(), value.into()));
         self
     }
 
     fn flag(mut self, key: &str, value: &str) -> Self {
         self.typed.flags.push((key.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same with another flag.
+    fn check_with(&self, key: &str, value: &str) -> Result<Config, Mistakes> {
+        let mut typed = self.typed.clone();
+        typed.flags.push((key.to_owned(), value.to_owned()));
+        Config::check(&Settings::gather(&typed), check_property)
     }
 
     fn check(&self) -> Result<Config, Mistakes> {
@@ -76,7 +82,8 @@ impl Case {
     }
 
     fn print(&self) -> String {
-        print(&Settings::gather(&self.typed), &crate::kafka::DEFAULTS)
+        let settings = Settings::gather(&self.typed);
+        print(&settings, &crate::kafka::DEFAULTS, check_property)
     }
 }
 
@@ -131,7 +138,7 @@ fn the_documented_keys_are_those_that_there_are() {
             None | Some("") => "none".to_owned(),
             Some(default) => format!("`{default}`"),
         };
-        let live = if keys::is_live(key.name) { "yes" } else { "" };
+        let live = if key.is_live { "yes" } else { "" };
         format!("| `{}` | {default} | {live} | {} |\n", key.name, key.help)
     };
     let head = "| key | default | while serving | meaning |\n|---|---|---|---|\n";
@@ -177,7 +184,7 @@ fn a_change_while_serving_has_to_fit_what_stays_until_a_restart() {
     };
     let taken_over = change("1s", "2s").expect("a sound change");
     assert_eq!(taken_over.ingress.limits.deadline, Duration::from_secs(2));
-    let Mistakes(mistakes) = change("200ms", "500ms").expect_err("the spool still waits 1 s");
+    let Mistakes(mistakes) = change("200ms", "1s").expect_err("the spool still waits 1 s");
     assert!(
         mistakes[0].to_string().contains("spool.after"),
         "{mistakes:?}"
@@ -274,9 +281,53 @@ fn variables_of_a_kubernetes_service_are_passed_over() {
         .variable("KOOBRIDGE_SERVICE_PORT_HTTP", "1")
         .variable("KOOBRIDGE_PORT", "tcp://10.0.0.1:1")
         .variable("KOOBRIDGE_PORT_18446_TCP", "tcp://10.0.0.1:1")
+        .variable("KOOBRIDGE_PORT_18446_TCP_PORT", "18446")
+        .variable("KOOBRIDGE_PORT_18446_TCP_PROTO", "tcp")
         .variable("KOOBRIDGE_PORT_18446_TCP_ADDR", "10.0.0.1")
+        .variable("KOOBRIDGE_ADMIN_SERVICE_HOST", "fd00::1")
+        .variable("KOOBRIDGE_ADMIN_SERVICE_PORT", "18447")
+        .variable("KOOBRIDGE_ADMIN_SERVICE_PORT_METRICS", "18447")
+        .variable("KOOBRIDGE_ADMIN_PORT", "tcp://[fd00::1]:18447")
+        .variable("KOOBRIDGE_ADMIN_PORT_18447_UDP", "udp://[fd00::1]:18447")
+        .variable("KOOBRIDGE_ADMIN_PORT_18447_SCTP_PROTO", "sctp")
         .variable("KOOBRIDGE_CONFIG", "k.toml");
     case.config();
+}
+
+#[test]
+fn a_variable_is_one_of_kubernetes_only_with_a_value_of_kubernetes() {
+    for (variable, value) in [
+        ("KOOBRIDGE_INGRESS_PORT", "9"),
+        ("KOOBRIDGE_PORT", "18446"),
+        ("KOOBRIDGE_PORT", "tcp://10.0.0.1"),
+        ("KOOBRIDGE_PORT", "http://10.0.0.1:9"),
+        ("KOOBRIDGE_SERVICE_HOST", "bridge.example"),
+        ("KOOBRIDGE_SERVICE_PORT", "http"),
+        ("KOOBRIDGE_SERVICE_PORT_HTTP", ""),
+        ("KOOBRIDGE_PORT_9_TCP", "9"),
+        ("KOOBRIDGE_PORT_9_TCP_PORT", "10"),
+        ("KOOBRIDGE_PORT_9_TCP_PROTO", "udp"),
+        ("KOOBRIDGE_PORT_9_TCP_ADDR", "here"),
+        ("KOOBRIDGE_PORT_HTTP_TCP", "tcp://10.0.0.1:9"),
+        ("KOOBRIDGE_INGRESS_PORT_ADDR", "10.0.0.1"),
+    ] {
+        let mistakes = Case::sound("").variable(variable, value).mistakes();
+        assert_eq!(mistakes.len(), 1, "{variable}={value}: {mistakes:?}");
+        let expected = format!("{variable}: unknown variable; ");
+        assert!(mistakes[0].starts_with(&expected), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_a_mistake() {
+    let mut case = Case::sound("");
+    let value = std::os::unix::ffi::OsStringExt::from_vec(b"10.0.0.0/8\xff".to_vec());
+    let variable = "KOOBRIDGE_INGRESS_ALLOW".into();
+    case.typed.variables.push((variable, value));
+    assert_eq!(
+        case.mistakes(),
+        ["KOOBRIDGE_INGRESS_ALLOW: ingress.allow: is not UTF-8 text"]
+    );
 }
 
 #[test]
@@ -446,7 +497,9 @@ fn every_mistake_about_the_spool_is_named_at_once() {
         [
             "flag: kafka.properties.message.timeout.ms: is not to be set with a spool: what the spool \
              keeps is delivered however long it takes",
-            "k.toml:7: spool.after: must be shorter than ingress.deadline",
+            "k.toml:7: spool.after: ingress.deadline (4500ms) has to be longer than 7.5s: \
+             ingress.body_timeout (2s), spool.after (5s) and 500ms for the fsync; raise the deadline or lower one of \
+             the two",
             "k.toml:8: spool.disk_limit: must be at least 1 MiB",
             "k.toml:9: spool.memory: must be at least 1 MiB",
         ]

@@ -13,6 +13,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use super::heard::Heard;
 use super::received::{Arrival, Received};
+use crate::text::Unseen;
 
 /// A channel of the contact centre, as in the report's path: `[A-Za-z0-9_-]{1,64}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,13 +80,15 @@ pub enum InvalidPassword {
     OuterSpace,
     /// A byte that a header can't hold: a control character.
     Unsendable,
+    /// A character that a person does not see, and that no sender is configured to send.
+    Unseen(Unseen),
 }
 
 impl Password {
     /// Takes one line of a channel's file, without its line end.
     ///
     /// # Errors
-    /// Where no `Authorization` header could carry the line.
+    /// If no `Authorization` header could carry the line, or none would: it holds a character that cannot be seen.
     pub fn parse(line: &[u8]) -> Result<Self, InvalidPassword> {
         let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         if is_space(line.first()) || is_space(line.last()) {
@@ -98,7 +101,10 @@ impl Password {
         {
             return Err(InvalidPassword::Unsendable);
         }
-        Ok(Self(digest(line)))
+        match Unseen::find(line) {
+            Some(unseen) => Err(InvalidPassword::Unseen(unseen)),
+            None => Ok(Self(digest(line))),
+        }
     }
 }
 
@@ -113,6 +119,7 @@ impl fmt::Display for InvalidPassword {
         f.write_str(match self {
             Self::OuterSpace => "has a space or tab at an end, which HTTP strips from the header",
             Self::Unsendable => "holds a control character, which no header can carry",
+            Self::Unseen(unseen) => return unseen.fmt(f),
         })
     }
 }

@@ -10,6 +10,7 @@ use super::NotTaken;
 use super::cell::Cell;
 use super::lane::Number;
 use super::rider::{Answer, KeptBy};
+use crate::config::SPOOL_MARGIN;
 
 /// Waits for a report's answer. Dropped before that, the sender has gone, and delivery goes on.
 pub(super) struct Receipt {
@@ -40,7 +41,11 @@ impl Receipt {
 
     /// Waits until the deadline at most; delivery goes on beyond it.
     pub(super) async fn wait(mut self, deadline: Instant) -> Result<KeptBy, NotTaken> {
-        if let Some(stall_at) = self.stall_at.filter(|at| *at < deadline) {
+        // What goes to the spool has time for an fsync, however late the report came.
+        let latest = deadline.checked_sub(SPOOL_MARGIN).unwrap_or(deadline);
+        let latest = latest.max(Instant::now());
+        let stall_at = self.stall_at.map(|at| at.min(latest));
+        if let Some(stall_at) = stall_at.filter(|at| *at < deadline) {
             if let Some(answer) = self.until(stall_at).await {
                 return answer;
             }

@@ -198,6 +198,19 @@ fn mistakes_of_the_configuration_are_found_and_nothing_is_made_of_them() {
     let setup = Setup::with("127.0.0.1:1", "t", "r");
     let unsafe_value = setup.property("acks", "1");
     unsafe_value.assert_only("fail", "configuration", "acks: 1 is unsafe");
+    for (key, value, what) in [
+        ("ingress.deadline", "3s", "has to be longer than 3.5s"),
+        (
+            "ingress.idle_timeout",
+            "9223372036854775807s",
+            "is too long",
+        ),
+        ("ingress.trusted_proxies", "0.0.0.0/0", "is too wide"),
+        ("kafka.properties.linger.ms", "1e3", "would go to the spool"),
+    ] {
+        let setup = Setup::with("127.0.0.1:1", "t", "r").set(key, value);
+        setup.assert_only("fail", "configuration", what);
+    }
     // What the defaults then say is not their fault.
     for (right, wrong, what) in [
         ("channels", "chanels", "did you mean ingress.channels?"),

@@ -144,6 +144,40 @@ fn a_broken_change_leaves_what_was_good_and_is_said() {
     assert!(!bridge.logged().contains("s3cret"), "{}", bridge.logged());
 }
 
+/// Each of these would have the bridge answer every report 401 or 503, or end in a panic.
+#[test]
+fn a_change_that_no_report_could_pass_is_not_taken_over() {
+    let spool = tempfile::tempdir().expect("a directory");
+    let settings = [("spool.directory", spool.path().to_str().expect("text"))];
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    let wait_for = |part: &str, problem: &str| {
+        eventually(|| match bridge.stale(part) {
+            Some(stale) if stale.contains(problem) => Ok(()),
+            stale => Err(format!("{problem:?} is not in {stale:?}")),
+        });
+    };
+    let file = bridge.directory().join("koobridge.toml");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    for (line, problem) in [
+        ("deadline = \"3s\"", "has to be longer than 3.5s"),
+        ("idle_timeout = \"9223372036854775807s\"", "is too long"),
+        ("trusted_proxies = [\"0.0.0.0/0\"]", "is too wide"),
+    ] {
+        let change = format!("[ingress]\n{line}\n");
+        replace(&file, &text.replace("[ingress]\n", &change));
+        wait_for("configuration", problem);
+    }
+    replace(&file, &format!("{text}linger.ms = 1000\n"));
+    wait_for("configuration", "every report would go to the spool");
+    let channel = bridge.directory().join("channels").join(CHANNEL);
+    replace(&channel, "\u{feff}s3cret\n");
+    wait_for(
+        "channels",
+        "the password on line 1 begins with a byte order mark",
+    );
+    assert!(!bridge.logged().contains("s3cret"), "{}", bridge.logged());
+}
+
 #[test]
 fn what_can_change_alone_is_taken_over_and_the_rest_is_named() {
     let kafka = cluster::shared();

@@ -92,7 +92,7 @@ fn each_wrong_value_has_words_of_its_own() {
         (
             "ingress.idle_timeout",
             "0s",
-            "must be longer than nothing".to_owned(),
+            "\"0s\" is too short; write at least \"10ms\"".to_owned(),
         ),
         (
             "ingress.head_limit",
@@ -153,6 +153,8 @@ fn a_bound_is_inside() {
         ("ingress.bytes_in_flight", "80 KiB"),
         ("ingress.drain_delay", "0s"),
         ("ingress.body_limit", "983616"),
+        ("kafka.properties.linger.ms", "4499.9"),
+        ("kafka.properties.queue.buffering.max.kbytes", "80"),
     ] {
         Case::sound("").flag(key, value).config();
     }
@@ -254,23 +256,15 @@ fn a_value_of_the_wrong_shape_is_named() {
 }
 
 #[test]
-fn the_variables_of_a_service_are_no_settings_but_every_setting_has_one_that_is_read() {
-    let service = [
-        "KOOBRIDGE_SERVICE_HOST",
-        "KOOBRIDGE_SERVICE_PORT_INGRESS",
-        "KOOBRIDGE_ADMIN_SERVICE_HOST",
-        "KOOBRIDGE_ADMIN_PORT",
-        "KOOBRIDGE_PORT_18446_TCP_PROTO",
-        "KOOBRIDGE_PORT_18446_TCP_PORT",
-        "KOOBRIDGE_PORT_18446_TCP_ADDR",
-    ];
-    let case = service
-        .iter()
-        .fold(Case::sound(""), |case, name| case.variable(name, "?"));
-    case.config();
+fn no_variable_of_a_key_passes_for_one_of_a_service() {
     for key in KEYS {
         let variable = keys::variable(key.name);
-        assert!(!keys::is_service_link(&variable), "{variable}");
+        for value in ["10.0.0.1", "1", "tcp://10.0.0.1:1", "tcp"] {
+            assert!(
+                !service_links::is_service_link(&variable, value),
+                "{variable}"
+            );
+        }
     }
 }
 
@@ -298,4 +292,113 @@ fn what_is_printed_is_a_file_that_says_the_same() {
     assert_eq!(format!("{:?}", one.ingress), format!("{:?}", other.ingress));
     assert_eq!(one.kafka.unsafe_settings, other.kafka.unsafe_settings);
     assert_eq!(one.log.level, other.log.level);
+}
+
+/// Two seconds for the body, one for Kafka and nothing for the fsync made a sound spool answer 503.
+#[test]
+fn the_deadline_has_room_for_the_body_the_wait_for_kafka_and_an_fsync() {
+    let spool = |deadline: &str, body_timeout: &str, after: &str| {
+        Case::sound("[spool]\ndirectory = \"kept\"\n")
+            .flag("ingress.deadline", deadline)
+            .flag("ingress.body_timeout", body_timeout)
+            .flag("spool.after", after)
+    };
+    for (deadline, body_timeout, after) in [
+        ("4500ms", "2s", "1s"),
+        ("3501ms", "2s", "1s"),
+        ("8s", "900ms", "6s"),
+        ("1s", "100ms", "100ms"),
+    ] {
+        spool(deadline, body_timeout, after).config();
+    }
+    let remedy = "raise the deadline or lower one of the two";
+    for (deadline, body_timeout, after, sum) in [
+        ("3s", "2s", "1s", "3.5s"),
+        ("3500ms", "2s", "1s", "3.5s"),
+        ("4500ms", "2s", "5s", "7.5s"),
+        ("300ms", "250ms", "10ms", "760ms"),
+    ] {
+        assert_eq!(
+            spool(deadline, body_timeout, after).mistakes(),
+            [format!(
+                "flag: spool.after: ingress.deadline ({deadline}) has to be longer than {sum}: \
+                 ingress.body_timeout ({body_timeout}), spool.after ({after}) and 500ms for the fsync; {remedy}"
+            )]
+        );
+    }
+    // Without a spool there is nothing to be written.
+    let none = Case::sound("").flag("ingress.deadline", "2001ms");
+    none.config();
+    // The place is where one of the three was typed.
+    let deadline = Case::sound("[spool]\ndirectory = \"kept\"\n").flag("ingress.deadline", "3s");
+    let mistakes = deadline.mistakes();
+    assert!(
+        mistakes[0].starts_with("flag: ingress.deadline: ingress.deadline (3s) has"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn a_body_limit_that_no_report_fits_is_a_mistake() {
+    let small = Case::sound("").flag("ingress.body_limit", "1023");
+    let expected =
+        "flag: ingress.body_limit: must be at least 1 KiB; every report has some hundred bytes";
+    assert_eq!(small.mistakes(), [expected]);
+    Case::sound("").flag("ingress.body_limit", "1 KiB").config();
+}
+
+#[test]
+fn the_spool_has_room_for_the_largest_report() {
+    let spool = |limit: &str| {
+        Case::sound("[spool]\ndirectory = \"kept\"\n")
+            .flag("ingress.body_limit", "900 KiB")
+            .flag("spool.disk_limit", limit)
+    };
+    let expected = "flag: spool.disk_limit: has no room for a report of ingress.body_limit; make it at least 1875968 \
+                    (twice body_limit + 16 KiB)";
+    assert_eq!(spool("1 MiB").mistakes(), [expected]);
+    spool("1875968").config();
+}
+
+#[test]
+fn a_setting_of_the_spool_without_a_directory_is_a_mistake() {
+    let case = Case::sound("[spool]\ndisk_limit = \"2 GiB\"\n");
+    let expected = "k.toml:6: spool.disk_limit: there is no spool without spool.directory; name one, or write \
+                    directory = \"\" for none";
+    assert_eq!(case.mistakes(), [expected]);
+    assert!(case.flag("spool.directory", "").config().spool.is_none());
+}
+
+#[test]
+fn lines_of_reports_need_a_level_that_shows_them() {
+    for level in ["error", "warn"] {
+        let case = Case::sound("")
+            .flag("log.reports", "true")
+            .flag("log.level", level);
+        let expected = format!(
+            "flag: log.reports: needs log.level info, at which these lines are written; it is {level}"
+        );
+        assert_eq!(case.mistakes(), [expected]);
+    }
+    for level in ["info", "debug"] {
+        let case = Case::sound("")
+            .flag("log.reports", "true")
+            .flag("log.level", level);
+        assert!(case.config().log.reports);
+    }
+}
+
+/// An empty entry is what is left of a template without a value, and no networks means everyone.
+#[test]
+fn an_empty_entry_of_a_list_is_a_mistake() {
+    let case = Case::of(
+        "[ingress]\nlisten = \"127.0.0.1:0\"\nallow = [\"\"]\n[kafka.properties]\nbootstrap.servers = \"k:9092\"\n",
+    );
+    let expected = "k.toml:3: ingress.allow: holds an empty string; remove it";
+    assert_eq!(case.mistakes(), [expected]);
+    for text in [",", " ", "10.0.0.0/8,"] {
+        let case = Case::sound("").flag("ingress.allow", text);
+        let expected = "flag: ingress.allow: \"\" is no network; write for example \"10.0.0.0/8\"";
+        assert_eq!(case.mistakes(), [expected], "{text:?}");
+    }
 }

@@ -257,3 +257,54 @@ fn an_unsafe_value_is_refused_however_librdkafka_lets_it_be_written() {
     }
     assert_eq!(taken, [("", ""); 0]);
 }
+
+/// Each report would wait so long in librdkafka that its sender is told 503, or that it goes to the spool.
+#[test]
+fn linger_leaves_time_for_kafka_however_librdkafka_lets_it_be_written() {
+    for (name, value, read) in [
+        ("linger.ms", "4500", "4500"),
+        ("queue.buffering.max.ms", "5000", "5000"),
+        ("linger.ms", "5e3", "5000"),
+        ("linger.ms", "0x1388", "5000"),
+        ("linger.ms", "4500.5", "4500.5"),
+    ] {
+        let expected = format!(
+            "flag: {PREFIX}linger.ms: librdkafka holds each record back for {read} ms, and \
+             ingress.deadline is 4500ms: every report would be answered 503; lower it"
+        );
+        assert_eq!(with(name, value).mistakes(), [expected]);
+    }
+    let spool = with("linger.ms", "1000").flag("spool.directory", "/kept");
+    let expected = format!(
+        "flag: {PREFIX}linger.ms: librdkafka holds each record back for 1000 ms, and spool.after is 1s: \
+         every report would go to the spool; lower it"
+    );
+    assert_eq!(spool.mistakes(), [expected]);
+    assert!(with("linger.ms", "nan").check().is_err());
+    with("linger.ms", "999")
+        .flag("spool.directory", "/kept")
+        .config();
+}
+
+#[test]
+fn librdkafkas_queue_has_room_for_the_largest_report() {
+    let key = "queue.buffering.max.kbytes";
+    for value in ["79", "0x4F"] {
+        assert_eq!(
+            with(key, value).mistakes(),
+            [format!(
+                "flag: {PREFIX}{key}: 79 KiB hold no report of ingress.body_limit: librdkafka would never take it; \
+                 make it at least 80"
+            )]
+        );
+    }
+    with(key, "80").config();
+}
+
+#[test]
+fn the_size_of_a_record_is_the_one_that_librdkafka_reads() {
+    let raised = with("message.max.bytes", "0x1E8480").flag("ingress.body_limit", "1 MiB");
+    assert_eq!(raised.config().ingress.limits.body, 1 << 20);
+    let lowered = with("message.max.bytes", "0x3E8");
+    assert!(lowered.mistakes()[0].contains("a Kafka record of 1000 bytes"));
+}

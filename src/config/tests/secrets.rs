@@ -1,6 +1,7 @@
 //! Values that come from files of their own, and values that are never shown.
 
 use super::*;
+use crate::config::properties::is_secret;
 
 const SECRET: &str = "hunter2";
 
@@ -59,7 +60,7 @@ fn any_value_can_come_from_a_file() {
         case.mistakes(),
         [
             "k.toml:6: kafka.topic: its from_file secret can't be read: \
-          stream did not contain valid UTF-8"
+          it is not UTF-8 text; save it as UTF-8"
         ]
     );
 }
@@ -140,4 +141,132 @@ fn a_mistake_does_not_repeat_what_came_from_a_file() {
         }
     }
     assert_eq!(shown, [""; 0]);
+}
+
+#[test]
+fn the_byte_order_mark_of_a_file_is_not_part_of_its_value() {
+    let marked = from_file("sasl.password", b"\xef\xbb\xbfhunter2\r\n");
+    assert_eq!(marked.property("sasl.password").as_deref(), Some(SECRET));
+    let mut case = Case::sound("[kafka]\ntopic = \"t\"\n");
+    let file = case.typed.file.take().expect("a file");
+    let text = fs::read_to_string(&file).expect("a file");
+    fs::write(&file, format!("\u{feff}{text}")).expect("a file");
+    case.typed.file = Some(file);
+    assert_eq!(case.config().kafka.topic, "t");
+}
+
+#[test]
+fn a_file_that_holds_nothing_is_no_value() {
+    for content in [&b""[..], b"\n", b"\xef\xbb\xbf\r\n"] {
+        let mistakes = from_file("sasl.password", content).mistakes();
+        let key = "k.toml:5: kafka.properties.sasl.password";
+        let expected = format!("{key}: its from_file secret is empty; write the value in it");
+        assert_eq!(mistakes, [expected]);
+    }
+}
+
+#[test]
+fn a_character_that_cannot_be_seen_is_a_mistake_wherever_the_value_was_typed() {
+    let problem = "ends with a no-break space (U+00A0), which cannot be seen; remove it";
+    let key = "kafka.properties.sasl.password";
+    let value = format!("{SECRET}\u{a0}");
+    let variable = "KOOBRIDGE_KAFKA_PROPERTIES_SASL_PASSWORD";
+    for (case, place) in [
+        (from_file("sasl.password", value.as_bytes()), "k.toml:5"),
+        (
+            Case::sound(&format!("sasl.password = \"{value}\"\n")),
+            "k.toml:5",
+        ),
+        (Case::sound("").variable(variable, &value), variable),
+        (Case::sound("").flag(key, &value), "flag"),
+    ] {
+        assert_eq!(case.mistakes(), [format!("{place}: {key}: {problem}")]);
+    }
+}
+
+#[test]
+fn a_file_in_utf_16_is_named_as_such() {
+    let problem = "can't be read: it is UTF-16 text; save it as UTF-8";
+    let secret = from_file("sasl.password", b"\xff\xfeh\0u\0");
+    assert_eq!(
+        secret.mistakes(),
+        [format!(
+            "k.toml:5: kafka.properties.sasl.password: its from_file secret {problem}"
+        )]
+    );
+    let case = Case::of("");
+    let file = case.typed.file.clone().expect("a file");
+    fs::write(file, b"\xff\xfe[\0l\0").expect("a file");
+    let mistakes = case.mistakes();
+    assert_eq!(
+        mistakes[0],
+        format!("k.toml: {problem}; name another file with --config")
+    );
+}
+
+/// A misspelt name is a mistake; its value may be a password all the same.
+#[test]
+fn the_value_of_a_property_that_librdkafka_does_not_have_is_not_shown() {
+    for name in [
+        "sasl.pasword",
+        "sasl.passwd",
+        "sasl.psswrd",
+        "sasl.pw",
+        "SASL.PASSWORD",
+        "sasl.jaas.config",
+        "ssl.kye.pem",
+        "ssl.truststore.password",
+        "basic.auth.credentials",
+        "api.token",
+        "nothing.like.it",
+    ] {
+        let key = format!("kafka.properties.{name}");
+        for case in [
+            Case::sound(&format!("{name} = \"{SECRET}\"\n")),
+            Case::sound("").flag(&key, SECRET),
+        ] {
+            let printed = case.print();
+            assert!(printed.contains(&format!("\n{name} = \"(")), "{printed}");
+            let shown = printed + &case.mistakes().concat();
+            assert!(!shown.contains(SECRET), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_librdkafka_refuses_is_not_shown_if_its_name_is_a_secrets() {
+    let refuse: PropertyCheck = |_, value| match value {
+        SECRET => Err(format!("Invalid value \"{value}\"")),
+        _ => Ok(value.to_owned()),
+    };
+    let case = Case::sound("").flag("kafka.properties.sasl.password", SECRET);
+    let mistakes = Config::check(&Settings::gather(&case.typed), refuse).expect_err("a mistake");
+    let expected =
+        "kafka.properties.sasl.password: librdkafka does not take it: Invalid value \"(redacted)\"";
+    assert!(mistakes.to_string().ends_with(expected), "{mistakes}");
+}
+
+#[test]
+fn what_is_no_secret_is_shown() {
+    for (name, value) in [
+        ("ssl.key.location", "/key.pem"),
+        ("ssl.keystore.location", "/keystore"),
+        ("ssl.ca.location", "/ca.pem"),
+        ("sasl.username", "koobridge"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.oauthbearer.token.endpoint.url", "https://id.example"),
+        ("sasl.oauthbearer.client.id", "koobridge"),
+        ("socket.keepalive.enable", "true"),
+        ("linger.ms", "5"),
+    ] {
+        assert!(!is_secret(name), "{name}");
+        let case = Case::sound("").flag(&format!("kafka.properties.{name}"), value);
+        if check_property(name, value).is_ok() {
+            let printed = case.print();
+            assert!(
+                printed.contains(&format!("\n{name} = {value:?}")),
+                "{printed}"
+            );
+        }
+    }
 }

@@ -101,6 +101,20 @@ async fn a_report_that_has_waited_long_enough_goes_to_the_spool() {
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
 }
 
+/// On a slow disk the answer may still be the deadline's; the report is in the spool all the same.
+#[tokio::test]
+async fn a_report_goes_to_the_spool_before_its_deadline_however_long_it_was_to_wait() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = direct(10, &HELD_BACK, hedge(directory.path(), LONG)).await;
+    let told = fixture.deliver(Duration::from_secs(1)).await;
+    assert!(
+        [Ok(KeptBy::Spool), Err(NotTaken::Deadline)].contains(&told),
+        "{told:?}"
+    );
+    let reports = || fixture.delivery.spool_level().expect("a spool").reports;
+    eventually("it is not in the spool", || reports() == 1).await;
+}
+
 #[tokio::test]
 async fn a_full_queue_is_a_reason_for_the_spool() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -128,24 +128,23 @@ fn length(kafka_away: bool) -> u64 {
     if kafka_away { 6 } else { lasting(11, 6) }
 }
 
-/// When a report goes to the spool: a Kafka that is up may take seconds to answer on a busy machine.
-fn after(kafka_away: bool) -> (&'static str, &'static str) {
-    (
-        "spool.after",
-        if kafka_away {
-            "1s"
-        } else {
-            lasting("7s", "4s")
-        },
-    )
+/// When a report goes to the spool: a Kafka that is up may take seconds to answer on a busy machine. Bodies come together
+/// with their heads; the deadline has room for both times and an fsync.
+fn after(kafka_away: bool) -> [(&'static str, &'static str); 2] {
+    let after = if kafka_away {
+        "1s"
+    } else {
+        lasting("6s", "3s")
+    };
+    [("spool.after", after), ("ingress.body_timeout", "900ms")]
 }
 
 fn full(fault: &str, kafka_away: bool) {
-    let disk = Disk::mount();
+    let (disk, times) = (Disk::mount(), after(kafka_away));
     let setup = Setup {
         spool: true,
         spool_at: Some(disk.spool()),
-        settings: &[("spool.free_space", "0"), after(kafka_away)],
+        settings: &[("spool.free_space", "0"), times[0], times[1]],
         deadline: if kafka_away { None } else { deadline(8) },
         ..Setup::default()
     };
@@ -173,7 +172,7 @@ fn read_only(fault: &str, kafka_away: bool) {
     assert_an_open_file_can_be_forbidden();
     let setup = Setup {
         spool: true,
-        settings: &[after(kafka_away)],
+        settings: &after(kafka_away),
         deadline: if kafka_away { None } else { deadline(8) },
         ..Setup::default()
     };
@@ -219,7 +218,7 @@ fn fsync(fault: &str, word: &str, kafka_away: bool) {
     let file = directory.path().join("fsync");
     let setup = Setup {
         spool: true,
-        settings: &[after(kafka_away)],
+        settings: &after(kafka_away),
         deadline: if kafka_away { None } else { deadline(8) },
         environment: &[
             ("LD_PRELOAD", fsync_library(directory.path()).into()),

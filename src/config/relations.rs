@@ -1,0 +1,135 @@
+//! What has to hold between values that are sound by themselves: else the bridge would run, and answer every
+//! report, or each large one, with 503.
+
+use std::time::Duration;
+
+use super::checks::{Checker, SPOOL_MINIMUM};
+use super::keys::PROPERTIES;
+use super::{Limits, PropertyCheck, Spool};
+
+/// The room that an event needs in a Kafka record beside the body that it was made of.
+pub const RECORD_OVERHEAD: u64 = 16 << 10;
+
+/// What librdkafka takes for a record where `message.max.bytes` is not configured.
+pub const DEFAULT_MESSAGE_MAX_BYTES: u64 = 1_000_000;
+
+/// What a report that goes to the spool has left of its deadline: an fsync on a busy disk takes up to some hundred
+/// milliseconds.
+pub const SPOOL_MARGIN: Duration = Duration::from_millis(500);
+
+impl Checker<'_> {
+    pub(super) fn relations(
+        &mut self,
+        limits: &Limits,
+        spool: Option<&Spool>,
+        check: PropertyCheck,
+    ) {
+        self.body_ends_before_the_deadline(limits);
+        self.body_fits_a_record(limits.body as u64, check);
+        self.queue_holds_a_report(limits.body as u64, check);
+        if let Some(spool) = spool {
+            self.deadline_has_room_for_an_fsync(limits, spool.after);
+            self.disk_holds_a_report(limits.body as u64, spool.disk_limit);
+        }
+        self.linger_leaves_time(limits, spool, check);
+    }
+
+    fn body_ends_before_the_deadline(&mut self, limits: &Limits) {
+        if limits.body_timeout >= limits.deadline {
+            self.mistake(
+                "ingress.body_timeout",
+                "must be shorter than ingress.deadline",
+            );
+        }
+    }
+
+    fn body_fits_a_record(&mut self, body: u64, check: PropertyCheck) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "librdkafka takes no more than 1,000,000,000, and nothing negative"
+        )]
+        let record = self
+            .number("message.max.bytes", check)
+            .map_or(DEFAULT_MESSAGE_MAX_BYTES, |number| number as u64);
+        if body + RECORD_OVERHEAD > record {
+            self.mistake(
+                "ingress.body_limit",
+                format!(
+                    "a body this large does not fit a Kafka record of {record} bytes; lower it, or \
+                     raise message.max.bytes (and the topic's max.message.bytes)"
+                ),
+            );
+        }
+    }
+
+    fn queue_holds_a_report(&mut self, body: u64, check: PropertyCheck) {
+        let name = "queue.buffering.max.kbytes";
+        let needed = (body + RECORD_OVERHEAD).div_ceil(1 << 10);
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        if let Some(room) = self
+            .number(name, check)
+            .filter(|room| *room < needed as f64)
+        {
+            self.mistake(
+                &format!("{PROPERTIES}{name}"),
+                format!(
+                    "{room} KiB hold no report of ingress.body_limit: librdkafka would never take it; make it at \
+                     least {needed}"
+                ),
+            );
+        }
+    }
+
+    fn deadline_has_room_for_an_fsync(&mut self, limits: &Limits, after: Duration) {
+        let needed = limits.body_timeout + after + SPOOL_MARGIN;
+        if limits.deadline > needed || limits.body_timeout >= limits.deadline {
+            return;
+        }
+        let keys = ["spool.after", "ingress.deadline", "ingress.body_timeout"];
+        let [after, deadline, body_timeout] =
+            keys.map(|key| self.settings.text(key).unwrap_or_default());
+        let problem = format!(
+            "ingress.deadline ({deadline}) has to be longer than {needed:?}: ingress.body_timeout ({body_timeout}), \
+             spool.after ({after}) and {SPOOL_MARGIN:?} for the fsync; raise the deadline or lower one of the two"
+        );
+        let typed = keys
+            .into_iter()
+            .find(|key| !self.settings.place(key).is_empty());
+        self.mistake(typed.unwrap_or(keys[0]), problem);
+    }
+
+    fn disk_holds_a_report(&mut self, body: u64, disk_limit: u64) {
+        let needed = 2 * (body + RECORD_OVERHEAD);
+        if (SPOOL_MINIMUM..needed).contains(&disk_limit) {
+            let problem = format!(
+                "has no room for a report of ingress.body_limit; make it at least {needed} (twice body_limit + 16 KiB)"
+            );
+            self.mistake("spool.disk_limit", problem);
+        }
+    }
+
+    fn linger_leaves_time(&mut self, limits: &Limits, spool: Option<&Spool>, check: PropertyCheck) {
+        let (key, longest, outcome) = match spool {
+            None => ("ingress.deadline", limits.deadline, "be answered 503"),
+            Some(spool) => ("spool.after", spool.after, "go to the spool"),
+        };
+        let Some(linger) = self.number("linger.ms", check) else {
+            return;
+        };
+        if linger.is_nan() || linger >= longest.as_secs_f64() * 1000.0 {
+            let longest = self.settings.text(key).unwrap_or_default();
+            let problem = format!(
+                "librdkafka holds each record back for {linger} ms, and {key} is {longest}: every report would \
+                 {outcome}; lower it"
+            );
+            self.mistake(&format!("{PROPERTIES}linger.ms"), problem);
+        }
+    }
+
+    /// The value of a property that is a number, as librdkafka reads it: it also takes `0x10` and `1e3`.
+    fn number(&self, name: &str, check: PropertyCheck) -> Option<f64> {
+        let text = self.settings.text(&format!("{PROPERTIES}{name}"))?;
+        check(name, text).ok()?.parse().ok()
+    }
+}

@@ -1,0 +1,170 @@
+//! Text that people write: files of it, and characters in it that nobody can see on a screen.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Reads a file of UTF-8 text. A byte order mark at its head is not part of the text.
+///
+/// # Errors
+/// Those of the system, and `InvalidData` if the file is not UTF-8.
+pub fn read(path: &Path) -> io::Result<String> {
+    let bytes = fs::read(path)?;
+    let invalid = |problem| io::Error::new(io::ErrorKind::InvalidData, problem);
+    if is_utf16(&bytes) {
+        return Err(invalid(UTF_16));
+    }
+    let text =
+        String::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8 text; save it as UTF-8"))?;
+    match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(text),
+    }
+}
+
+/// What to tell about a file of which [`is_utf16`] is true.
+pub const UTF_16: &str = "it is UTF-16 text; save it as UTF-8";
+
+/// Whether a file has UTF-16's byte order mark, or begins with an ASCII character in UTF-16.
+#[must_use]
+pub fn is_utf16(bytes: &[u8]) -> bool {
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [0, other, ..] | [other, 0, ..] => other.is_ascii_graphic(),
+        _ => false,
+    }
+}
+
+/// A character that a person does not see: white space beyond ASCII at an end of a text, or an invisible
+/// character anywhere in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    character: char,
+    place: &'static str,
+}
+
+impl Unseen {
+    /// Returns the first such character of a text that need not be UTF-8 throughout.
+    #[must_use]
+    pub fn find(text: &[u8]) -> Option<Self> {
+        let chunks = || text.utf8_chunks();
+        let first = chunks()
+            .next()
+            .and_then(|chunk| chunk.valid().chars().next());
+        let last = chunks().last().filter(|chunk| chunk.invalid().is_empty());
+        let last = last.and_then(|chunk| chunk.valid().chars().next_back());
+        let inside = chunks().flat_map(|chunk| chunk.valid().chars());
+        let found = |character, place| Self { character, place };
+        let begins = first
+            .filter(|c| is_blank(*c))
+            .map(|c| found(c, "begins with"));
+        let ends = || last.filter(|c| is_blank(*c)).map(|c| found(c, "ends with"));
+        let holds = || {
+            inside
+                .clone()
+                .find(|c| is_invisible(*c))
+                .map(|c| found(c, "holds"))
+        };
+        begins.or_else(ends).or_else(holds)
+    }
+}
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.character {
+            BYTE_ORDER_MARK => "a byte order mark",
+            '\u{a0}' => "a no-break space",
+            '\u{200b}' => "a zero width space",
+            '\u{3000}' => "an ideographic space",
+            other if other.is_whitespace() => "a white space character",
+            _ => "an invisible character",
+        };
+        let (place, code) = (self.place, u32::from(self.character));
+        write!(
+            f,
+            "{place} {name} (U+{code:04X}), which cannot be seen; remove it"
+        )
+    }
+}
+
+/// Joiners belong inside a word or an emoji, and never at an end.
+fn is_blank(character: char) -> bool {
+    let is_joiner = matches!(character, '\u{200c}' | '\u{200d}');
+    !character.is_ascii() && (character.is_whitespace() || is_joiner) || is_invisible(character)
+}
+
+/// Hyphens, fillers and marks of direction that have no width: they come along when text is copied.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'
+            | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{2800}' | '\u{3164}' | BYTE_ORDER_MARK | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &[u8]) -> Option<String> {
+        Unseen::find(text).map(|unseen| unseen.to_string())
+    }
+
+    #[test]
+    fn white_space_beyond_ascii_is_found_at_the_ends_and_invisible_characters_everywhere() {
+        let rest = "which cannot be seen; remove it";
+        for (text, expected) in [
+            ("\u{feff}a", "begins with a byte order mark (U+FEFF)"),
+            ("\u{feff}", "begins with a byte order mark (U+FEFF)"),
+            ("a\u{a0}", "ends with a no-break space (U+00A0)"),
+            ("\u{3000}a", "begins with an ideographic space (U+3000)"),
+            ("a\u{85}", "ends with a white space character (U+0085)"),
+            ("a\u{202f}", "ends with a white space character (U+202F)"),
+            ("a\u{200b}", "ends with a zero width space (U+200B)"),
+            ("a\u{200b}b", "holds a zero width space (U+200B)"),
+            ("a\u{200d}", "ends with an invisible character (U+200D)"),
+            ("a\u{202c}b", "holds an invisible character (U+202C)"),
+        ] {
+            let expected = format!("{expected}, {rest}");
+            assert_eq!(found(text.as_bytes()), Some(expected), "{text:?}");
+        }
+        let latin = found(b"\xef\xbb\xbf\xe9t\xe9").expect("a byte order mark");
+        assert!(
+            latin.starts_with("begins with a byte order mark"),
+            "{latin}"
+        );
+    }
+
+    #[test]
+    fn what_a_person_can_mean_is_not_found() {
+        let family = "\u{1f468}\u{200d}\u{1f469}";
+        let heart = "\u{2764}\u{fe0f}";
+        for text in ["", "a b", " a\t", "a\u{a0}b", "é", "密码", family, heart] {
+            assert_eq!(found(text.as_bytes()), None, "{text:?}");
+        }
+        for bytes in [&b"\xe9t\xe9"[..], b"a\xa0", b"a\xff"] {
+            assert_eq!(found(bytes), None, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_without_its_byte_order_mark_and_only_as_utf_8() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("text");
+        let read_of = |bytes: &[u8]| {
+            fs::write(&path, bytes).expect("a file");
+            read(&path).map_err(|error| error.to_string())
+        };
+        assert_eq!(read_of(b"\xef\xbb\xbfa\n"), Ok("a\n".to_owned()));
+        assert_eq!(read_of("é".as_bytes()), Ok("é".to_owned()));
+        for utf16 in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a", b"a\0b\0", b"\0a\0b"] {
+            assert_eq!(read_of(utf16), Err(UTF_16.to_owned()));
+        }
+        let expected = "it is not UTF-8 text; save it as UTF-8";
+        assert_eq!(read_of(b"\xe9"), Err(expected.to_owned()));
+    }
+}
