@@ -18,7 +18,7 @@ use tracing::debug;
 use super::places::Place;
 use super::stage::Doing;
 use super::stream::TimedStream;
-use super::{Bridge, Phase};
+use super::{Bridge, Phase, handshake};
 
 /// Serves a connection until its sender, a time limit, another one that needs its place, or the end of
 /// the bridge closes it.
@@ -35,16 +35,9 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, place: &Place, bridge
         () = closing(&mut phase) => return,
         () = place.asked_for() => return,
     };
-    match shaken {
-        Ok(Ok(stream)) => speak_http(stream, peer, place, bridge).await,
-        Ok(Err(error)) => {
-            bridge.metrics.handshake_failures.inc();
-            debug!(%error, "a TLS handshake failed");
-        }
-        Err(_) => {
-            bridge.metrics.handshake_failures.inc();
-            debug!("a TLS handshake took too long");
-        }
+    match shaken.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+        Ok(stream) => speak_http(stream, peer, place, bridge).await,
+        Err(error) => handshake::failed(&error, peer, &bridge.metrics),
     }
 }
 

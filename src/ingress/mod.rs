@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod connection;
 mod failed_logins;
+mod handshake;
 mod head;
 mod journey;
 mod listener;

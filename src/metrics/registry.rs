@@ -53,7 +53,7 @@ impl Metrics {
         );
         section.of(
             "tls_handshake_failures",
-            "TLS handshakes that failed or took too long",
+            "TLS handshakes that failed or took too long, by the reason why",
             &self.handshake_failures,
         );
         section.of(

@@ -16,6 +16,7 @@ mod delivery;
 mod deploy;
 mod dev;
 mod events;
+mod failed_handshakes;
 mod framing;
 mod guarantees;
 mod hostile;
