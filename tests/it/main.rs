@@ -42,4 +42,5 @@ mod status_page;
 mod subscribers;
 mod suite;
 mod tls;
+mod tls_files;
 mod topics;
