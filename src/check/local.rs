@@ -97,7 +97,7 @@ fn certificate(files: &Tls, now: Timestamp) -> Vec<Finding> {
         }
     };
     let warnings = identity.warnings().iter().map(|warning| {
-        let remedy = "the bridge starts, and some of its clients may fail";
+        let remedy = "the bridge starts, and some clients may refuse it or be refused";
         Area::Certificate.warn(warning.to_string(), remedy)
     });
     let validity = validity(files, identity.expires().duration_since(now));

@@ -83,3 +83,51 @@ fn classify_alert(alert: Alert) -> HandshakeFailure {
         _ => HandshakeFailure::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_rustls::rustls::{CertificateError, PeerMisbehaved};
+
+    use super::*;
+
+    #[test]
+    fn a_reset_is_a_close_and_a_breach_of_the_protocol_is_other() {
+        for (kind, expected) in [
+            (ErrorKind::ConnectionReset, HandshakeFailure::Closed),
+            (ErrorKind::BrokenPipe, HandshakeFailure::Closed),
+            (ErrorKind::TimedOut, HandshakeFailure::Timeout),
+            (ErrorKind::OutOfMemory, HandshakeFailure::Other),
+        ] {
+            assert_eq!(classify(&kind.into()), expected, "{kind}");
+        }
+        for (error, expected) in [
+            (
+                Error::AlertReceived(Alert::CloseNotify),
+                HandshakeFailure::Closed,
+            ),
+            (
+                Error::AlertReceived(Alert::ProtocolVersion),
+                HandshakeFailure::Protocol,
+            ),
+            (
+                Error::AlertReceived(Alert::InternalError),
+                HandshakeFailure::Other,
+            ),
+            (
+                Error::InvalidMessage(InvalidMessage::MissingKeyExchange),
+                HandshakeFailure::Other,
+            ),
+            (
+                CertificateError::Revoked.into(),
+                HandshakeFailure::ClientCertificate,
+            ),
+            (
+                PeerMisbehaved::MissingKeyShare.into(),
+                HandshakeFailure::Other,
+            ),
+        ] {
+            let sent = io::Error::new(ErrorKind::InvalidData, error);
+            assert_eq!(classify(&sent), expected, "{sent}");
+        }
+    }
+}

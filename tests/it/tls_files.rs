@@ -345,14 +345,19 @@ fn a_chain_that_is_out_of_order_or_incomplete_is_a_warning() {
     let renewed = Authority::named("root")
         .issue_authority("lower", NOW)
         .read("ca.crt");
-    let out_of_place = |second: &str, first: &str, problem: &str, named: &str| {
+    let out_of_place = |second: &str, first: &str, problem: &str| {
         format!(
-            "server.crt: certificate {second} is out of place: it comes after certificate {first}, and {problem}; some \
-             clients refuse the connection; put after each certificate the one that has issued it, here CN={named}"
+            "server.crt: certificate {second} is out of place: it comes after certificate {first}, which {problem}"
         )
     };
-    let no_issuer = "is not its issuer";
-    let key_differs = "bears its issuer's name, but has not signed it";
+    let other_issuer = |named: &str| {
+        format!(
+            "another one has issued; put after each certificate the one that has issued it, here CN={named}"
+        )
+    };
+    let other_key = "names it as its issuer, but is signed by another key; put after each certificate the one that has \
+                     issued it, here CN=lower";
+    let root_first = "ends the chain, for it has issued itself; take it out";
     for (chain, expected) in [
         (vec![&server], vec![]),
         (vec![&server, &lower, &upper], vec![]),
@@ -362,25 +367,23 @@ fn a_chain_that_is_out_of_order_or_incomplete_is_a_warning() {
             vec![out_of_place(
                 "2 (CN=upper)",
                 "1 (CN=server)",
-                no_issuer,
-                "lower",
+                &other_issuer("lower"),
             )],
         ),
         (
             vec![&server, &upper, &lower],
             vec![
-                out_of_place("2 (CN=upper)", "1 (CN=server)", no_issuer, "lower"),
-                out_of_place("3 (CN=lower)", "2 (CN=upper)", no_issuer, "root"),
+                out_of_place("2 (CN=upper)", "1 (CN=server)", &other_issuer("lower")),
+                out_of_place("3 (CN=lower)", "2 (CN=upper)", &other_issuer("root")),
             ],
         ),
         (
+            vec![&server, &lower, &upper, &root, &lower],
+            vec![out_of_place("5 (CN=lower)", "4 (CN=root)", root_first)],
+        ),
+        (
             vec![&server, &renewed],
-            vec![out_of_place(
-                "2 (CN=lower)",
-                "1 (CN=server)",
-                key_differs,
-                "lower",
-            )],
+            vec![out_of_place("2 (CN=lower)", "1 (CN=server)", other_key)],
         ),
     ] {
         let chain: String = chain.into_iter().map(String::as_str).collect();

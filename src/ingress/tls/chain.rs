@@ -79,24 +79,34 @@ fn check_order(
     algorithms: &WebPkiSupportedAlgorithms,
     problems: &mut Problems,
 ) {
-    for (index, pair) in links.windows(2).enumerate() {
-        let [(der, certificate), (_, issuer)] = pair else {
-            unreachable!("windows of two");
-        };
-        let named = certificate.tbs_certificate().issuer();
-        let problem = if named != issuer.tbs_certificate().subject() {
-            "is not its issuer"
-        } else if is_signed_by(der, issuer, algorithms) == Ok(false) {
-            "bears its issuer's name, but has not signed it"
-        } else {
-            continue;
-        };
-        let [first, second] = [title(index, certificate), title(index + 1, issuer)];
-        problems.warn(path, format!(
-            "{second} is out of place: it comes after {first}, and {problem}; some clients refuse the connection; \
-             put after each certificate the one that has issued it, here {named}"
-        ));
+    let pairs = links.iter().zip(links.iter().skip(1));
+    for (index, (link, (_, issuer))) in pairs.enumerate() {
+        if let Some(problem) = misplaced(link, issuer, algorithms) {
+            let [first, second] = [title(index, &link.1), title(index + 1, issuer)];
+            let place = format!("{second} is out of place: it comes after {first}, which");
+            problems.warn(path, format!("{place} {problem}"));
+        }
     }
+}
+
+/// Returns why `issuer` should not follow a certificate, and what should.
+fn misplaced(
+    (der, certificate): &Link<'_>,
+    issuer: &Certificate,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Option<String> {
+    let named = certificate.tbs_certificate().issuer();
+    let problem = if is_self_issued(certificate) {
+        return Some("ends the chain, for it has issued itself; take it out".to_owned());
+    } else if named != issuer.tbs_certificate().subject() {
+        "another one has issued"
+    } else if is_signed_by(der, issuer, algorithms) == Ok(false) {
+        "names it as its issuer, but is signed by another key"
+    } else {
+        return None;
+    };
+    let remedy = "put after each certificate the one that has issued it, here";
+    Some(format!("{problem}; {remedy} {named}"))
 }
 
 /// Whether the key of `issuer` has signed a certificate; an error if that can't be found out.
