@@ -102,6 +102,7 @@ impl App {
         let delivery = start_delivery(&config, &metrics, broker)?;
         let (phase, phases) = watch::channel(Phase::Serving);
         if let Some(identity) = &identity {
+            identity.log_warnings();
             metrics.certificate_expires(identity.expires());
         }
         let live = Live::new(channels, identity, Rules::from(&config));

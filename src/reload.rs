@@ -149,6 +149,7 @@ fn read_certificate(files: &Tls, bridge: &Bridge) -> Result<(), Mistakes> {
         return Ok(());
     };
     let identity = Identity::load(files, Timestamp::now()).map_err(Mistakes)?;
+    identity.log_warnings();
     let expires = identity.expires();
     current.store(Arc::new(identity));
     bridge.metrics.certificate_expires(expires);

@@ -94,20 +94,29 @@ fn certificate(files: &Tls, now: Timestamp) -> Vec<Finding> {
                 .collect();
         }
     };
-    let left = identity.expires().duration_since(now);
+    let warnings = identity.warnings().iter().map(|warning| {
+        let remedy = "the bridge starts, and some clients may refuse it or be refused";
+        Area::Certificate.warn(warning.to_string(), remedy)
+    });
+    let validity = validity(files, identity.expires().duration_since(now));
+    validity.into_iter().chain(warnings).collect()
+}
+
+/// `None` if a certificate of the chain has expired, which is one of the warnings.
+fn validity(files: &Tls, left: SignedDuration) -> Option<Finding> {
     let what = format!(
         "{} is valid for {} more days",
         files.certificate.display(),
         left.as_hours() / 24
     );
-    vec![if left < RENEW {
-        Area::Certificate.warn(
-            what,
-            "put a new pair in its place; a running bridge takes it over",
-        )
+    if !left.is_positive() {
+        None
+    } else if left < RENEW {
+        let remedy = "put a new pair in its place; a running bridge takes it over";
+        Some(Area::Certificate.warn(what, remedy))
     } else {
-        Area::Certificate.ok(what)
-    }]
+        Some(Area::Certificate.ok(what))
+    }
 }
 
 fn listeners(ingress: &Ingress, admin: SocketAddr) -> Vec<Finding> {

@@ -20,7 +20,7 @@ use tracing::debug;
 use super::answer::Body;
 use super::limiter::ConnectionPermit;
 use super::stream::{Progress, TimedStream};
-use super::{Bridge, Phase};
+use super::{Bridge, Phase, handshake};
 
 /// Serves a connection until its peer, a time limit, another connection that needs its place, or the end of
 /// the bridge closes it.
@@ -39,16 +39,9 @@ pub(super) async fn serve(
         shaken = timeout(patience, acceptor.accept(stream)) => shaken,
         () = permit.displaced() => return,
     };
-    match shaken {
-        Ok(Ok(stream)) => speak_http(stream, peer, permit, bridge).await,
-        Ok(Err(error)) => {
-            bridge.metrics.handshake_failures.inc();
-            debug!(%error, "a TLS handshake failed");
-        }
-        Err(_) => {
-            bridge.metrics.handshake_failures.inc();
-            debug!("a TLS handshake took too long");
-        }
+    match shaken.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+        Ok(stream) => speak_http(stream, peer, permit, bridge).await,
+        Err(error) => handshake::failed(&error, peer, &bridge.metrics),
     }
 }
 

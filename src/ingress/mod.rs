@@ -10,6 +10,7 @@ mod body;
 mod connection;
 mod failed_logins;
 mod foreign;
+mod handshake;
 mod head;
 mod journey;
 mod limiter;

@@ -83,6 +83,50 @@ impl EncodeLabelValue for ReportFate {
     }
 }
 
+/// Why a TLS handshake on the ingress failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeFailure {
+    /// The peer sent something other than TLS.
+    NotTls,
+    /// The peer shares no version, cipher suite, group or application protocol with the bridge.
+    Protocol,
+    /// The peer has no certificate, or one that the bridge does not accept.
+    ClientCertificate,
+    /// The peer does not accept the bridge's certificate.
+    CertificateRefused,
+    /// The peer closed or reset the connection.
+    Closed,
+    /// The handshake took longer than `ingress.head_timeout`.
+    Timeout,
+    Other,
+}
+
+impl HandshakeFailure {
+    pub const ALL: [Self; 7] = [
+        Self::NotTls,
+        Self::Protocol,
+        Self::ClientCertificate,
+        Self::CertificateRefused,
+        Self::Closed,
+        Self::Timeout,
+        Self::Other,
+    ];
+
+    /// Returns the name that labels and logs use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotTls => "not_tls",
+            Self::Protocol => "protocol",
+            Self::ClientCertificate => "client_certificate",
+            Self::CertificateRefused => "certificate_refused",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Other => "other",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct BuildLabel {
     pub(super) version: &'static str,

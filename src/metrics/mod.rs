@@ -27,7 +27,7 @@ use labels::{
     AnswerLabel, BuildLabel, Channel, ChannelLabel, CodeLabel, FateLabel, PartLabel, PropertyLabel,
     ReasonLabel, ReceivedLabel, ReloadLabel, TopicLabel,
 };
-pub use labels::{ReportAnswer, ReportFate};
+pub use labels::{HandshakeFailure, ReportAnswer, ReportFate};
 
 /// Bounds of the buckets, in seconds. An answer comes inside the deadline, or after `spool.after`.
 const REQUEST: [f64; 13] = [
@@ -70,8 +70,7 @@ pub struct Metrics {
     authentication_failures: Family<ChannelLabel, Counter>,
     reloads: Family<ReloadLabel, Counter>,
     stale: Family<PartLabel, Gauge>,
-    /// TLS handshakes that failed or took too long.
-    pub handshake_failures: Counter,
+    handshake_failures: Family<ReasonLabel, Counter>,
     certificate_expiry: Gauge,
     /// Reports that were admitted and whose fate is still open.
     pub reports_in_flight: Gauge,
@@ -145,7 +144,7 @@ impl Metrics {
             authentication_failures: Family::default(),
             reloads: Family::default(),
             stale: Family::default(),
-            handshake_failures: Counter::default(),
+            handshake_failures: Family::default(),
             certificate_expiry: Gauge::default(),
             reports_in_flight: Gauge::default(),
             bytes_in_flight: Gauge::default(),
@@ -177,6 +176,13 @@ impl Metrics {
     fn create_known_series(&self) {
         for reason in REASONS {
             drop(self.rejected.get_or_create(&ReasonLabel { reason }));
+        }
+        for failure in HandshakeFailure::ALL {
+            let reason = failure.name();
+            drop(
+                self.handshake_failures
+                    .get_or_create(&ReasonLabel { reason }),
+            );
         }
         let channel = Channel(None);
         let strangers = ChannelLabel { channel };
@@ -210,6 +216,14 @@ impl Metrics {
         let channel = Channel(channel);
         self.authentication_failures
             .get_or_create(&ChannelLabel { channel })
+            .inc();
+    }
+
+    /// Counts a TLS handshake that failed.
+    pub fn handshake_failed(&self, failure: HandshakeFailure) {
+        let reason = failure.name();
+        self.handshake_failures
+            .get_or_create(&ReasonLabel { reason })
             .inc();
     }
 

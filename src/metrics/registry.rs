@@ -54,7 +54,7 @@ impl Metrics {
         );
         section.of(
             "tls_handshake_failures",
-            "TLS handshakes that failed or took too long",
+            "TLS handshakes that failed or took too long, by the reason why",
             &self.handshake_failures,
         );
         section.of(
@@ -255,7 +255,7 @@ impl Metrics {
         section.in_unit(
             "certificate_expiry_timestamp",
             Unit::Seconds,
-            "When the ingress' certificate expires, in seconds since 1970; 0 without TLS",
+            "When the first certificate of the ingress' chain expires, in seconds since 1970; 0 without TLS",
             &self.certificate_expiry,
         );
     }

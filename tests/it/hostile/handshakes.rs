@@ -17,7 +17,7 @@ use super::{PATIENCE, PATIENT, assert_kept, read_to_close, runtime};
 use crate::bridge::Bridge;
 use crate::cluster;
 use crate::http::Connection;
-use crate::tls::{Authority, NOW, borrowed, secure};
+use crate::tls::{Authority, NOW, borrowed, failures, secure};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections of each kind.
@@ -72,8 +72,8 @@ fn a_thousand_handshakes_that_are_left_are_ended_in_their_time() {
     }
     let expected = KINDS.map(|started| ((started, started.answer()), EACH));
     assert_eq!(counted, BTreeMap::from(expected));
-    let failures = KINDS.len() * EACH;
-    bridge.wait_for_metric("koobridge_tls_handshake_failures_total", failures as u64);
+    bridge.wait_for_metric(&failures("not_tls"), EACH as u64);
+    bridge.wait_for_metric(&failures("timeout"), (KINDS.len() - 1) as u64 * EACH as u64);
     bridge.wait_for_metric("koobridge_connections", 0);
     assert_kept(&kafka, [&topic, &rejected], sent);
 }

@@ -1,0 +1,251 @@
+//! PEM files, read so that no block is passed over in silence.
+//!
+//! The decoder of rustls looks for lines that it knows and skips the others: a byte order mark before a BEGIN line, or
+//! an END line without its line break, would cost a certificate.
+
+use std::fs;
+use std::path::Path;
+
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::problems::Problems;
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const BYTE_ORDER_MARK: char = '\u{feff}';
+/// In a line that was to begin or end a block: two files in one without a line break between them, or hyphens that an
+/// editor has replaced by a dash.
+const GARBLED: [&str; 6] = [
+    "--BEGIN ",
+    "--END ",
+    "\u{2013}BEGIN ",
+    "\u{2013}END ",
+    "\u{2014}BEGIN ",
+    "\u{2014}END ",
+];
+
+/// What a file is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Certificate,
+    PrivateKey,
+}
+
+/// The lines from a BEGIN line to its END line. It may hold a key, and can't be printed.
+pub(super) struct Block {
+    /// The number of its BEGIN line, counted from 1.
+    pub(super) line: usize,
+    pub(super) label: String,
+    text: String,
+}
+
+impl Content {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::PrivateKey => "private key",
+        }
+    }
+}
+
+impl Block {
+    fn new(line: usize, label: &str) -> Self {
+        Self {
+            line,
+            label: label.to_owned(),
+            text: format!("{BEGIN}{label}-----\n"),
+        }
+    }
+
+    pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
+        CertificateDer::from_pem_slice(self.text.as_bytes()).ok()
+    }
+
+    pub(super) fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
+        PrivateKeyDer::from_pem_slice(self.text.as_bytes()).ok()
+    }
+
+    pub(super) fn is_private_key(&self) -> bool {
+        self.label.ends_with("PRIVATE KEY")
+    }
+
+    /// Of PKCS#8 by its label, of OpenSSL's older format by its header.
+    pub(super) fn is_encrypted(&self) -> bool {
+        let is_header = |line: &str| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
+        self.label == "ENCRYPTED PRIVATE KEY" || self.text.lines().any(is_header)
+    }
+}
+
+/// Reads the blocks of a file. What is broken is a problem; the other blocks are returned.
+pub(super) fn read(path: &Path, content: Content, problems: &mut Problems) -> Vec<Block> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            problems.error(path, format!("can't be read: {error}"));
+            return Vec::new();
+        }
+    };
+    if let Some(problem) = other_format(&bytes, path, content) {
+        problems.error(path, problem);
+        return Vec::new();
+    }
+    let (blocks, broken) = parse(&String::from_utf8_lossy(&bytes));
+    if blocks.is_empty() && broken.is_empty() {
+        let name = content.name();
+        problems.error(path, format!("holds no {name}; it must be in PEM"));
+    }
+    for (line, problem) in broken {
+        problems.error(path, format!("line {line}: {problem}"));
+    }
+    blocks
+}
+
+/// Recognises what is often mistaken for PEM.
+fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
+    if bytes
+        .windows(BEGIN.len())
+        .any(|part| part == BEGIN.as_bytes())
+    {
+        return None;
+    }
+    let path = path.display();
+    let (format, command) = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'-', 0, ..] | [0, b'-', ..] => {
+            let command = format!("iconv -f UTF-16 -t UTF-8 {path} > NEW");
+            ("UTF-16, not UTF-8", command)
+        }
+        // A SEQUENCE that starts with the version, which is 3 in PKCS#12.
+        [0x30, 0x82, _, _, 2, 1, 3, ..]
+        | [0x30, 0x80 | 0x81, _, 2, 1, 3, ..]
+        | [0x30, 0x80, 2, 1, 3, ..] => {
+            let only = match content {
+                Content::Certificate => "-nokeys",
+                Content::PrivateKey => "-nocerts -nodes",
+            };
+            let command = format!("openssl pkcs12 -in {path} {only} -out NEW");
+            ("PKCS#12, not PEM", command)
+        }
+        [0x30, length, ..] if !length.is_ascii() || !bytes.is_ascii() => {
+            let tool = match content {
+                Content::Certificate => "x509",
+                Content::PrivateKey => "pkey",
+            };
+            let command = format!("openssl {tool} -inform DER -in {path} -out NEW");
+            ("DER, not PEM", command)
+        }
+        _ => return None,
+    };
+    Some(format!("is {format}; convert it: {command}"))
+}
+
+/// A broken block: the number of its line, and what is wrong.
+type Broken = (usize, String);
+
+fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
+    let text = text.replace("\r\n", "\n");
+    let (mut blocks, mut broken) = (Vec::new(), Vec::new());
+    let mut open: Option<Block> = None;
+    for (line, number) in text.split(['\n', '\r']).zip(1..) {
+        let line = line.trim_matches(|c: char| c.is_whitespace() || c == BYTE_ORDER_MARK);
+        if let Some(label) = label(line, BEGIN) {
+            broken.extend(open.replace(Block::new(number, label)).map(unfinished));
+        } else if let Some(label) = label(line, END) {
+            match open.take() {
+                Some(mut block) if block.label == label => {
+                    block.text.push_str(line);
+                    blocks.push(block);
+                }
+                Some(block) => broken.push(unfinished(block)),
+                None => broken.push((number, "this END line has no BEGIN line".to_owned())),
+            }
+        } else if GARBLED.iter().any(|part| line.contains(part)) {
+            let problem =
+                "BEGIN and END stand in lines of their own, with five hyphens before and after";
+            broken.push((number, problem.to_owned()));
+            open = None;
+        } else if let Some(block) = &mut open {
+            block.text.push_str(line);
+            block.text.push('\n');
+        }
+    }
+    broken.extend(open.map(unfinished));
+    (blocks, broken)
+}
+
+fn label<'a>(line: &'a str, start: &str) -> Option<&'a str> {
+    let label = line.strip_prefix(start)?.strip_suffix("-----")?;
+    (!label.contains('-')).then_some(label)
+}
+
+fn unfinished(block: Block) -> Broken {
+    let problem = format!("the {} block that begins here has no END line", block.label);
+    (block.line, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+    fn found(text: &str) -> (Vec<usize>, Vec<usize>) {
+        let (blocks, broken) = parse(text);
+        let lines = blocks.iter().map(|block| {
+            assert!(block.certificate().is_some(), "{}", block.text);
+            block.line
+        });
+        (
+            lines.collect(),
+            broken.into_iter().map(|(line, _)| line).collect(),
+        )
+    }
+
+    #[test]
+    fn text_line_ends_and_byte_order_marks_cost_no_block() {
+        for text in [
+            BLOCK.repeat(2),
+            BLOCK.repeat(2).replace('\n', "\r\n"),
+            BLOCK.repeat(2).replace('\n', "\r"),
+            format!("\u{feff}{BLOCK}\u{feff}{BLOCK}"),
+            BLOCK.repeat(2).replace('\n', " \t\n"),
+            BLOCK.repeat(2).trim_end().to_owned(),
+        ] {
+            assert_eq!(found(&text), (vec![1, 4], Vec::new()), "{text:?}");
+        }
+        let text = format!("Bag Attributes\n{BLOCK}subject=CN = a\n\n  {BLOCK}the END of it");
+        assert_eq!(found(&text), (vec![2, 7], Vec::new()));
+    }
+
+    #[test]
+    fn a_broken_block_is_named_and_spoils_no_other() {
+        let lines: Vec<&str> = BLOCK.lines().collect();
+        let [begin, body, end] = lines[..] else {
+            panic!("{lines:?}");
+        };
+        for (text, blocks, broken) in [
+            (format!("{begin}\n{body}\n{BLOCK}"), vec![3], vec![1]),
+            (format!("{BLOCK}{begin}\n{body}\n"), vec![1], vec![4]),
+            (format!("{body}\n{end}\n{BLOCK}"), vec![3], vec![2]),
+            (
+                format!("{begin}\n{body}\n-----END X-----\n{BLOCK}"),
+                vec![4],
+                vec![1],
+            ),
+            (BLOCK.trim_end().repeat(2), vec![], vec![3, 5]),
+            (BLOCK.replace("-----BEGIN", "----BEGIN"), vec![], vec![1, 3]),
+            (
+                BLOCK.replace("--BEGIN", "\u{2014}BEGIN"),
+                vec![],
+                vec![1, 3],
+            ),
+            (
+                BLOCK.replace("CERTIFICATE-----", "CERTIFICATE----"),
+                vec![],
+                vec![1, 3],
+            ),
+        ] {
+            assert_eq!(found(&text), (blocks, broken), "{text}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The problems of the TLS files: errors, with which the bridge does not start, and warnings.
+
+use std::path::Path;
+
+use crate::config::Mistake;
+
+/// With an error no client works, or those of an authority never do; with a warning some may.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    pub(super) errors: Vec<Mistake>,
+    pub(super) warnings: Vec<Mistake>,
+}
+
+impl Problems {
+    pub(super) fn error(&mut self, path: &Path, problem: impl Into<String>) {
+        self.errors.push(Mistake::of_file(path, problem.into()));
+    }
+
+    pub(super) fn warn(&mut self, path: &Path, problem: impl Into<String>) {
+        self.warnings.push(Mistake::of_file(path, problem.into()));
+    }
+}
