@@ -18,6 +18,8 @@ use crate::config::Limits;
 /// How long a closed connection's unread bytes are thrown away. Without that the system answers
 /// them with a reset, which can overtake the answer (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
+/// How many of those bytes are read at most.
+const LINGER_BYTES: usize = 1 << 20;
 
 /// How far a connection is, as its stream and its requests tell each other.
 pub(super) struct Progress<'a> {
@@ -92,8 +94,8 @@ pub(super) struct TimedStream<'a, S> {
 enum Ending {
     NotYet,
     ShuttingDown,
-    /// Its last answer is out, and what the peer still sends is read.
-    Lingering,
+    /// Its last answer is out, and so many bytes that the peer still sends are read.
+    Lingering(usize),
 }
 
 /// Which of its times a peer has used up.
@@ -163,16 +165,18 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waste = [0; 4096];
-        loop {
+        while let Ending::Lingering(left @ 1..) = self.ending {
             if self.timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+                break;
             }
             let mut buffer = ReadBuf::new(&mut waste);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
+                _ => break,
             }
+            self.ending = Ending::Lingering(left.saturating_sub(buffer.filled().len()));
         }
+        Poll::Ready(())
     }
 }
 
@@ -241,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<'_, S> {
                 // TLS has a last word, which a peer that reads nothing does not take.
                 Poll::Pending => return self.timer.as_mut().poll(cx).map(Ok),
             }
-            self.ending = Ending::Lingering;
+            self.ending = Ending::Lingering(LINGER_BYTES);
         }
         self.poll_linger(cx).map(Ok)
     }

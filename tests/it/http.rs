@@ -148,7 +148,15 @@ impl Connection {
                 self.unread.extend_from_slice(&buffer[..count]);
                 count > 0
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // Over TLS the bridge says goodbye only at the end of an answer.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                false
+            }
             Err(error) => panic!("no answer: {error}"),
         }
     }

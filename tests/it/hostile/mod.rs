@@ -8,6 +8,7 @@ mod handshakes;
 mod normal;
 mod queues;
 mod slow;
+mod states;
 mod unread;
 
 use std::time::Duration;

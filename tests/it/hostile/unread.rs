@@ -142,7 +142,6 @@ fn peers_that_read_nothing_do_not_hold_up_a_stop() {
         let announced = Duration::from_millis(2100 + 2000 + 2000 + 1000);
         let took = started.elapsed();
         assert!(took < announced + BUSY, "{took:?}");
-        // Reports that no Kafka took are left without a promise.
-        assert_eq!(status.code(), Some(3), "{}", bridge.logged());
+        assert_eq!(status.code(), Some(0), "{}", bridge.logged());
     });
 }

@@ -1,0 +1,218 @@
+//! The table of `src/ingress/state.rs`, row by row: how long a connection may be in each state, and whether it makes
+//! room for a new one. With TLS and without.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio_rustls::rustls::version::TLS13;
+
+use super::PATIENT;
+use crate::bridge::{BUSY, Bridge};
+use crate::cluster;
+use crate::http::{Connection, body, post, report, request};
+use crate::tls::{Authority, NOW, borrowed, secure};
+
+/// What a connection does. Those that are authenticated have sent a report before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Row {
+    /// Nothing, over plain TCP: with TLS its handshake is open.
+    Connected,
+    /// Its last report is answered.
+    Idle,
+    /// Its first head is incomplete.
+    Head,
+    /// A later head is incomplete.
+    LaterHead,
+    /// A head is incomplete whose first bytes came together with the report before it.
+    PipelinedHead,
+    /// The body of a refused request is incomplete.
+    RefusedBody,
+    /// The body of a report is incomplete.
+    Body,
+}
+
+const ROWS: [Row; 7] = [
+    Row::Connected,
+    Row::Idle,
+    Row::Head,
+    Row::LaterHead,
+    Row::PipelinedHead,
+    Row::RefusedBody,
+    Row::Body,
+];
+
+const HEAD: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(6);
+const BODY: Duration = Duration::from_millis(1500);
+const LIMITS: [(&str, &str); 3] = [
+    ("ingress.head_timeout", "1s"),
+    ("ingress.idle_timeout", "6s"),
+    ("ingress.body_timeout", "1500ms"),
+];
+/// How long the rest of a refused body may take.
+const DISCARD: Duration = Duration::from_millis(500);
+/// No limit of these ends a connection while a test lasts.
+const ENDLESS: [(&str, &str); 5] = [
+    ("ingress.head_timeout", "5m"),
+    ("ingress.idle_timeout", "10m"),
+    ("ingress.body_timeout", "5m"),
+    ("ingress.deadline", "10m"),
+    ("ingress.connections", "1"),
+];
+
+impl Row {
+    /// How long the connection may stay so.
+    fn limit(self, is_tls: bool) -> Duration {
+        match self {
+            Self::Connected if is_tls => HEAD,
+            Self::Connected | Self::Idle => IDLE,
+            Self::Head | Self::LaterHead | Self::PipelinedHead => HEAD,
+            Self::RefusedBody => DISCARD,
+            Self::Body => BODY,
+        }
+    }
+
+    /// The answer with which it ends.
+    fn last_answer(self) -> Option<u16> {
+        match self {
+            Self::RefusedBody => Some(401),
+            Self::Body => Some(408),
+            _ => None,
+        }
+    }
+
+    fn makes_room(self) -> bool {
+        !matches!(self, Self::LaterHead | Self::PipelinedHead | Self::Body)
+    }
+
+    /// Opens a connection that does this.
+    fn reach(self, scheme: &Scheme, bridge: &Bridge) -> Connection {
+        if self == Self::Connected {
+            return Connection::open(bridge.ingress);
+        }
+        let mut connection = scheme.open(bridge);
+        let (first, next) = (report(&body("first", "read")), &report(b"")[..20]);
+        match self {
+            Self::Connected => {}
+            Self::Idle => send_whole(&mut connection, &first),
+            Self::Head => connection.send(next),
+            Self::LaterHead => {
+                send_whole(&mut connection, &first);
+                connection.send(next);
+            }
+            Self::PipelinedHead => send_whole(&mut connection, &[&first, next].concat()),
+            Self::RefusedBody => {
+                let wrong = [
+                    ("Authorization", Some("wrong")),
+                    ("Content-Length", Some("9")),
+                ];
+                connection.send(&request(&post(), &wrong, b"{"));
+            }
+            Self::Body => {
+                connection.send(&request(&post(), &[("Content-Length", Some("9"))], b"{"));
+            }
+        }
+        connection
+    }
+}
+
+/// Sends a report, and perhaps more, and waits for its answer.
+fn send_whole(connection: &mut Connection, bytes: &[u8]) {
+    connection.send(bytes);
+    assert_eq!(connection.answer().status, 200);
+}
+
+/// Plain HTTP, or HTTPS.
+struct Scheme(Option<Authority>);
+
+impl Scheme {
+    fn both() -> [Self; 2] {
+        let authority = Authority::new();
+        authority.issue("server", 1, NOW);
+        [Self(None), Self(Some(authority))]
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        self.0.iter().flat_map(Authority::settings).collect()
+    }
+
+    fn open(&self, bridge: &Bridge) -> Connection {
+        match &self.0 {
+            None => Connection::open(bridge.ingress),
+            Some(authority) => Connection::over(bridge.ingress, |socket| {
+                Box::new(secure(authority.client(&[&TLS13]), socket))
+            }),
+        }
+    }
+}
+
+#[test]
+fn each_state_lasts_as_long_as_its_limit() {
+    let kafka = cluster::shared();
+    for scheme in Scheme::both() {
+        let files = scheme.settings();
+        let settings = [&borrowed(&files)[..], &LIMITS, &[PATIENT]].concat();
+        let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
+        let (scheme, bridge) = (&scheme, &bridge);
+        thread::scope(|scope| {
+            for row in ROWS {
+                scope.spawn(move || {
+                    let mut connection = row.reach(scheme, bridge);
+                    let started = Instant::now();
+                    if let Some(code) = row.last_answer() {
+                        let answer = connection.answer();
+                        let notice = answer.header("connection");
+                        assert_eq!((answer.status, notice), (code, Some("close")), "{row:?}");
+                    }
+                    assert!(connection.is_closed(), "{row:?}");
+                    let (took, limit) = (started.elapsed(), row.limit(scheme.0.is_some()));
+                    // The bridge's clock starts a moment before this one's.
+                    let least = limit.saturating_sub(Duration::from_millis(200));
+                    assert!(took >= least, "{row:?} lasted {took:?}, not {limit:?}");
+                    assert!(
+                        took < limit + BUSY,
+                        "{row:?} lasted {took:?}, not {limit:?}"
+                    );
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn each_state_makes_room_or_keeps_its_place() {
+    let kafka = cluster::shared();
+    for scheme in Scheme::both() {
+        for row in ROWS {
+            let files = scheme.settings();
+            let settings = [&borrowed(&files)[..], &ENDLESS].concat();
+            let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
+            let mut held = row.reach(&scheme, &bridge);
+            bridge.wait_for_metric("koobridge_connections", 1);
+            let newcomer = thread::scope(|scope| {
+                let newcomer = scope.spawn(|| {
+                    let mut newcomer = scheme.open(&bridge);
+                    newcomer.send(&report(&body("newcomer", "read")));
+                    newcomer.answer().status
+                });
+                bridge.wait_for_log("the limit on connections is reached");
+                if row.makes_room() {
+                    // The time for a refused body may be over first.
+                    let is_answered = row == Row::RefusedBody;
+                    assert!(is_answered || held.is_closed(), "{row:?}");
+                } else {
+                    // It has kept its place, and can go on until it leaves it.
+                    let rest = match row {
+                        Row::Body => b"\"message\"".to_vec(),
+                        _ => report(&body("later", "read"))[20..].to_vec(),
+                    };
+                    held.send(&rest);
+                    let expected = if row == Row::Body { 400 } else { 200 };
+                    assert_eq!(held.answer().status, expected, "{row:?}");
+                }
+                newcomer.join().expect("an answer")
+            });
+            assert_eq!(newcomer, 200, "{row:?}");
+        }
+    }
+}
