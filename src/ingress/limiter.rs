@@ -1,12 +1,13 @@
 //! The limit on open connections. At the limit, a new connection gets the place of another one: of the
-//! one that has been idle longest; if none is idle, of the oldest that has never authenticated. If there is none of
-//! either, the new connection waits to be accepted.
+//! one that has been idle longest; if none is idle, of the oldest that has never authenticated and has had time to. If
+//! there is none of either, the new connection waits to be accepted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -16,6 +17,8 @@ use crate::telemetry::Throttle;
 
 /// Pause between two searches for a connection that can make room.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection that has never authenticated keeps its place if most connections are such.
+const FLOOD_TIME: Duration = Duration::from_millis(100);
 /// Connections that are remembered of one search, which looks at all of them.
 const FOUND: usize = 64;
 
@@ -38,6 +41,7 @@ pub(super) struct ConnectionPermit {
 }
 
 struct Holder {
+    opened: Instant,
     state: ConnectionState,
     displaced: Notify,
 }
@@ -56,6 +60,7 @@ struct Candidate {
     /// The start of idleness; the number of a connection that has never authenticated, as its state may change.
     age: u64,
     number: u64,
+    opened: Instant,
     seen: Moment,
 }
 
@@ -91,6 +96,7 @@ impl ConnectionLimiter {
             return None;
         }
         let holder = Arc::new(Holder {
+            opened: Instant::now(),
             state: ConnectionState::new(self.first_state),
             displaced: Notify::new(),
         });
@@ -147,15 +153,15 @@ impl Open {
     fn search(&mut self, now: Instant) {
         let holders = self.holders.iter();
         let mut found: Vec<_> = holders
-            .map(|(number, holder)| Candidate::new(*number, holder.state.moment(), now))
+            .map(|(number, holder)| Candidate::new(*number, holder, now))
             .filter(|candidate| candidate.claim != Claim::Kept)
             .collect();
         let strangers = found.iter().filter(|one| one.claim == Claim::Stranger);
-        // A flood has to give way at once. Otherwise a sender has time to begin: if many come at once,
-        // they wait in turn instead of displacing one another.
-        if strangers.count() * 2 <= self.holders.len() {
-            found.retain(|one| one.claim == Claim::Idle || one.seen.since() + REST <= now);
-        }
+        // A sender has time to begin: if many come at once, they wait in turn instead of displacing one
+        // another. Of a flood this is less time.
+        let is_flood = strangers.count() * 2 > self.holders.len();
+        let time = if is_flood { FLOOD_TIME } else { REST };
+        found.retain(|one| one.claim == Claim::Idle || one.opened + time <= now);
         if found.len() > FOUND {
             found.select_nth_unstable(FOUND);
             found.truncate(FOUND);
@@ -166,7 +172,8 @@ impl Open {
 }
 
 impl Candidate {
-    fn new(number: u64, seen: Moment, now: Instant) -> Self {
+    fn new(number: u64, holder: &Holder, now: Instant) -> Self {
+        let seen = holder.state.moment();
         let claim = seen.claim(now);
         let age = match claim {
             Claim::Idle => seen.order(),
@@ -176,6 +183,7 @@ impl Candidate {
             claim,
             age,
             number,
+            opened: holder.opened,
             seen,
         }
     }
@@ -189,6 +197,8 @@ impl ConnectionPermit {
     /// Waits until another connection needs the place.
     pub(super) async fn displaced(&self) {
         self.holder.displaced.notified().await;
+        // The runtime looks at its sockets, so that a request that has come meanwhile is seen.
+        yield_now().await;
     }
 
     /// Returns whether nothing has happened since the connection was displaced.
@@ -306,14 +316,14 @@ mod tests {
             permit.state().set(State::Head);
         }
         assert_eq!(
-            all_displaced(&limiter, &permits, Duration::ZERO),
+            all_displaced(&limiter, &permits, FLOOD_TIME),
             [1, 2, 3],
             "the head of 3 began first, and its connection is the youngest"
         );
     }
 
     #[test]
-    fn unless_they_are_the_most_they_have_a_second_to_begin() {
+    fn they_have_a_second_to_begin_or_less_if_they_are_the_most() {
         let (limiter, permits) = full(4);
         for permit in &permits[..2] {
             permit.state().authenticated();
@@ -321,7 +331,10 @@ mod tests {
         for permit in &permits[2..] {
             permit.state().set(State::Head);
         }
-        assert_eq!(displaced(&limiter, &permits, Duration::ZERO), None);
+        assert_eq!(displaced(&limiter, &permits, REST / 2), None);
         assert_eq!(all_displaced(&limiter, &permits, REST), [2, 3]);
+        let (limiter, permits) = full(2);
+        assert_eq!(displaced(&limiter, &permits, Duration::ZERO), None);
+        assert_eq!(all_displaced(&limiter, &permits, FLOOD_TIME), [0, 1]);
     }
 }

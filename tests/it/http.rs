@@ -76,7 +76,14 @@ impl Connection {
 
     /// Opens one over which `wrap` speaks.
     pub fn over(address: SocketAddr, wrap: impl FnOnce(TcpStream) -> Box<dyn Stream>) -> Self {
-        let socket = TcpStream::connect(address).expect("the bridge listens");
+        Self::on(
+            TcpStream::connect(address).expect("the bridge listens"),
+            wrap,
+        )
+    }
+
+    /// Takes a socket over which `wrap` speaks.
+    pub fn on(socket: TcpStream, wrap: impl FnOnce(TcpStream) -> Box<dyn Stream>) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket.set_nodelay(true).expect("no delay");
         Self {

@@ -39,6 +39,7 @@ mod schemas;
 mod senders;
 mod spool;
 mod status_page;
+mod stop;
 mod subscribers;
 mod suite;
 mod tls;

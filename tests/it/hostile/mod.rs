@@ -3,6 +3,7 @@
 
 mod admin;
 mod broken;
+mod crowd;
 mod flood;
 mod handshakes;
 mod normal;
@@ -59,7 +60,7 @@ fn codes(answers: &[u8]) -> Vec<u16> {
 }
 
 /// The topic holds these reports, each once, and nothing else; and there is no rejected one.
-fn assert_kept(kafka: &Kafka, [topic, rejected]: [&str; 2], mut expected: Vec<Report>) {
+pub fn assert_kept(kafka: &Kafka, [topic, rejected]: [&str; 2], mut expected: Vec<Report>) {
     let events = Evidence::gather(kafka.bootstrap(), [topic, rejected], None).events;
     let report = |landed: Landed| (landed.message_id, landed.status);
     let mut kept: Vec<Report> = events.into_iter().map(report).collect();

@@ -1,0 +1,129 @@
+//! Ten thousand connections that begin a head or a handshake and go no further, and that come back when they are
+//! closed: senders with a password notice nothing, and a stop ends in its time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_rustls::rustls::version::TLS13;
+
+use super::normal::Normal;
+use super::{PATIENT, assert_kept, read_to_close, runtime};
+use crate::bridge::{BUSY, Bridge, eventually};
+use crate::cluster;
+use crate::http::Connection;
+use crate::tls::{Authority, NOW, borrowed, secure};
+
+/// The default of `ingress.connections`, and some that find no place.
+const LIMIT: u64 = 10_000;
+const SENDERS: u64 = LIMIT + 300;
+/// Long enough to reach the limit on connections. After it a head or handshake is ended, in a stop too.
+const HEAD_TIMEOUT: (&str, &str) = ("ingress.head_timeout", "10s");
+/// What a stop takes at most: the deadline, a head, two seconds, and the flush.
+const ANNOUNCED: Duration = Duration::from_secs(30 + 10 + 2 + 10);
+/// Pause before a connection that was closed is opened again.
+const RENEWAL: Duration = Duration::from_secs(1);
+/// The first byte of a head, and of a TLS record with a handshake.
+const HEAD: u8 = b'P';
+const HANDSHAKE: u8 = 22;
+
+// One after the other: both at once are more files than many systems allow this process.
+#[test]
+fn ten_thousand_slow_heads_or_handshakes_keep_no_sender_out_and_hold_up_no_stop() {
+    hold_against(HEAD, &[], Connection::open);
+
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let client = authority.client(&[&TLS13]);
+    let files = authority.settings();
+    hold_against(HANDSHAKE, &borrowed(&files), move |ingress| {
+        Connection::over(ingress, |socket| Box::new(secure(client.clone(), socket)))
+    });
+}
+
+fn hold_against(
+    byte: u8,
+    settings: &[(&str, &str)],
+    open: impl Fn(SocketAddr) -> Connection + Clone + Send + 'static,
+) {
+    let kafka = cluster::shared();
+    let settings = [settings, &[PATIENT, HEAD_TIMEOUT]].concat();
+    let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
+    let ingress = bridge.ingress;
+    let normal = Normal::start(move || open(ingress));
+    let crowd = Crowd::start(ingress, byte);
+    bridge.wait_for_metric("koobridge_connections", LIMIT);
+    let displaced = bridge.metric("koobridge_connections_displaced_total");
+    eventually(|| {
+        let now = bridge.metric("koobridge_connections_displaced_total");
+        let enough = now >= displaced + SENDERS - LIMIT;
+        enough.then_some(()).ok_or(format!("{now} were displaced"))
+    });
+    let sent = normal.stop("10,000 that begin and go no further");
+
+    bridge.signal(Signal::TERM);
+    let started = Instant::now();
+    let status = bridge.wait_for_exit();
+    let took = started.elapsed();
+    drop(crowd);
+    assert_eq!(status.code(), Some(0), "{}", bridge.logged());
+    assert!(took < ANNOUNCED + BUSY, "{took:?}");
+    assert_kept(&kafka, [&topic, &rejected], sent);
+}
+
+/// The connections, on a thread of their own until this is dropped.
+struct Crowd {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn start(bridge: SocketAddr, byte: u8) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let is_over = Arc::clone(&is_over);
+            move || {
+                runtime().block_on(async {
+                    let mut senders = JoinSet::new();
+                    for _ in 0..SENDERS {
+                        senders.spawn(begin_again_and_again(bridge, byte));
+                    }
+                    while !is_over.load(Ordering::Relaxed) {
+                        sleep(RENEWAL).await;
+                    }
+                });
+            }
+        });
+        Self {
+            is_over,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+async fn begin_again_and_again(bridge: SocketAddr, byte: u8) {
+    loop {
+        if let Ok(mut stream) = TcpStream::connect(bridge).await
+            && stream.write_all(&[byte]).await.is_ok()
+        {
+            read_to_close(&mut stream).await;
+        }
+        sleep(RENEWAL).await;
+    }
+}

@@ -1,0 +1,213 @@
+//! A stop under traffic: every request that was sent whole is answered, whatever it met the stop with.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio_rustls::rustls::version::TLS13;
+
+use crate::bridge::{Bridge, eventually};
+use crate::cluster;
+use crate::hostile::assert_kept;
+use crate::http::{Connection, Response, body, report};
+use crate::suite::rig::pause;
+use crate::tls::{Authority, NOW, borrowed, secure};
+
+/// The pause between two reports of one of twelve senders: 300 reports a second in sum.
+const PERIOD: Duration = Duration::from_millis(40);
+/// A connection that was idle for longer is not used again: a bridge that stops closes it after a second.
+const RESTED: Duration = Duration::from_millis(700);
+/// Reports that are answered before the stop begins.
+const BEFORE: usize = 300;
+/// A busy machine alone is no reason for a 503.
+const PATIENT: (&str, &str) = ("ingress.deadline", "30s");
+
+/// How a sender uses connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    KeptAlive,
+    NewForEach,
+}
+
+/// A bridge to send to, over plain HTTP or over TLS.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    address: SocketAddr,
+    authority: Option<&'a Authority>,
+}
+
+impl Target<'_> {
+    /// Opens a connection; `None` once the bridge does not listen any more.
+    fn open(self) -> Option<Connection> {
+        let socket = match TcpStream::connect(self.address) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return None,
+            socket => socket.expect("a connection, or a refusal"),
+        };
+        Some(Connection::on(socket, |socket| match self.authority {
+            None => Box::new(socket),
+            Some(authority) => Box::new(secure(authority.client(&[&TLS13]), socket)),
+        }))
+    }
+
+    /// Sends reports until the bridge does not listen any more. Each is answered 200. Returns their ids.
+    fn send(self, name: &str, how: Use, answered: &AtomicUsize) -> Vec<String> {
+        let mut sent = Vec::new();
+        while let Some(mut connection) = self.open() {
+            loop {
+                let id = format!("{name}-{}", sent.len());
+                connection.send(&report(&body(&id, "read")));
+                let answer = connection.answer();
+                let at = Instant::now();
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                answered.fetch_add(1, Ordering::Relaxed);
+                sent.push(id);
+                pause(PERIOD);
+                if how == Use::NewForEach || is_last(&answer) || at.elapsed() > RESTED {
+                    break;
+                }
+            }
+        }
+        sent
+    }
+}
+
+fn is_last(answer: &Response) -> bool {
+    answer.header("connection") == Some("close")
+}
+
+#[test]
+fn under_load_each_report_that_was_sent_is_answered() {
+    let kafka = cluster::shared();
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let files = authority.settings();
+    for (files, authority) in [(Vec::new(), None), (borrowed(&files), Some(&authority))] {
+        for drain_delay in ["0s", "5s"] {
+            let settings = [PATIENT, ("ingress.drain_delay", drain_delay)];
+            let settings = [&files[..], &settings].concat();
+            let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
+            let target = Target {
+                address: bridge.ingress,
+                authority,
+            };
+            let answered = AtomicUsize::new(0);
+            let sent = thread::scope(|scope| {
+                let senders = [Use::KeptAlive, Use::NewForEach].map(|how| {
+                    [0, 1, 2, 3, 4, 5].map(|number| {
+                        let (name, answered) = (format!("{how:?}-{number}"), &answered);
+                        scope.spawn(move || target.send(&name, how, answered))
+                    })
+                });
+                eventually(|| match answered.load(Ordering::Relaxed) {
+                    count if count >= BEFORE => Ok(()),
+                    count => Err(format!("{count} reports are answered")),
+                });
+                bridge.signal(Signal::TERM);
+                let senders = senders.into_iter().flatten();
+                let sent = senders.flat_map(|sender| sender.join().expect("answers"));
+                sent.map(|id| (id, "read".to_owned())).collect()
+            });
+            assert_eq!(
+                bridge.wait_for_exit().code(),
+                Some(0),
+                "{}",
+                bridge.logged()
+            );
+            assert_kept(&kafka, [&topic, &rejected], sent);
+        }
+    }
+}
+
+#[test]
+fn requests_that_wait_to_be_accepted_are_answered() {
+    let kafka = cluster::exclusive();
+    let settings = [PATIENT, ("ingress.connections", "2")];
+    let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &settings);
+    kafka.freeze_all();
+    let mut senders: Vec<_> = (0..6)
+        .map(|number| {
+            let mut sender = Connection::open(bridge.ingress);
+            sender.send(&report(&body(&format!("m{number}"), "read")));
+            sender
+        })
+        .collect();
+    bridge.wait_for_metric("koobridge_reports_in_flight", 2);
+    bridge.signal(Signal::TERM);
+    bridge.wait_for_log("stopping");
+    kafka.thaw_all();
+    for sender in &mut senders {
+        let answer = sender.answer();
+        assert_eq!((answer.status, is_last(&answer)), (200, true));
+    }
+    assert_eq!(
+        bridge.wait_for_exit().code(),
+        Some(0),
+        "{}",
+        bridge.logged()
+    );
+    let sent = (0..6).map(|number| (format!("m{number}"), "read".to_owned()));
+    assert_kept(&kafka, [&topic, &rejected], sent.collect());
+}
+
+#[test]
+fn a_handshake_that_is_under_way_comes_to_its_report() {
+    let kafka = cluster::shared();
+    let authority = Authority::new();
+    authority.issue("server", 1, NOW);
+    let files = authority.settings();
+    let patient = [PATIENT, ("ingress.head_timeout", "20s")];
+    let settings = [&borrowed(&files)[..], &patient].concat();
+    let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &settings);
+    let target = Target {
+        address: bridge.ingress,
+        authority: Some(&authority),
+    };
+    // The handshake begins with the first byte that is sent.
+    let mut sender = target.open().expect("the bridge listens");
+    bridge.wait_for_metric("koobridge_connections", 1);
+    bridge.signal(Signal::TERM);
+    wait_until_refused(target);
+    sender.send(&report(&body("m1", "read")));
+    let answer = sender.answer();
+    assert_eq!((answer.status, is_last(&answer)), (200, true));
+    assert_eq!(
+        bridge.wait_for_exit().code(),
+        Some(0),
+        "{}",
+        bridge.logged()
+    );
+    assert_kept(
+        &kafka,
+        [&topic, &rejected],
+        vec![("m1".to_owned(), "read".to_owned())],
+    );
+}
+
+#[test]
+fn a_peer_that_sends_nothing_has_a_second() {
+    let settings = [
+        ("ingress.idle_timeout", "10m"),
+        ("ingress.head_timeout", "5m"),
+    ];
+    let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    let mut silent = Connection::open(bridge.ingress);
+    bridge.wait_for_metric("koobridge_connections", 1);
+    bridge.signal(Signal::TERM);
+    assert!(silent.is_closed());
+    assert_eq!(
+        bridge.wait_for_exit().code(),
+        Some(0),
+        "{}",
+        bridge.logged()
+    );
+}
+
+fn wait_until_refused(target: Target<'_>) {
+    eventually(|| match target.open() {
+        None => Ok(()),
+        Some(_) => Err("the bridge still listens".to_owned()),
+    });
+}
