@@ -213,6 +213,7 @@ impl<'a> Checker<'a> {
         }
         let body_timeout = self.value("ingress.body_timeout", parse::some_time);
         let idle_timeout = self.value("ingress.idle_timeout", parse::some_time);
+        let connection_age = self.value("ingress.connection_age", parse::duration);
         Some(Limits {
             deadline: deadline?,
             head: head?,
@@ -220,6 +221,7 @@ impl<'a> Checker<'a> {
             body: body?,
             body_timeout: body_timeout?,
             idle_timeout: idle_timeout?,
+            connection_age: connection_age.map(|age| Some(age).filter(|age| !age.is_zero()))?,
         })
     }
 

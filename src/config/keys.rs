@@ -47,7 +47,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.listen",
         "0.0.0.0:18446",
-        "IP address and port that senders reach. An address that is not loopback needs `tls` or `plain_http`",
+        "IP address and port that senders reach; `[::]:18446` is every IPv6 address, and every IPv4 one if the system has it so. An address that is not loopback needs `tls` or `plain_http`",
     ),
     key(
         "ingress.channels",
@@ -81,7 +81,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.allow",
         "",
-        "networks or addresses that may send, `[\"10.0.0.0/8\"]`; from elsewhere, 403; none is every one: [who may come](#who-may-come)",
+        "networks or addresses that may send, `[\"10.0.0.0/8\"]`; a connection from elsewhere is closed at once; none is every one: [who may come](#who-may-come)",
     )
     .live(),
     key(
@@ -111,7 +111,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.head_timeout",
         "5s",
-        "how long a head may take from its first byte, and a TLS handshake; past it, the connection is closed",
+        "how long a head may take from its first byte, a TLS handshake, and a sender to read an answer; past it, the connection is closed",
     )
     .live(),
     key(
@@ -133,9 +133,15 @@ pub const KEYS: &[Key] = &[
     )
     .live(),
     key(
+        "ingress.connection_age",
+        "0s",
+        "the answer after this time, less up to a tenth at random, closes its connection, so that senders spread over new replicas and show a client certificate anew; `0s` is never. For new connections",
+    )
+    .live(),
+    key(
         "ingress.connections",
         "10000",
-        "open connections; past it, the one that has been idle longest (a second at least) is closed for each new one, and where none is, accepting waits. Each is a file descriptor: the limit of open files is raised as far as the system allows, with a warning where that is too little",
+        "open connections; past it, each new one [takes the place](#connections) of one that is idle or has never authenticated, or waits. Each is a file descriptor: if the system allows too few open files, the limit is lower, and a warning says so",
     ),
     key(
         "ingress.reports_in_flight",

@@ -108,6 +108,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long a connection may be idle between requests.
     pub idle_timeout: Duration,
+    /// How old a connection is that is closed after its next answer; `None` if age alone closes none.
+    pub connection_age: Option<Duration>,
 }
 
 /// The listener for the status page, probes and metrics.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -21,6 +22,7 @@ use super::answer::Body;
 use super::limiter::ConnectionPermit;
 use super::stream::{Progress, TimedStream};
 use super::{Bridge, Phase, handshake};
+use crate::jitter;
 
 /// Serves a connection until its peer, a time limit, another connection that needs its place, or the end of
 /// the bridge closes it.
@@ -52,7 +54,10 @@ where
     let limits = bridge.live.rules.load().limits;
     let progress = Progress::new(permit.state());
     let stream = TimedStream::new(stream, &progress, &limits);
-    let service = service_fn(|request| respond(request, peer, &progress, bridge));
+    let aged = limits
+        .connection_age
+        .map(|age| Instant::now() + spread(age));
+    let service = service_fn(|request| respond(request, peer, aged, &progress, bridge));
     let connection = http1::Builder::new()
         // A sender may close its side once its request is out, and still wants the answer.
         .half_close(true)
@@ -82,16 +87,27 @@ where
     }
 }
 
-/// Answers one request. It is polled only once the answers before it are out.
+/// Returns an age that differs from connection to connection: those that began together do not all come back
+/// together.
+fn spread(age: Duration) -> Duration {
+    jitter::between([age / 10 * 9, age])
+}
+
+/// Answers one request. It is polled only once the answers before it are out. From `aged` on its answer is the
+/// connection's last.
 async fn respond(
     request: Request<Incoming>,
     peer: IpAddr,
+    aged: Option<Instant>,
     progress: &Progress<'_>,
     bridge: &Bridge,
 ) -> Result<Response<Body>, Infallible> {
     progress.begin_request();
     let body_length = request.body().size_hint().exact();
-    let answer = bridge.respond(request, peer, progress.state()).await;
+    let mut answer = bridge.respond(request, peer, progress.state()).await;
+    if aged.is_some_and(|aged| Instant::now() >= aged) {
+        answer.close();
+    }
     progress.end_request(body_length);
     Ok(answer.into_response())
 }

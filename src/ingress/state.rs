@@ -185,6 +185,7 @@ pub(super) mod tests {
             body: 0,
             body_timeout: ENDLESS,
             idle_timeout,
+            connection_age: None,
         }
     }
 

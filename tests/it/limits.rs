@@ -75,6 +75,24 @@ fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
 }
 
 #[test]
+fn the_answer_after_a_connections_age_closes_it() {
+    let kafka = cluster::shared();
+    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connection_age", "2s")]);
+    let started = Instant::now();
+    let mut connection = Connection::open(bridge.ingress);
+    let last = eventually(|| {
+        connection.send(&report(&body("m1", "read")));
+        let answer = connection.answer();
+        assert_eq!(answer.status, 200);
+        let is_last = answer.header("connection") == Some("close");
+        is_last.then(Instant::now).ok_or("it stays".to_owned())
+    });
+    // Less up to a tenth.
+    assert_about(last - started, Duration::from_millis(1800));
+    assert!(connection.is_closed());
+}
+
+#[test]
 fn idle_connections_cost_little_memory() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
