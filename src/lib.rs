@@ -18,7 +18,8 @@
 //! | [`check`] | what is wrong, before a report is at stake; [`topics`]: which there should be |
 //! | [`spool`] | what Kafka can't take now, on disk: SQLite stops here |
 //! | `reload` | what has changed of passwords, certificates and configuration, taken over |
-//! | [`metrics`] | every metric's definition; [`telemetry`]: logs |
+//! | [`metrics`] | every metric's definition; [`telemetry`]: logs, and the end of the process if a thread panics |
+//! | `open_files` | the limit of open files, and how many connections it allows |
 //! | [`admin`] | probes, metrics and the status page for whoever runs the bridge |
 //! | [`app`] | a bridge from its start to its end |
 //! | [`cli`], [`commands`] | what can be typed, and what is then done |
@@ -31,8 +32,7 @@
 //! 1. A worker of [`ingress::Workers`] serves the connection that the [`ingress::Listener`] handed
 //!    to it. hyper reads the head; its framing, path and method are looked at first.
 //! 2. *Authenticate*: [`contract::Channels::authenticate`] compares the password's digest and makes
-//!    an [`contract::Authenticated`]. Only then is the type looked at and the body read, which
-//!    makes a [`contract::Received`].
+//!    an [`contract::Authenticated`]. Only then is the body read, which makes a [`contract::Received`].
 //! 3. *Validate*: [`contract::Received::validate`] holds it against the interface document and makes a
 //!    [`contract::Report`]; or names the fault, and the body goes on whole as a
 //!    [`contract::Rejected`].

@@ -34,7 +34,7 @@ pub use live::{Live, Part, Rules};
 pub use tls::Identity;
 pub use workers::Workers;
 
-/// How far a bridge is with its life.
+/// Lifecycle phase of a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Serving,

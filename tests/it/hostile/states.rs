@@ -10,6 +10,7 @@ use super::PATIENT;
 use crate::bridge::{BUSY, Bridge};
 use crate::cluster;
 use crate::http::{Connection, body, post, report, request};
+use crate::records::Kafka;
 use crate::tls::{Authority, NOW, borrowed, secure};
 
 /// What a connection does. Those that are authenticated have sent a report before.
@@ -49,6 +50,8 @@ const LIMITS: [(&str, &str); 3] = [
     ("ingress.idle_timeout", "6s"),
     ("ingress.body_timeout", "1500ms"),
 ];
+/// Bytes of a head.
+const PART_OF_HEAD: usize = 20;
 /// How long the rest of a refused body may take.
 const DISCARD: Duration = Duration::from_millis(500);
 /// No limit of these ends a connection while a test lasts.
@@ -81,17 +84,14 @@ impl Row {
         }
     }
 
-    fn makes_room(self) -> bool {
-        !matches!(self, Self::LaterHead | Self::PipelinedHead | Self::Body)
-    }
-
     /// Opens a connection that does this.
     fn reach(self, scheme: &Scheme, bridge: &Bridge) -> Connection {
         if self == Self::Connected {
             return Connection::open(bridge.ingress);
         }
         let mut connection = scheme.open(bridge);
-        let (first, next) = (report(&body("first", "read")), &report(b"")[..20]);
+        let first = report(&body("first", "read"));
+        let next = &report(&body("later", "read"))[..PART_OF_HEAD];
         match self {
             Self::Connected => {}
             Self::Idle => send_whole(&mut connection, &first),
@@ -182,37 +182,50 @@ fn each_state_lasts_as_long_as_its_limit() {
 #[test]
 fn each_state_makes_room_or_keeps_its_place() {
     let kafka = cluster::shared();
-    for scheme in Scheme::both() {
-        for row in ROWS {
-            let files = scheme.settings();
-            let settings = [&borrowed(&files)[..], &ENDLESS].concat();
-            let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
-            let mut held = row.reach(&scheme, &bridge);
-            bridge.wait_for_metric("koobridge_connections", 1);
-            let newcomer = thread::scope(|scope| {
-                let newcomer = scope.spawn(|| {
-                    let mut newcomer = scheme.open(&bridge);
-                    newcomer.send(&report(&body("newcomer", "read")));
-                    newcomer.answer().status
-                });
-                bridge.wait_for_log("the limit on connections is reached");
-                if row.makes_room() {
-                    // The time for a refused body may be over first.
-                    let is_answered = row == Row::RefusedBody;
-                    assert!(is_answered || held.is_closed(), "{row:?}");
-                } else {
-                    // It has kept its place, and can go on until it leaves it.
-                    let rest = match row {
-                        Row::Body => b"\"message\"".to_vec(),
-                        _ => report(&body("later", "read"))[20..].to_vec(),
-                    };
-                    held.send(&rest);
-                    let expected = if row == Row::Body { 400 } else { 200 };
-                    assert_eq!(held.answer().status, expected, "{row:?}");
+    let schemes = Scheme::both();
+    thread::scope(|scope| {
+        for scheme in &schemes {
+            let kafka = &kafka;
+            scope.spawn(move || {
+                for row in ROWS {
+                    row.hold_against_a_newcomer(scheme, kafka);
                 }
-                newcomer.join().expect("an answer")
             });
-            assert_eq!(newcomer, 200, "{row:?}");
         }
+    });
+}
+
+impl Row {
+    /// Has a connection do this, and a second one come to a bridge that allows one.
+    fn hold_against_a_newcomer(self, scheme: &Scheme, kafka: &Kafka) {
+        let files = scheme.settings();
+        let settings = [&borrowed(&files)[..], &ENDLESS].concat();
+        let (bridge, ..) = Bridge::with_topics(kafka, 1, &settings);
+        let mut held = self.reach(scheme, &bridge);
+        bridge.wait_for_metric("koobridge_connections", 1);
+        let newcomer = thread::scope(|scope| {
+            let newcomer = scope.spawn(|| {
+                let mut newcomer = scheme.open(&bridge);
+                newcomer.send(&report(&body("newcomer", "read")));
+                newcomer.answer().status
+            });
+            bridge.wait_for_log("the limit on connections is reached");
+            match self {
+                // Its connection makes room, or its time is over before.
+                Self::RefusedBody => {}
+                Self::Connected | Self::Idle | Self::Head => assert!(held.is_closed(), "{self:?}"),
+                // It has kept its place, and can go on until it leaves it.
+                Self::LaterHead | Self::PipelinedHead => {
+                    held.send(&report(&body("later", "read"))[PART_OF_HEAD..]);
+                    assert_eq!(held.answer().status, 200, "{self:?}");
+                }
+                Self::Body => {
+                    held.send(b"\"message\"");
+                    assert_eq!(held.answer().status, 400);
+                }
+            }
+            newcomer.join().expect("an answer")
+        });
+        assert_eq!(newcomer, 200, "{self:?}");
     }
 }
