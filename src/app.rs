@@ -267,16 +267,15 @@ fn start_watching(
 struct LastConnections {
     /// Until then they are accepted: by the deadline every answer that is under way has made room.
     accepted: Instant,
-    /// Then they are cut: a head that is under way has its time, its request the deadline, its answer the rest.
+    /// Then they are cut: the last one that was accepted has had the time of a head or, with its head, the deadline.
     cut: Instant,
 }
 
 impl LastConnections {
     fn new(limits: &Limits, now: Instant) -> Self {
-        Self {
-            accepted: now + limits.deadline + SLACK,
-            cut: now + limits.deadline + limits.head_timeout + 2 * SLACK,
-        }
+        let accepted = now + limits.deadline + SLACK;
+        let cut = accepted + limits.deadline.max(limits.head_timeout) + SLACK;
+        Self { accepted, cut }
     }
 }
 
@@ -316,7 +315,7 @@ fn connection_limit(configured: u32) -> u32 {
     let needed = open_files::needed(configured);
     let allowed = open_files::raise(needed).unwrap_or_else(|error| {
         warn!(%error, "can't raise the limit of open files");
-        open_files::most()
+        open_files::in_force()
     });
     let limit = allowed.map_or(configured, |allowed| {
         open_files::connections(configured, allowed)

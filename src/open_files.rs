@@ -22,6 +22,12 @@ pub fn connections(wanted: u64, allowed: u64) -> u64 {
     wanted.min(allowed - reserve).max(1)
 }
 
+/// Returns the limit that is in force; `None` if there is none.
+#[must_use]
+pub fn in_force() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// Returns the most open files that this process may allow itself; `None` if there is no limit.
 #[must_use]
 pub fn most() -> Option<u64> {
@@ -43,7 +49,7 @@ pub fn raise(needed: u64) -> io::Result<Option<u64>> {
         maximum: limit.maximum,
     };
     setrlimit(Resource::Nofile, raised)?;
-    Ok(getrlimit(Resource::Nofile).current)
+    Ok(in_force())
 }
 
 #[cfg(test)]

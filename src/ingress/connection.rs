@@ -63,19 +63,20 @@ where
         .half_close(true)
         .max_buf_size(limits.head)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
+    let (mut connection, mut displaced) = (pin!(connection), pin!(permit.displaced()));
     let mut phase = bridge.phase.clone();
-    let state = permit.state();
+    let (state, mut is_ending) = (permit.state(), false);
     let ended = loop {
         tokio::select! {
             // First, so that a request that has come meanwhile is seen.
             biased;
             ended = connection.as_mut() => break ended,
-            () = permit.displaced() => {
-                // Its last answer went out long ago, or it has never authenticated: there is nothing to wait for.
+            () = displaced.as_mut(), if !is_ending => {
+                // It is idle or not authenticated: there is nothing to wait for.
                 if permit.is_displaced() {
                     return;
                 }
+                is_ending = true;
                 connection.as_mut().graceful_shutdown();
             }
             () = closing(&mut phase), if !state.is_closing() => state.close(),

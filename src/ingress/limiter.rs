@@ -1,5 +1,5 @@
-//! The limit on open connections. At the limit, a new connection gets the place of another one: of the
-//! one that has been idle longest; if none is idle, of the oldest that has never authenticated and has had time to. If
+//! The limit on open connections. At the limit, a new connection gets the place of another one: of the oldest
+//! that is not authenticated and has had time for it; if there is none, of the one that has been idle longest. If
 //! there is none of either, the new connection waits to be accepted.
 
 use std::collections::HashMap;
@@ -17,10 +17,13 @@ use crate::telemetry::Throttle;
 
 /// Pause between two searches for a connection that can make room.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a connection that has never authenticated keeps its place if most connections are such.
-const FLOOD_TIME: Duration = Duration::from_millis(100);
+/// How long a connection keeps its place that does not authenticate: enough for a TLS handshake and a request from far
+/// away.
+const TIME_TO_BEGIN: Duration = REST;
+/// The same if most connections that could make room do not authenticate.
+const TIME_IN_FLOOD: Duration = Duration::from_millis(250);
 /// Connections that are remembered of one search, which looks at all of them.
-const FOUND: usize = 64;
+const FOUND: usize = 256;
 
 static FULL: Throttle = Throttle::new();
 
@@ -57,10 +60,9 @@ struct Open {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     claim: Claim,
-    /// The start of idleness; the number of a connection that has never authenticated, as its state may change.
-    age: u64,
+    /// Since when it has been idle; of a stranger, whose state may change, since when it has been open.
+    since: Instant,
     number: u64,
-    opened: Instant,
     seen: Moment,
 }
 
@@ -111,19 +113,24 @@ impl ConnectionLimiter {
         })
     }
 
+    /// Has a connection make room because the system allows no more open files.
+    pub(super) fn give_up_one(&self) {
+        if let Some(holder) = self.lock().displace_one(Instant::now()) {
+            self.metrics.connections_displaced.inc();
+            holder.displaced.notify_one();
+        }
+    }
+
     fn make_room(&self) {
         if let Some(times) = FULL.count() {
             warn!(
                 times,
                 limit = self.limit,
-                "the limit on connections is reached: each new connection gets the place of one that is idle or \
-                 has never authenticated, or waits"
+                "the limit on connections is reached: each new connection gets the place of one that has not \
+                 authenticated or is idle, or waits"
             );
         }
-        if let Some(holder) = self.lock().displace_one(Instant::now()) {
-            self.metrics.connections_displaced.inc();
-            holder.displaced.notify_one();
-        }
+        self.give_up_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -157,11 +164,14 @@ impl Open {
             .filter(|candidate| candidate.claim != Claim::Kept)
             .collect();
         let strangers = found.iter().filter(|one| one.claim == Claim::Stranger);
-        // A sender has time to begin: if many come at once, they wait in turn instead of displacing one
-        // another. Of a flood this is less time.
-        let is_flood = strangers.count() * 2 > self.holders.len();
-        let time = if is_flood { FLOOD_TIME } else { REST };
-        found.retain(|one| one.claim == Claim::Idle || one.opened + time <= now);
+        // Senders have time to begin: if many come at once, they wait in turn instead of displacing one another.
+        let is_flood = strangers.count() * 2 > found.len();
+        let time = if is_flood {
+            TIME_IN_FLOOD
+        } else {
+            TIME_TO_BEGIN
+        };
+        found.retain(|one| one.claim == Claim::Idle || one.since + time <= now);
         if found.len() > FOUND {
             found.select_nth_unstable(FOUND);
             found.truncate(FOUND);
@@ -174,16 +184,15 @@ impl Open {
 impl Candidate {
     fn new(number: u64, holder: &Holder, now: Instant) -> Self {
         let seen = holder.state.moment();
-        let claim = seen.claim(now);
-        let age = match claim {
-            Claim::Idle => seen.order(),
-            Claim::Stranger | Claim::Kept => number,
+        let claim = holder.state.claim(seen, now);
+        let since = match claim {
+            Claim::Idle => seen.since(),
+            Claim::Stranger | Claim::Kept => holder.opened,
         };
         Self {
             claim,
-            age,
+            since,
             number,
-            opened: holder.opened,
             seen,
         }
     }
@@ -255,13 +264,23 @@ mod tests {
         assert_eq!(limiter.metrics.connections.get(), 1);
     }
 
+    fn authenticate<'a>(permits: impl IntoIterator<Item = &'a ConnectionPermit>, then: State) {
+        for permit in permits {
+            permit.state().authenticated();
+            permit.state().set(then);
+        }
+    }
+
     #[test]
     fn the_longest_idle_makes_room_first_and_each_once() {
         // More than one search finds.
         let (limiter, permits) = full(FOUND + 10);
+        authenticate(&permits, State::Idle);
         permits[1].state().set(State::Busy);
-        permits[2].state().authenticated();
         permits[2].state().set(State::Head);
+        // A later microsecond.
+        let later = Instant::now() + Duration::from_micros(2);
+        while Instant::now() < later {}
         permits[0].state().set(State::Idle);
         let displaced = all_displaced(&limiter, &permits, REST * 2);
         let (last, others) = displaced.split_last().expect("connections that make room");
@@ -301,40 +320,30 @@ mod tests {
     #[test]
     fn an_authenticated_connection_that_was_used_a_moment_ago_stays() {
         let (limiter, permits) = full(3);
-        for permit in &permits {
-            permit.state().authenticated();
-            permit.state().set(State::Idle);
-        }
+        authenticate(&permits, State::Idle);
         assert_eq!(displaced(&limiter, &permits, Duration::ZERO), None);
     }
 
     #[test]
-    fn if_none_is_idle_the_oldest_that_never_authenticated_makes_room() {
+    fn strangers_make_room_before_idle_senders_the_oldest_first() {
         let (limiter, permits) = full(4);
-        permits[0].state().authenticated();
-        for permit in permits.iter().rev() {
+        authenticate(&permits[..1], State::Idle);
+        for permit in permits[1..].iter().rev() {
             permit.state().set(State::Head);
         }
         assert_eq!(
-            all_displaced(&limiter, &permits, FLOOD_TIME),
-            [1, 2, 3],
+            all_displaced(&limiter, &permits, REST * 2),
+            [1, 2, 3, 0],
             "the head of 3 began first, and its connection is the youngest"
         );
     }
 
     #[test]
-    fn they_have_a_second_to_begin_or_less_if_they_are_the_most() {
+    fn strangers_have_time_to_begin() {
         let (limiter, permits) = full(4);
-        for permit in &permits[..2] {
-            permit.state().authenticated();
-        }
-        for permit in &permits[2..] {
-            permit.state().set(State::Head);
-        }
-        assert_eq!(displaced(&limiter, &permits, REST / 2), None);
-        assert_eq!(all_displaced(&limiter, &permits, REST), [2, 3]);
-        let (limiter, permits) = full(2);
+        // Connections that are in use can't make room, and do not count.
+        authenticate(&permits[..3], State::Busy);
         assert_eq!(displaced(&limiter, &permits, Duration::ZERO), None);
-        assert_eq!(all_displaced(&limiter, &permits, FLOOD_TIME), [0, 1]);
+        assert_eq!(all_displaced(&limiter, &permits, TIME_IN_FLOOD), [3]);
     }
 }

@@ -45,7 +45,7 @@ impl Listener {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         let options = SockRef::from(&socket);
-        // Connections have what the listening socket has.
+        // Accepted connections inherit these options.
         options.set_send_buffer_size(SEND_BUFFER)?;
         options.set_recv_buffer_size(RECEIVE_BUFFER)?;
         options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
@@ -145,6 +145,7 @@ impl Acceptor {
                 if let Some(times) = self.failed.count() {
                     warn!(%error, times, "accepting connections failed");
                 }
+                self.limiter.give_up_one();
                 sleep(PAUSE).await;
                 None
             }

@@ -1,7 +1,7 @@
 //! Whether the next request of a connection has begun: hyper reads ahead and does not tell. A head that
 //! has begun has less time than an idle connection.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 const HEAD_END: &[u8] = b"\r\n\r\n";
 const UNKNOWN: usize = usize::MAX;
@@ -12,14 +12,15 @@ const UNKNOWN: usize = usize::MAX;
 pub(super) struct ReadAhead {
     /// [`UNKNOWN`] if the end of the head was not seen: it is incomplete, or came with an earlier request.
     after_head: AtomicUsize,
-    ends_in_blank_line: AtomicBool,
+    /// The last four bytes, the last one lowest.
+    tail: AtomicU32,
 }
 
 impl ReadAhead {
     pub(super) fn new() -> Self {
         Self {
             after_head: AtomicUsize::new(UNKNOWN),
-            ends_in_blank_line: AtomicBool::new(false),
+            tail: AtomicU32::new(0),
         }
     }
 
@@ -34,18 +35,35 @@ impl ReadAhead {
             after => after + bytes.len(),
         };
         self.after_head.store(after, Ordering::Relaxed);
-        self.ends_in_blank_line
-            .store(bytes.ends_with(HEAD_END), Ordering::Relaxed);
+        let last = &bytes[bytes.len().saturating_sub(4)..];
+        let tail = last
+            .iter()
+            .fold(self.tail.load(Ordering::Relaxed), |tail, byte| {
+                tail << 8 | u32::from(*byte)
+            });
+        self.tail.store(tail, Ordering::Relaxed);
     }
 
-    /// Ends the current request, whose body had this length (`None` if it was chunked). Returns whether the
-    /// next request has begun. If that is not known, it has.
+    /// Ends the current request, whose body had this length (`None` if it was chunked). Returns whether bytes of the
+    /// next request have come. If that is not known, as after pipelined requests, they have not.
     pub(super) fn end_request(&self, body: Option<u64>) -> bool {
         let after = self.after_head.swap(UNKNOWN, Ordering::Relaxed);
+        let tail = self.tail.load(Ordering::Relaxed).to_be_bytes();
         match body {
+            _ if after == UNKNOWN => false,
             // The last chunk ends in a blank line, with and without trailers.
-            None => !self.ends_in_blank_line.load(Ordering::Relaxed),
-            Some(length) => after as u64 > length,
+            None => tail != HEAD_END,
+            Some(length) => {
+                match after.saturating_sub(usize::try_from(length).unwrap_or(UNKNOWN)) {
+                    // Some clients send a line end after a body.
+                    beyond @ 0..=2 => !tail
+                        .iter()
+                        .rev()
+                        .take(beyond)
+                        .all(|byte| b"\r\n".contains(byte)),
+                    _ => true,
+                }
+            }
         }
     }
 }
@@ -71,7 +89,14 @@ mod tests {
     #[test]
     fn after_a_body_of_known_length_one_byte_more_begins_a_request() {
         let with = |body: &str| [HEAD, body.as_bytes()].concat();
-        for (text, expected) in [("{}", false), ("{}P", true), ("\r\n\r\n", true)] {
+        for (text, expected) in [
+            ("{}", false),
+            ("{}P", true),
+            ("\r\n", false),
+            ("{}\r\n", false),
+            ("{}\r\nP", true),
+            ("{}\r\nPOST", true),
+        ] {
             let (whole, parts) = (with(text), [HEAD, text.as_bytes()]);
             assert_eq!(has_begun(&[&whole], &[], Some(2)), expected, "{text}");
             assert_eq!(has_begun(&parts, &[], Some(2)), expected, "{text}");
@@ -84,22 +109,32 @@ mod tests {
     #[test]
     fn after_chunks_the_end_of_the_last_one_tells() {
         for (last, expected) in [
-            ("2\r\n{}\r\n0\r\n\r\n", false),
-            ("0\r\nTrailer: a\r\n\r\n", false),
-            ("0\r\n\r\nP", true),
-            ("0\r\n\r\nPOST / HTTP/1.1\r\n", true),
+            (&["2\r\n{}\r\n0\r\n\r\n"][..], false),
+            (&["0\r\nTrailer: a\r\n\r\n"], false),
+            (&["0\r\n", "\r\n"], false),
+            (&["0", "\r\n\r", "\n"], false),
+            (&["0\r\n\r\nP"], true),
+            (&["0\r\n\r\nPOST / HTTP/1.1\r\n"], true),
         ] {
-            assert_eq!(has_begun(&[HEAD], &[last.as_bytes()], None), expected);
+            let last: Vec<&[u8]> = last.iter().map(|text| text.as_bytes()).collect();
+            assert_eq!(has_begun(&[HEAD], &last, None), expected, "{last:?}");
         }
     }
 
     #[test]
-    fn after_requests_that_came_together_the_next_one_counts_as_begun() {
+    fn what_is_not_known_has_not_begun() {
         let ahead = ReadAhead::new();
         ahead.note(&[HEAD, b"{}", HEAD, b"{}"].concat(), true);
-        assert!(ahead.end_request(Some(2)));
-        assert!(ahead.end_request(Some(2)));
-        ahead.note(&[HEAD, b"{}"].concat(), true);
+        assert!(ahead.end_request(Some(2)), "the second of two requests has");
         assert!(!ahead.end_request(Some(2)));
+        ahead.note(&[HEAD, b"{}P"].concat(), true);
+        assert!(ahead.end_request(Some(2)));
+        // The end of a head in two reads, and bare line feeds.
+        assert!(!has_begun(
+            &[&HEAD[..HEAD.len() - 2], b"\r\n{}"],
+            &[],
+            Some(2)
+        ));
+        assert!(!has_begun(&[b"POST / HTTP/1.1\n\n{}"], &[], Some(2)));
     }
 }

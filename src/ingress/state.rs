@@ -3,14 +3,14 @@
 //!
 //! | state | until | at most | makes room |
 //! |---|---|---|---|
-//! | [`State::Handshake`] | TLS is agreed on | `head_timeout` | if never authenticated |
-//! | [`State::Idle`] | a request's first byte | `idle_timeout`, or [`REST`] if the bridge closes | after [`REST`], before all others; if never authenticated |
-//! | [`State::Head`] | the end of the head, or of a refused request | `head_timeout` | if never authenticated |
+//! | [`State::Handshake`] | TLS is agreed on | `head_timeout` | if not authenticated |
+//! | [`State::Idle`] | a request's first byte | `idle_timeout`, or [`REST`] if the bridge closes | if not authenticated; else after [`REST`] |
+//! | [`State::Head`] | the end of the head, or of a refused request | `head_timeout` | if not authenticated |
 //! | [`State::Busy`] | the answer to an authenticated request | the request's own deadlines (`journey`) | no |
-//! | [`State::Displaced`] | the connection's task sees it | | already |
+//! | [`State::Displaced`] | the connection's task sees it | `head_timeout` | already |
 //!
-//! In every state the peer has `head_timeout` to take what it is sent, from the moment when its socket is
-//! full. A closed connection lingers for a second.
+//! A connection is authenticated for [`TRUST`] after a request with the right password. In every state the peer has
+//! `head_timeout` to take what it is sent, from the moment when its buffers are full. A closed connection lingers for a second.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +21,10 @@ use crate::config::Limits;
 /// A connection that was used this long ago or less is not closed while it is idle: its sender may be about to
 /// use it again, and a report that meets a closed connection has to be sent again.
 pub(super) const REST: Duration = Duration::from_secs(1);
+
+/// How long a connection counts as authenticated after a request with the right password. A connection that is in use
+/// shows it again before that, unless it was removed.
+pub(super) const TRUST: Duration = Duration::from_mins(2);
 
 /// The origin of all times.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -44,10 +48,10 @@ impl State {
     /// Returns how long a connection may be in this state.
     pub(super) fn limit(self, limits: &Limits, is_closing: bool) -> Option<Duration> {
         match self {
-            Self::Handshake | Self::Head => Some(limits.head_timeout),
+            Self::Handshake | Self::Head | Self::Displaced => Some(limits.head_timeout),
             Self::Idle if is_closing => Some(limits.idle_timeout.min(REST)),
             Self::Idle => Some(limits.idle_timeout),
-            Self::Busy | Self::Displaced => None,
+            Self::Busy => None,
         }
     }
 }
@@ -55,10 +59,10 @@ impl State {
 /// How readily a connection makes room for a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Claim {
-    /// At once: it is idle.
-    Idle,
-    /// If no connection is idle: it has never authenticated.
+    /// First: it is not authenticated.
     Stranger,
+    /// If there is no stranger: it is idle.
+    Idle,
     /// Not at all.
     Kept,
 }
@@ -68,30 +72,34 @@ pub(super) enum Claim {
 pub(super) struct ConnectionState {
     /// A [`Moment`].
     moment: AtomicU64,
+    /// When a request last had the right password, in microseconds; 0 if none had.
+    authenticated: AtomicU64,
     is_closing: AtomicBool,
 }
 
-/// A state with the time when it began, in one word: microseconds, authenticated or not, state. Of two moments the
-/// older is less. Two moments of one connection are equal if nothing has happened between them.
+/// A state with the time when it began, in one word: microseconds, then three bits of state. Of two moments the older is
+/// less. Two moments of one connection are equal if nothing has happened between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
 impl ConnectionState {
     pub(super) fn new(state: State) -> Self {
         Self {
-            moment: AtomicU64::new(Moment::now(state, false).0),
+            moment: AtomicU64::new(Moment::new(state, micros_now()).0),
+            authenticated: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
         }
     }
 
     pub(super) fn set(&self, state: State) {
-        let is_authenticated = self.moment().is_authenticated();
-        self.store(Moment::now(state, is_authenticated));
+        self.store(Moment::new(state, micros_now()));
     }
 
     /// A request has the right password, and is on its way to its answer.
     pub(super) fn authenticated(&self) {
-        self.store(Moment::now(State::Busy, true));
+        let now = micros_now();
+        self.authenticated.store(now, Ordering::Relaxed);
+        self.store(Moment::new(State::Busy, now));
     }
 
     /// Shortens the time for which the connection may be idle.
@@ -114,9 +122,26 @@ impl ConnectionState {
         Some(moment.since() + limit)
     }
 
+    /// Returns how readily the connection makes room at `now`, if it is as it was `seen`.
+    pub(super) fn claim(&self, seen: Moment, now: Instant) -> Claim {
+        match (seen.state(), self.is_authenticated(now)) {
+            (State::Busy | State::Displaced, _) => Claim::Kept,
+            (_, false) => Claim::Stranger,
+            (State::Idle, true) if seen.since() + REST <= now => Claim::Idle,
+            (_, true) => Claim::Kept,
+        }
+    }
+
+    fn is_authenticated(&self, now: Instant) -> bool {
+        match self.authenticated.load(Ordering::Relaxed) {
+            0 => false,
+            at => instant(at) + TRUST > now,
+        }
+    }
+
     /// Moves on from `seen` to [`State::Displaced`]; `false` if something has happened since.
     pub(super) fn displace(&self, seen: Moment) -> bool {
-        let displaced = Moment::now(State::Displaced, seen.is_authenticated());
+        let displaced = Moment::new(State::Displaced, micros_now());
         self.moment
             .compare_exchange(seen.0, displaced.0, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
@@ -127,15 +152,21 @@ impl ConnectionState {
     }
 }
 
-const AUTHENTICATED: u64 = 0b1000;
-const STATE: u64 = 0b0111;
-const TIME: u32 = 4;
+/// Returns the time in microseconds, never 0.
+fn micros_now() -> u64 {
+    u64::try_from(EPOCH.elapsed().as_micros()).map_or(u64::MAX, |micros| micros.max(1))
+}
+
+fn instant(micros: u64) -> Instant {
+    *EPOCH + Duration::from_micros(micros)
+}
+
+const STATE: u64 = 0b111;
+const TIME: u32 = 3;
 
 impl Moment {
-    fn now(state: State, is_authenticated: bool) -> Self {
-        let micros = u64::try_from(EPOCH.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let authenticated = if is_authenticated { AUTHENTICATED } else { 0 };
-        Self(micros << TIME | authenticated | state as u64)
+    fn new(state: State, micros: u64) -> Self {
+        Self(micros << TIME | state as u64)
     }
 
     pub(super) fn state(self) -> State {
@@ -149,26 +180,7 @@ impl Moment {
     }
 
     pub(super) fn since(self) -> Instant {
-        *EPOCH + Duration::from_micros(self.0 >> TIME)
-    }
-
-    /// Returns a number by which older moments come first.
-    pub(super) fn order(self) -> u64 {
-        self.0
-    }
-
-    pub(super) fn is_authenticated(self) -> bool {
-        self.0 & AUTHENTICATED != 0
-    }
-
-    /// Returns how readily the connection makes room at `now`.
-    pub(super) fn claim(self, now: Instant) -> Claim {
-        match (self.state(), self.is_authenticated()) {
-            (State::Busy | State::Displaced, _) => Claim::Kept,
-            (State::Idle, _) if self.since() + REST <= now => Claim::Idle,
-            (_, false) => Claim::Stranger,
-            (_, true) => Claim::Kept,
-        }
+        instant(self.0 >> TIME)
     }
 }
 
@@ -198,21 +210,12 @@ pub(super) mod tests {
     ];
 
     #[test]
-    fn a_moment_has_a_state_a_time_and_whether_it_is_authenticated() {
+    fn a_moment_has_a_state_and_a_time() {
         let before = Instant::now();
         let connection = ConnectionState::new(State::Handshake);
-        for is_authenticated in [false, true] {
-            if is_authenticated {
-                connection.authenticated();
-            }
-            for state in ALL {
-                connection.set(state);
-                let moment = connection.moment();
-                assert_eq!(
-                    (moment.state(), moment.is_authenticated()),
-                    (state, is_authenticated)
-                );
-            }
+        for state in ALL {
+            connection.set(state);
+            assert_eq!(connection.moment().state(), state);
         }
         let since = connection.moment().since();
         assert!(since <= Instant::now());
@@ -223,36 +226,40 @@ pub(super) mod tests {
     #[test]
     fn the_table_of_limits() {
         let [head, idle] = [Duration::from_secs(5), Duration::from_secs(75)];
-        let limits = limits(head, idle);
-        let of = |is_closing| ALL.map(|state| state.limit(&limits, is_closing));
-        assert_eq!(of(false), [Some(head), Some(idle), Some(head), None, None]);
-        assert_eq!(of(true), [Some(head), Some(REST), Some(head), None, None]);
-        let hasty = tests::limits(head, REST / 2);
-        assert_eq!(State::Idle.limit(&hasty, true), Some(REST / 2));
+        let of = |limits: Limits, is_closing| ALL.map(|state| state.limit(&limits, is_closing));
+        for (idle_timeout, is_closing, expected) in [
+            (idle, false, idle),
+            (idle, true, REST),
+            (REST / 2, true, REST / 2),
+        ] {
+            let limits = limits(head, idle_timeout);
+            assert_eq!(
+                of(limits, is_closing),
+                [Some(head), Some(expected), Some(head), None, Some(head)]
+            );
+        }
+    }
+
+    /// The claims of all states that began `later` ago.
+    fn claims(connection: &ConnectionState, later: Duration) -> [Claim; 5] {
+        ALL.map(|state| {
+            connection.set(state);
+            connection.claim(connection.moment(), Instant::now() + later)
+        })
     }
 
     #[test]
     fn the_table_of_claims() {
         use Claim::{Idle, Kept, Stranger};
         let connection = ConnectionState::new(State::Handshake);
-        let claims = |later: Duration| {
-            ALL.map(|state| {
-                connection.set(state);
-                connection.moment().claim(Instant::now() + later)
-            })
-        };
-        let [fresh, rested] = [Duration::ZERO, REST * 2];
-        assert_eq!(claims(fresh), [Stranger, Stranger, Stranger, Kept, Kept]);
-        assert_eq!(claims(rested), [Stranger, Idle, Stranger, Kept, Kept]);
+        let of_a_stranger = [Stranger, Stranger, Stranger, Kept, Kept];
+        assert_eq!(claims(&connection, Duration::ZERO), of_a_stranger);
         connection.authenticated();
-        let claims = |later: Duration| {
-            ALL.map(|state| {
-                connection.set(state);
-                connection.moment().claim(Instant::now() + later)
-            })
-        };
-        assert_eq!(claims(fresh), [Kept; 5]);
-        assert_eq!(claims(rested), [Kept, Idle, Kept, Kept, Kept]);
+        assert_eq!(claims(&connection, Duration::ZERO), [Kept; 5]);
+        let rested = claims(&connection, REST * 2);
+        assert_eq!(rested, [Kept, Idle, Kept, Kept, Kept]);
+        // A password may have been removed meanwhile.
+        assert_eq!(claims(&connection, TRUST), of_a_stranger);
     }
 
     #[test]

@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How many of those bytes are read at most.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// How far a connection is, as its stream and its requests tell each other.
+/// The progress of a connection, which its stream and its requests share.
 pub(super) struct Progress<'a> {
     state: &'a ConnectionState,
     read_ahead: ReadAhead,
@@ -89,7 +89,7 @@ pub(super) struct TimedStream<'a, S> {
     ending: Ending,
 }
 
-/// How far a connection is with its end.
+/// How far a connection is shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     NotYet,
@@ -119,26 +119,33 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
         }
     }
 
-    /// Returns when the peer will have taken too long, and for what.
-    fn deadline(&self) -> Option<(Instant, Overdue)> {
+    /// Returns when the peer will have taken too long to send, and what.
+    fn read_deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.progress.state;
-        let kind = match state.moment().state() {
+        let overdue = match state.moment().state() {
             State::Idle => Overdue::Idle,
             _ => Overdue::Late,
         };
-        let read = state.deadline(&self.limits);
-        let read = read.map(|deadline| (Instant::from_std(deadline), kind));
-        let unflushed = self.unflushed;
-        let write = unflushed.map(|since| (since + self.limits.head_timeout, Overdue::Late));
-        read.into_iter().chain(write).min_by_key(|(at, _)| *at)
+        let deadline = state.deadline(&self.limits)?;
+        Some((Instant::from_std(deadline), overdue))
     }
 
-    /// Waits until the peer has taken too long.
+    /// Returns when the peer will have taken too long to read.
+    fn write_deadline(&self) -> Option<(Instant, Overdue)> {
+        let since = self.unflushed?;
+        Some((since + self.limits.head_timeout, Overdue::Late))
+    }
+
+    /// Waits until a deadline has passed that can change meanwhile.
     ///
     /// The timer is only moved if it would be late. Woken early, it looks again: moving it for
     /// every request would cost more.
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
-        while let Some((deadline, overdue)) = self.deadline() {
+    fn poll_overdue(
+        &mut self,
+        deadline: impl Fn(&Self) -> Option<(Instant, Overdue)>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Overdue> {
+        while let Some((deadline, overdue)) = deadline(self) {
             if Instant::now() >= deadline {
                 return Poll::Ready(overdue);
             }
@@ -160,7 +167,8 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
             return done;
         }
         self.unflushed.get_or_insert_with(Instant::now);
-        self.poll_overdue(cx).map(|_| Err(timed_out()))
+        self.poll_overdue(Self::write_deadline, cx)
+            .map(|_| Err(timed_out()))
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -188,7 +196,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<'_, S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
-            return self.poll_overdue(cx).map(|overdue| match overdue {
+            let overdue = self.poll_overdue(Self::read_deadline, cx);
+            return overdue.map(|overdue| match overdue {
                 // The end of the stream, so that the connection is closed in good order.
                 Overdue::Idle => Ok(()),
                 Overdue::Late => Err(timed_out()),
@@ -287,7 +296,7 @@ mod tests {
             (State::Head, NONE, ENDLESS, TOO_LATE),
             (State::Head, ENDLESS, NONE, Poll::Pending),
             (State::Busy, NONE, NONE, Poll::Pending),
-            (State::Displaced, NONE, NONE, Poll::Pending),
+            (State::Displaced, NONE, ENDLESS, TOO_LATE),
         ] {
             let connection = ConnectionState::new(State::Idle);
             let progress = Progress::new(&connection);
@@ -362,7 +371,7 @@ mod tests {
                 let connection = ConnectionState::new(State::Idle);
                 let progress = Progress::new(&connection);
                 connection.set(state);
-                let limits = limits(head, ENDLESS);
+                let limits = limits(head, NONE);
                 let (ours, _peer) = duplex(4);
                 let mut stream = TimedStream::new(ours, &progress, &limits);
                 let slices = [IoSlice::new(b"ans"), IoSlice::new(b"wer")];

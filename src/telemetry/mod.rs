@@ -1,5 +1,5 @@
-//! Logs: lines on standard error, for people on a terminal and for machines otherwise. Nothing that becomes of them
-//! holds up or ends the program: a thread of its own writes them, and drops what it can't write.
+//! Logs: lines on standard error, for people on a terminal and for machines otherwise. A slow or broken standard error
+//! neither blocks nor ends the program: a thread of its own writes the lines, and drops those that it can't write.
 
 mod panics;
 mod throttle;

@@ -5,6 +5,7 @@ use std::panic::{self, PanicHookInfo};
 use std::process;
 use std::thread;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::error;
 use tracing::level_filters::LevelFilter;
 
@@ -13,6 +14,12 @@ pub fn end_on_panic() {
     panic::set_hook(Box::new(|panic| {
         tell(panic);
         super::flush();
+        // A core would hold passwords and phone numbers.
+        let none = Rlimit {
+            current: Some(0),
+            ..getrlimit(Resource::Core)
+        };
+        let _unlimited = setrlimit(Resource::Core, none);
         process::abort();
     }));
 }

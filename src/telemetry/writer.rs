@@ -12,6 +12,8 @@ pub(super) static WRITER: std::sync::LazyLock<Writer> = std::sync::LazyLock::new
 
 /// Bytes that wait to be written at most: a reader that pauses for a moment loses nothing.
 const LIMIT: usize = 1 << 20;
+/// Room beyond that for the last words of a thread that panics.
+const LAST_WORDS: usize = 16 << 10;
 /// Pause before standard error is tried again that takes nothing now.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -64,8 +66,9 @@ impl Writer {
 
     /// Has a line written, if there is room for it.
     fn put(&self, line: &[u8]) {
+        let limit = LIMIT + if thread::panicking() { LAST_WORDS } else { 0 };
         let mut queue = self.lock();
-        if queue.bytes.len() + line.len() > LIMIT {
+        if queue.bytes.len() + line.len() > limit {
             self.dropped.inc();
             return;
         }
