@@ -141,7 +141,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.connections",
         "10000",
-        "open connections; past it, each new one [takes the place](#connections) of one that is idle or has never authenticated, or waits. Each is a file descriptor: if the system allows too few open files, the limit is lower, and a warning says so",
+        "open connections; past it, each new one [takes the place](#connections) of one that is not authenticated or idle, or waits. Each is a file descriptor: if the system allows too few open files, the limit is lower, and a warning says so",
     ),
     key(
         "ingress.reports_in_flight",

@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const TIME_TO_BEGIN: Duration = REST;
 /// The same if most connections that could make room do not authenticate.
 const TIME_IN_FLOOD: Duration = Duration::from_millis(250);
+/// How long the findings of a search hold.
+const FRESH: Duration = PAUSE;
 /// Connections that are remembered of one search, which looks at all of them.
 const FOUND: usize = 256;
 
@@ -53,8 +55,10 @@ struct Holder {
 struct Open {
     next: u64,
     holders: HashMap<u64, Arc<Holder>>,
-    /// Connections that can make room, as the last search found them; the next one is at the end.
+    /// Connections that can make room, as the last search found them: all strangers, or all idle. The next one
+    /// is at the end.
     found: Vec<Candidate>,
+    searched: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,6 +144,10 @@ impl ConnectionLimiter {
 
 impl Open {
     fn displace_one(&mut self, now: Instant) -> Option<Arc<Holder>> {
+        // Strangers that have come since go before the idle ones that were found.
+        if self.searched.is_some_and(|at| at + FRESH <= now) {
+            self.found.clear();
+        }
         self.displace_found().or_else(|| {
             self.search(now);
             self.displace_found()
@@ -172,12 +180,15 @@ impl Open {
             TIME_TO_BEGIN
         };
         found.retain(|one| one.claim == Claim::Idle || one.since + time <= now);
+        let first = found.iter().map(|one| one.claim).min();
+        found.retain(|one| Some(one.claim) == first);
         if found.len() > FOUND {
             found.select_nth_unstable(FOUND);
             found.truncate(FOUND);
         }
         found.sort_unstable_by(|one, other| other.cmp(one));
         self.found = found;
+        self.searched = Some(now);
     }
 }
 

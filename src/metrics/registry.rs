@@ -64,7 +64,7 @@ impl Metrics {
         );
         section.of(
             "connections_displaced",
-            "Connections that were closed to make room for new ones: idle, or never authenticated",
+            "Connections that were closed to make room for new ones: not authenticated, or idle",
             &self.connections_displaced,
         );
         section.of(

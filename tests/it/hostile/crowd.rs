@@ -18,7 +18,7 @@ use super::normal::Normal;
 use super::{PATIENT, assert_kept, read_to_close, runtime};
 use crate::bridge::{BUSY, Bridge, eventually};
 use crate::cluster;
-use crate::http::Connection;
+use crate::http::{Connection, body, report};
 use crate::tls::{Authority, NOW, borrowed, secure};
 
 /// The default of `ingress.connections`, and some that find no place.
@@ -57,7 +57,11 @@ fn hold_against(
     let settings = [settings, &[PATIENT, HEAD_TIMEOUT]].concat();
     let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
     let ingress = bridge.ingress;
+    let calm = open.clone();
     let normal = Normal::start(move || open(ingress));
+    // A sender with pauses, whose connection is idle for most of the time.
+    let mut rested = calm(ingress);
+    send(&mut rested, "first");
     let crowd = Crowd::start(ingress, byte);
     bridge.wait_for_metric("koobridge_connections", LIMIT);
     let displaced = bridge.metric("koobridge_connections_displaced_total");
@@ -66,7 +70,9 @@ fn hold_against(
         let enough = now >= displaced + SENDERS - LIMIT;
         enough.then_some(()).ok_or(format!("{now} were displaced"))
     });
-    let sent = normal.stop("10,000 that begin and go no further");
+    send(&mut rested, "second");
+    let mut sent = normal.stop("10,000 that begin and go no further");
+    sent.extend(["first", "second"].map(|id| (id.to_owned(), "read".to_owned())));
 
     bridge.signal(Signal::TERM);
     let started = Instant::now();
@@ -76,6 +82,11 @@ fn hold_against(
     assert_eq!(status.code(), Some(0), "{}", bridge.logged());
     assert!(took < ANNOUNCED + BUSY, "{took:?}");
     assert_kept(&kafka, [&topic, &rejected], sent);
+}
+
+fn send(sender: &mut Connection, id: &str) {
+    sender.send(&report(&body(id, "read")));
+    assert_eq!(sender.answer().status, 200, "{id}");
 }
 
 /// The connections, on a thread of their own until this is dropped.
