@@ -44,3 +44,4 @@ mod suite;
 mod tls;
 mod tls_files;
 mod topics;
+mod unread_bodies;
