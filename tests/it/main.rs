@@ -5,6 +5,7 @@
 mod access;
 mod acl;
 mod answers;
+mod balancers;
 mod bridge;
 mod broker;
 mod browser;
@@ -28,6 +29,7 @@ mod memory;
 mod observing;
 mod operation;
 mod overload;
+mod pooling;
 mod ports;
 mod proc;
 mod records;

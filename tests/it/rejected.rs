@@ -232,9 +232,12 @@ fn what_was_not_authenticated_is_never_kept() {
 
 const GZIP: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00";
 
+/// Changes of a request's headers.
+type Changes = &'static [(&'static str, Option<&'static str>)];
+
 /// Headers that are not the contract's, the reason code, and the value that is kept.
 #[rustfmt::skip]
-const ODD_HEADERS: [(&[(&str, Option<&str>)], &str, Option<&str>); 11] = [
+const ODD_HEADERS: [(Changes, &str, Option<&str>); 11] = [
     (&[("Content-Type", Some("text/plain"))], "content-type", Some("text/plain")),
     (&[("Content-Type", None)], "content-type", None),
     (&[("Content-Type", Some(""))], "content-type", None),

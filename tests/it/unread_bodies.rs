@@ -287,7 +287,7 @@ fn an_answer_that_comes_before_a_large_body_is_read_whole() {
         connection.send(&request(&post(), changes, b""));
         // What comes after the answer is thrown away rather than answered with a reset.
         for _ in 0..10 {
-            connection.send(&[b' '; 32 << 10]);
+            connection.send(&vec![b' '; 32 << 10]);
         }
         let answer = connection.answer();
         assert_eq!(answer.status, status);
@@ -340,7 +340,7 @@ fn a_refused_body_counts_for_nothing_and_its_connection_makes_room() {
         ("Authorization", Some("wrong")),
         ("Content-Length", Some("65536")),
     ];
-    let part = request(&post(), &wrong, &[b' '; 60 << 10]);
+    let part = request(&post(), &wrong, &vec![b' '; 60 << 10]);
     // They may have been answered on a busy machine before the report comes: then it needs no room.
     eventually(|| {
         let before = bridge.metric("koobridge_connections_displaced_total");
