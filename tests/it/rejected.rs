@@ -344,8 +344,8 @@ fn a_report_with_another_type_that_is_not_read_whole_is_not_kept() {
 #[test]
 fn a_report_with_another_type_that_cannot_be_kept_is_503() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
-    for (changes, ..) in ODD_HEADERS {
-        let answer = exchange(bridge.ingress, &request(&post(), changes, b"{}"));
+    for change in [("Content-Type", None), ("Content-Encoding", Some("gzip"))] {
+        let answer = exchange(bridge.ingress, &request(&post(), &[change], b"{}"));
         assert_eq!(
             (answer.status, answer.problem().0),
             (503, "kafka-unavailable".to_owned())

@@ -175,6 +175,18 @@ fn a_request_refused_by_its_head_keeps_its_connection_only_if_the_rest_is_little
     assert_eq!(bridge.metric(BYTES), 0);
 }
 
+#[test]
+fn the_rest_of_a_refused_body_may_come_together_with_the_next_request() {
+    let (bridge, _spool) = bridge(&[]);
+    let [wrong, ..] = refused_by_their_head();
+    for rest in [Rest::Late, Rest::LateChunks] {
+        let together = [rest.bytes(), report(&body("m2", "read"))].concat();
+        let (answer, mut connection) = refuse(&bridge, &rest.head(&wrong), &together);
+        assert_eq!((answer.status, answer.header("connection")), (401, None));
+        assert_eq!(connection.answer().status, 200, "{rest:?}");
+    }
+}
+
 /// Of an authenticated request the body is read as a report's before it is refused.
 #[test]
 fn a_request_refused_for_its_body_or_type_keeps_its_connection_once_the_body_is_whole() {

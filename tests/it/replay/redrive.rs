@@ -4,7 +4,7 @@ use super::desk::{Desk, FIRST, PARTITIONS, Written, code, event, owned, said};
 use crate::cluster;
 
 /// A report as an older version rejected it.
-fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
+pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
     let headers = [
         ("stage", "contract"),
         ("reason", reason),
@@ -33,7 +33,7 @@ fn refused(number: usize) -> Written {
     }
 }
 
-fn sound(message: &str) -> String {
+pub fn sound(message: &str) -> String {
     format!(r#"{{"sender":"s","user_number":"u","message_id":"{message}","status":"read"}}"#)
 }
 
