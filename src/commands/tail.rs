@@ -206,12 +206,13 @@ impl View {
 }
 
 fn rejected(told: &RejectedTold<'_>, key: Option<&str>) -> String {
-    let member = told
+    let fault = told
         .member
-        .map(|member| format!(" ({})", shown(member)))
+        .or(told.header_value)
+        .map(|fault| format!(" ({})", shown(fault)))
         .unwrap_or_default();
     format!(
-        "{}  {}  {}  {}  {}{member}  {}",
+        "{}  {}  {}  {}  {}{fault}  {}",
         shown(told.received_at),
         shown(told.channel_id),
         key.map_or_else(|| "-".to_owned(), shown),

@@ -1,8 +1,9 @@
-//! Why a body was not accepted: a reason code, the member at fault, and words for the sender.
+//! Why an authenticated request was not accepted: a reason code, the member or the header at fault, and words
+//! for the sender.
 
 use std::borrow::Cow;
 
-/// Why a body is no report, or none that this version knows. The codes are part of the contract:
+/// Why a request is not accepted as a report, although it is authenticated and whole. The codes are part of the contract:
 /// they stand in problem documents, in rejected records' `reason` header and in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -69,7 +70,7 @@ impl Reason {
     pub fn detail(self) -> &'static str {
         match self {
             Self::ContentType => "The Content-Type must be application/json; charset=UTF-8.",
-            Self::ContentEncoding => "The body must not have a Content-Encoding.",
+            Self::ContentEncoding => "The only Content-Encoding that is accepted is identity.",
             Self::InvalidUtf8 => "The body is not valid UTF-8.",
             Self::NotJson => "The body is not one well-formed JSON text.",
             Self::TooDeep => "The body is nested deeper than 64 levels.",
@@ -94,8 +95,9 @@ pub struct Fault {
     pub member: Option<Cow<'static, str>>,
     /// The `message_id` where the body held a sound one: the rejected record's key.
     pub message_id: Option<String>,
-    /// The value of the request's header at fault, if one is.
-    pub header: Option<String>,
+    /// The value of the request header that [`Reason::ContentType`] or [`Reason::ContentEncoding`] names, if
+    /// the request had it.
+    pub header_value: Option<String>,
 }
 
 impl Fault {
@@ -104,7 +106,7 @@ impl Fault {
             reason,
             member: None,
             message_id: None,
-            header: None,
+            header_value: None,
         }
     }
 
@@ -113,7 +115,7 @@ impl Fault {
             reason,
             member: Some(member.into()),
             message_id: None,
-            header: None,
+            header_value: None,
         }
     }
 

@@ -58,8 +58,8 @@ impl Received {
         Report::parse(&self.channel, &self.arrival, &self.body)
     }
 
-    /// Makes the fault of a body that is not read as a report because of a header of its request, of
-    /// whose `value` the first 256 characters are kept.
+    /// Returns the fault of a request whose body is not read as a report because of its Content-Type or
+    /// Content-Encoding. The first 256 characters of the header's `value` are kept.
     #[must_use]
     pub fn unsupported(&self, reason: Reason, value: String) -> Fault {
         let message_id = match self.validate() {
@@ -68,7 +68,7 @@ impl Received {
         };
         let value: String = value.chars().take(MAX_CHARACTERS).collect();
         Fault {
-            header: Some(value).filter(|value| !value.is_empty()),
+            header_value: Some(value).filter(|value| !value.is_empty()),
             ..Fault::of_body(reason).with_message_id(message_id)
         }
     }
@@ -92,4 +92,48 @@ pub(super) fn from_a_sender(body: &[u8], trace: Option<TraceContext>) -> Receive
         .expect("authenticated");
     let at = Timestamp::from_microsecond(1_795_000_000_000_456).expect("a time");
     sender.sent(Arrival { at, trace }, body.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOUND: &[u8] = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
+
+    #[test]
+    fn a_fault_of_a_header_has_the_message_id_of_a_body_that_holds_a_sound_one() {
+        for (body, message_id) in [
+            (SOUND, Some("m1")),
+            (br#"{"message_id":"m2","status":"new"}"#, Some("m2")),
+            (br#"{"message_id":""}"#, None),
+            (b"message_id=m3", None),
+            (b"\x1f\x8b\x08", None),
+        ] {
+            let fault =
+                from_a_sender(body, None).unsupported(Reason::ContentType, "text/plain".to_owned());
+            let expected = Fault {
+                reason: Reason::ContentType,
+                member: None,
+                message_id: message_id.map(str::to_owned),
+                header_value: Some("text/plain".to_owned()),
+            };
+            assert_eq!(fault, expected);
+        }
+    }
+
+    #[test]
+    fn a_fault_of_a_header_has_the_first_characters_of_its_value() {
+        let value = |value: String| {
+            let received = from_a_sender(SOUND, None);
+            let fault = received.unsupported(Reason::ContentEncoding, value);
+            fault.header_value
+        };
+        assert_eq!(value(String::new()), None);
+        assert_eq!(value("gzip".to_owned()), Some("gzip".to_owned()));
+        for character in ["x", "é", "😀"] {
+            let [whole, cut] = [257, 256].map(|count| character.repeat(count));
+            assert_eq!(value(cut.clone()), Some(cut.clone()));
+            assert_eq!(value(whole), Some(cut));
+        }
+    }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::channel::ChannelId;
 use super::event::{EventMode, headers_of_event};
+use super::fault::{Fault, Reason};
 use super::received::{Arrival, Received};
 use super::record::RecordRef;
 use super::told::{RejectedTold, Stage};
@@ -50,8 +51,20 @@ fn try_again(
     let body = record.value.as_deref().unwrap_or_default().to_vec();
     let received = Received::new(channel, arrival, body);
     let report = received.validate();
-    let report = report.map_err(|fault| StillRejected::Because(fault.reason.code()))?;
+    let report = report.map_err(|fault| StillRejected::Because(reason_today(told, &fault)))?;
     Ok(report.normalise(mode).into_record().into())
+}
+
+/// Returns the code of the reason for which `told` is still rejected. An encoded body stays what it is: that its
+/// bytes are no text says less.
+fn reason_today(told: &RejectedTold<'_>, fault: &Fault) -> &'static str {
+    let is_encoded = told.reason == Reason::ContentEncoding.code();
+    let is_text = !matches!(fault.reason, Reason::InvalidUtf8 | Reason::NotJson);
+    if is_encoded && !is_text {
+        Reason::ContentEncoding.code()
+    } else {
+        fault.reason.code()
+    }
 }
 
 /// The event goes again as it is; of its headers the rejected record has kept the trace.
@@ -124,6 +137,26 @@ mod tests {
             redrive(&rejected, EventMode::Structured),
             Ok(expected.into())
         );
+    }
+
+    #[test]
+    fn a_sound_body_with_a_header_at_fault_becomes_an_event_and_an_encoded_one_stays() {
+        const GZIP: &[u8] = b"\x1f\x8b\x08\x00";
+        let still = |code| Err(StillRejected::Because(code));
+        let sound = Ok(event(EventMode::Binary).into());
+        for (reason, body, expected) in [
+            (Reason::ContentType, SOUND, sound.clone()),
+            (Reason::ContentType, b"status=read", still("not-json")),
+            (Reason::ContentType, b"{}", still("member-missing")),
+            (Reason::ContentEncoding, SOUND, sound),
+            (Reason::ContentEncoding, GZIP, still("content-encoding")),
+            (Reason::ContentEncoding, b"{}", still("member-missing")),
+        ] {
+            let received = from_a_sender(body, TraceContext::parse(PARENT, &[b"a=1"]));
+            let fault = received.unsupported(reason, "any".to_owned());
+            let record = received.reject(fault).into_parts().1.into();
+            assert_eq!(redrive(&record, EventMode::Binary), expected, "{reason:?}");
+        }
     }
 
     #[test]

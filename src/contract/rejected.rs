@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::received::Arrival;
 use super::record::{Header, Record};
 
-/// A body that was authenticated and read whole, but breaks the contract.
+/// A request that was authenticated and read whole, but breaks the contract.
 #[derive(Debug)]
 pub struct Rejected {
     fault: Fault,
@@ -31,8 +31,8 @@ impl Rejected {
         if let Some(member) = &fault.member {
             headers.push(("member".into(), member.clone()));
         }
-        if let Some(value) = &fault.header {
-            headers.push(("header".into(), value.clone().into()));
+        if let Some(value) = &fault.header_value {
+            headers.push(("header_value".into(), value.clone().into()));
         }
         headers.extend(
             arrival
@@ -99,7 +99,34 @@ struct Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{EventMode, received::from_a_sender};
+    use crate::contract::{EventMode, Reason, received::from_a_sender};
+
+    #[test]
+    fn a_record_has_the_value_of_the_request_header_that_its_reason_names() {
+        for (reason, value) in [
+            (Reason::ContentType, "text/plain"),
+            (Reason::ContentEncoding, "gzip"),
+        ] {
+            let received = from_a_sender(b"{}", None);
+            let fault = received.unsupported(reason, value.to_owned());
+            let (fault, record) = received.reject(fault).into_parts();
+            assert_eq!(fault.reason, reason);
+            assert_eq!((record.key, &*record.value), (None, &b"{}"[..]));
+            let headers: Vec<(&str, &str)> = record
+                .headers
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            let expected = [
+                ("stage", "contract"),
+                ("reason", reason.code()),
+                ("channel_id", "c1"),
+                ("received_at", "2026-11-18T11:06:40.000456Z"),
+                ("header_value", value),
+            ];
+            assert_eq!(headers, expected);
+        }
+    }
 
     #[test]
     fn an_event_that_kafka_refuses_says_whose_it_was_in_both_modes() {

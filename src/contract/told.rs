@@ -67,6 +67,8 @@ pub struct RejectedTold<'a> {
     pub channel_id: &'a str,
     pub received_at: &'a str,
     pub member: Option<&'a str>,
+    /// The value of the request header that the reason names.
+    pub header_value: Option<&'a str>,
 }
 
 /// Where a report was rejected.
@@ -102,6 +104,7 @@ impl<'a> RejectedTold<'a> {
             channel_id: record.header("channel_id")?,
             received_at: record.header("received_at")?,
             member: record.header("member"),
+            header_value: record.header("header_value"),
         })
     }
 }
@@ -109,7 +112,7 @@ impl<'a> RejectedTold<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{EventMode, received::from_a_sender};
+    use crate::contract::{EventMode, Reason, received::from_a_sender};
 
     const BODY: &[u8] =
         br#"{"message_id":"m\n1","sender":"s","user_number":"u","status":"read","x":1}"#;
@@ -190,6 +193,17 @@ mod tests {
             (Stage::Contract, "member-missing")
         );
         assert_eq!((told.channel_id, told.member), ("c1", Some("message_id")));
+        assert_eq!(told.header_value, None);
         assert_eq!(EventTold::of(&record), None);
+
+        let received = from_a_sender(BODY, None);
+        let fault = received.unsupported(Reason::ContentEncoding, "gzip".to_owned());
+        let record: RecordRef<'_> = received.reject(fault).into_parts().1.into();
+        let told = RejectedTold::of(&record).expect("a rejected record");
+        assert_eq!(
+            (told.stage, told.reason),
+            (Stage::Contract, "content-encoding")
+        );
+        assert_eq!((told.member, told.header_value), (None, Some("gzip")));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use super::answer::Refusal;
 use super::head;
@@ -75,9 +75,9 @@ impl RequestBody {
         Ok(whole)
     }
 
-    /// Reads and drops the rest, if it is little and comes soon. Returns whether nothing is left: only
-    /// then can the connection take another request.
-    pub(super) async fn discard(&mut self, head: &Parts) -> bool {
+    /// Reads and drops the rest, if it is little and comes soon, by the `deadline` of the answer at the latest.
+    /// Returns whether nothing is left: only then can the connection take another request.
+    pub(super) async fn discard(&mut self, head: &Parts, deadline: Instant) -> bool {
         if self.incoming.is_end_stream() {
             return true;
         }
@@ -85,7 +85,8 @@ impl RequestBody {
         if is_awaited || self.declared() > DISCARDED {
             return false;
         }
-        matches!(timeout(DISCARD_TIMEOUT, self.drain()).await, Ok(true))
+        let deadline = deadline.min(Instant::now() + DISCARD_TIMEOUT);
+        matches!(timeout_at(deadline.into(), self.drain()).await, Ok(true))
     }
 
     async fn drain(&mut self) -> bool {

@@ -87,17 +87,20 @@ pub(super) fn password(head: &Parts) -> Option<&[u8]> {
 
 /// Returns whether the sender waits for `100 Continue`, which reading the body sends.
 pub(super) fn expects_continue(head: &Parts) -> bool {
-    head.headers.contains_key(EXPECT)
+    head.headers.get_all(EXPECT).iter().any(is_continue)
 }
 
 /// Refuses every expectation other than `100-continue`.
 pub(super) fn check_expectation(head: &Parts) -> Result<(), Refusal> {
-    let mut expected = head.headers.get_all(EXPECT).iter();
-    if expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if head.headers.get_all(EXPECT).iter().all(is_continue) {
         Ok(())
     } else {
         Err(Refusal::Expectation)
     }
+}
+
+fn is_continue(expectation: &HeaderValue) -> bool {
+    expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// Returns why the body is not read as a report, with the values of the header at fault: its type or its

@@ -33,7 +33,9 @@ impl Bridge {
             Ok(accepted) => Answer::accepted(&accepted, rules.success),
             Err(refusal) => Answer::from(&refusal),
         };
-        if self.phase() != Phase::Serving || !answer.is_last() && !body.discard(&head).await {
+        let deadline = account.complete + rules.limits.deadline;
+        let is_stopping = self.phase() != Phase::Serving;
+        if is_stopping || !answer.is_last() && !body.discard(&head, deadline).await {
             answer.close();
         }
         account.close(&answer, rules.log_reports);

@@ -143,6 +143,7 @@ mod tests {
             channel_id: "c1",
             received_at: "t",
             member: None,
+            header_value: None,
         };
         let by_id = Selection {
             message_ids: set(&["m1"]),

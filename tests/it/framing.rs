@@ -24,6 +24,8 @@ fn unsound_framing_is_400_and_closed_before_anything_else() {
         (astray, &[("Host", Some(""))], "host-malformed"),
         (astray, &[("Host", Some("user@bridge"))], "host-malformed"),
         (astray, &[("Host", Some("a b"))], "host-malformed"),
+        (astray, &[("Host", Some("bridge:https"))], "host-malformed"),
+        (astray, &[("Host", Some("bridge:65536"))], "host-malformed"),
         (
             astray,
             &[no_length, ("Transfer-Encoding", Some("gzip, chunked"))],

@@ -50,16 +50,21 @@ fn past_the_ceiling_of_reports_a_body_is_not_even_read() {
     );
     let retry_after = answer.header("retry-after").expect("when to come back");
     assert!(("1"..="5").contains(&retry_after), "{retry_after}");
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(shed.is_closed());
+
+    let mut other = Connection::open(bridge.ingress);
+    other.send(&report(&body("m8", "read")));
+    let answer = other.answer();
+    assert_eq!((answer.status, answer.header("connection")), (503, None));
     assert_eq!(bridge.metric(IN_FLIGHT), 3);
 
     kafka.thaw_all();
     for sender in &mut waiting {
         assert_eq!(sender.answer().status, 200);
     }
-    assert_eq!(
-        exchange(bridge.ingress, &report(&body("m9", "read"))).status,
-        200
-    );
+    other.send(&report(&body("m8", "read")));
+    assert_eq!(other.answer().status, 200);
 }
 
 /// So many reports, each sent on a connection of its own and not answered yet.

@@ -2,7 +2,7 @@
 
 use crate::bridge::{Bridge, CHANNEL};
 use crate::cluster;
-use crate::http::{body, exchange, post, report, request};
+use crate::http::{Connection, body, exchange, post, report, request};
 use crate::records::read_all;
 
 /// A body that breaks the contract, and what is said of it.
@@ -228,4 +228,127 @@ fn what_was_not_authenticated_is_never_kept() {
     let wrong = request(&line, &[("Authorization", Some("wrong"))], b"{}");
     assert_eq!(exchange(bridge.ingress, &wrong).status, 401);
     assert!(read_all(kafka.bootstrap(), &rejected).is_empty());
+}
+
+const GZIP: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00";
+
+/// Changes of a request's headers.
+type Changes = &'static [(&'static str, Option<&'static str>)];
+
+/// Headers that are not the contract's, the reason code, and the value that is kept.
+#[rustfmt::skip]
+const ODD_HEADERS: [(Changes, &str, Option<&str>); 11] = [
+    (&[("Content-Type", Some("text/plain"))], "content-type", Some("text/plain")),
+    (&[("Content-Type", None)], "content-type", None),
+    (&[("Content-Type", Some(""))], "content-type", None),
+    (&[("Content-Type", Some("application/json")), ("Content-Type", Some("application/json"))],
+     "content-type", Some("application/json, application/json")),
+    (&[("Content-Type", Some("application/json; charset=UTF-8; boundary=x"))],
+     "content-type", Some("application/json; charset=UTF-8; boundary=x")),
+    (&[("Content-Type", Some("application/json; charset=GBK"))], "content-type", Some("application/json; charset=GBK")),
+    (&[("Content-Encoding", Some("gzip"))], "content-encoding", Some("gzip")),
+    (&[("Content-Encoding", Some("gzip, identity"))], "content-encoding", Some("gzip, identity")),
+    (&[("Content-Encoding", Some("identity")), ("Content-Encoding", Some("br"))], "content-encoding", Some("identity, br")),
+    (&[("Content-Encoding", Some(""))], "content-encoding", None),
+    (&[("Content-Type", Some("text/plain")), ("Content-Encoding", Some("gzip"))], "content-type", Some("text/plain")),
+];
+
+#[test]
+fn a_report_with_another_type_or_encoding_is_415_and_kept_whole() {
+    let kafka = cluster::shared();
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &[]);
+    let long = "x".repeat(300);
+    let cut = "x".repeat(256);
+    let long = [("Content-Type", Some(&*long))];
+    let cases = [(&long[..], "content-type", Some(&*cut))];
+    let cases: Vec<_> = ODD_HEADERS.into_iter().chain(cases).collect();
+    let bodies = [(body("m1", "read"), Some("m1")), (GZIP.to_vec(), None)];
+    // They all come on one connection.
+    let mut connection = Connection::open(bridge.ingress);
+    for (changes, reason, _) in &cases {
+        for (body, _) in &bodies {
+            connection.send(&request(&post(), changes, body));
+            let answer = connection.answer();
+            assert_eq!(answer.status, 415, "{changes:?}");
+            assert_eq!(answer.problem(), ((*reason).to_owned(), None));
+            assert_eq!(answer.header("connection"), None, "{changes:?}");
+        }
+    }
+    let records = read_all(kafka.bootstrap(), &rejected);
+    assert_eq!(records.len(), cases.len() * bodies.len());
+    let expected = cases
+        .iter()
+        .flat_map(|case| bodies.iter().map(move |body| (case, body)));
+    for (record, ((_, reason, value), (body, key))) in records.iter().zip(expected) {
+        assert_eq!(record.value.as_ref(), Some(body));
+        assert_eq!(record.key.as_deref(), key.map(str::as_bytes));
+        assert_eq!(record.header("stage"), Some("contract"));
+        assert_eq!(record.header("reason"), Some(*reason));
+        assert_eq!(record.header("header_value"), *value);
+        assert_eq!(record.header("member"), None);
+    }
+    assert!(read_all(kafka.bootstrap(), &topic).is_empty());
+    for (series, count) in [
+        (
+            "koobridge_reports_rejected_total{reason=\"content-type\"}",
+            16,
+        ),
+        (
+            "koobridge_reports_rejected_total{reason=\"content-encoding\"}",
+            8,
+        ),
+        ("koobridge_reports_total{answer=\"rejected\"}", 24),
+        ("koobridge_answers_total{code=\"415\"}", 24),
+    ] {
+        assert_eq!(bridge.metric(series), count, "{series}");
+    }
+}
+
+#[test]
+fn another_spelling_of_the_type_and_no_encoding_are_accepted() {
+    let kafka = cluster::shared();
+    let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &[]);
+    for change in [
+        ("Content-Type", Some("application/json; charset=utf8")),
+        ("Content-Type", Some("APPLICATION/JSON;charset=\"utf-8\"")),
+        ("Content-Type", Some("application/json")),
+        ("Content-Encoding", Some("identity")),
+        ("Content-Encoding", Some("Identity")),
+    ] {
+        let report = request(&post(), &[change], &body("m1", "read"));
+        assert_eq!(exchange(bridge.ingress, &report).status, 200, "{change:?}");
+    }
+    assert_eq!(read_all(kafka.bootstrap(), &topic).len(), 5);
+}
+
+#[test]
+fn a_report_with_another_type_that_is_not_read_whole_is_not_kept() {
+    let kafka = cluster::shared();
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &[]);
+    let odd = ("Content-Type", Some("text/plain"));
+    let wrong = ("Authorization", Some("wrong"));
+    let slow = ("Content-Length", Some("500"));
+    let large = ("Content-Length", Some("100000"));
+    for (changes, status) in [
+        (&[odd, wrong][..], 401),
+        (&[odd, slow], 408),
+        (&[odd, large], 413),
+    ] {
+        let report = request(&post(), changes, &body("m1", "read"));
+        assert_eq!(exchange(bridge.ingress, &report).status, status);
+    }
+    assert!(read_all(kafka.bootstrap(), &topic).is_empty());
+    assert!(read_all(kafka.bootstrap(), &rejected).is_empty());
+}
+
+#[test]
+fn a_report_with_another_type_that_cannot_be_kept_is_503() {
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
+    for change in [("Content-Type", None), ("Content-Encoding", Some("gzip"))] {
+        let answer = exchange(bridge.ingress, &request(&post(), &[change], b"{}"));
+        assert_eq!(
+            (answer.status, answer.problem().0),
+            (503, "kafka-unavailable".to_owned())
+        );
+    }
 }

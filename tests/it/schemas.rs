@@ -131,6 +131,16 @@ fn what_goes_to_the_topics_is_as_the_schemas_say() {
         ] {
             exchange(bridge.ingress, &report(sent));
         }
+        for changes in [
+            &[("Content-Type", None)][..],
+            &[("Content-Type", Some("text/plain"))],
+            &[("Content-Encoding", Some("gzip")), trace[0]],
+        ] {
+            for sent in [&body("m1", "read")[..], b"\x1f\x8b\x08"] {
+                let answer = exchange(bridge.ingress, &request(&line, changes, sent));
+                assert_eq!(answer.status, 415);
+            }
+        }
         let events = read_all(kafka.bootstrap(), &topic);
         assert_eq!(events.len(), 3);
         for record in &events {
@@ -139,7 +149,7 @@ fn what_goes_to_the_topics_is_as_the_schemas_say() {
             assert_valid(&payload, &serde_json::from_slice(value).expect("JSON"));
         }
         let rejected = read_all(kafka.bootstrap(), &rejected);
-        assert_eq!(rejected.len(), 5);
+        assert_eq!(rejected.len(), 5 + 6);
         for record in &rejected {
             let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
             let whole = json!({
@@ -155,23 +165,20 @@ fn what_goes_to_the_topics_is_as_the_schemas_say() {
 #[test]
 fn what_is_answered_is_as_the_openapi_document_says() {
     let kafka = cluster::shared();
-    let topic = kafka.topic("openapi", 1);
+    let [topic, rejected] = ["openapi", "openapi-rejected"].map(|name| kafka.topic(name, 1));
     let settings = [
         ("ingress.allow", "127.0.0.0/8"),
         ("ingress.trusted_proxies", "127.0.0.1"),
     ];
-    let bridge = Bridge::ready(
-        kafka.bootstrap(),
-        &topic,
-        "there-is-no-such-topic",
-        &settings,
-    );
+    let start = |rejected| Bridge::ready(kafka.bootstrap(), &topic, rejected, &settings);
+    let [bridge, without_rejected_topic] = [&*rejected, "there-is-no-such-topic"].map(start);
     let openapi = file("openapi.json");
     let documented =
         &openapi["paths"]["/social/on/whatsapp/koomessage/report/{channelId}"]["post"]["responses"];
     let problem = validator(&file("problem.schema.json"));
     let line = post();
     let get = format!("GET {} HTTP/1.1", path(CHANNEL));
+    let nowhere = "POST /nowhere HTTP/1.1".to_owned();
     let sound = body("m1", "read");
     let large = (64 << 10) + 1;
     let large = large.to_string();
@@ -181,6 +188,7 @@ fn what_is_answered_is_as_the_openapi_document_says() {
         (&line, &[("Host", None)], 400),
         (&line, &[("Authorization", None)], 401),
         (&get, &[], 405),
+        (&nowhere, &[], 404),
         (&line, &[("Expect", Some("nothing"))], 417),
         (&line, &[("Content-Type", None)], 415),
         (&line, &[("Content-Encoding", Some("gzip"))], 415),
@@ -204,11 +212,15 @@ fn what_is_answered_is_as_the_openapi_document_says() {
             assert_valid(&problem, &answer.json());
         }
     }
-    for (sent, expected) in [(&b"{}"[..], 503), (&body("m1", "new"), 503)] {
-        let answer = exchange(bridge.ingress, &report(sent));
+    for (ingress, expected) in [(bridge.ingress, 400), (without_rejected_topic.ingress, 503)] {
+        let answer = exchange(ingress, &report(b"{}"));
         assert_eq!(answer.status, expected);
         assert_valid(&problem, &answer.json());
     }
+    let sent = report(&body("m1", "new"));
+    let answer = exchange(without_rejected_topic.ingress, &sent);
+    assert_eq!(answer.status, 503);
+    assert_valid(&problem, &answer.json());
 }
 
 fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {

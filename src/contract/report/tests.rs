@@ -27,7 +27,7 @@ fn member_fault(reason: Reason, member: &'static str) -> Fault {
         reason,
         member: Some(Cow::Borrowed(member)),
         message_id: Some("m".to_owned()),
-        header: None,
+        header_value: None,
     }
 }
 
@@ -208,7 +208,7 @@ fn a_duplicate_member_is_refused_however_it_is_written() {
             reason: Reason::DuplicateMember,
             member: name.map(Cow::Borrowed),
             message_id: key.map(str::to_owned),
-            header: None,
+            header_value: None,
         };
         assert_eq!(fault(with(member).as_bytes()), expected, "{member}");
     }

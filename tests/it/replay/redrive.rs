@@ -4,7 +4,7 @@ use super::desk::{Desk, FIRST, PARTITIONS, Written, code, event, owned, said};
 use crate::cluster;
 
 /// A report as an older version rejected it.
-fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
+pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
     let headers = [
         ("stage", "contract"),
         ("reason", reason),
@@ -33,7 +33,7 @@ fn refused(number: usize) -> Written {
     }
 }
 
-fn sound(message: &str) -> String {
+pub fn sound(message: &str) -> String {
     format!(r#"{{"sender":"s","user_number":"u","message_id":"{message}","status":"read"}}"#)
 }
 
@@ -98,6 +98,41 @@ fn what_is_good_today_becomes_an_event_with_its_arrival_time_and_the_rest_stays(
         Some("2026-11-18T11:06:40.000456Z")
     );
     assert_eq!(desk.read(&desk.rejected).len(), 5);
+}
+
+#[test]
+fn a_sound_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() {
+    let kafka = cluster::shared();
+    let desk = Desk::new(&kafka);
+    let with_value = |reason, value, body: &str, key| {
+        let mut record = rejected(reason, body, key);
+        record.headers.extend(owned(&[("header_value", value)]));
+        record
+    };
+    let gzip = Written {
+        value: Some(b"\x1f\x8b\x08\x00".to_vec()),
+        ..with_value("content-encoding", "gzip", "", None)
+    };
+    let records = [
+        with_value("content-type", "text/plain", &sound("m1"), Some("m1")),
+        with_value("content-type", "text/plain", "status=read", None),
+        gzip,
+    ];
+    desk.write(&desk.rejected, records);
+    let look = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
+    assert_eq!(code(&look), 0, "{}", said(&look));
+    for row in [
+        "content-encoding                     0               1\n",
+        "content-type                         1               1  (today not-json)\n",
+    ] {
+        assert!(said(&look).contains(row), "{}", said(&look));
+    }
+    let output = desk.command("redrive", &["--since", "beginning", "--yes"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let events = desk.copies(&desk.events, 1);
+    assert_eq!(events[0].key.as_deref(), Some(&b"m1"[..]));
+    assert_eq!(events[0].timestamp, Some(FIRST));
+    assert_eq!(events[0].header("header_value"), None);
 }
 
 #[test]

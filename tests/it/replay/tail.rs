@@ -1,6 +1,7 @@
 //! Watching a topic.
 
-use super::desk::{Desk, code, event, said};
+use super::desk::{Desk, Written, code, event, owned, said};
+use super::redrive::{rejected, sound};
 use crate::bridge::eventually;
 use crate::cluster;
 
@@ -35,6 +36,39 @@ fn a_line_says_what_came_and_hides_the_number() {
     assert!(
         !json.contains("8618722225632") && json.contains(r#""masked":true"#),
         "{json}"
+    );
+}
+
+#[test]
+fn a_line_of_a_rejected_report_names_the_member_or_the_value_of_the_header_at_fault() {
+    let kafka = cluster::shared();
+    let desk = Desk::new(&kafka);
+    let with = |mut record: Written, header| {
+        record.headers.extend(owned(&[header]));
+        record
+    };
+    let member = rejected("member-missing", "{}", None);
+    let header = rejected("content-type", &sound("m1"), Some("m1"));
+    let records = [
+        with(member, ("member", "status")),
+        with(header, ("header_value", "text/plain")),
+    ];
+    desk.write(&desk.rejected, records);
+    let arguments = ["--rejected", "--since", "beginning", "-n", "2"];
+    let output = desk.command("tail", &arguments);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.rsplit_once("  ").expect("an age").0)
+        .collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "2026-11-18T11:06:40.000456Z  c1  -  contract  member-missing (status)",
+            "2026-11-18T11:06:40.000456Z  c1  m1  contract  content-type (text/plain)",
+        ]
     );
 }
 

@@ -1,0 +1,372 @@
+//! Requests that are refused while their body is still to come: the connection goes on if the rest is little and
+//! comes soon, else the answer says that it is the last.
+
+use std::time::{Duration, Instant};
+
+use crate::bridge::{Bridge, eventually};
+use crate::http::{Connection, Response, body, path, post, report, request};
+use crate::overload::{BYTES, sized};
+use crate::suite::rig::pause;
+
+/// Between a head and its body.
+const LATE: Duration = Duration::from_millis(50);
+/// A body that was sent within this time has come before the bridge gives it up (500 ms).
+const SOON: Duration = Duration::from_millis(400);
+/// More than the bridge reads of a body: 64 KiB before it refuses the request, and as much after.
+const LARGE: usize = 192 << 10;
+
+const CHUNKED: [(&str, Option<&str>); 2] = [
+    ("Content-Length", None),
+    ("Transfer-Encoding", Some("chunked")),
+];
+
+/// A bridge that keeps reports in a spool, and needs no Kafka.
+fn bridge(settings: &[(&str, &str)]) -> (Bridge, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let spool = directory.path().join("spool").display().to_string();
+    let settings = [settings, &[("spool.directory", &*spool)]].concat();
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    (bridge, directory)
+}
+
+/// A request without its body, and how it is refused.
+struct Refused {
+    line: String,
+    changes: &'static [(&'static str, Option<&'static str>)],
+    status: u16,
+}
+
+/// The requests that are refused by their head alone.
+fn refused_by_their_head() -> [Refused; 4] {
+    let get = format!("GET {} HTTP/1.1", path("unknown"));
+    let wrong = &[("Authorization", Some("wrong"))][..];
+    [
+        (post(), wrong, 401),
+        ("POST /nowhere HTTP/1.1".to_owned(), &[], 404),
+        (get, &[], 405),
+        (post(), &[("Expect", Some("200-ok"))], 417),
+    ]
+    .map(|(line, changes, status)| Refused {
+        line,
+        changes,
+        status,
+    })
+}
+
+/// What comes after the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// A small body, which comes late but soon.
+    Late,
+    /// The same in chunks.
+    LateChunks,
+    /// Only a part of a body.
+    Part,
+    /// Only a part of one in chunks.
+    PartChunks,
+    /// A body that is announced as large, all of which is sent before the answer is read.
+    Large,
+    /// The same in chunks.
+    LargeChunks,
+    /// A body that is sent after `100 Continue` only.
+    Awaited,
+}
+
+const RESTS: [Rest; 7] = [
+    Rest::Late,
+    Rest::LateChunks,
+    Rest::Part,
+    Rest::PartChunks,
+    Rest::Large,
+    Rest::LargeChunks,
+    Rest::Awaited,
+];
+
+impl Rest {
+    /// Whether the connection can take another request.
+    fn keeps(self) -> bool {
+        matches!(self, Self::Late | Self::LateChunks)
+    }
+
+    fn head(self, refused: &Refused) -> Vec<u8> {
+        let (length, expect);
+        let own: &[(&str, Option<&str>)] = match self {
+            Self::Late | Self::Part => {
+                length = body("m1", "read").len().to_string();
+                &[("Content-Length", Some(&length))]
+            }
+            Self::Large => {
+                length = LARGE.to_string();
+                &[("Content-Length", Some(&length))]
+            }
+            Self::LateChunks | Self::PartChunks | Self::LargeChunks => &CHUNKED,
+            Self::Awaited => {
+                expect = [
+                    ("Content-Length", Some("2")),
+                    ("Expect", Some("100-continue")),
+                ];
+                &expect
+            }
+        };
+        request(&refused.line, &[refused.changes, own].concat(), b"")
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let small = body("m1", "read");
+        match self {
+            Self::Late => small,
+            Self::LateChunks => [&chunk(&small)[..], b"0\r\n\r\n"].concat(),
+            Self::Part => small[..10].to_vec(),
+            Self::PartChunks => chunk(&small),
+            Self::Large => vec![b' '; LARGE],
+            Self::LargeChunks => [&chunk(&vec![b' '; LARGE])[..], b"0\r\n\r\n"].concat(),
+            Self::Awaited => Vec::new(),
+        }
+    }
+}
+
+fn chunk(part: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat()
+}
+
+/// Sends a head and, a moment later, the rest, on a connection of its own. Returns the answer and the connection,
+/// once the rest was sent in time.
+fn refuse(bridge: &Bridge, head: &[u8], rest: &[u8]) -> (Response, Connection) {
+    eventually(|| {
+        let mut connection = Connection::open(bridge.ingress);
+        let started = Instant::now();
+        connection.send(head);
+        pause(LATE);
+        connection.send(rest);
+        let took = started.elapsed();
+        let answer = connection.answer();
+        if took < SOON {
+            Ok((answer, connection))
+        } else {
+            Err(format!("sending took {took:?}"))
+        }
+    })
+}
+
+/// The connection goes on, or it was said to end and does.
+fn assert_goes_on(connection: &mut Connection, answer: &Response, expected: bool, case: &str) {
+    let closes = answer.header("connection") == Some("close");
+    assert_eq!(!closes, expected, "{case}: {answer:?}");
+    if closes {
+        assert!(connection.is_closed(), "{case}");
+    } else {
+        connection.send(&report(&body("m2", "read")));
+        assert_eq!(connection.answer().status, 200, "{case}");
+    }
+}
+
+#[test]
+fn a_request_refused_by_its_head_keeps_its_connection_only_if_the_rest_is_little_and_comes_soon() {
+    let (bridge, _spool) = bridge(&[]);
+    for refused in refused_by_their_head() {
+        for rest in RESTS {
+            let case = format!("{} and {rest:?}", refused.status);
+            let (head, bytes) = (rest.head(&refused), rest.bytes());
+            let (answer, mut connection) = refuse(&bridge, &head, &bytes);
+            assert_eq!(answer.status, refused.status, "{case}");
+            assert_goes_on(&mut connection, &answer, rest.keeps(), &case);
+        }
+    }
+    assert_eq!(bridge.metric(BYTES), 0);
+}
+
+#[test]
+fn the_rest_of_a_refused_body_may_come_together_with_the_next_request() {
+    let (bridge, _spool) = bridge(&[]);
+    let [wrong, ..] = refused_by_their_head();
+    for rest in [Rest::Late, Rest::LateChunks] {
+        let together = [rest.bytes(), report(&body("m2", "read"))].concat();
+        let (answer, mut connection) = refuse(&bridge, &rest.head(&wrong), &together);
+        assert_eq!((answer.status, answer.header("connection")), (401, None));
+        assert_eq!(connection.answer().status, 200, "{rest:?}");
+    }
+}
+
+/// Of an authenticated request the body is read as a report's before it is refused.
+#[test]
+fn a_request_refused_for_its_body_or_type_keeps_its_connection_once_the_body_is_whole() {
+    let (bridge, _spool) = bridge(&[("ingress.body_timeout", "1s")]);
+    let text = &[("Content-Type", Some("text/plain"))][..];
+    for (changes, breach) in [(&[][..], 400), (text, 415)] {
+        let refused = Refused {
+            line: post(),
+            changes,
+            status: breach,
+        };
+        for rest in RESTS {
+            let status = match rest {
+                Rest::Late | Rest::LateChunks => breach,
+                Rest::Part | Rest::PartChunks => 408,
+                Rest::Large | Rest::LargeChunks => 413,
+                Rest::Awaited => 100,
+            };
+            let case = format!("{breach} and {rest:?}");
+            let mut bytes = rest.bytes();
+            // No JSON any more.
+            if let Some(quote) = bytes.iter_mut().find(|byte| **byte == b'"') {
+                *quote = b' ';
+            }
+            let (mut answer, mut connection) = refuse(&bridge, &rest.head(&refused), &bytes);
+            assert_eq!(answer.status, status, "{case}");
+            let mut keeps = rest.keeps();
+            if rest == Rest::Awaited {
+                connection.send(b"[]");
+                answer = connection.answer();
+                assert_eq!(answer.status, breach, "{case}");
+                keeps = true;
+            }
+            assert_goes_on(&mut connection, &answer, keeps, &case);
+        }
+    }
+}
+
+#[test]
+fn a_report_that_is_too_much_keeps_its_connection_only_if_the_rest_is_little_and_comes_soon() {
+    let settings = [
+        ("ingress.body_limit", "64 KiB"),
+        ("ingress.bytes_in_flight", "80 KiB"),
+        ("ingress.body_timeout", "30s"),
+        ("ingress.deadline", "40s"),
+    ];
+    let (bridge, _spool) = bridge(&settings);
+    // Two bodies that wait for their last byte leave no room for another byte.
+    let fill = |size: usize| {
+        let mut whole = report(&sized("m1", size + 1));
+        let last = whole.split_off(whole.len() - 1);
+        let mut slow = Connection::open(bridge.ingress);
+        slow.send(&whole);
+        (slow, last)
+    };
+    let slow = [60 << 10, 20 << 10].map(fill);
+    bridge.wait_for_metric(BYTES, 80 << 10);
+
+    let refused = Refused {
+        line: post(),
+        changes: &[],
+        status: 503,
+    };
+    let mut going_on = Vec::new();
+    for rest in [
+        Rest::Late,
+        Rest::LateChunks,
+        Rest::PartChunks,
+        Rest::Part,
+        Rest::LargeChunks,
+    ] {
+        let (head, bytes) = (rest.head(&refused), rest.bytes());
+        let (answer, mut connection) = refuse(&bridge, &head, &bytes);
+        assert_eq!(
+            (answer.status, &*answer.problem().0),
+            (503, "overloaded"),
+            "{rest:?}"
+        );
+        let closes = answer.header("connection") == Some("close");
+        assert_eq!(!closes, rest.keeps(), "{rest:?}");
+        if closes {
+            assert!(connection.is_closed(), "{rest:?}");
+        } else {
+            going_on.push(connection);
+        }
+    }
+    // One of them has to go before there is room for the other.
+    let [(large, _), (mut small, last)] = slow;
+    drop(large);
+    bridge.wait_for_metric(BYTES, 20 << 10);
+    small.send(&last);
+    assert_eq!(small.answer().status, 200);
+    for connection in &mut going_on {
+        connection.send(&report(&body("m2", "read")));
+        assert_eq!(connection.answer().status, 200);
+    }
+}
+
+#[test]
+fn an_answer_that_comes_before_a_large_body_is_read_whole() {
+    let (bridge, _spool) = bridge(&[]);
+    let length = (16 << 20).to_string();
+    let wrong = [
+        ("Authorization", Some("wrong")),
+        ("Content-Length", Some(&*length)),
+    ];
+    let large = [("Content-Length", Some(&*length))];
+    for (changes, status) in [(&wrong[..], 401), (&large, 413)] {
+        let mut connection = Connection::open(bridge.ingress);
+        connection.send(&request(&post(), changes, b""));
+        // What comes after the answer is thrown away rather than answered with a reset.
+        for _ in 0..10 {
+            connection.send(&vec![b' '; 32 << 10]);
+        }
+        let answer = connection.answer();
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(connection.is_closed());
+    }
+}
+
+#[test]
+fn a_refused_body_delays_no_answer_past_the_time_of_the_head_or_the_deadline() {
+    let wrong = [
+        ("Authorization", Some("wrong")),
+        ("Content-Length", Some("500")),
+    ];
+    let of_head = [("ingress.head_timeout", "100ms")];
+    let of_report = [
+        ("ingress.body_timeout", "50ms"),
+        ("ingress.deadline", "100ms"),
+    ];
+    for settings in [&of_head[..], &of_report] {
+        let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", settings);
+        eventually(|| {
+            let mut connection = Connection::open(bridge.ingress);
+            let started = Instant::now();
+            connection.send(&request(&post(), &wrong, b"{"));
+            let answer = connection.answer();
+            let took = started.elapsed();
+            assert_eq!(
+                (answer.status, answer.header("connection")),
+                (401, Some("close"))
+            );
+            assert!(connection.is_closed());
+            let is_early = took < SOON;
+            is_early
+                .then_some(())
+                .ok_or_else(|| format!("{settings:?}: answered after {took:?}"))
+        });
+    }
+}
+
+#[test]
+fn a_refused_body_counts_for_nothing_and_its_connection_makes_room() {
+    let settings = [
+        ("ingress.connections", "3"),
+        ("ingress.body_limit", "64 KiB"),
+        ("ingress.bytes_in_flight", "80 KiB"),
+    ];
+    let (bridge, _spool) = bridge(&settings);
+    let wrong = [
+        ("Authorization", Some("wrong")),
+        ("Content-Length", Some("65536")),
+    ];
+    let part = request(&post(), &wrong, &vec![b' '; 60 << 10]);
+    // They may have been answered on a busy machine before the report comes: then it needs no room.
+    eventually(|| {
+        let before = bridge.metric("koobridge_connections_displaced_total");
+        let _strangers = [(); 3].map(|()| {
+            let mut stranger = Connection::open(bridge.ingress);
+            stranger.send(&part);
+            stranger
+        });
+        let mut sender = Connection::open(bridge.ingress);
+        sender.send(&report(&sized("m1", 60 << 10)));
+        assert_eq!(sender.answer().status, 200);
+        match bridge.metric("koobridge_connections_displaced_total") - before {
+            0 => Err("no connection made room".to_owned()),
+            _ => Ok(()),
+        }
+    });
+}
