@@ -77,7 +77,9 @@ fn is_host(host: &HeaderValue) -> bool {
     let Some(port) = whole.strip_prefix(name).filter(|_| !name.is_empty()) else {
         return false;
     };
-    port.is_empty() || port == ":" || authority.port_u16().is_some()
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    digits.is_empty()
+        || digits.bytes().all(|byte| byte.is_ascii_digit()) && authority.port_u16().is_some()
 }
 
 /// The password that came; `None` where it is missing or repeated.
@@ -219,6 +221,7 @@ mod tests {
             "bridge:https",
             "bridge:80:80",
             "bridge:65536",
+            "bridge:+80",
             "bridge:-1",
             "[::1]:x",
         ] {
