@@ -25,7 +25,9 @@ fn is_unit_test(name: &str) -> bool {
         return false;
     };
     let module = format!("src/{}", module.replace("::", "/"));
+    let (inner, function) = function.rsplit_once("::").unwrap_or(("", function));
     let files = [
+        format!("{module}/tests/{inner}.rs"),
         format!("{module}/tests.rs"),
         format!("{module}.rs"),
         format!("{module}/mod.rs"),
