@@ -52,6 +52,7 @@
 pub mod admin;
 pub mod app;
 pub mod archive;
+mod blocking;
 pub mod channels;
 pub mod check;
 pub mod cli;

@@ -164,7 +164,7 @@ fn drain(drain: &SpoolDrain) -> anyhow::Result<ExitCode> {
     let config = Config::check(&settings, kafka::check_property)?;
     // A mistyped name must not make a spool of its own.
     Inspection::of(&named_directory(&settings)?)?;
-    telemetry::start(config.log).context("can't start the log's thread")?;
+    telemetry::start(config.log)?;
     super::block_on(async {
         let delivery = app::start_delivery(&config, &Metrics::new(), Broker::Cluster)?;
         let is_empty = until_delivered(&delivery).await?;
@@ -173,10 +173,7 @@ fn drain(drain: &SpoolDrain) -> anyhow::Result<ExitCode> {
         } else {
             config.kafka.flush_timeout
         };
-        let end = app::end_of(tokio::task::spawn_blocking(move || {
-            delivery.finish(timeout)
-        }))
-        .await;
+        let end = app::end_of(move || delivery.finish(timeout)).await;
         Ok(super::exit_code(
             end,
             config.spool.as_ref().map(|spool| &*spool.directory),

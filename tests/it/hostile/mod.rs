@@ -1,13 +1,16 @@
 //! Senders that are broken or mean harm: what the bridge does about each, what they cost it, and that
-//! the normal senders beside them notice nothing.
+//! the normal senders beside them notice nothing. The same for broken surroundings: a log that takes nothing, no more
+//! files or threads, no IPv4.
 
 mod admin;
 mod broken;
 mod flood;
 mod handshakes;
+mod loopback;
 mod normal;
 mod queues;
 mod slow;
+mod threads;
 mod unread;
 
 use std::time::Duration;
