@@ -108,6 +108,7 @@ impl App {
             identity.log_warnings();
             metrics.certificate_expires(identity.expires());
         }
+        metrics.can_fail_to_authenticate(channels.ids());
         let live = Live::new(channels, identity, Rules::from(&config));
         let bridge = Bridge::new(live, delivery, config.kafka.event_mode, metrics, phases);
         let bridge = Arc::new(bridge);

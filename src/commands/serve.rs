@@ -67,10 +67,9 @@ fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     let mut out = std::io::stdout().lock();
     let text = config::print(settings, &defaults, kafka::check_property);
-    out.write_all(text.as_bytes()).context("can't print")?;
+    let written = out.write_all(text.as_bytes());
     let config = Config::check(settings, kafka::check_property)?;
-    write!(out, "\n{}", Memory::from(&config)).context("can't print")?;
-    Ok(ExitCode::SUCCESS)
+    super::printed(written.and_then(|()| write!(out, "\n{}", Memory::from(&config))))
 }
 
 /// Every mistake of the configuration, of the channels' directory and of the certificate at once.

@@ -62,10 +62,7 @@ fn status(SpoolStatus { look, json }: &SpoolStatus) -> anyhow::Result<ExitCode> 
     } else {
         status_as_text(&directory, &inspection, &lanes)
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("can't print")?;
-    Ok(ExitCode::SUCCESS)
+    super::printed(io::stdout().write_all(text.as_bytes()))
 }
 
 type Lanes = [(LaneKey, LaneStatus)];
@@ -126,9 +123,8 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
 fn export(look: &SpoolLook) -> anyhow::Result<ExitCode> {
     let inspection = Inspection::of(&directory_of(look)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    inspection.each(|kept| exported(kept).write(&mut out))?;
-    out.flush().context("can't print")?;
-    Ok(ExitCode::SUCCESS)
+    let written = inspection.each(|kept| exported(kept).write(&mut out))?;
+    super::printed(written.and_then(|()| out.flush()))
 }
 
 fn exported(kept: Kept) -> Line {
