@@ -26,7 +26,7 @@ pub fn unread() -> Stdio {
 }
 
 /// A pipe that is full, with its reader.
-fn stuck() -> (PipeReader, Stdio) {
+pub fn stuck() -> (PipeReader, Stdio) {
     let (reader, writer) = pipe().expect("a pipe");
     fill(&writer);
     (reader, writer.into())
