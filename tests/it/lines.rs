@@ -43,9 +43,11 @@ impl Lines {
 
     /// All lines of a writer that ends.
     pub fn wait_for_end(&self) -> String {
-        eventually(|| match self.1.load(Ordering::Acquire) {
-            true => Ok(self.all()),
-            false => Err("the writer has not ended".to_owned()),
+        eventually(|| {
+            let has_ended = self.1.load(Ordering::Acquire);
+            has_ended
+                .then(|| self.all())
+                .ok_or_else(|| "the writer has not ended".to_owned())
         })
     }
 

@@ -4,7 +4,9 @@
 
 mod admin;
 mod broken;
+mod files;
 mod flood;
+mod foreign;
 mod handshakes;
 mod log;
 mod loopback;
@@ -34,14 +36,19 @@ type Report = (String, String);
 
 /// For thousands of connections on one thread: as many as the system allows.
 fn runtime() -> Runtime {
+    raise_open_files();
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("the system can start a runtime")
+}
+
+/// Allows this process as many open files as the system does.
+fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         ..limit
     };
     setrlimit(Resource::Nofile, raised).expect("a soft limit can be raised");
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.expect("the system can start a runtime")
 }
 
 /// What comes until the bridge closes: a reset is an end too.
