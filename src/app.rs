@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
+use crate::blocking::on_thread;
 use crate::config::{Config, Limits};
 use crate::contract::Channels;
 use crate::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
@@ -38,12 +38,12 @@ pub enum Broker {
 }
 
 /// A bridge that listens.
-#[derive(Debug)]
 pub struct App {
     config: Config,
     bridge: Arc<Bridge>,
     phase: watch::Sender<Phase>,
     listener: Listener,
+    workers: Workers,
     /// How many connections may be open.
     connections: u32,
     admin: admin::Running,
@@ -62,15 +62,18 @@ pub enum End {
 }
 
 impl App {
-    /// Opens both listeners and starts the producers; Kafka need not be there yet.
+    /// Opens both listeners and starts every thread; Kafka need not be there yet. Changes of the files that are
+    /// watched are taken over; a `Signal` asks for that.
     ///
     /// # Errors
-    /// Where an address can't be listened on, or librdkafka refuses the settings as a whole.
+    /// If an address can't be listened on, librdkafka refuses the settings as a whole, or the system can't start a
+    /// thread.
     pub async fn start(
         config: Config,
         channels: Channels,
         identity: Option<Identity>,
         broker: Broker,
+        watch: Option<(Watch, Signal)>,
     ) -> anyhow::Result<Self> {
         let signals = Signals::new().context("can't wait for signals")?;
         let admin = Admin::bind(&config.admin).with_context(|| {
@@ -105,16 +108,23 @@ impl App {
             identity.log_warnings();
             metrics.certificate_expires(identity.expires());
         }
+        metrics.can_fail_to_authenticate(channels.ids());
         let live = Live::new(channels, identity, Rules::from(&config));
         let bridge = Bridge::new(live, delivery, config.kafka.event_mode, metrics, phases);
         let bridge = Arc::new(bridge);
         let admin = admin.start(Arc::clone(&bridge)).await;
         let admin = admin.context("can't start the admin listener")?;
+        if let Some((watch, hang_up)) = watch {
+            start_watching(watch, hang_up, &bridge, &config)?;
+        }
+        let workers = Workers::start(config.ingress.workers, &bridge)
+            .context("can't start the worker threads")?;
         Ok(Self {
             config,
             bridge,
             phase,
             listener,
+            workers,
             connections,
             admin,
             signals,
@@ -135,26 +145,21 @@ impl App {
         Arc::clone(&self.bridge.metrics)
     }
 
-    /// Serves until a signal, then drains; a second signal ends it at once. What changes of the files
-    /// that are watched is taken over; a `Signal` asks for that.
+    /// Serves until a signal, then drains; a second signal ends it at once.
     ///
     /// # Errors
-    /// Where the runtime can't watch the listener.
-    pub async fn run(self, watch: Option<(Watch, Signal)>) -> anyhow::Result<End> {
+    /// If the runtime can't watch the listener.
+    pub async fn run(self) -> anyhow::Result<End> {
         let Self {
             config,
             bridge,
             phase,
             listener,
+            workers,
             connections,
             admin,
             mut signals,
         } = self;
-        if let Some((watch, hang_up)) = watch {
-            start_watching(watch, hang_up, &bridge, &config)?;
-        }
-        let workers = Workers::start(config.ingress.workers, &bridge)
-            .context("can't start the worker threads")?;
         let acceptor = listener.open(&workers, connections as usize);
         let mut acceptor = acceptor.context("can't accept connections")?;
         tokio::select! {
@@ -258,7 +263,7 @@ fn start_watching(
     thread::Builder::new()
         .name("reload".to_owned())
         .spawn(move || watch.run(&bridge, &config, &asked))
-        .context("can't start a thread")?;
+        .context("can't start the thread that watches files for changes")?;
     tokio::spawn(async move { while hang_up.recv().await.is_some() && ask.send(()).is_ok() {} });
     Ok(())
 }
@@ -287,25 +292,28 @@ async fn finish(
     flush_timeout: Duration,
 ) -> End {
     let bridge = Arc::clone(bridge);
-    end_of(spawn_blocking(move || {
+    end_of(move || {
         workers.join(cut);
         bridge.delivery.finish(flush_timeout)
-    }))
+    })
     .await
 }
 
-/// How a bridge ended whose last work `finished` is.
-pub async fn end_of(finished: JoinHandle<Left>) -> End {
-    match finished.await {
-        Ok(Left {
+/// Runs the last work of a bridge on a thread of its own, and returns how the bridge ended.
+pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
+    let left = match on_thread("stop", finish) {
+        Ok(finished) => finished.await.expect("the last work does not panic"),
+        Err((error, finish)) => {
+            warn!(%error, "can't start a thread to stop on: a second signal is not heard");
+            finish()
+        }
+    };
+    match left {
+        Left {
             spooled: 0,
             unpromised: 0,
-        }) => End::Drained,
-        Ok(left) => End::Left(left),
-        Err(error) => {
-            warn!(%error, "stopping did not end in good order");
-            End::Forced
-        }
+        } => End::Drained,
+        left => End::Left(left),
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`contract`] | what a report is and how it becomes an event: pure, no I/O |
 //! | [`config`] | what was typed, turned into checked values |
 //! | `text` | UTF-8 files, and characters that cannot be seen |
+//! | `blocking` | work that blocks, on a thread of its own |
 //! | [`channels`] | the directory of webhook passwords |
 //! | [`ingress`] | HTTP: hyper stops here |
 //! | [`delivery`] | from an event to Kafka's acknowledgement or the spool: lanes, ceilings, deadlines, outcomes |
@@ -52,6 +53,7 @@
 pub mod admin;
 pub mod app;
 pub mod archive;
+mod blocking;
 pub mod channels;
 pub mod check;
 pub mod cli;

@@ -139,6 +139,7 @@ fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), Mistakes> {
     let mut channels = channels::load(directory).map_err(Mistakes)?;
     channels.take_over(&bridge.live.channels.load());
     let count = channels.len();
+    bridge.metrics.can_fail_to_authenticate(channels.ids());
     bridge.live.channels.store(Arc::new(channels));
     info!(channels = count, "the channels' passwords were read anew");
     Ok(())

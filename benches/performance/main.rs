@@ -30,7 +30,6 @@ mod latency;
 mod lines;
 mod load;
 mod memory;
-#[expect(dead_code, reason = "the tests ask more of it")]
 #[path = "../../tests/it/ports.rs"]
 mod ports;
 #[expect(dead_code, reason = "the tests ask more of it")]

@@ -96,11 +96,10 @@ impl Admin {
         let (end, ended) = oneshot::channel();
         let answer = move || {
             match prepare(self.socket) {
-                Ok((runtime, socket)) => {
-                    let view = Arc::new(View::new(bridge, self.hosts));
+                Ok((runtime, socket, renderer)) => {
+                    let view = Arc::new(View::new(bridge, self.hosts, renderer));
                     let _heard = report.send(Ok(()));
                     runtime.block_on(view.serve(socket, stopped));
-                    runtime.shutdown_background();
                 }
                 Err(error) => _ = report.send(Err(error)),
             }
@@ -132,17 +131,15 @@ impl Running {
     }
 }
 
-/// A runtime for one thread and the renderer's, and the socket as that runtime watches it.
-fn prepare(socket: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener)> {
+/// A runtime for one thread, the socket as that runtime watches it, and the renderer.
+fn prepare(socket: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener, Renderer)> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(1)
-        .thread_name("admin-renderer")
         .build()?;
     let entered = runtime.enter();
     let socket = tokio::net::TcpListener::from_std(socket)?;
     drop(entered);
-    Ok((runtime, socket))
+    Ok((runtime, socket, Renderer::start()?))
 }
 
 /// The bridge, and the state of the admin listener.
@@ -156,13 +153,13 @@ struct View {
 }
 
 impl View {
-    fn new(bridge: Arc<Bridge>, hosts: Hosts) -> Self {
+    fn new(bridge: Arc<Bridge>, hosts: Hosts, renderer: Renderer) -> Self {
         Self {
             bridge,
             hosts,
             hold: Hold::default(),
             history: History::default(),
-            renderer: Renderer::default(),
+            renderer,
             started: Instant::now(),
         }
     }

@@ -1,19 +1,26 @@
 //! Renders metrics and pages on another thread: with many channels they take long, and the listener goes
 //! on meanwhile.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
+use tokio::sync::{Mutex, oneshot};
 
 /// How many different texts of the metrics may be in memory, each of several megabytes with many channels.
 const TEXTS: usize = 4;
 
-/// Renders one thing at a time.
-#[derive(Debug, Default)]
-pub(super) struct Renderer(Arc<Mutex<Texts>>);
+/// Renders one thing at a time. Its thread is there from the start, so that no scrape needs a new one, and ends when
+/// this is dropped.
+#[derive(Debug)]
+pub(super) struct Renderer {
+    texts: Arc<Mutex<Texts>>,
+    jobs: mpsc::Sender<Job>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
 
 /// The latest texts of the metrics, the oldest first.
 #[derive(Debug, Default)]
@@ -26,15 +33,32 @@ struct Text {
 }
 
 impl Renderer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system can't start a thread.
+    pub(super) fn start() -> io::Result<Self> {
+        let (jobs, waiting) = mpsc::channel::<Job>();
+        thread::Builder::new()
+            .name("admin-renderer".to_owned())
+            .spawn(move || waiting.into_iter().for_each(|job| job()))?;
+        Ok(Self {
+            texts: Arc::default(),
+            jobs,
+        })
+    }
+
     /// Runs `render` on the other thread, after all earlier ones. A caller that is dropped does not end it.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         render: impl FnOnce(&mut Texts) -> T + Send + 'static,
     ) -> T {
         // The thread holds the lock, not the caller: otherwise a dropped caller would let a second one run.
-        let mut texts = Arc::clone(&self.0).lock_owned().await;
-        let rendered = spawn_blocking(move || render(&mut texts)).await;
-        rendered.expect("rendering does not panic")
+        let mut texts = Arc::clone(&self.texts).lock_owned().await;
+        let (send, rendered) = oneshot::channel();
+        let job = Box::new(move || _ = send.send(render(&mut texts)));
+        let _gone = self.jobs.send(job);
+        rendered.await.expect("rendering does not panic")
     }
 }
 
@@ -60,15 +84,11 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
-    use tokio::sync::oneshot;
-
     use super::*;
 
     #[tokio::test]
     async fn the_callers_thread_goes_on_while_something_is_rendered() {
-        let renderer = Arc::new(Renderer::default());
+        let renderer = Arc::new(Renderer::start().expect("a thread"));
         let (begin, beginning) = oneshot::channel();
         let (end, ended) = mpsc::channel();
         let first = tokio::spawn({
@@ -88,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_goes_leaves_no_second_one_at_work() {
-        let renderer = Renderer::default();
+        let renderer = Renderer::start().expect("a thread");
         let (begin, beginning) = oneshot::channel();
         let (end, ended) = mpsc::channel::<()>();
         let first = renderer.run(move |_| (begin.send(()), ended.recv()));
@@ -96,7 +116,7 @@ mod tests {
             _ = first => panic!("it has not ended"),
             is_begun = beginning => is_begun.expect("it begins"),
         }
-        assert!(renderer.0.try_lock().is_err());
+        assert!(renderer.texts.try_lock().is_err());
         drop(end);
         renderer.run(|_| ()).await;
     }

@@ -68,7 +68,7 @@ fn a_topic(cluster: &Cluster, used: &Use<'_>, with_probes: bool, found: &mut dyn
 
 fn not_together(error: &KafkaError) -> Finding {
     Area::Configuration.fail(
-        format!("kafka.properties: librdkafka does not take them together: {error}"),
+        format!("kafka.properties: librdkafka can't start with them: {error}"),
         "mend what it names",
     )
 }

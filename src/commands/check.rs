@@ -1,13 +1,10 @@
 //! `koobridge check`: what is wrong, before a report is at stake.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
-
-use anyhow::Context as _;
 
 use crate::check::{self, Finding, Level};
 use crate::cli::Check;
-use crate::replay::is_unread;
 
 /// There are warnings, and they count.
 const WARNED: u8 = 1;
@@ -26,8 +23,8 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
         }
         findings.push(finding);
     });
-    if let Err(error) = unprinted {
-        return unread(error);
+    if unprinted.is_err() {
+        return super::printed(unprinted);
     }
     let count = |level| {
         findings
@@ -44,20 +41,12 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
     } else {
         writeln!(out, "\n{ok} ok, {warned} to think about, {failed} to mend")
     };
-    if let Err(error) = printed {
-        return unread(error);
+    if printed.is_err() {
+        return super::printed(printed);
     }
     Ok(match (failed, warned) {
         (1.., _) => ExitCode::from(FAILED),
         (0, 1..) if asked.strict => ExitCode::from(WARNED),
         _ => ExitCode::SUCCESS,
     })
-}
-
-/// Whoever read the output has seen enough.
-fn unread(error: io::Error) -> anyhow::Result<ExitCode> {
-    if is_unread(&error) {
-        return Ok(ExitCode::SUCCESS);
-    }
-    Err(error).context("can't print")
 }

@@ -1,9 +1,8 @@
 //! `koobridge completions`: what a shell needs to complete what is typed.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::{Shell, generate};
 
@@ -12,6 +11,5 @@ use crate::cli::Cli;
 pub(super) fn run(shell: Shell) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     generate(shell, &mut Cli::command(), "koobridge", &mut text);
-    io::Write::write_all(&mut io::stdout(), &text).context("can't print")?;
-    Ok(ExitCode::SUCCESS)
+    super::printed(io::stdout().write_all(&text))
 }

@@ -29,9 +29,10 @@ const PARTITIONS: u16 = 6;
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
+    telemetry::start_writer()?;
     let broker = EmbeddedBroker::start().context("can't start the embedded broker")?;
     let config = configure(dev, &broker)?;
-    telemetry::start(config.log).context("can't start the log's thread")?;
+    telemetry::start(config.log)?;
     for topic in [&config.kafka.topic, &config.kafka.rejected_topic] {
         broker
             .create_topic(topic, PARTITIONS)
@@ -44,7 +45,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     let scheme = tls.map_or("http", |_| "https");
     let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
     super::block_on(async {
-        let app = App::start(config, demo_channel(), identity, Broker::Embedded).await?;
+        let app = App::start(config, demo_channel(), identity, Broker::Embedded, None).await?;
         let (ingress, admin) = app.addresses()?;
         print(&welcome(
             scheme,
@@ -55,7 +56,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
         ));
         let subscriber = follow(&kafka)?;
         let metrics = app.metrics();
-        let end = app.run(None).await?;
+        let end = app.run().await?;
         if subscriber.stop() {
             let [accepted, rejected] = [ReportAnswer::Accepted, ReportAnswer::Rejected]
                 .map(|answer| metrics.reports(answer));

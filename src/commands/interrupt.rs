@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::blocking::on_thread;
+
 /// What the running command looks at.
 #[derive(Debug, Default)]
 pub(super) struct Interrupt {
@@ -26,7 +28,9 @@ pub(super) fn interruptible(
         let mut terminate = signal(SignalKind::terminate()).context("can't wait for signals")?;
         let mut interrupted = signal(SignalKind::interrupt()).context("can't wait for signals")?;
         let looked_at = Arc::clone(&interrupt);
-        let mut work = tokio::task::spawn_blocking(move || work(&looked_at));
+        let mut work = on_thread("command", move || work(&looked_at))
+            .map_err(|(error, _)| error)
+            .context("can't start the command's thread")?;
         loop {
             tokio::select! {
                 done = &mut work => return done.context("the command broke off")?,

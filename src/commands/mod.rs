@@ -15,6 +15,7 @@ mod tail;
 mod topics;
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ use tracing::{info, warn};
 use crate::app::End;
 use crate::cli::Command;
 use crate::delivery::Left;
+use crate::replay::is_unread;
 
 /// Runs one command to its end.
 ///
@@ -59,6 +61,14 @@ impl std::error::Error for Mistyped {}
 
 fn mistyped(why: &str) -> anyhow::Error {
     Mistyped(why.to_owned()).into()
+}
+
+/// Returns the end of a command whose output was `written`: a reader that has gone has read enough.
+fn printed(written: io::Result<()>) -> anyhow::Result<ExitCode> {
+    match written {
+        Err(error) if !is_unread(&error) => Err(error).context("can't print"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Runs a command on a runtime for the main thread. Of a bridge these are signals, and accepting on the ingress.

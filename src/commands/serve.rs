@@ -18,6 +18,8 @@ use crate::reload::Watch;
 use crate::{channels, kafka, telemetry};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
+    // A start that fails must end, also if its message is not read.
+    telemetry::start_writer()?;
     let mut typed = typed(serve.config.as_deref(), &serve.overrides);
     typed.flags.extend(serve.log.setting());
     let (watch, settings) = Watch::new(typed);
@@ -25,7 +27,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         return print_config(&settings);
     }
     let (config, channels, identity) = check(&settings)?;
-    telemetry::start(config.log).context("can't start the log's thread")?;
+    telemetry::start(config.log)?;
     super::block_on(async {
         let (count, topic) = (channels.len(), config.kafka.topic.clone());
         let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
@@ -34,10 +36,11 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         }
         // From here on SIGHUP ends nothing: opening a large spool takes a moment.
         let hang_up = signal(SignalKind::hangup()).context("can't wait for SIGHUP")?;
-        let app = App::start(config, channels, identity, Broker::Cluster).await?;
+        let watch = Some((watch, hang_up));
+        let app = App::start(config, channels, identity, Broker::Cluster, watch).await?;
         let (ingress, admin) = app.addresses()?;
         info!(%ingress, %admin, channels = count, topic, version = env!("CARGO_PKG_VERSION"), "listening");
-        let end = app.run(Some((watch, hang_up))).await?;
+        let end = app.run().await?;
         Ok(super::exit_code(end, spool.as_deref()))
     })
 }
@@ -64,10 +67,9 @@ fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     let mut out = std::io::stdout().lock();
     let text = config::print(settings, &defaults, kafka::check_property);
-    out.write_all(text.as_bytes()).context("can't print")?;
+    let written = out.write_all(text.as_bytes());
     let config = Config::check(settings, kafka::check_property)?;
-    write!(out, "\n{}", Memory::from(&config)).context("can't print")?;
-    Ok(ExitCode::SUCCESS)
+    super::printed(written.and_then(|()| write!(out, "\n{}", Memory::from(&config))))
 }
 
 /// Every mistake of the configuration, of the channels' directory and of the certificate at once.

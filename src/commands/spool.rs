@@ -62,10 +62,7 @@ fn status(SpoolStatus { look, json }: &SpoolStatus) -> anyhow::Result<ExitCode> 
     } else {
         status_as_text(&directory, &inspection, &lanes)
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("can't print")?;
-    Ok(ExitCode::SUCCESS)
+    super::printed(io::stdout().write_all(text.as_bytes()))
 }
 
 type Lanes = [(LaneKey, LaneStatus)];
@@ -126,9 +123,8 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
 fn export(look: &SpoolLook) -> anyhow::Result<ExitCode> {
     let inspection = Inspection::of(&directory_of(look)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    inspection.each(|kept| exported(kept).write(&mut out))?;
-    out.flush().context("can't print")?;
-    Ok(ExitCode::SUCCESS)
+    let written = inspection.each(|kept| exported(kept).write(&mut out))?;
+    super::printed(written.and_then(|()| out.flush()))
 }
 
 fn exported(kept: Kept) -> Line {
@@ -164,7 +160,7 @@ fn drain(drain: &SpoolDrain) -> anyhow::Result<ExitCode> {
     let config = Config::check(&settings, kafka::check_property)?;
     // A mistyped name must not make a spool of its own.
     Inspection::of(&named_directory(&settings)?)?;
-    telemetry::start(config.log).context("can't start the log's thread")?;
+    telemetry::start(config.log)?;
     super::block_on(async {
         let delivery = app::start_delivery(&config, &Metrics::new(), Broker::Cluster)?;
         let is_empty = until_delivered(&delivery).await?;
@@ -173,10 +169,7 @@ fn drain(drain: &SpoolDrain) -> anyhow::Result<ExitCode> {
         } else {
             config.kafka.flush_timeout
         };
-        let end = app::end_of(tokio::task::spawn_blocking(move || {
-            delivery.finish(timeout)
-        }))
-        .await;
+        let end = app::end_of(move || delivery.finish(timeout)).await;
         Ok(super::exit_code(
             end,
             config.spool.as_ref().map(|spool| &*spool.directory),

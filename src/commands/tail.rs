@@ -128,15 +128,11 @@ fn follow(
                 }
             }
         };
-        match written {
-            Err(error) if replay::is_unread(&error) => return Ok(ExitCode::SUCCESS),
-            written => written?,
+        if written.is_err() {
+            return super::printed(written);
         }
     }
-    match out.flush() {
-        Err(error) if !replay::is_unread(&error) => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    super::printed(out.flush())
 }
 
 impl View {

@@ -158,6 +158,11 @@ impl Channels {
         }
     }
 
+    /// Returns the channels' names, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &ChannelId> {
+        self.entries.keys()
+    }
+
     /// Each channel with when it was last heard from, in no order.
     pub fn heard(&self) -> impl Iterator<Item = (&ChannelId, Option<Timestamp>)> {
         let entries = self.entries.iter();

@@ -84,8 +84,8 @@ pub enum StartError {
     /// librdkafka refuses the settings as a whole.
     Kafka(KafkaError),
     Spool(OpenError),
-    /// The system can't start a thread.
-    Thread(io::Error),
+    /// The system can't start the thread of this name.
+    Thread(&'static str, io::Error),
 }
 
 /// The spool, and when a report goes there.
@@ -160,7 +160,8 @@ impl Delivery {
         warn_of_strangers(&remains.lanes, &names);
         let producer = move || Arc::clone(&asked.load().producer);
         let watching = Watching::start(producer, settings, names, with_durability);
-        let (watching, watches) = watching.map_err(StartError::Thread)?;
+        let thread = |name| move |error| StartError::Thread(name, error);
+        let (watching, watches) = watching.map_err(thread("kafka-health"))?;
         let ceilings = Arc::new(ceilings);
         let parts = Parts {
             hedge,
@@ -176,7 +177,7 @@ impl Delivery {
         let taker = Some(Arc::clone(&rejected));
         let keepers = [
             Keeper::start("events", Arc::clone(&events), taker, settings, events_woken)
-                .map_err(StartError::Thread)?,
+                .map_err(thread("keeper-events"))?,
             Keeper::start(
                 "rejected",
                 Arc::clone(&rejected),
@@ -184,7 +185,7 @@ impl Delivery {
                 settings,
                 rejected_woken,
             )
-            .map_err(StartError::Thread)?,
+            .map_err(thread("keeper-rejected"))?,
         ];
         Ok(Self {
             _keepers: keepers,
@@ -378,11 +379,11 @@ impl fmt::Display for StartError {
             Self::Kafka(error) => {
                 write!(
                     f,
-                    "kafka.properties: librdkafka does not take them together: {error}"
+                    "kafka.properties: librdkafka can't start with them: {error}"
                 )
             }
             Self::Spool(error) => write!(f, "{error}"),
-            Self::Thread(error) => write!(f, "can't start a thread: {error}"),
+            Self::Thread(name, error) => write!(f, "can't start the thread {name}: {error}"),
         }
     }
 }

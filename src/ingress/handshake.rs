@@ -14,6 +14,10 @@ use crate::telemetry::Throttle;
 static LINES: [Throttle; HandshakeFailure::ALL.len()] =
     [const { Throttle::new() }; HandshakeFailure::ALL.len()];
 
+/// Both come from a proxy that is configured for another port.
+const NOT_TLS: &str =
+    "the peer may send plain HTTP or a PROXY protocol header: have it send TLS alone";
+
 /// Counts a failed handshake and logs it.
 pub(super) fn failed(error: &io::Error, peer: IpAddr, metrics: &Metrics) {
     let failure = classify(error);
@@ -23,7 +27,8 @@ pub(super) fn failed(error: &io::Error, peer: IpAddr, metrics: &Metrics) {
     if failure == HandshakeFailure::Closed {
         debug!(reason, %network, %error, "a TLS handshake failed");
     } else if let Some(failures) = LINES[failure as usize].count() {
-        warn!(reason, %network, %error, failures, "TLS handshakes failed");
+        let hint = (failure == HandshakeFailure::NotTls).then_some(NOT_TLS);
+        warn!(reason, %network, %error, failures, hint, "TLS handshakes failed");
     }
 }
 

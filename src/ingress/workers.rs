@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc as blocking};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -65,10 +65,21 @@ impl Workers {
         for number in 0..count.get() {
             let (connections, accepted) = mpsc::unbounded_channel();
             let (bridge, cut) = (Arc::clone(bridge), Arc::clone(&cut));
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let (report, started) = blocking::channel();
             let thread = thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || serve_all(runtime, accepted, &bridge, &cut))?;
+                .spawn(move || {
+                    // Here: a runtime must not be dropped on the caller's thread, which has one, if no thread starts.
+                    let runtime = Builder::new_current_thread().enable_all().build();
+                    match runtime {
+                        Ok(runtime) => {
+                            let _heard = report.send(Ok(()));
+                            serve_all(runtime, accepted, &bridge, &cut);
+                        }
+                        Err(error) => _ = report.send(Err(error)),
+                    }
+                })?;
+            started.recv().map_err(io::Error::other)??;
             threads.push(thread);
             workers.push(connections);
         }

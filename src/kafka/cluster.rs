@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataBroker;
@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 use tokio::runtime::{Builder, Runtime};
 use tracing::debug;
 
+use super::admin::admin_client;
 use super::producer::to_headers;
 use super::questions::{Answer, answer_of, in_words};
 use super::settings::Settings;
@@ -112,7 +113,7 @@ impl Cluster {
         })?;
         Ok(Self {
             producer,
-            admin: AdminClient::from_config(&config)?,
+            admin: admin_client(&config)?,
             runtime,
         })
     }

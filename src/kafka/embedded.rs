@@ -3,7 +3,8 @@
 //! It keeps at most 5 MiB or 100,000 records a partition and checks no sequence numbers: good for
 //! trying things out, not for judging what is lost, repeated or reordered.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
@@ -16,16 +17,16 @@ impl EmbeddedBroker {
     /// Starts the broker, without topics.
     ///
     /// # Errors
-    /// If the broker can't listen on 127.0.0.1, or librdkafka can't start it.
+    /// If 127.0.0.1 can't be listened on or reached, or librdkafka can't start the broker.
     pub fn start() -> Result<Self, KafkaError> {
         // librdkafka ends the process if it can't listen.
-        if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
-            return Err(KafkaError::ClientCreation(format!(
-                "it can't listen on 127.0.0.1, which it needs: {error}; without IPv4 on loopback, run a Kafka \
+        match reach_loopback() {
+            Ok(()) => MockCluster::new(1).map(Self),
+            Err(error) => Err(KafkaError::ClientCreation(format!(
+                "it can't be reached on 127.0.0.1, which it needs: {error}; without IPv4 on loopback, run a Kafka \
                  and `koobridge serve`"
-            )));
+            ))),
         }
-        MockCluster::new(1).map(Self)
     }
 
     /// Creates a topic.
@@ -41,4 +42,10 @@ impl EmbeddedBroker {
     pub fn bootstrap_servers(&self) -> String {
         self.0.bootstrap_servers()
     }
+}
+
+/// Listens on 127.0.0.1 for a moment, and connects to it: without a loopback interface that is up, only the first works.
+fn reach_loopback() -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    TcpStream::connect(listener.local_addr()?).map(drop)
 }

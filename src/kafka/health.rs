@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -24,11 +24,10 @@ const TROUBLED: Duration = Duration::from_secs(1);
 /// How soon to ask again for what Kafka would not tell.
 const RETRY_DURABILITY: Duration = Duration::from_mins(10);
 
-/// The asking thread; it ends when this is dropped.
+/// The asking thread. It is told to end when this is dropped, and ends after its question, which can take seconds.
 pub struct Watching {
     stop: Arc<AtomicBool>,
     asking: Asking,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Watching {
@@ -57,13 +56,12 @@ impl Watching {
             turn,
             stop: Arc::clone(&stop),
         };
-        let thread = thread::Builder::new()
+        thread::Builder::new()
             .name("kafka-health".to_owned())
             .spawn(move || asker.run(&woken))?;
         let watching = Self {
             stop,
             asking: Asking { turn: turns, wake },
-            thread: Some(thread),
         };
         let watches = watches.try_into().expect("one watch a topic");
         Ok((watching, watches))
@@ -81,10 +79,6 @@ impl Drop for Watching {
         self.stop.store(true, Ordering::SeqCst);
         // A full channel wakes the thread just as well.
         let _woken = self.asking.wake.try_send(());
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            debug_assert!(ended.is_ok(), "the asking thread does not panic");
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! [`Transactions`] writes records together with how far a reader is. [`Cluster`] asks about a cluster, and
 //! makes its topics. Nothing here knows what a report is.
 
+mod admin;
 mod asking;
 mod changes;
 mod cluster;

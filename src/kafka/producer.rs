@@ -114,7 +114,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
                 }
             })
             .map_err(|error| {
-                KafkaError::ClientCreation(format!("can't start a thread: {error}"))
+                KafkaError::ClientCreation(format!("can't start its polling thread: {error}"))
             })?;
         Ok(Self {
             inner,

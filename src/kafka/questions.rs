@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::FromClientConfig as _;
+use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
+use super::admin::admin_client;
 use super::producer::Producer;
 use super::settings::Settings;
 use super::topic::Condition;
@@ -116,7 +115,7 @@ pub(super) fn in_words(error: &KafkaError) -> String {
 /// `DESCRIBE_CONFIGS`).
 #[must_use]
 pub fn topic_setting(settings: &Settings, topic: &str, name: &str) -> Option<String> {
-    let admin = AdminClient::<DefaultClientContext>::from_config(settings.client_config()).ok()?;
+    let admin = admin_client(settings.client_config()).ok()?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let resource = [ResourceSpecifier::Topic(topic)];
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;

@@ -195,6 +195,18 @@ impl Metrics {
         }
     }
 
+    /// Creates the series of channels that can fail to authenticate: a first failure that created one would take longer
+    /// than one of an unknown channel.
+    pub fn can_fail_to_authenticate<'c>(&self, channels: impl Iterator<Item = &'c ChannelId>) {
+        for channel in channels {
+            let channel = Channel(Some(channel.clone()));
+            drop(
+                self.authentication_failures
+                    .get_or_create(&ChannelLabel { channel }),
+            );
+        }
+    }
+
     /// Shows what runs.
     pub fn built_with(&self, librdkafka: String) {
         let version = env!("CARGO_PKG_VERSION");

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
 use super::pace::Pace;
 use super::progress::Progress;
 use super::run::{End, Job};
@@ -66,11 +68,11 @@ pub fn print(
         let item = source.next(POLL)?;
         match &item {
             Item::End => {
-                out.flush()?;
+                out.flush().context("can't print")?;
                 return Ok((tally, End::Finished));
             }
             Item::Deleted(gone) => tally.deleted += gone.length(),
-            Item::Nothing => out.flush()?,
+            Item::Nothing => out.flush().context("can't print")?,
             Item::Taken(_) | Item::Line(..) => {}
         }
         if let Some(record) = item.record() {
@@ -81,14 +83,14 @@ pub fn print(
                 line.topic = place.map(|place| place.topic.to_owned());
                 line.partition = place.map(|place| place.partition);
                 line.offset = place.map(|place| place.offset);
-                line.write(out)?;
+                line.write(out).context("can't print")?;
                 rate.spend(Instant::now());
             }
             tally.note(&verdict, place.map(|place| place.partition));
         }
         progress.show(tally.seen() + tally.deleted, tally.records);
     }
-    out.flush()?;
+    out.flush().context("can't print")?;
     Ok((tally, End::Stopped))
 }
 

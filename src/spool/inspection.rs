@@ -82,16 +82,21 @@ impl Inspection {
         Ok(lanes)
     }
 
-    /// Shows every report, by lane and number within each file.
+    /// Shows every report, by lane and number within each file, until `show` fails; returns how `show` ended.
     ///
     /// # Errors
-    /// Where a file can't be read, or `show` fails.
-    pub fn each(&self, mut show: impl FnMut(Kept) -> io::Result<()>) -> Result<(), OpenError> {
+    /// If a file can't be read.
+    pub fn each(
+        &self,
+        mut show: impl FnMut(Kept) -> io::Result<()>,
+    ) -> Result<io::Result<()>, OpenError> {
         for path in self.existing_files() {
-            opened(path, |look| look.each(&mut show))?
-                .map_err(|error| OpenError::Directory(path.to_owned(), error))?;
+            let shown = opened(path, |look| look.each(&mut show))?;
+            if shown.is_err() {
+                return Ok(shown);
+            }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// A running bridge may have let go of some since.

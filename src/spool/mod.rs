@@ -340,7 +340,7 @@ fn add_lane(lanes: &mut Vec<Restored>, found: Restored) {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Thread(error) => write!(f, "the spool can't start a thread: {error}"),
+            Self::Thread(error) => write!(f, "can't start the spool's thread: {error}"),
             Self::Directory(path, error) => write!(
                 f,
                 "spool.directory: can't use {}: {error}; it has to be a directory that this user \

@@ -235,7 +235,8 @@ fn a_parked_report_is_kept_and_not_given_back() {
             kept.push((report.number, report.is_parked));
             Ok(())
         })
-        .expect("readable");
+        .expect("readable")
+        .expect("shown");
     assert_eq!(kept, [(1, true), (2, false)]);
     assert_eq!(inspection.holder, Some(std::process::id()));
 }

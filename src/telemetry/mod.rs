@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use prometheus_client::metrics::counter::Counter;
 use tracing::level_filters::LevelFilter;
 
@@ -21,12 +22,20 @@ use crate::config::{Log, LogFormat, LogLevel};
 /// How long the program waits at its end for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// Starts the thread that writes to standard error: from now on, no text is waited for.
+///
+/// # Errors
+/// If the system can't start a thread.
+pub fn start_writer() -> anyhow::Result<()> {
+    WRITER.start().context("can't start the log's thread")
+}
+
 /// Starts logging. Only the first call counts.
 ///
 /// # Errors
 /// If the system can't start a thread.
-pub fn start(log: Log) -> io::Result<()> {
-    WRITER.start()?;
+pub fn start(log: Log) -> anyhow::Result<()> {
+    start_writer()?;
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

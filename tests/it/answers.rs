@@ -1,6 +1,6 @@
 //! What is answered: every case of the contract, in its order of refusal.
 
-use crate::bridge::{Bridge, CHANNEL, PASSWORD};
+use crate::bridge::{Bridge, CHANNEL, PASSWORD, eventually};
 use crate::cluster;
 use crate::http::{Connection, body, exchange, path, post, report, request};
 use crate::records::read_all;
@@ -172,6 +172,24 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
     assert!(read_all(kafka.bootstrap(), &topic).is_empty());
     assert!(read_all(kafka.bootstrap(), &rejected).is_empty());
     assert!(!bridge.logged().contains("s3cret"));
+}
+
+/// A series that the first failure created would tell a known channel by its time.
+#[test]
+fn every_channel_has_its_count_of_wrong_passwords_before_the_first() {
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
+    let is_shown = |channel: &str| {
+        let line = format!("koobridge_authentication_failures_total{{channel=\"{channel}\"}} 0");
+        let metrics = bridge.probe("/metrics").text();
+        let is_shown = metrics.lines().any(|shown| shown == line);
+        is_shown.then_some(()).ok_or(line)
+    };
+    for channel in ["", CHANNEL] {
+        assert_eq!(is_shown(channel), Ok(()));
+    }
+    let added = bridge.directory().join("channels/added");
+    std::fs::write(added, "password").expect("a channel");
+    eventually(|| is_shown("added"));
 }
 
 #[test]

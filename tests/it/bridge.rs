@@ -1,7 +1,7 @@
 //! A running koobridge: started as a process with a configuration file, ended with the test.
 
-use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::http::{Response, exchange};
 use crate::lines::{Lines, log_file};
+use crate::ports::free_addresses;
 use crate::proc;
 use crate::records::{self, Kafka};
 
@@ -33,7 +34,16 @@ pub fn eventually<T>(look: impl FnMut() -> Result<T, String>) -> T {
 
 /// The program, built as the tests are.
 pub fn koobridge() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_koobridge"));
+    wrapped(&[] as &[&str])
+}
+
+/// The same, started by a command that becomes the program which its last arguments name.
+pub fn wrapped<S: AsRef<OsStr>>(wrapper: &[S]) -> Command {
+    const PROGRAM: &str = env!("CARGO_BIN_EXE_koobridge");
+    let words = wrapper.iter().map(AsRef::as_ref);
+    let mut words = words.chain([OsStr::new(PROGRAM)]);
+    let mut command = Command::new(words.next().expect("the program at least"));
+    command.args(words);
     for (variable, _) in std::env::vars() {
         if variable.starts_with("KOOBRIDGE_") {
             command.env_remove(variable);
@@ -54,6 +64,7 @@ pub struct Bridge {
     pub admin: SocketAddr,
     settings: Vec<String>,
     environment: Vec<(&'static str, OsString)>,
+    wrapper: Vec<String>,
     directory: TempDir,
 }
 
@@ -82,8 +93,67 @@ impl Bridge {
         Self::start_in(&[], bootstrap, topic, rejected, settings)
     }
 
+    /// Starts a bridge by a command, `prlimit` for example, that becomes the program which its last arguments name.
+    pub fn start_by(
+        wrapper: &[&str],
+        bootstrap: &str,
+        topic: &str,
+        rejected: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        Self::launch(wrapper, &[], bootstrap, topic, rejected, settings)
+    }
+
+    /// Starts a bridge whose log goes to `log`, and waits until it answers.
+    pub fn with_log(
+        log: Stdio,
+        bootstrap: &str,
+        topic: &str,
+        rejected: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = configuration(directory.path(), bootstrap, topic, rejected);
+        let addresses = free_addresses();
+        let [ingress, admin] = &addresses;
+        let listen = [("ingress.listen", &**ingress), ("admin.listen", admin)];
+        let settings = listen.iter().chain(settings);
+        let settings = settings.map(|(key, value)| format!("{key}={value}"));
+        let settings: Vec<_> = settings.collect();
+        let child = serve(koobridge(), &file, &settings)
+            .stderr(log)
+            .spawn()
+            .expect("koobridge starts");
+        let [ingress, admin] = addresses.map(|address| address.parse().expect("an address"));
+        let bridge = Self {
+            child,
+            lines: Lines::default(),
+            log: "(the test has it)".into(),
+            ingress,
+            admin,
+            settings,
+            environment: Vec::new(),
+            wrapper: Vec::new(),
+            directory,
+        };
+        eventually(|| TcpStream::connect(admin).map_err(|error| error.to_string()));
+        bridge
+    }
+
     /// The same with variables in the environment of its process.
     pub fn start_in(
+        environment: &[(&'static str, OsString)],
+        bootstrap: &str,
+        topic: &str,
+        rejected: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        Self::launch(vec![], environment, bootstrap, topic, rejected, settings)
+    }
+
+    fn launch(
+        wrapper: Vec<String>,
         environment: &[(&'static str, OsString)],
         bootstrap: &str,
         topic: &str,
@@ -94,7 +164,7 @@ impl Bridge {
         configuration(directory.path(), bootstrap, topic, rejected);
         let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
         let (settings, environment) = (settings.collect::<Vec<_>>(), environment.to_vec());
-        let (child, lines, log) = spawn(directory.path(), &settings, &environment);
+        let (child, lines, log) = spawn(&wrapper, directory.path(), &settings, &environment);
         // From here on it is killed, and its log named, whatever happens.
         let mut bridge = Self {
             child,
@@ -104,6 +174,7 @@ impl Bridge {
             admin: UNKNOWN,
             settings,
             environment,
+            wrapper,
             directory,
         };
         [bridge.ingress, bridge.admin] = addresses(&bridge.lines);
@@ -119,8 +190,12 @@ impl Bridge {
     /// Starts it again as it was started, once it has ended, and waits until it listens.
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "only an ended bridge can be restarted");
-        (self.child, self.lines, self.log) =
-            spawn(self.directory.path(), &self.settings, &self.environment);
+        (self.child, self.lines, self.log) = spawn(
+            &self.wrapper,
+            self.directory.path(),
+            &self.settings,
+            &self.environment,
+        );
         [self.ingress, self.admin] = addresses(&self.lines);
     }
 
@@ -216,27 +291,30 @@ impl Drop for Bridge {
 }
 
 fn spawn(
+    wrapper: &[String],
     directory: &Path,
     settings: &[String],
     environment: &[(&'static str, OsString)],
 ) -> (Child, Lines, PathBuf) {
-    let mut command = koobridge();
-    command
-        .args(["serve", "--config"])
-        .arg(directory.join(FILE));
-    for setting in settings {
-        command.args(["--set", setting]);
-    }
     let (copy, log) = log_file();
-    let mut child = command
+    let mut child = serve(wrapped(wrapper), &directory.join(FILE), settings)
         .envs(environment.iter().map(|(name, value)| (name, value)))
-        // The runner reads the standard output of the test program, which a child must not keep open.
-        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("koobridge starts");
     let lines = Lines::read_and_copy(child.stderr.take().expect("a pipe"), copy);
     (child, lines, log)
+}
+
+/// Adds the arguments of `koobridge serve`.
+fn serve(mut command: Command, file: &Path, settings: &[String]) -> Command {
+    command.args(["serve", "--config"]).arg(file);
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    // The runner reads the standard output of the test program, which a child must not keep open.
+    command.stdout(Stdio::null());
+    command
 }
 
 fn probe(admin: SocketAddr, path: &str) -> Response {

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
+use crate::bridge::eventually;
+
 #[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<String>>>);
+pub struct Lines(Arc<Mutex<Vec<String>>>, Arc<AtomicBool>);
 
 impl Lines {
     /// Reads until the writer ends, on a thread of its own.
@@ -28,6 +31,7 @@ impl Lines {
                 writeln!(copy, "{line}").expect("the target directory is writable");
                 sink.locked().push(line);
             }
+            sink.1.store(true, Ordering::Release);
         });
         lines
     }
@@ -35,6 +39,16 @@ impl Lines {
     pub fn find(&self, part: &str) -> Option<String> {
         let lines = self.locked();
         lines.iter().find(|line| line.contains(part)).cloned()
+    }
+
+    /// All lines of a writer that ends.
+    pub fn wait_for_end(&self) -> String {
+        eventually(|| {
+            let has_ended = self.1.load(Ordering::Acquire);
+            has_ended
+                .then(|| self.all())
+                .ok_or_else(|| "the writer has not ended".to_owned())
+        })
     }
 
     pub fn all(&self) -> String {

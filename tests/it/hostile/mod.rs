@@ -1,15 +1,22 @@
 //! Senders that are broken or mean harm: what the bridge does about each, what they cost it, and that
-//! the normal senders beside them notice nothing.
+//! the normal senders beside them notice nothing. The same for broken surroundings: a log that takes nothing, no more
+//! files or threads, no IPv4.
 
 mod admin;
 mod broken;
 mod crowd;
+mod files;
 mod flood;
+mod foreign;
 mod handshakes;
+mod log;
+mod loopback;
 mod normal;
+mod output;
 mod queues;
 mod slow;
 mod states;
+mod threads;
 mod unread;
 
 use std::time::Duration;
@@ -31,14 +38,19 @@ type Report = (String, String);
 
 /// For thousands of connections on one thread: as many as the system allows.
 fn runtime() -> Runtime {
+    raise_open_files();
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("the system can start a runtime")
+}
+
+/// Allows this process as many open files as the system does.
+fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         ..limit
     };
     setrlimit(Resource::Nofile, raised).expect("a soft limit can be raised");
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.expect("the system can start a runtime")
 }
 
 /// What comes until the bridge closes: a reset is an end too.

@@ -1,0 +1,40 @@
+//! The admin client of rdkafka, which ends the process if the system has no thread for it.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfig as _;
+use rdkafka::error::KafkaError;
+
+/// Threads that an admin client has at most before it asks anything: its own, librdkafka's, and one for each address of
+/// `bootstrap.servers`.
+const THREADS: usize = 8;
+
+/// Starts an admin client.
+///
+/// # Errors
+/// If the system has too few threads left, or librdkafka refuses the settings as a whole.
+pub(super) fn admin_client(
+    config: &ClientConfig,
+) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
+    start_threads()
+        .map_err(|error| KafkaError::ClientCreation(format!("can't start its threads: {error}")))?;
+    AdminClient::from_config(config)
+}
+
+/// Starts as many threads as a client needs, all at once, and ends them.
+fn start_threads() -> io::Result<()> {
+    let gate = Mutex::new(());
+    let wait = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+    thread::scope(|scope| {
+        let held = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = |_| thread::Builder::new().spawn_scoped(scope, wait).map(drop);
+        let started = (0..THREADS).try_for_each(start);
+        drop(held);
+        started
+    })
+}

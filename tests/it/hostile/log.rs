@@ -1,0 +1,149 @@
+//! A log that takes nothing: it costs its own lines, and no report.
+
+use std::io::pipe;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::output::{full_disk, stuck, unread};
+use super::{PATIENT, Report, assert_kept};
+use crate::bridge::{Bridge, eventually};
+use crate::cluster;
+use crate::http::{Connection, body, exchange, post, report, request};
+use crate::lines::Lines;
+use crate::records::Kafka;
+
+const DROPPED: &str = "koobridge_log_lines_dropped_total";
+/// A line for each report.
+const SETTINGS: [(&str, &str); 2] = [PATIENT, ("log.reports", "true")];
+const CONNECTIONS: usize = 64;
+/// A stop without reports in flight, and the second for which it waits for its last lines, on a busy machine.
+const STOP: Duration = Duration::from_secs(10);
+/// A trace id that one report has.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+struct Logged {
+    bridge: Bridge,
+    topic: String,
+    rejected: String,
+    sent: Vec<Report>,
+}
+
+impl Logged {
+    fn start(kafka: &Kafka, log: Stdio) -> Self {
+        let [topic, rejected] = ["events", "rejected"].map(|name| kafka.topic(name, 6));
+        let bridge = Bridge::with_log(log, kafka.bootstrap(), &topic, &rejected, &SETTINGS);
+        bridge.wait_until_ready();
+        Self {
+            bridge,
+            topic,
+            rejected,
+            sent: Vec::new(),
+        }
+    }
+
+    /// Sends reports over several connections, `each` over one; all are answered 200.
+    fn send(&mut self, each: usize) {
+        let (ingress, first) = (self.bridge.ingress, self.sent.len());
+        let ids = |connection: usize| {
+            let start = first + connection * each;
+            (start..start + each).map(|number| format!("m{number}"))
+        };
+        thread::scope(|scope| {
+            for connection in 0..CONNECTIONS {
+                scope.spawn(move || {
+                    let mut sender = Connection::open(ingress);
+                    for id in ids(connection) {
+                        sender.send(&report(&body(&id, "read")));
+                        assert_eq!(sender.answer().status, 200);
+                    }
+                });
+            }
+        });
+        let sent = (0..CONNECTIONS).flat_map(ids);
+        self.sent.extend(sent.map(|id| (id, "read".to_owned())));
+    }
+
+    /// Sends reports until lines are dropped.
+    fn send_until_dropped(&mut self) {
+        while self.bridge.metric(DROPPED) == 0 {
+            self.send(20);
+        }
+    }
+
+    /// Sends a report whose line is known by its trace id.
+    fn send_traced(&mut self) {
+        let id = format!("traced{}", self.sent.len());
+        let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        let traced = [("traceparent", Some(&*parent))];
+        let traced = request(&post(), &traced, &body(&id, "read"));
+        assert_eq!(exchange(self.bridge.ingress, &traced).status, 200);
+        self.sent.push((id, "read".to_owned()));
+    }
+
+    /// It stops in time and in good order, and the topic has every report.
+    fn stop(mut self, kafka: &Kafka) {
+        let started = Instant::now();
+        self.bridge.signal(Signal::TERM);
+        assert_eq!(self.bridge.wait_for_exit().code(), Some(0));
+        let took = started.elapsed();
+        assert!(took < STOP, "{took:?}");
+        assert_kept(kafka, [&self.topic, &self.rejected], self.sent);
+    }
+}
+
+/// Every line is lost and counted, and nothing else happens.
+fn costs_its_lines_alone(log: Stdio) {
+    let kafka = cluster::shared();
+    let mut logged = Logged::start(&kafka, log);
+    logged.send(3);
+    eventually(|| match logged.bridge.metric(DROPPED) {
+        dropped if dropped >= logged.sent.len() as u64 => Ok(()),
+        dropped => Err(format!("{dropped} lines are counted")),
+    });
+    logged.send(1);
+    logged.stop(&kafka);
+}
+
+#[test]
+fn a_log_on_a_full_disk_costs_its_lines_alone() {
+    costs_its_lines_alone(full_disk());
+}
+
+#[test]
+fn a_log_whose_reader_has_gone_costs_its_lines_alone() {
+    costs_its_lines_alone(unread());
+}
+
+#[test]
+fn a_log_that_is_not_read_keeps_no_report_and_no_stop_waiting() {
+    let kafka = cluster::shared();
+    let (_reader, log) = stuck();
+    let mut logged = Logged::start(&kafka, log);
+    logged.send(3);
+    logged.stop(&kafka);
+}
+
+#[test]
+fn a_log_that_is_not_read_loses_lines_until_it_is_read_again() {
+    let kafka = cluster::shared();
+    let (reader, log) = pipe().expect("a pipe");
+    let mut logged = Logged::start(&kafka, log.into());
+    logged.send_until_dropped();
+    let lines = Lines::read(reader);
+    // What has waited goes first, and until then there may be no room.
+    eventually(|| {
+        logged.send_traced();
+        let line = lines.find(TRACE);
+        line.ok_or_else(|| "no new line is written".to_owned())
+    });
+    let all = lines.all();
+    assert!(
+        all.lines()
+            .all(|line| line.starts_with('{') && line.ends_with('}')),
+        "torn lines"
+    );
+    logged.stop(&kafka);
+}

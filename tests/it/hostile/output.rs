@@ -1,0 +1,158 @@
+//! Commands whose output or error stream takes nothing: they end with a code that says so, and never by a panic.
+
+use std::fs::{self, File};
+use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::io::ioctl_fionbio;
+
+use crate::bridge::{Bridge, configuration, eventually, koobridge, wrapped};
+use crate::http::{body, exchange, report};
+
+/// What is said of an output on a full disk.
+const NO_SPACE: &str = "koobridge: can't print: No space left on device (os error 28)\n";
+
+/// A file on a full disk.
+pub fn full_disk() -> Stdio {
+    let device = File::options().write(true).open("/dev/full");
+    device.expect("Linux has this device").into()
+}
+
+/// A pipe whose reader has gone.
+pub fn unread() -> Stdio {
+    let (_, writer) = pipe().expect("a pipe");
+    writer.into()
+}
+
+/// A pipe that is full, with its reader.
+pub fn stuck() -> (PipeReader, Stdio) {
+    let (reader, writer) = pipe().expect("a pipe");
+    fill(&writer);
+    (reader, writer.into())
+}
+
+fn fill(mut writer: &PipeWriter) {
+    ioctl_fionbio(writer, true).expect("a pipe");
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    ioctl_fionbio(writer, false).expect("a pipe");
+}
+
+/// Waits for the end of a command, and returns its exit code; `None` if it was aborted.
+fn code(command: &Command, mut child: Child) -> Option<i32> {
+    let ended = eventually(|| {
+        let ended = child.try_wait().expect("a child");
+        ended.ok_or_else(|| format!("{command:?} runs on"))
+    });
+    ended.code()
+}
+
+/// Runs a command whose output goes to `out`; returns its exit code and what it says on its error stream.
+fn run_to(out: Stdio, mut command: Command) -> (Option<i32>, String) {
+    let command = command.stdout(out).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("koobridge starts");
+    let mut errors = child.stderr.take().expect("a pipe");
+    let code = code(command, child);
+    let mut said = String::new();
+    errors.read_to_string(&mut said).expect("text");
+    (code, said)
+}
+
+/// Runs a command whose error stream is `err`, and returns its exit code.
+fn run_telling(err: Stdio, mut command: Command) -> Option<i32> {
+    let command = command.stdout(Stdio::null()).stderr(err);
+    let child = command.spawn().expect("koobridge starts");
+    code(command, child)
+}
+
+/// Asserts how commands with these arguments end if their output cannot be written.
+fn assert_ends(args: &[&str], undisturbed: i32) {
+    let command = |mut command: Command| {
+        command.args(args);
+        command
+    };
+    let failed = (Some(1), NO_SPACE.to_owned());
+    assert_eq!(
+        run_to(full_disk(), command(koobridge())),
+        failed,
+        "{args:?}"
+    );
+    let read_enough = (Some(0), String::new());
+    assert_eq!(
+        run_to(unread(), command(koobridge())),
+        read_enough,
+        "{args:?}"
+    );
+    let closed = command(wrapped(&["sh", "-c", r#"exec "$0" "$@" >&-"#]));
+    let (code, _) = run_to(Stdio::null(), closed);
+    assert_eq!(code, Some(undisturbed), "{args:?}");
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_an_error_and_one_that_is_not_read_is_none() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = configuration(directory.path(), "127.0.0.1:1", "events", "rejected");
+    let lines = directory.path().join("lines");
+    fs::write(&lines, "{\"key\":\"m1\",\"value\":\"not an event\"}\n").expect("a file");
+    let (config, lines) = (text(&config), text(&lines));
+    assert_ends(&["serve", "--print-config", "--config", config], 0);
+    assert_ends(&["check", "--config", config], 2);
+    assert_ends(&["check", "--json", "--config", config], 2);
+    assert_ends(&["tail", "--file", lines], 0);
+    assert_ends(&["completions", "bash"], 0);
+}
+
+#[test]
+fn an_export_of_the_spool_that_takes_nothing_does_not_blame_the_spool() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let spool = home.path().join("spool");
+    let settings = [("spool.directory", text(&spool)), ("spool.after", "50ms")];
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    let mut large = body("m1", "read");
+    large.truncate(large.len() - 1);
+    // More than is written at once.
+    large.extend(format!(r#","more":"{}"}}"#, "x".repeat(20_000)).into_bytes());
+    assert_eq!(exchange(bridge.ingress, &report(&large)).status, 200);
+    assert_ends(&["spool", "export", "--directory", text(&spool)], 0);
+    assert_ends(&["spool", "status", "--directory", text(&spool)], 0);
+}
+
+#[test]
+fn help_that_is_not_read_is_no_panic() {
+    for args in [&["--help"][..], &["--version"], &["serve", "--help"]] {
+        for out in [full_disk(), unread()] {
+            let mut command = koobridge();
+            command.args(args);
+            assert_eq!(run_to(out, command), (Some(0), String::new()), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failing_start_ends_with_2_whatever_becomes_of_its_message() {
+    let (_reader, stuck) = stuck();
+    let (_another, stuck_dev) = self::stuck();
+    let wrong = ["serve", "--config", "/nowhere"];
+    let wrong_dev = ["dev", "--set", "kafka.topic=?"];
+    for (args, err) in [
+        (&wrong[..], full_disk()),
+        (&wrong, unread()),
+        (&wrong, stuck),
+        (&wrong_dev, full_disk()),
+        (&wrong_dev, unread()),
+        (&wrong_dev, stuck_dev),
+        (&["--nonsense"], full_disk()),
+        (&["--nonsense"], unread()),
+    ] {
+        let mut command = koobridge();
+        command.args(args);
+        assert_eq!(run_telling(err, command), Some(2), "{args:?}");
+    }
+    let mut closed = wrapped(&["sh", "-c", r#"exec "$0" "$@" 2>&-"#]);
+    closed.args(wrong);
+    assert_eq!(run_telling(Stdio::null(), closed), Some(2));
+}
