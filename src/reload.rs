@@ -160,10 +160,7 @@ fn read_certificate(files: &Tls, bridge: &Bridge) -> Result<(), Mistakes> {
 
 fn note(part: Part, outcome: Result<(), Mistakes>, bridge: &Bridge) {
     bridge.metrics.reloaded(part.name(), outcome.is_ok());
-    let problem = outcome.err().map(|mistakes| {
-        let mistakes: Vec<String> = mistakes.0.iter().map(ToString::to_string).collect();
-        mistakes.join("; ")
-    });
+    let problem = outcome.err().map(|mistakes| mistakes.in_one_line());
     if let Some(problem) = &problem {
         let part = part.name();
         warn!(

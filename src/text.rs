@@ -1,4 +1,4 @@
-//! Text that people write: files of it, and characters in it that nobody can see on a screen.
+//! Text that people write: reads files of it, and finds characters that cannot be seen.
 
 use std::fmt;
 use std::fs;

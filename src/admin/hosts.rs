@@ -42,6 +42,7 @@ impl Hosts {
     fn knows(&self, name: &str) -> bool {
         let name = name.strip_suffix('.').unwrap_or(name);
         let known = self.0.iter().map(String::as_str);
+        let known = known.map(|known| known.strip_suffix('.').unwrap_or(known));
         let mut known = known.chain(["localhost"]);
         is_address(name) || known.any(|known| known.eq_ignore_ascii_case(name))
     }
@@ -50,7 +51,11 @@ impl Hosts {
 fn is_address(name: &str) -> bool {
     let in_brackets = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     match in_brackets {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        // Some clients leave the zone of a link-local address there.
+        Some(address) => {
+            let (address, _zone) = address.split_once('%').unwrap_or((address, ""));
+            address.parse::<Ipv6Addr>().is_ok()
+        }
         None => name.parse::<Ipv4Addr>().is_ok(),
     }
 }
@@ -92,6 +97,7 @@ mod tests {
             "10.1.2.3:1",
             "[::1]",
             "[fd00::1]:18447",
+            "[fe80::1%25eth0]:18447",
             "localhost",
             "LocalHost:18447",
             "localhost.:18447",

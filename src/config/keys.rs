@@ -111,7 +111,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.head_timeout",
         "5s",
-        "how long a head may take from its first byte, a TLS handshake, and a sender to read an answer; past it, the connection is closed",
+        "time limit for a TLS handshake, for a head (from its first byte), and for a peer to read an answer; past it, the connection is closed",
     )
     .live(),
     key(
@@ -135,7 +135,7 @@ pub const KEYS: &[Key] = &[
     key(
         "ingress.connection_age",
         "0s",
-        "the answer after this time, less up to a tenth at random, closes its connection, so that senders spread over new replicas and show a client certificate anew; `0s` is never. For new connections",
+        "maximum age of a connection, shortened by up to 10 % at random; the first answer after it closes the connection. Senders then spread over new replicas and show their client certificate again. `0s`: no limit. For new connections",
     )
     .live(),
     key(

@@ -37,6 +37,9 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// How many are shown: ten thousand files can each have one.
+const SHOWN: usize = 100;
+
 /// Every mistake that was found, one a line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
@@ -49,9 +52,22 @@ impl fmt::Display for Mistakes {
             "{count} mistake{} in the configuration",
             if count == 1 { "" } else { "s" }
         )?;
-        self.0
-            .iter()
-            .try_for_each(|mistake| write!(f, "\n  {mistake}"))
+        let mut shown = self.0.iter().take(SHOWN);
+        shown.try_for_each(|mistake| write!(f, "\n  {mistake}"))?;
+        match count.saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+impl Mistakes {
+    /// Returns the first of them in one line, and how many more there are.
+    pub(crate) fn in_one_line(&self) -> String {
+        let shown = self.0.iter().take(SHOWN).map(ToString::to_string);
+        let more = self.0.len().saturating_sub(SHOWN);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        shown.chain(more).collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -100,7 +100,7 @@ pub struct Limits {
     pub deadline: Duration,
     /// The largest head, in bytes.
     pub head: usize,
-    /// How long a head may take from its first byte.
+    /// How long a TLS handshake may take, a head (from its first byte), and a peer to read an answer.
     pub head_timeout: Duration,
     /// The largest body, in bytes.
     pub body: usize,

@@ -12,7 +12,7 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     text.split(',').map(|name| network(name.trim())).collect()
 }
 
-/// The networks of trusted proxies. Whoever connects from one of them can name any origin.
+/// Parses the networks of trusted proxies. A peer in one of them can name any origin.
 pub(super) fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
     let networks = networks(text)?;
     match networks.iter().find(|network| is_too_wide(network)) {
@@ -20,20 +20,27 @@ pub(super) fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
         Some(network) => Err(format!(
             "\"{network}\" is too wide: a sender in it can name any origin in x-forwarded-for, against which \
              ingress.allow is held and which the log names; write the networks of the proxies alone, at most an IPv4 \
-             /8, an IPv6 /16, or fc00::/7"
+             /8, an IPv6 /16, or private ones such as 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and fc00::/7"
         )),
     }
 }
 
-/// Wider than the widest networks that belong to one operator: `10.0.0.0/8`, `fc00::/7`, and a provider's block.
+/// Networks that are wide, but hold no public address: unique local, link-local, and the reserved ones of IPv4.
+const PRIVATE: [&str; 3] = ["fc00::/7", "fe80::/10", "240.0.0.0/4"];
+/// IPv6 networks that stand for all of IPv4 (RFC 3056, RFC 6052).
+const ALL_OF_IPV4: [&str; 2] = ["2002::/16", "64:ff9b::/96"];
+
+/// Returns whether a network is wider than the widest that belong to one operator.
 fn is_too_wide(network: &IpNet) -> bool {
-    match network {
-        IpNet::V4(network) => network.prefix_len() < 8,
-        IpNet::V6(network) => {
-            let is_private = network.prefix_len() >= 7 && network.addr().is_unique_local();
-            network.prefix_len() < 16 && !is_private
-        }
-    }
+    let parse = |text: &str| -> IpNet { text.parse().expect("a network") };
+    let is_private = || {
+        PRIVATE
+            .iter()
+            .any(|private| parse(private).contains(network))
+    };
+    let is_all_of_ipv4 = ALL_OF_IPV4.iter().any(|all| network.contains(&parse(all)));
+    let widest = if network.addr().is_ipv4() { 8 } else { 16 };
+    is_all_of_ipv4 || network.prefix_len() < widest && !is_private()
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
@@ -116,6 +123,8 @@ mod tests {
             "fd00::/8",
             "fc00::/7",
             "2001:db8::/32",
+            "fe80::/10",
+            "240.0.0.0/4",
             "",
         ] {
             assert_eq!(proxies(text), networks(text), "{text}");
@@ -129,6 +138,8 @@ mod tests {
             "2000::/3",
             "2000::/15",
             "f000::/4",
+            "2002::/16",
+            "64:ff9b::/96",
             "127.0.0.1,0.0.0.0/0",
         ] {
             let problem = proxies(text).unwrap_err();

@@ -125,8 +125,8 @@ pub(super) fn host_names(text: &str) -> Result<Vec<String>, String> {
     match names.iter().find(|name| !is_host_name(name)) {
         None => Ok(names),
         Some(name) => Err(format!(
-            "\"{name}\" is not a host name; write it without scheme and port, for example \
-             \"koobridge.monitoring.svc\""
+            "\"{name}\" is not a host name; write it in ASCII without scheme, port and wildcard, for example \
+             \"koobridge.monitoring.svc\"; IP addresses need not be listed"
         )),
     }
 }
@@ -136,6 +136,7 @@ fn is_host_name(name: &str) -> bool {
         let mut bytes = label.bytes();
         !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
+    let name = name.strip_suffix('.').unwrap_or(name);
     name.len() <= 253 && name.split('.').all(is_label)
 }
 
@@ -293,20 +294,24 @@ mod tests {
     fn host_names_have_neither_scheme_nor_port() {
         let parsed = host_names("koobridge, a-1.b_2.Example").expect("names");
         assert_eq!(parsed, ["koobridge", "a-1.b_2.Example"]);
+        assert_eq!(host_names("example."), Ok(vec!["example.".to_owned()]));
         assert_eq!(host_names(""), Ok(Vec::new()));
         for text in [
             "http://koobridge",
             "koobridge:18447",
             "*.example",
             ".example",
-            "example.",
+            "example..",
             "a..b",
             "a b",
             "[::1]",
             &"x".repeat(254),
         ] {
             let refused = host_names(text).unwrap_err();
-            assert!(refused.contains("without scheme and port"), "{text}");
+            assert!(
+                refused.contains("without scheme, port and wildcard"),
+                "{text}"
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! What has to hold between values that are sound by themselves: else the bridge would run, and answer every
-//! report, or each large one, with 503.
+//! Relations between values that are sound by themselves. With others the bridge would run, and answer every report, or
+//! every large one, with 503.
 
 use std::time::Duration;
 

@@ -107,7 +107,7 @@ pub struct Left {
 
 /// Where reports go: the events topic, and the rejected topic for what could not be accepted.
 pub struct Delivery {
-    // The keepers end first, then the thread that asks Kafka by the producers' connections.
+    // The keepers end first.
     _keepers: [Keeper; 2],
     watching: Watching,
     events: Arc<Outlet>,

@@ -10,9 +10,12 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 use rdkafka::error::KafkaError;
 
-/// Threads that an admin client has at most before it asks anything: its own, librdkafka's, and one for each address of
+/// Threads that an admin client has before it asks anything: its own, two of librdkafka's, and one for each address of
 /// `bootstrap.servers`.
-const THREADS: usize = 8;
+fn threads(config: &ClientConfig) -> usize {
+    let addresses = config.get("bootstrap.servers").unwrap_or_default();
+    3 + addresses.split(',').count()
+}
 
 /// Starts an admin client.
 ///
@@ -21,19 +24,20 @@ const THREADS: usize = 8;
 pub(super) fn admin_client(
     config: &ClientConfig,
 ) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
-    start_threads()
+    start_threads(threads(config))
         .map_err(|error| KafkaError::ClientCreation(format!("can't start its threads: {error}")))?;
     AdminClient::from_config(config)
 }
 
-/// Starts as many threads as a client needs, all at once, and ends them.
-fn start_threads() -> io::Result<()> {
+/// Starts as many threads as a client needs, all at once, and ends them. Another process can still take the last ones
+/// before the client starts its own.
+fn start_threads(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
     let wait = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
     thread::scope(|scope| {
         let held = gate.lock().unwrap_or_else(PoisonError::into_inner);
         let start = |_| thread::Builder::new().spawn_scoped(scope, wait).map(drop);
-        let started = (0..THREADS).try_for_each(start);
+        let started = (0..count).try_for_each(start);
         drop(held);
         started
     })

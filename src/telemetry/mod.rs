@@ -68,7 +68,7 @@ pub fn flush() {
 
 /// Writes text to standard error as it is, after the log's lines so far.
 pub fn tell(text: fmt::Arguments<'_>) {
-    WRITER.tell(text.to_string().as_bytes());
+    WRITER.tell(text.to_string().as_bytes(), LAST_LINES);
 }
 
 /// Returns the counter of lines that could not be written.

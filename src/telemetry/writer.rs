@@ -12,6 +12,8 @@ pub(super) static WRITER: std::sync::LazyLock<Writer> = std::sync::LazyLock::new
 
 /// Bytes that wait to be written at most: a reader that pauses for a moment loses nothing.
 const LIMIT: usize = 1 << 20;
+/// Bytes of a text that are handed over at once.
+const PIECE: usize = 64 << 10;
 /// Room beyond that for the last words of a thread that panics.
 const LAST_WORDS: usize = 16 << 10;
 /// Pause before standard error is tried again that takes nothing now.
@@ -80,26 +82,32 @@ impl Writer {
         }
     }
 
-    /// Writes text after the lines so far; without the thread, at once.
-    pub(super) fn tell(&self, text: &[u8]) {
-        if self.lock().is_started {
-            self.put(text);
-        } else {
+    /// Writes text after the lines so far, and waits for room until `timeout`; without the thread, writes it at once.
+    pub(super) fn tell(&self, text: &[u8], timeout: Duration) {
+        if !self.lock().is_started {
             let _unread = io::stderr().write_all(text);
+            return;
+        }
+        let until = Instant::now() + timeout;
+        for piece in text.chunks(PIECE) {
+            self.wait_while(until, |queue| queue.bytes.len() + piece.len() > LIMIT);
+            self.put(piece);
         }
     }
 
     /// Waits until everything is written, for `timeout` at most.
     pub(super) fn flush(&self, timeout: Duration) {
-        let until = Instant::now() + timeout;
-        let mut queue = self.lock();
-        while queue.is_writing || queue.is_started && !queue.bytes.is_empty() {
-            let Some(left) = until.checked_duration_since(Instant::now()) else {
-                return;
-            };
-            let waited = self.changed.wait_timeout(queue, left);
-            (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+        self.wait_while(Instant::now() + timeout, |queue| {
+            queue.is_writing || queue.is_started && !queue.bytes.is_empty()
+        });
+    }
+
+    fn wait_while(&self, until: Instant, condition: impl FnMut(&mut Queue) -> bool) {
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), left, condition);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn run(&self, out: &mut impl Write) {
@@ -188,6 +196,16 @@ mod tests {
         writer.put(b"\n");
         assert_eq!(writer.dropped.get(), 2);
         assert_eq!(writer.lock().bytes.len(), LIMIT);
+    }
+
+    #[test]
+    fn a_text_above_the_limit_is_told_in_pieces() {
+        let writer: &'static Writer = Box::leak(Box::default());
+        writer.lock().is_started = true;
+        thread::spawn(|| writer.run(&mut io::sink()));
+        writer.tell(&vec![b'x'; 3 * LIMIT], Duration::from_mins(1));
+        writer.flush(Duration::from_mins(1));
+        assert_eq!(writer.dropped.get(), 0);
     }
 
     #[test]

@@ -67,8 +67,8 @@ fn each_wrong_value_has_words_of_its_own() {
         (
             "admin.hosts",
             "bridge, bridge:18447",
-            "\"bridge:18447\" is not a host name; write it without scheme and port, for example \
-             \"koobridge.monitoring.svc\""
+            "\"bridge:18447\" is not a host name; write it in ASCII without scheme, port and wildcard, for \
+             example \"koobridge.monitoring.svc\"; IP addresses need not be listed"
                 .to_owned(),
         ),
         ("ingress.channels", "", "is empty; name a path".to_owned()),

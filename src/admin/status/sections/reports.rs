@@ -37,11 +37,11 @@ fn told(answer: ReportAnswer) -> (&'static str, &'static str) {
             "Accepted into the spool",
             "It is on disk, and Kafka gets it.",
         ),
-        ReportAnswer::Rejected => ("Rejected, 400", "The rejected topic has it."),
-        ReportAnswer::Shed => (
-            "Turned away, 503",
-            "A ceiling, no topic, no room, or stopping.",
+        ReportAnswer::Rejected => (
+            "Rejected, 400 or 415",
+            "The rejected topic has it, or the spool on its way there.",
         ),
+        ReportAnswer::Shed => ("Turned away, 503", "A ceiling, no topic, or no room."),
         ReportAnswer::Deadline => ("Not in time, 503", "It may still arrive."),
     }
 }
