@@ -142,12 +142,22 @@ fn der(pem: &str) -> Vec<u8> {
     certificate.expect("a certificate").to_vec()
 }
 
+/// A client with a certificate of `authority` has an answer.
+fn assert_accepted(bridge: &Bridge, server: &Authority, authority: &Authority) {
+    authority.issue("client", 2, NOW);
+    for name in ["client.crt", "client.key"] {
+        server.write(name, &authority.read(name));
+    }
+    let config = server.client_as(&[&TLS13], Some("client"));
+    let mut connection =
+        Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)));
+    connection.send(b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n");
+    assert_eq!(connection.answer().status, 404);
+}
+
 #[test]
 fn every_authority_counts_whatever_stands_around_its_certificate() {
     let authorities = ["A", "B"].map(Authority::named);
-    for authority in &authorities {
-        authority.issue("client", 2, NOW);
-    }
     let [one, two] = authorities
         .each_ref()
         .map(|authority| authority.read("ca.crt"));
@@ -165,14 +175,7 @@ fn every_authority_counts_whatever_stands_around_its_certificate() {
         assert_eq!(files.warnings(), Vec::<String>::new(), "{client_ca}");
         let bridge = files.start();
         for authority in &authorities {
-            for name in ["client.crt", "client.key"] {
-                server.write(name, &authority.read(name));
-            }
-            let config = server.client_as(&[&TLS13], Some("client"));
-            let mut connection =
-                Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)));
-            connection.send(b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n");
-            assert_eq!(connection.answer().status, 404);
+            assert_accepted(&bridge, &server, authority);
         }
         assert_eq!(bridge.metric(&failures("client_certificate")), 0);
     }
@@ -567,7 +570,10 @@ fn only_the_first_certificate_of_the_chain_must_be_readable() {
 
 #[test]
 fn an_authority_whose_signatures_cannot_be_verified_is_a_warning_beside_another() {
-    let sound = Authority::new().read("ca.crt");
+    let usable = Authority::new();
+    let sound = usable.read("ca.crt");
+    let server = Authority::new();
+    let [certificate, key] = pair(&server);
     for (authority, name, algorithm) in [
         (fixture!("p-521.crt"), "p-521", "P-521"),
         (fixture!("ed448.crt"), "ed448", "Ed448"),
@@ -580,8 +586,9 @@ fn an_authority_whose_signatures_cannot_be_verified_is_a_warning_beside_another(
                  2048 to 8192 bits; have its clients' certificates issued by one of these, and take it out"
             )
         };
-        let beside = with_authorities(format!("{sound}{authority}"));
+        let beside = Files::new(&certificate, &key).client_ca(format!("{sound}{authority}"));
         assert_eq!(beside.warnings(), [problem(2)]);
+        assert_accepted(&beside.start(), &server, &usable);
         assert_eq!(with_authorities(authority).errors(), [problem(1)]);
     }
     let sound = format!(
