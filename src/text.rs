@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-const BYTE_ORDER_MARK: char = '\u{feff}';
+/// The character that some editors put before the text of a file.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Reads a file of UTF-8 text. A byte order mark at its head is not part of the text.
 ///

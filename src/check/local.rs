@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::iter;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -12,8 +13,6 @@ use crate::config::{Config, Ingress, Memory, Mistake, Mistakes, Settings, Tls};
 use crate::ingress::Identity;
 use crate::{channels, kafka, open_files};
 
-/// How long before its end a certificate is worth a warning.
-const RENEW: SignedDuration = SignedDuration::from_hours(14 * 24);
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Every mistake in what was typed and in the channels' files; the configuration where there is none in it.
@@ -99,23 +98,20 @@ fn certificate(files: &Tls, now: Timestamp) -> Vec<Finding> {
         Area::Certificate.warn(warning.to_string(), remedy)
     });
     let validity = validity(files, identity.expires().duration_since(now));
-    validity.into_iter().chain(warnings).collect()
+    iter::once(validity).chain(warnings).collect()
 }
 
-/// `None` if a certificate of the chain has expired, which is one of the warnings.
-fn validity(files: &Tls, left: SignedDuration) -> Option<Finding> {
+fn validity(files: &Tls, left: SignedDuration) -> Finding {
     let what = format!(
         "{} is valid for {} more days",
         files.certificate.display(),
         left.as_hours() / 24
     );
-    if !left.is_positive() {
-        None
-    } else if left < RENEW {
+    if left < Identity::RENEW {
         let remedy = "put a new pair in its place; a running bridge takes it over";
-        Some(Area::Certificate.warn(what, remedy))
+        Area::Certificate.warn(what, remedy)
     } else {
-        Some(Area::Certificate.ok(what))
+        Area::Certificate.ok(what)
     }
 }
 

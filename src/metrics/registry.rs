@@ -255,7 +255,7 @@ impl Metrics {
         section.in_unit(
             "certificate_expiry_timestamp",
             Unit::Seconds,
-            "When the first certificate of the ingress' chain expires, in seconds since 1970; 0 without TLS",
+            "When the ingress' certificate expires, in seconds since 1970; 0 without TLS",
             &self.certificate_expiry,
         );
     }

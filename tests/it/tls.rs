@@ -45,8 +45,12 @@ impl Authority {
 
     /// Issues the certificate of another authority.
     pub fn issue_authority(&self, name: &str, years: [i32; 2]) -> Self {
+        self.certify(authority_params(name, years))
+    }
+
+    pub fn certify(&self, authority: CertificateParams) -> Self {
         let key = KeyPair::generate().expect("a key");
-        let issuer = CertifiedIssuer::signed_by(authority_params(name, years), key, &self.issuer);
+        let issuer = CertifiedIssuer::signed_by(authority, key, &self.issuer);
         Self::of(issuer.expect("an authority"))
     }
 
@@ -124,7 +128,7 @@ fn params(name: &str, years: [i32; 2]) -> CertificateParams {
     params
 }
 
-fn authority_params(name: &str, years: [i32; 2]) -> CertificateParams {
+pub fn authority_params(name: &str, years: [i32; 2]) -> CertificateParams {
     let mut params = params(name, years);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params

@@ -5,13 +5,17 @@
 
 use std::fs;
 
+use jiff::{SignedDuration, Timestamp};
+use koobridge::config::Tls;
+use koobridge::ingress::Identity;
+use rcgen::SerialNumber;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_rustls::rustls::version::TLS13;
 
 use crate::bridge::{Bridge, configuration, eventually, koobridge, run};
 use crate::http::Connection;
-use crate::tls::{Authority, NOW, failures, secure};
+use crate::tls::{Authority, NOW, authority_params, failures, secure};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -83,6 +87,20 @@ impl Files {
         warnings
     }
 
+    /// The warnings of files without authorities that are read at this time.
+    fn warnings_at(&self, now: Timestamp) -> Vec<String> {
+        let files = Tls {
+            certificate: self.home.path().join("server.crt"),
+            key: self.home.path().join("server.key"),
+            client_ca: None,
+        };
+        let identity = Identity::load(&files, now).expect("an identity");
+        let warnings = identity.warnings().iter();
+        warnings
+            .map(|warning| self.relative(&warning.to_string()))
+            .collect()
+    }
+
     fn start(&self) -> Bridge {
         let settings = self.settings.iter();
         let settings: Vec<_> = settings
@@ -124,12 +142,22 @@ fn der(pem: &str) -> Vec<u8> {
     certificate.expect("a certificate").to_vec()
 }
 
+/// A client with a certificate of `authority` has an answer.
+fn assert_accepted(bridge: &Bridge, server: &Authority, authority: &Authority) {
+    authority.issue("client", 2, NOW);
+    for name in ["client.crt", "client.key"] {
+        server.write(name, &authority.read(name));
+    }
+    let config = server.client_as(&[&TLS13], Some("client"));
+    let mut connection =
+        Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)));
+    connection.send(b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n");
+    assert_eq!(connection.answer().status, 404);
+}
+
 #[test]
 fn every_authority_counts_whatever_stands_around_its_certificate() {
     let authorities = ["A", "B"].map(Authority::named);
-    for authority in &authorities {
-        authority.issue("client", 2, NOW);
-    }
     let [one, two] = authorities
         .each_ref()
         .map(|authority| authority.read("ca.crt"));
@@ -147,14 +175,7 @@ fn every_authority_counts_whatever_stands_around_its_certificate() {
         assert_eq!(files.warnings(), Vec::<String>::new(), "{client_ca}");
         let bridge = files.start();
         for authority in &authorities {
-            for name in ["client.crt", "client.key"] {
-                server.write(name, &authority.read(name));
-            }
-            let config = server.client_as(&[&TLS13], Some("client"));
-            let mut connection =
-                Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)));
-            connection.send(b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n");
-            assert_eq!(connection.answer().status, 404);
+            assert_accepted(&bridge, &server, authority);
         }
         assert_eq!(bridge.metric(&failures("client_certificate")), 0);
     }
@@ -171,11 +192,12 @@ fn a_certificate_that_would_be_dropped_is_named() {
     };
     let no_end = "the CERTIFICATE block that begins here has no END line";
     let alone = "BEGIN and END stand in lines of their own, with five hyphens before and after";
-    let label = |label: &str| {
-        format!(
-            "line {after}: a block of the kind {label} is not read; convert it to CERTIFICATE (openssl x509), or take it out"
-        )
+    let refused = |label: &str, remedy: &str| {
+        format!("line {after}: a block of the kind {label} is not read; {remedy}")
     };
+    let convert = "convert it to CERTIFICATE (openssl x509), or take it out";
+    let print = "convert it to CERTIFICATE (openssl pkcs7 -print_certs), or take it out";
+    let crl = "the bridge does not check whether a client's certificate is revoked; take it out";
     let relabelled = |label: &str| format!("{one}{}", two.replace("CERTIFICATE", label));
     for (client_ca, expected) in [
         (
@@ -201,10 +223,14 @@ fn a_certificate_that_would_be_dropped_is_named() {
         ),
         (
             relabelled("TRUSTED CERTIFICATE"),
-            label("TRUSTED CERTIFICATE"),
+            refused("TRUSTED CERTIFICATE", convert),
         ),
-        (relabelled("X509 CERTIFICATE"), label("X509 CERTIFICATE")),
-        (relabelled("X509 CRL"), label("X509 CRL")),
+        (
+            relabelled("X509 CERTIFICATE"),
+            refused("X509 CERTIFICATE", convert),
+        ),
+        (relabelled("PKCS7"), refused("PKCS7", print)),
+        (relabelled("X509 CRL"), refused("X509 CRL", crl)),
     ] {
         let errors = with_authorities(&client_ca).errors();
         assert_eq!(errors[0], format!("ca.crt: {expected}"), "{client_ca}");
@@ -218,6 +244,50 @@ fn a_certificate_that_would_be_dropped_is_named() {
     let damaged = format!("{one}{}", cut(&two, 3));
     let errors = with_authorities(damaged).errors();
     assert!(errors[0].starts_with("ca.crt: certificate 2"), "{errors:?}");
+}
+
+#[test]
+fn a_block_of_another_kind_beside_certificates_is_a_warning() {
+    let [certificate, key] = pair(&Authority::new());
+    let after = certificate.lines().count() + 1;
+    let with = |label: &str| {
+        let other = certificate.replace("CERTIFICATE", label);
+        format!("{certificate}{other}")
+    };
+    let ignored = |file: &str, label: &str| {
+        format!(
+            "{file}: line {after}: a block of the kind {label} is ignored: only CERTIFICATE blocks count; take it out"
+        )
+    };
+    for label in ["X509 CRL", "CERTIFICATE REQUEST", "PUBLIC KEY", "CMS"] {
+        let files = Files::new(with(label), &key);
+        assert_eq!(files.warnings(), [ignored("server.crt", label)]);
+    }
+    let authority = Authority::new().read("ca.crt");
+    let request = authority.replace("CERTIFICATE", "CERTIFICATE REQUEST");
+    let after = authority.lines().count() + 1;
+    assert_eq!(
+        with_authorities(format!("{authority}{request}")).warnings(),
+        [format!(
+            "ca.crt: line {after}: a block of the kind CERTIFICATE REQUEST is ignored: only CERTIFICATE blocks count; take \
+             it out"
+        )]
+    );
+    for label in ["EC PARAMETERS", "PRIVATE KEY"] {
+        let files = Files::new(with(label), &key);
+        assert_eq!(files.warnings(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_block_in_comments_is_no_block() {
+    let [certificate, key] = pair(&Authority::new());
+    let commented = certificate.trim_end().replace('\n', "\n# ");
+    let files = Files::new(
+        format!("# {commented}\n--BEGIN intermediate--\n{certificate}"),
+        &key,
+    );
+    assert_eq!(files.warnings(), Vec::<String>::new());
 }
 
 #[test]
@@ -391,20 +461,14 @@ fn a_chain_that_is_out_of_order_or_incomplete_is_a_warning() {
     }
 }
 
+const REFUSED: &str = "clients that need it refuse the connection while it is not valid";
+
 #[test]
 fn a_certificate_of_the_chain_that_is_not_valid_is_named() {
     let root = Authority::named("root");
-    for (years, problem, expires) in [
-        (
-            [2000, 2001],
-            "has expired at 2001-01-01T00:00:00Z",
-            978_307_200,
-        ),
-        (
-            [2100, 2101],
-            "is valid from 2100-01-01T00:00:00Z on",
-            4_102_444_800,
-        ),
+    for (years, problem) in [
+        ([2000, 2001], "has expired at 2001-01-01T00:00:00Z"),
+        ([2100, 2101], "is valid from 2100-01-01T00:00:00Z on"),
     ] {
         let below = root.issue_authority("below", years);
         let [certificate, key] = pair(&below);
@@ -412,15 +476,9 @@ fn a_certificate_of_the_chain_that_is_not_valid_is_named() {
         assert_eq!(
             files.warnings(),
             [format!(
-                "server.crt: certificate 2 (CN=below) {problem}; clients that need it refuse the connection; put its \
-                 successor there"
+                "server.crt: certificate 2 (CN=below) {problem}; {REFUSED}; put its successor there, or take it out if it \
+                 has none"
             )]
-        );
-        let shown = "koobridge_certificate_expiry_timestamp_seconds";
-        assert_eq!(
-            files.start().metric(shown),
-            expires,
-            "the first of the chain"
         );
 
         root.issue("server", 1, years);
@@ -435,21 +493,103 @@ fn a_certificate_of_the_chain_that_is_not_valid_is_named() {
 }
 
 #[test]
-fn an_authority_whose_signatures_cannot_be_verified_is_refused() {
-    let sound = Authority::new().read("ca.crt");
+fn an_expired_root_that_is_sent_is_to_be_taken_out() {
+    let root = Authority::named("root").issue_authority("root", [2000, 2001]);
+    let below = root.issue_authority("below", NOW);
+    let [certificate, key] = pair(&below);
+    let chain = [certificate, below.read("ca.crt"), root.read("ca.crt")].concat();
+    assert_eq!(
+        Files::new(chain, key).warnings(),
+        [format!(
+            "server.crt: certificate 3 (CN=root) has expired at 2001-01-01T00:00:00Z; {REFUSED}; take it out: clients have \
+             roots of their own"
+        )]
+    );
+}
+
+#[test]
+fn the_expiry_that_is_shown_is_that_of_the_first_certificate() {
+    let cross_signed = Authority::named("old").issue_authority("root", [2000, 2001]);
+    let below = cross_signed.issue_authority("below", [2020, 2090]);
+    let [certificate, key] = pair(&below);
+    let chain = [
+        certificate,
+        below.read("ca.crt"),
+        cross_signed.read("ca.crt"),
+    ];
+    let files = Files::new(chain.concat(), key);
+    assert_eq!(files.warnings().len(), 1);
+    let shown = "koobridge_certificate_expiry_timestamp_seconds";
+    assert_eq!(files.start().metric(shown), 4_102_444_800);
+    let lines = files.check("ok");
+    let [line] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert!(line.starts_with("server.crt is valid for "), "{line}");
+}
+
+#[test]
+fn a_certificate_of_the_chain_that_expires_within_14_days_is_a_warning() {
+    let below = Authority::named("root").issue_authority("below", [2020, 2090]);
+    let [certificate, key] = pair(&below);
+    let files = Files::new(format!("{certificate}{}", below.read("ca.crt")), &key);
+    let days_before: Timestamp = "2089-12-18T00:00:00Z".parse().expect("a time");
+    assert_eq!(files.warnings_at(days_before), Vec::<String>::new());
+    assert_eq!(
+        files.warnings_at(days_before + SignedDuration::from_secs(1)),
+        [format!(
+            "server.crt: certificate 2 (CN=below) expires at 2090-01-01T00:00:00Z; {REFUSED}; put its successor there, or \
+             take it out if it has none"
+        )]
+    );
+}
+
+#[test]
+fn only_the_first_certificate_of_the_chain_must_be_readable() {
+    let root = Authority::named("root");
+    let mut params = authority_params("long serial", NOW);
+    params.serial_number = Some(SerialNumber::from_slice(&[1; 30]));
+    let long = root.certify(params);
+    let [certificate, key] = pair(&long);
+    let unread = long.read("ca.crt");
+    let chain = [certificate, unread.clone(), root.read("ca.crt")];
+    let warnings = Files::new(chain.concat(), key).warnings();
+    let [warning] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    let begins = "server.crt: certificate 2 can't be read (";
+    assert!(warning.starts_with(begins), "{warning}");
+    let ends = "); it is sent, but its validity and its place in the chain are not checked; if clients refuse it, copy it anew";
+    assert!(warning.ends_with(ends), "{warning}");
+
+    let key = fixture!("rsa-2048.key");
+    let errors = Files::new(unread, key).errors();
+    let begins = "server.crt: certificate 1 is no sound X.509: ";
+    assert!(errors[0].starts_with(begins), "{errors:?}");
+}
+
+#[test]
+fn an_authority_whose_signatures_cannot_be_verified_is_a_warning_beside_another() {
+    let usable = Authority::new();
+    let sound = usable.read("ca.crt");
+    let server = Authority::new();
+    let [certificate, key] = pair(&server);
     for (authority, name, algorithm) in [
         (fixture!("p-521.crt"), "p-521", "P-521"),
         (fixture!("ed448.crt"), "ed448", "Ed448"),
         (fixture!("rsa-1024.crt"), "rsa-1024", "RSA with 1024 bits"),
     ] {
-        assert_eq!(
-            with_authorities(format!("{sound}{authority}")).errors(),
-            [format!(
-                "ca.crt: certificate 2 (CN={name}) has a key whose signatures can't be verified ({algorithm}); authorities \
-                 have keys of P-256, P-384, Ed25519, or RSA with 2048 to 8192 bits; have its clients' certificates issued \
-                 by one of these, and take it out"
-            )]
-        );
+        let problem = |number: usize| {
+            format!(
+                "ca.crt: certificate {number} (CN={name}) has a key whose signatures can't be verified ({algorithm}); \
+                 clients with a certificate of it are refused; authorities have keys of P-256, P-384, Ed25519, or RSA with \
+                 2048 to 8192 bits; have its clients' certificates issued by one of these, and take it out"
+            )
+        };
+        let beside = Files::new(&certificate, &key).client_ca(format!("{sound}{authority}"));
+        assert_eq!(beside.warnings(), [problem(2)]);
+        assert_accepted(&beside.start(), &server, &usable);
+        assert_eq!(with_authorities(authority).errors(), [problem(1)]);
     }
     let sound = format!(
         "{sound}{}{}",

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::ingress::Phase;
+use crate::ingress::{Identity, Phase};
 use crate::kafka::{Condition, Durability};
 
 use super::facts::{Facts, Kafka, Used};
 use super::{Note, State, Tone, words};
 
-/// A certificate that expires sooner wants somebody to see to it.
-pub(super) const RENEW: Duration = Duration::from_hours(14 * 24);
+/// How long before its end a certificate is worth a warning.
+pub(super) const RENEW: Duration = Identity::RENEW.unsigned_abs();
 
 /// The state in one line.
 pub(super) fn state(facts: &Facts, notes: &[Note]) -> State {

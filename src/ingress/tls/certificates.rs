@@ -11,17 +11,17 @@ use super::pem::{self, Block, Content};
 use super::problems::Problems;
 
 /// Reads the certificates of a file; none if one of them can't be read.
-pub(super) fn read(path: &Path, problems: &mut Problems) -> Option<Vec<CertificateDer<'static>>> {
+pub(super) fn read(
+    path: &Path,
+    content: Content,
+    problems: &mut Problems,
+) -> Option<Vec<CertificateDer<'static>>> {
     let errors = problems.errors.len();
-    let blocks = pem::read(path, Content::Certificate, problems);
-    let is_read = |block: &&Block| !is_beside(&block.label);
-    let certificates = blocks.iter().filter(is_read).filter_map(|block| {
-        let certificate = decode(block);
-        certificate
-            .map_err(|problem| problems.error(path, format!("line {}: {problem}", block.line)))
-            .ok()
-    });
-    let certificates: Vec<_> = certificates.collect();
+    let blocks = pem::read(path, content, problems);
+    let decoded = blocks
+        .iter()
+        .filter_map(|block| decode(path, block, content, problems));
+    let certificates: Vec<_> = decoded.collect();
     let is_sound = problems.errors.len() == errors;
     if is_sound && certificates.is_empty() {
         let label = &blocks[0].label;
@@ -38,16 +38,47 @@ fn is_beside(label: &str) -> bool {
     label.ends_with("PRIVATE KEY") || label.ends_with("PARAMETERS")
 }
 
-fn decode(block: &Block) -> Result<CertificateDer<'static>, String> {
-    let label = &block.label;
-    if label != "CERTIFICATE" {
-        return Err(format!(
-            "a block of the kind {label} is not read; convert it to CERTIFICATE (openssl x509), or take it out"
-        ));
+/// Returns the certificate of a block. A block of another kind is a problem, unless it may stand beside certificates.
+fn decode(
+    path: &Path,
+    block: &Block,
+    content: Content,
+    problems: &mut Problems,
+) -> Option<CertificateDer<'static>> {
+    let Block { line, label, .. } = block;
+    if label == "CERTIFICATE" {
+        let certificate = block.certificate();
+        if certificate.is_none() {
+            let problem =
+                "the block that begins here is no sound base64; copy the certificate anew";
+            problems.error(path, format!("line {line}: {problem}"));
+        }
+        return certificate;
     }
-    block.certificate().ok_or_else(|| {
-        "the block that begins here is no sound base64; copy the certificate anew".to_owned()
-    })
+    let block = format!("line {line}: a block of the kind {label}");
+    if let Some(remedy) = refused(label, content) {
+        problems.error(path, format!("{block} is not read; {remedy}"));
+    } else if !is_beside(label) {
+        let problem = "is ignored: only CERTIFICATE blocks count; take it out";
+        problems.warn(path, format!("{block} {problem}"));
+    }
+    None
+}
+
+/// Returns the remedy for a block that holds certificates in another format, or that asks for a check which is not made.
+fn refused(label: &str, content: Content) -> Option<&'static str> {
+    match label {
+        "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
+            Some("convert it to CERTIFICATE (openssl x509), or take it out")
+        }
+        "PKCS7" | "PKCS #7 SIGNED DATA" => {
+            Some("convert it to CERTIFICATE (openssl pkcs7 -print_certs), or take it out")
+        }
+        "X509 CRL" if content == Content::Authorities => {
+            Some("the bridge does not check whether a client's certificate is revoked; take it out")
+        }
+        _ => None,
+    }
 }
 
 /// Returns why a certificate is not valid `now`.

@@ -9,17 +9,24 @@ use x509_cert::Certificate;
 use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{self, Decode as _, Encode, Reader as _, SliceReader};
 
+use super::Identity;
 use super::certificates::{self, expires, invalid, is_self_issued, title};
+use super::pem::Content;
 use super::problems::Problems;
 
 pub(super) struct Chain {
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    /// When the first one of them expires.
+    /// When the first of them, that of the ingress, expires.
     pub(super) expires: Timestamp,
 }
 
 /// A certificate as it is sent, and as it is read.
-type Link<'a> = (&'a CertificateDer<'static>, Certificate);
+struct Link<'a> {
+    /// Its place in the chain.
+    index: usize,
+    der: &'a CertificateDer<'static>,
+    certificate: Certificate,
+}
 
 impl Chain {
     pub(super) fn read(
@@ -29,26 +36,11 @@ impl Chain {
         problems: &mut Problems,
     ) -> Option<Self> {
         let errors = problems.errors.len();
-        let certificates = certificates::read(path, problems)?;
-        let mut links: Vec<Link<'_>> = Vec::new();
-        for (index, der) in certificates.iter().enumerate() {
-            match Certificate::from_der(der) {
-                Ok(certificate) => links.push((der, certificate)),
-                Err(error) => {
-                    let problem = format!("certificate {} is no sound X.509: {error}", index + 1);
-                    problems.error(path, format!("{problem}; copy it anew"));
-                }
-            }
-        }
-        if problems.errors.len() > errors {
-            return None;
-        }
+        let certificates = certificates::read(path, Content::Chain, problems)?;
+        let links = parse(path, &certificates, problems);
         check_validity(path, &links, now, problems);
         check_order(path, &links, algorithms, problems);
-        // Clients do not look at the root that is sent.
-        let sent = links.iter().enumerate();
-        let checked = sent.filter(|(index, (_, link))| *index == 0 || !is_self_issued(link));
-        let expires = checked.map(|(_, (_, link))| expires(link)).min()?;
+        let expires = expires(&links.first()?.certificate);
         (problems.errors.len() == errors).then_some(Self {
             certificates,
             expires,
@@ -56,20 +48,58 @@ impl Chain {
     }
 }
 
-fn check_validity(path: &Path, links: &[Link<'_>], now: Timestamp, problems: &mut Problems) {
-    for (index, (_, certificate)) in links.iter().enumerate() {
-        let Some(invalid) = invalid(certificate, now) else {
-            continue;
-        };
-        if index == 0 {
-            let remedy = "put a new one there, and look at the clock of this machine";
-            problems.error(path, format!("its certificate {invalid}; {remedy}"));
-        } else {
-            let title = title(index, certificate);
-            let remedy = "clients that need it refuse the connection; put its successor there";
-            problems.warn(path, format!("{title} {invalid}; {remedy}"));
+/// Clients may accept a certificate that this parser does not: only the first one must pass it.
+fn parse<'a>(
+    path: &Path,
+    certificates: &'a [CertificateDer<'static>],
+    problems: &mut Problems,
+) -> Vec<Link<'a>> {
+    let mut links = Vec::new();
+    for (index, der) in certificates.iter().enumerate() {
+        let number = index + 1;
+        match Certificate::from_der(der) {
+            Ok(certificate) => links.push(Link { index, der, certificate }),
+            Err(error) if index == 0 => {
+                let problem = format!("certificate {number} is no sound X.509: {error}");
+                problems.error(path, format!("{problem}; copy it anew"));
+            }
+            Err(error) => problems.warn(path, format!(
+                "certificate {number} can't be read ({error}); it is sent, but its validity and its place in the chain are \
+                 not checked; if clients refuse it, copy it anew"
+            )),
         }
     }
+    links
+}
+
+fn check_validity(path: &Path, links: &[Link<'_>], now: Timestamp, problems: &mut Problems) {
+    for Link {
+        index, certificate, ..
+    } in links
+    {
+        let invalid = invalid(certificate, now);
+        if *index == 0 {
+            let remedy = "put a new one there, and look at the clock of this machine";
+            if let Some(invalid) = invalid {
+                problems.error(path, format!("its certificate {invalid}; {remedy}"));
+            }
+        } else if let Some(problem) = invalid.or_else(|| expires_soon(certificate, now)) {
+            let title = title(*index, certificate);
+            let remedy = if is_self_issued(certificate) {
+                "take it out: clients have roots of their own"
+            } else {
+                "put its successor there, or take it out if it has none"
+            };
+            problems.warn(path, format!(
+                "{title} {problem}; clients that need it refuse the connection while it is not valid; {remedy}"
+            ));
+        }
+    }
+}
+
+fn expires_soon(certificate: &Certificate, now: Timestamp) -> Option<String> {
+    let expires = expires(certificate);
+    (expires.duration_since(now) < Identity::RENEW).then(|| format!("expires at {expires}"))
 }
 
 /// Many clients find their way through any order, and some do not.
@@ -80,9 +110,9 @@ fn check_order(
     problems: &mut Problems,
 ) {
     let pairs = links.iter().zip(links.iter().skip(1));
-    for (index, (link, (_, issuer))) in pairs.enumerate() {
-        if let Some(problem) = misplaced(link, issuer, algorithms) {
-            let [first, second] = [title(index, &link.1), title(index + 1, issuer)];
+    for (link, next) in pairs.filter(|(link, next)| link.index + 1 == next.index) {
+        if let Some(problem) = misplaced(link, &next.certificate, algorithms) {
+            let [first, second] = [link, next].map(|link| title(link.index, &link.certificate));
             let place = format!("{second} is out of place: it comes after {first}, which");
             problems.warn(path, format!("{place} {problem}"));
         }
@@ -91,16 +121,16 @@ fn check_order(
 
 /// Returns why `issuer` should not follow a certificate, and what should.
 fn misplaced(
-    (der, certificate): &Link<'_>,
+    link: &Link<'_>,
     issuer: &Certificate,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Option<String> {
-    let named = certificate.tbs_certificate().issuer();
-    let problem = if is_self_issued(certificate) {
+    let named = link.certificate.tbs_certificate().issuer();
+    let problem = if is_self_issued(&link.certificate) {
         return Some("ends the chain, for it has issued itself; take it out".to_owned());
     } else if named != issuer.tbs_certificate().subject() {
         "another one has issued"
-    } else if is_signed_by(der, issuer, algorithms) == Ok(false) {
+    } else if is_signed_by(link, issuer, algorithms) == Ok(false) {
         "names it as its issuer, but is signed by another key"
     } else {
         return None;
@@ -111,16 +141,17 @@ fn misplaced(
 
 /// Whether the key of `issuer` has signed a certificate; an error if that can't be found out.
 fn is_signed_by(
-    certificate: &[u8],
+    Link {
+        der, certificate, ..
+    }: &Link<'_>,
     issuer: &Certificate,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> der::Result<bool> {
-    let signed = SliceReader::new(certificate)?.sequence(|reader| {
+    let signed = SliceReader::new(der)?.sequence(|reader| {
         let signed = reader.tlv_bytes()?;
         reader.drain(reader.remaining_len())?;
         Ok::<_, der::Error>(signed)
     })?;
-    let certificate = Certificate::from_der(certificate)?;
     let key = issuer.tbs_certificate().subject_public_key_info();
     let [signature_algorithm, key_algorithm] = [
         content(certificate.signature_algorithm())?,

@@ -11,7 +11,7 @@ mod problems;
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -40,6 +40,9 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
+    /// How long before its end a certificate is worth a warning.
+    pub const RENEW: SignedDuration = SignedDuration::from_hours(14 * 24);
+
     /// Reads the files. A certificate that is not valid `now` is an error.
     ///
     /// # Errors
@@ -70,7 +73,7 @@ impl Identity {
         })
     }
 
-    /// Returns when the first certificate of the chain expires.
+    /// Returns when the certificate of the ingress expires. Others of its chain that expire are among the warnings.
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.expires
@@ -144,7 +147,8 @@ fn server_config(
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // The sender keeps its session: the memory that rustls has for them knows 256, too few for two hundred senders that
-    // open a connection for each report. A new identity has new keys, so nobody gets past a new authority with an old one.
+    // open a connection for each report. Each identity has keys of its own: a ticket from before a change of the
+    // authorities is not accepted after it.
     config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
     Ok(config)
 }

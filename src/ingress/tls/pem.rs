@@ -10,25 +10,29 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::problems::Problems;
+use crate::text::{BYTE_ORDER_MARK, is_utf16};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
-const BYTE_ORDER_MARK: char = '\u{feff}';
-/// In a line that was to begin or end a block: two files in one without a line break between them, or hyphens that an
-/// editor has replaced by a dash.
-const GARBLED: [&str; 6] = [
-    "--BEGIN ",
-    "--END ",
-    "\u{2013}BEGIN ",
-    "\u{2013}END ",
-    "\u{2014}BEGIN ",
-    "\u{2014}END ",
+/// Certificates and private keys: a comment between hyphens has another label.
+const LABELS: [&str; 8] = [
+    "CERTIFICATE",
+    "TRUSTED CERTIFICATE",
+    "X509 CERTIFICATE",
+    "PKCS7",
+    "PRIVATE KEY",
+    "ENCRYPTED PRIVATE KEY",
+    "RSA PRIVATE KEY",
+    "EC PRIVATE KEY",
 ];
 
 /// What a file is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    Certificate,
+    /// The certificate of the ingress, and those that it was issued by.
+    Chain,
+    /// The authorities of client certificates.
+    Authorities,
     PrivateKey,
 }
 
@@ -43,7 +47,7 @@ pub(super) struct Block {
 impl Content {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Certificate => "certificate",
+            Self::Chain | Self::Authorities => "certificate",
             Self::PrivateKey => "private key",
         }
     }
@@ -111,7 +115,7 @@ fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
     }
     let path = path.display();
     let (format, command) = match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'-', 0, ..] | [0, b'-', ..] => {
+        _ if is_utf16(bytes) => {
             let command = format!("iconv -f UTF-16 -t UTF-8 {path} > NEW");
             ("UTF-16, not UTF-8", command)
         }
@@ -120,7 +124,7 @@ fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
         | [0x30, 0x80 | 0x81, _, 2, 1, 3, ..]
         | [0x30, 0x80, 2, 1, 3, ..] => {
             let only = match content {
-                Content::Certificate => "-nokeys",
+                Content::Chain | Content::Authorities => "-nokeys",
                 Content::PrivateKey => "-nocerts -nodes",
             };
             let command = format!("openssl pkcs12 -in {path} {only} -out NEW");
@@ -128,7 +132,7 @@ fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
         }
         [0x30, length, ..] if !length.is_ascii() || !bytes.is_ascii() => {
             let tool = match content {
-                Content::Certificate => "x509",
+                Content::Chain | Content::Authorities => "x509",
                 Content::PrivateKey => "pkey",
             };
             let command = format!("openssl {tool} -inform DER -in {path} -out NEW");
@@ -159,12 +163,14 @@ fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
                 Some(block) => broken.push(unfinished(block)),
                 None => broken.push((number, "this END line has no BEGIN line".to_owned())),
             }
-        } else if GARBLED.iter().any(|part| line.contains(part)) {
+        } else if is_garbled(line) {
             let problem =
                 "BEGIN and END stand in lines of their own, with five hyphens before and after";
             broken.push((number, problem.to_owned()));
             open = None;
-        } else if let Some(block) = &mut open {
+        } else if let Some(block) = &mut open
+            && !line.starts_with('#')
+        {
             block.text.push_str(line);
             block.text.push('\n');
         }
@@ -176,6 +182,19 @@ fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
 fn label<'a>(line: &'a str, start: &str) -> Option<&'a str> {
     let label = line.strip_prefix(start)?.strip_suffix("-----")?;
     (!label.contains('-')).then_some(label)
+}
+
+/// Whether a line resembles a BEGIN or END line: it has too few hyphens, or dashes that an editor has put in their place,
+/// or two files meet in it without a line break.
+fn is_garbled(line: &str) -> bool {
+    let is_dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}');
+    let between = line.trim_matches(is_dash);
+    let label = between
+        .strip_prefix("BEGIN ")
+        .or_else(|| between.strip_prefix("END "));
+    let is_known = label.is_some_and(|label| LABELS.contains(&label));
+    let has_dashes = line.starts_with(is_dash) && line.ends_with(is_dash);
+    is_known && has_dashes || line.starts_with(BEGIN) || line.starts_with(END)
 }
 
 fn unfinished(block: Block) -> Broken {
@@ -218,6 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn comments_are_no_blocks() {
+        let commented = BLOCK.replace('\n', "\n  # ");
+        for comment in [
+            format!("# {commented}\n"),
+            format!("#{commented}\n").replace("-----BEGIN", "----BEGIN"),
+            "--BEGIN intermediate--\n".to_owned(),
+            "--BEGIN ROOT--\n".to_owned(),
+            "the next line is -----BEGIN CERTIFICATE-----\n".to_owned(),
+            "; -----BEGIN CERTIFICATE-----\n; -----END CERTIFICATE-----\n".to_owned(),
+        ] {
+            let lines = comment.lines().count();
+            let text = format!("{comment}{BLOCK}");
+            assert_eq!(found(&text), (vec![lines + 1], Vec::new()), "{text}");
+        }
+        let text = BLOCK.replace("AAAA", "# root\nAAAA");
+        assert_eq!(found(&text), (vec![1], Vec::new()));
+    }
+
+    #[test]
     fn a_broken_block_is_named_and_spoils_no_other() {
         let lines: Vec<&str> = BLOCK.lines().collect();
         let [begin, body, end] = lines[..] else {
@@ -241,6 +279,11 @@ mod tests {
             ),
             (
                 BLOCK.replace("CERTIFICATE-----", "CERTIFICATE----"),
+                vec![],
+                vec![1, 3],
+            ),
+            (
+                BLOCK.replace("-----", "\u{2013}-\u{2014}"),
                 vec![],
                 vec![1, 3],
             ),

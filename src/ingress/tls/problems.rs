@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::Mistake;
 
-/// With an error no client works, or those of an authority never do; with a warning some may.
+/// With an error no client works, or a certificate would be passed over; with a warning some clients may fail.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     pub(super) errors: Vec<Mistake>,
