@@ -62,7 +62,7 @@ fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<Mistake>>
     let channel = channel.map_err(|()| {
         one("its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'".to_owned())
     })?;
-    let bytes = fs::read(&path).map_err(|error| one(format!("can't be read: {error}")))?;
+    let bytes = text::read_small(&path).map_err(|error| one(format!("can't be read: {error}")))?;
     if text::is_utf16(&bytes) {
         return Err(one(format!("can't be used: {}", text::UTF_16)));
     }

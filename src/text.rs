@@ -2,18 +2,48 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 /// The character that some editors put before the text of a file.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
+/// The most that a file of passwords, certificates or a key can hold.
+const SMALL: u64 = 1 << 20;
+/// The most that any other file can hold.
+const LARGE: u64 = 64 << 20;
+
+/// Reads a small file that is read again and again while the bridge serves. Nothing else than a regular file is opened:
+/// a pipe could block for ever, and a device has no end.
+///
+/// # Errors
+/// Those of the system, and `InvalidInput` if it is not a regular file or has more than 1 MiB.
+pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        let problem = "it is not a regular file; put one there";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    read_at_most(path, SMALL)
+}
+
+fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let problem = format!("it has more than {} MiB", limit >> 20);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    Ok(bytes)
+}
+
 /// Reads a file of UTF-8 text. A byte order mark at its head is not part of the text.
 ///
 /// # Errors
-/// Those of the system, and `InvalidData` if the file is not UTF-8.
+/// Those of the system, `InvalidData` if the file is not UTF-8, and `InvalidInput` if it has more than 64 MiB.
 pub fn read(path: &Path) -> io::Result<String> {
-    let bytes = fs::read(path)?;
+    let bytes = read_at_most(path, LARGE)?;
     let invalid = |problem| io::Error::new(io::ErrorKind::InvalidData, problem);
     if is_utf16(&bytes) {
         return Err(invalid(UTF_16));
@@ -167,5 +197,27 @@ mod tests {
         }
         let expected = "it is not UTF-8 text; save it as UTF-8";
         assert_eq!(read_of(b"\xe9"), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn a_small_file_is_a_regular_one_of_at_most_a_mebibyte() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("file");
+        fs::write(&path, vec![b'x'; 1 << 20]).expect("a file");
+        assert_eq!(
+            read_small(&path).map(|bytes| bytes.len()).ok(),
+            Some(1 << 20)
+        );
+        fs::write(&path, vec![b'x'; (1 << 20) + 1]).expect("a file");
+        let problem = |path: &Path| read_small(path).unwrap_err().to_string();
+        assert_eq!(problem(&path), "it has more than 1 MiB");
+        for other in [home.path(), Path::new("/dev/zero")] {
+            assert_eq!(problem(other), "it is not a regular file; put one there");
+        }
+        // Opening a pipe waits for its other end.
+        let pipe = home.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("coreutils").success());
+        assert_eq!(problem(&pipe), "it is not a regular file; put one there");
     }
 }

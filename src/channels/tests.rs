@@ -97,7 +97,7 @@ fn every_mistake_is_named_at_once_and_no_password_repeated() {
         ("ends", format!("the password on line 3 {space}")),
         (
             "folder",
-            "can't be read: Is a directory (os error 21)".to_owned(),
+            "can't be read: it is not a regular file; put one there".to_owned(),
         ),
         (
             "three",

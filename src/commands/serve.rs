@@ -86,8 +86,11 @@ fn check(settings: &Settings) -> Result<(Config, Channels, Option<Identity>), Mi
     match (config, channels, identity.transpose()) {
         (Ok(config), Ok(channels), Ok(identity)) => Ok((config, channels, identity)),
         (config, channels, identity) => {
+            // The usual directory may not be the one that a file names which could not be read.
+            let is_named = config.is_ok() || settings.names_channels();
             let mut mistakes = config.err().map(|mistakes| mistakes.0).unwrap_or_default();
-            mistakes.extend(channels.err().unwrap_or_default());
+            mistakes.retain(|mistake| settings.is_of_its_own(mistake));
+            mistakes.extend(channels.err().filter(|_| is_named).unwrap_or_default());
             mistakes.extend(identity.err().unwrap_or_default());
             Err(Mistakes(mistakes))
         }

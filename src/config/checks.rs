@@ -240,10 +240,9 @@ impl<'a> Checker<'a> {
             .value("kafka.allow_unsafe", parse::names)
             .unwrap_or_default();
         let (properties, unsafe_settings) = self.properties(check, &allowed, deadline);
-        if !properties
-            .iter()
-            .any(|property| property.name == "bootstrap.servers")
-        {
+        if !properties.iter().any(|property| {
+            property.name == "bootstrap.servers" && !property.value.trim().is_empty()
+        }) {
             self.mistake(
                 "kafka.properties.bootstrap.servers",
                 "is missing; name the brokers, for example \"kafka-1:9092,kafka-2:9092\"",

@@ -179,7 +179,11 @@ impl Open {
         } else {
             TIME_TO_BEGIN
         };
-        found.retain(|one| one.claim == Claim::Idle || one.since + time <= now);
+        // In a flood a place is soon free without harm to a sender that is idle.
+        found.retain(|one| match one.claim {
+            Claim::Stranger => one.since + time <= now,
+            Claim::Idle | Claim::Kept => !is_flood,
+        });
         let first = found.iter().map(|one| one.claim).min();
         found.retain(|one| Some(one.claim) == first);
         if found.len() > FOUND {
@@ -356,5 +360,39 @@ mod tests {
         authenticate(&permits[..3], State::Busy);
         assert_eq!(displaced(&limiter, &permits, Duration::ZERO), None);
         assert_eq!(all_displaced(&limiter, &permits, TIME_IN_FLOOD), [3]);
+    }
+
+    #[test]
+    fn in_a_flood_idle_senders_keep_their_places() {
+        let (limiter, permits) = full(4);
+        authenticate(&permits[..1], State::Idle);
+        // The sender has rested, and strangers have only just come.
+        let rested = Instant::now() + REST * 2;
+        let holders = std::mem::take(&mut limiter.lock().holders);
+        let young = holders.into_iter().map(|(number, holder)| {
+            let (opened, state) = (rested, ConnectionState::new(State::Head));
+            let displaced = Notify::new();
+            match number {
+                0 => (number, holder),
+                _ => (
+                    number,
+                    Arc::new(Holder {
+                        opened,
+                        state,
+                        displaced,
+                    }),
+                ),
+            }
+        });
+        let young = young.collect();
+        limiter.lock().holders = young;
+        assert!(limiter.lock().displace_one(rested).is_none());
+        assert!(
+            limiter
+                .lock()
+                .displace_one(rested + TIME_IN_FLOOD)
+                .is_some()
+        );
+        assert_eq!(permits[0].state().moment().state(), State::Idle);
     }
 }

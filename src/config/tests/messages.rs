@@ -402,3 +402,11 @@ fn an_empty_entry_of_a_list_is_a_mistake() {
         assert_eq!(case.mistakes(), [expected], "{text:?}");
     }
 }
+
+#[test]
+fn empty_addresses_of_brokers_are_none() {
+    let case = Case::sound("").flag("kafka.properties.bootstrap.servers", " ");
+    let expected = "kafka.properties.bootstrap.servers: is missing; name the brokers, for example \
+                    \"kafka-1:9092,kafka-2:9092\"";
+    assert_eq!(case.mistakes(), [format!("flag: {expected}")]);
+}

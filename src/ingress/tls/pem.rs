@@ -3,14 +3,13 @@
 //! The decoder of rustls looks for lines that it knows and skips the others: a byte order mark before a BEGIN line, or
 //! an END line without its line break, would cost a certificate.
 
-use std::fs;
 use std::path::Path;
 
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::problems::Problems;
-use crate::text::{BYTE_ORDER_MARK, is_utf16};
+use crate::text::{self, BYTE_ORDER_MARK, is_utf16};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -83,7 +82,7 @@ impl Block {
 
 /// Reads the blocks of a file. What is broken is a problem; the other blocks are returned.
 pub(super) fn read(path: &Path, content: Content, problems: &mut Problems) -> Vec<Block> {
-    let bytes = match fs::read(path) {
+    let bytes = match text::read_small(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             problems.error(path, format!("can't be read: {error}"));
