@@ -26,7 +26,8 @@ const STARTS: [(&[u8], Foreign); 4] = [
     (b"PRI * HTTP/2", Foreign::Http2),
 ];
 
-static NOTED: Throttle = Throttle::new();
+/// One for each protocol.
+static NOTED: [Throttle; 3] = [const { Throttle::new() }; 3];
 
 impl Foreign {
     /// Returns the protocol of a connection whose first bytes are `bytes`.
@@ -37,7 +38,7 @@ impl Foreign {
 
     /// Logs what has to be configured, at a bounded rate.
     pub(super) fn note(self, peer: IpAddr) {
-        if let Some(times) = NOTED.count() {
+        if let Some(times) = NOTED[self as usize].count() {
             let network = access::network(peer.to_canonical()).to_string();
             warn!(network, times, "{}", self.hint());
         }
