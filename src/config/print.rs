@@ -9,7 +9,7 @@ use super::{PropertyCheck, properties};
 
 const REDACTED: &str = "(redacted)";
 
-/// Prints what is in force; `defaults` are the bridge's own librdkafka properties. The value of a property that
+/// Prints the settings in force; `defaults` are the bridge's own librdkafka properties. The value of a property that
 /// `check` refuses is not shown: it may be a secret under a misspelt name.
 #[must_use]
 pub fn print(settings: &Settings, defaults: &[(&str, &str)], check: PropertyCheck) -> String {

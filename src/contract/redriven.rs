@@ -55,8 +55,8 @@ fn try_again(
     Ok(report.normalise(mode).into_record().into())
 }
 
-/// Returns the code of the reason for which `told` is still rejected. An encoded body stays what it is: that its
-/// bytes are no text says less.
+/// Returns the code of the reason for which `told` is still rejected. For an encoded body this is
+/// its encoding, which says more than that its bytes are not text.
 fn reason_today(told: &RejectedTold<'_>, fault: &Fault) -> &'static str {
     let is_encoded = told.reason == Reason::ContentEncoding.code();
     let is_text = !matches!(fault.reason, Reason::InvalidUtf8 | Reason::NotJson);

@@ -36,7 +36,7 @@ impl Foreign {
         known.map(|(_, foreign)| *foreign)
     }
 
-    /// Logs what has to be configured, at a bounded rate.
+    /// Logs the setting to change, at a bounded rate.
     pub(super) fn note(self, peer: IpAddr) {
         if let Some(times) = NOTED[self as usize].count() {
             let network = access::network(peer.to_canonical()).to_string();

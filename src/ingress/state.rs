@@ -10,7 +10,7 @@
 //! | [`State::Displaced`] | the connection's task sees it | `head_timeout` | already |
 //!
 //! A connection is authenticated for [`TRUST`] after a request with the right password. In every state the peer has
-//! `head_timeout` to take what it is sent, from the moment when its buffers are full. A closed connection lingers for a second.
+//! `head_timeout` to read its answers, from the moment when its buffers are full. A closed connection lingers for a second.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

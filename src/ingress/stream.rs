@@ -282,7 +282,7 @@ mod tests {
     const TOO_LATE: Outcome = Poll::Ready(Err(ErrorKind::TimedOut));
     const END: Outcome = Poll::Ready(Ok(0));
 
-    /// Returns what comes of it without waiting.
+    /// Polls a future once.
     fn now<T>(future: impl Future<Output = io::Result<T>>) -> Poll<Result<T, ErrorKind>> {
         let polled = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
         polled.map_err(|error| error.kind())

@@ -80,7 +80,7 @@ impl Block {
     }
 }
 
-/// Reads the blocks of a file. What is broken is a problem; the other blocks are returned.
+/// Reads the blocks of a file. Adds a problem for each broken block, and returns the others.
 pub(super) fn read(path: &Path, content: Content, problems: &mut Problems) -> Vec<Block> {
     let bytes = match text::read_small(path) {
         Ok(bytes) => bytes,
@@ -104,7 +104,7 @@ pub(super) fn read(path: &Path, content: Content, problems: &mut Problems) -> Ve
     blocks
 }
 
-/// Recognises what is often mistaken for PEM.
+/// Recognizes formats that are often mistaken for PEM.
 fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
     if bytes
         .windows(BEGIN.len())
@@ -142,7 +142,7 @@ fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
     Some(format!("is {format}; convert it: {command}"))
 }
 
-/// A broken block: the number of its line, and what is wrong.
+/// A broken block: the number of its line, and its defect.
 type Broken = (usize, String);
 
 fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
