@@ -1,8 +1,9 @@
 //! Readiness held for a moment: a leader that moves, or a broker that is there and gone again, does not
 //! take a replica out of its load balancer and put it back.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How long a change has to last before it counts.
 const LASTING: Duration = Duration::from_secs(2);
@@ -21,7 +22,7 @@ struct State {
 impl Hold {
     /// Takes note of what is so now; what counts. The first time that all is ready counts at once.
     pub(super) fn look(&self, is_ready: bool, now: Instant) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if is_ready == state.is_ready {
             state.otherwise_since = None;
             return is_ready;

@@ -1,9 +1,11 @@
 //! One topic's way to Kafka: its lanes, and which of them a record belongs to.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use arc_swap::ArcSwap;
 use tokio::time::timeout_at;
@@ -58,7 +60,7 @@ impl Outlet {
 
     /// Makes lanes for so many partitions, where there are fewer.
     fn grow(&self, partitions: u32, restored: &[Restored]) -> Arc<Vec<Arc<Cell>>> {
-        let _one_at_a_time = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.growing.lock();
         let mut cells = Vec::clone(&self.cells.load());
         let unplaced = self.unplaced.as_ref();
         let others_first = unplaced.is_some_and(|cell| !cell.is_clear() || !cell.is_direct());

@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -45,7 +47,7 @@ impl Postbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Letter>> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.letters.lock()
     }
 
     fn put(&self, letter: Letter) {

@@ -2,8 +2,9 @@
 //! idempotent producer for half a second, on every partition.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// For how long a size is not tried again: the topic's limit can be raised.
 const REMEMBERED: Duration = Duration::from_mins(1);
@@ -31,7 +32,7 @@ impl RefusedSize {
         if size < self.least.load(Ordering::Relaxed) {
             return false;
         }
-        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.at.lock();
         let is_fresh = at.elapsed() < REMEMBERED;
         if !is_fresh {
             self.least.store(usize::MAX, Ordering::Relaxed);
@@ -42,7 +43,7 @@ impl RefusedSize {
     /// A record of this size was refused, sent alone.
     pub(super) fn learn(&self, size: usize) {
         if self.sizes_compare {
-            let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut at = self.at.lock();
             self.least.fetch_min(size, Ordering::Relaxed);
             *at = Instant::now();
         }
@@ -76,8 +77,7 @@ mod tests {
     fn it_is_tried_again_after_a_while() {
         let refused = RefusedSize::new(true);
         refused.learn(5000);
-        *refused.at.lock().expect("sound") =
-            Instant::now().checked_sub(REMEMBERED).expect("a time");
+        *refused.at.lock() = Instant::now().checked_sub(REMEMBERED).expect("a time");
         assert!(!refused.covers(7000));
         assert!(!refused.covers(7000));
     }

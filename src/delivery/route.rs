@@ -1,9 +1,11 @@
 //! What the lanes of one topic share: the producer of the moment, the spool, and whom to wake.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use arc_swap::ArcSwap;
 
@@ -147,15 +149,12 @@ impl Route {
     }
 
     fn add_unfit(&self, unfit: Unfit) {
-        self.unfit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(unfit);
+        self.unfit.lock().push(unfit);
     }
 
     /// What is to be brought to the rejected topic now.
     pub(super) fn take_unfit(&self) -> Vec<Unfit> {
-        let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unfit = self.unfit.lock();
         let now = Instant::now();
         let (due, later) = std::mem::take(&mut *unfit)
             .into_iter()

@@ -2,7 +2,8 @@
 //! state of it or the next.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use arc_swap::ArcSwap;
 
@@ -77,7 +78,7 @@ impl Live {
 
     /// Notes why a part could not be taken over, or that it was.
     pub fn note(&self, part: Part, problem: Option<String>) {
-        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stale = self.stale.lock();
         match problem {
             Some(problem) => stale.insert(part, problem),
             None => stale.remove(&part),
@@ -87,7 +88,7 @@ impl Live {
     /// The parts whose last change could not be taken over, and why.
     #[must_use]
     pub fn stale(&self) -> BTreeMap<Part, String> {
-        let stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = self.stale.lock();
         stale.clone()
     }
 }

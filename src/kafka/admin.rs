@@ -1,8 +1,9 @@
 //! The admin client of rdkafka, which ends the process if the system has no thread for it.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use parking_lot::Mutex;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
@@ -33,9 +34,9 @@ pub(super) fn admin_client(
 /// before the client starts its own.
 fn start_threads(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
-    let wait = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+    let wait = || drop(gate.lock());
     thread::scope(|scope| {
-        let held = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = gate.lock();
         let start = |_| thread::Builder::new().spawn_scoped(scope, wait).map(drop);
         let started = (0..count).try_for_each(start);
         drop(held);

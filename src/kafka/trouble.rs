@@ -1,6 +1,6 @@
 //! What librdkafka last complained of.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -30,6 +30,6 @@ impl Trouble {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(RDKafkaErrorCode, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -15,9 +15,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::{Mutex, MutexGuard};
+
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -241,7 +243,7 @@ impl<T: Send + 'static> Spool<T> {
     pub fn close(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
         self.queue.close();
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer.lock();
         while writer.as_ref().is_some_and(|thread| !thread.is_finished()) {
             if Instant::now() >= until {
                 return false;
@@ -262,7 +264,7 @@ impl<T: Send + 'static> fmt::Debug for Spool<T> {
 
 impl Readers {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Reader>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn all(&self) -> Vec<Arc<Reader>> {

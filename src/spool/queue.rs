@@ -2,8 +2,9 @@
 
 use std::mem;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{LaneKey, Level, Row};
 
@@ -110,11 +111,11 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn level(&self) -> Level {
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.level.lock()
     }
 
     pub(super) fn set_level(&self, level: Level) {
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        *self.level.lock() = level;
     }
 
     fn add(&self, put: impl FnOnce(&mut Waiting<T>)) {
@@ -123,7 +124,7 @@ impl<T> Queue<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Everything that waits, once something does that can't wait any longer, or after `patience`.
@@ -137,8 +138,7 @@ impl<T> Queue<T> {
             if waiting.is_urgent() || due <= now {
                 break;
             }
-            let woken = self.filled.wait_timeout(waiting, due - now);
-            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+            self.filled.wait_until(&mut waiting, due);
         }
         let rest = waiting.writes.len().min(GROUP);
         let later = waiting.writes.split_off(rest);

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
@@ -50,10 +52,7 @@ impl Reader {
         from: u64,
         bytes: usize,
     ) -> rusqlite::Result<(Vec<Row>, bool)> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection.lock();
         let find = "SELECT id FROM lanes WHERE topic = ?1 AND partition = ?2";
         let lane_id: Option<i64> = connection
             .query_row(

@@ -1,7 +1,8 @@
 //! A bound on how often the same failure is logged.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How often the same failure is told at most.
 const EACH: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ impl Throttle {
     }
 
     fn count_at(&self, now: Instant) -> Option<u64> {
-        let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut untold = self.0.lock();
         untold.count += 1;
         let is_time = untold
             .last

@@ -1,9 +1,10 @@
 //! The thread that writes to standard error.
 
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -103,11 +104,8 @@ impl Writer {
     }
 
     fn wait_while(&self, until: Instant, condition: impl FnMut(&mut Queue) -> bool) {
-        let left = until.saturating_duration_since(Instant::now());
-        let waited = self
-            .changed
-            .wait_timeout_while(self.lock(), left, condition);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.changed
+            .wait_while_until(&mut self.lock(), condition, until);
     }
 
     fn run(&self, out: &mut impl Write) {
@@ -123,17 +121,15 @@ impl Writer {
 
     /// Waits until there is something to be written.
     fn take(&self) -> Vec<u8> {
-        let queue = self.lock();
-        let waited = self
-            .changed
-            .wait_while(queue, |queue| queue.bytes.is_empty());
-        let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
+        self.changed
+            .wait_while(&mut queue, |queue| queue.bytes.is_empty());
         queue.is_writing = true;
         std::mem::take(&mut queue.bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

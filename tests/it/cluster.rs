@@ -11,10 +11,12 @@ use std::io::{self, Write as _};
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
@@ -121,10 +123,9 @@ impl Drop for Place {
 
 impl Pool {
     fn place(&'static self) -> Place {
-        let waiting = self
-            .returned
-            .wait_while(self.locked(), |lent| lent.places == 0);
-        waiting.unwrap_or_else(PoisonError::into_inner).places -= 1;
+        let mut lent = self.locked();
+        self.returned.wait_while(&mut lent, |lent| lent.places == 0);
+        lent.places -= 1;
         Place(self)
     }
 
@@ -147,7 +148,7 @@ impl Pool {
     }
 
     fn locked(&self) -> MutexGuard<'_, Lent> {
-        self.lent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lent.lock()
     }
 }
 
@@ -324,7 +325,7 @@ impl Cluster {
     /// classes for all.
     fn start(session: Duration) -> Result<Self, String> {
         static STARTING: Mutex<()> = Mutex::new(());
-        let _turn = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = STARTING.lock();
         let mut started = start_brokers(&HOME, session);
         if matches!(&started, Err(why) if why.contains("Address already in use")) {
             started = start_brokers(&HOME, session);

@@ -5,8 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Once};
 use std::thread;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::bridge::eventually;
 
@@ -56,7 +58,7 @@ impl Lines {
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -70,7 +72,7 @@ pub fn log_file() -> (File, PathBuf) {
         .unwrap_or("unnamed")
         .replace("::", ".");
     let number = {
-        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut started = STARTED.lock();
         let number = started.entry(test.clone()).or_default();
         *number += 1;
         *number

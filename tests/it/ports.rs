@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::process;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Below the range from which Linux takes the ports of clients: one of them could otherwise sit on the port of a
 /// server that is down.
@@ -14,7 +15,7 @@ const RUN: u16 = 500;
 /// Returns ports on which nothing listens and that no other test of this process was given.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     static NEXT: Mutex<Option<u16>> = Mutex::new(None);
-    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = NEXT.lock();
     let mut port = next.unwrap_or_else(first);
     let ports = [(); N].map(|()| {
         let mut tries = PORTS;

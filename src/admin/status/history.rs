@@ -2,8 +2,9 @@
 //! bridge runs.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::metrics::{Counts, STATUSES};
 
@@ -37,7 +38,7 @@ pub(super) struct Recent {
 impl History {
     /// Notes what has been counted by now.
     pub(in crate::admin) fn note(&self, at: Instant, counts: Counts) {
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.0.lock();
         if samples.len() > POINTS {
             samples.pop_front();
         }
@@ -46,7 +47,7 @@ impl History {
 
     /// What was counted in about the last `window`, or since the start where that is shorter.
     pub(super) fn recent(&self, now: Instant, counts: &Counts, window: Duration) -> Recent {
-        let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let samples = self.0.lock();
         let is_old = |sample: &&Sample| now.saturating_duration_since(sample.at) >= window;
         let before = samples.iter().rev().find(is_old).or(samples.front());
         match before {
@@ -63,7 +64,7 @@ impl History {
 
     /// Reports a second between each two times, the oldest first.
     pub(super) fn rates(&self) -> Vec<[f64; SERIES]> {
-        let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let samples = self.0.lock();
         let later = samples.iter().skip(1);
         let pairs = samples.iter().zip(later);
         let between = pairs.map(|(before, after)| Recent {
