@@ -6,31 +6,19 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`contract`] | what a report is and how it becomes an event: pure, no I/O |
-//! | [`config`] | what was typed, turned into checked values |
-//! | `text` | UTF-8 files, and characters that cannot be seen |
-//! | `blocking` | work that blocks, on a thread of its own |
-//! | [`channels`] | the directory of webhook passwords |
-//! | [`ingress`] | HTTP: hyper stops here |
-//! | [`delivery`] | from an event to Kafka's acknowledgement or the spool: lanes, ceilings, deadlines, outcomes |
-//! | [`kafka`] | producers, transactions, a reader, topics, the embedded broker: rdkafka stops here |
-//! | [`replay`] | ranges of a topic again, exactly once: replay and redrive |
-//! | [`archive`] | records as JSON lines |
-//! | [`check`] | what is wrong, before a report is at stake; [`topics`]: which there should be |
-//! | [`spool`] | what Kafka can't take now, on disk: SQLite stops here |
-//! | `reload` | what has changed of passwords, certificates and configuration, taken over |
-//! | [`metrics`] | every metric's definition; [`telemetry`]: logs, and the end of the process if a thread panics |
-//! | `open_files` | the limit of open files, and how many connections it allows |
-//! | [`admin`] | probes, metrics and the status page for whoever runs the bridge |
-//! | [`app`] | a bridge from its start to its end |
-//! | [`cli`], [`commands`] | what can be typed, and what is then done |
+//! | [`cli`], [`commands`] | what can be typed, one file a command |
+//! | [`bridge`] | the long-running part: ingress, admin, delivery, reload, metrics |
+//! | [`tools`] | what an operator runs: replay, redrive, check, topics, archives |
+//! | [`spool`] | records that Kafka cannot accept yet, on disk: the only user of SQLite |
+//! | [`kafka`] | producers, transactions, a reader, topics, the embedded broker: the only user of rdkafka |
+//! | [`config`], [`contract`] | checked values; reports and events, without I/O |
+//! | [`telemetry`] | logs, and the end of the process if a thread panics |
 //!
-//! Imports run one way: commands → app → ingress and admin → delivery → kafka and spool; commands →
-//! replay → kafka and archive; and commands → check → app. `contract` and `config` are at the bottom; both use `text`.
+//! Imports go down only, in the order of this table.
 //!
 //! # The journey of one report
 //!
-//! 1. A worker of [`ingress::Workers`] serves the connection that the [`ingress::Listener`] handed
+//! 1. A worker of [`bridge::ingress::Workers`] serves the connection that the [`bridge::ingress::Listener`] handed
 //!    to it. hyper reads the head; its framing, path and method are looked at first.
 //! 2. *Authenticate*: [`contract::Channels::authenticate`] compares the password's digest and makes
 //!    an [`contract::Authenticated`]. Only then is the body read, which makes a [`contract::Received`].
@@ -39,39 +27,29 @@
 //!    [`contract::Rejected`].
 //! 4. *Normalise*: [`contract::Report::normalise`] makes the [`contract::Event`]: a CloudEvents
 //!    event whose id is the same for each repeat.
-//! 5. *Publish*: [`delivery::Delivery::publish`] finds it a place under the ceilings and a number in
+//! 5. *Publish*: [`bridge::delivery::Delivery::publish`] finds it a place under the ceilings and a number in
 //!    the lane of its partition, which is picked as the Java client would. The lane hands it to
 //!    librdkafka, or has it written to the spool where Kafka does not keep up; the sender waits for
 //!    the first of the two, at most until the deadline. The delivery report settles the report's fate
 //!    even where its sender has gone.
-//! 6. *Respond*: only a [`delivery::Promised`] makes a 2xx. Every other ending is one entry of
-//!    one table, in `ingress/answer.rs`.
+//! 6. *Respond*: only a [`bridge::delivery::Promised`] makes a 2xx. Every other ending is one entry of
+//!    one table, in `bridge/ingress/answer.rs`.
 
 // They panic if the stream is broken.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
-pub mod admin;
-pub mod app;
-pub mod archive;
 mod blocking;
-pub mod channels;
-pub mod check;
+pub mod bridge;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod contract;
-pub mod delivery;
-pub mod ingress;
 mod jitter;
 pub mod kafka;
-pub mod metrics;
-mod open_files;
-mod reload;
-pub mod replay;
 pub mod spool;
 pub mod telemetry;
 mod text;
-pub mod topics;
+pub mod tools;
 
 /// Returns the memory of a peak of connections to the system: glibc's allocator keeps it for as long as the process
 /// lives. librdkafka and SQLite allocate from it too. A build for a first try leaves it out: it takes long to compile.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::document;
 use crate::figures::{Table, median, rounds};
 use crate::load::{Load, Sample};
-use crate::records::{Kafka, until};
 use crate::subject::{Process, Subject};
+use crate::support::records::{Kafka, until};
 
 const ROUNDS: usize = 5;
 const PARTITIONS: i32 = 6;

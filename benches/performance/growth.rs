@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::chart::{Line, Panel, draw};
-use crate::cluster::Exclusive;
 use crate::document;
 use crate::figures::{Table, as_f64, median, rounds};
 use crate::load::{Load, Sample};
-use crate::proxy::Proxy;
 use crate::subject::{Embedded, ONE_WORKER, Subject};
+use crate::support::cluster::Exclusive;
+use crate::support::proxy::Proxy;
 
 const ROUNDS: usize = 5;
 /// Where differences are large.

@@ -3,9 +3,9 @@
 use crate::document;
 use crate::figures::{Table, median, rounds};
 use crate::load::{Load, Sample};
-use crate::records::Kafka;
 use crate::servers::Work;
 use crate::subject::{Embedded, ONE_WORKER, Subject};
+use crate::support::records::Kafka;
 
 const ROUNDS: usize = 5;
 const SECONDS: u64 = 2;

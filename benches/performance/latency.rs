@@ -5,9 +5,9 @@ use crate::chart::{Line, Panel, draw};
 use crate::document;
 use crate::figures::{Table, as_f64};
 use crate::load::{Load, Sample};
-use crate::records::Kafka;
 use crate::servers::Work;
 use crate::subject::Subject;
+use crate::support::records::Kafka;
 
 /// Up to where a server gives out.
 const RATES: [u64; 7] = [500, 2_000, 5_000, 10_000, 15_000, 20_000, 30_000];

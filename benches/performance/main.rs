@@ -3,58 +3,35 @@
 //! Every server runs in a process of its own, whose CPU time the kernel accounts for; so do the load and the
 //! brokers. Ratios hold; absolute figures are this machine's.
 
-#[expect(dead_code, reason = "the tests ask more of it")]
-#[path = "../../tests/it/bridge.rs"]
-mod bridge;
-#[path = "../../tests/it/broker.rs"]
-mod broker;
 mod certificate;
 mod chart;
 mod client;
-#[expect(dead_code, reason = "the tests ask more of it")]
-#[path = "../../tests/it/cluster.rs"]
-mod cluster;
 mod comparison;
 mod document;
 mod figures;
 mod growth;
-#[expect(dead_code, reason = "the tests ask more of it")]
-#[path = "../../tests/it/http.rs"]
-mod http;
-#[path = "../../tests/it/jars.rs"]
-mod jars;
 mod ladder;
 mod latency;
-#[expect(dead_code, reason = "the tests ask more of it")]
-#[path = "../../tests/it/lines.rs"]
-mod lines;
 mod load;
 mod memory;
-#[path = "../../tests/it/ports.rs"]
-mod ports;
-#[expect(dead_code, reason = "the tests ask more of it")]
-#[path = "../../tests/it/proc.rs"]
-mod proc;
 mod process;
-#[expect(dead_code, reason = "the tests ask more of it")]
-#[path = "../../tests/it/suite/proxy.rs"]
-mod proxy;
-#[expect(dead_code, reason = "the tests ask more of it")]
-#[path = "../../tests/it/records.rs"]
-mod records;
 mod resting;
 mod servers;
 mod storage;
 mod storm;
 mod subject;
+#[expect(dead_code, reason = "the tests ask more of it")]
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
 
 use std::thread;
 use std::time::Duration;
 
 use client::Opened;
-use cluster::Exclusive;
 use load::Load;
 use subject::Subject;
+use support::broker;
+use support::cluster::{self, Exclusive};
 
 /// As brokers run in production, but for the size of their heaps.
 const BROKER_JVM: &str = "-Xms512m -Xmx512m -Dlog4j2.level=WARN";

@@ -11,9 +11,9 @@ use crate::figures::{Table, as_f64, median};
 use crate::load::Load;
 use crate::pause;
 use crate::process;
-use crate::records::Kafka;
 use crate::resting::Resting;
 use crate::subject::Subject;
+use crate::support::records::Kafka;
 
 const PARTITIONS: i32 = 6;
 const STARTS: usize = 5;

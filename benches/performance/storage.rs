@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use crate::bridge::{PATIENCE, koobridge};
-use crate::cluster::Exclusive;
 use crate::document;
 use crate::figures::{Table, as_f64};
 use crate::load::Load;
-use crate::records::until;
 use crate::subject::Subject;
+use crate::support::bridge::{PATIENCE, koobridge};
+use crate::support::cluster::Exclusive;
+use crate::support::records::until;
 
 const PARTITIONS: i32 = 6;
 

@@ -9,12 +9,12 @@ use std::process::{Child, Command, Stdio};
 use koobridge::kafka::EmbeddedBroker;
 use tempfile::TempDir;
 
-use crate::bridge::Bridge;
 use crate::client::{FIRST_CHANNEL, PASSWORD};
 use crate::load::{Load, Sample, measure};
-use crate::proc;
-use crate::records::Kafka;
 use crate::servers::{self, Work};
+use crate::support::bridge::Bridge;
+use crate::support::proc;
+use crate::support::records::Kafka;
 
 /// What makes two bridges alike on any machine.
 pub const ONE_WORKER: [(&str, &str); 1] = [("ingress.workers", "1")];

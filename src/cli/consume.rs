@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Overrides;
-use crate::replay::{OffsetRange, When};
+use crate::tools::replay::{OffsetRange, When};
 
 /// `koobridge tail`
 #[derive(Debug, Args)]

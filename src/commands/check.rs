@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::check::{self, Finding, Level};
 use crate::cli::Check;
+use crate::tools::check::{self, Finding, Level};
 
 /// There are warnings, and they count.
 const WARNED: u8 = 1;

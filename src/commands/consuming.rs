@@ -11,7 +11,7 @@ use super::mistyped;
 use crate::cli::{Filters, RangeArgs, ToKafka};
 use crate::config;
 use crate::kafka::{self, Settings};
-use crate::replay::{Range, Selection, When};
+use crate::tools::replay::{Range, Selection, When};
 
 /// Everything by mistake is no small mistake.
 pub(super) const NO_RANGE: &str = "say which records: --since 2h (or a time, or beginning), --until, or \

@@ -12,13 +12,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use crate::app::{App, Broker};
+use crate::bridge::Identity;
+use crate::bridge::app::{App, Broker};
+use crate::bridge::metrics::ReportAnswer;
 use crate::cli::Dev;
 use crate::config::{Config, Mistakes, Typed};
 use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
-use crate::ingress::Identity;
 use crate::kafka::{self, EmbeddedBroker, Reader, Step, Stretch};
-use crate::metrics::ReportAnswer;
 use crate::{config, telemetry};
 
 /// The channel of the interface document's sample.

@@ -23,10 +23,10 @@ use anyhow::Context as _;
 use tokio::runtime::Builder;
 use tracing::{info, warn};
 
-use crate::app::End;
+use crate::bridge::app::End;
+use crate::bridge::delivery::Left;
 use crate::cli::Command;
-use crate::delivery::Left;
-use crate::replay::is_unread;
+use crate::tools::replay::is_unread;
 
 /// Runs one command to its end.
 ///

@@ -7,7 +7,7 @@ use super::interrupt::interruptible;
 use super::mistyped;
 use super::run::{Asked, How, Words};
 use crate::cli::Redrive;
-use crate::replay::{Range, Selection, When, Work};
+use crate::tools::replay::{Range, Selection, When, Work};
 
 pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&typed.kafka)?;

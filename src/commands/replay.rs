@@ -10,7 +10,7 @@ use super::mistyped;
 use super::run::{self, Asked, How, Words};
 use crate::cli::Replay;
 use crate::kafka::{Reader, Settings, partition_for};
-use crate::replay::{Job, Range, Source, When, Work};
+use crate::tools::replay::{Job, Range, Source, When, Work};
 
 /// Where lines go.
 const STANDARD_OUTPUT: &str = "-";

@@ -16,11 +16,11 @@ use super::mistyped;
 use crate::cli::{Filters, RunArgs, ToKafka};
 use crate::jitter;
 use crate::kafka::{Group, Reader, Settings, Transactions, topic_setting};
-use crate::replay::{
+use crate::telemetry;
+use crate::tools::replay::{
     self, Command, End, Job, NoPlan, Pace, Plan, Progress, Range, Reading, Run, Source, TakenOver,
     Tally, Target, Work,
 };
-use crate::telemetry;
 
 /// Stopped before its end.
 const STOPPED: u8 = 3;

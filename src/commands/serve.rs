@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::app::{App, Broker, ENDLESS};
+use crate::bridge::Identity;
+use crate::bridge::Watch;
+use crate::bridge::app::{App, Broker};
+use crate::bridge::channels;
 use crate::cli::{Overrides, Serve};
 use crate::config::{self, Config, Memory, Mistakes, Settings, Typed};
 use crate::contract::Channels;
-use crate::ingress::Identity;
-use crate::reload::Watch;
-use crate::{channels, kafka, telemetry};
+use crate::{kafka, telemetry};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     // A start that fails must end, also if its message is not read.
@@ -62,8 +63,10 @@ fn typed(file: Option<&Path>, overrides: &Overrides) -> Typed {
 fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut defaults = kafka::DEFAULTS;
     if settings.spool_directory().is_some() {
-        let replaced = defaults.iter_mut().find(|(name, _)| *name == ENDLESS.0);
-        *replaced.expect("a default is replaced") = ENDLESS;
+        let replaced = defaults
+            .iter_mut()
+            .find(|(name, _)| *name == kafka::NO_TIMEOUT.0);
+        *replaced.expect("a default is replaced") = kafka::NO_TIMEOUT;
     }
     let mut out = std::io::stdout().lock();
     let text = config::print(settings, &defaults, kafka::check_property);

@@ -13,13 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use tracing::info;
 
-use crate::app::{self, Broker};
-use crate::archive::Line;
+use crate::bridge::app::{self, Broker};
+use crate::bridge::delivery::Delivery;
+use crate::bridge::metrics::Metrics;
 use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolLook, SpoolStatus};
 use crate::config::{Config, Settings};
-use crate::delivery::Delivery;
-use crate::metrics::Metrics;
 use crate::spool::{Inspection, Kept, LaneKey, LaneStatus};
+use crate::tools::archive::Line;
 use crate::{kafka, telemetry};
 
 /// How often to look whether the spool is empty, and to say how far it is.

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use super::consuming;
 use super::interrupt::{Interrupt, interruptible};
 use super::{mask, mistyped};
-use crate::archive::Line;
 use crate::cli::Tail;
 use crate::contract::{EventTold, PROBE_KEY, RecordRef, RejectedTold};
 use crate::kafka::{Reader, Stretch};
-use crate::replay::{self, Item, Place, Range, Selection, Source, When};
+use crate::tools::archive::Line;
+use crate::tools::replay::{self, Item, Place, Range, Selection, Source, When};
 
 /// How long to wait for a record before what was printed is shown.
 const POLL: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 use crate::cli::Topics;
 use crate::config;
 use crate::kafka::{self, Cluster, Condition, Settings};
-use crate::topics::{Asked, Step, plan};
+use crate::tools::topics::{Asked, Step, plan};
 
 /// How long Kafka may take to show what it has made.
 const SHOWN: Duration = Duration::from_secs(30);

@@ -5,6 +5,8 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use crate::config::Config;
+
 /// What the bridge sets unless the configuration says otherwise. Measured on three brokers; the
 /// reasons are in `docs/configuration.md`.
 pub const DEFAULTS: [(&str, &str); 14] = [
@@ -23,6 +25,9 @@ pub const DEFAULTS: [(&str, &str); 14] = [
     ("socket.timeout.ms", "10000"),
     ("topic.metadata.propagation.max.ms", "1000"),
 ];
+
+/// Replaces the default if there is a spool: it keeps reports, however long Kafka takes to accept them.
+pub const NO_TIMEOUT: (&str, &str) = ("message.timeout.ms", "0");
 
 const READING: [(&str, &str); 11] = [
     ("auto.offset.reset", "error"),
@@ -57,6 +62,16 @@ const TRANSACTIONS: [(&str, &str); 8] = [
 /// The properties of a client, complete.
 #[derive(Clone)]
 pub struct Settings(ClientConfig);
+
+impl From<&Config> for Settings {
+    /// Returns the properties of the producers of a bridge.
+    fn from(config: &Config) -> Self {
+        let properties = config.kafka.properties.iter();
+        let properties = properties.map(|p| (p.name.as_str(), p.value.as_str()));
+        let spooled = config.spool.as_ref().map(|_| NO_TIMEOUT);
+        Self::new(properties.chain(spooled))
+    }
+}
 
 impl Settings {
     /// Lays `properties` over the bridge's defaults. They were checked by [`check_property`].

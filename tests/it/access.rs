@@ -1,8 +1,8 @@
 //! From where reports may come.
 
-use crate::bridge::{Bridge, CHANNEL};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, post, request};
+use crate::support::bridge::{Bridge, CHANNEL};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, post, request};
 use crate::tls::{Authority, NOW, borrowed};
 
 fn status(bridge: &Bridge, forwarded_for: Option<&str>) -> u16 {

@@ -1,9 +1,9 @@
 //! What is answered: every case of the contract, in its order of refusal.
 
-use crate::bridge::{Bridge, CHANNEL, PASSWORD, eventually};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, path, post, report, request};
-use crate::records::read_all;
+use crate::support::bridge::{Bridge, CHANNEL, PASSWORD, eventually};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, path, post, report, request};
+use crate::support::records::read_all;
 
 #[test]
 fn a_success_is_200_and_empty() {

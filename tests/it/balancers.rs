@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::version::TLS13;
 
-use crate::bridge::{Bridge, eventually};
-use crate::http::Connection;
-use crate::lines::Lines;
-use crate::ports::free_addresses;
+use crate::support::bridge::{Bridge, eventually};
+use crate::support::http::Connection;
+use crate::support::lines::Lines;
+use crate::support::ports::free_addresses;
 use crate::tls::{Authority, NOW, secure};
 
 /// The address that haproxy has for its replicas.

@@ -14,12 +14,12 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 
-use crate::acl::{allow, revoke};
-use crate::bridge::{Bridge, CHANNEL, configuration, koobridge, run};
-use crate::broker::{SASL_PASSWORD, SASL_USER};
-use crate::clock::Clock;
-use crate::cluster;
-use crate::records::{Kafka, read_all, unused_name};
+use crate::support::acl::{allow, revoke};
+use crate::support::bridge::{Bridge, CHANNEL, configuration, koobridge, run};
+use crate::support::broker::{SASL_PASSWORD, SASL_USER};
+use crate::support::clock::Clock;
+use crate::support::cluster;
+use crate::support::records::{Kafka, read_all, unused_name};
 use crate::tls::{Authority, NOW};
 
 /// A configuration with nothing wrong.

@@ -10,10 +10,10 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::bridge::{BUSY, Bridge, eventually};
-use crate::cluster::{self, Exclusive};
-use crate::http::{Connection, body, exchange, report};
-use crate::records::{read_all, until};
+use crate::support::bridge::{BUSY, Bridge, eventually};
+use crate::support::cluster::{self, Exclusive};
+use crate::support::http::{Connection, body, exchange, report};
+use crate::support::records::{read_all, until};
 
 fn mock() -> MockCluster<'static, DefaultProducerContext> {
     let broker = MockCluster::new(1).expect("a mock cluster");

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::bridge::{Bridge, koobridge, run};
-use crate::http::{body, exchange, report};
+use crate::support::bridge::{Bridge, koobridge, run};
+use crate::support::http::{body, exchange, report};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bridge::{PATIENCE, koobridge};
-use crate::records::read_all;
+use crate::support::bridge::{PATIENCE, koobridge};
+use crate::support::records::read_all;
 
 struct Dev {
     child: Child,

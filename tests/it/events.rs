@@ -6,10 +6,10 @@ use koobridge::contract::event_id;
 use koobridge::kafka::partition_for;
 use serde_json::{Value, json};
 
-use crate::bridge::{Bridge, CHANNEL};
-use crate::cluster;
-use crate::http::{body, exchange, path, post, report, request};
-use crate::records::{Record, read_all};
+use crate::support::bridge::{Bridge, CHANNEL};
+use crate::support::cluster;
+use crate::support::http::{body, exchange, path, post, report, request};
+use crate::support::records::{Record, read_all};
 
 fn only(records: Vec<Record>) -> Record {
     let [record] = <[Record; 1]>::try_from(records).expect("exactly one record");
@@ -38,7 +38,7 @@ fn printed_sample() -> Vec<u8> {
          content-type: application/json; charset=utf-8\r\n\
          accept: */*\r\n\r\n{body}",
         body.len(),
-        crate::bridge::PASSWORD,
+        crate::support::bridge::PASSWORD,
     )
     .into_bytes()
 }

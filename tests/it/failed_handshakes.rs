@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, SupportedProtocolVersion};
 
-use crate::bridge::Bridge;
+use crate::support::bridge::Bridge;
 use crate::tls::{Authority, NOW, borrowed, failures, secure};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];

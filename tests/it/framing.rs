@@ -1,9 +1,9 @@
 //! Framing: what makes a request unsound, and what is taken although it is unusual.
 
-use crate::bridge::{Bridge, CHANNEL};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, path, post, request};
-use crate::records::read_all;
+use crate::support::bridge::{Bridge, CHANNEL};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, path, post, request};
+use crate::support::records::read_all;
 
 #[test]
 fn unsound_framing_is_400_and_closed_before_anything_else() {

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::bridge::{BUSY, Bridge, eventually};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, post, report, request};
+use crate::support::bridge::{BUSY, Bridge, eventually};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, post, report, request};
 
 /// Between the limit and what a busy machine may add to it.
 fn assert_about(took: Duration, limit: Duration) {

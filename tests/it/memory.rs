@@ -1,9 +1,9 @@
 //! Everything at its ceiling at once takes no more memory than `--print-config` says.
 
-use crate::bridge::{Bridge, configuration, eventually, koobridge, run};
-use crate::cluster;
-use crate::http::{Connection, body, post, report, request};
 use crate::overload::{BYTES, CONNECTIONS, sized};
+use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, post, report, request};
 
 /// What all ceilings are at.
 const CEILINGS: [(&str, &str); 3] = [

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use koobridge::bridge::metrics::Metrics;
 use koobridge::contract::ChannelId;
-use koobridge::metrics::Metrics;
 use serde_json::Value;
 
-use crate::bridge::{Bridge, CHANNEL, eventually};
-use crate::cluster;
-use crate::http::{body, exchange, post, report, request};
 use crate::suite::rig::pause;
+use crate::support::bridge::{Bridge, CHANNEL, eventually};
+use crate::support::cluster;
+use crate::support::http::{body, exchange, post, report, request};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::acl::allow;
-use crate::bridge::{Bridge, CHANNEL, PASSWORD, configuration, eventually, koobridge, run};
-use crate::broker::{SASL_PASSWORD, SASL_USER};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, report};
-use crate::records::{read_all, unused_name};
+use crate::support::acl::allow;
+use crate::support::bridge::{
+    Bridge, CHANNEL, PASSWORD, configuration, eventually, koobridge, run,
+};
+use crate::support::broker::{SASL_PASSWORD, SASL_USER};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, report};
+use crate::support::records::{read_all, unused_name};
 
 #[test]
 fn a_missing_topic_is_said_and_taken_once_it_is_there() {

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bridge::Bridge;
-use crate::cluster;
-use crate::http::{Connection, body, exchange, post, report, request};
-use crate::records::read_all;
+use crate::support::bridge::Bridge;
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, post, report, request};
+use crate::support::records::read_all;
 
 /// A deadline that no report meets, and half of it: an answer that comes at once comes before.
 const UNHURRIED: (&str, &str) = ("ingress.deadline", "30s");

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::balancers::{Balancer, Haproxy};
-use crate::bridge::Bridge;
-use crate::cluster;
-use crate::http::{Connection, body, post, request};
-use crate::records::{Kafka, read_all};
 use crate::reload::EndsWith;
 use crate::suite::rig::pause;
+use crate::support::bridge::Bridge;
+use crate::support::cluster;
+use crate::support::http::{Connection, body, post, request};
+use crate::support::records::{Kafka, read_all};
 
 /// Senders of good reports, and what each sends.
 const SENDERS: usize = 4;

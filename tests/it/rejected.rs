@@ -1,9 +1,9 @@
 //! What could not be accepted, whole, on the rejected topic.
 
-use crate::bridge::{Bridge, CHANNEL};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, post, report, request};
-use crate::records::read_all;
+use crate::support::bridge::{Bridge, CHANNEL};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, post, report, request};
+use crate::support::records::read_all;
 
 /// A body that breaks the contract, and what is said of it.
 struct Breach {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::bridge::{BUSY, Bridge, CHANNEL, eventually};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, post, request};
 use crate::suite::rig::{lasting, pause};
+use crate::support::bridge::{BUSY, Bridge, CHANNEL, eventually};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, post, request};
 
 /// How soon a change has to be in force.
 const SOON: Duration = Duration::from_secs(2);

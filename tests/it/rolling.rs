@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::balancers::{HAPROXY, Haproxy};
-use crate::bridge::{Bridge, eventually};
-use crate::cluster;
-use crate::http::{Connection, body, post, request};
-use crate::ports::free_addresses;
-use crate::records::Kafka;
 use crate::reload::EndsWith;
 use crate::suite::checker::{Checker, Excused};
 use crate::suite::evidence::Evidence;
 use crate::suite::load::Told;
 use crate::suite::rig::pause;
+use crate::support::bridge::{Bridge, eventually};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, post, request};
+use crate::support::ports::free_addresses;
+use crate::support::records::Kafka;
 
 const ROUNDS: usize = 3;
 const SENDERS: usize = 24;

@@ -11,10 +11,10 @@ use koobridge::contract::{Arrival, ChannelId, Channels, Fault, Password, Reason}
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::bridge::{Bridge, CHANNEL};
-use crate::cluster;
-use crate::http::{body, exchange, path, post, report, request};
-use crate::records::{Record, read_all};
+use crate::support::bridge::{Bridge, CHANNEL};
+use crate::support::cluster;
+use crate::support::http::{body, exchange, path, post, report, request};
+use crate::support::records::{Record, read_all};
 
 fn file(name: &str) -> Value {
     let path = format!("{}/schemas/{name}", env!("CARGO_MANIFEST_DIR"));

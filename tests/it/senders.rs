@@ -1,9 +1,9 @@
 //! Senders that leave before they are answered.
 
-use crate::bridge::Bridge;
-use crate::cluster;
-use crate::http::{Connection, body, report};
-use crate::records::read_all;
+use crate::support::bridge::Bridge;
+use crate::support::cluster;
+use crate::support::http::{Connection, body, report};
+use crate::support::records::read_all;
 
 #[test]
 fn a_sender_that_hangs_up_does_not_undo_its_report() {

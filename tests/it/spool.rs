@@ -7,12 +7,12 @@ use rdkafka::mocking::MockCluster;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::acl::{allow, set_password};
-use crate::bridge::{Bridge, configuration, koobridge, run};
-use crate::broker::{SASL_PASSWORD, SASL_USER};
-use crate::cluster::{self, Exclusive};
-use crate::http::{body, exchange, report};
-use crate::records::{Kafka, read_all};
+use crate::support::acl::{allow, set_password};
+use crate::support::bridge::{Bridge, configuration, koobridge, run};
+use crate::support::broker::{SASL_PASSWORD, SASL_USER};
+use crate::support::cluster::{self, Exclusive};
+use crate::support::http::{body, exchange, report};
+use crate::support::records::{Kafka, read_all};
 
 /// A spool's directory, as a setting.
 struct Spool {

@@ -8,12 +8,12 @@ use rdkafka::metadata::MetadataTopic;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::bridge::{BUSY, Bridge, CHANNEL, PASSWORD, eventually};
-use crate::browser::{Browser, Look};
-use crate::cluster::{self, BROKERS, Exclusive};
-use crate::http::{body, exchange, report};
-use crate::records::{until, unused_name};
 use crate::suite::rig::pause;
+use crate::support::bridge::{BUSY, Bridge, CHANNEL, PASSWORD, eventually};
+use crate::support::browser::{Browser, Look};
+use crate::support::cluster::{self, BROKERS, Exclusive};
+use crate::support::http::{body, exchange, report};
+use crate::support::records::{until, unused_name};
 
 /// How soon a change has to be seen.
 const SOON: Duration = Duration::from_secs(2);

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio_rustls::rustls::version::TLS13;
 
-use crate::bridge::{Bridge, eventually};
-use crate::cluster;
 use crate::hostile::assert_kept;
-use crate::http::{Connection, Response, body, report};
 use crate::suite::rig::pause;
+use crate::support::bridge::{Bridge, eventually};
+use crate::support::cluster;
+use crate::support::http::{Connection, Response, body, report};
 use crate::tls::{Authority, NOW, borrowed, secure};
 
 /// The pause between two reports of one of twelve senders: 300 reports a second in sum.

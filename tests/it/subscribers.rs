@@ -13,11 +13,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cluster::{self, PATIENCE};
-use crate::lines::Lines;
-use crate::records::{Kafka, until, unused_name};
 use crate::suite::random::Random;
 use crate::suite::rig::pause;
+use crate::support::cluster::{self, PATIENCE};
+use crate::support::lines::Lines;
+use crate::support::records::{Kafka, until, unused_name};
 
 const PARTITIONS: i32 = 6;
 

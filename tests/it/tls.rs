@@ -21,10 +21,10 @@ use tokio_rustls::rustls::{
     SupportedProtocolVersion,
 };
 
-use crate::bridge::{Bridge, eventually};
-use crate::cluster;
-use crate::http::{Connection, body, post, report, request};
-use crate::records::read_all;
+use crate::support::bridge::{Bridge, eventually};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, post, report, request};
+use crate::support::records::read_all;
 
 /// An authority, and the directory where what it issues is written.
 pub struct Authority {

@@ -6,15 +6,15 @@
 use std::fs;
 
 use jiff::{SignedDuration, Timestamp};
+use koobridge::bridge::Identity;
 use koobridge::config::Tls;
-use koobridge::ingress::Identity;
 use rcgen::SerialNumber;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_rustls::rustls::version::TLS13;
 
-use crate::bridge::{Bridge, configuration, eventually, koobridge, run};
-use crate::http::Connection;
+use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
+use crate::support::http::Connection;
 use crate::tls::{Authority, NOW, authority_params, failures, secure};
 
 macro_rules! fixture {

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 
-use crate::acl::{allow, revoke};
-use crate::bridge::{configuration, koobridge, run};
-use crate::broker::{SASL_PASSWORD, SASL_USER};
-use crate::cluster;
-use crate::records::{Kafka, block_on, unused_name};
+use crate::support::acl::{allow, revoke};
+use crate::support::bridge::{configuration, koobridge, run};
+use crate::support::broker::{SASL_PASSWORD, SASL_USER};
+use crate::support::cluster;
+use crate::support::records::{Kafka, block_on, unused_name};
 
 /// What it printed and its exit code.
 fn topics(file: &Path, flags: &[&str]) -> (String, Option<i32>) {

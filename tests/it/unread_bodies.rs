@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bridge::{Bridge, eventually};
-use crate::http::{Connection, Response, body, path, post, report, request};
 use crate::overload::{BYTES, sized};
 use crate::suite::rig::pause;
+use crate::support::bridge::{Bridge, eventually};
+use crate::support::http::{Connection, Response, body, path, post, report, request};
 
 /// Between a head and its body.
 const LATE: Duration = Duration::from_millis(50);

@@ -47,7 +47,7 @@ const REFUSALS: [(&str, u16); 12] = [
 const FOR_ANYBODY: usize = 7;
 
 /// All the words of refusals. What an answer says stands here, so that it repeats nothing that was sent.
-const WORDS: &str = include_str!("../../../src/ingress/answer.rs");
+const WORDS: &str = include_str!("../../../src/bridge/ingress/answer.rs");
 
 impl Answer {
     fn header(&self, name: &str) -> Option<&str> {

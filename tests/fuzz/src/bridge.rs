@@ -6,12 +6,13 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 
-use koobridge::app::{Broker, start_delivery};
+use koobridge::bridge::app::{Broker, start_delivery};
+use koobridge::bridge::ingress::{Listener, Workers};
+use koobridge::bridge::metrics::Metrics;
+use koobridge::bridge::{Bridge, Live, Phase, Rules};
 use koobridge::config::{Config, Settings, Typed};
 use koobridge::contract::{ChannelId, Channels, Password};
-use koobridge::ingress::{Bridge, Listener, Live, Phase, Rules, Workers};
 use koobridge::kafka::{self, EmbeddedBroker};
-use koobridge::metrics::Metrics;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
@@ -32,8 +33,13 @@ fn serve(tell: &Sender<SocketAddr>) {
     let delivery = start_delivery(&config, &metrics, Broker::Embedded).expect("producers");
     let live = Live::new(channels(), None, Rules::from(&config));
     let (_phase, phases) = watch::channel(Phase::Serving);
-    let mode = config.kafka.event_mode;
-    let bridge = Arc::new(Bridge::new(live, delivery, mode, metrics, phases));
+    let bridge = Arc::new(Bridge {
+        live,
+        delivery,
+        event_mode: config.kafka.event_mode,
+        metrics,
+        phase: phases,
+    });
     let listener = Listener::bind(config.ingress.listen).expect("a free port");
     let workers = Workers::start(NonZeroUsize::MIN, &bridge).expect("a worker");
     tell.send(listener.address().expect("an address"))

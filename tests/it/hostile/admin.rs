@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::queues::Queues;
 use super::runtime;
-use crate::bridge::{BUSY, Bridge, PASSWORD};
-use crate::http::{Connection, Response, exchange, path, request};
+use crate::support::bridge::{BUSY, Bridge, PASSWORD};
+use crate::support::http::{Connection, Response, exchange, path, request};
 
 /// How long a head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::queues::Queues;
 use super::{PATIENCE, PATIENT, Report, assert_kept, codes, read_to_close, runtime};
-use crate::bridge::{Bridge, eventually};
-use crate::cluster::{self, Exclusive};
-use crate::http::{body, exchange, post, report, request};
+use crate::support::bridge::{Bridge, eventually};
+use crate::support::cluster::{self, Exclusive};
+use crate::support::http::{body, exchange, post, report, request};
 
 /// How far a sender comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

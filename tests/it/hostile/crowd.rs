@@ -16,9 +16,9 @@ use tokio_rustls::rustls::version::TLS13;
 
 use super::normal::Normal;
 use super::{PATIENT, assert_kept, read_to_close, runtime};
-use crate::bridge::{BUSY, Bridge, eventually};
-use crate::cluster;
-use crate::http::{Connection, body, report};
+use crate::support::bridge::{BUSY, Bridge, eventually};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, report};
 use crate::tls::{Authority, NOW, borrowed, secure};
 
 /// The default of `ingress.connections`, and some that find no place.

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::{PATIENT, assert_kept, raise_open_files};
-use crate::bridge::{Bridge, CHANNEL, eventually};
-use crate::cluster;
-use crate::http::{body, exchange, post, report, request};
-use crate::proc::open_files;
+use crate::support::bridge::{Bridge, CHANNEL, eventually};
+use crate::support::cluster;
+use crate::support::http::{body, exchange, post, report, request};
+use crate::support::proc::open_files;
 
 /// Idle connections to each listener beyond its limit.
 const BEYOND: u64 = 300;

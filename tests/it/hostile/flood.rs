@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::normal::Normal;
 use super::{PATIENT, assert_kept};
-use crate::bridge::{Bridge, CHANNEL};
-use crate::cluster;
-use crate::http::{Connection, body, path, request};
+use crate::support::bridge::{Bridge, CHANNEL};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, path, request};
 
 /// Requests that are sent before the bridge's size is taken.
 const FIRST: usize = 1_000;

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use super::queues::Queues;
 use super::{PATIENCE, codes};
-use crate::bridge::{Bridge, eventually};
+use crate::support::bridge::{Bridge, eventually};
 use crate::tls::{Authority, NOW, borrowed, failures};
 
 const PROXY_1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n";

@@ -14,9 +14,9 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 use super::normal::Normal;
 use super::{PATIENCE, PATIENT, assert_kept, read_to_close, runtime};
-use crate::bridge::Bridge;
-use crate::cluster;
-use crate::http::Connection;
+use crate::support::bridge::Bridge;
+use crate::support::cluster;
+use crate::support::http::Connection;
 use crate::tls::{Authority, NOW, borrowed, failures, secure};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -9,11 +9,11 @@ use rustix::process::Signal;
 
 use super::output::{full_disk, stuck, unread};
 use super::{PATIENT, Report, assert_kept};
-use crate::bridge::{Bridge, eventually};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, post, report, request};
-use crate::lines::Lines;
-use crate::records::Kafka;
+use crate::support::bridge::{Bridge, eventually};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, post, report, request};
+use crate::support::lines::Lines;
+use crate::support::records::Kafka;
 
 const DROPPED: &str = "koobridge_log_lines_dropped_total";
 /// A line for each report.

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::bridge::{Bridge, run, wrapped};
-use crate::cluster;
-use crate::http::{Connection, body, exchange, post, report, request};
-use crate::records::read_all;
+use crate::support::bridge::{Bridge, run, wrapped};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, exchange, post, report, request};
+use crate::support::records::read_all;
 
 const V6: [(&str, &str); 2] = [("ingress.listen", "[::1]:0"), ("admin.listen", "[::1]:0")];
 const BOTH: [(&str, &str); 2] = [("ingress.listen", "[::]:0"), ("ingress.plain_http", "true")];

@@ -25,8 +25,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::records::{Kafka, read_all};
 use crate::suite::evidence::{Evidence, Landed};
+use crate::support::records::{Kafka, read_all};
 
 /// Longer than any connection here lasts.
 const PATIENCE: Duration = Duration::from_secs(45);

@@ -6,10 +6,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Report};
-use crate::http::{Connection, body, report};
-use crate::records::until;
 use crate::suite::rig::pause;
 use crate::suite::row::percentile;
+use crate::support::http::{Connection, body, report};
+use crate::support::records::until;
 
 const SENDERS: usize = 8;
 /// Between two reports of one sender, where it is answered by then: 200 reports a second in sum.

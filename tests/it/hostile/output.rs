@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::io::ioctl_fionbio;
 
-use crate::bridge::{Bridge, configuration, eventually, koobridge, wrapped};
-use crate::http::{body, exchange, report};
+use crate::support::bridge::{Bridge, configuration, eventually, koobridge, wrapped};
+use crate::support::http::{body, exchange, report};
 
 /// What is said of an output on a full disk.
 const NO_SPACE: &str = "koobridge: can't print: No space left on device (os error 28)\n";

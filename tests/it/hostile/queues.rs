@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use crate::bridge::Bridge;
+use crate::support::bridge::Bridge;
 
 /// Bytes of one connection.
 #[derive(Clone, Copy, Debug)]

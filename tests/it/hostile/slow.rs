@@ -11,9 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use super::normal::Normal;
 use super::{PATIENCE, PATIENT, Report, assert_kept, codes, read_to_close, runtime};
-use crate::bridge::Bridge;
-use crate::cluster;
-use crate::http::{Connection, body, report};
+use crate::support::bridge::Bridge;
+use crate::support::cluster;
+use crate::support::http::{Connection, body, report};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! The table of `src/ingress/state.rs`, row by row: how long a connection may be in each state, and whether it makes
+//! The table of `src/bridge/ingress/state.rs`, row by row: how long a connection may be in each state, and whether it makes
 //! room for a new one. With TLS and without.
 
 use std::thread;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio_rustls::rustls::version::TLS13;
 
 use super::PATIENT;
-use crate::bridge::{BUSY, Bridge};
-use crate::cluster;
-use crate::http::{Connection, body, post, report, request};
-use crate::records::Kafka;
+use crate::support::bridge::{BUSY, Bridge};
+use crate::support::cluster;
+use crate::support::http::{Connection, body, post, report, request};
+use crate::support::records::Kafka;
 use crate::tls::{Authority, NOW, borrowed, secure};
 
 /// What a connection does. Those that are authenticated have sent a report before.

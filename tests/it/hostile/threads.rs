@@ -11,9 +11,9 @@ use rdkafka::mocking::MockCluster;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::bridge::{configuration, eventually};
-use crate::http::exchange;
-use crate::lines::Lines;
+use crate::support::bridge::{configuration, eventually};
+use crate::support::http::exchange;
+use crate::support::lines::Lines;
 
 /// More threads than a bridge with two workers and one broker has.
 const ENOUGH: u32 = 36;

@@ -7,10 +7,10 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::bridge::{koobridge, run};
-use crate::cluster::PATIENCE;
-use crate::lines::Lines;
-use crate::records::{Kafka, Record, read_all, until};
+use crate::support::bridge::{koobridge, run};
+use crate::support::cluster::PATIENCE;
+use crate::support::lines::Lines;
+use crate::support::records::{Kafka, Record, read_all, until};
 
 /// When the first event arrived: 2026-11-18T11:06:40Z. Each of the others came a millisecond later.
 pub const FIRST: i64 = 1_795_000_000_000;

@@ -11,9 +11,9 @@ use desk::{Desk, FIRST, PARTITIONS, Written, code, event, keys_and_ids, large_ev
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::bridge::eventually;
-use crate::cluster;
-use crate::records::{Record, block_on, read_all};
+use crate::support::bridge::eventually;
+use crate::support::cluster;
+use crate::support::records::{Record, block_on, read_all};
 
 /// The records of each key, in their order.
 fn by_key(records: &[Record]) -> BTreeMap<String, Vec<String>> {

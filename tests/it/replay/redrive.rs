@@ -1,7 +1,7 @@
 //! Rejected reports tried again.
 
 use super::desk::{Desk, FIRST, PARTITIONS, Written, code, event, owned, said};
-use crate::cluster;
+use crate::support::cluster;
 
 /// A report as an older version rejected it.
 pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
@@ -37,7 +37,7 @@ pub fn sound(message: &str) -> String {
     format!(r#"{{"sender":"s","user_number":"u","message_id":"{message}","status":"read"}}"#)
 }
 
-fn desk(kafka: &crate::records::Kafka) -> Desk<'_> {
+fn desk(kafka: &crate::support::records::Kafka) -> Desk<'_> {
     let desk = Desk::new(kafka);
     let records = [
         rejected("unknown-status", &sound("m1"), Some("m1")),

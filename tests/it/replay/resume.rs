@@ -10,11 +10,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::by_key;
 use super::desk::{Desk, code, said};
-use crate::bridge::{PATIENCE, eventually, koobridge, run};
-use crate::cluster;
-use crate::records::{Record, read_all};
 use crate::suite::random::Random;
 use crate::suite::rig::pause;
+use crate::support::bridge::{PATIENCE, eventually, koobridge, run};
+use crate::support::cluster;
+use crate::support::records::{Record, read_all};
 
 const EVENTS: usize = 12_000;
 const KILLS: usize = 20;

@@ -2,8 +2,8 @@
 
 use super::desk::{Desk, Written, code, event, owned, said};
 use super::redrive::{rejected, sound};
-use crate::bridge::eventually;
-use crate::cluster;
+use crate::support::bridge::eventually;
+use crate::support::cluster;
 
 #[test]
 fn a_line_says_what_came_and_hides_the_number() {

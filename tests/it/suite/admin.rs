@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 
-use crate::cluster::{Exclusive, PATIENCE};
-use crate::records::{Kafka, block_on, until, unused_name};
+use crate::support::cluster::{Exclusive, PATIENCE};
+use crate::support::records::{Kafka, block_on, until, unused_name};
 
 const ANSWER: Duration = Duration::from_mins(1);
 

@@ -4,7 +4,7 @@ use super::checker::Excused;
 use super::load::Told;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use super::with_and_without_a_spool;
-use crate::cluster::{self, BROKERS, KAFKA_SESSION};
+use crate::support::cluster::{self, BROKERS, KAFKA_SESSION};
 
 with_and_without_a_spool!(
     a_leader_dies,

@@ -8,7 +8,7 @@ use koobridge::contract::event_id;
 
 use super::evidence::{Evidence, Landed};
 use super::load::Told;
-use crate::bridge::{BUSY, CHANNEL};
+use crate::support::bridge::{BUSY, CHANNEL};
 
 /// The bridge's default.
 const DEADLINE: Duration = Duration::from_millis(4500);

@@ -7,7 +7,7 @@ use koobridge::contract::event_id;
 use super::checker::{Checker, Excused};
 use super::evidence::{Evidence, Landed};
 use super::load::Told;
-use crate::bridge::CHANNEL;
+use crate::support::bridge::CHANNEL;
 
 fn told(status: &'static str, code: u16) -> Told {
     let sent = Instant::now();

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use super::checker::Excused;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
-use crate::bridge::{Bridge, configuration, koobridge, run};
-use crate::cluster;
-use crate::http::{body, exchange, report};
+use crate::support::bridge::{Bridge, configuration, koobridge, run};
+use crate::support::cluster;
+use crate::support::http::{body, exchange, report};
 
 /// A small file system of its own, mounted as root, which goes with the test.
 struct Disk(TempDir);

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::bridge::koobridge;
-use crate::records::{Record, read_each};
+use crate::support::bridge::koobridge;
+use crate::support::records::{Record, read_each};
 
 /// A report found somewhere.
 #[derive(Clone, Debug)]

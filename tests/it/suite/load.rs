@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use super::rig::lasting;
-use crate::http::{body, report};
+use crate::support::http::{body, report};
 
 /// Reports that wait for their answers at once; past it, the next ones are sent late.
 const CONNECTIONS: usize = 3000;

@@ -12,7 +12,6 @@ mod network;
 mod overload;
 mod partitions;
 mod process;
-mod proxy;
 pub mod random;
 pub mod rig;
 mod rights;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::checker::Excused;
 use super::load::Told;
-use super::proxy::Proxy;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use super::with_and_without_a_spool;
-use crate::cluster;
+use crate::support::cluster;
+use crate::support::proxy::Proxy;
 
 with_and_without_a_spool!(
     connections_are_cut_every_second,

@@ -10,7 +10,7 @@ use super::load::Told;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use super::row::percentile;
 use super::with_and_without_a_spool;
-use crate::cluster;
+use crate::support::cluster;
 
 with_and_without_a_spool!(
     one_partition_has_no_leader,

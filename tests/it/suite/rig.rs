@@ -12,10 +12,10 @@ use super::checker::{Checker, Excused};
 use super::evidence::Evidence;
 use super::load::{Load, Plan, Told};
 use super::row::Row;
-use crate::bridge::Bridge;
-use crate::cluster::{self, Exclusive};
-use crate::ports::free_addresses;
-use crate::records::until;
+use crate::support::bridge::Bridge;
+use crate::support::cluster::{self, Exclusive};
+use crate::support::ports::free_addresses;
+use crate::support::records::until;
 
 /// How long the bridge may take to know every report's fate once the fault is over.
 const SETTLED: Duration = Duration::from_secs(150);

@@ -3,9 +3,9 @@
 use super::checker::Excused;
 use super::rig::{Rig, Setup, seconds};
 use super::with_and_without_a_spool;
-use crate::acl::{allow, revoke};
-use crate::broker::{SASL_PASSWORD, SASL_USER};
-use crate::cluster;
+use crate::support::acl::{allow, revoke};
+use crate::support::broker::{SASL_PASSWORD, SASL_USER};
+use crate::support::cluster;
 
 with_and_without_a_spool!(
     the_right_to_write_is_revoked,

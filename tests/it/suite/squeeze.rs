@@ -3,8 +3,8 @@
 use super::checker::Excused;
 use super::rig::{Rig, Setup, seconds};
 use super::with_and_without_a_spool;
-use crate::clock::Clock;
-use crate::cluster;
+use crate::support::clock::Clock;
+use crate::support::cluster;
 
 with_and_without_a_spool!(the_queue_is_full, the_clock_jumps_ahead_and_back);
 

@@ -7,10 +7,10 @@ use super::checker::Excused;
 use super::load::Plan;
 use super::rig::{Rig, Setup, deadline, seconds};
 use super::with_and_without_a_spool;
-use crate::bridge::eventually;
-use crate::cluster;
-use crate::http::{exchange, report};
-use crate::records::{read_all, unused_name};
+use crate::support::bridge::eventually;
+use crate::support::cluster;
+use crate::support::http::{exchange, report};
+use crate::support::records::{read_all, unused_name};
 
 with_and_without_a_spool!(
     the_topic_is_deleted_and_made_again,

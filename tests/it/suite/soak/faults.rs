@@ -7,13 +7,13 @@ use rustix::process::Signal;
 
 use super::super::load::Plan;
 use super::super::network::behind_a_proxy;
-use super::super::proxy::Proxy;
 use super::super::random::Random;
 use super::super::rig::{Rig, pause};
-use crate::bridge::{CHANNEL, PASSWORD, eventually};
-use crate::cluster::BROKERS;
-use crate::http::{exchange, post, request};
 use crate::reload::replace;
+use crate::support::bridge::{CHANNEL, PASSWORD, eventually};
+use crate::support::cluster::BROKERS;
+use crate::support::http::{exchange, post, request};
+use crate::support::proxy::Proxy;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {

@@ -18,8 +18,8 @@ use self::sampler::{Sample, Sampler, median_minute};
 use super::checker::Excused;
 use super::load::Told;
 use super::rig::pause;
-use crate::bridge::BUSY;
-use crate::cluster::BROKERS;
+use crate::support::bridge::BUSY;
+use crate::support::cluster::BROKERS;
 
 /// How long it takes where nobody says.
 const SHORT: Duration = Duration::from_secs(30);

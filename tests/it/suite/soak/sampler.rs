@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::super::rig::pause;
-use crate::bridge::{Bridge, metric};
-use crate::proc;
+use crate::support::bridge::{Bridge, metric};
+use crate::support::proc;
 
 const PERIOD: Duration = Duration::from_secs(1);
 

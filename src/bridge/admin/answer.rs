@@ -1,0 +1,107 @@
+//! The answer of each path.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::hosts::Refusal;
+use super::{View, page};
+use crate::bridge::Bridge;
+use crate::kafka::{Condition, TopicState};
+
+const PLAIN: &str = "text/plain";
+const JSON: &str = "application/json";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The paths, for a request for another.
+const PATHS: &str =
+    "try / (the status page), /status.json, /livez, /readyz, /startupz or /metrics\n";
+const MALFORMED: &str = "Host is missing, repeated or malformed\n";
+const UNKNOWN: &str = "the name in Host is not known here: ask for an IP address or for localhost, or add \
+                       the name to admin.hosts\n";
+
+/// Answers a request, with the headers that every answer has.
+pub(super) async fn answer(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<Bytes>> {
+    let mut response = match view.hosts.check(request) {
+        Ok(()) => find(request, view).await,
+        Err(Refusal::Malformed) => text(StatusCode::BAD_REQUEST, PLAIN, MALFORMED),
+        Err(Refusal::Unknown) => text(StatusCode::MISDIRECTED_REQUEST, PLAIN, UNKNOWN),
+    };
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+async fn find(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return wrong_method();
+    }
+    match request.uri().path() {
+        "/" | "/status" => view.status(page::html).await,
+        "/status.json" => view.status(page::json).await,
+        "/livez" => text(StatusCode::OK, PLAIN, "alive\n"),
+        "/startupz" => started(&view.bridge),
+        "/readyz" => ready(view),
+        "/metrics" => text(
+            StatusCode::OK,
+            OPEN_METRICS,
+            view.metrics(Instant::now()).await,
+        ),
+        _ => text(StatusCode::NOT_FOUND, PLAIN, PATHS),
+    }
+}
+
+fn wrong_method() -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD only\n");
+    let allowed = HeaderValue::from_static("GET, HEAD");
+    response.headers_mut().insert(ALLOW, allowed);
+    response
+}
+
+fn ready(view: &View) -> Response<Full<Bytes>> {
+    let readiness = view.readiness();
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    text(status, JSON, readiness.to_json())
+}
+
+/// 200 once Kafka has been asked for both topics, even without success: a restart would not help.
+fn started(bridge: &Bridge) -> Response<Full<Bytes>> {
+    let topics = bridge.delivery.topics();
+    let is_known = |(_, state): &(&str, TopicState)| state.condition != Condition::Unknown;
+    if topics.iter().all(is_known) {
+        text(StatusCode::OK, PLAIN, "started\n")
+    } else {
+        let waiting = "Kafka has not been heard of yet\n";
+        text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, waiting)
+    }
+}
+
+/// Returns a response with a body of this type.
+pub(super) fn text(
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,227 @@
+//! The admin listener: probes, metrics and the status page for the operator. Nothing here changes
+//! anything.
+//!
+//! It has a thread of its own, so that it answers however busy the ingress and the main thread are.
+//! `connections` limits how much and how long a peer can hold, `hosts` keeps web pages from reading the
+//! answers, `renderer` renders metrics and pages on another thread, and `answer` has the paths.
+
+mod answer;
+mod connections;
+mod gauges;
+mod hold;
+mod hosts;
+mod page;
+mod readiness;
+mod renderer;
+mod status;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use socket2::SockRef;
+use tokio::runtime::{self, Runtime};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use crate::bridge::Bridge;
+use crate::config;
+use hold::Hold;
+use hosts::Hosts;
+use readiness::Readiness;
+use renderer::Renderer;
+use status::{Facts, History, SILENT, Status};
+
+/// How many connections may wait to be accepted; the system caps it.
+const BACKLOG: i32 = 1024;
+/// How many bytes the system may hold of a connection in each direction; it doubles both. Metrics can be
+/// megabytes, and a request is small.
+const SEND_BUFFER: usize = 256 << 10;
+const RECEIVE_BUFFER: usize = 16 << 10;
+/// How often to look whether the bridge is ready.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a stop waits for the listener's thread.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The listening socket of probes, metrics and the status page.
+#[derive(Debug)]
+pub struct Admin {
+    socket: TcpListener,
+    hosts: Hosts,
+}
+
+/// The thread that answers. It is told to end when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Admin {
+    /// Listens on the configured address; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// If the address is taken or not this machine's.
+    pub fn bind(config: &config::Admin) -> io::Result<Self> {
+        let socket = TcpListener::bind(config.listen)?;
+        let options = SockRef::from(&socket);
+        // Connections have what the listening socket has.
+        options.set_send_buffer_size(SEND_BUFFER)?;
+        options.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        // A connection that is closed with an answer that its peer does not read would stay for minutes.
+        options.set_tcp_user_timeout(Some(connections::TIMEOUT))?;
+        options.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            hosts: Hosts::new(config.hosts.clone()),
+        })
+    }
+
+    /// Starts the thread that answers.
+    ///
+    /// # Errors
+    /// If the system can't start a thread or a runtime, or watch the socket.
+    pub async fn start(self, bridge: Arc<Bridge>) -> io::Result<Running> {
+        let address = self.socket.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let (report, started) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let answer = move || {
+            match prepare(self.socket) {
+                Ok((runtime, socket, renderer)) => {
+                    let view = Arc::new(View::new(bridge, self.hosts, renderer));
+                    let _heard = report.send(Ok(()));
+                    runtime.block_on(view.serve(socket, stopped));
+                }
+                Err(error) => _ = report.send(Err(error)),
+            }
+            let _heard = end.send(());
+        };
+        let thread = thread::Builder::new().name("admin".to_owned());
+        thread.spawn(answer)?;
+        started.await.map_err(io::Error::other)??;
+        Ok(Running {
+            address,
+            stop,
+            ended,
+        })
+    }
+}
+
+impl Running {
+    /// The address with the port that was chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the listener and its connections. It waits for no peer.
+    pub async fn stop(self) {
+        drop(self.stop);
+        if timeout(STOP_TIMEOUT, self.ended).await.is_err() {
+            warn!("the admin listener's thread has not ended; it ends with the process");
+        }
+    }
+}
+
+/// A runtime for one thread, the socket as that runtime watches it, and the renderer.
+fn prepare(socket: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener, Renderer)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let entered = runtime.enter();
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    drop(entered);
+    Ok((runtime, socket, Renderer::start()?))
+}
+
+/// The bridge, and the state of the admin listener.
+struct View {
+    bridge: Arc<Bridge>,
+    hosts: Hosts,
+    hold: Hold,
+    history: History,
+    renderer: Renderer,
+    started: Instant,
+}
+
+impl View {
+    fn new(bridge: Arc<Bridge>, hosts: Hosts, renderer: Renderer) -> Self {
+        Self {
+            bridge,
+            hosts,
+            hold: Hold::default(),
+            history: History::default(),
+            renderer,
+            started: Instant::now(),
+        }
+    }
+
+    /// Answers until `stopped` is, or its sender is dropped.
+    async fn serve(
+        self: Arc<Self>,
+        socket: tokio::net::TcpListener,
+        stopped: oneshot::Receiver<()>,
+    ) {
+        tokio::select! {
+            _ = stopped => {}
+            () = self.watch_readiness() => {}
+            () = self.keep_history() => {}
+            () = connections::serve(socket, &self) => {}
+        }
+    }
+
+    /// Looks regularly, since a change of readiness counts once it has lasted.
+    async fn watch_readiness(&self) {
+        loop {
+            let _seen = self.readiness();
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Notes the counts regularly, for the rates on the status page.
+    async fn keep_history(&self) {
+        loop {
+            self.history
+                .note(Instant::now(), self.bridge.metrics.counts());
+            sleep(status::EACH).await;
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::of(&self.bridge, &self.hold)
+    }
+
+    /// Renders the status once Kafka has answered, or has owed its answer for [`SILENT`].
+    async fn status(
+        self: &Arc<Self>,
+        page: fn(&Status) -> Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>> {
+        self.bridge.delivery.asking().ask(SILENT).await;
+        let view = Arc::clone(self);
+        let render = move |_: &mut _| {
+            let facts = Facts::of(&view.bridge, view.readiness().ready, view.started);
+            page(&Status::of(&facts, &view.history))
+        };
+        self.renderer.run(render).await
+    }
+
+    /// Returns the metrics, encoded after `asked` unless too many earlier texts are still being sent.
+    async fn metrics(self: &Arc<Self>, asked: Instant) -> Bytes {
+        let view = Arc::clone(self);
+        let encode = move || {
+            gauges::set(&view.bridge, view.readiness().ready);
+            view.bridge.metrics.text()
+        };
+        self.renderer
+            .run(move |texts| texts.since(asked, encode))
+            .await
+    }
+}

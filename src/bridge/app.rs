@@ -1,0 +1,360 @@
+//! A bridge from its start to its end: what `serve` and `dev` share.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::blocking::on_thread;
+use crate::bridge::admin::{self, Admin};
+use crate::bridge::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
+use crate::bridge::ingress::{Listener, Workers};
+use crate::bridge::metrics::Metrics;
+use crate::bridge::open_files;
+use crate::bridge::{Bridge, Identity, Live, Part, Phase, Rules, Watch};
+use crate::config::{Config, Limits};
+use crate::contract::Channels;
+use crate::kafka::{self, Settings};
+use crate::spool;
+
+/// How much longer than their own limits the last connections may take.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// What a bridge publishes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broker {
+    /// A Kafka cluster, whose topics' durability is read.
+    Cluster,
+    /// The embedded broker, which keeps nothing.
+    Embedded,
+}
+
+/// A bridge that listens.
+pub struct App {
+    config: Config,
+    bridge: Arc<Bridge>,
+    phase: watch::Sender<Phase>,
+    listener: Listener,
+    workers: Workers,
+    /// How many connections may be open.
+    connections: u32,
+    admin: admin::Running,
+    signals: Signals,
+}
+
+/// How a bridge ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every answer went out, and Kafka was given the time it is allowed.
+    Drained,
+    /// The same, and reports are left in the spool, or without a promise in memory.
+    Left(Left),
+    /// A second signal did not want to wait.
+    Forced,
+}
+
+impl App {
+    /// Opens both listeners and starts every thread; Kafka need not be there yet. Changes of the files that are
+    /// watched are taken over; a `Signal` asks for that.
+    ///
+    /// # Errors
+    /// If an address can't be listened on, librdkafka refuses the settings as a whole, or the system can't start a
+    /// thread.
+    pub async fn start(
+        config: Config,
+        channels: Channels,
+        identity: Option<Identity>,
+        broker: Broker,
+        watch: Option<(Watch, Signal)>,
+    ) -> anyhow::Result<Self> {
+        let signals = Signals::new().context("can't wait for signals")?;
+        let admin = Admin::bind(&config.admin).with_context(|| {
+            format!(
+                "admin.listen: can't listen on {}; name another address",
+                config.admin.listen
+            )
+        })?;
+        let listener = Listener::bind(config.ingress.listen).with_context(|| {
+            format!(
+                "ingress.listen: can't listen on {}; name another address",
+                config.ingress.listen
+            )
+        })?;
+        let connections = connection_limit(config.ingress.connections.get());
+        let metrics = Metrics::new();
+        metrics.built_with(kafka::version());
+        show_limits(&config, connections, &metrics);
+        for part in Part::ALL {
+            metrics.can_be_reloaded(part.name());
+        }
+        for property in &config.kafka.unsafe_settings {
+            warn!(
+                property,
+                "an unsafe value is in force, as kafka.allow_unsafe asks"
+            );
+            metrics.unsafe_setting(property);
+        }
+        let delivery = start_delivery(&config, &metrics, broker)?;
+        let (phase, phases) = watch::channel(Phase::Serving);
+        if let Some(identity) = &identity {
+            identity.log_warnings();
+            metrics.certificate_expires(identity.expires());
+        }
+        metrics.can_fail_to_authenticate(channels.ids());
+        let live = Live::new(channels, identity, Rules::from(&config));
+        let bridge = Bridge {
+            live,
+            delivery,
+            event_mode: config.kafka.event_mode,
+            metrics,
+            phase: phases,
+        };
+        let bridge = Arc::new(bridge);
+        let admin = admin.start(Arc::clone(&bridge)).await;
+        let admin = admin.context("can't start the admin listener")?;
+        if let Some((watch, hang_up)) = watch {
+            start_watching(watch, hang_up, &bridge, &config)?;
+        }
+        let workers = Workers::start(config.ingress.workers, &bridge)
+            .context("can't start the worker threads")?;
+        Ok(Self {
+            config,
+            bridge,
+            phase,
+            listener,
+            workers,
+            connections,
+            admin,
+            signals,
+        })
+    }
+
+    /// The addresses of the ingress and of the admin listener.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.listener.address()?, self.admin.address()))
+    }
+
+    /// What the metrics count.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.bridge.metrics)
+    }
+
+    /// Serves until a signal, then drains; a second signal ends it at once.
+    ///
+    /// # Errors
+    /// If the runtime can't watch the listener.
+    pub async fn run(self) -> anyhow::Result<End> {
+        let Self {
+            config,
+            bridge,
+            phase,
+            listener,
+            workers,
+            connections,
+            admin,
+            mut signals,
+        } = self;
+        let acceptor = listener.open(&workers, connections as usize);
+        let mut acceptor = acceptor.context("can't accept connections")?;
+        tokio::select! {
+            () = acceptor.run() => {}
+            () = signals.next() => {}
+        }
+        let delay = config.ingress.drain_delay;
+        info!(
+            ?delay,
+            "stopping: not ready any more, and still taking reports for a while"
+        );
+        phase.send_replace(Phase::Draining);
+        tokio::select! {
+            () = acceptor.run() => {}
+            () = sleep(delay) => {}
+            () = signals.next() => return Ok(End::Forced),
+        }
+        let last = LastConnections::new(&bridge.live.rules.load().limits, Instant::now());
+        tokio::select! {
+            () = acceptor.finish(last.accepted) => {}
+            () = signals.next() => return Ok(End::Forced),
+        }
+        phase.send_replace(Phase::Closing);
+        let last_answers = finish(workers, last.cut, &bridge, config.kafka.flush_timeout);
+        let end = tokio::select! {
+            end = last_answers => end,
+            () = signals.next() => End::Forced,
+        };
+        admin.stop().await;
+        // Everything is flushed: dropping the producers would only wait for their threads.
+        std::mem::forget(bridge);
+        Ok(end)
+    }
+}
+
+/// Starts what the configuration says of topics, producers, ceilings and the spool.
+///
+/// # Errors
+/// Where librdkafka refuses the settings as a whole, or the spool can't be owned.
+pub fn start_delivery(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    broker: Broker,
+) -> anyhow::Result<Delivery> {
+    let topics = Topics {
+        events: config.kafka.topic.clone(),
+        rejected: config.kafka.rejected_topic.clone(),
+    };
+    let ceilings = Ceilings {
+        reports: config.ingress.reports_in_flight.get(),
+        bytes: config.ingress.bytes_in_flight,
+        metrics: Arc::clone(metrics),
+    };
+    let hedge = config.spool.as_ref().map(|spool| Hedge {
+        spool: spool::Options {
+            directory: spool.directory.clone(),
+            disk_limit: spool.disk_limit,
+            free_space: spool.free_space,
+            memory: spool.memory,
+        },
+        after: spool.after,
+    });
+    let with_durability = broker == Broker::Cluster;
+    Ok(Delivery::start(
+        &Settings::from(config),
+        topics,
+        ceilings,
+        hedge,
+        with_durability,
+    )?)
+}
+
+fn show_limits(config: &Config, connections: u32, metrics: &Metrics) {
+    let (ingress, limits) = (&config.ingress, &metrics.limits);
+    let shown = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let reports = ingress.reports_in_flight.get().into();
+    limits.reports_in_flight.set(reports);
+    limits.bytes_in_flight.set(shown(ingress.bytes_in_flight));
+    limits.connections.set(connections.into());
+    let spool = config.spool.as_ref().map(|spool| spool.disk_limit);
+    limits.spool_bytes.set(shown(spool.unwrap_or_default()));
+}
+
+fn start_watching(
+    watch: Watch,
+    mut hang_up: Signal,
+    bridge: &Arc<Bridge>,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let (ask, asked) = mpsc::channel();
+    let (bridge, config) = (Arc::clone(bridge), config.clone());
+    thread::Builder::new()
+        .name("reload".to_owned())
+        .spawn(move || watch.run(&bridge, &config, &asked))
+        .context("can't start the thread that watches files for changes")?;
+    tokio::spawn(async move { while hang_up.recv().await.is_some() && ask.send(()).is_ok() {} });
+    Ok(())
+}
+
+/// The times of the last connections of a bridge that stops.
+struct LastConnections {
+    /// Until then they are accepted: by the deadline every answer that is under way has made room.
+    accepted: Instant,
+    /// Then they are cut: the last one that was accepted has had the time of a head or, with its head, the deadline.
+    cut: Instant,
+}
+
+impl LastConnections {
+    fn new(limits: &Limits, now: Instant) -> Self {
+        let accepted = now + limits.deadline + SLACK;
+        let cut = accepted + limits.deadline.max(limits.head_timeout) + SLACK;
+        Self { accepted, cut }
+    }
+}
+
+/// Waits for the last answers, then for Kafka's acknowledgements; what is left then goes to the spool.
+async fn finish(
+    workers: Workers,
+    cut: Instant,
+    bridge: &Arc<Bridge>,
+    flush_timeout: Duration,
+) -> End {
+    let bridge = Arc::clone(bridge);
+    end_of(move || {
+        workers.join(cut);
+        bridge.delivery.finish(flush_timeout)
+    })
+    .await
+}
+
+/// Runs the last work of a bridge on a thread of its own, and returns how the bridge ended.
+pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
+    let left = match on_thread("stop", finish) {
+        Ok(finished) => finished.await.expect("the last work does not panic"),
+        Err((error, finish)) => {
+            warn!(%error, "can't start a thread to stop on: a second signal is not heard");
+            finish()
+        }
+    };
+    match left {
+        Left {
+            spooled: 0,
+            unpromised: 0,
+        } => End::Drained,
+        left => End::Left(left),
+    }
+}
+
+/// Returns how many connections may be open: as many as are configured, if the system allows so many files.
+fn connection_limit(configured: u32) -> u32 {
+    let configured = u64::from(configured);
+    let needed = open_files::needed(configured);
+    let allowed = open_files::raise(needed).unwrap_or_else(|error| {
+        warn!(%error, "can't raise the limit of open files");
+        open_files::in_force()
+    });
+    let limit = allowed.map_or(configured, |allowed| {
+        open_files::connections(configured, allowed)
+    });
+    if limit < configured {
+        warn!(
+            limit,
+            configured,
+            open_files = allowed,
+            needed,
+            "the limit of open files allows fewer connections than ingress.connections: raise it (LimitNOFILE= of \
+             systemd, ulimit -n), or lower ingress.connections"
+        );
+    }
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Delivery to the embedded broker, without a spool: answers and fates.
+
+pub(super) mod hedged;
+mod stopping;
+mod unfit;
+
+use tokio::time::sleep;
+
+use super::*;
+use crate::bridge::metrics::{Metrics, ReportFate};
+use crate::contract::Record;
+use crate::kafka::EmbeddedBroker;
+
+/// Delivery to a topic of the embedded broker.
+pub(super) struct Fixture {
+    pub(super) delivery: Delivery,
+    metrics: Arc<Metrics>,
+    pub(super) broker: Option<EmbeddedBroker>,
+}
+
+/// While a producer is replaced, reports wait in the lanes of their partitions: in the one without a
+/// partition all others would wait for them.
+#[tokio::test]
+async fn a_halted_topic_sends_nothing_to_the_lane_without_a_partition() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hedge = Hedge {
+        spool: Options {
+            directory: directory.path().to_owned(),
+            disk_limit: 1 << 30,
+            free_space: 0,
+            memory: 1 << 20,
+        },
+        after: Duration::from_millis(100),
+    };
+    let fixture = Fixture::hedged("there", 10, &[], Some(hedge));
+    assert!(fixture.deliver(LONG).await.is_ok());
+    let unplaced = fixture.delivery.events.cells().remove(0);
+    assert_eq!(unplaced.key.partition, None);
+    while !unplaced.is_direct() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    // This one makes its partition's lane.
+    assert!(fixture.deliver(LONG).await.is_ok());
+    for cell in fixture.delivery.events.cells() {
+        cell.halt();
+    }
+    let kept = fixture.deliver(LONG).await;
+    assert_eq!(kept, Ok(KeptBy::Spool));
+    assert!(unplaced.is_direct() && unplaced.is_idle());
+}
+
+impl Fixture {
+    pub(super) fn new(topic: &str) -> Self {
+        Self::with(topic, 1, &[])
+    }
+
+    /// With room for so many reports, and librdkafka's properties.
+    fn with(topic: &str, reports: u32, properties: &[(&str, &str)]) -> Self {
+        Self::hedged(topic, reports, properties, None)
+    }
+
+    pub(super) fn hedged(
+        topic: &str,
+        reports: u32,
+        properties: &[(&str, &str)],
+        hedge: Option<Hedge>,
+    ) -> Self {
+        let broker = EmbeddedBroker::start().expect("an embedded broker");
+        broker.create_topic("there", 1).expect("a topic");
+        let servers = broker.bootstrap_servers();
+        let properties = properties.iter().copied();
+        let settings = Settings::new(properties.chain([("bootstrap.servers", servers.as_str())]));
+        let metrics = Metrics::new();
+        let ceilings = Ceilings {
+            reports,
+            bytes: 1 << 20,
+            metrics: Arc::clone(&metrics),
+        };
+        let topics = Topics {
+            events: topic.to_owned(),
+            rejected: "rejected".to_owned(),
+        };
+        let delivery = Delivery::start(&settings, topics, ceilings, hedge, false);
+        Self {
+            delivery: delivery.expect("producers"),
+            metrics,
+            broker: Some(broker),
+        }
+    }
+
+    async fn partitions(&self) -> Option<u32> {
+        self.delivery.events.route.topic.clone().partitions().await
+    }
+
+    async fn deliver(&self, within: Duration) -> Result<KeptBy, NotTaken> {
+        let record = Record {
+            key: Some("m1".to_owned()),
+            headers: Vec::new(),
+            value: b"{}".to_vec(),
+            timestamp: 1_795_000_000_000,
+        };
+        self.delivery
+            .events
+            .deliver(record, Instant::now() + within)
+            .await
+    }
+
+    /// Waits until nothing is in flight, then gives each fate that was counted.
+    fn fates(&self) -> Vec<String> {
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.metrics.reports_in_flight.get() > 0 {
+            assert!(Instant::now() < until, "a report without a fate");
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        assert_eq!(self.metrics.bytes_in_flight.get(), 0);
+        assert_eq!(self.metrics.reports_unsure.get(), 0);
+        let text = self.metrics.text();
+        let fates = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("koobridge_report_fates_total"));
+        fates
+            .filter(|fate| !fate.ends_with(" 0"))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+pub(super) const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_promise_says_who_keeps_it() {
+    assert!(Promised(KeptBy::Spool).is_spooled());
+    assert!(!Promised(KeptBy::Kafka).is_spooled());
+}
+
+#[tokio::test]
+async fn a_delivery_report_settles_the_place() {
+    let fixture = Fixture::new("there");
+    for _ in 0..3 {
+        fixture.deliver(LONG).await.expect("an acknowledgement");
+    }
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 3"]);
+}
+
+#[tokio::test]
+async fn a_sender_that_goes_does_not_undo_the_delivery() {
+    let fixture = Fixture::new("there");
+    assert_eq!(fixture.partitions().await, Some(1));
+    {
+        let mut delivery = Box::pin(fixture.deliver(LONG));
+        // Looked at once, the record is librdkafka's; its linger has hardly begun.
+        tokio::select! {
+            biased;
+            told = &mut delivery => panic!("{told:?} before the broker can have it"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    assert_eq!(fixture.fates(), ["{fate=\"sender_gone\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_deadline_leaves_the_report_unsure_until_it_is_delivered_late() {
+    // Linger keeps the record back, however late this test is looked at again.
+    let fixture = Fixture::with("there", 1, &[("linger.ms", "500")]);
+    assert_eq!(fixture.partitions().await, Some(1));
+    let told = fixture.deliver(Duration::ZERO).await;
+    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
+}
+
+#[tokio::test]
+async fn without_a_topic_nothing_is_admitted() {
+    let fixture = Fixture::new("not-there");
+    let told = fixture.deliver(LONG).await;
+    assert_eq!(told.expect_err("no topic"), NotTaken::NoTopic);
+    assert_eq!(fixture.fates(), [""; 0]);
+}
+
+#[tokio::test]
+async fn past_the_ceiling_a_report_is_shed_and_its_place_is_not_taken() {
+    let fixture = Fixture::new("there");
+    let place = fixture
+        .delivery
+        .events
+        .route
+        .ceilings
+        .admit(1)
+        .expect("a place");
+    let told = fixture.deliver(LONG).await;
+    assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
+    place.settle(ReportFate::Delivered);
+    fixture.deliver(LONG).await.expect("an acknowledgement");
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 2"]);
+}
+
+/// The value of a metric without labels.
+fn shown(fixture: &Fixture, name: &str) -> String {
+    let text = fixture.metrics.text();
+    let line = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
+    text.lines().find_map(line).expect("the metric is shown")
+}
+
+#[tokio::test]
+async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
+    // Linger keeps the record back for as long as the metrics are looked at.
+    let fixture = Fixture::with("there", 1, &[("linger.ms", "1500")]);
+    assert_eq!(fixture.partitions().await, Some(1));
+    let told = fixture.deliver(Duration::from_millis(10)).await;
+    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
+    assert_eq!(shown(&fixture, "koobridge_reports_in_flight"), "1");
+    // Its place is held until its delivery report, not until its answer.
+    let told = fixture.deliver(LONG).await;
+    assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
+    assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
+    assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "0");
+    fixture.deliver(LONG).await.expect("an acknowledgement");
+    // Nor is a producer replaced because something has been in flight for a moment.
+    assert_eq!(shown(&fixture, "koobridge_producer_rebuilds_total"), "0");
+}
+
+#[tokio::test]
+async fn a_report_that_kafka_never_takes_fails_once_after_its_deadline() {
+    let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "1000")]);
+    assert_eq!(fixture.partitions().await, Some(1));
+    fixture.broker = None;
+    let told = fixture.deliver(Duration::from_millis(100)).await;
+    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
+    assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_report_that_comes_back_is_tried_again_until_the_deadline_and_counted_once() {
+    let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "100")]);
+    assert_eq!(fixture.partitions().await, Some(1));
+    fixture.broker = None;
+    let asked = Instant::now();
+    let told = fixture.deliver(Duration::from_secs(3)).await;
+    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    // A first delivery that times out takes at most 2 s: the second one is what reaches this.
+    assert!(asked.elapsed() >= Duration::from_millis(2500));
+    assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_full_queue_sheds_the_report_and_takes_no_place() {
+    let properties = [("linger.ms", "500"), ("queue.buffering.max.messages", "1")];
+    let fixture = Fixture::with("there", 2, &properties);
+    assert_eq!(fixture.partitions().await, Some(1));
+    let (first, second) = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
+    first.expect("an acknowledgement");
+    assert_eq!(second.expect_err("a full queue"), NotTaken::Overloaded);
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
+}
+
+/// Of two records the larger can be the smaller one once they are compressed.
+#[tokio::test]
+async fn a_refused_size_says_something_only_where_nothing_is_compressed() {
+    for (codec, says) in [("none", true), ("gzip", false)] {
+        let fixture = Fixture::with("there", 1, &[("compression.codec", codec)]);
+        let refused = &fixture.delivery.events.route.refused;
+        refused.learn(5000);
+        assert_eq!(refused.covers(7000), says, "{codec}");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_later_takes_reports_without_a_restart() {
+    let fixture = Fixture::new("later");
+    let told = fixture.deliver(LONG).await;
+    assert_eq!(told.expect_err("no topic"), NotTaken::NoTopic);
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic("later", 1).expect("a topic");
+    let until = Instant::now() + LONG;
+    while fixture.delivery.events.route.known_partitions() != Some(1) {
+        assert!(Instant::now() < until, "the topic is not noticed");
+        sleep(Duration::from_millis(10)).await;
+    }
+    fixture.deliver(LONG).await.expect("an acknowledgement");
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
+}

@@ -1,0 +1,267 @@
+//! What a sender is told: the only file that chooses status codes and words.
+//!
+//! Errors are RFC 9457 problem documents. They name the member at fault and repeat no value.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::bridge::delivery::{NotTaken, Promised};
+use crate::bridge::metrics::ReportAnswer;
+use crate::config::Success;
+use crate::contract::{Fault, Reason};
+use crate::jitter;
+
+/// Every reason not to accept a request, in the order in which they are looked for.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    NotAllowed,
+    HostMissing,
+    HostRepeated,
+    HostMalformed,
+    TransferEncoding,
+    NotFound,
+    MethodNotAllowed,
+    Unauthorized,
+    Expectation,
+    BodyTooLarge,
+    BodyTimeout,
+    BodyBroken,
+    /// The rejected topic has it.
+    Invalid(Fault),
+    NotTaken(NotTaken),
+}
+
+impl From<NotTaken> for Refusal {
+    fn from(reason: NotTaken) -> Self {
+        Self::NotTaken(reason)
+    }
+}
+
+/// The body of an answer.
+pub(super) type Body = Full<Bytes>;
+
+/// An answer, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Answer {
+    response: Response<Body>,
+    report: Option<ReportAnswer>,
+}
+
+impl Answer {
+    /// The success: no body, as the interface document wants it. It takes a promise.
+    pub(super) fn accepted(promised: &Promised, success: Success) -> Self {
+        let status = match success {
+            Success::Ok => StatusCode::OK,
+            Success::Accepted => StatusCode::ACCEPTED,
+            Success::NoContent => StatusCode::NO_CONTENT,
+        };
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = status;
+        Self {
+            response,
+            report: Some(if promised.is_spooled() {
+                ReportAnswer::Spooled
+            } else {
+                ReportAnswer::Accepted
+            }),
+        }
+    }
+
+    /// Has the connection closed after this answer.
+    pub(super) fn close(&mut self) {
+        self.header(CONNECTION, HeaderValue::from_static("close"));
+    }
+
+    /// Returns whether the connection is closed after this answer.
+    pub(super) fn is_last(&self) -> bool {
+        self.response.headers().contains_key(CONNECTION)
+    }
+
+    pub(super) fn code(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// What it says of a report, where it speaks of one.
+    pub(super) fn report(&self) -> Option<ReportAnswer> {
+        self.report
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        self.response
+    }
+
+    fn header(&mut self, name: HeaderName, value: HeaderValue) {
+        self.response.headers_mut().insert(name, value);
+    }
+}
+
+impl From<&Refusal> for Answer {
+    fn from(refusal: &Refusal) -> Self {
+        let problem = refusal.problem();
+        let status = problem.status;
+        let body = serde_json::to_vec(&problem).expect("a problem is plain data");
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = StatusCode::from_u16(status).expect("a status of this file");
+        let mut answer = Self {
+            response,
+            report: refusal.report_answer(),
+        };
+        answer.header(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        match status {
+            401 => answer.header(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("WebhookPassword realm=\"koobridge\""),
+            ),
+            405 => answer.header(ALLOW, HeaderValue::from_static("POST")),
+            503 => answer.header(RETRY_AFTER, HeaderValue::from(retry_after())),
+            _ => {}
+        }
+        if refusal.ends_the_connection() {
+            answer.close();
+        }
+        answer
+    }
+}
+
+/// The status of what the rejected topic has.
+fn status_of(reason: Reason) -> u16 {
+    match reason {
+        Reason::ContentType | Reason::ContentEncoding => 415,
+        _ => 400,
+    }
+}
+
+/// When to come back, in whole seconds; spread, so that senders that were refused together do not
+/// come back together.
+fn retry_after() -> u64 {
+    jitter::between([Duration::from_secs(1), Duration::from_millis(5999)]).as_secs()
+}
+
+/// RFC 9457, section 3.1.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<&'a str>,
+}
+
+impl Refusal {
+    fn problem(&self) -> Problem<'_> {
+        let (status, code, detail) = self.wording();
+        let member = match self {
+            Self::Invalid(fault) => fault.member.as_deref(),
+            _ => None,
+        };
+        let title = StatusCode::from_u16(status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or_default();
+        Problem {
+            kind: format!("urn:koobridge:problem:{code}"),
+            title,
+            status,
+            detail,
+            member,
+        }
+    }
+
+    #[rustfmt::skip]
+    fn wording(&self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::NotAllowed => (403, "not-allowed", "This bridge takes no reports from where the request comes from."),
+            Self::HostMissing => (400, "host-missing", "The request has no Host header."),
+            Self::HostRepeated => (400, "host-repeated", "The request has more than one Host header."),
+            Self::HostMalformed => (400, "host-malformed", "The Host header is no host and port."),
+            Self::TransferEncoding => (400, "transfer-encoding", "The only Transfer-Encoding is a single \"chunked\", on HTTP/1.1."),
+            Self::NotFound => (404, "not-found", "Reports go to /social/on/whatsapp/koomessage/report/{channelId}."),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "Reports are sent by POST."),
+            Self::Unauthorized => (401, "unauthorized", "The Authorization header must be the channel's webhook password as it is."),
+            Self::Expectation => (417, "expectation", "The only expectation that can be met is 100-continue."),
+            Self::BodyTooLarge => (413, "body-too-large", "The body is larger than this bridge takes."),
+            Self::BodyTimeout => (408, "body-timeout", "The body did not arrive in time."),
+            Self::BodyBroken => (400, "body-broken", "The body ended early or its chunks are broken."),
+            Self::Invalid(fault) => (status_of(fault.reason), fault.reason.code(), fault.reason.detail()),
+            Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again."),
+            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Unfit | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not taken the report in time; send it again."),
+        }
+    }
+
+    /// Whether the connection can't or should not go on: its framing is unsound, or a large rest of a
+    /// body is still to come.
+    fn ends_the_connection(&self) -> bool {
+        match self {
+            Self::NotAllowed
+            | Self::HostMissing
+            | Self::HostRepeated
+            | Self::HostMalformed
+            | Self::TransferEncoding
+            | Self::BodyTimeout
+            | Self::BodyBroken
+            | Self::BodyTooLarge => true,
+            Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::Unauthorized
+            | Self::Expectation
+            | Self::Invalid(_)
+            | Self::NotTaken(_) => false,
+        }
+    }
+
+    fn report_answer(&self) -> Option<ReportAnswer> {
+        match self {
+            Self::Invalid(_) => Some(ReportAnswer::Rejected),
+            Self::NotTaken(
+                NotTaken::Overloaded | NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Unfit,
+            ) => Some(ReportAnswer::Shed),
+            Self::NotTaken(NotTaken::Deadline) => Some(ReportAnswer::Deadline),
+            Self::NotAllowed
+            | Self::HostMissing
+            | Self::HostRepeated
+            | Self::HostMalformed
+            | Self::TransferEncoding
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::Unauthorized
+            | Self::Expectation
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BodyBroken => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The seconds that a refused sender is told to wait.
+    fn wait(refusal: &Refusal) -> Option<u64> {
+        let response = Answer::from(refusal).into_response();
+        let value = response.headers().get(RETRY_AFTER)?;
+        value.to_str().ok()?.parse().ok()
+    }
+
+    #[test]
+    fn whoever_is_told_503_is_told_when_to_come_back_and_not_all_at_once() {
+        let refusal = Refusal::NotTaken(NotTaken::Overloaded);
+        let told: BTreeSet<_> = (0..500).filter_map(|_| wait(&refusal)).collect();
+        assert_eq!(told, BTreeSet::from([1, 2, 3, 4, 5]));
+        assert_eq!(wait(&Refusal::Unauthorized), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! One connection from its first byte to its end.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use super::answer::Body;
+use super::handshake;
+use super::limiter::ConnectionPermit;
+use super::stream::{Progress, TimedStream};
+use crate::bridge::{Bridge, Phase};
+use crate::jitter;
+
+/// Serves a connection until its peer, a time limit, another connection that needs its place, or the end of
+/// the bridge closes it.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: IpAddr,
+    permit: &ConnectionPermit,
+    bridge: &Bridge,
+) {
+    let Some(identity) = &bridge.live.identity else {
+        return speak_http(stream, peer, permit, bridge).await;
+    };
+    let acceptor = TlsAcceptor::from(Arc::clone(&identity.load().config));
+    let patience = bridge.live.rules.load().limits.head_timeout;
+    let shaken = tokio::select! {
+        shaken = timeout(patience, acceptor.accept(stream)) => shaken,
+        () = permit.displaced() => return,
+    };
+    match shaken.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+        Ok(stream) => speak_http(stream, peer, permit, bridge).await,
+        Err(error) => handshake::failed(&error, peer, &bridge.metrics),
+    }
+}
+
+async fn speak_http<S>(stream: S, peer: IpAddr, permit: &ConnectionPermit, bridge: &Bridge)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = bridge.live.rules.load().limits;
+    let progress = Progress::new(permit.state());
+    let stream = TimedStream::new(stream, &progress, &limits);
+    let aged = limits
+        .connection_age
+        .map(|age| Instant::now() + spread(age));
+    let service = service_fn(|request| respond(request, peer, aged, &progress, bridge));
+    let connection = http1::Builder::new()
+        // A sender may close its side once its request is out, and still wants the answer.
+        .half_close(true)
+        .max_buf_size(limits.head)
+        .serve_connection(TokioIo::new(stream), service);
+    let (mut connection, mut displaced) = (pin!(connection), pin!(permit.displaced()));
+    let mut phase = bridge.phase.clone();
+    let (state, mut is_ending) = (permit.state(), false);
+    let ended = loop {
+        tokio::select! {
+            // First, so that a request that has come meanwhile is seen.
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = displaced.as_mut(), if !is_ending => {
+                // It is idle or not authenticated: there is nothing to wait for.
+                if permit.is_displaced() {
+                    return;
+                }
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = closing(&mut phase), if !state.is_closing() => state.close(),
+        }
+    };
+    if let Err(error) = ended {
+        note_refusal_by_hyper(&error, peer, &progress, bridge);
+        debug!(%error, "a connection ended early");
+    }
+}
+
+/// Returns an age that differs from connection to connection: those that began together do not all come back
+/// together.
+fn spread(age: Duration) -> Duration {
+    jitter::between([age / 10 * 9, age])
+}
+
+/// Answers one request. It is polled only once the answers before it are out. From `aged` on its answer is the
+/// connection's last.
+async fn respond(
+    request: Request<Incoming>,
+    peer: IpAddr,
+    aged: Option<Instant>,
+    progress: &Progress<'_>,
+    bridge: &Bridge,
+) -> Result<Response<Body>, Infallible> {
+    progress.begin_request();
+    let body_length = request.body().size_hint().exact();
+    let mut answer = bridge.respond(request, peer, progress.state()).await;
+    if aged.is_some_and(|aged| Instant::now() >= aged) {
+        answer.close();
+    }
+    progress.end_request(body_length);
+    Ok(answer.into_response())
+}
+
+/// Waits until the listener is closed.
+async fn closing(phase: &mut watch::Receiver<Phase>) {
+    // A bridge that is gone is closing too.
+    let _ended = phase
+        .wait_for(|phase| *phase == Phase::Closing)
+        .await
+        .is_err();
+}
+
+/// Counts what hyper answered to a head that it can't read, before any of this code saw it.
+fn note_refusal_by_hyper(
+    error: &hyper::Error,
+    peer: IpAddr,
+    progress: &Progress<'_>,
+    bridge: &Bridge,
+) {
+    if !error.is_parse() {
+        return;
+    }
+    if let Some(foreign) = progress.foreign() {
+        foreign.note(peer);
+    }
+    if let Some(code) = answer_of_hyper(error) {
+        bridge.metrics.answered(code);
+    }
+}
+
+/// Returns the status code that hyper answers to a head that it can't read, if it answers at all.
+fn answer_of_hyper(error: &hyper::Error) -> Option<u16> {
+    // hyper has no other way to tell the two apart.
+    let is_uri_too_long = || error.to_string().ends_with("URI too long");
+    match error {
+        error if error.is_parse_version_h2() => None,
+        error if error.is_parse_too_large() && is_uri_too_long() => Some(414),
+        error if error.is_parse_too_large() => Some(431),
+        _ => Some(400),
+    }
+}

@@ -1,0 +1,20 @@
+//! The bridge: the program that runs for months, from an HTTP request to Kafka's acknowledgement.
+//!
+//! `app` starts and stops it. `ingress` and `admin` are siblings: what they share with `reload` is the
+//! [`Bridge`] in `state`, with the parts that change while it serves. Both call `delivery`, which alone
+//! calls `kafka` and `spool`.
+
+pub mod admin;
+pub mod app;
+pub mod channels;
+pub mod delivery;
+mod identity;
+pub mod ingress;
+pub mod metrics;
+pub(crate) mod open_files;
+mod reload;
+mod state;
+
+pub use identity::Identity;
+pub use reload::Watch;
+pub use state::{Bridge, Live, Part, Phase, Rules};

@@ -1,0 +1,125 @@
+//! The state of a bridge that ingress, admin and reload share. Each part that can change while the bridge
+//! serves is swapped whole, so that a request sees one state of it or the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::delivery::Delivery;
+use super::identity::Identity;
+use super::metrics::Metrics;
+use crate::config::{Access, Config, Limits, Success};
+use crate::contract::{Channels, EventMode};
+
+/// Everything that a request and a look at the bridge need.
+#[derive(Debug)]
+pub struct Bridge {
+    pub live: Live,
+    pub delivery: Delivery,
+    pub event_mode: EventMode,
+    pub metrics: Arc<Metrics>,
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Lifecycle phase of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Serving,
+    /// Told to stop: requests are still taken, each answer closes its connection.
+    Draining,
+    /// The listener is closed. Requests on open connections are still answered; connections that are idle are closed.
+    Closing,
+}
+
+/// The reloadable parts, as they are in force now.
+#[derive(Debug)]
+pub struct Live {
+    pub channels: ArcSwap<Channels>,
+    /// `None` where the ingress speaks plain HTTP.
+    pub identity: Option<ArcSwap<Identity>>,
+    pub rules: ArcSwap<Rules>,
+    /// What could not be taken over, and why: the last good state stays.
+    stale: Mutex<BTreeMap<Part, String>>,
+}
+
+/// The parts of the configuration that can change alone.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub limits: Limits,
+    pub success: Success,
+    pub access: Access,
+    /// Whether there is a line in the log for each report.
+    pub log_reports: bool,
+}
+
+/// A part that is read anew by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    Channels,
+    Certificate,
+    Configuration,
+}
+
+impl Bridge {
+    /// Returns the phase of this moment.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+}
+
+impl Part {
+    pub const ALL: [Self; 3] = [Self::Channels, Self::Certificate, Self::Configuration];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Channels => "channels",
+            Self::Certificate => "certificate",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        let ingress = &config.ingress;
+        Self {
+            limits: ingress.limits,
+            success: ingress.success,
+            access: ingress.access.clone(),
+            log_reports: config.log.reports,
+        }
+    }
+}
+
+impl Live {
+    #[must_use]
+    pub fn new(channels: Channels, identity: Option<Identity>, rules: Rules) -> Self {
+        Self {
+            channels: ArcSwap::from_pointee(channels),
+            identity: identity.map(ArcSwap::from_pointee),
+            rules: ArcSwap::from_pointee(rules),
+            stale: Mutex::default(),
+        }
+    }
+
+    /// Notes why a part could not be taken over, or that it was.
+    pub fn note(&self, part: Part, problem: Option<String>) {
+        let mut stale = self.stale.lock();
+        match problem {
+            Some(problem) => stale.insert(part, problem),
+            None => stale.remove(&part),
+        };
+    }
+
+    /// The parts whose last change could not be taken over, and why.
+    #[must_use]
+    pub fn stale(&self) -> BTreeMap<Part, String> {
+        let stale = self.stale.lock();
+        stale.clone()
+    }
+}

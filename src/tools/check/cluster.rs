@@ -1,0 +1,216 @@
+//! Kafka as the bridge will find it: addresses, TLS, who it is taken for, brokers, topics.
+
+use std::thread;
+
+use super::bootstrap::{self, Address, Trouble};
+use super::finding::{Area, Finding, Level};
+use super::probe;
+use super::topic::{self, Use};
+use crate::config::Config;
+use crate::kafka::{Cluster, KafkaError, Node, Settings, Unreached};
+
+pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Finding)) {
+    let servers = config
+        .kafka
+        .property("bootstrap.servers")
+        .unwrap_or_default();
+    // Before the way there is looked at: it says what of the settings does not go together.
+    let cluster = match Cluster::start(&Settings::from(config)) {
+        Ok(cluster) => cluster,
+        Err(error) => return found(not_together(&error)),
+    };
+    let (findings, is_of_use) = bootstrap::look(servers);
+    findings.into_iter().for_each(&mut *found);
+    if !is_of_use {
+        return;
+    }
+    let brokers = match cluster.brokers() {
+        Ok(brokers) => brokers,
+        Err(unreached) => return found(no_answer(unreached)),
+    };
+    secured(config).into_iter().for_each(&mut *found);
+    let nodes = nodes(&brokers);
+    let is_of_use = nodes.level != Level::Fail;
+    found(nodes);
+    if !is_of_use {
+        return;
+    }
+    let names = [
+        ("kafka.topic", &config.kafka.topic),
+        ("kafka.rejected_topic", &config.kafka.rejected_topic),
+    ];
+    for (key, name) in names {
+        let used = Use {
+            key,
+            name,
+            config,
+            brokers: u32::try_from(brokers.len()).unwrap_or(u32::MAX),
+        };
+        a_topic(&cluster, &used, with_probes, found);
+    }
+}
+
+fn a_topic(cluster: &Cluster, used: &Use<'_>, with_probes: bool, found: &mut dyn FnMut(Finding)) {
+    let facts = match cluster.topic(used.name) {
+        Ok(facts) => facts,
+        Err(why) => return found(Area::Topics.fail(format!("{}: {why}", used.name), "try again")),
+    };
+    let findings = topic::look(used, &facts);
+    let is_fit = findings.iter().all(|finding| finding.level != Level::Fail);
+    findings.into_iter().for_each(&mut *found);
+    if with_probes && is_fit {
+        let mode = used.event_mode();
+        let findings = probe::look(cluster, used.name, mode, &facts);
+        findings.into_iter().for_each(&mut *found);
+    }
+}
+
+fn not_together(error: &KafkaError) -> Finding {
+    Area::Configuration.fail(
+        format!("kafka.properties: librdkafka can't start with them: {error}"),
+        "mend what it names",
+    )
+}
+
+fn no_answer(unreached: Unreached) -> Finding {
+    match unreached {
+        Unreached::Tls(why) => Area::Tls.fail(
+            format!("TLS with Kafka does not come about: {why}"),
+            "look at security.protocol and the port, at ssl.ca.location, and at the name in the broker's certificate",
+        ),
+        Unreached::Login(why) => Area::Login.fail(
+            format!("Kafka does not take this client for who it says: {why}"),
+            "look at sasl.mechanism, sasl.username and sasl.password",
+        ),
+        Unreached::Nobody(why) => match named(&why) {
+            // librdkafka has heard of the brokers, and has let go of the address that it was given.
+            Some((address, id)) => elsewhere(id, address, &format!("nobody answers there: {why}")),
+            None => Area::Connection.fail(
+                format!("somebody listens, and no broker answers: {why}"),
+                "look whether that port is Kafka's, and whether security.protocol is that port's",
+            ),
+        },
+    }
+}
+
+/// The broker that librdkafka's words begin with, where it is one that Kafka has told of:
+/// `[PROTOCOL://]ADDRESS/ID: …`, in which an address of `bootstrap.servers` has no number.
+fn named(words: &str) -> Option<(&str, &str)> {
+    let (name, _) = words.split_once(": ")?;
+    let (address, id) = name.rsplit_once('/')?;
+    let address = address
+        .split_once("://")
+        .map_or(address, |(_, address)| address);
+    let is_number = !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit());
+    is_number.then_some((address, id))
+}
+
+/// What was shown by getting an answer at all.
+fn secured(config: &Config) -> Vec<Finding> {
+    let kafka = &config.kafka;
+    let value = |name| kafka.property(name).unwrap_or_default().to_lowercase();
+    let protocol = value("security.protocol");
+    let mut findings = Vec::new();
+    if protocol.contains("ssl") {
+        let is_unchecked = kafka
+            .unsafe_settings
+            .iter()
+            .any(|name| name.contains("ssl"));
+        findings.push(Area::Tls.ok(if is_unchecked {
+            "TLS with Kafka came about"
+        } else {
+            "TLS with Kafka came about, and the broker's certificate was checked"
+        }));
+    }
+    if protocol.contains("sasl") {
+        findings.push(Area::Login.ok("Kafka takes this client for who it says"));
+    }
+    let is_far =
+        !bootstrap::is_on_this_machine(kafka.property("bootstrap.servers").unwrap_or_default());
+    if is_far && !protocol.contains("ssl") {
+        let what = match value("sasl.mechanism").as_str() {
+            "plain" => "sasl.password and every report cross",
+            _ => "every report, phone numbers in it, crosses",
+        };
+        findings.push(Area::Tls.warn(
+            format!("{what} the network to Kafka in the clear"),
+            "have security.protocol = \"SSL\" or \"SASL_SSL\", where the brokers have such a listener",
+        ));
+    }
+    findings
+}
+
+/// Where the brokers say that they are is where the bridge will connect to. What is wrong with one is mostly wrong
+/// with all, and then nobody answers any more.
+fn nodes(brokers: &[Node]) -> Finding {
+    // One that drops what is sent to it takes seconds.
+    let threads = brokers.iter().cloned();
+    let threads = threads.map(|broker| thread::spawn(move || node(&broker)));
+    let threads: Vec<_> = threads.collect();
+    let looked = threads.into_iter();
+    let looked = looked.map(|thread| thread.join().expect("sockets do not panic"));
+    let mut bad: Vec<_> = looked.flatten().collect();
+    let (count, all) = (bad.len(), brokers.len());
+    if bad.is_empty() {
+        let s = if all == 1 { "" } else { "s" };
+        return Area::Brokers.ok(format!("{all} broker{s}, each where it says that it is"));
+    }
+    let mut first = bad.swap_remove(0);
+    first.what.extend([
+        " (",
+        &count.to_string(),
+        " of ",
+        &all.to_string(),
+        " brokers)",
+    ]);
+    if count < all {
+        first.level = Level::Warn;
+    }
+    first
+}
+
+fn node(broker: &Node) -> Option<Finding> {
+    let address = Address {
+        host: broker.host.clone(),
+        port: broker.port,
+    };
+    let why = match address.reach().err()? {
+        Trouble::Unresolved(why) => format!("that name does not resolve: {why}"),
+        Trouble::Unreached(why) => format!("nobody can be reached there: {why}"),
+    };
+    Some(elsewhere(
+        &broker.id.to_string(),
+        &address.to_string(),
+        &why,
+    ))
+}
+
+fn elsewhere(id: &str, address: &str, why: &str) -> Finding {
+    Area::Brokers.fail(
+        format!("broker {id} says that it is at {address}, and {why}"),
+        "look at advertised.listeners of the brokers: clients have to reach them by it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_kafka_told_of_is_known_by_its_number() {
+        for (words, broker) in [
+            (
+                "127.0.0.1:9092/0: Connect to …: refused",
+                Some(("127.0.0.1:9092", "0")),
+            ),
+            (
+                "ssl://kafka-1:9093/12: Connect: …",
+                Some(("kafka-1:9093", "12")),
+            ),
+            ("kafka-1:9092/bootstrap: Connect: …", None),
+            ("no broker answers", None),
+        ] {
+            assert_eq!(named(words), broker, "{words}");
+        }
+    }
+}

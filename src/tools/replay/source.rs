@@ -1,0 +1,261 @@
+//! Where records come from: stretches of a topic, or lines of a file. Both can go back to what was
+//! committed last.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+
+use super::work::Place;
+use crate::contract::RecordRef;
+use crate::kafka::{Reader, Step, Stretch, Taken};
+use crate::tools::archive::{self, Line};
+
+type Lines = Box<dyn Iterator<Item = Result<Line, String>>>;
+
+/// A source of records.
+pub enum Source {
+    Topic(Box<Topic>),
+    File(File),
+}
+
+/// Stretches of a topic.
+pub struct Topic {
+    reader: Reader,
+    stretches: Vec<Stretch>,
+    /// The next offset of each partition.
+    next: BTreeMap<u32, u64>,
+}
+
+/// Lines, in their order.
+pub struct File {
+    lines: Lines,
+    /// What was read since the last commit, and how many of it since going back.
+    open: Vec<Line>,
+    at: usize,
+    /// How many were committed.
+    committed: u64,
+}
+
+/// What comes next.
+pub enum Item<'a> {
+    Taken(Taken<'a>),
+    /// A line and its number among them, from 1.
+    Line(&'a Line, u64),
+    /// Kafka has deleted this before it could be read.
+    Deleted(Stretch),
+    /// Nothing within the patience.
+    Nothing,
+    /// There is no more.
+    End,
+}
+
+impl Item<'_> {
+    /// The record, where it is one.
+    #[must_use]
+    pub fn record(&self) -> Option<RecordRef<'_>> {
+        match self {
+            Self::Taken(taken) => Some(taken.record()),
+            Self::Line(line, _) => Some(line.record()),
+            Self::Deleted(_) | Self::Nothing | Self::End => None,
+        }
+    }
+
+    /// Where the record stood on a topic, where it did; `topic` is the one that is read.
+    #[must_use]
+    pub fn place<'a>(&'a self, topic: &'a str) -> Option<Place<'a>> {
+        match self {
+            Self::Taken(taken) => Some(Place {
+                topic,
+                partition: taken.partition(),
+                offset: taken.offset(),
+            }),
+            Self::Line(line, _) => Some(Place {
+                topic: line.topic.as_deref()?,
+                partition: line.partition?,
+                offset: line.offset?,
+            }),
+            Self::Deleted(_) | Self::Nothing | Self::End => None,
+        }
+    }
+}
+
+impl Source {
+    /// Reads stretches of a topic, from the offsets in `next` on where it has one.
+    ///
+    /// # Errors
+    /// Where they can't be read.
+    pub fn topic(
+        reader: Reader,
+        stretches: Vec<Stretch>,
+        next: BTreeMap<u32, u64>,
+    ) -> anyhow::Result<Self> {
+        let mut topic = Topic {
+            reader,
+            stretches,
+            next,
+        };
+        topic.go_back_to(&topic.next.clone())?;
+        Ok(Self::Topic(Box::new(topic)))
+    }
+
+    /// Reads the lines of a file.
+    #[must_use]
+    pub fn file(input: impl BufRead + 'static) -> Self {
+        Self::File(File {
+            lines: Box::new(archive::lines(input)),
+            open: Vec::new(),
+            at: 0,
+            committed: 0,
+        })
+    }
+
+    /// What comes next, within `patience`.
+    ///
+    /// # Errors
+    /// Where the source can't be read any more.
+    pub fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
+        match self {
+            Self::Topic(topic) => topic.next(patience),
+            Self::File(file) => file.next(),
+        }
+    }
+
+    /// The next offset of each partition; none of a file.
+    #[must_use]
+    pub fn position(&self) -> BTreeMap<u32, u64> {
+        match self {
+            Self::Topic(topic) => topic.next.clone(),
+            Self::File(_) => BTreeMap::new(),
+        }
+    }
+
+    /// How many offsets are still to be read; `None` of a file.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        match self {
+            Self::Topic(topic) => Some(topic.left()),
+            Self::File(_) => None,
+        }
+    }
+
+    /// There is no going back behind this any more.
+    pub fn committed(&mut self) {
+        if let Self::File(file) = self {
+            file.open.drain(..file.at);
+            file.committed += file.at as u64;
+            file.at = 0;
+        }
+    }
+
+    /// Goes back to what was committed last: these offsets, or the lines since.
+    ///
+    /// # Errors
+    /// Where a topic can't be read from there.
+    pub fn go_back(&mut self, committed: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
+        match self {
+            Self::Topic(topic) => topic.go_back_to(committed),
+            Self::File(file) => {
+                file.at = 0;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Topic {
+    fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
+        Ok(match self.reader.next(patience)? {
+            Step::Record(taken) => {
+                self.next.insert(taken.partition(), taken.offset() + 1);
+                Item::Taken(taken)
+            }
+            Step::Deleted(gone) => {
+                self.next.insert(gone.partition, gone.end);
+                Item::Deleted(gone)
+            }
+            Step::Nothing => Item::Nothing,
+            Step::Finished => {
+                // Behind the last record there can be marks of transactions.
+                let ends = self.stretches.iter();
+                self.next.extend(
+                    ends.map(|stretch| (stretch.partition, stretch.end.max(stretch.first))),
+                );
+                Item::End
+            }
+        })
+    }
+
+    fn left(&self) -> u64 {
+        let left = self.stretches.iter().map(|stretch| {
+            let next = self.next.get(&stretch.partition).copied();
+            stretch.end.saturating_sub(next.unwrap_or(stretch.first))
+        });
+        left.sum()
+    }
+
+    fn go_back_to(&mut self, next: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
+        let from = |stretch: &Stretch| Stretch {
+            first: next
+                .get(&stretch.partition)
+                .copied()
+                .unwrap_or(stretch.first),
+            ..*stretch
+        };
+        let left: Vec<Stretch> = self.stretches.iter().map(from).collect();
+        self.next = left
+            .iter()
+            .map(|stretch| (stretch.partition, stretch.first))
+            .collect();
+        Ok(self.reader.read(&left)?)
+    }
+}
+
+impl File {
+    fn next(&mut self) -> anyhow::Result<Item<'_>> {
+        if self.at == self.open.len() {
+            match self.lines.next() {
+                Some(Ok(line)) if line.masked => bail!(
+                    "the numbers in it are masked: it is no archive, but what `koobridge tail` printed"
+                ),
+                Some(line) => self.open.push(line.map_err(|why| anyhow!(why))?),
+                None => return Ok(Item::End),
+            }
+        }
+        self.at += 1;
+        let number = self.committed + self.at as u64;
+        Ok(Item::Line(&self.open[self.at - 1], number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(source: &mut Source, count: usize) -> Vec<String> {
+        let mut keys = Vec::new();
+        while keys.len() < count {
+            let item = source
+                .next(Duration::ZERO)
+                .expect("a source that can be read");
+            let Some(record) = item.record() else { break };
+            keys.push(record.text_key().expect("a key").to_owned());
+        }
+        keys
+    }
+
+    #[test]
+    fn lines_are_given_again_until_they_are_committed() {
+        let text = "{\"key\":\"a\"}\n{\"key\":\"b\"}\n{\"key\":\"c\"}\n{\"key\":\"d\"}\n";
+        let mut source = Source::file(text.as_bytes());
+        assert_eq!(keys(&mut source, 1), ["a"]);
+        source.committed();
+        assert_eq!(keys(&mut source, 2), ["b", "c"]);
+        source.go_back(&BTreeMap::new()).expect("it can go back");
+        assert_eq!(keys(&mut source, 1), ["b"]);
+        source.committed();
+        assert_eq!(keys(&mut source, 9), ["c", "d"]);
+        assert!(matches!(source.next(Duration::ZERO), Ok(Item::End)));
+    }
+}

@@ -1,0 +1,329 @@
+//! One broker of the cluster: its files, its JVM and the watchdog that lets no JVM outlive the tests.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::cluster::{BROKERS, PATIENCE};
+use crate::support::records::{Kafka, until};
+
+/// Who may come by the listener with SASL.
+pub const SASL_USER: &str = "bridge";
+pub const SASL_PASSWORD: &str = "bridge-secret";
+const CLUSTER_ID: &str = "a29vYnJpZGdlLXRlc3RzIQ";
+/// How the JVMs run; what nobody has chosen before the first starts is as the tests want it.
+pub static JVM: OnceLock<&str> = OnceLock::new();
+/// Small heaps, one collector thread and no second compiler: three JVMs share what the tests leave.
+const SMALL_JVM: &str = "-Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
+                   -Dlog4j2.level=WARN";
+
+/// What a JVM made of the classes that a broker loads, beside their jars. A broker starts on two thirds of the CPU
+/// with it, which its neighbours need while it does.
+pub const ARCHIVE: &str = "classes.jsa";
+
+/// Runs its arguments, prints their pid, and kills them when its stdin closes. The signals it
+/// ignores are what a terminal or an orphaned process group with a stopped member may send it; its
+/// program ends by SIGTERM, as an operator has it.
+const WATCHDOG: &str = r#"
+    trap '' HUP INT TERM
+    exec 3<&0
+    (trap - TERM; exec "$@") </dev/null >&2 3<&- &
+    program=$!
+    echo $program
+    { read -r _; kill -9 $program; } <&3 3<&- &
+    wait $program
+    status=$?
+    kill -9 $! 2>/dev/null
+    exit $status"#;
+
+/// The ports of all brokers of a cluster.
+pub type AllPorts = [u16; 5 * BROKERS];
+
+/// The ports that concern one broker.
+struct Ports {
+    plain: u16,
+    controller: u16,
+    sasl: u16,
+    behind_proxy: u16,
+    proxy: u16,
+}
+
+impl Ports {
+    fn of(id: usize, ports: &AllPorts) -> Self {
+        let [plain, controller, sasl, behind_proxy, proxy] =
+            [0, 1, 2, 3, 4].map(|at| ports[at * BROKERS + id]);
+        Self {
+            plain,
+            controller,
+            sasl,
+            behind_proxy,
+            proxy,
+        }
+    }
+}
+
+pub struct Broker {
+    id: usize,
+    ports: Ports,
+    dir: PathBuf,
+    jars: PathBuf,
+    java: Option<Java>,
+}
+
+impl Broker {
+    pub fn new(id: usize, ports: &AllPorts, run: &Path, jars: &Path, session: Duration) -> Self {
+        let dir = run.join(id.to_string());
+        fs::create_dir(&dir).expect("the run's directory is writable");
+        fs::write(
+            dir.join("server.properties"),
+            properties(id, ports, session),
+        )
+        .expect("so is the broker's");
+        Self {
+            id,
+            ports: Ports::of(id, ports),
+            dir,
+            jars: jars.to_owned(),
+            java: None,
+        }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.plain)
+    }
+
+    pub fn sasl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.sasl)
+    }
+
+    /// Where it listens for what comes by a proxy, and where it tells its clients that the proxy is.
+    pub fn proxy_ports(&self) -> [u16; 2] {
+        [self.ports.behind_proxy, self.ports.proxy]
+    }
+
+    pub fn format(&mut self) {
+        let user = format!("SCRAM-SHA-256=[name={SASL_USER},password={SASL_PASSWORD}]");
+        let tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID];
+        let args = [&tool[..], &["--add-scram", &user, "-c"]].concat();
+        self.java = Some(Java::run(&self.dir, &self.jars, &args));
+    }
+
+    pub fn wait_until_formatted(&mut self) -> Result<(), String> {
+        until(PATIENCE, || {
+            self.is_dead().then_some(()).ok_or("still formatting")
+        })
+    }
+
+    pub fn launch(&mut self) {
+        self.java = Some(Java::run(&self.dir, &self.jars, &["kafka.Kafka"]));
+    }
+
+    /// Starts anew twice: the first time leaves the archive, once for a set of jars.
+    pub fn archive_classes(&mut self) -> Result<(), String> {
+        let part = self.dir.join(ARCHIVE);
+        let option = format!("-XX:ArchiveClassesAtExit={}", part.display());
+        self.stop();
+        self.java = Some(Java::run(&self.dir, &self.jars, &[&option, "kafka.Kafka"]));
+        self.wait_until_registered()?;
+        self.stop();
+        if let Err(why) = fs::rename(part, self.jars.join(ARCHIVE)) {
+            eprintln!("this JVM archives no classes, so that brokers start slower: {why}");
+        }
+        self.launch();
+        self.wait_until_registered()
+    }
+
+    /// A new client that knows this broker only must hear from it that it is one of the cluster.
+    pub fn wait_until_registered(&mut self) -> Result<(), String> {
+        let itself = Kafka::at(self.address());
+        let id = i32::try_from(self.id).expect("a handful of brokers");
+        let registered = until(PATIENCE, || {
+            if self.is_dead() {
+                return Ok(Err("it exited".to_owned()));
+            }
+            let metadata = itself.metadata(None)?;
+            let mut brokers = metadata.brokers().iter();
+            brokers
+                .any(|broker| broker.id() == id)
+                .then_some(Ok(()))
+                .ok_or("unregistered".to_owned())
+        });
+        registered
+            .flatten()
+            .map_err(|why| format!("broker {id}: {why}\n{}", self.last_output()))
+    }
+
+    fn last_output(&self) -> String {
+        let output = fs::read(self.dir.join("output")).unwrap_or_default();
+        String::from_utf8_lossy(&output[output.len().saturating_sub(8000)..]).into_owned()
+    }
+
+    pub fn is_dead(&mut self) -> bool {
+        self.java.as_mut().is_none_or(Java::has_exited)
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut java) = self.java.take() {
+            java.kill();
+        }
+    }
+
+    /// SIGTERM, as an operator stops it, and returns when it is gone.
+    pub fn stop(&mut self) {
+        if let Some(java) = &self.java {
+            java.signal(Signal::TERM);
+        }
+        until(PATIENCE, || self.is_dead().then_some(()).ok_or("alive"))
+            .expect("a broker stops when asked to");
+    }
+
+    pub fn freeze(&self) {
+        if let Some(java) = &self.java {
+            java.signal(Signal::STOP);
+            until(PATIENCE, || java.stands_still()).expect("SIGSTOP stops every thread");
+        }
+    }
+
+    pub fn thaw(&self) {
+        if let Some(java) = &self.java {
+            java.signal(Signal::CONT);
+        }
+    }
+}
+
+/// A JVM and the shell that watches over it, which kills it when this is dropped.
+struct Java {
+    watchdog: Child,
+    pid: Pid,
+}
+
+impl Java {
+    fn run(dir: &Path, jars: &Path, args: &[&str]) -> Self {
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("output"));
+        let archive = jars.join(ARCHIVE);
+        let archive = archive
+            .exists()
+            .then(|| format!("-XX:SharedArchiveFile={}", archive.display()));
+        let mut watchdog = Command::new("sh")
+            .args(["-c", WATCHDOG, "watchdog", "java"])
+            .args(JVM.get_or_init(|| SMALL_JVM).split_whitespace())
+            .args(archive)
+            .arg(format!("-Djava.io.tmpdir={}", dir.display()))
+            .arg("-cp")
+            .arg(jars.join("*"))
+            .args(args)
+            .arg("server.properties")
+            .current_dir(dir)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(output.expect("the broker's directory is writable"))
+            .spawn()
+            .expect("a system has sh");
+        let mut line = String::new();
+        let stdout = watchdog.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("the watchdog prints a line");
+        let pid = line.trim().parse().ok().and_then(Pid::from_raw);
+        Self {
+            watchdog,
+            pid: pid.expect("the line is a process id"),
+        }
+    }
+
+    fn has_exited(&mut self) -> bool {
+        self.watchdog
+            .try_wait()
+            .expect("the watchdog is a child")
+            .is_some()
+    }
+
+    fn kill(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let gone = || self.has_exited().then_some(()).ok_or("alive");
+        until(PATIENCE, gone).expect("the watchdog kills its JVM");
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("a running JVM takes signals");
+    }
+
+    fn stands_still(&self) -> io::Result<()> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            // The state follows the name, which is in parentheses and may hold any character.
+            let state = stat.rsplit(") ").next().unwrap_or_default();
+            if !state.starts_with('T') {
+                return Err(io::Error::other("a thread runs on"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Clients without a password may do everything, those with one only what they are granted. Offsets and transactions
+/// are as small as they may be, and nothing is deleted for its age: the tests' records are as old as they please. The
+/// last four lines save a fifth of the processor time of an idle broker.
+fn properties(id: usize, ports: &AllPorts, session: Duration) -> String {
+    let (session, heartbeat) = (session.as_millis(), session.as_millis() / 6);
+    let Ports {
+        plain,
+        controller,
+        sasl,
+        behind_proxy,
+        proxy,
+    } = Ports::of(id, ports);
+    let voter = |id| format!("{id}@127.0.0.1:{}", Ports::of(id, ports).controller);
+    let voters: Vec<_> = (0..BROKERS).map(voter).collect();
+    let voters = voters.join(",");
+    format!(
+        "\
+process.roles=broker,controller
+node.id={id}
+controller.quorum.voters={voters}
+listeners=BROKER://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},\
+    SASL://127.0.0.1:{sasl},PROXY://127.0.0.1:{behind_proxy}
+advertised.listeners=BROKER://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},PROXY://127.0.0.1:{proxy}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,\
+    PROXY:PLAINTEXT
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+    required user_{SASL_USER}=\"{SASL_PASSWORD}\";
+listener.name.sasl.scram-sha-256.sasl.jaas.config=\
+    org.apache.kafka.common.security.scram.ScramLoginModule required;
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+log.dirs=data
+auto.create.topics.enable=false
+num.partitions=6
+default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+offsets.topic.num.partitions=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+transaction.state.log.num.partitions=3
+group.initial.rebalance.delay.ms=0
+log.retention.ms=-1
+broker.heartbeat.interval.ms={heartbeat}
+broker.session.timeout.ms={session}
+log.cleaner.dedupe.buffer.size=16777216
+metadata.max.idle.interval.ms=10000
+num.network.threads=1
+num.io.threads=2
+background.threads=2
+"
+    )
+}

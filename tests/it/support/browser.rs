@@ -1,0 +1,163 @@
+//! A headless Chromium that the tests look at a page with, by way of `chromedriver`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::geteuid;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::support::lines::Lines;
+use crate::support::records::until;
+
+/// A browser starts in a second or two, on a busy machine in more.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How a browser looks at pages.
+#[derive(Clone, Copy, Default)]
+pub struct Look {
+    pub is_dark: bool,
+    /// A phone's screen, as wide as so many CSS pixels.
+    pub phone: Option<u32>,
+    pub is_without_scripts: bool,
+}
+
+/// A browser with one window; gone when dropped.
+pub struct Browser {
+    driver: Child,
+    runtime: Runtime,
+    client: Option<Client>,
+}
+
+impl Browser {
+    pub fn open(url: &str, look: Look) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "chromedriver does not start ({error}): script/bootstrap --tests installs it"
+                )
+            });
+        let lines = Lines::read(driver.stdout.take().expect("a pipe"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let mut browser = Self {
+            driver,
+            runtime,
+            client: None,
+        };
+        let address = format!("http://127.0.0.1:{}", port(&lines));
+        let client = browser.runtime.block_on(async {
+            let mut builder = ClientBuilder::new(HttpConnector::new());
+            let options = json!({"goog:chromeOptions": options(look)});
+            let options = options.as_object().expect("an object").clone();
+            builder.capabilities(options).connect(&address).await
+        });
+        let client = client.unwrap_or_else(|error| {
+            panic!("no browser ({error}): script/bootstrap --tests installs chromium")
+        });
+        browser.client = Some(client);
+        browser.go_to(url);
+        browser
+    }
+
+    fn client(&self) -> &Client {
+        self.client.as_ref().expect("there is one until the end")
+    }
+
+    pub fn go_to(&self, url: &str) {
+        let gone = self.runtime.block_on(self.client().goto(url));
+        gone.unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// What a script returns that runs in the page.
+    pub fn run(&self, script: &str) -> Value {
+        let run = self
+            .runtime
+            .block_on(self.client().execute(script, Vec::new()));
+        run.unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    /// The text of the first element that a selector finds, as it can be read; "" where there is none.
+    pub fn text(&self, selector: &str) -> String {
+        let found = self.run(&format!(
+            "const found = document.querySelector({selector:?});
+             return found?.checkVisibility() ? found.innerText : '';"
+        ));
+        found.as_str().expect("text").to_owned()
+    }
+
+    /// Waits until an element's text holds a part.
+    pub fn wait_for(&self, selector: &str, part: &str) {
+        let seen = until(PATIENCE, || match self.text(selector) {
+            text if text.contains(part) => Ok(()),
+            text => Err(format!("{selector} is {text:?}, without {part:?}")),
+        });
+        seen.unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
+
+    /// Keeps the page as it is seen in `target/tmp/NAME.png`, for whoever wants to look at it.
+    pub fn picture(&self, name: &str) {
+        let picture = self.runtime.block_on(self.client().screenshot());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        fs::write(path, picture.expect("a picture")).expect("the target directory is writable");
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            // The browser ends with its session; where it does not, the driver is ended all the same.
+            let _closed = self.runtime.block_on(client.close());
+        }
+        self.driver.kill().expect("a child can be killed");
+        self.driver.wait().expect("a killed child ends");
+    }
+}
+
+/// Where the driver listens, once it does.
+fn port(lines: &Lines) -> u16 {
+    const SAYS: &str = "started successfully on port ";
+    let started = Instant::now();
+    let line = until(PATIENCE, || lines.find(SAYS).ok_or_else(|| lines.all()));
+    let line = line.unwrap_or_else(|said| {
+        panic!("chromedriver says after {:?}: {said}", started.elapsed());
+    });
+    let (_, port) = line.split_once(SAYS).expect("it says so");
+    port.trim_end_matches('.').parse().expect("a port")
+}
+
+fn options(look: Look) -> Value {
+    let mut arguments = vec![
+        "--headless=new",
+        "--disable-gpu",
+        // In a container there is little of it.
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--window-size=1200,1000",
+    ];
+    if geteuid().is_root() {
+        arguments.push("--no-sandbox");
+    }
+    if look.is_dark {
+        arguments.push("--blink-settings=preferredColorScheme=0");
+    }
+    let mut options = json!({"args": arguments});
+    if let Some(width) = look.phone {
+        let screen = json!({"width": width, "height": 812, "pixelRatio": 2.0, "touch": true});
+        options["mobileEmulation"] = json!({"deviceMetrics": screen});
+    }
+    if look.is_without_scripts {
+        options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
+    }
+    options
+}

@@ -1,0 +1,15 @@
+//! Fixtures: the program, Kafka, peers, and what they write, for the tests and the benchmarks.
+
+pub mod acl;
+pub mod bridge;
+pub mod broker;
+pub mod browser;
+pub mod clock;
+pub mod cluster;
+pub mod http;
+pub mod jars;
+pub mod lines;
+pub mod ports;
+pub mod proc;
+pub mod proxy;
+pub mod records;
