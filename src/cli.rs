@@ -290,5 +290,5 @@ fish:  koobridge completions fish > ~/.config/fish/completions/koobridge.fish";
 const DRAIN_HELP: &str = "\
 It delivers until the spool is empty, however long Kafka takes; Ctrl-C or SIGTERM stops it, and what is
 left stays. A spool belongs to one process: it is refused while its bridge runs, which drains it by itself.
-Exit codes: 0 the spool is empty but for parked reports, 1 could not run, 2 the configuration or the
+Exit codes: 0 the spool is empty but for quarantined reports, 1 could not run, 2 the configuration or the
 command line is wrong, 3 stopped with reports left.";

@@ -75,7 +75,7 @@ fn status_as_json(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> V
                 "topic": &*lane.topic,
                 "partition": lane.partition,
                 "due": status.due,
-                "parked": status.parked,
+                "quarantined": status.quarantined,
                 "oldest": status.oldest.map(time),
             })
         })
@@ -91,26 +91,29 @@ fn status_as_json(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> V
 
 fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> String {
     let sum = |count: fn(&LaneStatus) -> u64| lanes.iter().map(|(_, status)| count(status)).sum();
-    let (due, parked): (u64, u64) = (sum(|status| status.due), sum(|status| status.parked));
+    let due: u64 = sum(|status| status.due);
+    let quarantined: u64 = sum(|status| status.quarantined);
     let holder = match inspection.holder {
         Some(process) => format!("in use by process {process}"),
         None => "not in use".to_owned(),
     };
     let mut text = format!(
-        "{}: {holder}, {} bytes on disk\n{due} reports to be delivered, {parked} parked\n",
+        "{}: {holder}, {} bytes on disk\n{due} reports to be delivered, {quarantined} quarantined\n",
         directory.display(),
         inspection.bytes
     );
     for (lane, status) in lanes {
-        let partition = lane
+        let place = lane
             .partition
-            .map_or("none yet".to_owned(), |number| number.to_string());
+            .map_or("inbox".to_owned(), |number| format!("partition {number}"));
         let oldest = status.oldest.map(time).unwrap_or_default();
-        let LaneStatus { due, parked, .. } = status;
+        let LaneStatus {
+            due, quarantined, ..
+        } = status;
         let topic = &lane.topic;
         writeln!(
             text,
-            "  {topic} partition {partition}: {due} due, {parked} parked, the oldest of {oldest}"
+            "  {topic} {place}: {due} due, {quarantined} quarantined, the oldest of {oldest}"
         )
         .expect("writing to memory can't fail");
     }
@@ -131,14 +134,14 @@ fn exported(kept: Kept) -> Line {
     let Kept {
         lane,
         number,
-        is_parked,
+        is_quarantined,
         record,
     } = kept;
     let mut line = Line::of(&record.into());
     line.topic = Some(lane.topic.to_string());
     line.partition = lane.partition;
     line.number = Some(number);
-    line.state = Some(if is_parked { "parked" } else { "due" }.into());
+    line.state = Some(if is_quarantined { "quarantined" } else { "due" }.into());
     line
 }
 

@@ -1,4 +1,4 @@
-//! One file of the spool: its tables, and what is asked of them.
+//! One file of the spool: writes, deletes and marks reports, and counts them.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -6,69 +6,22 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
-use super::{LaneKey, Remains, Restored, Row};
-
-/// The format that this version writes, and the newest that it reads (`PRAGMA user_version`).
-pub(super) const FORMAT: i64 = 1;
-/// Tells the file from other files of SQLite (`PRAGMA application_id`): "koob".
-const APPLICATION: i64 = 0x6b6f_6f62;
-
-/// A report's id is its lane's id and, in the lower bits, its number: reports of a lane stand
-/// together, in order.
-pub(super) const NUMBER_BITS: u32 = 40;
-const NUMBERS: i64 = (1 << NUMBER_BITS) - 1;
-/// The highest number that an earlier run can have come to: as many are left for this one.
-const HIGHEST_LEFT: u64 = 1 << (NUMBER_BITS - 1);
-
-const TABLES: &str = "
-    CREATE TABLE lanes (
-        id INTEGER PRIMARY KEY,
-        topic TEXT NOT NULL,
-        partition INTEGER NOT NULL, -- -1: the topic's partitions were not known yet
-        UNIQUE (topic, partition)
-    ) STRICT;
-    CREATE TABLE topics (
-        name TEXT PRIMARY KEY,
-        partitions INTEGER NOT NULL -- as Kafka said last
-    ) STRICT;
-    CREATE TABLE reports (
-        id INTEGER PRIMARY KEY, -- lane << 40 | number
-        parked INTEGER NOT NULL DEFAULT 0,
-        timestamp INTEGER NOT NULL, -- when the report arrived, milliseconds since 1970
-        key TEXT,
-        headers TEXT NOT NULL, -- [[name, value], ...]
-        value BLOB NOT NULL
-    ) STRICT;
-";
-
-/// Why a file that is there is of no use.
-#[derive(Debug)]
-pub(super) enum Unusable {
-    /// A newer version wrote it, in this format.
-    Newer(i64),
-    /// It is no sound file.
-    Damaged(String),
-    /// It can't be read now.
-    Failed(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for Unusable {
-    fn from(error: rusqlite::Error) -> Self {
-        if is_damage(&error) {
-            Self::Damaged(error.to_string())
-        } else {
-            Self::Failed(error)
-        }
-    }
-}
+use super::error::Unusable;
+use super::format::{
+    APPLICATION, FORMAT, HIGHEST_LEFT, TABLES, first_id, id_of, lanes_of, last_id, number_of,
+    to_column, upgrade,
+};
+use super::{LaneKey, Mark, Remains, Restored};
+use crate::contract::Record;
 
 /// A file, opened for writing.
 pub(super) struct File {
     path: PathBuf,
     connection: Connection,
-    lanes: HashMap<LaneKey, i64>,
+    /// An inbox has more than one id if the file is damaged.
+    lanes: HashMap<LaneKey, Vec<i64>>,
 }
 
 impl File {
@@ -96,8 +49,12 @@ impl File {
 
     /// Opens a file that an earlier run left.
     pub(super) fn open(path: &Path, memory: usize) -> Result<Self, Unusable> {
-        let connection = connect(path, memory)?;
-        let lanes = lanes_of(&connection)?;
+        let mut connection = connect(path, memory)?;
+        upgrade(&mut connection)?;
+        let mut lanes: HashMap<_, Vec<_>> = HashMap::new();
+        for (lane, id) in lanes_of(&connection)? {
+            lanes.entry(lane).or_default().push(id);
+        }
         Ok(Self {
             path: path.to_owned(),
             connection,
@@ -111,15 +68,19 @@ impl File {
 
     /// What is due in each lane, and each topic's partitions.
     pub(super) fn left(&self) -> rusqlite::Result<Remains> {
-        let mut left = Vec::new();
+        let mut left = Remains::default();
         let mut due = self
             .connection
-            .prepare("SELECT min(id) FROM reports WHERE id BETWEEN ?1 AND ?2 AND parked = 0")?;
+            .prepare("SELECT min(id) FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1")?;
         let mut used = self
             .connection
             .prepare("SELECT max(id) FROM reports WHERE id BETWEEN ?1 AND ?2")?;
-        for (lane, id) in &self.lanes {
-            let range = [first_id(*id), last_id(*id)];
+        for (lane, id) in self
+            .lanes
+            .iter()
+            .flat_map(|(lane, ids)| ids.iter().map(move |id| (lane, *id)))
+        {
+            let range = [first_id(id), last_id(id)];
             let first: Option<i64> = due.query_row(range, |row| row.get(0))?;
             let last: Option<i64> = used.query_row(range, |row| row.get(0))?;
             if let Some(id) = last {
@@ -129,7 +90,7 @@ impl File {
                 if last > HIGHEST_LEFT || first > last + 1 {
                     return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
                 }
-                left.push(Restored {
+                left.add_lane(Restored {
                     lane: lane.clone(),
                     first,
                     last,
@@ -140,30 +101,26 @@ impl File {
             .connection
             .prepare("SELECT name, partitions FROM topics")?;
         let topics = topics.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(Remains {
-            lanes: left,
-            partitions: topics.collect::<Result<_, _>>()?,
-        })
+        left.partitions = topics.collect::<Result<_, _>>()?;
+        Ok(left)
     }
 
-    /// How many reports it holds, and how many of them are parked.
+    /// Counts its reports, and those of them that are quarantined.
     pub(super) fn count(&self) -> rusqlite::Result<(u64, u64)> {
-        let counts = "SELECT count(*), coalesce(sum(parked), 0) FROM reports";
-        let counts = self
-            .connection
-            .query_row(counts, [], |row| Ok((row.get(0)?, row.get(1)?)));
-        counts
-            .map(|(reports, parked): (i64, i64)| (reports.cast_unsigned(), parked.cast_unsigned()))
+        let counts = "SELECT count(*), count(*) FILTER (WHERE state = 1) FROM reports";
+        let number = |row: &rusqlite::Row<'_>, at| row.get(at).map(i64::cast_unsigned);
+        self.connection
+            .query_row(counts, [], |row| Ok((number(row, 0)?, number(row, 1)?)))
     }
 
     /// When the first report that waits in any lane arrived, in milliseconds since 1970.
     pub(super) fn oldest(&self) -> rusqlite::Result<Option<i64>> {
         let mut first = self.connection.prepare(
-            "SELECT timestamp FROM reports WHERE id BETWEEN ?1 AND ?2 AND parked = 0 \
+            "SELECT timestamp FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1 \
              ORDER BY id LIMIT 1",
         )?;
         let mut oldest = None;
-        for id in self.lanes.values() {
+        for id in self.lanes.values().flatten() {
             let range = [first_id(*id), last_id(*id)];
             let found: Option<i64> = first.query_row(range, |row| row.get(0)).optional()?;
             oldest = [oldest, found].into_iter().flatten().min();
@@ -191,7 +148,7 @@ impl File {
     /// Writes records: when this returns they are fsynced, all of them or none.
     pub(super) fn write<'a>(
         &mut self,
-        rows: impl Iterator<Item = (&'a LaneKey, &'a Row)>,
+        rows: impl Iterator<Item = (&'a LaneKey, u64, &'a Record)>,
     ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         let mut made = Vec::new();
@@ -200,13 +157,14 @@ impl File {
                 "INSERT OR REPLACE INTO reports (id, timestamp, key, headers, value) \
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
-            for (lane, Row { number, record }) in rows {
-                let lane = match self.lanes.get(lane) {
+            for (lane, number, record) in rows {
+                let known = self.lanes.get(lane).and_then(|ids| ids.first());
+                let lane = match known {
                     Some(id) => *id,
                     None => lane_id(&transaction, lane, &mut made)?,
                 };
                 let headers = serde_json::to_string(&record.headers).expect("headers are text");
-                let id = id_of(lane, *number);
+                let id = id_of(lane, number);
                 insert.execute(params![
                     id,
                     record.timestamp,
@@ -217,36 +175,43 @@ impl File {
             }
         }
         transaction.commit()?;
-        self.lanes.extend(made);
+        self.lanes
+            .extend(made.into_iter().map(|(lane, id)| (lane, vec![id])));
         Ok(())
     }
 
-    /// Strikes reports off; gives how many were there.
-    pub(super) fn strike(&mut self, struck: &[(LaneKey, u64)]) -> rusqlite::Result<u64> {
-        self.change("DELETE FROM reports WHERE id = ?1", struck)
-    }
-
-    /// Parks reports; gives how many were there.
-    pub(super) fn park(&mut self, parked: &[(LaneKey, u64)]) -> rusqlite::Result<u64> {
-        self.change(
-            "UPDATE reports SET parked = 1 WHERE id = ?1 AND parked = 0",
-            parked,
-        )
-    }
-
-    fn change(&mut self, statement: &str, reports: &[(LaneKey, u64)]) -> rusqlite::Result<u64> {
+    /// Deletes reports; returns how many it held.
+    pub(super) fn delete(&mut self, reports: &[(LaneKey, u64)]) -> rusqlite::Result<u64> {
         let transaction = self.connection.transaction()?;
-        let mut changed = 0;
+        let mut deleted = 0;
         {
-            let mut statement = transaction.prepare(statement)?;
+            let mut delete = transaction.prepare("DELETE FROM reports WHERE id = ?1")?;
             for (lane, number) in reports {
-                if let Some(lane) = self.lanes.get(lane) {
-                    changed += statement.execute([id_of(*lane, *number)])? as u64;
+                for lane in self.lanes.get(lane).into_iter().flatten() {
+                    deleted += delete.execute([id_of(*lane, *number)])? as u64;
                 }
             }
         }
         transaction.commit()?;
-        Ok(changed)
+        Ok(deleted)
+    }
+
+    /// Marks reports; returns how many became quarantined. A quarantined report stays so.
+    pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) -> rusqlite::Result<u64> {
+        let transaction = self.connection.transaction()?;
+        let mut quarantined = 0;
+        {
+            let mut update = transaction
+                .prepare("UPDATE reports SET state = ?2 WHERE id = ?1 AND state <> 1")?;
+            for (lane, number, mark) in marks {
+                for lane in self.lanes.get(lane).into_iter().flatten() {
+                    let marked = update.execute([id_of(*lane, *number), mark.to_column()])?;
+                    quarantined += u64::from(*mark == Mark::Quarantined && marked > 0);
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(quarantined)
     }
 
     pub(super) fn remember(&mut self, topic: &str, partitions: u32) -> rusqlite::Result<()> {
@@ -255,50 +220,6 @@ impl File {
             .execute(statement, params![topic, partitions])
             .map(drop)
     }
-}
-
-/// Whether an error says that the file itself is broken, rather than the disk or the moment.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error;
-    match error {
-        Error::SqliteFailure(failure, _) | Error::SqlInputError { error: failure, .. } => {
-            matches!(
-                failure.code,
-                // The last is `SQLITE_ERROR`: a table or a column is not there.
-                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
-            )
-        }
-        // What no run of this program writes.
-        Error::FromSqlConversionFailure(..)
-        | Error::InvalidColumnType(..)
-        | Error::IntegralValueOutOfRange(..)
-        | Error::Utf8Error(..) => true,
-        _ => false,
-    }
-}
-
-/// The lanes of a file, once its format is known to be one that this version reads.
-pub(super) fn lanes_of(connection: &Connection) -> Result<HashMap<LaneKey, i64>, Unusable> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let format = pragma("user_version")?;
-    if pragma("application_id")? != APPLICATION || format < 1 {
-        return Err(Unusable::Damaged("it is not a file of a spool".to_owned()));
-    }
-    if format > FORMAT {
-        return Err(Unusable::Newer(format));
-    }
-    let mut lanes = connection.prepare("SELECT topic, partition, id FROM lanes")?;
-    let lanes = lanes.query_map([], |row| Ok((lane_key(row)?, row.get(2)?)))?;
-    Ok(lanes.collect::<Result<_, _>>()?)
-}
-
-fn lane_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<LaneKey> {
-    let topic: String = row.get(0)?;
-    let partition: i64 = row.get(1)?;
-    Ok(LaneKey {
-        topic: topic.into(),
-        partition: u32::try_from(partition).ok(),
-    })
 }
 
 fn lane_id(
@@ -328,24 +249,4 @@ pub(super) fn connect(path: &Path, memory: usize) -> rusqlite::Result<Connection
     connection.pragma_update(None, "cache_size", -kibibytes)?;
     connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
     Ok(connection)
-}
-
-pub(super) fn to_column(partition: Option<u32>) -> i64 {
-    partition.map_or(-1, i64::from)
-}
-
-pub(super) fn id_of(lane: i64, number: u64) -> i64 {
-    first_id(lane) | i64::try_from(number).expect("a lane has less than 2^40 reports")
-}
-
-fn first_id(lane: i64) -> i64 {
-    lane << NUMBER_BITS
-}
-
-pub(super) fn last_id(lane: i64) -> i64 {
-    first_id(lane) | NUMBERS
-}
-
-pub(super) fn number_of(id: i64) -> u64 {
-    u64::try_from(id & NUMBERS).expect("never negative")
 }

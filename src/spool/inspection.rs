@@ -1,11 +1,11 @@
-//! A look at a spool without owning it: a running bridge's, a stopped one's, or what a kill left.
+//! Inspects a spool without owning it: a running bridge's, a stopped one's, or one that a kill left.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::Unusable;
-use super::reading::Look;
+use super::error::Unusable;
+use super::view::FileView;
 use super::{LaneKey, OpenError, directory};
 use crate::contract::Record;
 
@@ -15,7 +15,7 @@ pub struct Inspection {
     files: Vec<PathBuf>,
     /// Bytes on disk.
     pub bytes: u64,
-    /// The process that has it, where one does; 0 where it does not say who it is.
+    /// The process that owns it, if one does; 0 if it has not noted its id.
     pub holder: Option<u32>,
     /// Files that were set aside.
     pub set_aside: Vec<PathBuf>,
@@ -26,8 +26,8 @@ pub struct Inspection {
 pub struct LaneStatus {
     /// Reports that are still to be delivered.
     pub due: u64,
-    /// Reports that can go nowhere.
-    pub parked: u64,
+    /// Reports that no topic accepts.
+    pub quarantined: u64,
     /// When the oldest of them arrived, in milliseconds since 1970.
     pub oldest: Option<i64>,
 }
@@ -37,15 +37,15 @@ pub struct LaneStatus {
 pub struct Kept {
     pub lane: LaneKey,
     pub number: u64,
-    pub is_parked: bool,
+    pub is_quarantined: bool,
     pub record: Record,
 }
 
 impl Inspection {
-    /// Looks at a directory.
+    /// Inspects a directory.
     ///
     /// # Errors
-    /// Where it can't be read.
+    /// If it can't be read.
     pub fn of(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
         if !path.metadata().map_err(failed)?.is_dir() {
@@ -62,14 +62,14 @@ impl Inspection {
     /// Counts by lane.
     ///
     /// # Errors
-    /// Where a file can't be read.
+    /// If a file can't be read.
     pub fn lanes(&self) -> Result<BTreeMap<LaneKey, LaneStatus>, OpenError> {
         let mut lanes: BTreeMap<LaneKey, LaneStatus> = BTreeMap::new();
         for path in self.existing_files() {
-            for (lane, count) in opened(path, Look::counts)? {
+            for (lane, count) in opened(path, FileView::counts)? {
                 let lane = lanes.entry(lane).or_default();
-                *(if count.is_parked {
-                    &mut lane.parked
+                *(if count.is_quarantined {
+                    &mut lane.quarantined
                 } else {
                     &mut lane.due
                 }) += count.reports;
@@ -91,7 +91,7 @@ impl Inspection {
         mut show: impl FnMut(Kept) -> io::Result<()>,
     ) -> Result<io::Result<()>, OpenError> {
         for path in self.existing_files() {
-            let shown = opened(path, |look| look.each(&mut show))?;
+            let shown = opened(path, |view| view.each(&mut show))?;
             if shown.is_err() {
                 return Ok(shown);
             }
@@ -99,19 +99,22 @@ impl Inspection {
         Ok(Ok(()))
     }
 
-    /// A running bridge may have let go of some since.
+    /// A running bridge may have removed some since.
     fn existing_files(&self) -> impl Iterator<Item = &PathBuf> {
         self.files.iter().filter(|path| path.exists())
     }
 }
 
-/// Asks a file, and names it where it does not answer.
-fn opened<T>(path: &Path, ask: impl FnOnce(&Look) -> rusqlite::Result<T>) -> Result<T, OpenError> {
+/// Asks a file; an error names it.
+fn opened<T>(
+    path: &Path,
+    ask: impl FnOnce(&FileView) -> rusqlite::Result<T>,
+) -> Result<T, OpenError> {
     let failed = |why: String| OpenError::File(path.to_owned(), why);
-    let look = Look::open(path).map_err(|unusable| match unusable {
+    let view = FileView::open(path).map_err(|unusable| match unusable {
         Unusable::Newer(format) => OpenError::Newer(path.to_owned(), format),
         Unusable::Damaged(why) => failed(why),
         Unusable::Failed(error) => failed(error.to_string()),
     })?;
-    ask(&look).map_err(|error| failed(error.to_string()))
+    ask(&view).map_err(|error| failed(error.to_string()))
 }

@@ -1,21 +1,27 @@
-//! The spool: `rusqlite` stops here. It keeps records on disk, in the lanes and under the numbers that it
-//! is told, and knows neither Kafka nor who waits.
+//! The spool: `rusqlite` stops here. It keeps records on disk, in the lanes and under the numbers that its
+//! caller gives them, and knows neither Kafka nor the senders.
 //!
-//! A [`Spool`] owns its directory. Writes and strikes go through one thread, which puts all that waits
-//! into one transaction: one fsync for many. Reading has connections of its own, so that a disk that
-//! takes nothing any more is still drained. [`Inspection`] looks at a spool without owning it.
+//! A [`Spool`] owns its directory. Writes, deletions and marks go through one thread, which puts everything that
+//! waits into one transaction: one fsync for many. Reading has connections of its own, so that a disk that
+//! takes no more writes is still drained. [`Inspection`] inspects a spool without owning it.
 
 mod directory;
+mod error;
 mod file;
+mod format;
 mod inspection;
+mod part;
 mod queue;
-mod reading;
+mod reader;
+mod readers;
+mod remains;
+mod view;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,25 +31,46 @@ use std::time::{Duration, Instant};
 
 use crate::contract::Record;
 use directory::Directory;
-use file::{File, Unusable};
+pub use error::{NotWritten, OpenError};
 pub use inspection::{Inspection, Kept, LaneStatus};
-use queue::Queue;
-use reading::{Left, Reader};
-use writer::{Told, Writer};
+use queue::{Queue, Write};
+use reader::Left;
+use readers::Readers;
+pub use remains::{Remains, Restored};
+use writer::{Callbacks, Writer};
 
-/// A lane: a partition of a topic.
+/// A larger number of partitions, or a partition from this one on, in a file is damage. The bridge makes a lane for
+/// each partition, and Kafka is advised to hold fewer in a whole cluster.
+pub const MAX_PARTITIONS: u32 = 100_000;
+
+/// A lane: a partition of a topic, or the topic's inbox. A number is used once in a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneKey {
     pub topic: Arc<str>,
-    /// `None` for records that came before the topic's partitions were known.
+    /// `None` is the inbox: reports whose partition is not known yet.
     pub partition: Option<u32>,
 }
 
-/// A record of a lane.
+/// A due report of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub number: u64,
     pub record: Arc<Record>,
+    /// Whether it has to be deleted or marked in the topic's inbox.
+    pub is_in_inbox: bool,
+    /// Never [`Mark::Quarantined`].
+    pub mark: Option<Mark>,
+}
+
+/// What else is known of a spooled report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// No topic accepts it: it is kept, counted and shown, and not returned by [`Spool::read`].
+    Quarantined,
+    /// Its sender was told 503 before it was spooled.
+    Refused,
+    /// Its sender had hung up before it was spooled.
+    Gone,
 }
 
 /// Where a spool is and how large it may become.
@@ -58,61 +85,18 @@ pub struct Options {
     pub memory: usize,
 }
 
-/// What an earlier run left in a lane.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restored {
-    pub lane: LaneKey,
-    /// The first number that is due.
-    pub first: u64,
-    /// The highest number that was used.
-    pub last: u64,
-}
-
-/// What earlier runs left in a spool.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Remains {
-    pub lanes: Vec<Restored>,
-    /// Each topic's partitions, as they were last known.
-    pub partitions: Vec<(String, u32)>,
-}
-
-/// Why a spool can't be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// The directory can't be made, or is not writable.
-    Directory(PathBuf, std::io::Error),
-    /// One of its files can't be read.
-    File(PathBuf, String),
-    /// Another process has it; its process id where it says so.
-    Taken(PathBuf, Option<u32>),
-    /// A newer version of the program wrote it, in this format.
-    Newer(PathBuf, i64),
-    /// The system can't start a thread.
-    Thread(std::io::Error),
-}
-
-/// Why a record was not written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotWritten {
-    /// The ceiling in bytes, or the free space to leave, is reached.
-    Full,
-    /// The disk fails.
-    Failed,
-}
-
 /// What a spool holds now, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
-    /// Reports, parked ones included.
+    /// Reports, quarantined ones included.
     pub reports: u64,
-    /// Those that can go nowhere.
-    pub parked: u64,
+    /// Reports that no topic accepts.
+    pub quarantined: u64,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Bytes of them that hold something: what the ceiling is for. Looked at once a second, as is
-    /// the next.
+    /// Bytes of them that hold data, to which the limit applies. Measured once a second, as is the next.
     pub used: u64,
-    /// When the oldest of those that wait arrived, in milliseconds since 1970: the first of each lane
+    /// When the oldest due report arrived, in milliseconds since 1970: the first of each lane
     /// counts.
     pub oldest: Option<i64>,
     /// Whether the last write succeeded.
@@ -127,25 +111,22 @@ pub struct Spool<T: Send + 'static> {
     path: PathBuf,
 }
 
-/// A connection for reading for each file, the oldest first.
-#[derive(Default)]
-struct Readers(Mutex<Vec<Arc<Reader>>>);
-
 impl<T: Send + 'static> Spool<T> {
-    /// Opens the spool of a directory, which is made where it is missing. `on_written` runs on the
-    /// spool's thread for every record that was to be written, and `on_commit` for every transaction
-    /// that was, with the time it took.
+    /// Opens the spool of a directory, and makes the directory if it is missing. On the spool's thread,
+    /// `on_written` runs for every record that was to be written, and `on_commit` for every transaction that
+    /// was, with the time it took.
     ///
     /// # Errors
-    /// Where the directory can't be owned. A damaged file is none: it is set aside, and said.
+    /// If the directory can't be owned, or a file can't be read. A damaged file is no error: it is set aside,
+    /// and logged.
     pub fn open(
         options: &Options,
-        on_written: fn(T, Result<(), NotWritten>),
+        on_written: impl Fn(T, Result<(), NotWritten>) + Send + 'static,
         on_commit: impl Fn(Duration) + Send + 'static,
     ) -> Result<(Self, Remains), OpenError> {
         let directory = Directory::own(&options.directory)?;
-        let mut files = open_files(&directory, options)?;
-        let remains = what_was_left(&mut files);
+        let mut files = remains::open_files(&directory, options)?;
+        let remains = Remains::of(&mut files);
         let readers = Readers::default();
         let lanes = remains.lanes.iter();
         let left: Arc<Left> = Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
@@ -157,11 +138,11 @@ impl<T: Send + 'static> Spool<T> {
         let queue = Arc::new(Queue::default());
         let known = remains.partitions.clone();
         let shared = Arc::clone(&readers);
-        let told = Told {
-            on_written,
+        let callbacks = Callbacks {
+            on_written: Box::new(on_written),
             on_commit: Box::new(on_commit),
         };
-        let writer = Writer::new(directory, options, files, known, shared, told);
+        let writer = Writer::new(directory, options, files, known, shared, callbacks);
         let thread = writer
             .start(Arc::clone(&queue))
             .map_err(OpenError::Thread)?;
@@ -174,62 +155,57 @@ impl<T: Send + 'static> Spool<T> {
         Ok((spool, remains))
     }
 
-    /// Has a record written; `ticket` comes back when it is fsynced, or can't be.
-    pub fn write(&self, lane: &LaneKey, row: Row, ticket: T) {
-        self.queue.write(lane.clone(), row, ticket);
+    /// Writes a record; `ticket` comes back when it is fsynced, or can't be.
+    pub fn write(&self, lane: &LaneKey, number: u64, record: Arc<Record>, ticket: T) {
+        self.queue.write(Write {
+            lane: lane.clone(),
+            number,
+            record,
+            ticket,
+        });
     }
 
-    /// Has a record struck off, durably within a second.
-    pub fn strike(&self, lane: &LaneKey, number: u64) {
-        self.queue.strike(lane.clone(), number);
+    /// Deletes a report, durably within a second.
+    pub fn delete(&self, lane: &LaneKey, number: u64) {
+        self.queue.delete(lane.clone(), number);
     }
 
-    /// Has a record parked: it stays, and is not given back by [`Spool::read`] any more.
-    pub fn park(&self, lane: &LaneKey, number: u64) {
-        self.queue.park(lane.clone(), number);
+    /// Marks a report that was given to [`Spool::write`] before.
+    pub fn mark(&self, lane: &LaneKey, number: u64, mark: Mark) {
+        self.queue.mark(lane.clone(), number, mark);
     }
 
-    /// Has the number of a topic's partitions remembered.
+    /// Remembers the number of a topic's partitions for later runs.
     pub fn remember(&self, topic: &str, partitions: u32) {
         self.queue.remember(topic.to_owned(), partitions);
     }
 
-    /// Records of a lane from a number on, in their order, of about `bytes` bytes in memory; `true` where there
-    /// are no more. Blocks: not for a runtime's thread.
+    /// Ends a topic's inbox for this run: from now on, [`Spool::read`] returns each of its reports with the
+    /// lane of the partition that `place` returns for the report's key. Nothing is moved on disk. The
+    /// first call for a topic counts.
+    pub fn assign(&self, topic: &str, place: impl Fn(Option<&str>) -> u32 + Send + Sync + 'static) {
+        self.readers.assign(topic, Arc::new(place));
+    }
+
+    /// Returns the due reports of a lane from a number on, in order, of about `bytes` bytes in memory, and
+    /// whether there are no more; if there may be more, it returns at least one. Blocks: not for a
+    /// runtime's thread.
     ///
     /// # Errors
-    /// What the disk says. A file that is damaged is set aside and said, and is no error.
+    /// If the disk fails. A damaged file is no error: it is set aside, and logged.
     pub fn read(
         &self,
         lane: &LaneKey,
         from: u64,
         bytes: usize,
     ) -> std::io::Result<(Vec<Row>, bool)> {
-        let mut rows = Vec::new();
-        // What is past the end of a part that was cut is left for the next time.
-        let mut cut = None;
-        for reader in self.readers.all() {
-            match reader.read(lane, from, bytes) {
-                Ok((part, is_all)) => {
-                    if let Some(last) = part.last().filter(|_| !is_all) {
-                        cut = Some(cut.map_or(last.number, |cut: u64| cut.min(last.number)));
-                    }
-                    rows.extend(part);
-                }
-                Err(error) if file::is_damage(&error) => {
-                    self.readers.remove(reader.path());
-                    self.queue.damaged(reader.path().to_owned());
-                }
-                Err(error) => return Err(std::io::Error::other(error)),
-            }
-        }
-        rows.sort_by_key(|row| row.number);
-        rows.dedup_by_key(|row| row.number);
-        rows.retain(|row| cut.is_none_or(|cut| row.number <= cut));
-        Ok((rows, cut.is_none()))
+        let on_damage = |path: &Path| self.queue.damaged(path.to_owned());
+        let part = self.readers.read(lane, from, bytes, on_damage);
+        let part = part.map_err(std::io::Error::other)?;
+        Ok((part.rows, part.end.is_none()))
     }
 
-    /// What the spool holds now.
+    /// Returns what the spool holds now.
     pub fn level(&self) -> Level {
         self.queue.level()
     }
@@ -238,8 +214,8 @@ impl<T: Send + 'static> Spool<T> {
         &self.path
     }
 
-    /// Does what is still to be done and ends; `false` where the disk does not get done with it in
-    /// time. Blocks: not for a runtime's thread.
+    /// Finishes the work that waits, and ends; returns `false` if the disk does not finish it in time. Blocks:
+    /// not for a runtime's thread.
     pub fn close(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
         self.queue.close();
@@ -262,120 +238,9 @@ impl<T: Send + 'static> fmt::Debug for Spool<T> {
     }
 }
 
-impl Readers {
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Reader>>> {
-        self.0.lock()
-    }
-
-    fn all(&self) -> Vec<Arc<Reader>> {
-        self.lock().clone()
-    }
-
-    fn add(&self, file: &File, memory: usize, left: Option<Arc<Left>>) -> rusqlite::Result<()> {
-        let reader = Reader::open(file.path(), memory, left)?;
-        self.lock().push(Arc::new(reader));
-        Ok(())
-    }
-
-    fn remove(&self, path: &Path) {
-        self.lock().retain(|reader| reader.path() != path);
+impl<T: Send + 'static> Drop for Spool<T> {
+    /// Asks the thread to end, and does not wait for it.
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
-
-/// The files of earlier runs, the oldest first. What is damaged is set aside.
-fn open_files(directory: &Directory, options: &Options) -> Result<Vec<File>, OpenError> {
-    let mut files = Vec::new();
-    for path in directory.files() {
-        match File::open(&path, options.memory) {
-            Ok(file) => files.push(file),
-            Err(Unusable::Newer(format)) => return Err(OpenError::Newer(path, format)),
-            Err(Unusable::Damaged(why)) => Directory::set_aside(&path, &unread(&why)),
-            Err(Unusable::Failed(error)) => return Err(OpenError::File(path, error.to_string())),
-        }
-    }
-    Ok(files)
-}
-
-/// Why a file is set aside at the start.
-fn unread(why: &str) -> String {
-    format!("it can't be read ({why}); what was left in it is not delivered")
-}
-
-/// The lanes of all files together, and the partitions that were last known.
-fn what_was_left(files: &mut Vec<File>) -> Remains {
-    let mut remains = Remains::default();
-    files.retain(|file| match file.left() {
-        Ok(left) => {
-            remains.add(left);
-            true
-        }
-        Err(error) => {
-            Directory::set_aside(file.path(), &unread(&error.to_string()));
-            false
-        }
-    });
-    remains
-}
-
-impl Remains {
-    /// Adds what a later file holds.
-    fn add(&mut self, later: Self) {
-        for found in later.lanes {
-            add_lane(&mut self.lanes, found);
-        }
-        let is_known_better = |name: &str| later.partitions.iter().any(|(other, _)| other == name);
-        self.partitions.retain(|(name, _)| !is_known_better(name));
-        self.partitions.extend(later.partitions);
-    }
-}
-
-fn add_lane(lanes: &mut Vec<Restored>, found: Restored) {
-    match lanes.iter_mut().find(|lane| lane.lane == found.lane) {
-        Some(lane) => {
-            lane.first = lane.first.min(found.first);
-            lane.last = lane.last.max(found.last);
-        }
-        None => lanes.push(found),
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Thread(error) => write!(f, "can't start the spool's thread: {error}"),
-            Self::Directory(path, error) => write!(
-                f,
-                "spool.directory: can't use {}: {error}; it has to be a directory that this user \
-                 can write to",
-                path.display()
-            ),
-            Self::File(path, error) => write!(
-                f,
-                "spool.directory: can't read {}: {error}; it may hold reports that were not \
-                 delivered yet, so it is left as it is",
-                path.display()
-            ),
-            Self::Taken(path, Some(pid)) => write!(
-                f,
-                "spool.directory: {} belongs to process {pid}, which is running; give each bridge \
-                 a directory of its own",
-                path.display()
-            ),
-            Self::Taken(path, None) => write!(
-                f,
-                "spool.directory: {} belongs to another running process; give each bridge a \
-                 directory of its own",
-                path.display()
-            ),
-            Self::Newer(path, format) => write!(
-                f,
-                "spool.directory: {} was written by a newer koobridge (format {format}, this one \
-                 reads up to {}); drain it with that version",
-                path.display(),
-                file::FORMAT
-            ),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}

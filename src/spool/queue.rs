@@ -2,14 +2,16 @@
 
 use std::mem;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::{LaneKey, Level, Row};
+use super::{LaneKey, Level, Mark};
+use crate::contract::Record;
 
-/// How long strikes may wait for company.
-const STRIKES: Duration = Duration::from_millis(500);
+/// How long deletions may wait, so that one transaction takes many.
+const DELETIONS: Duration = Duration::from_millis(500);
 /// How many records go into one transaction at most.
 const GROUP: usize = 4096;
 
@@ -23,20 +25,21 @@ pub(super) struct Queue<T> {
 
 pub(super) struct Waiting<T> {
     pub(super) writes: Vec<Write<T>>,
-    pub(super) strikes: Vec<(LaneKey, u64)>,
-    /// When the first of the strikes came.
-    strikes_since: Option<Instant>,
-    pub(super) parks: Vec<(LaneKey, u64)>,
+    pub(super) deletions: Vec<(LaneKey, u64)>,
+    /// When the first of the deletions came.
+    deletions_since: Option<Instant>,
+    pub(super) marks: Vec<(LaneKey, u64, Mark)>,
     pub(super) topics: Vec<(String, u32)>,
     pub(super) damaged: Vec<PathBuf>,
-    /// Reports, and parked ones, that earlier runs left.
+    /// Reports, and quarantined ones, that earlier runs left.
     pub(super) counted: Option<(u64, u64)>,
     pub(super) is_closing: bool,
 }
 
 pub(super) struct Write<T> {
     pub(super) lane: LaneKey,
-    pub(super) row: Row,
+    pub(super) number: u64,
+    pub(super) record: Arc<Record>,
     pub(super) ticket: T,
 }
 
@@ -54,9 +57,9 @@ impl<T> Default for Waiting<T> {
     fn default() -> Self {
         Self {
             writes: Vec::new(),
-            strikes: Vec::new(),
-            strikes_since: None,
-            parks: Vec::new(),
+            deletions: Vec::new(),
+            deletions_since: None,
+            marks: Vec::new(),
             topics: Vec::new(),
             damaged: Vec::new(),
             counted: None,
@@ -70,28 +73,28 @@ impl<T> Waiting<T> {
         self.is_closing
             || self.counted.is_some()
             || !(self.writes.is_empty()
-                && self.parks.is_empty()
+                && self.marks.is_empty()
                 && self.topics.is_empty()
                 && self.damaged.is_empty())
     }
 }
 
 impl<T> Queue<T> {
-    pub(super) fn write(&self, lane: LaneKey, row: Row, ticket: T) {
-        self.add(|waiting| waiting.writes.push(Write { lane, row, ticket }));
+    pub(super) fn write(&self, write: Write<T>) {
+        self.add(|waiting| waiting.writes.push(write));
     }
 
-    pub(super) fn strike(&self, lane: LaneKey, number: u64) {
+    pub(super) fn delete(&self, lane: LaneKey, number: u64) {
         let mut waiting = self.lock();
-        waiting.strikes.push((lane, number));
-        if waiting.strikes_since.is_none() {
-            waiting.strikes_since = Some(Instant::now());
+        waiting.deletions.push((lane, number));
+        if waiting.deletions_since.is_none() {
+            waiting.deletions_since = Some(Instant::now());
             self.filled.notify_one();
         }
     }
 
-    pub(super) fn park(&self, lane: LaneKey, number: u64) {
-        self.add(|waiting| waiting.parks.push((lane, number)));
+    pub(super) fn mark(&self, lane: LaneKey, number: u64, mark: Mark) {
+        self.add(|waiting| waiting.marks.push((lane, number, mark)));
     }
 
     pub(super) fn remember(&self, topic: String, partitions: u32) {
@@ -102,8 +105,8 @@ impl<T> Queue<T> {
         self.add(|waiting| waiting.damaged.push(path));
     }
 
-    pub(super) fn counted(&self, reports: u64, parked: u64) {
-        self.add(|waiting| waiting.counted = Some((reports, parked)));
+    pub(super) fn counted(&self, reports: u64, quarantined: u64) {
+        self.add(|waiting| waiting.counted = Some((reports, quarantined)));
     }
 
     pub(super) fn close(&self) {
@@ -132,8 +135,8 @@ impl<T> Queue<T> {
         let mut waiting = self.lock();
         let given_up = Instant::now() + patience;
         loop {
-            let strikes_due = waiting.strikes_since.map(|since| since + STRIKES);
-            let due = strikes_due.map_or(given_up, |due| due.min(given_up));
+            let deletions_due = waiting.deletions_since.map(|since| since + DELETIONS);
+            let due = deletions_due.map_or(given_up, |due| due.min(given_up));
             let now = Instant::now();
             if waiting.is_urgent() || due <= now {
                 break;
@@ -142,20 +145,20 @@ impl<T> Queue<T> {
         }
         let rest = waiting.writes.len().min(GROUP);
         let later = waiting.writes.split_off(rest);
-        let strikes_are_due = waiting.is_closing
+        let deletions_are_due = waiting.is_closing
             || waiting
-                .strikes_since
-                .is_some_and(|since| since.elapsed() >= STRIKES);
+                .deletions_since
+                .is_some_and(|since| since.elapsed() >= DELETIONS);
         let mut taken = mem::take(&mut *waiting);
         waiting.is_closing = taken.is_closing;
         waiting.writes = later;
         if !waiting.writes.is_empty() {
-            // A report is parked after it is written.
-            waiting.parks = mem::take(&mut taken.parks);
+            // A report is marked after it is written.
+            waiting.marks = mem::take(&mut taken.marks);
         }
-        if !strikes_are_due {
-            waiting.strikes = mem::take(&mut taken.strikes);
-            waiting.strikes_since = taken.strikes_since.take();
+        if !deletions_are_due {
+            waiting.deletions = mem::take(&mut taken.deletions);
+            waiting.deletions_since = taken.deletions_since.take();
         }
         taken.is_closing &= waiting.writes.is_empty();
         taken

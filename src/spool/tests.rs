@@ -11,26 +11,28 @@ use super::*;
 
 mod damage;
 
-/// Where the spool's answers arrive.
-struct Told(u64, Sender<(u64, Result<(), NotWritten>)>);
+/// A report's number, and where the spool's answer goes.
+struct Ticket(u64, Sender<Answer>);
 
-fn settle(told: Told, result: Result<(), NotWritten>) {
-    told.1.send((told.0, result)).expect("the test listens");
+type Answer = (u64, Result<(), NotWritten>);
+
+fn settle(ticket: Ticket, result: Result<(), NotWritten>) {
+    ticket.1.send((ticket.0, result)).expect("the test listens");
 }
 
 struct Fixture {
     directory: TempDir,
-    tell: Sender<(u64, Result<(), NotWritten>)>,
-    told: Receiver<(u64, Result<(), NotWritten>)>,
+    answer: Sender<Answer>,
+    answers: Receiver<Answer>,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let (tell, told) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
         Self {
             directory: tempfile::tempdir().expect("a directory"),
-            tell,
-            told,
+            answer,
+            answers,
         }
     }
 
@@ -47,24 +49,29 @@ impl Fixture {
         }
     }
 
-    fn open(&self) -> (Spool<Told>, Vec<Restored>) {
+    fn open(&self) -> (Spool<Ticket>, Vec<Restored>) {
         let (spool, remains) = Spool::open(&self.options(), settle, drop).expect("a spool");
         (spool, remains.lanes)
     }
 
     /// Closes it in good order, and opens it again.
-    fn reopen(&self, spool: Spool<Told>) -> (Spool<Told>, Vec<Restored>) {
+    fn reopen(&self, spool: Spool<Ticket>) -> (Spool<Ticket>, Vec<Restored>) {
         close(&spool);
         drop(spool);
         self.open()
     }
 
     /// Writes a report and waits for the answer.
-    fn write(&self, spool: &Spool<Told>, lane: &LaneKey, number: u64) -> Result<(), NotWritten> {
-        spool.write(lane, row(number), Told(number, self.tell.clone()));
-        let (told, result) = self.told.recv().expect("an answer");
-        assert_eq!(told, number);
+    fn write(&self, spool: &Spool<Ticket>, lane: &LaneKey, number: u64) -> Result<(), NotWritten> {
+        self.send(spool, lane, number, row(number).record);
+        let (written, result) = self.answers.recv().expect("an answer");
+        assert_eq!(written, number);
         result
+    }
+
+    /// Writes a record, and does not wait for the answer.
+    fn send(&self, spool: &Spool<Ticket>, lane: &LaneKey, number: u64, record: Arc<Record>) {
+        spool.write(lane, number, record, Ticket(number, self.answer.clone()));
     }
 
     fn newest_file(&self) -> PathBuf {
@@ -90,6 +97,8 @@ fn row(number: u64) -> Row {
     Row {
         number,
         record: Arc::new(record),
+        is_in_inbox: false,
+        mark: None,
     }
 }
 
@@ -134,13 +143,13 @@ fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
 }
 
 #[test]
-fn what_is_struck_off_is_gone_and_an_empty_file_with_it() {
+fn a_deleted_report_is_gone_and_an_empty_file_with_it() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write(&spool, &lane(0), 1).expect("room");
     fixture.write(&spool, &lane(0), 2).expect("room");
     let first = fixture.newest_file();
-    spool.strike(&lane(0), 1);
+    spool.delete(&lane(0), 1);
     let (spool, restored) = fixture.reopen(spool);
     assert_eq!(
         restored,
@@ -151,7 +160,7 @@ fn what_is_struck_off_is_gone_and_an_empty_file_with_it() {
         }]
     );
     assert!(first.exists());
-    spool.strike(&lane(0), 2);
+    spool.delete(&lane(0), 2);
     close(&spool);
     assert_eq!(spool.level().reports, 0);
     assert!(
@@ -190,32 +199,28 @@ fn a_large_file_that_is_empty_gives_its_space_back() {
             value: vec![b'x'; 1000],
             ..Record::clone(&row(number).record)
         };
-        let row = Row {
-            number,
-            record: Arc::new(record),
-        };
-        spool.write(&lane(0), row, Told(number, fixture.tell.clone()));
+        fixture.send(&spool, &lane(0), number, Arc::new(record));
     }
     for _ in 1..=5000 {
-        fixture.told.recv().expect("an answer").1.expect("room");
+        fixture.answers.recv().expect("an answer").1.expect("room");
     }
     assert!(directory::bytes(&fixture.path()) > 4 << 20);
     for number in 1..=5000 {
-        spool.strike(&lane(0), number);
+        spool.delete(&lane(0), number);
     }
     close(&spool);
     assert!(directory::bytes(&fixture.path()) < 1 << 20);
 }
 
 #[test]
-fn a_parked_report_is_kept_and_not_given_back() {
+fn a_quarantined_report_is_kept_and_not_read() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write(&spool, &lane(0), 1).expect("room");
     fixture.write(&spool, &lane(0), 2).expect("room");
-    spool.park(&lane(0), 1);
+    spool.mark(&lane(0), 1, Mark::Quarantined);
     close(&spool);
-    assert_eq!((spool.level().reports, spool.level().parked), (2, 1));
+    assert_eq!((spool.level().reports, spool.level().quarantined), (2, 1));
     drop(spool);
     let (spool, restored) = fixture.open();
     assert_eq!(
@@ -232,7 +237,7 @@ fn a_parked_report_is_kept_and_not_given_back() {
     let inspection = Inspection::of(&fixture.path()).expect("a spool");
     inspection
         .each(|report| {
-            kept.push((report.number, report.is_parked));
+            kept.push((report.number, report.is_quarantined));
             Ok(())
         })
         .expect("readable")
@@ -242,7 +247,7 @@ fn a_parked_report_is_kept_and_not_given_back() {
 }
 
 #[test]
-fn past_the_ceiling_it_is_full_and_takes_reports_again_when_there_is_room() {
+fn past_the_limit_it_is_full_and_takes_reports_again_when_there_is_room() {
     let fixture = Fixture::new();
     let options = Options {
         disk_limit: 1 << 20,
@@ -256,31 +261,24 @@ fn past_the_ceiling_it_is_full_and_takes_reports_again_when_there_is_room() {
     let large = Arc::new(large);
     let mut results = Vec::new();
     for number in 1..=4 {
-        let row = Row {
-            number,
-            record: Arc::clone(&large),
-        };
-        spool.write(&lane(0), row, Told(number, fixture.tell.clone()));
-        results.push(fixture.told.recv().expect("an answer").1);
+        fixture.send(&spool, &lane(0), number, Arc::clone(&large));
+        results.push(fixture.answers.recv().expect("an answer").1);
     }
     assert_eq!(results, [Ok(()), Ok(()), Ok(()), Err(NotWritten::Full)]);
     assert!(!spool.level().is_writable);
     for number in 1..=3 {
-        spool.strike(&lane(0), number);
+        spool.delete(&lane(0), number);
     }
     let until = Instant::now() + Duration::from_secs(10);
     while spool.level().reports > 0 {
         assert!(
             Instant::now() < until,
-            "strikes are made durable within a second"
+            "deletions are made durable within a second"
         );
         thread::park_timeout(Duration::from_millis(10));
     }
     while !spool.level().is_writable {
-        assert!(
-            Instant::now() < until,
-            "room is noticed without anybody writing"
-        );
+        assert!(Instant::now() < until, "room is noticed without a write");
         thread::park_timeout(Duration::from_millis(10));
     }
     fixture.write(&spool, &lane(0), 5).expect("room");
@@ -323,7 +321,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     let file = fixture.newest_file();
     let connection = rusqlite::Connection::open(&file).expect("a file");
     connection
-        .pragma_update(None, "user_version", file::FORMAT + 1)
+        .pragma_update(None, "user_version", format::FORMAT + 1)
         .expect("a newer one");
     drop(connection);
     let Err(error) = Spool::open(&fixture.options(), settle, drop) else {
@@ -332,14 +330,14 @@ fn a_newer_format_is_refused_and_left_alone() {
     assert!(
         error
             .to_string()
-            .contains("was written by a newer koobridge (format 2"),
+            .contains("was written by a newer koobridge (format 3"),
         "{error}"
     );
     assert!(file.exists());
 }
 
 #[test]
-fn nobody_else_can_look_into_it() {
+fn only_its_user_can_read_it() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write(&spool, &lane(0), 1).expect("room");

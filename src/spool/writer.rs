@@ -1,5 +1,5 @@
 //! The spool's thread: takes everything that waits to be written into one transaction, and answers for
-//! it once that is fsynced. Strikes are made durable in between, within a second.
+//! it once that is fsynced. Deletions are made durable in between, within a second.
 
 use std::io;
 use std::mem;
@@ -13,15 +13,16 @@ use tracing::{error, info, warn};
 use super::directory::Directory;
 use super::file::File;
 use super::queue::{Queue, Write};
-use super::reading::Look;
-use super::{LaneKey, Level, NotWritten, Options, Readers};
+use super::readers::Readers;
+use super::view::FileView;
+use super::{LaneKey, Level, Mark, NotWritten, Options};
 use crate::telemetry::Throttle;
 
 /// How soon to try again to make a new file.
 const RETRY: Duration = Duration::from_millis(250);
-/// How soon to look again whether the disk has come back.
+/// How soon to check again whether the disk has come back.
 const RECHECK: Duration = Duration::from_secs(1);
-/// How often to look whether there is room while nothing is written.
+/// How often to check for room while nothing is written.
 const ROOM_CHECK: Duration = Duration::from_secs(5);
 /// The room that a spool must have to count as writable.
 const ROOM: u64 = 128 << 10;
@@ -41,28 +42,28 @@ pub(super) struct Writer<T> {
     /// Only drained: of earlier runs, or because a write to them failed.
     older: Vec<Older>,
     readers: Arc<Readers>,
-    told: Told<T>,
-    /// Strikes that a disk did not take.
-    unstruck: Vec<(LaneKey, u64)>,
+    callbacks: Callbacks<T>,
+    /// Deletions that the disk did not take.
+    undeleted: Vec<(LaneKey, u64)>,
     topics: Vec<(String, u32)>,
     level: Level,
-    /// Reports that earlier runs left, once they are counted, and those that were written and struck off since.
+    /// Reports that earlier runs left, once they are counted, and those that were written and deleted since.
     left: Option<u64>,
     written: u64,
-    struck: u64,
-    /// When it was last looked at what changes slowly, if not since the spool was empty.
-    looked: Option<Instant>,
-    is_look_due: bool,
-    /// When it was last looked whether there is room.
+    deleted: u64,
+    /// When the values that change slowly were last measured, if not since the spool was empty.
+    measured: Option<Instant>,
+    is_measurement_due: bool,
+    /// When it was last checked whether there is room.
     room_checked: Option<Instant>,
-    unable_to_strike: Throttle,
+    unable_to_delete: Throttle,
     retry_at: Instant,
     complained: Option<Instant>,
 }
 
-/// Who is told of what was written.
-pub(super) struct Told<T> {
-    pub(super) on_written: fn(T, Result<(), NotWritten>),
+/// How the thread reports what it wrote.
+pub(super) struct Callbacks<T> {
+    pub(super) on_written: Box<dyn Fn(T, Result<(), NotWritten>) + Send>,
     pub(super) on_commit: Box<dyn Fn(Duration) + Send>,
 }
 
@@ -78,7 +79,7 @@ impl<T: Send + 'static> Writer<T> {
         files: Vec<File>,
         topics: Vec<(String, u32)>,
         readers: Arc<Readers>,
-        told: Told<T>,
+        callbacks: Callbacks<T>,
     ) -> Self {
         let older = files.into_iter().map(|file| Older {
             file,
@@ -91,17 +92,17 @@ impl<T: Send + 'static> Writer<T> {
             current: None,
             older: older.collect(),
             readers,
-            told,
-            unstruck: Vec::new(),
+            callbacks,
+            undeleted: Vec::new(),
             topics,
             level: Level::default(),
             left: None,
             written: 0,
-            struck: 0,
-            looked: None,
-            is_look_due: false,
+            deleted: 0,
+            measured: None,
+            is_measurement_due: false,
             room_checked: None,
-            unable_to_strike: Throttle::new(),
+            unable_to_delete: Throttle::new(),
             retry_at: now,
             complained: None,
         };
@@ -124,13 +125,13 @@ impl<T: Send + 'static> Writer<T> {
         loop {
             let taken = queue.take(self.recheck());
             self.check_room();
-            if let Some((reports, parked)) = taken.counted {
+            if let Some((reports, quarantined)) = taken.counted {
                 self.left = Some(reports);
-                self.level.parked += parked;
+                self.level.quarantined += quarantined;
             }
             self.write(taken.writes, &queue);
-            self.park(taken.parks);
-            self.strike(taken.strikes);
+            self.mark(&taken.marks);
+            self.delete(taken.deletions);
             self.remember(taken.topics);
             for path in &taken.damaged {
                 self.give_up_file(path);
@@ -147,12 +148,13 @@ impl<T: Send + 'static> Writer<T> {
 
     /// How long to wait at most.
     fn recheck(&self) -> Duration {
-        let is_wanted = !self.level.is_writable || !self.unstruck.is_empty() || self.is_look_due;
+        let is_wanted =
+            !self.level.is_writable || !self.undeleted.is_empty() || self.is_measurement_due;
         if is_wanted { RECHECK } else { ROOM_CHECK }
     }
 
-    /// Looks whether a report could be written: without traffic nobody else would, and a disk that has filled up
-    /// or come back shows before a report needs it.
+    /// Checks whether a report could be written: a disk that has filled up or come back shows before a report
+    /// needs it.
     fn check_room(&mut self) {
         let is_fresh = |at: Instant| at.elapsed() < ROOM_CHECK;
         if self.level.is_writable && self.room_checked.is_some_and(is_fresh) {
@@ -169,32 +171,32 @@ impl<T: Send + 'static> Writer<T> {
         self.room_checked = Some(Instant::now());
     }
 
-    /// Has what earlier runs left counted on a thread of its own: a large spool takes a moment, and
-    /// whoever writes to it is not to wait.
+    /// Counts what earlier runs left on a thread of its own: a large spool takes a moment, in which reports are to
+    /// be written.
     fn count_beside(&self, queue: &Arc<Queue<T>>) {
-        let looks = self.older.iter().filter_map(|older| {
-            Look::open(older.file.path())
+        let views = self.older.iter().filter_map(|older| {
+            FileView::open(older.file.path())
                 .ok()?
                 .hold_still()
                 .inspect_err(|error| warn!(%error, "can't count the reports of the spool"))
                 .ok()
         });
-        let (looks, queue) = (looks.collect::<Vec<_>>(), Arc::clone(queue));
+        let (views, queue) = (views.collect::<Vec<_>>(), Arc::clone(queue));
         let counting = thread::Builder::new().name("spool-count".to_owned());
         let started = counting.spawn(move || {
-            let (mut reports, mut parked) = (0, 0);
-            for count in looks
+            let (mut reports, mut quarantined) = (0, 0);
+            for (_, count) in views
                 .iter()
-                .flat_map(|look| look.counts().unwrap_or_default())
+                .flat_map(|view| view.counts().unwrap_or_default())
             {
-                reports += count.1.reports;
-                parked += if count.1.is_parked {
-                    count.1.reports
+                reports += count.reports;
+                quarantined += if count.is_quarantined {
+                    count.reports
                 } else {
                     0
                 };
             }
-            queue.counted(reports, parked);
+            queue.counted(reports, quarantined);
         });
         if let Err(error) = started {
             warn!(%error, "can't start a thread to count the reports of the spool");
@@ -202,14 +204,14 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     fn count(&mut self) {
-        (self.written, self.struck, self.level.parked) = (0, 0, 0);
+        (self.written, self.deleted, self.level.quarantined) = (0, 0, 0);
         let mut left = 0;
         let older = self.older.iter().map(|older| &older.file);
         for file in older.chain(&self.current) {
             match file.count() {
-                Ok((reports, parked)) => {
+                Ok((reports, quarantined)) => {
                     left += reports;
-                    self.level.parked += parked;
+                    self.level.quarantined += quarantined;
                 }
                 Err(error) => warn!(%error, "can't count the reports of the spool"),
             }
@@ -217,27 +219,27 @@ impl<T: Send + 'static> Writer<T> {
         self.left = Some(left);
     }
 
-    /// Says what the spool holds now.
+    /// Publishes what the spool holds now.
     fn show(&mut self, queue: &Queue<T>) {
         let left = self.left.unwrap_or_default();
-        self.level.reports = (left + self.written).saturating_sub(self.struck);
+        self.level.reports = (left + self.written).saturating_sub(self.deleted);
         self.level.bytes = self.directory.bytes();
-        if self.looked.is_none_or(|at| at.elapsed() >= RECHECK) {
-            self.look();
+        if self.measured.is_none_or(|at| at.elapsed() >= RECHECK) {
+            self.measure();
         }
         queue.set_level(self.level);
     }
 
     /// Not at each transaction: neither changes much faster than that.
-    fn look(&mut self) {
+    fn measure(&mut self) {
         self.level.used = self.used();
-        let waits = self.level.reports > self.level.parked;
+        let waits = self.level.reports > self.level.quarantined;
         let oldest = self.files().filter_map(|file| file.oldest().ok().flatten());
         let oldest = oldest.min();
         self.level.oldest = oldest.filter(|_| waits);
-        // An empty spool is looked at no more until something comes.
-        self.looked = (self.level.reports > 0).then(Instant::now);
-        self.is_look_due = waits;
+        // An empty spool is not measured until something comes.
+        self.measured = (self.level.reports > 0).then(Instant::now);
+        self.is_measurement_due = waits;
     }
 
     /// Bytes of the pages that hold something.
@@ -251,7 +253,7 @@ impl<T: Send + 'static> Writer<T> {
         if writes.is_empty() {
             return;
         }
-        let size = |write: &Write<T>| write.row.record.size() as u64 + ROW_OVERHEAD;
+        let size = |write: &Write<T>| write.record.size() as u64 + ROW_OVERHEAD;
         let began = Instant::now();
         let mut result = self
             .have_room(writes.iter().map(size).sum())
@@ -262,21 +264,21 @@ impl<T: Send + 'static> Writer<T> {
         }
         match result {
             Ok(()) => {
-                (self.told.on_commit)(began.elapsed());
+                (self.callbacks.on_commit)(began.elapsed());
                 self.written += writes.len() as u64;
                 self.complained = None;
             }
             Err(why) => self.complain(why),
         }
         self.level.is_writable = result.is_ok();
-        // Whoever is told finds it counted.
+        // Counted before the callback runs, which may ask.
         self.show(queue);
         for write in writes {
-            (self.told.on_written)(write.ticket, result);
+            (self.callbacks.on_written)(write.ticket, result);
         }
     }
 
-    /// Whether the ceilings leave room for so many bytes.
+    /// Whether the limits leave room for so many bytes.
     fn have_room(&self, wanted: u64) -> Result<(), NotWritten> {
         let used = self.used();
         let free = self.directory.free_space().unwrap_or(u64::MAX);
@@ -291,7 +293,9 @@ impl<T: Send + 'static> Writer<T> {
             self.make_file();
         }
         let file = self.current.as_mut().ok_or(NotWritten::Failed)?;
-        let rows = writes.iter().map(|write| (&write.lane, &write.row));
+        let rows = writes
+            .iter()
+            .map(|write| (&write.lane, write.number, &*write.record));
         let Err(error) = file.write(rows) else {
             return Ok(());
         };
@@ -337,50 +341,50 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    fn park(&mut self, parks: Vec<(LaneKey, u64)>) {
-        if parks.is_empty() {
+    fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) {
+        if marks.is_empty() {
             return;
         }
-        let mut parked = 0;
+        let mut quarantined = 0;
         for file in self.files() {
-            match file.park(&parks) {
-                Ok(count) => parked += count,
+            match file.mark(marks) {
+                Ok(count) => quarantined += count,
                 Err(error) => {
-                    warn!(%error, "can't park a report of the spool; it is tried again after a restart");
+                    warn!(%error, "can't mark reports in the spool; what no topic accepts is tried again after a restart");
                 }
             }
         }
-        self.level.parked += parked;
+        self.level.quarantined += quarantined;
     }
 
-    fn strike(&mut self, strikes: Vec<(LaneKey, u64)>) {
-        self.unstruck.extend(strikes);
-        if self.unstruck.is_empty() {
+    fn delete(&mut self, reports: Vec<(LaneKey, u64)>) {
+        self.undeleted.extend(reports);
+        if self.undeleted.is_empty() {
             return;
         }
-        let struck = mem::take(&mut self.unstruck);
-        let (mut gone, mut failed) = (0, None);
+        let reports = mem::take(&mut self.undeleted);
+        let (mut deleted, mut failed) = (0, None);
         for file in self.files() {
-            match file.strike(&struck) {
-                Ok(count) => gone += count,
+            match file.delete(&reports) {
+                Ok(count) => deleted += count,
                 Err(error) => failed = Some(error),
             }
         }
-        self.struck += gone;
+        self.deleted += deleted;
         if let Some(error) = failed {
-            if let Some(times) = self.unable_to_strike.count() {
-                let reports = struck.len();
-                info!(%error, reports, times, "can't strike delivered reports off the spool yet");
+            if let Some(times) = self.unable_to_delete.count() {
+                let reports = reports.len();
+                info!(%error, reports, times, "can't delete delivered reports from the spool yet");
             }
-            self.unstruck = struck;
+            self.undeleted = reports;
         }
         self.clear_out();
     }
 
     /// Lets go of files that are drained, and of the space of a large one that is empty.
     fn clear_out(&mut self) {
-        let unstruck = !self.unstruck.is_empty();
-        let drained = |older: &Older| !unstruck && older.file.is_empty().unwrap_or(false);
+        let undeleted = !self.undeleted.is_empty();
+        let drained = |older: &Older| !undeleted && older.file.is_empty().unwrap_or(false);
         let (done, older) = mem::take(&mut self.older).into_iter().partition(drained);
         self.older = older;
         for older in done {

@@ -28,7 +28,7 @@ pub struct Line {
     /// Its place in its lane of a spool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
-    /// `due` or `parked`, in a spool.
+    /// `due` or `quarantined`, in a spool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Cow<'static, str>>,
     /// Phone numbers were made unreadable: it is not what was on the topic.

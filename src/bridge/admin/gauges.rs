@@ -14,7 +14,7 @@ pub(super) fn set(bridge: &Bridge, is_ready: bool) {
     if let Some(level) = bridge.delivery.spool_level() {
         let spool = &metrics.spool;
         spool.reports.set(to_gauge(level.reports));
-        spool.parked.set(to_gauge(level.parked));
+        spool.quarantined.set(to_gauge(level.quarantined));
         spool.bytes.set(to_gauge(level.bytes));
         spool.used.set(to_gauge(level.used));
         spool.writable.set(level.is_writable.into());

@@ -34,7 +34,7 @@ pub(super) struct Readiness {
 struct Spool {
     writable: bool,
     reports: u64,
-    parked: u64,
+    quarantined: u64,
     bytes: u64,
 }
 
@@ -65,7 +65,7 @@ impl Readiness {
         let spool = bridge.delivery.spool_level().map(|level| Spool {
             writable: level.is_writable,
             reports: level.reports,
-            parked: level.parked,
+            quarantined: level.quarantined,
             bytes: level.bytes,
         });
         let is_hedged = spool.as_ref().is_some_and(|spool| spool.writable);

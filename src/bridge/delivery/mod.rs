@@ -100,7 +100,7 @@ pub struct Hedge {
 /// What was not delivered when a bridge stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// In the spool, parked ones left out: a later run delivers them.
+    /// In the spool, quarantined ones left out: a later run delivers them.
     pub spooled: u64,
     /// In memory alone: none of them was promised.
     pub unpromised: u64,
@@ -277,7 +277,7 @@ impl Delivery {
                 warn!("the spool's disk does not answer: its last writes are left undone");
             }
             let level = spool.level();
-            spooled = level.reports.saturating_sub(level.parked);
+            spooled = level.reports.saturating_sub(level.quarantined);
         }
         let unpromised = self.ceilings.metrics.reports_in_flight.get();
         let in_memory = u64::try_from(unpromised).unwrap_or_default();

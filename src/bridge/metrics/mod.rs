@@ -100,7 +100,7 @@ pub struct Metrics {
 #[derive(Debug)]
 pub struct SpoolMetrics {
     pub reports: Gauge,
-    pub parked: Gauge,
+    pub quarantined: Gauge,
     /// Bytes on disk.
     pub bytes: Gauge,
     /// Bytes of them that hold something.
@@ -157,7 +157,7 @@ impl Metrics {
             waiting_lanes: Gauge::default(),
             spool: SpoolMetrics {
                 reports: Gauge::default(),
-                parked: Gauge::default(),
+                quarantined: Gauge::default(),
                 bytes: Gauge::default(),
                 used: Gauge::default(),
                 oldest_age: Seconds::default(),

@@ -161,13 +161,13 @@ impl Metrics {
         let spool = &self.spool;
         section.of(
             "spool_reports",
-            "Reports in the spool, parked ones included",
+            "Reports in the spool, quarantined ones included",
             &spool.reports,
         );
         section.of(
-            "spool_parked",
+            "spool_quarantined",
             "Reports in the spool that neither topic takes",
-            &spool.parked,
+            &spool.quarantined,
         );
         section.in_unit(
             "spool",

@@ -140,7 +140,7 @@ fn room(spool: &Spool, free: u64) -> Finding {
 
 /// What an earlier run, or a running one, has left in it.
 fn left(directory: &Path) -> Vec<Finding> {
-    let read = "read docs/spool.md, Looking into it";
+    let read = "read docs/spool.md, Inspect a spool";
     let inspection = match Inspection::of(directory) {
         Ok(inspection) => inspection,
         Err(error) => return vec![Area::Spool.fail(error.to_string(), read)],
@@ -163,9 +163,11 @@ fn left(directory: &Path) -> Vec<Finding> {
     match inspection.lanes() {
         Ok(lanes) => {
             let sum = |count: fn(&LaneStatus) -> u64| lanes.values().map(count).sum::<u64>();
-            let (due, parked) = (sum(|lane| lane.due), sum(|lane| lane.parked));
-            if parked > 0 {
-                let what = format!("{parked} reports in it can go nowhere");
+            let due = sum(|lane| lane.due);
+            let quarantined = sum(|lane| lane.quarantined);
+            if quarantined > 0 {
+                let what =
+                    format!("{quarantined} reports in it are quarantined: no topic accepts them");
                 findings.push(Area::Spool.warn(what, "`koobridge spool export` shows them"));
             }
             if due > 0 {

@@ -13,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use koobridge::contract::Record;
-use koobridge::spool::{Inspection, LaneKey, NotWritten, OpenError, Options, Restored, Row, Spool};
+use koobridge::spool::{
+    Inspection, LaneKey, Mark, NotWritten, OpenError, Options, Restored, Spool,
+};
 
 const FILE: &str = "spool-000001.sqlite";
 const LOG: &str = "spool-000001.sqlite-wal";
@@ -38,15 +40,15 @@ pub fn check(input: &[u8]) {
     for lane in &lanes {
         drain(&spool, lane);
     }
-    let (lane, row) = next_record(&lanes);
-    write(&spool, &lane, &row);
-    check_kept(&spool, &lane, &row);
+    let (lane, number) = next_number(&lanes);
+    write(&spool, &lane, number);
+    check_kept(&spool, &lane, number);
     close(&spool);
     drop(spool);
     let (spool, lanes) = open(path).expect("what is newer was refused before");
-    let is_due = |left: &Restored| left.lane == lane && left.last >= row.number;
+    let is_due = |left: &Restored| left.lane == lane && left.last >= number;
     assert!(lanes.iter().any(is_due), "{lanes:?}");
-    check_kept(&spool, &lane, &row);
+    check_kept(&spool, &lane, number);
     close(&spool);
 }
 
@@ -86,7 +88,7 @@ fn open(directory: &Path) -> Option<(Spool<Sender<Written>>, Vec<Restored>)> {
     }
 }
 
-/// Reads what is due in a lane to its end, in order, and has each report struck off or parked.
+/// Reads what is due in a lane to its end, in order, and has each report deleted or quarantined.
 fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restored) {
     assert!(*first <= last + 1);
     let mut from = *first;
@@ -96,9 +98,9 @@ fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restor
             assert!(row.number >= from, "{} after {from}", row.number);
             from = row.number + 1;
             if row.number % 2 == 0 {
-                spool.strike(lane, row.number);
+                spool.delete(lane, row.number);
             } else {
-                spool.park(lane, row.number);
+                spool.mark(lane, row.number, Mark::Quarantined);
             }
         }
         if is_all {
@@ -107,35 +109,37 @@ fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restor
     }
 }
 
-/// What the bridge would write next: the next number of a lane that is there, or the first of a new one.
-fn next_record(lanes: &[Restored]) -> (LaneKey, Row) {
+/// Where the bridge would write next: the next number of a lane that is there, or the first of a new one.
+fn next_number(lanes: &[Restored]) -> (LaneKey, u64) {
     let new = LaneKey {
         topic: "events".into(),
         partition: Some(0),
     };
-    let (lane, number) = lanes
+    lanes
         .first()
-        .map_or((new, 1), |left| (left.lane.clone(), left.last + 1));
-    let record = Record {
+        .map_or((new, 1), |left| (left.lane.clone(), left.last + 1))
+}
+
+fn record() -> Arc<Record> {
+    Arc::new(Record {
         key: Some("m1".to_owned()),
         headers: vec![(Cow::from("ce_id"), Cow::from("id"))],
         value: b"{}".to_vec(),
         timestamp: 1_795_000_000_000,
-    };
-    let record = Arc::new(record);
-    (lane, Row { number, record })
+    })
 }
 
-fn write(spool: &Spool<Sender<Written>>, lane: &LaneKey, row: &Row) {
+fn write(spool: &Spool<Sender<Written>>, lane: &LaneKey, number: u64) {
     let (told, written) = mpsc::channel();
-    spool.write(lane, row.clone(), told);
+    spool.write(lane, number, record(), told);
     let written = written.recv_timeout(PATIENCE).expect("an answer");
     assert_eq!(written, Ok(()));
 }
 
-fn check_kept(spool: &Spool<Sender<Written>>, lane: &LaneKey, row: &Row) {
-    let (rows, _) = spool.read(lane, row.number, PART).expect("no error");
-    assert_eq!(rows.first(), Some(row));
+fn check_kept(spool: &Spool<Sender<Written>>, lane: &LaneKey, number: u64) {
+    let (rows, _) = spool.read(lane, number, PART).expect("no error");
+    let first = rows.first().map(|row| (row.number, &*row.record));
+    assert_eq!(first, Some((number, &*record())));
 }
 
 /// Closes it, looking more often than [`Spool::close`] does by itself.

@@ -155,10 +155,10 @@ fn of_spool(facts: &Facts) -> Vec<Note> {
             "The spool is nearly full: past spool.disk_limit the answer is 503.".to_owned(),
         ));
     }
-    if level.parked > 0 {
-        let parked = words::counted(level.parked, "report is", "reports are");
+    if level.quarantined > 0 {
+        let quarantined = words::counted(level.quarantined, "report is", "reports are");
         notes.push(warn(format!(
-            "{parked} parked: neither topic takes what is too large or not well formed. \
+            "{quarantined} quarantined: neither topic accepts reports that are too large or not well formed. \
              koobridge spool export shows it."
         )));
     }

@@ -9,6 +9,7 @@ use super::super::lane::{Done, Number, Parked};
 use super::super::rider::{Answer, KeptBy};
 use super::Cell;
 use crate::contract::Record;
+use crate::spool::Mark;
 use crate::telemetry::Throttle;
 
 static PARKED: Throttle = Throttle::new();
@@ -87,7 +88,7 @@ impl Cell {
         if matches!(parked, Parked::Waits { write: true }) {
             self.write(&state, number);
         }
-        spool.park(&self.key, number);
+        spool.mark(&self.key, number, Mark::Quarantined);
         if let Parked::Rests(rider) = parked {
             state.leaves(&rider);
             drop(state);

@@ -61,7 +61,7 @@ impl Cell {
                 state.read_back += rows.iter().map(|row| row.record.footprint()).sum::<usize>();
                 let riders = rows
                     .into_iter()
-                    .map(|Row { number, record }| (number, Rider::from_spool(record)));
+                    .map(|Row { number, record, .. }| (number, Rider::from_spool(record)));
                 let known = state.lane.read(riders.collect(), is_all);
                 state.read_back -= known
                     .iter()

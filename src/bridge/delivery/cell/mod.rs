@@ -21,7 +21,7 @@ use super::rider::{KeptBy, Origin, Rider, Waiter};
 use super::route::Route;
 use crate::contract::Record;
 use crate::kafka::Failed;
-use crate::spool::{LaneKey, NotWritten, Row};
+use crate::spool::{LaneKey, NotWritten};
 
 /// A lane and what goes with it.
 pub(super) struct Cell {
@@ -196,13 +196,10 @@ impl Cell {
         let (Some(spool), Some(rider)) = (&self.route.spool, state.lane.rider(number)) else {
             return;
         };
-        let row = Row {
-            number,
-            record: Arc::clone(&rider.record),
-        };
         spool.write(
             &self.key,
-            row,
+            number,
+            Arc::clone(&rider.record),
             SpoolTicket {
                 cell: Arc::clone(self),
                 number,
@@ -218,7 +215,7 @@ impl Cell {
 
     fn strike(&self, number: Number) {
         if let Some(spool) = &self.route.spool {
-            spool.strike(&self.key, number);
+            spool.delete(&self.key, number);
         }
     }
 

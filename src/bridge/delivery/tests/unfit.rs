@@ -88,7 +88,7 @@ async fn with_a_spool_what_neither_topic_takes_is_parked() {
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     let spooled = || {
         let level = fixture.delivery.spool_level().expect("a spool");
-        (level.reports, level.parked)
+        (level.reports, level.quarantined)
     };
     eventually("it is not parked", || spooled() == (1, 1)).await;
     assert_eq!(fixture.fates(), [""; 0]);

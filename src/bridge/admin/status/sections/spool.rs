@@ -25,7 +25,7 @@ pub(super) fn section(facts: &Facts) -> Section {
 }
 
 fn rows(facts: &Facts, level: &Level) -> Vec<Row> {
-    let waiting = level.reports.saturating_sub(level.parked);
+    let waiting = level.reports.saturating_sub(level.quarantined);
     let used = Used {
         now: level.used,
         limit: facts.spool_limit,
@@ -40,7 +40,8 @@ fn rows(facts: &Facts, level: &Level) -> Vec<Row> {
         Row::plain("Reports that wait for Kafka", words::count(waiting))
             .when(waiting > 0, Tone::Warn),
         Row::plain("The oldest came", oldest(facts, level)),
-        Row::plain("Parked", words::count(level.parked)).when(level.parked > 0, Tone::Warn),
+        Row::plain("Quarantined", words::count(level.quarantined))
+            .when(level.quarantined > 0, Tone::Warn),
         Row::plain(
             "Disk",
             format!("{} of {}", words::bytes(used.now), words::bytes(used.limit)),

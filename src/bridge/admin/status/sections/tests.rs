@@ -44,7 +44,7 @@ fn a_spool_is_shown_or_that_there_is_none() {
     let mut facts = hedged();
     facts.spool = Some(Level {
         reports: 1200,
-        parked: 200,
+        quarantined: 200,
         used: 28_848,
         oldest: Some(at(180).as_millisecond()),
         is_writable: true,
@@ -55,7 +55,7 @@ fn a_spool_is_shown_or_that_there_is_none() {
         row("Can be written to", "yes", Tone::Good),
         row("Reports that wait for Kafka", "1,000", Tone::Warn),
         row("The oldest came", "3 min ago", Tone::Plain),
-        row("Parked", "200", Tone::Warn),
+        row("Quarantined", "200", Tone::Warn),
         row("Disk", "28.2 KiB of 1 GiB", Tone::Plain),
     ];
     assert_eq!((&rows[..], &*foot), (&expected[..], ""));

@@ -174,14 +174,14 @@ fn ceilings_are_told_of_before_they_are_reached() {
     facts.spool = facts.spool.map(|level| Level {
         used: 1 << 30,
         reports: 7,
-        parked: 7,
+        quarantined: 7,
         ..level
     });
     assert_eq!(
         notes_of(&facts),
         [
             "The spool is nearly full: past spool.disk_limit the answer is 503.",
-            "7 reports are parked: neither topic takes what is too large or not well formed. \
+            "7 reports are quarantined: neither topic accepts reports that are too large or not well formed. \
              koobridge spool export shows it.",
             "Nearly as many reports as ingress.reports_in_flight allows: past it some are turned away.",
         ]

@@ -1,0 +1,122 @@
+//! The format of a spool's file: its tables, the ids of its rows, and the upgrade from an earlier format.
+
+use rusqlite::Connection;
+
+use super::error::Unusable;
+use super::{LaneKey, MAX_PARTITIONS, Mark};
+
+/// The format that this version writes, and the newest that it reads (`PRAGMA user_version`). In format 1
+/// the column `state` was called `parked`, and was 0 or 1.
+pub(super) const FORMAT: i64 = 2;
+/// Tells the file from other files of SQLite (`PRAGMA application_id`): "koob".
+pub(super) const APPLICATION: i64 = 0x6b6f_6f62;
+
+/// A report's id is its lane's id and, in the lower bits, its number: reports of a lane stand
+/// together, in order.
+pub(super) const NUMBER_BITS: u32 = 40;
+const NUMBERS: i64 = (1 << NUMBER_BITS) - 1;
+/// The highest number that an earlier run can have come to: as many are left for this one.
+pub(super) const HIGHEST_LEFT: u64 = 1 << (NUMBER_BITS - 1);
+
+pub(super) const TABLES: &str = "
+    CREATE TABLE lanes (
+        id INTEGER PRIMARY KEY,
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL, -- -1: the topic's inbox
+        UNIQUE (topic, partition)
+    ) STRICT;
+    CREATE TABLE topics (
+        name TEXT PRIMARY KEY,
+        partitions INTEGER NOT NULL -- as Kafka said last
+    ) STRICT;
+    CREATE TABLE reports (
+        id INTEGER PRIMARY KEY, -- lane << 40 | number
+        -- 0: due; 1: quarantined; 2: due, sender was told 503; 3: due, sender had gone
+        state INTEGER NOT NULL DEFAULT 0,
+        timestamp INTEGER NOT NULL, -- when the report arrived, milliseconds since 1970
+        key TEXT,
+        headers TEXT NOT NULL, -- [[name, value], ...]
+        value BLOB NOT NULL
+    ) STRICT;
+";
+
+/// Returns the format of a file, if this version can read it.
+pub(super) fn format_of(connection: &Connection) -> Result<i64, Unusable> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let format = pragma("user_version")?;
+    if pragma("application_id")? != APPLICATION || format < 1 {
+        return Err(Unusable::Damaged("it is not a file of a spool".to_owned()));
+    }
+    if format > FORMAT {
+        return Err(Unusable::Newer(format));
+    }
+    Ok(format)
+}
+
+/// Brings a file of format 1 to format 2.
+pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Unusable> {
+    if format_of(connection)? == FORMAT {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    transaction.execute_batch("ALTER TABLE reports RENAME COLUMN parked TO state")?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    Ok(transaction.commit()?)
+}
+
+/// Returns the column that says a report's state.
+pub(super) fn state_column(format: i64) -> &'static str {
+    if format == 1 { "parked" } else { "state" }
+}
+
+/// Returns the lanes of a file with their ids. A topic's inbox has more than one if a partition is damaged.
+pub(super) fn lanes_of(connection: &Connection) -> rusqlite::Result<Vec<(LaneKey, i64)>> {
+    let mut lanes = connection.prepare("SELECT topic, partition, id FROM lanes")?;
+    let lanes = lanes.query_map([], |row| Ok((lane_key(row)?, row.get(2)?)))?;
+    lanes.collect()
+}
+
+fn lane_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<LaneKey> {
+    let topic: String = row.get(0)?;
+    let partition = u32::try_from(row.get::<_, i64>(1)?).ok();
+    Ok(LaneKey {
+        topic: topic.into(),
+        partition: partition.filter(|partition| *partition < MAX_PARTITIONS),
+    })
+}
+
+pub(super) fn to_column(partition: Option<u32>) -> i64 {
+    partition.map_or(-1, i64::from)
+}
+
+impl Mark {
+    pub(super) fn to_column(self) -> i64 {
+        match self {
+            Self::Quarantined => 1,
+            Self::Refused => 2,
+            Self::Gone => 3,
+        }
+    }
+
+    pub(super) fn from_column(state: i64) -> Option<Self> {
+        [Self::Quarantined, Self::Refused, Self::Gone]
+            .into_iter()
+            .find(|mark| mark.to_column() == state)
+    }
+}
+
+pub(super) fn id_of(lane: i64, number: u64) -> i64 {
+    first_id(lane) | i64::try_from(number).expect("a lane has less than 2^40 reports")
+}
+
+pub(super) fn first_id(lane: i64) -> i64 {
+    lane << NUMBER_BITS
+}
+
+pub(super) fn last_id(lane: i64) -> i64 {
+    first_id(lane) | NUMBERS
+}
+
+pub(super) fn number_of(id: i64) -> u64 {
+    u64::try_from(id & NUMBERS).expect("never negative")
+}

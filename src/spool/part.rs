@@ -1,0 +1,51 @@
+//! The next rows of a lane, put together from its files and its topic's inbox.
+
+use super::Row;
+
+/// Rows of a lane from a number on, in order, up to a limit in bytes.
+pub(super) struct Part {
+    pub(super) rows: Vec<Row>,
+    pub(super) from: u64,
+    /// The number up to which it is complete; `None` if there are no more rows.
+    pub(super) end: Option<u64>,
+    pub(super) bytes: usize,
+}
+
+impl Part {
+    pub(super) fn new(from: u64, bytes: usize) -> Self {
+        Self {
+            rows: Vec::new(),
+            from,
+            end: None,
+            bytes,
+        }
+    }
+
+    /// Adds the rows of one source, which were read up to the number `end`.
+    pub(super) fn add(&mut self, rows: Vec<Row>, end: Option<u64>) {
+        self.rows.extend(rows);
+        self.rows.sort_by_key(|row| (row.number, !row.is_in_inbox));
+        // A report is in two files if a commit that failed was durable after all. Format 1 numbered
+        // the inbox by itself: the other row of a number is read after the next start.
+        self.rows.dedup_by_key(|row| row.number);
+        self.shorten(end);
+        self.shorten(self.full_at());
+    }
+
+    fn shorten(&mut self, end: Option<u64>) {
+        self.end = [self.end, end].into_iter().flatten().min();
+        if let Some(end) = self.end {
+            self.rows.retain(|row| row.number <= end);
+        }
+    }
+
+    /// The number of the row that reaches the limit in bytes.
+    fn full_at(&self) -> Option<u64> {
+        let mut size = 0;
+        let full = self.rows.iter().find(|row| {
+            size += row.record.footprint();
+            size >= self.bytes
+        });
+        full.map(|row| row.number)
+    }
+}

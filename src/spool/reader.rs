@@ -1,0 +1,154 @@
+//! A connection that reads the due rows of one file, in the process that owns the spool.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use rusqlite::{Connection, params};
+
+use super::file::connect;
+use super::format::{id_of, last_id, number_of};
+use super::part::Part;
+use super::{LaneKey, MAX_PARTITIONS, Mark, Row};
+use crate::contract::Record;
+
+/// How many rows one read goes through: an inbox has rows of all partitions.
+const SCANNED: usize = 20_000;
+
+/// A connection that only reads.
+pub(super) struct Reader {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+    left: Option<Arc<Left>>,
+}
+
+/// The highest number that earlier runs left in each lane: this run gives out those above.
+pub(super) type Left = HashMap<LaneKey, u64>;
+
+/// Whether a row with this key is wanted.
+pub(super) type Filter<'a> = &'a dyn Fn(Option<&str>) -> bool;
+
+impl Reader {
+    /// Opens a file. `left` is `None` for a file of this run.
+    pub(super) fn open(
+        path: &Path,
+        memory: usize,
+        left: Option<Arc<Left>>,
+    ) -> rusqlite::Result<Self> {
+        let connection = connect(path, memory)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+            left,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds the due rows of a lane that `is_wanted` accepts, as far as the part still goes.
+    pub(super) fn read(
+        &self,
+        lane: &LaneKey,
+        is_wanted: Filter<'_>,
+        part: &mut Part,
+    ) -> rusqlite::Result<()> {
+        let connection = self.connection.lock();
+        for id in ids_of(&connection, lane)? {
+            let (rows, end) = self.rows(&connection, lane, id, is_wanted, part)?;
+            part.add(rows, end);
+        }
+        Ok(())
+    }
+
+    /// Reads rows; returns the number up to which it did, unless there are no more.
+    fn rows(
+        &self,
+        connection: &Connection,
+        lane: &LaneKey,
+        lane_id: i64,
+        is_wanted: Filter<'_>,
+        part: &Part,
+    ) -> rusqlite::Result<(Vec<Row>, Option<u64>)> {
+        let mut select = connection.prepare(
+            "SELECT id, state, timestamp, key, headers, value FROM reports \
+             WHERE id BETWEEN ?1 AND ?2 AND state <> 1 ORDER BY id",
+        )?;
+        let first = id_of(lane_id, part.from);
+        let last = part.end.map_or(last_id(lane_id), |end| id_of(lane_id, end));
+        let highest = self.highest(lane, lane_id);
+        let mut found = select.query([first, last])?;
+        let (mut rows, mut size, mut scanned, mut before) = (Vec::new(), 0, 0, None);
+        while let Some(row) = found.next()? {
+            let id = row.get(0)?;
+            // A damaged tree gives rows that were not asked for, that are new to it, or in any order.
+            if !(first..=highest).contains(&id) || before.is_some_and(|before| id <= before) {
+                return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
+            }
+            before = Some(id);
+            scanned += 1;
+            if is_wanted(row.get_ref(3)?.as_str_or_null()?) {
+                let row = row_of(row, lane)?;
+                size += row.record.footprint();
+                rows.push(row);
+            }
+            if size >= part.bytes || scanned == SCANNED {
+                return Ok((rows, Some(number_of(id))));
+            }
+        }
+        Ok((rows, None))
+    }
+
+    /// The highest id that a report of the lane can have here.
+    fn highest(&self, lane: &LaneKey, lane_id: i64) -> i64 {
+        match &self.left {
+            Some(left) => id_of(lane_id, left.get(lane).copied().unwrap_or_default()),
+            None => last_id(lane_id),
+        }
+    }
+}
+
+/// The ids of a lane; partitions that are damaged count as the inbox.
+fn ids_of(connection: &Connection, lane: &LaneKey) -> rusqlite::Result<Vec<i64>> {
+    let ids = |range: &str, partition: u32| {
+        let select = format!("SELECT id FROM lanes WHERE topic = ?1 AND partition {range}");
+        let mut select = connection.prepare(&select)?;
+        let ids = select.query_map(params![lane.topic, partition], |row| row.get(0))?;
+        ids.collect()
+    };
+    match lane.partition {
+        Some(partition) => ids("= ?2", partition),
+        None => ids("NOT BETWEEN 0 AND ?2", MAX_PARTITIONS - 1),
+    }
+}
+
+fn row_of(row: &rusqlite::Row<'_>, lane: &LaneKey) -> rusqlite::Result<Row> {
+    Ok(Row {
+        number: number_of(row.get(0)?),
+        record: Arc::new(record_of(row, 2)?),
+        is_in_inbox: lane.partition.is_none(),
+        mark: Mark::from_column(row.get(1)?),
+    })
+}
+
+/// The record in the four columns from `first` on: timestamp, key, headers, value.
+pub(super) fn record_of(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Record> {
+    let headers: String = row.get(first + 2)?;
+    let headers = serde_json::from_str(&headers).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(
+            first + 2,
+            rusqlite::types::Type::Text,
+            error.into(),
+        )
+    })?;
+    Ok(Record {
+        timestamp: row.get(first)?,
+        key: row.get(first + 1)?,
+        headers,
+        value: row.get(first + 3)?,
+    })
+}
