@@ -9,7 +9,8 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
-use rdkafka::error::KafkaError;
+
+use super::client_error::ClientError;
 
 /// Threads that an admin client has before it asks anything: its own, two of librdkafka's, and one for each address of
 /// `bootstrap.servers`.
@@ -24,10 +25,9 @@ fn threads(config: &ClientConfig) -> usize {
 /// If the system has too few threads left, or librdkafka refuses the settings as a whole.
 pub(super) fn admin_client(
     config: &ClientConfig,
-) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
-    start_threads(threads(config))
-        .map_err(|error| KafkaError::ClientCreation(format!("can't start its threads: {error}")))?;
-    AdminClient::from_config(config)
+) -> Result<AdminClient<DefaultClientContext>, ClientError> {
+    start_threads(threads(config))?;
+    Ok(AdminClient::from_config(config)?)
 }
 
 /// Starts as many threads as a client needs, all at once, and ends them. Another process can still take the last ones

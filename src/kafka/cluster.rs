@@ -7,21 +7,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
-use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataBroker;
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use tokio::runtime::{Builder, Runtime};
-use tracing::debug;
 
 use super::admin::admin_client;
-use super::producer::to_headers;
+use super::callbacks::Callbacks;
+use super::client_error::ClientError;
+use super::outgoing::to_base_record;
 use super::questions::{Answer, answer_of, in_words};
 use super::settings::Settings;
 use super::topic::Condition;
-use super::trouble::Trouble;
 use crate::contract::Record;
 
 /// How long to wait for the first answer, each time, and whether a refusal is believed after that.
@@ -40,7 +40,7 @@ const SHORTLY: Duration = Duration::from_millis(5);
 
 /// A connected client.
 pub struct Cluster {
-    producer: BaseProducer<Context>,
+    producer: BaseProducer<Callbacks>,
     pub(super) admin: AdminClient<DefaultClientContext>,
     pub(super) runtime: Runtime,
 }
@@ -102,15 +102,12 @@ impl Cluster {
     /// Starts a client, which connects by itself. What is asked for a topic makes none, whatever the settings say.
     ///
     /// # Errors
-    /// Where librdkafka refuses the settings as a whole.
-    pub fn start(settings: &Settings) -> Result<Self, KafkaError> {
+    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    pub fn start(settings: &Settings) -> Result<Self, ClientError> {
         let mut config = settings.client_config().clone();
         config.set("allow.auto.create.topics", "false");
-        let producer = BaseProducer::from_config_and_context(&config, Context::default())?;
-        let runtime = Builder::new_current_thread().enable_time().build();
-        let runtime = runtime.map_err(|error| {
-            KafkaError::ClientCreation(format!("can't start a runtime: {error}"))
-        })?;
+        let producer = BaseProducer::from_config_and_context(&config, Callbacks::default())?;
+        let runtime = Builder::new_current_thread().enable_time().build()?;
         Ok(Self {
             producer,
             admin: admin_client(&config)?,
@@ -142,7 +139,7 @@ impl Cluster {
     }
 
     fn why(&self, error: &KafkaError) -> Unreached {
-        match self.producer.context().trouble.last_with_code() {
+        match self.producer.context().last_error_with_code() {
             None => Unreached::Nobody(in_words(error)),
             Some((RDKafkaErrorCode::SSL, words)) => Unreached::Tls(words),
             // What hangs up during the handshake is a lost connection to librdkafka.
@@ -215,13 +212,9 @@ impl Cluster {
     /// librdkafka's words.
     pub fn publish(&self, topic: &str, record: &Record) -> Result<Option<i64>, String> {
         // What was the matter before is not why this is not taken.
-        self.producer.context().trouble.forget();
+        self.producer.context().forget_error();
         let (tell, told) = mpsc::channel();
-        let mut outgoing = BaseRecord::with_opaque_to(topic, Box::new(tell))
-            .payload(&record.value)
-            .timestamp(record.timestamp)
-            .headers(to_headers(record));
-        outgoing.key = record.key.as_ref();
+        let outgoing = to_base_record(topic, record, Box::new(tell));
         let sent = self.producer.send(outgoing);
         sent.map_err(|(error, _)| error.to_string())
             .and_then(|()| self.wait_for_report(&told))
@@ -236,7 +229,7 @@ impl Cluster {
                 return told;
             }
         }
-        let trouble = self.producer.context().trouble.last();
+        let trouble = self.producer.context().last_error();
         Err(trouble.unwrap_or_else(|| "Kafka has not acknowledged it".to_owned()))
     }
 
@@ -281,22 +274,7 @@ impl fmt::Debug for Cluster {
 /// The time that a record bears, or why it was not taken.
 type Told = Result<Option<i64>, String>;
 
-#[derive(Default)]
-struct Context {
-    trouble: Trouble,
-}
-
-impl ClientContext for Context {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        debug!(target: "librdkafka", facility, "{message}");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.trouble.remember(&error, reason);
-    }
-}
-
-impl ProducerContext for Context {
+impl ProducerContext for Callbacks {
     type DeliveryOpaque = Box<Sender<Told>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, tell: Self::DeliveryOpaque) {

@@ -9,10 +9,13 @@
 
 mod admin;
 mod asking;
+mod callbacks;
 mod changes;
+mod client_error;
 mod cluster;
 mod embedded;
 mod health;
+mod outgoing;
 mod partition;
 mod producer;
 mod questions;
@@ -20,17 +23,16 @@ mod reader;
 mod settings;
 mod topic;
 mod transactions;
-mod trouble;
 
 pub use asking::Asking;
 pub use changes::Wanted;
+pub use client_error::ClientError;
 pub use cluster::{Cluster, Node, TopicFacts, Unreached};
 pub use embedded::EmbeddedBroker;
 pub use health::Watching;
 pub use partition::partition_for;
 pub use producer::{Failed, Producer};
 pub use questions::topic_setting;
-pub use rdkafka::error::KafkaError;
 pub use reader::{ReadError, Reader, Step, Stretch, Taken};
 pub use settings::{DEFAULTS, NO_TIMEOUT, Settings, check_property};
 pub use topic::{Condition, Durability, TopicState, TopicWatch};

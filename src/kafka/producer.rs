@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
-use tracing::{debug, info};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
+use thiserror::Error;
 
+use super::callbacks::Callbacks;
+use super::client_error::ClientError;
+use super::outgoing::to_base_record;
 use super::settings::Settings;
-use super::trouble::Trouble;
 use crate::contract::{INVALID_RECORD, RECORD_TOO_LARGE, Record};
 
 /// How long the polling thread waits for something to happen before it looks whether to stop.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Why Kafka did not take a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why Kafka did not accept a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
 pub struct Failed(RDKafkaErrorCode);
 
 impl Failed {
@@ -73,15 +74,12 @@ impl Failed {
     }
 }
 
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
+/// Takes a ticket back with the outcome of its record.
+type OnReport<T> = fn(T, Result<(), Failed>);
 
 /// A producer whose caller gets its `T` back with each delivery report.
 pub struct Producer<T: Send + Sync + 'static> {
-    inner: Arc<BaseProducer<Context<T>>>,
+    inner: Arc<BaseProducer<Callbacks<OnReport<T>>>>,
     stop: Arc<AtomicBool>,
     poller: Option<JoinHandle<()>>,
 }
@@ -90,17 +88,14 @@ impl<T: Send + Sync + 'static> Producer<T> {
     /// Starts a producer; `on_report` runs on its polling thread for every delivery report.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, in its own words; if the system can't start a thread.
+    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
     pub fn start(
         name: &str,
         settings: &Settings,
-        on_report: fn(T, Result<(), Failed>),
-    ) -> Result<Self, KafkaError> {
-        let context = Context {
-            on_report,
-            trouble: Trouble::default(),
-        };
-        let inner = BaseProducer::from_config_and_context(settings.client_config(), context)?;
+        on_report: OnReport<T>,
+    ) -> Result<Self, ClientError> {
+        let callbacks = Callbacks::new(on_report);
+        let inner = BaseProducer::from_config_and_context(settings.client_config(), callbacks)?;
         let inner = Arc::new(inner);
         let stop = Arc::new(AtomicBool::new(false));
         let poller = thread::Builder::new()
@@ -112,9 +107,6 @@ impl<T: Send + Sync + 'static> Producer<T> {
                         inner.poll(POLL);
                     }
                 }
-            })
-            .map_err(|error| {
-                KafkaError::ClientCreation(format!("can't start its polling thread: {error}"))
             })?;
         Ok(Self {
             inner,
@@ -126,7 +118,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
     /// Hands a record over without waiting. Its delivery report comes later, exactly once.
     ///
     /// # Errors
-    /// Where librdkafka does not take it; then no report will come, and `ticket` is given back.
+    /// If librdkafka refuses it: then no report will come, and `ticket` is returned.
     pub fn send(
         &self,
         topic: &str,
@@ -134,13 +126,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
         record: &Record,
         ticket: T,
     ) -> Result<(), (Failed, T)> {
-        // Kafka refuses what is ahead of its own time: a clock that was set back leaves such records.
-        let timestamp = record.timestamp.min(Timestamp::now().as_millisecond());
-        let mut outgoing = BaseRecord::with_opaque_to(topic, Box::new(ticket))
-            .payload(&record.value)
-            .timestamp(timestamp)
-            .headers(to_headers(record));
-        outgoing.key = record.key.as_ref();
+        let mut outgoing = to_base_record(topic, record, Box::new(ticket));
         outgoing.partition = partition.and_then(|partition| i32::try_from(partition).ok());
         self.inner
             .send(outgoing)
@@ -154,13 +140,8 @@ impl<T: Send + Sync + 'static> Producer<T> {
         Some(format!("{code}: {reason}"))
     }
 
-    /// The last thing that librdkafka said was wrong, until [`Producer::forget_trouble`].
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.inner.context().trouble.last()
-    }
-
-    pub(super) fn forget_trouble(&self) {
-        self.inner.context().trouble.forget();
+    pub(super) fn callbacks(&self) -> &Callbacks<impl Sized + use<T>> {
+        self.inner.context()
     }
 
     pub(super) fn client(&self) -> &rdkafka::client::Client<impl ClientContext + use<T>> {
@@ -184,40 +165,7 @@ impl<T: Send + Sync + 'static> fmt::Debug for Producer<T> {
     }
 }
 
-pub(super) fn to_headers(record: &Record) -> OwnedHeaders {
-    let empty = OwnedHeaders::new_with_capacity(record.headers.len());
-    record.headers.iter().fold(empty, |headers, (name, value)| {
-        headers.insert(Header {
-            key: name,
-            value: Some(value.as_bytes()),
-        })
-    })
-}
-
-/// What librdkafka calls back into, on the polling thread.
-struct Context<T> {
-    on_report: fn(T, Result<(), Failed>),
-    trouble: Trouble,
-}
-
-impl<T: Send + Sync + 'static> ClientContext for Context<T> {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters to an operator is said once by the topic watch, in the bridge's words.
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                info!(target: "librdkafka", facility, "{message}");
-            }
-            _ => debug!(target: "librdkafka", facility, "{message}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!(target: "librdkafka", %error, "{reason}");
-        self.trouble.remember(&error, reason);
-    }
-}
-
-impl<T: Send + Sync + 'static> ProducerContext for Context<T> {
+impl<T: Send + Sync + 'static> ProducerContext for Callbacks<OnReport<T>> {
     type DeliveryOpaque = Box<T>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<T>) {
@@ -225,7 +173,7 @@ impl<T: Send + Sync + 'static> ProducerContext for Context<T> {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(failed(error)),
         };
-        (self.on_report)(*ticket, result);
+        (self.deliveries)(*ticket, result);
     }
 }
 

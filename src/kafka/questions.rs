@@ -39,14 +39,17 @@ impl Answer {
 pub(super) fn question<T: Send + Sync + 'static>(producer: &Producer<T>, topic: &str) -> Answer {
     match producer.client().fetch_metadata(Some(topic), PATIENCE) {
         Ok(metadata) => {
-            producer.forget_trouble();
+            producer.callbacks().forget_error();
             metadata
                 .topics()
                 .first()
                 .map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of)
         }
         Err(error) => {
-            let reason = producer.trouble().unwrap_or_else(|| in_words(&error));
+            let reason = producer
+                .callbacks()
+                .last_error()
+                .unwrap_or_else(|| in_words(&error));
             Answer::without_partitions(Condition::Unreachable(reason))
         }
     }

@@ -3,22 +3,22 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use thiserror::Error;
 use tracing::debug;
 
+use super::callbacks::Callbacks;
+use super::client_error::ClientError;
 use super::questions::{condition_of, in_words};
 use super::settings::Settings;
 use super::topic::Condition;
-use super::trouble::Trouble;
 use crate::contract::RecordRef;
 
 /// How long one question may take: long enough for a broker's death.
@@ -45,34 +45,22 @@ impl Stretch {
 }
 
 /// Why a topic can't be read.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ReadError {
-    /// librdkafka refuses the settings as a whole.
-    Settings(KafkaError),
-    /// The topic is not there to be read.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("there is no topic {0}")]
+    NoTopic(String),
+    /// The topic exists, but can't be read now.
+    #[error("{0}: {1}")]
     Topic(String, Condition),
     /// Kafka does not answer a question.
+    #[error("{0}")]
     Unanswered(String),
-    /// Kafka will not let this client read.
+    /// Kafka does not let this client read.
+    #[error("Kafka does not let this client read {0}: {1}; grant it DESCRIBE and READ")]
     Refused(String, RDKafkaErrorCode),
 }
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Settings(error) => write!(f, "librdkafka refuses the settings: {error}"),
-            Self::Topic(topic, Condition::Missing) => write!(f, "there is no topic {topic}"),
-            Self::Topic(topic, condition) => write!(f, "{topic}: {condition}"),
-            Self::Unanswered(why) => f.write_str(why),
-            Self::Refused(topic, code) => write!(
-                f,
-                "Kafka does not let this client read {topic}: {code}; grant it DESCRIBE and READ"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {}
 
 /// A reader of one topic.
 pub struct Reader {
@@ -82,7 +70,7 @@ pub struct Reader {
 
 /// The topic that is read, and the client that reads it.
 struct Source {
-    consumer: BaseConsumer<Context>,
+    consumer: BaseConsumer<Callbacks>,
     topic: String,
 }
 
@@ -113,8 +101,8 @@ impl Reader {
     /// Where it can't be read.
     pub fn open(settings: &Settings, topic: &str) -> Result<Self, ReadError> {
         let consumer =
-            BaseConsumer::from_config_and_context(&settings.for_reading(), Context::default())
-                .map_err(ReadError::Settings)?;
+            BaseConsumer::from_config_and_context(&settings.for_reading(), Callbacks::default())
+                .map_err(ClientError::from)?;
         let topic = topic.to_owned();
         let reader = Self {
             source: Source { consumer, topic },
@@ -240,7 +228,7 @@ impl Source {
         let consumer = &self.consumer;
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE);
         let metadata = metadata.map_err(|error| {
-            let reason = consumer.context().trouble.last();
+            let reason = consumer.context().last_error();
             let reason = reason.unwrap_or_else(|| in_words(&error));
             ReadError::Topic(topic.to_owned(), Condition::Unreachable(reason))
         })?;
@@ -251,6 +239,7 @@ impl Source {
                 let count = found.map_or(0, |topic: &MetadataTopic| topic.partitions().len());
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
             }
+            Condition::Missing => Err(ReadError::NoTopic(topic.to_owned())),
             condition => Err(ReadError::Topic(topic.to_owned(), condition)),
         }
     }
@@ -273,13 +262,17 @@ impl Source {
             let next = Offset::Offset(to_i64(left.next));
             assignment
                 .add_partition_offset(&self.topic, to_i32(*partition), next)
-                .map_err(ReadError::Settings)?;
+                .map_err(|error| self.unassigned(&error))?;
         }
         // A partition that was left stays paused where it is assigned again.
         self.consumer
             .assign(&assignment)
             .and_then(|()| self.consumer.resume(&assignment))
-            .map_err(ReadError::Settings)
+            .map_err(|error| self.unassigned(&error))
+    }
+
+    fn unassigned(&self, error: &KafkaError) -> ReadError {
+        ReadError::Unanswered(format!("librdkafka can't read {}: {error}", self.topic))
     }
 
     /// What lies between the last record and the end of a stretch can be the marks of transactions,
@@ -334,7 +327,7 @@ impl Source {
             }
             Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
                 match self.partitions_of(&self.topic) {
-                    Err(gone @ ReadError::Topic(_, Condition::Missing)) => Err(gone),
+                    Err(gone @ ReadError::NoTopic(_)) => Err(gone),
                     _ => Ok(None),
                 }
             }
@@ -422,25 +415,6 @@ impl Taken<'_> {
         }
     }
 }
-
-/// What librdkafka calls back into: what it says goes to the log, where somebody asked for it.
-#[derive(Default)]
-pub(super) struct Context {
-    pub(super) trouble: Trouble,
-}
-
-impl ClientContext for Context {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        debug!(target: "librdkafka", facility, "{message}");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!(target: "librdkafka", %error, "{reason}");
-        self.trouble.remember(&error, reason);
-    }
-}
-
-impl ConsumerContext for Context {}
 
 /// Kafka counts partitions and offsets from 0 in signed numbers.
 pub(super) fn to_u32(number: i32) -> u32 {

@@ -5,27 +5,28 @@
 //! was going on under it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::mem;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
 };
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::{ClientConfig, ClientContext};
+use thiserror::Error;
 use tracing::debug;
 
+use super::callbacks::Callbacks;
+use super::client_error::ClientError;
+use super::outgoing::to_headers;
 use super::producer::Failed;
-use super::reader::{Context as Reading, to_i32, to_i64, to_u32, to_u64};
+use super::reader::{to_i32, to_i64, to_u32, to_u64};
 use super::settings::Settings;
-use super::trouble::Trouble;
 use crate::contract::RecordRef;
 
 /// How long one step may take before it is tried again.
@@ -36,24 +37,18 @@ const ROOM: Duration = Duration::from_millis(10);
 const REPORTS_EACH: u32 = 256;
 
 /// Why a transaction did not come to its end.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum Broken {
     /// Nothing of it will be seen; the same can be tried again.
+    #[error("{0}")]
     Transaction(String),
     /// This producer can't go on. Its last transaction may have been committed all the same.
+    #[error("{0}")]
     Producer(String),
     /// Kafka refuses it, and will again.
+    #[error("{0}")]
     Refused(String),
 }
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Transaction(why) | Self::Producer(why) | Self::Refused(why)) = self;
-        f.write_str(why)
-    }
-}
-
-impl std::error::Error for Broken {}
 
 /// How far the reading of one partition is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +64,7 @@ pub type Offsets = BTreeMap<u32, Committed>;
 
 /// One producer with a transactional id.
 pub struct Transactions {
-    producer: BaseProducer<Context>,
+    producer: BaseProducer<Callbacks<Mutex<Failures>>>,
     unreported: u32,
 }
 
@@ -81,9 +76,9 @@ impl Transactions {
     pub fn start(settings: &Settings, id: &str) -> Result<Self, Broken> {
         let producer = BaseProducer::from_config_and_context(
             &settings.for_transactions(id),
-            Context::default(),
+            Callbacks::default(),
         )
-        .map_err(|error| Broken::Refused(error.to_string()))?;
+        .map_err(|error| Broken::Refused(ClientError::from(error).to_string()))?;
         let transactions = Self {
             producer,
             unreported: 0,
@@ -127,11 +122,12 @@ impl Transactions {
             self.unreported = 0;
             self.producer.poll(Duration::ZERO);
         }
-        let headers = to_headers(record);
+        let headers = record.headers.iter();
+        let headers = headers.map(|(name, value)| (&**name, value.as_deref()));
         let mut outgoing: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(topic, tag)
                 .partition(to_i32(partition))
-                .headers(headers);
+                .headers(to_headers(headers));
         outgoing.key = record.key.as_deref();
         outgoing.payload = record.value.as_deref();
         outgoing.timestamp = record.timestamp;
@@ -155,7 +151,7 @@ impl Transactions {
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(ROOM);
         }
-        match self.producer.context().failures().first {
+        match self.producer.context().deliveries.lock().first {
             None => Ok(()),
             Some(code) => Err(self.broken(&KafkaError::MessageProduction(code))),
         }
@@ -181,7 +177,7 @@ impl Transactions {
     pub fn abort(&self) -> Result<(), Broken> {
         // Aborting waits for delivery reports that only this thread can take.
         self.take_back();
-        *self.producer.context().failures() = Failures::default();
+        *self.producer.context().deliveries.lock() = Failures::default();
         self.until_done(|producer| producer.abort_transaction(PATIENCE))
     }
 
@@ -191,7 +187,7 @@ impl Transactions {
     #[must_use]
     pub fn refused(&self) -> BTreeMap<usize, Failed> {
         self.take_back();
-        mem::take(&mut self.producer.context().failures().unfit)
+        mem::take(&mut self.producer.context().deliveries.lock().unfit)
     }
 
     /// Takes back what is still to be sent, and every delivery report.
@@ -210,7 +206,7 @@ impl Transactions {
 
     fn until_done(
         &self,
-        step: impl Fn(&BaseProducer<Context>) -> Result<(), KafkaError>,
+        step: impl Fn(&BaseProducer<Callbacks<Mutex<Failures>>>) -> Result<(), KafkaError>,
     ) -> Result<(), Broken> {
         loop {
             match step(&self.producer) {
@@ -257,7 +253,7 @@ impl Transactions {
             return reason;
         }
         match error {
-            KafkaError::Transaction(error) => match self.producer.context().trouble.last() {
+            KafkaError::Transaction(error) => match self.producer.context().last_error() {
                 Some(trouble) => format!("{}: {trouble}", error.string()),
                 None => error.string(),
             },
@@ -271,7 +267,7 @@ impl Transactions {
 /// The group under the id of [`Transactions`]: what is committed there can be looked at without
 /// ending anything.
 pub struct Group {
-    consumer: BaseConsumer<Reading>,
+    consumer: BaseConsumer<Callbacks>,
 }
 
 impl Group {
@@ -280,25 +276,25 @@ impl Group {
     /// another producer starts under its id.
     ///
     /// # Errors
-    /// Where librdkafka refuses the settings as a whole.
-    pub fn of(settings: &Settings, id: &str) -> Result<Self, KafkaError> {
+    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    pub fn of(settings: &Settings, id: &str) -> Result<Self, ClientError> {
         Self::new(settings.for_reading(), id)
     }
 
     /// What is committed there is what the last transaction that has ended left, whatever goes on.
     ///
     /// # Errors
-    /// Where librdkafka refuses the settings as a whole.
-    pub fn without_waiting(settings: &Settings, id: &str) -> Result<Self, KafkaError> {
+    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    pub fn without_waiting(settings: &Settings, id: &str) -> Result<Self, ClientError> {
         let mut config = settings.for_reading();
         // For offsets, too: KIP-447.
         config.set("isolation.level", "read_uncommitted");
         Self::new(config, id)
     }
 
-    fn new(mut config: ClientConfig, id: &str) -> Result<Self, KafkaError> {
+    fn new(mut config: ClientConfig, id: &str) -> Result<Self, ClientError> {
         config.set("group.id", id);
-        let consumer = BaseConsumer::from_config_and_context(&config, Reading::default())?;
+        let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())?;
         Ok(Self { consumer })
     }
 
@@ -337,54 +333,21 @@ fn to_list(topic: &str, offsets: &Offsets) -> Result<TopicPartitionList, KafkaEr
     Ok(list)
 }
 
-fn to_headers(record: &RecordRef<'_>) -> OwnedHeaders {
-    let empty = OwnedHeaders::new_with_capacity(record.headers.len());
-    record.headers.iter().fold(empty, |headers, (name, value)| {
-        headers.insert(Header {
-            key: name,
-            value: value.as_deref(),
-        })
-    })
-}
-
-#[derive(Default)]
-struct Context {
-    trouble: Trouble,
-    /// Of this transaction.
-    failures: Mutex<Failures>,
-}
-
+/// The records of this transaction that Kafka has refused.
 #[derive(Default)]
 struct Failures {
     first: Option<RDKafkaErrorCode>,
-    /// Those that are about size or form, by tag.
+    /// Those about size or form, by tag.
     unfit: BTreeMap<usize, Failed>,
 }
 
-impl Context {
-    fn failures(&self) -> MutexGuard<'_, Failures> {
-        self.failures.lock()
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        debug!(target: "librdkafka", facility, "{message}");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!(target: "librdkafka", %error, "{reason}");
-        self.trouble.remember(&error, reason);
-    }
-}
-
-impl ProducerContext for Context {
+impl ProducerContext for Callbacks<Mutex<Failures>> {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
         let Err((error, _)) = result else { return };
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        let mut failures = self.failures();
+        let mut failures = self.deliveries.lock();
         failures.first.get_or_insert(code);
         let failed = Failed::from(code);
         if failed.is_about_size_or_form() {

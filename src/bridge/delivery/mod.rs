@@ -43,7 +43,7 @@ use rider::KeptBy;
 use route::{Current, Route};
 
 use crate::contract::{Event, Fault, Rejected};
-use crate::kafka::{Asking, KafkaError, Producer, Settings, TopicState, TopicWatch, Watching};
+use crate::kafka::{Asking, ClientError, Producer, Settings, TopicState, TopicWatch, Watching};
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
 
 /// How often to look whether everything is delivered.
@@ -83,7 +83,7 @@ pub enum NotTaken {
 #[derive(Debug)]
 pub enum StartError {
     /// librdkafka refuses the settings as a whole.
-    Kafka(KafkaError),
+    Kafka(ClientError),
     Spool(OpenError),
     /// The system can't start the thread of this name.
     Thread(&'static str, io::Error),
@@ -377,12 +377,7 @@ impl fmt::Debug for Delivery {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kafka(error) => {
-                write!(
-                    f,
-                    "kafka.properties: librdkafka can't start with them: {error}"
-                )
-            }
+            Self::Kafka(error) => write!(f, "{error}"),
             Self::Spool(error) => write!(f, "{error}"),
             Self::Thread(name, error) => write!(f, "can't start the thread {name}: {error}"),
         }

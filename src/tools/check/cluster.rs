@@ -7,7 +7,7 @@ use super::finding::{Area, Finding, Level};
 use super::probe;
 use super::topic::{self, Use};
 use crate::config::Config;
-use crate::kafka::{Cluster, KafkaError, Node, Settings, Unreached};
+use crate::kafka::{ClientError, Cluster, Node, Settings, Unreached};
 
 pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Finding)) {
     let servers = config
@@ -65,11 +65,8 @@ fn a_topic(cluster: &Cluster, used: &Use<'_>, with_probes: bool, found: &mut dyn
     }
 }
 
-fn not_together(error: &KafkaError) -> Finding {
-    Area::Configuration.fail(
-        format!("kafka.properties: librdkafka can't start with them: {error}"),
-        "mend what it names",
-    )
+fn not_together(error: &ClientError) -> Finding {
+    Area::Configuration.fail(error.to_string(), "mend what it names")
 }
 
 fn no_answer(unreached: Unreached) -> Finding {
