@@ -170,10 +170,7 @@ impl Cluster {
             .topics()
             .first()
             .map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of);
-        let settings = match partitions {
-            Some(_) => self.topic_settings(name)?,
-            None => None,
-        };
+        let settings = partitions.and_then(|_| self.topic_settings(name));
         Ok(TopicFacts {
             condition,
             partitions: partitions.unwrap_or_default(),
@@ -183,21 +180,18 @@ impl Cluster {
         })
     }
 
-    /// Returns the settings of a topic; `None` if Kafka does not show them to this client. A broker that has not
-    /// heard of a new topic yet shows none either, and is asked again.
-    fn topic_settings(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, String> {
+    /// Returns the settings of a topic; `None` if Kafka does not show them. A broker that has not heard of a new
+    /// topic yet shows none, and is asked again.
+    fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let until = Instant::now() + HEARD;
         let mut entries = self.describe(name);
         while !matches!(entries, Ok(Some(_))) && Instant::now() < until {
             thread::park_timeout(AGAIN);
             entries = self.describe(name);
         }
-        let known = |entries: Vec<ConfigEntry>| {
-            let entries = entries.into_iter();
-            let known = entries.filter_map(|entry| Some((entry.name, entry.value?)));
-            known.collect()
-        };
-        Ok(entries?.map(known))
+        let known = entries.ok().flatten()?.into_iter();
+        let known = known.filter_map(|entry| Some((entry.name, entry.value?)));
+        Some(known.collect())
     }
 
     pub(super) fn describe(&self, name: &str) -> Result<Option<Vec<ConfigEntry>>, String> {
