@@ -125,7 +125,7 @@ fn authenticate(request: &Request<Incoming>, channels: &Channels) -> Authenticat
     let channel = request.uri().path().strip_prefix(SOURCE_PREFIX);
     let password = request.headers().get(AUTHORIZATION);
     let password = password.map(hyper::header::HeaderValue::as_bytes);
-    let sender = channels.authenticate(channel.expect("the path"), password);
+    let sender = channels.authenticate(channel.expect("the path"), password, Timestamp::UNIX_EPOCH);
     sender.expect("the password")
 }
 

@@ -137,7 +137,7 @@ fn read_configuration(typed: &Typed, started: &Settings, bridge: &Bridge) -> Res
 
 fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), Mistakes> {
     let mut channels = channels::load(directory).map_err(Mistakes)?;
-    channels.take_over(&bridge.live.channels.load());
+    channels.share_last_reports(&bridge.live.channels.load());
     let count = channels.len();
     bridge.metrics.can_fail_to_authenticate(channels.ids());
     bridge.live.channels.store(Arc::new(channels));

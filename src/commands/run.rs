@@ -264,6 +264,7 @@ impl Asked {
             return;
         };
         let retention = topic_setting(&self.settings, &self.target, "retention.ms");
+        let retention = retention.ok().flatten();
         let retention = retention.and_then(|text| text.parse::<i64>().ok());
         let Some(retention) = retention.filter(|retention| *retention > 0) else {
             return;

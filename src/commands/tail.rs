@@ -11,7 +11,7 @@ use super::consuming;
 use super::interrupt::{Interrupt, interruptible};
 use super::{mask, mistyped};
 use crate::cli::Tail;
-use crate::contract::{EventTold, PROBE_KEY, RecordRef, RejectedTold};
+use crate::contract::{EventFields, PROBE_KEY, RecordRef, RejectedFields};
 use crate::kafka::{Reader, Stretch};
 use crate::tools::archive::Line;
 use crate::tools::replay::{self, Item, Place, Range, Selection, Source, When};
@@ -30,7 +30,7 @@ struct View {
 pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
     if tail.rejected && !tail.filters.status.is_empty() {
         return Err(mistyped(
-            "--status is for events; rejected reports are told apart by --reason",
+            "--status is for events; rejected reports are fields apart by --reason",
         ));
     }
     let range = Range {
@@ -142,14 +142,16 @@ impl View {
             return None;
         }
         let text = if self.is_rejected {
-            let told = RejectedTold::of(record);
+            let fields = RejectedFields::of(record);
             let key = record.text_key();
-            told.filter(|told| self.selection.has_rejected(told, key))
-                .map(|told| rejected(&told, key))
+            fields
+                .filter(|fields| self.selection.has_rejected(fields, key))
+                .map(|fields| rejected(&fields, key))
         } else {
-            let told = EventTold::of(record);
-            told.filter(|told| self.selection.has_event(told))
-                .map(|told| self.event(&told))
+            let fields = EventFields::of(record);
+            fields
+                .filter(|fields| self.selection.has_event(fields))
+                .map(|fields| self.event(&fields))
         };
         // Somebody else's record is worth a line where nothing is filtered.
         let text = text.or_else(|| self.is_foreign(record).then(|| foreign(record, place)))?;
@@ -162,27 +164,27 @@ impl View {
 
     fn is_foreign(&self, record: &RecordRef<'_>) -> bool {
         let is_known = if self.is_rejected {
-            RejectedTold::of(record).is_some()
+            RejectedFields::of(record).is_some()
         } else {
-            EventTold::of(record).is_some()
+            EventFields::of(record).is_some()
         };
         let is_probe = record.text_key() == Some(PROBE_KEY);
         !is_known && !is_probe && self.selection.is_everything()
     }
 
-    fn event(&self, told: &EventTold<'_>) -> String {
+    fn event(&self, fields: &EventFields<'_>) -> String {
         let recipient = if self.show_numbers {
-            shown(&told.recipient)
+            shown(&fields.recipient)
         } else {
-            mask::number(&told.recipient)
+            mask::number(&fields.recipient)
         };
         format!(
             "{}  {}  {}  {:<9}  {:>6}  {recipient}",
-            shown(&told.received_at),
-            shown(&told.channel_id),
-            shown(&told.message_id),
-            shown(&told.status),
-            age(&told.received_at)
+            shown(&fields.received_at),
+            shown(&fields.channel_id),
+            shown(&fields.message_id),
+            shown(&fields.status),
+            age(&fields.received_at)
         )
     }
 
@@ -201,20 +203,20 @@ impl View {
     }
 }
 
-fn rejected(told: &RejectedTold<'_>, key: Option<&str>) -> String {
-    let fault = told
+fn rejected(fields: &RejectedFields<'_>, key: Option<&str>) -> String {
+    let fault = fields
         .member
-        .or(told.header_value)
+        .or(fields.header_value)
         .map(|fault| format!(" ({})", shown(fault)))
         .unwrap_or_default();
     format!(
         "{}  {}  {}  {}  {}{fault}  {}",
-        shown(told.received_at),
-        shown(told.channel_id),
+        shown(fields.received_at),
+        shown(fields.channel_id),
         key.map_or_else(|| "-".to_owned(), shown),
-        told.stage.as_str(),
-        shown(told.reason),
-        age(told.received_at)
+        fields.stage.as_str(),
+        shown(fields.reason),
+        age(fields.received_at)
     )
 }
 

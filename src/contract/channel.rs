@@ -10,8 +10,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
+use thiserror::Error;
 
-use super::heard::Heard;
+use super::last_report::LastReport;
 use super::received::{Arrival, Received};
 use crate::text::Unseen;
 
@@ -20,7 +21,8 @@ use crate::text::Unseen;
 pub struct ChannelId(Arc<str>);
 
 /// The text is no channel id.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("a channel id is 1 to 64 letters, digits, '_' or '-'")]
 pub struct InvalidChannelId;
 
 impl ChannelId {
@@ -61,12 +63,6 @@ impl fmt::Display for ChannelId {
     }
 }
 
-impl fmt::Display for InvalidChannelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a channel id is 1 to 64 letters, digits, '_' or '-'")
-    }
-}
-
 type Digest = [u8; 32];
 
 /// A webhook password, kept as its digest.
@@ -74,13 +70,14 @@ type Digest = [u8; 32];
 pub struct Password(Digest);
 
 /// Why a line is no password that a sender could send.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Error)]
 pub enum InvalidPassword {
-    /// A space or a tab at the start or the end: HTTP strips it from the header.
+    #[error("has a space or tab at an end, which HTTP strips from the header")]
     OuterSpace,
-    /// A byte that a header can't hold: a control character.
+    #[error("holds a control character, which no header can carry")]
     Unsendable,
     /// A character that a person does not see, and that no sender is configured to send.
+    #[error("{0}")]
     Unseen(Unseen),
 }
 
@@ -114,18 +111,7 @@ impl fmt::Debug for Password {
     }
 }
 
-impl fmt::Display for InvalidPassword {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OuterSpace => "has a space or tab at an end, which HTTP strips from the header",
-            Self::Unsendable => "holds a control character, which no header can carry",
-            Self::Unseen(unseen) => return unseen.fmt(f),
-        })
-    }
-}
-
-/// Every channel with the one or two passwords that are good for it: a set that never changes. Beside it,
-/// when each was last heard from.
+/// Every channel with its one or two passwords, which never change, and the time of its last report.
 #[derive(Debug, Default)]
 pub struct Channels {
     entries: HashMap<ChannelId, Entry>,
@@ -134,7 +120,7 @@ pub struct Channels {
 #[derive(Debug)]
 struct Entry {
     passwords: [Password; 2],
-    heard: Heard,
+    last_report: LastReport,
 }
 
 impl Channels {
@@ -143,17 +129,16 @@ impl Channels {
         let second = second.unwrap_or_else(|| first.clone());
         let entry = Entry {
             passwords: [first, second],
-            heard: Heard::default(),
+            last_report: LastReport::default(),
         };
         self.entries.insert(channel, entry);
     }
 
-    /// Goes on where `before` was: a channel of both was last heard from when it was, whichever of the
-    /// two a sender still meets.
-    pub fn take_over(&mut self, before: &Self) {
+    /// Shares the times of the last reports with `before`, which may still authenticate a request.
+    pub fn share_last_reports(&mut self, before: &Self) {
         for (channel, entry) in &mut self.entries {
             if let Some(known) = before.entries.get(channel) {
-                entry.heard = known.heard.clone();
+                entry.last_report = known.last_report.clone();
             }
         }
     }
@@ -163,10 +148,10 @@ impl Channels {
         self.entries.keys()
     }
 
-    /// Each channel with when it was last heard from, in no order.
-    pub fn heard(&self) -> impl Iterator<Item = (&ChannelId, Option<Timestamp>)> {
+    /// Returns each channel with the time of its last report, in no order.
+    pub fn last_reports(&self) -> impl Iterator<Item = (&ChannelId, Option<Timestamp>)> {
         let entries = self.entries.iter();
-        entries.map(|(channel, entry)| (channel, entry.heard.last()))
+        entries.map(|(channel, entry)| (channel, entry.last_report.time()))
     }
 
     /// How many channels there are.
@@ -188,44 +173,32 @@ impl Channels {
         self.entries.contains_key(&id).then_some(id)
     }
 
-    /// Checks the password that came for `channel`.
+    /// Checks the password of a report for `channel` that arrived `now`, and notes that time if it is right.
     ///
     /// There are always one digest and two comparisons, for an unknown channel and a missing
     /// password too, so that the answer's time tells nothing.
     #[must_use]
-    pub fn authenticate(&self, channel: &str, password: Option<&[u8]>) -> Option<Authenticated> {
-        self.check(channel, password).map(|(sender, _)| sender)
-    }
-
-    /// The same for a report that arrives `now`: its channel is heard from.
-    #[must_use]
-    pub fn hear(
+    pub fn authenticate(
         &self,
         channel: &str,
         password: Option<&[u8]>,
         now: Timestamp,
     ) -> Option<Authenticated> {
-        let (sender, entry) = self.check(channel, password)?;
-        entry.heard.note(now);
-        Some(sender)
-    }
-
-    fn check(&self, channel: &str, password: Option<&[u8]>) -> Option<(Authenticated, &Entry)> {
-        // No password has these digests: nobody knows a text whose SHA-256 is all zeros.
-        const NOBODY: [Password; 2] = [Password([0; 32]), Password([0; 32])];
+        // No password has these digests: no text is known whose SHA-256 is all zeros.
+        const NONE: [Password; 2] = [Password([0; 32]), Password([0; 32])];
         let given = digest(password.unwrap_or_default());
         let id = ChannelId(channel.into());
         let entry = self.entries.get(&id);
         let (known, good) = match entry {
             Some(entry) => (Choice::from(1), &entry.passwords),
-            None => (Choice::from(0), &NOBODY),
+            None => (Choice::from(0), &NONE),
         };
         let matches = given.ct_eq(&good[0].0) | given.ct_eq(&good[1].0);
         let present = Choice::from(u8::from(password.is_some()));
         let is_good = bool::from(known & present & matches);
-        entry
-            .filter(|_| is_good)
-            .map(|entry| (Authenticated { channel: id }, entry))
+        let entry = entry.filter(|_| is_good)?;
+        entry.last_report.set(now);
+        Some(Authenticated { channel: id })
     }
 }
 
@@ -233,8 +206,7 @@ fn digest(bytes: &[u8]) -> Digest {
     Sha256::digest(bytes).into()
 }
 
-/// A sender that gave its channel's password; only [`Channels::authenticate`] and [`Channels::hear`]
-/// make one.
+/// A sender that gave its channel's password; only [`Channels::authenticate`] makes one.
 #[derive(Debug)]
 pub struct Authenticated {
     channel: ChannelId,

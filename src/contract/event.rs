@@ -1,9 +1,9 @@
 //! The event that subscribers read: a CloudEvents 1.0 event on Kafka
 //! (`schemas/event.schema.json`; CloudEvents' Kafka protocol binding, sections 3.2 and 3.3).
 
-use serde::Deserialize;
 use uuid::Uuid;
 
+use super::event_fields::EventFields;
 use super::record::{Header, Record};
 use super::report::Report;
 
@@ -129,31 +129,23 @@ impl Attributes {
     }
 }
 
-/// The headers of the event whose record has this value; `None` where it is no event.
-pub(super) fn headers_of_event(value: &[u8]) -> Option<Vec<Header>> {
-    #[derive(Deserialize)]
-    struct Data {
-        event_id: String,
-        channel_id: String,
-        message_id: String,
-        received_at: String,
+impl From<EventFields<'_>> for Attributes {
+    fn from(fields: EventFields<'_>) -> Self {
+        Self {
+            source: [SOURCE_PREFIX, &fields.channel_id].concat(),
+            id: fields.event_id.into_owned(),
+            time: fields.received_at.into_owned(),
+            subject: fields.message_id.into_owned(),
+        }
     }
-    #[derive(Deserialize)]
-    struct Document {
-        #[serde(rename = "specversion")]
-        _specversion: String,
+}
+
+/// Returns the headers of an event, but for its trace.
+pub(super) fn headers(mode: EventMode, fields: EventFields<'_>) -> Vec<Header> {
+    match mode {
+        EventMode::Binary => Attributes::from(fields).into_headers(),
+        EventMode::Structured => structured_headers(),
     }
-    if serde_json::from_slice::<Document>(value).is_ok() {
-        return Some(structured_headers());
-    }
-    let data: Data = serde_json::from_slice(value).ok()?;
-    let attributes = Attributes {
-        id: data.event_id,
-        source: [SOURCE_PREFIX, &data.channel_id].concat(),
-        time: data.received_at,
-        subject: data.message_id,
-    };
-    Some(attributes.into_headers())
 }
 
 fn structured_headers() -> Vec<Header> {

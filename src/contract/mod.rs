@@ -3,20 +3,21 @@
 //! Nothing here does I/O or knows hyper, rdkafka or the configuration. Each step of a report's
 //! journey takes a type that only the step before can make:
 //! [`Channels::authenticate`] → [`Authenticated`] → [`Received`] → [`Report`] → [`Event`], or,
-//! where the report breaks the contract, [`Received`] → [`Rejected`]. [`EventTold`] and
-//! [`RejectedTold`] read back what came of it, and [`redrive`] tries a rejected report once more.
+//! if the report breaks the contract, [`Received`] → [`Rejected`]. [`EventFields`] and
+//! [`RejectedFields`] are read back from records, and [`redrive`] tries a rejected report once more.
 
 mod channel;
 mod event;
+mod event_fields;
 mod fault;
-mod heard;
 mod json;
+mod last_report;
 mod received;
 mod record;
 mod redriven;
 mod rejected;
+mod rejected_fields;
 mod report;
-mod told;
 mod trace;
 
 pub use channel::{
@@ -26,11 +27,12 @@ pub use event::{
     EVENT_NAMESPACE, EVENT_SCHEMA, EVENT_TYPE, Event, EventMode, PROBE_KEY, PROBE_TYPE,
     SOURCE_PREFIX, event_id,
 };
+pub use event_fields::EventFields;
 pub use fault::{Fault, Reason};
 pub use received::{Arrival, Received};
 pub use record::{HeaderRef, Record, RecordRef};
 pub use redriven::{StillRejected, redrive};
 pub use rejected::{INVALID_RECORD, RECORD_TOO_LARGE, Rejected, refused_by_kafka};
+pub use rejected_fields::{RejectedFields, Stage};
 pub use report::{MAX_CHARACTERS, MAX_DEPTH, Report, Status};
-pub use told::{EventTold, RejectedTold, Stage};
 pub use trace::TraceContext;

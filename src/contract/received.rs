@@ -88,7 +88,7 @@ pub(super) fn from_a_sender(body: &[u8], trace: Option<TraceContext>) -> Receive
     let channel = ChannelId::parse("c1").expect("a channel id");
     channels.insert(channel, Password::parse(b"p").expect("a password"), None);
     let sender = channels
-        .authenticate("c1", Some(b"p"))
+        .authenticate("c1", Some(b"p"), Timestamp::UNIX_EPOCH)
         .expect("authenticated");
     let at = Timestamp::from_microsecond(1_795_000_000_000_456).expect("a time");
     sender.sent(Arrival { at, trace }, body.to_vec())

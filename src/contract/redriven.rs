@@ -5,45 +5,46 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::channel::ChannelId;
-use super::event::{EventMode, headers_of_event};
+use super::event::{self, EventMode};
+use super::event_fields::EventFields;
 use super::fault::{Fault, Reason};
 use super::received::{Arrival, Received};
 use super::record::RecordRef;
-use super::told::{RejectedTold, Stage};
+use super::rejected_fields::{RejectedFields, Stage};
 use super::trace::TraceContext;
 
 /// Why a rejected record does not become an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StillRejected {
-    /// Nobody but somebody else can have written it.
+    /// Not written by koobridge.
     NotRejectedByKoobridge,
-    /// It still breaks the contract; the reason's code under today's rules.
+    /// It still breaks the contract, for the reason with this code.
     Because(&'static str),
 }
 
-/// Makes the event that a rejected record's report is worth today, with its original arrival time.
+/// Makes an event of a rejected record under the rules of this version, with its original arrival time.
 ///
 /// # Errors
-/// Why it stays where it is.
+/// Why the record stays rejected.
 pub fn redrive(
     record: &RecordRef<'_>,
     mode: EventMode,
 ) -> Result<RecordRef<'static>, StillRejected> {
-    let told = RejectedTold::of(record).ok_or(StillRejected::NotRejectedByKoobridge)?;
-    match told.stage {
-        Stage::Contract => try_again(record, &told, mode),
+    let fields = RejectedFields::of(record).ok_or(StillRejected::NotRejectedByKoobridge)?;
+    match fields.stage {
+        Stage::Contract => try_again(record, &fields, mode),
         Stage::Kafka => as_it_was(record),
     }
 }
 
 fn try_again(
     record: &RecordRef<'_>,
-    told: &RejectedTold<'_>,
+    fields: &RejectedFields<'_>,
     mode: EventMode,
 ) -> Result<RecordRef<'static>, StillRejected> {
     let unreadable = StillRejected::NotRejectedByKoobridge;
-    let channel = ChannelId::parse(told.channel_id).map_err(|_| unreadable)?;
-    let at: Timestamp = told.received_at.parse().map_err(|_| unreadable)?;
+    let channel = ChannelId::parse(fields.channel_id).map_err(|_| unreadable)?;
+    let at: Timestamp = fields.received_at.parse().map_err(|_| unreadable)?;
     let arrival = Arrival {
         at,
         trace: trace_of(record),
@@ -51,14 +52,14 @@ fn try_again(
     let body = record.value.as_deref().unwrap_or_default().to_vec();
     let received = Received::new(channel, arrival, body);
     let report = received.validate();
-    let report = report.map_err(|fault| StillRejected::Because(reason_today(told, &fault)))?;
+    let report = report.map_err(|fault| StillRejected::Because(reason_today(fields, &fault)))?;
     Ok(report.normalise(mode).into_record().into())
 }
 
-/// Returns the code of the reason for which `told` is still rejected. For an encoded body this is
+/// Returns the code of the reason for which `fields` is still rejected. For an encoded body this is
 /// its encoding, which says more than that its bytes are not text.
-fn reason_today(told: &RejectedTold<'_>, fault: &Fault) -> &'static str {
-    let is_encoded = told.reason == Reason::ContentEncoding.code();
+fn reason_today(fields: &RejectedFields<'_>, fault: &Fault) -> &'static str {
+    let is_encoded = fields.reason == Reason::ContentEncoding.code();
     let is_text = !matches!(fault.reason, Reason::InvalidUtf8 | Reason::NotJson);
     if is_encoded && !is_text {
         Reason::ContentEncoding.code()
@@ -70,7 +71,9 @@ fn reason_today(told: &RejectedTold<'_>, fault: &Fault) -> &'static str {
 /// The event goes again as it is; of its headers the rejected record has kept the trace.
 fn as_it_was(record: &RecordRef<'_>) -> Result<RecordRef<'static>, StillRejected> {
     let value = record.value.as_deref().unwrap_or_default();
-    let headers = headers_of_event(value).ok_or(StillRejected::NotRejectedByKoobridge)?;
+    let event = EventFields::of_value(value);
+    let (mode, fields) = event.ok_or(StillRejected::NotRejectedByKoobridge)?;
+    let headers = event::headers(mode, fields);
     let trace = trace_of(record)
         .into_iter()
         .flat_map(TraceContext::into_headers);

@@ -1,16 +1,16 @@
-//! What could not be accepted, whole, as a record of the rejected topic
+//! Records of the rejected topic, each with a body or an event that could not be accepted, whole
 //! (`schemas/rejected.schema.json`).
 
-use serde::Deserialize;
+use super::channel::ChannelId;
+use super::event_fields::EventFields;
+use super::fault::Fault;
+use super::received::Arrival;
+use super::record::{Header, Record};
+use super::rejected_fields::{RejectedFields, Stage};
 
 /// The reasons of a record of stage `kafka`: Kafka refuses it for its size, or for its form.
 pub const RECORD_TOO_LARGE: &str = "record-too-large";
 pub const INVALID_RECORD: &str = "invalid-record";
-
-use super::channel::ChannelId;
-use super::fault::Fault;
-use super::received::Arrival;
-use super::record::{Header, Record};
 
 /// A request that was authenticated and read whole, but breaks the contract.
 #[derive(Debug)]
@@ -22,18 +22,15 @@ pub struct Rejected {
 impl Rejected {
     /// Only [`super::Received::reject`] calls this.
     pub(super) fn new(channel: ChannelId, arrival: Arrival, body: Vec<u8>, fault: Fault) -> Self {
-        let mut headers: Vec<Header> = vec![
-            ("stage".into(), "contract".into()),
-            ("reason".into(), fault.reason.code().into()),
-            ("channel_id".into(), channel.to_string().into()),
-            ("received_at".into(), arrival.time().into()),
-        ];
-        if let Some(member) = &fault.member {
-            headers.push(("member".into(), member.clone()));
-        }
-        if let Some(value) = &fault.header_value {
-            headers.push(("header_value".into(), value.clone().into()));
-        }
+        let fields = RejectedFields {
+            stage: Stage::Contract,
+            reason: fault.reason.code(),
+            channel_id: channel.as_str(),
+            received_at: &arrival.time(),
+            member: fault.member.as_deref(),
+            header_value: fault.header_value.as_deref(),
+        };
+        let mut headers = fields.to_headers();
         headers.extend(
             arrival
                 .trace
@@ -56,26 +53,20 @@ impl Rejected {
     }
 }
 
-/// The record of the rejected topic for an event that Kafka refuses for its size or form, sent alone:
-/// its value is the event. `code` is Kafka's name for it.
+/// Returns the record of the rejected topic for an event that Kafka refused for its size or form, though it
+/// was sent alone: its value is the event. `code` is the reason.
 #[must_use]
 pub fn refused_by_kafka(event: &Record, code: &str) -> Record {
-    let told: Told = serde_json::from_slice(&event.value).unwrap_or_default();
-    let Told {
-        channel_id,
-        received_at,
-        data,
-    } = told;
-    let (channel_id, received_at) = match data {
-        Some(data) => (data.channel_id, data.received_at),
-        None => (channel_id, received_at),
+    let fields = EventFields::of_value(&event.value).map(|(_, fields)| fields);
+    let fields = RejectedFields {
+        stage: Stage::Kafka,
+        reason: code,
+        channel_id: fields.as_ref().map_or("", |fields| &fields.channel_id),
+        received_at: fields.as_ref().map_or("", |fields| &fields.received_at),
+        member: None,
+        header_value: None,
     };
-    let mut headers: Vec<Header> = vec![
-        ("stage".into(), "kafka".into()),
-        ("reason".into(), code.to_owned().into()),
-        ("channel_id".into(), channel_id.into()),
-        ("received_at".into(), received_at.into()),
-    ];
+    let mut headers = fields.to_headers();
     let is_trace = |(name, _): &&Header| matches!(&**name, "traceparent" | "tracestate");
     headers.extend(event.headers.iter().filter(is_trace).cloned());
     Record {
@@ -84,16 +75,6 @@ pub fn refused_by_kafka(event: &Record, code: &str) -> Record {
         value: event.value.clone(),
         timestamp: event.timestamp,
     }
-}
-
-/// What an event says of itself, in either content mode.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Told {
-    channel_id: String,
-    received_at: String,
-    /// Where the value is the whole CloudEvents document.
-    data: Option<Box<Told>>,
 }
 
 #[cfg(test)]

@@ -2,15 +2,17 @@
 
 use std::io;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::AdminClient;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 
 use super::client_error::ClientError;
+use super::questions::in_words;
 
 /// Threads that an admin client has before it asks anything: its own, two of librdkafka's, and one for each address of
 /// `bootstrap.servers`.
@@ -30,6 +32,37 @@ pub(super) fn admin_client(
     Ok(AdminClient::from_config(config)?)
 }
 
+/// Returns the options for questions and changes that may take as long as `patience`.
+pub(super) fn options(patience: Duration) -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(patience))
+        .operation_timeout(Some(patience))
+}
+
+/// Returns the settings of a topic; `None` if Kafka does not show them to this client.
+///
+/// # Errors
+/// Kafka's words.
+pub(super) async fn topic_settings(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    patience: Duration,
+) -> Result<Option<Vec<ConfigEntry>>, String> {
+    let resource = [ResourceSpecifier::Topic(topic)];
+    let answers = admin.describe_configs(&resource, &options(patience)).await;
+    let answer = answers
+        .map_err(|error| in_words(&error))?
+        .into_iter()
+        .next();
+    match answer {
+        // rdkafka drops the error of a refusal, and leaves no entries.
+        None => Ok(None),
+        Some(Ok(resource)) if resource.entries.is_empty() => Ok(None),
+        Some(Ok(resource)) => Ok(Some(resource.entries)),
+        Some(Err(code)) => Err(code.to_string()),
+    }
+}
+
 /// Starts as many threads as a client needs, all at once, and ends them. Another process can still take the last ones
 /// before the client starts its own.
 fn start_threads(count: usize) -> io::Result<()> {
@@ -42,4 +75,18 @@ fn start_threads(count: usize) -> io::Result<()> {
         drop(held);
         started
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_answer_is_not_taken_for_a_refusal() {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1");
+        let admin = admin_client(&config).expect("a client");
+        let answer = topic_settings(&admin, "t", Duration::from_millis(50)).await;
+        assert_eq!(answer.err().as_deref(), Some("no answer in time"));
+    }
 }

@@ -5,12 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
-    AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
-    TopicResult,
+    AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication, TopicResult,
 };
 use rdkafka::error::KafkaError;
 
-use super::cluster::{Cluster, options};
+use super::admin::options;
+use super::cluster::{Cluster, PATIENCE};
 use super::questions::in_words;
 
 /// How long a change of settings may take until every broker has it, and how often to look.
@@ -39,7 +40,7 @@ impl Cluster {
         let topic = settings.fold(topic, |topic, (name, value)| topic.set(name, value));
         done(
             self.runtime
-                .block_on(self.admin.create_topics([&topic], &options())),
+                .block_on(self.admin.create_topics([&topic], &options(PATIENCE))),
         )
     }
 
@@ -49,7 +50,7 @@ impl Cluster {
     /// Kafka's words.
     pub fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), String> {
         let wanted = NewPartitions::new(topic, partitions as usize);
-        let change = self.admin.create_partitions([&wanted], &options());
+        let change = self.admin.create_partitions([&wanted], &options(PATIENCE));
         done(self.runtime.block_on(change))
     }
 
@@ -62,8 +63,8 @@ impl Cluster {
         topic: &str,
         changes: &BTreeMap<&'static str, String>,
     ) -> Result<(), String> {
-        // Kafka takes what is not named back to its default.
-        let own = self.describe(topic)?.into_iter();
+        // Kafka resets each setting that is not named to its default.
+        let own = self.settings_now(topic)?.into_iter();
         let own = own.filter(|entry| entry.source == ConfigSource::DynamicTopic);
         let own = own.filter_map(|entry| Some((entry.name, entry.value?)));
         let mut all: BTreeMap<String, String> = own.collect();
@@ -73,14 +74,21 @@ impl Cluster {
         let change = all
             .iter()
             .fold(change, |change, (name, value)| change.set(name, value));
-        let answers = self.admin.alter_configs([&change], &options());
+        let answers = self.admin.alter_configs([&change], &options(PATIENCE));
         self.runtime
             .block_on(answers)
             .map_err(|error| in_words(&error))?;
         self.wait_until_changed(topic, &all)
     }
 
-    /// The wrapper of librdkafka says of each change that it was made.
+    fn settings_now(&self, topic: &str) -> Result<Vec<ConfigEntry>, String> {
+        let entries = self.describe(topic)?;
+        entries.ok_or_else(|| {
+            "Kafka does not show its settings; grant DESCRIBE_CONFIGS on it".to_owned()
+        })
+    }
+
+    /// rdkafka reports each change as made, even one that was refused.
     fn wait_until_changed(
         &self,
         topic: &str,
@@ -88,7 +96,7 @@ impl Cluster {
     ) -> Result<(), String> {
         let until = Instant::now() + CHANGED;
         while Instant::now() < until {
-            let entries = self.describe(topic)?;
+            let entries = self.settings_now(topic)?;
             let is_there = |(name, value): (&String, &String)| {
                 entries
                     .iter()

@@ -6,16 +6,17 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, ConfigEntry};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
+use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
-use super::admin::admin_client;
+use super::admin::{admin_client, topic_settings};
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::outgoing::to_base_record;
@@ -31,7 +32,7 @@ const CONNECTING: [(Duration, bool); 3] = [
     (Duration::from_secs(6), true),
 ];
 /// How long each later answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a broker may take to hear of a topic that another one already shows, and how often to ask.
 const HEARD: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(200);
@@ -45,14 +46,18 @@ pub struct Cluster {
     pub(super) runtime: Runtime,
 }
 
-/// Why a cluster does not answer.
-#[derive(Debug)]
+/// Why a cluster does not answer, in librdkafka's words.
+#[derive(Debug, Error)]
 pub enum Unreached {
-    /// TLS did not come about; librdkafka's words.
+    #[error(
+        "the TLS handshake with Kafka failed: {0}; run `koobridge check` to see which step failed"
+    )]
     Tls(String),
-    /// Kafka does not know who this is; librdkafka's words.
+    #[error(
+        "authentication with Kafka failed: {0}; run `koobridge check` to see which step failed"
+    )]
     Login(String),
-    /// No broker answers; librdkafka's words.
+    #[error("no broker answers: {0}; run `koobridge check` to see which step failed")]
     Nobody(String),
 }
 
@@ -73,7 +78,7 @@ pub struct TopicFacts {
     pub replication: u32,
     /// The replicas in sync of the partition that has the fewest.
     pub in_sync: u32,
-    /// The topic's settings by name; `None` where Kafka does not tell them.
+    /// The topic's settings by name; `None` if Kafka does not show them to this client.
     pub settings: Option<BTreeMap<String, String>>,
 }
 
@@ -175,34 +180,23 @@ impl Cluster {
         })
     }
 
-    /// The broker that is asked need not be the one that has shown the topic: where it has not heard of it yet, it
-    /// tells as little as one that may not tell.
+    /// Returns the settings of a topic; `None` if Kafka does not show them. A broker that has not heard of a new
+    /// topic yet shows none, and is asked again.
     fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let until = Instant::now() + HEARD;
-        let entries = loop {
-            match self.describe(name) {
-                Ok(entries) => break entries,
-                Err(_) if Instant::now() < until => thread::park_timeout(AGAIN),
-                Err(_) => return None,
-            }
-        };
-        let known = entries
-            .into_iter()
-            .filter_map(|entry| Some((entry.name, entry.value?)));
+        let mut entries = self.describe(name);
+        while !matches!(entries, Ok(Some(_))) && Instant::now() < until {
+            thread::park_timeout(AGAIN);
+            entries = self.describe(name);
+        }
+        let known = entries.ok().flatten()?.into_iter();
+        let known = known.filter_map(|entry| Some((entry.name, entry.value?)));
         Some(known.collect())
     }
 
-    /// The wrapper of librdkafka passes a refusal on as no entries at all.
-    pub(super) fn describe(&self, name: &str) -> Result<Vec<ConfigEntry>, String> {
-        let resource = [ResourceSpecifier::Topic(name)];
-        let answers = self.admin.describe_configs(&resource, &options());
-        let answers = self.runtime.block_on(answers);
-        let mut answers = answers.map_err(|error| in_words(&error))?.into_iter();
-        match answers.next() {
-            Some(Ok(resource)) if !resource.entries.is_empty() => Ok(resource.entries),
-            Some(Err(code)) => Err(code.to_string()),
-            Some(Ok(_)) | None => Err("Kafka does not tell its settings".to_owned()),
-        }
+    pub(super) fn describe(&self, name: &str) -> Result<Option<Vec<ConfigEntry>>, String> {
+        let answer = topic_settings(&self.admin, name, PATIENCE);
+        self.runtime.block_on(answer)
     }
 
     /// Publishes one record, and waits until every in-sync replica has it; gives the time that it bears on the
@@ -240,29 +234,12 @@ impl Cluster {
     }
 }
 
-pub(super) fn options() -> AdminOptions {
-    AdminOptions::new()
-        .request_timeout(Some(PATIENCE))
-        .operation_timeout(Some(PATIENCE))
-}
-
 fn is_about_login(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{Authentication, SaslAuthenticationFailed, UnsupportedSASLMechanism};
     matches!(
         code,
         Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism
     )
-}
-
-impl fmt::Display for Unreached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tls(why) => write!(f, "TLS with Kafka does not come about: {why}"),
-            Self::Login(why) => write!(f, "Kafka does not take this client for who it says: {why}"),
-            Self::Nobody(why) => write!(f, "no broker answers: {why}"),
-        }?;
-        f.write_str("; `koobridge check` looks at each step of the way there")
-    }
 }
 
 impl fmt::Debug for Cluster {

@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -16,12 +17,12 @@ use super::asking::{Asking, REST, Turn};
 use super::producer::Producer;
 use super::questions::{Answer, question, topic_setting};
 use super::settings::Settings;
-use super::topic::{Condition, Durability, TopicState, TopicWatch};
+use super::topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 
 /// How soon to ask again where all is well, and where it is not.
 const CALM: Duration = Duration::from_secs(5);
 const TROUBLED: Duration = Duration::from_secs(1);
-/// How soon to ask again for what Kafka would not tell.
+/// How soon to ask again for a durability that could not be read.
 const RETRY_DURABILITY: Duration = Duration::from_mins(10);
 
 /// The asking thread. It is told to end when this is dropped, and ends after its question, which can take seconds.
@@ -45,7 +46,7 @@ impl Watching {
         let (wake, woken) = mpsc::sync_channel(1);
         let (questions, watches): (Vec<_>, Vec<_>) = topics
             .iter()
-            .map(|topic| Asked::new(topic, wake.clone()))
+            .map(|topic| WatchedTopic::new(topic, wake.clone()))
             .unzip();
         let stop = Arc::new(AtomicBool::new(false));
         let (turn, turns) = watch::channel(Turn::default());
@@ -86,7 +87,7 @@ struct Asker<P> {
     producer: P,
     /// For the admin client that reads durability.
     settings: Option<Settings>,
-    topics: Vec<Asked>,
+    topics: Vec<WatchedTopic>,
     turn: watch::Sender<Turn>,
     stop: Arc<AtomicBool>,
 }
@@ -108,7 +109,7 @@ impl<P> Asker<P> {
 
     /// Waits until it is time to ask again, or to stop.
     fn pause(&self, woken: &Receiver<()>) {
-        let is_ready = |topic: &Asked| topic.state.condition == Condition::Ready;
+        let is_ready = |topic: &WatchedTopic| topic.state.condition == Condition::Ready;
         let calm = self.topics.iter().all(is_ready);
         let asked = Instant::now();
         let mut until = asked + if calm { CALM } else { TROUBLED };
@@ -122,15 +123,17 @@ impl<P> Asker<P> {
 }
 
 /// One topic: what was said of it last, and to whom to pass it on.
-struct Asked {
+struct WatchedTopic {
     name: String,
     state: TopicState,
     publish: watch::Sender<TopicState>,
-    /// When Kafka last would not tell the durability.
-    durability_denied: Option<Instant>,
+    /// When a broker last answered.
+    last_answer: Option<Timestamp>,
+    /// When the durability was last asked for in vain.
+    durability_failed: Option<Instant>,
 }
 
-impl Asked {
+impl WatchedTopic {
     fn new(name: &str, wake: SyncSender<()>) -> (Self, TopicWatch) {
         let (publish, state) = watch::channel(TopicState::default());
         let name = name.to_owned();
@@ -139,13 +142,14 @@ impl Asked {
             state,
             wake,
         };
-        let asked = Self {
+        let topic = Self {
             name,
             state: TopicState::default(),
             publish,
-            durability_denied: None,
+            last_answer: None,
+            durability_failed: None,
         };
-        (asked, watch)
+        (topic, watch)
     }
 
     fn ask<T: Send + Sync + 'static>(
@@ -161,6 +165,7 @@ impl Asked {
             replication,
             in_sync,
         } = question(producer, &self.name);
+        let condition = self.with_last_answer(condition);
         let was_missing = self.state.condition == Condition::Missing;
         if condition == Condition::Missing && was_missing {
             // A broker that has just started can deny a topic that is there: believe the second no.
@@ -186,6 +191,21 @@ impl Asked {
         }
     }
 
+    /// Keeps the time of an answer. It is published with the next outage only, since each publication wakes the
+    /// watchers.
+    fn with_last_answer(&mut self, condition: Condition) -> Condition {
+        match condition {
+            Condition::Unreachable(no_answer) => Condition::Unreachable(NoAnswer {
+                last_answer: self.last_answer,
+                ..no_answer
+            }),
+            answered => {
+                self.last_answer = Some(Timestamp::now());
+                answered
+            }
+        }
+    }
+
     fn publish(&self) {
         self.publish.send_if_modified(|published| {
             let changed = *published != self.state;
@@ -200,21 +220,15 @@ impl Asked {
             .state
             .durability
             .is_some_and(|known| known.replication == replication);
-        let was_denied = self
-            .durability_denied
-            .is_some_and(|denied| denied.elapsed() < RETRY_DURABILITY);
-        if is_known || was_denied {
+        let has_failed = self
+            .durability_failed
+            .is_some_and(|failed| failed.elapsed() < RETRY_DURABILITY);
+        if is_known || has_failed {
             return;
         }
-        let topic = &self.name;
-        let min_insync = topic_setting(settings, topic, "min.insync.replicas");
-        let Some(min_insync) = min_insync.and_then(|text| text.parse().ok()) else {
-            self.durability_denied = Some(Instant::now());
-            return info!(
-                topic,
-                "Kafka does not tell min.insync.replicas: \
-                 grant DESCRIBE_CONFIGS on the topic to have it checked"
-            );
+        let Some(min_insync) = self.read_min_insync(settings) else {
+            self.durability_failed = Some(Instant::now());
+            return;
         };
         let durability = Durability {
             replication,
@@ -222,7 +236,7 @@ impl Asked {
         };
         if !durability.is_safe() {
             warn!(
-                topic,
+                topic = self.name,
                 replication,
                 min_insync_replicas = min_insync,
                 "the topic does not survive the loss of a broker: \
@@ -230,5 +244,49 @@ impl Asked {
             );
         }
         self.state.durability = Some(durability);
+    }
+
+    fn read_min_insync(&self, settings: &Settings) -> Option<u32> {
+        let topic = &self.name;
+        match topic_setting(settings, topic, "min.insync.replicas") {
+            Ok(text) => {
+                let min_insync = text.and_then(|text| text.parse().ok());
+                if min_insync.is_none() {
+                    info!(
+                        topic,
+                        "Kafka does not show min.insync.replicas: \
+                         grant DESCRIBE_CONFIGS on the topic to have it checked"
+                    );
+                }
+                min_insync
+            }
+            Err(error) => {
+                info!(topic, %error, "can't read min.insync.replicas; trying again in 10 minutes");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_has_the_time_of_the_last_answer() {
+        let (wake, _woken) = mpsc::sync_channel(1);
+        let (mut topic, _watch) = WatchedTopic::new("t", wake);
+        let unreachable = || Condition::Unreachable("Connection refused".to_owned().into());
+        assert_eq!(topic.with_last_answer(unreachable()), unreachable());
+        let before = Timestamp::now();
+        assert_eq!(
+            topic.with_last_answer(Condition::Missing),
+            Condition::Missing
+        );
+        let Condition::Unreachable(no_answer) = topic.with_last_answer(unreachable()) else {
+            panic!("an outage")
+        };
+        assert!(no_answer.last_answer >= Some(before));
+        assert_eq!(no_answer.reason, "Connection refused");
     }
 }

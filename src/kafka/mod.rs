@@ -35,7 +35,7 @@ pub use producer::{Failed, Producer};
 pub use questions::topic_setting;
 pub use reader::{ReadError, Reader, Step, Stretch, Taken};
 pub use settings::{DEFAULTS, NO_TIMEOUT, Settings, check_property};
-pub use topic::{Condition, Durability, TopicState, TopicWatch};
+pub use topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 pub use transactions::{Broken, Committed, Group, Offsets, Transactions};
 
 /// librdkafka's version.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use thiserror::Error;
+use tokio::runtime::Builder;
 
-use super::admin::admin_client;
+use super::admin::{admin_client, topic_settings};
+use super::client_error::ClientError;
 use super::producer::Producer;
 use super::settings::Settings;
 use super::topic::Condition;
@@ -50,7 +52,7 @@ pub(super) fn question<T: Send + Sync + 'static>(producer: &Producer<T>, topic: 
                 .callbacks()
                 .last_error()
                 .unwrap_or_else(|| in_words(&error));
-            Answer::without_partitions(Condition::Unreachable(reason))
+            Answer::without_partitions(Condition::Unreachable(reason.into()))
         }
     }
 }
@@ -106,25 +108,43 @@ fn answer_with(topic: &MetadataTopic) -> Answer {
 }
 
 pub(super) fn in_words(error: &KafkaError) -> String {
-    match error.rdkafka_error_code() {
+    let code = match error {
+        // rdkafka gives no code for these.
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    match code {
         Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut) => {
-            "no broker answers".to_owned()
+            "no answer in time".to_owned()
         }
         _ => error.to_string(),
     }
 }
 
-/// One of the topic's own settings, `retention.ms` say; `None` where Kafka does not tell it (no
-/// `DESCRIBE_CONFIGS`).
-#[must_use]
-pub fn topic_setting(settings: &Settings, topic: &str, name: &str) -> Option<String> {
-    let admin = admin_client(settings.client_config()).ok()?;
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-    let resource = [ResourceSpecifier::Topic(topic)];
-    let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
-    let answers = runtime
-        .block_on(admin.describe_configs(&resource, &options))
-        .ok()?;
-    let resource = answers.into_iter().next()?.ok()?;
-    resource.get(name)?.value.clone()
+/// Returns one setting of a topic, `retention.ms` for example; `None` if Kafka does not show it to this
+/// client, which needs `DESCRIBE_CONFIGS` for it.
+///
+/// # Errors
+/// If Kafka does not answer, or the system can't start a thread.
+pub fn topic_setting(
+    settings: &Settings,
+    topic: &str,
+    name: &str,
+) -> Result<Option<String>, QuestionError> {
+    let admin = admin_client(settings.client_config())?;
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(ClientError::from)?;
+    let entries = runtime.block_on(topic_settings(&admin, topic, PATIENCE));
+    let entries = entries.map_err(QuestionError::Unanswered)?;
+    let entry = entries.and_then(|entries| entries.into_iter().find(|entry| entry.name == name));
+    Ok(entry.and_then(|entry| entry.value))
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Error)]
+pub enum QuestionError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0}")]
+    Unanswered(String),
 }

@@ -230,7 +230,7 @@ impl Source {
         let metadata = metadata.map_err(|error| {
             let reason = consumer.context().last_error();
             let reason = reason.unwrap_or_else(|| in_words(&error));
-            ReadError::Topic(topic.to_owned(), Condition::Unreachable(reason))
+            ReadError::Topic(topic.to_owned(), Condition::Unreachable(reason.into()))
         })?;
         let found = metadata.topics().first();
         match found.map_or(Condition::Missing, condition_of) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::mpsc::SyncSender;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 /// What Kafka last said of a topic.
@@ -23,8 +24,8 @@ pub enum Condition {
     /// Kafka has not been asked yet.
     #[default]
     Unknown,
-    /// No broker answers; librdkafka's words.
-    Unreachable(String),
+    /// No broker answers.
+    Unreachable(NoAnswer),
     /// Kafka answers, but there is no such topic.
     Missing,
     /// Kafka answers, but not to this client; librdkafka's words.
@@ -32,6 +33,41 @@ pub enum Condition {
     /// This many partitions have no leader.
     Leaderless(usize),
     Ready,
+}
+
+/// A question that no broker answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoAnswer {
+    /// librdkafka's words.
+    pub reason: String,
+    /// When a broker last answered a question about the topic in this run.
+    pub last_answer: Option<Timestamp>,
+}
+
+impl From<String> for NoAnswer {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            last_answer: None,
+        }
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = &self.reason;
+        match self.last_answer {
+            Some(time) => {
+                let time = time.strftime("%Y-%m-%d %H:%M:%S UTC");
+                write!(f, "no broker has answered since {time}: {reason}")
+            }
+            None => write!(
+                f,
+                "{reason}; check bootstrap.servers, security.protocol and the sasl and ssl properties \
+                 under [kafka.properties]"
+            ),
+        }
+    }
 }
 
 /// How safely Kafka keeps a topic.
@@ -55,11 +91,7 @@ impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("Kafka has not answered yet"),
-            Self::Unreachable(reason) => write!(
-                f,
-                "Kafka can't be reached: {reason}; check bootstrap.servers, security.protocol and \
-                 the sasl and ssl properties under [kafka.properties]"
-            ),
+            Self::Unreachable(no_answer) => write!(f, "Kafka can't be reached: {no_answer}"),
             Self::Missing => f.write_str("the topic does not exist; create it, koobridge does not"),
             Self::Refused(reason) => write!(
                 f,
@@ -114,5 +146,26 @@ impl TopicWatch {
     pub fn doubt(&self) {
         // A full channel means that somebody has asked for it already.
         let _asked = self.wake.try_send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_are_doubted_only_if_no_broker_has_ever_answered() {
+        let mut no_answer = NoAnswer::from("Connection refused".to_owned());
+        assert_eq!(
+            Condition::Unreachable(no_answer.clone()).to_string(),
+            "Kafka can't be reached: Connection refused; check bootstrap.servers, security.protocol \
+             and the sasl and ssl properties under [kafka.properties]"
+        );
+        no_answer.last_answer = Timestamp::from_second(1_795_689_000).ok();
+        assert_eq!(
+            Condition::Unreachable(no_answer).to_string(),
+            "Kafka can't be reached: no broker has answered since 2026-11-26 10:30:00 UTC: \
+             Connection refused"
+        );
     }
 }

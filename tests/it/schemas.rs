@@ -273,7 +273,7 @@ fn parse(body: &str) -> Result<(), Fault> {
     let channel = ChannelId::parse(CHANNEL).expect("a channel id");
     channels.insert(channel, Password::parse(b"p").expect("a password"), None);
     let sender = channels
-        .authenticate(CHANNEL, Some(b"p"))
+        .authenticate(CHANNEL, Some(b"p"), Timestamp::UNIX_EPOCH)
         .expect("authenticated");
     let arrival = Arrival {
         at: Timestamp::now(),

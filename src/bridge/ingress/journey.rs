@@ -104,7 +104,7 @@ impl Bridge {
         now: Timestamp,
     ) -> Result<Authenticated, Option<ChannelId>> {
         let channels = self.live.channels.load();
-        let sender = channels.hear(channel, password, now);
+        let sender = channels.authenticate(channel, password, now);
         sender.ok_or_else(|| channels.known(channel))
     }
 }

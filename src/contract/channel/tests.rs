@@ -11,14 +11,22 @@ fn channels() -> Channels {
 
 #[test]
 fn the_channels_own_password_is_good() {
-    let sender = channels().authenticate("one", Some(b"s3cret, with spaces"));
+    let sender = channels().authenticate("one", Some(b"s3cret, with spaces"), at(1));
     assert_eq!(sender.expect("authenticated").channel().as_str(), "one");
 }
 
 #[test]
 fn both_passwords_of_a_rotation_are_good() {
-    assert!(channels().authenticate("two", Some(b"old")).is_some());
-    assert!(channels().authenticate("two", Some(b"new")).is_some());
+    assert!(
+        channels()
+            .authenticate("two", Some(b"old"), at(1))
+            .is_some()
+    );
+    assert!(
+        channels()
+            .authenticate("two", Some(b"new"), at(1))
+            .is_some()
+    );
 }
 
 #[test]
@@ -36,7 +44,7 @@ fn anything_else_is_refused() {
         ("three", Some(b"")),
     ] {
         assert!(
-            channels.authenticate(channel, password).is_none(),
+            channels.authenticate(channel, password, at(1)).is_none(),
             "{channel} {password:?}"
         );
     }
@@ -52,8 +60,8 @@ fn with(password: Password) -> Channels {
 #[test]
 fn a_missing_password_is_no_empty_one() {
     let channels = with(Password(digest(b"")));
-    assert!(channels.authenticate("c", Some(b"")).is_some());
-    assert!(channels.authenticate("c", None).is_none());
+    assert!(channels.authenticate("c", Some(b""), at(1)).is_some());
+    assert!(channels.authenticate("c", None, at(1)).is_none());
 }
 
 /// A comparison that ends early would let somebody in.
@@ -62,7 +70,7 @@ fn each_byte_of_a_digest_counts() {
     for place in 0..32 {
         let mut near = digest(b"secret");
         near[place] ^= 1;
-        let sender = with(Password(near)).authenticate("c", Some(b"secret"));
+        let sender = with(Password(near)).authenticate("c", Some(b"secret"), at(1));
         assert!(sender.is_none(), "byte {place}");
     }
 }
@@ -109,9 +117,9 @@ fn a_channel_id_is_1_to_64_of_its_characters() {
 }
 
 /// What each channel was last heard from, in seconds since 1970.
-fn heard(channels: &Channels) -> Vec<(&str, Option<i64>)> {
+fn last_reports(channels: &Channels) -> Vec<(&str, Option<i64>)> {
     let mut heard: Vec<_> = channels
-        .heard()
+        .last_reports()
         .map(|(channel, at)| (channel.as_str(), at.map(Timestamp::as_second)))
         .collect();
     heard.sort_unstable();
@@ -123,30 +131,38 @@ fn at(second: i64) -> Timestamp {
 }
 
 #[test]
-fn only_who_has_the_password_is_heard_from() {
+fn only_a_report_with_the_password_is_noted() {
     let channels = channels();
-    assert!(channels.hear("one", Some(b"wrong"), at(1)).is_none());
-    assert!(channels.hear("three", Some(b"old"), at(1)).is_none());
-    assert_eq!(heard(&channels), [("one", None), ("two", None)]);
-    let sender = channels.hear("two", Some(b"new"), at(2));
+    assert!(
+        channels
+            .authenticate("one", Some(b"wrong"), at(1))
+            .is_none()
+    );
+    assert!(
+        channels
+            .authenticate("three", Some(b"old"), at(1))
+            .is_none()
+    );
+    assert_eq!(last_reports(&channels), [("one", None), ("two", None)]);
+    let sender = channels.authenticate("two", Some(b"new"), at(2));
     assert_eq!(sender.expect("authenticated").channel().as_str(), "two");
-    assert_eq!(heard(&channels), [("one", None), ("two", Some(2))]);
+    assert_eq!(last_reports(&channels), [("one", None), ("two", Some(2))]);
 }
 
 /// A request under way may still meet the set that was replaced.
 #[test]
-fn a_new_set_knows_what_was_heard_before_and_what_the_old_one_hears() {
+fn a_new_set_shares_the_last_reports_of_the_old_one() {
     let old = channels();
-    let _sender = old.hear("two", Some(b"old"), at(1));
+    let _sender = old.authenticate("two", Some(b"old"), at(1));
     let mut new = channels();
     new.insert(
         ChannelId::parse("three").expect("an id"),
         Password::parse(b"p").expect("a password"),
         None,
     );
-    new.take_over(&old);
+    new.share_last_reports(&old);
     let all = |two| [("one", None), ("three", None), ("two", Some(two))];
-    assert_eq!(heard(&new), all(1));
-    let _sender = old.hear("two", Some(b"old"), at(2));
-    assert_eq!(heard(&new), all(2));
+    assert_eq!(last_reports(&new), all(1));
+    let _sender = old.authenticate("two", Some(b"old"), at(2));
+    assert_eq!(last_reports(&new), all(2));
 }

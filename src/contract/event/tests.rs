@@ -214,7 +214,9 @@ fn times_are_cut_off_and_not_rounded() {
     let channel = crate::contract::ChannelId::parse("c1").expect("a channel id");
     let password = crate::contract::Password::parse(b"p").expect("a password");
     channels.insert(channel, password, None);
-    let sender = channels.authenticate("c1", Some(b"p")).expect("a sender");
+    let sender = channels
+        .authenticate("c1", Some(b"p"), Timestamp::UNIX_EPOCH)
+        .expect("a sender");
     let body = br#"{"message_id":"m","sender":"s","user_number":"u","status":"read"}"#;
     let received = sender.sent(Arrival { at, trace: None }, body.to_vec());
     let event = received.validate().expect("a report");

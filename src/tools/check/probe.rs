@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::finding::{Area, Finding};
 #[cfg(test)]
-use crate::contract::EventTold;
+use crate::contract::EventFields;
 use crate::contract::{EventMode, PROBE_KEY, PROBE_TYPE, Record};
 use crate::kafka::{Cluster, TopicFacts};
 
@@ -111,7 +111,7 @@ mod tests {
         for mode in [EventMode::Binary, EventMode::Structured] {
             let record = record(Timestamp::UNIX_EPOCH, mode);
             assert_eq!(record.key.as_deref(), Some(PROBE_KEY));
-            assert!(EventTold::of(&record.into()).is_none(), "{mode:?}");
+            assert!(EventFields::of(&record.into()).is_none(), "{mode:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::contract::{EventTold, RejectedTold};
+use crate::contract::{EventFields, RejectedFields};
 
 /// Filters; an empty one lets everything pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,17 +33,17 @@ impl Selection {
 
     /// Whether an event is meant, its time aside.
     #[must_use]
-    pub fn has_event(&self, told: &EventTold<'_>) -> bool {
-        passes(&self.channels, Some(&told.channel_id))
-            && passes(&self.statuses, Some(&told.status))
-            && passes(&self.message_ids, Some(&told.message_id))
+    pub fn has_event(&self, fields: &EventFields<'_>) -> bool {
+        passes(&self.channels, Some(&fields.channel_id))
+            && passes(&self.statuses, Some(&fields.status))
+            && passes(&self.message_ids, Some(&fields.message_id))
     }
 
     /// Whether a rejected record is meant, its time aside. Its key is the message id, where it has one.
     #[must_use]
-    pub fn has_rejected(&self, told: &RejectedTold<'_>, key: Option<&str>) -> bool {
-        passes(&self.channels, Some(told.channel_id))
-            && passes(&self.reasons, Some(told.reason))
+    pub fn has_rejected(&self, fields: &RejectedFields<'_>, key: Option<&str>) -> bool {
+        passes(&self.channels, Some(fields.channel_id))
+            && passes(&self.reasons, Some(fields.reason))
             && passes(&self.message_ids, key)
     }
 
@@ -93,8 +93,8 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    fn told() -> EventTold<'static> {
-        EventTold {
+    fn fields() -> EventFields<'static> {
+        EventFields {
             event_id: "e".into(),
             channel_id: "c1".into(),
             message_id: "m1".into(),
@@ -113,11 +113,11 @@ mod tests {
             message_ids: set(ids),
             ..Selection::default()
         };
-        assert!(Selection::default().has_event(&told()));
-        assert!(selection(&["c0", "c1"], &["read"], &["m1"]).has_event(&told()));
-        assert!(!selection(&["c0"], &["read"], &["m1"]).has_event(&told()));
-        assert!(!selection(&["c1"], &["failed"], &["m1"]).has_event(&told()));
-        assert!(!selection(&["c1"], &["read"], &["m2"]).has_event(&told()));
+        assert!(Selection::default().has_event(&fields()));
+        assert!(selection(&["c0", "c1"], &["read"], &["m1"]).has_event(&fields()));
+        assert!(!selection(&["c0"], &["read"], &["m1"]).has_event(&fields()));
+        assert!(!selection(&["c1"], &["failed"], &["m1"]).has_event(&fields()));
+        assert!(!selection(&["c1"], &["read"], &["m2"]).has_event(&fields()));
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_rejected_record_without_a_key_has_no_message_id() {
-        let told = RejectedTold {
+        let fields = RejectedFields {
             stage: crate::contract::Stage::Contract,
             reason: "not-json",
             channel_id: "c1",
@@ -149,13 +149,13 @@ mod tests {
             message_ids: set(&["m1"]),
             ..Selection::default()
         };
-        assert!(by_id.has_rejected(&told, Some("m1")));
-        assert!(!by_id.has_rejected(&told, None));
+        assert!(by_id.has_rejected(&fields, Some("m1")));
+        assert!(!by_id.has_rejected(&fields, None));
         let by_reason = Selection {
             reasons: set(&["not-json"]),
             ..Selection::default()
         };
-        assert!(by_reason.has_rejected(&told, None));
+        assert!(by_reason.has_rejected(&fields, None));
     }
 
     #[test]

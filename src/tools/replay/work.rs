@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::selection::Selection;
-use crate::contract::{EventMode, EventTold, RecordRef, RejectedTold, StillRejected, redrive};
+use crate::contract::{EventFields, EventMode, RecordRef, RejectedFields, StillRejected, redrive};
 
 /// The header that every replayed record has: the id of its replay.
 pub const REPLAY_ID: &str = "replay_id";
@@ -123,16 +123,16 @@ fn judge_event<'a>(
     selection: &Selection,
     include_replays: bool,
 ) -> Verdict<'a> {
-    let Some(told) = EventTold::of(record).filter(|_| record.key.is_some()) else {
+    let Some(fields) = EventFields::of(record).filter(|_| record.key.is_some()) else {
         return Verdict::Pass(Pass::Foreign);
     };
-    if !selection.has_event(&told) {
+    if !selection.has_event(&fields) {
         return Verdict::Pass(Pass::NotMeant);
     }
     if !include_replays && record.header(REPLAY_ID).is_some() {
         return Verdict::Pass(Pass::Replay);
     }
-    Verdict::Publish(borrowed(record), told.status)
+    Verdict::Publish(borrowed(record), fields.status)
 }
 
 fn judge_rejected<'a>(
@@ -140,16 +140,16 @@ fn judge_rejected<'a>(
     selection: &Selection,
     mode: EventMode,
 ) -> Verdict<'a> {
-    let Some(told) = RejectedTold::of(record) else {
+    let Some(fields) = RejectedFields::of(record) else {
         return Verdict::Pass(Pass::Foreign);
     };
-    if !selection.has_rejected(&told, record.text_key()) {
+    if !selection.has_rejected(&fields, record.text_key()) {
         return Verdict::Pass(Pass::NotMeant);
     }
     match redrive(record, mode) {
-        Ok(event) => Verdict::Publish(event, Cow::Borrowed(told.reason)),
+        Ok(event) => Verdict::Publish(event, Cow::Borrowed(fields.reason)),
         Err(StillRejected::Because(code)) => {
-            Verdict::Pass(Pass::StillRejected(Cow::Borrowed(told.reason), code))
+            Verdict::Pass(Pass::StillRejected(Cow::Borrowed(fields.reason), code))
         }
         Err(StillRejected::NotRejectedByKoobridge) => Verdict::Pass(Pass::Foreign),
     }

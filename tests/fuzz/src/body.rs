@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use koobridge::contract::{
-    Arrival, ChannelId, Channels, EventMode, EventTold, Fault, Password, Reason, Received,
-    RecordRef, RejectedTold, Stage, StillRejected, event_id, redrive,
+    Arrival, ChannelId, Channels, EventFields, EventMode, Fault, Password, Reason, Received,
+    RecordRef, RejectedFields, Stage, StillRejected, event_id, redrive,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -39,7 +39,7 @@ pub fn check(body: &[u8]) {
 }
 
 fn received(body: &[u8]) -> Received {
-    let sender = CHANNELS.authenticate(CHANNEL, Some(PASSWORD));
+    let sender = CHANNELS.authenticate(CHANNEL, Some(PASSWORD), Timestamp::UNIX_EPOCH);
     let at = Timestamp::from_microsecond(1_795_000_000_000_456).expect("a time");
     let arrival = Arrival { at, trace: None };
     sender
@@ -85,15 +85,15 @@ fn check_fault(fault: &Fault, breach: &Breach) {
 fn check_events(body: &[u8], received: &Received) {
     let [binary, structured] =
         [EventMode::Binary, EventMode::Structured].map(|mode| event(received, mode));
-    let told = EventTold::of(&binary).expect("an event");
-    assert_eq!(EventTold::of(&structured).as_ref(), Some(&told));
-    assert_eq!(binary.text_key(), Some(&*told.message_id));
+    let fields = EventFields::of(&binary).expect("an event");
+    assert_eq!(EventFields::of(&structured).as_ref(), Some(&fields));
+    assert_eq!(binary.text_key(), Some(&*fields.message_id));
     assert_eq!(structured.key, binary.key);
-    let id = event_id(CHANNEL, &told.message_id, &told.status).to_string();
-    assert_eq!(told.event_id, id);
+    let id = event_id(CHANNEL, &fields.message_id, &fields.status).to_string();
+    assert_eq!(fields.event_id, id);
     assert_eq!(binary.header("ce_id"), Some(&*id));
     check_text(body, &binary, &structured);
-    check_repeat(&told);
+    check_repeat(&fields);
 }
 
 fn event(received: &Received, mode: EventMode) -> RecordRef<'static> {
@@ -132,13 +132,13 @@ fn is_in_contract(raw_name: &str) -> bool {
 }
 
 /// Whatever else a repeat says and however it is written, its event has the same id.
-fn check_repeat(told: &EventTold<'_>) {
+fn check_repeat(fields: &EventFields<'_>) {
     let repeat = json!({
-        "status": told.status, "another": 1, "user_number": told.recipient,
-        "sender": told.sender, "message_id": told.message_id,
+        "status": fields.status, "another": 1, "user_number": fields.recipient,
+        "sender": fields.sender, "message_id": fields.message_id,
     });
     let event = event(&received(repeat.to_string().as_bytes()), EventMode::Binary);
-    assert_eq!(EventTold::of(&event).as_ref(), Some(told));
+    assert_eq!(EventFields::of(&event).as_ref(), Some(fields));
 }
 
 fn check_rejected(body: &[u8], received: Received, fault: &Fault) {
@@ -146,10 +146,15 @@ fn check_rejected(body: &[u8], received: Received, fault: &Fault) {
     assert_eq!(record.value, body);
     assert_eq!(record.key, fault.message_id);
     let record = RecordRef::from(record);
-    let told = RejectedTold::of(&record).expect("a rejected record");
+    let fields = RejectedFields::of(&record).expect("a rejected record");
     let code = fault.reason.code();
     assert_eq!(
-        (told.stage, told.reason, told.channel_id, told.member),
+        (
+            fields.stage,
+            fields.reason,
+            fields.channel_id,
+            fields.member
+        ),
         (Stage::Contract, code, CHANNEL, fault.member.as_deref())
     );
     let redriven = redrive(&record, EventMode::Binary);

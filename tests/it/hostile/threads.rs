@@ -156,7 +156,7 @@ fn serve_and_stop(child: &mut Child, lines: &Lines, listening: &str) -> ExitStat
     }
     // For the topics' settings another client of Kafka is started.
     eventually(|| {
-        let asked = lines.find("Kafka does not tell min.insync.replicas");
+        let asked = lines.find("min.insync.replicas");
         asked.ok_or_else(|| lines.all())
     });
     kill_process(Pid::from_child(child), Signal::TERM).expect("it runs");

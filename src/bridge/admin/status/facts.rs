@@ -79,7 +79,7 @@ impl Facts {
         let (channels, identity) = (bridge.live.channels.load(), bridge.live.identity.as_ref());
         let silence = delivery.asking().silence();
         let stale = bridge.live.stale().into_iter();
-        let heard = channels.heard();
+        let last_reports = channels.last_reports();
         let (limits, at) = (&metrics.limits, Instant::now());
         Self {
             at,
@@ -103,7 +103,7 @@ impl Facts {
             stale: stale
                 .map(|(part, problem)| (part.name(), problem))
                 .collect(),
-            channels: heard
+            channels: last_reports
                 .map(|(channel, last)| (channel.to_string(), last))
                 .collect(),
             counts: metrics.counts(),

@@ -27,7 +27,7 @@ fn notes_of(facts: &Facts) -> Vec<String> {
 
 #[test]
 fn each_state_has_its_words() {
-    let unreachable = || Condition::Unreachable("no broker answers".to_owned());
+    let unreachable = || Condition::Unreachable("no broker answers".to_owned().into());
     for (facts, expected) in [
         (well(), ("Serving", Tone::Good)),
         (hedged(), ("Serving", Tone::Good)),
