@@ -1,8 +1,9 @@
-//! Work that blocks, on a thread of its own. tokio's threads for it would end the process if the system can't start one.
+//! Work that blocks, on threads of its own. tokio's threads for it would end the process if the system can't start one.
 
 use std::io;
-use std::sync::mpsc;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
@@ -28,5 +29,43 @@ where
             Ok(result)
         }
         Err(error) => Err((error, work)),
+    }
+}
+
+/// A thread that runs until it is told to stop, and is joined when this is dropped.
+pub struct StoppableThread {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StoppableThread {
+    /// Starts a thread. `run` returns soon after its flag is set.
+    ///
+    /// # Errors
+    /// If the system can't start it.
+    pub fn start(name: &str, run: impl FnOnce(&AtomicBool) + Send + 'static) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stop);
+        let thread = thread::Builder::new().name(name.to_owned());
+        let thread = thread.spawn(move || run(&flag))?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Tells the thread to stop, and does not wait for it.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for StoppableThread {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            debug_assert!(ended.is_ok(), "the thread does not panic");
+        }
     }
 }

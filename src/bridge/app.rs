@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::blocking::on_thread;
 use crate::bridge::admin::{self, Admin};
-use crate::bridge::delivery::{Ceilings, Delivery, Hedge, Left, Topics};
+use crate::bridge::delivery::{self, Delivery, InFlight, Left, Spooling, Topics};
 use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
@@ -199,10 +199,10 @@ impl App {
     }
 }
 
-/// Starts what the configuration says of topics, producers, ceilings and the spool.
+/// Starts the producers, and opens the spool, as the configuration says.
 ///
 /// # Errors
-/// Where librdkafka refuses the settings as a whole, or the spool can't be owned.
+/// If librdkafka refuses the settings as a whole, or the spool can't be owned.
 pub fn start_delivery(
     config: &Config,
     metrics: &Arc<Metrics>,
@@ -212,12 +212,11 @@ pub fn start_delivery(
         events: config.kafka.topic.clone(),
         rejected: config.kafka.rejected_topic.clone(),
     };
-    let ceilings = Ceilings {
-        reports: config.ingress.reports_in_flight.get(),
+    let limits = delivery::Limits::new(InFlight {
+        reports: config.ingress.reports_in_flight.get().into(),
         bytes: config.ingress.bytes_in_flight,
-        metrics: Arc::clone(metrics),
-    };
-    let hedge = config.spool.as_ref().map(|spool| Hedge {
+    });
+    let spooling = config.spool.as_ref().map(|spool| Spooling {
         spool: spool::Options {
             directory: spool.directory.clone(),
             disk_limit: spool.disk_limit,
@@ -230,9 +229,10 @@ pub fn start_delivery(
     Ok(Delivery::start(
         &Settings::from(config),
         topics,
-        ceilings,
-        hedge,
+        limits,
+        spooling,
         with_durability,
+        metrics,
     )?)
 }
 

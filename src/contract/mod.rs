@@ -32,7 +32,9 @@ pub use fault::{Fault, Reason};
 pub use received::{Arrival, Received};
 pub use record::{HeaderRef, Record, RecordRef};
 pub use redriven::{StillRejected, redrive};
-pub use rejected::{INVALID_RECORD, RECORD_TOO_LARGE, Rejected, refused_by_kafka};
+pub use rejected::{
+    INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Rejected, refused_by_kafka,
+};
 pub use rejected_fields::{RejectedFields, Stage};
 pub use report::{MAX_CHARACTERS, MAX_DEPTH, Report, Status};
 pub use trace::TraceContext;

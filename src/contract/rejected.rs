@@ -1,6 +1,8 @@
 //! Records of the rejected topic, each with a body or an event that could not be accepted, whole
 //! (`schemas/rejected.schema.json`).
 
+use jiff::Timestamp;
+
 use super::channel::ChannelId;
 use super::event_fields::EventFields;
 use super::fault::Fault;
@@ -8,9 +10,11 @@ use super::received::Arrival;
 use super::record::{Header, Record};
 use super::rejected_fields::{RejectedFields, Stage};
 
-/// The reasons of a record of stage `kafka`: Kafka refuses it for its size, or for its form.
+/// The reasons of a record of stage `kafka`: Kafka refuses it for its size, its form, or a timestamp that is too old
+/// for its topic.
 pub const RECORD_TOO_LARGE: &str = "record-too-large";
 pub const INVALID_RECORD: &str = "invalid-record";
+pub const INVALID_TIMESTAMP: &str = "invalid-timestamp";
 
 /// A request that was authenticated and read whole, but breaks the contract.
 #[derive(Debug)]
@@ -53,14 +57,14 @@ impl Rejected {
     }
 }
 
-/// Returns the record of the rejected topic for an event that Kafka refused for its size or form, though it
-/// was sent alone: its value is the event. `code` is the reason.
+/// Returns the record of the rejected topic for an event that Kafka refused for its size, form or timestamp, though it
+/// was sent alone: its value is the event. `reason` is one of the three above.
 #[must_use]
-pub fn refused_by_kafka(event: &Record, code: &str) -> Record {
+pub fn refused_by_kafka(event: &Record, reason: &str) -> Record {
     let fields = EventFields::of_value(&event.value).map(|(_, fields)| fields);
     let fields = RejectedFields {
         stage: Stage::Kafka,
-        reason: code,
+        reason,
         channel_id: fields.as_ref().map_or("", |fields| &fields.channel_id),
         received_at: fields.as_ref().map_or("", |fields| &fields.received_at),
         member: None,
@@ -73,7 +77,12 @@ pub fn refused_by_kafka(event: &Record, code: &str) -> Record {
         key: event.key.clone(),
         headers,
         value: event.value.clone(),
-        timestamp: event.timestamp,
+        // The rejected topic may have the same limit.
+        timestamp: if reason == INVALID_TIMESTAMP {
+            Timestamp::now().as_millisecond()
+        } else {
+            event.timestamp
+        },
     }
 }
 

@@ -31,41 +31,65 @@ pub struct Watching {
     asking: Asking,
 }
 
-impl Watching {
-    /// Asks for `topics` from now on, by the connections of the producer that `producer` names each
-    /// time. Durability is only asked of real clusters (`with_durability`).
+/// The topics that will be asked about, once there is a producer.
+pub struct Prepared {
+    topics: Vec<WatchedTopic>,
+    wake: SyncSender<()>,
+    woken: Receiver<()>,
+}
+
+impl Prepared {
+    /// Asks from now on, by the connections of the producer that `producer` returns each time. Durability is only
+    /// asked of real clusters (`with_durability`).
     ///
     /// # Errors
     /// If the system can't start a thread.
-    pub fn start<T: Send + Sync + 'static, const N: usize>(
+    pub fn start<T: Send + Sync + 'static>(
+        self,
         producer: impl Fn() -> Arc<Producer<T>> + Send + 'static,
         settings: &Settings,
-        topics: [String; N],
         with_durability: bool,
-    ) -> io::Result<(Self, [TopicWatch; N])> {
-        let (wake, woken) = mpsc::sync_channel(1);
-        let (questions, watches): (Vec<_>, Vec<_>) = topics
-            .iter()
-            .map(|topic| WatchedTopic::new(topic, wake.clone()))
-            .unzip();
+    ) -> io::Result<Watching> {
+        let Self {
+            topics,
+            wake,
+            woken,
+        } = self;
         let stop = Arc::new(AtomicBool::new(false));
         let (turn, turns) = watch::channel(Turn::default());
         let asker = Asker {
             producer,
             settings: with_durability.then(|| settings.clone()),
-            topics: questions,
+            topics,
             turn,
             stop: Arc::clone(&stop),
         };
         thread::Builder::new()
             .name("kafka-health".to_owned())
             .spawn(move || asker.run(&woken))?;
-        let watching = Self {
+        Ok(Watching {
             stop,
             asking: Asking { turn: turns, wake },
+        })
+    }
+}
+
+impl Watching {
+    /// Returns a view of each topic, and the topics to be asked about.
+    pub fn prepare<const N: usize>(topics: [String; N]) -> ([TopicWatch; N], Prepared) {
+        let (wake, woken) = mpsc::sync_channel(1);
+        let pairs = topics.map(|topic| WatchedTopic::new(&topic, wake.clone()));
+        let mut topics = Vec::with_capacity(N);
+        let watches = pairs.map(|(topic, watch)| {
+            topics.push(topic);
+            watch
+        });
+        let prepared = Prepared {
+            topics,
+            wake,
+            woken,
         };
-        let watches = watches.try_into().expect("one watch a topic");
-        Ok((watching, watches))
+        (watches, prepared)
     }
 
     /// Since when Kafka owes an answer, and how to have it asked.

@@ -29,7 +29,7 @@ pub use changes::Wanted;
 pub use client_error::ClientError;
 pub use cluster::{Cluster, Node, TopicFacts, Unreached};
 pub use embedded::EmbeddedBroker;
-pub use health::Watching;
+pub use health::{Prepared, Watching};
 pub use partition::partition_for;
 pub use producer::{Failed, Producer};
 pub use questions::topic_setting;

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -16,7 +15,8 @@ use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::outgoing::to_base_record;
 use super::settings::Settings;
-use crate::contract::{INVALID_RECORD, RECORD_TOO_LARGE, Record};
+use crate::blocking::StoppableThread;
+use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Record};
 
 /// How long the polling thread waits for something to happen before it looks whether to stop.
 const POLL: Duration = Duration::from_secs(1);
@@ -33,15 +33,17 @@ impl Failed {
     /// Kafka has refused a record of this size before.
     pub const TOO_LARGE: Self = Self(RDKafkaErrorCode::MessageSizeTooLarge);
 
-    /// Kafka refuses a batch for the size or form of a record in it. Of a record that was sent alone
-    /// this is true for ever; every other failure can pass.
+    /// Returns why Kafka refuses the batch for a record in it, as the rejected topic names the reason. Of a record that
+    /// was sent alone this is true for ever; every other failure can pass.
     #[must_use]
-    pub fn is_about_size_or_form(self) -> bool {
-        use RDKafkaErrorCode::{InvalidRecord, MessageBatchTooLarge, MessageSizeTooLarge};
-        matches!(
-            self.0,
-            MessageSizeTooLarge | MessageBatchTooLarge | InvalidRecord
-        )
+    pub fn refusal(self) -> Option<&'static str> {
+        use RDKafkaErrorCode as Code;
+        match self.0 {
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Some(RECORD_TOO_LARGE),
+            Code::InvalidRecord => Some(INVALID_RECORD),
+            Code::InvalidTimestamp => Some(INVALID_TIMESTAMP),
+            _ => None,
+        }
     }
 
     /// The producer will not deliver anything any more, though librdkafka does not call it fatal.
@@ -62,26 +64,15 @@ impl Failed {
     pub fn is_too_large(self) -> bool {
         self == Self::TOO_LARGE
     }
-
-    /// A short name for it: what a rejected record's `reason` is.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        if self.0 == RDKafkaErrorCode::InvalidRecord {
-            INVALID_RECORD
-        } else {
-            RECORD_TOO_LARGE
-        }
-    }
 }
 
 /// Takes a ticket back with the outcome of its record.
-type OnReport<T> = fn(T, Result<(), Failed>);
+type OnReport<T> = Box<dyn Fn(T, Result<(), Failed>) + Send + Sync>;
 
 /// A producer whose caller gets its `T` back with each delivery report.
 pub struct Producer<T: Send + Sync + 'static> {
     inner: Arc<BaseProducer<Callbacks<OnReport<T>>>>,
-    stop: Arc<AtomicBool>,
-    poller: Option<JoinHandle<()>>,
+    _poller: StoppableThread,
 }
 
 impl<T: Send + Sync + 'static> Producer<T> {
@@ -92,26 +83,21 @@ impl<T: Send + Sync + 'static> Producer<T> {
     pub fn start(
         name: &str,
         settings: &Settings,
-        on_report: OnReport<T>,
+        on_report: impl Fn(T, Result<(), Failed>) + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
+        let on_report: OnReport<T> = Box::new(on_report);
         let callbacks = Callbacks::new(on_report);
         let inner = BaseProducer::from_config_and_context(settings.client_config(), callbacks)?;
         let inner = Arc::new(inner);
-        let stop = Arc::new(AtomicBool::new(false));
-        let poller = thread::Builder::new()
-            .name(format!("kafka-{name}"))
-            .spawn({
-                let (inner, stop) = (Arc::clone(&inner), Arc::clone(&stop));
-                move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        inner.poll(POLL);
-                    }
-                }
-            })?;
+        let client = Arc::clone(&inner);
+        let poller = StoppableThread::start(&format!("kafka-{name}"), move |stop| {
+            while !stop.load(Ordering::Relaxed) {
+                client.poll(POLL);
+            }
+        })?;
         Ok(Self {
             inner,
-            stop,
-            poller: Some(poller),
+            _poller: poller,
         })
     }
 
@@ -122,12 +108,12 @@ impl<T: Send + Sync + 'static> Producer<T> {
     pub fn send(
         &self,
         topic: &str,
-        partition: Option<u32>,
+        partition: u32,
         record: &Record,
         ticket: T,
     ) -> Result<(), (Failed, T)> {
         let mut outgoing = to_base_record(topic, record, Box::new(ticket));
-        outgoing.partition = partition.and_then(|partition| i32::try_from(partition).ok());
+        outgoing.partition = Some(i32::try_from(partition).unwrap_or(i32::MAX));
         self.inner
             .send(outgoing)
             .map_err(|(error, outgoing)| (failed(&error), *outgoing.delivery_opaque))
@@ -146,16 +132,6 @@ impl<T: Send + Sync + 'static> Producer<T> {
 
     pub(super) fn client(&self) -> &rdkafka::client::Client<impl ClientContext + use<T>> {
         self.inner.client()
-    }
-}
-
-impl<T: Send + Sync + 'static> Drop for Producer<T> {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(poller) = self.poller.take() {
-            let ended = poller.join();
-            debug_assert!(ended.is_ok(), "the polling thread does not panic");
-        }
     }
 }
 

@@ -350,7 +350,7 @@ impl ProducerContext for Callbacks<Mutex<Failures>> {
         let mut failures = self.deliveries.lock();
         failures.first.get_or_insert(code);
         let failed = Failed::from(code);
-        if failed.is_about_size_or_form() {
+        if failed.refusal().is_some() {
             failures.unfit.insert(tag, failed);
         }
     }

@@ -3,14 +3,18 @@
 use jiff::Timestamp;
 
 use crate::bridge::Bridge;
+use crate::bridge::delivery::InFlight;
 use crate::kafka::{Condition, Durability};
 
 /// Sets them to what is so now.
 pub(super) fn set(bridge: &Bridge, is_ready: bool) {
     let metrics = &bridge.metrics;
     metrics.ready.set(is_ready.into());
-    let (waiting, _) = bridge.delivery.waiting_lanes();
-    metrics.waiting_lanes.set(to_gauge(waiting as u64));
+    let InFlight { reports, bytes } = bridge.delivery.in_flight();
+    metrics.reports_in_flight.set(to_gauge(reports));
+    metrics.bytes_in_flight.set(to_gauge(bytes));
+    let (waiting, _) = bridge.delivery.waiting_partitions();
+    metrics.waiting_partitions.set(to_gauge(waiting as u64));
     if let Some(level) = bridge.delivery.spool_level() {
         let spool = &metrics.spool;
         spool.reports.set(to_gauge(level.reports));

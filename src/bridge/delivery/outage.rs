@@ -1,152 +1,130 @@
-//! A topic's outage in two lines of the log: that it began, and that it is over, how long it took and
-//! what senders were told meanwhile.
+//! A topic's outage in two lines of the log: that it began, and that it is over, with its length and what senders
+//! were told meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
-use crate::bridge::metrics::{Metrics, ReportAnswer};
+use super::pending::{Answer, KeptBy};
 use crate::kafka::{Condition, TopicState};
 
-/// How long an outage may go unnoticed: senders are told of it before Kafka is asked again.
-const UNNOTICED: Duration = Duration::from_secs(15);
+/// What the senders of one topic's reports were told since Kafka last had each of them.
+#[derive(Debug, Default)]
+pub(super) struct Untaken(Mutex<Counts>);
 
-/// What is known of a topic so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// When the first of them was told.
+    since: Option<Instant>,
+    spooled: u64,
+    refused: u64,
+}
+
+impl Untaken {
+    /// Counts an answer if Kafka does not have the report.
+    pub(super) fn count(&self, answer: Answer) {
+        if answer == Ok(KeptBy::Kafka) {
+            return;
+        }
+        let mut counts = self.0.lock();
+        counts.since.get_or_insert_with(Instant::now);
+        if answer.is_ok() {
+            counts.spooled += 1;
+        } else {
+            counts.refused += 1;
+        }
+    }
+
+    fn take(&self) -> Counts {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+/// How a topic was when it was last looked at.
 #[derive(Debug, Default)]
 pub(super) enum Outage {
     /// Kafka has not answered yet.
     #[default]
     Unknown,
-    None(Calm),
-    Since(Beginning),
-}
-
-/// What senders had been told so far, at two times [`UNNOTICED`] apart.
-#[derive(Debug)]
-pub(super) struct Calm {
-    before: Answers,
-    then: Answers,
-    at: Instant,
-}
-
-#[derive(Debug)]
-pub(super) struct Beginning {
-    at: Instant,
-    condition: Condition,
-    answers: Answers,
-}
-
-/// What the senders of all reports were told so far.
-#[derive(Clone, Copy, Debug, Default)]
-struct Answers {
-    spooled: u64,
-    refused: u64,
-}
-
-impl Answers {
-    fn so_far(metrics: &Metrics) -> Self {
-        let [shed, deadline] = [ReportAnswer::Shed, ReportAnswer::Deadline];
-        Self {
-            spooled: metrics.reports(ReportAnswer::Spooled),
-            refused: metrics.reports(shed) + metrics.reports(deadline),
-        }
-    }
-}
-
-impl Calm {
-    fn from(answers: Answers) -> Self {
-        Self {
-            before: answers,
-            then: answers,
-            at: Instant::now(),
-        }
-    }
-
-    fn go_on(&mut self, metrics: &Metrics) {
-        if self.at.elapsed() >= UNNOTICED {
-            self.before = self.then;
-            self.then = Answers::so_far(metrics);
-            self.at = Instant::now();
-        }
-    }
+    None,
+    Since(Instant, Condition),
 }
 
 impl Outage {
-    /// Takes note of what Kafka says of the topic; whether it can take records, and could not before.
-    pub(super) fn look(&mut self, topic: &str, state: &TopicState, metrics: &Metrics) -> bool {
+    /// Looks at what Kafka says of a topic, and logs the beginning and the end of an outage. `is_calm`: no partition
+    /// waits for Kafka. Returns whether the topic can take records and could not before.
+    pub(super) fn look(
+        &mut self,
+        topic: &str,
+        state: &TopicState,
+        untaken: &Untaken,
+        is_calm: bool,
+    ) -> bool {
         match (&mut *self, &state.condition) {
             (_, Condition::Unknown) => false,
-            (Self::None(calm), Condition::Ready) => {
-                calm.go_on(metrics);
+            (Self::None, Condition::Ready) => {
+                if is_calm {
+                    // No outage came of them.
+                    untaken.take();
+                }
                 false
             }
             (Self::Unknown, Condition::Ready) => {
                 let partitions = state.partitions;
                 info!(topic, partitions, "the topic can take records");
-                *self = Self::None(Calm::from(Answers::default()));
+                *self = Self::None;
                 true
             }
-            (Self::Since(beginning), Condition::Ready) => {
-                let answers = Answers::so_far(metrics);
-                beginning.say_that_it_is_over(topic, answers);
-                *self = Self::None(Calm::from(answers));
+            (Self::Since(noticed, _), Condition::Ready) => {
+                log_end(topic, *noticed, untaken.take());
+                *self = Self::None;
                 true
             }
-            (Self::Since(beginning), trouble) => {
-                beginning.go_on(topic, trouble);
+            (Self::Since(_, before), trouble) => {
+                log_change(topic, before, trouble);
+                *before = trouble.clone();
                 false
             }
-            (Self::None(Calm { before, .. }), trouble) => {
-                let answers = *before;
-                *self = Self::Since(Beginning::say(topic, trouble, answers));
-                false
-            }
-            (Self::Unknown, trouble) => {
-                *self = Self::Since(Beginning::say(topic, trouble, Answers::default()));
+            (_, trouble) => {
+                warn!(topic, "the topic can't take every record: {trouble}");
+                *self = Self::Since(Instant::now(), trouble.clone());
                 false
             }
         }
     }
 }
 
-impl Beginning {
-    fn say(topic: &str, trouble: &Condition, answers: Answers) -> Self {
-        warn!(topic, "the topic can't take every record: {trouble}");
-        Self {
-            at: Instant::now(),
-            condition: trouble.clone(),
-            answers,
+/// Logs a change that asks something else of an operator. The wording varies while brokers come and go.
+fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
+    let kind = std::mem::discriminant::<Condition>;
+    match trouble {
+        _ if kind(before) == kind(trouble) => {}
+        Condition::Missing | Condition::Refused(_) => {
+            warn!(topic, "the topic still can't take records: {trouble}");
         }
+        _ => debug!(topic, "the topic still can't take every record: {trouble}"),
     }
+}
 
-    /// The words of an outage vary while brokers come and go; what a person has to mend is news.
-    fn go_on(&mut self, topic: &str, trouble: &Condition) {
-        let kind = std::mem::discriminant::<Condition>;
-        if kind(&self.condition) == kind(trouble) {
-            return;
-        }
-        match trouble {
-            Condition::Missing | Condition::Refused(_) => {
-                warn!(topic, "the topic still can't take records: {trouble}");
-            }
-            _ => debug!(topic, "the topic still can't take every record: {trouble}"),
-        }
-        self.condition = trouble.clone();
-    }
-
-    fn say_that_it_is_over(&self, topic: &str, now: Answers) {
-        info!(
-            topic,
-            seconds = self.at.elapsed().as_secs_f64(),
-            spooled = now.spooled - self.answers.spooled,
-            refused = now.refused - self.answers.refused,
-            "the topic can take every record again"
-        );
-    }
+/// The first report that Kafka did not take is often earlier than the answer that tells why.
+fn log_end(topic: &str, noticed: Instant, counts: Counts) {
+    let began = counts.since.map_or(noticed, |since| since.min(noticed));
+    let seconds = format!("{:.1}", began.elapsed().as_secs_f64());
+    let Counts {
+        spooled, refused, ..
+    } = counts;
+    info!(
+        topic,
+        seconds, spooled, refused, "the topic can take every record again"
+    );
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::pending::NotTaken;
     use super::*;
 
     fn state(condition: Condition) -> TopicState {
@@ -158,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_topic_that_can_take_records_again_is_news_once() {
-        let metrics = Metrics::new();
+        let untaken = Untaken::default();
         let mut outage = Outage::default();
         for (condition, is_news) in [
             (Condition::Unknown, false),
@@ -171,44 +149,41 @@ mod tests {
             (Condition::Ready, false),
         ] {
             let state = state(condition);
-            assert_eq!(outage.look("t", &state, &metrics), is_news, "{state:?}");
+            let again = outage.look("t", &state, &untaken, true);
+            assert_eq!(again, is_news, "{state:?}");
         }
     }
 
-    /// Senders are told of an outage before Kafka is asked again: what they were told in the last
-    /// moments before it is part of it.
     #[test]
-    fn an_outage_counts_what_was_told_since_a_while_before_it_was_noticed() {
-        let metrics = Metrics::new();
-        let tell = |answer| metrics.report_answered(answer, Duration::ZERO);
+    fn an_outage_counts_from_the_first_report_that_kafka_did_not_take() {
+        let untaken = Untaken::default();
         let mut outage = Outage::default();
-        outage.look("t", &state(Condition::Ready), &metrics);
+        let ready = state(Condition::Ready);
+        outage.look("t", &ready, &untaken, true);
+        untaken.count(Err(NotTaken::Deadline));
+        // A lane that is direct again was in no outage.
+        outage.look("t", &ready, &untaken, true);
+        assert_eq!(untaken.take().refused, 0);
+
         for answer in [
-            ReportAnswer::Spooled,
-            ReportAnswer::Shed,
-            ReportAnswer::Deadline,
-            ReportAnswer::Deadline,
+            Ok(KeptBy::Kafka),
+            Ok(KeptBy::Spool),
+            Ok(KeptBy::Spool),
+            Err(NotTaken::Overloaded),
         ] {
-            tell(answer);
+            untaken.count(answer);
         }
-        for (is_long, told) in [(false, [0, 0]), (true, [0, 0]), (true, [1, 3])] {
-            let Outage::None(calm) = &mut outage else {
-                panic!("{outage:?}");
-            };
-            if is_long {
-                calm.at = Instant::now().checked_sub(UNNOTICED).expect("a time");
-            }
-            outage.look("t", &state(Condition::Ready), &metrics);
-            let Outage::None(Calm { before, .. }) = &outage else {
-                panic!("{outage:?}");
-            };
-            assert_eq!([before.spooled, before.refused], told);
-        }
-        tell(ReportAnswer::Spooled);
-        outage.look("t", &state(Condition::Missing), &metrics);
-        let Outage::Since(Beginning { answers, .. }) = &outage else {
+        let first = untaken.0.lock().since.expect("one was not taken");
+        outage.look("t", &ready, &untaken, false);
+        outage.look("t", &state(Condition::Missing), &untaken, false);
+        let counts = *untaken.0.lock();
+        assert_eq!((counts.spooled, counts.refused), (2, 1));
+        assert_eq!(counts.since, Some(first));
+        let Outage::Since(noticed, _) = outage else {
             panic!("{outage:?}");
         };
-        assert_eq!([answers.spooled, answers.refused], [1, 3]);
+        assert!(first <= noticed && first.elapsed() < Duration::from_mins(1));
+        assert!(outage.look("t", &ready, &untaken, false));
+        assert_eq!(untaken.take().since, None);
     }
 }

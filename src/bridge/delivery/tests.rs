@@ -1,13 +1,14 @@
 //! Delivery to the embedded broker, without a spool: answers and fates.
 
-pub(super) mod hedged;
+mod refused;
+mod routing;
+pub(super) mod spooling;
 mod stopping;
-mod unfit;
 
 use tokio::time::sleep;
 
+use super::pending::KeptBy;
 use super::*;
-use crate::bridge::metrics::{Metrics, ReportFate};
 use crate::contract::Record;
 use crate::kafka::EmbeddedBroker;
 
@@ -18,52 +19,21 @@ pub(super) struct Fixture {
     pub(super) broker: Option<EmbeddedBroker>,
 }
 
-/// While a producer is replaced, reports wait in the lanes of their partitions: in the one without a
-/// partition all others would wait for them.
-#[tokio::test]
-async fn a_halted_topic_sends_nothing_to_the_lane_without_a_partition() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let hedge = Hedge {
-        spool: Options {
-            directory: directory.path().to_owned(),
-            disk_limit: 1 << 30,
-            free_space: 0,
-            memory: 1 << 20,
-        },
-        after: Duration::from_millis(100),
-    };
-    let fixture = Fixture::hedged("there", 10, &[], Some(hedge));
-    assert!(fixture.deliver(LONG).await.is_ok());
-    let unplaced = fixture.delivery.events.cells().remove(0);
-    assert_eq!(unplaced.key.partition, None);
-    while !unplaced.is_direct() {
-        sleep(Duration::from_millis(10)).await;
-    }
-    // This one makes its partition's lane.
-    assert!(fixture.deliver(LONG).await.is_ok());
-    for cell in fixture.delivery.events.cells() {
-        cell.halt();
-    }
-    let kept = fixture.deliver(LONG).await;
-    assert_eq!(kept, Ok(KeptBy::Spool));
-    assert!(unplaced.is_direct() && unplaced.is_idle());
-}
-
 impl Fixture {
     pub(super) fn new(topic: &str) -> Self {
         Self::with(topic, 1, &[])
     }
 
     /// With room for so many reports, and librdkafka's properties.
-    fn with(topic: &str, reports: u32, properties: &[(&str, &str)]) -> Self {
-        Self::hedged(topic, reports, properties, None)
+    fn with(topic: &str, reports: u64, properties: &[(&str, &str)]) -> Self {
+        Self::start(topic, reports, properties, None)
     }
 
-    pub(super) fn hedged(
+    pub(super) fn start(
         topic: &str,
-        reports: u32,
+        reports: u64,
         properties: &[(&str, &str)],
-        hedge: Option<Hedge>,
+        spooling: Option<Spooling>,
     ) -> Self {
         let broker = EmbeddedBroker::start().expect("an embedded broker");
         broker.create_topic("there", 1).expect("a topic");
@@ -71,16 +41,15 @@ impl Fixture {
         let properties = properties.iter().copied();
         let settings = Settings::new(properties.chain([("bootstrap.servers", servers.as_str())]));
         let metrics = Metrics::new();
-        let ceilings = Ceilings {
+        let limits = Limits::new(InFlight {
             reports,
             bytes: 1 << 20,
-            metrics: Arc::clone(&metrics),
-        };
+        });
         let topics = Topics {
             events: topic.to_owned(),
             rejected: "rejected".to_owned(),
         };
-        let delivery = Delivery::start(&settings, topics, ceilings, hedge, false);
+        let delivery = Delivery::start(&settings, topics, limits, spooling, false, &metrics);
         Self {
             delivery: delivery.expect("producers"),
             metrics,
@@ -89,7 +58,13 @@ impl Fixture {
     }
 
     async fn partitions(&self) -> Option<u32> {
-        self.delivery.events.route.topic.clone().partitions().await
+        self.delivery
+            .events
+            .shared()
+            .watch
+            .clone()
+            .partitions()
+            .await
     }
 
     async fn deliver(&self, within: Duration) -> Result<KeptBy, NotTaken> {
@@ -108,11 +83,11 @@ impl Fixture {
     /// Waits until nothing is in flight, then gives each fate that was counted.
     fn fates(&self) -> Vec<String> {
         let until = Instant::now() + Duration::from_secs(10);
-        while self.metrics.reports_in_flight.get() > 0 {
+        while self.delivery.in_flight().reports > 0 {
             assert!(Instant::now() < until, "a report without a fate");
             thread::park_timeout(Duration::from_millis(10));
         }
-        assert_eq!(self.metrics.bytes_in_flight.get(), 0);
+        assert_eq!(self.delivery.in_flight().bytes, 0);
         assert_eq!(self.metrics.reports_unsure.get(), 0);
         let text = self.metrics.text();
         let fates = text
@@ -129,12 +104,12 @@ pub(super) const LONG: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_promise_says_who_keeps_it() {
-    assert!(Promised(KeptBy::Spool).is_spooled());
-    assert!(!Promised(KeptBy::Kafka).is_spooled());
+    assert!(Promised::by(KeptBy::Spool).is_spooled());
+    assert!(!Promised::by(KeptBy::Kafka).is_spooled());
 }
 
 #[tokio::test]
-async fn a_delivery_report_settles_the_place() {
+async fn a_delivery_report_gives_the_permit_back() {
     let fixture = Fixture::new("there");
     for _ in 0..3 {
         fixture.deliver(LONG).await.expect("an acknowledgement");
@@ -177,20 +152,14 @@ async fn without_a_topic_nothing_is_admitted() {
 }
 
 #[tokio::test]
-async fn past_the_ceiling_a_report_is_shed_and_its_place_is_not_taken() {
+async fn above_the_limit_a_report_is_shed_and_takes_no_permit() {
     let fixture = Fixture::new("there");
-    let place = fixture
-        .delivery
-        .events
-        .route
-        .ceilings
-        .admit(1)
-        .expect("a place");
+    let permit = fixture.delivery.limits.report(1).expect("a permit");
     let told = fixture.deliver(LONG).await;
     assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
-    place.settle(ReportFate::Delivered);
+    drop(permit);
     fixture.deliver(LONG).await.expect("an acknowledgement");
-    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 2"]);
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
 }
 
 /// The value of a metric without labels.
@@ -208,8 +177,8 @@ async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
     let told = fixture.deliver(Duration::from_millis(10)).await;
     assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
-    assert_eq!(shown(&fixture, "koobridge_reports_in_flight"), "1");
-    // Its place is held until its delivery report, not until its answer.
+    assert_eq!(fixture.delivery.in_flight().reports, 1);
+    // Its permit is held until its delivery report, not until its answer.
     let told = fixture.deliver(LONG).await;
     assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
@@ -244,7 +213,7 @@ async fn a_report_that_comes_back_is_tried_again_until_the_deadline_and_counted_
 }
 
 #[tokio::test]
-async fn a_full_queue_sheds_the_report_and_takes_no_place() {
+async fn a_full_queue_sheds_the_report_and_takes_no_permit() {
     let properties = [("linger.ms", "500"), ("queue.buffering.max.messages", "1")];
     let fixture = Fixture::with("there", 2, &properties);
     assert_eq!(fixture.partitions().await, Some(1));
@@ -259,7 +228,7 @@ async fn a_full_queue_sheds_the_report_and_takes_no_place() {
 async fn a_refused_size_says_something_only_where_nothing_is_compressed() {
     for (codec, says) in [("none", true), ("gzip", false)] {
         let fixture = Fixture::with("there", 1, &[("compression.codec", codec)]);
-        let refused = &fixture.delivery.events.route.refused;
+        let refused = &fixture.delivery.events.shared().refused;
         refused.learn(5000);
         assert_eq!(refused.covers(7000), says, "{codec}");
     }
@@ -273,7 +242,7 @@ async fn a_topic_that_is_created_later_takes_reports_without_a_restart() {
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
     let until = Instant::now() + LONG;
-    while fixture.delivery.events.route.known_partitions() != Some(1) {
+    while fixture.delivery.events.shared().known_partitions() != Some(1) {
         assert!(Instant::now() < until, "the topic is not noticed");
         sleep(Duration::from_millis(10)).await;
     }

@@ -196,7 +196,7 @@ impl Refusal {
             Self::BodyBroken => (400, "body-broken", "The body ended early or its chunks are broken."),
             Self::Invalid(fault) => (status_of(fault.reason), fault.reason.code(), fault.reason.detail()),
             Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again."),
-            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Unfit | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not taken the report in time; send it again."),
+            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Refused | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not taken the report in time; send it again."),
         }
     }
 
@@ -225,7 +225,7 @@ impl Refusal {
         match self {
             Self::Invalid(_) => Some(ReportAnswer::Rejected),
             Self::NotTaken(
-                NotTaken::Overloaded | NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Unfit,
+                NotTaken::Overloaded | NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Refused,
             ) => Some(ReportAnswer::Shed),
             Self::NotTaken(NotTaken::Deadline) => Some(ReportAnswer::Deadline),
             Self::NotAllowed

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::answer::Refusal;
 use super::head;
-use crate::bridge::delivery::{Hold, NotTaken};
+use crate::bridge::delivery::{BodyPermit, NotTaken};
 
 /// Memory for the first bytes, which most bodies fit in; more is taken as more comes.
 const FIRST: usize = 4 << 10;
@@ -33,20 +33,20 @@ impl RequestBody {
         }
     }
 
-    /// Reads the body to its end; `hold` counts what has come. Reading it sends `100 Continue` if the
+    /// Reads the body to its end; `permit` counts the bytes that have come. Reading it sends `100 Continue` if the
     /// sender waits for that.
     pub(super) async fn read(
         &mut self,
         limit: usize,
         deadline: Instant,
-        hold: &mut Hold,
+        permit: &mut BodyPermit,
     ) -> Result<Vec<u8>, Refusal> {
         // Of a chunked body nothing is known yet.
         if self.declared() > limit as u64 {
             return Err(Refusal::BodyTooLarge);
         }
         self.is_begun = true;
-        match timeout_at(deadline.into(), self.collect(limit, hold)).await {
+        match timeout_at(deadline.into(), self.collect(limit, permit)).await {
             Ok(whole) => whole,
             Err(_) => Err(Refusal::BodyTimeout),
         }
@@ -56,7 +56,7 @@ impl RequestBody {
         self.incoming.size_hint().lower()
     }
 
-    async fn collect(&mut self, limit: usize, hold: &mut Hold) -> Result<Vec<u8>, Refusal> {
+    async fn collect(&mut self, limit: usize, permit: &mut BodyPermit) -> Result<Vec<u8>, Refusal> {
         let declared = usize::try_from(self.declared()).unwrap_or(limit);
         let mut whole = Vec::with_capacity(declared.min(limit).min(FIRST));
         while let Some(frame) = self.incoming.frame().await {
@@ -67,7 +67,7 @@ impl RequestBody {
             if whole.len() + data.len() > limit {
                 return Err(Refusal::BodyTooLarge);
             }
-            if !hold.grow(data.len()) {
+            if !permit.grow(data.len()) {
                 return Err(Refusal::NotTaken(NotTaken::Overloaded));
             }
             whole.extend_from_slice(&data);

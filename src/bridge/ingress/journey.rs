@@ -70,9 +70,9 @@ impl Bridge {
         connection.authenticated();
         account.authenticated(sender.channel(), &arrival);
         head::check_expectation(head)?;
-        let mut hold = self.delivery.hold()?;
+        let mut permit = self.delivery.body_permit()?;
         let body_deadline = account.complete + limits.body_timeout;
-        let body = body.read(limits.body, body_deadline, &mut hold).await?;
+        let body = body.read(limits.body, body_deadline, &mut permit).await?;
         let received = sender.sent(arrival, body);
         let report = match head::unsupported(head) {
             None => received.validate(),
@@ -82,12 +82,12 @@ impl Bridge {
 
         match report.map(|report| report.normalise(self.event_mode)) {
             Ok(event) => {
-                // The event has a place of its own.
-                drop((received, hold));
+                // The event has a permit of its own.
+                drop((received, permit));
                 Ok(self.delivery.publish(event, deadline).await?)
             }
             Err(fault) => {
-                drop(hold);
+                drop(permit);
                 let kept = self.delivery.keep(received.reject(fault), deadline).await?;
                 accept_or_refuse(kept)
             }

@@ -18,7 +18,7 @@ use tracing::warn;
 use super::connection;
 use super::limiter::ConnectionPermit;
 use crate::bridge::Bridge;
-use crate::bridge::delivery::Postbox;
+use crate::bridge::delivery::Replies;
 
 /// An accepted connection, its peer, and its permit.
 pub(super) type Accepted = (TcpStream, IpAddr, ConnectionPermit);
@@ -127,7 +127,7 @@ fn serve_all(
     cut: &OnceLock<Instant>,
 ) {
     runtime.block_on(async {
-        tokio::spawn(Postbox::attend());
+        tokio::spawn(Replies::wake_in_batches());
         let mut connections = serve_until_closed(accepted, bridge).await;
         let all = async { while connections.join_next().await.is_some() {} };
         let cut = cut.get().copied().unwrap_or_else(Instant::now);

@@ -8,20 +8,21 @@ use prometheus_client::registry::Registry;
 
 use super::labels::{AnswerLabel, ReasonLabel};
 use super::{Metrics, ReportAnswer, topic_label};
-use crate::contract::{INVALID_RECORD, RECORD_TOO_LARGE, Reason};
+use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Reason};
 
 /// The statuses of sound reports: those of the contract, and what this version doesn't know.
 pub const STATUSES: [&str; 4] = ["delivered", "read", "failed", "unknown"];
 
 /// Every reason for which a report goes to the rejected topic: those of the contract, then Kafka's.
-pub const REASONS: [&str; Reason::ALL.len() + 2] = {
-    let mut codes = [INVALID_RECORD; Reason::ALL.len() + 2];
+pub const REASONS: [&str; Reason::ALL.len() + 3] = {
+    let mut codes = [INVALID_RECORD; Reason::ALL.len() + 3];
     let mut at = 0;
     while at < Reason::ALL.len() {
         codes[at] = Reason::ALL[at].code();
         at += 1;
     }
     codes[at] = RECORD_TOO_LARGE;
+    codes[at + 1] = INVALID_TIMESTAMP;
     codes
 };
 
@@ -138,7 +139,7 @@ mod tests {
         let expected: Vec<&str> = Reason::ALL
             .map(Reason::code)
             .into_iter()
-            .chain([RECORD_TOO_LARGE, INVALID_RECORD])
+            .chain([RECORD_TOO_LARGE, INVALID_TIMESTAMP, INVALID_RECORD])
             .collect();
         assert_eq!(REASONS.to_vec(), expected);
     }

@@ -89,7 +89,7 @@ pub struct Metrics {
     /// Producers that were replaced since they were of no use any more.
     pub producer_rebuilds: Counter,
     /// Partitions whose reports wait for Kafka.
-    pub waiting_lanes: Gauge,
+    pub waiting_partitions: Gauge,
     /// What the spool holds.
     pub spool: SpoolMetrics,
     /// The ceilings that are configured.
@@ -154,7 +154,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             ready: Gauge::default(),
             producer_rebuilds: Counter::default(),
-            waiting_lanes: Gauge::default(),
+            waiting_partitions: Gauge::default(),
             spool: SpoolMetrics {
                 reports: Gauge::default(),
                 quarantined: Gauge::default(),

@@ -131,9 +131,9 @@ impl Metrics {
             &self.producer_rebuilds,
         );
         section.of(
-            "lanes_waiting",
+            "partitions_waiting",
             "Partitions whose reports wait for Kafka",
-            &self.waiting_lanes,
+            &self.waiting_partitions,
         );
         section.of(
             "topic_ready",

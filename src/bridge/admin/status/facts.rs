@@ -93,9 +93,15 @@ impl Facts {
                 has_producer: metrics.is_producer_up(name),
             }),
             silence: silence.filter(|silence| *silence >= SILENT),
-            waiting_lanes: delivery.waiting_lanes().0,
-            reports_in_flight: used(&metrics.reports_in_flight, &limits.reports_in_flight),
-            bytes_in_flight: used(&metrics.bytes_in_flight, &limits.bytes_in_flight),
+            waiting_lanes: delivery.waiting_partitions().0,
+            reports_in_flight: Used {
+                now: delivery.in_flight().reports,
+                limit: figure(&limits.reports_in_flight),
+            },
+            bytes_in_flight: Used {
+                now: delivery.in_flight().bytes,
+                limit: figure(&limits.bytes_in_flight),
+            },
             connections: used(&metrics.connections, &limits.connections),
             spool: delivery.spool_level(),
             spool_limit: figure(&limits.spool_bytes),

@@ -1,257 +1,362 @@
-//! What a lane decides, one case at a time. `tests.rs` shows that no promise breaks whatever happens;
-//! this, that a lane neither stands still nor takes a detour.
+//! The decisions of a lane, one case at a time. `tests.rs` shows that no promise breaks whatever happens; this shows
+//! that a lane neither stands still nor takes a detour.
 
 use super::*;
 
-/// Takes in a report that goes to the producer at once.
-fn send(lane: &mut Lane<u32>, rider: u32) -> Number {
-    let (number, step) = lane.admit(rider);
-    assert_eq!(step, Step::Send);
-    lane.handed_over(number, 1);
-    number
+const SPOOL: Rules = Rules {
+    has_spool: true,
+    redirects: true,
+};
+const NO_SPOOL: Rules = Rules {
+    has_spool: false,
+    redirects: true,
+};
+const REASON: Refusal = "record-too-large";
+
+impl Lane<u32> {
+    /// Returns the effects of an input.
+    fn after(&mut self, input: Input<u32>) -> Vec<Effect<u32>> {
+        let mut effects = Effects::new();
+        self.handle(input, &mut effects);
+        effects.into()
+    }
+
+    fn admitted(&mut self, report: u32) -> Vec<Effect<u32>> {
+        let and_write = false;
+        self.after(Input::Admit { report, and_write })
+    }
+
+    fn is_sent(&mut self, number: Number) {
+        let generation = 1;
+        assert_eq!(self.after(Input::Sent { number, generation }), []);
+    }
+
+    /// A report goes to the producer at once.
+    fn send(&mut self, report: u32) {
+        let number = self.next;
+        assert_eq!(self.admitted(report), [Effect::Send(number)]);
+        self.handle(
+            Input::Sent {
+                number,
+                generation: 1,
+            },
+            &mut Effects::new(),
+        );
+    }
+
+    fn fails(&mut self, number: Number, refusal: Option<Refusal>) -> Vec<Effect<u32>> {
+        self.after(Input::Failed {
+            number,
+            generation: Some(1),
+            refusal,
+            is_awaited: true,
+        })
+    }
+
+    fn acknowledge(&mut self, number: Number) {
+        let effects = self.after(Input::Acknowledged(number));
+        assert!(
+            matches!(*effects, [Effect::Delivered { .. }]),
+            "{effects:?}"
+        );
+    }
+
+    fn next_of(&mut self, window: usize) -> Vec<Effect<u32>> {
+        self.after(Input::Next { window })
+    }
 }
 
-/// A lane of a spool that drains: report 1 was acknowledged, report 2 is in flight and being written.
-fn draining() -> Lane<u32> {
-    let mut lane = Lane::new(true);
-    send(&mut lane, 1);
-    send(&mut lane, 2);
-    assert_eq!(lane.stall(1), [1, 2]);
-    assert!(!lane.is_proven());
-    assert!(lane.acknowledged(1).is_some());
-    assert!(lane.is_proven() && !lane.is_direct());
+/// A lane whose spool drains: report 1 was acknowledged, report 2 is in flight and being written.
+fn recovering() -> Lane<u32> {
+    let mut lane = Lane::new(SPOOL, 1);
+    lane.send(1);
+    lane.send(2);
+    let writes = [Effect::Write(1), Effect::Write(2)];
+    assert_eq!(lane.after(Input::Spill(1)), writes);
+    assert_eq!(lane.mode(), Mode::Spooling);
+    lane.acknowledge(1);
+    assert_eq!(lane.mode(), Mode::Recovering);
     lane
-}
-
-/// Report 1 is unfit for the topic: it was never sent, because Kafka has just refused one of its size.
-fn elsewhere(hedged: bool) -> Lane<u32> {
-    let mut lane = Lane::new(hedged);
-    assert_eq!(lane.admit(1), (1, Step::Send));
-    assert_eq!(lane.failed(1, None, true), Failure::Unfit);
-    lane
-}
-
-fn to_send(number: Number, is_probe: bool) -> Next {
-    Next::Send { number, is_probe }
 }
 
 #[test]
-fn after_trouble_new_reports_go_to_the_spool_or_wait_where_there_is_none() {
-    for (hedged, kept, step) in [
-        (true, Failure::Write, Step::Write),
-        (false, Failure::Known, Step::Hold),
+fn after_a_failure_new_reports_go_to_the_spool_or_wait_without_one() {
+    for (rules, kept, admitted) in [
+        (SPOOL, vec![Effect::Write(1)], vec![Effect::Write(2)]),
+        (NO_SPOOL, vec![], vec![]),
     ] {
-        let mut lane = Lane::new(hedged);
-        assert!(lane.is_direct());
-        send(&mut lane, 1);
-        assert_eq!(lane.failed(1, Some(1), false), kept);
-        assert!(!lane.is_direct());
-        assert_eq!(lane.admit(2), (2, step));
+        let mut lane = Lane::new(rules, 1);
+        lane.send(1);
+        assert_eq!(lane.fails(1, None), kept);
+        assert_eq!(lane.mode(), Mode::Spooling);
+        assert_eq!(lane.admitted(2), admitted);
     }
-    assert_eq!(Lane::behind().admit(1), (1, Step::Write));
 }
 
 #[test]
-fn a_stalled_lane_has_everything_written_and_leaves_it_in_flight() {
-    let mut lane = Lane::new(true);
-    for rider in 1..=3 {
-        send(&mut lane, rider);
+fn a_lane_that_spills_has_everything_written_and_leaves_it_in_flight() {
+    let mut lane = Lane::new(SPOOL, 1);
+    for report in 1..=3 {
+        lane.send(report);
     }
-    assert_eq!(lane.stall(2), [1, 2, 3]);
+    let writes = [1, 2, 3].map(Effect::Write);
+    assert_eq!(lane.after(Input::Spill(2)), writes);
     assert_eq!(lane.in_flight(), 3);
-    assert_eq!(lane.admit(4), (4, Step::Write));
+    assert_eq!(lane.admitted(4), [Effect::Write(4)]);
 }
 
 #[test]
-fn a_report_that_was_not_handed_over_yet_stalls_its_lane_too() {
-    let mut lane = Lane::new(true);
-    assert_eq!(lane.admit(1), (1, Step::Send));
-    assert_eq!(lane.stall(1), [1]);
-    assert!(!lane.is_direct());
+fn a_report_that_the_producer_has_not_taken_yet_spills_too() {
+    let mut lane = Lane::new(SPOOL, 1);
+    assert_eq!(lane.admitted(1), [Effect::Send(1)]);
+    assert_eq!(lane.after(Input::Spill(1)), [Effect::Write(1)]);
+    assert_eq!(lane.mode(), Mode::Spooling);
 }
 
 #[test]
-fn without_a_spool_nothing_stalls() {
-    let mut lane = Lane::new(false);
-    send(&mut lane, 1);
-    assert!(lane.stall(1).is_empty());
-    assert!(lane.is_direct());
+fn a_report_that_is_being_written_does_not_spill_again() {
+    let mut lane = recovering();
+    assert_eq!(lane.after(Input::Spill(2)), []);
+    assert_eq!(lane.after(Input::Written(2)), [Effect::Kept(2)]);
+    assert_eq!(lane.after(Input::Spill(2)), []);
+    assert_eq!(lane.mode(), Mode::Recovering);
 }
 
+/// There was no room in the spool, and it waited behind others.
 #[test]
-fn what_is_being_written_or_was_answered_stalls_nothing() {
-    let mut lane = draining();
-    assert!(lane.stall(2).is_empty());
-    assert_eq!(lane.written(2), Written::Stays);
-    assert!(lane.stall(2).is_empty());
-    assert!(lane.is_proven());
-}
-
-/// It had no room in the spool, and waited behind others.
-#[test]
-fn a_report_that_is_still_due_is_written_and_one_in_flight_is_trouble() {
-    let mut lane = draining();
-    assert_eq!(lane.admit(3), (3, Step::Write));
-    assert_eq!(lane.not_written(3), None);
-    assert_eq!(lane.stall(3), [3]);
-    assert!(lane.is_proven());
-    assert_eq!(lane.not_written(3), None);
-    lane.handed_over(3, 1);
-    assert_eq!(lane.stall(3), [3]);
-    assert!(!lane.is_proven());
+fn a_report_that_is_still_due_is_written_and_one_in_flight_shows_that_kafka_is_slow() {
+    let mut lane = recovering();
+    let not_written = |lane: &mut Lane<u32>| {
+        let number = 3;
+        let is_awaited = true;
+        lane.after(Input::NotWritten { number, is_awaited })
+    };
+    assert_eq!(lane.admitted(3), [Effect::Write(3)]);
+    assert_eq!(not_written(&mut lane), []);
+    assert_eq!(lane.after(Input::Spill(3)), [Effect::Write(3)]);
+    assert_eq!(lane.mode(), Mode::Recovering);
+    assert_eq!(not_written(&mut lane), []);
+    lane.is_sent(3);
+    assert_eq!(lane.after(Input::Spill(3)), [Effect::Write(3)]);
+    assert_eq!(lane.mode(), Mode::Spooling);
 }
 
 #[test]
 fn a_probe_goes_alone_and_the_others_after_its_acknowledgement_within_the_window() {
-    let mut lane = Lane::new(false);
-    send(&mut lane, 1);
-    assert_eq!(lane.failed(1, Some(1), false), Failure::Known);
-    for rider in 2..=4 {
-        lane.admit(rider);
+    let mut lane = Lane::new(NO_SPOOL, 1);
+    lane.send(1);
+    assert_eq!(lane.fails(1, None), []);
+    for report in 2..=4 {
+        assert_eq!(lane.admitted(report), []);
     }
-    assert_eq!(lane.next(2), to_send(1, true));
-    lane.handed_over(1, 1);
-    assert_eq!(lane.next(2), Next::Wait);
-    assert!(lane.acknowledged(1).is_some());
+    assert!(lane.probes());
+    assert_eq!(lane.next_of(2), [Effect::Send(1)]);
+    lane.is_sent(1);
+    assert!(!lane.probes());
+    assert_eq!(lane.next_of(2), []);
+    lane.acknowledge(1);
     for number in [2, 3] {
-        assert_eq!(lane.next(2), to_send(number, false));
-        lane.handed_over(number, 1);
+        assert!(!lane.probes());
+        assert_eq!(lane.next_of(2), [Effect::Send(number)]);
+        lane.is_sent(number);
     }
-    assert_eq!(lane.next(2), Next::Wait);
-    assert!(lane.acknowledged(2).is_some());
-    assert_eq!(lane.next(2), to_send(4, false));
-    lane.handed_over(4, 1);
-    assert!(!lane.is_direct());
-    assert!(lane.acknowledged(3).is_some());
-    assert_eq!(lane.next(2), Next::Wait);
-    assert!(lane.is_direct());
+    assert_eq!(lane.next_of(2), []);
+    lane.acknowledge(2);
+    assert_eq!(lane.next_of(2), [Effect::Send(4)]);
+    lane.is_sent(4);
+    assert_eq!(lane.mode(), Mode::Recovering);
+    lane.acknowledge(3);
+    assert_eq!(lane.next_of(2), []);
+    assert_eq!(lane.mode(), Mode::Direct);
 }
 
 #[test]
-fn what_an_earlier_run_left_is_read_from_its_first_number_on_and_once_at_a_time() {
-    let mut lane = Lane::restored(5, 9);
-    assert!(!lane.is_direct() && !lane.is_proven() && !lane.is_idle());
-    assert_eq!(lane.next(10), Next::Read(5));
-    assert_eq!(lane.next(10), Next::Wait);
+fn a_backlog_is_read_from_its_first_number_on_and_once_at_a_time() {
+    let mut lane = Lane::with_backlog(SPOOL, 10, 5, 9);
+    assert!(lane.mode() == Mode::Spooling && !lane.is_idle());
+    let read_back = |from, is_probe| [Effect::ReadBack { from, is_probe }];
+    assert_eq!(lane.next_of(10), read_back(5, true));
+    assert_eq!(lane.next_of(10), []);
     // The disk could not be read: again.
-    lane.not_read();
-    assert_eq!(lane.next(10), Next::Read(5));
-    assert!(lane.read(vec![(5, 50), (7, 70)], false).is_empty());
-    assert_eq!(lane.next(10), to_send(5, true));
-    lane.handed_over(5, 1);
-    let done = Done {
-        rider: 50,
-        strike: true,
+    assert_eq!(lane.after(Input::NotReadBack), []);
+    assert_eq!(lane.next_of(10), read_back(5, true));
+    let rows = |reports, to, is_all| Input::ReadBack {
+        reports,
+        to: Some(to),
+        is_all,
     };
-    assert_eq!(lane.acknowledged(5), Some(done));
-    assert_eq!(lane.next(10), to_send(7, false));
-    lane.handed_over(7, 1);
-    assert_eq!(lane.next(10), Next::Read(8));
-    assert!(lane.read(vec![(9, 90)], true).is_empty());
-    assert_eq!(lane.next(10), to_send(9, false));
-    assert_eq!(lane.admit(100), (10, Step::Write));
+    assert_eq!(lane.after(rows(vec![(5, 50), (7, 70)], 7, false)), []);
+    assert_eq!(lane.next_of(10), [Effect::Send(5)]);
+    lane.is_sent(5);
+    let delivered = Effect::Delivered {
+        number: 5,
+        report: 50,
+        is_written: true,
+    };
+    assert_eq!(lane.after(Input::Acknowledged(5)), [delivered]);
+    assert_eq!(lane.next_of(10), [Effect::Send(7)]);
+    lane.is_sent(7);
+    assert_eq!(lane.next_of(10), read_back(8, false));
+    assert_eq!(lane.after(rows(vec![(9, 90)], 9, true)), []);
+    assert_eq!(lane.next_of(10), [Effect::Send(9)]);
+    assert_eq!(lane.admitted(100), [Effect::Write(10)]);
 }
 
 #[test]
-fn what_came_back_goes_before_what_is_read() {
-    let mut lane = Lane::new(true);
-    send(&mut lane, 1);
-    assert_eq!(lane.failed(1, Some(1), false), Failure::Write);
-    assert_eq!(lane.admit(2), (2, Step::Write));
-    assert_eq!(lane.written(2), Written::Rests(2));
-    assert_eq!(lane.next(10), to_send(1, true));
+fn a_report_that_came_back_goes_before_the_backlog() {
+    let mut lane = Lane::new(SPOOL, 1);
+    lane.send(1);
+    assert_eq!(lane.fails(1, None), [Effect::Write(1)]);
+    assert_eq!(lane.admitted(2), [Effect::Write(2)]);
+    let spooled = Effect::Spooled {
+        number: 2,
+        report: 2,
+        is_quarantined: false,
+    };
+    assert_eq!(lane.after(Input::Written(2)), [spooled]);
+    assert_eq!(lane.next_of(10), [Effect::Send(1)]);
 }
 
 #[test]
-fn what_may_be_unfit_is_sent_alone() {
-    let mut lane = Lane::new(false);
-    for rider in 1..=2 {
-        send(&mut lane, rider);
-    }
-    assert_eq!(lane.failed(1, Some(1), true), Failure::Known);
-    lane.admit(3);
-    assert_eq!(lane.next(10), Next::Wait);
-    assert!(lane.acknowledged(2).is_some());
-    assert_eq!(lane.next(10), to_send(1, false));
-    lane.handed_over(1, 1);
-    assert_eq!(lane.next(10), Next::Wait);
-    assert_eq!(lane.failed(1, Some(1), true), Failure::Unfit);
-    assert_eq!(lane.next(10), to_send(3, false));
+fn a_suspect_is_sent_alone_and_redirected_if_it_is_refused_again() {
+    let mut lane = Lane::new(NO_SPOOL, 1);
+    lane.send(1);
+    lane.send(2);
+    assert_eq!(lane.fails(1, Some(REASON)), []);
+    assert_eq!(lane.admitted(3), []);
+    assert_eq!(lane.next_of(10), []);
+    lane.acknowledge(2);
+    assert_eq!(lane.next_of(10), [Effect::Send(1)]);
+    lane.is_sent(1);
+    assert!(lane.is_alone(1));
+    assert_eq!(lane.next_of(10), []);
+    let redirect = Effect::Redirect {
+        number: 1,
+        report: 1,
+        reason: REASON,
+        is_written: false,
+    };
+    assert_eq!(lane.fails(1, Some(REASON)), [redirect]);
+    assert_eq!(lane.next_of(10), [Effect::Send(3)]);
 }
 
 #[test]
-fn a_halted_lane_hands_nothing_over_and_begins_with_a_probe() {
-    let mut lane = draining();
-    assert_eq!(lane.admit(3), (3, Step::Write));
-    lane.halt();
-    assert_eq!(lane.next(10), Next::Wait);
-    assert!(lane.acknowledged(2).is_some());
-    lane.halt();
-    lane.resume();
-    assert_eq!(lane.next(10), to_send(3, true));
+fn a_refused_report_without_another_topic_is_quarantined_once_it_is_written() {
+    let refused = |lane: &mut Lane<u32>| {
+        assert_eq!(lane.admitted(1), [Effect::Send(1)]);
+        lane.after(Input::Failed {
+            number: 1,
+            generation: None,
+            refusal: Some(REASON),
+            is_awaited: true,
+        })
+    };
+    let rules = Rules {
+        has_spool: true,
+        redirects: false,
+    };
+    let mut lane = Lane::new(rules, 1);
+    assert_eq!(refused(&mut lane), [Effect::Write(1)]);
+    assert_eq!(lane.next_of(10), []);
+    let quarantined = Effect::Spooled {
+        number: 1,
+        report: 1,
+        is_quarantined: true,
+    };
+    assert_eq!(lane.after(Input::Written(1)), [quarantined]);
+    assert!(lane.is_idle());
+
+    let has_spool = false;
+    let mut lane = Lane::new(Rules { has_spool, ..rules }, 1);
+    assert_eq!(refused(&mut lane), [Effect::Drop(1)]);
 }
 
 #[test]
-fn what_the_spool_cannot_take_is_given_back_unless_something_else_keeps_it() {
-    let mut behind = Lane::behind();
-    assert_eq!(behind.admit(1), (1, Step::Write));
-    assert_eq!(behind.not_written(1), Some(1));
-    assert!(behind.is_idle());
-
-    let mut elsewhere = elsewhere(true);
-    assert_eq!(elsewhere.unwritten(), [1]);
-    assert_eq!(elsewhere.not_written(1), None);
-
-    let mut draining = draining();
-    assert_eq!(draining.not_written(2), None, "it is in flight");
-    assert_eq!(draining.admit(3), (3, Step::Write));
-    assert_eq!(draining.not_written(3), None, "its sender waits");
-    assert_eq!(draining.sender_gone(3), Some(&mut 3));
-    assert_eq!(draining.not_written(3), Some(3));
+fn a_redirected_report_is_written_and_sent_at_once() {
+    let mut lane = Lane::new(SPOOL, 1);
+    let admit = Input::Admit {
+        report: 1,
+        and_write: true,
+    };
+    assert_eq!(lane.after(admit), [Effect::Write(1), Effect::Send(1)]);
 }
 
 #[test]
-fn a_sender_is_told_503_once_and_what_nothing_keeps_is_given_back() {
-    let mut lane = draining();
-    assert_eq!(lane.give_up(2), Ok(None), "it is in flight");
-    assert_eq!(lane.give_up(2), Err(()));
-    assert_eq!(lane.admit(3), (3, Step::Write));
-    assert_eq!(lane.give_up(3), Ok(None), "it is being written");
-    assert_eq!(elsewhere(false).give_up(1), Ok(None));
-
-    let mut held = Lane::new(false);
-    send(&mut held, 1);
-    assert_eq!(held.give_up(1), Ok(None), "it is in flight alone");
-    held.halt();
-    assert_eq!(held.admit(2), (2, Step::Hold));
-    assert_eq!(held.give_up(2), Ok(Some(2)));
-    assert_eq!(held.rider(2), None);
+fn a_paused_lane_sends_nothing_and_begins_with_a_probe() {
+    let mut lane = recovering();
+    assert_eq!(lane.admitted(3), [Effect::Write(3)]);
+    lane.after(Input::Pause);
+    assert_eq!(lane.next_of(10), []);
+    lane.acknowledge(2);
+    lane.after(Input::Pause);
+    lane.after(Input::Resume);
+    assert!(lane.probes());
+    assert_eq!(lane.next_of(10), [Effect::Send(3)]);
 }
 
 #[test]
-fn a_lane_is_clear_where_nothing_is_due_or_in_flight_or_on_disk() {
-    let mut lane = Lane::new(false);
-    assert!(lane.is_clear() && lane.is_idle());
-    send(&mut lane, 1);
-    assert!(!lane.is_clear());
-    assert_eq!(lane.failed(1, Some(1), false), Failure::Known);
-    assert!(!lane.is_clear());
-    assert_eq!(lane.withdraw(1), Some(1));
-    assert!(lane.is_clear());
-    assert!(!Lane::<u32>::restored(1, 1).is_clear());
-    let elsewhere = elsewhere(true);
-    assert!(elsewhere.is_clear() && !elsewhere.is_idle());
+fn a_report_that_the_spool_cannot_take_is_dropped_unless_something_else_keeps_it() {
+    let not_written = |lane: &mut Lane<u32>, number, is_awaited| {
+        lane.after(Input::NotWritten { number, is_awaited })
+    };
+    let mut spooling = Lane::with_backlog(SPOOL, 2, 1, 1);
+    assert_eq!(spooling.admitted(1), [Effect::Write(2)]);
+    assert_eq!(not_written(&mut spooling, 2, true), [Effect::Drop(1)]);
+
+    let mut recovering = recovering();
+    assert_eq!(not_written(&mut recovering, 2, true), [], "it is in flight");
+    assert_eq!(recovering.admitted(3), [Effect::Write(3)]);
+    assert_eq!(not_written(&mut recovering, 3, true), [], "it is awaited");
+    assert_eq!(not_written(&mut recovering, 3, false), [Effect::Drop(3)]);
 }
 
 #[test]
-fn it_knows_what_only_the_memory_holds_and_what_is_in_flight() {
-    let mut lane = draining();
-    assert_eq!(lane.admit(3), (3, Step::Write));
+fn a_report_that_is_given_up_is_dropped_unless_something_keeps_it() {
+    let mut lane = recovering();
+    assert_eq!(lane.after(Input::GiveUp(2)), [], "it is in flight");
+    assert_eq!(lane.admitted(3), [Effect::Write(3)]);
+    assert_eq!(lane.after(Input::GiveUp(3)), [], "it is being written");
+
+    let mut held = Lane::new(NO_SPOOL, 1);
+    held.send(1);
+    assert_eq!(held.after(Input::GiveUp(1)), [], "it is in flight");
+    held.after(Input::Pause);
+    assert_eq!(held.admitted(2), []);
+    assert_eq!(held.after(Input::GiveUp(2)), [Effect::Drop(2)]);
+    assert_eq!(held.report(2), None);
+}
+
+#[test]
+fn an_adopted_report_is_due_before_new_ones() {
+    let mut lane = Lane::new(SPOOL, 5);
+    let report = 30;
+    assert_eq!(lane.after(Input::Adopt { number: 3, report }), []);
+    assert_eq!(lane.admitted(50), [Effect::Write(5)]);
+    assert_eq!(lane.next_of(10), [Effect::Send(3)]);
+}
+
+#[test]
+fn only_the_producer_that_has_a_report_can_fail_it() {
+    let mut lane = Lane::new(SPOOL, 1);
+    lane.send(1);
+    let failed = Input::Failed {
+        number: 1,
+        generation: Some(2),
+        refusal: None,
+        is_awaited: true,
+    };
+    assert_eq!(lane.after(failed), []);
+    assert_eq!(lane.mode(), Mode::Direct);
+    assert!(lane.is_in_flight(1, 1) && !lane.is_in_flight(1, 2));
+    assert_eq!(lane.in_flight_of(1), [1]);
+    assert!(lane.in_flight_of(2).is_empty());
+}
+
+#[test]
+fn reports_that_only_the_memory_has_are_counted() {
+    let mut lane = recovering();
+    assert_eq!(lane.admitted(3), [Effect::Write(3)]);
     assert_eq!(lane.count_unwritten(), 2);
-    assert_eq!(lane.written(2), Written::Stays);
+    assert_eq!(lane.after(Input::Written(2)), [Effect::Kept(2)]);
     assert_eq!(lane.count_unwritten(), 1);
-    assert_eq!(lane.flying().collect::<Vec<_>>(), [&2]);
-    assert_eq!(lane.rider_mut(2), Some(&mut 2));
-    assert_eq!(lane.ledger(1), [2]);
-    assert!(lane.ledger(2).is_empty());
 }

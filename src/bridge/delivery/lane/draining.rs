@@ -1,99 +1,65 @@
-//! How a lane is drained: what may be handed over next, and what is read back from the spool for it.
+//! How a lane is drained: which report is sent next, and which rows are read back for that.
 
-use super::{Disk, Entry, Generation, Lane, Next, Number, Road, Standing};
+use super::{Effect, Effects, Entry, Lane, Mode, Number, RowState, Standing};
 
 impl<R> Lane<R> {
-    /// What may be handed over now, `window` reports at most being in flight; where nothing is due
-    /// any more, new reports go direct again.
-    pub(in crate::bridge::delivery) fn next(&mut self, window: usize) -> Next {
-        let Road::Behind { proven } = self.road else {
-            return Next::Wait;
+    /// Returns whether the next report is sent as a probe: only its acknowledgement shows that Kafka is back.
+    pub(in crate::bridge::delivery) fn probes(&self) -> bool {
+        let is_due = !self.due.is_empty() || self.backlog.last.is_some();
+        self.mode == Mode::Spooling && self.in_flight == 0 && is_due
+    }
+
+    /// Returns whether a row is new to the lane: not in memory, and never sent.
+    pub(in crate::bridge::delivery) fn is_new(&self, number: Number) -> bool {
+        number >= self.sent_below && !self.reports.contains_key(&number)
+    }
+
+    /// Sends one more report if that is allowed. If none is due any more, new ones go direct again.
+    pub(super) fn next(&mut self, window: usize, effects: &mut Effects<R>) {
+        let is_held = self.is_paused || self.alone.is_some() || self.backlog.is_being_read;
+        let has_room = match self.mode {
+            Mode::Direct => return,
+            Mode::Spooling => self.in_flight == 0,
+            Mode::Recovering => self.in_flight < window.max(1),
         };
-        if self.halted || self.alone.is_some() || self.rest.is_being_read {
-            return Next::Wait;
+        if is_held || !has_room {
+            return;
         }
-        let is_probe = self.in_flight == 0 && !proven;
-        let may_send = self.in_flight == 0 || (proven && self.in_flight < window);
-        let head = self.due.first().copied();
-        let is_first = |head: Number| head <= self.rest.read_to || head < self.horizon;
-        match head {
-            _ if !may_send => Next::Wait,
-            Some(number) if self.rest.last.is_none() || is_first(number) => {
-                let suspect = self.resident[&number].standing == Standing::Suspect;
-                if suspect && self.in_flight > 0 {
-                    Next::Wait
-                } else {
-                    Next::Send { number, is_probe }
+        let first = self.due.first().copied();
+        let is_first = |number| number <= self.backlog.read_to || number < self.sent_below;
+        match (first, self.backlog.last) {
+            (None, None) => self.mode = Mode::Direct,
+            (Some(number), last) if last.is_none() || is_first(number) => {
+                let is_suspect = self.reports[&number].standing == Standing::Suspect;
+                if !is_suspect || self.in_flight == 0 {
+                    effects.push_back(Effect::Send(number));
                 }
             }
-            _ if self.rest.last.is_some() => {
-                self.rest.is_being_read = true;
-                Next::Read(self.horizon.max(self.rest.read_to + 1))
-            }
             _ => {
-                self.road = Road::Direct;
-                Next::Wait
+                self.backlog.is_being_read = true;
+                effects.push_back(Effect::ReadBack {
+                    from: self.sent_below.max(self.backlog.read_to + 1),
+                    is_probe: self.probes(),
+                });
             }
         }
     }
 
-    /// What was read back from the spool, in the order of the numbers; `is_all` where there is no
-    /// more. It is due now; gives back what was known.
-    pub(in crate::bridge::delivery) fn read(
+    pub(super) fn read_back(
         &mut self,
-        rows: Vec<(Number, R)>,
+        reports: Vec<(Number, R)>,
+        to: Option<Number>,
         is_all: bool,
-    ) -> Vec<R> {
-        let mut known = Vec::new();
-        self.rest.is_being_read = false;
+    ) {
+        self.backlog.is_being_read = false;
+        self.backlog.read_to = self.backlog.read_to.max(to.unwrap_or_default());
         if is_all {
-            self.rest.last = None;
+            self.backlog.last = None;
         }
-        for (number, rider) in rows {
-            self.rest.read_to = self.rest.read_to.max(number);
-            if number < self.horizon || self.resident.contains_key(&number) {
-                known.push(rider);
-                continue;
-            }
-            let entry = Entry {
-                rider,
-                waits: false,
-                flight: None,
-                disk: Disk::Written,
-                standing: Standing::Sound,
-            };
-            self.resident.insert(number, entry);
+        for (number, report) in reports {
+            let entry = Entry::new(report, RowState::Written);
+            self.reports.insert(number, entry);
             self.due.insert(number);
         }
-        known
-    }
-
-    /// The spool could not be read now.
-    pub(in crate::bridge::delivery) fn not_read(&mut self) {
-        self.rest.is_being_read = false;
-    }
-
-    /// Nothing is handed over from here on.
-    pub(in crate::bridge::delivery) fn halt(&mut self) {
-        self.halted = true;
-        self.road = Road::Behind { proven: false };
-    }
-
-    pub(in crate::bridge::delivery) fn resume(&mut self) {
-        self.halted = false;
-    }
-
-    /// What is in flight.
-    pub(in crate::bridge::delivery) fn flying(&self) -> impl Iterator<Item = &R> {
-        let entries = self.resident.values();
-        let flying = entries.filter(|entry| entry.flight.is_some());
-        flying.map(|entry| &entry.rider)
-    }
-
-    /// Everything that the producer of `generation` was given and has not reported on.
-    pub(in crate::bridge::delivery) fn ledger(&self, generation: Generation) -> Vec<Number> {
-        let flying = |entry: &Entry<R>| entry.flight == Some(generation);
-        let flying = self.resident.iter().filter(|(_, entry)| flying(entry));
-        flying.map(|(number, _)| *number).collect()
     }
 }

@@ -1,9 +1,10 @@
 //! A lane: the reports of one partition, in the order of their numbers.
 //!
-//! A state machine and nothing else: it knows neither Kafka nor the spool nor time, and is told what
-//! happened. It decides which report goes where next, and when a sender may be answered.
+//! A state machine and nothing else: it knows neither Kafka nor the spool nor time. It is told what has happened
+//! ([`Input`]) and decides what must be done ([`Effect`]): which report goes where next, and when a sender may be
+//! answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[cfg(test)]
 mod decisions;
@@ -11,450 +12,490 @@ mod draining;
 #[cfg(test)]
 mod tests;
 
-/// A report's place in its lane, for ever.
+/// The number of a report in its lane. It is never used again.
 pub(super) type Number = u64;
 
-/// Which producer a record was handed to: they are numbered as they are started.
+/// The number of a producer: the first one of a topic has 1.
 pub(super) type Generation = u64;
 
-/// The reports of one partition. `R` is what rides along with a report: its record, who waits.
+/// The reports of one partition.
 #[derive(Debug)]
 pub(super) struct Lane<R> {
-    /// Whether there is a spool to write to.
-    hedged: bool,
+    rules: Rules,
+    /// The number of the next report.
     next: Number,
-    /// One more than the highest number that was ever handed over.
-    horizon: Number,
-    /// What is in memory.
-    resident: BTreeMap<Number, Entry<R>>,
-    /// Those in memory that wait to be handed over.
+    /// One more than the highest number that was ever sent.
+    sent_below: Number,
+    reports: BTreeMap<Number, Entry<R>>,
+    /// The reports in memory that wait to be sent.
     due: BTreeSet<Number>,
     in_flight: usize,
-    /// The one that was sent alone, while it is in flight.
+    /// The suspect that was sent alone, while it is in flight.
     alone: Option<Number>,
-    rest: Rest,
-    road: Road,
-    /// Nothing may be handed over: the producer is being replaced.
-    halted: bool,
+    backlog: Backlog,
+    mode: Mode,
+    is_paused: bool,
 }
 
-/// What is due and only on disk: rows at or above the horizon that are not resident.
+/// What a lane can count on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) has_spool: bool,
+    /// Whether a record that Kafka refuses goes to another topic.
+    pub(super) redirects: bool,
+}
+
+/// Where a new report goes, as in a circuit breaker that is closed, open or half-open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// To the producer.
+    Direct,
+    /// To the spool, or without one behind the reports that are due. One report at a time is sent as a probe.
+    Spooling,
+    /// The same, while the reports that are due are sent: Kafka has acknowledged something since the last failure.
+    Recovering,
+}
+
+/// Reports that are due and only on disk: rows from `sent_below` on that are not in memory.
 #[derive(Debug, Default)]
-struct Rest {
+struct Backlog {
     /// The highest number among them.
     last: Option<Number>,
-    /// Everything up to here has been read back.
+    /// Every row up to this number has been read back.
     read_to: Number,
     is_being_read: bool,
 }
 
-/// Where a new report goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Road {
-    /// To the producer.
-    Direct,
-    /// Behind what is due.
-    Behind {
-        /// Kafka has acknowledged something since the last trouble.
-        proven: bool,
-    },
-}
-
 #[derive(Debug)]
 struct Entry<R> {
-    rider: R,
-    /// Its sender has not been answered.
-    waits: bool,
+    report: R,
+    /// The producer that has it.
     flight: Option<Generation>,
-    disk: Disk,
+    row: RowState,
     standing: Standing,
 }
 
-/// How Kafka has taken a report so far.
+/// How far a report's row in the spool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Sound,
-    /// It refused a batch with it for size or form: sent alone, it shows whether it was this one.
-    Suspect,
-    /// It was: on its way to the rejected topic, and not due here.
-    Elsewhere,
-    /// It can go nowhere.
-    Parked,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Disk {
-    No,
+enum RowState {
+    None,
     Writing,
     Written,
 }
 
-/// What to do with a new report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Hand it to the producer.
-    Send,
-    /// Write it to the spool.
-    Write,
-    /// Nothing: it waits behind others.
-    Hold,
+enum Standing {
+    Sound,
+    /// Kafka refused its batch for a record in it. Sent alone, it shows whether it is that record.
+    Suspect,
+    /// Kafka refused it, sent alone, and there is no other topic for it.
+    Quarantined,
 }
 
-/// What an acknowledgement or a write means for a report.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Done<R> {
-    pub(super) rider: R,
-    /// It is on disk and has to be struck off.
-    pub(super) strike: bool,
+/// The name of a reason for which Kafka refuses a record for good.
+pub(super) type Refusal = &'static str;
+
+/// What has happened.
+#[derive(Debug)]
+pub(super) enum Input<R> {
+    /// A report has arrived; its number is [`Lane::last_number`]. `and_write`: it is written in any mode.
+    Admit {
+        report: R,
+        and_write: bool,
+    },
+    /// A report of the inbox belongs here. Its row is being written.
+    Adopt {
+        number: Number,
+        report: R,
+    },
+    /// The producer has taken a report.
+    Sent {
+        number: Number,
+        generation: Generation,
+    },
+    /// Kafka has a report, whichever producer says so.
+    Acknowledged(Number),
+    /// The producer could not deliver a report, or did not take it (`generation` is `None`).
+    Failed {
+        number: Number,
+        generation: Option<Generation>,
+        /// Why Kafka refuses the batch for a record in it, if it does.
+        refusal: Option<Refusal>,
+        is_awaited: bool,
+    },
+    /// A report has waited for Kafka for too long.
+    Spill(Number),
+    /// Every report in memory must be written.
+    SpillAll,
+    /// The spool has a report, fsynced. The row of a report that has left the lane meanwhile must be deleted.
+    Written(Number),
+    /// The spool cannot take a report.
+    NotWritten {
+        number: Number,
+        is_awaited: bool,
+    },
+    /// The sender of a report was told 503.
+    GiveUp(Number),
+    /// There is time to send more, with `window` reports in flight at most.
+    Next {
+        window: usize,
+    },
+    /// Rows up to `to` were read back. `reports` has those that the lane does not know; `is_all`: there are no more.
+    ReadBack {
+        reports: Vec<(Number, R)>,
+        to: Option<Number>,
+        is_all: bool,
+    },
+    /// Rows could not be read now.
+    NotReadBack,
+    /// The producer is being replaced: nothing may be sent.
+    Pause,
+    Resume,
 }
 
-/// What a failed delivery means for a report.
+/// What must be done, in this order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure<R> {
-    /// Nothing: the lane knows what to do, or the news is old.
-    Known,
-    /// Write it to the spool; its sender waits for that.
-    Write,
-    /// Kafka refuses this very record for its size or form.
-    Unfit,
-    /// Nobody waits for it and nothing keeps it: it is gone from the lane.
-    Dropped(R),
+pub(super) enum Effect<R> {
+    /// Send a report: then comes `Sent` or `Failed`.
+    Send(Number),
+    /// Write a report to the spool: then comes `Written` or `NotWritten`.
+    Write(Number),
+    /// Read rows back from this number on: then comes `ReadBack` or `NotReadBack`.
+    ReadBack { from: Number, is_probe: bool },
+    /// Tell the sender that the spool has it.
+    Kept(Number),
+    /// Kafka has it. `is_written`: its row must be deleted.
+    Delivered {
+        number: Number,
+        report: R,
+        is_written: bool,
+    },
+    /// It left the memory: only the spool has it now. `is_quarantined`: its row must be marked so.
+    Spooled {
+        number: Number,
+        report: R,
+        is_quarantined: bool,
+    },
+    /// Kafka refuses it here. `is_written`: its row keeps it until the other topic has it.
+    Redirect {
+        number: Number,
+        report: R,
+        reason: Refusal,
+        is_written: bool,
+    },
+    /// Nothing keeps it any longer.
+    Drop(R),
 }
 
-/// What a finished write means for a report.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Written<R> {
-    /// It was acknowledged meanwhile: strike it off.
-    Strike,
-    /// Its sender may be answered; it stays in memory.
-    Stays,
-    /// Its sender may be answered; from here on it is only on disk.
-    Rests(R),
-}
-
-/// What parking means for a report.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Parked<R> {
-    /// From here on it is only on disk.
-    Rests(R),
-    /// It will be, when it is written; `write` where that has to be asked for.
-    Waits { write: bool },
-}
-
-/// What to hand over next.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// This one. With `is_probe` it is the first since the last trouble.
-    Send { number: Number, is_probe: bool },
-    /// Read what is on disk first, from this number.
-    Read(Number),
-    /// Nothing now.
-    Wait,
-}
+/// Effects that are still to be executed.
+pub(super) type Effects<R> = VecDeque<Effect<R>>;
 
 impl<R> Lane<R> {
-    /// An empty lane. `hedged` where there is a spool.
-    pub(super) fn new(hedged: bool) -> Self {
+    /// An empty lane, whose reports are numbered from `next` on.
+    pub(super) fn new(rules: Rules, next: Number) -> Self {
         Self {
-            hedged,
-            next: 1,
-            horizon: 1,
-            resident: BTreeMap::new(),
+            rules,
+            next,
+            sent_below: 1,
+            reports: BTreeMap::new(),
             due: BTreeSet::new(),
             in_flight: 0,
             alone: None,
-            rest: Rest::default(),
-            road: Road::Direct,
-            halted: false,
+            backlog: Backlog::default(),
+            mode: Mode::Direct,
+            is_paused: false,
         }
     }
 
-    /// An empty lane that nothing may pass yet: where its reports go is not known, or others go there
-    /// first.
-    pub(super) fn behind() -> Self {
+    /// A lane with rows from `first` to `last` in the spool.
+    pub(super) fn with_backlog(rules: Rules, next: Number, first: Number, last: Number) -> Self {
         Self {
-            road: Road::Behind { proven: false },
-            ..Self::new(true)
-        }
-    }
-
-    /// A lane whose reports `first..=last` were left in the spool; numbers go on from there.
-    pub(super) fn restored(first: Number, last: Number) -> Self {
-        Self {
-            next: last + 1,
-            horizon: first,
-            rest: Rest {
-                last: (first <= last).then_some(last),
-                ..Rest::default()
+            sent_below: first,
+            backlog: Backlog {
+                last: Some(last),
+                ..Backlog::default()
             },
-            road: Road::Behind { proven: false },
-            ..Self::new(true)
+            mode: Mode::Spooling,
+            ..Self::new(rules, next)
         }
     }
 
-    pub(super) fn is_direct(&self) -> bool {
-        self.road == Road::Direct
-    }
-
-    /// Whether Kafka has acknowledged something since the last trouble.
-    pub(super) fn is_proven(&self) -> bool {
-        self.road != Road::Behind { proven: false }
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
     }
 
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Whether nothing is left to do here.
+    /// Returns whether the producer of `generation` has the report and has not reported on it.
+    pub(super) fn is_in_flight(&self, number: Number, generation: Generation) -> bool {
+        let entry = self.reports.get(&number);
+        entry.is_some_and(|entry| entry.flight == Some(generation))
+    }
+
+    /// Returns the reports that the producer of `generation` has not reported on.
+    pub(super) fn in_flight_of(&self, generation: Generation) -> Vec<Number> {
+        let entries = self.reports.iter();
+        let flying = entries.filter(|(_, entry)| entry.flight == Some(generation));
+        flying.map(|(number, _)| *number).collect()
+    }
+
+    /// Returns whether nothing is left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.resident.is_empty() && self.rest.last.is_none()
+        self.reports.is_empty() && self.backlog.last.is_none()
     }
 
-    /// Whether there is nothing to hand over and nothing in flight.
-    pub(super) fn is_clear(&self) -> bool {
-        self.due.is_empty() && self.in_flight == 0 && self.rest.last.is_none()
-    }
-
-    /// How many reports only the memory holds.
+    /// Returns how many reports only the memory has.
     pub(super) fn count_unwritten(&self) -> usize {
-        self.resident
-            .values()
-            .filter(|entry| entry.disk != Disk::Written)
-            .count()
+        let unwritten = |entry: &&Entry<R>| entry.row != RowState::Written;
+        self.reports.values().filter(unwritten).count()
     }
 
-    pub(super) fn rider(&self, number: Number) -> Option<&R> {
-        self.resident.get(&number).map(|entry| &entry.rider)
+    /// Returns the number of the report that was admitted last.
+    pub(super) fn last_number(&self) -> Number {
+        self.next - 1
     }
 
-    pub(super) fn rider_mut(&mut self, number: Number) -> Option<&mut R> {
-        self.resident.get_mut(&number).map(|entry| &mut entry.rider)
+    pub(super) fn report(&self, number: Number) -> Option<&R> {
+        self.reports.get(&number).map(|entry| &entry.report)
     }
 
-    /// Takes a report in and gives it its number.
-    pub(super) fn admit(&mut self, rider: R) -> (Number, Step) {
+    pub(super) fn report_mut(&mut self, number: Number) -> Option<&mut R> {
+        self.reports.get_mut(&number).map(|entry| &mut entry.report)
+    }
+
+    /// Returns whether a report is in flight alone: a refusal is then about this very record.
+    pub(super) fn is_alone(&self, number: Number) -> bool {
+        self.alone == Some(number)
+    }
+
+    /// Takes back a report that nothing has taken.
+    pub(super) fn withdraw(&mut self, number: Number) -> Option<R> {
+        self.forget(number)
+    }
+
+    /// Takes an input, and adds what must be done to `effects`.
+    pub(super) fn handle(&mut self, input: Input<R>, effects: &mut Effects<R>) {
+        match input {
+            Input::Admit { report, and_write } => self.admit(report, and_write, effects),
+            Input::Adopt { number, report } => self.adopt(number, report),
+            Input::Sent { number, generation } => self.sent(number, generation),
+            Input::Acknowledged(number) => self.acknowledged(number, effects),
+            Input::Failed {
+                number,
+                generation,
+                refusal,
+                is_awaited,
+            } => self.failed(number, generation, refusal, is_awaited, effects),
+            Input::Spill(number) => self.spill(number, effects),
+            Input::SpillAll => self.spill_all(effects),
+            Input::Written(number) => self.written(number, effects),
+            Input::NotWritten { number, is_awaited } => {
+                self.not_written(number, is_awaited, effects);
+            }
+            Input::GiveUp(number) => self.give_up(number, effects),
+            Input::Next { window } => self.next(window, effects),
+            Input::ReadBack {
+                reports,
+                to,
+                is_all,
+            } => self.read_back(reports, to, is_all),
+            Input::NotReadBack => self.backlog.is_being_read = false,
+            Input::Pause => (self.is_paused, self.mode) = (true, Mode::Spooling),
+            Input::Resume => self.is_paused = false,
+        }
+    }
+
+    fn admit(&mut self, report: R, and_write: bool, effects: &mut Effects<R>) {
         let number = self.next;
         self.next += 1;
-        let step = match self.road {
-            Road::Direct => Step::Send,
-            Road::Behind { .. } if self.hedged => Step::Write,
-            Road::Behind { .. } => Step::Hold,
+        let is_direct = self.mode == Mode::Direct;
+        let writes = self.rules.has_spool && (and_write || !is_direct);
+        let row = if writes {
+            effects.push_back(Effect::Write(number));
+            RowState::Writing
+        } else {
+            RowState::None
         };
-        let entry = Entry {
-            rider,
-            waits: true,
-            flight: None,
-            disk: if step == Step::Write {
-                Disk::Writing
-            } else {
-                Disk::No
-            },
-            standing: Standing::Sound,
-        };
-        self.resident.insert(number, entry);
-        if step != Step::Send {
+        self.reports.insert(number, Entry::new(report, row));
+        if is_direct {
+            effects.push_back(Effect::Send(number));
+        } else {
             self.due.insert(number);
         }
-        (number, step)
     }
 
-    /// The producer has taken it.
-    pub(super) fn handed_over(&mut self, number: Number, generation: Generation) {
-        let entry = self
-            .resident
-            .get_mut(&number)
-            .expect("what is sent is resident");
+    fn adopt(&mut self, number: Number, report: R) {
+        let entry = Entry::new(report, RowState::Writing);
+        self.reports.insert(number, entry);
+        self.due.insert(number);
+        self.mode = Mode::Spooling;
+    }
+
+    fn sent(&mut self, number: Number, generation: Generation) {
+        let entry = self.reports.get_mut(&number);
+        let entry = entry.expect("a report that is sent is in memory");
         entry.flight = Some(generation);
         if entry.standing == Standing::Suspect {
             self.alone = Some(number);
         }
         self.due.remove(&number);
         self.in_flight += 1;
-        self.horizon = self.horizon.max(number + 1);
+        self.sent_below = self.sent_below.max(number + 1);
     }
 
-    /// Kafka has it, whichever producer says so.
-    pub(super) fn acknowledged(&mut self, number: Number) -> Option<Done<R>> {
-        let entry = self.resident.remove(&number)?;
+    fn acknowledged(&mut self, number: Number, effects: &mut Effects<R>) {
+        let Some(entry) = self.reports.remove(&number) else {
+            return;
+        };
         self.due.remove(&number);
         if entry.flight.is_some() {
             self.landed(number);
         }
-        self.prove();
-        Some(Done {
-            rider: entry.rider,
-            strike: entry.disk == Disk::Written,
-        })
+        if self.mode == Mode::Spooling {
+            self.mode = Mode::Recovering;
+        }
+        effects.push_back(Effect::Delivered {
+            number,
+            report: entry.report,
+            is_written: entry.row == RowState::Written,
+        });
     }
 
-    /// The producer of `generation` could not deliver it, or did not take it at all (`None`).
-    /// `unfit` where Kafka says that it has to do with size or form.
-    pub(super) fn failed(
+    fn failed(
         &mut self,
         number: Number,
         generation: Option<Generation>,
-        unfit: bool,
-    ) -> Failure<R> {
-        let Some(entry) = self.resident.get_mut(&number) else {
-            return Failure::Known;
+        refusal: Option<Refusal>,
+        is_awaited: bool,
+        effects: &mut Effects<R>,
+    ) {
+        let Some(entry) = self.reports.get_mut(&number) else {
+            return;
         };
         if entry.flight != generation {
-            return Failure::Known;
+            return;
         }
         entry.flight = None;
         let was_alone = self.alone == Some(number) || generation.is_none();
-        if generation.is_some() {
-            self.landed(number);
-        }
-        if !unfit {
-            self.road = Road::Behind { proven: false };
-        } else if generation.is_some() {
-            // A refusal is an answer: Kafka is there, and what it refused is due again.
-            self.road = Road::Behind { proven: true };
-        }
-        let entry = self.resident.get_mut(&number).expect("just seen");
-        if unfit && was_alone {
-            entry.standing = Standing::Elsewhere;
-            self.due.remove(&number);
-            return Failure::Unfit;
-        }
-        if unfit {
+        if refusal.is_some() {
             entry.standing = Standing::Suspect;
         }
         self.due.insert(number);
-        self.keep(number)
+        if generation.is_some() {
+            self.landed(number);
+        }
+        if refusal.is_none() {
+            self.mode = Mode::Spooling;
+        } else if generation.is_some() {
+            // A refusal is an answer: Kafka is there, and the batch that it refused is due again.
+            self.mode = Mode::Recovering;
+        }
+        if let Some(reason) = refusal.filter(|_| was_alone) {
+            self.refused(number, reason, effects);
+        } else if self.rules.has_spool {
+            self.write(number, effects);
+        } else if !is_awaited {
+            self.drop(number, effects);
+        }
     }
 
-    /// Sees that a report which came back is kept by something.
-    fn keep(&mut self, number: Number) -> Failure<R> {
-        let entry = self
-            .resident
-            .get_mut(&number)
-            .expect("what came back is resident");
-        if entry.disk != Disk::No {
-            return Failure::Known;
+    /// Kafka refuses this very record, for good.
+    fn refused(&mut self, number: Number, reason: Refusal, effects: &mut Effects<R>) {
+        self.due.remove(&number);
+        if !self.rules.redirects && self.rules.has_spool {
+            self.write(number, effects);
+            let entry = self.reports.get_mut(&number).expect("it was refused");
+            entry.standing = Standing::Quarantined;
+            if entry.row == RowState::Written {
+                self.leave_to_spool(number, effects);
+            }
+        } else if let Some(entry) = self.reports.remove(&number) {
+            let (report, is_written) = (entry.report, entry.row == RowState::Written);
+            effects.push_back(if self.rules.redirects {
+                Effect::Redirect {
+                    number,
+                    report,
+                    reason,
+                    is_written,
+                }
+            } else {
+                Effect::Drop(report)
+            });
         }
-        if self.hedged {
-            entry.disk = Disk::Writing;
-            return Failure::Write;
-        }
-        if entry.waits {
-            return Failure::Known;
-        }
-        self.forget(number).map_or(Failure::Known, Failure::Dropped)
     }
 
-    /// A report has waited too long for Kafka: gives what has to be written. Every new report goes
-    /// behind these.
-    pub(super) fn stall(&mut self, number: Number) -> Vec<Number> {
-        let waits = |entry: &Entry<R>| entry.waits && entry.disk == Disk::No;
-        if !self.hedged || !self.resident.get(&number).is_some_and(waits) {
-            return Vec::new();
+    fn spill(&mut self, number: Number, effects: &mut Effects<R>) {
+        let entry = self.reports.get(&number);
+        let Some(entry) = entry.filter(|entry| entry.row == RowState::None) else {
+            return;
+        };
+        if self.mode == Mode::Direct || entry.flight.is_some() {
+            self.mode = Mode::Spooling;
         }
-        if self.is_direct() || self.resident[&number].flight.is_some() {
-            return self.stall_all();
-        }
-        self.unwritten()
+        self.write_all(effects);
     }
 
-    /// The same where there is no telling which report has waited.
-    pub(super) fn stall_all(&mut self) -> Vec<Number> {
-        self.road = Road::Behind { proven: false };
-        self.unwritten()
+    fn spill_all(&mut self, effects: &mut Effects<R>) {
+        self.mode = Mode::Spooling;
+        self.write_all(effects);
     }
 
-    /// What is in memory alone: it is being written from here on.
-    pub(super) fn unwritten(&mut self) -> Vec<Number> {
-        let mut unwritten = Vec::new();
-        for (number, entry) in &mut self.resident {
-            if entry.disk == Disk::No {
-                entry.disk = Disk::Writing;
-                unwritten.push(*number);
+    fn write_all(&mut self, effects: &mut Effects<R>) {
+        if !self.rules.has_spool {
+            return;
+        }
+        for (number, entry) in &mut self.reports {
+            if entry.row == RowState::None {
+                entry.row = RowState::Writing;
+                effects.push_back(Effect::Write(*number));
             }
         }
-        unwritten
     }
 
-    /// The spool has it, fsynced.
-    pub(super) fn written(&mut self, number: Number) -> Written<R> {
-        let Some(entry) = self.resident.get_mut(&number) else {
-            return Written::Strike;
+    fn write(&mut self, number: Number, effects: &mut Effects<R>) {
+        if let Some(entry) = self.reports.get_mut(&number)
+            && entry.row == RowState::None
+        {
+            entry.row = RowState::Writing;
+            effects.push_back(Effect::Write(number));
+        }
+    }
+
+    fn written(&mut self, number: Number, effects: &mut Effects<R>) {
+        let Some(entry) = self.reports.get_mut(&number) else {
+            return;
         };
-        entry.disk = Disk::Written;
-        entry.waits = false;
-        if entry.standing == Standing::Parked {
-            return Written::Rests(self.forget(number).expect("just seen"));
+        entry.row = RowState::Written;
+        if entry.standing == Standing::Quarantined {
+            return self.leave_to_spool(number, effects);
         }
-        let is_ahead = number >= self.horizon && number > self.rest.read_to;
-        if self.due.contains(&number) && is_ahead && !self.rest.is_being_read {
-            self.rest.last = self.rest.last.max(Some(number));
-            return Written::Rests(self.forget(number).expect("just seen"));
+        let is_ahead = number >= self.sent_below && number > self.backlog.read_to;
+        if is_ahead && self.due.contains(&number) && !self.backlog.is_being_read {
+            self.backlog.last = self.backlog.last.max(Some(number));
+            self.leave_to_spool(number, effects);
+        } else {
+            effects.push_back(Effect::Kept(number));
         }
-        Written::Stays
     }
 
-    /// The spool can't take it. Gives it back where nothing else keeps it: its sender is told so.
-    pub(super) fn not_written(&mut self, number: Number) -> Option<R> {
-        let proven = self.road != Road::Behind { proven: false };
-        let entry = self.resident.get_mut(&number)?;
-        entry.disk = Disk::No;
-        let waits_for_kafka = entry.flight.is_some() || entry.standing == Standing::Elsewhere;
-        // Behind a lane that drains it has a chance until its deadline.
-        if waits_for_kafka || (proven && entry.waits) {
-            return None;
-        }
-        self.forget(number)
-    }
-
-    /// Its sender is told 503: `Err` where it has been answered already, `Ok(Some)` where nothing
-    /// keeps the report from here on, `Ok(None)` where it may still arrive.
-    pub(super) fn give_up(&mut self, number: Number) -> Result<Option<R>, ()> {
-        let entry = self.resident.get_mut(&number).filter(|entry| entry.waits);
-        let entry = entry.ok_or(())?;
-        entry.waits = false;
-        let is_kept = entry.flight.is_some()
-            || entry.disk != Disk::No
-            || entry.standing == Standing::Elsewhere;
-        Ok(if is_kept { None } else { self.forget(number) })
-    }
-
-    /// Takes back a report that nothing has taken: its sender is told so.
-    pub(super) fn withdraw(&mut self, number: Number) -> Option<R> {
-        self.forget(number)
-    }
-
-    /// Its sender has hung up without an answer. What is not kept by anything else stays due.
-    pub(super) fn sender_gone(&mut self, number: Number) -> Option<&mut R> {
-        let entry = self.resident.get_mut(&number).filter(|entry| entry.waits)?;
-        entry.waits = false;
-        Some(&mut entry.rider)
-    }
-
-    /// The rejected topic has what is unfit for this one. Gives it back.
-    pub(super) fn settled_elsewhere(&mut self, number: Number) -> Option<Done<R>> {
-        let entry = self.resident.remove(&number)?;
-        Some(Done {
-            rider: entry.rider,
-            strike: entry.disk == Disk::Written,
-        })
-    }
-
-    /// It can go nowhere: it leaves the memory as soon as it is written. Says whether it has to be
-    /// written yet.
-    pub(super) fn park(&mut self, number: Number) -> Parked<R> {
-        let Some(entry) = self.resident.get_mut(&number) else {
-            return Parked::Waits { write: false };
+    fn not_written(&mut self, number: Number, is_awaited: bool, effects: &mut Effects<R>) {
+        let Some(entry) = self.reports.get_mut(&number) else {
+            return;
         };
-        entry.standing = Standing::Parked;
-        match entry.disk {
-            Disk::Written => self
-                .forget(number)
-                .map_or(Parked::Waits { write: false }, Parked::Rests),
-            Disk::Writing => Parked::Waits { write: false },
-            Disk::No => {
-                entry.disk = Disk::Writing;
-                Parked::Waits { write: true }
-            }
+        entry.row = RowState::None;
+        // In a lane that recovers it has a chance until its deadline.
+        let has_a_chance = self.mode != Mode::Spooling && self.due.contains(&number) && is_awaited;
+        if entry.flight.is_none() && !has_a_chance {
+            self.drop(number, effects);
+        }
+    }
+
+    fn give_up(&mut self, number: Number, effects: &mut Effects<R>) {
+        let entry = self.reports.get(&number);
+        if entry.is_some_and(|entry| entry.flight.is_none() && entry.row == RowState::None) {
+            self.drop(number, effects);
         }
     }
 
@@ -465,14 +506,34 @@ impl<R> Lane<R> {
         }
     }
 
-    fn prove(&mut self) {
-        if let Road::Behind { proven } = &mut self.road {
-            *proven = true;
+    fn leave_to_spool(&mut self, number: Number, effects: &mut Effects<R>) {
+        self.due.remove(&number);
+        if let Some(entry) = self.reports.remove(&number) {
+            effects.push_back(Effect::Spooled {
+                number,
+                report: entry.report,
+                is_quarantined: entry.standing == Standing::Quarantined,
+            });
         }
+    }
+
+    fn drop(&mut self, number: Number, effects: &mut Effects<R>) {
+        effects.extend(self.forget(number).map(Effect::Drop));
     }
 
     fn forget(&mut self, number: Number) -> Option<R> {
         self.due.remove(&number);
-        self.resident.remove(&number).map(|entry| entry.rider)
+        self.reports.remove(&number).map(|entry| entry.report)
+    }
+}
+
+impl<R> Entry<R> {
+    fn new(report: R, row: RowState) -> Self {
+        Self {
+            report,
+            flight: None,
+            row,
+            standing: Standing::Sound,
+        }
     }
 }

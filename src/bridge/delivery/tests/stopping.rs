@@ -1,6 +1,6 @@
 //! A bridge that stops, and what its next run knows.
 
-use super::hedged::{HELD_BACK, direct, eventually, hedge};
+use super::spooling::{HELD_BACK, direct, eventually, spooling};
 use super::*;
 
 fn left(spooled: u64, unpromised: u64) -> Left {
@@ -32,8 +32,8 @@ async fn what_kafka_does_not_take_in_time_is_left_unpromised() {
 }
 
 /// A report in flight, whose sender has been told that nothing is promised.
-async fn in_flight(hedge: Hedge) -> Fixture {
-    let fixture = direct(10, &HELD_BACK, hedge).await;
+async fn in_flight(spooling: Spooling) -> Fixture {
+    let fixture = direct(10, &HELD_BACK, spooling).await;
     let told = fixture.deliver(Duration::ZERO).await;
     assert_eq!(told, Err(NotTaken::Deadline));
     fixture
@@ -42,16 +42,16 @@ async fn in_flight(hedge: Hedge) -> Fixture {
 #[tokio::test]
 async fn with_a_spool_it_is_written_at_the_end() {
     let directory = tempfile::tempdir().expect("a directory");
-    let fixture = in_flight(hedge(directory.path(), LONG)).await;
+    let fixture = in_flight(spooling(directory.path(), LONG)).await;
     assert_eq!(fixture.delivery.finish(Duration::ZERO), left(1, 0));
 }
 
 #[tokio::test]
 async fn what_a_full_spool_does_not_take_at_the_end_is_left_unpromised() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut hedge = hedge(directory.path(), LONG);
-    hedge.spool.free_space = u64::MAX / 2;
-    let fixture = in_flight(hedge).await;
+    let mut spooling = spooling(directory.path(), LONG);
+    spooling.spool.free_space = u64::MAX / 2;
+    let fixture = in_flight(spooling).await;
     assert_eq!(fixture.delivery.finish(Duration::ZERO), left(0, 1));
 }
 
@@ -59,8 +59,8 @@ async fn what_a_full_spool_does_not_take_at_the_end_is_left_unpromised() {
 async fn the_next_run_knows_the_partitions_and_delivers_what_was_left() {
     let directory = tempfile::tempdir().expect("a directory");
     let start = |properties| {
-        let hedge = hedge(directory.path(), Duration::from_millis(100));
-        Fixture::hedged("later", 10, properties, Some(hedge))
+        let spooling = spooling(directory.path(), Duration::from_millis(100));
+        Fixture::start("later", 10, properties, Some(spooling))
     };
     let create = |fixture: &Fixture| {
         let broker = fixture.broker.as_ref().expect("a broker");
@@ -68,18 +68,18 @@ async fn the_next_run_knows_the_partitions_and_delivers_what_was_left() {
     };
     let first = start(&HELD_BACK);
     create(&first);
-    let unplaced = first.delivery.events.cells().remove(0);
-    eventually("the partitions are not known", || unplaced.is_direct()).await;
+    let known = || first.delivery.events.shared().known_partitions();
+    eventually("the partitions are not known", || known().is_some()).await;
     assert_eq!(first.deliver(LONG).await, Ok(KeptBy::Spool));
     assert_eq!(first.delivery.finish(Duration::ZERO), left(1, 0));
     drop(first);
 
     let second = start(&[]);
     // Its broker has no such topic yet.
-    assert_eq!(second.delivery.events.route.known_partitions(), Some(3));
+    assert_eq!(second.delivery.events.shared().known_partitions(), Some(3));
     let spooled = || second.delivery.spool_level().expect("a spool").reports;
     eventually("what was left is not counted", || spooled() == 1).await;
     create(&second);
-    eventually("it is not struck off", || spooled() == 0).await;
+    eventually("it is not deleted", || spooled() == 0).await;
     assert_eq!(second.fates(), ["{fate=\"delivered\"} 1"]);
 }

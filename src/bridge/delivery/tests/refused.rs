@@ -1,14 +1,14 @@
 //! Reports that Kafka refuses for their size.
 
-use super::hedged::{direct, eventually, hedge};
+use super::spooling::{direct, eventually, spooling};
 use super::*;
 
 /// A bridge that knows that Kafka refuses whatever comes, on the events topic or on both.
-fn refusing(both: bool, hedge: Option<Hedge>) -> Fixture {
-    let fixture = Fixture::hedged("there", 10, &[], hedge);
-    fixture.delivery.events.route.refused.learn(1);
+fn refusing(both: bool, spooling: Option<Spooling>) -> Fixture {
+    let fixture = Fixture::start("there", 10, &[], spooling);
+    fixture.delivery.events.shared().refused.learn(1);
     if both {
-        fixture.delivery.rejected.route.refused.learn(1);
+        fixture.delivery.rejected.shared().refused.learn(1);
     }
     fixture
 }
@@ -16,14 +16,14 @@ fn refusing(both: bool, hedge: Option<Hedge>) -> Fixture {
 async fn create_rejected(fixture: &Fixture) {
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("rejected", 1).expect("a topic");
-    let topic = &fixture.delivery.rejected.route.topic;
+    let topic = &fixture.delivery.rejected.shared().watch;
     let is_known = || topic.known_partitions() == Some(1);
     eventually("the rejected topic is not noticed", is_known).await;
 }
 
 /// Whether Kafka has been asked about the rejected topic.
 async fn asked(fixture: &Fixture) {
-    let mut topic = fixture.delivery.rejected.route.topic.clone();
+    let mut topic = fixture.delivery.rejected.shared().watch.clone();
     topic.partitions().await;
 }
 
@@ -52,14 +52,14 @@ async fn without_a_rejected_topic_it_is_refused() {
 async fn where_neither_topic_takes_it_it_is_refused() {
     let fixture = refusing(true, None);
     create_rejected(&fixture).await;
-    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::Unfit));
+    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::Refused));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
 #[tokio::test]
 async fn with_a_spool_it_is_kept_for_a_rejected_topic_that_is_made_later() {
     let directory = tempfile::tempdir().expect("a directory");
-    let fixture = refusing(false, Some(hedge(directory.path(), LONG)));
+    let fixture = refusing(false, Some(spooling(directory.path(), LONG)));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     let reports = || fixture.delivery.spool_level().expect("a spool").reports;
     create_rejected(&fixture).await;
@@ -67,29 +67,28 @@ async fn with_a_spool_it_is_kept_for_a_rejected_topic_that_is_made_later() {
     assert!(fixture.delivery.is_delivered());
 }
 
+/// Its sender still has it.
 #[tokio::test]
-async fn with_a_full_spool_it_waits_for_the_rejected_topic_beyond_its_deadline() {
+async fn with_a_full_spool_and_without_a_rejected_topic_it_is_not_taken() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut hedge = hedge(directory.path(), LONG);
-    hedge.spool.free_space = u64::MAX / 2;
-    let fixture = direct(10, &[], hedge).await;
-    fixture.delivery.events.route.refused.learn(1);
-    let told = fixture.deliver(Duration::from_millis(500)).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
-    create_rejected(&fixture).await;
-    assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
+    let mut spooling = spooling(directory.path(), LONG);
+    spooling.spool.free_space = u64::MAX / 2;
+    let fixture = direct(10, &[], spooling).await;
+    fixture.delivery.events.shared().refused.learn(1);
+    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::NoRoom));
+    assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
 #[tokio::test]
-async fn with_a_spool_what_neither_topic_takes_is_parked() {
+async fn with_a_spool_what_neither_topic_takes_is_quarantined() {
     let directory = tempfile::tempdir().expect("a directory");
-    let fixture = refusing(true, Some(hedge(directory.path(), LONG)));
+    let fixture = refusing(true, Some(spooling(directory.path(), LONG)));
     create_rejected(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     let spooled = || {
         let level = fixture.delivery.spool_level().expect("a spool");
         (level.reports, level.quarantined)
     };
-    eventually("it is not parked", || spooled() == (1, 1)).await;
+    eventually("it is not quarantined", || spooled() == (1, 1)).await;
     assert_eq!(fixture.fates(), [""; 0]);
 }

@@ -8,8 +8,8 @@ use super::*;
 pub(in crate::bridge::delivery) const HELD_BACK: [(&str, &str); 1] = [("linger.ms", "60000")];
 
 /// A spool that takes reports that have waited so long.
-pub(in crate::bridge::delivery) fn hedge(directory: &Path, after: Duration) -> Hedge {
-    Hedge {
+pub(in crate::bridge::delivery) fn spooling(directory: &Path, after: Duration) -> Spooling {
+    Spooling {
         spool: Options {
             directory: directory.to_owned(),
             disk_limit: 1 << 30,
@@ -31,9 +31,9 @@ pub(in crate::bridge::delivery) async fn eventually(what: &str, mut is_so: impl 
 #[tokio::test]
 async fn what_neither_kafka_nor_the_spool_takes_is_refused_and_has_failed() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut hedge = hedge(directory.path(), LONG);
-    hedge.spool.free_space = u64::MAX / 2;
-    let fixture = Fixture::hedged("later", 10, &[], Some(hedge));
+    let mut spooling = spooling(directory.path(), LONG);
+    spooling.spool.free_space = u64::MAX / 2;
+    let fixture = Fixture::start("later", 10, &[], Some(spooling));
     let told = fixture.deliver(LONG).await;
     assert_eq!(told, Err(NotTaken::NoRoom));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
@@ -42,19 +42,19 @@ async fn what_neither_kafka_nor_the_spool_takes_is_refused_and_has_failed() {
 #[tokio::test]
 async fn a_spooled_report_has_its_fate_and_leaves_the_spool_once_kafka_has_it() {
     let directory = tempfile::tempdir().expect("a directory");
-    let hedge = hedge(directory.path(), LONG);
-    let fixture = Fixture::hedged("later", 10, &[], Some(hedge));
+    let spooling = spooling(directory.path(), LONG);
+    let fixture = Fixture::start("later", 10, &[], Some(spooling));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     assert_eq!(fixture.fates(), [""; 0]);
     let reports = || fixture.delivery.spool_level().expect("a spool").reports;
     assert_eq!(reports(), 1);
-    // Each topic has a lane for what comes before its partitions are known.
-    assert_eq!(fixture.delivery.waiting_lanes(), (1, 2));
+    // Each topic has an inbox.
+    assert_eq!(fixture.delivery.waiting_partitions(), (1, 2));
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
-    eventually("it is not struck off", || reports() == 0).await;
+    eventually("it is not deleted", || reports() == 0).await;
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
-    assert_eq!(fixture.delivery.waiting_lanes(), (0, 2));
+    assert_eq!(fixture.delivery.waiting_partitions(), (0, 2));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
 }
 
@@ -62,9 +62,9 @@ async fn a_spooled_report_has_its_fate_and_leaves_the_spool_once_kafka_has_it() 
 #[tokio::test]
 async fn a_spool_that_is_larger_than_its_memory_is_drained_in_parts() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut hedge = hedge(directory.path(), LONG);
-    hedge.spool.memory = 8 << 10;
-    let fixture = Fixture::hedged("later", 100, &[], Some(hedge));
+    let mut spooling = spooling(directory.path(), LONG);
+    spooling.spool.memory = 8 << 10;
+    let fixture = Fixture::start("later", 100, &[], Some(spooling));
     for _ in 0..20 {
         let record = Record {
             key: Some("m1".to_owned()),
@@ -86,18 +86,22 @@ async fn a_spool_that_is_larger_than_its_memory_is_drained_in_parts() {
 }
 
 /// With a spool: once its topic's partitions are known, and nothing is left of what came before.
-pub(super) async fn direct(reports: u32, properties: &[(&str, &str)], hedge: Hedge) -> Fixture {
-    let fixture = Fixture::hedged("there", reports, properties, Some(hedge));
-    let unplaced = fixture.delivery.events.cells().remove(0);
-    eventually("the partitions are not known", || unplaced.is_direct()).await;
+pub(super) async fn direct(
+    reports: u64,
+    properties: &[(&str, &str)],
+    spooling: Spooling,
+) -> Fixture {
+    let fixture = Fixture::start("there", reports, properties, Some(spooling));
+    let known = || fixture.delivery.events.shared().known_partitions();
+    eventually("the partitions are not known", || known().is_some()).await;
     fixture
 }
 
 #[tokio::test]
 async fn a_report_that_has_waited_long_enough_goes_to_the_spool() {
     let directory = tempfile::tempdir().expect("a directory");
-    let hedge = hedge(directory.path(), Duration::from_millis(100));
-    let fixture = direct(10, &HELD_BACK, hedge).await;
+    let spooling = spooling(directory.path(), Duration::from_millis(100));
+    let fixture = direct(10, &HELD_BACK, spooling).await;
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
 }
 
@@ -105,7 +109,7 @@ async fn a_report_that_has_waited_long_enough_goes_to_the_spool() {
 #[tokio::test]
 async fn a_report_goes_to_the_spool_before_its_deadline_however_long_it_was_to_wait() {
     let directory = tempfile::tempdir().expect("a directory");
-    let fixture = direct(10, &HELD_BACK, hedge(directory.path(), LONG)).await;
+    let fixture = direct(10, &HELD_BACK, spooling(directory.path(), LONG)).await;
     let told = fixture.deliver(Duration::from_secs(1)).await;
     assert!(
         [Ok(KeptBy::Spool), Err(NotTaken::Deadline)].contains(&told),
@@ -118,19 +122,19 @@ async fn a_report_goes_to_the_spool_before_its_deadline_however_long_it_was_to_w
 #[tokio::test]
 async fn a_full_queue_is_a_reason_for_the_spool() {
     let directory = tempfile::tempdir().expect("a directory");
-    let hedge = hedge(directory.path(), LONG);
+    let spooling = spooling(directory.path(), LONG);
     let properties = [("linger.ms", "500"), ("queue.buffering.max.messages", "1")];
-    let fixture = direct(10, &properties, hedge).await;
+    let fixture = direct(10, &properties, spooling).await;
     let told = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
     assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Spool)));
 }
 
 /// Long before they have waited long enough.
 #[tokio::test]
-async fn past_half_of_the_ceiling_reports_go_to_the_spool_at_once() {
+async fn above_half_of_the_limit_reports_go_to_the_spool_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
-    let hedge = hedge(directory.path(), LONG);
-    let fixture = direct(4, &HELD_BACK, hedge).await;
+    let spooling = spooling(directory.path(), LONG);
+    let fixture = direct(4, &HELD_BACK, spooling).await;
     let told = tokio::join!(
         fixture.deliver(LONG),
         fixture.deliver(LONG),
@@ -143,22 +147,19 @@ async fn past_half_of_the_ceiling_reports_go_to_the_spool_at_once() {
 #[tokio::test]
 async fn up_to_half_of_it_they_wait_for_kafka() {
     let directory = tempfile::tempdir().expect("a directory");
-    let hedge = hedge(directory.path(), LONG);
-    let fixture = direct(4, &[("linger.ms", "100")], hedge).await;
+    let spooling = spooling(directory.path(), LONG);
+    let fixture = direct(4, &[("linger.ms", "100")], spooling).await;
     let told = tokio::join!(fixture.deliver(LONG), fixture.deliver(LONG));
     assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
 }
 
 #[tokio::test]
-async fn a_lane_without_anything_in_flight_is_not_to_blame_for_the_others() {
+async fn a_lane_without_anything_in_flight_does_not_spill_for_the_others() {
     let directory = tempfile::tempdir().expect("a directory");
-    let hedge = hedge(directory.path(), LONG);
+    let spooling = spooling(directory.path(), LONG);
     // Longer than a write takes, which would be the first to answer.
-    let fixture = direct(4, &[("linger.ms", "1000")], hedge).await;
-    let ceilings = &fixture.delivery.events.route.ceilings;
-    let others = [(); 3].map(|()| ceilings.admit(1).expect("a place"));
+    let fixture = direct(4, &[("linger.ms", "1000")], spooling).await;
+    let others = [(); 3].map(|()| fixture.delivery.limits.report(1).expect("a permit"));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
-    for place in others {
-        place.settle(ReportFate::Delivered);
-    }
+    drop(others);
 }

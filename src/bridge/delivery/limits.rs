@@ -1,0 +1,173 @@
+//! The limits on what is in flight: a number of reports, and the bytes that they take. What has been read of a body
+//! counts before its report does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The limits of one bridge, and how much of them is taken.
+#[derive(Debug)]
+pub struct Limits {
+    max: InFlight,
+    reports: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Reports in flight, and bytes that they and the bodies that are being read take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    pub reports: u64,
+    pub bytes: u64,
+}
+
+impl Limits {
+    #[must_use]
+    pub fn new(max: InFlight) -> Self {
+        Self {
+            max,
+            reports: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns what is in flight now.
+    pub(super) fn in_flight(&self) -> InFlight {
+        InFlight {
+            reports: self.reports.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Returns whether more than half of a limit is taken.
+    pub(super) fn are_half_reached(&self) -> bool {
+        let InFlight { reports, bytes } = self.in_flight();
+        reports > self.max.reports / 2 || bytes > self.max.bytes / 2
+    }
+
+    /// Returns a permit for a body that is about to be read, or `None` if a limit is reached.
+    pub(super) fn body(self: &Arc<Self>) -> Option<BodyPermit> {
+        let InFlight { reports, bytes } = self.in_flight();
+        let is_full = reports >= self.max.reports || bytes > self.max.bytes;
+        (!is_full).then(|| BodyPermit {
+            bytes: 0,
+            limits: Arc::clone(self),
+        })
+    }
+
+    /// Returns a permit for a report of so many bytes, or `None` if it would exceed a limit.
+    pub(super) fn report(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        let bytes = bytes as u64;
+        let reports = self.reports.fetch_add(1, Ordering::Relaxed) + 1;
+        let all_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let permit = Permit {
+            bytes,
+            limits: Arc::clone(self),
+        };
+        (reports <= self.max.reports && all_bytes <= self.max.bytes).then_some(permit)
+    }
+}
+
+/// The bytes of a body that is being read; given back when dropped.
+#[derive(Debug)]
+pub struct BodyPermit {
+    bytes: u64,
+    limits: Arc<Limits>,
+}
+
+impl BodyPermit {
+    /// Counts so many bytes more. Returns `false` if they exceed the limit: then the body must be dropped.
+    pub fn grow(&mut self, by: usize) -> bool {
+        let by = by as u64;
+        self.bytes += by;
+        self.limits.bytes.fetch_add(by, Ordering::Relaxed) + by <= self.limits.max.bytes
+    }
+}
+
+impl Drop for BodyPermit {
+    fn drop(&mut self) {
+        self.limits.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A report's share of the limits; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    bytes: u64,
+    limits: Arc<Limits>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.limits.reports.fetch_sub(1, Ordering::Relaxed);
+        self.limits.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(reports: u64, bytes: u64) -> Arc<Limits> {
+        Arc::new(Limits::new(InFlight { reports, bytes }))
+    }
+
+    const NOTHING: InFlight = InFlight {
+        reports: 0,
+        bytes: 0,
+    };
+
+    #[test]
+    fn no_more_reports_than_the_limit() {
+        let limits = limits(2, u64::MAX);
+        let first = limits.report(1).expect("a permit");
+        let _second = limits.report(1).expect("a permit");
+        assert!(limits.report(1).is_none());
+        drop(first);
+        assert!(limits.report(1).is_some());
+    }
+
+    #[test]
+    fn no_more_bytes_than_the_limit() {
+        let limits = limits(10, 3000);
+        let first = limits.report(2000).expect("a permit");
+        assert!(limits.report(1001).is_none());
+        assert_eq!(limits.in_flight().bytes, 2000);
+        drop(first);
+        assert!(limits.report(3000).is_some());
+        assert_eq!(limits.in_flight(), NOTHING);
+    }
+
+    #[test]
+    fn more_than_half_of_the_reports_or_of_the_bytes_is_half() {
+        for limits in [limits(4, u64::MAX), limits(u64::MAX, 4)] {
+            let half = [limits.report(1), limits.report(1)];
+            assert!(half.iter().all(Option::is_some));
+            assert!(!limits.are_half_reached());
+            let _third = limits.report(1).expect("a permit");
+            assert!(limits.are_half_reached());
+        }
+    }
+
+    #[test]
+    fn a_body_counts_from_the_first_byte_that_is_read_until_it_is_dropped() {
+        let limits = limits(10, 1500);
+        let mut body = limits.body().expect("room");
+        assert!(body.grow(500));
+        assert!(limits.report(1001).is_none());
+        assert!(body.grow(1000));
+        assert!(!body.grow(1));
+        assert!(limits.body().is_none());
+        drop(body);
+        assert_eq!(limits.in_flight(), NOTHING);
+        assert!(limits.report(1500).is_some());
+    }
+
+    #[test]
+    fn no_body_is_read_while_as_many_reports_as_allowed_are_in_flight() {
+        let limits = limits(1, u64::MAX);
+        assert!(limits.body().is_some());
+        let permit = limits.report(1).expect("a permit");
+        assert!(limits.body().is_none());
+        drop(permit);
+        assert!(limits.body().is_some());
+    }
+}

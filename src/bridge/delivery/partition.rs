@@ -1,0 +1,503 @@
+//! A partition of a topic: its lane, and the only place where the effects that the lane decides on are executed.
+//! Everything here is quick but [`Partition::drain`], which the maintenance thread calls.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tracing::{debug, warn};
+
+use super::backoff::Backoff;
+use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number};
+use super::pending::{NotTaken, Pending};
+use super::shared::{InService, Shared, SpoolTicket, Ticket};
+use crate::contract::Record;
+use crate::kafka::{Failed, partition_for};
+use crate::spool::{LaneKey, Mark, NotWritten};
+use crate::telemetry::Throttle;
+
+/// The longest pause between two probes, with a spool and without: without one, senders wait for the next.
+const LONGEST_PAUSE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
+/// How many reports of a lane may be in flight while it drains.
+const WINDOW: usize = 10_000;
+/// How many are sent before others get at the lane.
+const AT_ONCE: usize = 128;
+
+static UNREAD: Throttle = Throttle::new();
+static REFUSED: Throttle = Throttle::new();
+static QUARANTINED: Throttle = Throttle::new();
+
+pub(super) struct Partition {
+    number: u32,
+    key: LaneKey,
+    inbox: LaneKey,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+struct State {
+    lane: Lane<Pending>,
+    effects: Effects<Pending>,
+    backoff: Backoff,
+    /// Bytes of the reports in memory that were read back from the spool.
+    read_back: usize,
+}
+
+impl State {
+    fn handle(&mut self, input: Input<Pending>) {
+        self.lane.handle(input, &mut self.effects);
+    }
+
+    fn is_awaited(&self, number: Number) -> bool {
+        self.lane.report(number).is_some_and(Pending::is_awaited)
+    }
+
+    /// Notes that a report has left the memory.
+    fn left(&mut self, report: &Pending) {
+        if report.is_read_back {
+            self.read_back = self.read_back.saturating_sub(report.record.footprint());
+        }
+    }
+}
+
+impl Partition {
+    pub(super) fn new(number: u32, lane: Lane<Pending>, shared: Arc<Shared>) -> Self {
+        let longest = LONGEST_PAUSE[usize::from(shared.spool.is_none())];
+        let state = State {
+            lane,
+            effects: Effects::new(),
+            backoff: Backoff::new(longest),
+            read_back: 0,
+        };
+        Self {
+            number,
+            key: shared.key(Some(number)),
+            inbox: shared.key(None),
+            state: Mutex::new(state),
+            shared,
+        }
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.state.lock().lane.mode() == Mode::Direct
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.lock().lane.is_idle()
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> usize {
+        self.state.lock().lane.in_flight()
+    }
+
+    pub(super) fn has(&self, number: Number) -> bool {
+        self.state.lock().lane.report(number).is_some()
+    }
+
+    /// Returns how many reports only the memory has.
+    pub(super) fn count_unwritten(&self) -> usize {
+        self.state.lock().lane.count_unwritten()
+    }
+
+    /// Returns whether all reports that the producer of `generation` was given have had their delivery report.
+    pub(super) fn has_landed(&self, generation: Generation) -> bool {
+        self.state.lock().lane.in_flight_of(generation).is_empty()
+    }
+
+    /// Returns whether Kafka has not acknowledged anything for so long, though something is in flight.
+    pub(super) fn is_stuck(&self, patience: Duration) -> bool {
+        let state = self.state.lock();
+        state.lane.in_flight() > 0 && state.backoff.silence() >= patience
+    }
+
+    /// Takes a report, and returns its number.
+    pub(super) fn admit(&self, report: Pending, via: &InService) -> Number {
+        let mut state = self.state.lock();
+        let is_busy = state.lane.mode() == Mode::Direct && state.lane.in_flight() > 0;
+        if is_busy && self.shared.is_crowded() {
+            state.handle(Input::SpillAll);
+        }
+        // Nothing spills a redirected report later: its sender waits elsewhere, if at all.
+        let and_write = report.is_redirected();
+        state.handle(Input::Admit { report, and_write });
+        let number = state.lane.last_number();
+        self.execute(&mut state, Some(via), NotTaken::Deadline);
+        if state.lane.mode() != Mode::Direct && self.shared.spool.is_none() {
+            self.shared.wake();
+        }
+        number
+    }
+
+    /// Takes a report of the inbox, whose row is being written.
+    pub(super) fn adopt(&self, number: Number, report: Pending) {
+        self.state.lock().handle(Input::Adopt { number, report });
+    }
+
+    /// Takes the delivery report of a record that Kafka has.
+    pub(super) fn acknowledged(&self, number: Number) {
+        let mut state = self.state.lock();
+        state.backoff.reset();
+        self.shared.delivered();
+        state.handle(Input::Acknowledged(number));
+        let delivered = self.execute(&mut state, None, NotTaken::Deadline);
+        let drains = state.lane.mode() != Mode::Direct;
+        drop(state);
+        if let Some(report) = delivered {
+            report.delivered(&self.shared.metrics);
+        }
+        if drains {
+            self.shared.wake();
+        }
+    }
+
+    /// Takes the delivery report of a record that Kafka does not have.
+    pub(super) fn failed(&self, number: Number, generation: Generation, why: Failed) {
+        let mut state = self.state.lock();
+        // An earlier producer can report on a record that counts as failed since that producer was replaced.
+        if state.lane.is_in_flight(number, generation) {
+            self.fail(&mut state, number, Some(generation), why);
+        }
+    }
+
+    /// A report was not delivered, or not even sent (`generation` is `None`).
+    fn fail(&self, state: &mut State, number: Number, generation: Option<Generation>, why: Failed) {
+        debug!(topic = self.shared.name(), partition = self.number, error = %why, "a record was not delivered");
+        let refusal = why.refusal();
+        if why.is_too_large()
+            && state.lane.is_alone(number)
+            && let Some(report) = state.lane.report(number)
+        {
+            self.shared.refused.learn(report.record.size());
+        }
+        let is_awaited = state.is_awaited(number);
+        state.handle(Input::Failed {
+            number,
+            generation,
+            refusal,
+            is_awaited,
+        });
+        if refusal.is_some() {
+            state.backoff.reset();
+        } else if state.lane.in_flight() == 0 {
+            state.backoff.failed();
+        }
+        let untold = refusal.map_or(NotTaken::Deadline, |_| NotTaken::Refused);
+        self.execute(state, None, untold);
+        self.shared.failed(generation, why);
+    }
+
+    /// A report has waited for Kafka for so long that the spool should have it.
+    pub(super) fn spill(&self, number: Number) {
+        self.feed(Input::Spill(number));
+    }
+
+    /// Has everything written that only the memory has.
+    pub(super) fn spill_all(&self) {
+        self.feed(Input::SpillAll);
+    }
+
+    /// The sender of a report was told 503.
+    pub(super) fn give_up(&self, number: Number) {
+        self.feed(Input::GiveUp(number));
+    }
+
+    /// Sends nothing until [`Partition::resume`].
+    pub(super) fn pause(&self) {
+        self.feed(Input::Pause);
+    }
+
+    /// Counts every record as failed that the producer of `generation` has not reported on, and goes on. Returns how
+    /// many there were.
+    pub(super) fn resume(&self, generation: Generation) -> usize {
+        let mut state = self.state.lock();
+        let unsure = state.lane.in_flight_of(generation);
+        for number in &unsure {
+            self.fail(&mut state, *number, Some(generation), Failed::UNSURE);
+        }
+        state.handle(Input::Resume);
+        state.backoff.reset();
+        unsure.len()
+    }
+
+    /// Has the next probe sent at once.
+    pub(super) fn hurry(&self) {
+        self.state.lock().backoff.reset();
+    }
+
+    /// Takes the spool's answer for a row of the lane, or of the inbox.
+    pub(super) fn written(
+        &self,
+        number: Number,
+        is_in_inbox: bool,
+        result: Result<(), NotWritten>,
+    ) {
+        let mut state = self.state.lock();
+        let is_awaited = state.is_awaited(number);
+        let Some(report) = state.lane.report_mut(number) else {
+            if result.is_ok() {
+                self.delete(is_in_inbox, number);
+            }
+            return;
+        };
+        report.is_in_inbox = is_in_inbox && result.is_ok();
+        match result {
+            Ok(()) => state.handle(Input::Written(number)),
+            Err(_) => state.handle(Input::NotWritten { number, is_awaited }),
+        }
+        self.execute(&mut state, None, NotTaken::NoRoom);
+        if state.lane.in_flight() == 0 {
+            self.shared.wake();
+        }
+    }
+
+    fn feed(&self, input: Input<Pending>) {
+        let mut state = self.state.lock();
+        state.handle(input);
+        self.execute(&mut state, None, NotTaken::Deadline);
+    }
+
+    /// Executes the effects that the lane has decided on, in their order. `untold` is what the sender of a dropped
+    /// report is told. Returns the report that Kafka has, whose sender is told without the lock.
+    fn execute(
+        &self,
+        state: &mut State,
+        via: Option<&InService>,
+        untold: NotTaken,
+    ) -> Option<Pending> {
+        let mut delivered = None;
+        while let Some(effect) = state.effects.pop_front() {
+            match effect {
+                Effect::Send(number) => {
+                    self.send(
+                        state,
+                        number,
+                        via.expect("only who has a producer has reports sent"),
+                    );
+                }
+                Effect::Write(number) => self.write(state, number),
+                Effect::ReadBack { .. } => unreachable!("`drain` reads back"),
+                Effect::Kept(number) => self.kept(state, number),
+                Effect::Delivered {
+                    number,
+                    mut report,
+                    is_written,
+                } => {
+                    state.left(&report);
+                    if is_written {
+                        self.delete(report.is_in_inbox, number);
+                    }
+                    self.shared.delete_origin(&mut report);
+                    delivered = Some(report);
+                }
+                Effect::Spooled {
+                    number,
+                    report,
+                    is_quarantined,
+                } => {
+                    state.left(&report);
+                    let lane = self.lane_of(report.is_in_inbox);
+                    if is_quarantined {
+                        self.quarantine(lane, number);
+                    }
+                    self.shared.spooled(lane, number, report);
+                }
+                Effect::Redirect {
+                    number,
+                    report,
+                    reason,
+                    is_written,
+                } => {
+                    state.left(&report);
+                    self.redirect(number, report, reason, is_written);
+                }
+                Effect::Drop(report) => {
+                    state.left(&report);
+                    self.shared.dropped(report, untold);
+                }
+            }
+        }
+        delivered
+    }
+
+    /// Gives a record to the producer. A record that it does not take has failed.
+    fn send(&self, state: &mut State, number: Number, via: &InService) {
+        let report = state.lane.report(number);
+        let record = Arc::clone(&report.expect("a report that is sent is in memory").record);
+        if self.shared.refused.covers(record.size()) {
+            return self.fail(state, number, None, Failed::TOO_LARGE);
+        }
+        let generation = via.generation;
+        let ticket = Ticket {
+            partition: self.number,
+            number,
+            generation,
+            sent: Instant::now(),
+        };
+        let topic = self.shared.name();
+        match via
+            .producer
+            .send(topic, self.target(&record), &record, ticket)
+        {
+            Ok(()) => {
+                state.handle(Input::Sent { number, generation });
+                state.backoff.sent(state.lane.in_flight());
+            }
+            Err((why, _)) if why.is_queue_full() && self.shared.spool.is_none() => {
+                if let Some(report) = state.lane.withdraw(number) {
+                    report.shed(&self.shared.metrics);
+                }
+            }
+            Err((why, _)) => self.fail(state, number, None, why),
+        }
+    }
+
+    /// Returns the partition to send to: another one if the topic has fewer than it once had.
+    fn target(&self, record: &Record) -> u32 {
+        match (self.shared.known_partitions(), &record.key) {
+            (Some(count), Some(key)) if self.number >= count => {
+                partition_for(key.as_bytes(), count)
+            }
+            (Some(count), None) => self.number % count,
+            _ => self.number,
+        }
+    }
+
+    fn write(&self, state: &State, number: Number) {
+        let (Some(spool), Some(report)) = (&self.shared.spool, state.lane.report(number)) else {
+            return;
+        };
+        let ticket = SpoolTicket {
+            topic: self.shared.topic,
+            partition: Some(self.number),
+            number,
+        };
+        spool.write(&self.key, number, Arc::clone(&report.record), ticket);
+    }
+
+    /// Returns the lane of the spool that has a report's row.
+    fn lane_of(&self, is_in_inbox: bool) -> &LaneKey {
+        if is_in_inbox { &self.inbox } else { &self.key }
+    }
+
+    fn delete(&self, is_in_inbox: bool, number: Number) {
+        if let Some(spool) = &self.shared.spool {
+            spool.delete(self.lane_of(is_in_inbox), number);
+        }
+    }
+
+    fn kept(&self, state: &mut State, number: Number) {
+        if let Some(report) = state.lane.report_mut(number) {
+            report.kept();
+            self.shared.delete_origin(report);
+        }
+    }
+
+    fn redirect(&self, number: Number, report: Pending, reason: &'static str, is_written: bool) {
+        self.shared.metrics.report_rejected(reason);
+        if let Some(reports) = REFUSED.count() {
+            warn!(
+                topic = self.shared.name(),
+                reason, reports, "Kafka refuses reports: they go to the rejected topic"
+            );
+        }
+        let origin = is_written.then(|| (self.lane_of(report.is_in_inbox).clone(), number));
+        self.shared.redirects.add(report.redirect(reason, origin));
+    }
+
+    fn quarantine(&self, lane: &LaneKey, number: Number) {
+        if let Some(reports) = QUARANTINED.count() {
+            warn!(
+                topic = self.shared.name(),
+                reports,
+                "no topic accepts these reports: they are quarantined in the spool; `koobridge spool export` shows them"
+            );
+        }
+        if let Some(spool) = &self.shared.spool {
+            spool.mark(lane, number, Mark::Quarantined);
+        }
+    }
+
+    /// Sends what is due, as far as it may be sent. Returns when to come back, if time decides. Reading from the
+    /// spool can block.
+    pub(super) fn drain(&self, via: &InService) -> Option<Instant> {
+        if self.shared.redirects_refused && self.shared.redirects.is_full() {
+            return None;
+        }
+        loop {
+            let mut state = self.state.lock();
+            for _ in 0..AT_ONCE {
+                let waits_until = state.backoff.waits_until();
+                if waits_until.is_some() && state.lane.probes() {
+                    return waits_until;
+                }
+                state.handle(Input::Next { window: WINDOW });
+                match state.effects.pop_front() {
+                    None => return None,
+                    Some(Effect::ReadBack { from, is_probe }) => {
+                        // A probe is one report: no more is read for it.
+                        let bytes = if is_probe { 1 } else { self.room(&state) };
+                        if bytes == 0 {
+                            state.handle(Input::NotReadBack);
+                            return None;
+                        }
+                        drop(state);
+                        self.read_back(from, bytes)?;
+                        break;
+                    }
+                    Some(effect) => {
+                        state.effects.push_front(effect);
+                        self.execute(&mut state, Some(via), NotTaken::Deadline);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns how many bytes may be read back at once; 0 if there is no room.
+    fn room(&self, state: &State) -> usize {
+        let partitions = self.shared.known_partitions().unwrap_or(1);
+        let room = self.shared.memory / partitions as usize;
+        if state.read_back == 0 || state.read_back < room {
+            (room / 2).max(1)
+        } else {
+            0
+        }
+    }
+
+    /// Reads rows back from the spool. Returns `None` if that failed.
+    fn read_back(&self, from: Number, bytes: usize) -> Option<()> {
+        let spool = self.shared.spool.as_ref()?;
+        let found = spool.read(&self.key, from, bytes);
+        let mut state = self.state.lock();
+        match found {
+            Ok((rows, is_all)) => {
+                let to = rows.last().map(|row| row.number);
+                let new = rows.into_iter().filter(|row| state.lane.is_new(row.number));
+                let metrics = &self.shared.metrics;
+                let reports = new.map(|row| (row.number, Pending::read_back(row, metrics)));
+                let reports: Vec<_> = reports.collect();
+                let bytes = reports.iter().map(|(_, report)| report.record.footprint());
+                state.read_back += bytes.sum::<usize>();
+                state.handle(Input::ReadBack {
+                    reports,
+                    to,
+                    is_all,
+                });
+                Some(())
+            }
+            Err(error) => {
+                state.handle(Input::NotReadBack);
+                state.backoff.failed();
+                if let Some(times) = UNREAD.count() {
+                    warn!(%error, times, "can't read from the spool; trying again");
+                }
+                None
+            }
+        }
+    }
+}

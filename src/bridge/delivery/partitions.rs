@@ -1,0 +1,213 @@
+//! The partitions of a topic, and its inbox: who takes a report, and who takes the answers of Kafka and the spool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::inbox::Inbox;
+use super::lane::{Lane, Number};
+use super::partition::Partition;
+use super::shared::{Shared, SpoolTicket, Ticket};
+use crate::contract::Record;
+use crate::kafka::{Failed, partition_for};
+use crate::spool::{NotWritten, Restored};
+
+pub(super) struct Partitions {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Option<Inbox>,
+    all: ArcSwap<Vec<Arc<Partition>>>,
+    unopened: Mutex<Unopened>,
+    /// Records without a key take turns.
+    turn: AtomicUsize,
+}
+
+/// What partitions are made of as their number becomes known.
+struct Unopened {
+    /// The lanes that earlier runs left.
+    restored: Vec<Restored>,
+    /// The number of a new lane's first report: above the numbers of earlier runs and of the inbox.
+    next: Number,
+}
+
+impl Partitions {
+    /// The lanes of `restored` are opened once the number of partitions is known.
+    pub(super) fn new(shared: Arc<Shared>, restored: Vec<Restored>) -> Self {
+        let next = restored.iter().map(|lane| lane.last + 1).max().unwrap_or(1);
+        let (inbox, restored): (Vec<_>, Vec<_>) = restored
+            .into_iter()
+            .partition(|lane| lane.lane.partition.is_none());
+        let rows = inbox.first().and_then(due);
+        let inbox = shared.spool.is_some();
+        let inbox = inbox.then(|| Inbox::new(Arc::clone(&shared), rows, next));
+        Self {
+            shared,
+            inbox,
+            all: ArcSwap::default(),
+            unopened: Mutex::new(Unopened { restored, next }),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn all(&self) -> Arc<Vec<Arc<Partition>>> {
+        self.all.load_full()
+    }
+
+    /// Notes how many partitions the topic has, and opens lanes for them.
+    pub(super) fn open(&self, count: u32) {
+        let mut unopened = self.unopened.lock();
+        let mut all = Vec::clone(&self.all.load());
+        let restored = unopened.restored.iter();
+        let restored = restored.filter_map(|lane| lane.lane.partition).max();
+        let needed = restored.map_or(count, |last| count.max(last + 1));
+        let mut inbox = self.inbox.as_ref().map(Inbox::lock);
+        let held = inbox.as_mut().and_then(|inbox| inbox.take());
+        let mut rows = None;
+        if let Some(held) = &held {
+            (unopened.next, rows) = (held.next, held.rows);
+            self.assign_inbox(count);
+        }
+        for number in u32::try_from(all.len()).unwrap_or(u32::MAX)..needed {
+            let of_number = |lane: &&Restored| lane.lane.partition == Some(number);
+            let own = unopened.restored.iter().find(of_number).and_then(due);
+            let lane = self.lane(unopened.next, own, rows);
+            let partition = Partition::new(number, lane, Arc::clone(&self.shared));
+            all.push(Arc::new(partition));
+        }
+        unopened.restored.clear();
+        for (number, report) in held.into_iter().flat_map(|held| held.reports) {
+            let place = place_of(report.record.key.as_deref(), count);
+            all[place as usize].adopt(number, report);
+        }
+        self.all.store(Arc::new(all));
+        self.shared.partitions.store(count, Ordering::Relaxed);
+        self.shared.wake();
+    }
+
+    /// Has the inbox's rows read with the lanes of their partitions.
+    fn assign_inbox(&self, count: u32) {
+        if let Some(spool) = &self.shared.spool {
+            let place = move |key: Option<&str>| place_of(key, count);
+            spool.assign(self.shared.name(), place);
+        }
+    }
+
+    /// A lane with the rows of its own and of the inbox, if there are any.
+    fn lane<R>(
+        &self,
+        next: Number,
+        own: Option<(Number, Number)>,
+        inbox: Option<(Number, Number)>,
+    ) -> Lane<R> {
+        let rules = self.shared.rules();
+        let rows = own.into_iter().chain(inbox);
+        let rows = rows.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        match rows {
+            Some((first, last)) => Lane::with_backlog(rules, next, first, last),
+            None => Lane::new(rules, next),
+        }
+    }
+
+    /// Returns the partition for a record of a topic with `count` of them.
+    pub(super) fn of(&self, record: &Record, count: u32) -> Arc<Partition> {
+        let all = self.all.load();
+        let all = &all[..count as usize];
+        let place = match &record.key {
+            Some(key) => partition_for(key.as_bytes(), count) as usize,
+            None => self.next_turn(all),
+        };
+        Arc::clone(&all[place])
+    }
+
+    /// Returns the next partition for a record that may go to any: a direct one, if there is one.
+    fn next_turn(&self, all: &[Arc<Partition>]) -> usize {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut places = (0..all.len()).map(|step| (first + step) % all.len());
+        let direct = places.clone().find(|place| all[*place].is_direct());
+        direct.or_else(|| places.next()).unwrap_or(0)
+    }
+
+    /// Takes a delivery report. Runs on the producer's polling thread.
+    pub(super) fn reported(&self, ticket: Ticket, result: Result<(), Failed>) {
+        let all = self.all.load();
+        let Some(partition) = all.get(ticket.partition as usize) else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.shared.metrics.acknowledged(ticket.sent.elapsed());
+                partition.acknowledged(ticket.number);
+            }
+            Err(why) => partition.failed(ticket.number, ticket.generation, why),
+        }
+    }
+
+    /// Takes the spool's answer. Runs on the spool's thread.
+    pub(super) fn written(&self, ticket: SpoolTicket, result: Result<(), NotWritten>) {
+        let SpoolTicket {
+            partition, number, ..
+        } = ticket;
+        let is_in_inbox = partition.is_none();
+        if let (None, Some(inbox)) = (partition, &self.inbox)
+            && inbox.written(number, result)
+        {
+            return;
+        }
+        let all = self.all.load();
+        let owner = match partition {
+            Some(partition) => all.get(partition as usize),
+            None => all.iter().find(|partition| partition.has(number)),
+        };
+        match (owner, &self.inbox) {
+            (Some(owner), _) => owner.written(number, is_in_inbox, result),
+            (None, Some(inbox)) if result.is_ok() => inbox.delete(number),
+            (None, _) => {}
+        }
+    }
+
+    /// Returns whether nothing is left to be delivered.
+    pub(super) fn is_idle(&self) -> bool {
+        let unopened = self.unopened.lock();
+        unopened.restored.iter().all(|lane| due(lane).is_none())
+            && self.inbox.as_ref().is_none_or(is_empty)
+            && self.all.load().iter().all(|partition| partition.is_idle())
+    }
+
+    /// Returns how many partitions wait for Kafka, and of how many. An inbox counts as one.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let all = self.all.load();
+        if all.is_empty() {
+            return (usize::from(!self.is_idle()), 1);
+        }
+        let waits = |partition: &&Arc<Partition>| !partition.is_direct() && !partition.is_idle();
+        (all.iter().filter(waits).count(), all.len())
+    }
+
+    /// Returns how many reports only the memory has.
+    pub(super) fn count_unwritten(&self) -> usize {
+        let inbox = self.inbox.as_ref().map_or(0, |inbox| {
+            inbox.lock().as_ref().map_or(0, |held| held.reports.len())
+        });
+        let all = self.all.load();
+        let partitions = all.iter().map(|partition| partition.count_unwritten());
+        inbox + partitions.sum::<usize>()
+    }
+}
+
+fn is_empty(inbox: &Inbox) -> bool {
+    inbox
+        .lock()
+        .as_ref()
+        .is_none_or(super::inbox::Held::is_empty)
+}
+
+/// Returns the partition of a key. Reports without one go to the first partition from an inbox.
+fn place_of(key: Option<&str>, count: u32) -> u32 {
+    key.map_or(0, |key| partition_for(key.as_bytes(), count))
+}
+
+/// Returns the numbers of the first and last row that are due, if there are any.
+fn due(lane: &Restored) -> Option<(Number, Number)> {
+    (lane.first <= lane.last).then_some((lane.first, lane.last))
+}

@@ -1,0 +1,291 @@
+//! A pending report: its record, its permit, and the sender that waits for it. Fates are counted here, each once.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use parking_lot::Mutex;
+
+use super::limits::Permit;
+use super::replies::Replies;
+use crate::bridge::metrics::{Metrics, ReportFate};
+use crate::contract::{Record, refused_by_kafka};
+use crate::spool::{LaneKey, Mark, Row};
+
+/// Proof that a report is kept: every in-sync replica has it, at least `min.insync.replicas` of them, or the spool
+/// has it, fsynced. Only a delivery report or an fsync makes one, and only with one is a sender told 2xx.
+#[derive(Debug)]
+pub struct Promised(KeptBy);
+
+/// The place that keeps a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeptBy {
+    Kafka,
+    Spool,
+}
+
+/// Why a report is not promised to its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// A limit is reached, or librdkafka's queue is full.
+    Overloaded,
+    /// There is no topic to send to.
+    NoTopic,
+    /// Kafka cannot take it now, and neither can the spool.
+    NoRoom,
+    /// Both topics refuse the record for its size, form or timestamp, and there is no spool.
+    Refused,
+    /// It was not kept by the deadline; the record may still arrive.
+    Deadline,
+}
+
+/// What a sender is told.
+pub(super) type Answer = Result<KeptBy, NotTaken>;
+
+/// A report in memory.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) record: Arc<Record>,
+    pub(super) sender: Arc<Sender>,
+    /// Held until the fate is known or only the spool keeps the report; a report that was read back has none.
+    permit: Option<Permit>,
+    /// The row that keeps it until the rejected topic has it.
+    pub(super) origin: Option<(LaneKey, u64)>,
+    /// Whether its row is in the inbox.
+    pub(super) is_in_inbox: bool,
+    pub(super) is_read_back: bool,
+    is_redirected: bool,
+}
+
+/// The sender of a report.
+#[derive(Debug)]
+pub(super) struct Sender {
+    state: Mutex<State>,
+    replies: Option<Arc<Replies>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting(Option<Waker>),
+    Told(Answer),
+    /// The deadline came first: the sender was told 503.
+    Refused,
+    /// The sender has hung up.
+    Gone,
+}
+
+impl Promised {
+    pub(super) fn by(place: KeptBy) -> Self {
+        Self(place)
+    }
+
+    /// Returns whether the spool keeps it, and Kafka is still to get it.
+    pub fn is_spooled(&self) -> bool {
+        self.0 == KeptBy::Spool
+    }
+}
+
+impl Pending {
+    /// A report whose sender waits on this thread's runtime.
+    pub(super) fn new(record: Record, permit: Permit) -> Self {
+        Self {
+            record: Arc::new(record),
+            sender: Sender::new(State::Waiting(None)),
+            permit: Some(permit),
+            origin: None,
+            is_in_inbox: false,
+            is_read_back: false,
+            is_redirected: false,
+        }
+    }
+
+    /// A report from the spool.
+    pub(super) fn read_back(row: Row, metrics: &Metrics) -> Self {
+        let state = match row.mark {
+            Some(Mark::Refused) => {
+                metrics.reports_unsure.inc();
+                State::Refused
+            }
+            Some(Mark::Gone) => State::Gone,
+            Some(Mark::Quarantined) | None => State::Told(Ok(KeptBy::Spool)),
+        };
+        Self {
+            record: row.record,
+            sender: Sender::new(state),
+            permit: None,
+            origin: None,
+            is_in_inbox: row.is_in_inbox,
+            is_read_back: true,
+            is_redirected: false,
+        }
+    }
+
+    /// Makes it a report for the rejected topic. `origin` is the row that keeps it meanwhile.
+    pub(super) fn redirect(self, reason: &'static str, origin: Option<(LaneKey, u64)>) -> Self {
+        Self {
+            record: Arc::new(refused_by_kafka(&self.record, reason)),
+            origin,
+            is_in_inbox: false,
+            is_read_back: false,
+            is_redirected: true,
+            ..self
+        }
+    }
+
+    pub(super) fn is_redirected(&self) -> bool {
+        self.is_redirected
+    }
+
+    /// Returns whether its sender still waits for an answer.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(*self.sender.state.lock(), State::Waiting(_))
+    }
+
+    /// Tells the sender that the spool keeps it. It stays in memory.
+    pub(super) fn kept(&self) {
+        self.sender.answer_with(Ok(KeptBy::Spool)).tell();
+    }
+
+    /// Kafka has it.
+    pub(super) fn delivered(mut self, metrics: &Metrics) {
+        self.permit = None;
+        let answered = self.sender.answer_with(Ok(KeptBy::Kafka));
+        answered.count(metrics);
+        metrics.report_settled(answered.fate());
+        answered.tell();
+    }
+
+    /// From here on only the spool keeps it. Returns how its row is to be marked.
+    pub(super) fn spooled(mut self, metrics: &Metrics) -> Option<Mark> {
+        self.permit = None;
+        let answered = self.sender.answer_with(Ok(KeptBy::Spool));
+        answered.count(metrics);
+        let mark = answered.mark();
+        answered.tell();
+        mark
+    }
+
+    /// Nothing keeps it from here on.
+    pub(super) fn failed(mut self, why: NotTaken, metrics: &Metrics) {
+        self.permit = None;
+        let answered = self.sender.answer_with(Err(why));
+        answered.count(metrics);
+        metrics.report_settled(ReportFate::Failed);
+        answered.tell();
+    }
+
+    /// It was not admitted, and has no fate.
+    pub(super) fn shed(mut self, metrics: &Metrics) {
+        self.permit = None;
+        let answered = self.sender.answer_with(Err(NotTaken::Overloaded));
+        answered.count(metrics);
+        answered.tell();
+    }
+}
+
+/// A sender that has an answer now, or had one before.
+struct Answered<'s> {
+    sender: &'s Sender,
+    before: State,
+}
+
+impl Answered<'_> {
+    /// The fate of the report if Kafka has it.
+    fn fate(&self) -> ReportFate {
+        match self.before {
+            State::Waiting(_) | State::Told(_) => ReportFate::Delivered,
+            State::Refused => ReportFate::DeliveredLate,
+            State::Gone => ReportFate::SenderGone,
+        }
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        match self.before {
+            State::Waiting(_) | State::Told(_) => None,
+            State::Refused => Some(Mark::Refused),
+            State::Gone => Some(Mark::Gone),
+        }
+    }
+
+    /// A report leaves the memory: it is not shown as unsure any more.
+    fn count(&self, metrics: &Metrics) {
+        if matches!(self.before, State::Refused) {
+            metrics.reports_unsure.dec();
+        }
+    }
+
+    fn tell(self) {
+        let State::Waiting(Some(waker)) = self.before else {
+            return;
+        };
+        match &self.sender.replies {
+            Some(replies) => replies.add(waker),
+            None => waker.wake(),
+        }
+    }
+}
+
+impl Sender {
+    fn new(state: State) -> Arc<Self> {
+        let replies = matches!(state, State::Waiting(_)).then(Replies::here);
+        Arc::new(Self {
+            state: Mutex::new(state),
+            replies: replies.flatten(),
+        })
+    }
+
+    /// Waits for the answer.
+    pub(super) async fn answer(&self) -> Answer {
+        poll_fn(|context| match &mut *self.state.lock() {
+            State::Waiting(waker) => {
+                *waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            State::Told(answer) => Poll::Ready(*answer),
+            State::Refused | State::Gone => Poll::Ready(Err(NotTaken::Deadline)),
+        })
+        .await
+    }
+
+    /// Gives the answer to a sender that still waits for one.
+    fn answer_with(&self, answer: Answer) -> Answered<'_> {
+        let mut state = self.state.lock();
+        let before = match &mut *state {
+            State::Waiting(waker) => {
+                let waker = waker.take();
+                *state = State::Told(answer);
+                State::Waiting(waker)
+            }
+            State::Told(answer) => State::Told(*answer),
+            State::Refused => State::Refused,
+            State::Gone => State::Gone,
+        };
+        Answered {
+            sender: self,
+            before,
+        }
+    }
+
+    /// The deadline has come. Returns whether that is the answer: there may be one already.
+    pub(super) fn refuse(&self, metrics: &Metrics) -> bool {
+        let is_first = self.end(State::Refused);
+        if is_first {
+            metrics.reports_unsure.inc();
+        }
+        is_first
+    }
+
+    /// The sender waits no longer.
+    pub(super) fn hang_up(&self) {
+        self.end(State::Gone);
+    }
+
+    fn end(&self, end: State) -> bool {
+        let mut state = self.state.lock();
+        let is_first = matches!(*state, State::Waiting(_));
+        if is_first {
+            *state = end;
+        }
+        is_first
+    }
+}

@@ -1,0 +1,203 @@
+//! What the partitions of a topic share, and the tickets by which Kafka and the spool name a report.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::lane::{Generation, Number, Rules};
+use super::limits::Limits;
+use super::pending::{NotTaken, Pending};
+use super::refused_size::RefusedSize;
+use crate::bridge::metrics::Metrics;
+use crate::kafka::{Failed, Producer, TopicWatch};
+use crate::spool::{LaneKey, Spool};
+
+/// How soon to try again to bring a report to the rejected topic.
+const RETRY: Duration = Duration::from_secs(1);
+/// How many reports may wait for the rejected topic before no more are read back from the spool.
+const REDIRECTS: usize = 1000;
+
+/// Names a report of a topic to librdkafka, until its delivery report.
+pub(super) struct Ticket {
+    pub(super) partition: u32,
+    pub(super) number: Number,
+    pub(super) generation: Generation,
+    pub(super) sent: Instant,
+}
+
+/// Names a report to the spool, until it is written.
+#[derive(Clone, Copy)]
+pub(super) struct SpoolTicket {
+    /// Which of the two topics.
+    pub(super) topic: usize,
+    /// `None` for the inbox.
+    pub(super) partition: Option<u32>,
+    pub(super) number: Number,
+}
+
+/// The producer in service.
+pub(super) struct InService {
+    pub(super) producer: Arc<Producer<Ticket>>,
+    pub(super) generation: Generation,
+}
+
+pub(super) struct Shared {
+    /// Which of the two topics it is, in tickets.
+    pub(super) topic: usize,
+    pub(super) watch: TopicWatch,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) spool: Option<Arc<Spool<SpoolTicket>>>,
+    /// Bytes of memory for reports that were read back.
+    pub(super) memory: usize,
+    /// How many partitions the topic has; 0 if that is not known. With a spool the last count stays when the topic
+    /// vanishes.
+    pub(super) partitions: AtomicU32,
+    /// The sizes that Kafka refuses.
+    pub(super) refused: RefusedSize,
+    pub(super) redirects: Arc<Redirects>,
+    /// Whether records that Kafka refuses go to the rejected topic: not from there.
+    pub(super) redirects_refused: bool,
+    /// Wakes the maintenance thread.
+    pub(super) maintenance: SyncSender<()>,
+    /// The last generation whose producer id is not valid any more; 0 for none.
+    pub(super) wedged: AtomicU64,
+    /// Whether the producer in service has delivered anything.
+    pub(super) has_delivered: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn name(&self) -> &str {
+        &self.watch.name
+    }
+
+    pub(super) fn key(&self, partition: Option<u32>) -> LaneKey {
+        LaneKey {
+            topic: self.name().into(),
+            partition,
+        }
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            has_spool: self.spool.is_some(),
+            redirects: self.redirects_refused,
+        }
+    }
+
+    /// Returns the number of partitions, if it is known.
+    pub(super) fn known_partitions(&self) -> Option<u32> {
+        let known = self.partitions.load(Ordering::Relaxed);
+        (known > 0).then_some(known)
+    }
+
+    /// Returns whether reports had better go to the spool than wait for Kafka.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.spool.is_some() && self.limits.are_half_reached()
+    }
+
+    /// Has the maintenance thread look after the topic.
+    pub(super) fn wake(&self) {
+        // A full channel means that it is about to.
+        let _asked = self.maintenance.try_send(());
+    }
+
+    /// From here on only the spool has a report.
+    pub(super) fn spooled(&self, lane: &LaneKey, number: Number, mut report: Pending) {
+        self.delete_origin(&mut report);
+        if let (Some(mark), Some(spool)) = (report.spooled(&self.metrics), &self.spool) {
+            spool.mark(lane, number, mark);
+        }
+    }
+
+    /// Nothing here keeps a report any longer. `untold` is what its sender is told.
+    pub(super) fn dropped(&self, report: Pending, untold: NotTaken) {
+        // Without a retry its row would be forgotten until the next start.
+        if report.origin.is_some() {
+            self.redirects.retry(report);
+        } else {
+            report.failed(untold, &self.metrics);
+        }
+    }
+
+    /// Deletes the row that kept a report until the rejected topic had it.
+    pub(super) fn delete_origin(&self, report: &mut Pending) {
+        if let (Some((lane, number)), Some(spool)) = (report.origin.take(), &self.spool) {
+            spool.delete(&lane, number);
+        }
+    }
+
+    /// Notes that a record was delivered.
+    pub(super) fn delivered(&self) {
+        if !self.has_delivered.load(Ordering::Relaxed) {
+            self.has_delivered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a record was not delivered by the producer of `generation`.
+    pub(super) fn failed(&self, generation: Option<Generation>, why: Failed) {
+        if let Some(generation) = generation
+            && why.is_wedged()
+        {
+            self.wedged.store(generation, Ordering::Relaxed);
+        }
+        self.watch.doubt();
+        self.wake();
+    }
+}
+
+/// Reports on their way to the rejected topic, because Kafka refuses them on their own.
+pub(super) struct Redirects {
+    waiting: Mutex<Vec<(Instant, Pending)>>,
+    /// Wakes the maintenance thread of the rejected topic.
+    maintenance: SyncSender<()>,
+}
+
+impl Redirects {
+    pub(super) fn new(maintenance: SyncSender<()>) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            maintenance,
+        }
+    }
+
+    pub(super) fn add(&self, report: Pending) {
+        self.waiting.lock().push((Instant::now(), report));
+        let _asked = self.maintenance.try_send(());
+    }
+
+    /// Takes a report back that the rejected topic could not take now.
+    pub(super) fn retry(&self, report: Pending) {
+        self.waiting.lock().push((Instant::now() + RETRY, report));
+    }
+
+    /// Returns the reports that are to be brought to the rejected topic now.
+    pub(super) fn take_due(&self) -> Vec<Pending> {
+        let mut waiting = self.waiting.lock();
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) = mem::take(&mut *waiting)
+            .into_iter()
+            .partition(|(not_before, _)| *not_before <= now);
+        *waiting = later;
+        due.into_iter().map(|(_, report)| report).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.lock().is_empty()
+    }
+
+    /// Returns how many of the waiting reports only the memory has.
+    pub(super) fn count_unwritten(&self) -> usize {
+        let waiting = self.waiting.lock();
+        let unwritten = |(_, report): &&(Instant, Pending)| report.origin.is_none();
+        waiting.iter().filter(unwritten).count()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.lock().len() >= REDIRECTS
+    }
+}

@@ -1,0 +1,184 @@
+//! The lane that a record belongs to, and the partition that it is sent to.
+
+use super::spooling::{HELD_BACK, direct, eventually, spooling};
+use super::*;
+use crate::kafka::{Condition, partition_for};
+
+fn record(key: Option<&str>) -> Record {
+    Record {
+        key: key.map(str::to_owned),
+        headers: Vec::new(),
+        value: vec![b'x'; 1 << 10],
+        timestamp: 1_795_000_000_000,
+    }
+}
+
+/// A bridge whose events topic has three partitions.
+async fn three_partitions(spooling: Option<Spooling>) -> Fixture {
+    let fixture = Fixture::start("three", 10, &[], spooling);
+    create(&fixture, "three", 3);
+    let condition = || fixture.delivery.topics()[0].1.condition.clone();
+    eventually("the topic is not noticed", || {
+        condition() == Condition::Ready
+    })
+    .await;
+    fixture.delivery.events.note_partitions();
+    fixture
+}
+
+fn create(fixture: &Fixture, topic: &str, partitions: u16) {
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic(topic, partitions).expect("a topic");
+}
+
+#[tokio::test]
+async fn records_without_a_key_take_turns_among_the_lanes_that_are_direct() {
+    let fixture = three_partitions(None).await;
+    let partitions = &fixture.delivery.events.partitions;
+    let four = || [(); 4].map(|()| partitions.of(&record(None), 3).number());
+    assert_eq!(four(), [0, 1, 2, 0]);
+    partitions.all()[1].pause();
+    assert_eq!(four(), [2, 2, 0, 2]);
+    partitions
+        .all()
+        .iter()
+        .for_each(|partition| partition.pause());
+    assert_eq!(four(), [2, 0, 1, 2]);
+}
+
+#[tokio::test]
+async fn records_with_a_key_go_where_the_java_client_would_send_them() {
+    let fixture = three_partitions(None).await;
+    let partitions = &fixture.delivery.events.partitions;
+    for key in ["m1", "m2", "m3", "m4"] {
+        let number = partitions.of(&record(Some(key)), 3).number();
+        assert_eq!(number, partition_for(key.as_bytes(), 3));
+    }
+}
+
+async fn deliver(fixture: &Fixture, key: &str) -> Result<KeptBy, NotTaken> {
+    let deadline = Instant::now() + LONG;
+    let events = &fixture.delivery.events;
+    events.deliver(record(Some(key)), deadline).await
+}
+
+/// A key of each of three partitions.
+fn keys() -> [String; 3] {
+    let key_of = |partition| {
+        let mut keys = (0..).map(|number| format!("m{number}"));
+        let found = keys.find(|key| partition_for(key.as_bytes(), 3) == partition);
+        found.expect("one in three")
+    };
+    [0, 1, 2].map(key_of)
+}
+
+#[tokio::test]
+async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let spooling = spooling(directory.path(), LONG);
+    let fixture = Fixture::start("later", 100, &HELD_BACK, Some(spooling));
+    for key in keys() {
+        for _ in 0..2 {
+            assert_eq!(deliver(&fixture, &key).await, Ok(KeptBy::Spool), "{key}");
+        }
+    }
+    create(&fixture, "later", 3);
+    let events = &fixture.delivery.events;
+    let all = || events.partitions.all();
+    // Nothing is acknowledged, and each lane has sent its own probe.
+    let all_probe = || all().len() == 3 && all().iter().all(|lane| lane.in_flight() == 1);
+    eventually("a lane waits for another", all_probe).await;
+    let [key, ..] = keys();
+    assert_eq!(deliver(&fixture, &key).await, Ok(KeptBy::Spool));
+    // Rows keep the numbers of the inbox: one of two for each partition.
+    let lane = Arc::clone(&all()[0]);
+    for (number, next) in [(1, 2), (2, 7)] {
+        assert!(lane.has(number), "{number}");
+        lane.acknowledged(number);
+        let producer = events.producer.load_full();
+        eventually("the next does not follow", || {
+            lane.drain(&producer);
+            lane.has(next)
+        })
+        .await;
+    }
+    lane.acknowledged(7);
+    let spooled = || fixture.delivery.spool_level().expect("a spool").reports;
+    eventually("the rows are not deleted", || spooled() == 4).await;
+}
+
+#[tokio::test]
+async fn a_report_of_the_inbox_that_is_written_late_is_sent_by_its_lane() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = Fixture::start("later", 10, &[], Some(spooling(directory.path(), LONG)));
+    let partitions = &fixture.delivery.events.partitions;
+    let told = {
+        let delivery = deliver(&fixture, "m1");
+        tokio::pin!(delivery);
+        // It is being written, and the inbox ends now.
+        let first = poll_once(&mut delivery).await;
+        partitions.open(1);
+        create(&fixture, "later", 1);
+        match first {
+            Some(told) => told,
+            None => delivery.await,
+        }
+    };
+    assert!(told.is_ok(), "{told:?}");
+    let delivered = || fixture.delivery.is_delivered();
+    eventually("it is not delivered", delivered).await;
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
+    let spooled = || fixture.delivery.spool_level().expect("a spool").reports;
+    eventually("its row is not deleted", || spooled() == 0).await;
+}
+
+/// Polls a future once.
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = std::future::ready(()) => None,
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowledged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut spooling = spooling(directory.path(), LONG);
+    spooling.spool.memory = 16 << 10;
+    let fixture = Fixture::start("later", 100, &HELD_BACK, Some(spooling));
+    for _ in 0..20 {
+        assert_eq!(deliver(&fixture, "m1").await, Ok(KeptBy::Spool));
+    }
+    create(&fixture, "later", 1);
+    let events = &fixture.delivery.events;
+    let all = || events.partitions.all();
+    eventually("there is no probe", || {
+        all().first().is_some_and(|lane| lane.in_flight() == 1)
+    })
+    .await;
+    let lane = Arc::clone(&all()[0]);
+    lane.acknowledged(1);
+    let producer = events.producer.load_full();
+    eventually("nothing follows it", || {
+        lane.drain(&producer);
+        lane.in_flight() >= 4
+    })
+    .await;
+    lane.drain(&producer);
+    // There is room for four, and half as many may be read at once.
+    assert!(lane.in_flight() <= 7, "{} in memory", lane.in_flight());
+}
+
+#[tokio::test]
+async fn a_paused_topic_keeps_new_reports_in_their_lanes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = direct(10, &[], spooling(directory.path(), LONG)).await;
+    let partitions = &fixture.delivery.events.partitions;
+    partitions
+        .all()
+        .iter()
+        .for_each(|partition| partition.pause());
+    assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
+    assert_eq!(fixture.delivery.spool_level().expect("a spool").reports, 1);
+}

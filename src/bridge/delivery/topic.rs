@@ -1,0 +1,246 @@
+//! One destination topic: its partitions, its producer, and the way of a report to them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::time::timeout_at;
+
+use super::lane::Number;
+use super::limits::Permit;
+use super::outage::Untaken;
+use super::partition::Partition;
+use super::partitions::Partitions;
+use super::pending::{KeptBy, NotTaken, Pending, Sender};
+use super::shared::{InService, Shared};
+use crate::config::SPOOL_MARGIN;
+use crate::contract::Record;
+use crate::kafka::{ClientError, Condition, Producer, Settings, TopicState};
+
+pub(super) struct Topic {
+    /// What producers are called in threads and logs.
+    pub(super) role: &'static str,
+    pub(super) partitions: Arc<Partitions>,
+    pub(super) producer: ArcSwap<InService>,
+    /// How long a report may wait for Kafka alone, if there is a spool.
+    spill_after: Option<Duration>,
+    pub(super) untaken: Untaken,
+}
+
+impl Topic {
+    /// Starts the producer of a topic with these partitions. `remembered` is how many the topic had in an earlier run.
+    pub(super) fn start(
+        role: &'static str,
+        partitions: Arc<Partitions>,
+        settings: &Settings,
+        spill_after: Option<Duration>,
+        remembered: Option<u32>,
+    ) -> Result<Self, ClientError> {
+        if let Some(count) = remembered {
+            partitions.open(count);
+        }
+        let producer = start_producer(role, &partitions, settings, 1)?;
+        Ok(Self {
+            role,
+            partitions,
+            producer: ArcSwap::from_pointee(producer),
+            spill_after,
+            untaken: Untaken::default(),
+        })
+    }
+
+    /// Starts the producer of the next generation.
+    pub(super) fn start_next_producer(
+        &self,
+        settings: &Settings,
+    ) -> Result<InService, ClientError> {
+        let next = self.producer.load().generation + 1;
+        start_producer(self.role, &self.partitions, settings, next)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.partitions.shared
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.shared().name()
+    }
+
+    pub(super) fn state(&self) -> TopicState {
+        self.shared().watch.state()
+    }
+
+    /// Delivers a record. Returns who keeps it.
+    pub(super) async fn deliver(
+        &self,
+        record: Record,
+        deadline: Instant,
+    ) -> Result<KeptBy, NotTaken> {
+        let delivery = self.admit(record, deadline).await;
+        let answer = match delivery {
+            Ok(delivery) => delivery.wait(deadline).await,
+            Err(why) => Err(why),
+        };
+        self.untaken.count(answer);
+        answer
+    }
+
+    async fn admit(
+        &self,
+        record: Record,
+        deadline: Instant,
+    ) -> Result<DeliveryFuture<'_>, NotTaken> {
+        let shared = self.shared();
+        let permit = shared.limits.report(record.footprint());
+        let permit = permit.ok_or(NotTaken::Overloaded)?;
+        let spill_at = self.spill_after.map(|after| Instant::now() + after);
+        let (place, sender) = self.admit_with(record, permit, deadline).await?;
+        Ok(DeliveryFuture {
+            shared,
+            sender,
+            place,
+            spill_at,
+        })
+    }
+
+    /// Gives a report to its partition, or to the inbox.
+    async fn admit_with(
+        &self,
+        record: Record,
+        permit: Permit,
+        deadline: Instant,
+    ) -> Result<(Option<(Arc<Partition>, Number)>, Arc<Sender>), NotTaken> {
+        if self.known_partitions().is_none() && self.partitions.inbox.is_none() {
+            self.wait_for_partitions(deadline).await?;
+        }
+        let report = Pending::new(record, permit);
+        let sender = Arc::clone(&report.sender);
+        match self.place(report) {
+            Ok(place) => Ok((place, sender)),
+            Err(_) => Err(NotTaken::NoTopic),
+        }
+    }
+
+    /// Gives a report to its partition, if the partitions are known, else to the inbox, if there is one. Returns the
+    /// partition and the number in it.
+    pub(super) fn place(
+        &self,
+        mut report: Pending,
+    ) -> Result<Option<(Arc<Partition>, Number)>, Pending> {
+        if let (None, Some(inbox)) = (self.known_partitions(), &self.partitions.inbox) {
+            match inbox.admit(report) {
+                Ok(()) => return Ok(None),
+                // It ends when the partitions are known.
+                Err(back) => report = back,
+            }
+        }
+        let Some(count) = self.known_partitions() else {
+            return Err(report);
+        };
+        let partition = self.partitions.of(&report.record, count);
+        let number = partition.admit(report, &self.producer.load());
+        Ok(Some((partition, number)))
+    }
+
+    /// Returns the number of partitions, if it is known.
+    fn known_partitions(&self) -> Option<u32> {
+        let shared = self.shared();
+        shared.known_partitions().or_else(|| {
+            let count = shared.watch.known_partitions()?;
+            self.partitions.open(count);
+            Some(count)
+        })
+    }
+
+    /// Waits for Kafka's first answer.
+    async fn wait_for_partitions(&self, deadline: Instant) -> Result<(), NotTaken> {
+        let mut watch = self.shared().watch.clone();
+        let answer = timeout_at(deadline.into(), watch.partitions()).await;
+        match answer {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(NotTaken::NoTopic),
+            Err(_) => Err(NotTaken::Deadline),
+        }
+    }
+
+    /// Takes a report that Kafka refuses on the other topic. Gives it back if that is too early to tell.
+    pub(super) fn take_over(&self, report: Pending) -> Result<(), Pending> {
+        match self.place(report) {
+            Ok(_) => Ok(()),
+            Err(report) if self.state().condition == Condition::Unknown => Err(report),
+            Err(report) => {
+                report.failed(NotTaken::NoTopic, &self.shared().metrics);
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes how many partitions Kafka says that the topic has. Returns the number, if it is known.
+    pub(super) fn note_partitions(&self) -> Option<u32> {
+        let shared = self.shared();
+        match shared.watch.known_partitions() {
+            Some(count) if shared.known_partitions() != Some(count) => self.partitions.open(count),
+            // Without a spool nothing is taken for a topic that has vanished.
+            None if shared.spool.is_none() => shared.partitions.store(0, Ordering::Relaxed),
+            _ => {}
+        }
+        shared.known_partitions()
+    }
+}
+
+fn start_producer(
+    role: &str,
+    partitions: &Arc<Partitions>,
+    settings: &Settings,
+    generation: u64,
+) -> Result<InService, ClientError> {
+    let partitions = Arc::clone(partitions);
+    let on_report = move |ticket, result| partitions.reported(ticket, result);
+    Ok(InService {
+        producer: Arc::new(Producer::start(role, settings, on_report)?),
+        generation,
+    })
+}
+
+/// Waits for the answer to a report. If it is dropped before that, the sender has gone, and delivery goes on.
+struct DeliveryFuture<'t> {
+    shared: &'t Shared,
+    sender: Arc<Sender>,
+    /// `None` for a report in the inbox: the spool is writing it.
+    place: Option<(Arc<Partition>, Number)>,
+    /// When the report should go to the spool.
+    spill_at: Option<Instant>,
+}
+
+impl DeliveryFuture<'_> {
+    /// Waits until the deadline at most. Delivery goes on beyond it.
+    async fn wait(self, deadline: Instant) -> Result<KeptBy, NotTaken> {
+        if let (Some(spill_at), Some((partition, number))) = (self.spill_at, &self.place) {
+            // A report that goes to the spool has time for an fsync, however late it came.
+            let latest = deadline.checked_sub(SPOOL_MARGIN).unwrap_or(deadline);
+            if let Ok(answer) = timeout_at(spill_at.min(latest).into(), self.sender.answer()).await
+            {
+                return answer;
+            }
+            partition.spill(*number);
+        }
+        if let Ok(answer) = timeout_at(deadline.into(), self.sender.answer()).await {
+            return answer;
+        }
+        if self.sender.refuse(&self.shared.metrics) {
+            if let Some((partition, number)) = &self.place {
+                partition.give_up(*number);
+            }
+            return Err(NotTaken::Deadline);
+        }
+        // The answer came this very moment.
+        self.sender.answer().await
+    }
+}
+
+impl Drop for DeliveryFuture<'_> {
+    fn drop(&mut self) {
+        self.sender.hang_up();
+    }
+}
