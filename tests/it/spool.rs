@@ -1,4 +1,4 @@
-//! The spool as its operator meets it: what it shows, what is drained, what is parked, who may have it.
+//! The spool as its operator meets it: what it shows, what is drained, what is quarantined, who may own it.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -101,7 +101,7 @@ fn status_and_export_work_on_a_running_bridges_spool_and_after_a_kill() {
         "{running}"
     );
     assert!(
-        running.contains("4 reports to be delivered, 0 parked"),
+        running.contains("4 reports to be delivered, 0 quarantined"),
         "{running}"
     );
     let exported = spool.export();
@@ -227,7 +227,7 @@ fn what_neither_topic_takes_is_parked_and_holds_up_nothing() {
     let settings = [("spool.directory", spool.text())];
     let mut bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &settings);
     assert_eq!(exchange(bridge.ingress, &report(&large("big"))).status, 200);
-    bridge.wait_for_metric("koobridge_spool_parked", 1);
+    bridge.wait_for_metric("koobridge_spool_quarantined", 1);
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m1", "read"))).status,
         200
@@ -238,19 +238,19 @@ fn what_neither_topic_takes_is_parked_and_holds_up_nothing() {
     assert_eq!(exported.len(), 1);
     assert_eq!(
         (&exported[0]["key"], &exported[0]["state"]),
-        (&"big".into(), &"parked".into())
+        (&"big".into(), &"quarantined".into())
     );
     assert!(
         spool
             .status()
-            .contains("0 reports to be delivered, 1 parked")
+            .contains("0 reports to be delivered, 1 quarantined")
     );
 
-    // It is still there, and still parked, after a kill.
+    // It is still there, and still quarantined, after a kill.
     bridge.kill9();
     bridge.restart();
     bridge.wait_until_ready();
-    bridge.wait_for_metric("koobridge_spool_parked", 1);
+    bridge.wait_for_metric("koobridge_spool_quarantined", 1);
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m2", "read"))).status,
         200
