@@ -113,6 +113,13 @@ impl Directory {
         );
     }
 
+    /// Whether a kill has left a file before anything was written to it.
+    pub(super) fn is_unwritten(path: &Path) -> bool {
+        let length = |path| fs::metadata(path).map(|file| file.len()).ok();
+        length(path) == Some(0)
+            && length(&with_suffix(path, "-wal")).is_none_or(|length| length == 0)
+    }
+
     /// Removes an empty file.
     pub(super) fn remove(path: &Path) {
         for part in ["", "-wal", "-shm"] {
