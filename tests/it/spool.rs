@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use rdkafka::mocking::MockCluster;
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -297,6 +298,39 @@ fn a_damaged_file_is_set_aside_at_the_start_and_said() {
         200
     );
     assert!(spool.status().contains("set aside: "));
+}
+
+#[test]
+fn a_damaged_partition_and_count_cost_no_report_and_are_logged_once() {
+    let spool = Spool::new();
+    let settings = [("spool.directory", spool.text()), ("spool.after", "100ms")];
+    let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    bridge.wait_until_ready();
+    let sent = report(&body("m1", "read"));
+    assert_eq!(exchange(bridge.ingress, &sent).status, 200);
+    bridge.kill9();
+    let file = spool.path.join("spool-000001.sqlite");
+    let damage =
+        "UPDATE lanes SET partition = 4294967294; INSERT INTO topics VALUES ('events', 4294967295)";
+    let connection = Connection::open(&file).expect("a file");
+    connection.execute_batch(damage).expect("sound SQL");
+    drop(connection);
+    bridge.restart();
+    bridge.wait_until_ready();
+    bridge.wait_for_metric("koobridge_spool_reports", 1);
+    assert!(
+        spool
+            .status()
+            .contains("events inbox: 1 due, 0 quarantined"),
+        "{}",
+        spool.status()
+    );
+    let log = bridge.logged();
+    for number in ["\"partition\":4294967294", "\"partitions\":4294967295"] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(number)).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(lines[0].contains(&file.display().to_string()), "{log}");
+    }
 }
 
 #[test]
