@@ -121,3 +121,18 @@ fn a_partition_is_found_behind_more_reports_than_one_read_goes_through() {
     let (rows, is_all) = spool.read(&lane(0), 20_001, usize::MAX).expect("readable");
     assert_eq!((rows.len(), is_all), (9, true));
 }
+
+/// Format 1 numbered the inbox by itself.
+#[test]
+fn the_second_report_of_a_number_is_read_after_the_next_start() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write_all(&spool, &inbox(), &[1]);
+    fixture.write_all(&spool, &lane(1), &[1, 2]);
+    spool.assign("events", place);
+    let read = |spool: &Spool<Ticket>| spool.read(&lane(1), 1, 1 << 20).expect("readable");
+    assert_eq!(read(&spool), (vec![in_inbox(1), row(2)], true));
+    spool.delete(&inbox(), 1);
+    let (spool, _) = fixture.reopen(spool);
+    assert_eq!(read(&spool), (vec![row(1), row(2)], true));
+}
