@@ -29,7 +29,7 @@ impl Fixture {
     }
 
     /// What the SQL makes of a file's contents.
-    fn damage(path: &Path, sql: &str) {
+    pub(super) fn damage(path: &Path, sql: &str) {
         let connection = rusqlite::Connection::open(path).expect("a file");
         connection.execute_batch(sql).expect("sound SQL");
     }

@@ -78,6 +78,16 @@ fn a_file_of_format_1_is_inspected_as_it_is() {
     assert_eq!(fixture.inspect(), before, "and after the upgrade");
 }
 
+/// Its lanes number their reports by themselves: in one inbox, two reports would have one number.
+#[test]
+fn a_file_of_format_1_with_a_damaged_partition_is_set_aside() {
+    let fixture = Fixture::new();
+    let file = fixture.leave_format_1();
+    Fixture::damage(&file, "UPDATE lanes SET partition = -7");
+    let (_spool, restored) = fixture.open();
+    assert_eq!((restored, fixture.count_aside()), (vec![], 1));
+}
+
 #[test]
 fn an_upgrade_that_fails_is_an_error_that_leaves_the_file() {
     let fixture = Fixture::new();
