@@ -57,7 +57,7 @@ pub enum Command {
     /// Try rejected reports again, and publish those that are good today
     #[command(after_long_help = REDRIVE_HELP)]
     Redrive(Redrive),
-    /// Look at the reports that a bridge keeps on disk, or deliver them
+    /// Show the reports that a bridge keeps on disk, or deliver them
     Spool(Spool),
     /// Print what a shell needs to complete what is typed
     #[command(after_long_help = COMPLETIONS_HELP)]
@@ -155,7 +155,7 @@ pub enum SpoolCommand {
     /// Count what is in it, by topic and partition; the bridge may be running
     Status(SpoolStatus),
     /// Print every report in it, one JSON object a line; the bridge may be running
-    Export(SpoolLook),
+    Export(SpoolLocation),
     /// Deliver what is in it, as the bridge would; for a spool whose bridge is gone
     #[command(after_long_help = DRAIN_HELP)]
     Drain(SpoolDrain),
@@ -165,19 +165,19 @@ pub enum SpoolCommand {
 #[derive(Debug, Args)]
 pub struct SpoolStatus {
     #[command(flatten)]
-    pub look: SpoolLook,
+    pub location: SpoolLocation,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// Which spool to look at.
+/// Where a spool is.
 #[derive(Debug, Args)]
-pub struct SpoolLook {
+pub struct SpoolLocation {
     /// The configuration that names the spool, a TOML file
     #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The spool's directory, where there is no configuration at hand
+    /// The spool's directory, if there is no configuration
     #[arg(long, value_name = "DIRECTORY")]
     pub directory: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `koobridge spool`: what a bridge keeps on disk, shown or delivered.
+//! `koobridge spool`: shows or delivers the reports that a bridge keeps on disk.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -16,29 +16,29 @@ use tracing::info;
 use crate::bridge::app::{self, Broker};
 use crate::bridge::delivery::Delivery;
 use crate::bridge::metrics::Metrics;
-use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolLook, SpoolStatus};
+use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolLocation, SpoolStatus};
 use crate::config::{Config, Settings};
 use crate::spool::{Inspection, Kept, LaneKey, LaneStatus};
 use crate::tools::archive::Line;
 use crate::{kafka, telemetry};
 
-/// How often to look whether the spool is empty, and to say how far it is.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to check whether the spool is empty, and after how many checks to log the progress.
+const PAUSE: Duration = Duration::from_millis(100);
 const PROGRESS: u32 = 50;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
     match command {
         SpoolCommand::Status(asked) => status(asked),
-        SpoolCommand::Export(look) => export(look),
+        SpoolCommand::Export(location) => export(location),
         SpoolCommand::Drain(drain) => self::drain(drain),
     }
 }
 
-fn directory_of(look: &SpoolLook) -> anyhow::Result<PathBuf> {
-    if let Some(directory) = &look.directory {
+fn directory_of(location: &SpoolLocation) -> anyhow::Result<PathBuf> {
+    if let Some(directory) = &location.directory {
         return Ok(directory.clone());
     }
-    let settings = super::serve::gather(look.config.as_deref(), &Overrides::default());
+    let settings = super::serve::gather(location.config.as_deref(), &Overrides::default());
     named_directory(&settings)
 }
 
@@ -51,8 +51,8 @@ fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn status(SpoolStatus { look, json }: &SpoolStatus) -> anyhow::Result<ExitCode> {
-    let directory = directory_of(look)?;
+fn status(SpoolStatus { location, json }: &SpoolStatus) -> anyhow::Result<ExitCode> {
+    let directory = directory_of(location)?;
     let inspection = Inspection::of(&directory)?;
     let lanes: Vec<_> = inspection.lanes()?.into_iter().collect();
     let text = if *json {
@@ -123,8 +123,8 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
     text
 }
 
-fn export(look: &SpoolLook) -> anyhow::Result<ExitCode> {
-    let inspection = Inspection::of(&directory_of(look)?)?;
+fn export(location: &SpoolLocation) -> anyhow::Result<ExitCode> {
+    let inspection = Inspection::of(&directory_of(location)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = inspection.each(|kept| exported(kept).write(&mut out))?;
     super::printed(written.and_then(|()| out.flush()))
@@ -180,19 +180,19 @@ fn drain(drain: &SpoolDrain) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Waits until everything is delivered; `false` where a signal came first.
+/// Waits until everything is delivered; returns `false` if a signal comes first.
 async fn until_delivered(delivery: &Delivery) -> anyhow::Result<bool> {
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for signals")?;
-    let mut looks = 0;
+    let mut checks = 0;
     while !delivery.is_delivered() {
-        if looks % PROGRESS == 0 {
+        if checks % PROGRESS == 0 {
             let reports = delivery.spool_level().map_or(0, |level| level.reports);
             info!(reports, "draining");
         }
-        looks += 1;
+        checks += 1;
         tokio::select! {
-            () = sleep(LOOK) => {}
+            () = sleep(PAUSE) => {}
             _ = terminate.recv() => return Ok(false),
             _ = interrupt.recv() => return Ok(false),
         }

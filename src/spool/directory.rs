@@ -16,9 +16,9 @@ use super::OpenError;
 const LOCK: &str = "lock";
 const PREFIX: &str = "spool-";
 const SUFFIX: &str = ".sqlite";
-/// How often, and how long apart, the lock is asked for.
-const LOOKS: u32 = 5;
-const LOOK: Duration = Duration::from_millis(20);
+/// How many times to try to take the lock, and the pause between.
+const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A directory that this process owns as long as it lives.
 pub(super) struct Directory {
@@ -27,10 +27,10 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Makes the directory where it is missing, and takes its lock.
+    /// Makes the directory if it is missing, and takes its lock.
     pub(super) fn own(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
-        // It holds phone numbers: nobody else has a look.
+        // It holds phone numbers: only its user may read it.
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -92,7 +92,7 @@ impl Directory {
         bytes(&self.path)
     }
 
-    /// Gives a file and what belongs to it another name, under which nobody touches it again.
+    /// Renames a file, and the files that belong to it, so that no run touches it again.
     pub(super) fn set_aside(path: &Path, why: &str) {
         let aside = (1..=u32::MAX)
             .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
@@ -113,6 +113,13 @@ impl Directory {
         );
     }
 
+    /// Whether a kill has left a file before anything was written to it.
+    pub(super) fn is_unwritten(path: &Path) -> bool {
+        let length = |path| fs::metadata(path).map(|file| file.len()).ok();
+        length(path) == Some(0)
+            && length(&with_suffix(path, "-wal")).is_none_or(|length| length == 0)
+    }
+
     /// Removes an empty file.
     pub(super) fn remove(path: &Path) {
         for part in ["", "-wal", "-shm"] {
@@ -126,13 +133,13 @@ impl Directory {
     }
 }
 
-/// Takes the lock, a few times: whoever only looks who has it holds it for a moment.
+/// Takes the lock, in several attempts: a process that asks for the holder has it for a moment.
 fn take(lock: &File) -> Result<(), TryLockError> {
-    for _ in 0..LOOKS {
+    for _ in 0..LOCK_ATTEMPTS {
         if lock.try_lock().is_ok() {
             return Ok(());
         }
-        thread::park_timeout(LOOK);
+        thread::park_timeout(LOCK_PAUSE);
     }
     lock.try_lock()
 }
@@ -177,7 +184,7 @@ pub(super) fn set_aside_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The process that holds a directory, where one does.
+/// The process that holds a directory, if one does.
 pub(super) fn holder(directory: &Path) -> Option<u32> {
     let mut lock = OpenOptions::new()
         .read(true)

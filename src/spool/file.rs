@@ -1,20 +1,27 @@
 //! One file of the spool: writes, deletes and marks reports, and counts them.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+use tracing::warn;
 
+use super::directory::Directory;
 use super::error::Unusable;
 use super::format::{
     APPLICATION, FORMAT, HIGHEST_LEFT, TABLES, first_id, id_of, lanes_of, last_id, number_of,
     to_column, upgrade,
 };
-use super::{LaneKey, Mark, Remains, Restored};
+use super::{LaneKey, MAX_PARTITIONS, Mark, Remains, Restored};
 use crate::contract::Record;
+
+/// The name of a file that is being made.
+const UNFINISHED: &str = "new.sqlite";
 
 /// A file, opened for writing.
 pub(super) struct File {
@@ -25,24 +32,22 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Makes a new file, fsynced; its directory is not.
-    pub(super) fn create(path: &Path, memory: usize) -> rusqlite::Result<Self> {
+    /// Makes a new file, fsynced; its directory is not. The file gets its name once it is complete: a kill
+    /// leaves no file that looks damaged.
+    pub(super) fn create(path: &Path, memory: usize) -> io::Result<Self> {
+        let unfinished = path.with_file_name(UNFINISHED);
+        Directory::remove(&unfinished);
         // Its own log and index get the same mode from SQLite.
-        let made = OpenOptions::new()
+        OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(path);
-        made.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        let mut connection = connect(path, memory)?;
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        transaction.commit()?;
+            .open(&unfinished)?;
+        make_tables(&unfinished).map_err(io::Error::other)?;
+        fs::rename(&unfinished, path)?;
         Ok(Self {
             path: path.to_owned(),
-            connection,
+            connection: connect(path, memory).map_err(io::Error::other)?,
             lanes: HashMap::new(),
         })
     }
@@ -55,18 +60,47 @@ impl File {
         for (lane, id) in lanes_of(&connection)? {
             lanes.entry(lane).or_default().push(id);
         }
-        Ok(Self {
+        let file = Self {
             path: path.to_owned(),
             connection,
             lanes,
-        })
+        };
+        file.log_damage()?;
+        Ok(file)
+    }
+
+    /// Logs the partitions and the counts of partitions that this program can't have written.
+    fn log_damage(&self) -> rusqlite::Result<()> {
+        let path = self.path.display();
+        let select = "SELECT topic, partition FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
+        for (topic, partition) in self.pairs::<i64>(select, MAX_PARTITIONS - 1)? {
+            warn!(
+                %path, topic, partition,
+                "a partition is damaged in a file of the spool: its reports are delivered to the partitions of their keys"
+            );
+        }
+        let select = "SELECT name, partitions FROM topics WHERE partitions NOT BETWEEN 1 AND ?1";
+        for (topic, partitions) in self.pairs::<i64>(select, MAX_PARTITIONS)? {
+            warn!(
+                %path, topic, partitions,
+                "a topic's number of partitions is damaged in a file of the spool: it is ignored"
+            );
+        }
+        Ok(())
+    }
+
+    /// Topics, each with a number, that a statement selects by a limit.
+    fn pairs<N: FromSql>(&self, select: &str, limit: u32) -> rusqlite::Result<Vec<(String, N)>> {
+        let mut select = self.connection.prepare(select)?;
+        let pairs = select.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        pairs.collect()
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is due in each lane, and each topic's partitions.
+    /// Returns what is due in each lane, and each topic's partitions.
     pub(super) fn left(&self) -> rusqlite::Result<Remains> {
         let mut left = Remains::default();
         let mut due = self
@@ -97,11 +131,8 @@ impl File {
                 });
             }
         }
-        let mut topics = self
-            .connection
-            .prepare("SELECT name, partitions FROM topics")?;
-        let topics = topics.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        left.partitions = topics.collect::<Result<_, _>>()?;
+        let known = "SELECT name, partitions FROM topics WHERE partitions BETWEEN 1 AND ?1";
+        left.partitions = self.pairs(known, MAX_PARTITIONS)?;
         Ok(left)
     }
 
@@ -220,6 +251,17 @@ impl File {
             .execute(statement, params![topic, partitions])
             .map(drop)
     }
+}
+
+fn make_tables(path: &Path) -> rusqlite::Result<()> {
+    let mut connection = connect(path, 0)?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()?;
+    // Moves everything from the log to the file, fsynced.
+    connection.close().map_err(|(_, error)| error)
 }
 
 fn lane_id(

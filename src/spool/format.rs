@@ -58,6 +58,12 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Unusable> {
     if format_of(connection)? == FORMAT {
         return Ok(());
     }
+    // Each lane numbered its reports by itself, so that its reports can't be told apart in the inbox.
+    let damaged = "SELECT count(*) FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
+    let damaged: i64 = connection.query_row(damaged, [MAX_PARTITIONS - 1], |row| row.get(0))?;
+    if damaged > 0 {
+        return Err(Unusable::Damaged("a partition in it is damaged".to_owned()));
+    }
     let transaction = connection.transaction()?;
     transaction.execute_batch("ALTER TABLE reports RENAME COLUMN parked TO state")?;
     transaction.pragma_update(None, "user_version", FORMAT)?;

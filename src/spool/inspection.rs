@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::directory::Directory;
 use super::error::Unusable;
 use super::view::FileView;
 use super::{LaneKey, OpenError, directory};
@@ -99,9 +100,10 @@ impl Inspection {
         Ok(Ok(()))
     }
 
-    /// A running bridge may have removed some since.
+    /// The files that hold something: a running bridge may have removed some since.
     fn existing_files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.files.iter().filter(|path| path.exists())
+        let is_there = |path: &&PathBuf| path.exists() && !Directory::is_unwritten(path);
+        self.files.iter().filter(is_there)
     }
 }
 

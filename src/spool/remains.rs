@@ -65,6 +65,10 @@ impl Remains {
 pub(super) fn open_files(directory: &Directory, options: &Options) -> Result<Vec<File>, OpenError> {
     let mut files = Vec::new();
     for path in directory.files() {
+        if Directory::is_unwritten(&path) {
+            Directory::remove(&path);
+            continue;
+        }
         match File::open(&path, options.memory) {
             Ok(file) => files.push(file),
             Err(Unusable::Newer(format)) => return Err(OpenError::Newer(path, format)),

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use super::*;
 
 mod damage;
+mod inbox;
+mod marks;
+mod upgrade;
 
 /// A report's number, and where the spool's answer goes.
 struct Ticket(u64, Sender<Answer>);
@@ -365,4 +368,20 @@ fn a_directory_that_can_not_be_made_is_an_error_that_names_it() {
         panic!("a spool in /proc");
     };
     assert!(error.to_string().contains("/proc/nowhere/spool"), "{error}");
+}
+
+#[test]
+fn a_dropped_spool_ends_its_thread_and_lets_another_one_open() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    drop(spool);
+    let until = Instant::now() + Duration::from_secs(10);
+    let restored = loop {
+        match Spool::open(&fixture.options(), settle, drop) {
+            Ok((_spool, remains)) => break remains.lanes,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    };
+    assert_eq!(restored.len(), 1);
 }

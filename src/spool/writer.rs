@@ -317,14 +317,12 @@ impl<T: Send + 'static> Writer<T> {
         let path = self.directory.next_file();
         let made = File::create(&path, self.options.memory / 4).and_then(|mut file| {
             for (topic, partitions) in &self.topics {
-                file.remember(topic, *partitions)?;
+                file.remember(topic, *partitions)
+                    .map_err(io::Error::other)?;
             }
-            Ok(file)
-        });
-        let made = made.map_err(|error| error.to_string()).and_then(|file| {
-            self.directory.sync().map_err(|error| error.to_string())?;
+            self.directory.sync()?;
             let added = self.readers.add(&file, self.options.memory / 4, None);
-            added.map_err(|error| error.to_string())?;
+            added.map_err(io::Error::other)?;
             Ok(file)
         });
         self.level.is_writable = made.is_ok();

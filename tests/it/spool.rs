@@ -1,9 +1,10 @@
-//! The spool as its operator meets it: what it shows, what is drained, what is parked, who may have it.
+//! The spool as its operator meets it: what it shows, what is drained, what is quarantined, who may own it.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use rdkafka::mocking::MockCluster;
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -101,7 +102,7 @@ fn status_and_export_work_on_a_running_bridges_spool_and_after_a_kill() {
         "{running}"
     );
     assert!(
-        running.contains("4 reports to be delivered, 0 parked"),
+        running.contains("4 reports to be delivered, 0 quarantined"),
         "{running}"
     );
     let exported = spool.export();
@@ -227,7 +228,7 @@ fn what_neither_topic_takes_is_parked_and_holds_up_nothing() {
     let settings = [("spool.directory", spool.text())];
     let mut bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &settings);
     assert_eq!(exchange(bridge.ingress, &report(&large("big"))).status, 200);
-    bridge.wait_for_metric("koobridge_spool_parked", 1);
+    bridge.wait_for_metric("koobridge_spool_quarantined", 1);
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m1", "read"))).status,
         200
@@ -238,19 +239,19 @@ fn what_neither_topic_takes_is_parked_and_holds_up_nothing() {
     assert_eq!(exported.len(), 1);
     assert_eq!(
         (&exported[0]["key"], &exported[0]["state"]),
-        (&"big".into(), &"parked".into())
+        (&"big".into(), &"quarantined".into())
     );
     assert!(
         spool
             .status()
-            .contains("0 reports to be delivered, 1 parked")
+            .contains("0 reports to be delivered, 1 quarantined")
     );
 
-    // It is still there, and still parked, after a kill.
+    // It is still there, and still quarantined, after a kill.
     bridge.kill9();
     bridge.restart();
     bridge.wait_until_ready();
-    bridge.wait_for_metric("koobridge_spool_parked", 1);
+    bridge.wait_for_metric("koobridge_spool_quarantined", 1);
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m2", "read"))).status,
         200
@@ -297,6 +298,39 @@ fn a_damaged_file_is_set_aside_at_the_start_and_said() {
         200
     );
     assert!(spool.status().contains("set aside: "));
+}
+
+#[test]
+fn a_damaged_partition_and_count_cost_no_report_and_are_logged_once() {
+    let spool = Spool::new();
+    let settings = [("spool.directory", spool.text()), ("spool.after", "100ms")];
+    let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    bridge.wait_until_ready();
+    let sent = report(&body("m1", "read"));
+    assert_eq!(exchange(bridge.ingress, &sent).status, 200);
+    bridge.kill9();
+    let file = spool.path.join("spool-000001.sqlite");
+    let damage =
+        "UPDATE lanes SET partition = 4294967294; INSERT INTO topics VALUES ('events', 4294967295)";
+    let connection = Connection::open(&file).expect("a file");
+    connection.execute_batch(damage).expect("sound SQL");
+    drop(connection);
+    bridge.restart();
+    bridge.wait_until_ready();
+    bridge.wait_for_metric("koobridge_spool_reports", 1);
+    assert!(
+        spool
+            .status()
+            .contains("events inbox: 1 due, 0 quarantined"),
+        "{}",
+        spool.status()
+    );
+    let log = bridge.logged();
+    for number in ["\"partition\":4294967294", "\"partitions\":4294967295"] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(number)).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(lines[0].contains(&file.display().to_string()), "{log}");
+    }
 }
 
 #[test]

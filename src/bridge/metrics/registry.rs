@@ -166,7 +166,7 @@ impl Metrics {
         );
         section.of(
             "spool_quarantined",
-            "Reports in the spool that neither topic takes",
+            "Reports in the spool that neither topic accepts",
             &spool.quarantined,
         );
         section.in_unit(

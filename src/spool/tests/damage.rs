@@ -29,12 +29,12 @@ impl Fixture {
     }
 
     /// What the SQL makes of a file's contents.
-    fn damage(path: &Path, sql: &str) {
+    pub(super) fn damage(path: &Path, sql: &str) {
         let connection = rusqlite::Connection::open(path).expect("a file");
         connection.execute_batch(sql).expect("sound SQL");
     }
 
-    fn count_aside(&self) -> usize {
+    pub(super) fn count_aside(&self) -> usize {
         directory::set_aside_files(&self.path()).len()
     }
 }
@@ -198,4 +198,92 @@ fn a_count_of_free_pages_that_can_not_be_takes_no_room() {
     let (spool, restored) = fixture.open();
     assert_eq!(restored.len(), 1);
     fixture.write(&spool, &lane(0), 2).expect("room");
+}
+
+#[test]
+fn the_reports_of_a_partition_that_can_not_be_are_read_as_the_inboxs() {
+    for partition in [-2, i64::from(MAX_PARTITIONS), i64::from(u32::MAX), i64::MAX] {
+        let fixture = Fixture::new();
+        let (spool, _) = fixture.open();
+        let inbox = LaneKey {
+            partition: None,
+            ..lane(0)
+        };
+        for (lane, number) in [(&lane(0), 1), (&inbox, 2), (&lane(1), 3), (&lane(0), 4)] {
+            fixture.write(&spool, lane, number).expect("room");
+        }
+        close(&spool);
+        drop(spool);
+        let sql = format!("UPDATE lanes SET partition = {partition} WHERE partition = 0");
+        Fixture::damage(&fixture.newest_file(), &sql);
+        let (spool, mut restored) = fixture.open();
+        restored.sort_by_key(|left| left.first);
+        let left = |lane: LaneKey, first, last| Restored { lane, first, last };
+        assert_eq!(restored, [left(inbox.clone(), 1, 4), left(lane(1), 3, 3)]);
+        let inspection = Inspection::of(&fixture.path()).expect("a spool");
+        assert_eq!(inspection.lanes().expect("readable")[&inbox].due, 3);
+        spool.assign("events", |_| 1);
+        let (rows, _) = spool.read(&lane(1), 1, 1 << 20).expect("readable");
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (row.number, row.is_in_inbox))
+            .collect();
+        assert_eq!(rows, [(1, true), (2, true), (3, false), (4, true)]);
+        spool.delete(&inbox, 1);
+        spool.mark(&inbox, 2, Mark::Quarantined);
+        spool.delete(&inbox, 4);
+        close(&spool);
+        assert_eq!((spool.level().reports, spool.level().quarantined), (2, 1));
+        assert_eq!(fixture.count_aside(), 0);
+    }
+}
+
+#[test]
+fn a_count_of_partitions_that_can_not_be_is_not_believed() {
+    for count in [0, -1, i64::from(MAX_PARTITIONS) + 1, i64::MAX] {
+        let fixture = Fixture::new();
+        let (spool, _) = fixture.open();
+        fixture.write(&spool, &lane(0), 1).expect("room");
+        spool.remember("events", 6);
+        spool.remember("rejected", MAX_PARTITIONS);
+        close(&spool);
+        drop(spool);
+        let sql = format!("UPDATE topics SET partitions = {count} WHERE name = 'events'");
+        Fixture::damage(&fixture.newest_file(), &sql);
+        let (_spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
+        let known = vec![("rejected".to_owned(), MAX_PARTITIONS)];
+        assert_eq!((remains.partitions, remains.lanes.len()), (known, 1));
+        assert_eq!(fixture.count_aside(), 0);
+    }
+}
+
+#[test]
+fn an_empty_file_is_removed_and_is_no_damage() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    close(&spool);
+    drop(spool);
+    fs::write(fixture.newest_file(), []).expect("room");
+    let inspection = Inspection::of(&fixture.path()).expect("a spool");
+    assert_eq!(inspection.lanes().expect("no error").len(), 0);
+    let (_spool, restored) = fixture.open();
+    assert_eq!((restored, fixture.count_aside()), (vec![], 0));
+    assert_eq!(directory::files(&fixture.path()).len(), 1);
+}
+
+#[test]
+fn a_file_that_a_kill_left_unfinished_is_no_damage() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    close(&spool);
+    drop(spool);
+    let file = fixture.newest_file();
+    let unfinished = fixture.path().join("new.sqlite");
+    fs::rename(&file, &unfinished).expect("room");
+    let (spool, restored) = fixture.open();
+    assert_eq!((restored, fixture.count_aside()), (vec![], 0));
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    assert!(!unfinished.exists());
+    let (_spool, restored) = fixture.reopen(spool);
+    assert_eq!(restored.len(), 1);
 }

@@ -39,6 +39,7 @@ pub fn check(input: &[u8]) {
     };
     for lane in &lanes {
         drain(&spool, lane);
+        spool.assign(&lane.lane.topic, |_| 0);
     }
     let (lane, number) = next_number(&lanes);
     write(&spool, &lane, number);
@@ -88,7 +89,7 @@ fn open(directory: &Path) -> Option<(Spool<Sender<Written>>, Vec<Restored>)> {
     }
 }
 
-/// Reads what is due in a lane to its end, in order, and has each report deleted or quarantined.
+/// Reads what is due in a lane to its end, in order, and deletes or marks each report, some of them in the inbox.
 fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restored) {
     assert!(*first <= last + 1);
     let mut from = *first;
@@ -97,10 +98,14 @@ fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restor
         for row in rows {
             assert!(row.number >= from, "{} after {from}", row.number);
             from = row.number + 1;
-            if row.number % 2 == 0 {
-                spool.delete(lane, row.number);
-            } else {
-                spool.mark(lane, row.number, Mark::Quarantined);
+            let held_by = LaneKey {
+                topic: Arc::clone(&lane.topic),
+                partition: lane.partition.filter(|_| !row.is_in_inbox),
+            };
+            match row.number % 3 {
+                0 => spool.delete(&held_by, row.number),
+                1 => spool.mark(&held_by, row.number, Mark::Quarantined),
+                _ => spool.mark(&held_by, row.number, Mark::Refused),
             }
         }
         if is_all {
@@ -109,15 +114,16 @@ fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restor
     }
 }
 
-/// Where the bridge would write next: the next number of a lane that is there, or the first of a new one.
+/// Where the bridge would write next: a lane that is there or a new one, above the numbers of its topic.
 fn next_number(lanes: &[Restored]) -> (LaneKey, u64) {
     let new = LaneKey {
         topic: "events".into(),
         partition: Some(0),
     };
-    lanes
-        .first()
-        .map_or((new, 1), |left| (left.lane.clone(), left.last + 1))
+    let lane = lanes.first().map_or(new, |left| left.lane.clone());
+    let of_topic = lanes.iter().filter(|left| left.lane.topic == lane.topic);
+    let last = of_topic.map(|left| left.last).max();
+    (lane, last.unwrap_or_default() + 1)
 }
 
 fn record() -> Arc<Record> {

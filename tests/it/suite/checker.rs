@@ -28,7 +28,7 @@ pub struct Excused {
     pub failures: bool,
     /// A 503 although there is a spool.
     pub refusals: bool,
-    /// What was promised may be on the rejected topic or parked, whatever its size.
+    /// What was promised may be on the rejected topic or quarantined, whatever its size.
     pub detours: bool,
     /// What was sent before may have gone with its topic.
     pub gone_before: Option<Instant>,

@@ -42,7 +42,7 @@ pub struct Evidence {
     /// In the order of each partition.
     pub events: Vec<Landed>,
     pub rejected: Vec<Landed>,
-    /// Due or parked.
+    /// Due or quarantined.
     pub spooled: Vec<Landed>,
 }
 

@@ -131,7 +131,7 @@ impl Rig {
         emptied.unwrap_or_else(|why| panic!("{why}\n{}", self.bridge.logged()));
     }
 
-    /// Reports that wait in the spool now; what is parked waits for nothing.
+    /// Reports in the spool that are due.
     fn reports_spooled(&self) -> u64 {
         if self.spool.is_none() {
             return 0;
@@ -142,7 +142,7 @@ impl Rig {
             let value = value.expect("a bridge with a spool says how much is in it");
             value.parse().expect("a whole number")
         };
-        gauge("koobridge_spool_reports ").saturating_sub(gauge("koobridge_spool_parked "))
+        gauge("koobridge_spool_reports ").saturating_sub(gauge("koobridge_spool_quarantined "))
     }
 
     /// Waits until every report's fate is known.

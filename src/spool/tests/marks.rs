@@ -1,0 +1,46 @@
+//! The marks of a report.
+
+use super::*;
+
+#[test]
+fn marks_come_back_and_a_quarantined_report_stays_so() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    for number in 1..=5 {
+        fixture.write(&spool, &lane(0), number).expect("room");
+    }
+    for (number, mark) in [
+        (1, Mark::Refused),
+        (2, Mark::Gone),
+        (3, Mark::Refused),
+        (3, Mark::Quarantined),
+        (4, Mark::Quarantined),
+        (4, Mark::Gone),
+    ] {
+        spool.mark(&lane(0), number, mark);
+    }
+    let (spool, restored) = fixture.reopen(spool);
+    assert_eq!((restored[0].first, restored[0].last), (1, 5));
+    let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
+    let marks: Vec<_> = rows.iter().map(|row| (row.number, row.mark)).collect();
+    assert_eq!(
+        marks,
+        [(1, Some(Mark::Refused)), (2, Some(Mark::Gone)), (5, None)]
+    );
+    close(&spool);
+    assert_eq!((spool.level().reports, spool.level().quarantined), (5, 2));
+}
+
+#[test]
+fn a_mark_is_applied_after_its_row_however_many_wait_to_be_written() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    for number in 1..=10_000 {
+        fixture.send(&spool, &lane(0), number, row(number).record);
+        spool.mark(&lane(0), number, Mark::Gone);
+    }
+    close(&spool);
+    let (rows, is_all) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
+    assert_eq!((rows.len(), is_all), (10_000, true));
+    assert!(rows.iter().all(|row| row.mark == Some(Mark::Gone)));
+}

@@ -1,0 +1,106 @@
+//! Files of an earlier format.
+
+use super::*;
+
+impl Fixture {
+    /// Makes a file what format 1 was.
+    fn downgrade(path: &Path) {
+        let connection = rusqlite::Connection::open(path).expect("a file");
+        let sql = "ALTER TABLE reports RENAME COLUMN state TO parked; PRAGMA user_version = 1";
+        connection.execute_batch(sql).expect("sound SQL");
+    }
+
+    /// Leaves the reports 1, 2 and 3, of which 2 is quarantined, in a file of format 1.
+    fn leave_format_1(&self) -> PathBuf {
+        let (spool, _) = self.open();
+        for number in 1..=3 {
+            self.write(&spool, &lane(0), number).expect("room");
+        }
+        spool.mark(&lane(0), 2, Mark::Quarantined);
+        close(&spool);
+        drop(spool);
+        let file = self.newest_file();
+        Self::downgrade(&file);
+        file
+    }
+
+    fn inspect(&self) -> (Vec<LaneStatus>, Vec<(u64, bool)>) {
+        let inspection = Inspection::of(&self.path()).expect("a spool");
+        let lanes = inspection.lanes().expect("readable").into_values();
+        let mut shown = Vec::new();
+        let show = |kept: Kept| {
+            shown.push((kept.number, kept.is_quarantined));
+            Ok(())
+        };
+        inspection.each(show).expect("readable").expect("shown");
+        (lanes.collect(), shown)
+    }
+}
+
+fn format_of(path: &Path) -> i64 {
+    let connection = rusqlite::Connection::open(path).expect("a file");
+    connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .expect("a format")
+}
+
+#[test]
+fn a_file_of_format_1_is_upgraded_when_it_is_opened() {
+    let fixture = Fixture::new();
+    let file = fixture.leave_format_1();
+    let (spool, restored) = fixture.open();
+    assert_eq!((restored[0].first, restored[0].last), (1, 3));
+    let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
+    assert_eq!(rows, [row(1), row(3)]);
+    spool.mark(&lane(0), 1, Mark::Refused);
+    close(&spool);
+    assert_eq!((spool.level().reports, spool.level().quarantined), (3, 1));
+    assert_eq!(format_of(&file), 2);
+    let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
+    assert_eq!(rows[0].mark, Some(Mark::Refused));
+}
+
+#[test]
+fn a_file_of_format_1_is_inspected_as_it_is() {
+    let fixture = Fixture::new();
+    let file = fixture.leave_format_1();
+    let before = fixture.inspect();
+    let counted = LaneStatus {
+        due: 2,
+        quarantined: 1,
+        oldest: Some(row(1).record.timestamp),
+    };
+    let shown = vec![(1, false), (2, true), (3, false)];
+    assert_eq!(before, (vec![counted], shown));
+    assert_eq!(format_of(&file), 1);
+    let (spool, _) = fixture.open();
+    close(&spool);
+    assert_eq!(fixture.inspect(), before, "and after the upgrade");
+}
+
+/// Its lanes number their reports by themselves: in one inbox, two reports would have one number.
+#[test]
+fn a_file_of_format_1_with_a_damaged_partition_is_set_aside() {
+    let fixture = Fixture::new();
+    let file = fixture.leave_format_1();
+    Fixture::damage(&file, "UPDATE lanes SET partition = -7");
+    let (_spool, restored) = fixture.open();
+    assert_eq!((restored, fixture.count_aside()), (vec![], 1));
+}
+
+#[test]
+fn an_upgrade_that_fails_is_an_error_that_leaves_the_file() {
+    let fixture = Fixture::new();
+    let file = fixture.leave_format_1();
+    let other = rusqlite::Connection::open(&file).expect("a file");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    match Spool::open(&fixture.options(), settle, drop) {
+        Err(OpenError::File(path, _)) => assert_eq!(path, file),
+        other => panic!("{:?}", other.map(|(spool, ..)| spool)),
+    }
+    drop(other);
+    assert_eq!(format_of(&file), 1);
+    assert_eq!(fixture.count_aside(), 0);
+    let (_spool, restored) = fixture.open();
+    assert_eq!((restored[0].first, restored[0].last), (1, 3));
+}
