@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Overrides;
-use crate::tools::replay::{OffsetRange, When};
+use crate::tools::replay::{TypedOffsets, When};
 
 /// `koobridge tail`
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct Tail {
     pub since: When,
     /// Read these offsets of a partition only, PARTITION:FIRST-LAST; can be repeated
     #[arg(long, value_name = "RANGE")]
-    pub offsets: Vec<OffsetRange>,
+    pub offsets: Vec<TypedOffsets>,
     #[command(flatten)]
     pub filters: Filters,
     /// Only reports that were rejected for this reason; can be repeated
@@ -117,7 +117,7 @@ pub struct RangeArgs {
     pub until: When,
     /// Offsets of a partition instead, PARTITION:FIRST-LAST (LAST included); can be repeated
     #[arg(long, value_name = "RANGE")]
-    pub offsets: Vec<OffsetRange>,
+    pub offsets: Vec<TypedOffsets>,
 }
 
 /// Which records of it.

@@ -121,8 +121,8 @@ fn to_lines(
     interruptible(move |interrupt| {
         let reader = Reader::open(&settings, &topic)?;
         let only = only(&settings, &topic, key_partition, &work)?;
-        let stretches = range.stretches(&reader, only.as_deref())?;
-        let mut source = Source::topic(reader, stretches, BTreeMap::new())?;
+        let ranges = range.ranges(&reader, only.as_deref())?;
+        let mut source = Source::topic(reader, ranges, BTreeMap::new())?;
         let job = Job {
             work,
             id: String::new(),

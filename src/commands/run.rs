@@ -69,8 +69,8 @@ impl Asked {
             return self.go_on(reader, interrupt);
         }
         let target = self.target(&reader)?;
-        let stretches = self.range.stretches(&reader, self.only.as_deref())?;
-        let offsets: u64 = stretches.iter().map(replay::Stretch::length).sum();
+        let ranges = self.range.ranges(&reader, self.only.as_deref())?;
+        let offsets: u64 = ranges.iter().map(replay::OffsetRange::length).sum();
         crate::tell!(
             "{} from {} to {}:",
             self.work.name(),
@@ -81,11 +81,11 @@ impl Asked {
             let offsets = replay::grouped(offsets);
             crate::tell!(
                 "  at most     {offsets} records, in partitions: {}",
-                stretches.len()
+                ranges.len()
             );
             reader
         } else {
-            let mut source = Source::topic(reader, stretches.clone(), BTreeMap::new())?;
+            let mut source = Source::topic(reader, ranges.clone(), BTreeMap::new())?;
             if !self.is_wanted(&mut source, offsets, interrupt)? {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -99,11 +99,11 @@ impl Asked {
             .with_context(|| format!("can't start transactions as {}", job.kafka_name()))?;
         let plan = Plan {
             command: self.command(target.partitions),
-            stretches: stretches.clone(),
+            ranges: ranges.clone(),
             holder: nonce(),
         };
         let reading = Reading {
-            source: Source::topic(reader, stretches, BTreeMap::new())?,
+            source: Source::topic(reader, ranges, BTreeMap::new())?,
             name: self.source.clone(),
             plan: Some(plan),
         };
@@ -164,7 +164,7 @@ impl Asked {
             topic: self.target.clone(),
             partitions: plan.command.target_partitions,
         };
-        let stretches = plan.stretches.clone();
+        let ranges = plan.ranges.clone();
         let left = replay::grouped(left(&plan, &next));
         crate::tell!(
             "{} {} goes on: {left} offsets are left",
@@ -172,7 +172,7 @@ impl Asked {
             job.id
         );
         let reading = Reading {
-            source: Source::topic(reader, stretches, next)?,
+            source: Source::topic(reader, ranges, next)?,
             name: self.source.clone(),
             plan: Some(plan),
         };
@@ -288,9 +288,9 @@ fn has_ended(job: &Job) -> ExitCode {
 
 /// How many offsets are still to be read.
 fn left(plan: &Plan, next: &BTreeMap<u32, u64>) -> u64 {
-    let left = plan.stretches.iter().map(|stretch| {
-        let next = next.get(&stretch.partition).copied();
-        stretch.end.saturating_sub(next.unwrap_or(stretch.first))
+    let left = plan.ranges.iter().map(|range| {
+        let next = next.get(&range.partition).copied();
+        range.end.saturating_sub(next.unwrap_or(range.first))
     });
     left.sum()
 }

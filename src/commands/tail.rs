@@ -12,9 +12,9 @@ use super::interrupt::{Interrupt, interruptible};
 use super::{mask, mistyped};
 use crate::cli::Tail;
 use crate::contract::{EventFields, PROBE_KEY, RecordRef, RejectedFields};
-use crate::kafka::{Reader, Stretch};
+use crate::kafka::{OffsetRange, Reader};
 use crate::tools::archive::Line;
-use crate::tools::replay::{self, Item, Place, Range, Selection, Source, When};
+use crate::tools::replay::{self, Item, Position, Range, Selection, Source, When};
 
 /// How long to wait for a record before what was printed is shown.
 const POLL: Duration = Duration::from_millis(100);
@@ -70,26 +70,24 @@ fn opening(tail: &Tail, range: Range) -> anyhow::Result<Opening> {
     };
     Ok(Box::new(move || {
         let reader = Reader::open(&settings, &topic)?;
-        let stretches = stretches(&range, &reader)?;
-        Ok((Source::topic(reader, stretches, [].into())?, topic))
+        let ranges = ranges(&range, &reader)?;
+        Ok((Source::topic(reader, ranges, [].into())?, topic))
     }))
 }
 
-/// Without an end, unless offsets are named: then up to the last of them.
-fn stretches(range: &Range, reader: &Reader) -> anyhow::Result<Vec<Stretch>> {
-    let mut stretches = range.stretches(reader, None)?;
-    for stretch in &mut stretches {
-        let named = range
-            .offsets
-            .iter()
-            .find(|named| named.partition == stretch.partition);
-        if named.is_none() && range.since == When::Now {
-            stretch.first = stretch.end;
+/// Returns ranges without an end, or up to the last offset that was typed.
+fn ranges(range: &Range, reader: &Reader) -> anyhow::Result<Vec<OffsetRange>> {
+    let mut ranges = range.ranges(reader, None)?;
+    for offsets in &mut ranges {
+        let mut typed = range.offsets.iter();
+        let typed = typed.find(|typed| typed.partition == offsets.partition);
+        if typed.is_none() && range.since == When::Now {
+            offsets.first = offsets.end;
         }
-        let last = named.and_then(|named| named.last);
-        stretch.end = last.map_or(Stretch::ENDLESS, |last| last + 1);
+        let last = typed.and_then(|typed| typed.last);
+        offsets.end = last.map_or(OffsetRange::ENDLESS, |last| last + 1);
     }
-    Ok(stretches)
+    Ok(ranges)
 }
 
 fn follow(
@@ -106,7 +104,7 @@ fn follow(
             Item::End => break,
             Item::Nothing => out.flush(),
             Item::Deleted(gone) => {
-                let Stretch {
+                let OffsetRange {
                     partition,
                     first,
                     end,
@@ -117,7 +115,7 @@ fn follow(
                 );
                 Ok(())
             }
-            Item::Taken(_) | Item::Line(..) => {
+            Item::Record(_) | Item::Line(..) => {
                 let record = item.record().unwrap_or_default();
                 match view.line(&record, item.place(name)) {
                     Some(line) => {
@@ -137,7 +135,7 @@ fn follow(
 
 impl View {
     /// The line of a record; `None` where it is not meant.
-    fn line(&self, record: &RecordRef<'_>, place: Option<Place<'_>>) -> Option<String> {
+    fn line(&self, record: &RecordRef<'_>, place: Option<Position<'_>>) -> Option<String> {
         if !self.selection.has_time(record.timestamp) {
             return None;
         }
@@ -188,7 +186,7 @@ impl View {
         )
     }
 
-    fn json(&self, record: &RecordRef<'_>, place: Option<Place<'_>>) -> String {
+    fn json(&self, record: &RecordRef<'_>, place: Option<Position<'_>>) -> String {
         let mut line = if self.show_numbers {
             Line::of(record)
         } else {
@@ -220,7 +218,7 @@ fn rejected(fields: &RejectedFields<'_>, key: Option<&str>) -> String {
     )
 }
 
-fn foreign(record: &RecordRef<'_>, place: Option<Place<'_>>) -> String {
+fn foreign(record: &RecordRef<'_>, place: Option<Position<'_>>) -> String {
     let time = record
         .timestamp
         .map_or_else(|| "-".to_owned(), replay::time);

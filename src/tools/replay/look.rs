@@ -33,7 +33,7 @@ pub fn look(
         match &item {
             Item::End => return Ok((tally, End::Finished)),
             Item::Deleted(gone) => tally.deleted += gone.length(),
-            Item::Nothing | Item::Taken(_) | Item::Line(..) => {}
+            Item::Nothing | Item::Record(_) | Item::Line(..) => {}
         }
         if let Some(record) = item.record() {
             let partition = item.place("").map(|place| place.partition);
@@ -73,7 +73,7 @@ pub fn print(
             }
             Item::Deleted(gone) => tally.deleted += gone.length(),
             Item::Nothing => out.flush().context("can't print")?,
-            Item::Taken(_) | Item::Line(..) => {}
+            Item::Record(_) | Item::Line(..) => {}
         }
         if let Some(record) = item.record() {
             let verdict = job.work.judge(&record);

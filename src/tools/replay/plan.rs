@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::range::{Range, When};
 use super::work::Work;
-use crate::kafka::{Committed, Offsets, Stretch};
+use crate::kafka::{Committed, OffsetRange, Offsets};
 
 /// A later format that this version can't read gets another number.
 const FORMAT: u32 = 1;
@@ -18,7 +18,7 @@ const FORMAT: u32 = 1;
 pub struct Plan {
     pub command: Command,
     /// What is read, as it was when the run was started.
-    pub stretches: Vec<Stretch>,
+    pub ranges: Vec<OffsetRange>,
     /// Who is at it: another process that goes on with the run takes another name.
     pub holder: String,
 }
@@ -147,25 +147,22 @@ impl Plan {
     /// What is committed when the run is at these offsets.
     #[must_use]
     pub fn at(&self, next: &BTreeMap<u32, u64>) -> Offsets {
-        let stretches = self.stretches.iter().map(|stretch| {
+        let ranges = self.ranges.iter().map(|range| {
             let text = Text {
                 koobridge: FORMAT,
                 command: self.command.clone(),
-                partitions: self.stretches.len(),
-                first: stretch.first,
-                end: stretch.end,
+                partitions: self.ranges.len(),
+                first: range.first,
+                end: range.end,
                 holder: self.holder.clone(),
             };
             let committed = Committed {
-                next: next
-                    .get(&stretch.partition)
-                    .copied()
-                    .unwrap_or(stretch.first),
+                next: next.get(&range.partition).copied().unwrap_or(range.first),
                 text: serde_json::to_string(&text).expect("text and numbers"),
             };
-            (stretch.partition, committed)
+            (range.partition, committed)
         });
-        stretches.collect()
+        ranges.collect()
     }
 
     /// Reads a plan back, and how far the run is.
@@ -173,7 +170,7 @@ impl Plan {
     /// # Errors
     /// Why there is none.
     pub fn read(offsets: &Offsets) -> Result<(Self, BTreeMap<u32, u64>), NoPlan> {
-        let mut stretches = Vec::new();
+        let mut ranges = Vec::new();
         let mut next = BTreeMap::new();
         let mut last: Option<Text> = None;
         for (partition, committed) in offsets {
@@ -182,7 +179,7 @@ impl Plan {
             if text.koobridge != FORMAT {
                 return Err(NoPlan::Unreadable);
             }
-            stretches.push(Stretch {
+            ranges.push(OffsetRange {
                 partition: *partition,
                 first: text.first,
                 end: text.end,
@@ -191,12 +188,12 @@ impl Plan {
             last = Some(text);
         }
         let text = last.ok_or(NoPlan::Gone)?;
-        if stretches.len() != text.partitions {
-            return Err(NoPlan::Incomplete(stretches.len(), text.partitions));
+        if ranges.len() != text.partitions {
+            return Err(NoPlan::Incomplete(ranges.len(), text.partitions));
         }
         let plan = Self {
             command: text.command,
-            stretches,
+            ranges,
             holder: text.holder,
         };
         Ok((plan, next))
@@ -229,14 +226,14 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        let stretch = |partition, first, end| Stretch {
+        let range = |partition, first, end| OffsetRange {
             partition,
             first,
             end,
         };
         Plan {
             command: command(&range("2026-11-22T08:00:00Z", "now"), Some("c")),
-            stretches: vec![stretch(0, 5, 9), stretch(3, 0, 0)],
+            ranges: vec![range(0, 5, 9), range(3, 0, 0)],
             holder: "h".to_owned(),
         }
     }

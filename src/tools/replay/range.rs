@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::bail;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::kafka::{Reader, Stretch};
+use crate::kafka::{OffsetRange, Reader};
 
 /// A moment, as it can be typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,13 +65,13 @@ impl fmt::Display for When {
 
 /// `PARTITION:FIRST-LAST`, the last one included; without LAST all that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OffsetRange {
+pub struct TypedOffsets {
     pub partition: u32,
     pub first: u64,
     pub last: Option<u64>,
 }
 
-impl FromStr for OffsetRange {
+impl FromStr for TypedOffsets {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -98,7 +98,7 @@ impl FromStr for OffsetRange {
     }
 }
 
-impl fmt::Display for OffsetRange {
+impl fmt::Display for TypedOffsets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             partition,
@@ -116,7 +116,7 @@ pub struct Range {
     pub since: When,
     pub until: When,
     /// Single partitions' offsets; empty where times say what is meant.
-    pub offsets: Vec<OffsetRange>,
+    pub offsets: Vec<TypedOffsets>,
 }
 
 impl Range {
@@ -138,44 +138,48 @@ impl Range {
         }
     }
 
-    /// The stretches of the topic as it is now, with an end each, for these partitions (all of them
+    /// The ranges of the topic as it is now, with an end each, for these partitions (all of them
     /// where none are named). Records in them can still be from outside the times.
     ///
     /// # Errors
     /// Where Kafka does not answer, or there is no such partition.
-    pub fn stretches(&self, reader: &Reader, only: Option<&[u32]>) -> anyhow::Result<Vec<Stretch>> {
+    pub fn ranges(
+        &self,
+        reader: &Reader,
+        only: Option<&[u32]>,
+    ) -> anyhow::Result<Vec<OffsetRange>> {
         let count = reader.partitions()?;
         if !self.offsets.is_empty() {
-            let mut stretches = Vec::new();
+            let mut ranges = Vec::new();
             for range in &self.offsets {
-                stretches.push(stretch_of(range, reader, count, &stretches)?);
+                ranges.push(offsets_of(range, reader, count, &ranges)?);
             }
-            return Ok(stretches);
+            return Ok(ranges);
         }
         let partitions: Vec<u32> = only.map_or_else(|| (0..count).collect(), <[u32]>::to_vec);
         // Asked first: what comes in between is beyond the end.
-        let mut stretches = Vec::new();
+        let mut ranges = Vec::new();
         for partition in &partitions {
-            stretches.push(reader.whole(*partition)?);
+            ranges.push(reader.whole(*partition)?);
         }
         if let Some(time) = self.from_time() {
             let firsts = reader.offsets_from(&partitions, time)?;
-            for stretch in &mut stretches {
-                let first = firsts.get(&stretch.partition).copied();
-                stretch.first = first.unwrap_or(stretch.end).max(stretch.first);
+            for range in &mut ranges {
+                let first = firsts.get(&range.partition).copied();
+                range.first = first.unwrap_or(range.end).max(range.first);
             }
         }
-        Ok(stretches)
+        Ok(ranges)
     }
 }
 
-fn stretch_of(
-    range: &OffsetRange,
+fn offsets_of(
+    range: &TypedOffsets,
     reader: &Reader,
     count: u32,
-    before: &[Stretch],
-) -> anyhow::Result<Stretch> {
-    let OffsetRange {
+    before: &[OffsetRange],
+) -> anyhow::Result<OffsetRange> {
+    let TypedOffsets {
         partition,
         first,
         last,
@@ -187,11 +191,11 @@ fn stretch_of(
             count - 1
         );
     }
-    if before.iter().any(|stretch| stretch.partition == partition) {
+    if before.iter().any(|range| range.partition == partition) {
         bail!("--offsets {range}: partition {partition} is named twice; one range a partition");
     }
     let whole = reader.whole(partition)?;
-    Ok(Stretch {
+    Ok(OffsetRange {
         partition,
         first,
         end: last.map_or(whole.end, |last| (last + 1).min(whole.end)),
@@ -240,7 +244,7 @@ mod tests {
     #[test]
     fn offsets_are_a_partition_and_what_of_it() {
         let range = |partition, first, last| {
-            Ok(OffsetRange {
+            Ok(TypedOffsets {
                 partition,
                 first,
                 last,
@@ -250,7 +254,7 @@ mod tests {
         assert_eq!("2:100-".parse(), range(2, 100, None));
         assert_eq!("0:7".parse(), range(0, 7, Some(7)));
         for text in ["", "2", "2:", "2:9-8", "2:a-b", "-1:3", "2:-3", "2:3-4-5"] {
-            let wrong = text.parse::<OffsetRange>().expect_err(text);
+            let wrong = text.parse::<TypedOffsets>().expect_err(text);
             assert!(wrong.contains("PARTITION:FIRST-LAST"), "{wrong}");
         }
     }

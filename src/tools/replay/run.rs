@@ -17,7 +17,7 @@ use super::source::{Item, Source};
 use super::tally::{Tally, grouped};
 use super::work::{Verdict, Work};
 use crate::contract::RecordRef;
-use crate::kafka::{Broken, Failed, Group, Settings, Stretch, Transactions, partition_for};
+use crate::kafka::{Broken, Failed, Group, OffsetRange, Settings, Transactions, partition_for};
 
 /// An open transaction holds back every read-committed subscriber of the target, so it is short. Each
 /// end of one costs some 50 ms, in which nothing is copied.
@@ -255,7 +255,7 @@ impl Run {
                     tally.deleted += gone.length();
                     progress.say(&deleted(gone, &self.reading.name));
                 }
-                Item::Taken(_) | Item::Line(..) => {
+                Item::Record(_) | Item::Line(..) => {
                     records += 1;
                     if self
                         .job
@@ -360,7 +360,7 @@ impl Run {
         let Some(plan) = &self.reading.plan else {
             return Ok(None);
         };
-        let last = plan.stretches.iter().map(|stretch| stretch.partition).max();
+        let last = plan.ranges.iter().map(|range| range.partition).max();
         let partitions = last.map_or(0, |last| last + 1);
         let committed = self.sink.group.committed(&self.reading.name, partitions);
         let committed = committed.map_err(|error| Broken::Producer(error.to_string()))?;
@@ -420,7 +420,7 @@ impl Job {
     }
 }
 
-fn deleted(gone: &Stretch, topic: &str) -> String {
+fn deleted(gone: &OffsetRange, topic: &str) -> String {
     format!(
         "Kafka has deleted offsets {} to {} of {topic} partition {} before they could be read ({} of \
          them)",
@@ -434,7 +434,7 @@ fn deleted(gone: &Stretch, topic: &str) -> String {
 /// The place of a record in one number: 16 bits of partition, 48 of offset or line.
 fn tag_of(item: &Item<'_>) -> usize {
     let (partition, offset) = match item {
-        Item::Taken(taken) => (taken.partition(), taken.offset()),
+        Item::Record(taken) => (taken.partition(), taken.offset()),
         Item::Line(_, number) => (0, *number),
         Item::Deleted(_) | Item::Nothing | Item::End => (0, 0),
     };

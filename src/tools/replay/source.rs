@@ -1,4 +1,4 @@
-//! Where records come from: stretches of a topic, or lines of a file. Both can go back to what was
+//! Where records come from: ranges of a topic, or lines of a file. Both can go back to what was
 //! committed last.
 
 use std::collections::BTreeMap;
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
-use super::work::Place;
+use super::work::Position;
 use crate::contract::RecordRef;
-use crate::kafka::{Reader, Step, Stretch, Taken};
+use crate::kafka::{ConsumedRecord, OffsetRange, ReadStep, Reader};
 use crate::tools::archive::{self, Line};
 
 type Lines = Box<dyn Iterator<Item = Result<Line, String>>>;
@@ -20,10 +20,10 @@ pub enum Source {
     File(File),
 }
 
-/// Stretches of a topic.
+/// Remaining of a topic.
 pub struct Topic {
     reader: Reader,
-    stretches: Vec<Stretch>,
+    ranges: Vec<OffsetRange>,
     /// The next offset of each partition.
     next: BTreeMap<u32, u64>,
 }
@@ -40,11 +40,11 @@ pub struct File {
 
 /// What comes next.
 pub enum Item<'a> {
-    Taken(Taken<'a>),
+    Record(ConsumedRecord<'a>),
     /// A line and its number among them, from 1.
     Line(&'a Line, u64),
     /// Kafka has deleted this before it could be read.
-    Deleted(Stretch),
+    Deleted(OffsetRange),
     /// Nothing within the patience.
     Nothing,
     /// There is no more.
@@ -56,7 +56,7 @@ impl Item<'_> {
     #[must_use]
     pub fn record(&self) -> Option<RecordRef<'_>> {
         match self {
-            Self::Taken(taken) => Some(taken.record()),
+            Self::Record(taken) => Some(taken.record()),
             Self::Line(line, _) => Some(line.record()),
             Self::Deleted(_) | Self::Nothing | Self::End => None,
         }
@@ -64,14 +64,14 @@ impl Item<'_> {
 
     /// Where the record stood on a topic, where it did; `topic` is the one that is read.
     #[must_use]
-    pub fn place<'a>(&'a self, topic: &'a str) -> Option<Place<'a>> {
+    pub fn place<'a>(&'a self, topic: &'a str) -> Option<Position<'a>> {
         match self {
-            Self::Taken(taken) => Some(Place {
+            Self::Record(taken) => Some(Position {
                 topic,
                 partition: taken.partition(),
                 offset: taken.offset(),
             }),
-            Self::Line(line, _) => Some(Place {
+            Self::Line(line, _) => Some(Position {
                 topic: line.topic.as_deref()?,
                 partition: line.partition?,
                 offset: line.offset?,
@@ -82,18 +82,18 @@ impl Item<'_> {
 }
 
 impl Source {
-    /// Reads stretches of a topic, from the offsets in `next` on where it has one.
+    /// Reads ranges of a topic, from the offsets in `next` on where it has one.
     ///
     /// # Errors
     /// Where they can't be read.
     pub fn topic(
         reader: Reader,
-        stretches: Vec<Stretch>,
+        ranges: Vec<OffsetRange>,
         next: BTreeMap<u32, u64>,
     ) -> anyhow::Result<Self> {
         let mut topic = Topic {
             reader,
-            stretches,
+            ranges,
             next,
         };
         topic.go_back_to(&topic.next.clone())?;
@@ -167,46 +167,42 @@ impl Source {
 impl Topic {
     fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
         Ok(match self.reader.next(patience)? {
-            Step::Record(taken) => {
+            ReadStep::Record(taken) => {
                 self.next.insert(taken.partition(), taken.offset() + 1);
-                Item::Taken(taken)
+                Item::Record(taken)
             }
-            Step::Deleted(gone) => {
+            ReadStep::Deleted(gone) => {
                 self.next.insert(gone.partition, gone.end);
                 Item::Deleted(gone)
             }
-            Step::Nothing => Item::Nothing,
-            Step::Finished => {
+            ReadStep::Nothing => Item::Nothing,
+            ReadStep::Finished => {
                 // Behind the last record there can be marks of transactions.
-                let ends = self.stretches.iter();
-                self.next.extend(
-                    ends.map(|stretch| (stretch.partition, stretch.end.max(stretch.first))),
-                );
+                let ends = self.ranges.iter();
+                self.next
+                    .extend(ends.map(|range| (range.partition, range.end.max(range.first))));
                 Item::End
             }
         })
     }
 
     fn left(&self) -> u64 {
-        let left = self.stretches.iter().map(|stretch| {
-            let next = self.next.get(&stretch.partition).copied();
-            stretch.end.saturating_sub(next.unwrap_or(stretch.first))
+        let left = self.ranges.iter().map(|range| {
+            let next = self.next.get(&range.partition).copied();
+            range.end.saturating_sub(next.unwrap_or(range.first))
         });
         left.sum()
     }
 
     fn go_back_to(&mut self, next: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
-        let from = |stretch: &Stretch| Stretch {
-            first: next
-                .get(&stretch.partition)
-                .copied()
-                .unwrap_or(stretch.first),
-            ..*stretch
+        let from = |range: &OffsetRange| OffsetRange {
+            first: next.get(&range.partition).copied().unwrap_or(range.first),
+            ..*range
         };
-        let left: Vec<Stretch> = self.stretches.iter().map(from).collect();
+        let left: Vec<OffsetRange> = self.ranges.iter().map(from).collect();
         self.next = left
             .iter()
-            .map(|stretch| (stretch.partition, stretch.first))
+            .map(|range| (range.partition, range.first))
             .collect();
         Ok(self.reader.read(&left)?)
     }

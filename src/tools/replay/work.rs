@@ -25,7 +25,7 @@ pub enum Work {
 
 /// Where a record stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct Position<'a> {
     pub topic: &'a str,
     pub partition: u32,
     pub offset: u64,
@@ -86,7 +86,7 @@ impl Work {
     }
 
     /// Says in the record's headers that it was published by the run `id`, and where it stood.
-    pub fn sign(&self, record: &mut RecordRef<'_>, id: &str, place: Option<Place<'_>>) {
+    pub fn sign(&self, record: &mut RecordRef<'_>, id: &str, place: Option<Position<'_>>) {
         let names = match self {
             Self::Replay { .. } => [
                 REPLAY_ID,
