@@ -226,14 +226,14 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        let range = |partition, first, end| OffsetRange {
+        let offsets = |partition, first, end| OffsetRange {
             partition,
             first,
             end,
         };
         Plan {
             command: command(&range("2026-11-22T08:00:00Z", "now"), Some("c")),
-            ranges: vec![range(0, 5, 9), range(3, 0, 0)],
+            ranges: vec![offsets(0, 5, 9), offsets(3, 0, 0)],
             holder: "h".to_owned(),
         }
     }
