@@ -1,10 +1,11 @@
-//! What a run set out to do. It is written down with the group's offsets, so that whoever goes on with
-//! the run later does the same and nothing else.
+//! The plan of a run. It is committed with the group's offsets, so that a process that resumes the run
+//! does the same and nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::range::{Range, When};
 use super::work::Work;
@@ -19,7 +20,7 @@ pub struct Plan {
     pub command: Command,
     /// What is read, as it was when the run was started.
     pub ranges: Vec<OffsetRange>,
-    /// Who is at it: another process that goes on with the run takes another name.
+    /// The name of the process that has the run: one that resumes it takes another name.
     pub holder: String,
 }
 
@@ -115,36 +116,24 @@ struct Text {
     holder: String,
 }
 
-/// Why there is no plan to go on with.
-#[derive(Debug, PartialEq, Eq)]
+/// Why there is no plan to resume.
+#[derive(Debug, PartialEq, Eq, Error)]
 pub enum NoPlan {
     /// Nothing is committed.
+    #[error(
+        "there is no plan of it: the id is another, the run is not of this topic, or Kafka has \
+         forgotten it (offsets.retention.minutes)"
+    )]
     Gone,
-    /// Only so many partitions of so many have theirs.
+    #[error("Kafka has its plan for {0} of {1} partitions only")]
     Incomplete(usize, usize),
     /// Not written by koobridge, or by a later version.
+    #[error("its plan was written by another version of koobridge")]
     Unreadable,
 }
 
-impl fmt::Display for NoPlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str(
-                "there is no plan of it: the id is another, the run is not of this topic, or Kafka has \
-                 forgotten it (offsets.retention.minutes)",
-            ),
-            Self::Incomplete(found, all) => {
-                write!(f, "Kafka has its plan for {found} of {all} partitions only")
-            }
-            Self::Unreadable => f.write_str("its plan was written by another version of koobridge"),
-        }
-    }
-}
-
-impl std::error::Error for NoPlan {}
-
 impl Plan {
-    /// What is committed when the run is at these offsets.
+    /// Returns what is to be committed when the run is at these offsets.
     #[must_use]
     pub fn at(&self, next: &BTreeMap<u32, u64>) -> Offsets {
         let ranges = self.ranges.iter().map(|range| {
@@ -168,7 +157,7 @@ impl Plan {
     /// Reads a plan back, and how far the run is.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no plan.
     pub fn read(offsets: &Offsets) -> Result<(Self, BTreeMap<u32, u64>), NoPlan> {
         let mut ranges = Vec::new();
         let mut next = BTreeMap::new();

@@ -152,7 +152,7 @@ impl Range {
         if !self.offsets.is_empty() {
             let mut ranges = Vec::new();
             for range in &self.offsets {
-                ranges.push(offsets_of(range, reader, count, &ranges)?);
+                ranges.push(resolve(range, reader, count, &ranges)?);
             }
             return Ok(ranges);
         }
@@ -173,7 +173,7 @@ impl Range {
     }
 }
 
-fn offsets_of(
+fn resolve(
     range: &TypedOffsets,
     reader: &Reader,
     count: u32,

@@ -1,5 +1,5 @@
-//! Where records come from: ranges of a topic, or lines of a file. Both can go back to what was
-//! committed last.
+//! The source of records: ranges of a topic, or lines of a file. Both can go back to what was committed
+//! last.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
-use super::work::Position;
+use super::position::Position;
 use crate::contract::RecordRef;
 use crate::kafka::{ConsumedRecord, OffsetRange, ReadStep, Reader};
 use crate::tools::archive::{self, Line};
+
+/// How long a tool waits for a record before it checks whether to stop.
+pub(super) const POLL: Duration = Duration::from_millis(100);
 
 type Lines = Box<dyn Iterator<Item = Result<Line, String>>>;
 
@@ -52,24 +55,24 @@ pub enum Item<'a> {
 }
 
 impl Item<'_> {
-    /// The record, where it is one.
+    /// Returns the record, if it is one.
     #[must_use]
     pub fn record(&self) -> Option<RecordRef<'_>> {
         match self {
-            Self::Record(taken) => Some(taken.record()),
+            Self::Record(record) => Some(record.record()),
             Self::Line(line, _) => Some(line.record()),
             Self::Deleted(_) | Self::Nothing | Self::End => None,
         }
     }
 
-    /// Where the record stood on a topic, where it did; `topic` is the one that is read.
+    /// Returns the record's position, if it had one; `topic` is the topic that is read.
     #[must_use]
-    pub fn place<'a>(&'a self, topic: &'a str) -> Option<Position<'a>> {
+    pub fn position<'a>(&'a self, topic: &'a str) -> Option<Position<'a>> {
         match self {
-            Self::Record(taken) => Some(Position {
+            Self::Record(record) => Some(Position {
                 topic,
-                partition: taken.partition(),
-                offset: taken.offset(),
+                partition: record.partition(),
+                offset: record.offset(),
             }),
             Self::Line(line, _) => Some(Position {
                 topic: line.topic.as_deref()?,
@@ -135,7 +138,7 @@ impl Source {
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         match self {
-            Self::Topic(topic) => Some(topic.left()),
+            Self::Topic(topic) => Some(length_of_rest(&topic.ranges, &topic.next)),
             Self::File(_) => None,
         }
     }
@@ -164,12 +167,17 @@ impl Source {
     }
 }
 
+/// Returns how many offsets of `ranges` are still to be read.
+pub(super) fn length_of_rest(ranges: &[OffsetRange], next: &BTreeMap<u32, u64>) -> u64 {
+    ranges.iter().map(|range| range.rest(next).length()).sum()
+}
+
 impl Topic {
     fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
         Ok(match self.reader.next(patience)? {
-            ReadStep::Record(taken) => {
-                self.next.insert(taken.partition(), taken.offset() + 1);
-                Item::Record(taken)
+            ReadStep::Record(record) => {
+                self.next.insert(record.partition(), record.offset() + 1);
+                Item::Record(record)
             }
             ReadStep::Deleted(gone) => {
                 self.next.insert(gone.partition, gone.end);
@@ -186,20 +194,8 @@ impl Topic {
         })
     }
 
-    fn left(&self) -> u64 {
-        let left = self.ranges.iter().map(|range| {
-            let next = self.next.get(&range.partition).copied();
-            range.end.saturating_sub(next.unwrap_or(range.first))
-        });
-        left.sum()
-    }
-
     fn go_back_to(&mut self, next: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
-        let from = |range: &OffsetRange| OffsetRange {
-            first: next.get(&range.partition).copied().unwrap_or(range.first),
-            ..*range
-        };
-        let left: Vec<OffsetRange> = self.ranges.iter().map(from).collect();
+        let left: Vec<_> = self.ranges.iter().map(|range| range.rest(next)).collect();
         self.next = left
             .iter()
             .map(|range| (range.partition, range.first))
@@ -213,7 +209,7 @@ impl File {
         if self.at == self.open.len() {
             match self.lines.next() {
                 Some(Ok(line)) if line.masked => bail!(
-                    "the numbers in it are masked: it is no archive, but what `koobridge tail` printed"
+                    "its phone numbers are masked: `koobridge tail` printed it, and it can't be published"
                 ),
                 Some(line) => self.open.push(line.map_err(|why| anyhow!(why))?),
                 None => return Ok(Item::End),
