@@ -1,12 +1,17 @@
-//! Which part of a topic is meant: from one time to another, or offsets of single partitions.
+//! The part of a topic that is meant: from one time to another, or offsets of single partitions.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::bail;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::kafka::{OffsetRange, Reader};
+use crate::text::length_of_time;
+
+/// The longest time ago, which no clock precedes: a hundred years.
+const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// A moment, as it can be typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,20 +41,9 @@ impl FromStr for When {
                  (ago; also 90s, 30m, 2d), beginning or now"
             )
         };
-        Ok(Self::At(Timestamp::now() - ago(text).ok_or_else(wrong)?))
+        let ago = length_of_time(text).filter(|ago| *ago < LONGEST);
+        Ok(Self::At(Timestamp::now() - ago.ok_or_else(wrong)?))
     }
-}
-
-/// How long ago; days have 24 hours.
-fn ago(text: &str) -> Option<SignedDuration> {
-    let duration = match text.strip_suffix('d') {
-        Some(days) => {
-            SignedDuration::from_hours(days.parse::<u16>().ok()?.into()).checked_mul(24)?
-        }
-        None => text.parse().ok()?,
-    };
-    let is_sound = !duration.is_negative() && duration < SignedDuration::from_hours(24 * 36_500);
-    is_sound.then_some(duration)
 }
 
 impl fmt::Display for When {
@@ -110,17 +104,17 @@ impl fmt::Display for TypedOffsets {
     }
 }
 
-/// What was typed of a range.
+/// A range as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     pub since: When,
     pub until: When,
-    /// Single partitions' offsets; empty where times say what is meant.
+    /// Offsets of single partitions; empty if the times count.
     pub offsets: Vec<TypedOffsets>,
 }
 
 impl Range {
-    /// The first moment that is meant, in milliseconds since 1970.
+    /// Returns the first moment of the range, in milliseconds since 1970.
     #[must_use]
     pub fn from_time(&self) -> Option<i64> {
         match self.since {
@@ -129,7 +123,7 @@ impl Range {
         }
     }
 
-    /// The first moment that is not meant any more, in milliseconds since 1970.
+    /// Returns the first moment after the range, in milliseconds since 1970.
     #[must_use]
     pub fn until_time(&self) -> Option<i64> {
         match self.until {
@@ -138,11 +132,11 @@ impl Range {
         }
     }
 
-    /// The ranges of the topic as it is now, with an end each, for these partitions (all of them
-    /// where none are named). Records in them can still be from outside the times.
+    /// Returns the offset ranges of the topic as it is now, for the partitions in `only`, or for all. They can
+    /// hold records from outside the times.
     ///
     /// # Errors
-    /// Where Kafka does not answer, or there is no such partition.
+    /// If Kafka does not answer, or there is no such partition.
     pub fn ranges(
         &self,
         reader: &Reader,
