@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use jiff::{Span, SpanRelativeTo};
+
+use crate::text::length_of_time;
 
 pub use consume::{Filters, RangeArgs, Redrive, Replay, RunArgs, Tail, ToKafka};
 use consume::{REDRIVE_HELP, REPLAY_HELP, TAIL_HELP};
@@ -45,7 +46,7 @@ pub enum Command {
     /// Find what is wrong with the configuration, this machine and Kafka, before going live
     #[command(after_long_help = CHECK_HELP)]
     Check(Check),
-    /// Show what the topics lack, or make them
+    /// Show which topics and settings are missing, or create them
     #[command(after_long_help = TOPICS_HELP)]
     Topics(Topics),
     /// Watch events as they come, or rejected reports
@@ -91,7 +92,7 @@ pub struct Topics {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,
-    /// Have Kafka do it
+    /// Make the changes
     #[arg(long)]
     pub apply: bool,
     /// How many partitions; a new topic has 6 unless asked
@@ -219,18 +220,10 @@ impl LogForm {
     }
 }
 
-/// Kafka looks at what it can delete every few minutes.
+/// Kafka deletes old records every few minutes only.
 fn retention(text: &str) -> Result<Duration, String> {
-    let wrong = || "write for example 7d or 36h, a minute at least".to_owned();
-    let span: Span = text.parse().map_err(|_| wrong())?;
-    let days_are_24_hours = SpanRelativeTo::days_are_24_hours();
-    let time = span.to_duration(days_are_24_hours).map_err(|_| wrong())?;
-    let time = Duration::try_from(time).map_err(|_| wrong())?;
-    if time < Duration::from_mins(1) {
-        Err(wrong())
-    } else {
-        Ok(time)
-    }
+    let time = length_of_time(text).filter(|time| *time >= Duration::from_mins(1));
+    time.ok_or_else(|| "write for example 7d or 36h, a minute at least".to_owned())
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -275,11 +268,11 @@ there. Nothing is changed, but for the records that --probe publishes; it may ru
 Exit codes: 0 nothing to mend, 1 warnings and --strict, 2 something to mend.";
 
 const TOPICS_HELP: &str = "\
-It shows what would be made or changed of kafka.topic and kafka.rejected_topic; --apply has Kafka do it.
-A new topic has 6 partitions, replication 3 where there are three brokers, min.insync.replicas one less,
-and keeps records for 7 days. Of one that is there, min.insync.replicas is raised where a broker's loss
-would take what was promised with it; all else stays unless it is asked for. A compacted topic is refused.
-Exit codes: 0 shown or done, 1 Kafka did not do it, 2 a topic is refused, or the configuration or the
+It shows how kafka.topic and kafka.rejected_topic would be created or changed; --apply does it. A new topic
+has 6 partitions, replication 3 if there are three brokers, min.insync.replicas one less, and keeps records
+for 7 days. An existing topic gets a higher min.insync.replicas if the loss of a broker could lose accepted
+reports; all else stays unless it is asked for. A compacted topic is refused.
+Exit codes: 0 shown or done, 1 Kafka refused a change, 2 a topic is refused, or the configuration or the
 command line is wrong.";
 
 const COMPLETIONS_HELP: &str = "\

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Overrides;
-use crate::tools::replay::{OffsetRange, When};
+use crate::tools::replay::{TypedOffsets, When};
 
 /// `koobridge tail`
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct Tail {
     pub since: When,
     /// Read these offsets of a partition only, PARTITION:FIRST-LAST; can be repeated
     #[arg(long, value_name = "RANGE")]
-    pub offsets: Vec<OffsetRange>,
+    pub offsets: Vec<TypedOffsets>,
     #[command(flatten)]
     pub filters: Filters,
     /// Only reports that were rejected for this reason; can be repeated
@@ -58,7 +58,7 @@ pub struct Replay {
     pub range: RangeArgs,
     #[command(flatten)]
     pub filters: Filters,
-    /// Replay what is a replay already, too
+    /// Replay records that are replays already, too
     #[arg(long)]
     pub include_replays: bool,
     /// Read only the partitions that the message ids belong to today
@@ -94,7 +94,7 @@ pub struct ToKafka {
     /// The configuration, a TOML file: Kafka and the topics
     #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The brokers, where there is no configuration at hand: HOST:PORT,…
+    /// The brokers, if there is no configuration at hand: HOST:PORT,…
     #[arg(long, value_name = "BROKERS")]
     pub bootstrap: Option<String>,
     #[command(flatten)]
@@ -117,7 +117,7 @@ pub struct RangeArgs {
     pub until: When,
     /// Offsets of a partition instead, PARTITION:FIRST-LAST (LAST included); can be repeated
     #[arg(long, value_name = "RANGE")]
-    pub offsets: Vec<OffsetRange>,
+    pub offsets: Vec<TypedOffsets>,
 }
 
 /// Which records of it.
@@ -140,16 +140,16 @@ pub struct Filters {
 /// How a run goes.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Don't ask; then the records are not counted first
+    /// Start without preview and question
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
-    /// Only say what would be done
+    /// Show the preview only
     #[arg(long)]
     pub dry_run: bool,
     /// At most so many records a second
     #[arg(long, value_name = "RECORDS")]
     pub rate: Option<NonZeroU32>,
-    /// Go on with the run of this id
+    /// Resume the run of this id
     #[arg(long, value_name = "ID", conflicts_with_all = ["offsets", "dry_run"])]
     pub resume: Option<String>,
 }
@@ -163,10 +163,10 @@ records out that koobridge did not write. Ctrl-C ends it.
   koobridge tail --config koobridge.toml --rejected --since beginning --json";
 
 pub(super) const REPLAY_HELP: &str = "\
-It looks first, says what would be replayed, and asks. A replayed record keeps its key, value, time and
-ce_ headers, so that subscribers drop it where they have had it; the headers replay_id, replay_topic,
-replay_partition and replay_offset say where it comes from. To a topic each record comes exactly once:
-a run that was stopped or killed goes on with --resume and the same filters. From a file, at least once.
+It shows a preview and asks first. A replayed record keeps its key, value, time and ce_ headers, so that
+subscribers drop it if they have had it; the headers replay_id, replay_topic, replay_partition and
+replay_offset name its source. To a topic each record is published exactly once: a run that was stopped or
+killed is continued by --resume with the same filters. From a file, at least once.
 
   koobridge replay --config koobridge.toml --since 2h --dry-run --to koomessage.reports
   koobridge replay --config koobridge.toml --since 2026-11-22T08:00:00Z --until 2h --to reprocess
@@ -174,13 +174,13 @@ a run that was stopped or killed goes on with --resume and the same filters. Fro
   koobridge replay --config koobridge.toml --file archive.jsonl --to koomessage.reports
 
 Exit codes: 0 done, 1 could not run, 2 the configuration or the command line is wrong, 3 stopped (the
-command that goes on is printed), 4 done but for what Kafka has deleted or does not take on the target.";
+command that resumes it is printed), 4 done, except for records that Kafka has deleted or refuses.";
 
 pub(super) const REDRIVE_HELP: &str = "\
-It tries each rejected report under the rules of this version and publishes what is good now as an event,
-with its original arrival time; what Kafka refused once goes again as it is. The rest stays where it is.
-It looks first, and asks. Exactly once for one run: --resume goes on with it. Another run over the same
-range publishes the same events again, with the same ce_id.
+It tries each rejected report under the rules of this version. A report that is valid now is published as an
+event with its original arrival time, and an event that Kafka refused is published again unchanged; all
+others stay. It shows a preview and asks first. Each run publishes exactly once, and --resume continues it.
+Another run over the same range publishes the same events again, with the same ce_id.
 
   koobridge redrive --config koobridge.toml --since 7d --dry-run
   koobridge redrive --config koobridge.toml --since 7d --reason unknown-status

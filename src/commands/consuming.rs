@@ -1,21 +1,22 @@
-//! What `tail`, `replay` and `redrive` share: from what was typed to a reader, a range and filters.
+//! What `tail`, `replay` and `redrive` share: they turn what was typed into settings, a range and filters.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::mistyped;
-use crate::cli::{Filters, RangeArgs, ToKafka};
+use crate::cli::{Filters, RangeArgs, RunArgs, ToKafka};
 use crate::config;
 use crate::kafka::{self, Settings};
-use crate::tools::replay::{Range, Selection, When};
+use crate::tools::replay::{Outcome, Range, RunOptions, Selection, When};
+use crate::tools::usage_error;
 
-/// Everything by mistake is no small mistake.
-pub(super) const NO_RANGE: &str = "say which records: --since 2h (or a time, or beginning), --until, or \
-                                   --offsets PARTITION:FIRST-LAST";
+/// A range is required, so that nothing is replayed by accident.
+const NO_RANGE: &str = "say which records: --since 2h (or a time, or beginning), --until, or \
+                        --offsets PARTITION:FIRST-LAST";
 
 /// Kafka's part of the configuration, and librdkafka's properties from it.
 pub(super) fn connection(typed: &ToKafka) -> Result<(config::Kafka, Settings), config::Mistakes> {
@@ -26,22 +27,44 @@ pub(super) fn connection(typed: &ToKafka) -> Result<(config::Kafka, Settings), c
     }
     let settings = super::serve::gather(typed.config.as_deref(), &overrides);
     let kafka = config::Kafka::check(&settings, kafka::check_property)?;
-    let properties = kafka.properties.iter();
-    let settings = Settings::new(properties.map(|p| (p.name.as_str(), p.value.as_str())));
+    let settings = Settings::from(&kafka);
     Ok((kafka, settings))
 }
 
-/// The range that was typed; `None` where none was.
-pub(super) fn range(typed: &RangeArgs) -> Option<Range> {
+/// Returns the range that was typed; everything if none was and none is required.
+pub(super) fn range(typed: &RangeArgs, is_required: bool) -> anyhow::Result<Range> {
     let is_typed = typed.since.is_some() || !typed.offsets.is_empty() || typed.until != When::Now;
-    is_typed.then(|| Range {
+    if is_required && !is_typed {
+        return Err(usage_error(NO_RANGE));
+    }
+    Ok(Range {
         since: typed.since.unwrap_or(When::Beginning),
         until: typed.until,
         offsets: typed.offsets.clone(),
     })
 }
 
-/// The filters that were typed, with the times of a range.
+impl From<&RunArgs> for RunOptions {
+    fn from(typed: &RunArgs) -> Self {
+        Self {
+            yes: typed.yes,
+            dry_run: typed.dry_run,
+            rate: typed.rate,
+            resume: typed.resume.clone(),
+        }
+    }
+}
+
+/// Returns the code of a run's end.
+pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Done => ExitCode::SUCCESS,
+        Outcome::Stopped => ExitCode::from(3),
+        Outcome::Incomplete => ExitCode::from(4),
+    }
+}
+
+/// Returns the filters that were typed, with the times of a range.
 pub(super) fn selection(typed: &Filters, range: &Range) -> anyhow::Result<Selection> {
     let mut message_ids: BTreeSet<String> = typed.message_id.iter().cloned().collect();
     if let Some(path) = &typed.message_ids {
@@ -68,7 +91,7 @@ fn message_ids_in(path: &Path) -> anyhow::Result<BTreeSet<String>> {
         .collect();
     if ids.is_empty() {
         let named = named();
-        return Err(mistyped(&format!(
+        return Err(usage_error(&format!(
             "{named}: the file names no message; write one id a line"
         )));
     }

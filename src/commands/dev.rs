@@ -18,7 +18,7 @@ use crate::bridge::metrics::ReportAnswer;
 use crate::cli::Dev;
 use crate::config::{Config, Mistakes, Typed};
 use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
-use crate::kafka::{self, EmbeddedBroker, Reader, Step, Stretch};
+use crate::kafka::{self, EmbeddedBroker, OffsetRange, ReadStep, Reader};
 use crate::{config, telemetry};
 
 /// The channel of the interface document's sample.
@@ -141,16 +141,14 @@ struct Follower {
 }
 
 fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
-    let properties = config.properties.iter();
-    let settings = kafka::Settings::new(properties.map(|p| (p.name.as_str(), p.value.as_str())));
-    let mut reader = Reader::open(&settings, &config.topic)?;
-    let everything = |partition| Stretch {
+    let mut reader = Reader::open(&kafka::Settings::from(config), &config.topic)?;
+    let everything = |partition| OffsetRange {
         partition,
         first: 0,
-        end: Stretch::ENDLESS,
+        end: OffsetRange::ENDLESS,
     };
-    let stretches: Vec<Stretch> = (0..PARTITIONS.into()).map(everything).collect();
-    reader.read(&stretches)?;
+    let ranges: Vec<_> = (0..PARTITIONS.into()).map(everything).collect();
+    reader.read(&ranges)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (end, ended) = mpsc::channel();
     thread::Builder::new()
@@ -160,9 +158,9 @@ fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     // The embedded broker refuses nothing.
-                    if let Ok(Step::Record(taken)) = reader.next(POLL) {
-                        let (partition, offset) = (taken.partition(), taken.offset());
-                        let value = taken.record().value.unwrap_or_default();
+                    if let Ok(ReadStep::Record(read)) = reader.next(POLL) {
+                        let (partition, offset) = (read.partition(), read.offset());
+                        let value = read.record().value.unwrap_or_default();
                         let event = String::from_utf8_lossy(&value);
                         print(&format!("partition {partition} offset {offset}: {event}\n"));
                     }

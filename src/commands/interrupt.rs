@@ -3,21 +3,13 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::blocking::on_thread;
-
-/// What the running command looks at.
-#[derive(Debug, Default)]
-pub(super) struct Interrupt {
-    /// Somebody asked it to stop.
-    pub(super) stop: AtomicBool,
-    /// Nothing is lost now where it ends at once: it waits for a person, say.
-    pub(super) ends_at_once: AtomicBool,
-}
+use crate::tools::Interrupt;
 
 /// Runs `work` on a thread of its own, until it returns or is ended at once.
 pub(super) fn interruptible(
@@ -27,8 +19,8 @@ pub(super) fn interruptible(
     super::block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("can't wait for signals")?;
         let mut interrupted = signal(SignalKind::interrupt()).context("can't wait for signals")?;
-        let looked_at = Arc::clone(&interrupt);
-        let mut work = on_thread("command", move || work(&looked_at))
+        let shared = Arc::clone(&interrupt);
+        let mut work = on_thread("command", move || work(&shared))
             .map_err(|(error, _)| error)
             .context("can't start the command's thread")?;
         loop {

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod check;
+mod command_line;
 mod completions;
 mod consuming;
 mod dev;
@@ -8,13 +9,11 @@ mod interrupt;
 mod mask;
 mod redrive;
 mod replay;
-mod run;
 mod serve;
 mod spool;
 mod tail;
 mod topics;
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,8 +30,8 @@ use crate::tools::replay::is_unread;
 /// Runs one command to its end.
 ///
 /// # Errors
-/// What kept it from running. [`crate::config::Mistakes`] or [`Mistyped`] among them means that what was
-/// typed is wrong.
+/// Why it could not run. [`crate::config::Mistakes`] or [`crate::tools::UsageError`] among them
+/// means that what was typed is wrong.
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(serve) => serve::run(serve),
@@ -45,22 +44,6 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Spool(spool) => spool::run(&spool.command),
         Command::Completions(completions) => completions::run(completions.shell),
     }
-}
-
-/// What was typed can't be meant.
-#[derive(Debug)]
-pub struct Mistyped(String);
-
-impl fmt::Display for Mistyped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Mistyped {}
-
-fn mistyped(why: &str) -> anyhow::Error {
-    Mistyped(why.to_owned()).into()
 }
 
 /// Returns the end of a command whose output was `written`: a reader that has gone has read enough.

@@ -2,24 +2,15 @@
 
 use std::process::ExitCode;
 
+use super::command_line::CommandLine;
 use super::consuming;
 use super::interrupt::interruptible;
-use super::mistyped;
-use super::run::{Asked, How, Words};
 use crate::cli::Redrive;
-use crate::tools::replay::{Range, Selection, When, Work};
+use crate::tools::replay::{RunOptions, Selection, TopicRun, Work};
 
 pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&typed.kafka)?;
-    let range = match consuming::range(&typed.range) {
-        Some(range) => range,
-        None if typed.run.resume.is_some() => Range {
-            since: When::Beginning,
-            until: When::Now,
-            offsets: Vec::new(),
-        },
-        None => return Err(mistyped(consuming::NO_RANGE)),
-    };
+    let range = consuming::range(&typed.range, typed.run.resume.is_none())?;
     let selection = Selection {
         channels: typed.channel.iter().cloned().collect(),
         reasons: typed.reason.iter().cloned().collect(),
@@ -27,28 +18,28 @@ pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
         until: range.until_time(),
         ..Selection::default()
     };
-    let asked = Asked {
+    let run = TopicRun {
         settings,
         source: kafka.rejected_topic,
         target: kafka.topic,
         range,
-        only: None,
+        key_partition: false,
         work: Work::Redrive {
             selection,
             mode: kafka.event_mode,
         },
-        how: How::from(&typed.run),
-        again: again(typed),
+        options: RunOptions::from(&typed.run),
+        command: command(typed),
     };
-    interruptible(move |interrupt| asked.run(interrupt))
+    interruptible(move |interrupt| run.run(interrupt).map(consuming::exit_code))
 }
 
-/// The command that goes on with the run: its plan has the range.
-fn again(typed: &Redrive) -> String {
-    let mut words = Words::of("redrive");
-    words.add_kafka(&typed.kafka);
-    words.add("--reason", &typed.reason);
-    words.add("--channel", &typed.channel);
-    words.add("--rate", typed.run.rate);
-    words.into_text()
+/// Returns the command that resumes the run, which has the range in its plan.
+fn command(typed: &Redrive) -> String {
+    let mut command = CommandLine::of("redrive");
+    command.add_kafka(&typed.kafka);
+    command.add("--reason", &typed.reason);
+    command.add("--channel", &typed.channel);
+    command.add("--rate", typed.run.rate);
+    command.into_text()
 }

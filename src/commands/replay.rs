@@ -4,78 +4,70 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::command_line::CommandLine;
 use super::consuming;
 use super::interrupt::interruptible;
-use super::mistyped;
-use super::run::{self, Asked, How, Words};
 use crate::cli::Replay;
-use crate::kafka::{Reader, Settings, partition_for};
-use crate::tools::replay::{Job, Range, Source, When, Work};
+use crate::config;
+use crate::kafka::{Reader, Settings};
+use crate::tools::replay::{
+    self, FileRun, Range, RunOptions, Source, TopicRun, Work, key_partitions,
+};
+use crate::tools::usage_error;
 
-/// Where lines go.
-const STANDARD_OUTPUT: &str = "-";
+/// The name of standard output as a target, and of standard input as a file.
+const STANDARD: &str = "-";
 
 pub(super) fn run(typed: &Replay) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&typed.kafka)?;
-    if typed.to == kafka.rejected_topic {
-        let why = "that is the topic of rejected reports; events do not belong there";
-        return Err(mistyped(&format!("--to {}: {why}", typed.to)));
-    }
-    let range = meant(typed)?;
-    let selection = consuming::selection(&typed.filters, &range)?;
+    check(typed, &kafka)?;
+    let is_required = typed.file.is_none() && typed.run.resume.is_none();
+    let range = consuming::range(&typed.range, is_required)?;
     let work = Work::Replay {
-        selection,
+        selection: consuming::selection(&typed.filters, &range)?,
         include_replays: typed.include_replays,
     };
-    let how = How::from(&typed.run);
+    let options = RunOptions::from(&typed.run);
+    let key_partition = typed.key_partition;
     if let Some(path) = &typed.file {
-        return from_file(typed, path, settings, work, how);
+        return from_file(typed, path, settings, work, options);
     }
-    if typed.key_partition
-        && typed.filters.message_id.is_empty()
-        && typed.filters.message_ids.is_none()
-    {
-        return Err(mistyped(
-            "--key-partition needs --message-id or --message-ids",
-        ));
+    if typed.to == STANDARD {
+        return to_lines(settings, kafka.topic, range, key_partition, work, options);
     }
-    if typed.to == STANDARD_OUTPUT {
-        if how.resume.is_some() {
-            return Err(mistyped(
-                "--resume goes on with a run to a topic; lines are printed anew",
-            ));
-        }
-        return to_lines(settings, kafka.topic, range, typed.key_partition, work, how);
-    }
-    let asked = Asked {
+    let run = TopicRun {
         settings,
         source: kafka.topic,
         target: typed.to.clone(),
         range,
-        only: None,
+        key_partition,
         work,
-        how,
-        again: again(typed),
+        options,
+        command: command(typed),
     };
-    let key_partition = typed.key_partition;
-    interruptible(move |interrupt| {
-        let only = only(&asked.settings, &asked.source, key_partition, &asked.work)?;
-        Asked { only, ..asked }.run(interrupt)
-    })
+    interruptible(move |interrupt| run.run(interrupt).map(consuming::exit_code))
 }
 
-/// The range that was typed; a run that goes on has its own.
-fn meant(typed: &Replay) -> anyhow::Result<Range> {
-    let is_given = typed.file.is_some() || typed.run.resume.is_some();
-    match consuming::range(&typed.range) {
-        Some(range) => Ok(range),
-        None if is_given => Ok(Range {
-            since: When::Beginning,
-            until: When::Now,
-            offsets: Vec::new(),
-        }),
-        None => Err(mistyped(consuming::NO_RANGE)),
-    }
+/// Refuses options that exclude each other.
+fn check(typed: &Replay, kafka: &config::Kafka) -> anyhow::Result<()> {
+    let has_ids = !typed.filters.message_id.is_empty() || typed.filters.message_ids.is_some();
+    let is_input = typed.file.as_deref() == Some(Path::new(STANDARD));
+    let is_output = typed.to == STANDARD;
+    let why = if typed.to == kafka.rejected_topic {
+        &format!(
+            "--to {}: that is the topic of rejected reports; events do not belong there",
+            typed.to
+        )
+    } else if typed.key_partition && !has_ids {
+        "--key-partition needs --message-id or --message-ids"
+    } else if is_output && typed.run.resume.is_some() {
+        "--resume is for a run to a topic; lines are printed anew"
+    } else if is_input && !is_output && !typed.run.yes {
+        "--file -: standard input is read only once; add --yes"
+    } else {
+        return Ok(());
+    };
+    Err(usage_error(why))
 }
 
 fn from_file(
@@ -83,31 +75,30 @@ fn from_file(
     path: &Path,
     settings: Settings,
     work: Work,
-    how: How,
+    options: RunOptions,
 ) -> anyhow::Result<ExitCode> {
-    let is_input = path == Path::new("-");
-    if is_input && !how.yes && typed.to != STANDARD_OUTPUT {
-        return Err(mistyped(
-            "--file -: standard input is read only once; say --yes",
-        ));
-    }
-    let name = if is_input {
+    let name = if path == Path::new(STANDARD) {
         "standard input".to_owned()
     } else {
         path.display().to_string()
     };
-    let (path, target) = (path.to_owned(), typed.to.clone());
+    let path = path.to_owned();
     let open = move || Ok(Source::file(consuming::open(&path)?));
-    interruptible(move |interrupt| {
-        if target == STANDARD_OUTPUT {
-            let job = Job {
-                work,
-                id: String::new(),
-            };
-            return run::print(&job, &how, &mut open()?, &name, interrupt);
-        }
-        run::bring_back(&settings, work, &how, &target, &name, open, interrupt)
-    })
+    if typed.to == STANDARD {
+        return interruptible(move |interrupt| {
+            let ended = replay::print(&work, &options, &mut open()?, &name, interrupt);
+            ended.map(consuming::exit_code)
+        });
+    }
+    let run = FileRun {
+        settings,
+        name,
+        open,
+        target: typed.to.clone(),
+        work,
+        options,
+    };
+    interruptible(move |interrupt| run.run(interrupt).map(consuming::exit_code))
 }
 
 fn to_lines(
@@ -116,52 +107,26 @@ fn to_lines(
     range: Range,
     key_partition: bool,
     work: Work,
-    how: How,
+    options: RunOptions,
 ) -> anyhow::Result<ExitCode> {
     interruptible(move |interrupt| {
         let reader = Reader::open(&settings, &topic)?;
-        let only = only(&settings, &topic, key_partition, &work)?;
-        let stretches = range.stretches(&reader, only.as_deref())?;
-        let mut source = Source::topic(reader, stretches, BTreeMap::new())?;
-        let job = Job {
-            work,
-            id: String::new(),
-        };
-        run::print(&job, &how, &mut source, &topic, interrupt)
+        let only = key_partition.then(|| key_partitions(&work, &reader));
+        let ranges = range.ranges(&reader, only.transpose()?.as_deref())?;
+        let mut source = Source::topic(reader, ranges, BTreeMap::new())?;
+        let ended = replay::print(&work, &options, &mut source, &topic, interrupt);
+        ended.map(consuming::exit_code)
     })
 }
 
-/// The partitions that the message ids belong to today.
-fn only(
-    settings: &Settings,
-    topic: &str,
-    key_partition: bool,
-    work: &Work,
-) -> anyhow::Result<Option<Vec<u32>>> {
-    if !key_partition {
-        return Ok(None);
-    }
-    let count = Reader::open(settings, topic)?.partitions()?;
-    let ids = work.selection().message_ids.iter();
-    let mut partitions: Vec<u32> = ids.map(|id| partition_for(id.as_bytes(), count)).collect();
-    partitions.sort_unstable();
-    partitions.dedup();
-    let listed: Vec<String> = partitions.iter().map(u32::to_string).collect();
-    crate::tell!(
-        "reading the partitions {} of {count}; what came before partitions were added can be elsewhere",
-        listed.join(", ")
-    );
-    Ok(Some(partitions))
-}
-
-/// The command that goes on with the run: its plan has the range.
-fn again(typed: &Replay) -> String {
-    let mut words = Words::of("replay");
-    words.add_kafka(&typed.kafka);
-    words.add("--to", [&typed.to]);
-    words.add_filters(&typed.filters);
-    words.add("--rate", typed.run.rate);
-    let mut text = words.into_text();
+/// Returns the command that resumes the run, which has the range in its plan.
+fn command(typed: &Replay) -> String {
+    let mut command = CommandLine::of("replay");
+    command.add_kafka(&typed.kafka);
+    command.add("--to", [&typed.to]);
+    command.add_filters(&typed.filters);
+    command.add("--rate", typed.run.rate);
+    let mut text = command.into_text();
     if typed.include_replays {
         text += " --include-replays";
     }

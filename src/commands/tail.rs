@@ -8,18 +8,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::consuming;
-use super::interrupt::{Interrupt, interruptible};
-use super::{mask, mistyped};
+use super::interrupt::interruptible;
+use super::mask;
 use crate::cli::Tail;
 use crate::contract::{EventFields, PROBE_KEY, RecordRef, RejectedFields};
-use crate::kafka::{Reader, Stretch};
+use crate::kafka::{OffsetRange, Reader};
 use crate::tools::archive::Line;
-use crate::tools::replay::{self, Item, Place, Range, Selection, Source, When};
+use crate::tools::replay::{self, Item, Position, Range, Selection, Source, When};
+use crate::tools::{Interrupt, usage_error};
 
-/// How long to wait for a record before what was printed is shown.
+/// How long to wait for a record before the output is flushed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What is printed of which records.
+/// Which records are printed, and how.
 struct View {
     selection: Selection,
     is_rejected: bool,
@@ -29,8 +30,8 @@ struct View {
 
 pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
     if tail.rejected && !tail.filters.status.is_empty() {
-        return Err(mistyped(
-            "--status is for events; rejected reports are fields apart by --reason",
+        return Err(usage_error(
+            "--status is for events; rejected reports are told apart by --reason",
         ));
     }
     let range = Range {
@@ -56,7 +57,7 @@ pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
 
 type Opening = Box<dyn FnOnce() -> anyhow::Result<(Source, String)> + Send>;
 
-/// What opens the source, on the thread that reads it.
+/// Returns a function that opens the source, on the thread that reads it.
 fn opening(tail: &Tail, range: Range) -> anyhow::Result<Opening> {
     if let Some(path) = &tail.file {
         let (input, name) = (consuming::open(path)?, path.display().to_string());
@@ -70,26 +71,24 @@ fn opening(tail: &Tail, range: Range) -> anyhow::Result<Opening> {
     };
     Ok(Box::new(move || {
         let reader = Reader::open(&settings, &topic)?;
-        let stretches = stretches(&range, &reader)?;
-        Ok((Source::topic(reader, stretches, [].into())?, topic))
+        let ranges = ranges(&range, &reader)?;
+        Ok((Source::topic(reader, ranges, [].into())?, topic))
     }))
 }
 
-/// Without an end, unless offsets are named: then up to the last of them.
-fn stretches(range: &Range, reader: &Reader) -> anyhow::Result<Vec<Stretch>> {
-    let mut stretches = range.stretches(reader, None)?;
-    for stretch in &mut stretches {
-        let named = range
-            .offsets
-            .iter()
-            .find(|named| named.partition == stretch.partition);
-        if named.is_none() && range.since == When::Now {
-            stretch.first = stretch.end;
+/// Returns ranges without an end, or up to the last offset that was typed.
+fn ranges(range: &Range, reader: &Reader) -> anyhow::Result<Vec<OffsetRange>> {
+    let mut ranges = range.ranges(reader, None)?;
+    for offsets in &mut ranges {
+        let mut typed = range.offsets.iter();
+        let typed = typed.find(|typed| typed.partition == offsets.partition);
+        if typed.is_none() && range.since == When::Now {
+            offsets.first = offsets.end;
         }
-        let last = named.and_then(|named| named.last);
-        stretch.end = last.map_or(Stretch::ENDLESS, |last| last + 1);
+        let last = typed.and_then(|typed| typed.last);
+        offsets.end = last.map_or(OffsetRange::ENDLESS, |last| last + 1);
     }
-    Ok(stretches)
+    Ok(ranges)
 }
 
 fn follow(
@@ -106,7 +105,7 @@ fn follow(
             Item::End => break,
             Item::Nothing => out.flush(),
             Item::Deleted(gone) => {
-                let Stretch {
+                let OffsetRange {
                     partition,
                     first,
                     end,
@@ -117,9 +116,9 @@ fn follow(
                 );
                 Ok(())
             }
-            Item::Taken(_) | Item::Line(..) => {
+            Item::Record(_) | Item::Line(..) => {
                 let record = item.record().unwrap_or_default();
-                match view.line(&record, item.place(name)) {
+                match view.line(&record, item.position(name)) {
                     Some(line) => {
                         lines -= 1;
                         writeln!(out, "{line}")
@@ -136,8 +135,8 @@ fn follow(
 }
 
 impl View {
-    /// The line of a record; `None` where it is not meant.
-    fn line(&self, record: &RecordRef<'_>, place: Option<Place<'_>>) -> Option<String> {
+    /// Returns the line of a record; `None` if it is filtered out.
+    fn line(&self, record: &RecordRef<'_>, position: Option<Position<'_>>) -> Option<String> {
         if !self.selection.has_time(record.timestamp) {
             return None;
         }
@@ -153,10 +152,10 @@ impl View {
                 .filter(|fields| self.selection.has_event(fields))
                 .map(|fields| self.event(&fields))
         };
-        // Somebody else's record is worth a line where nothing is filtered.
-        let text = text.or_else(|| self.is_foreign(record).then(|| foreign(record, place)))?;
+        // A record of another producer gets a line if nothing is filtered.
+        let text = text.or_else(|| self.is_foreign(record).then(|| foreign(record, position)))?;
         if self.is_json {
-            Some(self.json(record, place))
+            Some(self.json(record, position))
         } else {
             Some(text)
         }
@@ -188,18 +187,15 @@ impl View {
         )
     }
 
-    fn json(&self, record: &RecordRef<'_>, place: Option<Place<'_>>) -> String {
-        let mut line = if self.show_numbers {
+    fn json(&self, record: &RecordRef<'_>, position: Option<Position<'_>>) -> String {
+        let line = if self.show_numbers {
             Line::of(record)
         } else {
             let mut line = Line::of(&mask::record(record));
             line.masked = true;
             line
         };
-        line.topic = place.map(|place| place.topic.to_owned());
-        line.partition = place.map(|place| place.partition);
-        line.offset = place.map(|place| place.offset);
-        serde_json::to_string(&line).expect("text and numbers")
+        serde_json::to_string(&line.at(position)).expect("text and numbers")
     }
 }
 
@@ -220,26 +216,25 @@ fn rejected(fields: &RejectedFields<'_>, key: Option<&str>) -> String {
     )
 }
 
-fn foreign(record: &RecordRef<'_>, place: Option<Place<'_>>) -> String {
+fn foreign(record: &RecordRef<'_>, position: Option<Position<'_>>) -> String {
     let time = record
         .timestamp
         .map_or_else(|| "-".to_owned(), replay::time);
-    let place =
-        place.map(|place| format!("partition {} offset {}, ", place.partition, place.offset));
+    let position = position.map(|at| format!("partition {} offset {}, ", at.partition, at.offset));
     format!(
         "{time}  not written by koobridge for a report (a probe, say, or another version's): {}{} bytes",
-        place.unwrap_or_default(),
+        position.unwrap_or_default(),
         record.size()
     )
 }
 
-/// Anybody can have written it: nothing of it may move the cursor or ring a bell.
+/// Any producer may have written it: nothing of it may move the cursor or ring a bell.
 fn shown(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(plain).collect()
 }
 
-/// How long ago, in one unit.
+/// Returns how long ago it was, in one unit.
 fn age(received_at: &str) -> String {
     let Ok(at) = received_at.parse::<Timestamp>() else {
         return "-".to_owned();

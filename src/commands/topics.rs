@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 use crate::cli::Topics;
 use crate::config;
 use crate::kafka::{self, Cluster, Condition, Settings};
-use crate::tools::topics::{Asked, Step, plan};
+use crate::tools::topics::{Requested, Step, plan};
 
 /// How long Kafka may take to show what it has made.
 const SHOWN: Duration = Duration::from_secs(30);
@@ -21,17 +21,11 @@ const REFUSED: u8 = 2;
 pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
     let settings = super::serve::gather(asked.config.as_deref(), &asked.overrides);
     let config = config::Kafka::check(&settings, kafka::check_property)?;
-    let properties = config.properties.iter();
-    let properties = properties.map(|property| (&*property.name, &*property.value));
-    let cluster =
-        Cluster::start(&Settings::new(properties)).context("librdkafka refuses the settings")?;
-    let brokers = cluster
-        .brokers()
-        .map_err(|unreached| anyhow!("{unreached}"))?
-        .len();
+    let cluster = Cluster::start(&Settings::from(&config))?;
+    let brokers = cluster.brokers()?.len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
     let count = |number: NonZeroU16| u32::from(number.get());
-    let wanted = Asked {
+    let wanted = Requested {
         partitions: asked.partitions.map(count),
         replication: asked.replication.map(count),
         retention: asked.retention,
@@ -58,7 +52,7 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
             ([], true) => writeln!(out, "{topic}: nothing to change")?,
             ([], false) => writeln!(
                 out,
-                "{topic}: left as it is: Kafka does not tell its settings"
+                "{topic}: left as it is: Kafka does not show its settings"
             )?,
             _ => {}
         }

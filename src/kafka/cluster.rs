@@ -207,20 +207,20 @@ impl Cluster {
     pub fn publish(&self, topic: &str, record: &Record) -> Result<Option<i64>, String> {
         // What was the matter before is not why this is not taken.
         self.producer.context().forget_error();
-        let (tell, told) = mpsc::channel();
-        let outgoing = to_base_record(topic, record, Box::new(tell));
+        let (sender, receiver) = mpsc::channel();
+        let outgoing = to_base_record(topic, record, Box::new(sender));
         let sent = self.producer.send(outgoing);
         sent.map_err(|(error, _)| error.to_string())
-            .and_then(|()| self.wait_for_report(&told))
+            .and_then(|()| self.wait_for_report(&receiver))
             .map_err(|why| self.last_words().unwrap_or(why))
     }
 
-    fn wait_for_report(&self, told: &Receiver<Told>) -> Result<Option<i64>, String> {
+    fn wait_for_report(&self, receiver: &Receiver<Acknowledgement>) -> Result<Option<i64>, String> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             self.producer.poll(SHORTLY);
-            if let Ok(told) = told.try_recv() {
-                return told;
+            if let Ok(acknowledgement) = receiver.try_recv() {
+                return acknowledgement;
             }
         }
         let trouble = self.producer.context().last_error();
@@ -248,18 +248,18 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// The time that a record bears, or why it was not taken.
-type Told = Result<Option<i64>, String>;
+/// The time that Kafka gave a record, or why Kafka did not accept it.
+type Acknowledgement = Result<Option<i64>, String>;
 
 impl ProducerContext for Callbacks {
-    type DeliveryOpaque = Box<Sender<Told>>;
+    type DeliveryOpaque = Box<Sender<Acknowledgement>>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, tell: Self::DeliveryOpaque) {
-        let told = match result {
+    fn delivery(&self, result: &DeliveryResult<'_>, sender: Self::DeliveryOpaque) {
+        let acknowledgement = match result {
             Ok(message) => Ok(message.timestamp().to_millis()),
             Err((error, _)) => Err(error.to_string()),
         };
-        // Who asked may have given up.
-        let _told = tell.send(told);
+        // The receiver is gone if the wait for it has timed out.
+        let _sent = sender.send(acknowledgement);
     }
 }

@@ -3,7 +3,7 @@
 //! A [`Producer`] hands records over and passes each delivery report on; [`TopicWatch`] knows what
 //! Kafka says of a topic, and [`Asking`] since when it owes an answer; [`partition_for`] picks a record's
 //! partition as the Java client would; [`Settings`] turns checked properties into librdkafka's;
-//! [`EmbeddedBroker`] is librdkafka's own mock cluster. [`Reader`] reads stretches of a topic back, and
+//! [`EmbeddedBroker`] is librdkafka's own mock cluster. [`Reader`] reads ranges of a topic back, and
 //! [`Transactions`] writes records together with how far a reader is. [`Cluster`] asks about a cluster, and
 //! makes its topics. Nothing here knows what a report is.
 
@@ -13,30 +13,40 @@ mod callbacks;
 mod changes;
 mod client_error;
 mod cluster;
+mod consumed_record;
 mod embedded;
+mod group;
 mod health;
+mod numbers;
+mod offset_range;
 mod outgoing;
 mod partition;
 mod producer;
 mod questions;
+mod read_error;
 mod reader;
 mod settings;
 mod topic;
+mod topic_consumer;
 mod transactions;
 
 pub use asking::Asking;
 pub use changes::Wanted;
 pub use client_error::ClientError;
 pub use cluster::{Cluster, Node, TopicFacts, Unreached};
+pub use consumed_record::ConsumedRecord;
 pub use embedded::EmbeddedBroker;
+pub use group::{Committed, Group, Offsets};
 pub use health::{Prepared, Watching};
+pub use offset_range::OffsetRange;
 pub use partition::partition_for;
 pub use producer::{Failed, Producer};
 pub use questions::topic_setting;
-pub use reader::{ReadError, Reader, Step, Stretch, Taken};
+pub use read_error::ReadError;
+pub use reader::{ReadStep, Reader};
 pub use settings::{DEFAULTS, NO_TIMEOUT, Settings, check_property};
 pub use topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
-pub use transactions::{Broken, Committed, Group, Offsets, Transactions};
+pub use transactions::{Broken, Transactions};
 
 /// librdkafka's version.
 #[must_use]

@@ -5,7 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-use crate::config::Config;
+use crate::config::{Config, Kafka};
 
 /// What the bridge sets unless the configuration says otherwise. Measured on three brokers; the
 /// reasons are in `docs/configuration.md`.
@@ -66,11 +66,21 @@ pub struct Settings(ClientConfig);
 impl From<&Config> for Settings {
     /// Returns the properties of the producers of a bridge.
     fn from(config: &Config) -> Self {
-        let properties = config.kafka.properties.iter();
-        let properties = properties.map(|p| (p.name.as_str(), p.value.as_str()));
         let spooled = config.spool.as_ref().map(|_| NO_TIMEOUT);
-        Self::new(properties.chain(spooled))
+        Self::new(properties(&config.kafka).chain(spooled))
     }
+}
+
+impl From<&Kafka> for Settings {
+    /// Returns the properties of the clients of a tool.
+    fn from(kafka: &Kafka) -> Self {
+        Self::new(properties(kafka))
+    }
+}
+
+fn properties(kafka: &Kafka) -> impl Iterator<Item = (&str, &str)> {
+    let properties = kafka.properties.iter();
+    properties.map(|property| (&*property.name, &*property.value))
 }
 
 impl Settings {

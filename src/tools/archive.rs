@@ -11,9 +11,10 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::replay::Position;
 use crate::contract::{HeaderRef, RecordRef};
 
-/// A record and where it stood.
+/// A record and its position.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// The topic that it is of.
@@ -22,10 +23,10 @@ pub struct Line {
     /// `null` where it has none yet.
     #[serde(default)]
     pub partition: Option<u32>,
-    /// Its place on the topic, where it has been there.
+    /// Its offset, if it has been on the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
-    /// Its place in its lane of a spool.
+    /// Its number in its lane of a spool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
     /// `due` or `quarantined`, in a spool.
@@ -55,7 +56,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl Line {
-    /// The line of a record, whose place is still to be filled in.
+    /// Returns the line of a record, without its position.
     #[must_use]
     pub fn of(record: &RecordRef<'_>) -> Self {
         let (key, key_hex) = text_or_hex(record.key.as_deref());
@@ -72,6 +73,15 @@ impl Line {
             value_hex,
             ..Self::default()
         }
+    }
+
+    /// Sets the record's position.
+    #[must_use]
+    pub fn at(mut self, position: Option<Position<'_>>) -> Self {
+        self.topic = position.map(|position| position.topic.to_owned());
+        self.partition = position.map(|position| position.partition);
+        self.offset = position.map(|position| position.offset);
+        self
     }
 
     /// The record of the line.

@@ -2,5 +2,17 @@
 
 pub mod archive;
 pub mod check;
+mod interrupt;
 pub mod replay;
 pub mod topics;
+
+pub use interrupt::Interrupt;
+
+/// What was typed is wrong: the process ends with the code for that.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+pub(crate) fn usage_error(why: &str) -> anyhow::Error {
+    UsageError(why.to_owned()).into()
+}

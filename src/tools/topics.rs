@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use thiserror::Error;
+
 use crate::kafka::{Condition, TopicFacts, Wanted};
 
 /// Few are better than many: librdkafka puts each one in a request of its own.
@@ -16,7 +18,7 @@ const RETENTION_MS: &str = "retention.ms";
 
 /// What was asked for; where it was not, a topic that is there stays as it is, and a new one gets what is usual.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct Requested {
     pub partitions: Option<u32>,
     pub replication: Option<u32>,
     /// How long Kafka keeps records.
@@ -36,32 +38,38 @@ pub enum Step<'a> {
     Set(BTreeMap<&'static str, String>),
 }
 
-/// Why a topic can't be made what it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a topic can't be made or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// With this policy.
+    #[error(
+        "cleanup.policy is {0}: Kafka drops `delivered` of a message once its `read` is there; \
+         name another topic, or set cleanup.policy=delete with Kafka's own tools"
+    )]
     Compacted(String),
-    FewerPartitions {
-        wanted: u32,
-        has: u32,
-    },
-    OtherReplication {
-        wanted: u32,
-        has: u32,
-    },
-    TooFewBrokers {
-        wanted: u32,
-        has: u32,
-    },
-    /// Kafka does not show it.
+    #[error("it has {has} partitions, and Kafka takes none away; for {wanted} make another topic")]
+    FewerPartitions { wanted: u32, has: u32 },
+    #[error(
+        "its replication is {has}; for {wanted} move its partitions with Kafka's \
+         kafka-reassign-partitions.sh, which takes time and network"
+    )]
+    OtherReplication { wanted: u32, has: u32 },
+    #[error(
+        "replication {wanted} needs as many brokers, and there are {has}; leave --replication out"
+    )]
+    TooFewBrokers { wanted: u32, has: u32 },
+    /// Kafka does not show the topic.
+    #[error("{0}")]
     Unseen(Condition),
-    /// Kafka does not tell its settings.
+    /// Kafka does not show its settings.
+    #[error(
+        "Kafka does not show its settings, so that nothing is changed; grant DESCRIBE_CONFIGS on it"
+    )]
     Unread,
-    /// So few replicas are in sync that more can't be asked for.
-    Behind {
-        wanted: u32,
-        in_sync: u32,
-    },
+    #[error(
+        "min.insync.replicas should be {wanted}, but a partition has only {in_sync} replicas in sync, so that it would \
+         accept nothing; bring the brokers back first"
+    )]
+    Behind { wanted: u32, in_sync: u32 },
 }
 
 /// What is to be done to a topic, in this order; nothing where it is as it should be.
@@ -71,7 +79,7 @@ pub enum Refused {
 pub fn plan<'a>(
     name: &'a str,
     facts: &TopicFacts,
-    asked: &Asked,
+    asked: &Requested,
     brokers: u32,
 ) -> Result<Vec<Step<'a>>, Refused> {
     match &facts.condition {
@@ -81,7 +89,7 @@ pub fn plan<'a>(
     }
 }
 
-fn made<'a>(name: &'a str, asked: &Asked, brokers: u32) -> Result<Wanted<'a>, Refused> {
+fn made<'a>(name: &'a str, asked: &Requested, brokers: u32) -> Result<Wanted<'a>, Refused> {
     let replication = asked.replication.unwrap_or(REPLICATION.min(brokers));
     if replication > brokers {
         let (wanted, has) = (replication, brokers);
@@ -112,9 +120,9 @@ fn milliseconds(time: Duration) -> String {
     time.as_millis().to_string()
 }
 
-fn changed<'a>(facts: &TopicFacts, asked: &Asked) -> Result<Vec<Step<'a>>, Refused> {
+fn changed<'a>(facts: &TopicFacts, asked: &Requested) -> Result<Vec<Step<'a>>, Refused> {
     let Some(settings) = &facts.settings else {
-        let is_asked = *asked != Asked::default();
+        let is_asked = *asked != Requested::default();
         return if is_asked {
             Err(Refused::Unread)
         } else {
@@ -147,7 +155,7 @@ fn changed<'a>(facts: &TopicFacts, asked: &Asked) -> Result<Vec<Step<'a>>, Refus
 fn changed_settings(
     settings: &BTreeMap<String, String>,
     facts: &TopicFacts,
-    asked: &Asked,
+    asked: &Requested,
 ) -> Result<BTreeMap<&'static str, String>, Refused> {
     let mut changes = BTreeMap::new();
     let wanted = to_match(facts.replication);
@@ -204,40 +212,6 @@ impl fmt::Display for Step<'_> {
                     settings.by_ref().collect::<Vec<_>>().join(", ")
                 )
             }
-        }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Compacted(policy) => write!(
-                f,
-                "cleanup.policy is {policy}: Kafka drops `delivered` of a message once its `read` is there; \
-                 name another topic, or set cleanup.policy=delete with Kafka's own tools"
-            ),
-            Self::FewerPartitions { wanted, has } => write!(
-                f,
-                "it has {has} partitions, and Kafka takes none away; for {wanted} make another topic"
-            ),
-            Self::OtherReplication { wanted, has } => write!(
-                f,
-                "its replication is {has}; for {wanted} move its partitions with Kafka's \
-                 kafka-reassign-partitions.sh, which takes time and network"
-            ),
-            Self::TooFewBrokers { wanted, has } => write!(
-                f,
-                "replication {wanted} needs as many brokers, and there are {has}; leave --replication out"
-            ),
-            Self::Unseen(condition) => write!(f, "{condition}"),
-            Self::Behind { wanted, in_sync } => write!(
-                f,
-                "min.insync.replicas should be {wanted}, and of a partition only {in_sync} replicas are in sync: it would \
-                 take nothing; have the brokers back first"
-            ),
-            Self::Unread => f.write_str(
-                "Kafka does not tell its settings, so that nothing is changed; grant DESCRIBE_CONFIGS on it",
-            ),
         }
     }
 }

@@ -1,29 +1,38 @@
-//! Replaying a topic, and driving rejected reports again: from stretches of a topic, or lines of a
-//! file, to a topic or standard output.
+//! Replaying a topic, and redriving rejected reports: from ranges of a topic, or lines of a file, to a topic
+//! or standard output.
 //!
-//! A [`Range`] names the part of the topic that is meant, a [`Selection`] which of its records, [`Work`]
-//! what becomes of each. [`look()`] counts what would be done; a [`Run`] does it, exactly once, and
-//! keeps its [`Plan`] in Kafka so that it can be gone on with.
+//! A [`Range`] and a [`Selection`] say which records of a topic are meant, and [`Work`] decides on each. A
+//! [`TopicRun`] copies exactly once and keeps its plan in Kafka, so that it can be resumed; a [`FileRun`] copies
+//! at least once; [`print`] writes lines.
 
-mod look;
-mod pace;
+mod file_run;
+mod job;
+mod key_partitions;
+mod options;
 mod plan;
+mod position;
+mod preview;
+mod print;
 mod progress;
 mod range;
+mod rate_limit;
+mod retention;
 mod run;
 mod selection;
+mod sink;
 mod source;
 mod tally;
+mod topic_run;
 mod work;
 
-pub use crate::kafka::Stretch;
-pub use look::{is_unread, look, print};
-pub use pace::Pace;
-pub use plan::{Command, NoPlan, Plan};
-pub use progress::Progress;
-pub use range::{OffsetRange, Range, When};
-pub use run::{End, Job, Reading, Run, TakenOver, Target};
+pub use file_run::FileRun;
+pub use key_partitions::key_partitions;
+pub use options::{Outcome, RunOptions};
+pub use position::Position;
+pub use print::{is_unread, print};
+pub use range::{Range, TypedOffsets, When};
 pub use selection::Selection;
 pub use source::{Item, Source};
-pub use tally::{Group, Tally, bytes, grouped, time};
-pub use work::{Pass, Place, REPLAY_ID, Verdict, Work};
+pub use tally::time;
+pub use topic_run::TopicRun;
+pub use work::Work;

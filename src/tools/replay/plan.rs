@@ -1,14 +1,15 @@
-//! What a run set out to do. It is written down with the group's offsets, so that whoever goes on with
-//! the run later does the same and nothing else.
+//! The plan of a run. It is committed with the group's offsets, so that a process that resumes the run
+//! does the same and nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::range::{Range, When};
 use super::work::Work;
-use crate::kafka::{Committed, Offsets, Stretch};
+use crate::kafka::{Committed, OffsetRange, Offsets};
 
 /// A later format that this version can't read gets another number.
 const FORMAT: u32 = 1;
@@ -18,8 +19,8 @@ const FORMAT: u32 = 1;
 pub struct Plan {
     pub command: Command,
     /// What is read, as it was when the run was started.
-    pub stretches: Vec<Stretch>,
-    /// Who is at it: another process that goes on with the run takes another name.
+    pub ranges: Vec<OffsetRange>,
+    /// The name of the process that has the run: one that resumes it takes another name.
     pub holder: String,
 }
 
@@ -115,65 +116,50 @@ struct Text {
     holder: String,
 }
 
-/// Why there is no plan to go on with.
-#[derive(Debug, PartialEq, Eq)]
+/// Why there is no plan to resume.
+#[derive(Debug, PartialEq, Eq, Error)]
 pub enum NoPlan {
     /// Nothing is committed.
+    #[error(
+        "there is no plan of it: the id is another, the run is not of this topic, or Kafka has \
+         forgotten it (offsets.retention.minutes)"
+    )]
     Gone,
-    /// Only so many partitions of so many have theirs.
+    #[error("Kafka has its plan for {0} of {1} partitions only")]
     Incomplete(usize, usize),
     /// Not written by koobridge, or by a later version.
+    #[error("its plan was written by another version of koobridge")]
     Unreadable,
 }
 
-impl fmt::Display for NoPlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str(
-                "there is no plan of it: the id is another, the run is not of this topic, or Kafka has \
-                 forgotten it (offsets.retention.minutes)",
-            ),
-            Self::Incomplete(found, all) => {
-                write!(f, "Kafka has its plan for {found} of {all} partitions only")
-            }
-            Self::Unreadable => f.write_str("its plan was written by another version of koobridge"),
-        }
-    }
-}
-
-impl std::error::Error for NoPlan {}
-
 impl Plan {
-    /// What is committed when the run is at these offsets.
+    /// Returns what is to be committed when the run is at these offsets.
     #[must_use]
     pub fn at(&self, next: &BTreeMap<u32, u64>) -> Offsets {
-        let stretches = self.stretches.iter().map(|stretch| {
+        let ranges = self.ranges.iter().map(|range| {
             let text = Text {
                 koobridge: FORMAT,
                 command: self.command.clone(),
-                partitions: self.stretches.len(),
-                first: stretch.first,
-                end: stretch.end,
+                partitions: self.ranges.len(),
+                first: range.first,
+                end: range.end,
                 holder: self.holder.clone(),
             };
             let committed = Committed {
-                next: next
-                    .get(&stretch.partition)
-                    .copied()
-                    .unwrap_or(stretch.first),
+                next: next.get(&range.partition).copied().unwrap_or(range.first),
                 text: serde_json::to_string(&text).expect("text and numbers"),
             };
-            (stretch.partition, committed)
+            (range.partition, committed)
         });
-        stretches.collect()
+        ranges.collect()
     }
 
     /// Reads a plan back, and how far the run is.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no plan.
     pub fn read(offsets: &Offsets) -> Result<(Self, BTreeMap<u32, u64>), NoPlan> {
-        let mut stretches = Vec::new();
+        let mut ranges = Vec::new();
         let mut next = BTreeMap::new();
         let mut last: Option<Text> = None;
         for (partition, committed) in offsets {
@@ -182,7 +168,7 @@ impl Plan {
             if text.koobridge != FORMAT {
                 return Err(NoPlan::Unreadable);
             }
-            stretches.push(Stretch {
+            ranges.push(OffsetRange {
                 partition: *partition,
                 first: text.first,
                 end: text.end,
@@ -191,12 +177,12 @@ impl Plan {
             last = Some(text);
         }
         let text = last.ok_or(NoPlan::Gone)?;
-        if stretches.len() != text.partitions {
-            return Err(NoPlan::Incomplete(stretches.len(), text.partitions));
+        if ranges.len() != text.partitions {
+            return Err(NoPlan::Incomplete(ranges.len(), text.partitions));
         }
         let plan = Self {
             command: text.command,
-            stretches,
+            ranges,
             holder: text.holder,
         };
         Ok((plan, next))
@@ -229,14 +215,14 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        let stretch = |partition, first, end| Stretch {
+        let offsets = |partition, first, end| OffsetRange {
             partition,
             first,
             end,
         };
         Plan {
             command: command(&range("2026-11-22T08:00:00Z", "now"), Some("c")),
-            stretches: vec![stretch(0, 5, 9), stretch(3, 0, 0)],
+            ranges: vec![offsets(0, 5, 9), offsets(3, 0, 0)],
             holder: "h".to_owned(),
         }
     }

@@ -4,20 +4,18 @@ use std::fmt;
 use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
-
-use super::tally::grouped;
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 /// How often the bar is drawn.
-const LOOKS: Duration = Duration::from_millis(100);
-/// How often a line is printed where there is no terminal.
+const REDRAW: Duration = Duration::from_millis(100);
+/// How often a line is printed without a terminal.
 const LINES: Duration = Duration::from_secs(10);
 
 /// What is shown while a run goes on.
 pub struct Progress {
     bar: Option<ProgressBar>,
     verb: &'static str,
-    /// Offsets to be read; `None` where nobody knows.
+    /// Offsets to be read, if their number is known.
     all: Option<u64>,
     started: Instant,
     shown: Instant,
@@ -59,11 +57,11 @@ impl Progress {
 
     /// Shows how far it is: offsets read, records published.
     pub fn show(&mut self, read: u64, records: u64) {
-        if self.shown.elapsed() < LOOKS {
+        if self.shown.elapsed() < REDRAW {
             return;
         }
         self.shown = Instant::now();
-        let message = format!("{} {}", grouped(records), self.verb);
+        let message = format!("{} {}", HumanCount(records), self.verb);
         if let Some(bar) = &self.bar {
             bar.set_position(read);
             bar.set_message(message);
@@ -89,7 +87,7 @@ impl Progress {
         let percent = read * 100 / all;
         format!(
             "; {percent} % of {} offsets read, {rate:.0} a second, {left} left",
-            grouped(all)
+            HumanCount(all)
         )
     }
 

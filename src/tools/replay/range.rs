@@ -1,12 +1,17 @@
-//! Which part of a topic is meant: from one time to another, or offsets of single partitions.
+//! The part of a topic that is meant: from one time to another, or offsets of single partitions.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::bail;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::kafka::{Reader, Stretch};
+use crate::kafka::{OffsetRange, Reader};
+use crate::text::length_of_time;
+
+/// The longest time ago, which no clock precedes: a hundred years.
+const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// A moment, as it can be typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,20 +41,9 @@ impl FromStr for When {
                  (ago; also 90s, 30m, 2d), beginning or now"
             )
         };
-        Ok(Self::At(Timestamp::now() - ago(text).ok_or_else(wrong)?))
+        let ago = length_of_time(text).filter(|ago| *ago < LONGEST);
+        Ok(Self::At(Timestamp::now() - ago.ok_or_else(wrong)?))
     }
-}
-
-/// How long ago; days have 24 hours.
-fn ago(text: &str) -> Option<SignedDuration> {
-    let duration = match text.strip_suffix('d') {
-        Some(days) => {
-            SignedDuration::from_hours(days.parse::<u16>().ok()?.into()).checked_mul(24)?
-        }
-        None => text.parse().ok()?,
-    };
-    let is_sound = !duration.is_negative() && duration < SignedDuration::from_hours(24 * 36_500);
-    is_sound.then_some(duration)
 }
 
 impl fmt::Display for When {
@@ -65,13 +59,13 @@ impl fmt::Display for When {
 
 /// `PARTITION:FIRST-LAST`, the last one included; without LAST all that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OffsetRange {
+pub struct TypedOffsets {
     pub partition: u32,
     pub first: u64,
     pub last: Option<u64>,
 }
 
-impl FromStr for OffsetRange {
+impl FromStr for TypedOffsets {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -98,7 +92,7 @@ impl FromStr for OffsetRange {
     }
 }
 
-impl fmt::Display for OffsetRange {
+impl fmt::Display for TypedOffsets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             partition,
@@ -110,17 +104,17 @@ impl fmt::Display for OffsetRange {
     }
 }
 
-/// What was typed of a range.
+/// A range as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     pub since: When,
     pub until: When,
-    /// Single partitions' offsets; empty where times say what is meant.
-    pub offsets: Vec<OffsetRange>,
+    /// Offsets of single partitions; empty if the times count.
+    pub offsets: Vec<TypedOffsets>,
 }
 
 impl Range {
-    /// The first moment that is meant, in milliseconds since 1970.
+    /// Returns the first moment of the range, in milliseconds since 1970.
     #[must_use]
     pub fn from_time(&self) -> Option<i64> {
         match self.since {
@@ -129,7 +123,7 @@ impl Range {
         }
     }
 
-    /// The first moment that is not meant any more, in milliseconds since 1970.
+    /// Returns the first moment after the range, in milliseconds since 1970.
     #[must_use]
     pub fn until_time(&self) -> Option<i64> {
         match self.until {
@@ -138,44 +132,48 @@ impl Range {
         }
     }
 
-    /// The stretches of the topic as it is now, with an end each, for these partitions (all of them
-    /// where none are named). Records in them can still be from outside the times.
+    /// Returns the offset ranges of the topic as it is now, for the partitions in `only`, or for all. They can
+    /// hold records from outside the times.
     ///
     /// # Errors
-    /// Where Kafka does not answer, or there is no such partition.
-    pub fn stretches(&self, reader: &Reader, only: Option<&[u32]>) -> anyhow::Result<Vec<Stretch>> {
+    /// If Kafka does not answer, or there is no such partition.
+    pub fn ranges(
+        &self,
+        reader: &Reader,
+        only: Option<&[u32]>,
+    ) -> anyhow::Result<Vec<OffsetRange>> {
         let count = reader.partitions()?;
         if !self.offsets.is_empty() {
-            let mut stretches = Vec::new();
+            let mut ranges = Vec::new();
             for range in &self.offsets {
-                stretches.push(stretch_of(range, reader, count, &stretches)?);
+                ranges.push(resolve(range, reader, count, &ranges)?);
             }
-            return Ok(stretches);
+            return Ok(ranges);
         }
         let partitions: Vec<u32> = only.map_or_else(|| (0..count).collect(), <[u32]>::to_vec);
         // Asked first: what comes in between is beyond the end.
-        let mut stretches = Vec::new();
+        let mut ranges = Vec::new();
         for partition in &partitions {
-            stretches.push(reader.whole(*partition)?);
+            ranges.push(reader.whole(*partition)?);
         }
         if let Some(time) = self.from_time() {
             let firsts = reader.offsets_from(&partitions, time)?;
-            for stretch in &mut stretches {
-                let first = firsts.get(&stretch.partition).copied();
-                stretch.first = first.unwrap_or(stretch.end).max(stretch.first);
+            for range in &mut ranges {
+                let first = firsts.get(&range.partition).copied();
+                range.first = first.unwrap_or(range.end).max(range.first);
             }
         }
-        Ok(stretches)
+        Ok(ranges)
     }
 }
 
-fn stretch_of(
-    range: &OffsetRange,
+fn resolve(
+    range: &TypedOffsets,
     reader: &Reader,
     count: u32,
-    before: &[Stretch],
-) -> anyhow::Result<Stretch> {
-    let OffsetRange {
+    before: &[OffsetRange],
+) -> anyhow::Result<OffsetRange> {
+    let TypedOffsets {
         partition,
         first,
         last,
@@ -187,11 +185,11 @@ fn stretch_of(
             count - 1
         );
     }
-    if before.iter().any(|stretch| stretch.partition == partition) {
+    if before.iter().any(|range| range.partition == partition) {
         bail!("--offsets {range}: partition {partition} is named twice; one range a partition");
     }
     let whole = reader.whole(partition)?;
-    Ok(Stretch {
+    Ok(OffsetRange {
         partition,
         first,
         end: last.map_or(whole.end, |last| (last + 1).min(whole.end)),
@@ -240,7 +238,7 @@ mod tests {
     #[test]
     fn offsets_are_a_partition_and_what_of_it() {
         let range = |partition, first, last| {
-            Ok(OffsetRange {
+            Ok(TypedOffsets {
                 partition,
                 first,
                 last,
@@ -250,7 +248,7 @@ mod tests {
         assert_eq!("2:100-".parse(), range(2, 100, None));
         assert_eq!("0:7".parse(), range(0, 7, Some(7)));
         for text in ["", "2", "2:", "2:9-8", "2:a-b", "-1:3", "2:-3", "2:3-4-5"] {
-            let wrong = text.parse::<OffsetRange>().expect_err(text);
+            let wrong = text.parse::<TypedOffsets>().expect_err(text);
             assert!(wrong.contains("PARTITION:FIRST-LAST"), "{wrong}");
         }
     }

@@ -1,95 +1,65 @@
 //! A run to a topic. Its records appear in transactions, each together with how far the source was read
 //! by then, so that whatever ends the run, the next one goes on without a gap or a repeat.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use indicatif::HumanCount;
+use thiserror::Error;
 
-use super::pace::Pace;
+use super::job::Job;
 use super::plan::Plan;
 use super::progress::Progress;
-use super::source::{Item, Source};
-use super::tally::{Tally, grouped};
-use super::work::{Verdict, Work};
-use crate::contract::RecordRef;
-use crate::kafka::{Broken, Failed, Group, Settings, Stretch, Transactions, partition_for};
+use super::rate_limit::RateLimit;
+use super::sink::{Sink, Target, position_of};
+use super::source::{Item, POLL, Source};
+use super::tally::Tally;
+use crate::kafka::{Broken, Group, OffsetRange, Settings, Transactions};
 
 /// An open transaction holds back every read-committed subscriber of the target, so it is short. Each
 /// end of one costs some 50 ms, in which nothing is copied.
 const LONGEST: Duration = Duration::from_secs(1);
 const LARGEST: u32 = 100_000;
-/// How many records are read between two looks at the progress.
+/// How many records are read between two updates of the progress.
 const SHOWN_EACH: u32 = 256;
-/// How long to wait for a record before looking whether to stop.
-const POLL: Duration = Duration::from_millis(100);
 /// How long to rest between two transactions that fail.
 const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-/// How long to rest before another producer is started: whoever has ended this one's work, to go on with the
-/// run, has written it down by then. One that takes longer loses the run again, and says so.
+/// How long to rest before another producer is started: a process that ended this one's transaction to continue the
+/// run has written that down by then. One that takes longer loses the run again, and says so.
 const YIELD: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     Finished,
-    /// Somebody asked it to stop; it can go on.
+    /// It was told to stop, and can be resumed.
     Stopped,
 }
 
-/// The run is in somebody else's hands now.
-#[derive(Debug)]
-pub struct TakenOver(String);
+/// Another process continues the run.
+#[derive(Debug, Error)]
+#[error("another process goes on with the run {0}")]
+pub(super) struct TakenOver(String);
 
-impl fmt::Display for TakenOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "another process goes on with the run {}", self.0)
-    }
-}
-
-impl std::error::Error for TakenOver {}
-
-/// What a run reads, where its offsets are kept, and how far it is.
-pub struct Reading {
-    pub source: Source,
+/// What a run reads, and its plan.
+pub(super) struct Input {
+    pub(super) source: Source,
     /// The topic that is read, or a file's name.
-    pub name: String,
-    /// Of a file there is none: it is read from its beginning each time.
-    pub plan: Option<Plan>,
-}
-
-/// What is done, under which id.
-#[derive(Clone, Debug)]
-pub struct Job {
-    pub work: Work,
-    pub id: String,
-}
-
-impl Job {
-    /// The name under which Kafka knows it: its transactional id and its group.
-    #[must_use]
-    pub fn kafka_name(&self) -> String {
-        format!("koobridge-{}-{}", self.work.name(), self.id)
-    }
-}
-
-/// Where a run writes to.
-#[derive(Clone, Debug)]
-pub struct Target {
-    pub topic: String,
-    pub partitions: u32,
+    pub(super) name: String,
+    /// A file has none: it is read from its beginning each time.
+    pub(super) plan: Option<Plan>,
 }
 
 /// A run.
-pub struct Run {
+pub(super) struct Run {
     job: Job,
-    reading: Reading,
+    input: Input,
     sink: Sink,
-    pace: Pace,
+    limit: RateLimit,
     /// As of the last commit.
     done: Done,
     /// What is being committed: whether it was is not known where a producer breaks.
@@ -104,68 +74,27 @@ struct Done {
     tally: Tally,
 }
 
-/// The target, and the transactions by which it is reached.
-struct Sink {
-    settings: Settings,
-    transactions: Transactions,
-    group: Group,
-    target: Target,
-    /// Tags of records that Kafka refuses for their size or form.
-    unfit: BTreeSet<usize>,
-    /// Tags of records that were in a batch with one of those: each goes alone, to find it.
-    suspects: BTreeSet<usize>,
-}
-
-impl Sink {
-    /// Hands a record over; `false` where Kafka is known to refuse it.
-    fn publish(&mut self, record: &RecordRef<'_>, tag: usize) -> Result<bool, Broken> {
-        if self.unfit.contains(&tag) {
-            return Ok(false);
-        }
-        let is_suspect = self.suspects.contains(&tag);
-        if is_suspect {
-            self.transactions.flush()?;
-        }
-        let key = record.key.as_deref().unwrap_or_default();
-        let partition = partition_for(key, self.target.partitions);
-        self.transactions
-            .send(&self.target.topic, partition, record, tag)?;
-        if is_suspect {
-            self.transactions.flush()?;
-            self.suspects.remove(&tag);
-        }
-        Ok(true)
-    }
-}
-
 impl Run {
-    /// Writes the plan down, by the transactions that nobody else has now.
+    /// Writes the plan down, by transactions that no other process has now.
     ///
     /// # Errors
-    /// Where Kafka does not let it.
-    pub fn start(
+    /// If Kafka refuses.
+    pub(super) fn start(
         settings: Settings,
         transactions: Transactions,
         job: Job,
         target: Target,
-        reading: Reading,
+        input: Input,
         rate: Option<NonZeroU32>,
     ) -> anyhow::Result<Self> {
         let name = job.kafka_name();
         let group = Group::of(&settings, &name)?;
-        let next = reading.source.position();
+        let next = input.source.position();
         let run = Self {
             job,
-            reading,
-            sink: Sink {
-                settings,
-                transactions,
-                group,
-                target,
-                unfit: BTreeSet::new(),
-                suspects: BTreeSet::new(),
-            },
-            pace: Pace::new(rate, Instant::now()),
+            input,
+            sink: Sink::new(settings, transactions, group, target),
+            limit: RateLimit::new(rate, Instant::now()),
             done: Done {
                 next,
                 tally: Tally::default(),
@@ -173,7 +102,7 @@ impl Run {
             pending: None,
             failures: 0,
         };
-        if run.reading.plan.is_some() {
+        if run.input.plan.is_some() {
             let begun = run.sink.transactions.begin();
             begun
                 .and_then(|()| run.commit(&run.done.next))
@@ -182,24 +111,27 @@ impl Run {
         Ok(run)
     }
 
-    /// What it is called.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.job.id
-    }
-
-    /// What was published and passed over so far, and is committed.
-    #[must_use]
-    pub fn tally(&self) -> &Tally {
+    /// Returns what was published and passed over so far, and is committed.
+    pub(super) fn tally(&self) -> &Tally {
         &self.done.tally
     }
 
-    /// Copies until the source's end, or until it is told to stop; then all that it has read is
-    /// committed. Troubles that pass are waited out.
+    /// Copies with a progress bar until the source's end, or until it is told to stop; then all that was read is
+    /// committed. `total` is the number of offsets of the source. Returns how long it took too.
     ///
     /// # Errors
-    /// What won't pass.
-    pub fn run(&mut self, stop: &AtomicBool, progress: &mut Progress) -> anyhow::Result<End> {
+    /// What does not pass by itself.
+    pub(super) fn run(
+        &mut self,
+        total: Option<u64>,
+        stop: &AtomicBool,
+    ) -> (anyhow::Result<End>, Duration) {
+        let mut progress = Progress::start("published", total);
+        let end = self.copy(stop, &mut progress);
+        (end, progress.elapsed())
+    }
+
+    fn copy(&mut self, stop: &AtomicBool, progress: &mut Progress) -> anyhow::Result<End> {
         loop {
             match self.transaction(stop, progress) {
                 Ok(Some(end)) => return Ok(end),
@@ -221,11 +153,11 @@ impl Run {
         let mut tally = self.done.tally.clone();
         self.sink.transactions.begin()?;
         let end = self.fill(stop, progress, &mut tally)?;
-        let next = self.reading.source.position();
+        let next = self.input.source.position();
         let done = Done { next, tally };
         self.pending = Some(done.clone());
         self.commit(&done.next)?;
-        self.reading.source.committed();
+        self.input.source.committed();
         (self.done, self.pending) = (done, None);
         Ok(end)
     }
@@ -242,26 +174,24 @@ impl Run {
             if stop.load(Ordering::SeqCst) {
                 return Ok(Some(End::Stopped));
             }
-            let wait = self.pace.wait(Instant::now());
+            let wait = self.limit.wait(Instant::now());
             if !wait.is_zero() {
                 self.sink.transactions.wait(wait.min(POLL));
                 continue;
             }
-            let item = self.reading.source.next(POLL)?;
+            let item = self.input.source.next(POLL)?;
             match &item {
                 Item::End => return Ok(Some(End::Finished)),
                 Item::Nothing => {}
                 Item::Deleted(gone) => {
                     tally.deleted += gone.length();
-                    progress.say(&deleted(gone, &self.reading.name));
+                    progress.say(&deleted(gone, &self.input.name));
                 }
-                Item::Taken(_) | Item::Line(..) => {
+                Item::Record(_) | Item::Line(..) => {
                     records += 1;
-                    if self
-                        .job
-                        .pass_on(&item, &self.reading.name, &mut self.sink, tally)?
-                    {
-                        self.pace.spend(Instant::now());
+                    let (job, name) = (&self.job, &self.input.name);
+                    if self.sink.pass_on(job, &item, name, tally)? {
+                        self.limit.spend(Instant::now());
                     }
                 }
             }
@@ -273,14 +203,14 @@ impl Run {
     }
 
     fn commit(&self, next: &BTreeMap<u32, u64>) -> Result<(), Broken> {
-        let offsets = self.reading.plan.as_ref().map(|plan| plan.at(next));
+        let offsets = self.input.plan.as_ref().map(|plan| plan.at(next));
         let offsets = offsets.unwrap_or_default();
         let Sink {
             transactions,
             group,
             ..
         } = &self.sink;
-        transactions.commit(group, &self.reading.name, &offsets)
+        transactions.commit(group, &self.input.name, &offsets)
     }
 
     /// Goes back to the last commit, with another producer where this one can't go on.
@@ -297,8 +227,12 @@ impl Run {
         if refused.is_empty() {
             self.failures += 1;
             progress.say(&format!("{broken}; going on from the last commit"));
-        } else {
-            self.narrow_down(&refused, progress);
+        } else if let Some((tag, failed)) = self.sink.narrow_down(&refused) {
+            self.done.tally.refused += 1;
+            let record = self.named(tag);
+            progress.say(&format!(
+                "Kafka does not take {record} on the target: {failed}"
+            ));
         }
         let is_dead = !refused.is_empty()
             || matches!(broken, Broken::Producer(_))
@@ -312,32 +246,15 @@ impl Run {
             self.rest();
         }
         self.pending = None;
-        self.reading.source.go_back(&self.done.next)
+        self.input.source.go_back(&self.done.next)
     }
 
-    /// Kafka refuses a batch as a whole: which record of it is at fault shows when each goes alone.
-    fn narrow_down(&mut self, refused: &BTreeMap<usize, Failed>, progress: &Progress) {
-        match refused.iter().next() {
-            Some((tag, failed)) if refused.len() == 1 => {
-                self.sink.unfit.insert(*tag);
-                self.sink.suspects.remove(tag);
-                self.done.tally.refused += 1;
-                let place = self.named(*tag);
-                progress.say(&format!(
-                    "Kafka does not take {place} on the target: {failed}"
-                ));
-            }
-            _ => self.sink.suspects.extend(refused.keys()),
-        }
-    }
-
-    /// Starts another producer, unless somebody else has the run; `false` where it has to be tried
-    /// again.
+    /// Starts another producer, unless another process has the run; `false` if it is to be tried again.
     fn replace_producer(&mut self) -> anyhow::Result<bool> {
-        let started = self.look_who_has_it().and_then(|_| {
+        let started = self.committed_position().and_then(|_| {
             let started = Transactions::start(&self.sink.settings, &self.job.kafka_name())?;
             self.sink.transactions = started;
-            self.look_who_has_it()
+            self.committed_position()
         });
         let next = match started.map_err(anyhow::Error::downcast::<Broken>) {
             Ok(next) => next,
@@ -355,14 +272,17 @@ impl Run {
         Ok(true)
     }
 
-    /// How far the run is, in Kafka's words; `None` where nobody writes it down.
-    fn look_who_has_it(&self) -> anyhow::Result<Option<BTreeMap<u32, u64>>> {
-        let Some(plan) = &self.reading.plan else {
+    /// Returns how far the run is according to Kafka; `None` if that is not written down.
+    ///
+    /// # Errors
+    /// [`TakenOver`] if another process has the run.
+    fn committed_position(&self) -> anyhow::Result<Option<BTreeMap<u32, u64>>> {
+        let Some(plan) = &self.input.plan else {
             return Ok(None);
         };
-        let last = plan.stretches.iter().map(|stretch| stretch.partition).max();
+        let last = plan.ranges.iter().map(|range| range.partition).max();
         let partitions = last.map_or(0, |last| last + 1);
-        let committed = self.sink.group.committed(&self.reading.name, partitions);
+        let committed = self.sink.group.committed(&self.input.name, partitions);
         let committed = committed.map_err(|error| Broken::Producer(error.to_string()))?;
         let id = &self.job.id;
         let (found, next) =
@@ -374,14 +294,14 @@ impl Run {
     }
 
     fn named(&self, tag: usize) -> String {
-        let (partition, offset) = place_of(tag);
-        if self.reading.plan.is_some() {
+        let (partition, offset) = position_of(tag);
+        if self.input.plan.is_some() {
             format!(
                 "offset {offset} of {} partition {partition}",
-                self.reading.name
+                self.input.name
             )
         } else {
-            format!("line {offset} of {}", self.reading.name)
+            format!("line {offset} of {}", self.input.name)
         }
     }
 
@@ -389,58 +309,19 @@ impl Run {
         if self.failures > 0 {
             let [least, most] = REST;
             let rest = least.saturating_mul(1 << self.failures.min(10));
-            // Nobody unparks this thread.
+            // Nothing unparks this thread.
             thread::park_timeout(rest.min(most));
         }
     }
 }
 
-impl Job {
-    /// Publishes a record where it is meant; `true` where it was handed over.
-    fn pass_on(
-        &self,
-        item: &Item<'_>,
-        source: &str,
-        sink: &mut Sink,
-        tally: &mut Tally,
-    ) -> Result<bool, Broken> {
-        let Some(record) = item.record() else {
-            return Ok(false);
-        };
-        let mut verdict = self.work.judge(&record);
-        let place = item.place(source);
-        if let Verdict::Publish(record, _) = &mut verdict {
-            self.work.sign(record, &self.id, place);
-            if !sink.publish(record, tag_of(item))? {
-                return Ok(false);
-            }
-        }
-        tally.note(&verdict, place.map(|place| place.partition));
-        Ok(matches!(verdict, Verdict::Publish(..)))
-    }
-}
-
-fn deleted(gone: &Stretch, topic: &str) -> String {
+fn deleted(gone: &OffsetRange, topic: &str) -> String {
     format!(
         "Kafka has deleted offsets {} to {} of {topic} partition {} before they could be read ({} of \
          them)",
         gone.first,
         gone.end - 1,
         gone.partition,
-        grouped(gone.length())
+        HumanCount(gone.length())
     )
-}
-
-/// The place of a record in one number: 16 bits of partition, 48 of offset or line.
-fn tag_of(item: &Item<'_>) -> usize {
-    let (partition, offset) = match item {
-        Item::Taken(taken) => (taken.partition(), taken.offset()),
-        Item::Line(_, number) => (0, *number),
-        Item::Deleted(_) | Item::Nothing | Item::End => (0, 0),
-    };
-    (partition as usize) << 48 | usize::try_from(offset).unwrap_or_default()
-}
-
-fn place_of(tag: usize) -> (usize, usize) {
-    (tag >> 48, tag & ((1 << 48) - 1))
 }

@@ -50,25 +50,23 @@ impl Selection {
     /// Whether anything is filtered at all, times aside.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        let filters = [
+        self.filters().iter().all(|filter| filter.is_empty())
+    }
+
+    fn filters(&self) -> [&BTreeSet<String>; 4] {
+        [
             &self.channels,
             &self.statuses,
             &self.message_ids,
             &self.reasons,
-        ];
-        filters.iter().all(|filter| filter.is_empty())
+        ]
     }
 
     /// A short name for all of it, times aside: the same for the same filters in any order.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        for filter in [
-            &self.channels,
-            &self.statuses,
-            &self.message_ids,
-            &self.reasons,
-        ] {
+        for filter in self.filters() {
             hash.update(filter.len().to_be_bytes());
             for text in filter {
                 hash.update(text.len().to_be_bytes());

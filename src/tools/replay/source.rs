@@ -1,5 +1,5 @@
-//! Where records come from: stretches of a topic, or lines of a file. Both can go back to what was
-//! committed last.
+//! The source of records: ranges of a topic, or lines of a file. Both can go back to what was committed
+//! last.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
-use super::work::Place;
+use super::position::Position;
 use crate::contract::RecordRef;
-use crate::kafka::{Reader, Step, Stretch, Taken};
+use crate::kafka::{ConsumedRecord, OffsetRange, ReadStep, Reader};
 use crate::tools::archive::{self, Line};
+
+/// How long a tool waits for a record before it checks whether to stop.
+pub(super) const POLL: Duration = Duration::from_millis(100);
 
 type Lines = Box<dyn Iterator<Item = Result<Line, String>>>;
 
@@ -20,10 +23,10 @@ pub enum Source {
     File(File),
 }
 
-/// Stretches of a topic.
+/// Remaining of a topic.
 pub struct Topic {
     reader: Reader,
-    stretches: Vec<Stretch>,
+    ranges: Vec<OffsetRange>,
     /// The next offset of each partition.
     next: BTreeMap<u32, u64>,
 }
@@ -40,11 +43,11 @@ pub struct File {
 
 /// What comes next.
 pub enum Item<'a> {
-    Taken(Taken<'a>),
+    Record(ConsumedRecord<'a>),
     /// A line and its number among them, from 1.
     Line(&'a Line, u64),
     /// Kafka has deleted this before it could be read.
-    Deleted(Stretch),
+    Deleted(OffsetRange),
     /// Nothing within the patience.
     Nothing,
     /// There is no more.
@@ -52,26 +55,26 @@ pub enum Item<'a> {
 }
 
 impl Item<'_> {
-    /// The record, where it is one.
+    /// Returns the record, if it is one.
     #[must_use]
     pub fn record(&self) -> Option<RecordRef<'_>> {
         match self {
-            Self::Taken(taken) => Some(taken.record()),
+            Self::Record(record) => Some(record.record()),
             Self::Line(line, _) => Some(line.record()),
             Self::Deleted(_) | Self::Nothing | Self::End => None,
         }
     }
 
-    /// Where the record stood on a topic, where it did; `topic` is the one that is read.
+    /// Returns the record's position, if it had one; `topic` is the topic that is read.
     #[must_use]
-    pub fn place<'a>(&'a self, topic: &'a str) -> Option<Place<'a>> {
+    pub fn position<'a>(&'a self, topic: &'a str) -> Option<Position<'a>> {
         match self {
-            Self::Taken(taken) => Some(Place {
+            Self::Record(record) => Some(Position {
                 topic,
-                partition: taken.partition(),
-                offset: taken.offset(),
+                partition: record.partition(),
+                offset: record.offset(),
             }),
-            Self::Line(line, _) => Some(Place {
+            Self::Line(line, _) => Some(Position {
                 topic: line.topic.as_deref()?,
                 partition: line.partition?,
                 offset: line.offset?,
@@ -82,18 +85,18 @@ impl Item<'_> {
 }
 
 impl Source {
-    /// Reads stretches of a topic, from the offsets in `next` on where it has one.
+    /// Reads ranges of a topic, from the offsets in `next` on where it has one.
     ///
     /// # Errors
     /// Where they can't be read.
     pub fn topic(
         reader: Reader,
-        stretches: Vec<Stretch>,
+        ranges: Vec<OffsetRange>,
         next: BTreeMap<u32, u64>,
     ) -> anyhow::Result<Self> {
         let mut topic = Topic {
             reader,
-            stretches,
+            ranges,
             next,
         };
         topic.go_back_to(&topic.next.clone())?;
@@ -135,7 +138,7 @@ impl Source {
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         match self {
-            Self::Topic(topic) => Some(topic.left()),
+            Self::Topic(topic) => Some(length_of_rest(&topic.ranges, &topic.next)),
             Self::File(_) => None,
         }
     }
@@ -164,49 +167,38 @@ impl Source {
     }
 }
 
+/// Returns how many offsets of `ranges` are still to be read.
+pub(super) fn length_of_rest(ranges: &[OffsetRange], next: &BTreeMap<u32, u64>) -> u64 {
+    ranges.iter().map(|range| range.rest(next).length()).sum()
+}
+
 impl Topic {
     fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
         Ok(match self.reader.next(patience)? {
-            Step::Record(taken) => {
-                self.next.insert(taken.partition(), taken.offset() + 1);
-                Item::Taken(taken)
+            ReadStep::Record(record) => {
+                self.next.insert(record.partition(), record.offset() + 1);
+                Item::Record(record)
             }
-            Step::Deleted(gone) => {
+            ReadStep::Deleted(gone) => {
                 self.next.insert(gone.partition, gone.end);
                 Item::Deleted(gone)
             }
-            Step::Nothing => Item::Nothing,
-            Step::Finished => {
+            ReadStep::Nothing => Item::Nothing,
+            ReadStep::Finished => {
                 // Behind the last record there can be marks of transactions.
-                let ends = self.stretches.iter();
-                self.next.extend(
-                    ends.map(|stretch| (stretch.partition, stretch.end.max(stretch.first))),
-                );
+                let ends = self.ranges.iter();
+                self.next
+                    .extend(ends.map(|range| (range.partition, range.end.max(range.first))));
                 Item::End
             }
         })
     }
 
-    fn left(&self) -> u64 {
-        let left = self.stretches.iter().map(|stretch| {
-            let next = self.next.get(&stretch.partition).copied();
-            stretch.end.saturating_sub(next.unwrap_or(stretch.first))
-        });
-        left.sum()
-    }
-
     fn go_back_to(&mut self, next: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
-        let from = |stretch: &Stretch| Stretch {
-            first: next
-                .get(&stretch.partition)
-                .copied()
-                .unwrap_or(stretch.first),
-            ..*stretch
-        };
-        let left: Vec<Stretch> = self.stretches.iter().map(from).collect();
+        let left: Vec<_> = self.ranges.iter().map(|range| range.rest(next)).collect();
         self.next = left
             .iter()
-            .map(|stretch| (stretch.partition, stretch.first))
+            .map(|range| (range.partition, range.first))
             .collect();
         Ok(self.reader.read(&left)?)
     }
@@ -217,7 +209,7 @@ impl File {
         if self.at == self.open.len() {
             match self.lines.next() {
                 Some(Ok(line)) if line.masked => bail!(
-                    "the numbers in it are masked: it is no archive, but what `koobridge tail` printed"
+                    "its phone numbers are masked: `koobridge tail` printed it, and it can't be published"
                 ),
                 Some(line) => self.open.push(line.map_err(|why| anyhow!(why))?),
                 None => return Ok(Item::End),

@@ -1,8 +1,9 @@
-//! What a look or a run has seen, counted, and in words.
+//! What a preview or a run has seen, in numbers and in words.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use indicatif::{BinaryBytes, HumanCount};
 use jiff::Timestamp;
 
 use super::work::{Pass, Verdict, Work};
@@ -104,22 +105,39 @@ impl Tally {
         ];
         let said = parts.iter().filter(|(count, _)| *count > 0);
         let said: Vec<String> = said
-            .map(|(count, what)| format!("{} {what}", grouped(*count)))
+            .map(|(count, what)| format!("{} {what}", HumanCount(*count)))
             .collect();
         said.join(", ")
     }
 
-    /// The look beforehand: what would be done, line by line.
+    /// Returns the preview of a run, line by line.
     #[must_use]
-    pub fn look(&self, work: &Work) -> String {
+    pub fn preview(&self, work: &Work) -> String {
         let mut text = String::new();
-        self.write_look(work, &mut text)
+        self.write_preview(work, &mut text)
             .expect("writing to memory can't fail");
         text
     }
 
-    fn write_look(&self, work: &Work, text: &mut String) -> fmt::Result {
-        let (records, size) = (grouped(self.records), bytes(self.bytes));
+    /// Returns the summary of a run that published to `target`.
+    #[must_use]
+    pub fn summary(&self, target: &str) -> String {
+        let records = match self.records {
+            1 => "1 record".to_owned(),
+            records => format!("{} records", HumanCount(records)),
+        };
+        let bytes = BinaryBytes(self.bytes);
+        let mut text = format!("{records} ({bytes}) to {target}");
+        let passed_over = self.passed_over();
+        if !passed_over.is_empty() {
+            text += "; passed over: ";
+            text += &passed_over;
+        }
+        text
+    }
+
+    fn write_preview(&self, work: &Work, text: &mut String) -> fmt::Result {
+        let (records, size) = (HumanCount(self.records), BinaryBytes(self.bytes));
         writeln!(
             text,
             "  records     {records} ({size}), in partitions: {}",
@@ -141,7 +159,7 @@ impl Tally {
 
     fn write_statuses(&self, text: &mut String) -> fmt::Result {
         for (status, group) in &self.groups {
-            writeln!(text, "  {status:<11} {}", grouped(group.published))?;
+            writeln!(text, "  {status:<11} {}", HumanCount(group.published))?;
         }
         Ok(())
     }
@@ -154,8 +172,8 @@ impl Tally {
             write!(
                 text,
                 "  {reason:<26}{:>12}{:>16}",
-                grouped(group.published),
-                grouped(left)
+                HumanCount(group.published).to_string(),
+                HumanCount(left).to_string()
             )?;
             let others = group.left.keys().filter(|today| *today != reason);
             let others: Vec<&str> = others.copied().collect();
@@ -166,24 +184,6 @@ impl Tally {
         }
         Ok(())
     }
-}
-
-/// A number with its digits in groups of three.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A number of bytes with the unit that suits it.
-pub fn bytes(number: u64) -> impl fmt::Display {
-    indicatif::BinaryBytes(number)
 }
 
 /// RFC 3339 in milliseconds.

@@ -1,8 +1,8 @@
-//! What becomes of one record: the same for a look beforehand, for the run itself, and on standard
-//! output.
+//! The decision about one record: the same for a preview, for a run, and on standard output.
 
 use std::borrow::Cow;
 
+use super::position::Position;
 use super::selection::Selection;
 use crate::contract::{EventFields, EventMode, RecordRef, RejectedFields, StillRejected, redrive};
 
@@ -21,14 +21,6 @@ pub enum Work {
         selection: Selection,
         mode: EventMode,
     },
-}
-
-/// Where a record stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
-    pub topic: &'a str,
-    pub partition: u32,
-    pub offset: u64,
 }
 
 /// What becomes of a record.
@@ -85,8 +77,8 @@ impl Work {
         }
     }
 
-    /// Says in the record's headers that it was published by the run `id`, and where it stood.
-    pub fn sign(&self, record: &mut RecordRef<'_>, id: &str, place: Option<Place<'_>>) {
+    /// Adds headers with the run's id and the record's position.
+    pub fn sign(&self, record: &mut RecordRef<'_>, id: &str, position: Option<Position<'_>>) {
         let names = match self {
             Self::Replay { .. } => [
                 REPLAY_ID,
@@ -102,15 +94,15 @@ impl Work {
             ],
         };
         // A report that only a spool had has not been on the topic: this is no replay of it.
-        let Some(place) = place else { return };
+        let Some(position) = position else { return };
         record
             .headers
             .retain(|(known, _)| !names.contains(&&**known));
         let values = [
             id.to_owned(),
-            place.topic.to_owned(),
-            place.partition.to_string(),
-            place.offset.to_string(),
+            position.topic.to_owned(),
+            position.partition.to_string(),
+            position.offset.to_string(),
         ];
         for (name, value) in names.into_iter().zip(values) {
             record.add_header(name, value);

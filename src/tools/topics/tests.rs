@@ -47,7 +47,7 @@ fn a_missing_topic_is_made_to_fit_the_brokers() {
             replication,
             settings: settings.into(),
         };
-        let steps = plan("t", &missing(), &Asked::default(), brokers);
+        let steps = plan("t", &missing(), &Requested::default(), brokers);
         assert_eq!(steps, Ok(vec![Step::Create(wanted)]));
     }
 }
@@ -59,7 +59,7 @@ fn a_sound_topic_stays_as_it_is() {
         3,
         &[("min.insync.replicas", "2"), ("retention.ms", "1")],
     );
-    assert_eq!(plan("t", &facts, &Asked::default(), 3), Ok(vec![]));
+    assert_eq!(plan("t", &facts, &Requested::default(), 3), Ok(vec![]));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn min_insync_replicas_is_raised_where_a_broker_takes_what_was_promised_with_it(
             .into_iter()
             .collect();
         assert_eq!(
-            plan("t", &facts, &Asked::default(), 3),
+            plan("t", &facts, &Requested::default(), 3),
             Ok(expected),
             "{has} of {replication}"
         );
@@ -90,7 +90,7 @@ fn min_insync_replicas_is_raised_where_a_broker_takes_what_was_promised_with_it(
 
 #[test]
 fn what_was_asked_for_is_changed_and_nothing_else() {
-    let asked = Asked {
+    let asked = Requested {
         partitions: Some(12),
         replication: Some(3),
         retention: Some(Duration::from_hours(24)),
@@ -105,7 +105,7 @@ fn what_was_asked_for_is_changed_and_nothing_else() {
 #[test]
 fn what_kafka_can_not_do_and_what_loses_reports_is_refused() {
     let compacted = [("cleanup.policy", "compact,delete")];
-    let asked = |partitions, replication| Asked {
+    let asked = |partitions, replication| Requested {
         partitions,
         replication,
         retention: None,
@@ -159,5 +159,5 @@ fn a_topic_whose_settings_are_not_told_stays_as_it_is_where_nothing_is_asked() {
         settings: None,
         ..facts(6, 3, &[])
     };
-    assert_eq!(plan("t", &unread, &Asked::default(), 3), Ok(vec![]));
+    assert_eq!(plan("t", &unread, &Requested::default(), 3), Ok(vec![]));
 }

@@ -343,6 +343,6 @@ fn what_can_not_be_meant_is_refused_in_words() {
     desk.write(&events, [event(0)]);
     let unasked = desk.command("replay", &["--to", &events, "--since", "beginning"]);
     assert_eq!(code(&unasked), 2);
-    assert!(said(&unasked).contains("say --yes"), "{}", said(&unasked));
+    assert!(said(&unasked).contains("add --yes"), "{}", said(&unasked));
     assert_eq!(desk.read(&events).len(), 1);
 }

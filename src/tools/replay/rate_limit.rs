@@ -1,20 +1,20 @@
-//! How fast a run may go.
+//! The rate limit of a run.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// Records a second, evenly: what was not used of it does not pile up beyond a moment.
+/// Allows so many records a second, evenly: what is not used is lost after a moment.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     each: Option<Duration>,
     due: Instant,
 }
 
-/// How much of a rate can be made up for.
+/// How long an unused part of the rate can be made up for.
 const SLACK: Duration = Duration::from_millis(100);
 
-impl Pace {
-    /// No limit without a rate.
+impl RateLimit {
+    /// Returns a limit of `rate` records a second; without a rate nothing is limited.
     #[must_use]
     pub fn new(rate: Option<NonZeroU32>, now: Instant) -> Self {
         Self {
@@ -23,7 +23,7 @@ impl Pace {
         }
     }
 
-    /// How long to wait before the next record.
+    /// Returns how long to wait before the next record.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Duration {
         self.due.saturating_duration_since(now)
@@ -45,11 +45,11 @@ mod tests {
     #[test]
     fn so_many_records_a_second_and_no_more() {
         let start = Instant::now();
-        let mut pace = Pace::new(NonZeroU32::new(1000), start);
+        let mut limit = RateLimit::new(NonZeroU32::new(1000), start);
         for _ in 0..5000 {
-            pace.spend(start);
+            limit.spend(start);
         }
-        let all = pace.wait(start);
+        let all = limit.wait(start);
         assert!(
             (Duration::from_millis(4800)..=Duration::from_secs(5)).contains(&all),
             "{all:?}"
@@ -57,17 +57,17 @@ mod tests {
         // A pause of a minute is not made up for.
         let later = start + Duration::from_mins(1);
         for _ in 0..1000 {
-            pace.spend(later);
+            limit.spend(later);
         }
-        let wait = pace.wait(later);
+        let wait = limit.wait(later);
         assert!(wait >= Duration::from_millis(880), "{wait:?}");
     }
 
     #[test]
     fn without_a_rate_nothing_waits() {
         let start = Instant::now();
-        let mut pace = Pace::new(None, start);
-        pace.spend(start);
-        assert_eq!(pace.wait(start), Duration::ZERO);
+        let mut limit = RateLimit::new(None, start);
+        limit.spend(start);
+        assert_eq!(limit.wait(start), Duration::ZERO);
     }
 }

@@ -1,0 +1,70 @@
+//! Command lines that are printed to be typed again.
+
+use crate::cli::{Filters, ToKafka};
+
+/// A command line to be printed.
+pub(super) struct CommandLine(String);
+
+impl CommandLine {
+    pub(super) fn of(command: &str) -> Self {
+        Self(format!("koobridge {command}"))
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+
+    /// Adds an option for each value, as a shell takes it.
+    pub(super) fn add<T: ToString>(&mut self, option: &str, values: impl IntoIterator<Item = T>) {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/=@+".contains(c);
+        for value in values {
+            let value = value.to_string();
+            let plain = !value.is_empty() && value.chars().all(is_plain);
+            let quoted = if plain {
+                value
+            } else {
+                format!("'{}'", value.replace('\'', r"'\''"))
+            };
+            self.0.extend([" ", option, " ", &quoted]);
+        }
+    }
+
+    pub(super) fn add_kafka(&mut self, kafka: &ToKafka) {
+        self.add("--config", kafka.config.iter().map(|path| path.display()));
+        self.add("--bootstrap", &kafka.bootstrap);
+        self.add(
+            "--set",
+            kafka
+                .overrides
+                .set
+                .iter()
+                .map(|(key, value)| format!("{key}={value}")),
+        );
+    }
+
+    pub(super) fn add_filters(&mut self, filters: &Filters) {
+        self.add("--channel", &filters.channel);
+        self.add("--status", &filters.status);
+        self.add("--message-id", &filters.message_id);
+        self.add(
+            "--message-ids",
+            filters.message_ids.iter().map(|path| path.display()),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_can_be_typed_as_it_is_printed() {
+        let mut command = CommandLine::of("replay");
+        command.add("--to", ["a.b"]);
+        command.add("--set", ["x=it's", ""]);
+        assert_eq!(
+            command.into_text(),
+            r"koobridge replay --to a.b --set 'x=it'\''s' --set ''"
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! A record that was read.
+
+use std::borrow::Cow;
+
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+
+use super::numbers::{to_u32, to_u64};
+use crate::contract::RecordRef;
+
+/// A record that was read, with its position.
+pub struct ConsumedRecord<'a>(pub(super) BorrowedMessage<'a>);
+
+impl ConsumedRecord<'_> {
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        to_u32(self.0.partition())
+    }
+
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        to_u64(self.0.offset())
+    }
+
+    #[must_use]
+    pub fn record(&self) -> RecordRef<'_> {
+        let headers = self
+            .0
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter());
+        RecordRef {
+            key: self.0.key().map(Cow::Borrowed),
+            headers: headers
+                .map(|header| (Cow::Borrowed(header.key), header.value.map(Cow::Borrowed)))
+                .collect(),
+            value: self.0.payload().map(Cow::Borrowed),
+            timestamp: self.0.timestamp().to_millis(),
+        }
+    }
+}

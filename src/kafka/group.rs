@@ -1,0 +1,89 @@
+//! The consumer group that holds how far a transactional reader is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::callbacks::Callbacks;
+use super::client_error::ClientError;
+use super::numbers::{to_i32, to_u32, to_u64};
+use super::settings::Settings;
+
+/// How long Kafka may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How far the reading of one partition is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset to be read.
+    pub next: u64,
+    /// What the caller committed with it.
+    pub text: String,
+}
+
+/// What is committed of a topic, by partition.
+pub type Offsets = BTreeMap<u32, Committed>;
+
+/// The group under the id of [`Transactions`](super::Transactions): what is committed there can be looked at without
+/// ending anything.
+pub struct Group {
+    pub(super) consumer: BaseConsumer<Callbacks>,
+}
+
+impl Group {
+    /// What is committed there is looked at once every transaction that has to do with it has ended. One
+    /// whose producer was killed ends when its time is up, which Kafka looks at every 10 s, or when
+    /// another producer starts under its id.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    pub fn of(settings: &Settings, id: &str) -> Result<Self, ClientError> {
+        Self::new(settings.for_reading(), id)
+    }
+
+    /// What is committed there is what the last transaction that has ended left, whatever goes on.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    pub fn without_waiting(settings: &Settings, id: &str) -> Result<Self, ClientError> {
+        let mut config = settings.for_reading();
+        // For offsets, too: KIP-447.
+        config.set("isolation.level", "read_uncommitted");
+        Self::new(config, id)
+    }
+
+    fn new(mut config: ClientConfig, id: &str) -> Result<Self, ClientError> {
+        config.set("group.id", id);
+        let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())?;
+        Ok(Self { consumer })
+    }
+
+    /// What is committed of a topic with that many partitions.
+    ///
+    /// # Errors
+    /// If Kafka does not answer, or refuses.
+    pub fn committed(&self, topic: &str, partitions: u32) -> Result<Offsets, KafkaError> {
+        let mut question = TopicPartitionList::new();
+        for partition in 0..partitions {
+            question.add_partition(topic, to_i32(partition));
+        }
+        let answer = self.consumer.committed_offsets(question, PATIENCE)?;
+        let mut offsets = Offsets::new();
+        for element in answer.elements() {
+            element.error()?;
+            if let Offset::Offset(next) = element.offset() {
+                let committed = Committed {
+                    next: to_u64(next),
+                    text: element.metadata().to_owned(),
+                };
+                offsets.insert(to_u32(element.partition()), committed);
+            }
+        }
+        Ok(offsets)
+    }
+}

@@ -1,0 +1,65 @@
+//! What a run does, under which id.
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use super::work::Work;
+use crate::jitter;
+use crate::kafka::{Settings, Transactions};
+
+/// What a run does, under which id.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub work: Work,
+    pub id: String,
+}
+
+impl Job {
+    /// Returns a job with an id of its own: its start time and a random number.
+    pub(super) fn new(work: Work) -> Self {
+        let now = Timestamp::now().strftime("%Y%m%d-%H%M%S");
+        let id = format!("{now}-{:04x}", jitter::number() & 0xffff);
+        Self { work, id }
+    }
+
+    /// Returns the command and the id.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.work.name(), self.id)
+    }
+
+    /// Returns the name under which Kafka knows the run: its transactional id and its group.
+    pub(super) fn kafka_name(&self) -> String {
+        format!("koobridge-{}-{}", self.work.name(), self.id)
+    }
+
+    pub(super) fn start_transactions(&self, settings: &Settings) -> anyhow::Result<Transactions> {
+        let name = self.kafka_name();
+        Transactions::start(settings, &name)
+            .with_context(|| format!("can't start transactions as {name}"))
+    }
+}
+
+/// Returns a name for a process that runs a job, which no other process has.
+pub(super) fn new_holder() -> String {
+    format!("{:016x}", jitter::number())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::replay::Selection;
+
+    #[test]
+    fn every_run_has_an_id_of_its_own() {
+        let ids: Vec<String> = (0..100).map(|_| new_holder()).collect();
+        assert!(
+            ids.iter()
+                .all(|id| ids.iter().filter(|other| *other == id).count() == 1)
+        );
+        let job = Job::new(Work::Replay {
+            selection: Selection::default(),
+            include_replays: false,
+        });
+        assert_eq!(job.id.len(), "20261123-120000-abcd".len());
+    }
+}

@@ -1,0 +1,91 @@
+//! The preview of a run, and the question whether to start it.
+
+use std::io::{IsTerminal as _, stdin};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::HumanCount;
+
+use super::options::RunOptions;
+use super::progress::Progress;
+use super::source::{Item, POLL, Source};
+use super::tally::Tally;
+use super::work::Work;
+use crate::telemetry;
+use crate::tools::{Interrupt, usage_error};
+
+/// Reads the source to its end, or until `stop` is set, and counts what a run would publish.
+///
+/// # Errors
+/// If the source can't be read.
+pub(super) fn preview(
+    work: &Work,
+    source: &mut Source,
+    stop: &AtomicBool,
+    progress: &mut Progress,
+) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    while !stop.load(Ordering::SeqCst) {
+        let item = source.next(POLL)?;
+        match &item {
+            Item::End => break,
+            Item::Deleted(gone) => tally.deleted += gone.length(),
+            Item::Nothing | Item::Record(_) | Item::Line(..) => {}
+        }
+        if let Some(record) = item.record() {
+            let partition = item.position("").map(|position| position.partition);
+            tally.note(&work.judge(&record), partition);
+        }
+        progress.show(tally.seen() + tally.deleted, tally.records);
+    }
+    Ok(tally)
+}
+
+/// Shows a preview and asks; returns the preview if the run is to be started. `total` is the number of offsets
+/// of the source.
+///
+/// # Errors
+/// If the source can't be read, or standard input is no terminal.
+pub(super) fn confirm(
+    work: &Work,
+    source: &mut Source,
+    total: Option<u64>,
+    options: &RunOptions,
+    interrupt: &Interrupt,
+    warn: impl FnOnce(&Tally),
+) -> anyhow::Result<bool> {
+    let mut progress = Progress::start("found", total);
+    interrupt.ends_at_once.store(true, Ordering::SeqCst);
+    let tally = preview(work, source, &interrupt.stop, &mut progress)?;
+    drop(progress);
+    telemetry::tell(format_args!("{}", tally.preview(work)));
+    warn(&tally);
+    let is_confirmed = is_confirmed(options, &tally)?;
+    interrupt.ends_at_once.store(false, Ordering::SeqCst);
+    Ok(is_confirmed)
+}
+
+fn is_confirmed(options: &RunOptions, tally: &Tally) -> anyhow::Result<bool> {
+    if tally.records == 0 {
+        crate::tell!("there is nothing to publish");
+        return Ok(false);
+    }
+    if options.dry_run {
+        return Ok(false);
+    }
+    if !stdin().is_terminal() {
+        return Err(usage_error(
+            "standard input is no terminal to ask on: add --yes, or --dry-run for the preview only",
+        ));
+    }
+    telemetry::tell(format_args!(
+        "Publish {} records? [y/N] ",
+        HumanCount(tally.records)
+    ));
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    let is_yes = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !is_yes {
+        crate::tell!("nothing was published");
+    }
+    Ok(is_yes)
+}

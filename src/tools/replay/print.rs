@@ -1,0 +1,117 @@
+//! Records as JSON lines on standard output.
+
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use super::options::{Outcome, RunOptions};
+use super::preview::preview;
+use super::progress::Progress;
+use super::rate_limit::RateLimit;
+use super::run::End;
+use super::source::{Item, POLL, Source};
+use super::tally::Tally;
+use super::work::{Verdict, Work};
+use crate::telemetry;
+use crate::tools::Interrupt;
+use crate::tools::archive::Line;
+
+/// Prints what a run would publish, without the headers of a replay, or a preview only if the options say so.
+///
+/// # Errors
+/// If the source can't be read, or standard output can't be written.
+pub fn print(
+    work: &Work,
+    options: &RunOptions,
+    source: &mut Source,
+    name: &str,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Outcome> {
+    let mut progress = Progress::start("printed", source.left());
+    if options.dry_run {
+        let tally = preview(work, source, &interrupt.stop, &mut progress)?;
+        drop(progress);
+        telemetry::tell(format_args!("{}", tally.preview(work)));
+        return Ok(Outcome::Done);
+    }
+    let mut printing = Printing {
+        work,
+        name,
+        limit: RateLimit::new(options.rate, Instant::now()),
+        tally: Tally::default(),
+        out: io::BufWriter::new(io::stdout().lock()),
+    };
+    let end = printing.run(source, interrupt, &mut progress);
+    drop(progress);
+    match end {
+        Err(error) if error.downcast_ref().is_some_and(is_unread) => Ok(Outcome::Done),
+        Err(error) => Err(error),
+        Ok(end) => {
+            crate::tell!("{}", printing.tally.summary("standard output"));
+            Ok(Outcome::of(end, &printing.tally))
+        }
+    }
+}
+
+struct Printing<'a, W: Write> {
+    work: &'a Work,
+    name: &'a str,
+    limit: RateLimit,
+    tally: Tally,
+    out: W,
+}
+
+impl<W: Write> Printing<'_, W> {
+    fn run(
+        &mut self,
+        source: &mut Source,
+        interrupt: &Interrupt,
+        progress: &mut Progress,
+    ) -> anyhow::Result<End> {
+        let mut end = End::Stopped;
+        while !interrupt.stop.load(Ordering::SeqCst) {
+            let wait = self.limit.wait(Instant::now());
+            if !wait.is_zero() {
+                // Nothing unparks this thread.
+                thread::park_timeout(wait.min(POLL));
+                continue;
+            }
+            let item = source.next(POLL)?;
+            match &item {
+                Item::End => {
+                    end = End::Finished;
+                    break;
+                }
+                Item::Deleted(gone) => self.tally.deleted += gone.length(),
+                Item::Nothing => self.out.flush().context("can't print")?,
+                Item::Record(_) | Item::Line(..) => self.item(&item)?,
+            }
+            progress.show(self.tally.seen() + self.tally.deleted, self.tally.records);
+        }
+        self.out.flush().context("can't print")?;
+        Ok(end)
+    }
+
+    fn item(&mut self, item: &Item<'_>) -> anyhow::Result<()> {
+        let record = item.record().unwrap_or_default();
+        let verdict = self.work.judge(&record);
+        let position = item.position(self.name);
+        if let Verdict::Publish(record, _) = &verdict {
+            let line = Line::of(record).at(position);
+            line.write(&mut self.out).context("can't print")?;
+            self.limit.spend(Instant::now());
+        }
+        self.tally
+            .note(&verdict, position.map(|position| position.partition));
+        Ok(())
+    }
+}
+
+/// Whether the reader of the output has gone.
+#[must_use]
+pub fn is_unread(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
