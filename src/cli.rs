@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use jiff::{Span, SpanRelativeTo};
 
 pub use consume::{Filters, RangeArgs, Redrive, Replay, RunArgs, Tail, ToKafka};
 use consume::{REDRIVE_HELP, REPLAY_HELP, TAIL_HELP};
+
+use crate::config::{self, parse};
 
 /// A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.
 #[derive(Debug, Parser)]
@@ -134,7 +135,7 @@ pub struct Dev {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18446")]
     pub listen: SocketAddr,
     /// Where the status page, probes and metrics are; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18447")]
+    #[arg(long, value_name = "ADDRESS", default_value = config::default("admin.listen"))]
     pub admin_listen: SocketAddr,
     #[command(flatten)]
     pub log: LogForm,
@@ -221,16 +222,9 @@ impl LogForm {
 
 /// Kafka looks at what it can delete every few minutes.
 fn retention(text: &str) -> Result<Duration, String> {
-    let wrong = || "write for example 7d or 36h, a minute at least".to_owned();
-    let span: Span = text.parse().map_err(|_| wrong())?;
-    let days_are_24_hours = SpanRelativeTo::days_are_24_hours();
-    let time = span.to_duration(days_are_24_hours).map_err(|_| wrong())?;
-    let time = Duration::try_from(time).map_err(|_| wrong())?;
-    if time < Duration::from_mins(1) {
-        Err(wrong())
-    } else {
-        Ok(time)
-    }
+    let time = parse::duration(text).ok();
+    let time = time.filter(|time| *time >= Duration::from_mins(1));
+    time.ok_or_else(|| "write for example 7d or 36h, a minute at least".to_owned())
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

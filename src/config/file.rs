@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, PROPERTIES};
+use super::keys::{self, Key, PROPERTIES};
 use super::layers::{Origin, Settings};
 use super::mistake::Mistake;
 use super::properties;
@@ -99,9 +99,7 @@ impl Settings {
                     self.secret_files.insert(file.path.to_owned());
                     self.put_known(key, text, origin, false);
                 }
-                Some(text)
-                    if keys::find(key).is_some_and(|key| key.is_path) && !text.is_empty() =>
-                {
+                Some(text) if keys::find(key).is_some_and(Key::is_path) && !text.is_empty() => {
                     let path = file.beside(&text);
                     self.put_known(key, path.display().to_string(), origin, false);
                 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::keys::{self, KEYS, PROPERTIES, VARIABLE_PREFIX};
+use super::keys::{self, KEYS, Kind, PROPERTIES, VARIABLE_PREFIX};
 use super::mistake::Mistake;
 use super::{properties, service_links};
 
@@ -67,9 +67,7 @@ impl Settings {
     pub fn gather(typed: &Typed) -> Self {
         let mut settings = Self::default();
         for key in KEYS {
-            if let Some(default) = key.default {
-                settings.put(key.name, default.to_owned(), Origin::Default, false);
-            }
+            settings.put(key.name, key.default.to_owned(), Origin::Default, false);
         }
         if let Some(path) = &typed.file {
             settings.read_file(path);
@@ -98,12 +96,11 @@ impl Settings {
 
     /// Every file that a secret was read from, or that holds one: the configuration's own file too.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
-        let named = [
-            "ingress.tls.key",
-            "kafka.properties.ssl.key.location",
-            "kafka.properties.ssl.keystore.location",
-        ];
-        let named = named.into_iter().filter_map(|name| self.text(name));
+        let keys = KEYS
+            .iter()
+            .filter(|key| matches!(key.kind, Kind::SecretFile));
+        let named = keys.map(|key| key.name).chain(properties::SECRET_FILES);
+        let named = named.filter_map(|name| self.text(name));
         let named = named.filter(|text| !text.is_empty()).map(Path::new);
         self.secret_files.iter().map(PathBuf::as_path).chain(named)
     }
@@ -138,8 +135,9 @@ impl Settings {
 
     /// The files of the ingress' TLS as they were typed.
     pub fn tls_files(&self) -> impl Iterator<Item = &Path> {
-        let names = ["certificate", "key", "client_ca"].map(|name| format!("ingress.tls.{name}"));
-        let texts = names.into_iter().filter_map(|name| self.text(&name));
+        let names = KEYS.iter().map(|key| key.name);
+        let names = names.filter(|name| name.starts_with("ingress.tls."));
+        let texts = names.filter_map(|name| self.text(name));
         texts.filter(|text| !text.is_empty()).map(Path::new)
     }
 

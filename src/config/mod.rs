@@ -11,7 +11,7 @@ mod layers;
 mod memory;
 mod mistake;
 mod networks;
-mod parse;
+pub(crate) mod parse;
 mod print;
 mod properties;
 mod relations;
@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use keys::{KEYS, Key};
+pub(crate) use keys::default;
+pub use keys::{Applies, KEYS, Key, Kind};
 pub use layers::{Settings, Typed};
 pub use memory::Memory;
 pub use mistake::{Mistake, Mistakes};

@@ -132,9 +132,12 @@ fn what_the_bridge_relies_on_is_reserved() {
     ] {
         let expected = format!("flag: {PREFIX}{name}: {problem}");
         assert_eq!(with(name, value).mistakes(), [expected]);
-        // No name allows it.
+        // It cannot be allowed by name.
         let allowed = with(name, value).flag("kafka.allow_unsafe", name);
-        assert_eq!(allowed.mistakes().len(), 1, "{name}");
+        let expected = [("kafka.allow_unsafe"), (&format!("{PREFIX}{name}"))];
+        let Mistakes(mistakes) = allowed.check().expect_err("mistakes");
+        let keys: Vec<_> = mistakes.iter().map(|mistake| &*mistake.key).collect();
+        assert_eq!(keys, expected);
     }
 }
 
@@ -208,9 +211,34 @@ fn an_unsafe_value_is_refused_in_words() {
              kafka.allow_unsafe"
         );
         assert_eq!(with(name, value).mistakes(), [expected]);
-        let another = with(name, value).flag("kafka.allow_unsafe", "linger.ms");
+        let others = ["acks", "retries"].into_iter().find(|other| *other != name);
+        let another = with(name, value).flag("kafka.allow_unsafe", others.expect("another"));
         assert_eq!(another.mistakes().len(), 1, "{name}");
     }
+}
+
+#[test]
+fn a_name_in_allow_unsafe_that_no_unsafe_value_has_is_an_error() {
+    let unknown = "is not a property that can have an unsafe value";
+    let all = "acks, allow.auto.create.topics, enable.idempotence, enable.ssl.certificate.verification, \
+               message.timeout.ms, retries, ssl.endpoint.identification.algorithm";
+    for (names, problem) in [
+        ("ackss", format!("\"ackss\" {unknown}; did you mean acks?")),
+        (
+            "acks, enable.idempotense",
+            format!("\"enable.idempotense\" {unknown}; did you mean enable.idempotence?"),
+        ),
+        (
+            "linger.ms",
+            format!("\"linger.ms\" {unknown}; remove it, or write one of {all}"),
+        ),
+    ] {
+        let case = Case::sound("").flag("kafka.allow_unsafe", names);
+        let expected = format!("flag: kafka.allow_unsafe: {problem}");
+        assert_eq!(case.mistakes(), [expected]);
+    }
+    let case = Case::sound("").flag("kafka.allow_unsafe", "request.required.acks");
+    assert_eq!(case.config().kafka.unsafe_settings, [""; 0]);
 }
 
 #[test]
