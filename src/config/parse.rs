@@ -90,7 +90,7 @@ pub(super) fn size<T: TryFrom<u64>>(text: &str, range: &RangeInclusive<u64>) -> 
 }
 
 /// Writes milliseconds as they would be typed.
-pub(super) fn in_time(milliseconds: u64) -> String {
+pub(crate) fn in_time(milliseconds: u64) -> String {
     let duration = Duration::from_millis(milliseconds);
     format!(
         "{:?}",

@@ -19,6 +19,7 @@ use crate::support::bridge::{Bridge, CHANNEL, configuration, koobridge, run};
 use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::clock::Clock;
 use crate::support::cluster;
+use crate::support::http::{body, exchange, report};
 use crate::support::records::{Kafka, read_all, unused_name};
 use crate::tls::{Authority, NOW};
 
@@ -523,7 +524,7 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
             3,
             &[sound, ("retention.ms", "3600000")],
             "warn",
-            "kept for 1h only",
+            "retention.ms is 1h",
         ),
         (
             6,
@@ -537,7 +538,7 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
             3,
             &[sound, ("message.timestamp.before.max.ms", "60000")],
             "warn",
-            "refuses what is older",
+            "message.timestamp.before.max.ms is 1m",
         ),
     ] {
         let topic = kafka.topic_with("amiss", partitions, replication, config);
@@ -551,6 +552,68 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
         &kafka.topic("there", 6),
     );
     missing.assert_only("fail", "topics", "there is no topic missing-");
+}
+
+#[test]
+fn topics_that_lose_what_a_spool_delivers_late_are_found() {
+    let kafka = cluster::shared();
+    let create = |name: &str, config: &[(&str, &str)]| {
+        let config = [&[("min.insync.replicas", "2")], config].concat();
+        kafka.topic_with(name, 6, 3, &config)
+    };
+    let setup = |events: &[(&str, &str)], rejected: &[(&str, &str)]| {
+        let (topic, rejected) = (create("late", events), create("late-rejected", rejected));
+        Setup::with(kafka.bootstrap(), &topic, &rejected)
+    };
+    let before = ("message.timestamp.before.max.ms", "518400000");
+    let retention = ("retention.ms", "604799999");
+    for (events, rejected, what) in [
+        (&[before][..], &[][..], "and it goes to the rejected topic"),
+        (&[], &[before], "and it stays in the spool"),
+        (&[retention], &[], "retention.ms is 167h 59m 59s 999ms"),
+        (&[], &[retention], "as soon as it is delivered"),
+    ] {
+        let setup = setup(events, rejected);
+        setup.assert_only("warn", "topics", what);
+        // Without a spool no report is late.
+        let without = setup.set("spool.directory", "");
+        without.assert_only("warn", "spool", "there is none");
+    }
+    let by_kafka = ("message.timestamp.type", "LogAppendTime");
+    let week = [
+        ("retention.ms", "604800000"),
+        ("message.timestamp.before.max.ms", "604800000"),
+    ];
+    for config in [
+        &[by_kafka, before, retention][..],
+        &[("retention.ms", "-1")],
+        &week,
+    ] {
+        let sound = setup(config, config);
+        assert_eq!(
+            sound.amiss(&["--strict"]),
+            (Some(0), Vec::new()),
+            "{config:?}"
+        );
+    }
+    // A report in the spool waits for longer than a week.
+    let mut waiting = setup(&week[..1], &[]);
+    let spool = waiting.path("spool").display().to_string();
+    let settings = [("spool.directory", &*spool)];
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m1", "read"))).status,
+        200
+    );
+    drop(bridge);
+    let clock = Clock::new();
+    clock.set(8 * 24 * 60 * 60);
+    waiting.environment = clock.environment().into();
+    waiting.assert_only(
+        "warn",
+        "topics",
+        "the oldest report in the spool arrived at",
+    );
 }
 
 #[test]

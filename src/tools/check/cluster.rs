@@ -4,6 +4,7 @@ use std::thread;
 
 use super::bootstrap::{self, Address, Trouble};
 use super::finding::{Area, Finding, Level};
+use super::outage::Outage;
 use super::probe;
 use super::topic::{self, Use};
 use crate::config::Config;
@@ -35,6 +36,7 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
     if !is_of_use {
         return;
     }
+    let outage = config.spool.as_ref().map(Outage::of);
     let names = [
         ("kafka.topic", &config.kafka.topic),
         ("kafka.rejected_topic", &config.kafka.rejected_topic),
@@ -45,6 +47,7 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
             name,
             config,
             brokers: u32::try_from(brokers.len()).unwrap_or(u32::MAX),
+            outage: outage.as_ref(),
         };
         a_topic(&cluster, &used, with_probes, found);
     }

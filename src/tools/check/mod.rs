@@ -9,6 +9,7 @@ mod cluster;
 mod files;
 mod finding;
 mod local;
+mod outage;
 mod probe;
 mod spool;
 mod topic;
