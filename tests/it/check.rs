@@ -172,9 +172,11 @@ fn text_has_a_line_for_each_finding_and_the_sum() {
         .iter()
         .find(|line| line.starts_with("fail "))
         .expect("a failure");
-    assert!(refused.starts_with(
-        "fail  connection      bootstrap.servers: nobody can be reached at 127.0.0.1:1: "
-    ));
+    assert!(
+        refused.starts_with(
+            "fail  connection      bootstrap.servers: 127.0.0.1:1: can't be reached: "
+        )
+    );
     assert!(
         refused.ends_with("(docs/checking.md#connection)"),
         "{refused}"
@@ -360,10 +362,10 @@ fn the_way_to_kafka_is_looked_at_step_by_step() {
     at("kafka.invalid:9092").assert_only(
         "fail",
         "addresses",
-        "the name kafka.invalid does not resolve",
+        "kafka.invalid:9092: the name does not resolve",
     );
-    at(",").assert_only("fail", "addresses", "names nobody");
-    at("127.0.0.1:1").assert_only("fail", "connection", "nobody can be reached at 127.0.0.1:1");
+    at(",").assert_only("fail", "addresses", "names no broker");
+    at("127.0.0.1:1").assert_only("fail", "connection", "127.0.0.1:1: can't be reached");
     let one_of_two = format!("127.0.0.1:1,{}", kafka.bootstrap());
     let (topic, rejected) = (kafka.topic("two", 6), kafka.topic("two-rejected", 6));
     Setup::with(&one_of_two, &topic, &rejected).assert_only("warn", "connection", "127.0.0.1:1");
@@ -371,7 +373,7 @@ fn the_way_to_kafka_is_looked_at_step_by_step() {
     at(&closes).assert_only(
         "fail",
         "connection",
-        "somebody listens, and no broker answers",
+        "a server listens, but no broker answers",
     );
     let plain = Setup::of(&kafka).property("security.protocol", "ssl");
     plain.assert_only("fail", "tls", "TLS with Kafka does not come about");
@@ -432,7 +434,7 @@ fn who_the_client_is_and_what_it_may_do_is_looked_at() {
     setup().assert_only(
         "fail",
         "connection",
-        "somebody listens, and no broker answers",
+        "a server listens, but no broker answers",
     );
 
     let client = setup().sasl(SASL_USER, SASL_PASSWORD);
@@ -460,6 +462,15 @@ fn who_the_client_is_and_what_it_may_do_is_looked_at() {
         (Some(0), Vec::new())
     );
     revoke(&kafka, &["Write", "Describe", "DescribeConfigs"], &both);
+}
+
+#[test]
+fn a_limit_on_threads_is_found_and_does_not_abort_the_check() {
+    let mut setup = Setup::with("127.0.0.1:1", "t", "r");
+    // The system has no such memory, so that the start of every thread fails.
+    let too_large = (1_u64 << 60).to_string();
+    setup.environment.push(("RUST_MIN_STACK", too_large.into()));
+    setup.assert_only("fail", "limits", "can't start a thread");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Kafka as the bridge will find it: addresses, TLS, who it is taken for, brokers, topics.
 
-use std::thread;
+use std::thread::Builder;
 
-use super::bootstrap::{self, Address, Trouble};
+use super::bootstrap::{self, Address, RAISE_THREADS, Trouble};
 use super::finding::{Area, Finding, Level};
 use super::outage::Outage;
 use super::probe;
@@ -69,8 +69,13 @@ fn a_topic(cluster: &Cluster, used: &Use<'_>, with_probes: bool, found: &mut dyn
 }
 
 fn not_together(error: &KafkaError) -> Finding {
+    let why = error.to_string();
+    if why.contains("can't start its threads") {
+        let what = format!("can't start a thread for the Kafka client: {why}");
+        return Area::Limits.fail(what, RAISE_THREADS);
+    }
     Area::Configuration.fail(
-        format!("kafka.properties: librdkafka can't start with them: {error}"),
+        format!("kafka.properties: librdkafka can't start with them: {why}"),
         "mend what it names",
     )
 }
@@ -89,7 +94,7 @@ fn no_answer(unreached: Unreached) -> Finding {
             // librdkafka has heard of the brokers, and has let go of the address that it was given.
             Some((address, id)) => elsewhere(id, address, &format!("nobody answers there: {why}")),
             None => Area::Connection.fail(
-                format!("somebody listens, and no broker answers: {why}"),
+                format!("a server listens, but no broker answers: {why}"),
                 "look whether that port is Kafka's, and whether security.protocol is that port's",
             ),
         },
@@ -146,13 +151,16 @@ fn secured(config: &Config) -> Vec<Finding> {
 /// Where the brokers say that they are is where the bridge will connect to. What is wrong with one is mostly wrong
 /// with all, and then nobody answers any more.
 fn nodes(brokers: &[Node]) -> Finding {
-    // One that drops what is sent to it takes seconds.
-    let threads = brokers.iter().cloned();
-    let threads = threads.map(|broker| thread::spawn(move || node(&broker)));
-    let threads: Vec<_> = threads.collect();
-    let looked = threads.into_iter();
-    let looked = looked.map(|thread| thread.join().expect("sockets do not panic"));
-    let mut bad: Vec<_> = looked.flatten().collect();
+    let addresses = brokers.iter().map(|broker| Address {
+        host: broker.host.clone(),
+        port: broker.port,
+    });
+    let reached = bootstrap::reach_all(addresses.collect(), Builder::new);
+    let reached = brokers.iter().zip(reached);
+    let bad = reached.filter_map(|(broker, (address, reached))| {
+        Some(unreached(broker, &address, &reached.err()?))
+    });
+    let mut bad: Vec<_> = bad.collect();
     let (count, all) = (bad.len(), brokers.len());
     if bad.is_empty() {
         let s = if all == 1 { "" } else { "s" };
@@ -172,20 +180,18 @@ fn nodes(brokers: &[Node]) -> Finding {
     first
 }
 
-fn node(broker: &Node) -> Option<Finding> {
-    let address = Address {
-        host: broker.host.clone(),
-        port: broker.port,
-    };
-    let why = match address.reach().err()? {
-        Trouble::Unresolved(why) => format!("that name does not resolve: {why}"),
-        Trouble::Unreached(why) => format!("nobody can be reached there: {why}"),
-    };
-    Some(elsewhere(
-        &broker.id.to_string(),
-        &address.to_string(),
-        &why,
-    ))
+fn unreached(broker: &Node, address: &Address, trouble: &Trouble) -> Finding {
+    match trouble {
+        Trouble::NoThread(_) => {
+            let what = format!("broker {} at {address}: {trouble}", broker.id);
+            Area::Limits.fail(what, RAISE_THREADS)
+        }
+        Trouble::Unresolved(_) | Trouble::Unreached(_) => elsewhere(
+            &broker.id.to_string(),
+            &address.to_string(),
+            &trouble.to_string(),
+        ),
+    }
 }
 
 fn elsewhere(id: &str, address: &str, why: &str) -> Finding {
