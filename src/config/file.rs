@@ -12,12 +12,12 @@ use super::properties;
 use crate::text;
 
 /// The file that is being read.
-struct File<'a> {
+struct ConfigFile<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl File<'_> {
+impl ConfigFile<'_> {
     /// A path that is typed in the file, relative to it.
     fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
@@ -49,10 +49,10 @@ impl Settings {
             self.mistakes
                 .push(mistake(line, format!("is not TOML: {}", error.message())));
         }
-        self.read_table(&File { path, text: &text }, "", table.get_ref());
+        self.read_table(&ConfigFile { path, text: &text }, "", table.get_ref());
     }
 
-    fn read_table(&mut self, file: &File<'_>, prefix: &str, table: &DeTable<'_>) {
+    fn read_table(&mut self, file: &ConfigFile<'_>, prefix: &str, table: &DeTable<'_>) {
         for (name, value) in table {
             let key = match prefix {
                 "" => name.get_ref().to_string(),
@@ -62,7 +62,13 @@ impl Settings {
         }
     }
 
-    fn read_value(&mut self, file: &File<'_>, key: &str, at: usize, value: &Spanned<DeValue<'_>>) {
+    fn read_value(
+        &mut self,
+        file: &ConfigFile<'_>,
+        key: &str,
+        at: usize,
+        value: &Spanned<DeValue<'_>>,
+    ) {
         let origin = Origin::File {
             path: file.path.to_owned(),
             line: line_of(file.text, at),
@@ -119,7 +125,7 @@ impl Settings {
 
     /// Takes a value from a file of its own, relative to the configuration's; one line end at its
     /// end is not part of it.
-    fn read_secret(&mut self, file: &File<'_>, key: &str, path: &str, origin: Origin) {
+    fn read_secret(&mut self, file: &ConfigFile<'_>, key: &str, path: &str, origin: Origin) {
         let path = file.beside(path);
         let problem = match text::read(&path) {
             Ok(text) => {

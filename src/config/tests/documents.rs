@@ -67,7 +67,7 @@ fn the_schema_has_every_key_with_its_type_range_and_default() {
     assert!(text == wanted, "{path} has to be:\n\n{wanted}");
 }
 
-/// Replaces the rules of all keys of a table, and of the tables in it; whatever else it says stays.
+/// Replaces the rules of all keys of a table, and of the tables in it; everything else stays.
 fn fill(table: &str, rules: &mut Value) {
     let rules = rules["properties"].as_object_mut().expect("a table");
     rules.retain(|name, rules| {

@@ -336,3 +336,12 @@ fn the_size_of_a_record_is_the_one_that_librdkafka_reads() {
     let lowered = with("message.max.bytes", "0x3E8");
     assert!(lowered.mistakes()[0].contains("a Kafka record of 1000 bytes"));
 }
+
+#[test]
+fn the_size_of_a_record_that_is_assumed_is_the_one_that_producers_have() {
+    let (_, bytes) = crate::kafka::DEFAULTS
+        .into_iter()
+        .find(|(name, _)| *name == "message.max.bytes")
+        .expect("a default");
+    assert_eq!(bytes, DEFAULT_MESSAGE_MAX_BYTES.to_string());
+}

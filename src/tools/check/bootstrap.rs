@@ -23,7 +23,7 @@ pub(super) struct Address {
 
 /// Why an address is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum AddressError {
     #[error("the name does not resolve: {0}")]
     Unresolved(String),
     #[error("can't be reached: {0}")]
@@ -78,14 +78,14 @@ pub(super) fn is_on_this_machine(servers: &str) -> bool {
 pub(super) fn reach_all(
     addresses: Vec<Address>,
     thread: fn() -> Builder,
-) -> Vec<(Address, Result<(), Trouble>)> {
+) -> Vec<(Address, Result<(), AddressError>)> {
     let threads = addresses.into_iter().map(|address| {
         let tried = address.clone();
         (address, thread().spawn(move || tried.reach()))
     });
     let threads: Vec<_> = threads.collect();
     let reached = threads.into_iter().map(|(address, thread)| {
-        let thread = thread.map_err(Trouble::NoThread);
+        let thread = thread.map_err(AddressError::NoThread);
         let reached = thread.and_then(|thread| thread.join().expect("sockets do not panic"));
         (address, reached)
     });
@@ -93,17 +93,17 @@ pub(super) fn reach_all(
 }
 
 /// One of several that is of no use costs only time.
-fn bad(address: &Address, trouble: &Trouble, is_spared: bool) -> Finding {
+fn bad(address: &Address, trouble: &AddressError, is_spared: bool) -> Finding {
     let (area, remedy) = match trouble {
-        Trouble::Unresolved(_) => (
+        AddressError::Unresolved(_) => (
             Area::Addresses,
             "look for a typing error, and whether this machine's DNS knows it",
         ),
-        Trouble::Unreached(_) => (
+        AddressError::Unreached(_) => (
             Area::Connection,
             "look at the port, at what may be in between (firewall, network policy), and whether the broker runs",
         ),
-        Trouble::NoThread(_) => (Area::Limits, RAISE_THREADS),
+        AddressError::NoThread(_) => (Area::Limits, RAISE_THREADS),
     };
     let what = format!("bootstrap.servers: {address}: {trouble}");
     if is_spared {
@@ -132,7 +132,7 @@ impl Address {
     }
 
     /// Whether a server listens there.
-    fn reach(&self) -> Result<(), Trouble> {
+    fn reach(&self) -> Result<(), AddressError> {
         let resolved = self.resolve()?;
         let mut last = "no address".to_owned();
         for address in resolved {
@@ -141,11 +141,11 @@ impl Address {
                 Err(error) => last = error.to_string(),
             }
         }
-        Err(Trouble::Unreached(last))
+        Err(AddressError::Unreached(last))
     }
 
     /// The system's resolver has no deadline of its own, so that it runs in a thread that need not end.
-    fn resolve(&self) -> Result<Vec<SocketAddr>, Trouble> {
+    fn resolve(&self) -> Result<Vec<SocketAddr>, AddressError> {
         let (tell, told) = mpsc::channel();
         let asked = (self.host.clone(), self.port);
         let resolver = Builder::new().spawn(move || {
@@ -153,10 +153,10 @@ impl Address {
             // The receiver is gone if it took too long.
             let _told = tell.send(found);
         });
-        resolver.map_err(Trouble::NoThread)?;
+        resolver.map_err(AddressError::NoThread)?;
         match told.recv_timeout(RESOLVING) {
-            Ok(found) => found.map_err(|error| Trouble::Unresolved(error.to_string())),
-            Err(_) => Err(Trouble::Unresolved(format!(
+            Ok(found) => found.map_err(|error| AddressError::Unresolved(error.to_string())),
+            Err(_) => Err(AddressError::Unresolved(format!(
                 "no answer within {} s",
                 RESOLVING.as_secs()
             ))),
@@ -199,7 +199,7 @@ mod tests {
         // The system has no such memory.
         let thread = || Builder::new().stack_size(1 << 60);
         let reached = reach_all(vec![address.clone()], thread);
-        let [(of, Err(trouble @ Trouble::NoThread(_)))] = reached.as_slice() else {
+        let [(of, Err(trouble @ AddressError::NoThread(_)))] = reached.as_slice() else {
             panic!("{reached:?}");
         };
         let finding = bad(of, trouble, false);

@@ -2,9 +2,9 @@
 
 use std::thread::Builder;
 
-use super::bootstrap::{self, Address, RAISE_THREADS, Trouble};
+use super::bootstrap::{self, Address, AddressError, RAISE_THREADS};
 use super::finding::{Area, Finding, Level};
-use super::outage::Outage;
+use super::lateness::Lateness;
 use super::probe;
 use super::topic::{self, Use};
 use crate::config::Config;
@@ -36,7 +36,7 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
     if !is_of_use {
         return;
     }
-    let outage = config.spool.as_ref().map(Outage::of);
+    let lateness = config.spool.as_ref().map(Lateness::of);
     let names = [
         ("kafka.topic", &config.kafka.topic),
         ("kafka.rejected_topic", &config.kafka.rejected_topic),
@@ -47,7 +47,7 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
             name,
             config,
             brokers: u32::try_from(brokers.len()).unwrap_or(u32::MAX),
-            outage: outage.as_ref(),
+            lateness: lateness.as_ref(),
         };
         a_topic(&cluster, &used, with_probes, found);
     }
@@ -180,13 +180,13 @@ fn nodes(brokers: &[Node]) -> Finding {
     first
 }
 
-fn unreached(broker: &Node, address: &Address, trouble: &Trouble) -> Finding {
+fn unreached(broker: &Node, address: &Address, trouble: &AddressError) -> Finding {
     match trouble {
-        Trouble::NoThread(_) => {
+        AddressError::NoThread(_) => {
             let what = format!("broker {} at {address}: {trouble}", broker.id);
             Area::Limits.fail(what, RAISE_THREADS)
         }
-        Trouble::Unresolved(_) | Trouble::Unreached(_) => elsewhere(
+        AddressError::Unresolved(_) | AddressError::Unreached(_) => elsewhere(
             &broker.id.to_string(),
             &address.to_string(),
             &trouble.to_string(),

@@ -1,7 +1,7 @@
 //! What a topic should be like for what koobridge promises of it. Pure: Kafka was asked before.
 
 use super::finding::{Area, Finding};
-use super::outage::Outage;
+use super::lateness::Lateness;
 use crate::config::{Config, DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, parse};
 use crate::contract::EventMode;
 use crate::kafka::{Condition, Durability, TopicFacts};
@@ -18,7 +18,7 @@ pub(super) struct Use<'a> {
     pub(super) config: &'a Config,
     pub(super) brokers: u32,
     /// `None` if there is no spool.
-    pub(super) outage: Option<&'a Outage>,
+    pub(super) lateness: Option<&'a Lateness>,
 }
 
 impl Use<'_> {
@@ -120,12 +120,15 @@ fn partitions(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
 }
 
 fn settings(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
-    let deletion = used.outage.and_then(|outage| outage.deletion(used, facts));
+    let deletion = used
+        .lateness
+        .and_then(|lateness| lateness.deletion(used, facts));
     [
         compaction(used, facts),
         elections(used, facts),
         size(used, facts),
-        used.outage.and_then(|outage| outage.refusal(used, facts)),
+        used.lateness
+            .and_then(|lateness| lateness.refusal(used, facts)),
         deletion.or_else(|| retention(used, facts)),
     ]
     .into_iter()

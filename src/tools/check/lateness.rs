@@ -15,13 +15,13 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 const OUTAGE: u64 = 7 * DAY;
 
 /// How old a report may be when the spool delivers it.
-pub(super) struct Outage {
+pub(super) struct Lateness {
     /// In milliseconds.
     longest: u64,
     why: String,
 }
 
-impl Outage {
+impl Lateness {
     /// Considers an outage from now on, and the reports that are in the spool.
     pub(super) fn of(spool: &Spool) -> Self {
         Self::with(oldest(spool), Timestamp::now())
@@ -107,15 +107,15 @@ mod tests {
         let now = Timestamp::from_second(1_795_000_000).expect("a time");
         let longest = |waited: u64| {
             let waited = jiff::SignedDuration::from_millis(waited.cast_signed());
-            Outage::with(Some(now - waited), now).longest
+            Lateness::with(Some(now - waited), now).longest
         };
-        assert_eq!(Outage::with(None, now).longest, 7 * DAY);
+        assert_eq!(Lateness::with(None, now).longest, 7 * DAY);
         assert_eq!(
             [0, 7 * DAY, 7 * DAY + 1, 9 * DAY].map(longest),
             [7 * DAY, 7 * DAY, 8 * DAY, 9 * DAY]
         );
         let later = now + jiff::SignedDuration::from_hours(24 * 30);
-        assert_eq!(Outage::with(Some(later), now).longest, 7 * DAY);
+        assert_eq!(Lateness::with(Some(later), now).longest, 7 * DAY);
     }
 
     #[test]
