@@ -117,7 +117,9 @@ impl<'a> Checker<'a> {
         let listen = self.value("ingress.listen", parse::address);
         let plain_http = self.value("ingress.plain_http", parse::boolean);
         let tls = self.tls();
-        if let (Some(listen), Some(false), None) = (listen, plain_http, &tls)
+        let is_plain = self.settings.tls_files().next().is_none();
+        if let (Some(listen), Some(false)) = (listen, plain_http)
+            && is_plain
             && !listen.ip().is_loopback()
         {
             self.mistake(

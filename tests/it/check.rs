@@ -376,7 +376,7 @@ fn the_way_to_kafka_is_looked_at_step_by_step() {
         "a server listens, but no broker answers",
     );
     let plain = Setup::of(&kafka).property("security.protocol", "ssl");
-    plain.assert_only("fail", "tls", "TLS with Kafka does not come about");
+    plain.assert_only("fail", "tls", "the TLS handshake with Kafka failed");
     let [server, stranger] = [Authority::new(), Authority::new()];
     server.issue("server", 1, NOW);
     let authority = stranger.path("ca.crt").display().to_string();
@@ -588,7 +588,7 @@ fn topics_that_lose_what_a_spool_delivers_late_are_found() {
         setup.assert_only("warn", "topics", what);
         // Without a spool no report is late.
         let without = setup.set("spool.directory", "");
-        without.assert_only("warn", "spool", "there is none");
+        without.assert_only("warn", "spool", "there is no spool");
     }
     let by_kafka = ("message.timestamp.type", "LogAppendTime");
     let week = [

@@ -451,3 +451,12 @@ fn a_relation_of_a_value_that_is_wrong_is_not_named() {
     let expected = ["ingress.body_limit", "ingress.body_timeout", "spool.after"];
     assert_eq!(keys, expected, "{mistakes:#?}");
 }
+
+#[test]
+fn half_of_a_tls_identity_is_one_error() {
+    let case = Case::sound("")
+        .flag("ingress.listen", "0.0.0.0:18446")
+        .flag("ingress.tls.certificate", "tls.crt");
+    let problem = "is missing; name the file with the certificate's private key";
+    assert_eq!(case.mistakes(), [format!("ingress.tls.key: {problem}")]);
+}

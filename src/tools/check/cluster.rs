@@ -83,11 +83,11 @@ fn not_together(error: &KafkaError) -> Finding {
 fn no_answer(unreached: Unreached) -> Finding {
     match unreached {
         Unreached::Tls(why) => Area::Tls.fail(
-            format!("TLS with Kafka does not come about: {why}"),
+            format!("the TLS handshake with Kafka failed: {why}"),
             "look at security.protocol and the port, at ssl.ca.location, and at the name in the broker's certificate",
         ),
         Unreached::Login(why) => Area::Login.fail(
-            format!("Kafka does not take this client for who it says: {why}"),
+            format!("Kafka did not authenticate this client: {why}"),
             "look at sasl.mechanism, sasl.username and sasl.password",
         ),
         Unreached::Nobody(why) => match named(&why) {
@@ -125,13 +125,13 @@ fn secured(config: &Config) -> Vec<Finding> {
             .iter()
             .any(|name| name.contains("ssl"));
         findings.push(Area::Tls.ok(if is_unchecked {
-            "TLS with Kafka came about"
+            "the TLS handshake with Kafka succeeded"
         } else {
-            "TLS with Kafka came about, and the broker's certificate was checked"
+            "the TLS handshake with Kafka succeeded, and the broker's certificate was checked"
         }));
     }
     if protocol.contains("sasl") {
-        findings.push(Area::Login.ok("Kafka takes this client for who it says"));
+        findings.push(Area::Login.ok("Kafka has authenticated this client"));
     }
     let is_far =
         !bootstrap::is_on_this_machine(kafka.property("bootstrap.servers").unwrap_or_default());

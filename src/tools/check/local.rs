@@ -21,8 +21,7 @@ pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config
     let mut findings = Vec::new();
     let config = match Config::check(settings, kafka::check_property) {
         Ok(config) => {
-            findings
-                .push(Area::Configuration.ok("every key is known and every value can be meant"));
+            findings.push(Area::Configuration.ok("the configuration is valid"));
             Some(config)
         }
         Err(Mistakes(mistakes)) => {
