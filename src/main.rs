@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use koobridge::cli::Cli;
 use koobridge::commands::{self, Mistyped};
-use koobridge::config::Mistakes;
+use koobridge::config::ConfigErrors;
 use koobridge::{telemetry, tell};
 
 fn main() -> ExitCode {
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let code = commands::run(&Cli::parse().command).unwrap_or_else(|error| {
         tell!("koobridge: {error:#}");
         // The same code as clap gives for a command line that it can't read.
-        if error.is::<Mistakes>() || error.is::<Mistyped>() {
+        if error.is::<ConfigErrors>() || error.is::<Mistyped>() {
             ExitCode::from(2)
         } else {
             ExitCode::FAILURE

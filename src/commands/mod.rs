@@ -31,7 +31,7 @@ use crate::tools::replay::is_unread;
 /// Runs one command to its end.
 ///
 /// # Errors
-/// What kept it from running. [`crate::config::Mistakes`] or [`Mistyped`] among them means that what was
+/// What kept it from running. [`crate::config::ConfigErrors`] or [`Mistyped`] among them means that what was
 /// typed is wrong.
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {

@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::error::{ConfigError, ConfigErrors};
 use super::keys::{self, PROPERTIES};
 use super::layers::Settings;
-use super::mistake::{Mistake, Mistakes};
 use super::{
     Access, Admin, Config, Ingress, Kafka, Limits, Log, LogLevel, Property, PropertyCheck, Spool,
     Tls, networks, parse, properties,
@@ -20,7 +20,7 @@ type ParseInRange<T> = fn(&str, &RangeInclusive<u64>) -> Result<T, String>;
 pub(super) fn check(
     settings: &Settings,
     check_property: PropertyCheck,
-) -> Result<Config, Mistakes> {
+) -> Result<Config, ConfigErrors> {
     let mut checker = Checker::new(settings);
     let ingress = checker.ingress();
     let admin = checker.admin();
@@ -30,7 +30,7 @@ pub(super) fn check(
     let log = checker.log();
     checker.relations(check_property);
     match (ingress, admin, kafka, log) {
-        (Some(ingress), Some(admin), Some(kafka), Some(log)) if checker.mistakes.is_empty() => {
+        (Some(ingress), Some(admin), Some(kafka), Some(log)) if checker.errors.is_empty() => {
             Ok(Config {
                 ingress,
                 admin,
@@ -39,33 +39,33 @@ pub(super) fn check(
                 log,
             })
         }
-        _ => Err(Mistakes(checker.mistakes)),
+        _ => Err(ConfigErrors(checker.errors)),
     }
 }
 
 pub(super) fn check_kafka(
     settings: &Settings,
     check_property: PropertyCheck,
-) -> Result<Kafka, Mistakes> {
+) -> Result<Kafka, ConfigErrors> {
     let mut checker = Checker::new(settings);
     match checker.kafka(None, check_property) {
-        Some(kafka) if checker.mistakes.is_empty() => Ok(kafka),
-        _ => Err(Mistakes(checker.mistakes)),
+        Some(kafka) if checker.errors.is_empty() => Ok(kafka),
+        _ => Err(ConfigErrors(checker.errors)),
     }
 }
 
 pub(super) struct Checker<'a> {
     pub(super) settings: &'a Settings,
-    mistakes: Vec<Mistake>,
+    errors: Vec<ConfigError>,
 }
 
 impl<'a> Checker<'a> {
     fn new(settings: &'a Settings) -> Self {
-        let mistakes = settings.mistakes.clone();
-        let mut checker = Self { settings, mistakes };
+        let errors = settings.errors.clone();
+        let mut checker = Self { settings, errors };
         for (key, setting) in &settings.values {
             if let Some(unseen) = Unseen::find(setting.text.as_bytes()) {
-                checker.mistake(key, unseen.to_string());
+                checker.error(key, unseen.to_string());
             }
         }
         checker
@@ -76,9 +76,7 @@ impl<'a> Checker<'a> {
             .settings
             .text(key)
             .expect("every key that is read has a default");
-        parse(text)
-            .map_err(|problem| self.mistake(key, problem))
-            .ok()
+        parse(text).map_err(|problem| self.error(key, problem)).ok()
     }
 
     fn in_range<T>(&mut self, key: &str, parse: ParseInRange<T>) -> Option<T> {
@@ -94,7 +92,7 @@ impl<'a> Checker<'a> {
         self.value(key, |text| parse::one_of(text, known))
     }
 
-    pub(super) fn mistake(&mut self, key: &str, problem: impl Into<String>) {
+    pub(super) fn error(&mut self, key: &str, problem: impl Into<String>) {
         let setting = self.settings.values.get(key);
         let is_secret = key
             .strip_prefix(PROPERTIES)
@@ -102,7 +100,7 @@ impl<'a> Checker<'a> {
         let secret = setting.filter(|setting| setting.is_secret || is_secret);
         let secret = secret.filter(|setting| !setting.text.is_empty());
         let problem = problem.into();
-        self.mistakes.push(Mistake {
+        self.errors.push(ConfigError {
             place: self.settings.place(key),
             key: key.to_owned(),
             problem: match secret {
@@ -122,7 +120,7 @@ impl<'a> Checker<'a> {
             && is_plain
             && !listen.ip().is_loopback()
         {
-            self.mistake(
+            self.error(
                 "ingress.listen",
                 format!(
                     "{listen} is not loopback, and over HTTP the password travels in the clear: \
@@ -186,15 +184,15 @@ impl<'a> Checker<'a> {
                     client_ca,
                 });
             }
-            (Some(_), None) => self.mistake(
+            (Some(_), None) => self.error(
                 "ingress.tls.key",
                 "is missing; name the file with the certificate's private key",
             ),
-            (None, Some(_)) => self.mistake(
+            (None, Some(_)) => self.error(
                 "ingress.tls.certificate",
                 "is missing; name the file with the key's certificate",
             ),
-            (None, None) if client_ca.is_some() => self.mistake(
+            (None, None) if client_ca.is_some() => self.error(
                 "ingress.tls.client_ca",
                 "means nothing without ingress.tls.certificate and ingress.tls.key",
             ),
@@ -232,7 +230,7 @@ impl<'a> Checker<'a> {
         let topic = self.value("kafka.topic", parse::topic);
         let rejected_topic = self.value("kafka.rejected_topic", parse::topic);
         if topic.is_some() && topic == rejected_topic {
-            self.mistake(
+            self.error(
                 "kafka.rejected_topic",
                 "is the events topic too; name another",
             );
@@ -245,7 +243,7 @@ impl<'a> Checker<'a> {
         if !properties.iter().any(|property| {
             property.name == "bootstrap.servers" && !property.value.trim().is_empty()
         }) {
-            self.mistake(
+            self.error(
                 "kafka.properties.bootstrap.servers",
                 "is missing; name the brokers, for example \"kafka-1:9092,kafka-2:9092\"",
             );
@@ -279,12 +277,12 @@ impl<'a> Checker<'a> {
                     .map_err(|refused| format!("librdkafka does not take it: {refused}")),
             };
             match read.map(|read| properties::danger(name, &read, deadline)) {
-                Err(problem) => self.mistake(key, problem),
+                Err(problem) => self.error(key, problem),
                 Ok(None) => {}
                 Ok(Some(_)) if allowed.iter().any(|allowed| allowed == name) => {
                     unsafe_settings.push(name.to_owned());
                 }
-                Ok(Some(danger)) => self.mistake(
+                Ok(Some(danger)) => self.error(
                     key,
                     format!(
                         "{} is unsafe: {danger}; leave it out, or add \"{name}\" to \
@@ -314,7 +312,7 @@ impl<'a> Checker<'a> {
         let directory = self.value("spool.directory", parse::path);
         let timeout = "kafka.properties.message.timeout.ms";
         if self.settings.text(timeout).is_some() {
-            self.mistake(
+            self.error(
                 timeout,
                 "is not to be set with a spool: what the spool keeps is delivered however long it takes",
             );
@@ -334,7 +332,7 @@ impl<'a> Checker<'a> {
         let mut names = self.settings.values.keys();
         let typed = names.find(|key| key.starts_with("spool.") && is_typed(key));
         if let Some(key) = typed.filter(|_| !is_typed("spool.directory")) {
-            self.mistake(
+            self.error(
                 key,
                 "there is no spool without spool.directory; name one, or write directory = \"\" for none",
             );
@@ -349,7 +347,7 @@ impl<'a> Checker<'a> {
             let level = self.settings.text("log.level").unwrap_or_default();
             let problem =
                 format!("needs log.level info, at which these lines are written; it is {level}");
-            self.mistake("log.reports", problem);
+            self.error("log.reports", problem);
         }
         Some(Log {
             format: format?,

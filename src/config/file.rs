@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::error::ConfigError;
 use super::keys::{self, Key, PROPERTIES};
 use super::layers::{Origin, Settings};
-use super::mistake::Mistake;
 use super::properties;
 use crate::text;
 
@@ -26,7 +26,7 @@ impl ConfigFile<'_> {
 
 impl Settings {
     pub(super) fn read_file(&mut self, path: &Path) {
-        let mistake = |line: Option<usize>, problem| Mistake {
+        let at_line = |line: Option<usize>, problem| ConfigError {
             place: match line {
                 Some(line) => format!("{}:{line}", path.display()),
                 None => path.display().to_string(),
@@ -39,15 +39,15 @@ impl Settings {
             Err(error) => {
                 let problem = format!("can't be read: {error}; name another file with --config");
                 self.is_unread = true;
-                return self.mistakes.push(mistake(None, problem));
+                return self.errors.push(at_line(None, problem));
             }
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
         self.is_unread = !errors.is_empty();
         for error in errors {
             let line = error.span().map(|span| line_of(&text, span.start));
-            self.mistakes
-                .push(mistake(line, format!("is not TOML: {}", error.message())));
+            self.errors
+                .push(at_line(line, format!("is not TOML: {}", error.message())));
         }
         self.read_table(&ConfigFile { path, text: &text }, "", table.get_ref());
     }
@@ -86,7 +86,7 @@ impl Settings {
                     values.iter().map(|value| scalar(value.get_ref())).collect();
                 match texts {
                     Some(texts) if texts.iter().any(String::is_empty) => {
-                        self.mistakes.push(Mistake {
+                        self.errors.push(ConfigError {
                             place: origin.to_string(),
                             key: key.to_owned(),
                             problem: "holds an empty string; remove it".to_owned(),
@@ -116,7 +116,7 @@ impl Settings {
     }
 
     fn wrong_type(&mut self, key: &str, origin: &Origin, given: &str) {
-        self.mistakes.push(Mistake {
+        self.errors.push(ConfigError {
             place: origin.to_string(),
             key: key.to_owned(),
             problem: format!("is {given}; write a string, a number, true or false"),
@@ -139,7 +139,7 @@ impl Settings {
             }
             Err(error) => format!("can't be read: {error}"),
         };
-        self.mistakes.push(Mistake {
+        self.errors.push(ConfigError {
             place: origin.to_string(),
             key: key.to_owned(),
             problem: format!("its from_file {} {problem}", path.display()),

@@ -27,7 +27,7 @@ impl Checker<'_> {
         let after = after.filter(|_| has_spool);
         if let (Some(deadline), Some(body_timeout)) = (deadline, body_timeout) {
             if body_timeout >= deadline {
-                self.mistake(
+                self.error(
                     "ingress.body_timeout",
                     "must be shorter than ingress.deadline",
                 );
@@ -50,7 +50,7 @@ impl Checker<'_> {
         self.queue_holds_a_report(needed, check);
         let bytes = self.sound("ingress.bytes_in_flight", parse::size::<u64>);
         if bytes.is_some_and(|bytes| bytes < needed) {
-            self.mistake(
+            self.error(
                 "ingress.bytes_in_flight",
                 "is less than one report of body_limit needs; make it at least body_limit + 16 KiB",
             );
@@ -61,7 +61,7 @@ impl Checker<'_> {
                 "has no room for a report of ingress.body_limit; make it at least {} (twice body_limit + 16 KiB)",
                 2 * needed
             );
-            self.mistake("spool.disk_limit", problem);
+            self.error("spool.disk_limit", problem);
         }
     }
 
@@ -75,7 +75,7 @@ impl Checker<'_> {
             .number("message.max.bytes", check)
             .map_or(DEFAULT_MESSAGE_MAX_BYTES, |number| number as u64);
         if needed > record {
-            self.mistake(
+            self.error(
                 "ingress.body_limit",
                 format!(
                     "a body this large does not fit a Kafka record of {record} bytes; lower it, or \
@@ -93,7 +93,7 @@ impl Checker<'_> {
             .number(name, check)
             .filter(|room| *room < needed as f64)
         {
-            self.mistake(
+            self.error(
                 &format!("{PROPERTIES}{name}"),
                 format!(
                     "{room} KiB hold no report of ingress.body_limit: librdkafka would never take it; make it at \
@@ -117,7 +117,7 @@ impl Checker<'_> {
         let typed = keys
             .into_iter()
             .find(|key| !self.settings.place(key).is_empty());
-        self.mistake(typed.unwrap_or(keys[0]), problem);
+        self.error(typed.unwrap_or(keys[0]), problem);
     }
 
     fn linger_leaves_time(&mut self, longest: Duration, has_spool: bool, check: PropertyCheck) {
@@ -135,7 +135,7 @@ impl Checker<'_> {
                 "librdkafka holds each record back for {linger} ms, and {key} is {longest}: every report would \
                  {outcome}; lower it"
             );
-            self.mistake(&format!("{PROPERTIES}linger.ms"), problem);
+            self.error(&format!("{PROPERTIES}linger.ms"), problem);
         }
     }
 

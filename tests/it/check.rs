@@ -194,7 +194,7 @@ fn warnings_count_where_they_are_asked_to() {
 }
 
 #[test]
-fn mistakes_of_the_configuration_are_found_and_nothing_is_made_of_them() {
+fn errors_of_the_configuration_are_found_and_nothing_is_made_of_them() {
     let setup = Setup::with("127.0.0.1:1", "t", "r");
     let typing = setup.set("ingress.deadlin", "3s");
     typing.assert_only("fail", "configuration", "did you mean ingress.deadline?");

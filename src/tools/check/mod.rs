@@ -2,7 +2,7 @@
 //! machine, and Kafka. Nothing is changed, but for the probes that are asked for.
 //!
 //! Each part looks at one thing and gives its [`Finding`]s. What rests on something that is wrong is not looked
-//! at, so that one mistake is one finding.
+//! at, so that one error is one finding.
 
 mod bootstrap;
 mod cluster;

@@ -1,11 +1,11 @@
-//! A mistake in the configuration, in words that say where it stands and how to mend it.
+//! An error in the configuration, in words that say where it stands and how to mend it.
 
 use std::path::Path;
 
-/// One mistake.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", in_words([place, key, problem]))]
-pub struct Mistake {
+pub struct ConfigError {
     /// File and line, variable or flag; empty if the key is not set.
     pub place: String,
     /// The key, as in the file; empty if the file as a whole is wrong.
@@ -14,7 +14,7 @@ pub struct Mistake {
     pub problem: String,
 }
 
-impl Mistake {
+impl ConfigError {
     /// What is wrong with a file as a whole.
     pub(crate) fn of_file(path: &Path, problem: String) -> Self {
         Self {
@@ -33,17 +33,17 @@ fn in_words(parts: [&str; 3]) -> String {
 /// How many are shown: ten thousand files can each have one.
 const SHOWN: usize = 100;
 
-/// Every mistake that was found, one a line.
+/// Every error that was found, one a line.
 #[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} mistake{} in the configuration\n  {}",
+    "{} error{} in the configuration\n  {}",
     .0.len(),
     if .0.len() == 1 { "" } else { "s" },
     self.shown().join("\n  ")
 )]
-pub struct Mistakes(pub Vec<Mistake>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
-impl Mistakes {
+impl ConfigErrors {
     /// Returns the first of them in one line, and how many more there are.
     pub(crate) fn in_one_line(&self) -> String {
         self.shown().join("; ")
