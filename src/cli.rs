@@ -10,10 +10,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::text::length_of_time;
-
 pub use consume::{Filters, RangeArgs, Redrive, Replay, RunArgs, Tail, ToKafka};
 use consume::{REDRIVE_HELP, REPLAY_HELP, TAIL_HELP};
+
+use crate::config::{self, parse};
 
 /// A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.
 #[derive(Debug, Parser)]
@@ -135,7 +135,7 @@ pub struct Dev {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18446")]
     pub listen: SocketAddr,
     /// Where the status page, probes and metrics are; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18447")]
+    #[arg(long, value_name = "ADDRESS", default_value = config::default("admin.listen"))]
     pub admin_listen: SocketAddr,
     #[command(flatten)]
     pub log: LogForm,
@@ -222,7 +222,8 @@ impl LogForm {
 
 /// Kafka deletes old records every few minutes only.
 fn retention(text: &str) -> Result<Duration, String> {
-    let time = length_of_time(text).filter(|time| *time >= Duration::from_mins(1));
+    let time = parse::duration(text).ok();
+    let time = time.filter(|time| *time >= Duration::from_mins(1));
     time.ok_or_else(|| "write for example 7d or 36h, a minute at least".to_owned())
 }
 

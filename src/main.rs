@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use koobridge::cli::Cli;
 use koobridge::commands;
-use koobridge::config::Mistakes;
+use koobridge::config::ConfigErrors;
 use koobridge::tools::UsageError;
 use koobridge::{telemetry, tell};
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let code = commands::run(&Cli::parse().command).unwrap_or_else(|error| {
         tell!("koobridge: {error:#}");
         // The same code as clap gives for a command line that it can't read.
-        if error.is::<Mistakes>() || error.is::<UsageError>() {
+        if error.is::<ConfigErrors>() || error.is::<UsageError>() {
             ExitCode::from(2)
         } else {
             ExitCode::FAILURE

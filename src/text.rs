@@ -4,9 +4,6 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::time::Duration;
-
-use jiff::{Span, SpanRelativeTo};
 
 /// The character that some editors put before the text of a file.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -15,13 +12,6 @@ pub const BYTE_ORDER_MARK: char = '\u{feff}';
 const SMALL: u64 = 1 << 20;
 /// The most that any other file can hold.
 const LARGE: u64 = 64 << 20;
-
-/// Reads a length of time, `7d`, `36h` or `90s` for example; a day has 24 hours.
-pub fn length_of_time(text: &str) -> Option<Duration> {
-    let span: Span = text.parse().ok()?;
-    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    time.try_into().ok()
-}
 
 /// Reads a small file that is read again and again while the bridge serves. Nothing else than a regular file is opened:
 /// a pipe could block for ever, and a device has no end.

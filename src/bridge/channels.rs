@@ -6,36 +6,36 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::config::Mistake;
+use crate::config::ConfigError;
 use crate::contract::{ChannelId, Channels, Password};
 use crate::text;
 
 /// Reads the directory.
 ///
 /// # Errors
-/// Every mistake at once. None repeats a password.
-pub fn load(directory: &Path) -> Result<Channels, Vec<Mistake>> {
+/// Every error at once. None repeats a password.
+pub fn load(directory: &Path) -> Result<Channels, Vec<ConfigError>> {
     let names = file_names(directory).map_err(|error| {
         let problem = format!("can't be read: {error}; name the directory of channel files");
-        vec![Mistake::of_file(directory, problem)]
+        vec![ConfigError::of_file(directory, problem)]
     })?;
     let mut channels = Channels::default();
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     for name in names {
         match read_channel(directory, &name) {
             Ok((channel, first, second)) => channels.insert(channel, first, second),
-            Err(mut found) => mistakes.append(&mut found),
+            Err(mut found) => errors.append(&mut found),
         }
     }
-    if mistakes.is_empty() && channels.is_empty() {
+    if errors.is_empty() && channels.is_empty() {
         let problem = "holds no channel; add a file named by the channel's id that holds its \
                        webhook password";
-        mistakes.push(Mistake::of_file(directory, problem.to_owned()));
+        errors.push(ConfigError::of_file(directory, problem.to_owned()));
     }
-    if mistakes.is_empty() {
+    if errors.is_empty() {
         Ok(channels)
     } else {
-        Err(mistakes)
+        Err(errors)
     }
 }
 
@@ -52,9 +52,9 @@ fn file_names(directory: &Path) -> io::Result<Vec<std::ffi::OsString>> {
 
 type Channel = (ChannelId, Password, Option<Password>);
 
-fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<Mistake>> {
+fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<ConfigError>> {
     let path = directory.join(name);
-    let one = |problem: String| vec![Mistake::of_file(&path, problem)];
+    let one = |problem: String| vec![ConfigError::of_file(&path, problem)];
     let channel = name
         .to_str()
         .ok_or(())
@@ -71,9 +71,9 @@ fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<Mistake>>
 }
 
 /// One or two passwords, one a line; blank lines do not count, and `#` starts no comment.
-fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), Vec<Mistake>> {
+fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), Vec<ConfigError>> {
     let mut good = Vec::new();
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
         // A header can't hold a carriage return, so one before the line end belongs to it.
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -83,21 +83,21 @@ fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), V
         match Password::parse(line) {
             Ok(password) => good.push(password),
             Err(invalid) => {
-                mistakes.push(Mistake::of_file(
+                errors.push(ConfigError::of_file(
                     path,
                     format!("the password on line {number} {invalid}"),
                 ));
             }
         }
     }
-    if !mistakes.is_empty() {
-        return Err(mistakes);
+    if !errors.is_empty() {
+        return Err(errors);
     }
     let count = good.len();
     let mut good = good.into_iter();
     match (good.next(), good.next(), good.next()) {
         (Some(first), second, None) => Ok((first, second)),
-        (None, ..) => Err(vec![Mistake::of_file(
+        (None, ..) => Err(vec![ConfigError::of_file(
             path,
             "holds no password; write one on a line".to_owned(),
         )]),
@@ -105,7 +105,7 @@ fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), V
             let problem = format!(
                 "holds {count} passwords; keep one, or two while you change from one to the other"
             );
-            Err(vec![Mistake::of_file(path, problem)])
+            Err(vec![ConfigError::of_file(path, problem)])
         }
     }
 }

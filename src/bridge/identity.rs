@@ -19,7 +19,7 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use tracing::warn;
 
-use crate::config::{Mistake, Tls};
+use crate::config::{ConfigError, Tls};
 
 use chain::Chain;
 use problems::Problems;
@@ -28,7 +28,7 @@ use problems::Problems;
 pub struct Identity {
     pub(super) config: Arc<ServerConfig>,
     expires: Timestamp,
-    warnings: Vec<Mistake>,
+    warnings: Vec<ConfigError>,
 }
 
 impl fmt::Debug for Identity {
@@ -47,7 +47,7 @@ impl Identity {
     ///
     /// # Errors
     /// Every error at once.
-    pub fn load(files: &Tls, now: Timestamp) -> Result<Self, Vec<Mistake>> {
+    pub fn load(files: &Tls, now: Timestamp) -> Result<Self, Vec<ConfigError>> {
         let provider = Arc::new(ring::default_provider());
         let algorithms = &provider.signature_verification_algorithms;
         let mut problems = Problems::default();
@@ -65,7 +65,7 @@ impl Identity {
             return Err(problems.errors);
         };
         let config = server_config(provider, certified, authorities)
-            .map_err(|problem| vec![Mistake::of_file(&files.certificate, problem)])?;
+            .map_err(|problem| vec![ConfigError::of_file(&files.certificate, problem)])?;
         Ok(Self {
             config: Arc::new(config),
             expires,
@@ -81,7 +81,7 @@ impl Identity {
 
     /// Returns the problems with which some clients may still work.
     #[must_use]
-    pub fn warnings(&self) -> &[Mistake] {
+    pub fn warnings(&self) -> &[ConfigError] {
         &self.warnings
     }
 

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::bridge::channels;
 use crate::bridge::{Bridge, Identity, Part, Rules};
-use crate::config::{Config, Mistakes, Settings, Tls, Typed};
+use crate::config::{Config, ConfigErrors, Settings, Tls, Typed};
 use crate::kafka;
 
 /// How often files are looked at. What has changed is in force within two seconds.
@@ -104,7 +104,7 @@ fn read(
     started: &Settings,
     config: &Config,
     bridge: &Bridge,
-) -> Result<(), Mistakes> {
+) -> Result<(), ConfigErrors> {
     match part {
         Part::Configuration => read_configuration(typed, started, bridge),
         Part::Channels => read_channels(&config.ingress.channels, bridge),
@@ -115,7 +115,11 @@ fn read(
     }
 }
 
-fn read_configuration(typed: &Typed, started: &Settings, bridge: &Bridge) -> Result<(), Mistakes> {
+fn read_configuration(
+    typed: &Typed,
+    started: &Settings,
+    bridge: &Bridge,
+) -> Result<(), ConfigErrors> {
     let settings = Settings::gather(typed);
     Config::check(&settings, kafka::check_property)?;
     // It has to fit what stays as it is until a restart, too.
@@ -135,8 +139,8 @@ fn read_configuration(typed: &Typed, started: &Settings, bridge: &Bridge) -> Res
     Ok(())
 }
 
-fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), Mistakes> {
-    let mut channels = channels::load(directory).map_err(Mistakes)?;
+fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), ConfigErrors> {
+    let mut channels = channels::load(directory).map_err(ConfigErrors)?;
     channels.share_last_reports(&bridge.live.channels.load());
     let count = channels.len();
     bridge.metrics.can_fail_to_authenticate(channels.ids());
@@ -145,11 +149,11 @@ fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), Mistakes> {
     Ok(())
 }
 
-fn read_certificate(files: &Tls, bridge: &Bridge) -> Result<(), Mistakes> {
+fn read_certificate(files: &Tls, bridge: &Bridge) -> Result<(), ConfigErrors> {
     let Some(current) = &bridge.live.identity else {
         return Ok(());
     };
-    let identity = Identity::load(files, Timestamp::now()).map_err(Mistakes)?;
+    let identity = Identity::load(files, Timestamp::now()).map_err(ConfigErrors)?;
     identity.log_warnings();
     let expires = identity.expires();
     current.store(Arc::new(identity));
@@ -158,9 +162,9 @@ fn read_certificate(files: &Tls, bridge: &Bridge) -> Result<(), Mistakes> {
     Ok(())
 }
 
-fn note(part: Part, outcome: Result<(), Mistakes>, bridge: &Bridge) {
+fn note(part: Part, outcome: Result<(), ConfigErrors>, bridge: &Bridge) {
     bridge.metrics.reloaded(part.name(), outcome.is_ok());
-    let problem = outcome.err().map(|mistakes| mistakes.in_one_line());
+    let problem = outcome.err().map(|errors| errors.in_one_line());
     if let Some(problem) = &problem {
         let part = part.name();
         warn!(

@@ -19,7 +19,9 @@ const NO_RANGE: &str = "say which records: --since 2h (or a time, or beginning),
                         --offsets PARTITION:FIRST-LAST";
 
 /// Kafka's part of the configuration, and librdkafka's properties from it.
-pub(super) fn connection(typed: &ToKafka) -> Result<(config::Kafka, Settings), config::Mistakes> {
+pub(super) fn connection(
+    typed: &ToKafka,
+) -> Result<(config::Kafka, Settings), config::ConfigErrors> {
     let mut overrides = typed.overrides.clone();
     if let Some(brokers) = &typed.bootstrap {
         let key = "kafka.properties.bootstrap.servers".to_owned();

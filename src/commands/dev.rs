@@ -16,7 +16,7 @@ use crate::bridge::Identity;
 use crate::bridge::app::{App, Broker};
 use crate::bridge::metrics::ReportAnswer;
 use crate::cli::Dev;
-use crate::config::{Config, Mistakes, Typed};
+use crate::config::{Config, ConfigErrors, Typed};
 use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
 use crate::kafka::{self, EmbeddedBroker, OffsetRange, ReadStep, Reader};
 use crate::{config, telemetry};
@@ -41,7 +41,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     let kafka = config.kafka.clone();
     let tls = config.ingress.tls.as_ref();
     let identity = tls.map(|files| Identity::load(files, Timestamp::now()));
-    let identity = identity.transpose().map_err(Mistakes)?;
+    let identity = identity.transpose().map_err(ConfigErrors)?;
     let scheme = tls.map_or("http", |_| "https");
     let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
     super::block_on(async {
@@ -68,7 +68,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn configure(dev: &Dev, broker: &EmbeddedBroker) -> Result<Config, config::Mistakes> {
+fn configure(dev: &Dev, broker: &EmbeddedBroker) -> Result<Config, config::ConfigErrors> {
     let own = [
         ("ingress.listen", dev.listen.to_string()),
         ("ingress.drain_delay", "0s".to_owned()),

@@ -30,7 +30,7 @@ use crate::tools::replay::is_unread;
 /// Runs one command to its end.
 ///
 /// # Errors
-/// Why it could not run. [`crate::config::Mistakes`] or [`crate::tools::UsageError`] among them
+/// Why it could not run. [`crate::config::ConfigErrors`] or [`crate::tools::UsageError`] among them
 /// means that what was typed is wrong.
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {

@@ -14,7 +14,7 @@ use crate::bridge::Watch;
 use crate::bridge::app::{App, Broker};
 use crate::bridge::channels;
 use crate::cli::{Overrides, Serve};
-use crate::config::{self, Config, Memory, Mistakes, Settings, Typed};
+use crate::config::{self, Config, ConfigErrors, Memory, Settings, Typed};
 use crate::contract::Channels;
 use crate::{kafka, telemetry};
 
@@ -75,8 +75,8 @@ fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     super::printed(written.and_then(|()| write!(out, "\n{}", Memory::from(&config))))
 }
 
-/// Every mistake of the configuration, of the channels' directory and of the certificate at once.
-fn check(settings: &Settings) -> Result<(Config, Channels, Option<Identity>), Mistakes> {
+/// Every error of the configuration, of the channels' directory and of the certificate at once.
+fn check(settings: &Settings) -> Result<(Config, Channels, Option<Identity>), ConfigErrors> {
     let config = Config::check(settings, kafka::check_property);
     let channels = settings
         .channels_directory()
@@ -91,11 +91,11 @@ fn check(settings: &Settings) -> Result<(Config, Channels, Option<Identity>), Mi
         (config, channels, identity) => {
             // The usual directory may not be the one that a file names which could not be read.
             let is_named = config.is_ok() || settings.names_channels();
-            let mut mistakes = config.err().map(|mistakes| mistakes.0).unwrap_or_default();
-            mistakes.retain(|mistake| settings.is_of_its_own(mistake));
-            mistakes.extend(channels.err().filter(|_| is_named).unwrap_or_default());
-            mistakes.extend(identity.err().unwrap_or_default());
-            Err(Mistakes(mistakes))
+            let mut errors = config.err().map(|errors| errors.0).unwrap_or_default();
+            errors.retain(|error| settings.is_of_its_own(error));
+            errors.extend(channels.err().filter(|_| is_named).unwrap_or_default());
+            errors.extend(identity.err().unwrap_or_default());
+            Err(ConfigErrors(errors))
         }
     }
 }

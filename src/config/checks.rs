@@ -1,38 +1,36 @@
 //! From settings to [`Config`]: each value parsed, then what must hold between them.
 
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::PROPERTIES;
+use super::error::{ConfigError, ConfigErrors};
+use super::keys::{self, PROPERTIES};
 use super::layers::Settings;
-use super::mistake::{Mistake, Mistakes};
-use super::relations::RECORD_OVERHEAD;
 use super::{
     Access, Admin, Config, Ingress, Kafka, Limits, Log, LogLevel, Property, PropertyCheck, Spool,
     Tls, networks, parse, properties,
 };
 use crate::text::Unseen;
 
-/// The least that the spool can do with, on disk as in memory.
-pub(super) const SPOOL_MINIMUM: u64 = 1 << 20;
+/// Parses a value that has a range.
+type ParseInRange<T> = fn(&str, &RangeInclusive<u64>) -> Result<T, String>;
 
 pub(super) fn check(
     settings: &Settings,
     check_property: PropertyCheck,
-) -> Result<Config, Mistakes> {
+) -> Result<Config, ConfigErrors> {
     let mut checker = Checker::new(settings);
-    let limits = checker.limits();
-    let ingress = checker.ingress(limits);
+    let ingress = checker.ingress();
     let admin = checker.admin();
-    let deadline = limits.map(|limits| limits.deadline);
+    let deadline = checker.sound("ingress.deadline", parse::time);
     let kafka = checker.kafka(deadline, check_property);
     let spool = checker.spool();
     let log = checker.log();
-    if let Some(limits) = &limits {
-        checker.relations(limits, spool.as_ref(), check_property);
-    }
+    checker.relations(check_property);
     match (ingress, admin, kafka, log) {
-        (Some(ingress), Some(admin), Some(kafka), Some(log)) if checker.mistakes.is_empty() => {
+        (Some(ingress), Some(admin), Some(kafka), Some(log)) if checker.errors.is_empty() => {
             Ok(Config {
                 ingress,
                 admin,
@@ -41,49 +39,60 @@ pub(super) fn check(
                 log,
             })
         }
-        _ => Err(Mistakes(checker.mistakes)),
+        _ => Err(ConfigErrors(checker.errors)),
     }
 }
 
 pub(super) fn check_kafka(
     settings: &Settings,
     check_property: PropertyCheck,
-) -> Result<Kafka, Mistakes> {
+) -> Result<Kafka, ConfigErrors> {
     let mut checker = Checker::new(settings);
     match checker.kafka(None, check_property) {
-        Some(kafka) if checker.mistakes.is_empty() => Ok(kafka),
-        _ => Err(Mistakes(checker.mistakes)),
+        Some(kafka) if checker.errors.is_empty() => Ok(kafka),
+        _ => Err(ConfigErrors(checker.errors)),
     }
 }
 
 pub(super) struct Checker<'a> {
     pub(super) settings: &'a Settings,
-    mistakes: Vec<Mistake>,
+    errors: Vec<ConfigError>,
 }
 
 impl<'a> Checker<'a> {
     fn new(settings: &'a Settings) -> Self {
-        let mistakes = settings.mistakes.clone();
-        let mut checker = Self { settings, mistakes };
+        let errors = settings.errors.clone();
+        let mut checker = Self { settings, errors };
         for (key, setting) in &settings.values {
             if let Some(unseen) = Unseen::find(setting.text.as_bytes()) {
-                checker.mistake(key, unseen.to_string());
+                checker.error(key, unseen.to_string());
             }
         }
         checker
     }
 
-    fn value<T>(&mut self, key: &str, parse: fn(&str) -> Result<T, String>) -> Option<T> {
+    fn value<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self
             .settings
             .text(key)
             .expect("every key that is read has a default");
-        parse(text)
-            .map_err(|problem| self.mistake(key, problem))
-            .ok()
+        parse(text).map_err(|problem| self.error(key, problem)).ok()
     }
 
-    pub(super) fn mistake(&mut self, key: &str, problem: impl Into<String>) {
+    fn in_range<T>(&mut self, key: &str, parse: ParseInRange<T>) -> Option<T> {
+        self.value(key, |text| parse(text, keys::range(key)))
+    }
+
+    /// Returns a value that relates to others; if it is wrong by itself, that is named elsewhere.
+    pub(super) fn sound<T>(&self, key: &str, parse: ParseInRange<T>) -> Option<T> {
+        parse(self.settings.text(key)?, keys::range(key)).ok()
+    }
+
+    fn word<T: Copy>(&mut self, key: &str, known: &[(&'static str, T)]) -> Option<T> {
+        self.value(key, |text| parse::one_of(text, known))
+    }
+
+    pub(super) fn error(&mut self, key: &str, problem: impl Into<String>) {
         let setting = self.settings.values.get(key);
         let is_secret = key
             .strip_prefix(PROPERTIES)
@@ -91,7 +100,7 @@ impl<'a> Checker<'a> {
         let secret = setting.filter(|setting| setting.is_secret || is_secret);
         let secret = secret.filter(|setting| !setting.text.is_empty());
         let problem = problem.into();
-        self.mistakes.push(Mistake {
+        self.errors.push(ConfigError {
             place: self.settings.place(key),
             key: key.to_owned(),
             problem: match secret {
@@ -101,14 +110,17 @@ impl<'a> Checker<'a> {
         });
     }
 
-    fn ingress(&mut self, limits: Option<Limits>) -> Option<Ingress> {
+    fn ingress(&mut self) -> Option<Ingress> {
+        let limits = self.limits();
         let listen = self.value("ingress.listen", parse::address);
         let plain_http = self.value("ingress.plain_http", parse::boolean);
         let tls = self.tls();
-        if let (Some(listen), Some(false), None) = (listen, plain_http, &tls)
+        let is_plain = self.settings.tls_files().next().is_none();
+        if let (Some(listen), Some(false)) = (listen, plain_http)
+            && is_plain
             && !listen.ip().is_loopback()
         {
-            self.mistake(
+            self.error(
                 "ingress.listen",
                 format!(
                     "{listen} is not loopback, and over HTTP the password travels in the clear: \
@@ -120,21 +132,12 @@ impl<'a> Checker<'a> {
         let channels = self.value("ingress.channels", parse::path);
         let allow = self.value("ingress.allow", networks::networks);
         let trusted_proxies = self.value("ingress.trusted_proxies", networks::proxies);
-        let workers = self.value("ingress.workers", parse::workers);
-        let success = self.value("ingress.success_status", parse::success);
-        let connections = self.value("ingress.connections", parse::count);
-        let reports_in_flight = self.value("ingress.reports_in_flight", parse::count);
-        let bytes_in_flight = self.value("ingress.bytes_in_flight", parse::size);
-        let bytes_in_flight = bytes_in_flight.map(|bytes| bytes as u64);
-        let drain_delay = self.value("ingress.drain_delay", parse::duration);
-        if let (Some(bytes), Some(limits)) = (bytes_in_flight, &limits)
-            && bytes < limits.body as u64 + RECORD_OVERHEAD
-        {
-            self.mistake(
-                "ingress.bytes_in_flight",
-                "is less than one report of body_limit needs; make it at least body_limit + 16 KiB",
-            );
-        }
+        let workers = self.in_range("ingress.workers", parse::number);
+        let success = self.word("ingress.success_status", parse::SUCCESSES);
+        let connections = self.count("ingress.connections");
+        let reports_in_flight = self.count("ingress.reports_in_flight");
+        let bytes_in_flight = self.in_range("ingress.bytes_in_flight", parse::size);
+        let drain_delay = self.in_range("ingress.drain_delay", parse::time);
         Some(Ingress {
             listen: listen?,
             channels: channels?,
@@ -143,7 +146,9 @@ impl<'a> Checker<'a> {
                 allow: allow?,
                 trusted_proxies: trusted_proxies?,
             },
-            workers: workers?,
+            workers: NonZeroUsize::new(workers?)
+                .or_else(|| std::thread::available_parallelism().ok())
+                .unwrap_or(NonZeroUsize::MIN),
             success: success?,
             limits: limits?,
             connections: connections?,
@@ -151,6 +156,11 @@ impl<'a> Checker<'a> {
             bytes_in_flight: bytes_in_flight?,
             drain_delay: drain_delay?,
         })
+    }
+
+    fn count(&mut self, key: &str) -> Option<NonZeroU32> {
+        self.in_range(key, parse::number::<u32>)
+            .and_then(NonZeroU32::new)
     }
 
     fn admin(&mut self) -> Option<Admin> {
@@ -174,15 +184,15 @@ impl<'a> Checker<'a> {
                     client_ca,
                 });
             }
-            (Some(_), None) => self.mistake(
+            (Some(_), None) => self.error(
                 "ingress.tls.key",
                 "is missing; name the file with the certificate's private key",
             ),
-            (None, Some(_)) => self.mistake(
+            (None, Some(_)) => self.error(
                 "ingress.tls.certificate",
                 "is missing; name the file with the key's certificate",
             ),
-            (None, None) if client_ca.is_some() => self.mistake(
+            (None, None) if client_ca.is_some() => self.error(
                 "ingress.tls.client_ca",
                 "means nothing without ingress.tls.certificate and ingress.tls.key",
             ),
@@ -198,22 +208,13 @@ impl<'a> Checker<'a> {
     }
 
     fn limits(&mut self) -> Option<Limits> {
-        let deadline = self.value("ingress.deadline", parse::some_time);
-        let head = self.value("ingress.head_limit", parse::size);
-        if head.is_some_and(|head| !(8 << 10..=64 << 10).contains(&head)) {
-            self.mistake("ingress.head_limit", "must be from 8 KiB to 64 KiB");
-        }
-        let head_timeout = self.value("ingress.head_timeout", parse::some_time);
-        let body = self.value("ingress.body_limit", parse::size);
-        if body.is_some_and(|body| body < 1 << 10) {
-            self.mistake(
-                "ingress.body_limit",
-                "must be at least 1 KiB; every report has some hundred bytes",
-            );
-        }
-        let body_timeout = self.value("ingress.body_timeout", parse::some_time);
-        let idle_timeout = self.value("ingress.idle_timeout", parse::some_time);
-        let connection_age = self.value("ingress.connection_age", parse::duration);
+        let deadline = self.in_range("ingress.deadline", parse::time);
+        let head = self.in_range("ingress.head_limit", parse::size);
+        let head_timeout = self.in_range("ingress.head_timeout", parse::time);
+        let body = self.in_range("ingress.body_limit", parse::size);
+        let body_timeout = self.in_range("ingress.body_timeout", parse::time);
+        let idle_timeout = self.in_range("ingress.idle_timeout", parse::time);
+        let connection_age = self.in_range("ingress.connection_age", parse::time);
         Some(Limits {
             deadline: deadline?,
             head: head?,
@@ -221,7 +222,7 @@ impl<'a> Checker<'a> {
             body: body?,
             body_timeout: body_timeout?,
             idle_timeout: idle_timeout?,
-            connection_age: connection_age.map(|age| Some(age).filter(|age| !age.is_zero()))?,
+            connection_age: Some(connection_age?).filter(|age| !age.is_zero()),
         })
     }
 
@@ -229,21 +230,20 @@ impl<'a> Checker<'a> {
         let topic = self.value("kafka.topic", parse::topic);
         let rejected_topic = self.value("kafka.rejected_topic", parse::topic);
         if topic.is_some() && topic == rejected_topic {
-            self.mistake(
+            self.error(
                 "kafka.rejected_topic",
                 "is the events topic too; name another",
             );
         }
-        let event_mode = self.value("kafka.event_mode", parse::event_mode);
-        let flush_timeout = self.value("kafka.flush_timeout", parse::duration);
-        let allowed = self
-            .value("kafka.allow_unsafe", parse::names)
-            .unwrap_or_default();
+        let event_mode = self.word("kafka.event_mode", parse::EVENT_MODES);
+        let flush_timeout = self.in_range("kafka.flush_timeout", parse::time);
+        let allowed = self.value("kafka.allow_unsafe", properties::unsafe_names);
+        let allowed = allowed.unwrap_or_default();
         let (properties, unsafe_settings) = self.properties(check, &allowed, deadline);
         if !properties.iter().any(|property| {
             property.name == "bootstrap.servers" && !property.value.trim().is_empty()
         }) {
-            self.mistake(
+            self.error(
                 "kafka.properties.bootstrap.servers",
                 "is missing; name the brokers, for example \"kafka-1:9092,kafka-2:9092\"",
             );
@@ -277,12 +277,12 @@ impl<'a> Checker<'a> {
                     .map_err(|refused| format!("librdkafka does not take it: {refused}")),
             };
             match read.map(|read| properties::danger(name, &read, deadline)) {
-                Err(problem) => self.mistake(key, problem),
+                Err(problem) => self.error(key, problem),
                 Ok(None) => {}
-                Ok(Some(_)) if allowed.iter().any(|a| properties::canonical(a) == name) => {
+                Ok(Some(_)) if allowed.iter().any(|allowed| allowed == name) => {
                     unsafe_settings.push(name.to_owned());
                 }
-                Ok(Some(danger)) => self.mistake(
+                Ok(Some(danger)) => self.error(
                     key,
                     format!(
                         "{} is unsafe: {danger}; leave it out, or add \"{name}\" to \
@@ -301,30 +301,18 @@ impl<'a> Checker<'a> {
     }
 
     fn spool(&mut self) -> Option<Spool> {
-        let after = self.value("spool.after", parse::some_time);
-        let disk_limit = self.value("spool.disk_limit", parse::bytes);
-        let free_space = self.value("spool.free_space", parse::bytes);
-        let memory = self.value("spool.memory", parse::size);
-        if self
-            .settings
-            .text("spool.directory")
-            .is_none_or(str::is_empty)
-        {
+        let after = self.in_range("spool.after", parse::time);
+        let disk_limit = self.in_range("spool.disk_limit", parse::size);
+        let free_space = self.in_range("spool.free_space", parse::size);
+        let memory = self.in_range("spool.memory", parse::size);
+        if self.settings.spool_directory().is_none() {
             self.spool_is_not_meant();
             return None;
         }
         let directory = self.value("spool.directory", parse::path);
-        for (key, bytes) in [
-            ("spool.disk_limit", disk_limit),
-            ("spool.memory", memory.map(|m| m as u64)),
-        ] {
-            if bytes.is_some_and(|bytes| bytes < SPOOL_MINIMUM) {
-                self.mistake(key, "must be at least 1 MiB");
-            }
-        }
         let timeout = "kafka.properties.message.timeout.ms";
         if self.settings.text(timeout).is_some() {
-            self.mistake(
+            self.error(
                 timeout,
                 "is not to be set with a spool: what the spool keeps is delivered however long it takes",
             );
@@ -344,7 +332,7 @@ impl<'a> Checker<'a> {
         let mut names = self.settings.values.keys();
         let typed = names.find(|key| key.starts_with("spool.") && is_typed(key));
         if let Some(key) = typed.filter(|_| !is_typed("spool.directory")) {
-            self.mistake(
+            self.error(
                 key,
                 "there is no spool without spool.directory; name one, or write directory = \"\" for none",
             );
@@ -352,14 +340,14 @@ impl<'a> Checker<'a> {
     }
 
     fn log(&mut self) -> Option<Log> {
-        let format = self.value("log.format", parse::log_format);
-        let level = self.value("log.level", parse::log_level);
+        let format = self.word("log.format", parse::LOG_FORMATS);
+        let level = self.word("log.level", parse::LOG_LEVELS);
         let reports = self.value("log.reports", parse::boolean);
         if let (Some(LogLevel::Error | LogLevel::Warn), Some(true)) = (level, reports) {
             let level = self.settings.text("log.level").unwrap_or_default();
             let problem =
                 format!("needs log.level info, at which these lines are written; it is {level}");
-            self.mistake("log.reports", problem);
+            self.error("log.reports", problem);
         }
         Some(Log {
             format: format?,

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, PROPERTIES};
+use super::error::ConfigError;
+use super::keys::{self, Key, PROPERTIES};
 use super::layers::{Origin, Settings};
-use super::mistake::Mistake;
 use super::properties;
 use crate::text;
 
 /// The file that is being read.
-struct File<'a> {
+struct ConfigFile<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl File<'_> {
+impl ConfigFile<'_> {
     /// A path that is typed in the file, relative to it.
     fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
@@ -26,7 +26,7 @@ impl File<'_> {
 
 impl Settings {
     pub(super) fn read_file(&mut self, path: &Path) {
-        let mistake = |line: Option<usize>, problem| Mistake {
+        let at_line = |line: Option<usize>, problem| ConfigError {
             place: match line {
                 Some(line) => format!("{}:{line}", path.display()),
                 None => path.display().to_string(),
@@ -39,20 +39,20 @@ impl Settings {
             Err(error) => {
                 let problem = format!("can't be read: {error}; name another file with --config");
                 self.is_unread = true;
-                return self.mistakes.push(mistake(None, problem));
+                return self.errors.push(at_line(None, problem));
             }
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
         self.is_unread = !errors.is_empty();
         for error in errors {
             let line = error.span().map(|span| line_of(&text, span.start));
-            self.mistakes
-                .push(mistake(line, format!("is not TOML: {}", error.message())));
+            self.errors
+                .push(at_line(line, format!("is not TOML: {}", error.message())));
         }
-        self.read_table(&File { path, text: &text }, "", table.get_ref());
+        self.read_table(&ConfigFile { path, text: &text }, "", table.get_ref());
     }
 
-    fn read_table(&mut self, file: &File<'_>, prefix: &str, table: &DeTable<'_>) {
+    fn read_table(&mut self, file: &ConfigFile<'_>, prefix: &str, table: &DeTable<'_>) {
         for (name, value) in table {
             let key = match prefix {
                 "" => name.get_ref().to_string(),
@@ -62,7 +62,13 @@ impl Settings {
         }
     }
 
-    fn read_value(&mut self, file: &File<'_>, key: &str, at: usize, value: &Spanned<DeValue<'_>>) {
+    fn read_value(
+        &mut self,
+        file: &ConfigFile<'_>,
+        key: &str,
+        at: usize,
+        value: &Spanned<DeValue<'_>>,
+    ) {
         let origin = Origin::File {
             path: file.path.to_owned(),
             line: line_of(file.text, at),
@@ -80,7 +86,7 @@ impl Settings {
                     values.iter().map(|value| scalar(value.get_ref())).collect();
                 match texts {
                     Some(texts) if texts.iter().any(String::is_empty) => {
-                        self.mistakes.push(Mistake {
+                        self.errors.push(ConfigError {
                             place: origin.to_string(),
                             key: key.to_owned(),
                             problem: "holds an empty string; remove it".to_owned(),
@@ -99,9 +105,7 @@ impl Settings {
                     self.secret_files.insert(file.path.to_owned());
                     self.put_known(key, text, origin, false);
                 }
-                Some(text)
-                    if keys::find(key).is_some_and(|key| key.is_path) && !text.is_empty() =>
-                {
+                Some(text) if keys::find(key).is_some_and(Key::is_path) && !text.is_empty() => {
                     let path = file.beside(&text);
                     self.put_known(key, path.display().to_string(), origin, false);
                 }
@@ -112,7 +116,7 @@ impl Settings {
     }
 
     fn wrong_type(&mut self, key: &str, origin: &Origin, given: &str) {
-        self.mistakes.push(Mistake {
+        self.errors.push(ConfigError {
             place: origin.to_string(),
             key: key.to_owned(),
             problem: format!("is {given}; write a string, a number, true or false"),
@@ -121,7 +125,7 @@ impl Settings {
 
     /// Takes a value from a file of its own, relative to the configuration's; one line end at its
     /// end is not part of it.
-    fn read_secret(&mut self, file: &File<'_>, key: &str, path: &str, origin: Origin) {
+    fn read_secret(&mut self, file: &ConfigFile<'_>, key: &str, path: &str, origin: Origin) {
         let path = file.beside(path);
         let problem = match text::read(&path) {
             Ok(text) => {
@@ -135,7 +139,7 @@ impl Settings {
             }
             Err(error) => format!("can't be read: {error}"),
         };
-        self.mistakes.push(Mistake {
+        self.errors.push(ConfigError {
             place: origin.to_string(),
             key: key.to_owned(),
             problem: format!("its from_file {} {problem}", path.display()),

@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::keys::{self, KEYS, PROPERTIES, VARIABLE_PREFIX};
-use super::mistake::Mistake;
+use super::error::ConfigError;
+use super::keys::{self, KEYS, Kind, PROPERTIES, VARIABLE_PREFIX};
 use super::{properties, service_links};
 
 /// Everything that can carry a setting, beside the defaults.
@@ -54,7 +54,7 @@ pub(super) struct Setting {
 #[derive(Default)]
 pub struct Settings {
     pub(super) values: BTreeMap<String, Setting>,
-    pub(super) mistakes: Vec<Mistake>,
+    pub(super) errors: Vec<ConfigError>,
     /// The files that a secret was read from.
     pub(super) secret_files: BTreeSet<PathBuf>,
     /// Where the file could not be read, or is not TOML: what it says is not all known.
@@ -62,14 +62,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Gathers what was typed; mistakes are kept for [`super::Config::check`].
+    /// Gathers what was typed; errors are kept for [`super::Config::check`].
     #[must_use]
     pub fn gather(typed: &Typed) -> Self {
         let mut settings = Self::default();
         for key in KEYS {
-            if let Some(default) = key.default {
-                settings.put(key.name, default.to_owned(), Origin::Default, false);
-            }
+            settings.put(key.name, key.default.to_owned(), Origin::Default, false);
         }
         if let Some(path) = &typed.file {
             settings.read_file(path);
@@ -81,7 +79,7 @@ impl Settings {
         settings
     }
 
-    /// The directory of passwords as it was typed, so that its mistakes can be named together with
+    /// The directory of passwords as it was typed, so that its errors can be named together with
     /// the configuration's.
     #[must_use]
     pub fn channels_directory(&self) -> Option<&Path> {
@@ -98,12 +96,11 @@ impl Settings {
 
     /// Every file that a secret was read from, or that holds one: the configuration's own file too.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
-        let named = [
-            "ingress.tls.key",
-            "kafka.properties.ssl.key.location",
-            "kafka.properties.ssl.keystore.location",
-        ];
-        let named = named.into_iter().filter_map(|name| self.text(name));
+        let keys = KEYS
+            .iter()
+            .filter(|key| matches!(key.kind, Kind::SecretFile));
+        let named = keys.map(|key| key.name).chain(properties::SECRET_FILES);
+        let named = named.filter_map(|name| self.text(name));
         let named = named.filter(|text| !text.is_empty()).map(Path::new);
         self.secret_files.iter().map(PathBuf::as_path).chain(named)
     }
@@ -120,14 +117,14 @@ impl Settings {
         names.filter(is_secret)
     }
 
-    /// Whether a mistake is somebody's own, and does not come of another one: where the file was not read or a key is
+    /// Whether an error is somebody's own, and does not come of another one: where the file was not read or a key is
     /// unknown, what is wrong with defaults may only be that they were not replaced.
     #[must_use]
-    pub fn is_of_its_own(&self, mistake: &Mistake) -> bool {
+    pub fn is_of_its_own(&self, error: &ConfigError) -> bool {
         if self.is_unread {
-            return self.mistakes.contains(mistake);
+            return self.errors.contains(error);
         }
-        self.mistakes.is_empty() || !mistake.place.is_empty()
+        self.errors.is_empty() || !error.place.is_empty()
     }
 
     /// Whether the directory of passwords is named, rather than the usual one.
@@ -138,8 +135,9 @@ impl Settings {
 
     /// The files of the ingress' TLS as they were typed.
     pub fn tls_files(&self) -> impl Iterator<Item = &Path> {
-        let names = ["certificate", "key", "client_ca"].map(|name| format!("ingress.tls.{name}"));
-        let texts = names.into_iter().filter_map(|name| self.text(&name));
+        let names = KEYS.iter().map(|key| key.name);
+        let names = names.filter(|name| name.starts_with("ingress.tls."));
+        let texts = names.filter_map(|name| self.text(name));
         texts.filter(|text| !text.is_empty()).map(Path::new)
     }
 
@@ -153,7 +151,7 @@ impl Settings {
         };
         Self {
             values: of(self, true).chain(of(start, false)).collect(),
-            mistakes: self.mistakes.clone(),
+            errors: self.errors.clone(),
             secret_files: self.secret_files.clone(),
             is_unread: self.is_unread,
         }
@@ -193,7 +191,7 @@ impl Settings {
             }
             let origin = Origin::Variable(variable.to_owned());
             match keys::key_of_variable(variable) {
-                Some(name) if value.to_str().is_none() => self.mistakes.push(Mistake {
+                Some(name) if value.to_str().is_none() => self.errors.push(ConfigError {
                     place: origin.to_string(),
                     key: name,
                     problem: "is not UTF-8 text".to_owned(),
@@ -207,18 +205,18 @@ impl Settings {
     fn unknown_variable(&mut self, variable: &str) {
         let known: Vec<String> = KEYS.iter().map(|key| keys::variable(key.name)).collect();
         let nearest = keys::nearest(variable, known.iter().map(String::as_str));
-        self.mistakes.push(Mistake {
+        self.errors.push(ConfigError {
             place: variable.to_owned(),
             key: String::new(),
             problem: unknown("variable", nearest),
         });
     }
 
-    /// Puts a value if its key is known; else that is a mistake.
+    /// Puts a value if its key is known; else that is an error.
     pub(super) fn put_known(&mut self, name: &str, text: String, origin: Origin, is_secret: bool) {
         if !keys::is_key(name) {
             let nearest = keys::nearest(name, KEYS.iter().map(|key| key.name));
-            self.mistakes.push(Mistake {
+            self.errors.push(ConfigError {
                 place: origin.to_string(),
                 key: name.to_owned(),
                 problem: unknown("key", nearest),
@@ -238,7 +236,7 @@ impl Settings {
             .get(&name)
             .is_some_and(|before| is_same_layer(&before.origin, &origin))
         {
-            self.mistakes.push(Mistake {
+            self.errors.push(ConfigError {
                 place: origin.to_string(),
                 key: name.clone(),
                 problem: "is given twice, perhaps by another of its names; keep one".to_owned(),

@@ -1,17 +1,17 @@
 //! The configuration: what was typed, turned into checked values. Nothing else parses.
 //!
 //! Two stages: [`Settings`] gathers what was typed (file, variables, flags; [`KEYS`] has every key
-//! with its default), then [`Config::check`] makes checked values of it, or names every mistake at
+//! with its default), then [`Config::check`] makes checked values of it, or names every error at
 //! once, each with where it stands and how to mend it.
 
 mod checks;
+mod error;
 mod file;
 mod keys;
 mod layers;
 mod memory;
-mod mistake;
 mod networks;
-mod parse;
+pub(crate) mod parse;
 mod print;
 mod properties;
 mod relations;
@@ -24,10 +24,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use keys::{KEYS, Key};
+pub use error::{ConfigError, ConfigErrors};
+pub(crate) use keys::default;
+pub use keys::{Applies, KEYS, Key, Kind};
 pub use layers::{Settings, Typed};
 pub use memory::Memory;
-pub use mistake::{Mistake, Mistakes};
 pub use print::print;
 pub use relations::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, SPOOL_MARGIN};
 
@@ -204,8 +205,8 @@ impl Config {
     /// Checks what was typed.
     ///
     /// # Errors
-    /// Every mistake at once.
-    pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, Mistakes> {
+    /// Every error at once.
+    pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, ConfigErrors> {
         checks::check(settings, check_property)
     }
 }
@@ -222,8 +223,8 @@ impl Kafka {
     /// Checks what was typed of Kafka alone: for whoever runs no bridge.
     ///
     /// # Errors
-    /// Every mistake at once.
-    pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, Mistakes> {
+    /// Every error at once.
+    pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, ConfigErrors> {
         checks::check_kafka(settings, check_property)
     }
 }

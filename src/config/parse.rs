@@ -1,11 +1,11 @@
 //! The text of one value turned into its type. Each error says what would be right.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use super::{LogFormat, LogLevel, Success};
 use crate::contract::EventMode;
@@ -29,71 +29,93 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
         .map_err(|_| format!("\"{text}\" is neither true nor false"))
 }
 
-pub(super) fn count(text: &str) -> Result<NonZeroU32, String> {
-    text.parse()
-        .map_err(|_| format!("\"{text}\" is not a whole number from 1 to {}", u32::MAX))
+/// Parses a whole number in `range`.
+pub(super) fn number<T: TryFrom<u64>>(
+    text: &str,
+    range: &RangeInclusive<u64>,
+) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            format!("\"{text}\" is not a whole number from {least} to {most}")
+        })
 }
 
-/// 0 asks the system how many CPU cores there are.
-pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
-    let workers: u16 = text
-        .parse()
-        .map_err(|_| format!("\"{text}\" is not a whole number from 0"))?;
-    Ok(NonZeroUsize::new(workers.into())
-        .or_else(|| std::thread::available_parallelism().ok())
-        .unwrap_or(NonZeroUsize::MIN))
+/// Parses a duration, `500ms` or `1d 12h`: days have 24 hours.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let in_days = || {
+        let span: Span = text.parse().ok()?;
+        span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()
+    };
+    let duration: Option<SignedDuration> = text.parse().ok().or_else(in_days);
+    duration
+        .and_then(|duration| duration.try_into().ok())
+        .ok_or_else(|| {
+            format!("\"{text}\" is not a duration; write for example \"5s\", \"500ms\" or \"2m\"")
+        })
 }
 
-/// The longest duration. A clock's time and a few of these can be added up.
-const LONGEST: Duration = Duration::from_hours(24);
+/// Parses a duration in `range`, which is in milliseconds.
+pub(super) fn time(text: &str, range: &RangeInclusive<u64>) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_millis(*range.start()) {
+        let least = in_time(*range.start());
+        return Err(format!(
+            "\"{text}\" is too short; write at least \"{least}\""
+        ));
+    }
+    if time > Duration::from_millis(*range.end()) {
+        let most = in_time(*range.end());
+        return Err(format!("\"{text}\" is too long; write at most \"{most}\""));
+    }
+    Ok(time)
+}
 
-/// The shortest time that something has to take place in. In less than this a busy machine does not get
-/// round to it.
-const SHORTEST: Duration = Duration::from_millis(10);
+/// Parses a number of bytes in `range`, with or without a unit.
+pub(super) fn size<T: TryFrom<u64>>(text: &str, range: &RangeInclusive<u64>) -> Result<T, String> {
+    let bytes = number_of_bytes(text)?;
+    if bytes < *range.start() {
+        let least = in_bytes(*range.start());
+        return Err(format!(
+            "\"{text}\" is too small; write at least \"{least}\""
+        ));
+    }
+    let size = range.contains(&bytes).then(|| T::try_from(bytes).ok());
+    size.flatten().ok_or_else(|| {
+        let most = in_bytes(*range.end());
+        format!("\"{text}\" is too large; write at most \"{most}\"")
+    })
+}
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("\"{text}\" is not a duration; write for example \"5s\", \"500ms\" or \"2m\"");
-    let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
-    match duration.try_into().map_err(|_| wrong())? {
-        duration if duration <= LONGEST => Ok(duration),
-        _ => Err(format!("\"{text}\" is too long; write at most \"24h\"")),
+/// Writes milliseconds as they would be typed.
+pub(crate) fn in_time(milliseconds: u64) -> String {
+    let duration = Duration::from_millis(milliseconds);
+    format!(
+        "{:?}",
+        SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+    )
+}
+
+/// Writes a number of bytes as it would be typed.
+pub(super) fn in_bytes(bytes: u64) -> String {
+    let whole = |(_, size): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*size);
+    match UNITS[..3].iter().rfind(whole) {
+        Some((unit, size)) => format!("{} {unit}", bytes / size),
+        None => bytes.to_string(),
     }
 }
 
-/// A duration that something has to take place in.
-pub(super) fn some_time(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        duration if duration >= SHORTEST => Ok(duration),
-        _ => Err(format!("\"{text}\" is too short; write at least \"10ms\"")),
-    }
-}
-
-/// A number of bytes, with or without a unit: at most 4 PiB, so that sums of them have room in an integer.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    match number_of_bytes(text)? {
-        bytes if bytes <= 1 << 52 => Ok(bytes),
-        _ => Err(format!(
-            "\"{text}\" is too large; write at most \"4194304 GiB\""
-        )),
-    }
-}
-
-/// A size in memory: at most 1 TiB, of which SQLite can still count the KiB.
-pub(super) fn size(text: &str) -> Result<usize, String> {
-    let size = usize::try_from(number_of_bytes(text)?).ok();
-    let size = size.filter(|size| *size <= 1 << 40);
-    size.ok_or_else(|| format!("\"{text}\" is too large; write at most \"1024 GiB\""))
-}
+const UNITS: [(&str, u64); 5] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1000),
+    ("MB", 1_000_000),
+];
 
 fn number_of_bytes(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 5] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("kB", 1000),
-        ("MB", 1_000_000),
-    ];
     let (number, unit) = UNITS
         .iter()
         .find_map(|(name, size)| Some((text.strip_suffix(name)?, *size)))
@@ -106,22 +128,16 @@ fn number_of_bytes(text: &str) -> Result<u64, String> {
         })
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "all of these functions have one type"
-)]
-pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
-    Ok(text
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect())
+/// Splits a list at its commas.
+pub(super) fn names(text: &str) -> Vec<String> {
+    let names = text.split(',').map(str::trim);
+    let names = names.filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 /// Names of hosts, as in a `Host` header without its port.
 pub(super) fn host_names(text: &str) -> Result<Vec<String>, String> {
-    let names = names(text)?;
+    let names = names(text);
     match names.iter().find(|name| !is_host_name(name)) {
         None => Ok(names),
         Some(name) => Err(format!(
@@ -157,61 +173,38 @@ pub(super) fn topic(text: &str) -> Result<String, String> {
     }
 }
 
-/// One of a few words.
-fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
-    known
-        .iter()
-        .find(|(word, _)| *word == text)
+pub(super) const SUCCESSES: &[(&str, Success)] = &[
+    ("200", Success::Ok),
+    ("202", Success::Accepted),
+    ("204", Success::NoContent),
+];
+pub(super) const EVENT_MODES: &[(&str, EventMode)] = &[
+    ("binary", EventMode::Binary),
+    ("structured", EventMode::Structured),
+];
+pub(super) const LOG_FORMATS: &[(&str, LogFormat)] = &[
+    ("auto", LogFormat::Auto),
+    ("text", LogFormat::Text),
+    ("json", LogFormat::Json),
+];
+pub(super) const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+/// Parses one of a few words.
+pub(super) fn one_of<T: Copy>(text: &str, known: &[(&'static str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(word, _)| *word == text);
+    found
         .map(|(_, value)| *value)
-        .ok_or_else(|| {
-            let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
-            format!("\"{text}\" is none of {}", words.join(", "))
-        })
+        .ok_or_else(|| format!("\"{text}\" is none of {}", words(known).join(", ")))
 }
 
-pub(super) fn success(text: &str) -> Result<Success, String> {
-    one_of(
-        text,
-        &[
-            ("200", Success::Ok),
-            ("202", Success::Accepted),
-            ("204", Success::NoContent),
-        ],
-    )
-}
-
-pub(super) fn event_mode(text: &str) -> Result<EventMode, String> {
-    one_of(
-        text,
-        &[
-            ("binary", EventMode::Binary),
-            ("structured", EventMode::Structured),
-        ],
-    )
-}
-
-pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
-    one_of(
-        text,
-        &[
-            ("auto", LogFormat::Auto),
-            ("text", LogFormat::Text),
-            ("json", LogFormat::Json),
-        ],
-    )
-}
-
-pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
-    one_of(
-        text,
-        &[
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ],
-    )
+pub(super) fn words<T>(known: &[(&'static str, T)]) -> Vec<&'static str> {
+    known.iter().map(|(word, _)| *word).collect()
 }
 
 #[cfg(test)]
@@ -221,14 +214,14 @@ mod tests {
     #[test]
     fn sizes_have_binary_and_decimal_units() {
         for (text, expected) in [
-            ("0", 0),
+            ("0", 0_u64),
             ("17", 17),
             ("64 KiB", 65_536),
             ("1MiB", 1 << 20),
             ("2 GiB", 2 << 30),
             ("3 kB", 3000),
         ] {
-            assert_eq!(bytes(text), Ok(expected), "{text}");
+            assert_eq!(size(text, &(0..=1 << 52)), Ok(expected), "{text}");
         }
         for text in [
             "",
@@ -239,7 +232,8 @@ mod tests {
             "64 K",
             "99999999999 GiB",
         ] {
-            assert!(bytes(text).unwrap_err().contains("64 KiB"), "{text}");
+            let refused = size::<u64>(text, &(0..=1 << 52)).unwrap_err();
+            assert!(refused.contains("64 KiB"), "{text}");
         }
     }
 
@@ -250,6 +244,8 @@ mod tests {
             ("500ms", 500),
             ("2m", 120_000),
             ("1m 30s", 90_000),
+            ("7d", 604_800_000),
+            ("1d 12h", 129_600_000),
         ] {
             assert_eq!(
                 duration(text),
@@ -257,20 +253,21 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "5", "-5s", "soon"] {
+        for text in ["", "5", "-5s", "-1d", "1mo", "soon"] {
             assert!(duration(text).unwrap_err().contains("500ms"), "{text}");
         }
     }
 
     #[test]
-    fn a_duration_is_at_most_a_day_and_a_time_to_do_something_not_next_to_nothing() {
-        assert_eq!(duration("24h"), Ok(LONGEST));
-        assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        assert_eq!(some_time("10ms"), Ok(SHORTEST));
-        for text in ["24h 1ms", "9223372036854775807s"] {
-            let expected = Err(format!("\"{text}\" is too long; write at most \"24h\""));
-            assert_eq!(duration(text), expected);
-            assert_eq!(some_time(text), expected);
+    fn a_duration_is_in_its_range_and_the_bounds_are_in_it() {
+        let some_time = |text: &str| time(text, &(10..=86_400_000));
+        assert_eq!(some_time("24h"), Ok(Duration::from_hours(24)));
+        assert_eq!(some_time("1d"), Ok(Duration::from_hours(24)));
+        assert_eq!(some_time("10ms"), Ok(Duration::from_millis(10)));
+        assert_eq!(time("0s", &(0..=1)), Ok(Duration::ZERO));
+        for text in ["24h 1ns", "9223372036854775807s"] {
+            let expected = format!("\"{text}\" is too long; write at most \"24h\"");
+            assert_eq!(some_time(text), Err(expected));
         }
         for text in ["0s", "9ms", "1ns"] {
             let expected = format!("\"{text}\" is too short; write at least \"10ms\"");
@@ -279,15 +276,24 @@ mod tests {
     }
 
     #[test]
-    fn a_size_has_a_bound_on_disk_and_another_in_memory() {
-        assert_eq!(bytes("4194304 GiB"), Ok(1 << 52));
-        assert_eq!(size("1024 GiB"), Ok(1 << 40));
+    fn a_size_is_in_its_range_and_the_bounds_are_in_it() {
+        let disk = |text: &str| size(text, &(1 << 20..=1 << 52));
+        assert_eq!(disk("4194304 GiB"), Ok(1_u64 << 52));
+        assert_eq!(disk("1 MiB"), Ok(1 << 20));
         for text in ["4503599627370497", "18446744073709551615"] {
             let expected = format!("\"{text}\" is too large; write at most \"4194304 GiB\"");
-            assert_eq!(bytes(text), Err(expected));
+            assert_eq!(disk(text), Err(expected));
         }
-        let expected = "\"1025 GiB\" is too large; write at most \"1024 GiB\"";
-        assert_eq!(size("1025 GiB"), Err(expected.to_owned()));
+        let expected = "\"1023 KiB\" is too small; write at least \"1 MiB\"";
+        assert_eq!(disk("1023 KiB"), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn a_number_of_bytes_is_written_in_its_largest_whole_unit() {
+        for text in ["0", "1023", "1 KiB", "1025", "1536 MiB", "1024 GiB"] {
+            let bytes = number_of_bytes(text).expect("a size");
+            assert_eq!(in_bytes(bytes), text);
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::{keys, parse};
+
 /// Names that are other names of a property (librdkafka's CONFIGURATION.md calls them aliases).
 const ALIASES: [(&str, &str); 12] = [
     ("compression.codec", "compression.type"),
@@ -53,6 +55,12 @@ pub(super) fn is_secret(name: &str) -> bool {
         && !PUBLIC_ENDS.iter().any(|end| name.ends_with(end))
 }
 
+/// The properties that name a file with a secret.
+pub(super) const SECRET_FILES: [&str; 2] = [
+    "kafka.properties.ssl.key.location",
+    "kafka.properties.ssl.keystore.location",
+];
+
 /// Why a property can't be configured, where the bridge relies on its own value.
 pub(super) fn reserved(name: &str) -> Option<&'static str> {
     match name {
@@ -70,26 +78,70 @@ pub(super) fn reserved(name: &str) -> Option<&'static str> {
     }
 }
 
-/// What a property's value endangers, where it does. `value` is as librdkafka reads it, which takes
+/// The properties that can have an unsafe value, and what such a value endangers.
+const UNSAFE: [(&str, &str); 7] = [
+    (
+        "acks",
+        "a success would no longer mean that every in-sync replica has it",
+    ),
+    (
+        "allow.auto.create.topics",
+        "a deleted topic would come back with one replica",
+    ),
+    (
+        "enable.idempotence",
+        "records could be repeated and reordered",
+    ),
+    (
+        "enable.ssl.certificate.verification",
+        "anybody could pose as a broker",
+    ),
+    (
+        "message.timeout.ms",
+        "a timed-out delivery repeats what was in flight",
+    ),
+    ("retries", "a passing fault would fail a delivery"),
+    (
+        "ssl.endpoint.identification.algorithm",
+        "any certificate would do for a broker",
+    ),
+];
+
+/// Parses a list of properties that can have an unsafe value; returns their canonical names.
+pub(super) fn unsafe_names(text: &str) -> Result<Vec<String>, String> {
+    let known = || UNSAFE.iter().map(|(name, _)| *name);
+    let names = parse::names(text).into_iter().map(|name| {
+        let canonical = canonical(&name);
+        if known().any(|known| known == canonical) {
+            return Ok(canonical.to_owned());
+        }
+        let unknown = format!("\"{name}\" is not a property that can have an unsafe value");
+        Err(match keys::nearest(&name, known()) {
+            Some(nearest) => format!("{unknown}; did you mean {nearest}?"),
+            None => format!(
+                "{unknown}; remove it, or write one of {}",
+                known().collect::<Vec<_>>().join(", ")
+            ),
+        })
+    });
+    names.collect()
+}
+
+/// Returns what a property's value endangers, if it is unsafe. `value` is as librdkafka reads it, which takes
 /// `1` and `T` for true, any case, and numbers as C writes them.
 pub(super) fn danger(name: &str, value: &str, deadline: Option<Duration>) -> Option<&'static str> {
-    match (name, value) {
-        ("acks", "all" | "-1") | ("enable.idempotence", "true") => None,
-        ("acks", _) => Some("a success would no longer mean that every in-sync replica has it"),
-        ("enable.idempotence", _) => Some("records could be repeated and reordered"),
-        ("allow.auto.create.topics", "true") => {
-            Some("a deleted topic would come back with one replica")
-        }
-        ("retries", "0") => Some("a passing fault would fail a delivery"),
-        ("message.timeout.ms", _) => {
+    let (_, danger) = UNSAFE.iter().find(|(known, _)| *known == name)?;
+    let is_unsafe = match name {
+        "acks" => !["all", "-1"].contains(&value),
+        "enable.idempotence" => value != "true",
+        "allow.auto.create.topics" => value == "true",
+        "retries" => value == "0",
+        "message.timeout.ms" => {
             let timeout = value.parse().ok().filter(|number| *number > 0);
-            let timeout = timeout.map(Duration::from_millis);
-            (timeout? <= deadline?).then_some("a timed-out delivery repeats what was in flight")
+            Duration::from_millis(timeout?) <= deadline?
         }
-        ("enable.ssl.certificate.verification", "false") => Some("anybody could pose as a broker"),
-        ("ssl.endpoint.identification.algorithm", "none") => {
-            Some("any certificate would do for a broker")
-        }
-        _ => None,
-    }
+        "enable.ssl.certificate.verification" => value == "false",
+        _ => value == "none",
+    };
+    is_unsafe.then_some(danger)
 }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::checks::{Checker, SPOOL_MINIMUM};
+use super::checks::Checker;
 use super::keys::PROPERTIES;
-use super::{Limits, PropertyCheck, Spool};
+use super::{PropertyCheck, parse};
 
 /// The room that an event needs in a Kafka record beside the body that it was made of.
 pub const RECORD_OVERHEAD: u64 = 16 << 10;
@@ -18,32 +18,54 @@ pub const DEFAULT_MESSAGE_MAX_BYTES: u64 = 1_000_000;
 pub const SPOOL_MARGIN: Duration = Duration::from_millis(500);
 
 impl Checker<'_> {
-    pub(super) fn relations(
-        &mut self,
-        limits: &Limits,
-        spool: Option<&Spool>,
-        check: PropertyCheck,
-    ) {
-        self.body_ends_before_the_deadline(limits);
-        self.body_fits_a_record(limits.body as u64, check);
-        self.queue_holds_a_report(limits.body as u64, check);
-        if let Some(spool) = spool {
-            self.deadline_has_room_for_an_fsync(limits, spool.after);
-            self.disk_holds_a_report(limits.body as u64, spool.disk_limit);
+    /// Checks each relation of which every value is sound.
+    pub(super) fn relations(&mut self, check: PropertyCheck) {
+        let deadline = self.sound("ingress.deadline", parse::time);
+        let body_timeout = self.sound("ingress.body_timeout", parse::time);
+        let has_spool = self.settings.spool_directory().is_some();
+        let after = self.sound("spool.after", parse::time);
+        let after = after.filter(|_| has_spool);
+        if let (Some(deadline), Some(body_timeout)) = (deadline, body_timeout) {
+            if body_timeout >= deadline {
+                self.error(
+                    "ingress.body_timeout",
+                    "must be shorter than ingress.deadline",
+                );
+            } else if let Some(after) = after {
+                self.deadline_has_room_for_an_fsync(deadline, body_timeout + after + SPOOL_MARGIN);
+            }
         }
-        self.linger_leaves_time(limits, spool, check);
+        if let Some(body) = self.sound("ingress.body_limit", parse::size::<u64>) {
+            self.limits_hold_a_report(body + RECORD_OVERHEAD, has_spool, check);
+        }
+        let longest = if has_spool { after } else { deadline };
+        if let Some(longest) = longest {
+            self.linger_leaves_time(longest, has_spool, check);
+        }
     }
 
-    fn body_ends_before_the_deadline(&mut self, limits: &Limits) {
-        if limits.body_timeout >= limits.deadline {
-            self.mistake(
-                "ingress.body_timeout",
-                "must be shorter than ingress.deadline",
+    /// `needed` is the size of the largest record.
+    fn limits_hold_a_report(&mut self, needed: u64, has_spool: bool, check: PropertyCheck) {
+        self.body_fits_a_record(needed, check);
+        self.queue_holds_a_report(needed, check);
+        let bytes = self.sound("ingress.bytes_in_flight", parse::size::<u64>);
+        if bytes.is_some_and(|bytes| bytes < needed) {
+            self.error(
+                "ingress.bytes_in_flight",
+                "is less than one report of body_limit needs; make it at least body_limit + 16 KiB",
             );
         }
+        let disk = self.sound("spool.disk_limit", parse::size::<u64>);
+        if has_spool && disk.is_some_and(|disk| disk < 2 * needed) {
+            let problem = format!(
+                "has no room for a report of ingress.body_limit; make it at least {} (twice body_limit + 16 KiB)",
+                2 * needed
+            );
+            self.error("spool.disk_limit", problem);
+        }
     }
 
-    fn body_fits_a_record(&mut self, body: u64, check: PropertyCheck) {
+    fn body_fits_a_record(&mut self, needed: u64, check: PropertyCheck) {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -52,8 +74,8 @@ impl Checker<'_> {
         let record = self
             .number("message.max.bytes", check)
             .map_or(DEFAULT_MESSAGE_MAX_BYTES, |number| number as u64);
-        if body + RECORD_OVERHEAD > record {
-            self.mistake(
+        if needed > record {
+            self.error(
                 "ingress.body_limit",
                 format!(
                     "a body this large does not fit a Kafka record of {record} bytes; lower it, or \
@@ -63,15 +85,15 @@ impl Checker<'_> {
         }
     }
 
-    fn queue_holds_a_report(&mut self, body: u64, check: PropertyCheck) {
+    fn queue_holds_a_report(&mut self, needed: u64, check: PropertyCheck) {
         let name = "queue.buffering.max.kbytes";
-        let needed = (body + RECORD_OVERHEAD).div_ceil(1 << 10);
+        let needed = needed.div_ceil(1 << 10);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         if let Some(room) = self
             .number(name, check)
             .filter(|room| *room < needed as f64)
         {
-            self.mistake(
+            self.error(
                 &format!("{PROPERTIES}{name}"),
                 format!(
                     "{room} KiB hold no report of ingress.body_limit: librdkafka would never take it; make it at \
@@ -81,9 +103,8 @@ impl Checker<'_> {
         }
     }
 
-    fn deadline_has_room_for_an_fsync(&mut self, limits: &Limits, after: Duration) {
-        let needed = limits.body_timeout + after + SPOOL_MARGIN;
-        if limits.deadline > needed || limits.body_timeout >= limits.deadline {
+    fn deadline_has_room_for_an_fsync(&mut self, deadline: Duration, needed: Duration) {
+        if deadline > needed {
             return;
         }
         let keys = ["spool.after", "ingress.deadline", "ingress.body_timeout"];
@@ -96,23 +117,14 @@ impl Checker<'_> {
         let typed = keys
             .into_iter()
             .find(|key| !self.settings.place(key).is_empty());
-        self.mistake(typed.unwrap_or(keys[0]), problem);
+        self.error(typed.unwrap_or(keys[0]), problem);
     }
 
-    fn disk_holds_a_report(&mut self, body: u64, disk_limit: u64) {
-        let needed = 2 * (body + RECORD_OVERHEAD);
-        if (SPOOL_MINIMUM..needed).contains(&disk_limit) {
-            let problem = format!(
-                "has no room for a report of ingress.body_limit; make it at least {needed} (twice body_limit + 16 KiB)"
-            );
-            self.mistake("spool.disk_limit", problem);
-        }
-    }
-
-    fn linger_leaves_time(&mut self, limits: &Limits, spool: Option<&Spool>, check: PropertyCheck) {
-        let (key, longest, outcome) = match spool {
-            None => ("ingress.deadline", limits.deadline, "be answered 503"),
-            Some(spool) => ("spool.after", spool.after, "go to the spool"),
+    fn linger_leaves_time(&mut self, longest: Duration, has_spool: bool, check: PropertyCheck) {
+        let (key, outcome) = if has_spool {
+            ("spool.after", "go to the spool")
+        } else {
+            ("ingress.deadline", "be answered 503")
         };
         let Some(linger) = self.number("linger.ms", check) else {
             return;
@@ -123,7 +135,7 @@ impl Checker<'_> {
                 "librdkafka holds each record back for {linger} ms, and {key} is {longest}: every report would \
                  {outcome}; lower it"
             );
-            self.mistake(&format!("{PROPERTIES}linger.ms"), problem);
+            self.error(&format!("{PROPERTIES}linger.ms"), problem);
         }
     }
 

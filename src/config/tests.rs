@@ -1,4 +1,5 @@
 mod bounds;
+mod documents;
 mod messages;
 mod properties;
 mod secrets;
@@ -48,28 +49,28 @@ impl Case {
     }
 
     /// The same with another flag.
-    fn check_with(&self, key: &str, value: &str) -> Result<Config, Mistakes> {
+    fn check_with(&self, key: &str, value: &str) -> Result<Config, ConfigErrors> {
         let mut typed = self.typed.clone();
         typed.flags.push((key.to_owned(), value.to_owned()));
         Config::check(&Settings::gather(&typed), check_property)
     }
 
-    fn check(&self) -> Result<Config, Mistakes> {
+    fn check(&self) -> Result<Config, ConfigErrors> {
         Config::check(&Settings::gather(&self.typed), check_property)
     }
 
     fn config(&self) -> Config {
-        self.check().unwrap_or_else(|mistakes| panic!("{mistakes}"))
+        self.check().unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    /// Each mistake in words, the directory's name left out.
-    fn mistakes(&self) -> Vec<String> {
+    /// Each error in words, the directory's name left out.
+    fn errors(&self) -> Vec<String> {
         let directory = format!("{}/", self.directory.path().display());
-        let mistakes = self.check().expect_err("mistakes");
-        mistakes
+        let errors = self.check().expect_err("errors");
+        errors
             .0
             .iter()
-            .map(|mistake| mistake.to_string().replace(&directory, ""))
+            .map(|error| error.to_string().replace(&directory, ""))
             .collect()
     }
 
@@ -132,26 +133,6 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
-fn the_documented_keys_are_those_that_there_are() {
-    let row = |key: &Key| {
-        let default = match key.default {
-            None | Some("") => "none".to_owned(),
-            Some(default) => format!("`{default}`"),
-        };
-        let live = if key.is_live { "yes" } else { "" };
-        format!("| `{}` | {default} | {live} | {} |\n", key.name, key.help)
-    };
-    let head = "| key | default | while serving | meaning |\n|---|---|---|---|\n";
-    let table = head.to_owned() + &KEYS.iter().map(row).collect::<String>();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    let documented = fs::read_to_string(path).expect("the documentation");
-    assert!(
-        documented.contains(&table),
-        "the table in {path} has to be:\n\n{table}"
-    );
-}
-
-#[test]
 fn a_flag_goes_over_a_variable_and_a_variable_over_the_file() {
     let file = Case::sound("[kafka]\ntopic = \"file\"\n");
     assert_eq!(file.config().kafka.topic, "file");
@@ -171,7 +152,7 @@ fn a_change_while_serving_has_to_fit_what_stays_until_a_restart() {
         let spool = Case::sound(&spool.replace("1s", after)).flag("ingress.deadline", deadline);
         let changed = Settings::gather(&spool.flag("ingress.body_timeout", "100ms").typed);
         let alone = Config::check(&changed, check_property);
-        alone.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        alone.unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(
             changed.changed_for_restart(&started),
             if after == "1s" {
@@ -184,11 +165,8 @@ fn a_change_while_serving_has_to_fit_what_stays_until_a_restart() {
     };
     let taken_over = change("1s", "2s").expect("a sound change");
     assert_eq!(taken_over.ingress.limits.deadline, Duration::from_secs(2));
-    let Mistakes(mistakes) = change("200ms", "1s").expect_err("the spool still waits 1 s");
-    assert!(
-        mistakes[0].to_string().contains("spool.after"),
-        "{mistakes:?}"
-    );
+    let ConfigErrors(errors) = change("200ms", "1s").expect_err("the spool still waits 1 s");
+    assert!(errors[0].to_string().contains("spool.after"), "{errors:?}");
     let taken_over = change("200ms", "3s").expect("a sound change");
     let spool = taken_over.spool.expect("a spool");
     assert_eq!(spool.after, Duration::from_secs(1));
@@ -249,11 +227,11 @@ fn the_names_of_a_property_are_one_key() {
     let twice = Case::sound("linger.ms = 5\nqueue.buffering.max.ms = 6\n");
     let expected =
         "kafka.properties.linger.ms: is given twice, perhaps by another of its names; keep one";
-    assert_eq!(twice.mistakes().len(), 1);
+    assert_eq!(twice.errors().len(), 1);
     assert!(
-        twice.mistakes()[0].ends_with(expected),
+        twice.errors()[0].ends_with(expected),
         "{:?}",
-        twice.mistakes()
+        twice.errors()
     );
 }
 
@@ -263,7 +241,7 @@ fn an_unknown_key_or_variable_suggests_the_nearest() {
         .variable("KOOBRIDGE_KAFKA_TOPIK", "a")
         .variable("OTHER", "a");
     assert_eq!(
-        case.mistakes(),
+        case.errors(),
         [
             "k.toml:6: ingres.listen: unknown key; did you mean ingress.listen?",
             "k.toml:8: kafka.topics: unknown key; did you mean kafka.topic?",
@@ -311,27 +289,27 @@ fn a_variable_is_one_of_kubernetes_only_with_a_value_of_kubernetes() {
         ("KOOBRIDGE_PORT_HTTP_TCP", "tcp://10.0.0.1:9"),
         ("KOOBRIDGE_INGRESS_PORT_ADDR", "10.0.0.1"),
     ] {
-        let mistakes = Case::sound("").variable(variable, value).mistakes();
-        assert_eq!(mistakes.len(), 1, "{variable}={value}: {mistakes:?}");
+        let errors = Case::sound("").variable(variable, value).errors();
+        assert_eq!(errors.len(), 1, "{variable}={value}: {errors:?}");
         let expected = format!("{variable}: unknown variable; ");
-        assert!(mistakes[0].starts_with(&expected), "{mistakes:?}");
+        assert!(errors[0].starts_with(&expected), "{errors:?}");
     }
 }
 
 #[test]
-fn a_variable_that_is_not_text_is_a_mistake() {
+fn a_variable_that_is_not_text_is_an_error() {
     let mut case = Case::sound("");
     let value = std::os::unix::ffi::OsStringExt::from_vec(b"10.0.0.0/8\xff".to_vec());
     let variable = "KOOBRIDGE_INGRESS_ALLOW".into();
     case.typed.variables.push((variable, value));
     assert_eq!(
-        case.mistakes(),
+        case.errors(),
         ["KOOBRIDGE_INGRESS_ALLOW: ingress.allow: is not UTF-8 text"]
     );
 }
 
 #[test]
-fn every_mistake_is_named_with_its_place_and_remedy() {
+fn every_error_is_named_with_its_place_and_remedy() {
     let case = Case::of(
         "[ingress]\n\
          listen = \"0.0.0.0:18446\"\n\
@@ -348,7 +326,7 @@ fn every_mistake_is_named_with_its_place_and_remedy() {
          acks = 1\n\
          partitioner = \"random\"\n",
     );
-    let mistakes = case.mistakes();
+    let errors = case.errors();
     for (part, remedy) in [
         (
             "k.toml:2: ingress.listen: 0.0.0.0:18446 is not loopback",
@@ -363,8 +341,8 @@ fn every_mistake_is_named_with_its_place_and_remedy() {
             "",
         ),
         (
-            "k.toml:5: ingress.head_limit: must be",
-            "from 8 KiB to 64 KiB",
+            "k.toml:5: ingress.head_limit: \"4 KiB\" is too small",
+            "at least \"8 KiB\"",
         ),
         (
             "k.toml:6: ingress.body_timeout: must be",
@@ -399,12 +377,12 @@ fn every_mistake_is_named_with_its_place_and_remedy() {
             "kafka-1:9092",
         ),
     ] {
-        let found = mistakes
+        let found = errors
             .iter()
             .any(|found| found.starts_with(part) && found.contains(remedy));
-        assert!(found, "{part:?} … {remedy:?} is not in {mistakes:#?}");
+        assert!(found, "{part:?} … {remedy:?} is not in {errors:#?}");
     }
-    assert_eq!(mistakes.len(), 12, "{mistakes:#?}");
+    assert_eq!(errors.len(), 12, "{errors:#?}");
 }
 
 #[test]
@@ -421,7 +399,7 @@ fn an_unsafe_value_is_taken_where_it_is_allowed_by_name() {
         let allowed = Case::sound("")
             .flag(&format!("kafka.properties.{name}"), value)
             .flag("kafka.allow_unsafe", name);
-        assert!(unsafe_value.mistakes()[0].contains("is unsafe"), "{name}");
+        assert!(unsafe_value.errors()[0].contains("is unsafe"), "{name}");
         assert_eq!(allowed.config().kafka.unsafe_settings, [name]);
     }
 }
@@ -432,11 +410,7 @@ fn a_secret_can_come_from_a_file_and_is_never_shown() {
         "sasl.password = { from_file = \"secret\" }\nclient.id = { from_file = \"secret\" }\n",
     );
     let missing = "k.toml:5: kafka.properties.sasl.password: its from_file secret can't be read";
-    assert!(
-        case.mistakes()
-            .iter()
-            .any(|mistake| mistake.starts_with(missing))
-    );
+    assert!(case.errors().iter().any(|error| error.starts_with(missing)));
     fs::write(case.directory.path().join("secret"), "hunter2\n").expect("a file");
     assert_eq!(case.property("sasl.password").as_deref(), Some("hunter2"));
     assert!(!case.print().contains("hunter2"));
@@ -448,24 +422,24 @@ fn a_secret_can_come_from_a_file_and_is_never_shown() {
 fn a_file_that_cannot_be_read_or_is_no_toml_is_named() {
     let broken = Case::of("[ingress]\nlisten = \n");
     assert!(
-        broken.mistakes()[0].starts_with("k.toml:2: is not TOML: "),
+        broken.errors()[0].starts_with("k.toml:2: is not TOML: "),
         "{:?}",
-        broken.mistakes()
+        broken.errors()
     );
     let mut missing = Case::sound("");
     missing.typed.file = Some(missing.directory.path().join("none.toml"));
-    let mistakes = missing.mistakes();
+    let errors = missing.errors();
     assert!(
-        mistakes[0].starts_with("none.toml: can't be read: No such file"),
-        "{mistakes:?}"
+        errors[0].starts_with("none.toml: can't be read: No such file"),
+        "{errors:?}"
     );
-    assert!(mistakes[0].ends_with("name another file with --config"));
+    assert!(errors[0].ends_with("name another file with --config"));
 }
 
 #[test]
-fn a_body_that_fits_no_record_is_a_mistake() {
+fn a_body_that_fits_no_record_is_an_error() {
     let case = Case::sound("").flag("ingress.body_limit", "1 MiB");
-    assert!(case.mistakes()[0].contains("does not fit a Kafka record of 1000000 bytes"));
+    assert!(case.errors()[0].contains("does not fit a Kafka record of 1000000 bytes"));
     let raised = case.flag("kafka.properties.message.max.bytes", "2000000");
     assert_eq!(raised.config().ingress.limits.body, 1 << 20);
 }
@@ -485,23 +459,23 @@ fn a_spool_is_there_where_its_directory_is_named() {
 }
 
 #[test]
-fn every_mistake_about_the_spool_is_named_at_once() {
+fn every_error_about_the_spool_is_named_at_once() {
     let case = Case::sound(
         "[spool]\ndirectory = \"kept\"\nafter = \"5s\"\ndisk_limit = \"1 kB\"\nmemory = \"1 kB\"\n",
     )
     .flag("kafka.properties.message.timeout.ms", "60000");
-    let mut mistakes = case.mistakes();
-    mistakes.sort();
+    let mut errors = case.errors();
+    errors.sort();
     assert_eq!(
-        mistakes,
+        errors,
         [
             "flag: kafka.properties.message.timeout.ms: is not to be set with a spool: what the spool \
              keeps is delivered however long it takes",
             "k.toml:7: spool.after: ingress.deadline (4500ms) has to be longer than 7.5s: \
              ingress.body_timeout (2s), spool.after (5s) and 500ms for the fsync; raise the deadline or lower one of \
              the two",
-            "k.toml:8: spool.disk_limit: must be at least 1 MiB",
-            "k.toml:9: spool.memory: must be at least 1 MiB",
+            "k.toml:8: spool.disk_limit: \"1 kB\" is too small; write at least \"1 MiB\"",
+            "k.toml:9: spool.memory: \"1 kB\" is too small; write at least \"1 MiB\"",
         ]
     );
 }

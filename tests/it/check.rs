@@ -19,6 +19,7 @@ use crate::support::bridge::{Bridge, CHANNEL, configuration, koobridge, run};
 use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::clock::Clock;
 use crate::support::cluster;
+use crate::support::http::{body, exchange, report};
 use crate::support::records::{Kafka, read_all, unused_name};
 use crate::tls::{Authority, NOW};
 
@@ -171,9 +172,11 @@ fn text_has_a_line_for_each_finding_and_the_sum() {
         .iter()
         .find(|line| line.starts_with("fail "))
         .expect("a failure");
-    assert!(refused.starts_with(
-        "fail  connection      bootstrap.servers: nobody can be reached at 127.0.0.1:1: "
-    ));
+    assert!(
+        refused.starts_with(
+            "fail  connection      bootstrap.servers: 127.0.0.1:1: can't be reached: "
+        )
+    );
     assert!(
         refused.ends_with("(docs/checking.md#connection)"),
         "{refused}"
@@ -191,7 +194,7 @@ fn warnings_count_where_they_are_asked_to() {
 }
 
 #[test]
-fn mistakes_of_the_configuration_are_found_and_nothing_is_made_of_them() {
+fn errors_of_the_configuration_are_found_and_nothing_is_made_of_them() {
     let setup = Setup::with("127.0.0.1:1", "t", "r");
     let typing = setup.set("ingress.deadlin", "3s");
     typing.assert_only("fail", "configuration", "did you mean ingress.deadline?");
@@ -359,10 +362,10 @@ fn the_way_to_kafka_is_looked_at_step_by_step() {
     at("kafka.invalid:9092").assert_only(
         "fail",
         "addresses",
-        "the name kafka.invalid does not resolve",
+        "kafka.invalid:9092: the name does not resolve",
     );
-    at(",").assert_only("fail", "addresses", "names nobody");
-    at("127.0.0.1:1").assert_only("fail", "connection", "nobody can be reached at 127.0.0.1:1");
+    at(",").assert_only("fail", "addresses", "names no broker");
+    at("127.0.0.1:1").assert_only("fail", "connection", "127.0.0.1:1: can't be reached");
     let one_of_two = format!("127.0.0.1:1,{}", kafka.bootstrap());
     let (topic, rejected) = (kafka.topic("two", 6), kafka.topic("two-rejected", 6));
     Setup::with(&one_of_two, &topic, &rejected).assert_only("warn", "connection", "127.0.0.1:1");
@@ -370,10 +373,10 @@ fn the_way_to_kafka_is_looked_at_step_by_step() {
     at(&closes).assert_only(
         "fail",
         "connection",
-        "somebody listens, and no broker answers",
+        "a server listens, but no broker answers",
     );
     let plain = Setup::of(&kafka).property("security.protocol", "ssl");
-    plain.assert_only("fail", "tls", "TLS with Kafka does not come about");
+    plain.assert_only("fail", "tls", "the TLS handshake with Kafka failed");
     let [server, stranger] = [Authority::new(), Authority::new()];
     server.issue("server", 1, NOW);
     let authority = stranger.path("ca.crt").display().to_string();
@@ -431,7 +434,7 @@ fn who_the_client_is_and_what_it_may_do_is_looked_at() {
     setup().assert_only(
         "fail",
         "connection",
-        "somebody listens, and no broker answers",
+        "a server listens, but no broker answers",
     );
 
     let client = setup().sasl(SASL_USER, SASL_PASSWORD);
@@ -459,6 +462,15 @@ fn who_the_client_is_and_what_it_may_do_is_looked_at() {
         (Some(0), Vec::new())
     );
     revoke(&kafka, &["Write", "Describe", "DescribeConfigs"], &both);
+}
+
+#[test]
+fn a_limit_on_threads_is_found_and_does_not_abort_the_check() {
+    let mut setup = Setup::with("127.0.0.1:1", "t", "r");
+    // The system has no such memory, so that the start of every thread fails.
+    let too_large = (1_u64 << 60).to_string();
+    setup.environment.push(("RUST_MIN_STACK", too_large.into()));
+    setup.assert_only("fail", "limits", "can't start a thread");
 }
 
 #[test]
@@ -523,7 +535,7 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
             3,
             &[sound, ("retention.ms", "3600000")],
             "warn",
-            "kept for 1h only",
+            "retention.ms is 1h",
         ),
         (
             6,
@@ -537,7 +549,7 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
             3,
             &[sound, ("message.timestamp.before.max.ms", "60000")],
             "warn",
-            "refuses what is older",
+            "message.timestamp.before.max.ms is 1m",
         ),
     ] {
         let topic = kafka.topic_with("amiss", partitions, replication, config);
@@ -551,6 +563,68 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
         &kafka.topic("there", 6),
     );
     missing.assert_only("fail", "topics", "there is no topic missing-");
+}
+
+#[test]
+fn topics_that_lose_what_a_spool_delivers_late_are_found() {
+    let kafka = cluster::shared();
+    let create = |name: &str, config: &[(&str, &str)]| {
+        let config = [&[("min.insync.replicas", "2")], config].concat();
+        kafka.topic_with(name, 6, 3, &config)
+    };
+    let setup = |events: &[(&str, &str)], rejected: &[(&str, &str)]| {
+        let (topic, rejected) = (create("late", events), create("late-rejected", rejected));
+        Setup::with(kafka.bootstrap(), &topic, &rejected)
+    };
+    let before = ("message.timestamp.before.max.ms", "518400000");
+    let retention = ("retention.ms", "604799999");
+    for (events, rejected, what) in [
+        (&[before][..], &[][..], "and it goes to the rejected topic"),
+        (&[], &[before], "and it stays in the spool"),
+        (&[retention], &[], "retention.ms is 167h 59m 59s 999ms"),
+        (&[], &[retention], "as soon as it is delivered"),
+    ] {
+        let setup = setup(events, rejected);
+        setup.assert_only("warn", "topics", what);
+        // Without a spool no report is late.
+        let without = setup.set("spool.directory", "");
+        without.assert_only("warn", "spool", "there is no spool");
+    }
+    let by_kafka = ("message.timestamp.type", "LogAppendTime");
+    let week = [
+        ("retention.ms", "604800000"),
+        ("message.timestamp.before.max.ms", "604800000"),
+    ];
+    for config in [
+        &[by_kafka, before, retention][..],
+        &[("retention.ms", "-1")],
+        &week,
+    ] {
+        let sound = setup(config, config);
+        assert_eq!(
+            sound.amiss(&["--strict"]),
+            (Some(0), Vec::new()),
+            "{config:?}"
+        );
+    }
+    // A report in the spool waits for longer than a week.
+    let mut waiting = setup(&week[..1], &[]);
+    let spool = waiting.path("spool").display().to_string();
+    let settings = [("spool.directory", &*spool)];
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    assert_eq!(
+        exchange(bridge.ingress, &report(&body("m1", "read"))).status,
+        200
+    );
+    drop(bridge);
+    let clock = Clock::new();
+    clock.set(8 * 24 * 60 * 60);
+    waiting.environment = clock.environment().into();
+    waiting.assert_only(
+        "warn",
+        "topics",
+        "the oldest report in the spool arrived at",
+    );
 }
 
 #[test]

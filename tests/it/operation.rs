@@ -196,7 +196,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn every_mistake_is_named_at_once_and_the_exit_code_is_2() {
+fn every_error_is_named_at_once_and_the_exit_code_is_2() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = configuration(directory.path(), "127.0.0.1:1", "events", "rejected");
     let text = fs::read_to_string(&file).expect("a file");
@@ -211,7 +211,7 @@ fn every_mistake_is_named_at_once_and_the_exit_code_is_2() {
     let said = String::from_utf8(output.stderr).expect("text");
     let at = file.display();
     for part in [
-        "4 mistakes in the configuration".to_owned(),
+        "4 errors in the configuration".to_owned(),
         format!("{at}:4: ingress.drain_dely: unknown key; did you mean ingress.drain_delay?"),
         format!("{at}:5: ingress.deadline: \"soon\" is not a duration"),
         format!("{at}:13: kafka.properties.linger.ms: "),

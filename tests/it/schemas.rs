@@ -1,12 +1,10 @@
 //! The files in `schemas/` against what the program really sends, answers and takes.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
 use jiff::Timestamp;
 use jsonschema::Validator;
-use koobridge::config::KEYS;
 use koobridge::contract::{Arrival, ChannelId, Channels, Fault, Password, Reason};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -229,41 +227,6 @@ fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
             .pointer(reference.strip_prefix('#').expect("inside the document"))
             .expect("what is referred to"),
         None => value,
-    }
-}
-
-#[test]
-fn the_configuration_schema_has_every_key_and_its_default() {
-    let schema = file("config.schema.json");
-    let mut documented = BTreeMap::new();
-    collect_defaults("", &schema, &mut documented);
-    let known: BTreeMap<String, String> = KEYS
-        .iter()
-        .map(|key| {
-            (
-                key.name.to_owned(),
-                key.default.unwrap_or_default().to_owned(),
-            )
-        })
-        .collect();
-    assert_eq!(documented, known);
-}
-
-/// The keys of a table and of those in it, with their defaults as they would be typed.
-fn collect_defaults(table: &str, rules: &Value, found: &mut BTreeMap<String, String>) {
-    for (key, rules) in rules["properties"].as_object().expect("keys") {
-        let name = format!("{table}{key}");
-        match &rules["default"] {
-            // Whatever librdkafka knows.
-            _ if name == "kafka.properties" => None,
-            Value::Null => {
-                collect_defaults(&format!("{name}."), rules, found);
-                None
-            }
-            Value::String(text) => found.insert(name, text.clone()),
-            Value::Array(names) if names.is_empty() => found.insert(name, String::new()),
-            other => found.insert(name, other.to_string()),
-        };
     }
 }
 

@@ -21,21 +21,21 @@ impl Directory {
         self.0.path().join(name)
     }
 
-    fn load(&self) -> Result<Channels, Vec<Mistake>> {
+    fn load(&self) -> Result<Channels, Vec<ConfigError>> {
         load(self.0.path())
     }
 
-    /// Each mistake as file name and problem.
-    fn mistakes(&self) -> Vec<(String, String)> {
-        let mistakes = self.load().expect_err("mistakes").into_iter();
+    /// Each error as file name and problem.
+    fn errors(&self) -> Vec<(String, String)> {
+        let errors = self.load().expect_err("errors").into_iter();
         let name = |place: String| {
             let name = Path::new(&place)
                 .strip_prefix(self.0.path())
                 .expect("in the directory");
             name.display().to_string()
         };
-        mistakes
-            .map(|mistake| (name(mistake.place), mistake.problem))
+        errors
+            .map(|error| (name(error.place), error.problem))
             .collect()
     }
 }
@@ -74,7 +74,7 @@ fn a_mounted_kubernetes_secret_is_such_a_directory() {
 }
 
 #[test]
-fn every_mistake_is_named_at_once_and_no_password_repeated() {
+fn every_error_is_named_at_once_and_no_password_repeated() {
     let directory = Directory::with(&[
         ("a.txt", b"secret"),
         ("blank", b"\n\r\n"),
@@ -108,19 +108,19 @@ fn every_mistake_is_named_at_once_and_no_password_repeated() {
         ),
     ];
     let expected = expected.map(|(name, problem)| (name.to_owned(), problem));
-    assert_eq!(directory.mistakes(), expected);
+    assert_eq!(directory.errors(), expected);
 }
 
 #[test]
-fn a_directory_without_a_channel_is_a_mistake() {
+fn a_directory_without_a_channel_is_an_error() {
     let directory = Directory::with(&[]);
-    let mistakes = directory.mistakes();
-    assert_eq!(mistakes.len(), 1);
+    let errors = directory.errors();
+    assert_eq!(errors.len(), 1);
     assert!(
-        mistakes[0].1.starts_with("holds no channel; add a file"),
-        "{mistakes:?}"
+        errors[0].1.starts_with("holds no channel; add a file"),
+        "{errors:?}"
     );
-    let missing = load(&directory.path("missing")).expect_err("a mistake");
+    let missing = load(&directory.path("missing")).expect_err("an error");
     assert!(
         missing[0]
             .problem
@@ -130,12 +130,12 @@ fn a_directory_without_a_channel_is_a_mistake() {
 }
 
 #[test]
-fn a_mistake_in_words_has_the_whole_path_and_what_is_right() {
+fn an_error_in_words_has_the_whole_path_and_what_is_right() {
     let directory = Directory::with(&[("empty", b"")]);
     let root = directory.0.path().display().to_string();
-    let in_words = |found: Result<Channels, Vec<Mistake>>| {
-        let mistakes = found.expect_err("mistakes");
-        let words: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    let in_words = |found: Result<Channels, Vec<ConfigError>>| {
+        let errors = found.expect_err("errors");
+        let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
         words.join("\n").replace(&root, "DIR")
     };
     assert_eq!(
@@ -196,15 +196,15 @@ fn what_no_header_can_carry_is_named_by_its_line_and_never_shown() {
         (b"\thunter2", 1, space),
         (b"good\n \n", 2, space),
     ] {
-        let mistakes = Directory::with(&[("c", text)]).mistakes();
+        let errors = Directory::with(&[("c", text)]).errors();
         let expected = format!("the password on line {number} {problem}");
-        assert_eq!(mistakes, [("c".to_owned(), expected)]);
-        assert!(!format!("{mistakes:?}").contains("hunter2"));
+        assert_eq!(errors, [("c".to_owned(), expected)]);
+        assert!(!format!("{errors:?}").contains("hunter2"));
     }
 }
 
 #[test]
-fn a_file_that_is_no_channel_is_a_mistake_and_a_link_to_nothing_too() {
+fn a_file_that_is_no_channel_is_an_error_and_a_link_to_nothing_too() {
     let directory = Directory::with(&[("a.b", b"p"), ("a b", b"p"), ("good", b"p")]);
     let long = "x".repeat(65);
     fs::write(directory.path(&long), "p").expect("a file");
@@ -213,7 +213,7 @@ fn a_file_that_is_no_channel_is_a_mistake_and_a_link_to_nothing_too() {
     let gone = "can't be read: No such file or directory (os error 2)";
     let expected = [("a b", name), ("a.b", name), ("gone", gone), (&long, name)];
     let expected = expected.map(|(name, problem)| (name.to_owned(), problem.to_owned()));
-    assert_eq!(directory.mistakes(), expected);
+    assert_eq!(directory.errors(), expected);
     let longest = "x".repeat(64);
     let channels = Directory::with(&[(&longest, b"p")])
         .load()
@@ -252,17 +252,17 @@ fn a_character_that_cannot_be_seen_is_named_with_its_line_and_never_the_password
             "ends with an ideographic space (U+3000)",
         ),
     ] {
-        let mistakes = Directory::with(&[("c", text)]).mistakes();
+        let errors = Directory::with(&[("c", text)]).errors();
         let expected = format!("the password on line {number} {found}, {seen}");
-        assert_eq!(mistakes, [("c".to_owned(), expected)]);
+        assert_eq!(errors, [("c".to_owned(), expected)]);
     }
 }
 
 #[test]
 fn a_file_in_utf_16_is_named_as_such() {
     for text in [&b"\xff\xfeh\0u\0\n\0"[..], b"\xfe\xff\0h\0u", b"h\0u\0"] {
-        let mistakes = Directory::with(&[("c", text)]).mistakes();
+        let errors = Directory::with(&[("c", text)]).errors();
         let expected = "can't be used: it is UTF-16 text; save it as UTF-8".to_owned();
-        assert_eq!(mistakes, [("c".to_owned(), expected)]);
+        assert_eq!(errors, [("c".to_owned(), expected)]);
     }
 }

@@ -2,21 +2,22 @@
 
 use std::path::Path;
 
-use crate::config::Mistake;
+use crate::config::ConfigError;
 
 /// With an error no client works, or a certificate would be passed over; with a warning some clients may fail.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
-    pub(super) errors: Vec<Mistake>,
-    pub(super) warnings: Vec<Mistake>,
+    pub(super) errors: Vec<ConfigError>,
+    pub(super) warnings: Vec<ConfigError>,
 }
 
 impl Problems {
     pub(super) fn error(&mut self, path: &Path, problem: impl Into<String>) {
-        self.errors.push(Mistake::of_file(path, problem.into()));
+        self.errors.push(ConfigError::of_file(path, problem.into()));
     }
 
     pub(super) fn warn(&mut self, path: &Path, problem: impl Into<String>) {
-        self.warnings.push(Mistake::of_file(path, problem.into()));
+        self.warnings
+            .push(ConfigError::of_file(path, problem.into()));
     }
 }

@@ -39,13 +39,13 @@ fn the_names_of_one_property_go_over_each_other_from_layer_to_layer() {
     let file = Case::sound("\nmetadata.broker.list = \"l:1\"\n");
     let problem = "is given twice, perhaps by another of its names; keep one";
     let key = "kafka.properties.bootstrap.servers";
-    assert_eq!(file.mistakes(), [format!("k.toml:6: {key}: {problem}")]);
+    assert_eq!(file.errors(), [format!("k.toml:6: {key}: {problem}")]);
     let variables = Case::sound("")
         .variable("KOOBRIDGE_KAFKA_PROPERTIES_ACKS", "all")
         .variable("KOOBRIDGE_KAFKA_PROPERTIES_REQUEST_REQUIRED_ACKS", "all");
     let place = "KOOBRIDGE_KAFKA_PROPERTIES_REQUEST_REQUIRED_ACKS";
     assert_eq!(
-        variables.mistakes(),
+        variables.errors(),
         [format!("{place}: kafka.properties.acks: {problem}")]
     );
 }
@@ -131,10 +131,13 @@ fn what_the_bridge_relies_on_is_reserved() {
         ),
     ] {
         let expected = format!("flag: {PREFIX}{name}: {problem}");
-        assert_eq!(with(name, value).mistakes(), [expected]);
-        // No name allows it.
+        assert_eq!(with(name, value).errors(), [expected]);
+        // It cannot be allowed by name.
         let allowed = with(name, value).flag("kafka.allow_unsafe", name);
-        assert_eq!(allowed.mistakes().len(), 1, "{name}");
+        let expected = [("kafka.allow_unsafe"), (&format!("{PREFIX}{name}"))];
+        let ConfigErrors(errors) = allowed.check().expect_err("errors");
+        let keys: Vec<_> = errors.iter().map(|error| &*error.key).collect();
+        assert_eq!(keys, expected);
     }
 }
 
@@ -159,7 +162,7 @@ fn what_librdkafka_does_not_take_is_refused_in_its_words() {
         ),
     ] {
         let expected = format!("flag: {PREFIX}{name}: {refused} {problem}");
-        assert_eq!(with(name, value).mistakes()[0], expected);
+        assert_eq!(with(name, value).errors()[0], expected);
     }
 }
 
@@ -207,10 +210,35 @@ fn an_unsafe_value_is_refused_in_words() {
             "flag: {PREFIX}{name}: {value} is unsafe: {danger}; leave it out, or add \"{name}\" to \
              kafka.allow_unsafe"
         );
-        assert_eq!(with(name, value).mistakes(), [expected]);
-        let another = with(name, value).flag("kafka.allow_unsafe", "linger.ms");
-        assert_eq!(another.mistakes().len(), 1, "{name}");
+        assert_eq!(with(name, value).errors(), [expected]);
+        let others = ["acks", "retries"].into_iter().find(|other| *other != name);
+        let another = with(name, value).flag("kafka.allow_unsafe", others.expect("another"));
+        assert_eq!(another.errors().len(), 1, "{name}");
     }
+}
+
+#[test]
+fn a_name_in_allow_unsafe_that_no_unsafe_value_has_is_an_error() {
+    let unknown = "is not a property that can have an unsafe value";
+    let all = "acks, allow.auto.create.topics, enable.idempotence, enable.ssl.certificate.verification, \
+               message.timeout.ms, retries, ssl.endpoint.identification.algorithm";
+    for (names, problem) in [
+        ("ackss", format!("\"ackss\" {unknown}; did you mean acks?")),
+        (
+            "acks, enable.idempotense",
+            format!("\"enable.idempotense\" {unknown}; did you mean enable.idempotence?"),
+        ),
+        (
+            "linger.ms",
+            format!("\"linger.ms\" {unknown}; remove it, or write one of {all}"),
+        ),
+    ] {
+        let case = Case::sound("").flag("kafka.allow_unsafe", names);
+        let expected = format!("flag: kafka.allow_unsafe: {problem}");
+        assert_eq!(case.errors(), [expected]);
+    }
+    let case = Case::sound("").flag("kafka.allow_unsafe", "request.required.acks");
+    assert_eq!(case.config().kafka.unsafe_settings, [""; 0]);
 }
 
 #[test]
@@ -249,11 +277,11 @@ fn an_unsafe_value_is_refused_however_librdkafka_lets_it_be_written() {
         ("retries", "0x0"),
         ("message.timeout.ms", "0x64"),
     ] {
-        let Err(mistakes) = with(name, value).check() else {
+        let Err(errors) = with(name, value).check() else {
             taken.push((name, value));
             continue;
         };
-        assert!(mistakes.to_string().contains(name), "{mistakes}");
+        assert!(errors.to_string().contains(name), "{errors}");
     }
     assert_eq!(taken, [("", ""); 0]);
 }
@@ -272,14 +300,14 @@ fn linger_leaves_time_for_kafka_however_librdkafka_lets_it_be_written() {
             "flag: {PREFIX}linger.ms: librdkafka holds each record back for {read} ms, and \
              ingress.deadline is 4500ms: every report would be answered 503; lower it"
         );
-        assert_eq!(with(name, value).mistakes(), [expected]);
+        assert_eq!(with(name, value).errors(), [expected]);
     }
     let spool = with("linger.ms", "1000").flag("spool.directory", "/kept");
     let expected = format!(
         "flag: {PREFIX}linger.ms: librdkafka holds each record back for 1000 ms, and spool.after is 1s: \
          every report would go to the spool; lower it"
     );
-    assert_eq!(spool.mistakes(), [expected]);
+    assert_eq!(spool.errors(), [expected]);
     assert!(with("linger.ms", "nan").check().is_err());
     with("linger.ms", "999")
         .flag("spool.directory", "/kept")
@@ -291,7 +319,7 @@ fn librdkafkas_queue_has_room_for_the_largest_report() {
     let key = "queue.buffering.max.kbytes";
     for value in ["79", "0x4F"] {
         assert_eq!(
-            with(key, value).mistakes(),
+            with(key, value).errors(),
             [format!(
                 "flag: {PREFIX}{key}: 79 KiB hold no report of ingress.body_limit: librdkafka would never take it; \
                  make it at least 80"
@@ -306,5 +334,14 @@ fn the_size_of_a_record_is_the_one_that_librdkafka_reads() {
     let raised = with("message.max.bytes", "0x1E8480").flag("ingress.body_limit", "1 MiB");
     assert_eq!(raised.config().ingress.limits.body, 1 << 20);
     let lowered = with("message.max.bytes", "0x3E8");
-    assert!(lowered.mistakes()[0].contains("a Kafka record of 1000 bytes"));
+    assert!(lowered.errors()[0].contains("a Kafka record of 1000 bytes"));
+}
+
+#[test]
+fn the_size_of_a_record_that_is_assumed_is_the_one_that_producers_have() {
+    let (_, bytes) = crate::kafka::DEFAULTS
+        .into_iter()
+        .find(|(name, _)| *name == "message.max.bytes")
+        .expect("a default");
+    assert_eq!(bytes, DEFAULT_MESSAGE_MAX_BYTES.to_string());
 }

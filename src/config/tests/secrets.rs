@@ -47,7 +47,7 @@ fn any_value_can_come_from_a_file() {
     let text = "[kafka]\ntopic = { from_file = \"secret\" }\n";
     let case = Case::sound(text);
     assert_eq!(
-        case.mistakes(),
+        case.errors(),
         [
             "k.toml:6: kafka.topic: its from_file secret can't be read: \
           No such file or directory (os error 2)"
@@ -57,7 +57,7 @@ fn any_value_can_come_from_a_file() {
     assert_eq!(case.config().kafka.topic, "t");
     fs::write(case.directory.path().join("secret"), b"\xff").expect("a file");
     assert_eq!(
-        case.mistakes(),
+        case.errors(),
         [
             "k.toml:6: kafka.topic: its from_file secret can't be read: \
           it is not UTF-8 text; save it as UTF-8"
@@ -69,7 +69,7 @@ fn any_value_can_come_from_a_file() {
 fn from_file_stands_alone() {
     let text = "[kafka]\ntopic = { from_file = \"secret\", other = 1 }\n";
     let expected = "k.toml:6: kafka.topic: is a table; write a string, a number, true or false";
-    assert_eq!(Case::sound(text).mistakes(), [expected]);
+    assert_eq!(Case::sound(text).errors(), [expected]);
 }
 
 /// What librdkafka 2.12.1 itself keeps out of its logs (`_RK_SENSITIVE` in `rdkafka_conf.c`), paths
@@ -100,7 +100,7 @@ fn librdkafkas_secrets_are_not_shown_wherever_they_are_typed() {
             // librdkafka may not be built with the property; then there is no configuration.
             let shown = match case.check() {
                 Ok(config) => format!("{config:?} {:?}", config.kafka.properties),
-                Err(mistakes) => mistakes.to_string(),
+                Err(errors) => errors.to_string(),
             };
             assert!(!shown.contains(SECRET), "{shown}");
         }
@@ -124,7 +124,7 @@ fn a_property_that_came_from_a_file_is_not_shown_by_debug() {
 }
 
 #[test]
-fn a_mistake_does_not_repeat_what_came_from_a_file() {
+fn an_error_does_not_repeat_what_came_from_a_file() {
     let mut shown = Vec::new();
     for key in [
         "[admin]\nlisten",
@@ -134,9 +134,9 @@ fn a_mistake_does_not_repeat_what_came_from_a_file() {
         "security.protocol",
         "socket.timeout.ms",
     ] {
-        let mistakes = from_file(key, b"hunter2 \n").mistakes();
-        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-        if mistakes[0].contains(SECRET) {
+        let errors = from_file(key, b"hunter2 \n").errors();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        if errors[0].contains(SECRET) {
             shown.push(key);
         }
     }
@@ -158,15 +158,15 @@ fn the_byte_order_mark_of_a_file_is_not_part_of_its_value() {
 #[test]
 fn a_file_that_holds_nothing_is_no_value() {
     for content in [&b""[..], b"\n", b"\xef\xbb\xbf\r\n"] {
-        let mistakes = from_file("sasl.password", content).mistakes();
+        let errors = from_file("sasl.password", content).errors();
         let key = "k.toml:5: kafka.properties.sasl.password";
         let expected = format!("{key}: its from_file secret is empty; write the value in it");
-        assert_eq!(mistakes, [expected]);
+        assert_eq!(errors, [expected]);
     }
 }
 
 #[test]
-fn a_character_that_cannot_be_seen_is_a_mistake_wherever_the_value_was_typed() {
+fn a_character_that_cannot_be_seen_is_an_error_wherever_the_value_was_typed() {
     let problem = "ends with a no-break space (U+00A0), which cannot be seen; remove it";
     let key = "kafka.properties.sasl.password";
     let value = format!("{SECRET}\u{a0}");
@@ -180,7 +180,7 @@ fn a_character_that_cannot_be_seen_is_a_mistake_wherever_the_value_was_typed() {
         (Case::sound("").variable(variable, &value), variable),
         (Case::sound("").flag(key, &value), "flag"),
     ] {
-        assert_eq!(case.mistakes(), [format!("{place}: {key}: {problem}")]);
+        assert_eq!(case.errors(), [format!("{place}: {key}: {problem}")]);
     }
 }
 
@@ -189,7 +189,7 @@ fn a_file_in_utf_16_is_named_as_such() {
     let problem = "can't be read: it is UTF-16 text; save it as UTF-8";
     let secret = from_file("sasl.password", b"\xff\xfeh\0u\0");
     assert_eq!(
-        secret.mistakes(),
+        secret.errors(),
         [format!(
             "k.toml:5: kafka.properties.sasl.password: its from_file secret {problem}"
         )]
@@ -197,14 +197,14 @@ fn a_file_in_utf_16_is_named_as_such() {
     let case = Case::of("");
     let file = case.typed.file.clone().expect("a file");
     fs::write(file, b"\xff\xfe[\0l\0").expect("a file");
-    let mistakes = case.mistakes();
+    let errors = case.errors();
     assert_eq!(
-        mistakes[0],
+        errors[0],
         format!("k.toml: {problem}; name another file with --config")
     );
 }
 
-/// A misspelt name is a mistake; its value may be a password all the same.
+/// A misspelt name is an error; its value may be a password all the same.
 #[test]
 fn the_value_of_a_property_that_librdkafka_does_not_have_is_not_shown() {
     for name in [
@@ -227,7 +227,7 @@ fn the_value_of_a_property_that_librdkafka_does_not_have_is_not_shown() {
         ] {
             let printed = case.print();
             assert!(printed.contains(&format!("\n{name} = \"(")), "{printed}");
-            let shown = printed + &case.mistakes().concat();
+            let shown = printed + &case.errors().concat();
             assert!(!shown.contains(SECRET), "{shown}");
         }
     }
@@ -240,10 +240,10 @@ fn a_value_that_librdkafka_refuses_is_not_shown_if_its_name_is_a_secrets() {
         _ => Ok(value.to_owned()),
     };
     let case = Case::sound("").flag("kafka.properties.sasl.password", SECRET);
-    let mistakes = Config::check(&Settings::gather(&case.typed), refuse).expect_err("a mistake");
+    let errors = Config::check(&Settings::gather(&case.typed), refuse).expect_err("an error");
     let expected =
         "kafka.properties.sasl.password: librdkafka does not take it: Invalid value \"(redacted)\"";
-    assert!(mistakes.to_string().ends_with(expected), "{mistakes}");
+    assert!(errors.to_string().ends_with(expected), "{errors}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! The addresses in `bootstrap.servers`: whether their names resolve, and whether somebody listens there. Only
-//! sockets are opened; whether it is Kafka is for `cluster` to find out.
+//! The addresses in `bootstrap.servers`: whether their names resolve, and whether a server listens there. Only
+//! sockets are opened; `cluster` finds out whether it is Kafka.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::Builder;
 use std::time::Duration;
 
 use super::finding::{Area, Finding};
@@ -21,11 +21,19 @@ pub(super) struct Address {
     pub(super) port: u16,
 }
 
-/// What is the matter with an address.
-pub(super) enum Trouble {
+/// Why an address is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AddressError {
+    #[error("the name does not resolve: {0}")]
     Unresolved(String),
+    #[error("can't be reached: {0}")]
     Unreached(String),
+    #[error("can't start a thread to look: {0}")]
+    NoThread(io::Error),
 }
+
+/// What to do if the system starts no more threads.
+pub(super) const RAISE_THREADS: &str = "raise the limit on threads (TasksMax= of systemd, pids of a container, ulimit -u): the bridge needs them too";
 
 /// Looks at each address; `false` where none is of use.
 pub(super) fn look(servers: &str) -> (Vec<Finding>, bool) {
@@ -33,21 +41,11 @@ pub(super) fn look(servers: &str) -> (Vec<Finding>, bool) {
     if addresses.is_empty() {
         let remedy = "name the brokers, for example \"kafka-1:9092,kafka-2:9092\"";
         return (
-            vec![Area::Addresses.fail("bootstrap.servers names nobody", remedy)],
+            vec![Area::Addresses.fail("bootstrap.servers names no broker", remedy)],
             false,
         );
     }
-    let threads = addresses.into_iter().map(|address| {
-        thread::spawn(move || {
-            let reached = address.reach();
-            (address, reached)
-        })
-    });
-    let threads: Vec<_> = threads.collect();
-    let looked = threads
-        .into_iter()
-        .map(|thread| thread.join().expect("sockets do not panic"));
-    let looked: Vec<_> = looked.collect();
+    let looked = reach_all(addresses, Builder::new);
     let good: Vec<_> = looked
         .iter()
         .filter(|(_, reached)| reached.is_ok())
@@ -62,7 +60,7 @@ pub(super) fn look(servers: &str) -> (Vec<Finding>, bool) {
             .iter()
             .map(|(address, _)| address.to_string())
             .collect();
-        findings.push(Area::Connection.ok(format!("somebody listens at {}", names.join(", "))));
+        findings.push(Area::Connection.ok(format!("a server listens at {}", names.join(", "))));
     }
     (findings, is_of_use)
 }
@@ -76,23 +74,38 @@ pub(super) fn is_on_this_machine(servers: &str) -> bool {
     })
 }
 
+/// Tries each address in a thread of its own, since one that does not answer takes seconds.
+pub(super) fn reach_all(
+    addresses: Vec<Address>,
+    thread: fn() -> Builder,
+) -> Vec<(Address, Result<(), AddressError>)> {
+    let threads = addresses.into_iter().map(|address| {
+        let tried = address.clone();
+        (address, thread().spawn(move || tried.reach()))
+    });
+    let threads: Vec<_> = threads.collect();
+    let reached = threads.into_iter().map(|(address, thread)| {
+        let thread = thread.map_err(AddressError::NoThread);
+        let reached = thread.and_then(|thread| thread.join().expect("sockets do not panic"));
+        (address, reached)
+    });
+    reached.collect()
+}
+
 /// One of several that is of no use costs only time.
-fn bad(address: &Address, trouble: &Trouble, is_spared: bool) -> Finding {
-    let (area, what, remedy) = match trouble {
-        Trouble::Unresolved(why) => (
+fn bad(address: &Address, trouble: &AddressError, is_spared: bool) -> Finding {
+    let (area, remedy) = match trouble {
+        AddressError::Unresolved(_) => (
             Area::Addresses,
-            format!(
-                "bootstrap.servers: the name {} does not resolve: {why}",
-                address.host
-            ),
-            "look for a typing mistake, and whether this machine's DNS knows it",
+            "look for a typing error, and whether this machine's DNS knows it",
         ),
-        Trouble::Unreached(why) => (
+        AddressError::Unreached(_) => (
             Area::Connection,
-            format!("bootstrap.servers: nobody can be reached at {address}: {why}"),
             "look at the port, at what may be in between (firewall, network policy), and whether the broker runs",
         ),
+        AddressError::NoThread(_) => (Area::Limits, RAISE_THREADS),
     };
+    let what = format!("bootstrap.servers: {address}: {trouble}");
     if is_spared {
         area.warn(what, remedy)
     } else {
@@ -118,9 +131,9 @@ impl Address {
         (!host.is_empty()).then_some(Self { host, port })
     }
 
-    /// Whether somebody listens there.
-    pub(super) fn reach(&self) -> Result<(), Trouble> {
-        let resolved = self.resolve().map_err(Trouble::Unresolved)?;
+    /// Whether a server listens there.
+    fn reach(&self) -> Result<(), AddressError> {
+        let resolved = self.resolve()?;
         let mut last = "no address".to_owned();
         for address in resolved {
             match TcpStream::connect_timeout(&address, CONNECTING) {
@@ -128,21 +141,25 @@ impl Address {
                 Err(error) => last = error.to_string(),
             }
         }
-        Err(Trouble::Unreached(last))
+        Err(AddressError::Unreached(last))
     }
 
-    /// The system's resolver has no deadline of its own: a thread waits for it in the place of this one.
-    fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
+    /// The system's resolver has no deadline of its own, so that it runs in a thread that need not end.
+    fn resolve(&self) -> Result<Vec<SocketAddr>, AddressError> {
         let (tell, told) = mpsc::channel();
         let asked = (self.host.clone(), self.port);
-        thread::spawn(move || {
+        let resolver = Builder::new().spawn(move || {
             let found: io::Result<Vec<_>> = asked.to_socket_addrs().map(Iterator::collect);
-            // Nobody waits any more where it took too long.
+            // The receiver is gone if it took too long.
             let _told = tell.send(found);
         });
+        resolver.map_err(AddressError::NoThread)?;
         match told.recv_timeout(RESOLVING) {
-            Ok(found) => found.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no answer within {} s", RESOLVING.as_secs())),
+            Ok(found) => found.map_err(|error| AddressError::Unresolved(error.to_string())),
+            Err(_) => Err(AddressError::Unresolved(format!(
+                "no answer within {} s",
+                RESOLVING.as_secs()
+            ))),
         }
     }
 }
@@ -174,5 +191,20 @@ mod tests {
             assert_eq!(Address::parse(text).expect("an address").to_string(), read);
         }
         assert_eq!(Address::parse(" "), None);
+    }
+
+    #[test]
+    fn an_address_that_no_thread_looks_at_is_a_finding_about_limits() {
+        let address = Address::parse("127.0.0.1:1").expect("an address");
+        // The system has no such memory.
+        let thread = || Builder::new().stack_size(1 << 60);
+        let reached = reach_all(vec![address.clone()], thread);
+        let [(of, Err(trouble @ AddressError::NoThread(_)))] = reached.as_slice() else {
+            panic!("{reached:?}");
+        };
+        let finding = bad(of, trouble, false);
+        assert_eq!((of, finding.area), (&address, Area::Limits));
+        let what = "bootstrap.servers: 127.0.0.1:1: can't start a thread to look: ";
+        assert!(finding.what.starts_with(what), "{finding}");
     }
 }

@@ -1,9 +1,10 @@
 //! Kafka as the bridge will find it: addresses, TLS, who it is taken for, brokers, topics.
 
-use std::thread;
+use std::thread::Builder;
 
-use super::bootstrap::{self, Address, Trouble};
+use super::bootstrap::{self, Address, AddressError, RAISE_THREADS};
 use super::finding::{Area, Finding, Level};
+use super::lateness::Lateness;
 use super::probe;
 use super::topic::{self, Use};
 use crate::config::Config;
@@ -35,6 +36,7 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
     if !is_of_use {
         return;
     }
+    let lateness = config.spool.as_ref().map(Lateness::of);
     let names = [
         ("kafka.topic", &config.kafka.topic),
         ("kafka.rejected_topic", &config.kafka.rejected_topic),
@@ -45,6 +47,7 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
             name,
             config,
             brokers: u32::try_from(brokers.len()).unwrap_or(u32::MAX),
+            lateness: lateness.as_ref(),
         };
         a_topic(&cluster, &used, with_probes, found);
     }
@@ -66,24 +69,29 @@ fn a_topic(cluster: &Cluster, used: &Use<'_>, with_probes: bool, found: &mut dyn
 }
 
 fn not_together(error: &ClientError) -> Finding {
-    Area::Configuration.fail(error.to_string(), "mend what it names")
+    match error {
+        ClientError::Threads(_) => Area::Limits.fail(error.to_string(), RAISE_THREADS),
+        ClientError::Settings(_) => {
+            Area::Configuration.fail(error.to_string(), "mend what it names")
+        }
+    }
 }
 
 fn no_answer(unreached: Unreached) -> Finding {
     match unreached {
         Unreached::Tls(why) => Area::Tls.fail(
-            format!("TLS with Kafka does not come about: {why}"),
+            format!("the TLS handshake with Kafka failed: {why}"),
             "look at security.protocol and the port, at ssl.ca.location, and at the name in the broker's certificate",
         ),
         Unreached::Login(why) => Area::Login.fail(
-            format!("Kafka does not take this client for who it says: {why}"),
+            format!("Kafka did not authenticate this client: {why}"),
             "look at sasl.mechanism, sasl.username and sasl.password",
         ),
         Unreached::Nobody(why) => match named(&why) {
             // librdkafka has heard of the brokers, and has let go of the address that it was given.
             Some((address, id)) => elsewhere(id, address, &format!("nobody answers there: {why}")),
             None => Area::Connection.fail(
-                format!("somebody listens, and no broker answers: {why}"),
+                format!("a server listens, but no broker answers: {why}"),
                 "look whether that port is Kafka's, and whether security.protocol is that port's",
             ),
         },
@@ -114,13 +122,13 @@ fn secured(config: &Config) -> Vec<Finding> {
             .iter()
             .any(|name| name.contains("ssl"));
         findings.push(Area::Tls.ok(if is_unchecked {
-            "TLS with Kafka came about"
+            "the TLS handshake with Kafka succeeded"
         } else {
-            "TLS with Kafka came about, and the broker's certificate was checked"
+            "the TLS handshake with Kafka succeeded, and the broker's certificate was checked"
         }));
     }
     if protocol.contains("sasl") {
-        findings.push(Area::Login.ok("Kafka takes this client for who it says"));
+        findings.push(Area::Login.ok("Kafka has authenticated this client"));
     }
     let is_far =
         !bootstrap::is_on_this_machine(kafka.property("bootstrap.servers").unwrap_or_default());
@@ -140,13 +148,16 @@ fn secured(config: &Config) -> Vec<Finding> {
 /// Where the brokers say that they are is where the bridge will connect to. What is wrong with one is mostly wrong
 /// with all, and then nobody answers any more.
 fn nodes(brokers: &[Node]) -> Finding {
-    // One that drops what is sent to it takes seconds.
-    let threads = brokers.iter().cloned();
-    let threads = threads.map(|broker| thread::spawn(move || node(&broker)));
-    let threads: Vec<_> = threads.collect();
-    let looked = threads.into_iter();
-    let looked = looked.map(|thread| thread.join().expect("sockets do not panic"));
-    let mut bad: Vec<_> = looked.flatten().collect();
+    let addresses = brokers.iter().map(|broker| Address {
+        host: broker.host.clone(),
+        port: broker.port,
+    });
+    let reached = bootstrap::reach_all(addresses.collect(), Builder::new);
+    let reached = brokers.iter().zip(reached);
+    let bad = reached.filter_map(|(broker, (address, reached))| {
+        Some(unreached(broker, &address, &reached.err()?))
+    });
+    let mut bad: Vec<_> = bad.collect();
     let (count, all) = (bad.len(), brokers.len());
     if bad.is_empty() {
         let s = if all == 1 { "" } else { "s" };
@@ -166,20 +177,18 @@ fn nodes(brokers: &[Node]) -> Finding {
     first
 }
 
-fn node(broker: &Node) -> Option<Finding> {
-    let address = Address {
-        host: broker.host.clone(),
-        port: broker.port,
-    };
-    let why = match address.reach().err()? {
-        Trouble::Unresolved(why) => format!("that name does not resolve: {why}"),
-        Trouble::Unreached(why) => format!("nobody can be reached there: {why}"),
-    };
-    Some(elsewhere(
-        &broker.id.to_string(),
-        &address.to_string(),
-        &why,
-    ))
+fn unreached(broker: &Node, address: &Address, trouble: &AddressError) -> Finding {
+    match trouble {
+        AddressError::NoThread(_) => {
+            let what = format!("broker {} at {address}: {trouble}", broker.id);
+            Area::Limits.fail(what, RAISE_THREADS)
+        }
+        AddressError::Unresolved(_) | AddressError::Unreached(_) => elsewhere(
+            &broker.id.to_string(),
+            &address.to_string(),
+            &trouble.to_string(),
+        ),
+    }
 }
 
 fn elsewhere(id: &str, address: &str, why: &str) -> Finding {

@@ -11,26 +11,25 @@ use jiff::{SignedDuration, Timestamp};
 use super::finding::{Area, Finding};
 use crate::bridge::Identity;
 use crate::bridge::{channels, open_files};
-use crate::config::{Config, Ingress, Memory, Mistake, Mistakes, Settings, Tls};
+use crate::config::{Config, ConfigError, ConfigErrors, Ingress, Memory, Settings, Tls};
 use crate::kafka;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Every mistake in what was typed and in the channels' files; the configuration where there is none in it.
+/// Every error in what was typed and in the channels' files; the configuration where there is none in it.
 pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config>) {
     let mut findings = Vec::new();
     let config = match Config::check(settings, kafka::check_property) {
         Ok(config) => {
-            findings
-                .push(Area::Configuration.ok("every key is known and every value can be meant"));
+            findings.push(Area::Configuration.ok("the configuration is valid"));
             Some(config)
         }
-        Err(Mistakes(mistakes)) => {
-            let mistakes = mistakes
+        Err(ConfigErrors(errors)) => {
+            let errors = errors
                 .into_iter()
-                .filter(|mistake| settings.is_of_its_own(mistake));
-            findings.extend(mistakes.map(|mistake| {
-                Area::Configuration.fail(mistake.to_string(), "mend it; the rest is looked at then")
+                .filter(|error| settings.is_of_its_own(error));
+            findings.extend(errors.map(|error| {
+                Area::Configuration.fail(error.to_string(), "mend it; the rest is looked at then")
             }));
             None
         }
@@ -53,11 +52,11 @@ fn channels(directory: &Path) -> Vec<Finding> {
             let s = if count == 1 { "" } else { "s" };
             vec![Area::Channels.ok(format!("{count} channel{s} with a password"))]
         }
-        Err(mistakes) => {
-            let fail = |mistake: Mistake| {
-                Area::Channels.fail(mistake.to_string(), "until then the bridge does not start")
+        Err(errors) => {
+            let fail = |error: ConfigError| {
+                Area::Channels.fail(error.to_string(), "until then the bridge does not start")
             };
-            mistakes.into_iter().map(fail).collect()
+            errors.into_iter().map(fail).collect()
         }
     }
 }
@@ -84,12 +83,12 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
 fn certificate(files: &Tls, now: Timestamp) -> Vec<Finding> {
     let identity = match Identity::load(files, now) {
         Ok(identity) => identity,
-        Err(mistakes) => {
-            let mistakes = mistakes.into_iter();
-            return mistakes
-                .map(|mistake| {
+        Err(errors) => {
+            let errors = errors.into_iter();
+            return errors
+                .map(|error| {
                     let remedy = "until then the bridge does not start";
-                    Area::Certificate.fail(mistake.to_string(), remedy)
+                    Area::Certificate.fail(error.to_string(), remedy)
                 })
                 .collect();
         }

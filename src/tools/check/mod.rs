@@ -2,12 +2,13 @@
 //! machine, and Kafka. Nothing is changed, but for the probes that are asked for.
 //!
 //! Each part looks at one thing and gives its [`Finding`]s. What rests on something that is wrong is not looked
-//! at, so that one mistake is one finding.
+//! at, so that one error is one finding.
 
 mod bootstrap;
 mod cluster;
 mod files;
 mod finding;
+mod lateness;
 mod local;
 mod probe;
 mod spool;

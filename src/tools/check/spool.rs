@@ -20,7 +20,7 @@ const NETWORK: [u64; 5] = [0x6969, 0xfe53_4d42, 0xff53_4d42, 0x0102_1997, 0x6573
 pub(super) fn look(spool: Option<&Spool>) -> Vec<Finding> {
     let Some(spool) = spool else {
         return vec![Area::Spool.warn(
-            "there is none: while Kafka is away senders are told 503, and a report rests on their sending it again",
+            "there is no spool: while Kafka is away senders are told 503, and a report is lost unless its sender retries",
             "name a directory in spool.directory, on a disk that outlives the process",
         )];
     };

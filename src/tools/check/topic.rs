@@ -1,9 +1,8 @@
 //! What a topic should be like for what koobridge promises of it. Pure: Kafka was asked before.
 
-use std::time::Duration;
-
 use super::finding::{Area, Finding};
-use crate::config::{Config, DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD};
+use super::lateness::Lateness;
+use crate::config::{Config, DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, parse};
 use crate::contract::EventMode;
 use crate::kafka::{Condition, Durability, TopicFacts};
 
@@ -18,10 +17,12 @@ pub(super) struct Use<'a> {
     pub(super) name: &'a str,
     pub(super) config: &'a Config,
     pub(super) brokers: u32,
+    /// `None` if there is no spool.
+    pub(super) lateness: Option<&'a Lateness>,
 }
 
 impl Use<'_> {
-    fn is_of_events(&self) -> bool {
+    pub(super) fn is_of_events(&self) -> bool {
         self.name == self.config.kafka.topic
     }
 
@@ -100,11 +101,6 @@ fn sound(name: &str, facts: &TopicFacts) -> Finding {
     Area::Topics.ok(what)
 }
 
-fn rounded(milliseconds: u64) -> jiff::SignedDuration {
-    let duration = Duration::from_millis(milliseconds);
-    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
-}
-
 /// What a partition costs: librdkafka puts each one in a request of its own, and one request is in flight. Few
 /// reports are rejected.
 fn partitions(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
@@ -124,12 +120,16 @@ fn partitions(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
 }
 
 fn settings(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
+    let deletion = used
+        .lateness
+        .and_then(|lateness| lateness.deletion(used, facts));
     [
         compaction(used, facts),
         elections(used, facts),
         size(used, facts),
-        time(used, facts),
-        retention(used, facts),
+        used.lateness
+            .and_then(|lateness| lateness.refusal(used, facts)),
+        deletion.or_else(|| retention(used, facts)),
     ]
     .into_iter()
     .flatten()
@@ -232,37 +232,21 @@ fn size(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     Some(Area::Topics.warn(what, "raise max.message.bytes, or lower the others"))
 }
 
-/// A report that has waited in a spool bears the time at which it came.
-fn time(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
-    let is_by_sender = text(facts, "message.timestamp.type") != Some("LogAppendTime");
-    let before = number(facts, "message.timestamp.before.max.ms")?;
-    (is_by_sender && before < DAY && used.config.spool.is_some()).then(|| {
-        Area::Topics.warn(
-            format!(
-                "{}: it refuses what is older than {:?}, as a report from the spool may be",
-                used.name,
-                rounded(before)
-            ),
-            "raise message.timestamp.before.max.ms, or leave it out",
-        )
-    })
-}
-
 fn retention(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let kept = number(facts, "retention.ms")?;
     (kept < DAY).then(|| {
         Area::Topics.warn(
-            format!("{}: events are kept for {:?} only", used.name, rounded(kept)),
+            format!("{}: events are kept for {} only", used.name, parse::in_time(kept)),
             "raise retention.ms: a subscriber that is away for longer misses them, and nothing can be replayed",
         )
     })
 }
 
-fn text<'a>(facts: &'a TopicFacts, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(facts: &'a TopicFacts, name: &str) -> Option<&'a str> {
     facts.settings.as_ref()?.get(name).map(String::as_str)
 }
 
 /// `None` for what has no limit, -1, too.
-fn number(facts: &TopicFacts, name: &str) -> Option<u64> {
+pub(super) fn number(facts: &TopicFacts, name: &str) -> Option<u64> {
     text(facts, name)?.parse().ok()
 }

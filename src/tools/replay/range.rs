@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::bail;
 use jiff::Timestamp;
 
+use crate::config::parse;
 use crate::kafka::{OffsetRange, Reader};
-use crate::text::length_of_time;
 
 /// The longest time ago, which no clock precedes: a hundred years.
 const LONGEST: Duration = Duration::from_hours(24 * 36_500);
@@ -41,7 +41,7 @@ impl FromStr for When {
                  (ago; also 90s, 30m, 2d), beginning or now"
             )
         };
-        let ago = length_of_time(text).filter(|ago| *ago < LONGEST);
+        let ago = parse::duration(text).ok().filter(|ago| *ago < LONGEST);
         Ok(Self::At(Timestamp::now() - ago.ok_or_else(wrong)?))
     }
 }

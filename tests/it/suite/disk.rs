@@ -95,7 +95,8 @@ fn succeed(command: &mut Command) {
 /// Does harm to the disk for a while, with Kafka up or frozen for longer than the disk is harmed.
 fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)) {
     // A lane that still waits for Kafka's first acknowledgement needs the disk.
-    rig.bridge.wait_for_metric("koobridge_partitions_waiting", 0);
+    rig.bridge
+        .wait_for_metric("koobridge_partitions_waiting", 0);
     if kafka_away {
         rig.kafka.freeze_all();
         // Something is in the spool before.
