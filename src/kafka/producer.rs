@@ -30,6 +30,10 @@ impl Failed {
     /// Nothing is known of it: its producer was replaced.
     pub const UNSURE: Self = Self(RDKafkaErrorCode::PurgeInflight);
 
+    /// Its producer will deliver nothing any more.
+    #[cfg(test)]
+    pub const WEDGED: Self = Self(RDKafkaErrorCode::InvalidProducerEpoch);
+
     /// Kafka has refused a record of this size before.
     pub const TOO_LARGE: Self = Self(RDKafkaErrorCode::MessageSizeTooLarge);
 

@@ -289,3 +289,80 @@ impl Sender {
         is_first
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::{InFlight, Limits};
+    use super::*;
+
+    fn pending() -> Pending {
+        let limits = Arc::new(Limits::new(InFlight {
+            reports: 1,
+            bytes: 1 << 20,
+        }));
+        let record = Record {
+            key: None,
+            headers: Vec::new(),
+            value: Vec::new(),
+            timestamp: 0,
+        };
+        Pending::new(record, limits.report(1).expect("a permit"))
+    }
+
+    fn fates(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.text();
+        let fates = text
+            .lines()
+            .filter(|line| line.starts_with("koobridge_report_fates_total"));
+        let counted = fates.filter(|line| !line.ends_with(" 0"));
+        counted
+            .map(|line| line["koobridge_report_fates_total".len()..].to_owned())
+            .collect()
+    }
+
+    /// However often it was written and read back meanwhile.
+    #[test]
+    fn a_report_has_the_fate_that_its_sender_saw() {
+        for (end, mark, fate) in [
+            ("answered", None, "delivered"),
+            ("refused", Some(Mark::Refused), "delivered_late"),
+            ("gone", Some(Mark::Gone), "sender_gone"),
+        ] {
+            let metrics = Metrics::new();
+            let report = pending();
+            let record = Arc::clone(&report.record);
+            match end {
+                "refused" => assert!(report.sender.refuse(&metrics)),
+                "gone" => report.sender.hang_up(),
+                _ => {}
+            }
+            assert_eq!(report.is_awaited(), mark.is_none());
+            assert_eq!(report.spooled(&metrics), mark, "{end}");
+            assert_eq!(metrics.reports_unsure.get(), 0);
+            let row = Row {
+                number: 1,
+                record,
+                is_in_inbox: false,
+                mark,
+            };
+            let read_back = Pending::read_back(row, &metrics);
+            assert_eq!(metrics.reports_unsure.get(), i64::from(end == "refused"));
+            read_back.delivered(&metrics);
+            assert_eq!(fates(&metrics), [format!("{{fate=\"{fate}\"}} 1")]);
+            assert_eq!(metrics.reports_unsure.get(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_end_counts_for_the_sender() {
+        let metrics = Metrics::new();
+        let report = pending();
+        let sender = Arc::clone(&report.sender);
+        report.kept();
+        assert!(!sender.refuse(&metrics));
+        sender.hang_up();
+        assert_eq!(sender.answer().await, Ok(KeptBy::Spool));
+        report.failed(NotTaken::NoRoom, &metrics);
+        assert_eq!(sender.answer().await, Ok(KeptBy::Spool));
+    }
+}

@@ -1,9 +1,12 @@
 //! Delivery to the embedded broker, without a spool: answers and fates.
 
+mod generations;
 mod refused;
 mod routing;
 pub(super) mod spooling;
 mod stopping;
+
+use std::sync::atomic::Ordering;
 
 use tokio::time::sleep;
 

@@ -216,11 +216,12 @@ struct DeliveryFuture<'t> {
 impl DeliveryFuture<'_> {
     /// Waits until the deadline at most. Delivery goes on beyond it.
     async fn wait(self, deadline: Instant) -> Result<KeptBy, NotTaken> {
-        if let (Some(spill_at), Some((partition, number))) = (self.spill_at, &self.place) {
+        let spill_at = self.spill_at.filter(|_| Instant::now() < deadline);
+        if let (Some(spill_at), Some((partition, number))) = (spill_at, &self.place) {
             // A report that goes to the spool has time for an fsync, however late it came.
             let latest = deadline.checked_sub(SPOOL_MARGIN).unwrap_or(deadline);
-            if let Ok(answer) = timeout_at(spill_at.min(latest).into(), self.sender.answer()).await
-            {
+            let answer = timeout_at(spill_at.min(latest).into(), self.sender.answer());
+            if let Ok(answer) = answer.await {
                 return answer;
             }
             partition.spill(*number);

@@ -91,4 +91,10 @@ async fn with_a_spool_what_neither_topic_takes_is_quarantined() {
     };
     eventually("it is not quarantined", || spooled() == (1, 1)).await;
     assert_eq!(fixture.fates(), [""; 0]);
+    // Though both topics refuse it.
+    let rejected = shown(
+        &fixture,
+        "koobridge_reports_rejected_total{reason=\"record-too-large\"}",
+    );
+    assert_eq!(rejected, "1");
 }

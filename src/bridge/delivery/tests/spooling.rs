@@ -58,6 +58,27 @@ async fn a_spooled_report_has_its_fate_and_leaves_the_spool_once_kafka_has_it() 
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
 }
 
+/// A fast disk can have a report before its deadline: then the next one is tried.
+#[tokio::test]
+async fn a_report_that_is_spooled_after_its_sender_was_refused_is_delivered_late() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let spooling = spooling(directory.path(), LONG);
+    let fixture = Fixture::start("later", 10, &[], Some(spooling));
+    let mut spooled = 0;
+    while fixture.deliver(Duration::ZERO).await == Ok(KeptBy::Spool) {
+        spooled += 1;
+    }
+    let reports = || fixture.delivery.spool_level().expect("a spool").reports;
+    eventually("it is not spooled", || reports() == spooled + 1).await;
+    assert_eq!(fixture.fates(), [""; 0]);
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic("later", 1).expect("a topic");
+    eventually("it is not delivered", || reports() == 0).await;
+    let late = "{fate=\"delivered_late\"} 1".to_owned();
+    let fates = fixture.fates();
+    assert!(fates.contains(&late), "{fates:?}");
+}
+
 /// What is read back is bounded, and what was delivered of it makes room for more.
 #[tokio::test]
 async fn a_spool_that_is_larger_than_its_memory_is_drained_in_parts() {
