@@ -13,7 +13,7 @@ use crate::bridge::metrics::Counts;
 const STEP: Duration = Duration::from_secs(5);
 /// How far back the history goes.
 pub(super) const SPAN: Duration = Duration::from_mins(15);
-const SAMPLES: usize = (SPAN.as_secs() / STEP.as_secs()) as usize + 1;
+const SAMPLES: usize = 181;
 
 #[derive(Debug, Default)]
 pub(super) struct History(Mutex<Log>);
@@ -185,6 +185,8 @@ mod tests {
         let (history, now) = growing(1000);
         let intervals = history.intervals(&now);
         assert_eq!(intervals.len(), SAMPLES);
+        let steps = u32::try_from(SAMPLES - 1).expect("few");
+        assert_eq!(STEP * steps, SPAN);
         assert_eq!(delivered(&intervals[SAMPLES - 2]), 999);
     }
 

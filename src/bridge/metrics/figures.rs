@@ -86,9 +86,15 @@ impl Counts {
     /// How many were told `answer`.
     #[must_use]
     pub fn told(&self, answer: ReportAnswer) -> u64 {
-        let mut answers = ReportAnswer::ALL.into_iter().zip(self.answers);
-        let found = answers.find(|(known, _)| *known == answer);
-        found.map_or(0, |(_, count)| count)
+        let at = ReportAnswer::ALL.iter().position(|known| *known == answer);
+        at.map_or(0, |at| self.answers[at])
+    }
+
+    /// How many requests were refused with this answer.
+    #[must_use]
+    pub fn refused(&self, code: u16) -> u64 {
+        let at = REFUSALS.iter().position(|known| *known == code);
+        at.map_or(0, |at| self.refusals[at])
     }
 
     /// Reports that break the contract. Those of an unknown status, and those that only Kafka refuses,

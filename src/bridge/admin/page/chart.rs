@@ -130,7 +130,7 @@ impl<'s> Chart<'s> {
         let depth = |interval: &Interval| self.snapshot.spool.map(|_| interval.spooled as f64);
         let now = HumanCount(self.snapshot.spool.map_or(0, |level| level.reports));
         let spool = self.strip("in the spool", &now.to_string(), depth, |depth| {
-            rate(depth.round()).to_string()
+            rate(depth.round())
         });
         answers + &spool
     }
@@ -251,8 +251,8 @@ mod tests {
     #[test]
     fn the_scale_ends_at_a_round_number_above_the_highest() {
         let tops = [1.0, 1.01, 2.1, 4.9, 5.1, 99.0, 100.0, 101.0, 777.0];
-        let expected = [1.0, 2.0, 3.0, 5.0, 10.0, 100.0, 100.0, 200.0, 1000.0];
-        assert_eq!(tops.map(|highest| scale(highest).round()), expected);
+        let expected = ["1", "2", "3", "5", "10", "100", "100", "200", "1,000"];
+        assert_eq!(tops.map(|highest| rate(scale(highest))), expected);
     }
 
     #[test]

@@ -5,16 +5,24 @@ use std::time::Duration;
 
 use super::words::{counted, days};
 use crate::bridge::admin::history::{History, Interval};
-use crate::bridge::admin::snapshot::{Intake, Snapshot, Utilization};
-use crate::bridge::metrics::{REFUSALS, ReportAnswer};
+use crate::bridge::admin::snapshot::{Intake, Snapshot};
+use crate::bridge::metrics::ReportAnswer;
 use crate::bridge::{Identity, Phase};
 use crate::kafka::{Condition, Durability};
 
 /// What counts as happening now.
 const RECENT: Duration = Duration::from_mins(1);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+const REPORTS_HIGH: &str = "The reports in flight are near ingress.reports_in_flight: at the limit, further ones are \
+                            answered 503. Kafka is slow, or the limit is low.";
+const BYTES_HIGH: &str = "The memory of reports in flight is near ingress.bytes_in_flight: at the limit, further ones \
+                          are answered 503. Kafka is slow, or the limit is low.";
+const CONNECTIONS_HIGH: &str = "The open connections are near ingress.connections: at the limit, idle ones are closed to make room.";
+const DISK_HIGH: &str = "The spool is nearly full: at spool.disk_limit reports are answered 503.";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
+    #[default]
     Fine,
     Warning,
     Critical,
@@ -70,18 +78,16 @@ impl Findings {
 
     /// Returns the severity of a table's row.
     pub(super) fn severity(&self, subject: Subject) -> Severity {
-        let of_it = self.0.iter().filter(|finding| finding.subject == subject);
-        of_it
-            .map(|finding| finding.severity)
-            .max()
-            .unwrap_or(Severity::Fine)
+        // The worst come first.
+        let mut findings = self.0.iter();
+        let worst = findings.find(|finding| finding.subject == subject);
+        worst.map(|finding| finding.severity).unwrap_or_default()
     }
 
     /// Returns the severity of the headline.
     pub(super) fn worst(&self) -> Severity {
-        self.0
-            .first()
-            .map_or(Severity::Fine, |finding| finding.severity)
+        let worst = self.0.first();
+        worst.map(|finding| finding.severity).unwrap_or_default()
     }
 
     fn warn(&mut self, subject: Subject, text: String) {
@@ -139,14 +145,11 @@ impl Findings {
                 "Reports that Kafka does not take in time are answered 503.",
             )
         };
-        // Kafka's first answer takes a moment.
-        let severity = match snapshot.intake() {
-            Intake::Unknown => Severity::Warning,
-            _ => severity,
-        };
-        let subject = match snapshot.intake() {
-            Intake::Partial => Subject::Topic(0),
-            _ => Subject::Kafka,
+        let (subject, severity) = match snapshot.intake() {
+            Intake::Partial => (Subject::Topic(0), severity),
+            // Kafka's first answer takes a moment.
+            Intake::Unknown => (Subject::Kafka, Severity::Warning),
+            _ => (Subject::Kafka, severity),
         };
         let text = format!("{wrong} {meanwhile} koobridge needs no restart.");
         self.add(subject, severity, text);
@@ -189,10 +192,6 @@ impl Findings {
                         spool.free_space. Make room or replace the disk; koobridge notices by itself.";
             self.add(Subject::SpoolWrites, Severity::Critical, text.to_owned());
         }
-        if snapshot.disk().is_high() {
-            let text = "The spool is nearly full: at spool.disk_limit reports are answered 503.";
-            self.warn(Subject::SpoolDisk, text.to_owned());
-        }
         if level.parked > 0 {
             let reports = counted(level.parked, "report is", "reports are");
             let text = format!(
@@ -204,28 +203,16 @@ impl Findings {
     }
 
     fn limits(&mut self, snapshot: &Snapshot) {
-        let mut near = |subject, utilization: Utilization, text: &str| {
+        for (subject, utilization, text) in [
+            (Subject::Reports, snapshot.reports, REPORTS_HIGH),
+            (Subject::Bytes, snapshot.bytes, BYTES_HIGH),
+            (Subject::Connections, snapshot.connections, CONNECTIONS_HIGH),
+            (Subject::SpoolDisk, snapshot.disk(), DISK_HIGH),
+        ] {
             if utilization.is_high() {
                 self.warn(subject, text.to_owned());
             }
-        };
-        near(
-            Subject::Reports,
-            snapshot.reports,
-            "The reports in flight are near ingress.reports_in_flight: at the limit, further ones are answered 503. \
-             Kafka is slow, or the limit is low.",
-        );
-        near(
-            Subject::Bytes,
-            snapshot.bytes,
-            "The memory of reports in flight is near ingress.bytes_in_flight: at the limit, further ones are answered \
-             503. Kafka is slow, or the limit is low.",
-        );
-        near(
-            Subject::Connections,
-            snapshot.connections,
-            "The open connections are near ingress.connections: at the limit, idle ones are closed to make room.",
-        );
+        }
     }
 
     /// Certificates, passwords and the configuration.
@@ -255,11 +242,7 @@ impl Findings {
     /// Requests that are being refused now.
     fn answers(&mut self, minute: &Interval) {
         let counts = &minute.counts;
-        let codes = REFUSALS.into_iter().zip(counts.refusals);
-        let unauthorized: u64 = codes
-            .filter(|(code, _)| *code == 401)
-            .map(|(_, count)| count)
-            .sum();
+        let unauthorized = counts.refused(401);
         let wrong = unauthorized.saturating_sub(counts.unknown_channels);
         if wrong > 0 {
             let wrong = counted(wrong, "wrong password", "wrong passwords");

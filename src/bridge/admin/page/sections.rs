@@ -1,7 +1,8 @@
 //! The tables below the chart. On a phone a table in which all is well is closed.
 
 use std::cmp::Reverse;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
@@ -12,66 +13,91 @@ use crate::bridge::admin::history::{History, Interval, SPAN};
 use crate::bridge::admin::snapshot::{Destination, Intake, Snapshot, Utilization};
 use crate::bridge::metrics::{REASONS, REFUSALS, ReportAnswer};
 use crate::contract::Reason;
-use crate::kafka::{self, Condition, Durability};
+use crate::kafka::{self, Condition};
 
 /// How many channels are listed one by one.
 const LISTED: usize = 50;
 
-struct Section {
-    id: &'static str,
-    title: &'static str,
-    /// What it says when it is closed.
-    brief: String,
-    /// The names of the columns, if there are two.
-    has_two_columns: bool,
-    rows: Vec<Row>,
-    foot: String,
-}
-
-struct Row {
-    name: String,
-    value: String,
-    second: String,
-    note: String,
-    severity: Severity,
-    bar: Option<Utilization>,
-}
-
 pub(super) fn html(snapshot: &Snapshot, history: &History, findings: &Findings) -> String {
-    let minute = history.recent(snapshot, std::time::Duration::from_mins(1));
     let recent = history.recent(snapshot, SPAN);
-    let columns = [
-        vec![
-            kafka(snapshot, findings, [&minute, &recent]),
-            spool(snapshot, findings),
-        ],
-        vec![
-            answers(snapshot, &recent),
-            refused(snapshot, findings, &recent),
-            rejected(snapshot, &recent),
-        ],
-        vec![bridge(snapshot, findings), channels(snapshot)],
-    ];
-    let column = |column: &Vec<Section>| column.iter().map(Section::html).collect::<String>();
-    let column = |it| format!("<div>{}</div>", column(it));
-    columns.iter().map(column).collect()
+    let minute = history.recent(snapshot, Duration::from_mins(1));
+    let table = || Table::new(findings);
+    [
+        "<div>",
+        &kafka(table(), snapshot, &minute, &recent),
+        &spool(table(), snapshot),
+        "</div><div>",
+        &kept(table(), snapshot, &recent),
+        &refused(table(), snapshot, &recent),
+        &rejected(table(), snapshot, &recent),
+        "</div><div>",
+        &bridge(table(), snapshot),
+        &channels(table(), snapshot),
+        "</div>",
+    ]
+    .concat()
 }
 
-impl Section {
-    fn html(&self) -> String {
-        let Self {
-            id, title, foot, ..
-        } = self;
-        let worst = self.rows.iter().map(|row| row.severity).max();
-        let worst = worst.unwrap_or(Severity::Fine);
-        let open = if worst > Severity::Fine { " open" } else { "" };
-        let (severity, brief) = (worst.name(), escape(&self.brief));
-        let heads = if self.has_two_columns {
-            "<span>15 min</span><span>since start</span>"
-        } else {
-            ""
-        };
-        let rows: String = self.rows.iter().map(Row::html).collect();
+/// A table whose rows are as severe as the findings about their subjects.
+struct Table<'f> {
+    findings: &'f Findings,
+    worst: Severity,
+    rows: String,
+    /// The names of the columns, if there is more than one.
+    heads: &'static str,
+}
+
+impl<'f> Table<'f> {
+    fn new(findings: &'f Findings) -> Self {
+        Self {
+            findings,
+            worst: Severity::Fine,
+            rows: String::new(),
+            heads: "",
+        }
+    }
+
+    /// Adds a row; `rest` is HTML.
+    fn row(&mut self, subject: Option<Subject>, name: &str, value: impl Display, rest: &str) {
+        let severity = subject.map(|subject| self.findings.severity(subject));
+        let severity = severity.unwrap_or_default();
+        self.worst = self.worst.max(severity);
+        let (class, name, value) = (severity.name(), escape(name), escape(&value.to_string()));
+        let row = format!(r#"<div class="{class}"><dt>{name}</dt><dd>{value}</dd>{rest}</div>"#);
+        self.rows += &row;
+    }
+
+    /// Adds the counts of fifteen minutes and since the start.
+    fn counts(&mut self, subject: Option<Subject>, name: &str, counts: [u64; 2], note: &str) {
+        let [recent, total] = counts.map(HumanCount);
+        let total = format!(r#"<dd class="second">{total}</dd>{note}"#);
+        self.heads = "<span>15 min</span><span>since start</span>";
+        self.row(subject, name, recent, &total);
+    }
+
+    /// Adds how much of a limit is used, with a bar.
+    fn limit<T: Display>(
+        &mut self,
+        subject: Subject,
+        name: &str,
+        of: Utilization,
+        words: fn(u64) -> T,
+    ) {
+        let value = format!("{} of {}", words(of.used), words(of.limit));
+        let used = of.used.min(of.limit).saturating_mul(100) / of.limit.max(1);
+        let bar = format!(
+            r#"<dd class="bar" aria-hidden="true"><svg viewBox="0 0 100 1" preserveAspectRatio="none"><path d="M0 0H{used}V1H0Z"/></svg></dd>"#
+        );
+        self.row(Some(subject), name, value, &bar);
+    }
+
+    /// Returns the section; `brief` is what it says when it is closed.
+    fn section(self, id: &str, title: &str, brief: impl Display, foot: &str) -> String {
+        let Self { rows, heads, .. } = self;
+        let (severity, open) = (
+            self.worst.name(),
+            ["", " open"][usize::from(self.worst > Severity::Fine)],
+        );
         let foot = escape(foot);
         format!(
             r#"<details id="{id}"{open}><summary data-swap id="{id}-brief"><h2>{title}</h2><span class="brief {severity}">{brief}</span>{heads}</summary>
@@ -81,112 +107,50 @@ impl Section {
     }
 }
 
-impl Row {
-    fn new(name: impl Into<String>, value: impl ToString) -> Self {
-        Self {
-            name: name.into(),
-            value: value.to_string(),
-            second: String::new(),
-            note: String::new(),
-            severity: Severity::Fine,
-            bar: None,
-        }
-    }
+fn note(text: &str) -> String {
+    format!(r#"<dd class="note">{}</dd>"#, escape(text))
+}
 
-    /// A row of two counts.
-    fn counts(name: impl Into<String>, [recent, total]: [u64; 2]) -> Self {
-        Self {
-            second: HumanCount(total).to_string(),
-            ..Self::new(name, HumanCount(recent))
-        }
-    }
-
-    /// A row with a bar of how much of a limit is used.
-    fn bar(name: &str, bar: Utilization, words: fn(u64) -> String) -> Self {
-        let value = format!("{} of {}", words(bar.used), words(bar.limit));
-        Self {
-            bar: Some(bar),
-            ..Self::new(name, value)
-        }
-    }
-
-    fn note(self, note: impl Into<String>) -> Self {
-        Self {
-            note: note.into(),
-            ..self
-        }
-    }
-
-    fn rated(self, severity: Severity) -> Self {
-        Self { severity, ..self }
-    }
-
-    fn html(&self) -> String {
-        let [name, value, second, note] =
-            [&self.name, &self.value, &self.second, &self.note].map(|text| escape(text));
-        let mut html = format!(
-            r#"<div class="{}"><dt>{name}</dt><dd>{value}</dd>"#,
-            self.severity.name()
+fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Interval) -> String {
+    for (at, topic) in snapshot.topics.iter().enumerate() {
+        let subject = match snapshot.intake() {
+            Intake::Away | Intake::Unknown => Subject::Kafka,
+            Intake::Partial | Intake::Full => Subject::Topic(at),
+        };
+        let shape = note(&shape(topic));
+        table.row(
+            Some(subject),
+            &topic.name,
+            condition(snapshot, topic),
+            &shape,
         );
-        for (class, text) in [("second", second), ("note", note)] {
-            if !text.is_empty() {
-                let _ = write!(html, r#"<dd class="{class}">{text}</dd>"#);
-            }
-        }
-        if let Some(Utilization { used, limit }) = self.bar {
-            let used = used.min(limit).saturating_mul(100) / limit.max(1);
-            let _ = write!(
-                html,
-                r#"<dd class="bar" aria-hidden="true"><svg viewBox="0 0 100 1" preserveAspectRatio="none"><path d="M0 0H{used}V1H0Z"/></svg></dd>"#
-            );
-        }
-        html + "</div>"
     }
-}
-
-fn count(number: u64) -> String {
-    HumanCount(number).to_string()
-}
-
-fn bytes(number: u64) -> String {
-    BinaryBytes(number).to_string()
-}
-
-fn kafka(snapshot: &Snapshot, findings: &Findings, times: [&Interval; 2]) -> Section {
-    let topics = snapshot.topics.iter().enumerate().map(|(at, topic)| {
-        let severity = findings.severity(Subject::Topic(at));
-        let severity = severity.max(findings.severity(Subject::Kafka));
-        Row::new(&topic.name, condition(snapshot, topic))
-            .note(shape(topic))
-            .rated(severity)
-    });
-    let mut rows: Vec<Row> = topics.collect();
-    let brief = rows[0].value.clone();
-    let [minute, recent] = times.map(|interval| {
+    let [minute, recent] = [minute, recent].map(|interval| {
         let times = &interval.counts.acknowledged;
         format!("{} · {}", quantile(times, 0.5), quantile(times, 0.99))
     });
-    rows.push(
-        Row::new("Acknowledged, p50 · p99", minute)
-            .note(format!("In the last minute; {recent} in 15 minutes.")),
+    let recent = note(&format!("In the last minute; {recent} in 15 minutes."));
+    table.row(None, "Acknowledged, p50 · p99", minute, &recent);
+    table.row(
+        Some(Subject::Lanes),
+        "Partitions that wait",
+        snapshot.waiting_lanes,
+        "",
     );
-    let waiting = Row::new("Partitions that wait", snapshot.waiting_lanes);
-    let severity = findings.severity(Subject::Lanes);
-    rows.push(waiting.rated(severity));
-    rows.extend([
-        Row::bar("Reports in flight", snapshot.reports, count)
-            .rated(findings.severity(Subject::Reports)),
-        Row::bar("Memory that they hold", snapshot.bytes, bytes)
-            .rated(findings.severity(Subject::Bytes)),
-    ]);
-    Section {
-        id: "kafka",
-        title: "Kafka",
-        brief,
-        has_two_columns: false,
-        rows,
-        foot: String::new(),
-    }
+    table.limit(
+        Subject::Reports,
+        "Reports in flight",
+        snapshot.reports,
+        HumanCount,
+    );
+    table.limit(
+        Subject::Bytes,
+        "Memory that they hold",
+        snapshot.bytes,
+        BinaryBytes,
+    );
+    let brief = condition(snapshot, &snapshot.topics[0]);
+    table.section("kafka", "Kafka", brief, "")
 }
 
 /// The topic's condition in a few words; the notes say more.
@@ -206,116 +170,86 @@ fn condition(snapshot: &Snapshot, topic: &Destination) -> String {
 
 /// How large the topic is, and how safe.
 fn shape(topic: &Destination) -> String {
-    let Some(partitions) = topic.state.partitions else {
-        return String::new();
-    };
-    let partitions = counted(partitions.into(), "partition", "partitions");
-    let Some(Durability {
-        replication,
-        min_insync,
-    }) = topic.state.durability
-    else {
-        return partitions;
-    };
-    let replicas = counted(replication.into(), "replica", "replicas");
-    format!("{partitions}, {replicas}, min.insync.replicas {min_insync}")
+    let mut shape = String::new();
+    if let Some(partitions) = topic.state.partitions {
+        shape += &counted(partitions.into(), "partition", "partitions");
+    }
+    if let Some(durability) = topic.state.durability {
+        let replicas = counted(durability.replication.into(), "replica", "replicas");
+        let min_insync = durability.min_insync;
+        let _ = write!(shape, ", {replicas}, min.insync.replicas {min_insync}");
+    }
+    shape
 }
 
-fn spool(snapshot: &Snapshot, findings: &Findings) -> Section {
-    let mut section = Section {
-        id: "spool",
-        title: "Spool",
-        brief: "none".to_owned(),
-        has_two_columns: false,
-        rows: Vec::new(),
-        foot: String::new(),
-    };
+fn spool(mut table: Table, snapshot: &Snapshot) -> String {
     let Some(level) = snapshot.spool else {
-        "There is none: a report that Kafka can't take in time is lost unless the sender retries. \
-         spool.directory creates one."
-            .clone_into(&mut section.foot);
-        return section;
+        let foot = "There is none: a report that Kafka can't take in time is lost unless the sender retries. \
+                    spool.directory creates one.";
+        return table.section("spool", "Spool", "none", foot);
     };
     let waiting = level.reports.saturating_sub(level.parked);
-    section.brief = match waiting {
+    let oldest = snapshot.oldest_age().map_or_else(|| "–".to_owned(), ago);
+    let writable = ["no", "yes"][usize::from(level.is_writable)];
+    table.row(
+        Some(Subject::SpoolWrites),
+        "Can be written to",
+        writable,
+        "",
+    );
+    table.row(None, "Reports that wait for Kafka", HumanCount(waiting), "");
+    table.row(None, "The oldest came", oldest, "");
+    table.row(
+        Some(Subject::Quarantine),
+        "Quarantined",
+        HumanCount(level.parked),
+        "",
+    );
+    table.limit(Subject::SpoolDisk, "Disk", snapshot.disk(), BinaryBytes);
+    let brief = match waiting {
         0 => "empty".to_owned(),
         waiting => counted(waiting, "report waits", "reports wait"),
     };
-    let writable = if level.is_writable { "yes" } else { "no" };
-    let oldest = snapshot.oldest_age().map_or_else(|| "–".to_owned(), ago);
-    section.rows = vec![
-        Row::new("Can be written to", writable).rated(findings.severity(Subject::SpoolWrites)),
-        Row::new("Reports that wait for Kafka", count(waiting)),
-        Row::new("The oldest came", oldest),
-        Row::new("Quarantined", count(level.parked)).rated(findings.severity(Subject::Quarantine)),
-        Row::bar("Disk", snapshot.disk(), bytes).rated(findings.severity(Subject::SpoolDisk)),
-    ];
-    section
+    table.section("spool", "Spool", brief, "")
 }
 
-fn answers(snapshot: &Snapshot, recent: &Interval) -> Section {
+fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     let both = |answer| [recent.counts.told(answer), snapshot.counts.told(answer)];
-    let rows = vec![
-        Row::counts("Accepted, in Kafka", both(ReportAnswer::Accepted)),
-        Row::counts("Accepted, in the spool", both(ReportAnswer::Spooled)),
-        Row::counts(
-            "Rejected, on the rejected topic",
-            both(ReportAnswer::Rejected),
-        )
-        .note("Answered 400 or 415."),
-    ];
-    let kept = [
-        ReportAnswer::Accepted,
-        ReportAnswer::Spooled,
-        ReportAnswer::Rejected,
-    ];
-    let kept: u64 = kept.map(|answer| recent.counts.told(answer)).iter().sum();
-    Section {
-        id: "answers",
-        title: "Kept reports",
-        brief: count(kept),
-        has_two_columns: true,
-        rows,
-        foot: String::new(),
-    }
+    let [accepted, spooled] = [ReportAnswer::Accepted, ReportAnswer::Spooled].map(both);
+    let rejected = both(ReportAnswer::Rejected);
+    table.counts(None, "Accepted, in Kafka", accepted, "");
+    table.counts(None, "Accepted, in the spool", spooled, "");
+    let codes = note("Answered 400 or 415.");
+    table.counts(None, "Rejected, on the rejected topic", rejected, &codes);
+    let brief = HumanCount(accepted[0] + spooled[0] + rejected[0]);
+    table.section("answers", "Kept reports", brief, "")
 }
 
 /// The requests that were not kept, by answer.
-fn refused(snapshot: &Snapshot, findings: &Findings, recent: &Interval) -> Section {
-    let counts = &snapshot.counts;
-    let of_codes = recent.counts.refusals.into_iter().zip(counts.refusals);
-    let of_codes = REFUSALS.into_iter().zip(of_codes);
-    let mut all: Vec<_> = of_codes
-        .map(|(code, (recent, total))| (code, refusal(code), [recent, total]))
-        .collect();
-    let both = |answer| [recent.counts.told(answer), counts.told(answer)];
-    all.push((503, "no room, or no topic", both(ReportAnswer::Shed)));
-    all.push((
-        503,
-        "not in time; it may still arrive",
-        both(ReportAnswer::Deadline),
-    ));
-    let in_fifteen: u64 = all.iter().map(|(.., [recent, _])| recent).sum();
-    all.retain(|(.., [_, total])| *total > 0);
-    let foot = if all.is_empty() {
-        "No request has been refused since the start."
-    } else {
-        ""
-    };
-    Section {
-        id: "refused",
-        title: "Refused, not kept",
-        brief: count(in_fifteen),
-        has_two_columns: !all.is_empty(),
-        rows: all
-            .into_iter()
-            .map(|(code, reason, counts)| {
-                let severity = findings.severity(Subject::Answer(code));
-                Row::counts(format!("{code}: {reason}"), counts).rated(severity)
-            })
-            .collect(),
-        foot: foot.to_owned(),
+fn refused(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
+    let (recent, total) = (&recent.counts, &snapshot.counts);
+    let codes = REFUSALS.map(|code| {
+        (
+            code,
+            refusal(code),
+            [recent.refused(code), total.refused(code)],
+        )
+    });
+    let unavailable = [
+        ("no room, or no topic", ReportAnswer::Shed),
+        ("not in time; it may still arrive", ReportAnswer::Deadline),
+    ]
+    .map(|(reason, answer)| (503, reason, [recent.told(answer), total.told(answer)]));
+    let (mut in_fifteen, mut foot) = (0, "No request has been refused since the start.");
+    for (code, reason, counts) in codes.into_iter().chain(unavailable) {
+        if counts[1] > 0 {
+            let name = format!("{code}: {reason}");
+            table.counts(Some(Subject::Answer(code)), &name, counts, "");
+            in_fifteen += counts[0];
+            foot = "";
+        }
     }
+    table.section("refused", "Refused, not kept", HumanCount(in_fifteen), foot)
 }
 
 fn refusal(code: u16) -> &'static str {
@@ -333,122 +267,87 @@ fn refusal(code: u16) -> &'static str {
     }
 }
 
-fn rejected(snapshot: &Snapshot, recent: &Interval) -> Section {
-    let counts = recent
-        .counts
-        .reasons
-        .into_iter()
-        .zip(snapshot.counts.reasons);
-    let mut reasons: Vec<_> = REASONS
-        .into_iter()
-        .zip(counts)
-        .filter(|(_, (_, total))| *total > 0)
-        .collect();
-    reasons.sort_by_key(|(_, counts)| Reverse(*counts));
-    let foot = if reasons.is_empty() {
-        "No report has been rejected since the start."
-    } else {
-        "koobridge tail --rejected shows them whole."
-    };
-    let in_fifteen: u64 = reasons.iter().map(|(_, (recent, _))| recent).sum();
-    Section {
-        id: "rejected",
-        title: "Rejected, by reason",
-        brief: count(in_fifteen),
-        has_two_columns: !reasons.is_empty(),
-        rows: reasons
-            .into_iter()
-            .map(|(reason, (recent, total))| {
-                Row::counts(reason, [recent, total]).note(detail(reason))
-            })
-            .collect(),
-        foot: foot.to_owned(),
+fn rejected(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
+    let (recent, total) = (recent.counts.reasons, snapshot.counts.reasons);
+    let counts = (0..REASONS.len()).map(|at| ([recent[at], total[at]], REASONS[at]));
+    let mut counts: Vec<_> = counts.filter(|([_, total], _)| *total > 0).collect();
+    counts.sort_by_key(|(counts, _)| Reverse(*counts));
+    let mut foot = "No report has been rejected since the start.";
+    for (counts, reason) in counts {
+        let known = Reason::ALL.into_iter().find(|it| it.code() == reason);
+        let detail = known.map_or("Kafka refuses it for its size or form.", Reason::detail);
+        table.counts(None, reason, counts, &note(detail));
+        foot = "koobridge tail --rejected shows them whole.";
     }
+    let brief = HumanCount(recent.iter().sum());
+    table.section("rejected", "Rejected, by reason", brief, foot)
 }
 
-fn detail(code: &str) -> &'static str {
-    let reason = Reason::ALL.into_iter().find(|reason| reason.code() == code);
-    reason.map_or("Kafka refuses it for its size or form.", Reason::detail)
-}
-
-fn bridge(snapshot: &Snapshot, findings: &Findings) -> Section {
+fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
     let ready = match (snapshot.is_ready, snapshot.intake()) {
         (false, _) => "not ready",
         (true, Intake::Full) => "ready",
         (true, _) if snapshot.has_spool() => "ready, by the spool",
         (true, _) => "ready until this has lasted 2 s",
     };
-    let mut rows = vec![
-        Row::new("/readyz says", ready).rated(findings.severity(Subject::Phase)),
-        certificate(snapshot).rated(findings.severity(Subject::Certificate)),
-    ];
-    rows.extend(snapshot.stale.iter().map(|(part, problem)| {
-        Row::new(format!("New {part}"), "not in use")
-            .note(problem)
-            .rated(findings.severity(Subject::Reload))
-    }));
-    rows.extend([
-        Row::bar("Open connections", snapshot.connections, count)
-            .rated(findings.severity(Subject::Connections)),
-        Row::new("Running for", HumanDuration(snapshot.uptime)),
-        Row::new("koobridge", env!("CARGO_PKG_VERSION")),
-        Row::new("librdkafka", kafka::version()),
-    ]);
-    Section {
-        id: "bridge",
-        title: "This bridge",
-        brief: ready.to_owned(),
-        has_two_columns: false,
-        rows,
-        foot: String::new(),
-    }
-}
-
-fn certificate(snapshot: &Snapshot) -> Row {
-    let Some(expires) = snapshot.certificate else {
-        return Row::new("Certificate", "none, plain HTTP");
-    };
-    let left = expires.duration_since(snapshot.now);
-    let value = if left.is_positive() {
-        format!("{} left", days(left))
+    table.row(Some(Subject::Phase), "/readyz says", ready, "");
+    if let Some(expires) = snapshot.certificate {
+        let left = expires.duration_since(snapshot.now);
+        let value = if left.is_positive() {
+            format!("{} left", days(left))
+        } else {
+            "expired".to_owned()
+        };
+        let until = note(
+            &expires
+                .strftime("Valid until %Y-%m-%d %H:%M UTC.")
+                .to_string(),
+        );
+        table.row(Some(Subject::Certificate), "Certificate", value, &until);
     } else {
-        "expired".to_owned()
-    };
-    let until = expires.strftime("%Y-%m-%d %H:%M UTC");
-    Row::new("Certificate", value).note(format!("Valid until {until}."))
+        table.row(None, "Certificate", "none, plain HTTP", "");
+    }
+    for (part, problem) in &snapshot.stale {
+        let name = format!("New {part}");
+        table.row(Some(Subject::Reload), &name, "not in use", &note(problem));
+    }
+    table.limit(
+        Subject::Connections,
+        "Open connections",
+        snapshot.connections,
+        HumanCount,
+    );
+    table.row(None, "Running for", HumanDuration(snapshot.uptime), "");
+    table.row(None, "koobridge", env!("CARGO_PKG_VERSION"), "");
+    table.row(None, "librdkafka", kafka::version(), "");
+    table.section("bridge", "This bridge", ready, "")
 }
 
 /// When each channel was last heard from. Their ids are labels of metrics too.
-fn channels(snapshot: &Snapshot) -> Section {
+fn channels(mut table: Table, snapshot: &Snapshot) -> String {
     let heard = snapshot.channels.heard();
     let mut heard: Vec<(&str, Timestamp)> = heard
         .filter_map(|(channel, last)| Some((channel.as_str(), last?)))
         .collect();
     // Of those of one second the order must not change from look to look.
     heard.sort_unstable_by_key(|(channel, last)| (Reverse(last.as_second()), *channel));
-    let silent = (snapshot.channels.len() - heard.len()) as u64;
-    let said = |last: Timestamp| ago(snapshot.since(last));
+    let said = |last: &Timestamp| ago(snapshot.since(*last));
     let (listed, more) = heard.split_at(heard.len().min(LISTED));
+    for (channel, last) in listed {
+        table.row(None, channel, said(last), "");
+    }
     let mut foot = String::new();
     if let Some((channel, last)) = more.last() {
-        let (more, longest) = (HumanCount(more.len() as u64), said(*last));
+        let (more, longest) = (HumanCount(more.len() as u64), said(last));
         foot = format!("And {more} more; silent for longest is {channel}: {longest}. ");
     }
+    let silent = (snapshot.channels.len() - heard.len()) as u64;
     if silent > 0 {
         let channels = counted(silent, "channel has", "channels have");
         let _ = write!(foot, "{channels} sent no report since the start.");
     }
-    Section {
-        id: "channels",
-        title: "Last report of each channel",
-        brief: heard
-            .first()
-            .map_or("none yet".to_owned(), |(_, last)| said(*last)),
-        has_two_columns: false,
-        rows: listed
-            .iter()
-            .map(|(channel, last)| Row::new(*channel, said(*last)))
-            .collect(),
-        foot,
-    }
+    let brief = heard
+        .first()
+        .map_or("none yet".to_owned(), |(_, last)| said(last));
+    table.section("channels", "Last report of each channel", brief, &foot)
 }

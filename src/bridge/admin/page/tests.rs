@@ -249,9 +249,9 @@ fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
     }
     let told = notes_of(&snapshot);
     let begins = [
-        "The spool is nearly full: at spool.disk_limit reports are answered 503.",
         "7 reports are quarantined: ",
         "The reports in flight are near ingress.reports_in_flight: ",
+        "The spool is nearly full: at spool.disk_limit reports are answered 503.",
     ];
     assert_eq!(told.len(), begins.len(), "{told:?}");
     for (note, begin) in told.iter().zip(begins) {
