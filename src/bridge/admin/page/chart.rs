@@ -73,11 +73,11 @@ impl<'s> Chart<'s> {
                 [below / top, stack[at] / top]
             });
             let path = self.areas(bands);
-            write_path(&mut shapes, class, &path);
+            shapes += &shape(class, &path);
         }
         let spooled = self.intervals.iter().map(spooled_rate);
         let hatch = self.areas(spooled.map(|rate| [0.0, (rate / top).min(1.0)]));
-        write_path(&mut shapes, "hatch", &hatch);
+        shapes += &shape("hatch", &hatch);
         let empty = self.empty();
         format!(
             r#"<p class="scale" aria-hidden="true"><span>{}</span><span>{}</span><span>0</span></p>
@@ -91,13 +91,9 @@ impl<'s> Chart<'s> {
 
     /// The times in which Kafka could not take every event.
     fn trouble(&self) -> String {
-        let bands = self.intervals.iter().map(|interval| {
-            let height = if interval.has_trouble { 1.0 } else { 0.0 };
-            [0.0, height]
-        });
-        let mut path = String::new();
-        write_path(&mut path, "trouble", &self.areas(bands));
-        path
+        let bands = self.intervals.iter();
+        let bands = bands.map(|it| [0.0, f64::from(u8::from(it.has_trouble))]);
+        shape("trouble", &self.areas(bands))
     }
 
     /// A rectangle for each interval from one share of the height to another.
@@ -206,15 +202,12 @@ impl<'s> Chart<'s> {
     }
 }
 
-fn write_path(shapes: &mut String, class: &str, path: &str) {
-    if !path.is_empty() {
-        let fill = if class == "hatch" {
-            " fill=\"url(#hatching)\""
-        } else {
-            ""
-        };
-        let _ = write!(shapes, r#"<path class="{class}"{fill} d="{path}"/>"#);
+/// A shape of a class of the style, if it is not empty.
+fn shape(class: &str, path: &str) -> String {
+    if path.is_empty() {
+        return String::new();
     }
+    format!(r#"<path class="{class}" d="{path}"/>"#)
 }
 
 /// The counts of the chart's series.
@@ -305,7 +298,7 @@ mod tests {
         let html = Chart::of(&back, &history).html();
         assert!(html.contains("<path class=\"trouble\" d=\"M"), "{html}");
         assert!(html.contains("Kafka could not take every record"), "{html}");
-        let hatch = "<path class=\"hatch\" fill=\"url(#hatching)\" d=\"M";
+        let hatch = "<path class=\"hatch\" d=\"M";
         assert!(html.contains(hatch), "{html}");
         assert!(html.contains("kept in the spool"), "{html}");
     }

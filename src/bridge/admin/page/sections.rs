@@ -143,12 +143,7 @@ fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Inte
         snapshot.reports,
         HumanCount,
     );
-    table.limit(
-        Subject::Bytes,
-        "Memory that they hold",
-        snapshot.bytes,
-        BinaryBytes,
-    );
+    table.limit(Subject::Bytes, "Their memory", snapshot.bytes, BinaryBytes);
     let brief = condition(snapshot, &snapshot.topics[0]);
     table.section("kafka", "Kafka", brief, "")
 }
@@ -219,8 +214,8 @@ fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     let rejected = both(ReportAnswer::Rejected);
     table.counts(None, "Accepted, in Kafka", accepted, "");
     table.counts(None, "Accepted, in the spool", spooled, "");
-    let codes = note("Answered 400 or 415.");
-    table.counts(None, "Rejected, on the rejected topic", rejected, &codes);
+    let codes = note("Kept on the rejected topic; answered 400 or 415.");
+    table.counts(None, "Rejected", rejected, &codes);
     let brief = HumanCount(accepted[0] + spooled[0] + rejected[0]);
     table.section("answers", "Kept reports", brief, "")
 }

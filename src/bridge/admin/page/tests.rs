@@ -369,7 +369,7 @@ fn rejected_reports_are_kept_and_refused_requests_are_not() {
     let page = page(&snapshot);
     for words in [
         "<h2>Kept reports</h2>",
-        "<dt>Rejected, on the rejected topic</dt>",
+        "<dt>Rejected</dt>",
         "<h2>Refused, not kept</h2>",
         "No request has been refused since the start.",
         "koobridge tail --rejected shows them whole.",
