@@ -218,8 +218,9 @@ impl Findings {
     /// Certificates, passwords and the configuration.
     fn files(&mut self, snapshot: &Snapshot) {
         for (part, problem) in &snapshot.stale {
-            let text =
-                format!("The new {part} is not in use: {problem}. The one before stays in use.");
+            let text = format!(
+                "The last change of the {part} is not in use: {problem}. The version before stays in use."
+            );
             self.warn(Subject::Reload, text);
         }
         let Some(expires) = snapshot.certificate else {

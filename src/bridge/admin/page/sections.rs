@@ -303,7 +303,7 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
         table.row(None, "Certificate", "none, plain HTTP", "");
     }
     for (part, problem) in &snapshot.stale {
-        let name = format!("New {part}");
+        let name = format!("Change of the {part}");
         table.row(Some(Subject::Reload), &name, "not in use", &note(problem));
     }
     table.limit(

@@ -277,11 +277,12 @@ fn a_change_that_could_not_be_applied_is_said() {
     let mut snapshot = well();
     let problem = "/etc/koobridge/channels/1: holds no password; write one on a line";
     snapshot.stale.insert("channels", problem.to_owned());
-    let expected =
-        format!("The new channels is not in use: {problem}. The one before stays in use.");
+    let expected = format!(
+        "The last change of the channels is not in use: {problem}. The version before stays in use."
+    );
     assert_eq!(notes_of(&snapshot), [expected]);
     assert_eq!(
-        row(&page(&snapshot), "New channels"),
+        row(&page(&snapshot), "Change of the channels"),
         pair("not in use", "warning")
     );
 }
