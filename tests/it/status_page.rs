@@ -23,10 +23,9 @@ const AWAY: &str = "Serving from the spool while Kafka is away";
 
 /// Notes each state that the page shows with its time, and what the policy keeps out.
 const WATCH: &str = "
-    const state = document.querySelector('#state');
     window.states = [];
-    new MutationObserver(() => states.push([state.textContent, Date.now()]))
-        .observe(state, {subtree: true, childList: true, characterData: true});
+    new MutationObserver(() => states.push([document.querySelector('#state').textContent, Date.now()]))
+        .observe(document.querySelector('#headline'), {subtree: true, childList: true});
     window.kept_out = [];
     new ReportingObserver(reports => kept_out.push(...reports.map(it => it.body.effectiveDirective)),
         {types: ['csp-violation'], buffered: true}).observe();
@@ -45,16 +44,17 @@ fn send(bridge: &Bridge, body: &[u8]) -> u16 {
     exchange(bridge.ingress, &report(body)).status
 }
 
-/// What a section says of a name: its value, and the second where there is one.
-fn row(bridge: &Bridge, section: &str, name: &str) -> [String; 2] {
-    let status = bridge.probe("/status.json").json();
-    let found = |list: &Value, key: &str, wanted: &str| {
-        let mut items = list.as_array().expect("a list").iter();
-        items.find(|item| item[key] == wanted).cloned()
-    };
-    let section = found(&status["sections"], "id", section).expect("a section");
-    let row = found(&section["rows"], "name", name).unwrap_or_default();
-    ["value", "second"].map(|key| row[key].as_str().unwrap_or_default().to_owned())
+/// The counts that a row shows: of 15 minutes and since the start.
+fn row(bridge: &Bridge, name: &str) -> [String; 2] {
+    let page = bridge.probe("/status").text();
+    let (_, row) = page
+        .split_once(&format!("<dt>{name}</dt>"))
+        .unwrap_or_else(|| panic!("no row {name} in:\n{page}"));
+    let mut cells = row.split(['<', '>']);
+    [(); 2].map(|()| {
+        let cell = cells.find(|it| it.starts_with("dd"));
+        cell.and_then(|_| cells.next()).expect("a cell").to_owned()
+    })
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
     let browser = open(&bridge, Look::default());
     assert_eq!(browser.text("#state"), "Serving");
     browser.wait_for("#empty", "No report has come yet.");
-    browser.wait_for("#channels", "No channel has sent a report since the start.");
+    browser.wait_for("#channels", "1 channel has sent no report since the start.");
     browser.wait_for("#kafka", "3 partitions, 3 replicas, min.insync.replicas 2");
     for (sent, expected) in [
         (&body("m-secret-1", "delivered")[..], 200),
@@ -88,25 +88,27 @@ fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
     browser.wait_for("#rejected", "member-missing");
     browser.wait_for("#answers", "Accepted");
     browser.wait_for("#kafka", &topic);
-    assert_eq!(row(&bridge, "answers", "Accepted"), ["4", "4"]);
-    assert_eq!(row(&bridge, "rejected", "unknown-status"), ["1", "1"]);
+    assert_eq!(row(&bridge, "Accepted, in Kafka"), ["4", "4"]);
+    assert_eq!(row(&bridge, "Rejected"), ["1", "1"]);
+    assert_eq!(row(&bridge, "unknown-status"), ["1", "1"]);
     // The passwords are read anew, and what was heard is not forgotten.
     let another = bridge.directory().join("channels").join("another");
     fs::write(another, "password\n").expect("a channel");
-    browser.wait_for("#channels", "1 channel has sent none since the start.");
+    browser.wait_for("#channels", "1 channel has sent no report since the start.");
     assert!(browser.text("#channels").contains(CHANNEL));
-    // The chart has a shape once the next five seconds are over.
-    eventually(|| {
-        match browser.run("return document.querySelector('path.read').getAttribute('d')") {
-            Value::String(path) if path.starts_with('M') => Ok(()),
-            other => Err(format!("no shape: {other}")),
-        }
+    // The axes of a young bridge are as long as it runs.
+    let shape = "return document.querySelector('path.read')?.getAttribute('d') ?? ''";
+    eventually(|| match browser.run(shape) {
+        Value::String(path) if path.starts_with('M') => Ok(()),
+        other => Err(format!("no shape: {other}")),
     });
+    assert!(!browser.text(".times").contains("15m"));
+    browser.wait_for("p.strip", "p99 answer time:");
     assert_eq!(browser.run("return window.is_the_same_page"), true);
     let seen = browser
         .run("return document.documentElement.outerHTML")
         .to_string();
-    let sources = ["/", "/status", "/status.json"].map(|path| bridge.probe(path).text());
+    let sources = ["/", "/status", "/status.js"].map(|path| bridge.probe(path).text());
     for text in sources.iter().chain([&seen]) {
         for secret in ["m-secret", "86173", "86187", PASSWORD] {
             assert!(!text.contains(secret), "{secret} is in:\n{text}");
@@ -120,6 +122,10 @@ fn the_policy_keeps_out_what_is_not_the_pages_own() {
     let browser = open(&bridge, Look::default());
     browser.wait_for("#state", "Not ready");
     assert_eq!(browser.run("return kept_out"), Value::Array(Vec::new()));
+    assert_eq!(
+        browser.run("return getComputedStyle(document.querySelector('.brand')).display"),
+        "flex"
+    );
     browser.run(
         "const script = document.createElement('script');
          script.textContent = 'window.has_come_in = true';
@@ -182,7 +188,7 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
         kafka.freeze_all();
         took.push(("frozen", shown_after(&browser, SystemTime::now(), AWAY)));
         assert_eq!(send(&bridge, &body(&format!("m{round}"), "read")), 200);
-        browser.wait_for("#notes", "Kafka has not answered for");
+        browser.wait_for("#notes", "No broker has answered since");
         browser.wait_for("#kafka", "no answer");
         kafka.thaw_all();
         let moment = serves_again(&kafka, &topic);
@@ -192,7 +198,17 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
         kafka.kill(broker);
     }
     took.push(("killed", shown_after(&browser, SystemTime::now(), AWAY)));
-    browser.wait_for("#notes", "Kafka can't be reached");
+    browser.wait_for("#notes", "No broker has answered since");
+    assert!(!browser.text("#notes").contains("bootstrap.servers"));
+    // With a spool, an outage is amber everywhere.
+    let severities = "return [document.querySelector('h1').className,
+        ...document.querySelectorAll('#notes li, #kafka dl > div')]
+        .map(it => it.className ?? it).filter(it => it === 'critical').length";
+    assert_eq!(browser.run(severities), 0);
+    assert!(browser.text("h1").contains("1 warning"));
+    browser.wait_for(".key", "Kafka could not take every record");
+    browser.wait_for(".key", "kept in the spool");
+    browser.wait_for("#bridge", "ready, by the spool");
     browser.picture("status-away");
     kafka.start_all([0, 1, 2]);
     let moment = serves_again(&kafka, &topic);
@@ -223,7 +239,7 @@ fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
         &settings,
     );
     let browser = open(&bridge, Look::default());
-    browser.wait_for("#state", "Not ready");
+    browser.wait_for("#state", "Kafka can't take every report");
     browser.wait_for(
         "#notes",
         "the topic does not exist; create it, koobridge does not",
@@ -232,7 +248,7 @@ fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
     browser.picture("status-topic-missing");
     bridge.signal(Signal::TERM);
     browser.wait_for("#state", "Draining, and still taking reports");
-    browser.wait_for("#notes", "It was told to stop.");
+    browser.wait_for("#notes", "koobridge was told to stop.");
 }
 
 #[test]
@@ -246,8 +262,11 @@ fn a_page_that_has_lost_its_bridge_says_so_until_it_is_back() {
     bridge.kill9();
     browser.wait_for("#lost", "This page has lost the bridge: last seen ");
     let lost = browser.text("#lost");
-    let time = lost.rsplit(' ').next().expect("a word");
-    assert_eq!(time.split(':').count(), 3, "{lost}");
+    let time = lost.rsplit(' ').nth(1).expect("a word");
+    assert!(
+        lost.ends_with(" UTC") && time.split(':').count() == 3,
+        "{lost}"
+    );
     bridge.restart();
     browser.wait_for("#seen", "Live");
     assert_eq!(browser.text("#lost"), "");
@@ -255,23 +274,83 @@ fn a_page_that_has_lost_its_bridge_says_so_until_it_is_back() {
 }
 
 #[test]
-fn without_scripts_a_reload_shows_the_state() {
+fn without_scripts_the_page_reloads_by_itself() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     let look = Look {
         is_without_scripts: true,
         ..Look::default()
     };
     let browser = open(&bridge, look);
-    eventually(|| {
-        browser.go_to(&format!("http://{}/status", bridge.admin));
-        match browser.text("#state") {
-            state if state == "Not ready" => Ok(()),
-            state => Err(state),
-        }
-    });
+    browser.wait_for("#state", "Not ready: Kafka is away");
     assert!(browser.text("#notes").contains("Kafka can't be reached"));
     assert!(browser.text("#kafka").contains("no answer"));
-    assert!(browser.text("#seen").contains("reload for a newer state"));
+    let seen = browser.text("#seen");
+    assert!(seen.starts_with("As of "), "{seen}");
+    eventually(|| match browser.text("#seen") {
+        later if later != seen && later.starts_with("As of ") => Ok(()),
+        later => Err(later),
+    });
+}
+
+#[test]
+fn refused_requests_are_shown_and_wrong_passwords_said_with_what_to_do() {
+    let kafka = cluster::shared();
+    let (bridge, _, _) = Bridge::with_topics(&kafka, 1, &[("ingress.body_limit", "1KiB")]);
+    let browser = open(&bridge, Look::default());
+    browser.wait_for("#refused", "No request has been refused since the start.");
+    let sound = String::from_utf8(report(&body("m", "read"))).expect("text");
+    let wrong = sound.replace(PASSWORD, "another");
+    let unknown = sound.replace(CHANNEL, "202100000000000000");
+    let elsewhere = sound.replace("/social/", "/elsewhere/");
+    for (request, expected) in [(wrong, 401), (unknown, 401), (elsewhere, 404)] {
+        let answer = exchange(bridge.ingress, request.as_bytes());
+        assert_eq!(answer.status, expected);
+    }
+    assert_eq!(send(&bridge, &[b' '; 2000]), 413);
+    browser.wait_for(
+        "#notes",
+        "1 wrong password in the last minute, answered 401: ",
+    );
+    browser.wait_for("#notes", "for channels that are not configured");
+    browser.wait_for("h1", "2 warnings");
+    assert_eq!(
+        browser.run("return document.querySelector('h1').className"),
+        "warning"
+    );
+    for (name, count) in [
+        ("401: wrong password or unknown channel", "2"),
+        ("404: another path", "1"),
+        ("413: larger than ingress.body_limit", "1"),
+    ] {
+        assert_eq!(row(&bridge, name), [count, count]);
+    }
+}
+
+#[test]
+fn on_a_phone_a_page_of_a_healthy_bridge_is_short_and_its_sections_open_and_stay_open() {
+    let kafka = cluster::shared();
+    let spool = tempfile::tempdir().expect("a temporary directory");
+    let spool = spool.path().join("spool").display().to_string();
+    let (bridge, _, _) = Bridge::with_topics(&kafka, 3, &[("spool.directory", &spool)]);
+    assert_eq!(send(&bridge, &body("m", "read")), 200);
+    let look = Look {
+        phone: Some(390),
+        ..Look::default()
+    };
+    let browser = open(&bridge, look);
+    browser.wait_for("p.strip", "p99 answer time:");
+    let height = browser.run("return document.documentElement.scrollHeight");
+    assert!(height.as_u64() < Some(1200), "{height} pixels");
+    assert!(!browser.text("#spool").contains("Disk"));
+    browser.run("document.querySelector('#spool summary').click()");
+    browser.wait_for("#spool", "Disk");
+    let before = browser.text("#seen");
+    eventually(|| match browser.text("#seen") {
+        later if later != before => Ok(()),
+        later => Err(later),
+    });
+    assert!(browser.text("#spool").contains("Disk"));
+    browser.picture("status-phone-healthy");
 }
 
 #[test]
@@ -288,14 +367,14 @@ fn on_a_phone_nothing_is_wider_than_the_screen_and_at_night_it_is_dark() {
     for is_dark in [false, true] {
         let look = Look {
             is_dark,
-            phone: Some(375),
+            phone: Some(390),
             ..Look::default()
         };
         let browser = open(&bridge, look);
         browser.wait_for("#state", "Not ready");
         browser.wait_for("#notes", "Kafka can't be reached");
         let widths = browser.run("return [innerWidth, document.documentElement.scrollWidth]");
-        assert_eq!(widths, serde_json::json!([375, 375]));
+        assert_eq!(widths, serde_json::json!([390, 390]));
         let brightness = brightness(&browser);
         assert_eq!(brightness < 64, is_dark, "{brightness}");
         browser.picture(if is_dark {

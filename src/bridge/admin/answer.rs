@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::hosts::Refusal;
+use super::readiness::Readiness;
 use super::{View, page};
 use crate::bridge::Bridge;
 use crate::kafka::{Condition, TopicState};
@@ -21,8 +23,7 @@ const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The paths, for a request for another.
-const PATHS: &str =
-    "try / (the status page), /status.json, /livez, /readyz, /startupz or /metrics\n";
+const PATHS: &str = "try / (the status page), /livez, /readyz, /startupz or /metrics\n";
 const MALFORMED: &str = "Host is missing, repeated or malformed\n";
 const UNKNOWN: &str = "the name in Host is not known here: ask for an IP address or for localhost, or add \
                        the name to admin.hosts\n";
@@ -50,8 +51,13 @@ async fn find(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<By
         return wrong_method();
     }
     match request.uri().path() {
-        "/" | "/status" => view.status(page::html).await,
-        "/status.json" => view.status(page::json).await,
+        "/" | "/status" => document(view.page().await),
+        "/status.css" => text(StatusCode::OK, "text/css; charset=utf-8", page::STYLE),
+        "/status.js" => text(
+            StatusCode::OK,
+            "text/javascript; charset=utf-8",
+            page::SCRIPT,
+        ),
         "/livez" => text(StatusCode::OK, PLAIN, "alive\n"),
         "/startupz" => started(&view.bridge),
         "/readyz" => ready(view),
@@ -71,8 +77,20 @@ fn wrong_method() -> Response<Full<Bytes>> {
     response
 }
 
+/// The status page. Whatever gets into it, it runs and loads nothing but its own script and style.
+fn document(page: String) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, "text/html; charset=utf-8", page);
+    let policy = HeaderValue::from_static(
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
 fn ready(view: &View) -> Response<Full<Bytes>> {
-    let readiness = view.readiness();
+    let readiness = Readiness::from(&view.snapshot());
     let status = if readiness.ready {
         StatusCode::OK
     } else {
@@ -94,11 +112,7 @@ fn started(bridge: &Bridge) -> Response<Full<Bytes>> {
 }
 
 /// Returns a response with a body of this type.
-pub(super) fn text(
-    status: StatusCode,
-    kind: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let kind = HeaderValue::from_static(kind);

@@ -1,45 +1,37 @@
-//! The gauges that are only known when somebody looks.
+//! The gauges that are set when they are read.
 
-use jiff::Timestamp;
+use super::snapshot::Snapshot;
+use crate::bridge::metrics::Metrics;
+use crate::kafka::Durability;
 
-use crate::bridge::Bridge;
-use crate::bridge::delivery::InFlight;
-use crate::kafka::{Condition, Durability};
-
-/// Sets them to what is so now.
-pub(super) fn set(bridge: &Bridge, is_ready: bool) {
-    let metrics = &bridge.metrics;
-    metrics.ready.set(is_ready.into());
-    let InFlight { reports, bytes } = bridge.delivery.in_flight();
-    metrics.reports_in_flight.set(to_gauge(reports));
-    metrics.bytes_in_flight.set(to_gauge(bytes));
-    let (waiting, _) = bridge.delivery.waiting_partitions();
-    metrics.waiting_partitions.set(to_gauge(waiting as u64));
-    if let Some(level) = bridge.delivery.spool_level() {
+pub(super) fn set(metrics: &Metrics, snapshot: &Snapshot) {
+    metrics.ready.set(snapshot.is_ready.into());
+    metrics
+        .reports_in_flight
+        .set(to_gauge(snapshot.reports.used));
+    metrics.bytes_in_flight.set(to_gauge(snapshot.bytes.used));
+    let waiting = snapshot.waiting_partitions as u64;
+    metrics.waiting_partitions.set(to_gauge(waiting));
+    if let Some(level) = snapshot.spool {
         let spool = &metrics.spool;
         spool.reports.set(to_gauge(level.reports));
         spool.quarantined.set(to_gauge(level.quarantined));
         spool.bytes.set(to_gauge(level.bytes));
         spool.used.set(to_gauge(level.used));
         spool.writable.set(level.is_writable.into());
-        spool.oldest_age.set(level.oldest.map_or(0.0, age));
+        let age = snapshot.oldest_age().unwrap_or_default();
+        spool.oldest_age.set(age.as_secs_f64());
     }
-    for (topic, state) in bridge.delivery.topics() {
-        metrics.topic_ready(topic, state.condition == Condition::Ready);
+    for topic in &snapshot.topics {
+        metrics.topic_ready(&topic.name, topic.is_ready());
         if let Some(Durability {
             replication,
             min_insync,
-        }) = state.durability
+        }) = topic.state.durability
         {
-            metrics.topic_durability(topic, replication, min_insync);
+            metrics.topic_durability(&topic.name, replication, min_insync);
         }
     }
-}
-
-/// Seconds since a time in milliseconds since 1970; 0 where that is still to come.
-fn age(millisecond: i64) -> f64 {
-    let at = Timestamp::from_millisecond(millisecond).unwrap_or(Timestamp::MAX);
-    Timestamp::now().duration_since(at).as_secs_f64().max(0.0)
 }
 
 fn to_gauge(count: u64) -> i64 {

@@ -3,17 +3,19 @@
 //!
 //! It has a thread of its own, so that it answers however busy the ingress and the main thread are.
 //! `connections` limits how much and how long a peer can hold, `hosts` keeps web pages from reading the
-//! answers, `renderer` renders metrics and pages on another thread, and `answer` has the paths.
+//! answers, `renderer` renders metrics and pages on another thread, and `answer` has the paths. All that they
+//! say of the bridge is one `snapshot`.
 
 mod answer;
 mod connections;
+mod debounce;
 mod gauges;
-mod hold;
+mod history;
 mod hosts;
 mod page;
 mod readiness;
 mod renderer;
-mod status;
+mod snapshot;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,8 +24,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Response;
 use socket2::SockRef;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
@@ -32,11 +32,11 @@ use tracing::warn;
 
 use crate::bridge::Bridge;
 use crate::config;
-use hold::Hold;
+use debounce::Debounce;
+use history::History;
 use hosts::Hosts;
-use readiness::Readiness;
 use renderer::Renderer;
-use status::{Facts, History, SILENT, Status};
+use snapshot::{SILENT, Snapshot};
 
 /// How many connections may wait to be accepted; the system caps it.
 const BACKLOG: i32 = 1024;
@@ -44,8 +44,8 @@ const BACKLOG: i32 = 1024;
 /// megabytes, and a request is small.
 const SEND_BUFFER: usize = 256 << 10;
 const RECEIVE_BUFFER: usize = 16 << 10;
-/// How often to look whether the bridge is ready.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the state is observed.
+const OBSERVE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the listener's thread.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -146,7 +146,7 @@ fn prepare(socket: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener,
 struct View {
     bridge: Arc<Bridge>,
     hosts: Hosts,
-    hold: Hold,
+    debounce: Debounce,
     history: History,
     renderer: Renderer,
     started: Instant,
@@ -157,7 +157,7 @@ impl View {
         Self {
             bridge,
             hosts,
-            hold: Hold::default(),
+            debounce: Debounce::default(),
             history: History::default(),
             renderer,
             started: Instant::now(),
@@ -172,44 +172,29 @@ impl View {
     ) {
         tokio::select! {
             _ = stopped => {}
-            () = self.watch_readiness() => {}
-            () = self.keep_history() => {}
+            () = self.observe() => {}
             () = connections::serve(socket, &self) => {}
         }
     }
 
-    /// Looks regularly, since a change of readiness counts once it has lasted.
-    async fn watch_readiness(&self) {
+    /// Observes the state regularly: a change of readiness counts once it has lasted, and the page shows the last
+    /// minutes.
+    async fn observe(&self) {
         loop {
-            let _seen = self.readiness();
-            sleep(LOOK).await;
+            self.history.observe(&self.snapshot());
+            sleep(OBSERVE).await;
         }
     }
 
-    /// Notes the counts regularly, for the rates on the status page.
-    async fn keep_history(&self) {
-        loop {
-            self.history
-                .note(Instant::now(), self.bridge.metrics.counts());
-            sleep(status::EACH).await;
-        }
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.bridge, &self.debounce, self.started)
     }
 
-    fn readiness(&self) -> Readiness {
-        Readiness::of(&self.bridge, &self.hold)
-    }
-
-    /// Renders the status once Kafka has answered, or has owed its answer for [`SILENT`].
-    async fn status(
-        self: &Arc<Self>,
-        page: fn(&Status) -> Response<Full<Bytes>>,
-    ) -> Response<Full<Bytes>> {
+    /// Renders the page once Kafka has answered, or has owed its answer for [`SILENT`].
+    async fn page(self: &Arc<Self>) -> String {
         self.bridge.delivery.asking().ask(SILENT).await;
         let view = Arc::clone(self);
-        let render = move |_: &mut _| {
-            let facts = Facts::of(&view.bridge, view.readiness().ready, view.started);
-            page(&Status::of(&facts, &view.history))
-        };
+        let render = move |_: &mut _| page::html(&view.snapshot(), &view.history);
         self.renderer.run(render).await
     }
 
@@ -217,7 +202,7 @@ impl View {
     async fn metrics(self: &Arc<Self>, asked: Instant) -> Bytes {
         let view = Arc::clone(self);
         let encode = move || {
-            gauges::set(&view.bridge, view.readiness().ready);
+            gauges::set(&view.bridge.metrics, &view.snapshot());
             view.bridge.metrics.text()
         };
         self.renderer

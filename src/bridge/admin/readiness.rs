@@ -1,14 +1,13 @@
-//! Whether the bridge can take reports, and what that rests on.
+//! The answer of `/readyz`: whether the bridge can take reports, and why.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::hold::Hold;
-use crate::bridge::{Bridge, Phase};
-use crate::kafka::{Condition, TopicState};
+use super::snapshot::{Destination, Snapshot};
+use crate::bridge::Phase;
+use crate::kafka::Durability;
 
 /// The answer of `/readyz`.
 #[derive(Debug, Serialize)]
@@ -20,13 +19,12 @@ pub(super) struct Readiness {
     settled: bool,
     draining: bool,
     topics: Vec<Topic>,
-    /// Where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     spool: Option<Spool>,
-    /// Where the ingress speaks TLS.
+    /// `None` if the ingress does not speak TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate_expires: Option<Timestamp>,
-    /// What has changed and could not be taken over, by part.
+    /// The changes that could not be applied, by part.
     stale: BTreeMap<&'static str, String>,
 }
 
@@ -47,46 +45,30 @@ struct Topic {
     partitions: Option<u32>,
     replication_factor: Option<u32>,
     min_insync_replicas: Option<u32>,
-    /// Whether a record survives the loss of a broker, where Kafka says.
+    /// Whether a record survives the loss of a broker, if Kafka says.
     durable: Option<bool>,
 }
 
-impl Readiness {
-    pub(super) fn of(bridge: &Bridge, hold: &Hold) -> Self {
-        let draining = *bridge.phase.borrow() != Phase::Serving;
-        let topics: Vec<Topic> = bridge
-            .delivery
-            .topics()
-            .into_iter()
-            .map(|(name, state)| Topic::of(name, &state))
-            .collect();
-        // Without the rejected topic a sound report is taken all the same.
-        let events_ready = topics.first().is_some_and(|events| events.ready);
-        let spool = bridge.delivery.spool_level().map(|level| Spool {
-            writable: level.is_writable,
-            reports: level.reports,
-            quarantined: level.quarantined,
-            bytes: level.bytes,
-        });
-        let is_hedged = spool.as_ref().is_some_and(|spool| spool.writable);
-        let stale = bridge.live.stale();
-        let is_ready = events_ready || is_hedged;
-        let counts = hold.look(is_ready, Instant::now());
-        let identity = bridge.live.identity.as_ref();
+impl From<&Snapshot> for Readiness {
+    fn from(snapshot: &Snapshot) -> Self {
         Self {
-            ready: counts && !draining,
-            settled: counts == is_ready,
-            draining,
-            certificate_expires: identity.map(|identity| identity.load().expires()),
-            topics,
-            spool,
-            stale: stale
-                .into_iter()
-                .map(|(part, problem)| (part.name(), problem))
-                .collect(),
+            ready: snapshot.is_ready,
+            settled: snapshot.is_settled,
+            draining: snapshot.phase != Phase::Serving,
+            topics: snapshot.topics.iter().map(Topic::from).collect(),
+            spool: snapshot.spool.map(|level| Spool {
+                writable: level.is_writable,
+                reports: level.reports,
+                quarantined: level.quarantined,
+                bytes: level.bytes,
+            }),
+            certificate_expires: snapshot.certificate,
+            stale: snapshot.stale.clone(),
         }
     }
+}
 
+impl Readiness {
     pub(super) fn to_json(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).expect("readiness is plain data");
         text.push(b'\n');
@@ -94,16 +76,17 @@ impl Readiness {
     }
 }
 
-impl Topic {
-    fn of(name: &str, state: &TopicState) -> Self {
+impl From<&Destination> for Topic {
+    fn from(topic: &Destination) -> Self {
+        let state = &topic.state;
         Self {
-            name: name.to_owned(),
-            ready: state.condition == Condition::Ready,
+            name: topic.name.clone(),
+            ready: topic.is_ready(),
             condition: state.condition.to_string(),
             partitions: state.partitions,
             replication_factor: state.durability.map(|durability| durability.replication),
             min_insync_replicas: state.durability.map(|durability| durability.min_insync),
-            durable: state.durability.map(crate::kafka::Durability::is_safe),
+            durable: state.durability.map(Durability::is_safe),
         }
     }
 }

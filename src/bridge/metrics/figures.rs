@@ -6,7 +6,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::labels::{AnswerLabel, ReasonLabel};
+use super::labels::{Channel, ChannelLabel, CodeLabel, ReasonLabel};
 use super::{Metrics, ReportAnswer, topic_label};
 use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Reason};
 
@@ -40,7 +40,11 @@ impl ByStatus {
     }
 }
 
-/// Everything that is counted from the start on and that the status page shows over time.
+/// The answers to requests that are not kept, 503 excepted. An answer 400 or 415 is one of these, or tells of a report
+/// that the rejected topic has.
+pub const REFUSALS: [u16; 10] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 431];
+
+/// The counts since the start that the status page shows over time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// In the order of [`STATUSES`].
@@ -49,24 +53,49 @@ pub struct Counts {
     pub reasons: [u64; REASONS.len()],
     /// In the order of [`ReportAnswer::ALL`].
     pub answers: [u64; ReportAnswer::ALL.len()],
-    /// How many records Kafka acknowledged within so many seconds; the last bound is infinite.
-    pub acknowledged: Vec<(f64, u64)>,
+    /// In the order of [`REFUSALS`].
+    pub refusals: [u64; REFUSALS.len()],
+    /// Passwords sent for channels that are not configured; answered 401.
+    pub unknown_channels: u64,
+    /// How long senders waited for their answers.
+    pub answered: Buckets,
+    /// How long Kafka took to acknowledge records.
+    pub acknowledged: Buckets,
 }
 
+/// A histogram's counts: how many took at most so many seconds. The last bound is infinite.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Buckets(Vec<(f64, u64)>);
+
 impl Counts {
-    /// What has been counted since `before`.
+    /// Returns the counts since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
-        let earlier = |at: usize| before.acknowledged.get(at).map_or(0, |(_, count)| *count);
-        let acknowledged = self.acknowledged.iter().enumerate();
         Self {
             statuses: less(self.statuses, before.statuses),
             reasons: less(self.reasons, before.reasons),
             answers: less(self.answers, before.answers),
-            acknowledged: acknowledged
-                .map(|(at, (bound, count))| (*bound, count.saturating_sub(earlier(at))))
-                .collect(),
+            refusals: less(self.refusals, before.refusals),
+            unknown_channels: self
+                .unknown_channels
+                .saturating_sub(before.unknown_channels),
+            answered: self.answered.since(&before.answered),
+            acknowledged: self.acknowledged.since(&before.acknowledged),
         }
+    }
+
+    /// How many were told `answer`.
+    #[must_use]
+    pub fn told(&self, answer: ReportAnswer) -> u64 {
+        let at = ReportAnswer::ALL.iter().position(|known| *known == answer);
+        at.map_or(0, |at| self.answers[at])
+    }
+
+    /// How many requests were refused with this answer.
+    #[must_use]
+    pub fn refused(&self, code: u16) -> u64 {
+        let at = REFUSALS.iter().position(|known| *known == code);
+        at.map_or(0, |at| self.refusals[at])
     }
 
     /// Reports that break the contract. Those of an unknown status, and those that only Kafka refuses,
@@ -85,16 +114,70 @@ fn less<const N: usize>(counts: [u64; N], before: [u64; N]) -> [u64; N] {
     std::array::from_fn(|at| counts[at].saturating_sub(before[at]))
 }
 
+impl Buckets {
+    /// prometheus-client shows a histogram's counts in the text format alone.
+    fn of(histogram: &Histogram) -> Self {
+        let mut registry = Registry::default();
+        registry.register("h", "", histogram.clone());
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("writing to memory can't fail");
+        let bucket = |line: &str| {
+            let (bound, count) = line.strip_prefix("h_bucket{le=\"")?.split_once("\"} ")?;
+            Some((bound.parse().ok()?, count.parse().ok()?))
+        };
+        Self(text.lines().filter_map(bucket).collect())
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        let earlier = |at: usize| before.0.get(at).map_or(0, |(_, count)| *count);
+        let buckets = self.0.iter().enumerate();
+        let less = buckets.map(|(at, (bound, count))| (*bound, count.saturating_sub(earlier(at))));
+        Self(less.collect())
+    }
+
+    /// Returns the time within which `share` of all came, in seconds, if there are any: times are taken to be spread
+    /// evenly in their bucket, and those beyond the last bound to be at it.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the bucket's width is the larger error"
+    )]
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let total = self.0.last().map_or(0, |(_, count)| *count) as f64;
+        let (mut lower, mut before) = (0.0, 0.0);
+        for (upper, count) in self.0.iter().filter(|_| total > 0.0) {
+            let (count, wanted) = (*count as f64, share * total);
+            if count >= wanted && upper.is_finite() {
+                return Some(
+                    lower + (upper - lower) * (wanted - before) / (count - before).max(1.0),
+                );
+            }
+            if upper.is_finite() {
+                (lower, before) = (*upper, count);
+            }
+        }
+        (total > 0.0).then_some(lower)
+    }
+}
+
 impl Metrics {
-    /// What has been counted so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let rejected = |reason| self.rejected.get_or_create(&ReasonLabel { reason }).get();
-        let answered = |answer| {
-            self.report_answers
-                .get_or_create(&AnswerLabel { answer })
-                .get()
+        let sent = |code| {
+            self.answers
+                .get(&CodeLabel { code })
+                .map_or(0, |it| it.get())
         };
+        // Before the reports: an answer is counted before its report.
+        let (mut refusals, unfit) = (REFUSALS.map(sent), sent(415));
+        let answers = ReportAnswer::ALL.map(|answer| self.reports(answer));
+        refusals[0] = (refusals[0] + unfit).saturating_sub(self.reports(ReportAnswer::Rejected));
+        let channel = Channel(None);
+        let unknown = self
+            .authentication_failures
+            .get_or_create(&ChannelLabel { channel });
         Counts {
             statuses: self
                 .by_status
@@ -102,8 +185,11 @@ impl Metrics {
                 .each_ref()
                 .map(|count| count.load(Ordering::Relaxed)),
             reasons: REASONS.map(rejected),
-            answers: ReportAnswer::ALL.map(answered),
-            acknowledged: buckets(&self.acknowledgement_time),
+            answers,
+            refusals,
+            unknown_channels: unknown.get(),
+            answered: Buckets::of(&self.request_time),
+            acknowledged: Buckets::of(&self.acknowledgement_time),
         }
     }
 
@@ -112,19 +198,6 @@ impl Metrics {
     pub fn is_producer_up(&self, topic: &str) -> bool {
         self.producer_up.get_or_create(&topic_label(topic)).get() == 1
     }
-}
-
-/// A histogram's counts can be read in the text format alone.
-fn buckets(histogram: &Histogram) -> Vec<(f64, u64)> {
-    let mut registry = Registry::default();
-    registry.register("h", "", histogram.clone());
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("writing to memory can't fail");
-    let bucket = |line: &str| {
-        let (bound, count) = line.strip_prefix("h_bucket{le=\"")?.split_once("\"} ")?;
-        Some((bound.parse().ok()?, count.parse().ok()?))
-    };
-    text.lines().filter_map(bucket).collect()
 }
 
 #[cfg(test)]
@@ -160,8 +233,38 @@ mod tests {
         let counted: Vec<_> = REASONS.into_iter().zip(counts.reasons).collect();
         assert!(counted.contains(&("not-json", 1)), "{counted:?}");
         assert_eq!(counts.answers, [0, 0, 0, 1, 0]);
-        assert_eq!(counts.acknowledged[1..3], [(0.0025, 0), (0.005, 1)]);
-        assert_eq!(counts.acknowledged.last(), Some(&(f64::INFINITY, 2)));
+        assert_eq!(counts.acknowledged.0[1..3], [(0.0025, 0), (0.005, 1)]);
+        assert_eq!(counts.acknowledged.0.last(), Some(&(f64::INFINITY, 2)));
+    }
+
+    #[test]
+    fn refusals_are_the_answers_without_those_of_kept_reports() {
+        let metrics = Metrics::new();
+        for code in [200, 400, 400, 415, 401, 401, 413, 503] {
+            metrics.answered(code);
+        }
+        for answer in [ReportAnswer::Rejected, ReportAnswer::Rejected] {
+            metrics.report_answered(answer, Duration::ZERO);
+        }
+        metrics.authentication_failed(None);
+        let counts = metrics.counts();
+        assert_eq!(counts.refusals, [1, 2, 0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(counts.unknown_channels, 1);
+        assert_eq!(counts.told(ReportAnswer::Rejected), 2);
+    }
+
+    #[test]
+    fn a_time_is_found_in_its_bucket() {
+        let buckets = Buckets(vec![(0.01, 50), (0.02, 100), (f64::INFINITY, 100)]);
+        let times = [0.25, 0.5, 0.75, 1.0].map(|share| buckets.quantile(share));
+        assert_eq!(times, [0.005, 0.01, 0.015, 0.02].map(Some));
+        let beyond = Buckets(vec![(0.01, 90), (120.0, 90), (f64::INFINITY, 100)]);
+        assert_eq!(beyond.quantile(0.99), Some(120.0));
+        assert_eq!(
+            Buckets(vec![(0.01, 0), (f64::INFINITY, 0)]).quantile(0.5),
+            None
+        );
+        assert_eq!(Buckets::default().quantile(0.5), None);
     }
 
     #[test]
@@ -176,7 +279,7 @@ mod tests {
         metrics.acknowledged(Duration::from_millis(3));
         let between = metrics.counts().since(&before);
         assert_eq!((between.rejected(), before.rejected()), (1, 1));
-        assert_eq!(between.acknowledged[2], (0.005, 1));
+        assert_eq!(between.acknowledged.0[2], (0.005, 1));
         let from_the_start = before.since(&Counts::default());
         assert_eq!(from_the_start, before);
     }

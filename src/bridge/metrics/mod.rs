@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 
 use crate::contract::ChannelId;
 use figures::ByStatus;
-pub use figures::{Counts, REASONS, STATUSES};
+pub use figures::{Buckets, Counts, REASONS, REFUSALS, STATUSES};
 use labels::{
     AnswerLabel, BuildLabel, Channel, ChannelLabel, CodeLabel, FateLabel, PartLabel, PropertyLabel,
     ReasonLabel, ReceivedLabel, ReloadLabel, TopicLabel,

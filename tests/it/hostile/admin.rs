@@ -70,7 +70,8 @@ fn each_answer_of_the_admin_port_closes_is_not_sniffed_and_not_stored() {
     for request in [
         "GET / HTTP/1.1\r\nHost: localhost",
         "GET /status HTTP/1.1\r\nHost: localhost",
-        "GET /status.json HTTP/1.1\r\nHost: localhost",
+        "GET /status.js HTTP/1.1\r\nHost: localhost",
+        "GET /status.css HTTP/1.1\r\nHost: localhost",
         "GET /livez HTTP/1.1\r\nHost: localhost",
         "GET /startupz HTTP/1.1\r\nHost: localhost",
         "GET /readyz HTTP/1.1\r\nHost: localhost",
@@ -103,7 +104,7 @@ fn a_name_that_is_not_configured_reads_nothing_on_any_path() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         exchange(bridge.admin, request.as_bytes())
     };
-    for path in ["/", "/status.json", "/livez", "/readyz", "/metrics"] {
+    for path in ["/", "/status.js", "/livez", "/readyz", "/metrics"] {
         let answer = get(path, "web.example:18447");
         assert_eq!(answer.status, 421, "{path}");
         assert!(answer.text().contains("admin.hosts"), "{}", answer.text());

@@ -1,113 +1,88 @@
-//! The status page as browsers get it: one HTML document that holds the state already, and a script that
-//! keeps it new. What it says is made in `status`; nothing here makes words.
+//! The status page: HTML that is rendered here alone. The script only fetches the page again and swaps in the parts
+//! that have changed. Nothing on the page names a message or a person.
 
-mod fill;
-mod policy;
+mod chart;
+mod findings;
+mod sections;
+mod words;
 
-use std::sync::LazyLock;
+use super::history::History;
+use super::snapshot::Snapshot;
+use chart::Chart;
+use findings::{Findings, Severity, headline};
+use words::escape;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
-use hyper::{Response, StatusCode};
+pub(super) const STYLE: &str = include_str!("page.css");
+pub(super) const SCRIPT: &str = include_str!("page.js");
 
-use super::answer::text;
-use super::status::{Note, Row, Section, Series, Status};
-use fill::{escape, fill, piece};
-
-const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    HeaderValue::try_from(policy::policy(STYLE, SCRIPT)).expect("a policy is plain text")
-});
-
-/// The page with this state in it.
-pub(super) fn html(status: &Status) -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::OK, "text/html; charset=utf-8", render(status));
-    response
-        .headers_mut()
-        .insert(CONTENT_SECURITY_POLICY, POLICY.clone());
-    response
+/// Renders the page. The elements with `data-swap` are those that the script replaces.
+pub(super) fn html(snapshot: &Snapshot, history: &History) -> String {
+    let findings = Findings::of(snapshot, history);
+    let (headline, severity) = (headline(snapshot), findings.worst().name());
+    let (as_of, notes) = (snapshot.now.strftime("%H:%M:%S UTC"), notes(&findings));
+    let tally = tally(&findings);
+    let chart = Chart::of(snapshot, history).html();
+    let sections = sections::html(snapshot, history, &findings);
+    format!(
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<noscript><meta http-equiv="refresh" content="10"></noscript>
+<title>{headline} · koobridge</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="status.css">
+<script src="status.js" defer></script>
+</head>
+<body>
+<header>
+<p class="brand"><span>koobridge</span> <span id="seen">As of <time>{as_of}</time></span></p>
+<div id="headline" data-swap aria-live="polite"><h1 class="{severity}"><span id="state">{headline}</span> <small>{tally}</small></h1></div>
+<p id="lost" class="critical" role="alert" hidden>This page has lost the bridge: last seen <time></time></p>
+<ul id="notes" data-swap>{notes}</ul>
+</header>
+<main>
+<section id="reports" data-swap>{chart}</section>
+<div class="columns">{sections}</div>
+</main>
+</body>
+</html>
+"#
+    )
 }
 
-/// The state alone, which the page asks for again and again.
-pub(super) fn json(status: &Status) -> Response<Full<Bytes>> {
-    text(StatusCode::OK, "application/json", status.to_json())
+fn notes(findings: &Findings) -> String {
+    let note = |finding: &findings::Finding| {
+        let (severity, text) = (finding.severity.name(), escape(&finding.text));
+        format!("<li class=\"{severity}\">{text}</li>")
+    };
+    findings.0.iter().map(note).collect()
 }
 
-fn render(status: &Status) -> String {
-    fill(PAGE, |name| match name {
-        "style" => STYLE.to_owned(),
-        "script" => SCRIPT.to_owned(),
-        "word" => escape(status.state.word),
-        "tone" => status.state.tone.name().to_owned(),
-        "as_of" => escape(&status.as_of),
-        "notes" => status.notes.iter().map(note).collect(),
-        "top" => escape(&status.chart.top),
-        "middle" => escape(&status.chart.middle),
-        "empty" => escape(&status.chart.empty),
-        "layers" => status
-            .chart
-            .series
-            .iter()
-            .map(|of| series("layer", of))
-            .collect(),
-        "legend" => status
-            .chart
-            .series
-            .iter()
-            .map(|of| series("entry", of))
-            .collect(),
-        // A section; what the templates name is left empty for the script.
-        id => {
-            let wanted = status.sections.iter().find(|section| section.id == id);
-            wanted.map(section).unwrap_or_default()
+/// How many findings there are: colors alone do not tell everyone.
+fn tally(findings: &Findings) -> String {
+    let count = |severity| {
+        let of_it = findings.0.iter().filter(|it| it.severity == severity);
+        of_it.count() as u64
+    };
+    let errors = words::counted(count(Severity::Critical), "error", "errors");
+    let warnings = words::counted(count(Severity::Warning), "warning", "warnings");
+    let parts = [(Severity::Critical, errors), (Severity::Warning, warnings)].into_iter();
+    let parts = parts.filter(|(severity, _)| count(*severity) > 0);
+    parts.map(|(_, text)| text).collect::<Vec<_>>().join(", ")
+}
+
+impl Severity {
+    /// The name in the style.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
         }
-    })
-}
-
-fn note(note: &Note) -> String {
-    fill(piece(PAGE, "note"), |name| match name {
-        "tone" => note.tone.name().to_owned(),
-        _ => escape(&note.text),
-    })
-}
-
-fn series(template: &str, series: &Series) -> String {
-    fill(piece(PAGE, template), |name| {
-        escape(match name {
-            "name" => series.name,
-            "path" => &series.path,
-            "now" => &series.now,
-            "recent" => &series.recent,
-            _ => &series.total,
-        })
-    })
-}
-
-fn section(section: &Section) -> String {
-    fill(piece(PAGE, "section"), |name| match name {
-        "rows" => section.rows.iter().map(row).collect(),
-        "id" => escape(section.id),
-        "title" => escape(section.title),
-        "head" => escape(section.heads[0]),
-        "second_head" => escape(section.heads[1]),
-        _ => escape(&section.foot),
-    })
-}
-
-fn row(row: &Row) -> String {
-    fill(piece(PAGE, "row"), |name| {
-        escape(match name {
-            "tone" => row.tone.name(),
-            "name" => &row.name,
-            "value" => &row.value,
-            "second" => &row.second,
-            _ => &row.note,
-        })
-    })
+    }
 }
 
 #[cfg(test)]

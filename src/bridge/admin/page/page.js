@@ -1,72 +1,40 @@
 "use strict";
-// Puts what /status.json says in the places that the page has for it. It makes no words of its own, and
-// what it is told becomes text, never HTML.
+// Fetches the page again and again, and swaps in the parts that have changed.
 {
-  const PATIENCE = 3000;
-  const LOST_AGAIN = 1000;
-
+  const TIMEOUT = 3000;
+  const PAUSE = 1000;
   const find = (id) => document.getElementById(id);
+  let seen = document.querySelector("#seen time").textContent;
 
-  const say = (element, text) => {
-    if (element.textContent !== text) element.textContent = text;
-  };
-
-  // The element's own text where it asks for one, and that of each element in it.
-  const fill = (element, item) => {
-    if (item.tone) element.dataset.tone = item.tone;
-    if (element.dataset.say) say(element, item[element.dataset.say]);
-    for (const part of element.querySelectorAll("[data-say]")) say(part, item[part.dataset.say]);
-  };
-
-  // As many elements as there are items; those that are there already stay what they are.
-  const fillList = (list, template, items) => {
-    while (list.childElementCount > items.length) list.lastElementChild.remove();
-    while (list.childElementCount < items.length) {
-      list.append(find(template).content.firstElementChild.cloneNode(true));
+  const show = (page) => {
+    document.title = page.title;
+    for (const part of page.querySelectorAll("[data-swap]")) {
+      const old = find(part.id);
+      if (!old.isEqualNode(part)) old.replaceChildren(...part.childNodes);
     }
-    items.forEach((item, at) => fill(list.children[at], item));
-  };
-
-  const show = (status) => {
-    document.title = `${status.state.word} · koobridge`;
-    find("state").dataset.tone = status.state.tone;
-    say(find("state").firstElementChild, status.state.word);
-    fillList(find("notes"), "note", status.notes);
-    for (const id of ["top", "middle", "empty"]) say(find(id), status.chart[id]);
-    const layers = find("layers").children;
-    status.chart.series.forEach((series, at) => layers[at].setAttribute("d", series.path));
-    fillList(find("legend"), "entry", status.chart.series);
-    for (const section of status.sections) {
-      const element = find(section.id);
-      fillList(element.querySelector("dl"), "row", section.rows);
-      say(element.querySelector(".foot"), section.foot);
+    // A person's choice stays until the bridge's changes.
+    for (const { id, open } of page.querySelectorAll("details")) {
+      if (find(id).dataset.open !== String(open)) find(id).open = open;
+      find(id).dataset.open = open;
     }
+    seen = page.querySelector("#seen time").textContent;
   };
-
-  let seen = new Date();
-
-  const clock = () => seen.toLocaleTimeString([], { hourCycle: "h23" });
 
   const look = async () => {
     const began = performance.now();
-    let again = LOST_AGAIN;
+    let isLost = false;
     try {
-      const signal = AbortSignal.timeout(PATIENCE);
-      const answer = await fetch("status.json", { cache: "no-store", signal });
+      const answer = await fetch("status", { signal: AbortSignal.timeout(TIMEOUT) });
       if (!answer.ok) throw new Error(answer.statusText);
-      const status = await answer.json();
-      show(status);
-      again = status.again_ms;
-      seen = new Date();
-      say(find("seen"), `Live, ${clock()}`);
-      find("lost").hidden = true;
+      show(new DOMParser().parseFromString(await answer.text(), "text/html"));
     } catch {
-      say(find("lost").querySelector("time"), clock());
-      say(find("seen"), "");
-      find("lost").hidden = false;
+      isLost = true;
     }
-    document.body.toggleAttribute("data-lost", !find("lost").hidden);
-    setTimeout(look, Math.max(0, began + again - performance.now()));
+    find("seen").textContent = isLost ? "" : `Live, ${seen}`;
+    find("lost").hidden = !isLost;
+    find("lost").querySelector("time").textContent = seen;
+    document.body.toggleAttribute("data-lost", isLost);
+    setTimeout(look, Math.max(0, began + PAUSE - performance.now()));
   };
 
   look();

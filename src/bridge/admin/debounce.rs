@@ -1,5 +1,5 @@
-//! Readiness held for a moment: a leader that moves, or a broker that is there and gone again, does not
-//! take a replica out of its load balancer and put it back.
+//! Readiness without its short changes: a leader that moves, or a broker that restarts, does not take a
+//! replica out of its load balancer and put it back.
 
 use std::time::{Duration, Instant};
 
@@ -8,30 +8,31 @@ use parking_lot::Mutex;
 /// How long a change has to last before it counts.
 const LASTING: Duration = Duration::from_secs(2);
 
-/// What counts, and since when it has been otherwise.
+/// The readiness that counts, and since when the observed one has differed.
 #[derive(Debug, Default)]
-pub(super) struct Hold(Mutex<State>);
+pub(super) struct Debounce(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     is_ready: bool,
     has_been_ready: bool,
-    otherwise_since: Option<Instant>,
+    differs_since: Option<Instant>,
 }
 
-impl Hold {
-    /// Takes note of what is so now; what counts. The first time that all is ready counts at once.
-    pub(super) fn look(&self, is_ready: bool, now: Instant) -> bool {
+impl Debounce {
+    /// Takes the readiness of this moment, and returns the one that counts. The first time that the bridge is
+    /// ready counts at once.
+    pub(super) fn observe(&self, is_ready: bool, now: Instant) -> bool {
         let mut state = self.0.lock();
         if is_ready == state.is_ready {
-            state.otherwise_since = None;
+            state.differs_since = None;
             return is_ready;
         }
-        let since = *state.otherwise_since.get_or_insert(now);
+        let since = *state.differs_since.get_or_insert(now);
         if !state.has_been_ready || now.duration_since(since) >= LASTING {
             state.is_ready = is_ready;
             state.has_been_ready |= is_ready;
-            state.otherwise_since = None;
+            state.differs_since = None;
         }
         state.is_ready
     }
@@ -43,11 +44,11 @@ mod tests {
 
     /// What counts at each look, one every half second.
     fn looks(ready: &[bool]) -> Vec<bool> {
-        let hold = Hold::default();
+        let debounce = Debounce::default();
         let start = Instant::now();
         let looks = ready.iter().zip(0..);
         looks
-            .map(|(ready, look)| hold.look(*ready, start + look * LASTING / 4))
+            .map(|(ready, look)| debounce.observe(*ready, start + look * LASTING / 4))
             .collect()
     }
 

@@ -1,0 +1,296 @@
+//! What is wrong, how bad that is, and what to do: the one place where the page's severities come from. The headline,
+//! the notes and the tables all show these.
+
+use std::time::Duration;
+
+use super::words::{counted, days};
+use crate::bridge::admin::history::{History, Interval};
+use crate::bridge::admin::snapshot::{Intake, Snapshot};
+use crate::bridge::metrics::ReportAnswer;
+use crate::bridge::{Identity, Phase};
+use crate::kafka::{Condition, Durability};
+
+/// What counts as happening now.
+const RECENT: Duration = Duration::from_mins(1);
+
+const REPORTS_HIGH: &str = "The reports in flight are near ingress.reports_in_flight: at the limit, further ones are \
+                            answered 503. Kafka is slow, or the limit is low.";
+const BYTES_HIGH: &str = "The memory of reports in flight is near ingress.bytes_in_flight: at the limit, further ones \
+                          are answered 503. Kafka is slow, or the limit is low.";
+const CONNECTIONS_HIGH: &str = "The open connections are near ingress.connections: at the limit, idle ones are closed to make room.";
+const DISK_HIGH: &str = "The spool is nearly full: at spool.disk_limit reports are answered 503.";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
+    #[default]
+    Fine,
+    Warning,
+    Critical,
+}
+
+/// The thing that a finding is about; it has a row in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Phase,
+    /// Both topics.
+    Kafka,
+    /// The events topic (0) or the rejected topic (1).
+    Topic(usize),
+    Lanes,
+    Reports,
+    Bytes,
+    Connections,
+    SpoolWrites,
+    SpoolDisk,
+    Quarantine,
+    Certificate,
+    Reload,
+    /// Requests with this answer.
+    Answer(u16),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    pub(super) subject: Subject,
+    pub(super) severity: Severity,
+    pub(super) text: String,
+}
+
+/// The findings of one snapshot, the worst first.
+pub(super) struct Findings(pub(super) Vec<Finding>);
+
+impl Findings {
+    pub(super) fn of(snapshot: &Snapshot, history: &History) -> Self {
+        let minute = history.recent(snapshot, RECENT);
+        let mut findings = Self(Vec::new());
+        findings.phase(snapshot);
+        findings.kafka(snapshot);
+        findings.topics(snapshot);
+        findings.spool(snapshot);
+        findings.limits(snapshot);
+        findings.files(snapshot);
+        findings.answers(&minute);
+        findings
+            .0
+            .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings
+    }
+
+    /// Returns the severity of a table's row.
+    pub(super) fn severity(&self, subject: Subject) -> Severity {
+        // The worst come first.
+        let mut findings = self.0.iter();
+        let worst = findings.find(|finding| finding.subject == subject);
+        worst.map(|finding| finding.severity).unwrap_or_default()
+    }
+
+    /// Returns the severity of the headline.
+    pub(super) fn worst(&self) -> Severity {
+        let worst = self.0.first();
+        worst.map(|finding| finding.severity).unwrap_or_default()
+    }
+
+    fn warn(&mut self, subject: Subject, text: String) {
+        self.add(subject, Severity::Warning, text);
+    }
+
+    fn add(&mut self, subject: Subject, severity: Severity, text: String) {
+        self.0.push(Finding {
+            subject,
+            severity,
+            text,
+        });
+    }
+
+    fn phase(&mut self, snapshot: &Snapshot) {
+        let text = match snapshot.phase {
+            Phase::Serving => return,
+            Phase::Draining => {
+                "koobridge was told to stop. It takes reports for ingress.drain_delay, then closes the listener."
+            }
+            Phase::Closing => "koobridge was told to stop. The last answers wait for Kafka.",
+        };
+        self.warn(Subject::Phase, text.to_owned());
+    }
+
+    /// Says why Kafka does not take every event, and what becomes of reports meanwhile.
+    fn kafka(&mut self, snapshot: &Snapshot) {
+        let events = &snapshot.topics[0];
+        let (condition, thin) = (&events.state.condition, events.thin_partitions());
+        let wrong = match (snapshot.intake(), condition) {
+            (Intake::Full, _) => return,
+            (Intake::Away, Condition::Unreachable(no_answer))
+                if no_answer.last_answer.is_some() =>
+            {
+                let since = last_heard(no_answer.last_answer.unwrap_or_default());
+                format!("{since}: {}.", no_answer.reason)
+            }
+            (Intake::Away, Condition::Unreachable(_)) | (Intake::Unknown, _) => {
+                format!("{condition}.")
+            }
+            (Intake::Away, _) => {
+                let silence = snapshot.silence.unwrap_or_default();
+                format!("{}.", last_heard(snapshot.now - silence))
+            }
+            (Intake::Partial, Condition::Ready) => format!(
+                "{}: {thin} of its partitions have too few in-sync replicas; start the missing brokers.",
+                events.name
+            ),
+            (Intake::Partial, condition) => format!("{}: {condition}.", events.name),
+        };
+        let (severity, meanwhile) = if snapshot.has_spool() {
+            (
+                Severity::Warning,
+                "Reports are kept in the spool and delivered in order once Kafka takes them.",
+            )
+        } else {
+            (
+                Severity::Critical,
+                "Reports that Kafka does not take in time are answered 503.",
+            )
+        };
+        let (subject, severity) = match snapshot.intake() {
+            Intake::Partial => (Subject::Topic(0), severity),
+            // Kafka's first answer takes a moment.
+            Intake::Unknown => (Subject::Kafka, Severity::Warning),
+            _ => (Subject::Kafka, severity),
+        };
+        let text = format!("{wrong} {meanwhile} koobridge needs no restart.");
+        self.add(subject, severity, text);
+    }
+
+    fn topics(&mut self, snapshot: &Snapshot) {
+        let [_, rejected] = &snapshot.topics;
+        let has_answer = matches!(snapshot.intake(), Intake::Full | Intake::Partial);
+        if has_answer && !rejected.is_ready() {
+            let (name, condition) = (&rejected.name, &rejected.state.condition);
+            let text = format!("{name}: {condition}. Reports that keep the contract go on.");
+            self.warn(Subject::Topic(1), text);
+        }
+        if snapshot.intake() == Intake::Full && snapshot.waiting_partitions > 0 {
+            let waiting = snapshot.waiting_partitions as u64;
+            let waiting = counted(waiting, "partition waits", "partitions wait");
+            let text = format!("{waiting} for Kafka: their reports are sent again, in order.");
+            self.warn(Subject::Lanes, text);
+        }
+        for (at, topic) in snapshot.topics.iter().enumerate() {
+            let name = &topic.name;
+            if !topic.state.durability.is_none_or(Durability::is_safe) {
+                let text = format!(
+                    "{name} does not survive the loss of a broker: raise its replication factor and \
+                     min.insync.replicas to at least 2."
+                );
+                self.warn(Subject::Topic(at), text);
+            }
+            if !topic.has_producer {
+                let text = format!("The producer of {name} is being replaced; the log says why.");
+                self.warn(Subject::Topic(at), text);
+            }
+        }
+    }
+
+    fn spool(&mut self, snapshot: &Snapshot) {
+        let Some(level) = snapshot.spool else { return };
+        if !level.is_writable {
+            let text = "The spool can't be written to: the disk is full, read-only or fails, or has less free than \
+                        spool.free_space. Make room or replace the disk; koobridge notices by itself.";
+            self.add(Subject::SpoolWrites, Severity::Critical, text.to_owned());
+        }
+        if level.quarantined > 0 {
+            let reports = counted(level.quarantined, "report is", "reports are");
+            let text = format!(
+                "{reports} quarantined: neither topic takes a record that is too large or not well formed. \
+                 koobridge spool export shows it."
+            );
+            self.warn(Subject::Quarantine, text);
+        }
+    }
+
+    fn limits(&mut self, snapshot: &Snapshot) {
+        for (subject, utilization, text) in [
+            (Subject::Reports, snapshot.reports, REPORTS_HIGH),
+            (Subject::Bytes, snapshot.bytes, BYTES_HIGH),
+            (Subject::Connections, snapshot.connections, CONNECTIONS_HIGH),
+            (Subject::SpoolDisk, snapshot.disk(), DISK_HIGH),
+        ] {
+            if utilization.is_high() {
+                self.warn(subject, text.to_owned());
+            }
+        }
+    }
+
+    /// Certificates, passwords and the configuration.
+    fn files(&mut self, snapshot: &Snapshot) {
+        for (part, problem) in &snapshot.stale {
+            let text = format!(
+                "The last change of the {part} is not in use: {problem}. The version before stays in use."
+            );
+            self.warn(Subject::Reload, text);
+        }
+        let Some(expires) = snapshot.certificate else {
+            return;
+        };
+        let left = expires.duration_since(snapshot.now);
+        let renew = "Put a new pair in its place; koobridge loads it by itself.";
+        if !left.is_positive() {
+            let text = format!(
+                "The certificate has expired: senders that check it can't connect. {renew}"
+            );
+            self.add(Subject::Certificate, Severity::Critical, text);
+        } else if left < Identity::RENEW {
+            let left = days(left);
+            let text = format!("The certificate expires in {left}. {renew}");
+            self.warn(Subject::Certificate, text);
+        }
+    }
+
+    /// Requests that are being refused now.
+    fn answers(&mut self, minute: &Interval) {
+        let counts = &minute.counts;
+        let unauthorized = counts.refused(401);
+        let wrong = unauthorized.saturating_sub(counts.unknown_channels);
+        if wrong > 0 {
+            let wrong = counted(wrong, "wrong password", "wrong passwords");
+            let text = format!(
+                "{wrong} in the last minute, answered 401: if a sender's password has changed, write the new one in \
+                 its channel's file, and koobridge loads it by itself. The log names the channel and the network."
+            );
+            self.warn(Subject::Answer(401), text);
+        }
+        if counts.unknown_channels > 0 {
+            let requests = counted(counts.unknown_channels, "request", "requests");
+            let text = format!(
+                "{requests} in the last minute for channels that are not configured, answered 401: if the channel is \
+                 yours, add a file with its password. The log names the network."
+            );
+            self.warn(Subject::Answer(401), text);
+        }
+        let turned_away = counts.told(ReportAnswer::Shed) + counts.told(ReportAnswer::Deadline);
+        if turned_away > 0 {
+            let reports = counted(turned_away, "report was", "reports were");
+            let text = format!(
+                "{reports} answered 503 in the last minute: lost unless the sender retries."
+            );
+            self.warn(Subject::Answer(503), text);
+        }
+    }
+}
+
+fn last_heard(answer: jiff::Timestamp) -> String {
+    let answer = answer.strftime("%H:%M:%S (UTC)");
+    format!("No broker has answered since {answer}")
+}
+
+/// The state in a few words.
+pub(super) fn headline(snapshot: &Snapshot) -> &'static str {
+    match (snapshot.phase, snapshot.intake(), snapshot.has_spool()) {
+        (Phase::Draining, ..) => "Draining, and still taking reports",
+        (Phase::Closing, ..) => "Draining",
+        (_, Intake::Full, _) => "Serving",
+        (_, Intake::Unknown, _) => "Started, waiting for Kafka",
+        (_, Intake::Away, true) => "Serving from the spool while Kafka is away",
+        (_, Intake::Partial, true) => "Serving from the spool: Kafka can't take every report",
+        (_, Intake::Away, false) => "Not ready: Kafka is away",
+        (_, Intake::Partial, false) => "Kafka can't take every report",
+    }
+}
