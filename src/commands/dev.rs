@@ -172,7 +172,7 @@ fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
 }
 
 impl Follower {
-    /// `false` where the thread is stuck: nobody reads what it prints.
+    /// Stops the thread; `false` if it is stuck because its output is not read.
     fn stop(self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.ended.recv_timeout(10 * POLL) == Err(RecvTimeoutError::Disconnected)

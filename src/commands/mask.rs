@@ -87,11 +87,11 @@ mod tests {
     use super::*;
 
     fn masked(value: &str) -> String {
-        let told = RecordRef {
+        let plain = RecordRef {
             value: Some(Cow::Borrowed(value.as_bytes())),
             ..RecordRef::default()
         };
-        let masked = record(&told).value.expect("a value").into_owned();
+        let masked = record(&plain).value.expect("a value").into_owned();
         String::from_utf8(masked).expect("text")
     }
 

@@ -65,7 +65,7 @@ impl Reason {
         }
     }
 
-    /// One sentence for whoever has to mend the sender.
+    /// Returns one sentence for the people who run the sender.
     #[must_use]
     pub fn detail(self) -> &'static str {
         match self {

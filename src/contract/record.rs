@@ -44,7 +44,7 @@ impl Record {
 /// Name and value of a header as it was read.
 pub type HeaderRef<'a> = (Cow<'a, str>, Option<Cow<'a, [u8]>>);
 
-/// A record as it was read, whoever wrote it: any bytes, and any part of it can be missing.
+/// A record that was read. Any producer may have written it: it holds any bytes, and any part can be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordRef<'a> {
     pub key: Option<Cow<'a, [u8]>>,

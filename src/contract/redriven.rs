@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_somebody_else_is_left_alone() {
+    fn a_record_of_another_producer_is_left_alone() {
         let event: RecordRef<'_> = event(EventMode::Binary).into();
         let mut odd_channel = RecordRef::default();
         for (name, value) in [

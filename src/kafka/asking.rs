@@ -39,7 +39,7 @@ impl Asking {
     /// Has Kafka asked, and waits until it has answered, or one question has been open for `patience`.
     pub async fn ask(&self, patience: Duration) {
         let began = Instant::now();
-        // A full channel means that somebody has asked for it already.
+        // A full channel means that a question was asked for already.
         let _asked = self.wake.try_send(());
         // Two questions after a rest, each of which takes nearly as long as it may, are too much.
         let _answered = timeout(REST + patience, self.answer(began, patience)).await;

@@ -33,8 +33,8 @@ const CONNECTING: [(Duration, bool); 3] = [
 ];
 /// How long each later answer may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a broker may take to hear of a topic that another one already shows, and how often to ask.
-const HEARD: Duration = Duration::from_secs(2);
+/// How long a broker may take to know a topic that another one already shows, and how often to ask.
+const KNOWN: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long taking what librdkafka has to say takes, whether it says anything or not.
 const SHORTLY: Duration = Duration::from_millis(5);
@@ -183,7 +183,7 @@ impl Cluster {
     /// Returns the settings of a topic; `None` if Kafka does not show them. A broker that has not heard of a new
     /// topic yet shows none, and is asked again.
     fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
-        let until = Instant::now() + HEARD;
+        let until = Instant::now() + KNOWN;
         let mut entries = self.describe(name);
         while !matches!(entries, Ok(Some(_))) && Instant::now() < until {
             thread::park_timeout(AGAIN);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
-use thiserror::Error;
 use tokio::runtime::Builder;
 
 use super::admin::{admin_client, topic_settings};
@@ -130,21 +129,11 @@ pub fn topic_setting(
     settings: &Settings,
     topic: &str,
     name: &str,
-) -> Result<Option<String>, QuestionError> {
-    let admin = admin_client(settings.client_config())?;
+) -> Result<Option<String>, String> {
     let runtime = Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.map_err(ClientError::from)?;
-    let entries = runtime.block_on(topic_settings(&admin, topic, PATIENCE));
-    let entries = entries.map_err(QuestionError::Unanswered)?;
+    let runtime = runtime.map_err(|error| ClientError::from(error).to_string())?;
+    let admin = admin_client(settings.client_config()).map_err(|error| error.to_string())?;
+    let entries = runtime.block_on(topic_settings(&admin, topic, PATIENCE))?;
     let entry = entries.and_then(|entries| entries.into_iter().find(|entry| entry.name == name));
     Ok(entry.and_then(|entry| entry.value))
-}
-
-/// Why a question has no answer.
-#[derive(Debug, Error)]
-pub enum QuestionError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("{0}")]
-    Unanswered(String),
 }

@@ -48,7 +48,7 @@ const READING: [(&str, &str); 11] = [
 const TRANSACTIONS: [(&str, &str); 8] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
-    // Nobody waits for a single record, and larger batches cost the brokers less.
+    // No sender waits for a single record, and larger batches cost the brokers less.
     ("linger.ms", "50"),
     // As many as keep the order with an idempotent producer.
     ("max.in.flight.requests.per.connection", "5"),

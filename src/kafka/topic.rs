@@ -144,7 +144,7 @@ impl TopicWatch {
 
     /// Has Kafka asked again at once: what it said last seems to be wrong.
     pub fn doubt(&self) {
-        // A full channel means that somebody has asked for it already.
+        // A full channel means that a question was asked for already.
         let _asked = self.wake.try_send(());
     }
 }

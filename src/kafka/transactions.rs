@@ -1,8 +1,8 @@
 //! A producer whose records appear together with the place that its reader has reached, or not at all.
 //!
 //! The transactional id is a consumer group's name too: the group holds, for each partition that is
-//! read, the next offset and a text of the caller's. Whoever starts under an id first ends whatever
-//! was going on under it.
+//! read, the next offset and a text of the caller's. A producer that starts under an id first ends
+//! the transaction of the last one.
 
 use std::collections::BTreeMap;
 use std::mem;

@@ -151,7 +151,7 @@ fn changed<'a>(facts: &TopicFacts, asked: &Requested) -> Result<Vec<Step<'a>>, R
     Ok(steps)
 }
 
-/// A value that somebody chose stays where what was promised survives a broker with it.
+/// A value that an operator chose stays if accepted reports survive the loss of a broker with it.
 fn changed_settings(
     settings: &BTreeMap<String, String>,
     facts: &TopicFacts,

@@ -64,7 +64,7 @@ fn a_missing_password_is_no_empty_one() {
     assert!(channels.authenticate("c", None, at(1)).is_none());
 }
 
-/// A comparison that ends early would let somebody in.
+/// A comparison that ends early would accept these.
 #[test]
 fn each_byte_of_a_digest_counts() {
     for place in 0..32 {
@@ -116,14 +116,14 @@ fn a_channel_id_is_1_to_64_of_its_characters() {
     }
 }
 
-/// What each channel was last heard from, in seconds since 1970.
+/// The time of each channel's last report, in seconds since 1970.
 fn last_reports(channels: &Channels) -> Vec<(&str, Option<i64>)> {
-    let mut heard: Vec<_> = channels
+    let mut reports: Vec<_> = channels
         .last_reports()
         .map(|(channel, at)| (channel.as_str(), at.map(Timestamp::as_second)))
         .collect();
-    heard.sort_unstable();
-    heard
+    reports.sort_unstable();
+    reports
 }
 
 fn at(second: i64) -> Timestamp {

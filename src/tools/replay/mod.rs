@@ -3,7 +3,7 @@
 //!
 //! A [`Range`] and a [`Selection`] say which records of a topic are meant, and [`Work`] decides on each. A
 //! [`TopicRun`] copies exactly once and keeps its plan in Kafka, so that it can be resumed; a [`FileRun`] copies
-//! at least once; [`print`] writes lines.
+//! at least once; [`print()`] writes lines.
 
 mod file_run;
 mod job;

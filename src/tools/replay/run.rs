@@ -1,24 +1,26 @@
 //! A run to a topic. Its records appear in transactions, each together with how far the source was read
 //! by then, so that whatever ends the run, the next one goes on without a gap or a repeat.
 
+mod recovery;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::Context as _;
 use indicatif::HumanCount;
-use thiserror::Error;
 
 use super::job::Job;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::rate_limit::RateLimit;
-use super::sink::{Sink, Target, position_of};
+use super::sink::{Sink, Target};
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
 use crate::kafka::{Broken, Group, OffsetRange, Settings, Transactions};
+
+pub(super) use recovery::TakenOver;
 
 /// An open transaction holds back every read-committed subscriber of the target, so it is short. Each
 /// end of one costs some 50 ms, in which nothing is copied.
@@ -26,12 +28,6 @@ const LONGEST: Duration = Duration::from_secs(1);
 const LARGEST: u32 = 100_000;
 /// How many records are read between two updates of the progress.
 const SHOWN_EACH: u32 = 256;
-/// How long to rest between two transactions that fail.
-const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-/// How long to rest before another producer is started: a process that ended this one's transaction to continue the
-/// run has written that down by then. One that takes longer loses the run again, and says so.
-const YIELD: Duration = Duration::from_secs(2);
-
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -39,11 +35,6 @@ pub(super) enum End {
     /// It was told to stop, and can be resumed.
     Stopped,
 }
-
-/// Another process continues the run.
-#[derive(Debug, Error)]
-#[error("another process goes on with the run {0}")]
-pub(super) struct TakenOver(String);
 
 /// What a run reads, and its plan.
 pub(super) struct Input {
@@ -211,107 +202,6 @@ impl Run {
             ..
         } = &self.sink;
         transactions.commit(group, &self.input.name, &offsets)
-    }
-
-    /// Goes back to the last commit, with another producer where this one can't go on.
-    fn recover(
-        &mut self,
-        broken: &Broken,
-        stop: &AtomicBool,
-        progress: &Progress,
-    ) -> anyhow::Result<()> {
-        if let Broken::Refused(why) = broken {
-            bail!("Kafka refuses the transaction: {why}");
-        }
-        let refused = self.sink.transactions.refused();
-        if refused.is_empty() {
-            self.failures += 1;
-            progress.say(&format!("{broken}; going on from the last commit"));
-        } else if let Some((tag, failed)) = self.sink.narrow_down(&refused) {
-            self.done.tally.refused += 1;
-            let record = self.named(tag);
-            progress.say(&format!(
-                "Kafka does not take {record} on the target: {failed}"
-            ));
-        }
-        let is_dead = !refused.is_empty()
-            || matches!(broken, Broken::Producer(_))
-            || self.sink.transactions.abort().is_err();
-        if is_dead && refused.is_empty() {
-            thread::park_timeout(YIELD);
-        }
-        self.rest();
-        while is_dead && !stop.load(Ordering::SeqCst) && !self.replace_producer()? {
-            self.failures += 1;
-            self.rest();
-        }
-        self.pending = None;
-        self.input.source.go_back(&self.done.next)
-    }
-
-    /// Starts another producer, unless another process has the run; `false` if it is to be tried again.
-    fn replace_producer(&mut self) -> anyhow::Result<bool> {
-        let started = self.committed_position().and_then(|_| {
-            let started = Transactions::start(&self.sink.settings, &self.job.kafka_name())?;
-            self.sink.transactions = started;
-            self.committed_position()
-        });
-        let next = match started.map_err(anyhow::Error::downcast::<Broken>) {
-            Ok(next) => next,
-            Err(Ok(Broken::Refused(why))) => bail!("Kafka refuses the transaction: {why}"),
-            Err(Ok(_)) => return Ok(false),
-            Err(Err(error)) => return Err(error),
-        };
-        let pending = self.pending.take();
-        if let Some(next) = next {
-            match pending.filter(|pending| pending.next == next) {
-                Some(pending) => self.done = pending,
-                None => self.done.next = next,
-            }
-        }
-        Ok(true)
-    }
-
-    /// Returns how far the run is according to Kafka; `None` if that is not written down.
-    ///
-    /// # Errors
-    /// [`TakenOver`] if another process has the run.
-    fn committed_position(&self) -> anyhow::Result<Option<BTreeMap<u32, u64>>> {
-        let Some(plan) = &self.input.plan else {
-            return Ok(None);
-        };
-        let last = plan.ranges.iter().map(|range| range.partition).max();
-        let partitions = last.map_or(0, |last| last + 1);
-        let committed = self.sink.group.committed(&self.input.name, partitions);
-        let committed = committed.map_err(|error| Broken::Producer(error.to_string()))?;
-        let id = &self.job.id;
-        let (found, next) =
-            Plan::read(&committed).map_err(|why| anyhow!("the run {id} can't go on: {why}"))?;
-        if found.holder != plan.holder {
-            bail!(TakenOver(id.clone()));
-        }
-        Ok(Some(next))
-    }
-
-    fn named(&self, tag: usize) -> String {
-        let (partition, offset) = position_of(tag);
-        if self.input.plan.is_some() {
-            format!(
-                "offset {offset} of {} partition {partition}",
-                self.input.name
-            )
-        } else {
-            format!("line {offset} of {}", self.input.name)
-        }
-    }
-
-    fn rest(&self) {
-        if self.failures > 0 {
-            let [least, most] = REST;
-            let rest = least.saturating_mul(1 << self.failures.min(10));
-            // Nothing unparks this thread.
-            thread::park_timeout(rest.min(most));
-        }
     }
 }
 
