@@ -27,7 +27,7 @@
 //!    [`contract::Rejected`].
 //! 4. *Normalise*: [`contract::Report::normalise`] makes the [`contract::Event`]: a CloudEvents
 //!    event whose id is the same for each repeat.
-//! 5. *Publish*: [`bridge::delivery::Delivery::publish`] finds it a place under the ceilings and a number in
+//! 5. *Publish*: [`bridge::delivery::Delivery::publish`] finds it a place under the limits and a number in
 //!    the lane of its partition, which is picked as the Java client would. The lane hands it to
 //!    librdkafka, or has it written to the spool where Kafka does not keep up; the sender waits for
 //!    the first of the two, at most until the deadline. The delivery report settles the report's fate

@@ -1,6 +1,6 @@
 //! The most memory that a bridge takes, computed from its configuration.
 //!
-//! The shares were measured with everything at its ceiling at once; a test holds a bridge to the sum.
+//! The shares were measured with everything at its limit at once; a test holds a bridge to the sum.
 
 use std::fmt;
 

@@ -115,7 +115,7 @@ mod tests {
         }
     }
 
-    /// The ceilings and the spool's limit are in these bytes.
+    /// The limits and the spool's limit are in these bytes.
     #[test]
     fn the_size_is_the_bytes_of_key_headers_and_value() {
         for (key, size) in [(Some("k\u{e9}"), 113), (None, 110)] {

@@ -96,7 +96,7 @@ impl Settings {
     }
 
     /// The same properties for a client that only reads: producers' own are left out, and what it
-    /// holds of what it has fetched has a ceiling. Committed records only, nothing committed itself.
+    /// holds of what it has fetched has a limit. Committed records only, nothing committed itself.
     pub(super) fn for_reading(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for name in self

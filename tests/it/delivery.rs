@@ -91,12 +91,12 @@ fn what_fails_for_longer_than_the_deadline_is_503_and_failed() {
 #[test]
 fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
     let kafka = cluster::exclusive();
-    for ceiling in [
+    for limit in [
         "ingress.reports_in_flight",
         "kafka.properties.queue.buffering.max.messages",
     ] {
         // The report in flight is not to meet its deadline, however long the others take.
-        let bridge = warm(&kafka, &[(ceiling, "1"), ("ingress.deadline", "20s")]);
+        let bridge = warm(&kafka, &[(limit, "1"), ("ingress.deadline", "20s")]);
         kafka.freeze_all();
         let mut first = Connection::open(bridge.ingress);
         first.send(&report(&body("m1", "read")));
@@ -128,7 +128,7 @@ fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
 }
 
 #[test]
-fn past_the_byte_ceiling_it_is_503_too() {
+fn past_the_byte_limit_it_is_503_too() {
     let kafka = cluster::exclusive();
     let settings = [
         ("ingress.bytes_in_flight", "80 KiB"),

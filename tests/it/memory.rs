@@ -1,11 +1,11 @@
-//! Everything at its ceiling at once takes no more memory than `--print-config` says.
+//! Everything at its limit at once takes no more memory than `--print-config` says.
 
 use crate::overload::{BYTES, CONNECTIONS, sized};
 use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, post, report, request};
 
-/// What all ceilings are at.
+/// What all limits are at.
 const CEILINGS: [(&str, &str); 3] = [
     ("ingress.connections", "700"),
     ("ingress.reports_in_flight", "100000"),
@@ -59,11 +59,11 @@ fn assert_within(bound: u64, idle: u64, bridge: &Bridge) {
     );
 }
 
-fn with_ceilings<'a>(others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+fn with_limits<'a>(others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     CEILINGS.iter().chain(others).copied().collect()
 }
 
-/// Waits until the bytes are at their ceiling, but for less than what a large report takes.
+/// Waits until the bytes are at their limit, but for less than what a large report takes.
 fn wait_until_full(bridge: &Bridge) {
     eventually(|| match bridge.metric(BYTES) {
         bytes if bytes > 23 << 20 => Ok(()),
@@ -82,9 +82,9 @@ fn send_on_each(bridge: &Bridge, count: usize, bytes: &[u8]) -> Vec<Connection> 
 }
 
 #[test]
-fn large_reports_and_heads_at_every_ceiling_stay_under_the_bound() {
+fn large_reports_and_heads_at_every_limit_stay_under_the_bound() {
     let kafka = cluster::exclusive();
-    let settings = with_ceilings(&PATIENT);
+    let settings = with_limits(&PATIENT);
     let (bridge, ..) = Bridge::with_topics(&kafka, 6, &settings);
     let idle = bridge.resident_bytes();
     kafka.freeze_all();
@@ -102,9 +102,9 @@ fn large_reports_and_heads_at_every_ceiling_stay_under_the_bound() {
 }
 
 #[test]
-fn small_reports_up_to_the_ceiling_of_bytes_stay_under_the_bound() {
+fn small_reports_up_to_the_limit_of_bytes_stay_under_the_bound() {
     let kafka = cluster::exclusive();
-    let settings = with_ceilings(&HASTY);
+    let settings = with_limits(&HASTY);
     let (bridge, ..) = Bridge::with_topics(&kafka, 6, &settings);
     let idle = bridge.resident_bytes();
     kafka.freeze_all();

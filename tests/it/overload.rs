@@ -27,7 +27,7 @@ pub fn sized(message_id: &str, size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn past_the_ceiling_of_reports_a_body_is_not_even_read() {
+fn past_the_limit_of_reports_a_body_is_not_even_read() {
     let kafka = cluster::exclusive();
     let settings = [("ingress.reports_in_flight", "3"), UNHURRIED];
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
@@ -133,7 +133,7 @@ fn a_stalled_producer_does_not_keep_reports_from_the_spool() {
 }
 
 #[test]
-fn past_the_ceiling_of_connections_the_longest_idle_makes_room() {
+fn past_the_limit_of_connections_the_longest_idle_makes_room() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connections", "3")]);
     let mut first = Connection::open(bridge.ingress);

@@ -219,7 +219,7 @@ fn large(message_id: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_neither_topic_takes_is_parked_and_holds_up_nothing() {
+fn what_neither_topic_takes_is_quarantined_and_holds_up_nothing() {
     let kafka = cluster::shared();
     let small = [("min.insync.replicas", "2"), ("max.message.bytes", "4096")];
     let topic = kafka.topic_with("small", 1, 3, &small);

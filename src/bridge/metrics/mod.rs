@@ -92,7 +92,7 @@ pub struct Metrics {
     pub waiting_partitions: Gauge,
     /// What the spool holds.
     pub spool: SpoolMetrics,
-    /// The ceilings that are configured.
+    /// The limits that are configured.
     pub limits: LimitMetrics,
 }
 
@@ -111,7 +111,7 @@ pub struct SpoolMetrics {
     commit_time: Histogram,
 }
 
-/// The ceilings that are configured.
+/// The limits that are configured.
 #[derive(Debug, Default)]
 pub struct LimitMetrics {
     pub reports_in_flight: Gauge,

@@ -178,7 +178,7 @@ impl Metrics {
         section.in_unit(
             "spool_used",
             Unit::Bytes,
-            "What of the spool on disk holds something: the ceiling is for this",
+            "What of the spool on disk holds something: the limit is for this",
             &spool.used,
         );
         section.in_unit(
@@ -204,24 +204,24 @@ impl Metrics {
         let limits = &self.limits;
         section.of(
             "reports_in_flight_limit",
-            "The ceiling of reports in flight",
+            "The limit of reports in flight",
             &limits.reports_in_flight,
         );
         section.in_unit(
             "in_flight_limit",
             Unit::Bytes,
-            "The ceiling of what the reports in flight hold",
+            "The limit of what the reports in flight hold",
             &limits.bytes_in_flight,
         );
         section.of(
             "connections_limit",
-            "The ceiling of open connections",
+            "The limit of open connections",
             &limits.connections,
         );
         section.in_unit(
             "spool_limit",
             Unit::Bytes,
-            "The ceiling of what the spool takes on disk; 0 without one",
+            "The limit of what the spool takes on disk; 0 without one",
             &limits.spool_bytes,
         );
     }

@@ -79,7 +79,7 @@ fn assert_named(said: &str) {
         "can't start the log's thread",
         "the system can't start the threads of a Kafka client",
         "can't start the thread kafka-health",
-        "can't start the thread keeper-",
+        "can't start the thread deliver-",
         "can't start the admin listener",
         "can't start the thread that watches files for changes",
         "can't start the worker threads",
