@@ -212,7 +212,7 @@ pub fn start_delivery(
         events: config.kafka.topic.clone(),
         rejected: config.kafka.rejected_topic.clone(),
     };
-    let limits = delivery::Limits::new(InFlight {
+    let limits = delivery::InFlightLimits::new(InFlight {
         reports: config.ingress.reports_in_flight.get().into(),
         bytes: config.ingress.bytes_in_flight,
     });

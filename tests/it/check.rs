@@ -470,7 +470,11 @@ fn a_limit_on_threads_is_found_and_does_not_abort_the_check() {
     // The system has no such memory, so that the start of every thread fails.
     let too_large = (1_u64 << 60).to_string();
     setup.environment.push(("RUST_MIN_STACK", too_large.into()));
-    setup.assert_only("fail", "limits", "can't start a thread");
+    setup.assert_only(
+        "fail",
+        "limits",
+        "can't start the threads of a Kafka client",
+    );
 }
 
 #[test]

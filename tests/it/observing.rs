@@ -298,12 +298,12 @@ fn an_outage_is_two_lines_and_the_second_counts() {
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
     let settings = [("spool.directory", &*spool), ("spool.after", "200ms")];
-    let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &settings);
-    let lines = |part: &str| {
+    let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &settings);
+    let lines = |part: &str, topic: &str| {
         let logged = bridge.logged();
         let lines = logged
             .lines()
-            .filter(|line| line.contains(part) && line.contains(&*topic));
+            .filter(|line| line.contains(part) && line.contains(topic));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     kafka.freeze_all();
@@ -311,6 +311,7 @@ fn an_outage_is_two_lines_and_the_second_counts() {
         let sent = body(&format!("m{round}"), "read");
         assert_eq!(exchange(bridge.ingress, &report(&sent)).status, 200);
     }
+    let spooled = Instant::now();
     bridge.wait_for_metric("koobridge_spool_reports", 3);
     assert!(bridge.metric("koobridge_spool_commit_seconds_count") > 0);
     let began = bridge.wait_for_log("the topic can't take every record");
@@ -321,11 +322,19 @@ fn an_outage_is_two_lines_and_the_second_counts() {
     assert_eq!(bridge.probe("/readyz").status, 200);
     let age = figure(&bridge, "koobridge_spool_oldest_age_seconds");
     assert!((3.0..60.0).contains(&age), "{age}");
+    let lasted = spooled.elapsed().as_secs_f64();
     kafka.thaw_all();
-    let over = eventually(|| {
-        let mut lines = lines("the topic can take every record again");
-        lines.pop().ok_or_else(|| bridge.logged())
-    });
+    let over = |topic: &str| -> Value {
+        let line = eventually(|| {
+            let mut lines = lines("the topic can take every record again", topic);
+            lines.pop().ok_or_else(|| bridge.logged())
+        });
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let ([over, over_rejected], took) = (
+        [&topic, &rejected].map(|topic| over(topic)),
+        spooled.elapsed().as_secs_f64(),
+    );
     bridge.wait_for_metric("koobridge_spool_reports", 0);
     eventually(
         || match figure(&bridge, "koobridge_spool_oldest_age_seconds") {
@@ -333,17 +342,24 @@ fn an_outage_is_two_lines_and_the_second_counts() {
             age => Err(format!("the oldest is {age} s old")),
         },
     );
-    let over: Value = serde_json::from_str(&over).expect("JSON");
-    assert!(over["seconds"].as_f64().expect("a time") > 2.0, "{over}");
+    // It began with the first report that was spooled, before Kafka's silence was noticed.
+    let seconds = over["seconds"].as_f64().expect("a time");
+    assert!(
+        (lasted..took + 1.0).contains(&seconds),
+        "{lasted} {took} {over}"
+    );
+    assert!((seconds * 10.0).fract() < 1e-9, "{seconds}");
     assert_eq!([&over["spooled"], &over["refused"]], [3, 0]);
+    let of_rejected = [&over_rejected["spooled"], &over_rejected["refused"]];
+    assert_eq!(of_rejected, [0, 0]);
     assert_eq!(
-        lines("can't take every record").len(),
+        lines("can't take every record", &topic).len(),
         1,
         "{}",
         bridge.logged()
     );
     assert_eq!(
-        lines("can take every record again").len(),
+        lines("can take every record again", &topic).len(),
         1,
         "{}",
         bridge.logged()

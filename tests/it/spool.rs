@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::suite::rig::pause;
 use crate::support::acl::{allow, set_password};
 use crate::support::bridge::{Bridge, configuration, koobridge, run};
 use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::cluster::{self, Exclusive};
-use crate::support::http::{body, exchange, report};
+use crate::support::http::{self, body, exchange, report};
 use crate::support::records::{Kafka, read_all};
 
 /// A spool's directory, as a setting.
@@ -216,6 +218,29 @@ fn large(message_id: &str) -> Vec<u8> {
     large.pop();
     large.extend_from_slice(format!(",\"pad\":\"{}\"}}", "x".repeat(6000)).as_bytes());
     large
+}
+
+/// However little of the deadline is left then.
+#[test]
+fn a_report_whose_body_took_long_is_spooled_in_time() {
+    let spool = Spool::new();
+    for (after, deadline, body_took) in [("4s", "4500ms", 600), ("2s", "2500ms", 1600)] {
+        let settings = [
+            ("spool.directory", spool.text()),
+            ("spool.after", after),
+            ("ingress.deadline", deadline),
+            ("ingress.body_timeout", "2s"),
+        ];
+        let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+        let request = report(&body("m1", "read"));
+        let head = request.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        let (head, body) = request.split_at(head.expect("a head") + 4);
+        let mut client = http::Connection::open(bridge.ingress);
+        client.send(head);
+        pause(Duration::from_millis(body_took));
+        client.send(body);
+        assert_eq!(client.answer().status, 200, "{after} {deadline}");
+    }
 }
 
 #[test]

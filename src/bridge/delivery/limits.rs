@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The limits of one bridge, and how much of them is taken.
 #[derive(Debug)]
-pub struct Limits {
+pub struct InFlightLimits {
     max: InFlight,
     reports: AtomicU64,
     bytes: AtomicU64,
@@ -19,7 +19,7 @@ pub struct InFlight {
     pub bytes: u64,
 }
 
-impl Limits {
+impl InFlightLimits {
     #[must_use]
     pub fn new(max: InFlight) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Limits {
 #[derive(Debug)]
 pub struct BodyPermit {
     bytes: u64,
-    limits: Arc<Limits>,
+    limits: Arc<InFlightLimits>,
 }
 
 impl BodyPermit {
@@ -92,7 +92,7 @@ impl Drop for BodyPermit {
 #[derive(Debug)]
 pub(super) struct Permit {
     bytes: u64,
-    limits: Arc<Limits>,
+    limits: Arc<InFlightLimits>,
 }
 
 impl Drop for Permit {
@@ -106,8 +106,8 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    fn limits(reports: u64, bytes: u64) -> Arc<Limits> {
-        Arc::new(Limits::new(InFlight { reports, bytes }))
+    fn limits(reports: u64, bytes: u64) -> Arc<InFlightLimits> {
+        Arc::new(InFlightLimits::new(InFlight { reports, bytes }))
     }
 
     const NOTHING: InFlight = InFlight {

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-pub use limits::{BodyPermit, InFlight, Limits};
+pub use limits::{BodyPermit, InFlight, InFlightLimits};
 use maintenance::Maintenance;
 use partitions::Partitions;
 pub use pending::{NotTaken, Promised};
@@ -95,7 +95,7 @@ pub struct Delivery {
     rejected: Arc<Topic>,
     redirects: Arc<Redirects>,
     spool: Option<Arc<Spool<SpoolTicket>>>,
-    limits: Arc<Limits>,
+    limits: Arc<InFlightLimits>,
 }
 
 /// The names of the two topics.
@@ -117,7 +117,7 @@ impl Delivery {
     pub fn start(
         settings: &Settings,
         topics: Topics,
-        limits: Limits,
+        limits: InFlightLimits,
         spooling: Option<Spooling>,
         with_durability: bool,
         metrics: &Arc<Metrics>,

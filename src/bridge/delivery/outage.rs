@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
-use super::pending::{Answer, KeptBy};
+use super::pending::{KeptBy, Reply};
 use crate::kafka::{Condition, TopicState};
 
 /// What the senders of one topic's reports were told since Kafka last had each of them.
@@ -23,7 +23,7 @@ struct Counts {
 
 impl Untaken {
     /// Counts an answer if Kafka does not have the report.
-    pub(super) fn count(&self, answer: Answer) {
+    pub(super) fn count(&self, answer: Reply) {
         if answer == Ok(KeptBy::Kafka) {
             return;
         }
@@ -110,7 +110,7 @@ fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
 /// The first report that Kafka did not take is often earlier than the answer that tells why.
 fn log_end(topic: &str, noticed: Instant, counts: Counts) {
     let began = counts.since.map_or(noticed, |since| since.min(noticed));
-    let seconds = format!("{:.1}", began.elapsed().as_secs_f64());
+    let seconds = (began.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     let Counts {
         spooled, refused, ..
     } = counts;

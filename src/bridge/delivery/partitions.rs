@@ -100,12 +100,12 @@ impl Partitions {
         own: Option<(Number, Number)>,
         inbox: Option<(Number, Number)>,
     ) -> Lane<R> {
-        let rules = self.shared.rules();
+        let policy = self.shared.policy();
         let rows = own.into_iter().chain(inbox);
         let rows = rows.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         match rows {
-            Some((first, last)) => Lane::with_backlog(rules, next, first, last),
-            None => Lane::new(rules, next),
+            Some((first, last)) => Lane::with_backlog(policy, next, first, last),
+            None => Lane::new(policy, next),
         }
     }
 

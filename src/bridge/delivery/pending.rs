@@ -40,7 +40,7 @@ pub enum NotTaken {
 }
 
 /// What a sender is told.
-pub(super) type Answer = Result<KeptBy, NotTaken>;
+pub(super) type Reply = Result<KeptBy, NotTaken>;
 
 /// A report in memory.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(super) struct Sender {
 #[derive(Debug)]
 enum State {
     Waiting(Option<Waker>),
-    Told(Answer),
+    Told(Reply),
     /// The deadline came first: the sender was told 503.
     Refused,
     /// The sender has hung up.
@@ -141,87 +141,52 @@ impl Pending {
         matches!(*self.sender.state.lock(), State::Waiting(_))
     }
 
-    /// Tells the sender that the spool keeps it. It stays in memory.
+    /// The spool has it too. It stays in memory.
     pub(super) fn kept(&self) {
-        self.sender.answer_with(Ok(KeptBy::Spool)).tell();
+        self.sender.tell(Ok(KeptBy::Spool), |_| ());
     }
 
     /// Kafka has it.
-    pub(super) fn delivered(mut self, metrics: &Metrics) {
-        self.permit = None;
-        let answered = self.sender.answer_with(Ok(KeptBy::Kafka));
-        answered.count(metrics);
-        metrics.report_settled(answered.fate());
-        answered.tell();
+    pub(super) fn delivered(self, metrics: &Metrics) {
+        self.leave(Ok(KeptBy::Kafka), metrics, |fate| {
+            metrics.report_settled(fate);
+        });
     }
 
     /// From here on only the spool keeps it. Returns how its row is to be marked.
-    pub(super) fn spooled(mut self, metrics: &Metrics) -> Option<Mark> {
-        self.permit = None;
-        let answered = self.sender.answer_with(Ok(KeptBy::Spool));
-        answered.count(metrics);
-        let mark = answered.mark();
-        answered.tell();
+    pub(super) fn spooled(self, metrics: &Metrics) -> Option<Mark> {
+        let mut mark = None;
+        self.leave(Ok(KeptBy::Spool), metrics, |fate| {
+            mark = match fate {
+                ReportFate::DeliveredLate => Some(Mark::Refused),
+                ReportFate::SenderGone => Some(Mark::Gone),
+                ReportFate::Delivered | ReportFate::Failed => None,
+            }
+        });
         mark
     }
 
     /// Nothing keeps it from here on.
-    pub(super) fn failed(mut self, why: NotTaken, metrics: &Metrics) {
-        self.permit = None;
-        let answered = self.sender.answer_with(Err(why));
-        answered.count(metrics);
-        metrics.report_settled(ReportFate::Failed);
-        answered.tell();
+    pub(super) fn failed(self, why: NotTaken, metrics: &Metrics) {
+        self.leave(Err(why), metrics, |_| {
+            metrics.report_settled(ReportFate::Failed);
+        });
     }
 
     /// It was not admitted, and has no fate.
-    pub(super) fn shed(mut self, metrics: &Metrics) {
+    pub(super) fn shed(self, metrics: &Metrics) {
+        self.leave(Err(NotTaken::Overloaded), metrics, |_| ());
+    }
+
+    /// It leaves the memory. A sender that is told finds it counted.
+    fn leave(mut self, answer: Reply, metrics: &Metrics, count: impl FnOnce(ReportFate)) {
         self.permit = None;
-        let answered = self.sender.answer_with(Err(NotTaken::Overloaded));
-        answered.count(metrics);
-        answered.tell();
-    }
-}
-
-/// A sender that has an answer now, or had one before.
-struct Answered<'s> {
-    sender: &'s Sender,
-    before: State,
-}
-
-impl Answered<'_> {
-    /// The fate of the report if Kafka has it.
-    fn fate(&self) -> ReportFate {
-        match self.before {
-            State::Waiting(_) | State::Told(_) => ReportFate::Delivered,
-            State::Refused => ReportFate::DeliveredLate,
-            State::Gone => ReportFate::SenderGone,
-        }
-    }
-
-    fn mark(&self) -> Option<Mark> {
-        match self.before {
-            State::Waiting(_) | State::Told(_) => None,
-            State::Refused => Some(Mark::Refused),
-            State::Gone => Some(Mark::Gone),
-        }
-    }
-
-    /// A report leaves the memory: it is not shown as unsure any more.
-    fn count(&self, metrics: &Metrics) {
-        if matches!(self.before, State::Refused) {
-            metrics.reports_unsure.dec();
-        }
-    }
-
-    fn tell(self) {
-        let State::Waiting(Some(waker)) = self.before else {
-            return;
-        };
-        match &self.sender.replies {
-            Some(replies) => replies.add(waker),
-            None => waker.wake(),
-        }
+        self.sender.tell(answer, |fate| {
+            if fate == ReportFate::DeliveredLate {
+                metrics.reports_unsure.dec();
+            }
+            count(fate);
+        });
     }
 }
 
@@ -235,7 +200,7 @@ impl Sender {
     }
 
     /// Waits for the answer.
-    pub(super) async fn answer(&self) -> Answer {
+    pub(super) async fn answer(&self) -> Reply {
         poll_fn(|context| match &mut *self.state.lock() {
             State::Waiting(waker) => {
                 *waker = Some(context.waker().clone());
@@ -247,22 +212,24 @@ impl Sender {
         .await
     }
 
-    /// Gives the answer to a sender that still waits for one.
-    fn answer_with(&self, answer: Answer) -> Answered<'_> {
+    /// Tells a sender that still waits. Before that `count` runs, with the fate of the report if Kafka has it.
+    fn tell(&self, answer: Reply, count: impl FnOnce(ReportFate)) {
         let mut state = self.state.lock();
-        let before = match &mut *state {
-            State::Waiting(waker) => {
-                let waker = waker.take();
-                *state = State::Told(answer);
-                State::Waiting(waker)
-            }
-            State::Told(answer) => State::Told(*answer),
-            State::Refused => State::Refused,
-            State::Gone => State::Gone,
+        let (fate, waker) = match &mut *state {
+            State::Waiting(waker) => (ReportFate::Delivered, waker.take()),
+            State::Told(_) => (ReportFate::Delivered, None),
+            State::Refused => (ReportFate::DeliveredLate, None),
+            State::Gone => (ReportFate::SenderGone, None),
         };
-        Answered {
-            sender: self,
-            before,
+        if matches!(*state, State::Waiting(_)) {
+            *state = State::Told(answer);
+        }
+        drop(state);
+        count(fate);
+        match (waker, &self.replies) {
+            (Some(waker), Some(replies)) => replies.add(waker),
+            (Some(waker), None) => waker.wake(),
+            (None, _) => {}
         }
     }
 
@@ -292,11 +259,11 @@ impl Sender {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::{InFlight, Limits};
+    use super::super::limits::{InFlight, InFlightLimits};
     use super::*;
 
     fn pending() -> Pending {
-        let limits = Arc::new(Limits::new(InFlight {
+        let limits = Arc::new(InFlightLimits::new(InFlight {
             reports: 1,
             bytes: 1 << 20,
         }));

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::lane::{Generation, Number, Rules};
-use super::limits::Limits;
+use super::lane::{Generation, Number, Policy};
+use super::limits::InFlightLimits;
 use super::pending::{NotTaken, Pending};
 use super::refused_size::RefusedSize;
 use crate::bridge::metrics::Metrics;
@@ -50,7 +50,7 @@ pub(super) struct Shared {
     pub(super) topic: usize,
     pub(super) watch: TopicWatch,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) limits: Arc<Limits>,
+    pub(super) limits: Arc<InFlightLimits>,
     pub(super) spool: Option<Arc<Spool<SpoolTicket>>>,
     /// Bytes of memory for reports that were read back.
     pub(super) memory: usize,
@@ -82,8 +82,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn rules(&self) -> Rules {
-        Rules {
+    pub(super) fn policy(&self) -> Policy {
+        Policy {
             has_spool: self.spool.is_some(),
             redirects: self.redirects_refused,
         }

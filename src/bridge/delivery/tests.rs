@@ -1,6 +1,7 @@
 //! Delivery to the embedded broker, without a spool: answers and fates.
 
 mod generations;
+mod model;
 mod refused;
 mod routing;
 pub(super) mod spooling;
@@ -44,7 +45,7 @@ impl Fixture {
         let properties = properties.iter().copied();
         let settings = Settings::new(properties.chain([("bootstrap.servers", servers.as_str())]));
         let metrics = Metrics::new();
-        let limits = Limits::new(InFlight {
+        let limits = InFlightLimits::new(InFlight {
             reports,
             bytes: 1 << 20,
         });

@@ -8,7 +8,6 @@ use arc_swap::ArcSwap;
 use tokio::time::timeout_at;
 
 use super::lane::Number;
-use super::limits::Permit;
 use super::outage::Untaken;
 use super::partition::Partition;
 use super::partitions::Partitions;
@@ -77,8 +76,7 @@ impl Topic {
         record: Record,
         deadline: Instant,
     ) -> Result<KeptBy, NotTaken> {
-        let delivery = self.admit(record, deadline).await;
-        let answer = match delivery {
+        let answer = match self.admit(record, deadline).await {
             Ok(delivery) => delivery.wait(deadline).await,
             Err(why) => Err(why),
         };
@@ -86,6 +84,7 @@ impl Topic {
         answer
     }
 
+    /// Takes a record in.
     async fn admit(
         &self,
         record: Record,
@@ -95,31 +94,18 @@ impl Topic {
         let permit = shared.limits.report(record.footprint());
         let permit = permit.ok_or(NotTaken::Overloaded)?;
         let spill_at = self.spill_after.map(|after| Instant::now() + after);
-        let (place, sender) = self.admit_with(record, permit, deadline).await?;
+        if self.known_partitions().is_none() && self.partitions.inbox.is_none() {
+            self.wait_for_partitions(deadline).await?;
+        }
+        let report = Pending::new(record, permit);
+        let sender = Arc::clone(&report.sender);
+        let place = self.place(report).map_err(|_| NotTaken::NoTopic)?;
         Ok(DeliveryFuture {
             shared,
             sender,
             place,
             spill_at,
         })
-    }
-
-    /// Gives a report to its partition, or to the inbox.
-    async fn admit_with(
-        &self,
-        record: Record,
-        permit: Permit,
-        deadline: Instant,
-    ) -> Result<(Option<(Arc<Partition>, Number)>, Arc<Sender>), NotTaken> {
-        if self.known_partitions().is_none() && self.partitions.inbox.is_none() {
-            self.wait_for_partitions(deadline).await?;
-        }
-        let report = Pending::new(record, permit);
-        let sender = Arc::clone(&report.sender);
-        match self.place(report) {
-            Ok(place) => Ok((place, sender)),
-            Err(_) => Err(NotTaken::NoTopic),
-        }
     }
 
     /// Gives a report to its partition, if the partitions are known, else to the inbox, if there is one. Returns the

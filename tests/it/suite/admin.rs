@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 
+use crate::support::bridge::eventually;
 use crate::support::cluster::{Exclusive, PATIENCE};
 use crate::support::records::{Kafka, block_on, until, unused_name};
 
@@ -37,6 +38,19 @@ pub fn wait_until_unknown(kafka: &Exclusive, topic: &str) {
         });
         unknown.unwrap_or_else(|why| panic!("{address}: {why}"));
     }
+}
+
+/// Waits until Kafka knows that the partition has no leader.
+pub fn wait_until_leaderless(kafka: &Exclusive, topic: &str, partition: i32) {
+    eventually(|| {
+        let metadata = kafka.metadata(Some(topic))?;
+        let partitions = metadata.topics()[0].partitions();
+        let found = partitions.iter().find(|found| found.id() == partition);
+        match found.ok_or("no such partition")?.leader() {
+            -1 => Ok(()),
+            leader => Err(format!("broker {leader} leads it")),
+        }
+    });
 }
 
 pub fn set_partitions(kafka: &Exclusive, topic: &str, count: usize) {

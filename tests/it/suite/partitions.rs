@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use koobridge::kafka::partition_for;
 
-use super::admin::create_topic_on;
+use super::admin::{create_topic_on, wait_until_leaderless};
 use super::checker::Excused;
 use super::load::Told;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use super::row::percentile;
 use super::with_and_without_a_spool;
+use crate::support::bridge::Bridge;
 use crate::support::cluster;
+use crate::support::http::{body, exchange, report};
+use crate::support::records::read_each;
 
 with_and_without_a_spool!(
     one_partition_has_no_leader,
@@ -29,6 +32,45 @@ fn one_partition_has_no_leader(spool: bool) {
 fn one_partition_is_below_its_minimum_in_sync(spool: bool) {
     let replicas = [&[0, 2][..], &[0, 1], &[0, 1], &[1, 0], &[1, 0], &[1, 0]];
     one_is_held_up("one partition of six below min ISR", spool, &replicas);
+}
+
+/// The bridge has not heard from Kafka yet: it cannot tell which partition a report is for.
+#[test]
+fn a_first_report_for_a_partition_without_a_leader_delays_no_other() {
+    let mut kafka = cluster::exclusive();
+    let topic = create_topic_on(&kafka, &[&[2], &[0], &[1]]);
+    let rejected = kafka.topic("rejected", 1);
+    kafka.kill(NEEDED_BY_ONE);
+    wait_until_leaderless(&kafka, &topic, 0);
+    kafka.freeze_all();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let spool = directory.path().join("spool").display().to_string();
+    let settings = [("spool.directory", &*spool)];
+    let bridge = Bridge::start(kafka.bootstrap(), &topic, &rejected, &settings);
+    let of = |partition| {
+        let ids = (0..).map(|number| format!("m{number}"));
+        ids.filter(move |id| partition_for(id.as_bytes(), 3) == partition)
+    };
+    let first = of(0).take(1);
+    let others: Vec<_> = of(1).take(20).chain(of(2).take(20)).collect();
+    for id in first.chain(others.clone()) {
+        let answer = exchange(bridge.ingress, &report(&body(&id, "read")));
+        assert_eq!(answer.status, 200, "{id}");
+    }
+    assert_eq!(bridge.metric("koobridge_spool_reports"), 41);
+    kafka.thaw_all();
+    // The first partition has no leader yet.
+    bridge.wait_for_metric("koobridge_spool_reports", 1);
+    kafka.start(NEEDED_BY_ONE);
+    bridge.wait_for_metric("koobridge_spool_reports", 0);
+    kafka.wait_until_healthy();
+    let mut keys = read_each(kafka.bootstrap(), &topic, |record| {
+        String::from_utf8(record.key.expect("a key")).expect("text")
+    });
+    keys.sort();
+    let mut expected: Vec<_> = of(0).take(1).chain(others).collect();
+    expected.sort();
+    assert_eq!(keys, expected);
 }
 
 /// A partition's minimum of in-sync replicas is all of them; the first is its leader. Others with the

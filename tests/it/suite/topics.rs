@@ -7,10 +7,10 @@ use super::checker::Excused;
 use super::load::Plan;
 use super::rig::{Rig, Setup, deadline, seconds};
 use super::with_and_without_a_spool;
-use crate::support::bridge::eventually;
+use crate::support::bridge::{Bridge, eventually};
 use crate::support::cluster;
-use crate::support::http::{exchange, report};
-use crate::support::records::{read_all, unused_name};
+use crate::support::http::{body, exchange, report};
+use crate::support::records::{Record, read_all, read_each, unused_name};
 
 with_and_without_a_spool!(
     the_topic_is_deleted_and_made_again,
@@ -116,6 +116,45 @@ fn some_records_are_too_large_for_the_topic(spool: bool) {
     assert!(told.iter().any(|told| told.big));
     assert!(told.iter().any(|told| told.big && told.code == Some(200)));
     assert!(!spool || told.iter().all(|told| told.code == Some(200)));
+}
+
+/// Kafka would refuse it for ever, and its partition must not wait for that.
+#[test]
+fn a_report_that_was_spooled_for_longer_than_its_topic_accepts_goes_to_the_rejected_topic() {
+    let kafka = cluster::exclusive();
+    let config = [("message.timestamp.before.max.ms", "4000")];
+    let [topic, rejected] = ["late", "rejected"].map(|name| kafka.topic_with(name, 1, 3, &config));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let spool = directory.path().join("spool").display().to_string();
+    let settings = [("spool.directory", &*spool)];
+    let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &settings);
+    let send = |id| exchange(bridge.ingress, &report(&body(id, "read"))).status;
+    kafka.freeze_all();
+    assert_eq!([send("m1"), send("m2")], [200, 200]);
+    seconds(5);
+    kafka.thaw_all();
+    bridge.wait_for_metric("koobridge_spool_reports", 0);
+    assert_eq!(send("m3"), 200);
+    let of = |record: Record| {
+        let key = String::from_utf8(record.key.clone().expect("a key"));
+        (
+            key.expect("text"),
+            record.header("reason").map(str::to_owned),
+        )
+    };
+    let reason = || Some("invalid-timestamp".to_owned());
+    let old = ["m1", "m2"].map(|id| (id.to_owned(), reason()));
+    eventually(|| match read_each(kafka.bootstrap(), &rejected, of) {
+        found if found == old => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
+    let new = [("m3".to_owned(), None)];
+    eventually(|| match read_each(kafka.bootstrap(), &topic, of) {
+        found if found == new => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
+    let counted = "koobridge_reports_rejected_total{reason=\"invalid-timestamp\"}";
+    assert_eq!(bridge.metric(counted), 2);
 }
 
 /// What came before the topic was known goes to the same partitions as what comes after, and Kafka's

@@ -3,15 +3,15 @@
 
 use super::*;
 
-const SPOOL: Rules = Rules {
+const SPOOL: Policy = Policy {
     has_spool: true,
     redirects: true,
 };
-const NO_SPOOL: Rules = Rules {
+const NO_SPOOL: Policy = Policy {
     has_spool: false,
     redirects: true,
 };
-const REASON: Refusal = "record-too-large";
+const REASON: RefusalCode = "record-too-large";
 
 impl Lane<u32> {
     /// Returns the effects of an input.
@@ -44,7 +44,7 @@ impl Lane<u32> {
         );
     }
 
-    fn fails(&mut self, number: Number, refusal: Option<Refusal>) -> Vec<Effect<u32>> {
+    fn fails(&mut self, number: Number, refusal: Option<RefusalCode>) -> Vec<Effect<u32>> {
         self.after(Input::Failed {
             number,
             generation: Some(1),
@@ -81,11 +81,11 @@ fn recovering() -> Lane<u32> {
 
 #[test]
 fn after_a_failure_new_reports_go_to_the_spool_or_wait_without_one() {
-    for (rules, kept, admitted) in [
+    for (policy, kept, admitted) in [
         (SPOOL, vec![Effect::Write(1)], vec![Effect::Write(2)]),
         (NO_SPOOL, vec![], vec![]),
     ] {
-        let mut lane = Lane::new(rules, 1);
+        let mut lane = Lane::new(policy, 1);
         lane.send(1);
         assert_eq!(lane.fails(1, None), kept);
         assert_eq!(lane.mode(), Mode::Spooling);
@@ -251,11 +251,11 @@ fn a_refused_report_without_another_topic_is_quarantined_once_it_is_written() {
             is_awaited: true,
         })
     };
-    let rules = Rules {
+    let policy = Policy {
         has_spool: true,
         redirects: false,
     };
-    let mut lane = Lane::new(rules, 1);
+    let mut lane = Lane::new(policy, 1);
     assert_eq!(refused(&mut lane), [Effect::Write(1)]);
     assert_eq!(lane.next_of(10), []);
     let quarantined = Effect::Spooled {
@@ -267,7 +267,13 @@ fn a_refused_report_without_another_topic_is_quarantined_once_it_is_written() {
     assert!(lane.is_idle());
 
     let has_spool = false;
-    let mut lane = Lane::new(Rules { has_spool, ..rules }, 1);
+    let mut lane = Lane::new(
+        Policy {
+            has_spool,
+            ..policy
+        },
+        1,
+    );
     assert_eq!(refused(&mut lane), [Effect::Drop(1)]);
 }
 

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[cfg(test)]
 mod decisions;
 mod draining;
+mod failures;
+mod spooling;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +23,7 @@ pub(super) type Generation = u64;
 /// The reports of one partition.
 #[derive(Debug)]
 pub(super) struct Lane<R> {
-    rules: Rules,
+    policy: Policy,
     /// The number of the next report.
     next: Number,
     /// One more than the highest number that was ever sent.
@@ -39,7 +41,7 @@ pub(super) struct Lane<R> {
 
 /// What a lane can count on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
+pub(super) struct Policy {
     pub(super) has_spool: bool,
     /// Whether a record that Kafka refuses goes to another topic.
     pub(super) redirects: bool,
@@ -93,7 +95,7 @@ enum Standing {
 }
 
 /// The name of a reason for which Kafka refuses a record for good.
-pub(super) type Refusal = &'static str;
+pub(super) type RefusalCode = &'static str;
 
 /// What has happened.
 #[derive(Debug)]
@@ -120,7 +122,7 @@ pub(super) enum Input<R> {
         number: Number,
         generation: Option<Generation>,
         /// Why Kafka refuses the batch for a record in it, if it does.
-        refusal: Option<Refusal>,
+        refusal: Option<RefusalCode>,
         is_awaited: bool,
     },
     /// A report has waited for Kafka for too long.
@@ -180,7 +182,7 @@ pub(super) enum Effect<R> {
     Redirect {
         number: Number,
         report: R,
-        reason: Refusal,
+        reason: RefusalCode,
         is_written: bool,
     },
     /// Nothing keeps it any longer.
@@ -192,9 +194,9 @@ pub(super) type Effects<R> = VecDeque<Effect<R>>;
 
 impl<R> Lane<R> {
     /// An empty lane, whose reports are numbered from `next` on.
-    pub(super) fn new(rules: Rules, next: Number) -> Self {
+    pub(super) fn new(policy: Policy, next: Number) -> Self {
         Self {
-            rules,
+            policy,
             next,
             sent_below: 1,
             reports: BTreeMap::new(),
@@ -208,7 +210,7 @@ impl<R> Lane<R> {
     }
 
     /// A lane with rows from `first` to `last` in the spool.
-    pub(super) fn with_backlog(rules: Rules, next: Number, first: Number, last: Number) -> Self {
+    pub(super) fn with_backlog(policy: Policy, next: Number, first: Number, last: Number) -> Self {
         Self {
             sent_below: first,
             backlog: Backlog {
@@ -216,7 +218,7 @@ impl<R> Lane<R> {
                 ..Backlog::default()
             },
             mode: Mode::Spooling,
-            ..Self::new(rules, next)
+            ..Self::new(policy, next)
         }
     }
 
@@ -311,7 +313,7 @@ impl<R> Lane<R> {
         let number = self.next;
         self.next += 1;
         let is_direct = self.mode == Mode::Direct;
-        let writes = self.rules.has_spool && (and_write || !is_direct);
+        let writes = self.policy.has_spool && (and_write || !is_direct);
         let row = if writes {
             effects.push_back(Effect::Write(number));
             RowState::Writing
@@ -363,135 +365,6 @@ impl<R> Lane<R> {
         });
     }
 
-    fn failed(
-        &mut self,
-        number: Number,
-        generation: Option<Generation>,
-        refusal: Option<Refusal>,
-        is_awaited: bool,
-        effects: &mut Effects<R>,
-    ) {
-        let Some(entry) = self.reports.get_mut(&number) else {
-            return;
-        };
-        if entry.flight != generation {
-            return;
-        }
-        entry.flight = None;
-        let was_alone = self.alone == Some(number) || generation.is_none();
-        if refusal.is_some() {
-            entry.standing = Standing::Suspect;
-        }
-        self.due.insert(number);
-        if generation.is_some() {
-            self.landed(number);
-        }
-        if refusal.is_none() {
-            self.mode = Mode::Spooling;
-        } else if generation.is_some() {
-            // A refusal is an answer: Kafka is there, and the batch that it refused is due again.
-            self.mode = Mode::Recovering;
-        }
-        if let Some(reason) = refusal.filter(|_| was_alone) {
-            self.refused(number, reason, effects);
-        } else if self.rules.has_spool {
-            self.write(number, effects);
-        } else if !is_awaited {
-            self.drop(number, effects);
-        }
-    }
-
-    /// Kafka refuses this very record, for good.
-    fn refused(&mut self, number: Number, reason: Refusal, effects: &mut Effects<R>) {
-        self.due.remove(&number);
-        if !self.rules.redirects && self.rules.has_spool {
-            self.write(number, effects);
-            let entry = self.reports.get_mut(&number).expect("it was refused");
-            entry.standing = Standing::Quarantined;
-            if entry.row == RowState::Written {
-                self.leave_to_spool(number, effects);
-            }
-        } else if let Some(entry) = self.reports.remove(&number) {
-            let (report, is_written) = (entry.report, entry.row == RowState::Written);
-            effects.push_back(if self.rules.redirects {
-                Effect::Redirect {
-                    number,
-                    report,
-                    reason,
-                    is_written,
-                }
-            } else {
-                Effect::Drop(report)
-            });
-        }
-    }
-
-    fn spill(&mut self, number: Number, effects: &mut Effects<R>) {
-        let entry = self.reports.get(&number);
-        let Some(entry) = entry.filter(|entry| entry.row == RowState::None) else {
-            return;
-        };
-        if self.mode == Mode::Direct || entry.flight.is_some() {
-            self.mode = Mode::Spooling;
-        }
-        self.write_all(effects);
-    }
-
-    fn spill_all(&mut self, effects: &mut Effects<R>) {
-        self.mode = Mode::Spooling;
-        self.write_all(effects);
-    }
-
-    fn write_all(&mut self, effects: &mut Effects<R>) {
-        if !self.rules.has_spool {
-            return;
-        }
-        for (number, entry) in &mut self.reports {
-            if entry.row == RowState::None {
-                entry.row = RowState::Writing;
-                effects.push_back(Effect::Write(*number));
-            }
-        }
-    }
-
-    fn write(&mut self, number: Number, effects: &mut Effects<R>) {
-        if let Some(entry) = self.reports.get_mut(&number)
-            && entry.row == RowState::None
-        {
-            entry.row = RowState::Writing;
-            effects.push_back(Effect::Write(number));
-        }
-    }
-
-    fn written(&mut self, number: Number, effects: &mut Effects<R>) {
-        let Some(entry) = self.reports.get_mut(&number) else {
-            return;
-        };
-        entry.row = RowState::Written;
-        if entry.standing == Standing::Quarantined {
-            return self.leave_to_spool(number, effects);
-        }
-        let is_ahead = number >= self.sent_below && number > self.backlog.read_to;
-        if is_ahead && self.due.contains(&number) && !self.backlog.is_being_read {
-            self.backlog.last = self.backlog.last.max(Some(number));
-            self.leave_to_spool(number, effects);
-        } else {
-            effects.push_back(Effect::Kept(number));
-        }
-    }
-
-    fn not_written(&mut self, number: Number, is_awaited: bool, effects: &mut Effects<R>) {
-        let Some(entry) = self.reports.get_mut(&number) else {
-            return;
-        };
-        entry.row = RowState::None;
-        // In a lane that recovers it has a chance until its deadline.
-        let has_a_chance = self.mode != Mode::Spooling && self.due.contains(&number) && is_awaited;
-        if entry.flight.is_none() && !has_a_chance {
-            self.drop(number, effects);
-        }
-    }
-
     fn give_up(&mut self, number: Number, effects: &mut Effects<R>) {
         let entry = self.reports.get(&number);
         if entry.is_some_and(|entry| entry.flight.is_none() && entry.row == RowState::None) {
@@ -503,17 +376,6 @@ impl<R> Lane<R> {
         self.in_flight -= 1;
         if self.alone == Some(number) {
             self.alone = None;
-        }
-    }
-
-    fn leave_to_spool(&mut self, number: Number, effects: &mut Effects<R>) {
-        self.due.remove(&number);
-        if let Some(entry) = self.reports.remove(&number) {
-            effects.push_back(Effect::Spooled {
-                number,
-                report: entry.report,
-                is_quarantined: entry.standing == Standing::Quarantined,
-            });
         }
     }
 

@@ -12,10 +12,10 @@ type Id = u32;
 
 /// One in so many reports is too large for the topic.
 const TOO_LARGE: Id = 11;
-const REASON: Refusal = "record-too-large";
+const REASON: RefusalCode = "record-too-large";
 
 struct World {
-    rules: Rules,
+    policy: Policy,
     lane: Lane<Id>,
     generation: Generation,
     admitted: Id,
@@ -51,10 +51,10 @@ struct Flying {
 }
 
 impl World {
-    fn new(rules: Rules) -> Self {
+    fn new(policy: Policy) -> Self {
         Self {
-            rules,
-            lane: Lane::new(rules, 1),
+            policy,
+            lane: Lane::new(policy, 1),
             generation: 1,
             admitted: 0,
             flying: Vec::new(),
@@ -352,8 +352,8 @@ impl World {
         let last = self.disk.keys().next_back().copied().unwrap_or_default();
         let first = self.due_on_disk(0).next();
         self.lane = match first {
-            Some((first, _)) => Lane::with_backlog(self.rules, last + 1, first, last),
-            None => Lane::new(self.rules, last + 1),
+            Some((first, _)) => Lane::with_backlog(self.policy, last + 1, first, last),
+            None => Lane::new(self.policy, last + 1),
         };
     }
 
@@ -491,7 +491,7 @@ impl World {
 }
 
 fn happens(has_spool: bool, redirects: bool, steps: &[(u8, u8)]) {
-    let mut world = World::new(Rules {
+    let mut world = World::new(Policy {
         has_spool,
         redirects,
     });

@@ -1,5 +1,7 @@
 //! A partition of a topic: its lane, and the only place where the effects that the lane decides on are executed.
-//! Everything here is quick but [`Partition::drain`], which the maintenance thread calls.
+//! Everything here is quick; `draining` has what the maintenance thread calls.
+
+mod draining;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,12 +20,7 @@ use crate::telemetry::Throttle;
 
 /// The longest pause between two probes, with a spool and without: without one, senders wait for the next.
 const LONGEST_PAUSE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
-/// How many reports of a lane may be in flight while it drains.
-const WINDOW: usize = 10_000;
-/// How many are sent before others get at the lane.
-const AT_ONCE: usize = 128;
 
-static UNREAD: Throttle = Throttle::new();
 static REFUSED: Throttle = Throttle::new();
 static QUARANTINED: Throttle = Throttle::new();
 
@@ -88,6 +85,16 @@ impl Partition {
 
     pub(super) fn is_idle(&self) -> bool {
         self.state.lock().lane.is_idle()
+    }
+
+    #[cfg(test)]
+    pub(super) fn first_in_flight(&self, generation: Generation) -> Option<Number> {
+        self.state
+            .lock()
+            .lane
+            .in_flight_of(generation)
+            .first()
+            .copied()
     }
 
     #[cfg(test)]
@@ -419,85 +426,6 @@ impl Partition {
         }
         if let Some(spool) = &self.shared.spool {
             spool.mark(lane, number, Mark::Quarantined);
-        }
-    }
-
-    /// Sends what is due, as far as it may be sent. Returns when to come back, if time decides. Reading from the
-    /// spool can block.
-    pub(super) fn drain(&self, via: &InService) -> Option<Instant> {
-        if self.shared.redirects_refused && self.shared.redirects.is_full() {
-            return None;
-        }
-        loop {
-            let mut state = self.state.lock();
-            for _ in 0..AT_ONCE {
-                let waits_until = state.backoff.waits_until();
-                if waits_until.is_some() && state.lane.probes() {
-                    return waits_until;
-                }
-                state.handle(Input::Next { window: WINDOW });
-                match state.effects.pop_front() {
-                    None => return None,
-                    Some(Effect::ReadBack { from, is_probe }) => {
-                        // A probe is one report: no more is read for it.
-                        let bytes = if is_probe { 1 } else { self.room(&state) };
-                        if bytes == 0 {
-                            state.handle(Input::NotReadBack);
-                            return None;
-                        }
-                        drop(state);
-                        self.read_back(from, bytes)?;
-                        break;
-                    }
-                    Some(effect) => {
-                        state.effects.push_front(effect);
-                        self.execute(&mut state, Some(via), NotTaken::Deadline);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Returns how many bytes may be read back at once; 0 if there is no room.
-    fn room(&self, state: &State) -> usize {
-        let partitions = self.shared.known_partitions().unwrap_or(1);
-        let room = self.shared.memory / partitions as usize;
-        if state.read_back == 0 || state.read_back < room {
-            (room / 2).max(1)
-        } else {
-            0
-        }
-    }
-
-    /// Reads rows back from the spool. Returns `None` if that failed.
-    fn read_back(&self, from: Number, bytes: usize) -> Option<()> {
-        let spool = self.shared.spool.as_ref()?;
-        let found = spool.read(&self.key, from, bytes);
-        let mut state = self.state.lock();
-        match found {
-            Ok((rows, is_all)) => {
-                let to = rows.last().map(|row| row.number);
-                let new = rows.into_iter().filter(|row| state.lane.is_new(row.number));
-                let metrics = &self.shared.metrics;
-                let reports = new.map(|row| (row.number, Pending::read_back(row, metrics)));
-                let reports: Vec<_> = reports.collect();
-                let bytes = reports.iter().map(|(_, report)| report.record.footprint());
-                state.read_back += bytes.sum::<usize>();
-                state.handle(Input::ReadBack {
-                    reports,
-                    to,
-                    is_all,
-                });
-                Some(())
-            }
-            Err(error) => {
-                state.handle(Input::NotReadBack);
-                state.backoff.failed();
-                if let Some(times) = UNREAD.count() {
-                    warn!(%error, times, "can't read from the spool; trying again");
-                }
-                None
-            }
         }
     }
 }

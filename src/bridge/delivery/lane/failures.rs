@@ -1,0 +1,68 @@
+//! A record that was not delivered: it is due again, or Kafka refuses it for good.
+
+use super::{Effect, Effects, Generation, Lane, Mode, Number, RefusalCode, RowState, Standing};
+
+impl<R> Lane<R> {
+    pub(super) fn failed(
+        &mut self,
+        number: Number,
+        generation: Option<Generation>,
+        refusal: Option<RefusalCode>,
+        is_awaited: bool,
+        effects: &mut Effects<R>,
+    ) {
+        let Some(entry) = self.reports.get_mut(&number) else {
+            return;
+        };
+        if entry.flight != generation {
+            return;
+        }
+        entry.flight = None;
+        let was_alone = self.alone == Some(number) || generation.is_none();
+        if refusal.is_some() {
+            entry.standing = Standing::Suspect;
+        }
+        self.due.insert(number);
+        if generation.is_some() {
+            self.landed(number);
+        }
+        if refusal.is_none() {
+            self.mode = Mode::Spooling;
+        } else if generation.is_some() {
+            // A refusal is an answer: Kafka is there, and the batch that it refused is due again.
+            self.mode = Mode::Recovering;
+        }
+        if let Some(reason) = refusal.filter(|_| was_alone) {
+            self.refused(number, reason, effects);
+        } else if self.policy.has_spool {
+            self.write(number, effects);
+        } else if !is_awaited {
+            self.drop(number, effects);
+        }
+    }
+
+    /// Kafka refuses this very record, for good.
+    fn refused(&mut self, number: Number, reason: RefusalCode, effects: &mut Effects<R>) {
+        self.due.remove(&number);
+        if !self.policy.redirects && self.policy.has_spool {
+            self.write(number, effects);
+            let entry = self.reports.get_mut(&number).expect("it was refused");
+            entry.standing = Standing::Quarantined;
+            if entry.row == RowState::Written {
+                self.leave_to_spool(number, effects);
+            }
+        } else if let Some(entry) = self.reports.remove(&number) {
+            let (report, is_written) = (entry.report, entry.row == RowState::Written);
+            effects.push_back(if self.policy.redirects {
+                Effect::Redirect {
+                    number,
+                    report,
+                    reason,
+                    is_written,
+                }
+            } else {
+                Effect::Drop(report)
+            });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What goes to the spool, and what its answers mean.
+
+use super::{Effect, Effects, Lane, Mode, Number, RowState, Standing};
+
+impl<R> Lane<R> {
+    pub(super) fn spill(&mut self, number: Number, effects: &mut Effects<R>) {
+        let entry = self.reports.get(&number);
+        let Some(entry) = entry.filter(|entry| entry.row == RowState::None) else {
+            return;
+        };
+        if self.mode == Mode::Direct || entry.flight.is_some() {
+            self.mode = Mode::Spooling;
+        }
+        self.write_all(effects);
+    }
+
+    pub(super) fn spill_all(&mut self, effects: &mut Effects<R>) {
+        self.mode = Mode::Spooling;
+        self.write_all(effects);
+    }
+
+    fn write_all(&mut self, effects: &mut Effects<R>) {
+        if !self.policy.has_spool {
+            return;
+        }
+        for (number, entry) in &mut self.reports {
+            if entry.row == RowState::None {
+                entry.row = RowState::Writing;
+                effects.push_back(Effect::Write(*number));
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, number: Number, effects: &mut Effects<R>) {
+        if let Some(entry) = self.reports.get_mut(&number)
+            && entry.row == RowState::None
+        {
+            entry.row = RowState::Writing;
+            effects.push_back(Effect::Write(number));
+        }
+    }
+
+    pub(super) fn written(&mut self, number: Number, effects: &mut Effects<R>) {
+        let Some(entry) = self.reports.get_mut(&number) else {
+            return;
+        };
+        entry.row = RowState::Written;
+        if entry.standing == Standing::Quarantined {
+            return self.leave_to_spool(number, effects);
+        }
+        let is_ahead = number >= self.sent_below && number > self.backlog.read_to;
+        if is_ahead && self.due.contains(&number) && !self.backlog.is_being_read {
+            self.backlog.last = self.backlog.last.max(Some(number));
+            self.leave_to_spool(number, effects);
+        } else {
+            effects.push_back(Effect::Kept(number));
+        }
+    }
+
+    pub(super) fn not_written(
+        &mut self,
+        number: Number,
+        is_awaited: bool,
+        effects: &mut Effects<R>,
+    ) {
+        let Some(entry) = self.reports.get_mut(&number) else {
+            return;
+        };
+        entry.row = RowState::None;
+        // In a lane that recovers it has a chance until its deadline.
+        let has_a_chance = self.mode != Mode::Spooling && self.due.contains(&number) && is_awaited;
+        if entry.flight.is_none() && !has_a_chance {
+            self.drop(number, effects);
+        }
+    }
+
+    pub(super) fn leave_to_spool(&mut self, number: Number, effects: &mut Effects<R>) {
+        self.due.remove(&number);
+        if let Some(entry) = self.reports.remove(&number) {
+            effects.push_back(Effect::Spooled {
+                number,
+                report: entry.report,
+                is_quarantined: entry.standing == Standing::Quarantined,
+            });
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! How a partition is drained: reports that are due are sent, and rows are read back from the spool for that. Reading
+//! can block.
+
+use std::time::Instant;
+
+use tracing::warn;
+
+use super::{Partition, State};
+use crate::bridge::delivery::lane::{Effect, Input, Number};
+use crate::bridge::delivery::pending::{NotTaken, Pending};
+use crate::bridge::delivery::shared::InService;
+use crate::telemetry::Throttle;
+
+/// How many reports of a lane may be in flight while it drains.
+const WINDOW: usize = 10_000;
+/// How many are sent before others get at the lane.
+const AT_ONCE: usize = 128;
+
+static UNREAD: Throttle = Throttle::new();
+
+impl Partition {
+    /// Sends what is due, as far as it may be sent. Returns when to come back, if time decides.
+    pub(in crate::bridge::delivery) fn drain(&self, via: &InService) -> Option<Instant> {
+        if self.shared.redirects_refused && self.shared.redirects.is_full() {
+            return None;
+        }
+        loop {
+            let mut state = self.state.lock();
+            for _ in 0..AT_ONCE {
+                let waits_until = state.backoff.waits_until();
+                if waits_until.is_some() && state.lane.probes() {
+                    return waits_until;
+                }
+                state.handle(Input::Next { window: WINDOW });
+                match state.effects.pop_front() {
+                    None => return None,
+                    Some(Effect::ReadBack { from, is_probe }) => {
+                        // A probe is one report: no more is read for it.
+                        let bytes = if is_probe { 1 } else { self.room(&state) };
+                        if bytes == 0 {
+                            state.handle(Input::NotReadBack);
+                            return None;
+                        }
+                        drop(state);
+                        self.read_back(from, bytes)?;
+                        break;
+                    }
+                    Some(effect) => {
+                        state.effects.push_front(effect);
+                        self.execute(&mut state, Some(via), NotTaken::Deadline);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns how many bytes may be read back at once; 0 if there is no room.
+    fn room(&self, state: &State) -> usize {
+        let partitions = self.shared.known_partitions().unwrap_or(1);
+        let room = self.shared.memory / partitions as usize;
+        if state.read_back == 0 || state.read_back < room {
+            (room / 2).max(1)
+        } else {
+            0
+        }
+    }
+
+    /// Reads rows back from the spool. Returns `None` if that failed.
+    fn read_back(&self, from: Number, bytes: usize) -> Option<()> {
+        let spool = self.shared.spool.as_ref()?;
+        let found = spool.read(&self.key, from, bytes);
+        let mut state = self.state.lock();
+        match found {
+            Ok((rows, is_all)) => {
+                let to = rows.last().map(|row| row.number);
+                let new = rows.into_iter().filter(|row| state.lane.is_new(row.number));
+                let metrics = &self.shared.metrics;
+                let reports = new.map(|row| (row.number, Pending::read_back(row, metrics)));
+                let reports: Vec<_> = reports.collect();
+                let bytes = reports.iter().map(|(_, report)| report.record.footprint());
+                state.read_back += bytes.sum::<usize>();
+                state.handle(Input::ReadBack {
+                    reports,
+                    to,
+                    is_all,
+                });
+                Some(())
+            }
+            Err(error) => {
+                state.handle(Input::NotReadBack);
+                state.backoff.failed();
+                if let Some(times) = UNREAD.count() {
+                    warn!(%error, times, "can't read from the spool; trying again");
+                }
+                None
+            }
+        }
+    }
+}
