@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::lane::Number;
-use super::pending::{NotTaken, Pending};
+use super::pending::Pending;
 use super::shared::{Shared, SpoolTicket};
 use crate::spool::{LaneKey, NotWritten};
 
@@ -86,7 +86,7 @@ impl Inbox {
                     held.rows = Some((first, number));
                     self.shared.spooled(&self.key, number, report);
                 }
-                Err(_) => self.shared.dropped(report, NotTaken::NoRoom),
+                Err(_) => self.shared.dropped(report),
             }
         }
         true

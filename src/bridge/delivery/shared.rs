@@ -114,13 +114,13 @@ impl Shared {
         }
     }
 
-    /// Nothing here keeps a report any longer. `untold` is what its sender is told.
-    pub(super) fn dropped(&self, report: Pending, untold: NotTaken) {
+    /// Nothing here keeps a report any longer. A sender that still waits is told that the spool has no room.
+    pub(super) fn dropped(&self, report: Pending) {
         // Without a retry its row would be forgotten until the next start.
         if report.origin.is_some() {
             self.redirects.retry(report);
         } else {
-            report.failed(untold, &self.metrics);
+            report.failed(NotTaken::NoRoom, &self.metrics);
         }
     }
 

@@ -52,16 +52,11 @@ impl<R> Lane<R> {
                 self.leave_to_spool(number, effects);
             }
         } else if let Some(entry) = self.reports.remove(&number) {
-            let (report, is_written) = (entry.report, entry.row == RowState::Written);
-            effects.push_back(if self.policy.redirects {
-                Effect::Redirect {
-                    number,
-                    report,
-                    reason,
-                    is_written,
-                }
-            } else {
-                Effect::Drop(report)
+            effects.push_back(Effect::Refused {
+                number,
+                report: entry.report,
+                reason,
+                is_written: entry.row == RowState::Written,
             });
         }
     }

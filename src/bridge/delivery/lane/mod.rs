@@ -178,8 +178,8 @@ pub(super) enum Effect<R> {
         report: R,
         is_quarantined: bool,
     },
-    /// Kafka refuses it here. `is_written`: its row keeps it until the other topic has it.
-    Redirect {
+    /// Kafka refuses it here for good, and it left the lane. `is_written`: its row still keeps it.
+    Refused {
         number: Number,
         report: R,
         reason: RefusalCode,

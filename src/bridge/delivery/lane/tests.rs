@@ -167,13 +167,16 @@ impl World {
                     self.quarantined.insert(report);
                 }
             }
-            Effect::Redirect {
+            Effect::Refused {
                 number,
                 report,
                 is_written,
                 ..
             } => {
                 assert!(Self::is_too_large(report), "{report} is sound");
+                if !self.policy.redirects {
+                    return self.refuse(report);
+                }
                 self.redirects.push((report, is_written.then_some(number)));
             }
             // It was not kept, and its sender is told so, if it waits.

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{Partition, State};
 use crate::bridge::delivery::lane::{Effect, Input, Number};
-use crate::bridge::delivery::pending::{NotTaken, Pending};
+use crate::bridge::delivery::pending::Pending;
 use crate::bridge::delivery::shared::InService;
 use crate::telemetry::Throttle;
 
@@ -47,7 +47,7 @@ impl Partition {
                     }
                     Some(effect) => {
                         state.effects.push_front(effect);
-                        self.execute(&mut state, Some(via), NotTaken::Deadline);
+                        self.execute(&mut state, Some(via));
                     }
                 }
             }

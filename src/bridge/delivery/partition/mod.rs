@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::backoff::Backoff;
-use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number};
+use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
 use super::pending::{NotTaken, Pending};
 use super::shared::{InService, Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
@@ -133,7 +133,7 @@ impl Partition {
         let and_write = report.is_redirected();
         state.handle(Input::Admit { report, and_write });
         let number = state.lane.last_number();
-        self.execute(&mut state, Some(via), NotTaken::Deadline);
+        self.execute(&mut state, Some(via));
         if state.lane.mode() != Mode::Direct && self.shared.spool.is_none() {
             self.shared.wake();
         }
@@ -151,7 +151,7 @@ impl Partition {
         state.backoff.reset();
         self.shared.delivered();
         state.handle(Input::Acknowledged(number));
-        let delivered = self.execute(&mut state, None, NotTaken::Deadline);
+        let delivered = self.execute(&mut state, None);
         let drains = state.lane.mode() != Mode::Direct;
         drop(state);
         if let Some(report) = delivered {
@@ -168,6 +168,7 @@ impl Partition {
         // An earlier producer can report on a record that counts as failed since that producer was replaced.
         if state.lane.is_in_flight(number, generation) {
             self.fail(&mut state, number, Some(generation), why);
+            self.execute(&mut state, None);
         }
     }
 
@@ -193,8 +194,6 @@ impl Partition {
         } else if state.lane.in_flight() == 0 {
             state.backoff.failed();
         }
-        let untold = refusal.map_or(NotTaken::Deadline, |_| NotTaken::Refused);
-        self.execute(state, None, untold);
         self.shared.failed(generation, why);
     }
 
@@ -227,6 +226,7 @@ impl Partition {
             self.fail(&mut state, *number, Some(generation), Failed::UNSURE);
         }
         state.handle(Input::Resume);
+        self.execute(&mut state, None);
         state.backoff.reset();
         unsure.len()
     }
@@ -256,7 +256,7 @@ impl Partition {
             Ok(()) => state.handle(Input::Written(number)),
             Err(_) => state.handle(Input::NotWritten { number, is_awaited }),
         }
-        self.execute(&mut state, None, NotTaken::NoRoom);
+        self.execute(&mut state, None);
         if state.lane.in_flight() == 0 {
             self.shared.wake();
         }
@@ -265,17 +265,12 @@ impl Partition {
     fn feed(&self, input: Input<Pending>) {
         let mut state = self.state.lock();
         state.handle(input);
-        self.execute(&mut state, None, NotTaken::Deadline);
+        self.execute(&mut state, None);
     }
 
-    /// Executes the effects that the lane has decided on, in their order. `untold` is what the sender of a dropped
-    /// report is told. Returns the report that Kafka has, whose sender is told without the lock.
-    fn execute(
-        &self,
-        state: &mut State,
-        via: Option<&InService>,
-        untold: NotTaken,
-    ) -> Option<Pending> {
+    /// Executes the effects that the lane has decided on, in their order. Returns the report that Kafka has: its sender
+    /// is told without the lock.
+    fn execute(&self, state: &mut State, via: Option<&InService>) -> Option<Pending> {
         let mut delivered = None;
         while let Some(effect) = state.effects.pop_front() {
             match effect {
@@ -313,18 +308,18 @@ impl Partition {
                     }
                     self.shared.spooled(lane, number, report);
                 }
-                Effect::Redirect {
+                Effect::Refused {
                     number,
                     report,
                     reason,
                     is_written,
                 } => {
                     state.left(&report);
-                    self.redirect(number, report, reason, is_written);
+                    self.refused(number, report, reason, is_written);
                 }
                 Effect::Drop(report) => {
                     state.left(&report);
-                    self.shared.dropped(report, untold);
+                    self.shared.dropped(report);
                 }
             }
         }
@@ -404,7 +399,10 @@ impl Partition {
         }
     }
 
-    fn redirect(&self, number: Number, report: Pending, reason: &'static str, is_written: bool) {
+    fn refused(&self, number: Number, report: Pending, reason: RefusalCode, is_written: bool) {
+        if !self.shared.redirects_refused {
+            return report.failed(NotTaken::Refused, &self.shared.metrics);
+        }
         self.shared.metrics.report_rejected(reason);
         if let Some(reports) = REFUSED.count() {
             warn!(
