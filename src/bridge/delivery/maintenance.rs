@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::lane::Input;
 use super::outage::Outage;
 use super::partition::Partition;
 use super::shared::{InService, Redirects};
@@ -161,9 +162,9 @@ impl Work {
                 let has_results = || {
                     let generation = self.topic.producer.load().generation;
                     let partitions = self.topic.partitions.all();
-                    partitions
-                        .iter()
-                        .all(|partition| partition.has_landed(generation))
+                    partitions.iter().all(|partition| {
+                        partition.lane(|lane| lane.in_flight_of(generation).is_empty())
+                    })
                 };
                 if now >= *not_before && (now >= *since + RESULTS || has_results()) {
                     self.replace();
@@ -199,7 +200,7 @@ impl Work {
             topic,
             why, "the producer is of no use any more: it is being replaced"
         );
-        self.each(Partition::pause);
+        self.each(|partition| partition.feed(Input::Pause));
         let shared = self.topic.shared();
         shared.metrics.producer_up(topic, false);
         if shared.has_delivered.swap(false, Ordering::Relaxed) {
@@ -214,7 +215,11 @@ impl Work {
     }
 
     fn replace(&mut self) {
-        let next = match self.topic.start_next_producer(&self.settings) {
+        let Topic {
+            role, partitions, ..
+        } = &*self.topic;
+        let next = self.topic.producer.load().generation + 1;
+        let next = match InService::start(role, partitions, &self.settings, next) {
             Ok(next) => Arc::new(next),
             Err(error) => {
                 error!(%error, "can't start a new producer; trying again");

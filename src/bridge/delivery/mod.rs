@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use lane::Input;
 pub use limits::{BodyPermit, InFlight, InFlightLimits};
 use maintenance::Maintenance;
 use partitions::Partitions;
@@ -282,8 +283,8 @@ impl Delivery {
             .iter()
             .flat_map(|topic| topic.partitions.all().to_vec())
         {
-            partition.pause();
-            partition.spill_all();
+            partition.feed(Input::Pause);
+            partition.feed(Input::SpillAll);
         }
         if !spool.close(LAST_WRITES) {
             warn!("the spool's disk does not answer: its last writes are left undone");

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::inbox::Inbox;
-use super::lane::{Lane, Number};
+use super::lane::{Input, Lane, Mode, Number};
 use super::partition::Partition;
 use super::shared::{Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
@@ -78,7 +78,7 @@ impl Partitions {
         unopened.restored.clear();
         for (number, report) in held.into_iter().flat_map(|held| held.reports) {
             let place = place_of(report.record.key.as_deref(), count);
-            all[place as usize].adopt(number, report);
+            all[place as usize].feed(Input::Adopt { number, report });
         }
         self.all.store(Arc::new(all));
         self.shared.partitions.store(count, Ordering::Relaxed);
@@ -124,7 +124,9 @@ impl Partitions {
     fn next_turn(&self, all: &[Arc<Partition>]) -> usize {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut places = (0..all.len()).map(|step| (first + step) % all.len());
-        let direct = places.clone().find(|place| all[*place].is_direct());
+        let direct = places
+            .clone()
+            .find(|place| all[*place].lane(|lane| lane.mode() == Mode::Direct));
         direct.or_else(|| places.next()).unwrap_or(0)
     }
 
@@ -157,7 +159,9 @@ impl Partitions {
         let all = self.all.load();
         let owner = match partition {
             Some(partition) => all.get(partition as usize),
-            None => all.iter().find(|partition| partition.has(number)),
+            None => all
+                .iter()
+                .find(|partition| partition.lane(|lane| lane.report(number).is_some())),
         };
         match (owner, &self.inbox) {
             (Some(owner), _) => owner.written(number, is_in_inbox, result),
@@ -171,7 +175,11 @@ impl Partitions {
         let unopened = self.unopened.lock();
         unopened.restored.iter().all(|lane| due(lane).is_none())
             && self.inbox.as_ref().is_none_or(is_empty)
-            && self.all.load().iter().all(|partition| partition.is_idle())
+            && self
+                .all
+                .load()
+                .iter()
+                .all(|partition| partition.lane(Lane::is_idle))
     }
 
     /// Returns how many partitions wait for Kafka, and of how many. An inbox counts as one.
@@ -180,7 +188,9 @@ impl Partitions {
         if all.is_empty() {
             return (usize::from(!self.is_idle()), 1);
         }
-        let waits = |partition: &&Arc<Partition>| !partition.is_direct() && !partition.is_idle();
+        let waits = |partition: &&Arc<Partition>| {
+            partition.lane(|lane| lane.mode() != Mode::Direct && !lane.is_idle())
+        };
         (all.iter().filter(waits).count(), all.len())
     }
 
@@ -190,7 +200,9 @@ impl Partitions {
             inbox.lock().as_ref().map_or(0, |held| held.reports.len())
         });
         let all = self.all.load();
-        let partitions = all.iter().map(|partition| partition.count_unwritten());
+        let partitions = all
+            .iter()
+            .map(|partition| partition.lane(Lane::count_unwritten));
         inbox + partitions.sum::<usize>()
     }
 }

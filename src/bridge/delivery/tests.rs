@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::sleep;
 
+use super::lane::{Lane, Mode};
 use super::pending::KeptBy;
 use super::*;
 use crate::contract::Record;

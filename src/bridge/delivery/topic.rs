@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::time::timeout_at;
 
-use super::lane::Number;
+use super::lane::{Generation, Input, Number};
 use super::outage::Untaken;
 use super::partition::Partition;
 use super::partitions::Partitions;
@@ -39,7 +39,7 @@ impl Topic {
         if let Some(count) = remembered {
             partitions.open(count);
         }
-        let producer = start_producer(role, &partitions, settings, 1)?;
+        let producer = InService::start(role, &partitions, settings, 1)?;
         Ok(Self {
             role,
             partitions,
@@ -47,15 +47,6 @@ impl Topic {
             spill_after,
             untaken: Untaken::default(),
         })
-    }
-
-    /// Starts the producer of the next generation.
-    pub(super) fn start_next_producer(
-        &self,
-        settings: &Settings,
-    ) -> Result<InService, ClientError> {
-        let next = self.producer.load().generation + 1;
-        start_producer(self.role, &self.partitions, settings, next)
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -175,18 +166,21 @@ impl Topic {
     }
 }
 
-fn start_producer(
-    role: &str,
-    partitions: &Arc<Partitions>,
-    settings: &Settings,
-    generation: u64,
-) -> Result<InService, ClientError> {
-    let partitions = Arc::clone(partitions);
-    let on_report = move |ticket, result| partitions.reported(ticket, result);
-    Ok(InService {
-        producer: Arc::new(Producer::start(role, settings, on_report)?),
-        generation,
-    })
+impl InService {
+    /// Starts the producer of a topic.
+    pub(super) fn start(
+        role: &str,
+        partitions: &Arc<Partitions>,
+        settings: &Settings,
+        generation: Generation,
+    ) -> Result<Self, ClientError> {
+        let partitions = Arc::clone(partitions);
+        let on_report = move |ticket, result| partitions.reported(ticket, result);
+        Ok(Self {
+            producer: Arc::new(Producer::start(role, settings, on_report)?),
+            generation,
+        })
+    }
 }
 
 /// Waits for the answer to a report. If it is dropped before that, the sender has gone, and delivery goes on.
@@ -210,14 +204,14 @@ impl DeliveryFuture<'_> {
             if let Ok(answer) = answer.await {
                 return answer;
             }
-            partition.spill(*number);
+            partition.feed(Input::Spill(*number));
         }
         if let Ok(answer) = timeout_at(deadline.into(), self.sender.answer()).await {
             return answer;
         }
         if self.sender.refuse(&self.shared.metrics) {
             if let Some((partition, number)) = &self.place {
-                partition.give_up(*number);
+                partition.feed(Input::GiveUp(*number));
             }
             return Err(NotTaken::Deadline);
         }

@@ -79,41 +79,9 @@ impl Partition {
         self.number
     }
 
-    pub(super) fn is_direct(&self) -> bool {
-        self.state.lock().lane.mode() == Mode::Direct
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.state.lock().lane.is_idle()
-    }
-
-    #[cfg(test)]
-    pub(super) fn first_in_flight(&self, generation: Generation) -> Option<Number> {
-        self.state
-            .lock()
-            .lane
-            .in_flight_of(generation)
-            .first()
-            .copied()
-    }
-
-    #[cfg(test)]
-    pub(super) fn in_flight(&self) -> usize {
-        self.state.lock().lane.in_flight()
-    }
-
-    pub(super) fn has(&self, number: Number) -> bool {
-        self.state.lock().lane.report(number).is_some()
-    }
-
-    /// Returns how many reports only the memory has.
-    pub(super) fn count_unwritten(&self) -> usize {
-        self.state.lock().lane.count_unwritten()
-    }
-
-    /// Returns whether all reports that the producer of `generation` was given have had their delivery report.
-    pub(super) fn has_landed(&self, generation: Generation) -> bool {
-        self.state.lock().lane.in_flight_of(generation).is_empty()
+    /// Returns what `look` finds in the lane.
+    pub(super) fn lane<T>(&self, look: impl FnOnce(&Lane<Pending>) -> T) -> T {
+        look(&self.state.lock().lane)
     }
 
     /// Returns whether Kafka has not acknowledged anything for so long, though something is in flight.
@@ -140,9 +108,11 @@ impl Partition {
         number
     }
 
-    /// Takes a report of the inbox, whose row is being written.
-    pub(super) fn adopt(&self, number: Number, report: Pending) {
-        self.state.lock().handle(Input::Adopt { number, report });
+    /// Gives the lane an input that sends nothing.
+    pub(super) fn feed(&self, input: Input<Pending>) {
+        let mut state = self.state.lock();
+        state.handle(input);
+        self.execute(&mut state, None);
     }
 
     /// Takes the delivery report of a record that Kafka has.
@@ -197,26 +167,6 @@ impl Partition {
         self.shared.failed(generation, why);
     }
 
-    /// A report has waited for Kafka for so long that the spool should have it.
-    pub(super) fn spill(&self, number: Number) {
-        self.feed(Input::Spill(number));
-    }
-
-    /// Has everything written that only the memory has.
-    pub(super) fn spill_all(&self) {
-        self.feed(Input::SpillAll);
-    }
-
-    /// The sender of a report was told 503.
-    pub(super) fn give_up(&self, number: Number) {
-        self.feed(Input::GiveUp(number));
-    }
-
-    /// Sends nothing until [`Partition::resume`].
-    pub(super) fn pause(&self) {
-        self.feed(Input::Pause);
-    }
-
     /// Counts every record as failed that the producer of `generation` has not reported on, and goes on. Returns how
     /// many there were.
     pub(super) fn resume(&self, generation: Generation) -> usize {
@@ -260,12 +210,6 @@ impl Partition {
         if state.lane.in_flight() == 0 {
             self.shared.wake();
         }
-    }
-
-    fn feed(&self, input: Input<Pending>) {
-        let mut state = self.state.lock();
-        state.handle(input);
-        self.execute(&mut state, None);
     }
 
     /// Executes the effects that the lane has decided on, in their order. Returns the report that Kafka has: its sender

@@ -10,7 +10,7 @@ async fn in_flight(properties: &[(&str, &str)]) -> Fixture {
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
     assert_eq!(told, Err(NotTaken::Deadline));
-    assert!(fixture.lane().has(1));
+    assert!(fixture.lane().lane(|lane| lane.report(1).is_some()));
     fixture
 }
 
@@ -36,8 +36,8 @@ async fn a_failure_that_an_earlier_producer_reports_changes_nothing() {
     fixture.lane().failed(1, 0, Failed::WEDGED);
     let shared = fixture.delivery.events.shared();
     assert_eq!(shared.wedged.load(Ordering::Relaxed), 0);
-    assert!(fixture.lane().is_direct());
-    assert_eq!(fixture.lane().in_flight(), 1);
+    assert!(fixture.lane().lane(|lane| lane.mode() == Mode::Direct));
+    assert_eq!(fixture.lane().lane(Lane::in_flight), 1);
 }
 
 #[tokio::test]

@@ -56,12 +56,14 @@ impl World {
             7 => self.hang_up(),
             8 => {
                 let generation = events.producer.load().generation;
-                let flying = lane.and_then(|lane| lane.first_in_flight(generation));
+                let flying = lane.and_then(|lane| {
+                    lane.lane(|lane| lane.in_flight_of(generation).first().copied())
+                });
                 if let (Some(lane), Some(number)) = (lane, flying) {
                     lane.failed(number, generation, Failed::UNSURE);
                 }
             }
-            9 => all.iter().for_each(|lane| lane.spill_all()),
+            9 => all.iter().for_each(|lane| lane.feed(Input::SpillAll)),
             10 if choice < 40 => {
                 let generation = events.producer.load().generation;
                 events.shared().failed(Some(generation), Failed::WEDGED);

@@ -37,12 +37,12 @@ async fn records_without_a_key_take_turns_among_the_lanes_that_are_direct() {
     let partitions = &fixture.delivery.events.partitions;
     let four = || [(); 4].map(|()| partitions.of(&record(None), 3).number());
     assert_eq!(four(), [0, 1, 2, 0]);
-    partitions.all()[1].pause();
+    partitions.all()[1].feed(Input::Pause);
     assert_eq!(four(), [2, 2, 0, 2]);
     partitions
         .all()
         .iter()
-        .for_each(|partition| partition.pause());
+        .for_each(|partition| partition.feed(Input::Pause));
     assert_eq!(four(), [2, 0, 1, 2]);
 }
 
@@ -86,19 +86,19 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
     let events = &fixture.delivery.events;
     let all = || events.partitions.all();
     // Nothing is acknowledged, and each lane has sent its own probe.
-    let all_probe = || all().len() == 3 && all().iter().all(|lane| lane.in_flight() == 1);
+    let all_probe = || all().len() == 3 && all().iter().all(|lane| lane.lane(Lane::in_flight) == 1);
     eventually("a lane waits for another", all_probe).await;
     let [key, ..] = keys();
     assert_eq!(deliver(&fixture, &key).await, Ok(KeptBy::Spool));
     // Rows keep the numbers of the inbox: one of two for each partition.
     let lane = Arc::clone(&all()[0]);
     for (number, next) in [(1, 2), (2, 7)] {
-        assert!(lane.has(number), "{number}");
+        assert!(lane.lane(|lane| lane.report(number).is_some()), "{number}");
         lane.acknowledged(number);
         let producer = events.producer.load_full();
         eventually("the next does not follow", || {
             lane.drain(&producer);
-            lane.has(next)
+            lane.lane(|lane| lane.report(next).is_some())
         })
         .await;
     }
@@ -154,7 +154,9 @@ async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowl
     let events = &fixture.delivery.events;
     let all = || events.partitions.all();
     eventually("there is no probe", || {
-        all().first().is_some_and(|lane| lane.in_flight() == 1)
+        all()
+            .first()
+            .is_some_and(|lane| lane.lane(Lane::in_flight) == 1)
     })
     .await;
     let lane = Arc::clone(&all()[0]);
@@ -162,12 +164,16 @@ async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowl
     let producer = events.producer.load_full();
     eventually("nothing follows it", || {
         lane.drain(&producer);
-        lane.in_flight() >= 4
+        lane.lane(Lane::in_flight) >= 4
     })
     .await;
     lane.drain(&producer);
     // There is room for four, and half as many may be read at once.
-    assert!(lane.in_flight() <= 7, "{} in memory", lane.in_flight());
+    assert!(
+        lane.lane(Lane::in_flight) <= 7,
+        "{} in memory",
+        lane.lane(Lane::in_flight)
+    );
 }
 
 #[tokio::test]
@@ -178,7 +184,7 @@ async fn a_paused_topic_keeps_new_reports_in_their_lanes() {
     partitions
         .all()
         .iter()
-        .for_each(|partition| partition.pause());
+        .for_each(|partition| partition.feed(Input::Pause));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     assert_eq!(fixture.delivery.spool_level().expect("a spool").reports, 1);
 }
