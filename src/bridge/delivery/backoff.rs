@@ -35,8 +35,13 @@ impl Backoff {
 
     /// Notes that Kafka answers: there is no reason to wait.
     pub(super) fn reset(&mut self) {
-        let now = Instant::now();
-        (self.pause, self.not_before, self.heard) = (SHORTEST, now, now);
+        self.retry_now();
+        self.heard = Instant::now();
+    }
+
+    /// Ends the pause.
+    pub(super) fn retry_now(&mut self) {
+        (self.pause, self.not_before) = (SHORTEST, Instant::now());
     }
 
     /// Notes that everything in flight has failed.
@@ -99,6 +104,8 @@ mod tests {
         backoff.sent(1);
         assert!(backoff.silence() < MINUTE);
         backoff.heard = long_ago;
+        backoff.retry_now();
+        assert!(backoff.silence() >= MINUTE);
         backoff.reset();
         assert!(backoff.silence() < MINUTE);
     }

@@ -20,32 +20,26 @@ pub(super) struct Inbox {
 
 /// The reports of an inbox.
 pub(super) struct Held {
-    /// The number of the topic's next report.
-    pub(super) next: Number,
-    /// The numbers of the first and the last row that are only on disk.
-    pub(super) rows: Option<(Number, Number)>,
+    /// The number of the first row that is only on disk.
+    pub(super) first: Option<Number>,
     /// The reports whose rows are being written.
     pub(super) reports: BTreeMap<Number, Pending>,
 }
 
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
-        self.reports.is_empty() && self.rows.is_none()
+        self.reports.is_empty() && self.first.is_none()
     }
 }
 
 impl Inbox {
-    /// An inbox with the rows that earlier runs left. Its reports are numbered from `next` on.
-    pub(super) fn new(shared: Arc<Shared>, rows: Option<(Number, Number)>, next: Number) -> Self {
+    /// An inbox with the rows that earlier runs left, from `first` on.
+    pub(super) fn new(shared: Arc<Shared>, first: Option<Number>) -> Self {
         let reports = BTreeMap::new();
         Self {
             key: shared.key(None),
             shared,
-            held: Mutex::new(Some(Held {
-                next,
-                rows,
-                reports,
-            })),
+            held: Mutex::new(Some(Held { first, reports })),
         }
     }
 
@@ -60,8 +54,7 @@ impl Inbox {
         let (Some(held), Some(spool)) = (&mut *held, &self.shared.spool) else {
             return Err(report);
         };
-        let number = held.next;
-        held.next += 1;
+        let number = self.shared.next_number();
         let ticket = SpoolTicket {
             topic: self.shared.topic,
             partition: None,
@@ -82,8 +75,7 @@ impl Inbox {
         if let Some(report) = held.reports.remove(&number) {
             match result {
                 Ok(()) => {
-                    let first = held.rows.map_or(number, |(first, _)| first);
-                    held.rows = Some((first, number));
+                    held.first.get_or_insert(number);
                     self.shared.spooled(&self.key, number, report);
                 }
                 Err(_) => self.shared.dropped(report),

@@ -88,6 +88,39 @@ impl Drop for BodyPermit {
     }
 }
 
+/// Bytes of the reports of one lane that were read back from the spool, wherever they are now.
+#[derive(Debug, Default)]
+pub(super) struct ReadBack(AtomicU64);
+
+impl ReadBack {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts a report of so many bytes until the share is dropped.
+    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> ReadBackShare {
+        let bytes = bytes as u64;
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        ReadBackShare {
+            bytes,
+            lane: Arc::clone(self),
+        }
+    }
+}
+
+/// The bytes of a report that was read back.
+#[derive(Debug)]
+pub(super) struct ReadBackShare {
+    bytes: u64,
+    lane: Arc<ReadBack>,
+}
+
+impl Drop for ReadBackShare {
+    fn drop(&mut self) {
+        self.lane.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A report's share of the limits; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {

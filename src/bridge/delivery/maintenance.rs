@@ -142,11 +142,11 @@ impl Work {
         if self.replacement.is_some() {
             return None;
         }
-        let producer = self.topic.producer.load_full();
+        let producer = &self.topic.producer;
         let partitions = self.topic.partitions.all();
         let later = partitions
             .iter()
-            .filter_map(|partition| partition.drain(&producer));
+            .filter_map(|partition| partition.drain(producer));
         later.min()
     }
 
@@ -247,11 +247,7 @@ impl Work {
         let Some(redirects) = &self.redirects else {
             return;
         };
-        for report in redirects.take_due() {
-            if let Err(report) = self.topic.take_over(report) {
-                redirects.retry(report);
-            }
-        }
+        redirects.place(Instant::now(), |report| self.topic.take_over(report));
     }
 }
 

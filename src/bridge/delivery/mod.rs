@@ -28,7 +28,7 @@ mod topic;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
@@ -150,17 +150,19 @@ impl Delivery {
                     .as_ref()
                     .map_or(0, |spooling| spooling.spool.memory / 2),
                 partitions: AtomicU32::new(0),
+                lanes: AtomicUsize::new(0),
+                next: AtomicU64::new(1),
                 // Compressed, a larger record can be the smaller one.
-                refused: RefusedSize::new(!settings.compresses()),
-                redirects: Arc::clone(&redirects),
-                redirects_refused: topic == EVENTS,
+                refused_size: RefusedSize::new(!settings.compresses()),
+                redirects: (topic == EVENTS).then(|| Arc::clone(&redirects)),
+                retries: Arc::clone(&redirects),
                 maintenance,
                 wedged: AtomicU64::new(0),
                 has_delivered: AtomicBool::new(false),
             };
             let of_topic = |lane: &&Restored| *lane.lane.topic == name;
-            let restored = remains.lanes.iter().filter(of_topic).cloned().collect();
-            Arc::new(Partitions::new(Arc::new(shared), restored))
+            let restored: Vec<_> = remains.lanes.iter().filter(of_topic).cloned().collect();
+            Arc::new(Partitions::new(Arc::new(shared), &restored))
         });
         let parts: Vec<_> = parts.collect();
         // The spool's thread does not keep them alive.
@@ -278,6 +280,9 @@ impl Delivery {
                 unpromised: self.limits.in_flight().reports,
             };
         };
+        let soon = Instant::now() + LOOK;
+        self.redirects
+            .place(soon, |report| self.rejected.take_over(report));
         for partition in self
             .both()
             .iter()
@@ -299,7 +304,10 @@ impl Delivery {
     /// Returns whether nothing is left to be delivered.
     #[must_use]
     pub fn is_delivered(&self) -> bool {
-        self.redirects.is_empty() && self.both().iter().all(|topic| topic.partitions.is_idle())
+        // In the order in which reports move on.
+        self.events.partitions.is_idle()
+            && self.redirects.is_empty()
+            && self.rejected.partitions.is_idle()
     }
 
     fn count_unwritten(&self) -> usize {

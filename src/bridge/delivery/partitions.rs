@@ -1,5 +1,6 @@
 //! The partitions of a topic, and its inbox: who takes a report, and who takes the answers of Kafka and the spool.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,35 +19,30 @@ pub(super) struct Partitions {
     pub(super) shared: Arc<Shared>,
     pub(super) inbox: Option<Inbox>,
     all: ArcSwap<Vec<Arc<Partition>>>,
-    unopened: Mutex<Unopened>,
+    /// The first due number of each lane that earlier runs left, until lanes are opened for them.
+    restored: Mutex<BTreeMap<u32, Number>>,
     /// Records without a key take turns.
     turn: AtomicUsize,
 }
 
-/// What partitions are made of as their number becomes known.
-struct Unopened {
-    /// The lanes that earlier runs left.
-    restored: Vec<Restored>,
-    /// The number of a new lane's first report: above the numbers of earlier runs and of the inbox.
-    next: Number,
-}
-
 impl Partitions {
     /// The lanes of `restored` are opened once the number of partitions is known.
-    pub(super) fn new(shared: Arc<Shared>, restored: Vec<Restored>) -> Self {
-        let next = restored.iter().map(|lane| lane.last + 1).max().unwrap_or(1);
-        let (inbox, restored): (Vec<_>, Vec<_>) = restored
-            .into_iter()
-            .partition(|lane| lane.lane.partition.is_none());
-        let rows = inbox.first().and_then(due);
-        let inbox = shared.spool.is_some();
-        let inbox = inbox.then(|| Inbox::new(Arc::clone(&shared), rows, next));
+    pub(super) fn new(shared: Arc<Shared>, restored: &[Restored]) -> Self {
+        let last = restored.iter().map(|lane| lane.last).max();
+        shared
+            .next
+            .store(last.unwrap_or_default() + 1, Ordering::Relaxed);
+        let due = restored.iter().filter(|lane| lane.first <= lane.last);
+        let of = |lane: &Restored| Some((lane.lane.partition?, lane.first));
+        let inbox = due.clone().find(|lane| lane.lane.partition.is_none());
+        let inbox = inbox.map(|lane| lane.first);
+        let has_spool = shared.spool.is_some();
         Self {
-            shared,
-            inbox,
+            inbox: has_spool.then(|| Inbox::new(Arc::clone(&shared), inbox)),
             all: ArcSwap::default(),
-            unopened: Mutex::new(Unopened { restored, next }),
+            restored: Mutex::new(due.filter_map(of).collect()),
             turn: AtomicUsize::new(0),
+            shared,
         }
     }
 
@@ -56,56 +52,42 @@ impl Partitions {
 
     /// Notes how many partitions the topic has, and opens lanes for them.
     pub(super) fn open(&self, count: u32) {
-        let mut unopened = self.unopened.lock();
+        let mut restored = self.restored.lock();
         let mut all = Vec::clone(&self.all.load());
-        let restored = unopened.restored.iter();
-        let restored = restored.filter_map(|lane| lane.lane.partition).max();
-        let needed = restored.map_or(count, |last| count.max(last + 1));
+        let last = restored.last_key_value();
+        let needed = last.map_or(count, |(last, _)| count.max(last + 1));
         let mut inbox = self.inbox.as_ref().map(Inbox::lock);
         let held = inbox.as_mut().and_then(|inbox| inbox.take());
-        let mut rows = None;
-        if let Some(held) = &held {
-            (unopened.next, rows) = (held.next, held.rows);
+        if held.is_some() {
             self.assign_inbox(count);
         }
+        let policy = self.shared.policy();
         for number in u32::try_from(all.len()).unwrap_or(u32::MAX)..needed {
-            let of_number = |lane: &&Restored| lane.lane.partition == Some(number);
-            let own = unopened.restored.iter().find(of_number).and_then(due);
-            let lane = self.lane(unopened.next, own, rows);
+            // Rows of the inbox can belong to any lane.
+            let of_inbox = held.as_ref().and_then(|held| held.first);
+            let first = restored.remove(&number).into_iter().chain(of_inbox).min();
+            let lane = first.map_or_else(
+                || Lane::new(policy),
+                |first| Lane::with_backlog(policy, first),
+            );
             let partition = Partition::new(number, lane, Arc::clone(&self.shared));
             all.push(Arc::new(partition));
         }
-        unopened.restored.clear();
         for (number, report) in held.into_iter().flat_map(|held| held.reports) {
-            let place = place_of(report.record.key.as_deref(), count);
+            let place = partition_of(report.record.key.as_deref(), count);
             all[place as usize].feed(Input::Adopt { number, report });
         }
+        self.shared.lanes.store(all.len(), Ordering::Relaxed);
         self.all.store(Arc::new(all));
-        self.shared.partitions.store(count, Ordering::Relaxed);
+        self.shared.partitions.store(count, Ordering::Release);
         self.shared.wake();
     }
 
     /// Has the inbox's rows read with the lanes of their partitions.
     fn assign_inbox(&self, count: u32) {
         if let Some(spool) = &self.shared.spool {
-            let place = move |key: Option<&str>| place_of(key, count);
+            let place = move |key: Option<&str>| partition_of(key, count);
             spool.assign(self.shared.name(), place);
-        }
-    }
-
-    /// A lane with the rows of its own and of the inbox, if there are any.
-    fn lane<R>(
-        &self,
-        next: Number,
-        own: Option<(Number, Number)>,
-        inbox: Option<(Number, Number)>,
-    ) -> Lane<R> {
-        let policy = self.shared.policy();
-        let rows = own.into_iter().chain(inbox);
-        let rows = rows.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        match rows {
-            Some((first, last)) => Lane::with_backlog(policy, next, first, last),
-            None => Lane::new(policy, next),
         }
     }
 
@@ -172,8 +154,7 @@ impl Partitions {
 
     /// Returns whether nothing is left to be delivered.
     pub(super) fn is_idle(&self) -> bool {
-        let unopened = self.unopened.lock();
-        unopened.restored.iter().all(|lane| due(lane).is_none())
+        self.restored.lock().is_empty()
             && self.inbox.as_ref().is_none_or(is_empty)
             && self
                 .all
@@ -215,11 +196,6 @@ fn is_empty(inbox: &Inbox) -> bool {
 }
 
 /// Returns the partition of a key. Reports without one go to the first partition from an inbox.
-fn place_of(key: Option<&str>, count: u32) -> u32 {
+fn partition_of(key: Option<&str>, count: u32) -> u32 {
     key.map_or(0, |key| partition_for(key.as_bytes(), count))
-}
-
-/// Returns the numbers of the first and last row that are due, if there are any.
-fn due(lane: &Restored) -> Option<(Number, Number)> {
-    (lane.first <= lane.last).then_some((lane.first, lane.last))
 }

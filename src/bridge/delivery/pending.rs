@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use parking_lot::Mutex;
 
-use super::limits::Permit;
+use super::limits::{Permit, ReadBack, ReadBackShare};
 use super::replies::Replies;
 use crate::bridge::metrics::{Metrics, ReportFate};
 use crate::contract::{Record, refused_by_kafka};
@@ -47,14 +47,22 @@ pub(super) type Reply = Result<KeptBy, NotTaken>;
 pub(super) struct Pending {
     pub(super) record: Arc<Record>,
     pub(super) sender: Arc<Sender>,
-    /// Held until the fate is known or only the spool keeps the report; a report that was read back has none.
-    permit: Option<Permit>,
+    /// Held until the fate is known or only the spool keeps the report.
+    share: Share,
     /// The row that keeps it until the rejected topic has it.
     pub(super) origin: Option<(LaneKey, u64)>,
     /// Whether its row is in the inbox.
     pub(super) is_in_inbox: bool,
-    pub(super) is_read_back: bool,
     is_redirected: bool,
+}
+
+/// What a report takes of the memory; given back when dropped.
+#[derive(Debug)]
+enum Share {
+    /// Of the limits on what is in flight.
+    Limits(#[expect(dead_code, reason = "it is only held")] Permit),
+    /// Of its lane's room for what is read back.
+    ReadBack(#[expect(dead_code, reason = "it is only held")] ReadBackShare),
 }
 
 /// The sender of a report.
@@ -91,16 +99,16 @@ impl Pending {
         Self {
             record: Arc::new(record),
             sender: Sender::new(State::Waiting(None)),
-            permit: Some(permit),
+            share: Share::Limits(permit),
             origin: None,
             is_in_inbox: false,
-            is_read_back: false,
             is_redirected: false,
         }
     }
 
     /// A report from the spool.
-    pub(super) fn read_back(row: Row, metrics: &Metrics) -> Self {
+    pub(super) fn read_back(row: Row, room: &Arc<ReadBack>, metrics: &Metrics) -> Self {
+        let share = Share::ReadBack(room.take(row.record.footprint()));
         let state = match row.mark {
             Some(Mark::Refused) => {
                 metrics.reports_unsure.inc();
@@ -112,10 +120,9 @@ impl Pending {
         Self {
             record: row.record,
             sender: Sender::new(state),
-            permit: None,
+            share,
             origin: None,
             is_in_inbox: row.is_in_inbox,
-            is_read_back: true,
             is_redirected: false,
         }
     }
@@ -126,7 +133,6 @@ impl Pending {
             record: Arc::new(refused_by_kafka(&self.record, reason)),
             origin,
             is_in_inbox: false,
-            is_read_back: false,
             is_redirected: true,
             ..self
         }
@@ -141,9 +147,12 @@ impl Pending {
         matches!(*self.sender.state.lock(), State::Waiting(_))
     }
 
-    /// The spool has it too. It stays in memory.
-    pub(super) fn kept(&self) {
-        self.sender.tell(Ok(KeptBy::Spool), |_| ());
+    /// The spool has it too. It stays in memory. Returns how its row is to be marked.
+    pub(super) fn kept(&self) -> Option<Mark> {
+        let mut mark = None;
+        self.sender
+            .tell(Ok(KeptBy::Spool), |fate| mark = mark_of(fate));
+        mark
     }
 
     /// Kafka has it.
@@ -156,13 +165,7 @@ impl Pending {
     /// From here on only the spool keeps it. Returns how its row is to be marked.
     pub(super) fn spooled(self, metrics: &Metrics) -> Option<Mark> {
         let mut mark = None;
-        self.leave(Ok(KeptBy::Spool), metrics, |fate| {
-            mark = match fate {
-                ReportFate::DeliveredLate => Some(Mark::Refused),
-                ReportFate::SenderGone => Some(Mark::Gone),
-                ReportFate::Delivered | ReportFate::Failed => None,
-            }
-        });
+        self.leave(Ok(KeptBy::Spool), metrics, |fate| mark = mark_of(fate));
         mark
     }
 
@@ -179,14 +182,24 @@ impl Pending {
     }
 
     /// It leaves the memory. A sender that is told finds it counted.
-    fn leave(mut self, answer: Reply, metrics: &Metrics, count: impl FnOnce(ReportFate)) {
-        self.permit = None;
-        self.sender.tell(answer, |fate| {
+    fn leave(self, answer: Reply, metrics: &Metrics, count: impl FnOnce(ReportFate)) {
+        let Self { sender, share, .. } = self;
+        sender.tell(answer, |fate| {
             if fate == ReportFate::DeliveredLate {
                 metrics.reports_unsure.dec();
             }
             count(fate);
+            drop(share);
         });
+    }
+}
+
+/// Returns how the row of a report is to be marked that has this fate if Kafka has it.
+fn mark_of(fate: ReportFate) -> Option<Mark> {
+    match fate {
+        ReportFate::DeliveredLate => Some(Mark::Refused),
+        ReportFate::SenderGone => Some(Mark::Gone),
+        ReportFate::Delivered | ReportFate::Failed => None,
     }
 }
 
@@ -312,7 +325,7 @@ mod tests {
                 is_in_inbox: false,
                 mark,
             };
-            let read_back = Pending::read_back(row, &metrics);
+            let read_back = Pending::read_back(row, &Arc::default(), &metrics);
             assert_eq!(metrics.reports_unsure.get(), i64::from(end == "refused"));
             read_back.delivered(&metrics);
             assert_eq!(fates(&metrics), [format!("{{fate=\"{fate}\"}} 1")]);
@@ -325,7 +338,7 @@ mod tests {
         let metrics = Metrics::new();
         let report = pending();
         let sender = Arc::clone(&report.sender);
-        report.kept();
+        assert_eq!(report.kept(), None);
         assert!(!sender.refuse(&metrics));
         sender.hang_up();
         assert_eq!(sender.answer().await, Ok(KeptBy::Spool));

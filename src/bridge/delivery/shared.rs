@@ -1,8 +1,7 @@
 //! What the partitions of a topic share, and the tickets by which Kafka and the spool name a report.
 
-use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -18,8 +17,6 @@ use crate::spool::{LaneKey, Spool};
 
 /// How soon to try again to bring a report to the rejected topic.
 const RETRY: Duration = Duration::from_secs(1);
-/// How many reports may wait for the rejected topic before no more are read back from the spool.
-const REDIRECTS: usize = 1000;
 
 /// Names a report of a topic to librdkafka, until its delivery report.
 pub(super) struct Ticket {
@@ -57,11 +54,15 @@ pub(super) struct Shared {
     /// How many partitions the topic has; 0 if that is not known. With a spool the last count stays when the topic
     /// vanishes.
     pub(super) partitions: AtomicU32,
-    /// The sizes that Kafka refuses.
-    pub(super) refused: RefusedSize,
-    pub(super) redirects: Arc<Redirects>,
-    /// Whether records that Kafka refuses go to the rejected topic: not from there.
-    pub(super) redirects_refused: bool,
+    /// How many lanes share the memory: more than partitions if the topic once had more.
+    pub(super) lanes: AtomicUsize,
+    /// The number of the topic's next report.
+    pub(super) next: AtomicU64,
+    pub(super) refused_size: RefusedSize,
+    /// For records that Kafka refuses here for good; the rejected topic has none.
+    pub(super) redirects: Option<Arc<Redirects>>,
+    /// For redirected reports that the rejected topic cannot take now.
+    pub(super) retries: Arc<Redirects>,
     /// Wakes the maintenance thread.
     pub(super) maintenance: SyncSender<()>,
     /// The last generation whose producer id is not valid any more; 0 for none.
@@ -85,14 +86,19 @@ impl Shared {
     pub(super) fn policy(&self) -> Policy {
         Policy {
             has_spool: self.spool.is_some(),
-            redirects: self.redirects_refused,
+            redirects: self.redirects.is_some(),
         }
     }
 
     /// Returns the number of partitions, if it is known.
     pub(super) fn known_partitions(&self) -> Option<u32> {
-        let known = self.partitions.load(Ordering::Relaxed);
+        let known = self.partitions.load(Ordering::Acquire);
         (known > 0).then_some(known)
+    }
+
+    /// Returns a number for a report, above all others of the topic.
+    pub(super) fn next_number(&self) -> Number {
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Returns whether reports had better go to the spool than wait for Kafka.
@@ -118,7 +124,7 @@ impl Shared {
     pub(super) fn dropped(&self, report: Pending) {
         // Without a retry its row would be forgotten until the next start.
         if report.origin.is_some() {
-            self.redirects.retry(report);
+            self.retries.retry(report);
         } else {
             report.failed(NotTaken::NoRoom, &self.metrics);
         }
@@ -143,7 +149,7 @@ impl Shared {
         if let Some(generation) = generation
             && why.is_wedged()
         {
-            self.wedged.store(generation, Ordering::Relaxed);
+            self.wedged.fetch_max(generation, Ordering::Relaxed);
         }
         self.watch.doubt();
         self.wake();
@@ -153,6 +159,8 @@ impl Shared {
 /// Reports on their way to the rejected topic, because Kafka refuses them on their own.
 pub(super) struct Redirects {
     waiting: Mutex<Vec<(Instant, Pending)>>,
+    /// How many of them are being placed.
+    in_hand: AtomicUsize,
     /// Wakes the maintenance thread of the rejected topic.
     maintenance: SyncSender<()>,
 }
@@ -161,6 +169,7 @@ impl Redirects {
     pub(super) fn new(maintenance: SyncSender<()>) -> Self {
         Self {
             waiting: Mutex::default(),
+            in_hand: AtomicUsize::new(0),
             maintenance,
         }
     }
@@ -175,19 +184,25 @@ impl Redirects {
         self.waiting.lock().push((Instant::now() + RETRY, report));
     }
 
-    /// Returns the reports that are to be brought to the rejected topic now.
-    pub(super) fn take_due(&self) -> Vec<Pending> {
-        let mut waiting = self.waiting.lock();
-        let now = Instant::now();
-        let (due, later): (Vec<_>, Vec<_>) = mem::take(&mut *waiting)
-            .into_iter()
-            .partition(|(not_before, _)| *not_before <= now);
-        *waiting = later;
-        due.into_iter().map(|(_, report)| report).collect()
+    /// Gives the reports that are due by `now` to `place`, and keeps those that it gives back.
+    pub(super) fn place(&self, now: Instant, place: impl Fn(Pending) -> Result<(), Pending>) {
+        let due: Vec<_> = {
+            let mut waiting = self.waiting.lock();
+            let due = waiting.extract_if(.., |(not_before, _)| *not_before <= now);
+            let due: Vec<_> = due.collect();
+            self.in_hand.fetch_add(due.len(), Ordering::SeqCst);
+            due
+        };
+        for (_, report) in due {
+            if let Err(report) = place(report) {
+                self.retry(report);
+            }
+            self.in_hand.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty()
+        self.waiting.lock().is_empty() && self.in_hand.load(Ordering::SeqCst) == 0
     }
 
     /// Returns how many of the waiting reports only the memory has.
@@ -195,9 +210,5 @@ impl Redirects {
         let waiting = self.waiting.lock();
         let unwritten = |(_, report): &&(Instant, Pending)| report.origin.is_none();
         waiting.iter().filter(unwritten).count()
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.waiting.lock().len() >= REDIRECTS
     }
 }

@@ -233,7 +233,7 @@ async fn a_full_queue_sheds_the_report_and_takes_no_permit() {
 async fn a_refused_size_says_something_only_where_nothing_is_compressed() {
     for (codec, says) in [("none", true), ("gzip", false)] {
         let fixture = Fixture::with("there", 1, &[("compression.codec", codec)]);
-        let refused = &fixture.delivery.events.shared().refused;
+        let refused = &fixture.delivery.events.shared().refused_size;
         refused.learn(5000);
         assert_eq!(refused.covers(7000), says, "{codec}");
     }

@@ -116,7 +116,7 @@ impl Topic {
             return Err(report);
         };
         let partition = self.partitions.of(&report.record, count);
-        let number = partition.admit(report, &self.producer.load());
+        let number = partition.admit(report, &self.producer);
         Ok(Some((partition, number)))
     }
 

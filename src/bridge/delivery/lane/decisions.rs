@@ -21,9 +21,13 @@ impl Lane<u32> {
         effects.into()
     }
 
+    /// A report is admitted under its own name.
     fn admitted(&mut self, report: u32) -> Vec<Effect<u32>> {
-        let and_write = false;
-        self.after(Input::Admit { report, and_write })
+        self.after(Input::Admit {
+            number: report.into(),
+            report,
+            and_write: false,
+        })
     }
 
     fn is_sent(&mut self, number: Number) {
@@ -33,7 +37,7 @@ impl Lane<u32> {
 
     /// A report goes to the producer at once.
     fn send(&mut self, report: u32) {
-        let number = self.next;
+        let number = report.into();
         assert_eq!(self.admitted(report), [Effect::Send(number)]);
         self.handle(
             Input::Sent {
@@ -68,7 +72,7 @@ impl Lane<u32> {
 
 /// A lane whose spool drains: report 1 was acknowledged, report 2 is in flight and being written.
 fn recovering() -> Lane<u32> {
-    let mut lane = Lane::new(SPOOL, 1);
+    let mut lane = Lane::new(SPOOL);
     lane.send(1);
     lane.send(2);
     let writes = [Effect::Write(1), Effect::Write(2)];
@@ -85,7 +89,7 @@ fn after_a_failure_new_reports_go_to_the_spool_or_wait_without_one() {
         (SPOOL, vec![Effect::Write(1)], vec![Effect::Write(2)]),
         (NO_SPOOL, vec![], vec![]),
     ] {
-        let mut lane = Lane::new(policy, 1);
+        let mut lane = Lane::new(policy);
         lane.send(1);
         assert_eq!(lane.fails(1, None), kept);
         assert_eq!(lane.mode(), Mode::Spooling);
@@ -95,7 +99,7 @@ fn after_a_failure_new_reports_go_to_the_spool_or_wait_without_one() {
 
 #[test]
 fn a_lane_that_spills_has_everything_written_and_leaves_it_in_flight() {
-    let mut lane = Lane::new(SPOOL, 1);
+    let mut lane = Lane::new(SPOOL);
     for report in 1..=3 {
         lane.send(report);
     }
@@ -107,7 +111,7 @@ fn a_lane_that_spills_has_everything_written_and_leaves_it_in_flight() {
 
 #[test]
 fn a_report_that_the_producer_has_not_taken_yet_spills_too() {
-    let mut lane = Lane::new(SPOOL, 1);
+    let mut lane = Lane::new(SPOOL);
     assert_eq!(lane.admitted(1), [Effect::Send(1)]);
     assert_eq!(lane.after(Input::Spill(1)), [Effect::Write(1)]);
     assert_eq!(lane.mode(), Mode::Spooling);
@@ -143,7 +147,7 @@ fn a_report_that_is_still_due_is_written_and_one_in_flight_shows_that_kafka_is_s
 
 #[test]
 fn a_probe_goes_alone_and_the_others_after_its_acknowledgement_within_the_window() {
-    let mut lane = Lane::new(NO_SPOOL, 1);
+    let mut lane = Lane::new(NO_SPOOL);
     lane.send(1);
     assert_eq!(lane.fails(1, None), []);
     for report in 2..=4 {
@@ -172,7 +176,7 @@ fn a_probe_goes_alone_and_the_others_after_its_acknowledgement_within_the_window
 
 #[test]
 fn a_backlog_is_read_from_its_first_number_on_and_once_at_a_time() {
-    let mut lane = Lane::with_backlog(SPOOL, 10, 5, 9);
+    let mut lane = Lane::with_backlog(SPOOL, 5);
     assert!(lane.mode() == Mode::Spooling && !lane.is_idle());
     let read_back = |from, is_probe| [Effect::ReadBack { from, is_probe }];
     assert_eq!(lane.next_of(10), read_back(5, true));
@@ -199,12 +203,12 @@ fn a_backlog_is_read_from_its_first_number_on_and_once_at_a_time() {
     assert_eq!(lane.next_of(10), read_back(8, false));
     assert_eq!(lane.after(rows(vec![(9, 90)], 9, true)), []);
     assert_eq!(lane.next_of(10), [Effect::Send(9)]);
-    assert_eq!(lane.admitted(100), [Effect::Write(10)]);
+    assert_eq!(lane.admitted(10), [Effect::Write(10)]);
 }
 
 #[test]
 fn a_report_that_came_back_goes_before_the_backlog() {
-    let mut lane = Lane::new(SPOOL, 1);
+    let mut lane = Lane::new(SPOOL);
     lane.send(1);
     assert_eq!(lane.fails(1, None), [Effect::Write(1)]);
     assert_eq!(lane.admitted(2), [Effect::Write(2)]);
@@ -219,7 +223,7 @@ fn a_report_that_came_back_goes_before_the_backlog() {
 
 #[test]
 fn a_suspect_is_sent_alone_and_redirected_if_it_is_refused_again() {
-    let mut lane = Lane::new(NO_SPOOL, 1);
+    let mut lane = Lane::new(NO_SPOOL);
     lane.send(1);
     lane.send(2);
     assert_eq!(lane.fails(1, Some(REASON)), []);
@@ -255,7 +259,7 @@ fn a_refused_report_without_another_topic_is_quarantined_once_it_is_written() {
         has_spool: true,
         redirects: false,
     };
-    let mut lane = Lane::new(policy, 1);
+    let mut lane = Lane::new(policy);
     assert_eq!(refused(&mut lane), [Effect::Write(1)]);
     assert_eq!(lane.next_of(10), []);
     let quarantined = Effect::Spooled {
@@ -267,20 +271,18 @@ fn a_refused_report_without_another_topic_is_quarantined_once_it_is_written() {
     assert!(lane.is_idle());
 
     let has_spool = false;
-    let mut lane = Lane::new(
-        Policy {
-            has_spool,
-            ..policy
-        },
-        1,
-    );
+    let mut lane = Lane::new(Policy {
+        has_spool,
+        ..policy
+    });
     assert!(matches!(*refused(&mut lane), [Effect::Refused { .. }]));
 }
 
 #[test]
 fn a_redirected_report_is_written_and_sent_at_once() {
-    let mut lane = Lane::new(SPOOL, 1);
+    let mut lane = Lane::new(SPOOL);
     let admit = Input::Admit {
+        number: 1,
         report: 1,
         and_write: true,
     };
@@ -305,9 +307,9 @@ fn a_report_that_the_spool_cannot_take_is_dropped_unless_something_else_keeps_it
     let not_written = |lane: &mut Lane<u32>, number, is_awaited| {
         lane.after(Input::NotWritten { number, is_awaited })
     };
-    let mut spooling = Lane::with_backlog(SPOOL, 2, 1, 1);
-    assert_eq!(spooling.admitted(1), [Effect::Write(2)]);
-    assert_eq!(not_written(&mut spooling, 2, true), [Effect::Drop(1)]);
+    let mut spooling = Lane::with_backlog(SPOOL, 1);
+    assert_eq!(spooling.admitted(2), [Effect::Write(2)]);
+    assert_eq!(not_written(&mut spooling, 2, true), [Effect::Drop(2)]);
 
     let mut recovering = recovering();
     assert_eq!(not_written(&mut recovering, 2, true), [], "it is in flight");
@@ -323,7 +325,7 @@ fn a_report_that_is_given_up_is_dropped_unless_something_keeps_it() {
     assert_eq!(lane.admitted(3), [Effect::Write(3)]);
     assert_eq!(lane.after(Input::GiveUp(3)), [], "it is being written");
 
-    let mut held = Lane::new(NO_SPOOL, 1);
+    let mut held = Lane::new(NO_SPOOL);
     held.send(1);
     assert_eq!(held.after(Input::GiveUp(1)), [], "it is in flight");
     held.after(Input::Pause);
@@ -334,16 +336,16 @@ fn a_report_that_is_given_up_is_dropped_unless_something_keeps_it() {
 
 #[test]
 fn an_adopted_report_is_due_before_new_ones() {
-    let mut lane = Lane::new(SPOOL, 5);
+    let mut lane = Lane::new(SPOOL);
     let report = 30;
     assert_eq!(lane.after(Input::Adopt { number: 3, report }), []);
-    assert_eq!(lane.admitted(50), [Effect::Write(5)]);
+    assert_eq!(lane.admitted(5), [Effect::Write(5)]);
     assert_eq!(lane.next_of(10), [Effect::Send(3)]);
 }
 
 #[test]
 fn only_the_producer_that_has_a_report_can_fail_it() {
-    let mut lane = Lane::new(SPOOL, 1);
+    let mut lane = Lane::new(SPOOL);
     lane.send(1);
     let failed = Input::Failed {
         number: 1,
@@ -355,7 +357,9 @@ fn only_the_producer_that_has_a_report_can_fail_it() {
     assert_eq!(lane.mode(), Mode::Direct);
     assert!(lane.is_in_flight(1, 1) && !lane.is_in_flight(1, 2));
     assert_eq!(lane.in_flight_of(1), [1]);
-    assert!(lane.in_flight_of(2).is_empty());
+    // Those of earlier producers too: they will not be reported on any more.
+    assert_eq!(lane.in_flight_of(2), [1]);
+    assert!(lane.in_flight_of(0).is_empty());
 }
 
 #[test]
@@ -365,4 +369,18 @@ fn reports_that_only_the_memory_has_are_counted() {
     assert_eq!(lane.count_unwritten(), 2);
     assert_eq!(lane.after(Input::Written(2)), [Effect::Kept(2)]);
     assert_eq!(lane.count_unwritten(), 1);
+}
+
+#[test]
+fn a_refused_report_is_not_read_back_while_its_row_is_being_deleted() {
+    let mut lane = recovering();
+    assert_eq!(lane.admitted(3), [Effect::Write(3)]);
+    let refused = lane.after(Input::Failed {
+        number: 3,
+        generation: None,
+        refusal: Some(REASON),
+        is_awaited: true,
+    });
+    assert!(matches!(*refused, [Effect::Refused { .. }]), "{refused:?}");
+    assert!(!lane.is_new(3) && lane.is_new(4));
 }

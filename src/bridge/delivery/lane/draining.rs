@@ -5,7 +5,7 @@ use super::{Effect, Effects, Entry, Lane, Mode, Number, RowState, Standing};
 impl<R> Lane<R> {
     /// Returns whether the next report is sent as a probe: only its acknowledgement shows that Kafka is back.
     pub(in crate::bridge::delivery) fn probes(&self) -> bool {
-        let is_due = !self.due.is_empty() || self.backlog.last.is_some();
+        let is_due = !self.due.is_empty() || self.backlog.is_due;
         self.mode == Mode::Spooling && self.in_flight == 0 && is_due
     }
 
@@ -27,9 +27,9 @@ impl<R> Lane<R> {
         }
         let first = self.due.first().copied();
         let is_first = |number| number <= self.backlog.read_to || number < self.sent_below;
-        match (first, self.backlog.last) {
-            (None, None) => self.mode = Mode::Direct,
-            (Some(number), last) if last.is_none() || is_first(number) => {
+        match (first, self.backlog.is_due) {
+            (None, false) => self.mode = Mode::Direct,
+            (Some(number), is_due) if !is_due || is_first(number) => {
                 let is_suspect = self.reports[&number].standing == Standing::Suspect;
                 if !is_suspect || self.in_flight == 0 {
                     effects.push_back(Effect::Send(number));
@@ -54,7 +54,7 @@ impl<R> Lane<R> {
         self.backlog.is_being_read = false;
         self.backlog.read_to = self.backlog.read_to.max(to.unwrap_or_default());
         if is_all {
-            self.backlog.last = None;
+            self.backlog.is_due = false;
         }
         for (number, report) in reports {
             let entry = Entry::new(report, RowState::Written);

@@ -44,6 +44,8 @@ impl<R> Lane<R> {
     /// Kafka refuses this very record, for good.
     fn refused(&mut self, number: Number, reason: RefusalCode, effects: &mut Effects<R>) {
         self.due.remove(&number);
+        // Its row can be there for a while yet, and must not be read back.
+        self.sent_below = self.sent_below.max(number + 1);
         if !self.policy.redirects && self.policy.has_spool {
             self.write(number, effects);
             let entry = self.reports.get_mut(&number).expect("it was refused");

@@ -14,7 +14,7 @@ mod spooling;
 #[cfg(test)]
 mod tests;
 
-/// The number of a report in its lane. It is never used again.
+/// The number of a report in its topic. It is never used again.
 pub(super) type Number = u64;
 
 /// The number of a producer: the first one of a topic has 1.
@@ -24,8 +24,6 @@ pub(super) type Generation = u64;
 #[derive(Debug)]
 pub(super) struct Lane<R> {
     policy: Policy,
-    /// The number of the next report.
-    next: Number,
     /// One more than the highest number that was ever sent.
     sent_below: Number,
     reports: BTreeMap<Number, Entry<R>>,
@@ -61,8 +59,8 @@ pub(super) enum Mode {
 /// Reports that are due and only on disk: rows from `sent_below` on that are not in memory.
 #[derive(Debug, Default)]
 struct Backlog {
-    /// The highest number among them.
-    last: Option<Number>,
+    /// Whether there may be any.
+    is_due: bool,
     /// Every row up to this number has been read back.
     read_to: Number,
     is_being_read: bool,
@@ -100,8 +98,9 @@ pub(super) type RefusalCode = &'static str;
 /// What has happened.
 #[derive(Debug)]
 pub(super) enum Input<R> {
-    /// A report has arrived; its number is [`Lane::last_number`]. `and_write`: it is written in any mode.
+    /// A report has arrived, with a number above all others. `and_write`: it is written in any mode.
     Admit {
+        number: Number,
         report: R,
         and_write: bool,
     },
@@ -193,11 +192,10 @@ pub(super) enum Effect<R> {
 pub(super) type Effects<R> = VecDeque<Effect<R>>;
 
 impl<R> Lane<R> {
-    /// An empty lane, whose reports are numbered from `next` on.
-    pub(super) fn new(policy: Policy, next: Number) -> Self {
+    /// An empty lane.
+    pub(super) fn new(policy: Policy) -> Self {
         Self {
             policy,
-            next,
             sent_below: 1,
             reports: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -209,16 +207,16 @@ impl<R> Lane<R> {
         }
     }
 
-    /// A lane with rows from `first` to `last` in the spool.
-    pub(super) fn with_backlog(policy: Policy, next: Number, first: Number, last: Number) -> Self {
+    /// A lane with rows in the spool, from `first` on.
+    pub(super) fn with_backlog(policy: Policy, first: Number) -> Self {
         Self {
             sent_below: first,
             backlog: Backlog {
-                last: Some(last),
+                is_due: true,
                 ..Backlog::default()
             },
             mode: Mode::Spooling,
-            ..Self::new(policy, next)
+            ..Self::new(policy)
         }
     }
 
@@ -236,27 +234,22 @@ impl<R> Lane<R> {
         entry.is_some_and(|entry| entry.flight == Some(generation))
     }
 
-    /// Returns the reports that the producer of `generation` has not reported on.
+    /// Returns the reports that producers up to `generation` have not reported on.
     pub(super) fn in_flight_of(&self, generation: Generation) -> Vec<Number> {
         let entries = self.reports.iter();
-        let flying = entries.filter(|(_, entry)| entry.flight == Some(generation));
+        let flying = entries.filter(|(_, entry)| entry.flight.is_some_and(|of| of <= generation));
         flying.map(|(number, _)| *number).collect()
     }
 
     /// Returns whether nothing is left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.reports.is_empty() && self.backlog.last.is_none()
+        self.reports.is_empty() && !self.backlog.is_due
     }
 
     /// Returns how many reports only the memory has.
     pub(super) fn count_unwritten(&self) -> usize {
         let unwritten = |entry: &&Entry<R>| entry.row != RowState::Written;
         self.reports.values().filter(unwritten).count()
-    }
-
-    /// Returns the number of the report that was admitted last.
-    pub(super) fn last_number(&self) -> Number {
-        self.next - 1
     }
 
     pub(super) fn report(&self, number: Number) -> Option<&R> {
@@ -280,7 +273,11 @@ impl<R> Lane<R> {
     /// Takes an input, and adds what must be done to `effects`.
     pub(super) fn handle(&mut self, input: Input<R>, effects: &mut Effects<R>) {
         match input {
-            Input::Admit { report, and_write } => self.admit(report, and_write, effects),
+            Input::Admit {
+                number,
+                report,
+                and_write,
+            } => self.admit(number, report, and_write, effects),
             Input::Adopt { number, report } => self.adopt(number, report),
             Input::Sent { number, generation } => self.sent(number, generation),
             Input::Acknowledged(number) => self.acknowledged(number, effects),
@@ -309,9 +306,7 @@ impl<R> Lane<R> {
         }
     }
 
-    fn admit(&mut self, report: R, and_write: bool, effects: &mut Effects<R>) {
-        let number = self.next;
-        self.next += 1;
+    fn admit(&mut self, number: Number, report: R, and_write: bool, effects: &mut Effects<R>) {
         let is_direct = self.mode == Mode::Direct;
         let writes = self.policy.has_spool && (and_write || !is_direct);
         let row = if writes {

@@ -50,7 +50,7 @@ impl<R> Lane<R> {
         }
         let is_ahead = number >= self.sent_below && number > self.backlog.read_to;
         if is_ahead && self.due.contains(&number) && !self.backlog.is_being_read {
-            self.backlog.last = self.backlog.last.max(Some(number));
+            self.backlog.is_due = true;
             self.leave_to_spool(number, effects);
         } else {
             effects.push_back(Effect::Kept(number));

@@ -18,8 +18,11 @@ struct World {
     policy: Policy,
     lane: Lane<Id>,
     generation: Generation,
+    next: Number,
     admitted: Id,
     flying: Vec<Flying>,
+    /// Records of replaced producers that Kafka has, and that are acknowledged late.
+    late: Vec<Flying>,
     /// The topic, in order.
     log: Vec<Id>,
     /// The rejected topic.
@@ -54,10 +57,12 @@ impl World {
     fn new(policy: Policy) -> Self {
         Self {
             policy,
-            lane: Lane::new(policy, 1),
+            lane: Lane::new(policy),
             generation: 1,
+            next: 1,
             admitted: 0,
             flying: Vec::new(),
+            late: Vec::new(),
             log: Vec::new(),
             rejected: Vec::new(),
             redirects: Vec::new(),
@@ -118,6 +123,7 @@ impl World {
             3 | 4 => self.land(choice, true),
             5 => self.append(),
             6 => self.fail(choice),
+            7 if choice > 240 => self.handle(Input::SpillAll, true),
             7 => self.spill(choice),
             8 | 9 => self.write(choice),
             10 => self.fail_to_write(choice),
@@ -125,7 +131,8 @@ impl World {
             12 | 13 => self.drain(choice),
             14 if choice < 60 => self.crash(choice),
             14 if choice < 120 => self.rebuild(choice),
-            14 => self.settle_redirect(),
+            14 if choice < 200 => self.settle_redirect(),
+            14 => self.acknowledge_late(),
             _ if choice < 128 => self.give_up(choice),
             _ => self.hang_up(choice),
         }
@@ -143,7 +150,12 @@ impl World {
     fn execute(&mut self, effect: Effect<Id>, sends: bool) {
         match effect {
             Effect::Send(number) if sends => self.hand_over(number),
-            Effect::Send(number) => self.report_failure(number, None, false),
+            // One in two is refused for a size that is known to be.
+            Effect::Send(number) => {
+                let id = self.id(number);
+                let is_known = Self::is_too_large(id) && id.is_multiple_of(2);
+                self.report_failure(number, None, is_known);
+            }
             Effect::Write(number) => self.writes.push_back((number, self.id(number))),
             Effect::ReadBack { from, .. } => self.read_back(from),
             Effect::Kept(number) => self.promise(self.id(number)),
@@ -188,7 +200,14 @@ impl World {
         self.admitted += 1;
         let report = self.admitted;
         let and_write = choice > 250;
-        self.handle(Input::Admit { report, and_write }, choice != 0);
+        let number = self.next;
+        self.next += 1;
+        let input = Input::Admit {
+            number,
+            report,
+            and_write,
+        };
+        self.handle(input, choice > 10);
     }
 
     fn hand_over(&mut self, number: Number) {
@@ -308,6 +327,9 @@ impl World {
 
     fn read_back(&mut self, from: Number) {
         let choice = u8::try_from(from % 7).expect("small");
+        if choice == 6 && !self.writes.is_empty() {
+            return self.handle(Input::NotReadBack, true);
+        }
         let rows: Vec<(Number, Id)> = self.due_on_disk(from).take(2).collect();
         let is_all = rows.len() < 2;
         // Things happen between the look at the disk and its result.
@@ -344,6 +366,7 @@ impl World {
         }
         self.deletions.clear();
         self.redirects.clear();
+        self.late.clear();
         self.interrupted.extend(self.disk.values());
         // A connection that breaks is no answer: each sender that waited knows nothing.
         for id in 1..=self.admitted {
@@ -352,11 +375,11 @@ impl World {
             }
         }
         self.generation += 1;
-        let last = self.disk.keys().next_back().copied().unwrap_or_default();
+        self.next = self.disk.keys().next_back().map_or(1, |last| last + 1);
         let first = self.due_on_disk(0).next();
         self.lane = match first {
-            Some((first, _)) => Lane::with_backlog(self.policy, last + 1, first, last),
-            None => Lane::new(self.policy, last + 1),
+            Some((first, _)) => Lane::with_backlog(self.policy, first),
+            None => Lane::new(self.policy),
         };
     }
 
@@ -369,21 +392,29 @@ impl World {
         for _ in 0..choice % 4 {
             self.append();
         }
-        let lost = std::mem::take(&mut self.flying);
-        let in_flight = self.lane.in_flight_of(self.generation);
+        let mut lost = std::mem::take(&mut self.flying);
+        // A record that an earlier producer has reported on meanwhile is not waited for.
+        let generation = self.generation;
+        lost.retain(|record| self.lane.is_in_flight(record.number, generation));
+        let in_flight = BTreeSet::from_iter(self.lane.in_flight_of(generation));
         let numbers = lost.iter().map(|record| record.number);
-        assert_eq!(
-            BTreeSet::from_iter(in_flight),
-            numbers.collect::<BTreeSet<_>>()
-        );
+        assert_eq!(in_flight, numbers.collect::<BTreeSet<_>>());
         for record in lost {
             self.troubled.insert(record.id);
             self.report_failure(record.number, Some(record.generation), false);
             // The old producer reports on it later.
             self.report_failure(record.number, Some(record.generation), true);
+            self.late.extend(record.appended.then_some(record));
         }
         self.generation += 1;
         self.handle(Input::Resume, true);
+    }
+
+    /// A replaced producer reports that Kafka has a record.
+    fn acknowledge_late(&mut self) {
+        if let Some(record) = self.late.pop() {
+            self.handle(Input::Acknowledged(record.number), true);
+        }
     }
 
     /// The rejected topic has the next report.
@@ -473,6 +504,12 @@ impl World {
             let copies = self.log.iter().filter(|other| **other == id).count();
             let may_repeat = self.troubled.contains(&id) || self.interrupted.contains(&id);
             assert!(copies <= 1 || may_repeat, "{id} is there {copies} times");
+            let rejected = self.rejected.iter().filter(|other| **other == id).count();
+            let may_repeat = self.interrupted.contains(&id);
+            assert!(
+                rejected <= 1 || may_repeat,
+                "{id} is rejected {rejected} times"
+            );
         }
         self.check_order();
     }

@@ -1,11 +1,13 @@
 //! How a partition is drained: reports that are due are sent, and rows are read back from the spool for that. Reading
 //! can block.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tracing::warn;
 
-use super::{Partition, State};
+use super::Partition;
 use crate::bridge::delivery::lane::{Effect, Input, Number};
 use crate::bridge::delivery::pending::Pending;
 use crate::bridge::delivery::shared::InService;
@@ -15,16 +17,15 @@ use crate::telemetry::Throttle;
 const WINDOW: usize = 10_000;
 /// How many are sent before others get at the lane.
 const AT_ONCE: usize = 128;
+/// After how many rounds the other lanes have their turn.
+const ROUNDS: usize = 64;
 
 static UNREAD: Throttle = Throttle::new();
 
 impl Partition {
     /// Sends what is due, as far as it may be sent. Returns when to come back, if time decides.
-    pub(in crate::bridge::delivery) fn drain(&self, via: &InService) -> Option<Instant> {
-        if self.shared.redirects_refused && self.shared.redirects.is_full() {
-            return None;
-        }
-        loop {
+    pub(in crate::bridge::delivery) fn drain(&self, via: &ArcSwap<InService>) -> Option<Instant> {
+        for _ in 0..ROUNDS {
             let mut state = self.state.lock();
             for _ in 0..AT_ONCE {
                 let waits_until = state.backoff.waits_until();
@@ -36,7 +37,8 @@ impl Partition {
                     None => return None,
                     Some(Effect::ReadBack { from, is_probe }) => {
                         // A probe is one report: no more is read for it.
-                        let bytes = if is_probe { 1 } else { self.room(&state) };
+                        let room = self.room();
+                        let bytes = if is_probe { room.min(1) } else { room };
                         if bytes == 0 {
                             state.handle(Input::NotReadBack);
                             return None;
@@ -52,13 +54,15 @@ impl Partition {
                 }
             }
         }
+        Some(Instant::now())
     }
 
     /// Returns how many bytes may be read back at once; 0 if there is no room.
-    fn room(&self, state: &State) -> usize {
-        let partitions = self.shared.known_partitions().unwrap_or(1);
-        let room = self.shared.memory / partitions as usize;
-        if state.read_back == 0 || state.read_back < room {
+    fn room(&self) -> usize {
+        let lanes = self.shared.lanes.load(Ordering::Relaxed).max(1);
+        let room = self.shared.memory / lanes;
+        let taken = self.read_back.bytes();
+        if taken == 0 || taken < room as u64 {
             (room / 2).max(1)
         } else {
             0
@@ -75,10 +79,11 @@ impl Partition {
                 let to = rows.last().map(|row| row.number);
                 let new = rows.into_iter().filter(|row| state.lane.is_new(row.number));
                 let metrics = &self.shared.metrics;
-                let reports = new.map(|row| (row.number, Pending::read_back(row, metrics)));
-                let reports: Vec<_> = reports.collect();
-                let bytes = reports.iter().map(|(_, report)| report.record.footprint());
-                state.read_back += bytes.sum::<usize>();
+                let reports = new.map(|row| {
+                    let number = row.number;
+                    (number, Pending::read_back(row, &self.read_back, metrics))
+                });
+                let reports = reports.collect();
                 state.handle(Input::ReadBack {
                     reports,
                     to,

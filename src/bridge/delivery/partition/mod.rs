@@ -6,11 +6,13 @@ mod draining;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
+use super::limits::ReadBack;
 use super::pending::{NotTaken, Pending};
 use super::shared::{InService, Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
@@ -30,14 +32,13 @@ pub(super) struct Partition {
     inbox: LaneKey,
     shared: Arc<Shared>,
     state: Mutex<State>,
+    read_back: Arc<ReadBack>,
 }
 
 struct State {
     lane: Lane<Pending>,
     effects: Effects<Pending>,
     backoff: Backoff,
-    /// Bytes of the reports in memory that were read back from the spool.
-    read_back: usize,
 }
 
 impl State {
@@ -48,13 +49,6 @@ impl State {
     fn is_awaited(&self, number: Number) -> bool {
         self.lane.report(number).is_some_and(Pending::is_awaited)
     }
-
-    /// Notes that a report has left the memory.
-    fn left(&mut self, report: &Pending) {
-        if report.is_read_back {
-            self.read_back = self.read_back.saturating_sub(report.record.footprint());
-        }
-    }
 }
 
 impl Partition {
@@ -64,13 +58,13 @@ impl Partition {
             lane,
             effects: Effects::new(),
             backoff: Backoff::new(longest),
-            read_back: 0,
         };
         Self {
             number,
             key: shared.key(Some(number)),
             inbox: shared.key(None),
             state: Mutex::new(state),
+            read_back: Arc::default(),
             shared,
         }
     }
@@ -91,7 +85,7 @@ impl Partition {
     }
 
     /// Takes a report, and returns its number.
-    pub(super) fn admit(&self, report: Pending, via: &InService) -> Number {
+    pub(super) fn admit(&self, report: Pending, via: &ArcSwap<InService>) -> Number {
         let mut state = self.state.lock();
         let is_busy = state.lane.mode() == Mode::Direct && state.lane.in_flight() > 0;
         if is_busy && self.shared.is_crowded() {
@@ -99,8 +93,12 @@ impl Partition {
         }
         // Nothing spills a redirected report later: its sender waits elsewhere, if at all.
         let and_write = report.is_redirected();
-        state.handle(Input::Admit { report, and_write });
-        let number = state.lane.last_number();
+        let number = self.shared.next_number();
+        state.handle(Input::Admit {
+            number,
+            report,
+            and_write,
+        });
         self.execute(&mut state, Some(via));
         if state.lane.mode() != Mode::Direct && self.shared.spool.is_none() {
             self.shared.wake();
@@ -148,9 +146,10 @@ impl Partition {
         let refusal = why.refusal();
         if why.is_too_large()
             && state.lane.is_alone(number)
+            && !self.is_surplus()
             && let Some(report) = state.lane.report(number)
         {
-            self.shared.refused.learn(report.record.size());
+            self.shared.refused_size.learn(report.record.size());
         }
         let is_awaited = state.is_awaited(number);
         state.handle(Input::Failed {
@@ -160,7 +159,7 @@ impl Partition {
             is_awaited,
         });
         if refusal.is_some() {
-            state.backoff.reset();
+            state.backoff.retry_now();
         } else if state.lane.in_flight() == 0 {
             state.backoff.failed();
         }
@@ -183,7 +182,7 @@ impl Partition {
 
     /// Has the next probe sent at once.
     pub(super) fn hurry(&self) {
-        self.state.lock().backoff.reset();
+        self.state.lock().backoff.retry_now();
     }
 
     /// Takes the spool's answer for a row of the lane, or of the inbox.
@@ -214,7 +213,7 @@ impl Partition {
 
     /// Executes the effects that the lane has decided on, in their order. Returns the report that Kafka has: its sender
     /// is told without the lock.
-    fn execute(&self, state: &mut State, via: Option<&InService>) -> Option<Pending> {
+    fn execute(&self, state: &mut State, via: Option<&ArcSwap<InService>>) -> Option<Pending> {
         let mut delivered = None;
         while let Some(effect) = state.effects.pop_front() {
             match effect {
@@ -233,7 +232,6 @@ impl Partition {
                     mut report,
                     is_written,
                 } => {
-                    state.left(&report);
                     if is_written {
                         self.delete(report.is_in_inbox, number);
                     }
@@ -245,7 +243,6 @@ impl Partition {
                     report,
                     is_quarantined,
                 } => {
-                    state.left(&report);
                     let lane = self.lane_of(report.is_in_inbox);
                     if is_quarantined {
                         self.quarantine(lane, number);
@@ -258,11 +255,9 @@ impl Partition {
                     reason,
                     is_written,
                 } => {
-                    state.left(&report);
                     self.refused(number, report, reason, is_written);
                 }
                 Effect::Drop(report) => {
-                    state.left(&report);
                     self.shared.dropped(report);
                 }
             }
@@ -271,12 +266,13 @@ impl Partition {
     }
 
     /// Gives a record to the producer. A record that it does not take has failed.
-    fn send(&self, state: &mut State, number: Number, via: &InService) {
+    fn send(&self, state: &mut State, number: Number, via: &ArcSwap<InService>) {
         let report = state.lane.report(number);
         let record = Arc::clone(&report.expect("a report that is sent is in memory").record);
-        if self.shared.refused.covers(record.size()) {
+        if self.shared.refused_size.covers(record.size()) {
             return self.fail(state, number, None, Failed::TOO_LARGE);
         }
+        let via = via.load();
         let generation = via.generation;
         let ticket = Ticket {
             partition: self.number,
@@ -300,6 +296,12 @@ impl Partition {
             }
             Err((why, _)) => self.fail(state, number, None, why),
         }
+    }
+
+    /// Returns whether the topic has fewer partitions than it once had: then others send to the same one.
+    fn is_surplus(&self) -> bool {
+        let partitions = self.shared.known_partitions();
+        partitions.is_some_and(|count| self.number >= count)
     }
 
     /// Returns the partition to send to: another one if the topic has fewer than it once had.
@@ -337,16 +339,19 @@ impl Partition {
     }
 
     fn kept(&self, state: &mut State, number: Number) {
-        if let Some(report) = state.lane.report_mut(number) {
-            report.kept();
-            self.shared.delete_origin(report);
+        let Some(report) = state.lane.report_mut(number) else {
+            return;
+        };
+        self.shared.delete_origin(report);
+        if let (Some(mark), Some(spool)) = (report.kept(), &self.shared.spool) {
+            spool.mark(self.lane_of(report.is_in_inbox), number, mark);
         }
     }
 
     fn refused(&self, number: Number, report: Pending, reason: RefusalCode, is_written: bool) {
-        if !self.shared.redirects_refused {
+        let Some(redirects) = &self.shared.redirects else {
             return report.failed(NotTaken::Refused, &self.shared.metrics);
-        }
+        };
         self.shared.metrics.report_rejected(reason);
         if let Some(reports) = REFUSED.count() {
             warn!(
@@ -355,7 +360,7 @@ impl Partition {
             );
         }
         let origin = is_written.then(|| (self.lane_of(report.is_in_inbox).clone(), number));
-        self.shared.redirects.add(report.redirect(reason, origin));
+        redirects.add(report.redirect(reason, origin));
     }
 
     fn quarantine(&self, lane: &LaneKey, number: Number) {

@@ -69,7 +69,7 @@ impl World {
                 events.shared().failed(Some(generation), Failed::WEDGED);
             }
             // From here on a large record is redirected.
-            11 => events.shared().refused.learn(1000),
+            11 => events.shared().refused_size.learn(1000),
             12 if choice < 128 => self.create_topics(),
             _ => sleep(Duration::from_millis(u64::from(choice) / 16)).await,
         }

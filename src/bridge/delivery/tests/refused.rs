@@ -1,14 +1,14 @@
 //! Reports that Kafka refuses for their size.
 
-use super::spooling::{direct, eventually, spooling};
+use super::spooling::{HELD_BACK, direct, eventually, spooling};
 use super::*;
 
 /// A bridge that knows that Kafka refuses whatever comes, on the events topic or on both.
 fn refusing(both: bool, spooling: Option<Spooling>) -> Fixture {
     let fixture = Fixture::start("there", 10, &[], spooling);
-    fixture.delivery.events.shared().refused.learn(1);
+    fixture.delivery.events.shared().refused_size.learn(1);
     if both {
-        fixture.delivery.rejected.shared().refused.learn(1);
+        fixture.delivery.rejected.shared().refused_size.learn(1);
     }
     fixture
 }
@@ -74,7 +74,7 @@ async fn with_a_full_spool_and_without_a_rejected_topic_it_is_not_taken() {
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.free_space = u64::MAX / 2;
     let fixture = direct(10, &[], spooling).await;
-    fixture.delivery.events.shared().refused.learn(1);
+    fixture.delivery.events.shared().refused_size.learn(1);
     assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::NoRoom));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
@@ -97,4 +97,39 @@ async fn with_a_spool_what_neither_topic_takes_is_quarantined() {
         "koobridge_reports_rejected_total{reason=\"record-too-large\"}",
     );
     assert_eq!(rejected, "1");
+}
+
+/// However many of them the spool has.
+#[tokio::test]
+async fn reports_on_their_way_to_the_rejected_topic_take_the_room_of_what_is_read_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut spooling = spooling(directory.path(), LONG);
+    spooling.spool.memory = 16 << 10;
+    let fixture = Fixture::start("later", 100, &HELD_BACK, Some(spooling));
+    create_rejected(&fixture).await;
+    for number in 0..20 {
+        let record = Record {
+            key: Some(format!("m{number}")),
+            headers: Vec::new(),
+            value: vec![b'x'; 1 << 10],
+            timestamp: 1_795_000_000_000,
+        };
+        let events = &fixture.delivery.events;
+        let told = events.deliver(record, Instant::now() + LONG).await;
+        assert_eq!(told, Ok(KeptBy::Spool));
+    }
+    let Delivery {
+        events, rejected, ..
+    } = &fixture.delivery;
+    events.shared().refused_size.learn(1);
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic("later", 1).expect("a topic");
+    let redirected = || rejected.partitions.all()[0].lane(Lane::in_flight);
+    let is_full = || rejected.partitions.all().len() == 1 && redirected() >= 4;
+    eventually("nothing is redirected", is_full).await;
+    for _ in 0..10 {
+        events.partitions.all()[0].drain(&events.producer);
+    }
+    // There is room for four, and half as many may be read at once.
+    assert!(redirected() <= 7, "{} redirected", redirected());
 }

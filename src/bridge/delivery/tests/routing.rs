@@ -95,9 +95,9 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
     for (number, next) in [(1, 2), (2, 7)] {
         assert!(lane.lane(|lane| lane.report(number).is_some()), "{number}");
         lane.acknowledged(number);
-        let producer = events.producer.load_full();
+        let producer = &events.producer;
         eventually("the next does not follow", || {
-            lane.drain(&producer);
+            lane.drain(producer);
             lane.lane(|lane| lane.report(next).is_some())
         })
         .await;
@@ -161,13 +161,13 @@ async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowl
     .await;
     let lane = Arc::clone(&all()[0]);
     lane.acknowledged(1);
-    let producer = events.producer.load_full();
+    let producer = &events.producer;
     eventually("nothing follows it", || {
-        lane.drain(&producer);
+        lane.drain(producer);
         lane.lane(Lane::in_flight) >= 4
     })
     .await;
-    lane.drain(&producer);
+    lane.drain(producer);
     // There is room for four, and half as many may be read at once.
     assert!(
         lane.lane(Lane::in_flight) <= 7,
@@ -187,4 +187,23 @@ async fn a_paused_topic_keeps_new_reports_in_their_lanes() {
         .for_each(|partition| partition.feed(Input::Pause));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     assert_eq!(fixture.delivery.spool_level().expect("a spool").reports, 1);
+}
+
+#[tokio::test]
+async fn lanes_of_a_topic_that_has_fewer_partitions_now_send_to_those_and_share_the_memory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = direct(10, &[], spooling(directory.path(), LONG)).await;
+    let events = &fixture.delivery.events;
+    events.partitions.open(3);
+    let [.., key] = keys();
+    let lane = events.partitions.of(&record(Some(&key)), 3);
+    assert_eq!(lane.number(), 2);
+    events.partitions.open(1);
+    let permit = fixture.delivery.limits.report(1).expect("a permit");
+    lane.admit(
+        pending::Pending::new(record(Some(&key)), permit),
+        &events.producer,
+    );
+    assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
+    assert_eq!(events.shared().lanes.load(Ordering::Relaxed), 3);
 }
