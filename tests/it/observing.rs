@@ -306,6 +306,8 @@ fn an_outage_is_two_lines_and_the_second_counts() {
             .filter(|line| line.contains(part) && line.contains(topic));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
+    let ready = |topic: &str| format!("koobridge_topic_ready{{topic=\"{topic}\"}}");
+    bridge.wait_for_metric(&ready(&rejected), 1);
     kafka.freeze_all();
     for round in 0..3 {
         let sent = body(&format!("m{round}"), "read");
@@ -316,7 +318,8 @@ fn an_outage_is_two_lines_and_the_second_counts() {
     assert!(bridge.metric("koobridge_spool_commit_seconds_count") > 0);
     let began = bridge.wait_for_log("the topic can't take every record");
     assert!(began.contains("Kafka can't be reached"), "{began}");
-    bridge.wait_for_metric(&format!("koobridge_topic_ready{{topic=\"{topic}\"}}"), 0);
+    bridge.wait_for_metric(&ready(&topic), 0);
+    bridge.wait_for_metric(&ready(&rejected), 0);
     // The spool keeps what comes: there is no reason to send reports elsewhere.
     pause(Duration::from_secs(3));
     assert_eq!(bridge.probe("/readyz").status, 200);
