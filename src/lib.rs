@@ -14,9 +14,9 @@
 //! | [`config`], [`contract`] | checked values; reports and events, without I/O |
 //! | [`telemetry`] | logs, and the end of the process if a thread panics |
 //!
-//! Imports go down only, in the order of this table.
+//! Imports go down in the order of this table. `docs/architecture.md` has the files, and the few imports that go up.
 //!
-//! # The journey of one report
+//! # The path of one report
 //!
 //! 1. A worker of [`bridge::ingress::Workers`] serves the connection that the [`bridge::ingress::Listener`] handed
 //!    to it. hyper reads the head; its framing, path and method are looked at first.
@@ -27,11 +27,11 @@
 //!    [`contract::Rejected`].
 //! 4. *Normalise*: [`contract::Report::normalise`] makes the [`contract::Event`]: a CloudEvents
 //!    event whose id is the same for each repeat.
-//! 5. *Publish*: [`bridge::delivery::Delivery::publish`] finds it a place under the limits and a number in
-//!    the lane of its partition, which is picked as the Java client would. The lane hands it to
-//!    librdkafka, or has it written to the spool where Kafka does not keep up; the sender waits for
-//!    the first of the two, at most until the deadline. The delivery report settles the report's fate
-//!    even where its sender has gone.
+//! 5. *Publish*: [`bridge::delivery::Delivery::publish`] gets it a permit of the limits and a number in
+//!    the lane of its partition, which is the one that the Java client would pick. The lane has it sent,
+//!    or written to the spool if Kafka is slow or away; the sender waits for the first answer of the
+//!    two, at most until the deadline. The delivery report counts the report's fate even if its sender
+//!    has gone.
 //! 6. *Respond*: only a [`bridge::delivery::Promised`] makes a 2xx. Every other ending is one entry of
 //!    one table, in `bridge/ingress/answer.rs`.
 

@@ -1,4 +1,4 @@
-//! The commands, one file each.
+//! The commands, one file each; `command_line`, `consuming`, `interrupt` and `mask` are shared by several.
 
 mod check;
 mod command_line;

@@ -1,5 +1,5 @@
-//! Delivery: from an event to Kafka's acknowledgement, or to the spool. The only caller of `kafka` and
-//! `spool`.
+//! Delivery: from an event to Kafka's acknowledgement, or to the spool. Only this folder sends to Kafka and writes to the
+//! spool.
 //!
 //! Each [`Topic`](topic::Topic) has a producer and a maintenance thread of its own, and each of its partitions a lane,
 //! so that a fault of one does not delay the others. The way of a report:

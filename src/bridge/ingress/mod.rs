@@ -1,7 +1,7 @@
-//! The ingress: `hyper` stops here.
+//! The ingress: the HTTP listener for reports. Only this folder and `admin` use `hyper`.
 //!
-//! A [`Listener`] accepts connections and hands them out evenly to [`Workers`]. What happens to a
-//! request is in `journey`; `answer` is the only file where status codes are chosen.
+//! A [`Listener`] accepts connections and hands them out evenly to [`Workers`]. The steps of a
+//! request are in `journey`; `answer` is the only file where status codes are chosen.
 
 mod access;
 mod account;

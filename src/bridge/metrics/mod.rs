@@ -1,5 +1,5 @@
-//! Every metric's definition, and nothing but definitions: what there is to count here, under which
-//! name, unit and help in `registry`, and what the status page makes of it in `figures`.
+//! The metrics: their values and the methods that count here, names, units and help in `registry`, and the counts
+//! that the status page shows in `figures`. They only observe: no decision of the bridge reads one.
 //!
 //! Labels have few values, known when the program is built, or are configured: an unknown channel, a
 //! message id or a phone number never becomes one.

@@ -270,7 +270,10 @@ fn rejected(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String 
     let mut foot = "No report has been rejected since the start.";
     for (counts, reason) in counts {
         let known = Reason::ALL.into_iter().find(|it| it.code() == reason);
-        let detail = known.map_or("Kafka refuses it for its size or form.", Reason::detail);
+        let detail = known.map_or(
+            "Kafka refuses it for its size, form or timestamp.",
+            Reason::detail,
+        );
         table.counts(None, reason, counts, &note(detail));
         foot = "koobridge tail --rejected shows them whole.";
     }
