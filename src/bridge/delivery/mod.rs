@@ -1,7 +1,7 @@
 //! Delivery: from an event to Kafka's acknowledgement, or to the spool. Only this folder sends to Kafka and writes to the
 //! spool.
 //!
-//! Each [`Topic`](topic::Topic) has a producer and a maintenance thread of its own, and each of its partitions a lane,
+//! Each `Topic` has a producer and a maintenance thread of its own, and each of its partitions a lane,
 //! so that a fault of one does not delay the others. The way of a report:
 //!
 //! 1. `topic` gets a permit from `limits`, makes a report `pending`, and picks its partition.
