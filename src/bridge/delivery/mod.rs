@@ -29,7 +29,7 @@ mod topic;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,11 +48,8 @@ use topic::Topic;
 
 use super::metrics::Metrics;
 use crate::contract::{Event, Fault, Rejected};
-use crate::kafka::{Asking, ClientError, Settings, TopicState, Watching};
+use crate::kafka::{Asking, ClientError, Settings, TopicState, TopicWatch, Watching};
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
-
-/// The number of the events topic; the rejected topic has 1.
-const EVENTS: usize = 0;
 
 /// How often to look whether everything is delivered.
 const LOOK: Duration = Duration::from_millis(20);
@@ -123,84 +120,53 @@ impl Delivery {
         with_durability: bool,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let limits = Arc::new(limits);
         let written = Arc::new(Written::new());
         let opened = spooling
             .as_ref()
             .map(|spooling| open_spool(spooling, &written, metrics));
         let (spool, remains) = opened.transpose().map_err(StartError::Spool)?.unzip();
-        let remains = remains.unwrap_or_default();
         let names = [topics.events, topics.rejected];
-        warn_of_other_topics(&remains.lanes, &names);
+        let parts = Parts {
+            settings,
+            metrics,
+            limits: Arc::new(limits),
+            spooling: spooling.as_ref(),
+            spool,
+            remains: remains.unwrap_or_default(),
+        };
+        warn_of_other_topics(&parts.remains.lanes, &names);
 
-        let (wake, woken): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::sync_channel(1)).unzip();
-        let redirects = Arc::new(Redirects::new(wake[1].clone()));
-        let (watches, prepared) = Watching::prepare(names);
-        let parts = watches.into_iter().zip(wake).enumerate();
-        let parts = parts.map(|(topic, (watch, maintenance))| {
-            let name = watch.name.clone();
-            let shared = Shared {
-                topic,
-                watch,
-                metrics: Arc::clone(metrics),
-                limits: Arc::clone(&limits),
-                spool: spool.clone(),
-                // The other half is for the pages of its files.
-                memory: spooling
-                    .as_ref()
-                    .map_or(0, |spooling| spooling.spool.memory / 2),
-                partitions: AtomicU32::new(0),
-                lanes: AtomicUsize::new(0),
-                next: AtomicU64::new(1),
-                // Compressed, a larger record can be the smaller one.
-                refused_size: RefusedSize::new(!settings.compresses()),
-                redirects: (topic == EVENTS).then(|| Arc::clone(&redirects)),
-                retries: Arc::clone(&redirects),
-                maintenance,
-                wedged: AtomicU64::new(0),
-                has_delivered: AtomicBool::new(false),
-            };
-            let of_topic = |lane: &&Restored| *lane.lane.topic == name;
-            let restored: Vec<_> = remains.lanes.iter().filter(of_topic).cloned().collect();
-            Arc::new(Partitions::new(Arc::new(shared), &restored))
-        });
-        let parts: Vec<_> = parts.collect();
+        let ([events, rejected], prepared) = Watching::prepare(names);
+        let (wake_events, events_woken) = mpsc::sync_channel(1);
+        let (wake_rejected, rejected_woken) = mpsc::sync_channel(1);
+        let redirects = Arc::new(Redirects::new(wake_rejected.clone()));
+        let events = parts.start("events", events, wake_events, &redirects)?;
+        let rejected = parts.start("rejected", rejected, wake_rejected, &redirects)?;
         // The spool's thread does not keep them alive.
-        let _first = written.set([Arc::downgrade(&parts[0]), Arc::downgrade(&parts[1])]);
+        let _first =
+            written.set([&events, &rejected].map(|topic| Arc::downgrade(&topic.partitions)));
 
-        let mut topics = parts
-            .into_iter()
-            .zip(["events", "rejected"])
-            .map(|(parts, role)| {
-                let name = parts.shared.name();
-                let remembered = remains.partitions.iter().find(|(known, _)| known == name);
-                let remembered = remembered.map(|(_, count)| *count);
-                let after = spooling.as_ref().map(|spooling| spooling.after);
-                let topic = Topic::start(role, parts, settings, after, remembered);
-                topic.map(Arc::new).map_err(StartError::Kafka)
-            });
-        let (events, rejected) = (topics.next().expect("two")?, topics.next().expect("two")?);
         let asked = Arc::clone(&events);
         let producer = move || Arc::clone(&asked.producer.load().producer);
         let watching = prepared.start(producer, settings, with_durability);
         let watching = watching.map_err(|error| StartError::Thread("kafka-health", error))?;
-        let mut woken = woken.into_iter();
-        let mut maintain = |topic: &Arc<Topic>, redirects, name| {
-            let woken = woken.next().expect("two");
+        let maintain = |topic: &Arc<Topic>, redirects, woken| {
             Maintenance::start(Arc::clone(topic), redirects, settings, woken)
-                .map_err(|error| StartError::Thread(name, error))
         };
+        let taken = Some(Arc::clone(&redirects));
         Ok(Self {
             _maintenance: [
-                maintain(&events, None, "deliver-events")?,
-                maintain(&rejected, Some(Arc::clone(&redirects)), "deliver-rejected")?,
+                maintain(&events, None, events_woken)
+                    .map_err(|error| StartError::Thread("deliver-events", error))?,
+                maintain(&rejected, taken, rejected_woken)
+                    .map_err(|error| StartError::Thread("deliver-rejected", error))?,
             ],
             watching,
             events,
             rejected,
             redirects,
-            spool,
-            limits,
+            spool: parts.spool,
+            limits: parts.limits,
         })
     }
 
@@ -317,6 +283,58 @@ impl Delivery {
 
     fn both(&self) -> [&Topic; 2] {
         [&self.events, &self.rejected]
+    }
+}
+
+/// What topics are made of.
+struct Parts<'a> {
+    settings: &'a Settings,
+    metrics: &'a Arc<Metrics>,
+    limits: Arc<InFlightLimits>,
+    spooling: Option<&'a Spooling>,
+    spool: Option<Arc<Spool<SpoolTicket>>>,
+    remains: Remains,
+}
+
+impl Parts<'_> {
+    /// Starts a topic with the lanes that earlier runs left.
+    fn start(
+        &self,
+        role: &'static str,
+        watch: TopicWatch,
+        maintenance: SyncSender<()>,
+        redirects: &Arc<Redirects>,
+    ) -> Result<Arc<Topic>, StartError> {
+        let Remains { lanes, partitions } = &self.remains;
+        let lanes = lanes.iter().filter(|lane| *lane.lane.topic == *watch.name);
+        let remembered = partitions.iter().find(|(name, _)| *name == watch.name);
+        let remembered = remembered.map(|(_, count)| *count);
+        let is_rejected = role == "rejected";
+        let shared = Shared {
+            topic: usize::from(is_rejected),
+            watch: watch.clone(),
+            metrics: Arc::clone(self.metrics),
+            limits: Arc::clone(&self.limits),
+            spool: self.spool.clone(),
+            // The other half is for the pages of its files.
+            memory: self
+                .spooling
+                .map_or(0, |spooling| spooling.spool.memory / 2),
+            partitions: AtomicU32::new(0),
+            lanes: AtomicUsize::new(0),
+            next: AtomicU64::new(1),
+            // Compressed, a larger record can be the smaller one.
+            refused_size: RefusedSize::new(!self.settings.compresses()),
+            redirects: (!is_rejected).then(|| Arc::clone(redirects)),
+            retries: Arc::clone(redirects),
+            maintenance,
+            wedged: AtomicU64::new(0),
+            has_delivered: AtomicBool::new(false),
+        };
+        let partitions = Arc::new(Partitions::new(Arc::new(shared), lanes));
+        let after = self.spooling.map(|spooling| spooling.after);
+        let topic = Topic::start(role, partitions, self.settings, after, remembered);
+        topic.map(Arc::new).map_err(StartError::Kafka)
     }
 }
 

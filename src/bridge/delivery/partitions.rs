@@ -27,12 +27,15 @@ pub(super) struct Partitions {
 
 impl Partitions {
     /// The lanes of `restored` are opened once the number of partitions is known.
-    pub(super) fn new(shared: Arc<Shared>, restored: &[Restored]) -> Self {
-        let last = restored.iter().map(|lane| lane.last).max();
+    pub(super) fn new<'r>(
+        shared: Arc<Shared>,
+        restored: impl Iterator<Item = &'r Restored> + Clone,
+    ) -> Self {
+        let last = restored.clone().map(|lane| lane.last).max();
         shared
             .next
             .store(last.unwrap_or_default() + 1, Ordering::Relaxed);
-        let due = restored.iter().filter(|lane| lane.first <= lane.last);
+        let due = restored.filter(|lane| lane.first <= lane.last);
         let of = |lane: &Restored| Some((lane.lane.partition?, lane.first));
         let inbox = due.clone().find(|lane| lane.lane.partition.is_none());
         let inbox = inbox.map(|lane| lane.first);

@@ -317,6 +317,7 @@ mod tests {
                 _ => {}
             }
             assert_eq!(report.is_awaited(), mark.is_none());
+            assert_eq!(report.kept(), mark);
             assert_eq!(report.spooled(&metrics), mark, "{end}");
             assert_eq!(metrics.reports_unsure.get(), 0);
             let row = Row {

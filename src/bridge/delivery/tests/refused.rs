@@ -133,3 +133,41 @@ async fn reports_on_their_way_to_the_rejected_topic_take_the_room_of_what_is_rea
     // There is room for four, and half as many may be read at once.
     assert!(redirected() <= 7, "{} redirected", redirected());
 }
+
+/// There is no room for its row at the rejected topic's inbox.
+#[tokio::test]
+async fn with_a_full_spool_a_refused_report_keeps_its_row_until_the_rejected_topic_has_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut spooling = spooling(directory.path(), LONG);
+    spooling.spool.disk_limit = 100 << 10;
+    let fixture = Fixture::start("later", 1000, &[], Some(spooling));
+    let events = &fixture.delivery.events;
+    let mut spooled = 0_u64;
+    loop {
+        let record = Record {
+            key: Some(format!("m{spooled}")),
+            headers: Vec::new(),
+            value: vec![b'x'; 4 << 10],
+            timestamp: 1_795_000_000_000,
+        };
+        match events.deliver(record, Instant::now() + LONG).await {
+            Ok(KeptBy::Spool) => spooled += 1,
+            told => break assert_eq!(told, Err(NotTaken::NoRoom)),
+        }
+    }
+    assert!(spooled > 5, "{spooled}");
+    events.shared().refused_size.learn(1);
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic("later", 1).expect("a topic");
+    let waits = || !fixture.delivery.redirects.is_empty();
+    eventually("nothing is redirected", waits).await;
+    let reports = || fixture.delivery.spool_level().expect("a spool").reports;
+    assert_eq!(reports(), spooled);
+    create_rejected(&fixture).await;
+    let is_over = || reports() == 0 && fixture.delivery.is_delivered();
+    eventually("the rejected topic does not get them", is_over).await;
+    let mut fates = fixture.fates();
+    fates.sort();
+    let delivered = format!("{{fate=\"delivered\"}} {spooled}");
+    assert_eq!(fates, [delivered, "{fate=\"failed\"} 1".to_owned()]);
+}
