@@ -1,4 +1,4 @@
-//! Limits of size, time and number.
+//! Limits of size and time of one request or connection. `overload` has the limits of all together.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -181,7 +181,7 @@ impl Delivery {
     /// Publishes an event and waits until Kafka or the spool has it.
     ///
     /// # Errors
-    /// Why the report is not promised. After [`NotTaken::Deadline`] delivery goes on.
+    /// Why the report is not promised. After [`NotTaken::Deadline`] the record may still arrive.
     pub async fn publish(&self, event: Event, deadline: Instant) -> Result<Promised, NotTaken> {
         let kept_by = self.events.deliver(event.into_record(), deadline).await?;
         Ok(Promised::by(kept_by))
@@ -190,7 +190,7 @@ impl Delivery {
     /// Keeps a request that could not be accepted, whole, on the rejected topic. Returns its fault.
     ///
     /// # Errors
-    /// Why it is not kept. After [`NotTaken::Deadline`] delivery goes on.
+    /// Why it is not kept. After [`NotTaken::Deadline`] the record may still arrive.
     pub async fn keep(
         &self,
         rejected: Rejected,

@@ -194,7 +194,7 @@ struct DeliveryFuture<'t> {
 }
 
 impl DeliveryFuture<'_> {
-    /// Waits until the deadline at most. Delivery goes on beyond it.
+    /// Waits until the deadline at most. Beyond it delivery goes on if Kafka or the spool is at work on the report.
     async fn wait(self, deadline: Instant) -> Result<KeptBy, NotTaken> {
         let spill_at = self.spill_at.filter(|_| Instant::now() < deadline);
         if let (Some(spill_at), Some((partition, number))) = (spill_at, &self.place) {

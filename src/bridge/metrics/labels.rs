@@ -15,7 +15,7 @@ pub enum ReportAnswer {
     Spooled,
     /// 400 or 415: it breaks the contract, and the rejected topic has it.
     Rejected,
-    /// 503 at once: too much in flight, or no topic.
+    /// 503 at once: too much in flight, no topic, or neither Kafka nor the spool takes it.
     Shed,
     /// 503 at the deadline: not promised, and it may still arrive.
     Deadline,
