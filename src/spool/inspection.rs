@@ -49,9 +49,8 @@ impl Inspection {
     /// If it can't be read.
     pub fn of(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
-        if !path.metadata().map_err(failed)?.is_dir() {
-            return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
-        }
+        // A directory that cannot be listed must not look empty.
+        path.read_dir().map_err(failed)?;
         Ok(Self {
             files: directory::files(path),
             bytes: directory::bytes(path),
