@@ -1,8 +1,10 @@
 //! The admin client of rdkafka, which ends the process if the system has no thread for it.
 
+use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -13,6 +15,9 @@ use rdkafka::config::FromClientConfig as _;
 
 use super::client_error::ClientError;
 use super::questions::in_words;
+
+/// How long the system may take to remove threads that have ended.
+const REMOVED: Duration = Duration::from_secs(1);
 
 /// Threads that an admin client has before it asks anything: its own, two of librdkafka's, and one for each address of
 /// `bootstrap.servers`.
@@ -67,14 +72,26 @@ pub(super) async fn topic_settings(
 /// before the client starts its own.
 fn start_threads(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
-    let wait = || drop(gate.lock());
+    let started = Mutex::new(Vec::new());
+    let wait = || {
+        drop(gate.lock());
+        started.lock().push(fs::read_link("/proc/thread-self"));
+    };
     thread::scope(|scope| {
         let held = gate.lock();
         let start = |_| thread::Builder::new().spawn_scoped(scope, wait).map(drop);
         let started = (0..count).try_for_each(start);
         drop(held);
         started
-    })
+    })?;
+    // A thread counts for the limit until the system has removed it, which is later than its end.
+    let is_counted = |thread: &PathBuf| Path::new("/proc").join(thread).exists();
+    let threads: Vec<_> = started.into_inner().into_iter().flatten().collect();
+    let until = Instant::now() + REMOVED;
+    while threads.iter().any(is_counted) && Instant::now() < until {
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Drop for Killed {
 #[derive(Debug)]
 enum Start {
     /// It listened, answered, and stopped by SIGTERM.
-    Served(ExitStatus),
+    Served(ExitStatus, String),
     Failed(ExitStatus, String),
 }
 
@@ -60,7 +60,9 @@ fn a_bridge_that_cannot_start_a_thread_says_which_and_ends() {
     });
     for (start, limit) in starts.iter().zip(1..) {
         match start {
-            Start::Served(end) => assert_eq!(end.code(), Some(0), "{limit} threads"),
+            Start::Served(end, said) => {
+                assert_eq!(end.code(), Some(0), "{limit} threads: {said}");
+            }
             Start::Failed(end, said) => {
                 assert_eq!(end.code(), Some(1), "{limit} threads: {said}");
                 assert_named(said);
@@ -68,7 +70,7 @@ fn a_bridge_that_cannot_start_a_thread_says_which_and_ends() {
         }
     }
     // The allocator has threads of its own, and starts them when it likes: the limits between may do or not.
-    let is_served = |start: &&Start| matches!(start, Start::Served(_));
+    let is_served = |start: &&Start| matches!(start, Start::Served(..));
     assert_eq!(starts.iter().take(10).filter(is_served).count(), 0);
     assert!(starts.last().is_some_and(|last| is_served(&last)));
 }
@@ -132,7 +134,10 @@ fn start(limit: u32, program: &Path, directory: &Path) -> Start {
             .ok_or_else(|| lines.all())
     });
     match started {
-        Ok(listening) => Start::Served(serve_and_stop(child, &lines, &listening)),
+        Ok(listening) => {
+            let end = serve_and_stop(child, &lines, &listening);
+            Start::Served(end, lines.wait_for_end())
+        }
         Err(end) => Start::Failed(end, lines.wait_for_end()),
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -35,17 +35,7 @@ pub struct Browser {
 
 impl Browser {
     pub fn open(url: &str, look: Look) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "chromedriver does not start ({error}): script/bootstrap --tests installs it"
-                )
-            });
-        let lines = Lines::read(driver.stdout.take().expect("a pipe"));
+        let (driver, port) = start_driver();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -55,7 +45,7 @@ impl Browser {
             runtime,
             client: None,
         };
-        let address = format!("http://127.0.0.1:{}", port(&lines));
+        let address = format!("http://127.0.0.1:{port}");
         let client = browser.runtime.block_on(async {
             let mut builder = ClientBuilder::new(HttpConnector::new());
             let options = json!({"goog:chromeOptions": options(look)});
@@ -124,16 +114,34 @@ impl Drop for Browser {
     }
 }
 
-/// Where the driver listens, once it does.
-fn port(lines: &Lines) -> u16 {
+/// Starts the driver; returns it and where it listens. It ends at once if the port that it has chosen for IPv6 is taken
+/// for IPv4: then it is started again.
+fn start_driver() -> (Child, u16) {
     const SAYS: &str = "started successfully on port ";
-    let started = Instant::now();
-    let line = until(PATIENCE, || lines.find(SAYS).ok_or_else(|| lines.all()));
-    let line = line.unwrap_or_else(|said| {
-        panic!("chromedriver says after {:?}: {said}", started.elapsed());
+    let line = until(PATIENCE, || {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "chromedriver does not start ({error}): script/bootstrap --tests installs it"
+                )
+            });
+        let lines = Lines::read(driver.stdout.take().expect("a pipe"));
+        until(PATIENCE, || match lines.find(SAYS) {
+            Some(line) => Ok(Some(line)),
+            None if driver.try_wait().expect("a child").is_some() => Ok(None),
+            None => Err(lines.all()),
+        })
+        .and_then(|line| line.ok_or_else(|| lines.all()))
+        .map(|line| (driver, line))
     });
+    let (driver, line) = line.unwrap_or_else(|said| panic!("chromedriver says: {said}"));
     let (_, port) = line.split_once(SAYS).expect("it says so");
-    port.trim_end_matches('.').parse().expect("a port")
+    let port = port.trim_end_matches('.').parse().expect("a port");
+    (driver, port)
 }
 
 fn options(look: Look) -> Value {
