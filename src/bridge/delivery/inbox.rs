@@ -1,5 +1,5 @@
 //! The inbox of a topic: spooled reports whose partition is not known yet. It never sends. Once the partitions are
-//! known it is over: the lanes take over what it holds, in memory and on disk, under the same numbers.
+//! known it is over: the lanes take over its reports, in memory and on disk, under the same numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

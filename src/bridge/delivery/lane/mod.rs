@@ -1,8 +1,7 @@
 //! A lane: the reports of one partition, in the order of their numbers.
 //!
-//! A state machine and nothing else: it knows neither Kafka nor the spool nor time. It is told what has happened
-//! ([`Input`]) and decides what must be done ([`Effect`]): which report goes where next, and when a sender may be
-//! answered.
+//! A state machine and nothing else: it knows neither Kafka nor the spool nor time. It takes events ([`Input`]) and
+//! decides on actions ([`Effect`]): which report goes where next, and when a sender may be answered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -95,7 +94,7 @@ enum Standing {
 /// The name of a reason for which Kafka refuses a record for good.
 pub(super) type RefusalCode = &'static str;
 
-/// What has happened.
+/// An event that concerns the lane.
 #[derive(Debug)]
 pub(super) enum Input<R> {
     /// A report has arrived, with a number above all others. `and_write`: it is written in any mode.
@@ -154,7 +153,7 @@ pub(super) enum Input<R> {
     Resume,
 }
 
-/// What must be done, in this order.
+/// An action that the partition executes, in the order of the effects.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect<R> {
     /// Send a report: then comes `Sent` or `Failed`.
