@@ -13,7 +13,7 @@ use crate::bridge::metrics::{Counts, ReportAnswer, STATUSES};
 /// The size of the box that shapes are drawn in; the browser stretches it.
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 100.0;
-/// What is taken for now, of rates.
+/// The time over which the current rates are taken.
 const NOW: Duration = Duration::from_secs(10);
 /// The least that the axes show.
 const LEAST_SPAN: Duration = Duration::from_secs(15);

@@ -1,5 +1,5 @@
-//! What is wrong, how bad that is, and what to do: the one place where the page's severities come from. The headline,
-//! the notes and the tables all show these.
+//! The findings of the page: each has a severity and says what to do. The headline, the notes and the tables all show
+//! these severities, and no others.
 
 use std::time::Duration;
 

@@ -91,7 +91,7 @@ impl<'f> Table<'f> {
         self.row(Some(subject), name, value, &bar);
     }
 
-    /// Returns the section; `brief` is what it says when it is closed.
+    /// Returns the section; `brief` is shown if it is closed.
     fn section(self, id: &str, title: &str, brief: impl Display, foot: &str) -> String {
         let Self { rows, heads, .. } = self;
         let (severity, open) = (

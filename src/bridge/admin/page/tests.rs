@@ -293,7 +293,7 @@ fn a_change_that_could_not_be_applied_is_said() {
     );
 }
 
-/// A bridge that refused requests, and what it says a minute and a half later.
+/// A bridge that refused requests, and its page a minute and a half later.
 #[test]
 fn refused_requests_are_shown_by_answer_and_wrong_passwords_said_while_they_come() {
     let (history, first, metrics) = (History::default(), well(), Metrics::new());

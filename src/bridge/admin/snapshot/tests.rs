@@ -1,4 +1,4 @@
-//! Snapshots for the tests of what is said of them.
+//! Snapshots for the tests of the page.
 
 use super::*;
 use crate::bridge::metrics::Metrics;

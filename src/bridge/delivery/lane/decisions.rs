@@ -344,22 +344,31 @@ fn an_adopted_report_is_due_before_new_ones() {
 }
 
 #[test]
-fn only_the_producer_that_has_a_report_can_fail_it() {
-    let mut lane = Lane::new(SPOOL);
-    lane.send(1);
-    let failed = Input::Failed {
+fn a_report_fails_with_its_producer_or_a_later_one_and_not_with_an_earlier_one() {
+    let failed = |generation| Input::Failed {
         number: 1,
-        generation: Some(2),
+        generation: Some(generation),
         refusal: None,
         is_awaited: true,
     };
-    assert_eq!(lane.after(failed), []);
-    assert_eq!(lane.mode(), Mode::Direct);
-    assert!(lane.is_in_flight(1, 1) && !lane.is_in_flight(1, 2));
-    assert_eq!(lane.in_flight_of(1), [1]);
-    // Those of earlier producers too: they will not be reported on any more.
-    assert_eq!(lane.in_flight_of(2), [1]);
-    assert!(lane.in_flight_of(0).is_empty());
+    for (generation, effects, mode) in [
+        (1, vec![], Mode::Direct),
+        (2, vec![Effect::Write(1)], Mode::Spooling),
+        // It was sent with a producer that was being replaced.
+        (3, vec![Effect::Write(1)], Mode::Spooling),
+    ] {
+        let mut lane = Lane::new(SPOOL);
+        assert_eq!(lane.admitted(1), [Effect::Send(1)]);
+        let sent = Input::Sent {
+            number: 1,
+            generation: 2,
+        };
+        assert_eq!(lane.after(sent), []);
+        assert!(lane.is_in_flight(1, 2) && !lane.is_in_flight(1, 1) && !lane.is_in_flight(1, 3));
+        assert_eq!(lane.in_flight_of(generation).is_empty(), generation == 1);
+        assert_eq!(lane.after(failed(generation)), effects, "{generation}");
+        assert_eq!(lane.mode(), mode, "{generation}");
+    }
 }
 
 #[test]

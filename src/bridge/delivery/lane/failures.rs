@@ -14,7 +14,12 @@ impl<R> Lane<R> {
         let Some(entry) = self.reports.get_mut(&number) else {
             return;
         };
-        if entry.flight != generation {
+        // What an earlier producer has still in flight fails with the one that is replaced now.
+        let is_its = match (entry.flight, generation) {
+            (Some(of), Some(generation)) => of <= generation,
+            (flight, generation) => flight.is_none() && generation.is_none(),
+        };
+        if !is_its {
             return;
         }
         entry.flight = None;
