@@ -92,6 +92,11 @@ impl Directory {
         bytes(&self.path)
     }
 
+    /// How many of its files were set aside.
+    pub(super) fn count_set_aside(&self) -> u64 {
+        set_aside_files(&self.path).len() as u64
+    }
+
     /// Renames a file, and the files that belong to it, so that no run touches it again.
     pub(super) fn set_aside(path: &Path, why: &str) {
         let aside = (1..=u32::MAX)

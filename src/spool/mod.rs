@@ -88,14 +88,22 @@ pub struct Options {
 /// What a spool holds now, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
-    /// Reports, quarantined ones included.
+    /// Reports, quarantined ones included. More, if they are not counted yet.
     pub reports: u64,
     /// Reports that no topic accepts.
     pub quarantined: u64,
+    /// Whether everything that earlier runs left is counted.
+    pub is_counted: bool,
+    /// Reports that were delivered and can't be deleted yet. They are not among `reports`.
+    pub undeleted: u64,
+    /// Files that were set aside.
+    pub set_aside: u64,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Bytes of them that hold data, to which the limit applies. Measured once a second, as is the next.
+    /// Bytes of them that can't be reused, to which the limit applies. Measured once a second, as are the next two.
     pub used: u64,
+    /// Bytes until it is full: by its limit, or by the free space to leave.
+    pub room: u64,
     /// When the oldest due report arrived, in milliseconds since 1970: the first of each lane
     /// counts.
     pub oldest: Option<i64>,

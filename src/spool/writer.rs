@@ -223,6 +223,8 @@ impl<T: Send + 'static> Writer<T> {
     fn show(&mut self, queue: &Queue<T>) {
         let left = self.left.unwrap_or_default();
         self.level.reports = (left + self.written).saturating_sub(self.deleted);
+        self.level.is_counted = self.left.is_some();
+        self.level.undeleted = self.undeleted.len() as u64;
         self.level.bytes = self.directory.bytes();
         if self.measured.is_none_or(|at| at.elapsed() >= RECHECK) {
             self.measure();
@@ -233,6 +235,8 @@ impl<T: Send + 'static> Writer<T> {
     /// Not at each transaction: neither changes much faster than that.
     fn measure(&mut self) {
         self.level.used = self.used();
+        self.level.room = self.room();
+        self.level.set_aside = self.directory.count_set_aside();
         let waits = self.level.reports > self.level.quarantined;
         let oldest = self.files().filter_map(|file| file.oldest().ok().flatten());
         let oldest = oldest.min();
@@ -280,12 +284,17 @@ impl<T: Send + 'static> Writer<T> {
 
     /// Whether the limits leave room for so many bytes.
     fn have_room(&self, wanted: u64) -> Result<(), NotWritten> {
-        let used = self.used();
-        let free = self.directory.free_space().unwrap_or(u64::MAX);
-        if used + wanted > self.options.disk_limit || free < self.options.free_space + wanted {
+        if self.room() < wanted {
             return Err(NotWritten::Full);
         }
         Ok(())
+    }
+
+    /// Bytes that the limits leave.
+    fn room(&self) -> u64 {
+        let free = self.directory.free_space().unwrap_or(u64::MAX);
+        let below_limit = self.options.disk_limit.saturating_sub(self.used());
+        below_limit.min(free.saturating_sub(self.options.free_space))
     }
 
     fn try_write(&mut self, writes: &[Write<T>]) -> Result<(), NotWritten> {
