@@ -156,7 +156,7 @@ pub enum SpoolCommand {
     /// Count what is in it, by topic and partition; the bridge may be running
     Status(SpoolStatus),
     /// Print every report in it, one JSON object a line; the bridge may be running
-    Export(SpoolLocation),
+    Export(SpoolExport),
     /// Deliver what is in it, as the bridge would; for a spool whose bridge is gone
     #[command(after_long_help = DRAIN_HELP)]
     Drain(SpoolDrain),
@@ -170,6 +170,16 @@ pub struct SpoolStatus {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `koobridge spool export`
+#[derive(Debug, Args)]
+pub struct SpoolExport {
+    #[command(flatten)]
+    pub location: SpoolLocation,
+    /// Print what is left in damaged files that were set aside: reports that can't be delivered
+    #[arg(long)]
+    pub set_aside: bool,
 }
 
 /// Where a spool is.

@@ -16,9 +16,9 @@ use tracing::info;
 use crate::bridge::app::{self, Broker};
 use crate::bridge::delivery::Delivery;
 use crate::bridge::metrics::Metrics;
-use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolLocation, SpoolStatus};
+use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolExport, SpoolLocation, SpoolStatus};
 use crate::config::{Config, Settings};
-use crate::spool::{Inspection, Kept, LaneKey, LaneStatus};
+use crate::spool::{Fragment, Inspection, Kept, LaneKey, LaneStatus, Mark, Problem};
 use crate::tools::archive::Line;
 use crate::{kafka, telemetry};
 
@@ -54,20 +54,36 @@ fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
 fn status(SpoolStatus { location, json }: &SpoolStatus) -> anyhow::Result<ExitCode> {
     let directory = directory_of(location)?;
     let inspection = Inspection::of(&directory)?;
-    let lanes: Vec<_> = inspection.lanes()?.into_iter().collect();
+    let (lanes, problems) = inspection.lanes();
+    let lanes: Vec<_> = lanes.into_iter().collect();
     let text = if *json {
-        let mut text = status_as_json(&directory, &inspection, &lanes).to_string();
+        let mut text = status_as_json(&directory, &inspection, &lanes, &problems).to_string();
         text.push('\n');
         text
     } else {
         status_as_text(&directory, &inspection, &lanes)
     };
-    super::printed(io::stdout().write_all(text.as_bytes()))
+    let printed = super::printed(io::stdout().write_all(text.as_bytes()))?;
+    if_whole(&problems).map(|()| printed)
+}
+
+/// Files that can't be read as a whole are an error, once what can be read is printed.
+fn if_whole(problems: &[Problem]) -> anyhow::Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    bail!("{}", problems.join("\n"))
 }
 
 type Lanes = [(LaneKey, LaneStatus)];
 
-fn status_as_json(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> Value {
+fn status_as_json(
+    directory: &Path,
+    inspection: &Inspection,
+    lanes: &Lanes,
+    problems: &[Problem],
+) -> Value {
     let lanes: Vec<Value> = lanes
         .iter()
         .map(|(lane, status)| {
@@ -85,6 +101,7 @@ fn status_as_json(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> V
         "process": inspection.holder,
         "bytes": inspection.bytes,
         "lanes": lanes,
+        "problems": problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "set_aside": inspection.set_aside.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
     })
 }
@@ -123,26 +140,59 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
     text
 }
 
-fn export(location: &SpoolLocation) -> anyhow::Result<ExitCode> {
+fn export(
+    SpoolExport {
+        location,
+        set_aside,
+    }: &SpoolExport,
+) -> anyhow::Result<ExitCode> {
     let inspection = Inspection::of(&directory_of(location)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = inspection.each(|kept| exported(kept).write(&mut out))?;
-    super::printed(written.and_then(|()| out.flush()))
+    let shown = if *set_aside {
+        inspection.each_set_aside(|fragment| writeln!(out, "{}", shown(&fragment)))
+    } else {
+        inspection.each(|kept| exported(kept).write(&mut out))
+    };
+    let mut problems = Vec::new();
+    let printed = super::printed(shown.and_then(|found| {
+        problems = found;
+        out.flush()
+    }))?;
+    if_whole(&problems).map(|()| printed)
 }
 
 fn exported(kept: Kept) -> Line {
     let Kept {
         lane,
         number,
-        is_quarantined,
+        mark,
         record,
     } = kept;
     let mut line = Line::of(&record.into());
     line.topic = Some(lane.topic.to_string());
     line.partition = lane.partition;
     line.number = Some(number);
+    let is_quarantined = mark == Some(Mark::Quarantined);
     line.state = Some(if is_quarantined { "quarantined" } else { "due" }.into());
     line
+}
+
+/// A report that can't be delivered, as far as it can be read.
+fn shown(fragment: &Fragment) -> Value {
+    let Fragment {
+        lane,
+        number,
+        why,
+        value,
+    } = fragment;
+    json!({
+        "topic": lane.as_ref().map(|lane| &*lane.topic),
+        "partition": lane.as_ref().and_then(|lane| lane.partition),
+        "number": number,
+        "state": "damaged",
+        "problem": why,
+        "value": value.as_ref().map(|value| String::from_utf8_lossy(value)),
+    })
 }
 
 fn time(milliseconds: i64) -> String {

@@ -1,19 +1,21 @@
 //! The spool's directory: who owns it, which files are in it, and what was set aside. Files are numbered;
 //! only the newest is written to.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::statvfs;
-use tracing::{error, info};
+use tracing::info;
 
 use super::OpenError;
 
 const LOCK: &str = "lock";
+/// The name of a file that is being made.
+pub(super) const UNFINISHED: &str = "new.sqlite";
 const PREFIX: &str = "spool-";
 const SUFFIX: &str = ".sqlite";
 /// How many times to try to take the lock, and the pause between.
@@ -23,7 +25,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// A directory that this process owns as long as it lives.
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -36,14 +38,7 @@ impl Directory {
             .mode(0o700)
             .create(path)
             .map_err(failed)?;
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK))
-            .map_err(failed)?;
+        let mut lock = open_lock(&path.join(LOCK)).map_err(failed)?;
         match take(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -60,8 +55,33 @@ impl Directory {
         }
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Makes the directory again, and takes its lock, if it was removed or replaced.
+    pub(super) fn own_again(&mut self) -> Result<(), OpenError> {
+        let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
+        let held = inode(self.lock.metadata());
+        if held.is_none() || held != inode(fs::metadata(self.path.join(LOCK))) {
+            *self = Self::own(&self.path)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes what a kill has left of a file before anything was written to it.
+    pub(super) fn clean(&self) {
+        let unwritten = self
+            .files()
+            .into_iter()
+            .filter(|path| Self::is_unwritten(path));
+        for path in unwritten.chain([self.path.join(UNFINISHED)]) {
+            Self::remove(&path);
+        }
     }
 
     /// The spool's files, the oldest first.
@@ -97,32 +117,28 @@ impl Directory {
         set_aside_files(&self.path).len() as u64
     }
 
-    /// Renames a file, and the files that belong to it, so that no run touches it again.
-    pub(super) fn set_aside(path: &Path, why: &str) {
+    /// Renames a file, and the files that belong to it, so that no run touches it again. Returns its new name.
+    ///
+    /// # Errors
+    /// If the disk does not let it be renamed.
+    pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
         let aside = (1..=u32::MAX)
             .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
             .find(|aside| !aside.exists())
             .expect("there is always a free name");
-        for part in ["", "-wal", "-shm"] {
-            let from = with_suffix(path, part);
-            if !from.exists() {
-                continue;
-            }
-            if let Err(error) = fs::rename(&from, with_suffix(&aside, part)) {
-                error!(path = %from.display(), %error, "can't set a file of the spool aside");
+        // The log first: without it the file would look complete.
+        for part in ["-wal", "-shm", ""] {
+            match fs::rename(with_suffix(path, part), with_suffix(&aside, part)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
-        error!(
-            path = %path.display(), aside = %aside.display(), why,
-            "a file of the spool was set aside: it is kept under the new name"
-        );
+        Ok(aside)
     }
 
     /// Whether a kill has left a file before anything was written to it.
     pub(super) fn is_unwritten(path: &Path) -> bool {
-        let length = |path| fs::metadata(path).map(|file| file.len()).ok();
-        length(path) == Some(0)
-            && length(&with_suffix(path, "-wal")).is_none_or(|length| length == 0)
+        length(path) == 0 && length(&with_suffix(path, "-wal")) == 0
     }
 
     /// Removes an empty file.
@@ -136,6 +152,21 @@ impl Directory {
             }
         }
     }
+}
+
+/// Opens the lock. A disk that can't be written to needs none that is new.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    opened.or_else(|error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => File::open(path),
+        _ => Err(error),
+    })
 }
 
 /// Takes the lock, in several attempts: a process that asks for the holder has it for a moment.
@@ -160,15 +191,17 @@ pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Bytes of everything in a directory, the lock and what was set aside left out.
+/// Bytes of everything in a directory.
 pub(super) fn bytes(directory: &Path) -> u64 {
-    let files = files(directory);
-    let parts = files
-        .iter()
-        .flat_map(|path| ["", "-wal"].map(|part| with_suffix(path, part)));
-    parts
-        .filter_map(|path| Some(fs::metadata(path).ok()?.len()))
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
         .sum()
+}
+
+/// Bytes of a file; 0 if it is not there.
+pub(super) fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// The files of a directory that were set aside.
@@ -208,7 +241,7 @@ fn owner(lock: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-fn number(path: &Path) -> Option<u64> {
+pub(super) fn number(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     name.strip_prefix(PREFIX)?
         .strip_suffix(SUFFIX)?
@@ -216,7 +249,7 @@ fn number(path: &Path) -> Option<u64> {
         .ok()
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

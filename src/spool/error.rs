@@ -1,8 +1,12 @@
-//! The errors of the spool.
+//! The errors of the spool, and whether one of them can pass.
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use super::directory::with_suffix;
 use super::format::FORMAT;
 
 /// Why a spool can't be opened.
@@ -14,7 +18,7 @@ pub enum OpenError {
         _0.display()
     )]
     Directory(PathBuf, io::Error),
-    /// One of its files can't be read, or can't be brought to this version's format.
+    /// One of its files can't be read now, or can't be brought to this version's format.
     #[error(
         "spool.directory: can't read {}: {_1}; it may hold reports that were not delivered yet, so it is left \
          as it is",
@@ -54,24 +58,41 @@ pub enum NotWritten {
 pub(super) enum Unusable {
     /// A newer version wrote it, in this format.
     Newer(i64),
-    /// Its contents are damaged.
-    Damaged(String),
-    /// It can't be read now.
+    /// Its contents can't be what the program has written.
+    Odd(String),
+    /// SQLite can't read it.
     Failed(rusqlite::Error),
 }
 
 impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
-        if is_damage(&error) {
-            Self::Damaged(error.to_string())
-        } else {
-            Self::Failed(error)
-        }
+        Self::Failed(error)
+    }
+}
+
+/// Returns what is wrong with a file if an error on it will not pass. SQLite takes some errors of the disk for
+/// damage, so the file is read once more, plainly.
+pub(super) fn lasting(path: &Path, error: &rusqlite::Error) -> Option<String> {
+    let log = with_suffix(path, "-wal");
+    let unread = [path, &log].into_iter().find_map(|path| read(path).err());
+    match unread {
+        Some(disk) if Errno::from_io_error(&disk) == Some(Errno::IO) => Some(disk.to_string()),
+        Some(_) => None,
+        None => is_damage(error).then(|| error.to_string()),
+    }
+}
+
+/// Reads a file, if it is there.
+fn read(path: &Path) -> io::Result<()> {
+    let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+    match copied {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        copied => copied.map(drop),
     }
 }
 
 /// Whether an error says that the file itself is broken, rather than the disk or the moment.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::{Error, ErrorCode};
     match error {
         Error::SqliteFailure(failure, _) | Error::SqlInputError { error: failure, .. } => {

@@ -1,40 +1,59 @@
 //! One file of the spool: writes, deletes and marks reports, and counts them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tracing::warn;
 
-use super::directory::Directory;
+use super::connection::{self, Synchronous};
+use super::count::Count;
+use super::directory::{Directory, UNFINISHED, length, with_suffix};
 use super::error::Unusable;
 use super::format::{
-    APPLICATION, FORMAT, HIGHEST_LEFT, TABLES, first_id, id_of, lanes_of, last_id, number_of,
-    to_column, upgrade,
+    APPLICATION, FORMAT, HIGHEST_LEFT, NUMBER_BITS, TABLES, first_id, id_of, ids_of, lanes_of,
+    last_id, number_of, to_column, upgrade,
 };
-use super::{LaneKey, MAX_PARTITIONS, Mark, Remains, Restored};
+use super::limits::{Limits, PAGE};
+use super::reader::Left;
+use super::slice::{self, Slice};
+use super::{Kept, LaneKey, MAX_PARTITIONS, Mark, Remains, Restored};
 use crate::contract::Record;
 
-/// The name of a file that is being made.
-const UNFINISHED: &str = "new.sqlite";
+/// A larger file is not checked as a whole, and so not written to by a later run.
+const CHECKED: u64 = 64 << 20;
+/// How many reports are counted at once.
+const COUNTED: u32 = 4096;
 
 /// A file, opened for writing.
 pub(super) struct File {
     path: PathBuf,
+    /// Tells it from another file of its name.
+    inode: Option<u64>,
     connection: Connection,
-    /// An inbox has more than one id if the file is damaged.
-    lanes: HashMap<LaneKey, Vec<i64>>,
+    /// The lanes that were written to.
+    lanes: HashMap<LaneKey, i64>,
+    pub(super) count: Count,
+    /// When the oldest due report arrived, and whether that is known.
+    oldest: (Option<i64>, bool),
+    /// When a report was last written or deleted.
+    changed: Instant,
+    /// Whether it holds what no run can have written, though its reports can be read.
+    is_odd: bool,
+    /// The highest numbers that its reports can have, if an earlier run wrote them all.
+    pub(super) left: Option<Arc<Left>>,
 }
 
 impl File {
     /// Makes a new file, fsynced; its directory is not. The file gets its name once it is complete: a kill
     /// leaves no file that looks damaged.
-    pub(super) fn create(path: &Path, memory: usize) -> io::Result<Self> {
+    pub(super) fn create(path: &Path, memory: usize, limits: Limits) -> io::Result<Self> {
         let unfinished = path.with_file_name(UNFINISHED);
         Directory::remove(&unfinished);
         // Its own log and index get the same mode from SQLite.
@@ -45,48 +64,96 @@ impl File {
             .open(&unfinished)?;
         make_tables(&unfinished).map_err(io::Error::other)?;
         fs::rename(&unfinished, path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            connection: connect(path, memory).map_err(io::Error::other)?,
-            lanes: HashMap::new(),
-        })
-    }
-
-    /// Opens a file that an earlier run left.
-    pub(super) fn open(path: &Path, memory: usize) -> Result<Self, Unusable> {
-        let mut connection = connect(path, memory)?;
-        upgrade(&mut connection)?;
-        let mut lanes: HashMap<_, Vec<_>> = HashMap::new();
-        for (lane, id) in lanes_of(&connection)? {
-            lanes.entry(lane).or_default().push(id);
-        }
-        let file = Self {
-            path: path.to_owned(),
-            connection,
-            lanes,
-        };
-        file.log_damage()?;
+        let connection = connection::open(path, memory).map_err(io::Error::other)?;
+        let file = Self::new(path, connection, Count::of_nothing());
+        file.write_to(limits).map_err(io::Error::other)?;
         Ok(file)
     }
 
-    /// Logs the partitions and the counts of partitions that this program can't have written.
-    fn log_damage(&self) -> rusqlite::Result<()> {
+    /// Opens a file that an earlier run left, to be drained.
+    pub(super) fn open(path: &Path, memory: usize) -> Result<Self, Unusable> {
+        let mut connection = connection::open(path, memory)?;
+        upgrade(&mut connection)?;
+        let mut file = Self::new(path, connection, Count::default());
+        file.is_odd = file.log_odd()?;
+        Ok(file)
+    }
+
+    fn new(path: &Path, connection: Connection, count: Count) -> Self {
+        Self {
+            path: path.to_owned(),
+            inode: inode(path),
+            connection,
+            lanes: HashMap::new(),
+            count,
+            oldest: (None, false),
+            changed: Instant::now(),
+            is_odd: false,
+            left: None,
+        }
+    }
+
+    /// Prepares it for being written to: each transaction is fsynced.
+    fn write_to(&self, limits: Limits) -> rusqlite::Result<()> {
+        connection::synchronize(&self.connection, Synchronous::Full)?;
+        let pages = limits.log_pages();
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.connection
+            .pragma_update(None, "wal_autocheckpoint", number(pages))?;
+        self.connection
+            .pragma_update(None, "journal_size_limit", number(pages * PAGE))
+    }
+
+    /// Prepares it for being drained: it takes less memory, and its log is emptied.
+    pub(super) fn retire(&mut self, memory: usize) {
+        let settle = || {
+            connection::synchronize(&self.connection, Synchronous::Normal)?;
+            connection::limit_memory(&self.connection, memory)
+        };
+        // What fails here only costs memory.
+        let _settled = settle();
+        self.lanes = HashMap::new();
+        self.empty_log();
+    }
+
+    /// Takes over a file of an earlier run for writing, if nothing is wrong with it. Everything in it is
+    /// written and fsynced once more: a promise rests on an fsync of this run.
+    pub(super) fn adopt(&self, memory: usize, limits: Limits) -> bool {
+        let is_sound = || {
+            connection::limit_memory(&self.connection, memory)?;
+            self.connection
+                .pragma_query_value(None, "quick_check", |row| {
+                    Ok(row.get_ref(0)?.as_str() == Ok("ok"))
+                })
+        };
+        !self.is_odd
+            && self.size() < limits.segment().min(CHECKED)
+            && self.empty_log()
+            && is_sound().unwrap_or(false)
+            && self.write_to(limits).is_ok()
+    }
+
+    /// Logs the partitions and the counts of partitions that this program can't have written; returns whether there
+    /// are any.
+    fn log_odd(&self) -> rusqlite::Result<bool> {
         let path = self.path.display();
         let select = "SELECT topic, partition FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
-        for (topic, partition) in self.pairs::<i64>(select, MAX_PARTITIONS - 1)? {
+        let lanes = self.pairs::<i64>(select, MAX_PARTITIONS - 1)?;
+        for (topic, partition) in &lanes {
             warn!(
                 %path, topic, partition,
                 "a partition is damaged in a file of the spool: its reports are delivered to the partitions of their keys"
             );
         }
         let select = "SELECT name, partitions FROM topics WHERE partitions NOT BETWEEN 1 AND ?1";
-        for (topic, partitions) in self.pairs::<i64>(select, MAX_PARTITIONS)? {
+        let topics = self.pairs::<i64>(select, MAX_PARTITIONS)?;
+        for (topic, partitions) in &topics {
             warn!(
                 %path, topic, partitions,
                 "a topic's number of partitions is damaged in a file of the spool: it is ignored"
             );
         }
-        Ok(())
+        Ok(!(lanes.is_empty() && topics.is_empty()))
     }
 
     /// Topics, each with a number, that a statement selects by a limit.
@@ -100,62 +167,99 @@ impl File {
         &self.path
     }
 
+    /// Whether it is still in its place: what is written to a file that was removed is lost.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.inode.is_some() && self.inode == inode(&self.path)
+    }
+
+    /// Whether nothing has changed for so long.
+    pub(super) fn is_quiet(&self, time: Duration) -> bool {
+        self.changed.elapsed() >= time
+    }
+
     /// Returns what is due in each lane, and each topic's partitions.
     pub(super) fn left(&self) -> rusqlite::Result<Remains> {
         let mut left = Remains::default();
-        let mut due = self
+        let known: HashMap<i64, LaneKey> = lanes_of(&self.connection)?
+            .into_iter()
+            .map(|(lane, id)| (id, lane))
+            .collect();
+        let mut next = self
             .connection
-            .prepare("SELECT min(id) FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1")?;
-        let mut used = self
-            .connection
-            .prepare("SELECT max(id) FROM reports WHERE id BETWEEN ?1 AND ?2")?;
-        for (lane, id) in self
-            .lanes
-            .iter()
-            .flat_map(|(lane, ids)| ids.iter().map(move |id| (lane, *id)))
-        {
-            let range = [first_id(id), last_id(id)];
-            let first: Option<i64> = due.query_row(range, |row| row.get(0))?;
-            let last: Option<i64> = used.query_row(range, |row| row.get(0))?;
-            if let Some(id) = last {
-                let last = number_of(id);
-                let first = first.map_or(last + 1, number_of);
-                // A damaged tree says this.
-                if last > HIGHEST_LEFT || first > last + 1 {
-                    return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
-                }
-                left.add_lane(Restored {
-                    lane: lane.clone(),
-                    first,
-                    last,
-                });
+            .prepare("SELECT id FROM reports WHERE id >= ?1 ORDER BY id LIMIT 1")?;
+        let mut from = i64::MIN;
+        while let Some(id) = next.query_row([from], |row| row.get(0)).optional()? {
+            let lane: i64 = id >> NUMBER_BITS;
+            // A damaged file says this.
+            let damaged = rusqlite::Error::IntegralValueOutOfRange(0, id);
+            let Some(key) = known.get(&lane).filter(|_| id >= from) else {
+                return Err(damaged);
+            };
+            let (first, last) = self.due(lane)?;
+            if last > HIGHEST_LEFT || first > last + 1 {
+                return Err(damaged);
             }
+            let lane_left = Restored {
+                lane: key.clone(),
+                first,
+                last,
+            };
+            left.add_lane(lane_left);
+            let Some(following) = lane.checked_add(1) else {
+                break;
+            };
+            from = first_id(following);
         }
         let known = "SELECT name, partitions FROM topics WHERE partitions BETWEEN 1 AND ?1";
         left.partitions = self.pairs(known, MAX_PARTITIONS)?;
         Ok(left)
     }
 
-    /// Counts its reports, and those of them that are quarantined.
-    pub(super) fn count(&self) -> rusqlite::Result<(u64, u64)> {
-        let counts = "SELECT count(*), count(*) FILTER (WHERE state = 1) FROM reports";
-        let number = |row: &rusqlite::Row<'_>, at| row.get(at).map(i64::cast_unsigned);
-        self.connection
-            .query_row(counts, [], |row| Ok((number(row, 0)?, number(row, 1)?)))
+    /// The first number that is due in a lane with reports, and the highest.
+    fn due(&self, lane: i64) -> rusqlite::Result<(u64, u64)> {
+        let due = "SELECT min(id) FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1";
+        let used = "SELECT max(id) FROM reports WHERE id BETWEEN ?1 AND ?2";
+        let number = |select| {
+            let mut select = self.connection.prepare(select)?;
+            select.query_row([first_id(lane), last_id(lane)], |row| {
+                row.get::<_, Option<i64>>(0)
+            })
+        };
+        let last = number(used)?.map_or(0, number_of);
+        Ok((number(due)?.map_or(last + 1, number_of), last))
+    }
+
+    /// Counts some more of its reports.
+    pub(super) fn count_on(&mut self) -> rusqlite::Result<()> {
+        let mut select = self.connection.prepare(
+            "SELECT count(*), count(*) FILTER (WHERE state = 1), max(id) FROM \
+             (SELECT id, state FROM reports WHERE id > ?1 ORDER BY id LIMIT ?2)",
+        )?;
+        let row = select.query_row(params![self.count.upto(), COUNTED], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        });
+        let (reports, quarantined, last): (u32, u32, Option<i64>) = row?;
+        let upto = last.filter(|_| reports == COUNTED).unwrap_or(i64::MAX);
+        self.count.go_on(reports, quarantined, upto);
+        Ok(())
     }
 
     /// When the first report that waits in any lane arrived, in milliseconds since 1970.
-    pub(super) fn oldest(&self) -> rusqlite::Result<Option<i64>> {
+    pub(super) fn oldest(&mut self) -> rusqlite::Result<Option<i64>> {
+        if let (oldest, true) = self.oldest {
+            return Ok(oldest);
+        }
         let mut first = self.connection.prepare(
             "SELECT timestamp FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1 \
              ORDER BY id LIMIT 1",
         )?;
         let mut oldest = None;
-        for id in self.lanes.values().flatten() {
-            let range = [first_id(*id), last_id(*id)];
+        for (_, id) in lanes_of(&self.connection)? {
+            let range = [first_id(id), last_id(id)];
             let found: Option<i64> = first.query_row(range, |row| row.get(0)).optional()?;
             oldest = [oldest, found].into_iter().flatten().min();
         }
+        self.oldest = (oldest, true);
         Ok(oldest)
     }
 
@@ -166,14 +270,60 @@ impl File {
         Ok(one.optional()?.is_none())
     }
 
-    /// Bytes of the pages that hold something, and of those that are free.
-    pub(super) fn pages(&self) -> rusqlite::Result<(u64, u64)> {
-        let number = |row: &rusqlite::Row<'_>| row.get(0).map(i64::cast_unsigned);
-        let pragma = |name| self.connection.pragma_query_value(None, name, number);
-        let (pages, size) = (pragma("page_count")?, pragma("page_size")?);
+    /// Whether each of its reports is one of these ids.
+    pub(super) fn holds_only(&self, reports: &[(LaneKey, u64)]) -> rusqlite::Result<bool> {
+        let reports = reports.iter().map(|(lane, number)| (lane, *number));
+        let ids: HashSet<i64> = ids(&self.connection, reports)?.into_iter().collect();
+        let mut select = self.connection.prepare("SELECT id FROM reports")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            if !ids.contains(&row.get::<_, i64>(0)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Bytes of the file and what belongs to it, with what its log still adds to it.
+    pub(super) fn size(&self) -> u64 {
+        let pages = self.pragma("page_count").unwrap_or_default() * PAGE;
+        let pending = pages.saturating_sub(length(&self.path));
+        self.size_on_disk() + pending
+    }
+
+    pub(super) fn size_on_disk(&self) -> u64 {
+        let parts = ["", "-wal", "-shm"].map(|part| length(&with_suffix(&self.path, part)));
+        parts.iter().sum()
+    }
+
+    /// Bytes of its pages that can be used again.
+    pub(super) fn free(&self) -> u64 {
+        let pages = self.pragma("page_count").unwrap_or_default();
         // In a damaged file the count can be anything.
-        let free = pragma("freelist_count")?.min(pages);
-        Ok(((pages - free) * size, free * size))
+        self.pragma("freelist_count").unwrap_or_default().min(pages) * PAGE
+    }
+
+    /// Bytes of its pages that hold something.
+    pub(super) fn used(&self) -> rusqlite::Result<u64> {
+        Ok((self.pragma("page_count")? * PAGE).saturating_sub(self.free()))
+    }
+
+    /// Opens it again: the disk may let it be written by now.
+    pub(super) fn open_again(&mut self) {
+        if let Ok(connection) = connection::open(&self.path, 0) {
+            self.connection = connection;
+        }
+    }
+
+    fn pragma(&self, name: &str) -> rusqlite::Result<u64> {
+        let number = |row: &rusqlite::Row<'_>| row.get(0).map(i64::cast_unsigned);
+        self.connection.pragma_query_value(None, name, number)
+    }
+
+    /// Moves what is in its log to the file, fsynced, and empties the log. Returns `false` if a reader or the disk
+    /// is in the way.
+    pub(super) fn empty_log(&self) -> bool {
+        connection::checkpoint(&self.connection).unwrap_or(false)
     }
 
     /// Writes records: when this returns they are fsynced, all of them or none.
@@ -181,68 +331,109 @@ impl File {
         &mut self,
         rows: impl Iterator<Item = (&'a LaneKey, u64, &'a Record)>,
     ) -> rusqlite::Result<()> {
+        let rows = rows.map(|(lane, number, record)| (lane, number, None, record));
+        self.insert("REPLACE", rows).map(drop)
+    }
+
+    /// Writes reports of another file in the same way, but for those that are here. Returns how many have the number of
+    /// another report.
+    pub(super) fn insert_new(&mut self, reports: &[Kept]) -> rusqlite::Result<u64> {
+        let rows = reports
+            .iter()
+            .map(|kept| (&kept.lane, kept.number, kept.mark, &kept.record));
+        self.insert("IGNORE", rows)
+    }
+
+    fn insert<'a>(
+        &mut self,
+        conflict: &str,
+        rows: impl Iterator<Item = (&'a LaneKey, u64, Option<Mark>, &'a Record)>,
+    ) -> rusqlite::Result<u64> {
         let transaction = self.connection.transaction()?;
-        let mut made = Vec::new();
+        let (mut made, mut count, mut others) = (Vec::new(), self.count, 0);
         {
-            let mut insert = transaction.prepare(
-                "INSERT OR REPLACE INTO reports (id, timestamp, key, headers, value) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?;
-            for (lane, number, record) in rows {
-                let known = self.lanes.get(lane).and_then(|ids| ids.first());
-                let lane = match known {
+            let mut same = transaction
+                .prepare("SELECT 1 FROM reports WHERE id = ?1 AND headers = ?2 AND value = ?3")?;
+            let mut insert = transaction.prepare(&format!(
+                "INSERT OR {conflict} INTO reports (id, state, timestamp, key, headers, value) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            ))?;
+            for (lane, number, mark, record) in rows {
+                let lane = match self.lanes.get(lane) {
                     Some(id) => *id,
                     None => lane_id(&transaction, lane, &mut made)?,
                 };
                 let headers = serde_json::to_string(&record.headers).expect("headers are text");
-                let id = id_of(lane, number);
-                insert.execute(params![
-                    id,
-                    record.timestamp,
-                    record.key,
-                    headers,
-                    record.value
-                ])?;
-            }
-        }
-        transaction.commit()?;
-        self.lanes
-            .extend(made.into_iter().map(|(lane, id)| (lane, vec![id])));
-        Ok(())
-    }
-
-    /// Deletes reports; returns how many it held.
-    pub(super) fn delete(&mut self, reports: &[(LaneKey, u64)]) -> rusqlite::Result<u64> {
-        let transaction = self.connection.transaction()?;
-        let mut deleted = 0;
-        {
-            let mut delete = transaction.prepare("DELETE FROM reports WHERE id = ?1")?;
-            for (lane, number) in reports {
-                for lane in self.lanes.get(lane).into_iter().flatten() {
-                    deleted += delete.execute([id_of(*lane, *number)])? as u64;
+                let (id, state) = (id_of(lane, number), mark.map_or(0, Mark::to_column));
+                let (timestamp, key, value) = (record.timestamp, &record.key, &record.value);
+                let row = params![id, state, timestamp, key, headers, value];
+                if insert.execute(row)? > 0 {
+                    count.add(id, mark);
+                } else if !same.exists(params![id, headers, value])? {
+                    others += 1;
                 }
             }
         }
         transaction.commit()?;
-        Ok(deleted)
+        self.lanes.extend(made);
+        self.count = count;
+        self.note_change();
+        Ok(others)
     }
 
-    /// Marks reports; returns how many became quarantined. A quarantined report stays so.
-    pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) -> rusqlite::Result<u64> {
+    /// Deletes reports.
+    pub(super) fn delete(&mut self, reports: &[(LaneKey, u64)]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
-        let mut quarantined = 0;
+        let mut deleted = Vec::new();
+        {
+            let mut delete = transaction.prepare("DELETE FROM reports WHERE id = ?1")?;
+            for id in ids(
+                &transaction,
+                reports.iter().map(|(lane, number)| (lane, *number)),
+            )? {
+                if delete.execute([id])? > 0 {
+                    deleted.push(id);
+                }
+            }
+        }
+        transaction.commit()?;
+        if !deleted.is_empty() {
+            self.count.subtract(&deleted);
+            self.note_change();
+        }
+        Ok(())
+    }
+
+    /// Marks reports. A quarantined report stays so.
+    pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        let mut count = self.count;
         {
             let mut update = transaction
                 .prepare("UPDATE reports SET state = ?2 WHERE id = ?1 AND state <> 1")?;
             for (lane, number, mark) in marks {
-                for lane in self.lanes.get(lane).into_iter().flatten() {
-                    let marked = update.execute([id_of(*lane, *number), mark.to_column()])?;
-                    quarantined += u64::from(*mark == Mark::Quarantined && marked > 0);
+                for id in ids(&transaction, [(lane, *number)])? {
+                    let marked = update.execute([id, mark.to_column()])? > 0;
+                    if marked && *mark == Mark::Quarantined {
+                        count.quarantine(id);
+                    }
                 }
             }
         }
         transaction.commit()?;
-        Ok(quarantined)
+        self.count = count;
+        self.note_change();
+        Ok(())
+    }
+
+    fn note_change(&mut self) {
+        self.oldest.1 = false;
+        self.changed = Instant::now();
+    }
+
+    /// Returns the reports behind an id, of about `bytes` bytes; none if there are no more.
+    pub(super) fn behind(&self, id: i64, bytes: usize) -> rusqlite::Result<Slice> {
+        slice::behind(&self.connection, "state", id, bytes)
     }
 
     pub(super) fn remember(&mut self, topic: &str, partitions: u32) -> rusqlite::Result<()> {
@@ -253,8 +444,27 @@ impl File {
     }
 }
 
+/// The ids that reports can have.
+fn ids<'a>(
+    connection: &Connection,
+    reports: impl IntoIterator<Item = (&'a LaneKey, u64)>,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut known: HashMap<&LaneKey, Vec<i64>> = HashMap::new();
+    let mut ids = Vec::new();
+    for (lane, number) in reports {
+        let lanes = match known.get(lane) {
+            Some(lanes) => lanes,
+            None => known.entry(lane).or_insert(ids_of(connection, lane)?),
+        };
+        ids.extend(lanes.iter().map(|lane| id_of(*lane, number)));
+    }
+    Ok(ids)
+}
+
 fn make_tables(path: &Path) -> rusqlite::Result<()> {
-    let mut connection = connect(path, 0)?;
+    let mut connection = connection::open(path, 0)?;
+    connection::log_changes(&connection)?;
+    connection::synchronize(&connection, Synchronous::Full)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
@@ -264,6 +474,7 @@ fn make_tables(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
+/// The id of a lane, which is made if it is not there.
 fn lane_id(
     transaction: &Transaction<'_>,
     lane: &LaneKey,
@@ -272,23 +483,17 @@ fn lane_id(
     if let Some((_, id)) = made.iter().find(|(other, _)| other == lane) {
         return Ok(*id);
     }
-    let statement = "INSERT INTO lanes (topic, partition) VALUES (?1, ?2)";
-    transaction.execute(statement, params![lane.topic, to_column(lane.partition)])?;
-    let id = transaction.last_insert_rowid();
+    let id = if let Some(id) = ids_of(transaction, lane)?.first() {
+        *id
+    } else {
+        let statement = "INSERT INTO lanes (topic, partition) VALUES (?1, ?2)";
+        transaction.execute(statement, params![lane.topic, to_column(lane.partition)])?;
+        transaction.last_insert_rowid()
+    };
     made.push((lane.clone(), id));
     Ok(id)
 }
 
-/// A connection with the log and the fsyncs that a promise needs.
-pub(super) fn connect(path: &Path, memory: usize) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(1))?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "full")?;
-    // A negative cache size is in KiB.
-    let kibibytes = i64::try_from(memory >> 10).unwrap_or(i64::MAX);
-    connection.pragma_update(None, "cache_size", -kibibytes)?;
-    connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
-    Ok(connection)
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|file| file.ino())
 }

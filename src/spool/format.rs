@@ -1,6 +1,6 @@
 //! The format of a spool's file: its tables, the ids of its rows, and the upgrade from an earlier format.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::error::Unusable;
 use super::{LaneKey, MAX_PARTITIONS, Mark};
@@ -45,7 +45,7 @@ pub(super) fn format_of(connection: &Connection) -> Result<i64, Unusable> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let format = pragma("user_version")?;
     if pragma("application_id")? != APPLICATION || format < 1 {
-        return Err(Unusable::Damaged("it is not a file of a spool".to_owned()));
+        return Err(Unusable::Odd("it is not a file of a spool".to_owned()));
     }
     if format > FORMAT {
         return Err(Unusable::Newer(format));
@@ -62,7 +62,7 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Unusable> {
     let damaged = "SELECT count(*) FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
     let damaged: i64 = connection.query_row(damaged, [MAX_PARTITIONS - 1], |row| row.get(0))?;
     if damaged > 0 {
-        return Err(Unusable::Damaged("a partition in it is damaged".to_owned()));
+        return Err(Unusable::Odd("a partition in it is damaged".to_owned()));
     }
     let transaction = connection.transaction()?;
     transaction.execute_batch("ALTER TABLE reports RENAME COLUMN parked TO state")?;
@@ -77,18 +77,39 @@ pub(super) fn state_column(format: i64) -> &'static str {
 
 /// Returns the lanes of a file with their ids. A topic's inbox has more than one if a partition is damaged.
 pub(super) fn lanes_of(connection: &Connection) -> rusqlite::Result<Vec<(LaneKey, i64)>> {
-    let mut lanes = connection.prepare("SELECT topic, partition, id FROM lanes")?;
-    let lanes = lanes.query_map([], |row| Ok((lane_key(row)?, row.get(2)?)))?;
+    let mut lanes = connection.prepare("SELECT topic, partition, id FROM lanes ORDER BY id")?;
+    let lanes = lanes.query_map([], |row| {
+        Ok((lane_key(row.get(0)?, row.get(1)?), row.get(2)?))
+    })?;
     lanes.collect()
 }
 
-fn lane_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<LaneKey> {
-    let topic: String = row.get(0)?;
-    let partition = u32::try_from(row.get::<_, i64>(1)?).ok();
-    Ok(LaneKey {
+/// Returns the ids of a lane; partitions that are damaged count as the inbox.
+pub(super) fn ids_of(connection: &Connection, lane: &LaneKey) -> rusqlite::Result<Vec<i64>> {
+    let ids = |select, partition: u32| {
+        let mut select = connection.prepare(select)?;
+        let ids = select.query_map(params![lane.topic, partition], |row| row.get(0))?;
+        ids.collect()
+    };
+    match lane.partition {
+        Some(partition) => ids(
+            "SELECT id FROM lanes WHERE topic = ?1 AND partition = ?2",
+            partition,
+        ),
+        None => ids(
+            "SELECT id FROM lanes WHERE topic = ?1 AND partition NOT BETWEEN 0 AND ?2",
+            MAX_PARTITIONS - 1,
+        ),
+    }
+}
+
+/// Returns the lane that a row of the table names.
+pub(super) fn lane_key(topic: String, partition: i64) -> LaneKey {
+    let partition = u32::try_from(partition).ok();
+    LaneKey {
         topic: topic.into(),
         partition: partition.filter(|partition| *partition < MAX_PARTITIONS),
-    })
+    }
 }
 
 pub(super) fn to_column(partition: Option<u32>) -> i64 {

@@ -1,19 +1,18 @@
 //! Inspects a spool without owning it: a running bridge's, a stopped one's, or one that a kill left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::directory::Directory;
-use super::error::Unusable;
-use super::view::FileView;
-use super::{LaneKey, OpenError, directory};
+use super::directory::{self, Directory};
+use super::{LaneKey, Mark, OpenError, view};
 use crate::contract::Record;
 
 /// What is in a spool's directory.
 #[derive(Debug)]
 pub struct Inspection {
-    files: Vec<PathBuf>,
+    path: PathBuf,
     /// Bytes on disk.
     pub bytes: u64,
     /// The process that owns it, if one does; 0 if it has not noted its id.
@@ -38,8 +37,30 @@ pub struct LaneStatus {
 pub struct Kept {
     pub lane: LaneKey,
     pub number: u64,
-    pub is_quarantined: bool,
+    pub mark: Option<Mark>,
     pub record: Record,
+}
+
+/// A report in a damaged file that can't be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    pub lane: Option<LaneKey>,
+    pub number: u64,
+    /// What is wrong with it.
+    pub why: &'static str,
+    /// Its value, if that can be read.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A file that can't be read, or not as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub path: PathBuf,
+    pub why: String,
+    /// Reports that can be seen, but not delivered.
+    pub fragments: u64,
+    /// Pages of 4 KiB that can't be read.
+    pub unread_pages: u64,
 }
 
 impl Inspection {
@@ -52,70 +73,76 @@ impl Inspection {
         // A directory that cannot be listed must not look empty.
         path.read_dir().map_err(failed)?;
         Ok(Self {
-            files: directory::files(path),
+            path: path.to_owned(),
             bytes: directory::bytes(path),
             holder: directory::holder(path),
             set_aside: directory::set_aside_files(path),
         })
     }
 
-    /// Counts by lane.
-    ///
-    /// # Errors
-    /// If a file can't be read.
-    pub fn lanes(&self) -> Result<BTreeMap<LaneKey, LaneStatus>, OpenError> {
-        let mut lanes: BTreeMap<LaneKey, LaneStatus> = BTreeMap::new();
-        for path in self.existing_files() {
-            for (lane, count) in opened(path, FileView::counts)? {
-                let lane = lanes.entry(lane).or_default();
-                *(if count.is_quarantined {
-                    &mut lane.quarantined
-                } else {
-                    &mut lane.due
-                }) += count.reports;
-                let oldest = lane
-                    .oldest
-                    .map_or(count.oldest, |oldest| oldest.min(count.oldest));
-                lane.oldest = Some(oldest);
-            }
+    /// Counts by lane, and says which files can't be read as a whole.
+    #[must_use]
+    pub fn lanes(&self) -> (BTreeMap<LaneKey, LaneStatus>, Vec<Problem>) {
+        let (mut lanes, mut problems) = (BTreeMap::new(), Vec::new());
+        for path in files_behind(&self.path, None) {
+            problems.extend(view::count(&path, &mut lanes).err());
         }
-        Ok(lanes)
+        (lanes, problems)
     }
 
-    /// Shows every report, by lane and number within each file, until `show` fails; returns how `show` ended.
+    /// Shows every report once, by lane and number within each file, until `show` fails. Returns the files that can't
+    /// be read as a whole.
     ///
     /// # Errors
-    /// If a file can't be read.
-    pub fn each(
+    /// If `show` fails.
+    pub fn each(&self, mut show: impl FnMut(Kept) -> io::Result<()>) -> io::Result<Vec<Problem>> {
+        let (mut problems, mut shown) = (Vec::new(), HashSet::new());
+        let mut next = files_behind(&self.path, None).next();
+        while let Some(path) = next {
+            let mut show_once = |kept: Kept| match self.holder {
+                Some(_) if !shown.insert((kept.lane.clone(), kept.number)) => Ok(()),
+                _ => show(kept),
+            };
+            problems.extend(view::each(&path, &mut show_once)?);
+            // A running bridge moves reports to later files.
+            next = files_behind(&self.path, Some(&path)).next();
+        }
+        Ok(problems)
+    }
+
+    /// Shows what was left in the files that were set aside: reports that can't be delivered.
+    ///
+    /// # Errors
+    /// If `show` fails.
+    pub fn each_set_aside(
         &self,
-        mut show: impl FnMut(Kept) -> io::Result<()>,
-    ) -> Result<io::Result<()>, OpenError> {
-        for path in self.existing_files() {
-            let shown = opened(path, |view| view.each(&mut show))?;
-            if shown.is_err() {
-                return Ok(shown);
-            }
+        mut show: impl FnMut(Fragment) -> io::Result<()>,
+    ) -> io::Result<Vec<Problem>> {
+        let mut problems = Vec::new();
+        for path in &self.set_aside {
+            problems.push(view::fragments(path, &mut show)?);
         }
-        Ok(Ok(()))
-    }
-
-    /// The files that hold something: a running bridge may have removed some since.
-    fn existing_files(&self) -> impl Iterator<Item = &PathBuf> {
-        let is_there = |path: &&PathBuf| path.exists() && !Directory::is_unwritten(path);
-        self.files.iter().filter(is_there)
+        Ok(problems)
     }
 }
 
-/// Asks a file; an error names it.
-fn opened<T>(
-    path: &Path,
-    ask: impl FnOnce(&FileView) -> rusqlite::Result<T>,
-) -> Result<T, OpenError> {
-    let failed = |why: String| OpenError::File(path.to_owned(), why);
-    let view = FileView::open(path).map_err(|unusable| match unusable {
-        Unusable::Newer(format) => OpenError::Newer(path.to_owned(), format),
-        Unusable::Damaged(why) => failed(why),
-        Unusable::Failed(error) => failed(error.to_string()),
-    })?;
-    ask(&view).map_err(|error| failed(error.to_string()))
+/// The files that hold something, behind one of them.
+fn files_behind(directory: &Path, last: Option<&Path>) -> impl Iterator<Item = PathBuf> + use<> {
+    let number = last.and_then(directory::number);
+    let files = directory::files(directory).into_iter();
+    files.filter(move |path| directory::number(path) > number && !Directory::is_unwritten(path))
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.why)?;
+        if self.unread_pages > 0 {
+            let pages = self.unread_pages;
+            write!(f, "; pages of 4 KiB that can't be read: {pages}")?;
+        }
+        if self.fragments > 0 {
+            write!(f, "; reports that can't be delivered: {}", self.fragments)?;
+        }
+        Ok(())
+    }
 }

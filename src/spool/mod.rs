@@ -5,16 +5,26 @@
 //! waits into one transaction: one fsync for many. Reading has connections of its own, so that a disk that
 //! takes no more writes is still drained. [`Inspection`] inspects a spool without owning it.
 
+mod cells;
+mod connection;
+mod count;
 mod directory;
 mod error;
 mod file;
+mod files;
 mod format;
 mod inspection;
+mod limits;
+mod moving;
+mod opening;
+mod pages;
 mod part;
 mod queue;
 mod reader;
 mod readers;
 mod remains;
+mod salvage;
+mod slice;
 mod view;
 mod writer;
 
@@ -32,9 +42,9 @@ use std::time::{Duration, Instant};
 use crate::contract::Record;
 use directory::Directory;
 pub use error::{NotWritten, OpenError};
-pub use inspection::{Inspection, Kept, LaneStatus};
+use files::Files;
+pub use inspection::{Fragment, Inspection, Kept, LaneStatus, Problem};
 use queue::{Queue, Write};
-use reader::Left;
 use readers::Readers;
 pub use remains::{Remains, Restored};
 use writer::{Callbacks, Writer};
@@ -125,32 +135,22 @@ impl<T: Send + 'static> Spool<T> {
     /// was, with the time it took.
     ///
     /// # Errors
-    /// If the directory can't be owned, or a file can't be read. A damaged file is no error: it is set aside,
-    /// and logged.
+    /// If the directory can't be owned, or a file can't be read now. A damaged file is no error: what can be read of it
+    /// is moved to another one, it is set aside, and this is logged.
     pub fn open(
         options: &Options,
         on_written: impl Fn(T, Result<(), NotWritten>) + Send + 'static,
         on_commit: impl Fn(Duration) + Send + 'static,
     ) -> Result<(Self, Remains), OpenError> {
         let directory = Directory::own(&options.directory)?;
-        let mut files = remains::open_files(&directory, options)?;
-        let remains = Remains::of(&mut files);
-        let readers = Readers::default();
-        let lanes = remains.lanes.iter();
-        let left: Arc<Left> = Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
-        for file in &files {
-            let added = readers.add(file, options.memory / 4, Some(Arc::clone(&left)));
-            added.map_err(|error| OpenError::File(file.path().to_owned(), error.to_string()))?;
-        }
-        let readers = Arc::new(readers);
+        let readers = Arc::new(Readers::default());
+        let (files, remains) = Files::open(directory, options, Arc::clone(&readers))?;
         let queue = Arc::new(Queue::default());
-        let known = remains.partitions.clone();
-        let shared = Arc::clone(&readers);
         let callbacks = Callbacks {
             on_written: Box::new(on_written),
             on_commit: Box::new(on_commit),
         };
-        let writer = Writer::new(directory, options, files, known, shared, callbacks);
+        let writer = Writer::new(options, files, callbacks);
         let thread = writer
             .start(Arc::clone(&queue))
             .map_err(OpenError::Thread)?;
@@ -200,16 +200,15 @@ impl<T: Send + 'static> Spool<T> {
     /// runtime's thread.
     ///
     /// # Errors
-    /// If the disk fails. A damaged file is no error: it is set aside, and logged.
+    /// If the disk fails, or what can be read of a damaged file is being moved: try again later.
     pub fn read(
         &self,
         lane: &LaneKey,
         from: u64,
         bytes: usize,
     ) -> std::io::Result<(Vec<Row>, bool)> {
-        let on_damage = |path: &Path| self.queue.damaged(path.to_owned());
-        let part = self.readers.read(lane, from, bytes, on_damage);
-        let part = part.map_err(std::io::Error::other)?;
+        let on_damage = |path: &Path, why| self.queue.damaged(path.to_owned(), why);
+        let part = self.readers.read(lane, from, bytes, on_damage)?;
         Ok((part.rows, part.end.is_none()))
     }
 

@@ -30,9 +30,8 @@ pub(super) struct Waiting<T> {
     deletions_since: Option<Instant>,
     pub(super) marks: Vec<(LaneKey, u64, Mark)>,
     pub(super) topics: Vec<(String, u32)>,
-    pub(super) damaged: Vec<PathBuf>,
-    /// Reports, and quarantined ones, that earlier runs left.
-    pub(super) counted: Option<(u64, u64)>,
+    /// Damaged files, and what is wrong with them.
+    pub(super) damaged: Vec<(PathBuf, String)>,
     pub(super) is_closing: bool,
 }
 
@@ -62,7 +61,6 @@ impl<T> Default for Waiting<T> {
             marks: Vec::new(),
             topics: Vec::new(),
             damaged: Vec::new(),
-            counted: None,
             is_closing: false,
         }
     }
@@ -71,7 +69,6 @@ impl<T> Default for Waiting<T> {
 impl<T> Waiting<T> {
     fn is_urgent(&self) -> bool {
         self.is_closing
-            || self.counted.is_some()
             || !(self.writes.is_empty()
                 && self.marks.is_empty()
                 && self.topics.is_empty()
@@ -101,12 +98,8 @@ impl<T> Queue<T> {
         self.add(|waiting| waiting.topics.push((topic, partitions)));
     }
 
-    pub(super) fn damaged(&self, path: PathBuf) {
-        self.add(|waiting| waiting.damaged.push(path));
-    }
-
-    pub(super) fn counted(&self, reports: u64, quarantined: u64) {
-        self.add(|waiting| waiting.counted = Some((reports, quarantined)));
+    pub(super) fn damaged(&self, path: PathBuf, why: String) {
+        self.add(|waiting| waiting.damaged.push((path, why)));
     }
 
     pub(super) fn close(&self) {

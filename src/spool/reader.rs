@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::file::connect;
-use super::format::{id_of, last_id, number_of};
+use super::connection;
+use super::format::{id_of, ids_of, last_id, number_of};
 use super::part::Part;
-use super::{LaneKey, MAX_PARTITIONS, Mark, Row};
+use super::{LaneKey, Mark, Row};
 use crate::contract::Record;
 
 /// How many rows one read goes through: an inbox has rows of all partitions.
@@ -21,6 +21,7 @@ const SCANNED: usize = 20_000;
 pub(super) struct Reader {
     path: PathBuf,
     connection: Mutex<Connection>,
+    memory: usize,
     left: Option<Arc<Left>>,
 }
 
@@ -31,23 +32,28 @@ pub(super) type Left = HashMap<LaneKey, u64>;
 pub(super) type Filter<'a> = &'a dyn Fn(Option<&str>) -> bool;
 
 impl Reader {
-    /// Opens a file. `left` is `None` for a file of this run.
+    /// Opens a file. `left` is `None` for the file that is written to.
     pub(super) fn open(
         path: &Path,
         memory: usize,
         left: Option<Arc<Left>>,
     ) -> rusqlite::Result<Self> {
-        let connection = connect(path, memory)?;
-        connection.pragma_update(None, "query_only", true)?;
         Ok(Self {
             path: path.to_owned(),
-            connection: Mutex::new(connection),
+            connection: Mutex::new(connect(path, memory)?),
+            memory,
             left,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes less memory from now on.
+    pub(super) fn limit_memory(&self, memory: usize) {
+        // What fails here only costs memory.
+        let _limited = connection::limit_memory(&self.connection.lock(), memory);
     }
 
     /// Adds the due rows of a lane that `is_wanted` accepts, as far as the part still goes.
@@ -57,9 +63,24 @@ impl Reader {
         is_wanted: Filter<'_>,
         part: &mut Part,
     ) -> rusqlite::Result<()> {
-        let connection = self.connection.lock();
-        for id in ids_of(&connection, lane)? {
-            let (rows, end) = self.rows(&connection, lane, id, is_wanted, part)?;
+        let mut connection = self.connection.lock();
+        if self.try_read(&connection, lane, is_wanted, part).is_err() {
+            // Once more, without what is in memory.
+            *connection = connect(&self.path, self.memory)?;
+            self.try_read(&connection, lane, is_wanted, part)?;
+        }
+        Ok(())
+    }
+
+    fn try_read(
+        &self,
+        connection: &Connection,
+        lane: &LaneKey,
+        is_wanted: Filter<'_>,
+        part: &mut Part,
+    ) -> rusqlite::Result<()> {
+        for id in ids_of(connection, lane)? {
+            let (rows, end) = self.rows(connection, lane, id, is_wanted, part)?;
             part.add(rows, end);
         }
         Ok(())
@@ -112,18 +133,10 @@ impl Reader {
     }
 }
 
-/// The ids of a lane; partitions that are damaged count as the inbox.
-fn ids_of(connection: &Connection, lane: &LaneKey) -> rusqlite::Result<Vec<i64>> {
-    let ids = |range: &str, partition: u32| {
-        let select = format!("SELECT id FROM lanes WHERE topic = ?1 AND partition {range}");
-        let mut select = connection.prepare(&select)?;
-        let ids = select.query_map(params![lane.topic, partition], |row| row.get(0))?;
-        ids.collect()
-    };
-    match lane.partition {
-        Some(partition) => ids("= ?2", partition),
-        None => ids("NOT BETWEEN 0 AND ?2", MAX_PARTITIONS - 1),
-    }
+fn connect(path: &Path, memory: usize) -> rusqlite::Result<Connection> {
+    let connection = connection::open(path, memory)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
 }
 
 fn row_of(row: &rusqlite::Row<'_>, lane: &LaneKey) -> rusqlite::Result<Row> {

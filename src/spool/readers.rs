@@ -2,14 +2,14 @@
 //! writes is still drained.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::LaneKey;
-use super::error::is_damage;
-use super::file::File;
+use super::error::lasting;
 use super::part::Part;
 use super::reader::{Filter, Left, Reader};
 
@@ -19,25 +19,55 @@ type Place = Arc<dyn Fn(Option<&str>) -> u32 + Send + Sync>;
 /// A connection for each file, the oldest first.
 #[derive(Default)]
 pub(super) struct Readers {
-    readers: Mutex<Vec<Arc<Reader>>>,
+    open: Mutex<Vec<Arc<Reader>>>,
+    damaged: Mutex<Damaged>,
     /// For each topic whose inbox is over.
     places: Mutex<HashMap<String, Place>>,
+}
+
+/// The damaged files.
+#[derive(Default)]
+struct Damaged {
+    /// Those whose reports are being moved: until then nothing is read, or a lane would end without them.
+    files: Vec<PathBuf>,
+    /// How often such a move has ended.
+    moves: u64,
 }
 
 impl Readers {
     pub(super) fn add(
         &self,
-        file: &File,
+        path: &Path,
         memory: usize,
         left: Option<Arc<Left>>,
     ) -> rusqlite::Result<()> {
-        let reader = Reader::open(file.path(), memory, left)?;
-        self.readers.lock().push(Arc::new(reader));
+        let reader = Reader::open(path, memory, left)?;
+        self.open.lock().push(Arc::new(reader));
         Ok(())
     }
 
     pub(super) fn remove(&self, path: &Path) {
-        self.readers.lock().retain(|reader| reader.path() != path);
+        self.open.lock().retain(|reader| reader.path() != path);
+    }
+
+    /// Lets a file's connection take less memory.
+    pub(super) fn limit_memory(&self, path: &Path, memory: usize) {
+        let readers = self.open.lock();
+        let of_file = readers.iter().filter(|reader| reader.path() == path);
+        of_file.for_each(|reader| reader.limit_memory(memory));
+    }
+
+    /// Ends reading from a damaged file, and from the others until [`Readers::is_moved`].
+    pub(super) fn is_damaged(&self, path: &Path) {
+        self.damaged.lock().files.push(path.to_owned());
+        self.remove(path);
+    }
+
+    /// What could be read of a damaged file is in another one now, or can't be moved.
+    pub(super) fn is_moved(&self, path: &Path) {
+        let mut damaged = self.damaged.lock();
+        damaged.files.retain(|file| file != path);
+        damaged.moves += 1;
     }
 
     pub(super) fn assign(&self, topic: &str, place: Place) {
@@ -45,14 +75,14 @@ impl Readers {
         places.entry(topic.to_owned()).or_insert(place);
     }
 
-    /// Reads the next rows of a lane; `on_damage` gets each file that turns out to be damaged.
+    /// Reads the next rows of a lane; `on_damage` gets a file that turns out to be damaged.
     pub(super) fn read(
         &self,
         lane: &LaneKey,
         from: u64,
         bytes: usize,
-        on_damage: impl Fn(&Path),
-    ) -> rusqlite::Result<Part> {
+        on_damage: impl Fn(&Path, String),
+    ) -> io::Result<Part> {
         let mut part = Part::new(from, bytes);
         loop {
             self.collect(lane, &|_| true, &mut part, &on_damage)?;
@@ -73,20 +103,32 @@ impl Readers {
         lane: &LaneKey,
         is_wanted: Filter<'_>,
         part: &mut Part,
-        on_damage: &impl Fn(&Path),
-    ) -> rusqlite::Result<()> {
-        let readers = self.readers.lock().clone();
+        on_damage: &impl Fn(&Path, String),
+    ) -> io::Result<()> {
+        let moves = self.moves()?;
+        // Reports move to later files only.
+        let readers = self.open.lock().clone();
         for reader in readers {
-            match reader.read(lane, is_wanted, part) {
-                Ok(()) => {}
-                Err(error) if is_damage(&error) => {
-                    self.remove(reader.path());
-                    on_damage(reader.path());
+            if let Err(error) = reader.read(lane, is_wanted, part) {
+                if let Some(why) = lasting(reader.path(), &error) {
+                    self.is_damaged(reader.path());
+                    on_damage(reader.path(), why);
                 }
-                Err(error) => return Err(error),
+                return Err(io::Error::other(error));
             }
         }
-        Ok(())
+        if self.moves()? == moves {
+            Ok(())
+        } else {
+            Err(moving())
+        }
+    }
+
+    /// How often reports of a damaged file were moved, unless that is being done.
+    fn moves(&self) -> io::Result<u64> {
+        let damaged = self.damaged.lock();
+        let is_whole = damaged.files.is_empty();
+        is_whole.then_some(damaged.moves).ok_or_else(moving)
     }
 
     /// The inbox that a lane is read with, the lane's partition, and how to tell its rows.
@@ -99,4 +141,8 @@ impl Readers {
         };
         Some((inbox, partition, place))
     }
+}
+
+fn moving() -> io::Error {
+    io::Error::other("what can be read of a damaged file is being moved")
 }

@@ -1,104 +1,200 @@
-//! A file of the spool as any process can read it, in the format that it has.
+//! A file of the spool as any process can read it, in the format that it has. Of a damaged file, what can be read is
+//! shown.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use super::error::Unusable;
-use super::format::{NUMBER_BITS, format_of, lanes_of, number_of, state_column};
-use super::reader::record_of;
-use super::{Kept, LaneKey};
+use super::connection;
+use super::directory::{length, with_suffix};
+use super::error::{Unusable, lasting};
+use super::format::{FORMAT, NUMBER_BITS, format_of, lanes_of, state_column};
+use super::salvage::{Found, Salvage};
+use super::slice::behind;
+use super::{Fragment, Kept, LaneKey, LaneStatus, Mark, Problem};
 
-/// A connection to a file that another process may own.
-pub(super) struct FileView {
+/// Bytes of memory for the cache, and for the reports that are read at once.
+const MEMORY: usize = 1 << 20;
+
+/// The statuses of lanes.
+type Lanes = BTreeMap<LaneKey, LaneStatus>;
+
+/// Adds a file's reports to the lanes' counts.
+///
+/// # Errors
+/// If not all of it can be read: what can is counted.
+pub(super) fn count(path: &Path, lanes: &mut Lanes) -> Result<(), Problem> {
+    let opened = open(path).and_then(|view| Ok(count_all(&view)?));
+    match opened {
+        Ok(counted) => {
+            for (lane, status) in counted {
+                add(lanes.entry(lane).or_default(), &status);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            let show = |found: Found| {
+                if let Ok(kept) = found {
+                    let status =
+                        of_one(kept.mark == Some(Mark::Quarantined), kept.record.timestamp);
+                    add(lanes.entry(kept.lane).or_default(), &status);
+                }
+                Ok(())
+            };
+            Err(salvage(path, error, i64::MIN, show).expect("counting does not fail"))
+        }
+    }
+}
+
+/// Shows a file's reports, in the order of their ids, until `show` fails. Returns what is wrong with the file.
+pub(super) fn each(
+    path: &Path,
+    mut show: impl FnMut(Kept) -> io::Result<()>,
+) -> io::Result<Option<Problem>> {
+    let mut last = i64::MIN;
+    let mut next = || {
+        let view = open(path)?;
+        loop {
+            let slice = behind(&view.connection, view.state, last, MEMORY)?;
+            if slice.is_empty() {
+                return Ok(Ok(()));
+            }
+            for (id, kept) in slice {
+                if let Err(error) = show(kept) {
+                    return Ok(Err(error));
+                }
+                last = id;
+            }
+        }
+    };
+    match next() {
+        Ok(shown) => shown.map(|()| None),
+        Err(error) => salvage(path, error, last, |found| found.map_or(Ok(()), &mut show)).map(Some),
+    }
+}
+
+/// Shows what can be seen, but not delivered, in a file that was set aside.
+pub(super) fn fragments(
+    path: &Path,
+    mut show: impl FnMut(Fragment) -> io::Result<()>,
+) -> io::Result<Problem> {
+    let aside = Unusable::Odd("it was set aside".to_owned());
+    salvage(path, aside, i64::MIN, |found| {
+        found.map_or_else(&mut show, |_| Ok(()))
+    })
+}
+
+struct View {
     connection: Connection,
     /// The column that says a report's state.
     state: &'static str,
-    lanes: HashMap<i64, LaneKey>,
 }
 
-/// How many reports of a lane are in one state.
-pub(super) struct Count {
-    pub(super) is_quarantined: bool,
-    pub(super) reports: u64,
-    /// When the oldest of them arrived, in milliseconds since 1970.
-    pub(super) oldest: i64,
+fn open(path: &Path) -> Result<View, Unusable> {
+    let connection = connection::open(path, MEMORY)?;
+    let state = state_column(format_of(&connection)?);
+    Ok(View { connection, state })
 }
 
-impl FileView {
-    pub(super) fn open(path: &Path) -> Result<Self, Unusable> {
-        // After a kill the log has to be read in, which needs writing.
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .or_else(|_| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        let state = state_column(format_of(&connection)?);
-        let lanes = lanes_of(&connection)?;
-        Ok(Self {
-            connection,
-            state,
-            lanes: lanes.into_iter().map(|(lane, id)| (id, lane)).collect(),
-        })
+/// Counts in one pass and without sorting, which would take room.
+fn count_all(view: &View) -> rusqlite::Result<HashMap<LaneKey, LaneStatus>> {
+    let keys: HashMap<i64, LaneKey> = lanes_of(&view.connection)?
+        .into_iter()
+        .map(|(lane, id)| (id, lane))
+        .collect();
+    let mut counts: HashMap<i64, LaneStatus> = HashMap::new();
+    let select = format!("SELECT id, {} = 1, timestamp FROM reports", view.state);
+    let mut select = view.connection.prepare(&select)?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let one = of_one(row.get(1)?, row.get(2)?);
+        add(counts.entry(id >> NUMBER_BITS).or_default(), &one);
     }
-
-    /// Keeps to the file as it is at this moment: counts do not depend on what comes after.
-    pub(super) fn hold_still(self) -> rusqlite::Result<Self> {
-        self.connection.execute_batch("BEGIN")?;
-        // The first query makes the snapshot.
-        self.connection
-            .query_row("SELECT count(*) FROM lanes", [], |_| Ok(()))?;
-        Ok(self)
+    let mut lanes = HashMap::new();
+    for (id, status) in counts {
+        // A damaged file says this, or the lane was made since.
+        let key = keys.get(&id).cloned();
+        let key = key.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, id))?;
+        add(lanes.entry(key).or_default(), &status);
     }
+    Ok(lanes)
+}
 
-    /// Counts by lane and state.
-    pub(super) fn counts(&self) -> rusqlite::Result<Vec<(LaneKey, Count)>> {
-        let mut select = self.connection.prepare(&format!(
-            "SELECT id >> 40, {} = 1, count(*), min(timestamp) FROM reports GROUP BY 1, 2",
-            self.state
-        ))?;
-        let mut rows = select.query([])?;
-        let mut counts = Vec::new();
-        while let Some(row) = rows.next()? {
-            // A lane that was made since the file was opened is left out.
-            if let Some(lane) = self.lanes.get(&row.get(0)?) {
-                let count = Count {
-                    is_quarantined: row.get(1)?,
-                    reports: row.get(2).map(i64::cast_unsigned)?,
-                    oldest: row.get(3)?,
-                };
-                counts.push((lane.clone(), count));
+fn of_one(is_quarantined: bool, time: i64) -> LaneStatus {
+    LaneStatus {
+        due: u64::from(!is_quarantined),
+        quarantined: u64::from(is_quarantined),
+        oldest: Some(time),
+    }
+}
+
+fn add(sum: &mut LaneStatus, more: &LaneStatus) {
+    sum.due += more.due;
+    sum.quarantined += more.quarantined;
+    sum.oldest = [sum.oldest, more.oldest].into_iter().flatten().min();
+}
+
+/// Shows what can be read of a file behind an id, if it is damaged, and says what is wrong with it.
+fn salvage(
+    path: &Path,
+    error: Unusable,
+    last: i64,
+    mut show: impl FnMut(Found) -> io::Result<()>,
+) -> io::Result<Problem> {
+    let mut problem = Problem {
+        path: path.to_owned(),
+        why: String::new(),
+        fragments: 0,
+        unread_pages: 0,
+    };
+    let damage = match &error {
+        Unusable::Newer(_) => None,
+        Unusable::Odd(why) => Some(why.clone()),
+        Unusable::Failed(error) => lasting(path, error),
+    };
+    let Some(damage) = damage else {
+        problem.why = unreadable(path, &error);
+        return Ok(problem);
+    };
+    problem.why = damage;
+    match Salvage::open(path) {
+        Ok(mut salvage) => {
+            while let Some(found) = salvage.next(MEMORY) {
+                for (id, found) in found {
+                    problem.fragments += u64::from(found.is_err());
+                    if id > last {
+                        show(found)?;
+                    }
+                }
             }
+            problem.unread_pages = salvage.unread;
         }
-        Ok(counts)
+        Err(error) => problem.why = error.to_string(),
     }
+    Ok(problem)
+}
 
-    /// Shows every report, in order, until `show` fails.
-    pub(super) fn each(
-        &self,
-        mut show: impl FnMut(Kept) -> io::Result<()>,
-    ) -> rusqlite::Result<io::Result<()>> {
-        let mut select = self.connection.prepare(&format!(
-            "SELECT id, {} = 1, timestamp, key, headers, value FROM reports ORDER BY id",
-            self.state
-        ))?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let id: i64 = row.get(0)?;
-            let Some(lane) = self.lanes.get(&(id >> NUMBER_BITS)) else {
-                continue;
-            };
-            let kept = Kept {
-                lane: lane.clone(),
-                number: number_of(id),
-                is_quarantined: row.get(1)?,
-                record: record_of(row, 2)?,
-            };
-            if let Err(error) = show(kept) {
-                return Ok(Err(error));
-            }
+/// What is wrong with a file that is not damaged.
+fn unreadable(path: &Path, error: &Unusable) -> String {
+    let error = match error {
+        Unusable::Newer(format) => {
+            return format!(
+                "a newer koobridge wrote it (format {format}, this one reads up to {FORMAT})"
+            );
         }
-        Ok(Ok(()))
+        Unusable::Odd(why) => why.clone(),
+        Unusable::Failed(error) => error.to_string(),
+    };
+    let has_log = length(&with_suffix(path, "-wal")) > 0;
+    if has_log && OpenOptions::new().write(true).open(path).is_err() {
+        return format!(
+            "{error}; its log has to be read in, which needs writing: copy the directory to a disk that this user \
+             can write to, and name the copy with --directory"
+        );
     }
+    error
 }

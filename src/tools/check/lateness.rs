@@ -84,7 +84,7 @@ impl Lateness {
 
 /// Returns when the oldest report arrived that is still to be delivered. An unreadable spool is a finding of its own.
 fn oldest(spool: &Spool) -> Option<Timestamp> {
-    let lanes = Inspection::of(&spool.directory).ok()?.lanes().ok()?;
+    let (lanes, _) = Inspection::of(&spool.directory).ok()?.lanes();
     let due = lanes.values().filter(|lane| lane.due > 0);
     let oldest = due.filter_map(|lane| lane.oldest).min()?;
     Timestamp::from_millisecond(oldest).ok()

@@ -160,22 +160,19 @@ fn left(directory: &Path) -> Vec<Finding> {
         );
         findings.push(Area::Spool.warn(what, read));
     }
-    match inspection.lanes() {
-        Ok(lanes) => {
-            let sum = |count: fn(&LaneStatus) -> u64| lanes.values().map(count).sum::<u64>();
-            let due = sum(|lane| lane.due);
-            let quarantined = sum(|lane| lane.quarantined);
-            if quarantined > 0 {
-                let what =
-                    format!("{quarantined} reports in it are quarantined: no topic accepts them");
-                findings.push(Area::Spool.warn(what, "`koobridge spool export` shows them"));
-            }
-            if due > 0 {
-                findings.push(Area::Spool.ok(format!("{due} reports in it wait to be delivered")));
-            }
-        }
-        Err(error) => findings.push(Area::Spool.fail(error.to_string(), read)),
+    let (lanes, problems) = inspection.lanes();
+    let sum = |count: fn(&LaneStatus) -> u64| lanes.values().map(count).sum::<u64>();
+    let due = sum(|lane| lane.due);
+    let quarantined = sum(|lane| lane.quarantined);
+    if quarantined > 0 {
+        let what = format!("{quarantined} reports in it are quarantined: no topic accepts them");
+        findings.push(Area::Spool.warn(what, "`koobridge spool export` shows them"));
     }
+    if due > 0 {
+        findings.push(Area::Spool.ok(format!("{due} reports in it wait to be delivered")));
+    }
+    let unread = problems.iter();
+    findings.extend(unread.map(|problem| Area::Spool.fail(problem.to_string(), read)));
     findings
 }
 

@@ -1,0 +1,141 @@
+//! The pages of a damaged file, read without SQLite: of the file itself and of its log.
+//!
+//! The formats are those of <https://www.sqlite.org/fileformat2.html>.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use super::directory::with_suffix;
+
+/// Bytes of a page: the spool's files have no other size.
+pub(super) const SIZE: usize = 4096;
+const LOG_HEADER: usize = 32;
+const FRAME_HEADER: usize = 24;
+/// The place of the first page of the list of free ones, in the first page.
+const FREE: usize = 32;
+
+/// A page.
+pub(super) type Page = [u8; SIZE];
+
+/// A file's pages, as its last transaction left them.
+pub(super) struct Pages {
+    file: File,
+    log: Option<File>,
+    /// Where pages are in the log.
+    logged: HashMap<u32, u64>,
+    /// How many pages there are.
+    pub(super) count: u32,
+}
+
+impl Pages {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let log = match File::open(with_suffix(path, "-wal")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            log => Some(log?),
+        };
+        let logged: HashMap<u32, u64> = log.iter().flat_map(frames_of).collect();
+        let length = file.metadata()?.len();
+        let last = logged.keys().copied().max().unwrap_or_default();
+        let count = u32::try_from(length.div_ceil(SIZE as u64)).unwrap_or(u32::MAX);
+        Ok(Self {
+            file,
+            log,
+            logged,
+            count: count.max(last),
+        })
+    }
+
+    /// Reads a page; the first has the number 1. `None` if the disk can't read it, or it is not there.
+    pub(super) fn read(&self, number: u32) -> Option<Box<Page>> {
+        let mut page = Box::new([0; SIZE]);
+        if let (Some(log), Some(at)) = (&self.log, self.logged.get(&number)) {
+            log.read_exact_at(&mut *page, *at).ok()?;
+        } else {
+            let at = u64::from(number.checked_sub(1)?) * SIZE as u64;
+            self.file.read_exact_at(&mut *page, at).ok()?;
+        }
+        Some(page)
+    }
+
+    /// The pages that hold nothing, as far as their list can be read.
+    pub(super) fn free(&self) -> HashSet<u32> {
+        let mut free = HashSet::new();
+        let mut next = self.read(1).map(|first| number_at(&*first, FREE));
+        while let Some(trunk) = next.filter(|trunk| *trunk != 0 && *trunk <= self.count) {
+            if !free.insert(trunk) {
+                break;
+            }
+            let Some(page) = self.read(trunk) else { break };
+            let listed = (number_at(&*page, 4) as usize).min(SIZE / 4 - 2);
+            free.extend((0..listed).map(|at| number_at(&*page, 8 + 4 * at)));
+            next = Some(number_at(&*page, 0));
+        }
+        free
+    }
+}
+
+/// The pages in a log, and where they are, up to its last transaction that is complete; those that can't be read are
+/// left out.
+fn frames_of(log: &File) -> Vec<(u32, u64)> {
+    let mut header = [0; LOG_HEADER];
+    if log.read_exact_at(&mut header, 0).is_err() {
+        return Vec::new();
+    }
+    let is_big_endian = number_at(&header, 0) & 1 == 1;
+    let salts = &header[16..24];
+    let mut sum = Some([number_at(&header, 24), number_at(&header, 28)]);
+    let (mut frames, mut complete) = (Vec::new(), 0);
+    let length = (FRAME_HEADER + SIZE) as u64;
+    for at in (0..).map(|frame| LOG_HEADER as u64 + frame * length) {
+        let mut frame = [0; FRAME_HEADER + SIZE];
+        match log.read_exact_at(&mut frame, at) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            // The sum is known again after the next one.
+            Err(_) => {
+                sum = None;
+                continue;
+            }
+            Ok(()) => {}
+        }
+        let (head, page) = frame.split_at(FRAME_HEADER);
+        let own = [number_at(head, 16), number_at(head, 20)];
+        let expected = sum.map(|sum| add(add(sum, &head[..8], is_big_endian), page, is_big_endian));
+        if &head[8..16] != salts || expected.is_some_and(|expected| expected != own) {
+            break;
+        }
+        if expected.is_some() {
+            let is_commit = number_at(head, 4) > 0;
+            frames.push((number_at(head, 0), at + FRAME_HEADER as u64));
+            complete = if is_commit { frames.len() } else { complete };
+        }
+        sum = Some(own);
+    }
+    frames.truncate(complete);
+    frames
+}
+
+/// Adds bytes to a sum of the log.
+fn add([mut first, mut second]: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
+    let word = |bytes: &[u8]| {
+        let bytes = bytes.try_into().expect("four bytes");
+        if is_big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        }
+    };
+    for pair in bytes.chunks_exact(8) {
+        first = first.wrapping_add(word(&pair[..4])).wrapping_add(second);
+        second = second.wrapping_add(word(&pair[4..])).wrapping_add(first);
+    }
+    [first, second]
+}
+
+/// A number of four bytes in a page or a header.
+pub(super) fn number_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}

@@ -1,0 +1,179 @@
+//! What can be read of a damaged file: each page with rows is read by itself, so that a page that can't be read costs
+//! its own rows and no others.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+
+use super::cells::{Cells, Value, cells_of};
+use super::format::{HIGHEST_LEFT, NUMBER_BITS, lane_key, number_of};
+use super::pages::Pages;
+use super::{Fragment, Kept, LaneKey, Mark};
+use crate::contract::Record;
+
+/// A report, or what can be read of it.
+pub(super) type Found = Result<Kept, Fragment>;
+
+/// Reads the rows of a damaged file, page by page.
+pub(super) struct Salvage {
+    pages: Pages,
+    /// Pages that hold nothing: deleted reports may still stand on them.
+    free: HashSet<u32>,
+    lanes: HashMap<i64, LaneKey>,
+    next: u32,
+    /// How many pages can't be read, or make no sense.
+    pub(super) unread: u64,
+}
+
+impl Salvage {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let pages = Pages::open(path)?;
+        let mut salvage = Self {
+            free: pages.free(),
+            pages,
+            lanes: HashMap::new(),
+            next: 1,
+            unread: 0,
+        };
+        for page in 1..=salvage.pages.count {
+            let lanes: Vec<_> = match salvage.cells(page) {
+                Some(Cells::Rows(rows)) => rows
+                    .into_iter()
+                    .filter_map(|(id, columns)| lane_of(id, columns?))
+                    .collect(),
+                Some(Cells::Index(entries)) => entries.into_iter().filter_map(indexed).collect(),
+                _ => continue,
+            };
+            salvage.lanes.extend(lanes);
+        }
+        Ok(salvage)
+    }
+
+    /// Returns the reports of the next pages, of about `bytes` bytes; `None` after the last page.
+    pub(super) fn next(&mut self, bytes: usize) -> Option<Vec<(i64, Found)>> {
+        if self.next > self.pages.count {
+            return None;
+        }
+        let (mut found, mut size) = (Vec::new(), 0);
+        while self.next <= self.pages.count && size < bytes {
+            let cells = self.cells(self.next);
+            self.unread += u64::from(cells.is_none());
+            if let Some(Cells::Rows(rows)) = cells {
+                for (id, columns) in rows {
+                    if let Some(report) = self.report(id, columns) {
+                        size += report.as_ref().map_or(0, |kept| kept.record.footprint());
+                        found.push((id, report));
+                    }
+                }
+            }
+            self.next += 1;
+        }
+        Some(found)
+    }
+
+    /// What stands on a page; `None` if it can't be read.
+    fn cells(&self, number: u32) -> Option<Cells> {
+        if self.free.contains(&number) {
+            return Some(Cells::Other);
+        }
+        let page = self.pages.read(number)?;
+        // The first page lists the tables.
+        if number == 1 {
+            let is_first = page.starts_with(b"SQLite format 3\0");
+            return is_first.then_some(Cells::Other);
+        }
+        cells_of(&self.pages, &page)
+    }
+
+    /// `None` if the row is not a report's.
+    fn report(&self, id: i64, columns: Option<Vec<Value>>) -> Option<Found> {
+        let lane = self.lanes.get(&(id >> NUMBER_BITS)).cloned();
+        let fragment = |why, value| {
+            Some(Err(Fragment {
+                lane: lane.clone(),
+                number: number_of(id),
+                why,
+                value,
+            }))
+        };
+        let Some(columns) = columns else {
+            return fragment("a part of it can't be read", None);
+        };
+        let Ok([Value::Null, state, timestamp, key, headers, value]) =
+            <[Value; 6]>::try_from(columns)
+        else {
+            return None;
+        };
+        let bytes = match &value {
+            Value::Blob(bytes) => Some(bytes.clone()),
+            _ => None,
+        };
+        let Some((state, record)) = parse(state, timestamp, key, headers, value) else {
+            return fragment("it is none that a bridge has written", bytes);
+        };
+        if number_of(id) > HIGHEST_LEFT || id < 0 {
+            return fragment("its number can't be", bytes);
+        }
+        let Some(lane) = lane.clone() else {
+            return fragment("its topic can't be read", bytes);
+        };
+        Some(Ok(Kept {
+            lane,
+            number: number_of(id),
+            mark: Mark::from_column(state),
+            record,
+        }))
+    }
+}
+
+/// The lane in a row, with its id, if it is a lane's.
+fn lane_of(id: i64, columns: Vec<Value>) -> Option<(i64, LaneKey)> {
+    match <[Value; 3]>::try_from(columns).ok()? {
+        [Value::Null, topic, partition] => key_of(id, topic, partition),
+        _ => None,
+    }
+}
+
+/// The lane in an entry of an index, with its id: the table itself may be damaged.
+fn indexed(columns: Vec<Value>) -> Option<(i64, LaneKey)> {
+    match <[Value; 3]>::try_from(columns).ok()? {
+        [topic, partition, Value::Integer(id)] => key_of(id, topic, partition),
+        _ => None,
+    }
+}
+
+fn key_of(id: i64, topic: Value, partition: Value) -> Option<(i64, LaneKey)> {
+    match (topic, partition) {
+        (Value::Text(topic), Value::Integer(partition)) => {
+            Some((id, lane_key(String::from_utf8(topic).ok()?, partition)))
+        }
+        _ => None,
+    }
+}
+
+fn parse(
+    state: Value,
+    timestamp: Value,
+    key: Value,
+    headers: Value,
+    value: Value,
+) -> Option<(i64, Record)> {
+    use Value::{Blob, Integer, Null, Text};
+    let key = match key {
+        Null => None,
+        Text(key) => Some(String::from_utf8(key).ok()?),
+        _ => return None,
+    };
+    match (state, timestamp, headers, value) {
+        (Integer(state), Integer(timestamp), Text(headers), Blob(value)) => {
+            let record = Record {
+                key,
+                headers: serde_json::from_slice(&headers).ok()?,
+                value,
+                timestamp,
+            };
+            Some((state, record))
+        }
+        _ => None,
+    }
+}
