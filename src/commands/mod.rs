@@ -14,7 +14,8 @@ mod spool;
 mod tail;
 mod topics;
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, StdoutLock, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ use tracing::{info, warn};
 use crate::bridge::app::End;
 use crate::bridge::delivery::Left;
 use crate::cli::Command;
-use crate::tools::replay::is_unread;
+use crate::tools::{UNWRITTEN, is_unread};
 
 /// Runs one command to its end.
 ///
@@ -49,8 +50,38 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
 /// Returns the end of a command whose output was `written`: a reader that has gone has read enough.
 fn printed(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     match written {
-        Err(error) if !is_unread(&error) => Err(error).context("can't print"),
+        Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The standard output of a command that does its work to the end, even if nothing reads what it prints.
+struct Output {
+    out: StdoutLock<'static>,
+    written: io::Result<()>,
+}
+
+impl Output {
+    fn new() -> Self {
+        Self {
+            out: io::stdout().lock(),
+            written: Ok(()),
+        }
+    }
+
+    /// Prints a line at once, unless an earlier one could not be printed.
+    fn line(&mut self, line: impl Display) {
+        if self.written.is_ok() {
+            self.written = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+        }
+    }
+
+    /// Returns the end of the command: `code` if everything was printed.
+    fn end(self, code: ExitCode) -> anyhow::Result<ExitCode> {
+        if self.written.is_ok() {
+            return Ok(code);
+        }
+        printed(self.written)
     }
 }
 

@@ -29,7 +29,7 @@ pub use file_run::FileRun;
 pub use key_partitions::key_partitions;
 pub use options::{Outcome, RunOptions};
 pub use position::Position;
-pub use print::{is_unread, print};
+pub use print::print;
 pub use range::{Range, TypedOffsets, When};
 pub use selection::Selection;
 pub use source::{Item, Source};
