@@ -1,4 +1,4 @@
-//! The commands, one file each; `command_line`, `consuming`, `interrupt` and `mask` are shared by several.
+//! The commands, one file each; `command_line`, `consuming`, `interrupt`, `left` and `mask` are shared by several.
 
 mod check;
 mod command_line;
@@ -6,6 +6,7 @@ mod completions;
 mod consuming;
 mod dev;
 mod interrupt;
+mod left;
 mod mask;
 mod redrive;
 mod replay;
@@ -24,7 +25,6 @@ use tokio::runtime::Builder;
 use tracing::{info, warn};
 
 use crate::bridge::app::End;
-use crate::bridge::delivery::Left;
 use crate::cli::Command;
 use crate::tools::{UNWRITTEN, is_unread};
 
@@ -95,36 +95,23 @@ fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
     end
 }
 
-/// Reports are left that Kafka does not have.
+/// Reports are left: Kafka does not have them, or the next start repeats them.
 const LEFT: u8 = 3;
 
 /// Says how a bridge ended, and gives the code for it.
-fn exit_code(end: End, spool: Option<&Path>) -> ExitCode {
+fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
     match end {
-        End::Drained => info!("stopped"),
-        End::Forced => warn!("stopped at once, as a second signal asked"),
-        End::Left(left) => say_what_is_left(left, spool),
+        End::Drained => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        End::Forced => {
+            warn!("stopped at once, as a second signal asked");
+            ExitCode::FAILURE
+        }
+        End::Left(left) => {
+            left::warn_of(left, spool);
+            ExitCode::from(LEFT)
+        }
     }
-    match end {
-        End::Drained => ExitCode::SUCCESS,
-        End::Forced => ExitCode::FAILURE,
-        End::Left(_) => ExitCode::from(LEFT),
-    }
-}
-
-fn say_what_is_left(left: Left, spool: Option<&Path>) {
-    let Left {
-        spooled,
-        unpromised,
-    } = left;
-    let Some(directory) = spool else {
-        return warn!(
-            unpromised,
-            "stopped with reports that Kafka has not acknowledged; none was promised"
-        );
-    };
-    warn!(
-        spooled, unpromised, directory = %directory.display(),
-        "stopped with reports in the spool: the next start delivers them, or `koobridge spool drain`"
-    );
 }

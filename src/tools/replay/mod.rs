@@ -30,6 +30,7 @@ pub use key_partitions::key_partitions;
 pub use options::{Outcome, RunOptions};
 pub use position::Position;
 pub use print::print;
+pub use progress::Progress;
 pub use range::{Range, TypedOffsets, When};
 pub use selection::Selection;
 pub use source::{Item, Source};

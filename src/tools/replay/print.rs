@@ -30,7 +30,7 @@ pub fn print(
     name: &str,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Outcome> {
-    let mut progress = Progress::start("printed", source.left());
+    let mut progress = Progress::start("printed", "offsets", source.left());
     if options.dry_run {
         let tally = preview(work, source, &interrupt.stop, &mut progress)?;
         drop(progress);
