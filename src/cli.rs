@@ -254,7 +254,8 @@ The topics (koomessage.reports and koomessage.reports.rejected) must exist: koob
 SIGTERM or Ctrl-C stops it in good order; a second one at once.
 Exit codes: 0 stopped in good order, 1 could not run or was stopped at once, 2 the configuration
 or the command line is wrong, 3 stopped with reports that Kafka does not have yet: in the spool, or,
-without one, in none and promised to nobody.";
+without one, in none and promised to nobody; also if the spool was not counted yet, or the next start
+delivers some again.";
 
 const DEV_HELP: &str = "\
 It listens for the demo channel 202105102694809992 with the password koobridge-dev, prints a curl
