@@ -264,7 +264,8 @@ The topics (koomessage.reports and koomessage.reports.rejected) must exist: koob
 SIGTERM or Ctrl-C stops it in good order; a second one at once.
 Exit codes: 0 stopped in good order, 1 could not run or was stopped at once, 2 the configuration
 or the command line is wrong, 3 stopped with reports that Kafka does not have yet: in the spool, or,
-without one, in none and promised to nobody.";
+without one, in none and promised to nobody; also if the spool was not counted yet, or the next start
+delivers some again.";
 
 const DEV_HELP: &str = "\
 It listens for the demo channel 202105102694809992 with the password koobridge-dev, prints a curl
@@ -292,7 +293,10 @@ zsh:   koobridge completions zsh > /usr/local/share/zsh/site-functions/_koobridg
 fish:  koobridge completions fish > ~/.config/fish/completions/koobridge.fish";
 
 const DRAIN_HELP: &str = "\
-It delivers until the spool is empty, however long Kafka takes; Ctrl-C or SIGTERM stops it, and what is
-left stays. A spool belongs to one process: it is refused while its bridge runs, which drains it by itself.
-Exit codes: 0 the spool is empty but for quarantined reports, 1 could not run, 2 the configuration or the
-command line is wrong, 3 stopped with reports left.";
+It delivers until the spool is empty, however long Kafka takes; Ctrl-C or SIGTERM stops it, a second one at
+once, and what is left stays. It needs nothing of the ingress, and no file if --directory names the spool:
+  koobridge spool drain --directory /mnt/spool --set kafka.properties.bootstrap.servers=kafka-1:9092
+A spool belongs to one process: it is refused while its bridge runs, which drains it by itself.
+Exit codes: 0 the spool is empty but for quarantined reports, 1 could not run or was stopped at once, 2 the
+configuration or the command line is wrong, 3 reports are left: it was stopped, their topic is not configured, or
+the disk does not let them be deleted.";

@@ -18,7 +18,7 @@ use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
 use crate::bridge::{Bridge, Identity, Live, Part, Phase, Rules, Watch};
-use crate::config::{Config, Limits};
+use crate::config::{self, Config, Limits};
 use crate::contract::Channels;
 use crate::kafka::{self, Settings};
 use crate::spool;
@@ -49,7 +49,7 @@ pub struct App {
 }
 
 /// How a bridge ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// Every answer went out, and Kafka was given the time it is allowed.
     Drained,
@@ -100,7 +100,12 @@ impl App {
             );
             metrics.unsafe_setting(property);
         }
-        let delivery = start_delivery(&config, &metrics, broker)?;
+        let in_flight = InFlight {
+            reports: config.ingress.reports_in_flight.get().into(),
+            bytes: config.ingress.bytes_in_flight,
+        };
+        let spool = config.spool.as_ref();
+        let delivery = start_delivery(&config.kafka, spool, in_flight, &metrics, broker)?;
         let (phase, phases) = watch::channel(Phase::Serving);
         if let Some(identity) = &identity {
             identity.log_warnings();
@@ -204,19 +209,17 @@ impl App {
 /// # Errors
 /// If librdkafka refuses the settings as a whole, or the spool can't be owned.
 pub fn start_delivery(
-    config: &Config,
+    kafka: &config::Kafka,
+    spool: Option<&config::Spool>,
+    in_flight: InFlight,
     metrics: &Arc<Metrics>,
     broker: Broker,
 ) -> anyhow::Result<Delivery> {
     let topics = Topics {
-        events: config.kafka.topic.clone(),
-        rejected: config.kafka.rejected_topic.clone(),
+        events: kafka.topic.clone(),
+        rejected: kafka.rejected_topic.clone(),
     };
-    let limits = delivery::InFlightLimits::new(InFlight {
-        reports: config.ingress.reports_in_flight.get().into(),
-        bytes: config.ingress.bytes_in_flight,
-    });
-    let spooling = config.spool.as_ref().map(|spool| Spooling {
+    let spooling = spool.map(|spool| Spooling {
         spool: spool::Options {
             directory: spool.directory.clone(),
             disk_limit: spool.disk_limit,
@@ -227,9 +230,9 @@ pub fn start_delivery(
     });
     let with_durability = broker == Broker::Cluster;
     Ok(Delivery::start(
-        &Settings::from(config),
+        &Settings::of_producers(kafka, spool.is_some()),
         topics,
-        limits,
+        delivery::InFlightLimits::new(in_flight),
         spooling,
         with_durability,
         metrics,
@@ -303,12 +306,10 @@ pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
             finish()
         }
     };
-    match left {
-        Left {
-            spooled: 0,
-            unpromised: 0,
-        } => End::Drained,
-        left => End::Left(left),
+    if left.is_none() {
+        End::Drained
+    } else {
+        End::Left(left)
     }
 }
 
@@ -338,20 +339,25 @@ fn connection_limit(configured: u32) -> u32 {
 
 /// SIGTERM and SIGINT.
 #[derive(Debug)]
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// Takes the signals, which end the process no more.
+    ///
+    /// # Errors
+    /// If the runtime can't wait for them.
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next of them.
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -64,7 +64,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
                 "\nReports accepted: {accepted}, rejected: {rejected}.\n"
             ));
         }
-        Ok(super::exit_code(end, spool.as_deref()))
+        Ok(super::exit_code(&end, spool.as_deref()))
     })
 }
 

@@ -1,4 +1,4 @@
-//! The commands, one file each; `command_line`, `consuming`, `interrupt` and `mask` are shared by several.
+//! The commands, one file each; `command_line`, `consuming`, `interrupt`, `left` and `mask` are shared by several.
 
 mod check;
 mod command_line;
@@ -6,6 +6,7 @@ mod completions;
 mod consuming;
 mod dev;
 mod interrupt;
+mod left;
 mod mask;
 mod redrive;
 mod replay;
@@ -14,7 +15,8 @@ mod spool;
 mod tail;
 mod topics;
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, StdoutLock, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,9 +25,8 @@ use tokio::runtime::Builder;
 use tracing::{info, warn};
 
 use crate::bridge::app::End;
-use crate::bridge::delivery::Left;
 use crate::cli::Command;
-use crate::tools::replay::is_unread;
+use crate::tools::{UNWRITTEN, is_unread};
 
 /// Runs one command to its end.
 ///
@@ -49,8 +50,38 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
 /// Returns the end of a command whose output was `written`: a reader that has gone has read enough.
 fn printed(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     match written {
-        Err(error) if !is_unread(&error) => Err(error).context("can't print"),
+        Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The standard output of a command that does its work to the end, even if nothing reads what it prints.
+struct Output {
+    out: StdoutLock<'static>,
+    written: io::Result<()>,
+}
+
+impl Output {
+    fn new() -> Self {
+        Self {
+            out: io::stdout().lock(),
+            written: Ok(()),
+        }
+    }
+
+    /// Prints a line at once, unless an earlier one could not be printed.
+    fn line(&mut self, line: impl Display) {
+        if self.written.is_ok() {
+            self.written = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+        }
+    }
+
+    /// Returns the end of the command: `code` if everything was printed.
+    fn end(self, code: ExitCode) -> anyhow::Result<ExitCode> {
+        if self.written.is_ok() {
+            return Ok(code);
+        }
+        printed(self.written)
     }
 }
 
@@ -64,36 +95,23 @@ fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
     end
 }
 
-/// Reports are left that Kafka does not have.
+/// Reports are left: Kafka does not have them, or the next start repeats them.
 const LEFT: u8 = 3;
 
 /// Says how a bridge ended, and gives the code for it.
-fn exit_code(end: End, spool: Option<&Path>) -> ExitCode {
+fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
     match end {
-        End::Drained => info!("stopped"),
-        End::Forced => warn!("stopped at once, as a second signal asked"),
-        End::Left(left) => say_what_is_left(left, spool),
+        End::Drained => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        End::Forced => {
+            warn!("stopped at once, as a second signal asked");
+            ExitCode::FAILURE
+        }
+        End::Left(left) => {
+            left::warn_of(left, spool);
+            ExitCode::from(LEFT)
+        }
     }
-    match end {
-        End::Drained => ExitCode::SUCCESS,
-        End::Forced => ExitCode::FAILURE,
-        End::Left(_) => ExitCode::from(LEFT),
-    }
-}
-
-fn say_what_is_left(left: Left, spool: Option<&Path>) {
-    let Left {
-        spooled,
-        unpromised,
-    } = left;
-    let Some(directory) = spool else {
-        return warn!(
-            unpromised,
-            "stopped with reports that Kafka has not acknowledged; none was promised"
-        );
-    };
-    warn!(
-        spooled, unpromised, directory = %directory.display(),
-        "stopped with reports in the spool: the next start delivers them, or `koobridge spool drain`"
-    );
 }

@@ -42,7 +42,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         let (ingress, admin) = app.addresses()?;
         info!(%ingress, %admin, channels = count, topic, version = env!("CARGO_PKG_VERSION"), "listening");
         let end = app.run().await?;
-        Ok(super::exit_code(end, spool.as_deref()))
+        Ok(super::exit_code(&end, spool.as_deref()))
     })
 }
 

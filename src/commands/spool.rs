@@ -1,36 +1,28 @@
 //! `koobridge spool`: shows or delivers the reports that a bridge keeps on disk.
 
+mod drain;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
-use tracing::info;
 
-use crate::bridge::app::{self, Broker};
-use crate::bridge::delivery::Delivery;
-use crate::bridge::metrics::Metrics;
-use crate::cli::{Overrides, SpoolCommand, SpoolDrain, SpoolExport, SpoolLocation, SpoolStatus};
-use crate::config::{Config, Settings};
-use crate::spool::{Fragment, Inspection, Kept, LaneKey, LaneStatus, Mark, Problem};
+use crate::cli::{Overrides, SpoolCommand, SpoolExport, SpoolLocation, SpoolStatus};
+use crate::config::Settings;
+use crate::spool::{
+    Fragment, Inspection, Kept, LaneKey, LaneStatus, Mark, OpenError, Problem,
+};
 use crate::tools::archive::Line;
-use crate::{kafka, telemetry};
-
-/// How often to check whether the spool is empty, and after how many checks to log the progress.
-const PAUSE: Duration = Duration::from_millis(100);
-const PROGRESS: u32 = 50;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
     match command {
         SpoolCommand::Status(asked) => status(asked),
         SpoolCommand::Export(location) => export(location),
-        SpoolCommand::Drain(drain) => self::drain(drain),
+        SpoolCommand::Drain(drain) => drain::run(drain),
     }
 }
 
@@ -49,6 +41,20 @@ fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
             bail!("no spool is configured: name its directory with --directory, or spool.directory")
         }
     }
+}
+
+/// Refuses a directory that never was a spool's, a mistyped one for example. A drained spool still has its lock.
+fn require_spool(directory: &Path) -> anyhow::Result<()> {
+    let failed = |error| OpenError::Directory(directory.to_owned(), error);
+    let entries = directory.read_dir().map_err(failed)?.flatten();
+    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    ensure!(
+        names.any(|name| name == "lock" || name.starts_with("spool-")),
+        "{} is no spool: it holds neither a spool's lock nor one of its files; name the directory that spool.directory \
+         of the bridge names",
+        directory.display()
+    );
+    Ok(())
 }
 
 fn status(SpoolStatus { location, json }: &SpoolStatus) -> anyhow::Result<ExitCode> {
@@ -199,53 +205,4 @@ fn time(milliseconds: i64) -> String {
     Timestamp::from_millisecond(milliseconds)
         .map(|time| time.to_string())
         .unwrap_or_default()
-}
-
-fn drain(drain: &SpoolDrain) -> anyhow::Result<ExitCode> {
-    let mut overrides = drain.overrides.clone();
-    if let Some(directory) = &drain.directory {
-        overrides.set.push((
-            "spool.directory".to_owned(),
-            directory.display().to_string(),
-        ));
-    }
-    let settings = super::serve::gather(drain.config.as_deref(), &overrides);
-    let config = Config::check(&settings, kafka::check_property)?;
-    // A mistyped name must not make a spool of its own.
-    Inspection::of(&named_directory(&settings)?)?;
-    telemetry::start(config.log)?;
-    super::block_on(async {
-        let delivery = app::start_delivery(&config, &Metrics::new(), Broker::Cluster)?;
-        let is_empty = until_delivered(&delivery).await?;
-        let timeout = if is_empty {
-            Duration::ZERO
-        } else {
-            config.kafka.flush_timeout
-        };
-        let end = app::end_of(move || delivery.finish(timeout)).await;
-        Ok(super::exit_code(
-            end,
-            config.spool.as_ref().map(|spool| &*spool.directory),
-        ))
-    })
-}
-
-/// Waits until everything is delivered; returns `false` if a signal comes first.
-async fn until_delivered(delivery: &Delivery) -> anyhow::Result<bool> {
-    let mut terminate = signal(SignalKind::terminate()).context("can't wait for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for signals")?;
-    let mut checks = 0;
-    while !delivery.is_delivered() {
-        if checks % PROGRESS == 0 {
-            let reports = delivery.spool_level().map_or(0, |level| level.reports);
-            info!(reports, "draining");
-        }
-        checks += 1;
-        tokio::select! {
-            () = sleep(PAUSE) => {}
-            _ = terminate.recv() => return Ok(false),
-            _ = interrupt.recv() => return Ok(false),
-        }
-    }
-    Ok(true)
 }

@@ -1,12 +1,12 @@
 //! `koobridge topics`: the topics that a bridge needs, shown or made.
 
-use std::io::{self, Write};
 use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 
+use super::Output;
 use crate::cli::Topics;
 use crate::config;
 use crate::kafka::{self, Cluster, Condition, Settings};
@@ -30,7 +30,7 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
         replication: asked.replication.map(count),
         retention: asked.retention,
     };
-    let mut out = io::stdout().lock();
+    let mut out = Output::new();
     // All of them before the first change: a refusal of one leaves the others as they are.
     let mut plans = Vec::new();
     let mut is_refused = false;
@@ -42,30 +42,26 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
             Ok(steps) => plans.push((topic, steps, facts.settings.is_some())),
             Err(refused) => {
                 is_refused = true;
-                writeln!(out, "{topic}: refused: {refused}")?;
+                out.line(format_args!("{topic}: refused: {refused}"));
             }
         }
     }
     let (apply, mut is_left) = (asked.apply && !is_refused, false);
     for (topic, steps, is_told) in &plans {
         match (steps.as_slice(), is_told) {
-            ([], true) => writeln!(out, "{topic}: nothing to change")?,
-            ([], false) => writeln!(
-                out,
+            ([], true) => out.line(format_args!("{topic}: nothing to change")),
+            ([], false) => out.line(format_args!(
                 "{topic}: left as it is: Kafka does not show its settings"
-            )?,
+            )),
             _ => {}
         }
         is_left |= !apply && !steps.is_empty();
         take(&cluster, topic, steps, apply, &mut out)?;
     }
     if is_left && !is_refused {
-        writeln!(
-            out,
-            "\nNothing was changed yet: `koobridge topics --apply` does it."
-        )?;
+        out.line("\nNothing was changed yet: `koobridge topics --apply` does it.");
     }
-    Ok(if is_refused {
+    out.end(if is_refused {
         ExitCode::from(REFUSED)
     } else {
         ExitCode::SUCCESS
@@ -77,10 +73,10 @@ fn take(
     topic: &str,
     steps: &[Step<'_>],
     apply: bool,
-    out: &mut impl Write,
+    out: &mut Output,
 ) -> anyhow::Result<()> {
     for step in steps {
-        writeln!(out, "{topic}: {step}")?;
+        out.line(format_args!("{topic}: {step}"));
         if !apply {
             continue;
         }
@@ -93,7 +89,7 @@ fn take(
         if let Step::Create(wanted) = step {
             wait_for(cluster, topic, wanted.partitions)?;
         }
-        writeln!(out, "{topic}: done")?;
+        out.line(format_args!("{topic}: done"));
     }
     Ok(())
 }

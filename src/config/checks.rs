@@ -9,8 +9,8 @@ use super::error::{ConfigError, ConfigErrors};
 use super::keys::{self, PROPERTIES};
 use super::layers::Settings;
 use super::{
-    Access, Admin, Config, Ingress, Kafka, Limits, Log, LogLevel, Property, PropertyCheck, Spool,
-    Tls, networks, parse, properties,
+    Access, Admin, Config, Drain, Ingress, Kafka, Limits, Log, LogLevel, Property, PropertyCheck,
+    Spool, Tls, networks, parse, properties,
 };
 use crate::text::Unseen;
 
@@ -50,6 +50,24 @@ pub(super) fn check_kafka(
     let mut checker = Checker::new(settings);
     match checker.kafka(None, check_property) {
         Some(kafka) if checker.errors.is_empty() => Ok(kafka),
+        _ => Err(ConfigErrors(checker.errors)),
+    }
+}
+
+pub(super) fn check_drain(
+    settings: &Settings,
+    check_property: PropertyCheck,
+) -> Result<Drain, ConfigErrors> {
+    let mut checker = Checker::new(settings);
+    let kafka = checker.kafka(None, check_property);
+    let spool = checker.spool();
+    if settings.spool_directory().is_none() {
+        checker.error("spool.directory", "is missing; name the spool to drain");
+    }
+    match (kafka, spool, checker.log()) {
+        (Some(kafka), Some(spool), Some(log)) if checker.errors.is_empty() => {
+            Ok(Drain { kafka, spool, log })
+        }
         _ => Err(ConfigErrors(checker.errors)),
     }
 }

@@ -43,6 +43,14 @@ pub struct Config {
     pub log: Log,
 }
 
+/// What delivering a spool without a bridge needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    pub kafka: Kafka,
+    pub spool: Spool,
+    pub log: Log,
+}
+
 /// The listener that senders reach.
 #[derive(Clone, Debug)]
 pub struct Ingress {
@@ -208,6 +216,16 @@ impl Config {
     /// Every error at once.
     pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, ConfigErrors> {
         checks::check(settings, check_property)
+    }
+}
+
+impl Drain {
+    /// Checks what was typed of Kafka, the spool and the log.
+    ///
+    /// # Errors
+    /// Every error at once.
+    pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, ConfigErrors> {
+        checks::check_drain(settings, check_property)
     }
 }
 

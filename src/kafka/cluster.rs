@@ -17,10 +17,11 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
 use super::admin::{admin_client, topic_settings};
+use super::age_limits::AgeLimits;
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::outgoing::to_base_record;
-use super::questions::{Answer, answer_of, in_words};
+use super::questions::{Answer, answer_of, by_name, in_words};
 use super::settings::Settings;
 use super::topic::Condition;
 use crate::contract::Record;
@@ -100,6 +101,15 @@ impl TopicFacts {
         settings
             .and_then(|all| all.get("message.timestamp.type"))
             .is_some_and(|kind| kind == "LogAppendTime")
+    }
+
+    /// Returns how old a record may be on the topic, as far as Kafka shows that.
+    #[must_use]
+    pub fn age_limits(&self) -> AgeLimits {
+        self.settings
+            .as_ref()
+            .map(AgeLimits::of)
+            .unwrap_or_default()
     }
 }
 
@@ -189,9 +199,7 @@ impl Cluster {
             thread::park_timeout(AGAIN);
             entries = self.describe(name);
         }
-        let known = entries.ok().flatten()?.into_iter();
-        let known = known.filter_map(|entry| Some((entry.name, entry.value?)));
-        Some(known.collect())
+        entries.ok().flatten().map(by_name)
     }
 
     pub(super) fn describe(&self, name: &str) -> Result<Option<Vec<ConfigEntry>>, String> {

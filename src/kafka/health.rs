@@ -2,6 +2,7 @@
 //!
 //! Each answer is a true round trip to a broker, so that a bridge cut off from Kafka knows it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +14,18 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::age_limits::AgeLimits;
 use super::asking::{Asking, REST, Turn};
 use super::producer::Producer;
-use super::questions::{Answer, question, topic_setting};
+use super::questions::{Answer, question, read_settings};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 
 /// How soon to ask again where all is well, and where it is not.
 const CALM: Duration = Duration::from_secs(5);
 const TROUBLED: Duration = Duration::from_secs(1);
-/// How soon to ask again for a durability that could not be read.
-const RETRY_DURABILITY: Duration = Duration::from_mins(10);
+/// How soon to read a topic's settings again: they can be changed at any time.
+const REREAD: Duration = Duration::from_mins(10);
 
 /// The asking thread. It is told to end when this is dropped, and ends after its question, which can take seconds.
 pub struct Watching {
@@ -153,8 +155,8 @@ struct WatchedTopic {
     publish: watch::Sender<TopicState>,
     /// When a broker last answered.
     last_answer: Option<Timestamp>,
-    /// When the durability was last asked for in vain.
-    durability_failed: Option<Instant>,
+    /// When the settings were last asked for, and how many replicas there were.
+    settings_asked: Option<(Instant, u32)>,
 }
 
 impl WatchedTopic {
@@ -171,7 +173,7 @@ impl WatchedTopic {
             state: TopicState::default(),
             publish,
             last_answer: None,
-            durability_failed: None,
+            settings_asked: None,
         };
         (topic, watch)
     }
@@ -195,6 +197,8 @@ impl WatchedTopic {
             // A broker that has just started can deny a topic that is there: believe the second no.
             self.state.partitions = None;
             self.state.durability = None;
+            self.state.age_limits = AgeLimits::default();
+            self.settings_asked = None;
         } else if partitions.is_some() {
             self.state.partitions = partitions;
         }
@@ -210,7 +214,7 @@ impl WatchedTopic {
         self.publish();
         turn.send_modify(|turn| turn.open = None);
         if let (Some(settings), Some(replication)) = (settings, replication) {
-            self.learn_durability(settings, replication);
+            self.read_settings(settings, replication);
             self.publish();
         }
     }
@@ -238,27 +242,42 @@ impl WatchedTopic {
         });
     }
 
-    /// Reads `min.insync.replicas` once, and again when the replication has changed.
-    fn learn_durability(&mut self, settings: &Settings, replication: u32) {
+    /// Reads the settings if that is due, or the replication has changed.
+    fn read_settings(&mut self, settings: &Settings, replication: u32) {
         let is_known = self
-            .state
-            .durability
-            .is_some_and(|known| known.replication == replication);
-        let has_failed = self
-            .durability_failed
-            .is_some_and(|failed| failed.elapsed() < RETRY_DURABILITY);
-        if is_known || has_failed {
+            .settings_asked
+            .is_some_and(|(at, of)| of == replication && at.elapsed() < REREAD);
+        if is_known {
             return;
         }
-        let Some(min_insync) = self.read_min_insync(settings) else {
-            self.durability_failed = Some(Instant::now());
+        let topic = &self.name;
+        let read = read_settings(settings, topic);
+        self.settings_asked = Some((Instant::now(), replication));
+        match read {
+            Ok(Some(read)) => self.learn(&read, replication),
+            Ok(None) => info!(
+                topic,
+                "Kafka does not show the topic's settings: grant DESCRIBE_CONFIGS on the topic to have \
+                 min.insync.replicas and retention.ms checked"
+            ),
+            Err(error) => {
+                info!(topic, %error, "can't read the topic's settings; trying again in 10 minutes");
+            }
+        }
+    }
+
+    fn learn(&mut self, read: &BTreeMap<String, String>, replication: u32) {
+        self.state.age_limits = AgeLimits::of(read);
+        let min_insync = read.get("min.insync.replicas");
+        let Some(min_insync) = min_insync.and_then(|text| text.parse().ok()) else {
             return;
         };
         let durability = Durability {
             replication,
             min_insync,
         };
-        if !durability.is_safe() {
+        let before = self.state.durability.replace(durability);
+        if before != Some(durability) && !durability.is_safe() {
             warn!(
                 topic = self.name,
                 replication,
@@ -266,28 +285,6 @@ impl WatchedTopic {
                 "the topic does not survive the loss of a broker: \
                  raise its replication factor and min.insync.replicas to at least 2"
             );
-        }
-        self.state.durability = Some(durability);
-    }
-
-    fn read_min_insync(&self, settings: &Settings) -> Option<u32> {
-        let topic = &self.name;
-        match topic_setting(settings, topic, "min.insync.replicas") {
-            Ok(text) => {
-                let min_insync = text.and_then(|text| text.parse().ok());
-                if min_insync.is_none() {
-                    info!(
-                        topic,
-                        "Kafka does not show min.insync.replicas: \
-                         grant DESCRIBE_CONFIGS on the topic to have it checked"
-                    );
-                }
-                min_insync
-            }
-            Err(error) => {
-                info!(topic, %error, "can't read min.insync.replicas; trying again in 10 minutes");
-                None
-            }
         }
     }
 }

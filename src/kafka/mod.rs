@@ -8,6 +8,7 @@
 //! makes its topics. Nothing here knows what a report is.
 
 mod admin;
+mod age_limits;
 mod asking;
 mod callbacks;
 mod changes;
@@ -30,6 +31,7 @@ mod topic;
 mod topic_consumer;
 mod transactions;
 
+pub use age_limits::{ACCEPTED, AgeLimits, KEPT, Reached};
 pub use asking::Asking;
 pub use changes::Wanted;
 pub use client_error::ClientError;

@@ -1,7 +1,9 @@
 //! What Kafka is asked about a topic, and how its answers are read.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::admin::ConfigEntry;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use tokio::runtime::Builder;
@@ -130,10 +132,29 @@ pub fn topic_setting(
     topic: &str,
     name: &str,
 ) -> Result<Option<String>, String> {
+    let settings = read_settings(settings, topic)?;
+    Ok(settings.and_then(|mut settings| settings.remove(name)))
+}
+
+/// Returns the settings of a topic; `None` if Kafka does not show them.
+///
+/// # Errors
+/// If Kafka does not answer, or the system can't start a thread.
+pub(super) fn read_settings(
+    settings: &Settings,
+    topic: &str,
+) -> Result<Option<BTreeMap<String, String>>, String> {
     let runtime = Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| ClientError::from(error).to_string())?;
     let admin = admin_client(settings.client_config()).map_err(|error| error.to_string())?;
     let entries = runtime.block_on(topic_settings(&admin, topic, PATIENCE))?;
-    let entry = entries.and_then(|entries| entries.into_iter().find(|entry| entry.name == name));
-    Ok(entry.and_then(|entry| entry.value))
+    Ok(entries.map(by_name))
+}
+
+/// Returns the settings that have a value, by their names.
+pub(super) fn by_name(entries: Vec<ConfigEntry>) -> BTreeMap<String, String> {
+    let entries = entries.into_iter();
+    entries
+        .filter_map(|entry| Some((entry.name, entry.value?)))
+        .collect()
 }

@@ -66,8 +66,7 @@ pub struct Settings(ClientConfig);
 impl From<&Config> for Settings {
     /// Returns the properties of the producers of a bridge.
     fn from(config: &Config) -> Self {
-        let spooled = config.spool.as_ref().map(|_| NO_TIMEOUT);
-        Self::new(properties(&config.kafka).chain(spooled))
+        Self::of_producers(&config.kafka, config.spool.is_some())
     }
 }
 
@@ -84,6 +83,13 @@ fn properties(kafka: &Kafka) -> impl Iterator<Item = (&str, &str)> {
 }
 
 impl Settings {
+    /// Returns the properties of producers that have a spool or none.
+    #[must_use]
+    pub fn of_producers(kafka: &Kafka, has_spool: bool) -> Self {
+        let spooled = has_spool.then_some(NO_TIMEOUT);
+        Self::new(properties(kafka).chain(spooled))
+    }
+
     /// Lays `properties` over the bridge's defaults. They were checked by [`check_property`].
     #[must_use]
     pub fn new<'a>(properties: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {

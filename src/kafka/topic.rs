@@ -6,6 +6,8 @@ use std::sync::mpsc::SyncSender;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::age_limits::AgeLimits;
+
 /// What Kafka last said of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicState {
@@ -13,6 +15,8 @@ pub struct TopicState {
     /// How many partitions there are; kept while Kafka can't be reached.
     pub partitions: Option<u32>,
     pub durability: Option<Durability>,
+    /// As they were last read; kept while Kafka can't be reached.
+    pub age_limits: AgeLimits,
     /// For each partition whether it can take records: it has a leader and enough replicas in sync.
     /// Empty where Kafka does not answer.
     pub led: Vec<bool>,

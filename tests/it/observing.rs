@@ -44,6 +44,8 @@ fn exposed() -> BTreeSet<String> {
     metrics.unsafe_setting("acks");
     metrics.topic_ready("events", true);
     metrics.topic_durability("events", 3, 2);
+    metrics.topic_age_limit("events", Some(Duration::from_hours(24)));
+    metrics.spool_full_in(Some(Duration::from_hours(1)));
     metrics.producer_up("events", true);
     metrics.reloaded("channels", true);
     let text = metrics.text();

@@ -1,20 +1,22 @@
 //! The spool as its operator meets it: what it shows, what is drained, what is quarantined, who may own it.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::suite::rig::pause;
 use crate::support::acl::{allow, set_password};
-use crate::support::bridge::{Bridge, configuration, koobridge, run};
+use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
 use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::http::{self, body, exchange, report};
+use crate::support::lines::Lines;
 use crate::support::records::{Kafka, read_all};
 
 /// A spool's directory, as a setting.
@@ -173,6 +175,122 @@ fn draining_a_running_bridges_spool_is_refused_and_so_is_a_directory_that_is_not
         assert!(said.contains(missing.text()), "{said}");
         assert!(!missing.path.exists(), "a mistyped name makes no spool");
     }
+}
+
+/// A spool that a bridge of the topics `events` and `rejected` left with three reports.
+fn left() -> Spool {
+    let spool = Spool::new();
+    let settings = [("spool.directory", spool.text()), ("spool.after", "50ms")];
+    let mut bridge = Bridge::ready("127.0.0.1:1", "events", "rejected", &settings);
+    for number in 0..3 {
+        let body = body(&format!("m{number}"), "read");
+        assert_eq!(exchange(bridge.ingress, &report(&body)).status, 200);
+    }
+    bridge.kill9();
+    spool
+}
+
+/// `koobridge spool drain` without a file.
+fn drain_with(spool: &Spool, bootstrap: &str, topic: &str) -> Command {
+    let mut command = koobridge();
+    command.args(["spool", "drain", "--directory"]);
+    command.arg(&spool.path);
+    let servers = format!("kafka.properties.bootstrap.servers={bootstrap}");
+    let (topic, rejected) = (
+        format!("kafka.topic={topic}"),
+        "kafka.rejected_topic=rejected",
+    );
+    for setting in [&servers, &topic, rejected, "kafka.flush_timeout=1s"] {
+        command.args(["--set", setting]);
+    }
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+#[test]
+fn a_drain_needs_no_file_and_says_what_it_has_delivered_and_what_is_left_and_why() {
+    let spool = left();
+    let broker = MockCluster::new(1).expect("a mock cluster");
+    for topic in ["events", "another", "rejected"] {
+        broker.create_topic(topic, 1, 1).expect("a topic");
+    }
+    let servers = broker.bootstrap_servers();
+    let other = run(&mut drain_with(&spool, &servers, "another"));
+    let said = stderr(&other);
+    assert_eq!(other.status.code(), Some(3), "{said}");
+    let expected = format!(
+        "{}: nothing to deliver\n\
+         left: 3 reports for events, a topic that is not configured; this delivers them:\n  koobridge ",
+        spool.text()
+    );
+    let (_, command) = said
+        .split_once(&expected)
+        .unwrap_or_else(|| panic!("{said}"));
+    let drained = run(koobridge().args(command.split_whitespace()));
+    let said = stderr(&drained);
+    assert_eq!(drained.status.code(), Some(0), "{said}");
+    assert!(said.contains(": delivered 3 reports in "), "{said}");
+    let again = run(&mut drain_with(&spool, &servers, "events"));
+    let said = stderr(&again);
+    assert_eq!(again.status.code(), Some(0), "{said}");
+    assert!(said.ends_with(": nothing to deliver\n"), "{said}");
+}
+
+#[test]
+fn a_drain_that_is_told_to_stop_says_so_at_once_and_what_is_left() {
+    let spool = left();
+    let mut command = drain_with(&spool, "127.0.0.1:1", "events");
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let lines = Lines::read(child.stderr.take().expect("a pipe"));
+    let wait_for = |part: &str| {
+        eventually(|| lines.find(part).ok_or_else(|| lines.all()));
+    };
+    wait_for("delivering to events and rejected");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    wait_for("stopping: Kafka may take 1s for what is on its way");
+    wait_for("left: 3 reports; the same command goes on with them");
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+}
+
+#[test]
+fn a_drain_refuses_a_directory_that_never_was_a_spool() {
+    let spool = Spool::new();
+    std::fs::create_dir(&spool.path).expect("a directory");
+    std::fs::write(spool.path.join("koobridge.toml"), "").expect("a file");
+    let refused = run(&mut drain_with(&spool, "127.0.0.1:1", "events"));
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!("{} is no spool", spool.text())),
+        "{said}"
+    );
+    let entries = spool.path.read_dir().expect("a directory");
+    assert_eq!(entries.count(), 1, "a mistyped name makes no spool");
+}
+
+#[test]
+fn a_stop_with_reports_for_another_topic_does_not_promise_that_the_next_start_delivers_them() {
+    let spool = left();
+    let settings = [
+        ("spool.directory", spool.text()),
+        ("kafka.flush_timeout", "0s"),
+    ];
+    let mut bridge = Bridge::ready("127.0.0.1:1", "another", "rejected", &settings);
+    bridge.wait_for_metric("koobridge_spool_reports", 3);
+    bridge.signal(Signal::TERM);
+    assert_eq!(bridge.wait_for_exit().code(), Some(3));
+    let said =
+        bridge.wait_for_log("stopped with reports in the spool for a topic that is not configured");
+    assert!(said.contains("\"topic\":\"events\""), "{said}");
+    assert!(
+        said.contains("`koobridge spool drain --set kafka.topic=events`"),
+        "{said}"
+    );
+    let logged = bridge.logged();
+    assert!(!logged.contains("the next start delivers"), "{logged}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::suite::rig::pause;
 use crate::support::bridge::{BUSY, Bridge, CHANNEL, PASSWORD, eventually};
 use crate::support::browser::{Browser, Look};
+use crate::support::clock::Clock;
 use crate::support::cluster::{self, BROKERS, Exclusive};
 use crate::support::http::{body, exchange, report};
 use crate::support::records::{until, unused_name};
@@ -225,6 +226,54 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
     }
     assert_eq!(browser.run("return kept_out"), Value::Array(Vec::new()));
     assert_eq!(browser.run("return window.is_the_same_page"), true);
+}
+
+#[test]
+fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machines() {
+    let kafka = cluster::exclusive();
+    let spool = tempfile::tempdir().expect("a temporary directory");
+    let spool = spool.path().join("spool").display().to_string();
+    let day = [("min.insync.replicas", "2"), ("retention.ms", "86400000")];
+    let topic = kafka.topic_with("short", 3, 3, &day);
+    let rejected = kafka.topic("short-rejected", 3);
+    let clock = Clock::new();
+    let settings = [("spool.directory", &*spool), ("spool.after", "200ms")];
+    let bootstrap = kafka.bootstrap();
+    let environment = clock.environment();
+    let bridge = Bridge::start_in(&environment, bootstrap, &topic, &rejected, &settings);
+    let limit = format!("koobridge_topic_age_limit_seconds{{topic=\"{topic}\"}} 86400.0");
+    eventually(|| match bridge.probe("/metrics").text() {
+        text if text.contains(&limit) => Ok(()),
+        text => Err(text),
+    });
+    kafka.freeze_all();
+    let browser = open(&bridge, Look::default());
+    // Until the spool is seen to grow.
+    let full_in = eventually(|| {
+        assert_eq!(send(&bridge, &body("m1", "read")), 200);
+        let spool = bridge.probe("/readyz").json()["spool"].clone();
+        spool["full_in_seconds"].as_u64().ok_or(spool.to_string())
+    });
+    assert!(full_in > 60, "{full_in}");
+    browser.wait_for("#spool", "At the rate of the last two minutes.");
+    assert!(!bridge.logged().contains("The oldest report in the spool"));
+    clock.set(2 * 24 * 60 * 60);
+    let said = format!(
+        "The oldest report in the spool has waited for 2 days, and {topic} keeps reports for 24 hours"
+    );
+    let line = bridge.wait_for_log(&said);
+    assert!(line.contains("Raise retention.ms of the topic before Kafka gets the reports."));
+    browser.wait_for("#notes", &said);
+    browser.picture("status-late");
+    let age = bridge.probe("/readyz").json()["spool"]["oldest_age_seconds"].clone();
+    assert!(age.as_u64() >= Some(2 * 24 * 60 * 60), "{age}");
+    assert_eq!(
+        bridge
+            .logged()
+            .matches("The oldest report in the spool")
+            .count(),
+        1
+    );
 }
 
 #[test]

@@ -7,12 +7,15 @@ use parking_lot::Mutex;
 
 use super::snapshot::{Intake, Snapshot};
 use crate::bridge::metrics::Counts;
+use crate::spool::Level;
 
 /// The time between two samples.
 const STEP: Duration = Duration::from_secs(5);
 /// How far back the history goes.
 pub(super) const SPAN: Duration = Duration::from_mins(15);
 const SAMPLES: usize = 181;
+/// How long the growth of the spool is looked back on.
+const GROWTH: Duration = Duration::from_mins(2);
 
 #[derive(Debug, Default)]
 pub(super) struct History(Mutex<Log>);
@@ -31,6 +34,8 @@ struct Sample {
     counts: Counts,
     /// Reports in the spool.
     spooled: u64,
+    /// Bytes that the spool uses, once that is measured.
+    used: Option<u64>,
     /// Whether Kafka could not take every event since the sample before.
     has_trouble: bool,
 }
@@ -77,6 +82,26 @@ impl History {
         })
     }
 
+    /// Returns how soon the spool is full if it grows on as in the last minutes; `None` if it has not grown.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "an estimate is shown with a few digits"
+    )]
+    pub(super) fn full_in(&self, at: Instant, level: &Level) -> Option<Duration> {
+        let log = self.0.lock();
+        let age = |sample: &Sample| at.saturating_duration_since(sample.at);
+        let mut measured = log.samples.iter().filter(|sample| sample.used.is_some());
+        let is_recent = |sample: &&Sample| age(sample) <= GROWTH;
+        let before = measured.find(is_recent)?;
+        let took = age(before);
+        let grown = level.used.saturating_sub(before.used?);
+        if grown == 0 || took < STEP {
+            return None;
+        }
+        let seconds = took.as_secs_f64() * level.room as f64 / grown as f64;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
     /// Returns the intervals up to the snapshot, the oldest first.
     pub(super) fn intervals(&self, snapshot: &Snapshot) -> Vec<Interval> {
         let log = self.0.lock();
@@ -91,6 +116,11 @@ impl History {
     }
 }
 
+/// Returns the bytes that a spool uses; both numbers are 0 until they are measured.
+fn measured(level: &Level) -> Option<u64> {
+    (level.used > 0 || level.room > 0).then_some(level.used)
+}
+
 fn is_trouble(intake: Intake) -> bool {
     matches!(intake, Intake::Away | Intake::Partial)
 }
@@ -101,6 +131,7 @@ impl Sample {
             at: snapshot.at,
             counts: snapshot.counts.clone(),
             spooled: snapshot.spool.map_or(0, |level| level.reports),
+            used: snapshot.spool.as_ref().and_then(measured),
             has_trouble,
         }
     }
@@ -203,6 +234,45 @@ mod tests {
         let intervals = history.intervals(&later(&snapshot, 11));
         let trouble: Vec<bool> = intervals.iter().map(|it| it.has_trouble).collect();
         assert_eq!(trouble, [true, false, false]);
+    }
+
+    #[test]
+    fn a_spool_is_full_when_its_growth_has_filled_its_room() {
+        let level = |used, room| Level {
+            used,
+            room,
+            ..Level::default()
+        };
+        let at = |second: u64, level| Snapshot {
+            spool: Some(level),
+            ..later(&well(), second)
+        };
+        let (history, start) = (History::default(), well());
+        let full_in = |second, used, room| {
+            let at = start.at + Duration::from_secs(second);
+            let full_in = history.full_in(at, &level(used, room));
+            full_in.map(|time| time.as_secs_f64().round().to_string())
+        };
+        let observe = |second, level| {
+            let snapshot = at(second, level);
+            let at = start.at + Duration::from_secs(second);
+            history.observe(&Snapshot { at, ..snapshot });
+        };
+        let soon = |seconds: &str| Some(seconds.to_owned());
+        // Not measured yet: what an earlier run left has not come in this second.
+        observe(0, level(0, 0));
+        assert_eq!(full_in(5, 500, 500), None);
+        observe(5, level(500, 500));
+        assert_eq!(full_in(6, 501, 499), None, "too early to tell");
+        assert_eq!(full_in(15, 600, 400), soon("40"));
+        assert_eq!(full_in(15, 500, 500), None);
+        assert_eq!(full_in(15, 400, 600), None);
+        assert_eq!(full_in(15, 1000, 0), soon("0"));
+        for step in 2..60 {
+            observe(5 * step, level(500, 500));
+        }
+        // The growth of the last two minutes counts.
+        assert_eq!(full_in(300, 620, 380), soon("380"));
     }
 
     #[test]

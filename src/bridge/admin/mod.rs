@@ -12,6 +12,7 @@ mod debounce;
 mod gauges;
 mod history;
 mod hosts;
+mod late;
 mod page;
 mod readiness;
 mod renderer;
@@ -35,6 +36,7 @@ use crate::config;
 use debounce::Debounce;
 use history::History;
 use hosts::Hosts;
+use late::LateLog;
 use renderer::Renderer;
 use snapshot::{SILENT, Snapshot};
 
@@ -177,17 +179,20 @@ impl View {
         }
     }
 
-    /// Observes the state regularly: a change of readiness counts once it has lasted, and the page shows the last
-    /// minutes.
+    /// Observes the state regularly: a change of readiness counts once it has lasted, the page shows the last
+    /// minutes, and reports that wait for too long are logged.
     async fn observe(&self) {
+        let mut late = LateLog::default();
         loop {
-            self.history.observe(&self.snapshot());
+            let snapshot = self.snapshot();
+            self.history.observe(&snapshot);
+            late.log(&snapshot);
             sleep(OBSERVE).await;
         }
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.bridge, &self.debounce, self.started)
+        Snapshot::take(&self.bridge, &self.debounce, &self.history, self.started)
     }
 
     /// Renders the page once Kafka has answered, or has owed its answer for [`SILENT`].

@@ -31,9 +31,19 @@ pub(super) struct Readiness {
 #[derive(Debug, Serialize)]
 struct Spool {
     writable: bool,
+    /// At least so many, unless `counted`.
     reports: u64,
+    counted: bool,
     quarantined: u64,
+    /// Delivered, but the disk does not let them be deleted yet.
+    undeleted: u64,
+    /// Damaged files that were set aside.
+    set_aside: u64,
     bytes: u64,
+    /// `None` if no report waits.
+    oldest_age_seconds: Option<u64>,
+    /// `None` if the spool does not grow.
+    full_in_seconds: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,8 +69,13 @@ impl From<&Snapshot> for Readiness {
             spool: snapshot.spool.map(|level| Spool {
                 writable: level.is_writable,
                 reports: level.reports,
+                counted: level.is_counted,
                 quarantined: level.quarantined,
+                undeleted: level.undeleted,
+                set_aside: level.set_aside,
                 bytes: level.bytes,
+                oldest_age_seconds: snapshot.oldest_age().map(|age| age.as_secs()),
+                full_in_seconds: snapshot.full_in.map(|time| time.as_secs()),
             }),
             certificate_expires: snapshot.certificate,
             stale: snapshot.stale.clone(),

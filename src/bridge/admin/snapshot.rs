@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::debounce::Debounce;
+use super::history::History;
 use crate::bridge::delivery::InFlight;
 use crate::bridge::metrics::Counts;
 use crate::bridge::{Bridge, Phase};
@@ -41,6 +42,10 @@ pub(super) struct Snapshot {
     pub(super) spool: Option<Level>,
     /// In bytes; 0 without a spool.
     pub(super) spool_limit: u64,
+    /// How soon the spool is full, if it grows.
+    pub(super) full_in: Option<Duration>,
+    /// Topics that are not configured and that the spool holds reports for.
+    pub(super) other_topics: Vec<String>,
     /// When the certificate expires, if there is one.
     pub(super) certificate: Option<Timestamp>,
     /// The changes that could not be applied, by part.
@@ -77,7 +82,12 @@ pub(super) enum Intake {
 }
 
 impl Snapshot {
-    pub(super) fn take(bridge: &Bridge, debounce: &Debounce, started: Instant) -> Self {
+    pub(super) fn take(
+        bridge: &Bridge,
+        debounce: &Debounce,
+        history: &History,
+        started: Instant,
+    ) -> Self {
         let (at, metrics, delivery) = (Instant::now(), &bridge.metrics, &bridge.delivery);
         let (live, limits) = (&bridge.live, &bridge.metrics.limits);
         let phase = bridge.phase();
@@ -107,6 +117,8 @@ impl Snapshot {
             connections: Utilization::new(figure(&metrics.connections), &limits.connections),
             spool,
             spool_limit: figure(&limits.spool_bytes),
+            full_in: spool.and_then(|level| history.full_in(at, &level)),
+            other_topics: delivery.other_topics().to_vec(),
             certificate: live
                 .identity
                 .as_ref()

@@ -26,6 +26,7 @@ mod replies;
 mod shared;
 mod topic;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
@@ -76,12 +77,29 @@ pub struct Spooling {
 }
 
 /// The reports that are not delivered when a bridge stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// In the spool, without quarantined ones: a later run delivers them.
+    /// In the spool, without quarantined ones; a lower bound unless `is_counted`.
     pub spooled: u64,
+    /// Whether all reports in the spool are counted.
+    pub is_counted: bool,
+    /// Whether some of them are of the two topics: a later run delivers these.
+    pub is_due: bool,
+    /// The topics of others of them: a run without these topics does not deliver them.
+    pub other_topics: Vec<String>,
+    /// Delivered, but the disk does not let them be deleted yet: a later run delivers them again.
+    pub undeleted: u64,
     /// In memory alone: none of them was promised.
     pub unpromised: u64,
+}
+
+impl Left {
+    /// Returns whether Kafka has every report, and the next run none to repeat.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        let counts = [self.spooled, self.undeleted, self.unpromised];
+        counts == [0; 3] && self.is_counted
+    }
 }
 
 /// The two topics, and what their reports go through.
@@ -93,6 +111,8 @@ pub struct Delivery {
     rejected: Arc<Topic>,
     redirects: Arc<Redirects>,
     spool: Option<Arc<Spool<SpoolTicket>>>,
+    /// Topics that are not configured and that the spool holds reports for.
+    other_topics: Vec<String>,
     limits: Arc<InFlightLimits>,
 }
 
@@ -134,7 +154,7 @@ impl Delivery {
             spool,
             remains: remains.unwrap_or_default(),
         };
-        warn_of_other_topics(&parts.remains.lanes, &names);
+        let other_topics = other_topics(&parts.remains.lanes, &names);
 
         let ([events, rejected], prepared) = Watching::prepare(names);
         let (wake_events, events_woken) = mpsc::sync_channel(1);
@@ -166,6 +186,7 @@ impl Delivery {
             rejected,
             redirects,
             spool: parts.spool,
+            other_topics,
             limits: parts.limits,
         })
     }
@@ -232,19 +253,22 @@ impl Delivery {
         (events.0 + rejected.0, events.1 + rejected.1)
     }
 
-    /// Waits until everything is delivered, at most for `timeout`, then has the rest written to the spool.
-    /// Blocks: not for a runtime's thread.
+    /// Returns the topics that are not configured and that the spool holds reports for: those stay there.
+    #[must_use]
+    pub fn other_topics(&self) -> &[String] {
+        &self.other_topics
+    }
+
+    /// Waits until everything is delivered and counted, at most for `timeout`, then has the rest written to the
+    /// spool. Blocks: not for a runtime's thread.
     #[must_use]
     pub fn finish(&self, timeout: Duration) -> Left {
         let until = Instant::now() + timeout;
-        while Instant::now() < until && !self.is_delivered() {
+        while Instant::now() < until && !(self.is_delivered() && self.is_counted()) {
             thread::park_timeout(LOOK);
         }
         let Some(spool) = &self.spool else {
-            return Left {
-                spooled: 0,
-                unpromised: self.limits.in_flight().reports,
-            };
+            return self.left(&Level::default(), self.limits.in_flight().reports);
         };
         let soon = Instant::now() + LOOK;
         self.redirects
@@ -260,11 +284,25 @@ impl Delivery {
         if !spool.close(LAST_WRITES) {
             warn!("the spool's disk does not answer: its last writes are left undone");
         }
-        let level = spool.level();
+        self.left(&spool.level(), self.count_unwritten() as u64)
+    }
+
+    fn left(&self, level: &Level, unpromised: u64) -> Left {
+        let spooled = level.reports.saturating_sub(level.quarantined);
+        let is_counted = self.is_counted();
         Left {
-            spooled: level.reports.saturating_sub(level.quarantined),
-            unpromised: self.count_unwritten() as u64,
+            spooled,
+            is_counted,
+            is_due: (spooled > 0 || !is_counted) && !self.is_delivered(),
+            other_topics: self.other_topics.clone(),
+            undeleted: level.undeleted,
+            unpromised,
         }
+    }
+
+    /// Returns whether the reports in the spool are counted.
+    fn is_counted(&self) -> bool {
+        self.spool_level().is_none_or(|level| level.is_counted)
     }
 
     /// Returns whether nothing is left to be delivered.
@@ -357,17 +395,20 @@ fn open_spool(
     Ok((Arc::new(spool), remains))
 }
 
-/// Reports of a topic that is not configured any more stay where they are.
-fn warn_of_other_topics(restored: &[Restored], names: &[String; 2]) {
-    for Restored { lane, first, last } in restored {
-        if first <= last && names.iter().all(|name| **name != *lane.topic) {
-            warn!(
-                topic = &*lane.topic,
-                "the spool holds reports for a topic that is not configured: they stay there; \
-                 `koobridge spool drain --set kafka.topic=…` delivers them"
-            );
-        }
+/// Returns the topics of due reports that are none of `names`, and warns of each.
+fn other_topics(restored: &[Restored], names: &[String; 2]) -> Vec<String> {
+    let due = restored.iter().filter(|lane| lane.first <= lane.last);
+    let topics = due.map(|lane| lane.lane.topic.to_string());
+    let others = topics.filter(|topic| !names.contains(topic));
+    let others: BTreeSet<String> = others.collect();
+    for topic in &others {
+        warn!(
+            topic,
+            "the spool holds reports for a topic that is not configured: they stay there until \
+             `koobridge spool drain --set kafka.topic={topic}` delivers them"
+        );
     }
+    others.into_iter().collect()
 }
 
 impl fmt::Debug for Delivery {

@@ -161,6 +161,13 @@ impl Buckets {
 }
 
 impl Metrics {
+    /// Returns how many records Kafka has acknowledged.
+    #[must_use]
+    pub fn acknowledgements(&self) -> u64 {
+        let buckets = Buckets::of(&self.acknowledgement_time);
+        buckets.0.last().map_or(0, |(_, count)| *count)
+    }
+
     /// Returns the counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -233,6 +240,7 @@ mod tests {
         let counted: Vec<_> = REASONS.into_iter().zip(counts.reasons).collect();
         assert!(counted.contains(&("not-json", 1)), "{counted:?}");
         assert_eq!(counts.answers, [0, 0, 0, 1, 0]);
+        assert_eq!(metrics.acknowledgements(), 2);
         assert_eq!(counts.acknowledged.0[1..3], [(0.0025, 0), (0.005, 1)]);
         assert_eq!(counts.acknowledged.0.last(), Some(&(f64::INFINITY, 2)));
     }

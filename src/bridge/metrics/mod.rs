@@ -64,6 +64,7 @@ pub struct Metrics {
     acknowledgement_time: Histogram,
     unsafe_settings: Family<PropertyLabel, Gauge>,
     topic_ready: Family<TopicLabel, Gauge>,
+    age_limit: Family<TopicLabel, Seconds>,
     replication: Family<TopicLabel, Gauge>,
     min_insync: Family<TopicLabel, Gauge>,
     producer_up: Family<TopicLabel, Gauge>,
@@ -100,7 +101,11 @@ pub struct Metrics {
 #[derive(Debug)]
 pub struct SpoolMetrics {
     pub reports: Gauge,
+    /// 1 if all of them are counted.
+    pub counted: Gauge,
     pub quarantined: Gauge,
+    pub undeleted: Gauge,
+    pub set_aside: Gauge,
     /// Bytes on disk.
     pub bytes: Gauge,
     /// Bytes of them that hold something.
@@ -108,6 +113,8 @@ pub struct SpoolMetrics {
     pub oldest_age: Seconds,
     /// 1 where the last write succeeded.
     pub writable: Gauge,
+    /// Has no series while the spool does not grow.
+    full_in: Family<[(&'static str, &'static str); 0], Seconds>,
     commit_time: Histogram,
 }
 
@@ -138,6 +145,7 @@ impl Metrics {
             acknowledgement_time: Histogram::new(ACKNOWLEDGEMENT),
             unsafe_settings: Family::default(),
             topic_ready: Family::default(),
+            age_limit: Family::default(),
             replication: Family::default(),
             min_insync: Family::default(),
             producer_up: Family::default(),
@@ -157,11 +165,15 @@ impl Metrics {
             waiting_partitions: Gauge::default(),
             spool: SpoolMetrics {
                 reports: Gauge::default(),
+                counted: Gauge::default(),
                 quarantined: Gauge::default(),
+                undeleted: Gauge::default(),
+                set_aside: Gauge::default(),
                 bytes: Gauge::default(),
                 used: Gauge::default(),
                 oldest_age: Seconds::default(),
                 writable: Gauge::default(),
+                full_in: Family::default(),
                 commit_time: Histogram::new(COMMIT),
             },
             limits: LimitMetrics::default(),
@@ -321,6 +333,27 @@ impl Metrics {
         self.topic_ready
             .get_or_create(&topic_label(topic))
             .set(is_ready.into());
+    }
+
+    /// Shows how old a record may be on a topic; `None` if that is not known, or not limited.
+    pub fn topic_age_limit(&self, topic: &str, limit: Option<Duration>) {
+        let label = topic_label(topic);
+        if let Some(limit) = limit {
+            let gauge = self.age_limit.get_or_create(&label);
+            gauge.set(limit.as_secs_f64());
+        } else {
+            self.age_limit.remove(&label);
+        }
+    }
+
+    /// Shows how soon the spool is full; `None` if it does not grow.
+    pub fn spool_full_in(&self, time: Option<Duration>) {
+        let full_in = &self.spool.full_in;
+        if let Some(time) = time {
+            full_in.get_or_create(&[]).set(time.as_secs_f64());
+        } else {
+            full_in.remove(&[]);
+        }
     }
 
     /// Shows how safely Kafka keeps a topic.

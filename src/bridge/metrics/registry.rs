@@ -140,6 +140,12 @@ impl Metrics {
             "1 where every partition of the topic can take records, else 0",
             &self.topic_ready,
         );
+        section.in_unit(
+            "topic_age_limit",
+            Unit::Seconds,
+            "Age from which on Kafka refuses a record for the topic, or may delete it; absent without a limit",
+            &self.age_limit,
+        );
         section.of(
             "topic_replication_factor",
             "Replicas of the topic's least replicated partition",
@@ -161,8 +167,29 @@ impl Metrics {
         let spool = &self.spool;
         section.of(
             "spool_reports",
-            "Reports in the spool, quarantined ones included",
+            "Reports in the spool, quarantined ones included; a lower bound until spool_counted is 1",
             &spool.reports,
+        );
+        section.of(
+            "spool_counted",
+            "1 if every report that earlier runs left in the spool is counted, else 0",
+            &spool.counted,
+        );
+        section.of(
+            "spool_undeleted",
+            "Reports that were delivered and that the disk does not let be deleted yet",
+            &spool.undeleted,
+        );
+        section.of(
+            "spool_set_aside",
+            "Damaged files of the spool that were set aside",
+            &spool.set_aside,
+        );
+        section.in_unit(
+            "spool_full_in",
+            Unit::Seconds,
+            "Time until the spool is full at the rate of the last two minutes; absent while it does not grow",
+            &spool.full_in,
         );
         section.of(
             "spool_quarantined",

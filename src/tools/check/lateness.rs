@@ -1,93 +1,126 @@
 //! Whether a topic accepts and keeps the reports that a spool delivers after an outage of Kafka: they have the time
 //! at which they arrived.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::finding::{Area, Finding};
-use super::topic::{Use, number, text};
+use super::topic::Use;
 use crate::config::{Spool, parse};
-use crate::kafka::TopicFacts;
+use crate::kafka::{ACCEPTED, AgeLimits, KEPT, TopicFacts};
 use crate::spool::Inspection;
 
 /// In milliseconds.
 const DAY: u64 = 24 * 60 * 60 * 1000;
 /// How long Kafka may be away. Nothing in the configuration limits how long a report waits in the spool.
-const OUTAGE: u64 = 7 * DAY;
+const OUTAGE: Duration = Duration::from_millis(7 * DAY);
 
-/// How old a report may be when the spool delivers it.
+/// How old the reports may be when the spool delivers them.
 pub(super) struct Lateness {
-    /// In milliseconds.
-    longest: u64,
-    why: String,
+    now: Timestamp,
+    /// When the oldest report arrived that is still to be delivered, by topic.
+    oldest: BTreeMap<Arc<str>, Timestamp>,
 }
 
 impl Lateness {
     /// Considers an outage from now on, and the reports that are in the spool.
     pub(super) fn of(spool: &Spool) -> Self {
-        Self::with(oldest(spool), Timestamp::now())
-    }
-
-    fn with(oldest: Option<Timestamp>, now: Timestamp) -> Self {
-        let age = |at: Timestamp| u64::try_from(now.duration_since(at).as_millis()).unwrap_or(0);
-        let beyond = oldest.filter(|at| age(*at) > OUTAGE);
         Self {
-            longest: beyond.map_or(OUTAGE, |at| age(at).div_ceil(DAY) * DAY),
-            why: match beyond {
-                Some(at) => format!("the oldest report in the spool arrived at {at:.0}"),
-                None => format!("that may take {}", in_words(OUTAGE)),
-            },
+            now: Timestamp::now(),
+            // An unreadable spool is a finding of its own.
+            oldest: oldest(spool).unwrap_or_default(),
         }
     }
 
     /// Kafka refuses a record whose timestamp is older than `message.timestamp.before.max.ms`.
     pub(super) fn refusal(&self, used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
-        let name = "message.timestamp.before.max.ms";
         let end = if used.is_of_events() {
             "goes to the rejected topic"
         } else {
             "stays in the spool"
         };
         let outcome = format!("Kafka refuses a report that waited for longer, and it {end}");
-        self.finding(used, facts, name, &outcome)
+        let AgeLimits { accepted, .. } = facts.age_limits();
+        let limits = AgeLimits {
+            accepted,
+            kept: None,
+        };
+        self.finding(used.name, ACCEPTED, limits, &outcome)
     }
 
     /// Kafka deletes a record whose timestamp is older than `retention.ms`.
     pub(super) fn deletion(&self, used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
         let outcome = "Kafka counts from a report's arrival, and may delete one that waited for longer as soon as it \
                        is delivered";
-        let policy = text(facts, "cleanup.policy");
-        let is_deleted = policy.is_none_or(|policy| policy.contains("delete"));
-        let finding = self.finding(used, facts, "retention.ms", outcome);
-        finding.filter(|_| is_deleted)
+        let AgeLimits { kept, .. } = facts.age_limits();
+        let limits = AgeLimits {
+            accepted: None,
+            kept,
+        };
+        self.finding(used.name, KEPT, limits, outcome)
     }
 
+    /// `limits` has the one limit that is meant.
     fn finding(
         &self,
-        used: &Use<'_>,
-        facts: &TopicFacts,
+        topic: &str,
         setting: &str,
+        limits: AgeLimits,
         outcome: &str,
     ) -> Option<Finding> {
-        let limit = number(facts, setting)?;
-        // With its own clock Kafka takes no notice of the arrival.
-        if limit >= self.longest || facts.has_own_clock() {
-            return None;
+        let limit = limits.accepted.or(limits.kept)?;
+        let oldest = self.oldest.get(topic);
+        let age =
+            oldest.map(|at| Duration::try_from(self.now.duration_since(*at)).unwrap_or_default());
+        let age = age.unwrap_or_default();
+        let reached = limits.reached(age).pop();
+        let needed = needed(age, limit, reached.is_some());
+        let longest = format!("{needed} ({})", in_words(needed));
+        let shown = in_words(milliseconds(limit));
+        if let (Some(reached), Some(at)) = (reached, oldest) {
+            let what = format!(
+                "{topic}: {setting} is {shown}, and the oldest report in the spool arrived at {at:.0}: {outcome}"
+            );
+            let remedy = format!("set it to {longest} or more before Kafka gets the reports");
+            return Some(if reached.is_past {
+                Area::Topics.fail(what, remedy)
+            } else {
+                Area::Topics.warn(what, remedy)
+            });
         }
-        let (topic, limit, why) = (used.name, in_words(limit), &self.why);
-        let (longest, days) = (self.longest, in_words(self.longest));
-        Some(Area::Topics.warn(
-            format!("{topic}: {setting} is {limit}; reports wait in the spool while Kafka is away, and {why}: {outcome}"),
-            format!("set it to {longest} ({days}) or more, and longer than any outage that you expect"),
-        ))
+        (limit < OUTAGE).then(|| {
+            let outage = in_words(milliseconds(OUTAGE));
+            Area::Topics.warn(
+                format!("{topic}: {setting} is {shown}; reports wait in the spool while Kafka is away, and that may take {outage}: {outcome}"),
+                format!("set it to {longest} or more, and longer than any outage that you expect"),
+            )
+        })
     }
 }
 
-/// Returns when the oldest report arrived that is still to be delivered. An unreadable spool is a finding of its own.
-fn oldest(spool: &Spool) -> Option<Timestamp> {
-    let (lanes, _) = Inspection::of(&spool.directory).ok()?.lanes();
-    let due = lanes.values().filter(|lane| lane.due > 0);
-    let oldest = due.filter_map(|lane| lane.oldest).min()?;
-    Timestamp::from_millisecond(oldest).ok()
+fn oldest(spool: &Spool) -> Option<BTreeMap<Arc<str>, Timestamp>> {
+    let mut oldest = BTreeMap::new();
+    for (lane, status) in Inspection::of(&spool.directory).ok()?.lanes().0 {
+        let at = status.oldest.filter(|_| status.due > 0);
+        if let Some(at) = at.and_then(|at| Timestamp::from_millisecond(at).ok()) {
+            let known = oldest.entry(lane.topic).or_insert(at);
+            *known = at.min(*known);
+        }
+    }
+    Some(oldest)
+}
+
+/// Returns what a limit should be, in milliseconds and in whole days: twice as much, if a report has reached it.
+fn needed(age: Duration, limit: Duration, is_reached: bool) -> u64 {
+    let reached = if is_reached { 2 * age.max(limit) } else { age };
+    milliseconds(reached.max(OUTAGE)).div_ceil(DAY) * DAY
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn in_words(milliseconds: u64) -> String {
@@ -100,22 +133,39 @@ fn in_words(milliseconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Level;
     use super::*;
 
     #[test]
-    fn an_outage_takes_a_week_or_as_long_as_the_oldest_report_waits() {
+    fn a_limit_is_held_against_the_oldest_report_of_its_topic_and_an_outage_of_a_week() {
         let now = Timestamp::from_second(1_795_000_000).expect("a time");
-        let longest = |waited: u64| {
-            let waited = jiff::SignedDuration::from_millis(waited.cast_signed());
-            Lateness::with(Some(now - waited), now).longest
+        let at = now - jiff::SignedDuration::from_hours(24);
+        let lateness = Lateness {
+            now,
+            oldest: [("t".into(), at)].into(),
         };
-        assert_eq!(Lateness::with(None, now).longest, 7 * DAY);
-        assert_eq!(
-            [0, 7 * DAY, 7 * DAY + 1, 9 * DAY].map(longest),
-            [7 * DAY, 7 * DAY, 8 * DAY, 9 * DAY]
-        );
-        let later = now + jiff::SignedDuration::from_hours(24 * 30);
-        assert_eq!(Lateness::with(Some(later), now).longest, 7 * DAY);
+        let level = |topic, hours| {
+            let kept = Some(Duration::from_hours(hours));
+            let limits = AgeLimits {
+                accepted: None,
+                kept,
+            };
+            let finding = lateness.finding(topic, KEPT, limits, "…");
+            finding.map(|finding| finding.level)
+        };
+        let levels = [24, 25, 32, 33, 167, 168].map(|hours| level("t", hours));
+        let (fail, warn) = (Some(Level::Fail), Some(Level::Warn));
+        assert_eq!(levels, [fail, warn, warn, warn, warn, None]);
+        assert_eq!([24, 168].map(|hours| level("u", hours)), [warn, None]);
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_to_be_doubled() {
+        let days = |days: u64| Duration::from_millis(days * DAY);
+        let needed = |age, limit, is_reached| needed(days(age), days(limit), is_reached) / DAY;
+        assert_eq!(needed(0, 1, false), 7);
+        assert_eq!(needed(6, 7, true), 14);
+        assert_eq!(needed(9, 7, true), 18);
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Where the spool is to be: whether it can be written to, outlives the process, has the room that it may
 //! take, and what was left in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::{Access, access, statfs, statvfs};
 use rustix::io::Errno;
 
 use super::finding::{Area, Finding};
 use crate::config::Spool;
-use crate::spool::{Inspection, LaneStatus};
+use crate::spool::{Inspection, LaneKey, LaneStatus};
 
 /// What `statfs` calls file systems (linux/magic.h).
 const TMPFS: u64 = 0x0102_1994;
@@ -158,7 +160,8 @@ fn left(directory: &Path) -> Vec<Finding> {
             "{} holds files that were set aside: {count}",
             directory.display()
         );
-        findings.push(Area::Spool.warn(what, read));
+        let remedy = "`koobridge spool export --set-aside` shows what is left in them";
+        findings.push(Area::Spool.warn(what, remedy));
     }
     let (lanes, problems) = inspection.lanes();
     let sum = |count: fn(&LaneStatus) -> u64| lanes.values().map(count).sum::<u64>();
@@ -169,11 +172,21 @@ fn left(directory: &Path) -> Vec<Finding> {
         findings.push(Area::Spool.warn(what, "`koobridge spool export` shows them"));
     }
     if due > 0 {
-        findings.push(Area::Spool.ok(format!("{due} reports in it wait to be delivered")));
+        findings.push(Area::Spool.ok(waiting(due, &lanes)));
     }
     let unread = problems.iter();
     findings.extend(unread.map(|problem| Area::Spool.fail(problem.to_string(), read)));
     findings
+}
+
+fn waiting(due: u64, lanes: &BTreeMap<LaneKey, LaneStatus>) -> String {
+    let what = format!("{due} reports in it wait to be delivered");
+    let lanes = lanes.values().filter(|lane| lane.due > 0);
+    let oldest = lanes.filter_map(|lane| lane.oldest).min();
+    if let Some(at) = oldest.and_then(|at| Timestamp::from_millisecond(at).ok()) {
+        return format!("{what}, the oldest since {at:.0}");
+    }
+    what
 }
 
 #[cfg(test)]

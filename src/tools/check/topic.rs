@@ -242,11 +242,11 @@ fn retention(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     })
 }
 
-pub(super) fn text<'a>(facts: &'a TopicFacts, name: &str) -> Option<&'a str> {
+fn text<'a>(facts: &'a TopicFacts, name: &str) -> Option<&'a str> {
     facts.settings.as_ref()?.get(name).map(String::as_str)
 }
 
 /// `None` for what has no limit, -1, too.
-pub(super) fn number(facts: &TopicFacts, name: &str) -> Option<u64> {
+fn number(facts: &TopicFacts, name: &str) -> Option<u64> {
     text(facts, name)?.parse().ok()
 }

@@ -53,7 +53,7 @@ pub(super) fn confirm(
     interrupt: &Interrupt,
     warn: impl FnOnce(&Tally),
 ) -> anyhow::Result<bool> {
-    let mut progress = Progress::start("found", total);
+    let mut progress = Progress::start("found", "offsets", total);
     interrupt.ends_at_once.store(true, Ordering::SeqCst);
     let tally = preview(work, source, &interrupt.stop, &mut progress)?;
     drop(progress);

@@ -16,8 +16,8 @@ use super::source::{Item, POLL, Source};
 use super::tally::Tally;
 use super::work::{Verdict, Work};
 use crate::telemetry;
-use crate::tools::Interrupt;
 use crate::tools::archive::Line;
+use crate::tools::{Interrupt, UNWRITTEN, is_unread};
 
 /// Prints what a run would publish, without the headers of a replay, or a preview only if the options say so.
 ///
@@ -30,7 +30,7 @@ pub fn print(
     name: &str,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Outcome> {
-    let mut progress = Progress::start("printed", source.left());
+    let mut progress = Progress::start("printed", "offsets", source.left());
     if options.dry_run {
         let tally = preview(work, source, &interrupt.stop, &mut progress)?;
         drop(progress);
@@ -86,12 +86,12 @@ impl<W: Write> Printing<'_, W> {
                     break;
                 }
                 Item::Deleted(gone) => self.tally.deleted += gone.length(),
-                Item::Nothing => self.out.flush().context("can't print")?,
+                Item::Nothing => self.out.flush().context(UNWRITTEN)?,
                 Item::Record(_) | Item::Line(..) => self.item(&item)?,
             }
             progress.show(self.tally.seen() + self.tally.deleted, self.tally.records);
         }
-        self.out.flush().context("can't print")?;
+        self.out.flush().context(UNWRITTEN)?;
         Ok(end)
     }
 
@@ -101,17 +101,11 @@ impl<W: Write> Printing<'_, W> {
         let position = item.position(self.name);
         if let Verdict::Publish(record, _) = &verdict {
             let line = Line::of(record).at(position);
-            line.write(&mut self.out).context("can't print")?;
+            line.write(&mut self.out).context(UNWRITTEN)?;
             self.limit.spend(Instant::now());
         }
         self.tally
             .note(&verdict, position.map(|position| position.partition));
         Ok(())
     }
-}
-
-/// Whether the reader of the output has gone.
-#[must_use]
-pub fn is_unread(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::BrokenPipe
 }

@@ -15,7 +15,9 @@ const LINES: Duration = Duration::from_secs(10);
 pub struct Progress {
     bar: Option<ProgressBar>,
     verb: &'static str,
-    /// Offsets to be read, if their number is known.
+    /// What is counted in `all`.
+    unit: &'static str,
+    /// How much there is to do, if that is known.
     all: Option<u64>,
     started: Instant,
     shown: Instant,
@@ -23,35 +25,31 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts showing; `verb` is what is done with the records.
+    /// Starts showing; `verb` is what is done with the records, and `all` is how many of `unit` there are.
     #[must_use]
-    pub fn start(verb: &'static str, all: Option<u64>) -> Self {
+    pub fn start(verb: &'static str, unit: &'static str, all: Option<u64>) -> Self {
         let bar = stderr().is_terminal().then(|| {
-            let (bar, template) = match all {
-                Some(all) => (
-                    ProgressBar::new(all),
-                    "{bar:30} {percent:>3} %  {human_pos}/{human_len} offsets, {rate}, {eta} left  {msg}",
-                ),
-                None => (ProgressBar::new_spinner(), "{spinner} {human_pos} records, {rate}  {msg}"),
-            };
-            let style = ProgressStyle::with_template(template);
-            let style = style.expect("a sound template").with_key(
-                "rate",
-                |state: &ProgressState, text: &mut dyn fmt::Write| {
-                    // A rate that can't be written is not shown.
-                    let _shown = write!(text, "{:.0}/s", state.per_sec());
-                },
-            );
-            bar.with_style(style)
+            let bar = all.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+            bar.with_prefix(unit).with_style(style(all.is_some()))
         });
         let now = Instant::now();
         Self {
             bar,
             verb,
+            unit,
             all,
             started: now,
             shown: now,
             said: now,
+        }
+    }
+
+    /// Notes how much there is to do, if that was not known at the start.
+    pub fn set_all(&mut self, all: u64) {
+        self.all = Some(all);
+        if let Some(bar) = &self.bar {
+            bar.set_length(all);
+            bar.set_style(style(true));
         }
     }
 
@@ -84,10 +82,11 @@ impl Progress {
             |_| "long".to_owned(),
             |left| HumanDuration(left).to_string(),
         );
-        let percent = read * 100 / all;
+        let percent = read.min(all) * 100 / all;
         format!(
-            "; {percent} % of {} offsets read, {rate:.0} a second, {left} left",
-            HumanCount(all)
+            "; {percent} % of {} {}, {rate:.0} a second, {left} left",
+            HumanCount(all),
+            self.unit
         )
     }
 
@@ -104,6 +103,23 @@ impl Progress {
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// Returns the style of a bar, or of a line if it is not known how much there is to do.
+fn style(has_all: bool) -> ProgressStyle {
+    let template = if has_all {
+        "{bar:30} {percent:>3} %  {human_pos}/{human_len} {prefix}, {rate}, {eta} left  {msg}"
+    } else {
+        "{spinner} {human_pos} records, {rate}  {msg}"
+    };
+    let style = ProgressStyle::with_template(template).expect("a sound template");
+    style.with_key(
+        "rate",
+        |state: &ProgressState, text: &mut dyn fmt::Write| {
+            // A rate that can't be written is not shown.
+            let _shown = write!(text, "{:.0}/s", state.per_sec());
+        },
+    )
 }
 
 impl Drop for Progress {

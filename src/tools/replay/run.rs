@@ -117,7 +117,7 @@ impl Run {
         total: Option<u64>,
         stop: &AtomicBool,
     ) -> (anyhow::Result<End>, Duration) {
-        let mut progress = Progress::start("published", total);
+        let mut progress = Progress::start("published", "offsets", total);
         let end = self.copy(stop, &mut progress);
         (end, progress.elapsed())
     }

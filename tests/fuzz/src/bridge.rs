@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use koobridge::bridge::app::{Broker, start_delivery};
+use koobridge::bridge::delivery::InFlight;
 use koobridge::bridge::ingress::{Listener, Workers};
 use koobridge::bridge::metrics::Metrics;
 use koobridge::bridge::{Bridge, Live, Phase, Rules};
@@ -30,7 +31,12 @@ fn serve(tell: &Sender<SocketAddr>) {
     let broker = EmbeddedBroker::start().expect("an embedded broker");
     let config = configure(&broker);
     let metrics = Metrics::new();
-    let delivery = start_delivery(&config, &metrics, Broker::Embedded).expect("producers");
+    let in_flight = InFlight {
+        reports: config.ingress.reports_in_flight.get().into(),
+        bytes: config.ingress.bytes_in_flight,
+    };
+    let delivery = start_delivery(&config.kafka, None, in_flight, &metrics, Broker::Embedded);
+    let delivery = delivery.expect("producers");
     let live = Live::new(channels(), None, Rules::from(&config));
     let (_phase, phases) = watch::channel(Phase::Serving);
     let bridge = Arc::new(Bridge {

@@ -5,13 +5,15 @@ use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rdkafka::mocking::MockCluster;
 use rustix::io::ioctl_fionbio;
 
-use crate::support::bridge::{Bridge, configuration, eventually, koobridge, wrapped};
+use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run, wrapped};
 use crate::support::http::{body, exchange, report};
 
 /// What is said of an output on a full disk.
-const NO_SPACE: &str = "koobridge: can't print: No space left on device (os error 28)\n";
+const NO_SPACE: &str =
+    "koobridge: can't write to standard output: No space left on device (os error 28)\n";
 
 /// A file on a full disk.
 pub fn full_disk() -> Stdio {
@@ -92,33 +94,54 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
-#[test]
-fn an_output_that_takes_nothing_is_an_error_and_one_that_is_not_read_is_none() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let config = configuration(directory.path(), "127.0.0.1:1", "events", "rejected");
-    let lines = directory.path().join("lines");
-    fs::write(&lines, "{\"key\":\"m1\",\"value\":\"not an event\"}\n").expect("a file");
-    let (config, lines) = (text(&config), text(&lines));
-    assert_ends(&["serve", "--print-config", "--config", config], 0);
-    assert_ends(&["check", "--config", config], 2);
-    assert_ends(&["check", "--json", "--config", config], 2);
-    assert_ends(&["tail", "--file", lines], 0);
-    assert_ends(&["completions", "bash"], 0);
-}
-
-#[test]
-fn an_export_of_the_spool_that_takes_nothing_does_not_blame_the_spool() {
-    let home = tempfile::tempdir().expect("a temporary directory");
-    let spool = home.path().join("spool");
-    let settings = [("spool.directory", text(&spool)), ("spool.after", "50ms")];
+/// Fills a spool with reports that are larger than what is written at once.
+fn spool(directory: &Path) {
+    let settings = [
+        ("spool.directory", text(directory)),
+        ("spool.after", "50ms"),
+    ];
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
     let mut large = body("m1", "read");
     large.truncate(large.len() - 1);
-    // More than is written at once.
     large.extend(format!(r#","more":"{}"}}"#, "x".repeat(20_000)).into_bytes());
-    assert_eq!(exchange(bridge.ingress, &report(&large)).status, 200);
-    assert_ends(&["spool", "export", "--directory", text(&spool)], 0);
-    assert_ends(&["spool", "status", "--directory", text(&spool)], 0);
+    for _ in 0..2 {
+        assert_eq!(exchange(bridge.ingress, &report(&large)).status, 200);
+    }
+}
+
+#[test]
+fn every_command_ends_quietly_if_its_output_is_not_read_and_says_so_if_it_cannot_be_written() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let config = configuration(home.path(), "127.0.0.1:1", "events", "rejected");
+    let [lines, directory] = ["lines", "spool"].map(|name| home.path().join(name));
+    spool(&directory);
+    let mut export = koobridge();
+    export
+        .args(["spool", "export", "--directory"])
+        .arg(&directory);
+    fs::write(&lines, run(&mut export).stdout).expect("a file");
+    let broker = MockCluster::new(1).expect("a mock cluster");
+    let servers = format!(
+        "kafka.properties.bootstrap.servers={}",
+        broker.bootstrap_servers()
+    );
+    let (config, lines, spool) = (text(&config), text(&lines), text(&directory));
+    for (args, undisturbed) in [
+        (&["serve", "--print-config", "--config", config][..], 0),
+        (&["check", "--config", config], 2),
+        (&["check", "--json", "--config", config], 2),
+        (&["topics", "--set", &servers], 0),
+        (&["tail", "--file", lines], 0),
+        (
+            &["replay", "--config", config, "--file", lines, "--to", "-"],
+            0,
+        ),
+        (&["spool", "export", "--directory", spool], 0),
+        (&["spool", "status", "--directory", spool], 0),
+        (&["completions", "bash"], 0),
+    ] {
+        assert_ends(args, undisturbed);
+    }
 }
 
 #[test]

@@ -3,15 +3,22 @@
 
 use std::time::Duration;
 
+use indicatif::HumanDuration;
+
 use super::words::{counted, days};
 use crate::bridge::admin::history::{History, Interval};
+use crate::bridge::admin::late::Late;
 use crate::bridge::admin::snapshot::{Intake, Snapshot};
 use crate::bridge::metrics::ReportAnswer;
 use crate::bridge::{Identity, Phase};
 use crate::kafka::{Condition, Durability};
+use crate::spool::Level;
 
 /// What counts as happening now.
 const RECENT: Duration = Duration::from_mins(1);
+
+/// How soon a spool is full that is to be looked after now.
+const SOON: Duration = Duration::from_hours(1);
 
 const REPORTS_HIGH: &str = "The reports in flight are near ingress.reports_in_flight: at the limit, further ones are \
                             answered 503. Kafka is slow, or the limit is low.";
@@ -42,6 +49,11 @@ pub(super) enum Subject {
     Connections,
     SpoolWrites,
     SpoolDisk,
+    SpoolAge,
+    SpoolFull,
+    SetAside,
+    Undeleted,
+    OtherTopics,
     Quarantine,
     Certificate,
     Reload,
@@ -203,6 +215,55 @@ impl Findings {
                  koobridge spool export shows it."
             );
             self.warn(Subject::Quarantine, text);
+        }
+        self.ages(snapshot);
+        self.leftovers(snapshot, level);
+    }
+
+    /// Reports that wait for too long, and a spool that will soon be full.
+    fn ages(&mut self, snapshot: &Snapshot) {
+        for late in Late::of(snapshot) {
+            let severity = if late.reached.is_past {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            };
+            self.add(Subject::SpoolAge, severity, late.text());
+        }
+        if let Some(full_in) = snapshot.full_in.filter(|time| *time < SOON) {
+            let full_in = HumanDuration(full_in);
+            let text = format!(
+                "The spool is full in {full_in} if it grows on as in the last two minutes; then reports are answered 503. \
+                 Get Kafka back, or raise spool.disk_limit and restart if the disk has room."
+            );
+            self.warn(Subject::SpoolFull, text);
+        }
+    }
+
+    /// Things in the spool that koobridge does not clear up by itself.
+    fn leftovers(&mut self, snapshot: &Snapshot, level: Level) {
+        if level.set_aside > 0 {
+            let files = counted(level.set_aside, "damaged file is", "damaged files are");
+            let text = format!(
+                "{files} set aside in the spool's directory: koobridge spool export --set-aside shows what is left in \
+                 them. They count for spool.disk_limit until you move them away."
+            );
+            self.warn(Subject::SetAside, text);
+        }
+        if level.undeleted > 0 {
+            let reports = counted(level.undeleted, "delivered report", "delivered reports");
+            let text = format!(
+                "The disk does not let {reports} be deleted: a restart delivers them again, with the same ce_id. Mend the \
+                 disk or make it writable; koobridge notices by itself."
+            );
+            self.warn(Subject::Undeleted, text);
+        }
+        for topic in &snapshot.other_topics {
+            let text = format!(
+                "The spool holds reports for {topic}, which is not configured: they stay there. After a stop, koobridge \
+                 spool drain --set kafka.topic={topic} delivers them."
+            );
+            self.warn(Subject::OtherTopics, text);
         }
     }
 

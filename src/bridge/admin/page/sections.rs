@@ -184,6 +184,7 @@ fn spool(mut table: Table, snapshot: &Snapshot) -> String {
         return table.section("spool", "Spool", "none", foot);
     };
     let waiting = level.reports.saturating_sub(level.quarantined);
+    let at_least = ["at least ", ""][usize::from(level.is_counted)];
     let oldest = snapshot.oldest_age().map_or_else(|| "–".to_owned(), ago);
     let writable = ["no", "yes"][usize::from(level.is_writable)];
     table.row(
@@ -192,18 +193,43 @@ fn spool(mut table: Table, snapshot: &Snapshot) -> String {
         writable,
         "",
     );
-    table.row(None, "Reports that wait for Kafka", HumanCount(waiting), "");
-    table.row(None, "The oldest came", oldest, "");
+    table.row(
+        Some(Subject::OtherTopics),
+        "Reports that wait for Kafka",
+        format!("{at_least}{}", HumanCount(waiting)),
+        "",
+    );
+    table.row(Some(Subject::SpoolAge), "The oldest came", oldest, "");
     table.row(
         Some(Subject::Quarantine),
         "Quarantined",
         HumanCount(level.quarantined),
         "",
     );
+    for (subject, name, count) in [
+        (
+            Subject::Undeleted,
+            "Delivered, not deleted",
+            level.undeleted,
+        ),
+        (Subject::SetAside, "Files set aside", level.set_aside),
+    ] {
+        if count > 0 {
+            table.row(Some(subject), name, HumanCount(count), "");
+        }
+    }
     table.limit(Subject::SpoolDisk, "Disk", snapshot.disk(), BinaryBytes);
+    if let Some(time) = snapshot.full_in {
+        let value = format!("in {}", HumanDuration(time));
+        let basis = note("At the rate of the last two minutes.");
+        table.row(Some(Subject::SpoolFull), "Full", value, &basis);
+    }
     let brief = match waiting {
-        0 => "empty".to_owned(),
-        waiting => counted(waiting, "report waits", "reports wait"),
+        0 if level.is_counted => "empty".to_owned(),
+        waiting => format!(
+            "{at_least}{}",
+            counted(waiting, "report waits", "reports wait")
+        ),
     };
     table.section("spool", "Spool", brief, "")
 }

@@ -449,3 +449,58 @@ fn every_part_that_the_script_swaps_has_an_id_of_its_own() {
     );
     assert!(page.contains("As of <time>10:30:00 UTC</time>"));
 }
+
+#[test]
+fn a_spool_that_needs_a_person_says_for_what() {
+    let mut snapshot = spooling();
+    let level = Level {
+        reports: 12,
+        is_counted: false,
+        undeleted: 3,
+        set_aside: 1,
+        ..snapshot.spool.expect("a spool")
+    };
+    snapshot.spool = Some(level);
+    snapshot.full_in = Some(Duration::from_mins(40));
+    snapshot.other_topics = vec!["former".to_owned()];
+    let notes = notes_of(&snapshot);
+    for (note, part) in notes.iter().zip([
+        "The spool is full in 40 minutes",
+        "1 damaged file is set aside in the spool's directory: koobridge spool export --set-aside",
+        "The disk does not let 3 delivered reports be deleted: a restart delivers them again",
+        "The spool holds reports for former, which is not configured: they stay there.",
+    ]) {
+        assert!(note.contains(part), "{part:?} is not in {note:?}");
+    }
+    assert_eq!(notes.len(), 4);
+    let page = page(&snapshot);
+    for (name, value) in [
+        ("Reports that wait for Kafka", "at least 12"),
+        ("Delivered, not deleted", "3"),
+        ("Files set aside", "1"),
+        ("Full", "in 40 minutes"),
+    ] {
+        assert_eq!(row(&page, name), pair(value, "warning"));
+    }
+    snapshot.full_in = Some(Duration::from_hours(2));
+    let page = super::html(&snapshot, &History::default());
+    assert_eq!(row(&page, "Full"), pair("in 2 hours", "fine"));
+}
+
+#[test]
+fn a_report_that_waits_for_longer_than_its_topic_keeps_records_is_critical() {
+    let mut snapshot = spooling();
+    let oldest = snapshot.now - SignedDuration::from_hours(20);
+    snapshot.spool = snapshot.spool.map(|level| Level {
+        reports: 1,
+        oldest: Some(oldest.as_millisecond()),
+        ..level
+    });
+    for (limit, severity) in [(27, "fine"), (26, "warning"), (20, "critical")] {
+        snapshot.topics[0].state.age_limits.kept = Some(Duration::from_hours(limit));
+        assert_eq!(
+            row(&page(&snapshot), "The oldest came"),
+            pair("20 hours ago", severity)
+        );
+    }
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::bridge::metrics::Metrics;
 use crate::contract::{ChannelId, Password};
-use crate::kafka::Durability;
+use crate::kafka::{AgeLimits, Durability};
 
 /// Half past ten on a day in November.
 const NOW: i64 = 1_795_689_000;
@@ -18,6 +18,7 @@ pub(in crate::bridge::admin) fn ready(name: &str) -> Destination {
                 replication: 3,
                 min_insync: 2,
             }),
+            age_limits: AgeLimits::default(),
             led: vec![true; 6],
         },
         has_producer: true,
@@ -42,6 +43,8 @@ pub(in crate::bridge::admin) fn well() -> Snapshot {
         connections: unused(1000),
         spool: None,
         spool_limit: 1 << 30,
+        full_in: None,
+        other_topics: Vec::new(),
         certificate: None,
         stale: BTreeMap::new(),
         channels: Arc::default(),
@@ -53,6 +56,7 @@ pub(in crate::bridge::admin) fn well() -> Snapshot {
 pub(in crate::bridge::admin) fn spooling() -> Snapshot {
     Snapshot {
         spool: Some(Level {
+            is_counted: true,
             is_writable: true,
             ..Level::default()
         }),

@@ -139,7 +139,7 @@ async fn reports_on_their_way_to_the_rejected_topic_take_the_room_of_what_is_rea
 async fn with_a_full_spool_a_refused_report_keeps_its_row_until_the_rejected_topic_has_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
-    spooling.spool.disk_limit = 100 << 10;
+    spooling.spool.disk_limit = 1 << 20;
     let fixture = Fixture::start("later", 1000, &[], Some(spooling));
     let events = &fixture.delivery.events;
     let mut spooled = 0_u64;

@@ -6,6 +6,10 @@ use super::*;
 fn left(spooled: u64, unpromised: u64) -> Left {
     Left {
         spooled,
+        is_counted: true,
+        is_due: spooled > 0,
+        other_topics: Vec::new(),
+        undeleted: 0,
         unpromised,
     }
 }
@@ -82,4 +86,42 @@ async fn the_next_run_knows_the_partitions_and_delivers_what_was_left() {
     create(&second);
     eventually("it is not deleted", || spooled() == 0).await;
     assert_eq!(second.fates(), ["{fate=\"delivered\"} 1"]);
+}
+
+#[tokio::test]
+async fn reports_for_a_topic_that_is_not_configured_are_left_and_no_start_delivers_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let start = |topic| {
+        let spooling = spooling(directory.path(), Duration::from_millis(100));
+        Fixture::start(topic, 10, &[], Some(spooling))
+    };
+    let first = start("former");
+    assert_eq!(first.deliver(LONG).await, Ok(KeptBy::Spool));
+    assert_eq!(first.delivery.finish(Duration::ZERO), left(1, 0));
+    drop(first);
+
+    let second = start("there");
+    assert_eq!(second.delivery.other_topics(), ["former"]);
+    let expected = Left {
+        is_due: false,
+        other_topics: vec!["former".to_owned()],
+        ..left(1, 0)
+    };
+    assert_eq!(second.delivery.finish(LONG), expected);
+}
+
+#[test]
+fn nothing_is_left_only_if_that_is_known_and_the_next_run_repeats_nothing() {
+    let is_none = |left: Left| left.is_none();
+    assert!(is_none(left(0, 0)));
+    assert!(!is_none(left(1, 0)));
+    assert!(!is_none(left(0, 1)));
+    assert!(!is_none(Left {
+        is_counted: false,
+        ..left(0, 0)
+    }));
+    assert!(!is_none(Left {
+        undeleted: 1,
+        ..left(0, 0)
+    }));
 }

@@ -1,0 +1,266 @@
+//! `koobridge spool drain`: delivers the spool of a bridge that is gone.
+
+use std::mem;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use indicatif::HumanCount;
+use tokio::time::sleep;
+
+use super::{named_directory, require_spool};
+use crate::bridge::app::{self, Broker, End, Signals};
+use crate::bridge::delivery::{Delivery, InFlight, Left};
+use crate::bridge::metrics::Metrics;
+use crate::cli::SpoolDrain;
+use crate::commands::command_line::CommandLine;
+use crate::commands::{LEFT, block_on, serve};
+use crate::config::Drain;
+use crate::tools::replay::Progress;
+use crate::{kafka, telemetry, tell};
+
+/// How often to check whether the spool is empty.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long counting the reports that are not delivered may take at the end.
+const COUNTING: Duration = Duration::from_secs(10);
+/// Nothing is admitted: limits of 0 would count as reached.
+const NOTHING: InFlight = InFlight {
+    reports: 1,
+    bytes: 1,
+};
+
+pub(super) fn run(typed: &SpoolDrain) -> anyhow::Result<ExitCode> {
+    let mut overrides = typed.overrides.clone();
+    if let Some(directory) = &typed.directory {
+        overrides.set.push((
+            "spool.directory".to_owned(),
+            directory.display().to_string(),
+        ));
+    }
+    let settings = serve::gather(typed.config.as_deref(), &overrides);
+    let directory = named_directory(&settings)?;
+    let config = Drain::check(&settings, kafka::check_property)?;
+    require_spool(&directory)?;
+    telemetry::start(config.log)?;
+    block_on(async {
+        let signals = Signals::new().context("can't wait for signals")?;
+        let (end, run) = deliver(&config, signals).await?;
+        let (text, code) = match end {
+            End::Drained => (summary(&run, None, typed), ExitCode::SUCCESS),
+            End::Left(left) => (summary(&run, Some(&left), typed), ExitCode::from(LEFT)),
+            End::Forced => (
+                "stopped at once, as a second signal asked".to_owned(),
+                ExitCode::FAILURE,
+            ),
+        };
+        tell!("{}: {text}", directory.display());
+        Ok(code)
+    })
+}
+
+/// What a drain has done.
+struct Run {
+    delivered: u64,
+    took: Duration,
+    quarantined: u64,
+}
+
+async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, Run)> {
+    let metrics = Metrics::new();
+    let (kafka, spool) = (&config.kafka, Some(&config.spool));
+    let delivery = app::start_delivery(kafka, spool, NOTHING, &metrics, Broker::Cluster)?;
+    let (delivery, started) = (Arc::new(delivery), Instant::now());
+    let timeout = tokio::select! {
+        () = until_delivered(&delivery, &metrics) => COUNTING,
+        () = signals.next() => {
+            let timeout = kafka.flush_timeout;
+            tell!("stopping: Kafka may take {timeout:?} for what is on its way; a second signal ends it at once");
+            timeout
+        }
+    };
+    let took = started.elapsed();
+    let finishing = Arc::clone(&delivery);
+    let end = tokio::select! {
+        end = app::end_of(move || finishing.finish(timeout)) => end,
+        () = signals.next() => End::Forced,
+    };
+    let run = Run {
+        delivered: metrics.acknowledgements(),
+        took,
+        quarantined: delivery.spool_level().map_or(0, |level| level.quarantined),
+    };
+    // Everything is flushed: dropping the producers would only wait for their threads.
+    mem::forget(delivery);
+    Ok((end, run))
+}
+
+/// Waits until everything is delivered, and shows how far it is.
+async fn until_delivered(delivery: &Delivery, metrics: &Metrics) {
+    if delivery.is_delivered() {
+        return;
+    }
+    let [(events, _), (rejected, _)] = delivery.topics();
+    tell!("delivering to {events} and {rejected}; Ctrl-C stops it");
+    let mut progress = Progress::start("delivered", "reports", None);
+    let mut is_counted = false;
+    while !delivery.is_delivered() {
+        let delivered = metrics.acknowledgements();
+        let level = delivery.spool_level().unwrap_or_default();
+        if level.is_counted && !is_counted {
+            is_counted = true;
+            progress.set_all(delivered + level.reports.saturating_sub(level.quarantined));
+        }
+        progress.show(delivered, delivered);
+        sleep(PAUSE).await;
+    }
+}
+
+/// Returns how a drain ended, in words: what was delivered, and what is left and why.
+fn summary(run: &Run, left: Option<&Left>, typed: &SpoolDrain) -> String {
+    let Run {
+        delivered,
+        took,
+        quarantined,
+    } = run;
+    let mut text = match delivered {
+        0 if left.is_none_or(|left| !left.is_due) => "nothing to deliver".to_owned(),
+        delivered => format!("delivered {} in {took:.1?}", reports(*delivered)),
+    };
+    let left = left.map(|left| remains(left, typed)).unwrap_or_default();
+    let quarantined = (*quarantined > 0).then(|| {
+        let reports = reports(*quarantined);
+        format!("{reports} quarantined: no topic accepts them; `koobridge spool export` shows them")
+    });
+    for line in left.into_iter().chain(quarantined) {
+        text += "\nleft: ";
+        text += &line;
+    }
+    text
+}
+
+/// Returns what is left and why, a line each.
+fn remains(left: &Left, typed: &SpoolDrain) -> Vec<String> {
+    let &Left {
+        spooled, undeleted, ..
+    } = left;
+    let count = if left.is_counted {
+        reports(spooled)
+    } else {
+        format!("at least {}", reports(spooled))
+    };
+    let mut lines = Vec::new();
+    if left.is_due {
+        lines.push(format!("{count}; the same command goes on with them"));
+    } else if !left.is_counted {
+        lines.push(format!("{count}; `koobridge spool status` counts them"));
+    }
+    let is_only = !left.is_due && left.is_counted && left.other_topics.len() == 1;
+    let count = if is_only { &count } else { "reports" };
+    let others = left.other_topics.iter();
+    lines.extend(others.map(|topic| format!("{count} for {topic}, {}", elsewhere(typed, topic))));
+    if undeleted > 0 {
+        lines.push(format!(
+            "{} that Kafka has and that the disk does not let be deleted: they are delivered again, with the same ce_id, \
+             by the next drain or start",
+            reports(undeleted)
+        ));
+    }
+    lines
+}
+
+fn reports(count: u64) -> String {
+    match count {
+        1 => "1 report".to_owned(),
+        count => format!("{} reports", HumanCount(count)),
+    }
+}
+
+/// Says why reports for `topic` are left, with the command that delivers them.
+fn elsewhere(typed: &SpoolDrain, topic: &str) -> String {
+    let mut command = CommandLine::of("spool drain");
+    command.add("--config", typed.config.iter().map(|path| path.display()));
+    command.add(
+        "--directory",
+        typed.directory.iter().map(|path| path.display()),
+    );
+    let set = typed.overrides.set.iter();
+    command.add("--set", set.map(|(key, value)| format!("{key}={value}")));
+    command.add("--set", [format!("kafka.topic={topic}")]);
+    let command = command.into_text();
+    format!("a topic that is not configured; this delivers them:\n  {command}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed() -> SpoolDrain {
+        SpoolDrain {
+            config: Some("k.toml".into()),
+            directory: None,
+            overrides: crate::cli::Overrides::default(),
+        }
+    }
+
+    fn left(spooled: u64) -> Left {
+        Left {
+            spooled,
+            is_counted: true,
+            is_due: spooled > 0,
+            other_topics: Vec::new(),
+            undeleted: 0,
+            unpromised: 0,
+        }
+    }
+
+    fn said(delivered: u64, quarantined: u64, left: Option<&Left>) -> String {
+        let run = Run {
+            delivered,
+            took: Duration::from_millis(3200),
+            quarantined,
+        };
+        summary(&run, left, &typed())
+    }
+
+    #[test]
+    fn the_summary_says_what_was_delivered() {
+        assert_eq!(said(0, 0, None), "nothing to deliver");
+        assert_eq!(said(1, 0, None), "delivered 1 report in 3.2s");
+        assert_eq!(
+            said(2000, 1, None),
+            "delivered 2,000 reports in 3.2s\n\
+             left: 1 report quarantined: no topic accepts them; `koobridge spool export` shows them"
+        );
+    }
+
+    #[test]
+    fn the_summary_says_what_is_left_and_why() {
+        assert_eq!(
+            said(0, 0, Some(&left(3))),
+            "delivered 0 reports in 3.2s\nleft: 3 reports; the same command goes on with them"
+        );
+        let uncounted = Left {
+            is_counted: false,
+            ..left(3)
+        };
+        assert!(
+            said(5, 0, Some(&uncounted)).contains("\nleft: at least 3 reports; the same command")
+        );
+        let other = Left {
+            is_due: false,
+            other_topics: vec!["former".to_owned()],
+            ..left(3)
+        };
+        assert_eq!(
+            said(0, 0, Some(&other)),
+            "nothing to deliver\nleft: 3 reports for former, a topic that is not configured; this delivers them:\n  \
+             koobridge spool drain --config k.toml --set kafka.topic=former"
+        );
+        let undeleted = Left {
+            undeleted: 7,
+            ..left(0)
+        };
+        assert!(said(7, 0, Some(&undeleted)).contains("left: 7 reports that Kafka has and"));
+    }
+}
