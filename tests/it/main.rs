@@ -10,6 +10,7 @@ mod corpus;
 mod delivery;
 mod deploy;
 mod dev;
+mod environment;
 mod events;
 mod failed_handshakes;
 mod framing;

@@ -26,7 +26,7 @@ const HASTY: [(&str, &str); 2] = [
 ];
 
 /// The bound that `--print-config` shows with these settings, without the program itself.
-fn printed_bound(settings: &[(&str, &str)]) -> u64 {
+pub fn printed_bound(settings: &[(&str, &str)]) -> u64 {
     let directory = tempfile::tempdir().expect("a directory");
     let file = configuration(directory.path(), "127.0.0.1:1", "events", "rejected");
     let mut command = koobridge();

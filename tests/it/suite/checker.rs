@@ -122,13 +122,26 @@ impl<'a> Checker<'a> {
         none("answered neither 200 nor 503", self.told, is_odd);
     }
 
+    /// Different reports that are on the topic.
+    pub fn delivered(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// Reports that were promised and are nowhere.
+    pub fn lost(&self) -> usize {
+        self.told.iter().filter(|told| self.is_lost(told)).count()
+    }
+
     /// Holds at any time, where nothing is delivered meanwhile.
     pub fn nothing_promised_is_lost(&self) {
-        let is_lost = |told: &&Told| {
-            let is_gone = self.excused.gone_before.is_some_and(|at| told.sent < at);
-            told.is_promised() && !is_gone && !self.is_kept(told)
-        };
-        none("answered 2xx and lost", self.told, is_lost);
+        none("answered 2xx and lost", self.told, |told| {
+            self.is_lost(told)
+        });
+    }
+
+    fn is_lost(&self, told: &Told) -> bool {
+        let is_gone = self.excused.gone_before.is_some_and(|at| told.sent < at);
+        told.is_promised() && !is_gone && !self.is_kept(told)
     }
 
     fn is_kept(&self, told: &Told) -> bool {

@@ -2,64 +2,16 @@
 //! good without it; only what comes while Kafka is away too can be refused.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-
-use tempfile::TempDir;
 
 use super::checker::Excused;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use crate::support::bridge::{Bridge, configuration, koobridge, run};
 use crate::support::cluster;
 use crate::support::http::{body, exchange, report};
-
-/// A small file system of its own, mounted as root, which goes with the test.
-struct Disk(TempDir);
-
-impl Disk {
-    fn mount() -> Self {
-        let at = tempfile::tempdir().expect("a temporary directory");
-        let options = ["-t", "tmpfs", "-o", "size=16m", "koobridge-spool"];
-        succeed(Command::new("mount").args(options).arg(at.path()));
-        Self(at)
-    }
-
-    fn spool(&self) -> PathBuf {
-        self.0.path().join("spool")
-    }
-
-    /// Writes until nothing more fits.
-    fn fill(&self) {
-        let mut filler = File::create(self.filler()).expect("a file");
-        let full = (0..).find_map(|_| filler.write_all(&[0; 4096]).err());
-        let full = full.map(|error| error.kind());
-        assert_eq!(full, Some(ErrorKind::StorageFull));
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.filler()).expect("a file");
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.path().join("filler")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount")
-            .arg("--lazy")
-            .arg(self.0.path())
-            .status();
-        let unmounted = unmounted.is_ok_and(|status| status.success());
-        assert!(
-            unmounted || thread::panicking(),
-            "the file system is unmounted"
-        );
-    }
-}
+use crate::support::mounts::{Disk, succeed};
 
 /// No file there can be written, created or removed, whoever has it open. The index that readers
 /// share is memory rather than a file, and left alone.
@@ -85,11 +37,6 @@ fn assert_an_open_file_can_be_forbidden() {
     allow_writing(directory.path());
     let why = "TMPDIR has to be on a file system where immutable files can't be written";
     assert!(written.is_err(), "{why}");
-}
-
-fn succeed(command: &mut Command) {
-    let output = command.output().expect("a program that is there");
-    assert!(output.status.success(), "{command:?}, as root: {output:?}");
 }
 
 /// Does harm to the disk for a while, with Kafka up or frozen for longer than the disk is harmed.

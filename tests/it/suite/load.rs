@@ -19,8 +19,6 @@ use tokio::time::{sleep_until, timeout};
 use super::rig::lasting;
 use crate::support::http::{body, report};
 
-/// Reports that wait for their answers at once; past it, the next ones are sent late.
-const CONNECTIONS: usize = 3000;
 /// Far beyond every deadline of a bridge: an answer that has not come by then never will.
 const GIVE_UP: Duration = Duration::from_secs(40);
 /// What a big report carries beside what every report does.
@@ -36,6 +34,10 @@ pub struct Plan {
     pub first: u32,
     /// Every so many messages a big one, of eight kibibytes.
     pub big_every: Option<u32>,
+    /// Bytes that each of the other reports carries beside its usual members.
+    pub padding: usize,
+    /// Reports that wait for their answers at once; past it, the next ones are sent late.
+    pub connections: usize,
 }
 
 impl Default for Plan {
@@ -44,6 +46,8 @@ impl Default for Plan {
             rate: lasting(150, 250),
             first: 0,
             big_every: None,
+            padding: 0,
+            connections: 3000,
         }
     }
 }
@@ -85,8 +89,9 @@ impl Load {
         let rate = Arc::new(AtomicU32::new(plan.rate));
         let senders = Arc::new(Senders {
             address,
+            padding: plan.padding,
             idle: Mutex::default(),
-            free: Semaphore::new(CONNECTIONS),
+            free: Semaphore::new(plan.connections),
             told: Arc::default(),
         });
         let (told, until) = (Arc::clone(&senders.told), Arc::clone(&stopped));
@@ -155,6 +160,7 @@ async fn run(senders: &Arc<Senders>, plan: Plan, rate: &AtomicU32, stopped: &Ato
 /// The connections, and what was said on them.
 struct Senders {
     address: SocketAddr,
+    padding: usize,
     /// With the time of its last answer.
     idle: Mutex<Vec<(Instant, TcpStream)>>,
     free: Semaphore,
@@ -183,7 +189,7 @@ impl Senders {
         let _place = self.free.acquire().await.expect("never closed");
         let request = report(&padded(
             body(&message_id, status),
-            if big { BIG } else { 0 },
+            if big { BIG } else { self.padding },
         ));
         let sent = Instant::now();
         let code = timeout(GIVE_UP, self.exchange(&request)).await;
@@ -259,7 +265,7 @@ fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
 }
 
 /// The body with a member more that the contract does not name.
-fn padded(mut body: Vec<u8>, size: usize) -> Vec<u8> {
+pub fn padded(mut body: Vec<u8>, size: usize) -> Vec<u8> {
     body.pop();
     body.extend_from_slice(format!(",\"pad\":\"{}\"}}", "x".repeat(size)).as_bytes());
     body

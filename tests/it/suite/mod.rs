@@ -9,6 +9,7 @@ mod disk;
 pub mod evidence;
 pub mod load;
 mod network;
+mod outage;
 mod overload;
 mod partitions;
 mod process;

@@ -18,7 +18,7 @@ use crate::support::ports::free_addresses;
 use crate::support::records::until;
 
 /// How long the bridge may take to know every report's fate once the fault is over.
-const SETTLED: Duration = Duration::from_secs(150);
+pub const SETTLED: Duration = Duration::from_secs(150);
 /// What a load runs for before a fault and after it, so that both sides of it are seen.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -123,8 +123,8 @@ impl Rig {
     }
 
     /// The load goes on, and nothing of it waits for Kafka any longer.
-    pub fn wait_until_spool_is_empty(&self) {
-        let emptied = until(SETTLED, || match self.reports_spooled() {
+    pub fn wait_until_spool_is_empty(&self, within: Duration) {
+        let emptied = until(within, || match self.reports_spooled() {
             0 => Ok(()),
             spooled => Err(format!("{spooled} spooled")),
         });

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod http;
 pub mod jars;
 pub mod lines;
+pub mod mounts;
 pub mod ports;
 pub mod proc;
 pub mod proxy;

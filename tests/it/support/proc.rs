@@ -4,18 +4,33 @@ use std::fs;
 
 /// A number that Linux knows of a running process; sizes are in kibibytes.
 pub fn status(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"));
-    let status = status.expect("a running process");
+    known_status(pid, name).expect("a running process, of which Linux knows it")
+}
+
+/// The same, or `None` if the process has ended.
+pub fn known_status(pid: u32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let mut lines = status.lines();
-    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let value = value
-        .expect("Linux knows it")
-        .trim()
-        .trim_end_matches(" kB");
-    value.parse().expect("a whole number")
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let value = value.trim().trim_end_matches(" kB");
+    Some(value.parse().expect("a whole number"))
 }
 
 pub fn open_files(pid: u32) -> u64 {
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("a running process");
-    u64::try_from(files.count()).expect("a count")
+    descriptors(pid).expect("a running process").0
+}
+
+/// How many descriptors a process has open, and how many of them are no sockets; `None` if it has ended.
+pub fn descriptors(pid: u32) -> Option<(u64, u64)> {
+    let (mut all, mut files) = (0, 0);
+    for descriptor in fs::read_dir(format!("/proc/{pid}/fd")).ok()? {
+        let target = fs::read_link(descriptor.ok()?.path());
+        all += 1;
+        // A descriptor that was closed since has no target.
+        let is_socket = target.map_or(true, |target| {
+            target.to_string_lossy().starts_with("socket:")
+        });
+        files += u64::from(!is_socket);
+    }
+    Some((all, files))
 }

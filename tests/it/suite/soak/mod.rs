@@ -4,7 +4,7 @@
 
 mod faults;
 mod plot;
-mod run;
+pub mod run;
 mod sampler;
 
 use std::env;
@@ -17,7 +17,7 @@ use self::run::Run;
 use self::sampler::{Sample, Sampler, median_minute};
 use super::checker::Excused;
 use super::load::Told;
-use super::rig::pause;
+use super::rig::{SETTLED, pause};
 use crate::support::bridge::BUSY;
 use crate::support::cluster::BROKERS;
 
@@ -84,7 +84,7 @@ fn live_long(scene: &mut Scene, length: Duration) {
     scene.harm(Fault::OutageInABurst, OUTAGE);
     pause(GROWN_UP.saturating_sub(born.elapsed()));
     harm_each_minute(scene, begun + length);
-    scene.rig.wait_until_spool_is_empty();
+    scene.rig.wait_until_spool_is_empty(SETTLED);
     pause(MINUTE);
     scene.rig.assert_same_process();
     let samples = watch.stop();

@@ -136,7 +136,7 @@ impl Interval {
 }
 
 /// What came in each interval but the last, which is not whole.
-fn by_interval<T>(begun: Instant, all: &[T], at: impl Fn(&T) -> Instant) -> Vec<Vec<&T>> {
+pub fn by_interval<T>(begun: Instant, all: &[T], at: impl Fn(&T) -> Instant) -> Vec<Vec<&T>> {
     let mut intervals: Vec<Vec<&T>> = Vec::new();
     for one in all {
         let second = at(one).saturating_duration_since(begun).as_secs();
