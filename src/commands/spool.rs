@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Overrides, SpoolCommand, SpoolExport, SpoolLocation, SpoolStatus};
 use crate::config::Settings;
-use crate::spool::{
-    Fragment, Inspection, Kept, LaneKey, LaneStatus, Mark, OpenError, Problem,
-};
+use crate::spool::{Fragment, Inspection, Kept, LaneKey, LaneStatus, Mark, Problem};
 use crate::tools::archive::Line;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
@@ -43,23 +41,21 @@ fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Refuses a directory that never was a spool's, a mistyped one for example. A drained spool still has its lock.
-fn require_spool(directory: &Path) -> anyhow::Result<()> {
-    let failed = |error| OpenError::Directory(directory.to_owned(), error);
-    let entries = directory.read_dir().map_err(failed)?.flatten();
-    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+/// Inspects a directory; one that never was a spool's, a mistyped one for example, is an error.
+fn inspect(directory: &Path) -> anyhow::Result<Inspection> {
+    let inspection = Inspection::of(directory)?;
     ensure!(
-        names.any(|name| name == "lock" || name.starts_with("spool-")),
+        inspection.is_spool,
         "{} is no spool: it holds neither a spool's lock nor one of its files; name the directory that spool.directory \
          of the bridge names",
         directory.display()
     );
-    Ok(())
+    Ok(inspection)
 }
 
 fn status(SpoolStatus { location, json }: &SpoolStatus) -> anyhow::Result<ExitCode> {
     let directory = directory_of(location)?;
-    let inspection = Inspection::of(&directory)?;
+    let inspection = inspect(&directory)?;
     let (lanes, problems) = inspection.lanes();
     let lanes: Vec<_> = lanes.into_iter().collect();
     let text = if *json {
@@ -152,7 +148,7 @@ fn export(
         set_aside,
     }: &SpoolExport,
 ) -> anyhow::Result<ExitCode> {
-    let inspection = Inspection::of(&directory_of(location)?)?;
+    let inspection = inspect(&directory_of(location)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let shown = if *set_aside {
         inspection.each_set_aside(|fragment| writeln!(out, "{}", shown(&fragment)))

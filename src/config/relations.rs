@@ -13,6 +13,8 @@ pub const RECORD_OVERHEAD: u64 = 16 << 10;
 /// What librdkafka takes for a record where `message.max.bytes` is not configured.
 pub const DEFAULT_MESSAGE_MAX_BYTES: u64 = 1_000_000;
 
+/// The spool has room for the largest report in its log and in a file, and for moving it.
+const DISK_FOR_A_REPORT: u64 = 8;
 /// What a report that goes to the spool has left of its deadline: an fsync on a busy disk takes up to some hundred
 /// milliseconds.
 pub const SPOOL_MARGIN: Duration = Duration::from_millis(500);
@@ -56,10 +58,11 @@ impl Checker<'_> {
             );
         }
         let disk = self.sound("spool.disk_limit", parse::size::<u64>);
-        if has_spool && disk.is_some_and(|disk| disk < 2 * needed) {
+        let wanted = DISK_FOR_A_REPORT.saturating_mul(needed);
+        if has_spool && disk.is_some_and(|disk| disk < wanted) {
             let problem = format!(
-                "has no room for a report of ingress.body_limit; make it at least {} (twice body_limit + 16 KiB)",
-                2 * needed
+                "has no room for a report of ingress.body_limit; make it at least {wanted} ({DISK_FOR_A_REPORT} times \
+                 body_limit + 16 KiB)"
             );
             self.error("spool.disk_limit", problem);
         }

@@ -474,7 +474,7 @@ fn every_error_about_the_spool_is_named_at_once() {
             "k.toml:7: spool.after: ingress.deadline (4500ms) has to be longer than 7.5s: \
              ingress.body_timeout (2s), spool.after (5s) and 500ms for the fsync; raise the deadline or lower one of \
              the two",
-            "k.toml:8: spool.disk_limit: \"1 kB\" is too small; write at least \"1 MiB\"",
+            "k.toml:8: spool.disk_limit: \"1 kB\" is too small; write at least \"16 MiB\"",
             "k.toml:9: spool.memory: \"1 kB\" is too small; write at least \"1 MiB\"",
         ]
     );

@@ -191,6 +191,12 @@ pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Whether a directory is or was a spool's.
+pub(super) fn is_spool(directory: &Path) -> bool {
+    let has_files = || !(files(directory).is_empty() && set_aside_files(directory).is_empty());
+    directory.join(LOCK).exists() || has_files()
+}
+
 /// Bytes of everything in a directory.
 pub(super) fn bytes(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();

@@ -13,6 +13,8 @@ use crate::contract::Record;
 #[derive(Debug)]
 pub struct Inspection {
     path: PathBuf,
+    /// Whether a bridge has ever used it: a drained spool still has its lock.
+    pub is_spool: bool,
     /// Bytes on disk.
     pub bytes: u64,
     /// The process that owns it, if one does; 0 if it has not noted its id.
@@ -74,6 +76,7 @@ impl Inspection {
         path.read_dir().map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
+            is_spool: directory::is_spool(path),
             bytes: directory::bytes(path),
             holder: directory::holder(path),
             set_aside: directory::set_aside_files(path),

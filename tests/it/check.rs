@@ -55,7 +55,7 @@ impl Setup {
         let setup = setup.set("spool.directory", &spool);
         // So that it needs less than any machine allows.
         let setup = setup
-            .set("spool.disk_limit", "1 MiB")
+            .set("spool.disk_limit", "16 MiB")
             .set("spool.free_space", "1 MiB");
         setup
             .set("ingress.connections", "100")

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use indicatif::HumanCount;
 use tokio::time::sleep;
 
-use super::{named_directory, require_spool};
+use super::{inspect, named_directory};
 use crate::bridge::app::{self, Broker, End, Signals};
 use crate::bridge::delivery::{Delivery, InFlight, Left};
 use crate::bridge::metrics::Metrics;
@@ -41,7 +41,7 @@ pub(super) fn run(typed: &SpoolDrain) -> anyhow::Result<ExitCode> {
     let settings = serve::gather(typed.config.as_deref(), &overrides);
     let directory = named_directory(&settings)?;
     let config = Drain::check(&settings, kafka::check_property)?;
-    require_spool(&directory)?;
+    inspect(&directory)?;
     telemetry::start(config.log)?;
     block_on(async {
         let signals = Signals::new().context("can't wait for signals")?;

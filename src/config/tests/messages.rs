@@ -343,13 +343,14 @@ fn the_deadline_has_room_for_the_body_the_wait_for_kafka_and_an_fsync() {
 fn the_spool_has_room_for_the_largest_report() {
     let spool = |limit: &str| {
         Case::sound("[spool]\ndirectory = \"kept\"\n")
-            .flag("ingress.body_limit", "900 KiB")
+            .flag("ingress.body_limit", "2100 KiB")
+            .flag("kafka.properties.message.max.bytes", "4000000")
             .flag("spool.disk_limit", limit)
     };
-    let expected = "flag: spool.disk_limit: has no room for a report of ingress.body_limit; make it at least 1875968 \
-                    (twice body_limit + 16 KiB)";
-    assert_eq!(spool("1 MiB").errors(), [expected]);
-    spool("1875968").config();
+    let expected = "flag: spool.disk_limit: has no room for a report of ingress.body_limit; make it at least 17334272 \
+                    (8 times body_limit + 16 KiB)";
+    assert_eq!(spool("16 MiB").errors(), [expected]);
+    spool("17334272").config();
 }
 
 #[test]
