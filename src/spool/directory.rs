@@ -25,7 +25,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// A directory that this process owns as long as it lives.
 pub(super) struct Directory {
     path: PathBuf,
-    lock: File,
+    /// `None` if there is none on a disk that can't be written to.
+    lock: Option<File>,
 }
 
 impl Directory {
@@ -39,19 +40,21 @@ impl Directory {
             .create(path)
             .map_err(failed)?;
         let mut lock = open_lock(&path.join(LOCK)).map_err(failed)?;
-        match take(&lock) {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Taken(path.to_owned(), owner(&mut lock)));
+        if let Some(lock) = &mut lock {
+            match take(lock) {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::Taken(path.to_owned(), owner(lock)));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-        // Only for people to read: the lock itself is the system's, and ends with the process.
-        let signed = lock
-            .set_len(0)
-            .and_then(|()| write!(lock, "{}", std::process::id()));
-        if let Err(error) = signed {
-            info!(%error, "can't write the process id into the spool's lock");
+            // Only for people to read: the lock itself is the system's, and ends with the process.
+            let signed = lock
+                .set_len(0)
+                .and_then(|()| write!(lock, "{}", std::process::id()));
+            if let Err(error) = signed {
+                info!(%error, "can't write the process id into the spool's lock");
+            }
         }
         Ok(Self {
             path: path.to_owned(),
@@ -62,7 +65,7 @@ impl Directory {
     /// Makes the directory again, and takes its lock, if it was removed or replaced.
     pub(super) fn own_again(&mut self) -> Result<(), OpenError> {
         let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
-        let held = inode(self.lock.metadata());
+        let held = self.lock.as_ref().and_then(|lock| inode(lock.metadata()));
         if held.is_none() || held != inode(fs::metadata(self.path.join(LOCK))) {
             *self = Self::own(&self.path)?;
         }
@@ -144,9 +147,11 @@ impl Directory {
     /// Removes an empty file.
     pub(super) fn remove(path: &Path) {
         for part in ["", "-wal", "-shm"] {
-            match fs::remove_file(with_suffix(path, part)) {
+            let path = with_suffix(path, part);
+            // A disk that can't be written to does not say that it is not there.
+            match fs::metadata(&path).and_then(|_| fs::remove_file(&path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    info!(path = %path.display(), %error, "can't remove an empty file of the spool");
+                    info!(path = %path.display(), %error, "can't remove a file of the spool that holds nothing");
                 }
                 _ => {}
             }
@@ -155,7 +160,7 @@ impl Directory {
 }
 
 /// Opens the lock. A disk that can't be written to needs none that is new.
-fn open_lock(path: &Path) -> io::Result<File> {
+fn open_lock(path: &Path) -> io::Result<Option<File>> {
     let opened = OpenOptions::new()
         .read(true)
         .write(true)
@@ -163,10 +168,12 @@ fn open_lock(path: &Path) -> io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(path);
-    opened.or_else(|error| match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => File::open(path),
-        _ => Err(error),
-    })
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            Ok(File::open(path).ok())
+        }
+        opened => opened.map(Some),
+    }
 }
 
 /// Takes the lock, in several attempts: a process that asks for the holder has it for a moment.

@@ -1,5 +1,6 @@
 //! One file of the spool: writes, deletes and marks reports, and counts them.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -36,7 +37,9 @@ pub(super) struct File {
     path: PathBuf,
     /// Tells it from another file of its name.
     inode: Option<u64>,
-    connection: Connection,
+    /// Open as long as it is used.
+    connection: OnceCell<Connection>,
+    memory: usize,
     /// The lanes that were written to.
     lanes: HashMap<LaneKey, i64>,
     pub(super) count: Count,
@@ -65,7 +68,7 @@ impl File {
         make_tables(&unfinished).map_err(io::Error::other)?;
         fs::rename(&unfinished, path)?;
         let connection = connection::open(path, memory).map_err(io::Error::other)?;
-        let file = Self::new(path, connection, Count::of_nothing());
+        let file = Self::new(path, connection, memory, Count::of_nothing());
         file.write_to(limits).map_err(io::Error::other)?;
         Ok(file)
     }
@@ -74,16 +77,17 @@ impl File {
     pub(super) fn open(path: &Path, memory: usize) -> Result<Self, Unusable> {
         let mut connection = connection::open(path, memory)?;
         upgrade(&mut connection)?;
-        let mut file = Self::new(path, connection, Count::default());
+        let mut file = Self::new(path, connection, memory, Count::default());
         file.is_odd = file.log_odd()?;
         Ok(file)
     }
 
-    fn new(path: &Path, connection: Connection, count: Count) -> Self {
+    fn new(path: &Path, connection: Connection, memory: usize, count: Count) -> Self {
         Self {
             path: path.to_owned(),
             inode: inode(path),
-            connection,
+            connection: connection.into(),
+            memory,
             lanes: HashMap::new(),
             count,
             oldest: (None, false),
@@ -93,38 +97,53 @@ impl File {
         }
     }
 
+    fn connection(&self) -> rusqlite::Result<&Connection> {
+        if let Some(connection) = self.connection.get() {
+            return Ok(connection);
+        }
+        let opened = connection::open(&self.path, self.memory)?;
+        connection::synchronize(&opened, Synchronous::Normal)?;
+        Ok(self.connection.get_or_init(|| opened))
+    }
+
+    fn transaction(&self) -> rusqlite::Result<Transaction<'_>> {
+        self.connection()?.unchecked_transaction()
+    }
+
+    /// Closes its connection until it is used again.
+    pub(super) fn rest(&mut self) {
+        self.connection.take();
+    }
+
     /// Prepares it for being written to: each transaction is fsynced.
     fn write_to(&self, limits: Limits) -> rusqlite::Result<()> {
-        connection::synchronize(&self.connection, Synchronous::Full)?;
+        let connection = self.connection()?;
+        connection::synchronize(connection, Synchronous::Full)?;
         let pages = limits.log_pages();
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.connection
-            .pragma_update(None, "wal_autocheckpoint", number(pages))?;
-        self.connection
-            .pragma_update(None, "journal_size_limit", number(pages * PAGE))
+        connection.pragma_update(None, "wal_autocheckpoint", number(pages))?;
+        connection.pragma_update(None, "journal_size_limit", number(pages * PAGE))
     }
 
     /// Prepares it for being drained: it takes less memory, and its log is emptied.
     pub(super) fn retire(&mut self, memory: usize) {
-        let settle = || {
-            connection::synchronize(&self.connection, Synchronous::Normal)?;
-            connection::limit_memory(&self.connection, memory)
-        };
-        // What fails here only costs memory.
-        let _settled = settle();
-        self.lanes = HashMap::new();
         self.empty_log();
+        self.memory = memory;
+        self.lanes = HashMap::new();
+        self.rest();
     }
 
     /// Takes over a file of an earlier run for writing, if nothing is wrong with it. Everything in it is
     /// written and fsynced once more: a promise rests on an fsync of this run.
-    pub(super) fn adopt(&self, memory: usize, limits: Limits) -> bool {
-        let is_sound = || {
-            connection::limit_memory(&self.connection, memory)?;
-            self.connection
-                .pragma_query_value(None, "quick_check", |row| {
-                    Ok(row.get_ref(0)?.as_str() == Ok("ok"))
-                })
+    pub(super) fn adopt(&mut self, memory: usize, limits: Limits) -> bool {
+        self.memory = memory;
+        let is_sound = || -> rusqlite::Result<bool> {
+            let connection = self.connection()?;
+            connection::limit_memory(connection, memory)?;
+            let is_sound = connection.pragma_query_value(None, "quick_check", |row| {
+                Ok(row.get_ref(0)?.as_str() == Ok("ok"))
+            })?;
+            Ok(is_sound && !connection.is_readonly("main")?)
         };
         !self.is_odd
             && self.size() < limits.segment().min(CHECKED)
@@ -158,7 +177,7 @@ impl File {
 
     /// Topics, each with a number, that a statement selects by a limit.
     fn pairs<N: FromSql>(&self, select: &str, limit: u32) -> rusqlite::Result<Vec<(String, N)>> {
-        let mut select = self.connection.prepare(select)?;
+        let mut select = self.connection()?.prepare(select)?;
         let pairs = select.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         pairs.collect()
     }
@@ -180,12 +199,12 @@ impl File {
     /// Returns what is due in each lane, and each topic's partitions.
     pub(super) fn left(&self) -> rusqlite::Result<Remains> {
         let mut left = Remains::default();
-        let known: HashMap<i64, LaneKey> = lanes_of(&self.connection)?
+        let known: HashMap<i64, LaneKey> = lanes_of(self.connection()?)?
             .into_iter()
             .map(|(lane, id)| (id, lane))
             .collect();
         let mut next = self
-            .connection
+            .connection()?
             .prepare("SELECT id FROM reports WHERE id >= ?1 ORDER BY id LIMIT 1")?;
         let mut from = i64::MIN;
         while let Some(id) = next.query_row([from], |row| row.get(0)).optional()? {
@@ -220,7 +239,7 @@ impl File {
         let due = "SELECT min(id) FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1";
         let used = "SELECT max(id) FROM reports WHERE id BETWEEN ?1 AND ?2";
         let number = |select| {
-            let mut select = self.connection.prepare(select)?;
+            let mut select = self.connection()?.prepare(select)?;
             select.query_row([first_id(lane), last_id(lane)], |row| {
                 row.get::<_, Option<i64>>(0)
             })
@@ -231,7 +250,7 @@ impl File {
 
     /// Counts some more of its reports.
     pub(super) fn count_on(&mut self) -> rusqlite::Result<()> {
-        let mut select = self.connection.prepare(
+        let mut select = self.connection()?.prepare(
             "SELECT count(*), count(*) FILTER (WHERE state = 1), max(id) FROM \
              (SELECT id, state FROM reports WHERE id > ?1 ORDER BY id LIMIT ?2)",
         )?;
@@ -240,6 +259,7 @@ impl File {
         });
         let (reports, quarantined, last): (u32, u32, Option<i64>) = row?;
         let upto = last.filter(|_| reports == COUNTED).unwrap_or(i64::MAX);
+        drop(select);
         self.count.go_on(reports, quarantined, upto);
         Ok(())
     }
@@ -249,23 +269,24 @@ impl File {
         if let (oldest, true) = self.oldest {
             return Ok(oldest);
         }
-        let mut first = self.connection.prepare(
+        let mut first = self.connection()?.prepare(
             "SELECT timestamp FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1 \
              ORDER BY id LIMIT 1",
         )?;
         let mut oldest = None;
-        for (_, id) in lanes_of(&self.connection)? {
+        for (_, id) in lanes_of(self.connection()?)? {
             let range = [first_id(id), last_id(id)];
             let found: Option<i64> = first.query_row(range, |row| row.get(0)).optional()?;
             oldest = [oldest, found].into_iter().flatten().min();
         }
+        drop(first);
         self.oldest = (oldest, true);
         Ok(oldest)
     }
 
     pub(super) fn is_empty(&self) -> rusqlite::Result<bool> {
         let one = self
-            .connection
+            .connection()?
             .query_row("SELECT 1 FROM reports LIMIT 1", [], |_| Ok(()));
         Ok(one.optional()?.is_none())
     }
@@ -273,8 +294,8 @@ impl File {
     /// Whether each of its reports is one of these ids.
     pub(super) fn holds_only(&self, reports: &[(LaneKey, u64)]) -> rusqlite::Result<bool> {
         let reports = reports.iter().map(|(lane, number)| (lane, *number));
-        let ids: HashSet<i64> = ids(&self.connection, reports)?.into_iter().collect();
-        let mut select = self.connection.prepare("SELECT id FROM reports")?;
+        let ids: HashSet<i64> = ids(self.connection()?, reports)?.into_iter().collect();
+        let mut select = self.connection()?.prepare("SELECT id FROM reports")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             if !ids.contains(&row.get::<_, i64>(0)?) {
@@ -308,22 +329,17 @@ impl File {
         Ok((self.pragma("page_count")? * PAGE).saturating_sub(self.free()))
     }
 
-    /// Opens it again: the disk may let it be written by now.
-    pub(super) fn open_again(&mut self) {
-        if let Ok(connection) = connection::open(&self.path, 0) {
-            self.connection = connection;
-        }
-    }
-
     fn pragma(&self, name: &str) -> rusqlite::Result<u64> {
         let number = |row: &rusqlite::Row<'_>| row.get(0).map(i64::cast_unsigned);
-        self.connection.pragma_query_value(None, name, number)
+        self.connection()?.pragma_query_value(None, name, number)
     }
 
     /// Moves what is in its log to the file, fsynced, and empties the log. Returns `false` if a reader or the disk
     /// is in the way.
     pub(super) fn empty_log(&self) -> bool {
-        connection::checkpoint(&self.connection).unwrap_or(false)
+        self.connection()
+            .and_then(connection::checkpoint)
+            .unwrap_or(false)
     }
 
     /// Writes records: when this returns they are fsynced, all of them or none.
@@ -349,7 +365,7 @@ impl File {
         conflict: &str,
         rows: impl Iterator<Item = (&'a LaneKey, u64, Option<Mark>, &'a Record)>,
     ) -> rusqlite::Result<u64> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.transaction()?;
         let (mut made, mut count, mut others) = (Vec::new(), self.count, 0);
         {
             let mut same = transaction
@@ -383,7 +399,7 @@ impl File {
 
     /// Deletes reports.
     pub(super) fn delete(&mut self, reports: &[(LaneKey, u64)]) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.transaction()?;
         let mut deleted = Vec::new();
         {
             let mut delete = transaction.prepare("DELETE FROM reports WHERE id = ?1")?;
@@ -406,7 +422,7 @@ impl File {
 
     /// Marks reports. A quarantined report stays so.
     pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.transaction()?;
         let mut count = self.count;
         {
             let mut update = transaction
@@ -433,12 +449,12 @@ impl File {
 
     /// Returns the reports behind an id, of about `bytes` bytes; none if there are no more.
     pub(super) fn behind(&self, id: i64, bytes: usize) -> rusqlite::Result<Slice> {
-        slice::behind(&self.connection, "state", id, bytes)
+        slice::behind(self.connection()?, "state", id, bytes)
     }
 
     pub(super) fn remember(&mut self, topic: &str, partitions: u32) -> rusqlite::Result<()> {
         let statement = "INSERT OR REPLACE INTO topics (name, partitions) VALUES (?1, ?2)";
-        self.connection
+        self.connection()?
             .execute(statement, params![topic, partitions])
             .map(drop)
     }

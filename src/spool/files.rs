@@ -111,14 +111,14 @@ impl Files {
                 self.make_current();
                 self.salvage(path, why, None);
             }
-            Opened::Sound(file, left) => {
+            Opened::Sound(mut file, left) => {
                 for (topic, partitions) in left.partitions {
                     if self.topics.iter().all(|(known, _)| *known != topic) {
                         self.topics.push((topic, partitions));
                     }
                 }
                 let is_newest = self.current.is_none() && self.older.is_empty();
-                if is_newest && self.adopt(&file) {
+                if is_newest && self.adopt(&mut file) {
                     self.current = Some(*file);
                 } else {
                     self.make_current();
@@ -141,7 +141,7 @@ impl Files {
         }
     }
 
-    fn adopt(&self, file: &File) -> bool {
+    fn adopt(&self, file: &mut File) -> bool {
         file.adopt(self.memory / 8, self.limits)
             && self.directory.sync().is_ok()
             && self.readers.add(file.path(), self.memory / 8, None).is_ok()
@@ -313,15 +313,12 @@ impl Files {
         if let Some(times) = self.undeleted.count() {
             info!(%error, reports = reports.len(), times, "can't delete delivered reports from the spool yet");
         }
-        let is_older = at < self.older.len();
         let Some(file) = self.at(at) else { return true };
-        if is_older && file.holds_only(reports).unwrap_or(false) {
-            let file = self.older.remove(at);
-            self.remove(file);
-            return true;
+        if file.holds_only(reports).unwrap_or(false) {
+            return self.remove_at(at);
         }
         if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) {
-            file.open_again();
+            file.rest();
         }
         let path = file.path().to_owned();
         self.examine(&path, error);
@@ -361,6 +358,24 @@ impl Files {
         for file in drained {
             self.remove(file);
         }
+    }
+
+    /// Removes an older file, or the current one behind them. Returns `false` if the disk does not allow that.
+    fn remove_at(&mut self, at: usize) -> bool {
+        let file = if at < self.older.len() {
+            Some(self.older.remove(at))
+        } else {
+            self.current.take()
+        };
+        let Some(file) = file else { return true };
+        let path = file.path().to_owned();
+        self.remove(file);
+        !path.exists()
+    }
+
+    /// Closes the older files until they are used again.
+    pub(super) fn rest(&mut self) {
+        self.older.iter_mut().for_each(File::rest);
     }
 
     fn remove(&mut self, file: File) {

@@ -192,8 +192,8 @@ fn unreadable(path: &Path, error: &Unusable) -> String {
     let has_log = length(&with_suffix(path, "-wal")) > 0;
     if has_log && OpenOptions::new().write(true).open(path).is_err() {
         return format!(
-            "{error}; its log has to be read in, which needs writing: copy the directory to a disk that this user \
-             can write to, and name the copy with --directory"
+            "{error}; its log has to be read in, which needs writing: copy the directory to a disk that can be \
+             written to, and name the copy with --directory"
         );
     }
     error

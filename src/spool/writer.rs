@@ -93,6 +93,7 @@ impl<T: Send + 'static> Writer<T> {
             is_busy = self.files.count_on();
             is_busy |= self.files.move_on(QUIET);
             self.show(queue);
+            self.files.rest();
             // The count is asked for at the end.
             if taken.is_closing && !is_busy {
                 return;
