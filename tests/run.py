@@ -201,8 +201,10 @@ def main():
         ("integration tests, with a Kafka of their own", integration_tests(run, programs, QUICK if quick else [])),
     ]
     if not quick:
+        interleavings = command("cargo", "run", "--quiet", "--locked", "--example", "interleavings")
         doc = command("cargo", "doc", "--no-deps", "--locked", RUSTDOCFLAGS="-D warnings")
         phases += [
+            ("thread interleavings", interleavings),
             ("examples in the documentation", command("cargo", "test", "--locked", "--doc", "--quiet")),
             ("documentation", doc),
         ]

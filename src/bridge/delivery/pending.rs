@@ -225,7 +225,8 @@ impl Sender {
         .await
     }
 
-    /// Tells a sender that still waits. Before that `count` runs, with the fate of the report if Kafka has it.
+    /// Tells a sender that still waits. Before that `count` runs, with the fate of the report if Kafka has it: under
+    /// the lock, so that no sender sees its answer earlier.
     fn tell(&self, answer: Reply, count: impl FnOnce(ReportFate)) {
         let mut state = self.state.lock();
         let (fate, waker) = match &mut *state {
@@ -234,11 +235,11 @@ impl Sender {
             State::Refused => (ReportFate::DeliveredLate, None),
             State::Gone => (ReportFate::SenderGone, None),
         };
+        count(fate);
         if matches!(*state, State::Waiting(_)) {
             *state = State::Told(answer);
         }
         drop(state);
-        count(fate);
         match (waker, &self.replies) {
             (Some(waker), Some(replies)) => replies.add(waker),
             (Some(waker), None) => waker.wake(),
@@ -248,22 +249,22 @@ impl Sender {
 
     /// The deadline has come. Returns whether that is the answer: there may be one already.
     pub(super) fn refuse(&self, metrics: &Metrics) -> bool {
-        let is_first = self.end(State::Refused);
-        if is_first {
+        self.end(State::Refused, || {
             metrics.reports_unsure.inc();
-        }
-        is_first
+        })
     }
 
     /// The sender waits no longer.
     pub(super) fn hang_up(&self) {
-        self.end(State::Gone);
+        self.end(State::Gone, || ());
     }
 
-    fn end(&self, end: State) -> bool {
+    /// Ends the wait for an answer, and counts that: before the report can have a fate. Returns whether there was none.
+    fn end(&self, end: State, count: impl FnOnce()) -> bool {
         let mut state = self.state.lock();
         let is_first = matches!(*state, State::Waiting(_));
         if is_first {
+            count();
             *state = end;
         }
         is_first

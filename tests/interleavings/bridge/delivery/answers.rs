@@ -1,0 +1,108 @@
+//! Scenarios of pending reports and of the batches in which their senders wake.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::thread;
+
+use shuttle::future;
+
+use super::limits::{InFlight, InFlightLimits};
+use super::pending::{KeptBy, NotTaken, Pending};
+use super::replies::Replies;
+use crate::bridge::metrics::Metrics;
+use crate::contract::Record;
+
+fn limits() -> Arc<InFlightLimits> {
+    Arc::new(InFlightLimits::new(InFlight {
+        reports: 3,
+        bytes: 1 << 20,
+    }))
+}
+
+fn pending(limits: &Arc<InFlightLimits>) -> Pending {
+    let record = Record {
+        key: None,
+        headers: Vec::new(),
+        value: Vec::new(),
+        timestamp: 0,
+    };
+    Pending::new(record, limits.report(1).expect("a permit"))
+}
+
+/// Begins to wake the senders of reports in batches.
+pub(super) fn wake_in_batches() {
+    let mut batches = Box::pin(Replies::wake_in_batches());
+    // From here on reports have their replies added to the batches of this run.
+    let polled = batches
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    future::spawn(batches);
+}
+
+pub(super) fn each_sender_wakes() {
+    wake_in_batches();
+    let (limits, metrics) = (limits(), Metrics::new());
+    let reports = [(); 3].map(|()| pending(&limits));
+    let senders = reports.each_ref().map(|report| {
+        let sender = Arc::clone(&report.sender);
+        future::spawn(async move { sender.answer().await })
+    });
+    let threads = reports.map(|report| {
+        let metrics = Arc::clone(&metrics);
+        thread::spawn(move || report.delivered(&metrics))
+    });
+    for sender in senders {
+        let answer = future::block_on(sender).expect("an answer");
+        assert_eq!(answer, Ok(KeptBy::Kafka));
+    }
+    for thread in threads {
+        thread.join().expect("a thread");
+    }
+}
+
+pub(super) fn the_first_end_counts() {
+    wake_in_batches();
+    let (limits, metrics) = (limits(), Metrics::new());
+    let report = pending(&limits);
+    let sender = Arc::clone(&report.sender);
+    let (refusing, counting) = (Arc::clone(&sender), Arc::clone(&metrics));
+    let deadline = thread::spawn(move || refusing.refuse(&counting));
+    let leaving = Arc::clone(&sender);
+    let hang_up = thread::spawn(move || leaving.hang_up());
+    let counting = Arc::clone(&metrics);
+    let keepers = thread::spawn(move || {
+        let mark = report.kept();
+        report.delivered(&counting);
+        mark
+    });
+    let is_refused = deadline.join().expect("a deadline");
+    hang_up.join().expect("a hang-up");
+    let mark = keepers.join().expect("an answer");
+    let answer = future::block_on(sender.answer());
+    let fate = match (is_refused, answer) {
+        (true, Err(NotTaken::Deadline)) => "delivered_late",
+        (false, Err(NotTaken::Deadline)) => "sender_gone",
+        (false, Ok(KeptBy::Spool)) => "delivered",
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(metrics.fates(), [(fate, 1)]);
+    assert_eq!(mark.is_none(), fate == "delivered");
+    assert_eq!(metrics.reports_unsure.get(), 0);
+    assert_eq!(limits.in_flight().reports, 0);
+}
+
+pub(super) fn told_is_counted() {
+    wake_in_batches();
+    let (limits, metrics) = (limits(), Metrics::new());
+    let report = pending(&limits);
+    let sender = Arc::clone(&report.sender);
+    let counting = Arc::clone(&metrics);
+    let kafka = thread::spawn(move || report.delivered(&counting));
+    let answer = future::block_on(pin!(sender.answer()));
+    assert_eq!(answer, Ok(KeptBy::Kafka));
+    assert_eq!(metrics.fates(), [("delivered", 1)]);
+    assert_eq!(limits.in_flight().reports, 0);
+    kafka.join().expect("an acknowledgement");
+}

@@ -1,0 +1,4 @@
+//! The bridge's parts.
+
+pub mod delivery;
+pub mod metrics;

@@ -1,0 +1,27 @@
+//! Shared state of the scheduler, in the places of `std::sync` and `tokio::sync`.
+
+pub use real_std::sync::*;
+pub use shuttle::sync::atomic;
+
+pub use crate::channel as mpsc;
+
+use self::atomic::{AtomicU64, Ordering};
+
+/// tokio's, before which other threads can run.
+#[derive(Debug, Default)]
+pub struct Notify {
+    inner: real_tokio::sync::Notify,
+    touched: AtomicU64,
+}
+
+impl Notify {
+    pub fn notify_one(&self) {
+        self.touched.fetch_add(1, Ordering::SeqCst);
+        self.inner.notify_one();
+    }
+
+    pub async fn notified(&self) {
+        self.touched.fetch_add(1, Ordering::SeqCst);
+        self.inner.notified().await;
+    }
+}
