@@ -4,9 +4,17 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::spool;
+
 /// Files that are kept for everything but the ingress' connections: connections to brokers, the admin listener
-/// and its 64 connections, the spool, reloading, and the runtimes.
-const RESERVE: u64 = 256;
+/// and its 64 connections, reloading, the runtimes, and the spool.
+const RESERVE: u64 = 384;
+/// Those that are not the spool's.
+const OTHERS: u64 = 256;
+const _: () = assert!(
+    OTHERS + spool::DESCRIPTORS <= RESERVE,
+    "the spool takes what is kept for it"
+);
 
 /// Returns how many files `connections` need.
 #[must_use]
@@ -60,9 +68,9 @@ mod tests {
     fn connections_leave_files_for_everything_else() {
         for (wanted, allowed, expected) in [
             (10_000, 1_048_576, 10_000),
-            (10_000, 10_256, 10_000),
-            (10_000, 10_255, 9_999),
-            (10_000, 1_024, 768),
+            (10_000, 10_384, 10_000),
+            (10_000, 10_383, 9_999),
+            (10_000, 1_024, 640),
             (10_000, 300, 75),
             (50, 300, 50),
             (10_000, 8, 2),

@@ -146,7 +146,7 @@ impl File {
             Ok(is_sound && !connection.is_readonly("main")?)
         };
         !self.is_odd
-            && self.size() < limits.segment().min(CHECKED)
+            && self.pages() < limits.segment().min(CHECKED)
             && self.empty_log()
             && is_sound().unwrap_or(false)
             && self.write_to(limits).is_ok()
@@ -307,9 +307,17 @@ impl File {
 
     /// Bytes of the file and what belongs to it, with what its log still adds to it.
     pub(super) fn size(&self) -> u64 {
-        let pages = self.pragma("page_count").unwrap_or_default() * PAGE;
-        let pending = pages.saturating_sub(length(&self.path));
+        let pending = self.pages().saturating_sub(length(&self.path));
         self.size_on_disk() + pending
+    }
+
+    /// Bytes of its pages.
+    pub(super) fn pages(&self) -> u64 {
+        self.pragma("page_count").unwrap_or_default() * PAGE
+    }
+
+    pub(super) fn log_size(&self) -> u64 {
+        length(&with_suffix(&self.path, "-wal"))
     }
 
     pub(super) fn size_on_disk(&self) -> u64 {
@@ -319,9 +327,9 @@ impl File {
 
     /// Bytes of its pages that can be used again.
     pub(super) fn free(&self) -> u64 {
-        let pages = self.pragma("page_count").unwrap_or_default();
+        let free = self.pragma("freelist_count").unwrap_or_default() * PAGE;
         // In a damaged file the count can be anything.
-        self.pragma("freelist_count").unwrap_or_default().min(pages) * PAGE
+        free.min(self.pages())
     }
 
     /// Bytes of its pages that hold something.

@@ -23,8 +23,11 @@ use super::readers::Readers;
 use super::{LaneKey, Mark, OpenError, Options, Remains};
 use crate::telemetry::Throttle;
 
-/// How many files there are at most: each takes six descriptors.
+/// How many files there are at most.
 const MOST: usize = 24;
+/// A connection to an older file, a lock that SQLite keeps, its log and its index; and the connections to the
+/// current file and to one that is moved.
+pub const DESCRIPTORS: u64 = 4 * MOST as u64 + 12;
 /// How long a file must not have changed before what is left in it is moved.
 const QUIET: Duration = Duration::from_secs(5);
 /// How soon to try again what the disk did not take.
@@ -227,7 +230,7 @@ impl Files {
     /// Turns over a current file that is large, or that a reader keeps the log of.
     pub(super) fn turn_over_if_large(&mut self) {
         let segment = self.limits.segment();
-        let is_large = |file: &File| file.size() >= segment;
+        let is_large = |file: &File| file.pages() >= segment || file.log_size() >= segment;
         if self.current.as_ref().is_some_and(is_large) {
             self.turn_over();
         }

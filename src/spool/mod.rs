@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 use crate::contract::Record;
 use directory::Directory;
 pub use error::{NotWritten, OpenError};
+pub use files::DESCRIPTORS;
 use files::Files;
 pub use inspection::{Fragment, Inspection, Kept, LaneStatus, Problem};
 use queue::{Queue, Write};

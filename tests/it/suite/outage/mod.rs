@@ -28,7 +28,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Of the bridge and of its senders, who never have more connections.
 const CONNECTIONS: u32 = 1000;
 /// What docs/operating.md has for everything but connections.
-const OTHER_DESCRIPTORS: u64 = 256;
+const OTHER_DESCRIPTORS: u64 = 384;
 /// The files, pipes and polls among these. The rest is for connections to brokers and to the admin listener.
 const DESCRIPTORS_OF_FILES: u64 = OTHER_DESCRIPTORS / 2;
 /// What whole blocks of a file system take more than the bytes in them.
