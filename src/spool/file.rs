@@ -327,9 +327,9 @@ impl File {
 
     /// Bytes of its pages that can be used again.
     pub(super) fn free(&self) -> u64 {
-        let free = self.pragma("freelist_count").unwrap_or_default() * PAGE;
+        let free = self.pragma("freelist_count").unwrap_or_default();
         // In a damaged file the count can be anything.
-        free.min(self.pages())
+        free.saturating_mul(PAGE).min(self.pages())
     }
 
     /// Bytes of its pages that hold something.

@@ -103,7 +103,7 @@ impl Files {
                 .into_iter()
                 .for_each(|lane| remains.add_lane(lane));
         }
-        files.read_older(&remains)?;
+        files.read_older(&remains);
         Ok((files, remains))
     }
 
@@ -145,22 +145,22 @@ impl Files {
     }
 
     fn adopt(&self, file: &mut File) -> bool {
-        file.adopt(self.memory / 8, self.limits)
-            && self.directory.sync().is_ok()
-            && self.readers.add(file.path(), self.memory / 8, None).is_ok()
+        let is_adopted = file.adopt(self.memory / 8, self.limits) && self.directory.sync().is_ok();
+        if is_adopted {
+            self.readers.add(file.path(), self.memory / 8, None);
+        }
+        is_adopted
     }
 
     /// Opens the readers of the older files.
-    fn read_older(&mut self, remains: &Remains) -> Result<(), OpenError> {
+    fn read_older(&mut self, remains: &Remains) {
         let lanes = remains.lanes.iter();
         let left: Arc<Left> = Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
         let memory = self.share();
         for file in &mut self.older {
             file.left = Some(Arc::clone(&left));
-            let added = self.readers.add(file.path(), memory, file.left.clone());
-            added.map_err(|error| unreadable(file, &error))?;
+            self.readers.add(file.path(), memory, file.left.clone());
         }
-        Ok(())
     }
 
     /// Memory for each connection to an older file.
@@ -207,8 +207,7 @@ impl Files {
                     .map_err(io::Error::other)?;
             }
             self.directory.sync()?;
-            let added = self.readers.add(&path, self.memory / 8, None);
-            added.map_err(io::Error::other)?;
+            self.readers.add(&path, self.memory / 8, None);
             Ok(file)
         });
         // It was never promised from.
@@ -376,9 +375,14 @@ impl Files {
         !path.exists()
     }
 
-    /// Closes the older files until they are used again.
+    /// Closes the older files until they are used again, and lets go of those that were removed by others.
     pub(super) fn rest(&mut self) {
+        for file in self.older.extract_if(.., |file| !file.is_in_place()) {
+            error!(path = %file.path().display(), "a file of the spool was removed: the reports in it are lost");
+            self.readers.remove(file.path());
+        }
         self.older.iter_mut().for_each(File::rest);
+        self.readers.rest();
     }
 
     fn remove(&mut self, file: File) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -17,12 +18,33 @@ use crate::contract::Record;
 /// How many rows one read goes through: an inbox has rows of all partitions.
 const SCANNED: usize = 20_000;
 
+/// How long a connection stays open after a read.
+const UNUSED: Duration = Duration::from_secs(10);
+
 /// A connection that only reads.
 pub(super) struct Reader {
     path: PathBuf,
-    connection: Mutex<Connection>,
-    memory: usize,
+    connection: Mutex<Lazy>,
     left: Option<Arc<Left>>,
+}
+
+/// A connection that is closed while it is not used.
+struct Lazy {
+    connection: Option<Connection>,
+    memory: usize,
+    used: Instant,
+}
+
+impl Lazy {
+    fn open(&mut self, path: &Path) -> rusqlite::Result<&Connection> {
+        self.used = Instant::now();
+        if self.connection.is_none() {
+            let opened = connection::open(path, self.memory)?;
+            opened.pragma_update(None, "query_only", true)?;
+            self.connection = Some(opened);
+        }
+        Ok(self.connection.as_ref().expect("it was just opened"))
+    }
 }
 
 /// The highest number that earlier runs left in each lane: this run gives out those above.
@@ -32,28 +54,37 @@ pub(super) type Left = HashMap<LaneKey, u64>;
 pub(super) type Filter<'a> = &'a dyn Fn(Option<&str>) -> bool;
 
 impl Reader {
-    /// Opens a file. `left` is `None` for the file that is written to.
-    pub(super) fn open(
-        path: &Path,
-        memory: usize,
-        left: Option<Arc<Left>>,
-    ) -> rusqlite::Result<Self> {
-        Ok(Self {
+    /// `left` is `None` for the file that is written to.
+    pub(super) fn new(path: &Path, memory: usize, left: Option<Arc<Left>>) -> Self {
+        Self {
             path: path.to_owned(),
-            connection: Mutex::new(connect(path, memory)?),
-            memory,
+            connection: Mutex::new(Lazy {
+                connection: None,
+                memory,
+                used: Instant::now(),
+            }),
             left,
-        })
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes less memory from now on.
+    /// Takes so much memory from now on.
     pub(super) fn limit_memory(&self, memory: usize) {
-        // What fails here only costs memory.
-        let _limited = connection::limit_memory(&self.connection.lock(), memory);
+        let mut lazy = self.connection.lock();
+        lazy.memory = memory;
+        lazy.connection = None;
+    }
+
+    /// Closes its connection if it is not used.
+    pub(super) fn rest(&self) {
+        if let Some(mut lazy) = self.connection.try_lock()
+            && lazy.used.elapsed() >= UNUSED
+        {
+            lazy.connection = None;
+        }
     }
 
     /// Adds the due rows of a lane that `is_wanted` accepts, as far as the part still goes.
@@ -63,11 +94,12 @@ impl Reader {
         is_wanted: Filter<'_>,
         part: &mut Part,
     ) -> rusqlite::Result<()> {
-        let mut connection = self.connection.lock();
-        if self.try_read(&connection, lane, is_wanted, part).is_err() {
+        let mut lazy = self.connection.lock();
+        let mut read = || self.try_read(lazy.open(&self.path)?, lane, is_wanted, part);
+        if read().is_err() {
             // Once more, without what is in memory.
-            *connection = connect(&self.path, self.memory)?;
-            self.try_read(&connection, lane, is_wanted, part)?;
+            lazy.connection = None;
+            self.try_read(lazy.open(&self.path)?, lane, is_wanted, part)?;
         }
         Ok(())
     }
@@ -131,12 +163,6 @@ impl Reader {
             None => last_id(lane_id),
         }
     }
-}
-
-fn connect(path: &Path, memory: usize) -> rusqlite::Result<Connection> {
-    let connection = connection::open(path, memory)?;
-    connection.pragma_update(None, "query_only", true)?;
-    Ok(connection)
 }
 
 fn row_of(row: &rusqlite::Row<'_>, lane: &LaneKey) -> rusqlite::Result<Row> {

@@ -19,7 +19,7 @@ type Place = Arc<dyn Fn(Option<&str>) -> u32 + Send + Sync>;
 /// A connection for each file, the oldest first.
 #[derive(Default)]
 pub(super) struct Readers {
-    open: Mutex<Vec<Arc<Reader>>>,
+    of_files: Mutex<Vec<Arc<Reader>>>,
     damaged: Mutex<Damaged>,
     /// For each topic whose inbox is over.
     places: Mutex<HashMap<String, Place>>,
@@ -35,24 +35,23 @@ struct Damaged {
 }
 
 impl Readers {
-    pub(super) fn add(
-        &self,
-        path: &Path,
-        memory: usize,
-        left: Option<Arc<Left>>,
-    ) -> rusqlite::Result<()> {
-        let reader = Reader::open(path, memory, left)?;
-        self.open.lock().push(Arc::new(reader));
-        Ok(())
+    pub(super) fn add(&self, path: &Path, memory: usize, left: Option<Arc<Left>>) {
+        let reader = Reader::new(path, memory, left);
+        self.of_files.lock().push(Arc::new(reader));
+    }
+
+    /// Closes the connections that are not used.
+    pub(super) fn rest(&self) {
+        self.of_files.lock().iter().for_each(|reader| reader.rest());
     }
 
     pub(super) fn remove(&self, path: &Path) {
-        self.open.lock().retain(|reader| reader.path() != path);
+        self.of_files.lock().retain(|reader| reader.path() != path);
     }
 
     /// Lets a file's connection take less memory.
     pub(super) fn limit_memory(&self, path: &Path, memory: usize) {
-        let readers = self.open.lock();
+        let readers = self.of_files.lock();
         let of_file = readers.iter().filter(|reader| reader.path() == path);
         of_file.for_each(|reader| reader.limit_memory(memory));
     }
@@ -107,7 +106,7 @@ impl Readers {
     ) -> io::Result<()> {
         let moves = self.moves()?;
         // Reports move to later files only.
-        let readers = self.open.lock().clone();
+        let readers = self.of_files.lock().clone();
         for reader in readers {
             if let Err(error) = reader.read(lane, is_wanted, part) {
                 if let Some(why) = lasting(reader.path(), &error) {

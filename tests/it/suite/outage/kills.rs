@@ -15,8 +15,8 @@ const KILLS: usize = 50;
 /// Reports of each run.
 const REPORTS: usize = 20;
 const LIMIT: u64 = 16 * MEBIBYTE;
-/// How many files a spool with a few reports may have.
-const SPOOL_FILES: usize = 4;
+/// How many files the spool may have: the reports fill five of 1 MiB.
+const SPOOL_FILES: usize = 6;
 /// How many more descriptors a bridge may need for what earlier runs left.
 const MORE_DESCRIPTORS: u64 = 15;
 
