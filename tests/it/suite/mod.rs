@@ -11,6 +11,7 @@ pub mod load;
 mod network;
 mod overload;
 mod partitions;
+mod power;
 mod process;
 pub mod random;
 pub mod rig;
