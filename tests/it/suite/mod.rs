@@ -12,6 +12,7 @@ mod network;
 mod outage;
 mod overload;
 mod partitions;
+mod power;
 mod process;
 pub mod random;
 pub mod rig;

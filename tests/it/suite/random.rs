@@ -4,19 +4,28 @@ use std::env;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The seed of this run, which it prints.
+pub fn seed() -> u64 {
+    let seed = env::var("KOOBRIDGE_TEST_SEED").map_or_else(
+        |_| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            now.expect("after 1970").as_secs()
+        },
+        |seed| seed.parse().expect("KOOBRIDGE_TEST_SEED is a number"),
+    );
+    println!("KOOBRIDGE_TEST_SEED={seed}");
+    seed
+}
+
 /// `SplitMix64`.
 pub struct Random(u64);
 
 impl Random {
     pub fn new() -> Self {
-        let seed = env::var("KOOBRIDGE_TEST_SEED").map_or_else(
-            |_| {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                now.expect("after 1970").as_secs()
-            },
-            |seed| seed.parse().expect("KOOBRIDGE_TEST_SEED is a number"),
-        );
-        println!("KOOBRIDGE_TEST_SEED={seed}");
+        Self::of(seed())
+    }
+
+    pub fn of(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -30,6 +39,16 @@ impl Random {
     pub fn millis(&mut self, range: Range<u64>) -> Duration {
         let span = range.end - range.start;
         Duration::from_millis(range.start + self.next() % span)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Whether something happens that does so `percent` times of a hundred.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
