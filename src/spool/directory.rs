@@ -33,12 +33,7 @@ impl Directory {
     /// Makes the directory if it is missing, and takes its lock.
     pub(super) fn own(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
-        // It holds phone numbers: only its user may read it.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed)?;
+        make(path).map_err(failed)?;
         let mut lock = open_lock(&path.join(LOCK)).map_err(failed)?;
         if let Some(lock) = &mut lock {
             match take(lock) {
@@ -76,8 +71,13 @@ impl Directory {
         &self.path
     }
 
-    /// Removes what a kill has left of a file before anything was written to it.
+    /// Removes what a kill has left of a file before anything was written to it, or after it was removed.
     pub(super) fn clean(&self) {
+        for log in entries(&self.path).filter_map(|path| file_of_log(&path)) {
+            if !log.exists() {
+                Self::remove(&log);
+            }
+        }
         let unwritten = self
             .files()
             .into_iter()
@@ -101,7 +101,7 @@ impl Directory {
 
     /// Makes what was created, renamed or removed in it durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        sync(&self.path)
     }
 
     /// Bytes that the file system still has for this user.
@@ -129,8 +129,8 @@ impl Directory {
             .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
             .find(|aside| !aside.exists())
             .expect("there is always a free name");
-        // The log first: without it the file would look complete.
-        for part in ["-wal", "-shm", ""] {
+        // The file first: without its log it would look complete.
+        for part in ["", "-wal", "-shm"] {
             match fs::rename(with_suffix(path, part), with_suffix(&aside, part)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -144,19 +144,43 @@ impl Directory {
         length(path) == 0 && length(&with_suffix(path, "-wal")) == 0
     }
 
-    /// Removes an empty file.
+    /// Removes a file, and then its log: without it the file would look complete.
     pub(super) fn remove(path: &Path) {
         for part in ["", "-wal", "-shm"] {
-            let path = with_suffix(path, part);
-            // A disk that can't be written to does not say that it is not there.
-            match fs::metadata(&path).and_then(|_| fs::remove_file(&path)) {
+            let of_file = with_suffix(path, part);
+            // A disk that can't be written to does not say that a file is not there.
+            let removed = fs::metadata(&of_file)
+                .and_then(|_| fs::remove_file(&of_file))
+                .and_then(|()| {
+                    path.parent()
+                        .filter(|_| part.is_empty())
+                        .map_or(Ok(()), sync)
+                });
+            match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    info!(path = %path.display(), %error, "can't remove a file of the spool that holds nothing");
+                    info!(path = %of_file.display(), %error, "can't remove a file of the spool that is not needed");
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// Makes a directory and those above it that are missing, durably.
+fn make(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    // It holds phone numbers: only its user may read it.
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        let above = made.parent().filter(|above| *above != Path::new(""));
+        sync(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
+}
+
+/// Makes what was created, renamed or removed in a directory durable.
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// Opens the lock. A disk that can't be written to needs none that is new.
@@ -189,9 +213,7 @@ fn take(lock: &File) -> Result<(), TryLockError> {
 
 /// The spool's files in a directory, the oldest first.
 pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
+    let mut files: Vec<PathBuf> = entries(directory)
         .filter(|path| number(path).is_some())
         .collect();
     files.sort_by_key(|path| number(path));
@@ -206,10 +228,7 @@ pub(super) fn is_spool(directory: &Path) -> bool {
 
 /// Bytes of everything in a directory.
 pub(super) fn bytes(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
-        .sum()
+    entries(directory).map(|path| length(&path)).sum()
 }
 
 /// Bytes of a file; 0 if it is not there.
@@ -219,7 +238,6 @@ pub(super) fn length(path: &Path) -> u64 {
 
 /// The files of a directory that were set aside.
 pub(super) fn set_aside_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let is_aside = |path: &PathBuf| {
         let name = path
             .file_name()
@@ -230,7 +248,7 @@ pub(super) fn set_aside_files(directory: &Path) -> Vec<PathBuf> {
             && !name.ends_with("-wal")
             && !name.ends_with("-shm")
     };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_aside).collect();
+    let mut files: Vec<PathBuf> = entries(directory).filter(is_aside).collect();
     files.sort();
     files
 }
@@ -252,6 +270,21 @@ fn owner(lock: &mut File) -> Option<u32> {
     lock.rewind().ok()?;
     lock.read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+/// The file that a log or an index belongs to.
+fn file_of_log(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let file = ["-wal", "-shm"]
+        .iter()
+        .find_map(|part| name.strip_suffix(part))?;
+    let file = path.with_file_name(file);
+    number(&file).map(|_| file)
 }
 
 pub(super) fn number(path: &Path) -> Option<u64> {

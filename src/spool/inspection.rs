@@ -1,6 +1,6 @@
 //! Inspects a spool without owning it: a running bridge's, a stopped one's, or one that a kill left.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,12 +99,21 @@ impl Inspection {
     /// # Errors
     /// If `show` fails.
     pub fn each(&self, mut show: impl FnMut(Kept) -> io::Result<()>) -> io::Result<Vec<Problem>> {
-        let (mut problems, mut shown) = (Vec::new(), HashSet::new());
+        let mut problems = Vec::new();
+        // A report that is being moved is in two files.
+        let mut shown: HashMap<LaneKey, HashSet<u64>> = HashMap::new();
         let mut next = files_behind(&self.path, None).next();
         while let Some(path) = next {
-            let mut show_once = |kept: Kept| match self.holder {
-                Some(_) if !shown.insert((kept.lane.clone(), kept.number)) => Ok(()),
-                _ => show(kept),
+            let mut show_once = |kept: Kept| {
+                let shown = match shown.get_mut(&kept.lane) {
+                    Some(shown) => shown,
+                    None => shown.entry(kept.lane.clone()).or_default(),
+                };
+                if shown.insert(kept.number) {
+                    show(kept)
+                } else {
+                    Ok(())
+                }
             };
             problems.extend(view::each(&path, &mut show_once)?);
             // A running bridge moves reports to later files.

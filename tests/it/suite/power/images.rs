@@ -134,17 +134,17 @@ pub fn events(image: &Image) -> Result<Vec<String>, String> {
     let directory = memory();
     write(image, directory.path());
     let mut events = Vec::new();
-    let spool = Inspection::of(&directory.path().join("spool"));
-    let shown = spool.and_then(|spool| {
-        spool.each(|kept| {
-            let text = String::from_utf8(kept.record.value).map_err(io::Error::other);
-            events.push(text?);
-            Ok(())
-        })
+    let spool =
+        Inspection::of(&directory.path().join("spool")).map_err(|error| error.to_string())?;
+    let shown = spool.each(|kept| {
+        let text = String::from_utf8(kept.record.value).map_err(io::Error::other);
+        events.push(text?);
+        Ok(())
     });
-    shown
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())?;
+    let problems = shown.map_err(|error| error.to_string())?;
+    if let Some(problem) = problems.first() {
+        return Err(problem.to_string());
+    }
     Ok(events)
 }
 

@@ -91,7 +91,6 @@ fn a_second_power_cut_during_the_start_after_the_first_loses_nothing() {
 }
 
 #[test]
-#[ignore = "a drained file that is removed can look damaged: its log is gone, and the file is still there"]
 fn a_second_power_cut_on_a_file_system_without_order_loses_nothing() {
     cut_twice(Rules::AnyOrder);
 }
@@ -122,7 +121,6 @@ fn start_on(image: &Image, history: &History) -> History {
 }
 
 #[test]
-#[ignore = "the entry of a directory that the bridge makes is not fsynced yet"]
 fn a_spool_directory_that_the_bridge_made_survives_a_power_cut() {
     let directory = memory();
     let nothing = BTreeSet::new;
