@@ -1,15 +1,11 @@
 //! The rows on a page of a damaged file, read without SQLite.
 
-use super::pages::{Page, Pages, SIZE, number_at};
+use super::pages::{Pages, number_at};
 
 /// The first byte of a page with rows, of a page of an index, and of one above such pages.
 const ROWS: u8 = 0x0d;
 const INDEX: u8 = 0x0a;
 const INDEX_ABOVE: u8 = 0x02;
-/// What SQLite keeps of a row on its page, at most; the least if it does not fit; and the rest on each further page.
-const LOCAL: usize = SIZE - 35;
-const LEAST: usize = (SIZE - 12) * 32 / 255 - 23;
-const FURTHER: usize = SIZE - 4;
 
 /// A column's value.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +28,7 @@ pub(super) enum Cells {
 }
 
 /// Returns what stands on a page; `None` if it is damaged.
-pub(super) fn cells_of(pages: &Pages, page: &Page) -> Option<Cells> {
+pub(super) fn cells_of(pages: &Pages, page: &[u8]) -> Option<Cells> {
     let cells = |start| {
         let count = usize::from(short_at(page, 3)?);
         let starts = (0..count).map(|number| short_at(page, start + 2 * number).map(usize::from));
@@ -62,16 +58,17 @@ pub(super) fn cells_of(pages: &Pages, page: &Page) -> Option<Cells> {
     })
 }
 
-fn short_at(page: &Page, at: usize) -> Option<u16> {
+fn short_at(page: &[u8], at: usize) -> Option<u16> {
     let bytes = page.get(at..at + 2)?;
     Some(u16::from_be_bytes(bytes.try_into().ok()?))
 }
 
-fn cell_at(pages: &Pages, page: &Page, at: usize) -> Option<Cell> {
+fn cell_at(pages: &Pages, page: &[u8], at: usize) -> Option<Cell> {
     let mut rest = page.get(at..)?;
     let length = usize::try_from(varint(&mut rest)?).ok()?;
     let id = varint(&mut rest)?;
-    let payload = if length <= LOCAL {
+    // What is kept of a row on its page, at most.
+    let payload = if length <= pages.size - 35 {
         rest.get(..length).map(<[u8]>::to_vec)
     } else {
         further(pages, rest, length)
@@ -81,18 +78,25 @@ fn cell_at(pages: &Pages, page: &Page, at: usize) -> Option<Cell> {
 
 /// Collects a row that has further pages.
 fn further(pages: &Pages, rest: &[u8], length: usize) -> Option<Vec<u8>> {
-    let fitting = LEAST + (length - LEAST) % FURTHER;
-    let local = if fitting <= LOCAL { fitting } else { LEAST };
-    if length / FURTHER > pages.count as usize {
+    // What is kept of it on its page, at least, and what fits on each further page.
+    let least = (pages.size - 12) * 32 / 255 - 23;
+    let further = pages.size - 4;
+    let fitting = least + (length - least) % further;
+    let local = if fitting <= pages.size - 35 {
+        fitting
+    } else {
+        least
+    };
+    if length / further > pages.count as usize {
         return None;
     }
     let mut payload = rest.get(..local)?.to_vec();
     let mut next = number_at(rest.get(local..local + 4)?, 0);
     while payload.len() < length {
         let page = pages.read(next)?;
-        let wanted = (length - payload.len()).min(FURTHER);
+        let wanted = (length - payload.len()).min(further);
         payload.extend(&page[4..4 + wanted]);
-        next = number_at(&*page, 0);
+        next = number_at(&page, 0);
     }
     Some(payload)
 }

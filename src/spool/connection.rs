@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::directory::{length, with_suffix};
+use super::limits::PAGE;
 
 /// How long to wait for a lock: an inspection holds one for a moment.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -84,12 +85,19 @@ pub(super) fn synchronize(connection: &Connection, when: Synchronous) -> rusqlit
     connection.pragma_update(None, "synchronous", word)
 }
 
+/// Prepares for writing: each transaction is fsynced, and the log is moved to the file from so many pages on.
+pub(super) fn write_to(connection: &Connection, log_pages: u64) -> rusqlite::Result<()> {
+    synchronize(connection, Synchronous::Full)?;
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "wal_autocheckpoint", number(log_pages))?;
+    connection.pragma_update(None, "journal_size_limit", number(log_pages * PAGE))
+}
+
 /// Sets the memory for its cache, in bytes.
-pub(super) fn limit_memory(connection: &Connection, memory: usize) -> rusqlite::Result<()> {
+fn limit_memory(connection: &Connection, memory: usize) -> rusqlite::Result<()> {
     // A negative cache size is in KiB.
     let kibibytes = i64::try_from(memory >> 10).unwrap_or(i64::MAX);
-    connection.pragma_update(None, "cache_size", -kibibytes)?;
-    connection.execute_batch("PRAGMA shrink_memory")
+    connection.pragma_update(None, "cache_size", -kibibytes)
 }
 
 /// Moves the log to the file, fsynced, and empties it, unless a reader is in the way.

@@ -1,9 +1,12 @@
 //! The errors of the spool, and whether one of them can pass.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::directory::with_suffix;
@@ -70,15 +73,71 @@ impl From<rusqlite::Error> for Unusable {
     }
 }
 
-/// Returns what is wrong with a file if an error on it will not pass. SQLite takes some errors of the disk for
-/// damage, so the file is read once more, plainly.
-pub(super) fn lasting(path: &Path, error: &rusqlite::Error) -> Option<String> {
-    let log = with_suffix(path, "-wal");
-    let unread = [path, &log].into_iter().find_map(|path| read(path).err());
-    match unread {
-        Some(disk) if Errno::from_io_error(&disk) == Some(Errno::IO) => Some(disk.to_string()),
-        Some(_) => None,
-        None => is_damage(error).then(|| error.to_string()),
+/// How long the disk may fail to read a file: some errors pass.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long ago the last error of a row may be.
+const ROW: Duration = Duration::from_mins(1);
+
+/// The files that the disk could not read, since when, and when last.
+#[derive(Debug, Default)]
+pub(super) struct Suspects(Mutex<HashMap<PathBuf, (Instant, Instant)>>);
+
+/// What an error on a file says of it.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The disk reads it, and SQLite does not.
+    Damaged(String),
+    /// The disk does not read it now.
+    Unread(String),
+    Passing,
+}
+
+impl Verdict {
+    /// SQLite takes some errors of the disk for damage, so the file is read once more, plainly.
+    pub(super) fn of(path: &Path, error: &rusqlite::Error) -> Self {
+        let log = with_suffix(path, "-wal");
+        let unread = [path, &log].into_iter().find_map(|path| read(path).err());
+        match unread {
+            Some(disk) if Errno::from_io_error(&disk) == Some(Errno::IO) => {
+                Self::Unread(disk.to_string())
+            }
+            None if is_damage(error) => Self::Damaged(error.to_string()),
+            _ => Self::Passing,
+        }
+    }
+
+    /// What is wrong with the file, however long that lasts.
+    pub(super) fn into_reason(self) -> Option<String> {
+        match self {
+            Self::Damaged(why) | Self::Unread(why) => Some(why),
+            Self::Passing => None,
+        }
+    }
+}
+
+impl Suspects {
+    /// Returns what is wrong with a file if an error on it will not pass.
+    pub(super) fn lasting(&self, path: &Path, error: &rusqlite::Error) -> Option<String> {
+        match Verdict::of(path, error) {
+            Verdict::Damaged(why) => Some(why),
+            Verdict::Unread(why) => self.is_unread_for_long(path).then_some(why),
+            Verdict::Passing => None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
+    fn is_unread_for_long(&self, path: &Path) -> bool {
+        let now = Instant::now();
+        let mut suspects = self.0.lock();
+        let (since, last) = suspects.entry(path.to_owned()).or_insert((now, now));
+        if now - *last > ROW {
+            *since = now;
+        }
+        *last = now;
+        now - *since >= PATIENCE
     }
 }
 

@@ -18,8 +18,8 @@ use super::count::Count;
 use super::directory::{Directory, UNFINISHED, length, with_suffix};
 use super::error::Unusable;
 use super::format::{
-    APPLICATION, FORMAT, HIGHEST_LEFT, NUMBER_BITS, TABLES, first_id, id_of, ids_of, lanes_of,
-    last_id, number_of, to_column, upgrade,
+    APPLICATION, FORMAT, HIGHEST_LEFT, MOST_LANES, NUMBER_BITS, TABLES, first_id, id_of, ids_of,
+    lanes_of, last_id, number_of, to_column, upgrade,
 };
 use super::limits::{Limits, PAGE};
 use super::reader::Left;
@@ -40,6 +40,8 @@ pub(super) struct File {
     /// Open as long as it is used.
     connection: OnceCell<Connection>,
     memory: usize,
+    /// The limits, if it is written to.
+    written: Option<Limits>,
     /// The lanes that were written to.
     lanes: HashMap<LaneKey, i64>,
     pub(super) count: Count,
@@ -67,9 +69,11 @@ impl File {
             .open(&unfinished)?;
         make_tables(&unfinished).map_err(io::Error::other)?;
         fs::rename(&unfinished, path)?;
-        let connection = connection::open(path, memory).map_err(io::Error::other)?;
-        let file = Self::new(path, connection, memory, Count::of_nothing());
-        file.write_to(limits).map_err(io::Error::other)?;
+        let file = Self {
+            written: Some(limits),
+            ..Self::new(path, OnceCell::new(), memory, Count::of_nothing())
+        };
+        file.connection().map_err(io::Error::other)?;
         Ok(file)
     }
 
@@ -77,17 +81,18 @@ impl File {
     pub(super) fn open(path: &Path, memory: usize) -> Result<Self, Unusable> {
         let mut connection = connection::open(path, memory)?;
         upgrade(&mut connection)?;
-        let mut file = Self::new(path, connection, memory, Count::default());
+        let mut file = Self::new(path, connection.into(), memory, Count::default());
         file.is_odd = file.log_odd()?;
         Ok(file)
     }
 
-    fn new(path: &Path, connection: Connection, memory: usize, count: Count) -> Self {
+    fn new(path: &Path, connection: OnceCell<Connection>, memory: usize, count: Count) -> Self {
         Self {
             path: path.to_owned(),
             inode: inode(path),
-            connection: connection.into(),
+            connection,
             memory,
+            written: None,
             lanes: HashMap::new(),
             count,
             oldest: (None, false),
@@ -102,7 +107,10 @@ impl File {
             return Ok(connection);
         }
         let opened = connection::open(&self.path, self.memory)?;
-        connection::synchronize(&opened, Synchronous::Normal)?;
+        match self.written {
+            Some(limits) => connection::write_to(&opened, limits.log_pages())?,
+            None => connection::synchronize(&opened, Synchronous::Normal)?,
+        }
         Ok(self.connection.get_or_init(|| opened))
     }
 
@@ -115,20 +123,11 @@ impl File {
         self.connection.take();
     }
 
-    /// Prepares it for being written to: each transaction is fsynced.
-    fn write_to(&self, limits: Limits) -> rusqlite::Result<()> {
-        let connection = self.connection()?;
-        connection::synchronize(connection, Synchronous::Full)?;
-        let pages = limits.log_pages();
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        connection.pragma_update(None, "wal_autocheckpoint", number(pages))?;
-        connection.pragma_update(None, "journal_size_limit", number(pages * PAGE))
-    }
-
     /// Prepares it for being drained: it takes less memory, and its log is emptied.
     pub(super) fn retire(&mut self, memory: usize) {
         self.empty_log();
         self.memory = memory;
+        self.written = None;
         self.lanes = HashMap::new();
         self.rest();
     }
@@ -136,20 +135,22 @@ impl File {
     /// Takes over a file of an earlier run for writing, if nothing is wrong with it. Everything in it is
     /// written and fsynced once more: a promise rests on an fsync of this run.
     pub(super) fn adopt(&mut self, memory: usize, limits: Limits) -> bool {
-        self.memory = memory;
         let is_sound = || -> rusqlite::Result<bool> {
             let connection = self.connection()?;
-            connection::limit_memory(connection, memory)?;
-            let is_sound = connection.pragma_query_value(None, "quick_check", |row| {
-                Ok(row.get_ref(0)?.as_str() == Ok("ok"))
-            })?;
-            Ok(is_sound && !connection.is_readonly("main")?)
+            Ok(is_whole(connection)?
+                && is_as_made(connection)?
+                && !connection.is_readonly("main")?)
         };
-        !self.is_odd
+        let is_adopted = !self.is_odd
             && self.pages() < limits.segment().min(CHECKED)
             && self.empty_log()
-            && is_sound().unwrap_or(false)
-            && self.write_to(limits).is_ok()
+            && is_sound().unwrap_or(false);
+        if is_adopted {
+            self.memory = memory;
+            self.written = Some(limits);
+            self.rest();
+        }
+        is_adopted
     }
 
     /// Logs the partitions and the counts of partitions that this program can't have written; returns whether there
@@ -184,6 +185,13 @@ impl File {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether SQLite finds nothing wrong with it, on a connection of its own.
+    pub(super) fn is_sound(path: &Path) -> bool {
+        connection::open(path, 0)
+            .and_then(|connection| is_whole(&connection))
+            .unwrap_or(false)
     }
 
     /// Whether it is still in its place: what is written to a file that was removed is lost.
@@ -516,6 +524,29 @@ fn lane_id(
     };
     made.push((lane.clone(), id));
     Ok(id)
+}
+
+fn is_whole(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.pragma_query_value(None, "quick_check", |row| {
+        Ok(row.get_ref(0)?.as_str() == Ok("ok"))
+    })
+}
+
+/// Whether a file can be written to like one that this version has made.
+fn is_as_made(connection: &Connection) -> rusqlite::Result<bool> {
+    // Three tables, and an index of two of them.
+    let has_tables = "SELECT count(*) = 5 FROM sqlite_schema";
+    let lanes = "SELECT count(*) = 0 FROM lanes WHERE id NOT BETWEEN 1 AND ?1";
+    let mode =
+        connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0))?;
+    let page = connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))?;
+    let is = |query, limit: &[i64]| {
+        connection.query_row(query, rusqlite::params_from_iter(limit), |row| row.get(0))
+    };
+    Ok(mode == "wal"
+        && page.cast_unsigned() == PAGE
+        && is(has_tables, &[])?
+        && is(lanes, &[MOST_LANES])?)
 }
 
 fn inode(path: &Path) -> Option<u64> {

@@ -13,7 +13,6 @@ use rusqlite::ErrorCode;
 use tracing::{error, info, warn};
 
 use super::directory::Directory;
-use super::error::lasting;
 use super::file::File;
 use super::limits::{Limits, Taken};
 use super::moving::Move;
@@ -395,7 +394,9 @@ impl Files {
 
     /// Decides whether a file is damaged, after an error on it.
     pub(super) fn examine(&mut self, path: &Path, error: &rusqlite::Error) {
-        if let Some(why) = lasting(path, error) {
+        if let Some(why) = self.readers.suspects.lasting(path, error)
+            && !File::is_sound(path)
+        {
             self.give_up(path, why);
         }
     }

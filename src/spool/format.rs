@@ -15,6 +15,8 @@ pub(super) const APPLICATION: i64 = 0x6b6f_6f62;
 /// together, in order.
 pub(super) const NUMBER_BITS: u32 = 40;
 const NUMBERS: i64 = (1 << NUMBER_BITS) - 1;
+/// The highest id of a lane.
+pub(super) const MOST_LANES: i64 = i64::MAX >> NUMBER_BITS;
 /// The highest number that an earlier run can have come to: as many are left for this one.
 pub(super) const HIGHEST_LEFT: u64 = 1 << (NUMBER_BITS - 1);
 

@@ -5,12 +5,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::Remains;
-use super::error::{OpenError, Unusable, lasting};
+use super::error::{OpenError, Suspects, Unusable};
 use super::file::File;
 
 /// How often to try again to open a file, and the pause between: some errors pass.
-const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(100);
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long to wait for a disk that does not read it.
+const UNREAD: Duration = Duration::from_millis(500);
 
 /// A file of an earlier run.
 pub(super) enum Opened {
@@ -24,20 +26,24 @@ pub(super) enum Opened {
 /// # Errors
 /// If a newer version wrote it, or an error does not pass that is no damage.
 pub(super) fn open(path: &Path, memory: usize) -> Result<Opened, OpenError> {
+    let suspects = Suspects::default();
     let mut attempt = 1;
     loop {
-        match try_open(path, memory) {
+        let error = match try_open(path, memory) {
             Ok((file, left)) => return Ok(Opened::Sound(Box::new(file), left)),
             Err(Unusable::Newer(format)) => return Err(OpenError::Newer(path.to_owned(), format)),
             Err(Unusable::Odd(why)) => return Ok(Opened::Damaged(why)),
-            Err(Unusable::Failed(_)) if attempt < ATTEMPTS => thread::park_timeout(PAUSE),
-            Err(Unusable::Failed(error)) => {
-                let failed = || OpenError::File(path.to_owned(), error.to_string());
-                return lasting(path, &error)
-                    .map(Opened::Damaged)
-                    .ok_or_else(failed);
+            Err(Unusable::Failed(error)) => error,
+        };
+        let pause = match suspects.lasting(path, &error) {
+            Some(why) if attempt >= ATTEMPTS => return Ok(Opened::Damaged(why)),
+            None if !suspects.is_empty() => UNREAD,
+            None if attempt >= ATTEMPTS => {
+                return Err(OpenError::File(path.to_owned(), error.to_string()));
             }
-        }
+            _ => PAUSE,
+        };
+        thread::park_timeout(pause);
         attempt += 1;
     }
 }

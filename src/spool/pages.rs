@@ -10,15 +10,12 @@ use std::path::Path;
 
 use super::directory::with_suffix;
 
-/// Bytes of a page: the spool's files have no other size.
-pub(super) const SIZE: usize = 4096;
+/// Bytes of a page of the spool's files, if the first page does not tell another size.
+const SIZE: usize = 4096;
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 /// The place of the first page of the list of free ones, in the first page.
 const FREE: usize = 32;
-
-/// A page.
-pub(super) type Page = [u8; SIZE];
 
 /// A file's pages, as its last transaction left them.
 pub(super) struct Pages {
@@ -28,6 +25,8 @@ pub(super) struct Pages {
     logged: HashMap<u32, u64>,
     /// How many pages there are.
     pub(super) count: u32,
+    /// Bytes of each.
+    pub(super) size: usize,
 }
 
 impl Pages {
@@ -37,26 +36,28 @@ impl Pages {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             log => Some(log?),
         };
-        let logged: HashMap<u32, u64> = log.iter().flat_map(frames_of).collect();
+        let size = size_of(&file);
+        let logged: HashMap<u32, u64> = log.iter().flat_map(|log| frames_of(log, size)).collect();
         let length = file.metadata()?.len();
         let last = logged.keys().copied().max().unwrap_or_default();
-        let count = u32::try_from(length.div_ceil(SIZE as u64)).unwrap_or(u32::MAX);
+        let count = u32::try_from(length.div_ceil(size as u64)).unwrap_or(u32::MAX);
         Ok(Self {
             file,
             log,
             logged,
             count: count.max(last),
+            size,
         })
     }
 
     /// Reads a page; the first has the number 1. `None` if the disk can't read it, or it is not there.
-    pub(super) fn read(&self, number: u32) -> Option<Box<Page>> {
-        let mut page = Box::new([0; SIZE]);
+    pub(super) fn read(&self, number: u32) -> Option<Vec<u8>> {
+        let mut page = vec![0; self.size];
         if let (Some(log), Some(at)) = (&self.log, self.logged.get(&number)) {
-            log.read_exact_at(&mut *page, *at).ok()?;
+            log.read_exact_at(&mut page, *at).ok()?;
         } else {
-            let at = u64::from(number.checked_sub(1)?) * SIZE as u64;
-            self.file.read_exact_at(&mut *page, at).ok()?;
+            let at = u64::from(number.checked_sub(1)?) * self.size as u64;
+            self.file.read_exact_at(&mut page, at).ok()?;
         }
         Some(page)
     }
@@ -64,23 +65,34 @@ impl Pages {
     /// The pages that hold nothing, as far as their list can be read.
     pub(super) fn free(&self) -> HashSet<u32> {
         let mut free = HashSet::new();
-        let mut next = self.read(1).map(|first| number_at(&*first, FREE));
+        let mut next = self.read(1).map(|first| number_at(&first, FREE));
         while let Some(trunk) = next.filter(|trunk| *trunk != 0 && *trunk <= self.count) {
             if !free.insert(trunk) {
                 break;
             }
             let Some(page) = self.read(trunk) else { break };
-            let listed = (number_at(&*page, 4) as usize).min(SIZE / 4 - 2);
-            free.extend((0..listed).map(|at| number_at(&*page, 8 + 4 * at)));
-            next = Some(number_at(&*page, 0));
+            let listed = (number_at(&page, 4) as usize).min(self.size / 4 - 2);
+            free.extend((0..listed).map(|at| number_at(&page, 8 + 4 * at)));
+            next = Some(number_at(&page, 0));
         }
         free
     }
 }
 
+/// The size of a file's pages, as its first page tells.
+fn size_of(file: &File) -> usize {
+    let mut told = [0; 2];
+    let read = file.read_exact_at(&mut told, 16);
+    let size = usize::from(u16::from_be_bytes(told));
+    // 1 is written for 65,536.
+    let size = if size == 1 { 1 << 16 } else { size };
+    let is_sound = read.is_ok() && size >= 512 && size.is_power_of_two();
+    if is_sound { size } else { SIZE }
+}
+
 /// The pages in a log, and where they are, up to its last transaction that is complete; those that can't be read are
 /// left out.
-fn frames_of(log: &File) -> Vec<(u32, u64)> {
+fn frames_of(log: &File, size: usize) -> Vec<(u32, u64)> {
     let mut header = [0; LOG_HEADER];
     if log.read_exact_at(&mut header, 0).is_err() {
         return Vec::new();
@@ -89,9 +101,9 @@ fn frames_of(log: &File) -> Vec<(u32, u64)> {
     let salts = &header[16..24];
     let mut sum = Some([number_at(&header, 24), number_at(&header, 28)]);
     let (mut frames, mut complete) = (Vec::new(), 0);
-    let length = (FRAME_HEADER + SIZE) as u64;
+    let mut frame = vec![0; FRAME_HEADER + size];
+    let length = frame.len() as u64;
     for at in (0..).map(|frame| LOG_HEADER as u64 + frame * length) {
-        let mut frame = [0; FRAME_HEADER + SIZE];
         match log.read_exact_at(&mut frame, at) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             // The sum is known again after the next one.

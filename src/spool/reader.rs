@@ -18,6 +18,8 @@ use crate::contract::Record;
 /// How many rows one read goes through: an inbox has rows of all partitions.
 const SCANNED: usize = 20_000;
 
+/// How often to try again to read: some errors pass.
+const ATTEMPTS: u32 = 4;
 /// How long a connection stays open after a read.
 const UNUSED: Duration = Duration::from_secs(10);
 
@@ -95,13 +97,15 @@ impl Reader {
         part: &mut Part,
     ) -> rusqlite::Result<()> {
         let mut lazy = self.connection.lock();
-        let mut read = || self.try_read(lazy.open(&self.path)?, lane, is_wanted, part);
-        if read().is_err() {
+        let mut attempt = 1;
+        loop {
+            match self.try_read(lazy.open(&self.path)?, lane, is_wanted, part) {
+                Err(_) if attempt < ATTEMPTS => attempt += 1,
+                read => return read,
+            }
             // Once more, without what is in memory.
             lazy.connection = None;
-            self.try_read(lazy.open(&self.path)?, lane, is_wanted, part)?;
         }
-        Ok(())
     }
 
     fn try_read(

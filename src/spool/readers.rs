@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::LaneKey;
-use super::error::lasting;
+use super::error::Suspects;
 use super::part::Part;
 use super::reader::{Filter, Left, Reader};
 
@@ -21,6 +21,7 @@ type Place = Arc<dyn Fn(Option<&str>) -> u32 + Send + Sync>;
 pub(super) struct Readers {
     of_files: Mutex<Vec<Arc<Reader>>>,
     damaged: Mutex<Damaged>,
+    pub(super) suspects: Suspects,
     /// For each topic whose inbox is over.
     places: Mutex<HashMap<String, Place>>,
 }
@@ -109,7 +110,7 @@ impl Readers {
         let readers = self.of_files.lock().clone();
         for reader in readers {
             if let Err(error) = reader.read(lane, is_wanted, part) {
-                if let Some(why) = lasting(reader.path(), &error) {
+                if let Some(why) = self.suspects.lasting(reader.path(), &error) {
                     self.is_damaged(reader.path());
                     on_damage(reader.path(), why);
                 }

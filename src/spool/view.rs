@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::connection;
 use super::directory::{length, with_suffix};
-use super::error::{Unusable, lasting};
+use super::error::{Unusable, Verdict};
 use super::format::{FORMAT, NUMBER_BITS, format_of, lanes_of, state_column};
 use super::salvage::{Found, Salvage};
 use super::slice::behind;
@@ -154,7 +154,7 @@ fn salvage(
     let damage = match &error {
         Unusable::Newer(_) => None,
         Unusable::Odd(why) => Some(why.clone()),
-        Unusable::Failed(error) => lasting(path, error),
+        Unusable::Failed(error) => Verdict::of(path, error).into_reason(),
     };
     let Some(damage) = damage else {
         problem.why = unreadable(path, &error);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use koobridge::contract::Record;
 use koobridge::spool::{
-    Inspection, LaneKey, Mark, NotWritten, OpenError, Options, Restored, Spool,
+    Inspection, LaneKey, Mark, NotWritten, OpenError, Options, Restored, Row, Spool,
 };
 
 const FILE: &str = "spool-000001.sqlite";
@@ -51,6 +51,7 @@ pub fn check(input: &[u8]) {
     assert!(lanes.iter().any(is_due), "{lanes:?}");
     check_kept(&spool, &lane, number);
     close(&spool);
+    look(path);
 }
 
 fn put(directory: &Path, input: &[u8]) {
@@ -63,11 +64,12 @@ fn put(directory: &Path, input: &[u8]) {
     }
 }
 
-/// Looks at everything, as `koobridge spool` does; a damaged file may be an error here.
+/// Looks at everything, as `koobridge spool` does.
 fn look(directory: &Path) {
     let inspection = Inspection::of(directory).expect("a directory");
-    let _shown = inspection.lanes();
-    let _shown = inspection.each(|_| Ok(()));
+    let _problems = inspection.lanes();
+    let _problems = inspection.each(|_| Ok(())).expect("shown");
+    let _problems = inspection.each_set_aside(|_| Ok(())).expect("shown");
 }
 
 /// `None` where a newer version wrote the file: that alone is a reason not to start.
@@ -94,7 +96,7 @@ fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restor
     assert!(*first <= last + 1);
     let mut from = *first;
     loop {
-        let (rows, is_all) = spool.read(lane, from, PART).expect("damage is no error");
+        let (rows, is_all) = read(spool, lane, from);
         for row in rows {
             assert!(row.number >= from, "{} after {from}", row.number);
             from = row.number + 1;
@@ -111,6 +113,18 @@ fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restor
         if is_all {
             return;
         }
+    }
+}
+
+/// Reads, once what can be read of a damaged file is moved.
+fn read(spool: &Spool<Sender<Written>>, lane: &LaneKey, from: u64) -> (Vec<Row>, bool) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match spool.read(lane, from, PART) {
+            Ok(read) => return read,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        thread::yield_now();
     }
 }
 
@@ -143,7 +157,7 @@ fn write(spool: &Spool<Sender<Written>>, lane: &LaneKey, number: u64) {
 }
 
 fn check_kept(spool: &Spool<Sender<Written>>, lane: &LaneKey, number: u64) {
-    let (rows, _) = spool.read(lane, number, PART).expect("no error");
+    let (rows, _) = read(spool, lane, number);
     let first = rows.first().map(|row| (row.number, &*row.record));
     assert_eq!(first, Some((number, &*record())));
 }
