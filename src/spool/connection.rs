@@ -11,21 +11,22 @@ use super::limits::PAGE;
 /// How long to wait for a lock: an inspection holds one for a moment.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// When the system is asked to fsync the log.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Synchronous {
-    /// With each transaction.
-    Full,
-    /// Before it is moved to the file.
-    Normal,
+/// Whether a file can be opened without its log and its index, which a disk that can't be written to does not let be
+/// made: nothing that comes is seen then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Log {
+    Needed,
+    MayBeMissing,
 }
 
 /// Opens a file, for writing if the disk lets it be written.
-pub(super) fn open(path: &Path, memory: usize) -> rusqlite::Result<Connection> {
+pub(super) fn open(path: &Path, memory: usize, log: Log) -> rusqlite::Result<Connection> {
     let writable = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, writable).and_then(prepared);
     let connection = match opened {
-        Err(error) if may_be_write_protected(&error) => immutable(path).unwrap_or(Err(error)),
+        Err(error) if log == Log::MayBeMissing && may_be_write_protected(&error) => {
+            immutable(path).unwrap_or(Err(error))
+        }
         opened => opened,
     }?;
     limit_memory(&connection, memory)?;
@@ -77,17 +78,14 @@ pub(super) fn log_changes(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "wal")
 }
 
-pub(super) fn synchronize(connection: &Connection, when: Synchronous) -> rusqlite::Result<()> {
-    let word = match when {
-        Synchronous::Full => "full",
-        Synchronous::Normal => "normal",
-    };
-    connection.pragma_update(None, "synchronous", word)
-}
-
-/// Prepares for writing: each transaction is fsynced, and the log is moved to the file from so many pages on.
-pub(super) fn write_to(connection: &Connection, log_pages: u64) -> rusqlite::Result<()> {
-    synchronize(connection, Synchronous::Full)?;
+/// Prepares for writing: the system is asked to fsync the log with each transaction ("full") or before the log is moved
+/// to the file ("normal"), which is done from so many pages on.
+pub(super) fn write_by(
+    connection: &Connection,
+    when: &str,
+    log_pages: u64,
+) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", when)?;
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     connection.pragma_update(None, "wal_autocheckpoint", number(log_pages))?;
     connection.pragma_update(None, "journal_size_limit", number(log_pages * PAGE))

@@ -67,11 +67,21 @@ impl Count {
         self.reports = self.reports.saturating_sub(counted as u64);
     }
 
-    /// Reports up to an id were moved to another file.
-    pub(super) fn moved(&mut self, reports: u64, quarantined: u64, upto: i64) {
-        self.reports = self.reports.saturating_sub(reports);
-        self.quarantined = self.quarantined.saturating_sub(quarantined);
-        self.moved = upto;
+    /// The next reports, in the order of their ids, were moved to another file.
+    pub(super) fn moved(&mut self, reports: impl Iterator<Item = (i64, Option<Mark>)>) {
+        for (id, mark) in reports {
+            if self.covers(id) {
+                self.reports = self.reports.saturating_sub(1);
+                let quarantined = u64::from(mark == Some(Mark::Quarantined));
+                self.quarantined = self.quarantined.saturating_sub(quarantined);
+                self.moved = id;
+            }
+        }
+    }
+
+    /// Whether no report is left.
+    pub(super) fn is_zero(&self) -> bool {
+        self.is_complete() && self.reports == 0
     }
 
     fn covers(&self, id: i64) -> bool {

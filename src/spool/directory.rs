@@ -18,6 +18,8 @@ const LOCK: &str = "lock";
 pub(super) const UNFINISHED: &str = "new.sqlite";
 const PREFIX: &str = "spool-";
 const SUFFIX: &str = ".sqlite";
+/// A file with a higher number is not the spool's.
+const HIGHEST: u64 = 1 << 60;
 /// How many times to try to take the lock, and the pause between.
 const LOCK_ATTEMPTS: u32 = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -25,6 +27,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// A directory that this process owns as long as it lives.
 pub(super) struct Directory {
     path: PathBuf,
+    /// The highest number that a file has had.
+    last: u64,
     /// `None` if there is none on a disk that can't be written to.
     lock: Option<File>,
 }
@@ -53,6 +57,7 @@ impl Directory {
         }
         Ok(Self {
             path: path.to_owned(),
+            last: 0,
             lock,
         })
     }
@@ -62,7 +67,9 @@ impl Directory {
         let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
         let held = self.lock.as_ref().and_then(|lock| inode(lock.metadata()));
         if held.is_none() || held != inode(fs::metadata(self.path.join(LOCK))) {
+            let last = self.last;
             *self = Self::own(&self.path)?;
+            self.last = last;
         }
         Ok(())
     }
@@ -71,32 +78,45 @@ impl Directory {
         &self.path
     }
 
-    /// Removes what a kill has left of a file before anything was written to it, or after it was removed.
-    pub(super) fn clean(&self) {
-        for log in entries(&self.path).filter_map(|path| file_of_log(&path)) {
-            if !log.exists() {
-                Self::remove(&log);
+    /// Removes what a kill has left of a file before anything was written to it, or after it was removed. Returns the
+    /// other files, the oldest first.
+    pub(super) fn clean(&mut self) -> Result<Vec<PathBuf>, OpenError> {
+        let clean = || {
+            for file in list(&self.path)?
+                .iter()
+                .filter_map(|path| file_of_log(path))
+            {
+                if !file.try_exists()? {
+                    Self::remove_log(&file)?;
+                }
+            }
+            let (unwritten, files): (Vec<_>, Vec<_>) = listed_files(&self.path)?
+                .into_iter()
+                .partition(|path| Self::is_unwritten(path));
+            for path in unwritten.iter().chain([&self.path.join(UNFINISHED)]) {
+                Self::remove(path)?;
+            }
+            Ok(files)
+        };
+        match clean() {
+            // A disk that can't be written to is read.
+            Err(error) if !is_read_only(&error) => {
+                Err(OpenError::Directory(self.path.clone(), error))
+            }
+            cleaned => {
+                let files = cleaned.or_else(|_| listed_files(&self.path));
+                files.map_err(|error| OpenError::Directory(self.path.clone(), error))
             }
         }
-        let unwritten = self
-            .files()
-            .into_iter()
-            .filter(|path| Self::is_unwritten(path));
-        for path in unwritten.chain([self.path.join(UNFINISHED)]) {
-            Self::remove(&path);
-        }
-    }
-
-    /// The spool's files, the oldest first.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
-        files(&self.path)
     }
 
     /// The name of the next file.
-    pub(super) fn next_file(&self) -> PathBuf {
-        let last = self.files().last().and_then(|path| number(path));
-        let next = last.unwrap_or_default() + 1;
-        self.path.join(format!("{PREFIX}{next:06}{SUFFIX}"))
+    pub(super) fn next_file(&mut self) -> io::Result<PathBuf> {
+        let files = listed_files(&self.path)?;
+        let last = files.last().and_then(|path| number(path));
+        self.last = last.unwrap_or_default().max(self.last) + 1;
+        let name = format!("{PREFIX}{:06}{SUFFIX}", self.last);
+        Ok(self.path.join(name))
     }
 
     /// Makes what was created, renamed or removed in it durable.
@@ -111,8 +131,9 @@ impl Directory {
     }
 
     /// Bytes of all of its files.
-    pub(super) fn bytes(&self) -> u64 {
-        bytes(&self.path)
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        let files = list(&self.path)?;
+        Ok(files.iter().map(|path| length(path)).sum())
     }
 
     /// How many of its files were set aside.
@@ -124,7 +145,7 @@ impl Directory {
     ///
     /// # Errors
     /// If the disk does not let it be renamed.
-    pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    pub(super) fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
         let aside = (1..=u32::MAX)
             .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
             .find(|aside| !aside.exists())
@@ -136,34 +157,54 @@ impl Directory {
                 _ => {}
             }
         }
+        self.sync()?;
         Ok(aside)
     }
 
     /// Whether a kill has left a file before anything was written to it.
     pub(super) fn is_unwritten(path: &Path) -> bool {
-        length(path) == 0 && length(&with_suffix(path, "-wal")) == 0
+        let is_empty = |path: &Path| match fs::metadata(path) {
+            Ok(file) => file.is_file() && file.len() == 0,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        is_empty(path) && is_empty(&with_suffix(path, "-wal"))
     }
 
     /// Removes a file, and then its log: without it the file would look complete.
-    pub(super) fn remove(path: &Path) {
-        for part in ["", "-wal", "-shm"] {
-            let of_file = with_suffix(path, part);
-            // A disk that can't be written to does not say that a file is not there.
-            let removed = fs::metadata(&of_file)
-                .and_then(|_| fs::remove_file(&of_file))
-                .and_then(|()| {
-                    path.parent()
-                        .filter(|_| part.is_empty())
-                        .map_or(Ok(()), sync)
-                });
-            match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    info!(path = %of_file.display(), %error, "can't remove a file of the spool that is not needed");
-                }
-                _ => {}
-            }
+    ///
+    /// # Errors
+    /// If the file is still there.
+    pub(super) fn remove(path: &Path) -> io::Result<()> {
+        if remove(path)? {
+            path.parent().map_or(Ok(()), sync)?;
         }
+        Self::remove_log(path)
     }
+
+    /// Removes the log and the index of a file.
+    pub(super) fn remove_log(path: &Path) -> io::Result<()> {
+        for part in ["-wal", "-shm"] {
+            remove(&with_suffix(path, part))?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes a file; returns `false` if it is not there, which a disk that can't be written to does not say by itself.
+fn remove(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path).and_then(|_| fs::remove_file(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::ReadOnlyFilesystem,
+        io::ErrorKind::PermissionDenied,
+        io::ErrorKind::StorageFull,
+    ];
+    kinds.contains(&error.kind())
 }
 
 /// Makes a directory and those above it that are missing, durably.
@@ -212,12 +253,19 @@ fn take(lock: &File) -> Result<(), TryLockError> {
 }
 
 /// The spool's files in a directory, the oldest first.
-pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = entries(directory)
-        .filter(|path| number(path).is_some())
-        .collect();
+///
+/// # Errors
+/// If it can't be listed: files must not look as if they were not there.
+fn listed_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = list(directory)?;
+    files.retain(|path| number(path).is_some());
     files.sort_by_key(|path| number(path));
-    files
+    Ok(files)
+}
+
+/// The same, as far as it can be listed.
+pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
+    listed_files(directory).unwrap_or_default()
 }
 
 /// Whether a directory is or was a spool's.
@@ -272,9 +320,14 @@ fn owner(lock: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// What is in a directory, as far as it can be listed.
 fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path())
+    list(directory).unwrap_or_default().into_iter()
 }
 
 /// The file that a log or an index belongs to.
@@ -289,10 +342,8 @@ fn file_of_log(path: &Path) -> Option<PathBuf> {
 
 pub(super) fn number(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
-    name.strip_prefix(PREFIX)?
-        .strip_suffix(SUFFIX)?
-        .parse()
-        .ok()
+    let number = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    number.parse().ok().filter(|number| *number < HIGHEST)
 }
 
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -1,12 +1,14 @@
 //! The errors of the spool, and whether one of them can pass.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rusqlite::ErrorCode;
 use rustix::io::Errno;
 
 use super::directory::with_suffix;
@@ -95,6 +97,10 @@ pub(super) enum Verdict {
 impl Verdict {
     /// SQLite takes some errors of the disk for damage, so the file is read once more, plainly.
     pub(super) fn of(path: &Path, error: &rusqlite::Error) -> Self {
+        let is_of_disk = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+        if !is_of_disk && !is_damage(error) {
+            return Self::Passing;
+        }
         let log = with_suffix(path, "-wal");
         let unread = [path, &log].into_iter().find_map(|path| read(path).err());
         match unread {
@@ -141,13 +147,33 @@ impl Suspects {
     }
 }
 
+/// The descriptors that files were read by. Closing one would end the locks of this process on the file, which SQLite
+/// believes that it has.
+static READ: Mutex<BTreeMap<PathBuf, File>> = Mutex::new(BTreeMap::new());
+
 /// Reads a file, if it is there.
 fn read(path: &Path) -> io::Result<()> {
-    let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
-    match copied {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        copied => copied.map(drop),
+    let mut files = READ.lock();
+    let is_same = |file: &File| {
+        let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
+        inode(file.metadata()) == inode(fs::metadata(path))
+    };
+    if !files.get(path).is_some_and(is_same) {
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => files.insert(path.to_owned(), opened?),
+        };
     }
+    let mut file = files.get(path).expect("it was just opened");
+    file.rewind()?;
+    io::copy(&mut file, &mut io::sink()).map(drop)
+}
+
+/// Closes the descriptors of a file that no connection is open to.
+pub(super) fn forget(path: &Path) {
+    let mut files = READ.lock();
+    files.remove(path);
+    files.remove(&with_suffix(path, "-wal"));
 }
 
 /// Whether an error says that the file itself is broken, rather than the disk or the moment.

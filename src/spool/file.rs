@@ -1,7 +1,7 @@
 //! One file of the spool: writes, deletes and marks reports, and counts them.
 
-use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::cell::{Cell, OnceCell};
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -13,7 +13,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tracing::warn;
 
-use super::connection::{self, Synchronous};
+use super::connection::{self, Log};
 use super::count::Count;
 use super::directory::{Directory, UNFINISHED, length, with_suffix};
 use super::error::Unusable;
@@ -35,16 +35,20 @@ const COUNTED: u32 = 4096;
 /// A file, opened for writing.
 pub(super) struct File {
     path: PathBuf,
-    /// Tells it from another file of its name.
-    inode: Option<u64>,
+    /// Tells it from another file of its name, and its log likewise.
+    inode: u64,
+    log: Option<u64>,
     /// Open as long as it is used.
     connection: OnceCell<Connection>,
     memory: usize,
-    /// The limits, if it is written to.
-    written: Option<Limits>,
+    limits: Limits,
+    /// Whether reports are written to it.
+    is_written: bool,
     /// The lanes that were written to.
     lanes: HashMap<LaneKey, i64>,
     pub(super) count: Count,
+    /// Bytes of the pages that hold something, if they are known.
+    used: Cell<Option<u64>>,
     /// When the oldest due report arrived, and whether that is known.
     oldest: (Option<i64>, bool),
     /// When a report was last written or deleted.
@@ -60,7 +64,8 @@ impl File {
     /// leaves no file that looks damaged.
     pub(super) fn create(path: &Path, memory: usize, limits: Limits) -> io::Result<Self> {
         let unfinished = path.with_file_name(UNFINISHED);
-        Directory::remove(&unfinished);
+        Directory::remove(&unfinished)?;
+        Directory::remove_log(path)?;
         // Its own log and index get the same mode from SQLite.
         OpenOptions::new()
             .write(true)
@@ -68,33 +73,40 @@ impl File {
             .mode(0o600)
             .open(&unfinished)?;
         make_tables(&unfinished).map_err(io::Error::other)?;
+        // A file of this name would be replaced.
+        if path.try_exists()? {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
         fs::rename(&unfinished, path)?;
         let file = Self {
-            written: Some(limits),
-            ..Self::new(path, OnceCell::new(), memory, Count::of_nothing())
+            is_written: true,
+            ..Self::new(path, memory, limits, Count::of_nothing())
         };
         file.connection().map_err(io::Error::other)?;
         Ok(file)
     }
 
     /// Opens a file that an earlier run left, to be drained.
-    pub(super) fn open(path: &Path, memory: usize) -> Result<Self, Unusable> {
-        let mut connection = connection::open(path, memory)?;
+    pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Self, Unusable> {
+        let mut connection = connection::open(path, memory, Log::MayBeMissing)?;
         upgrade(&mut connection)?;
-        let mut file = Self::new(path, connection.into(), memory, Count::default());
+        let mut file = Self::new(path, memory, limits, Count::default());
         file.is_odd = file.log_odd()?;
         Ok(file)
     }
 
-    fn new(path: &Path, connection: OnceCell<Connection>, memory: usize, count: Count) -> Self {
+    fn new(path: &Path, memory: usize, limits: Limits, count: Count) -> Self {
         Self {
             path: path.to_owned(),
-            inode: inode(path),
-            connection,
+            inode: inode(path).unwrap_or_default(),
+            log: None,
+            connection: OnceCell::new(),
             memory,
-            written: None,
+            limits,
+            is_written: false,
             lanes: HashMap::new(),
             count,
+            used: Cell::new(None),
             oldest: (None, false),
             changed: Instant::now(),
             is_odd: false,
@@ -106,11 +118,14 @@ impl File {
         if let Some(connection) = self.connection.get() {
             return Ok(connection);
         }
-        let opened = connection::open(&self.path, self.memory)?;
-        match self.written {
-            Some(limits) => connection::write_to(&opened, limits.log_pages())?,
-            None => connection::synchronize(&opened, Synchronous::Normal)?,
-        }
+        let log = if self.is_written {
+            Log::Needed
+        } else {
+            Log::MayBeMissing
+        };
+        let opened = connection::open(&self.path, self.memory, log)?;
+        let when = if self.is_written { "full" } else { "normal" };
+        connection::write_by(&opened, when, self.limits.log_pages())?;
         Ok(self.connection.get_or_init(|| opened))
     }
 
@@ -121,33 +136,35 @@ impl File {
     /// Closes its connection until it is used again.
     pub(super) fn rest(&mut self) {
         self.connection.take();
+        self.log = None;
     }
 
     /// Prepares it for being drained: it takes less memory, and its log is emptied.
     pub(super) fn retire(&mut self, memory: usize) {
         self.empty_log();
         self.memory = memory;
-        self.written = None;
+        self.is_written = false;
         self.lanes = HashMap::new();
         self.rest();
     }
 
-    /// Takes over a file of an earlier run for writing, if nothing is wrong with it. Everything in it is
-    /// written and fsynced once more: a promise rests on an fsync of this run.
-    pub(super) fn adopt(&mut self, memory: usize, limits: Limits) -> bool {
-        let is_sound = || -> rusqlite::Result<bool> {
+    /// Whether reports may be written to it, if nothing is wrong with it.
+    pub(super) fn is_writable(&self) -> bool {
+        let is_writable = || -> rusqlite::Result<bool> {
             let connection = self.connection()?;
-            Ok(is_whole(connection)?
-                && is_as_made(connection)?
-                && !connection.is_readonly("main")?)
+            let is_small = self.pages()? < self.limits.segment();
+            Ok(is_small && is_as_made(connection)? && !connection.is_readonly("main")?)
         };
-        let is_adopted = !self.is_odd
-            && self.pages() < limits.segment().min(CHECKED)
-            && self.empty_log()
-            && is_sound().unwrap_or(false);
+        !self.is_odd && is_writable().unwrap_or(false)
+    }
+
+    /// Takes over a file of an earlier run for writing. Everything in it is written and fsynced once more: a promise
+    /// rests on an fsync of this run.
+    pub(super) fn adopt(&mut self, memory: usize) -> bool {
+        let is_adopted = self.empty_log();
         if is_adopted {
             self.memory = memory;
-            self.written = Some(limits);
+            self.is_written = true;
             self.rest();
         }
         is_adopted
@@ -187,16 +204,34 @@ impl File {
         &self.path
     }
 
-    /// Whether SQLite finds nothing wrong with it, on a connection of its own.
-    pub(super) fn is_sound(path: &Path) -> bool {
-        connection::open(path, 0)
-            .and_then(|connection| is_whole(&connection))
-            .unwrap_or(false)
+    /// Returns what SQLite finds wrong with it; a very large file is not searched.
+    pub(super) fn find_fault(&self) -> Option<String> {
+        match self.pages() {
+            Ok(pages) if pages > CHECKED => None,
+            Ok(_) => fault(self.connection()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// The same of a file on a connection of its own.
+    pub(super) fn fault_of(path: &Path) -> Option<String> {
+        let opened = connection::open(path, 0, Log::MayBeMissing);
+        fault(opened.as_ref().map_err(ToString::to_string))
     }
 
     /// Whether it is still in its place: what is written to a file that was removed is lost.
-    pub(super) fn is_in_place(&self) -> bool {
-        self.inode.is_some() && self.inode == inode(&self.path)
+    pub(super) fn is_in_place(&mut self) -> bool {
+        let log = inode(&with_suffix(&self.path, "-wal")).ok();
+        self.log = self.log.or(log);
+        log.is_some() && log == self.log && inode(&self.path).is_ok_and(|inode| inode == self.inode)
+    }
+
+    /// Whether another process has removed it.
+    pub(super) fn is_removed(&self) -> bool {
+        match inode(&self.path) {
+            Ok(inode) => inode != self.inode,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     /// Whether nothing has changed for so long.
@@ -299,29 +334,37 @@ impl File {
         Ok(one.optional()?.is_none())
     }
 
-    /// Whether each of its reports is one of these ids.
-    pub(super) fn holds_only(&self, reports: &[(LaneKey, u64)]) -> rusqlite::Result<bool> {
-        let reports = reports.iter().map(|(lane, number)| (lane, *number));
-        let ids: HashSet<i64> = ids(self.connection()?, reports)?.into_iter().collect();
-        let mut select = self.connection()?.prepare("SELECT id FROM reports")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            if !ids.contains(&row.get::<_, i64>(0)?) {
-                return Ok(false);
+    /// Returns those of the reports that it holds, and whether it holds no others.
+    pub(super) fn held(
+        &self,
+        reports: &[(LaneKey, u64)],
+    ) -> rusqlite::Result<(Vec<(LaneKey, u64)>, bool)> {
+        let connection = self.connection()?;
+        let mut select = connection.prepare("SELECT 1 FROM reports WHERE id = ?1")?;
+        let mut held = Vec::new();
+        for report in reports {
+            for id in ids(connection, [(&report.0, report.1)])? {
+                if select.exists([id])? {
+                    held.push(report.clone());
+                }
             }
         }
-        Ok(true)
+        let all: u64 = connection.query_row("SELECT count(*) FROM reports", [], |row| {
+            row.get(0).map(i64::cast_unsigned)
+        })?;
+        let is_all = held.len() as u64 == all;
+        Ok((held, is_all))
     }
 
     /// Bytes of the file and what belongs to it, with what its log still adds to it.
-    pub(super) fn size(&self) -> u64 {
-        let pending = self.pages().saturating_sub(length(&self.path));
-        self.size_on_disk() + pending
+    pub(super) fn size(&self) -> rusqlite::Result<u64> {
+        let pending = self.pages()?.saturating_sub(length(&self.path));
+        Ok(self.size_on_disk() + pending)
     }
 
     /// Bytes of its pages.
-    pub(super) fn pages(&self) -> u64 {
-        self.pragma("page_count").unwrap_or_default() * PAGE
+    pub(super) fn pages(&self) -> rusqlite::Result<u64> {
+        Ok(self.pragma("page_count")?.saturating_mul(PAGE))
     }
 
     pub(super) fn log_size(&self) -> u64 {
@@ -334,15 +377,20 @@ impl File {
     }
 
     /// Bytes of its pages that can be used again.
-    pub(super) fn free(&self) -> u64 {
-        let free = self.pragma("freelist_count").unwrap_or_default();
+    pub(super) fn free(&self) -> rusqlite::Result<u64> {
+        let free = self.pragma("freelist_count")?.saturating_mul(PAGE);
         // In a damaged file the count can be anything.
-        free.saturating_mul(PAGE).min(self.pages())
+        Ok(free.min(self.pages()?))
     }
 
     /// Bytes of its pages that hold something.
     pub(super) fn used(&self) -> rusqlite::Result<u64> {
-        Ok((self.pragma("page_count")? * PAGE).saturating_sub(self.free()))
+        if let Some(used) = self.used.get() {
+            return Ok(used);
+        }
+        let used = self.pages()? - self.free()?;
+        self.used.set(Some(used));
+        Ok(used)
     }
 
     fn pragma(&self, name: &str) -> rusqlite::Result<u64> {
@@ -369,10 +417,11 @@ impl File {
 
     /// Writes reports of another file in the same way, but for those that are here. Returns how many have the number of
     /// another report.
-    pub(super) fn insert_new(&mut self, reports: &[Kept]) -> rusqlite::Result<u64> {
-        let rows = reports
-            .iter()
-            .map(|kept| (&kept.lane, kept.number, kept.mark, &kept.record));
+    pub(super) fn insert_new<'a>(
+        &mut self,
+        reports: impl Iterator<Item = &'a Kept>,
+    ) -> rusqlite::Result<u64> {
+        let rows = reports.map(|kept| (&kept.lane, kept.number, kept.mark, &kept.record));
         self.insert("IGNORE", rows)
     }
 
@@ -436,17 +485,18 @@ impl File {
         Ok(())
     }
 
-    /// Marks reports. A quarantined report stays so.
-    pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) -> rusqlite::Result<()> {
+    /// Marks reports; returns how many of them it holds. A quarantined report stays so.
+    pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) -> rusqlite::Result<usize> {
         let transaction = self.transaction()?;
-        let mut count = self.count;
+        let (mut count, mut held) = (self.count, 0);
         {
             let mut update = transaction
                 .prepare("UPDATE reports SET state = ?2 WHERE id = ?1 AND state <> 1")?;
             for (lane, number, mark) in marks {
                 for id in ids(&transaction, [(lane, *number)])? {
-                    let marked = update.execute([id, mark.to_column()])? > 0;
-                    if marked && *mark == Mark::Quarantined {
+                    let marked = update.execute([id, mark.to_column()])?;
+                    held += marked;
+                    if marked > 0 && *mark == Mark::Quarantined {
                         count.quarantine(id);
                     }
                 }
@@ -455,10 +505,11 @@ impl File {
         transaction.commit()?;
         self.count = count;
         self.note_change();
-        Ok(())
+        Ok(held)
     }
 
     fn note_change(&mut self) {
+        self.used.set(None);
         self.oldest.1 = false;
         self.changed = Instant::now();
     }
@@ -494,15 +545,18 @@ fn ids<'a>(
 }
 
 fn make_tables(path: &Path) -> rusqlite::Result<()> {
-    let mut connection = connection::open(path, 0)?;
+    let mut connection = connection::open(path, 0, Log::Needed)?;
     connection::log_changes(&connection)?;
-    connection::synchronize(&connection, Synchronous::Full)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()?;
-    // Moves everything from the log to the file, fsynced.
+    // Closing does not say whether this has failed.
+    if !connection::checkpoint(&connection)? {
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        return Err(rusqlite::Error::SqliteFailure(busy, None));
+    }
     connection.close().map_err(|(_, error)| error)
 }
 
@@ -526,10 +580,18 @@ fn lane_id(
     Ok(id)
 }
 
-fn is_whole(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.pragma_query_value(None, "quick_check", |row| {
-        Ok(row.get_ref(0)?.as_str() == Ok("ok"))
-    })
+/// What SQLite finds wrong with a file, or why it can't say.
+fn fault(connection: Result<&Connection, impl ToString>) -> Option<String> {
+    let connection = match connection {
+        Ok(connection) => connection,
+        Err(error) => return Some(error.to_string()),
+    };
+    let found = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
+    match found {
+        Ok(found) if found == "ok" => None,
+        Ok(found) => Some(found),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Whether a file can be written to like one that this version has made.
@@ -549,6 +611,6 @@ fn is_as_made(connection: &Connection) -> rusqlite::Result<bool> {
         && is(lanes, &[MOST_LANES])?)
 }
 
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|file| file.ino())
+fn inode(path: &Path) -> io::Result<u64> {
+    fs::metadata(path).map(|file| file.ino())
 }

@@ -1,11 +1,9 @@
 //! The files of a spool: the one that is written to, and the older ones, which are only drained. A file that is large,
-//! or that a write to has failed, becomes an older one. A damaged file is moved to the current one, as far as it
-//! can be read, and set aside.
+//! or that a write to has failed, becomes an older one. What is in a damaged file is moved (`moving`).
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::io;
-use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +11,10 @@ use rusqlite::ErrorCode;
 use tracing::{error, info, warn};
 
 use super::directory::Directory;
+use super::error::forget;
 use super::file::File;
 use super::limits::{Limits, Taken};
-use super::moving::Move;
+use super::moving::Moving;
 use super::opening::{self, Opened};
 use super::reader::Left;
 use super::readers::Readers;
@@ -23,16 +22,14 @@ use super::{LaneKey, Mark, OpenError, Options, Remains};
 use crate::telemetry::Throttle;
 
 /// How many files there are at most.
-const MOST: usize = 24;
-/// A connection to an older file, a lock that SQLite keeps, its log and its index; and the connections to the
-/// current file and to one that is moved.
-pub const DESCRIPTORS: u64 = 4 * MOST as u64 + 12;
+const MOST: usize = 20;
+/// Of each older file at most two connections, a lock that SQLite keeps, its log and its index; and those of the
+/// current file and of one that is moved.
+pub const DESCRIPTORS: u64 = 5 * MOST as u64 + 12;
 /// How long a file must not have changed before what is left in it is moved.
-const QUIET: Duration = Duration::from_secs(5);
+pub(super) const QUIET: Duration = Duration::from_secs(5);
 /// How soon to try again what the disk did not take.
 const RETRY: Duration = Duration::from_secs(1);
-/// Bytes of reports that are moved at once.
-const PART: usize = 1 << 20;
 /// The current file gives its disk space back if it is larger than this and nearly empty.
 const SMALL: u64 = 1 << 20;
 
@@ -41,21 +38,19 @@ pub(super) struct Files {
     pub(super) directory: Directory,
     pub(super) limits: Limits,
     memory: usize,
-    current: Option<File>,
+    pub(super) current: Option<File>,
     /// The oldest first.
-    older: Vec<File>,
-    readers: Arc<Readers>,
+    pub(super) older: Vec<File>,
+    pub(super) readers: Arc<Readers>,
     topics: Vec<(String, u32)>,
-    moving: Option<Move>,
-    /// Damaged files that are to be moved.
-    damaged: VecDeque<Move>,
-    /// Whether there may be reports in a damaged file that was not moved.
-    is_incomplete: bool,
-    /// When to try again to make a file, and to move one.
+    pub(super) moving: Moving,
+    /// Whether a report can be in two files: a commit that failed may be durable after all.
+    has_failed: bool,
+    /// When to try again to make a file.
     make_at: Instant,
-    move_at: Instant,
-    /// Bytes of everything but the current file, as they were at a moment.
-    others: Option<(Instant, u64)>,
+    rested: Instant,
+    /// What the directory took when that was last known, with its files but the current one.
+    taken: (Taken, Option<(Instant, u64)>),
     unmade: Throttle,
     undeleted: Throttle,
     uncounted: Throttle,
@@ -69,6 +64,7 @@ impl Files {
         options: &Options,
         readers: Arc<Readers>,
     ) -> Result<(Self, Remains), OpenError> {
+        let now = Instant::now();
         let mut files = Self {
             directory,
             limits: Limits::new(options),
@@ -77,42 +73,28 @@ impl Files {
             older: Vec::new(),
             readers,
             topics: Vec::new(),
-            moving: None,
-            damaged: VecDeque::new(),
-            is_incomplete: false,
-            make_at: Instant::now(),
-            move_at: Instant::now(),
-            others: None,
+            moving: Moving::default(),
+            has_failed: false,
+            make_at: now,
+            rested: now,
+            taken: (Taken::default(), None),
             unmade: Throttle::new(),
             undeleted: Throttle::new(),
             uncounted: Throttle::new(),
         };
-        files.directory.clean();
-        for path in files.directory.files().into_iter().rev() {
+        for path in files.directory.clean()?.into_iter().rev() {
             files.take_in(&path)?;
         }
         files.make_current();
-        let mut remains = Remains {
-            partitions: files.topics.clone(),
-            ..Remains::default()
-        };
-        for file in files.older.iter().chain(&files.current) {
-            let left = file.left().map_err(|error| unreadable(file, &error))?;
-            left.lanes
-                .into_iter()
-                .for_each(|lane| remains.add_lane(lane));
-        }
+        let remains = files.remains()?;
         files.read_older(&remains);
         Ok((files, remains))
     }
 
     /// Opens a file of an earlier run; the newest comes first.
     fn take_in(&mut self, path: &Path) -> Result<(), OpenError> {
-        match opening::open(path, self.share())? {
-            Opened::Damaged(why) => {
-                self.make_current();
-                self.salvage(path, why, None);
-            }
+        match opening::open(path, self.share(), self.limits)? {
+            Opened::Damaged(why) => self.salvage(path, why, None),
             Opened::Sound(mut file, left) => {
                 for (topic, partitions) in left.partitions {
                     if self.topics.iter().all(|(known, _)| *known != topic) {
@@ -120,17 +102,29 @@ impl Files {
                     }
                 }
                 let is_newest = self.current.is_none() && self.older.is_empty();
-                if is_newest && self.adopt(&mut file) {
-                    self.current = Some(*file);
+                if is_newest && file.is_writable() {
+                    match file.find_fault() {
+                        Some(why) => self.salvage(path, why, None),
+                        None if self.adopt(&mut file) => self.current = Some(*file),
+                        None => self.older.push(*file),
+                    }
                 } else {
-                    self.make_current();
                     self.older.insert(0, *file);
-                    self.count_leftover();
                 }
             }
         }
-        while self.move_on(Duration::ZERO) {}
+        self.make_current();
+        self.count_leftover();
+        self.move_all();
         Ok(())
+    }
+
+    fn adopt(&self, file: &mut File) -> bool {
+        let is_adopted = file.adopt(self.memory / 8) && self.directory.sync().is_ok();
+        if is_adopted {
+            self.readers.add(file.path(), self.memory / 8, None);
+        }
+        is_adopted
     }
 
     /// Counts the oldest file if it is to be moved.
@@ -143,15 +137,25 @@ impl Files {
         }
     }
 
-    fn adopt(&self, file: &mut File) -> bool {
-        let is_adopted = file.adopt(self.memory / 8, self.limits) && self.directory.sync().is_ok();
-        if is_adopted {
-            self.readers.add(file.path(), self.memory / 8, None);
+    /// What earlier runs left, in damaged files too that are not moved yet.
+    fn remains(&self) -> Result<Remains, OpenError> {
+        let mut remains = Remains {
+            partitions: self.topics.clone(),
+            ..Remains::default()
+        };
+        for file in self.older.iter().chain(&self.current) {
+            let failed =
+                |error: rusqlite::Error| OpenError::File(file.path().into(), error.to_string());
+            let left = file.left().map_err(failed)?;
+            left.lanes
+                .into_iter()
+                .for_each(|lane| remains.add_lane(lane));
         }
-        is_adopted
+        self.moving.add_to(&mut remains);
+        Ok(remains)
     }
 
-    /// Opens the readers of the older files.
+    /// Has the older files read.
     fn read_older(&mut self, remains: &Remains) {
         let lanes = remains.lanes.iter();
         let left: Arc<Left> = Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
@@ -167,12 +171,17 @@ impl Files {
         self.memory / 4 / (2 * MOST)
     }
 
-    pub(super) fn current(&mut self) -> Option<&mut File> {
-        self.current.as_mut()
-    }
-
     pub(super) fn all(&mut self) -> impl Iterator<Item = &mut File> {
         self.older.iter_mut().chain(&mut self.current)
+    }
+
+    fn paths(&mut self) -> Vec<PathBuf> {
+        self.all().map(|file| file.path().to_owned()).collect()
+    }
+
+    /// A file, if it is still one of them.
+    fn get(&mut self, path: &Path) -> Option<&mut File> {
+        self.all().find(|file| file.path() == path)
     }
 
     /// Makes sure that there is a file to write to. A promise needs it and its directory on disk.
@@ -180,7 +189,7 @@ impl Files {
         if self.current.is_some() || Instant::now() < self.make_at {
             return;
         }
-        self.others = None;
+        self.taken.1 = None;
         match self.make() {
             Ok(file) => self.current = Some(file),
             Err(error) => {
@@ -195,29 +204,38 @@ impl Files {
 
     fn make(&mut self) -> io::Result<File> {
         if self.older.len() >= MOST {
+            self.clear_out();
+        }
+        if self.older.len() >= MOST {
             let why = format!("there are {MOST} already, which are to be delivered first");
             return Err(io::Error::other(why));
         }
         self.directory.own_again().map_err(io::Error::other)?;
-        let path = self.directory.next_file();
-        let made = File::create(&path, self.memory / 8, self.limits).and_then(|mut file| {
-            for (topic, partitions) in &self.topics {
-                file.remember(topic, *partitions)
-                    .map_err(io::Error::other)?;
-            }
-            self.directory.sync()?;
-            self.readers.add(&path, self.memory / 8, None);
-            Ok(file)
-        });
-        // It was never promised from.
-        made.inspect_err(|_| Directory::remove(&path))
+        let path = self.directory.next_file()?;
+        let mut file = File::create(&path, self.memory / 8, self.limits)?;
+        if let Err(error) = self.prepare(&mut file) {
+            // It was never promised from.
+            drop(file);
+            let _left = Directory::remove(&path);
+            return Err(error);
+        }
+        self.readers.add(&path, self.memory / 8, None);
+        Ok(file)
+    }
+
+    fn prepare(&self, file: &mut File) -> io::Result<()> {
+        for (topic, partitions) in &self.topics {
+            file.remember(topic, *partitions)
+                .map_err(io::Error::other)?;
+        }
+        self.directory.sync()
     }
 
     /// The current file is only drained from now on; another one is made.
     pub(super) fn turn_over(&mut self) {
         let memory = self.share();
         if let Some(mut file) = self.current.take() {
-            self.others = None;
+            self.taken.1 = None;
             file.retire(memory);
             self.readers.limit_memory(file.path(), memory);
             self.older.push(file);
@@ -228,7 +246,9 @@ impl Files {
     /// Turns over a current file that is large, or that a reader keeps the log of.
     pub(super) fn turn_over_if_large(&mut self) {
         let segment = self.limits.segment();
-        let is_large = |file: &File| file.pages() >= segment || file.log_size() >= segment;
+        let is_large = |file: &File| {
+            file.log_size() >= segment || file.pages().is_ok_and(|pages| pages >= segment)
+        };
         if self.current.as_ref().is_some_and(is_large) {
             self.turn_over();
         }
@@ -244,139 +264,194 @@ impl Files {
         self.topics.push((topic, partitions));
     }
 
-    /// What the directory takes now.
+    /// What the directory takes now, or took when that was last known.
     pub(super) fn taken(&mut self) -> Taken {
-        let of_current = self.current.as_ref().map(File::size_on_disk);
-        let others = match self.others {
+        if let Ok(taken) = self.measure() {
+            self.taken.0 = taken;
+        }
+        self.taken.0
+    }
+
+    fn measure(&mut self) -> io::Result<Taken> {
+        let current = self.current.as_ref();
+        let others = match self.taken.1 {
             Some((at, others)) if at.elapsed() < RETRY => others,
             _ => {
-                let others = self
-                    .directory
-                    .bytes()
-                    .saturating_sub(of_current.unwrap_or_default());
-                self.others = Some((Instant::now(), others));
-                others
+                let of_current = current.map_or(0, File::size_on_disk);
+                self.directory.bytes()?.saturating_sub(of_current)
             }
         };
-        let of_current = self.current.as_ref().map(|file| (file.size(), file.free()));
-        let (size, reusable) = of_current.unwrap_or_default();
-        Taken {
+        if self.taken.1.is_none_or(|(at, _)| at.elapsed() >= RETRY) {
+            self.taken.1 = Some((Instant::now(), others));
+        }
+        let sizes = |file: &File| Ok((file.size()?, file.free()?));
+        let sizes = current.map(sizes).transpose();
+        let (size, reusable) = sizes
+            .map_err(|error: rusqlite::Error| io::Error::other(error))?
+            .unwrap_or_default();
+        Ok(Taken {
             bytes: others + size,
             reusable,
-            available: self.directory.free_space().unwrap_or(u64::MAX),
-        }
+            available: self.directory.free_space()?,
+        })
     }
 
-    /// Deletes reports. Returns `false` if a file does not take that now.
-    pub(super) fn delete(&mut self, reports: &[(LaneKey, u64)]) -> bool {
-        let mut is_done = true;
-        for at in (0..=self.older.len()).rev() {
-            if let Err(error) = self.delete_in(at, reports) {
-                is_done &= self.is_deleted_all_the_same(at, reports, &error);
+    /// Deletes reports. Returns those that a file does not let go now.
+    pub(super) fn delete(&mut self, reports: &[(LaneKey, u64)]) -> Vec<(LaneKey, u64)> {
+        let mut kept = HashSet::new();
+        for path in self.paths().iter().rev() {
+            if let Err(error) = self.delete_in(path, reports) {
+                kept.extend(self.not_deleted(path, reports, &error));
             }
         }
+        self.moving.deleted(reports);
         self.clear_out();
-        is_done
+        kept.into_iter().collect()
     }
 
-    /// An older file; the current one behind them.
-    fn at(&mut self, at: usize) -> Option<&mut File> {
-        self.all().nth(at)
-    }
-
-    fn delete_in(&mut self, at: usize, reports: &[(LaneKey, u64)]) -> rusqlite::Result<()> {
+    fn delete_in(&mut self, path: &Path, reports: &[(LaneKey, u64)]) -> rusqlite::Result<()> {
         let mut rest = reports;
         while !rest.is_empty() {
-            let taken = self.taken();
-            let most = self.limits.deletions(taken);
-            let Some(file) = self.at(at) else { break };
-            if most == 0 && !file.empty_log() {
+            let most = self.deletions(path);
+            let Some(file) = self.get(path) else { break };
+            if most == 0 {
                 return Err(full());
             }
-            let (next, later) = rest.split_at(most.clamp(1, rest.len()));
+            let (next, later) = rest.split_at(most.min(rest.len()));
             file.delete(next)?;
             rest = later;
         }
-        if let Some(older) = self.older.get(at) {
-            older.empty_log();
-            self.others = None;
-        }
+        self.settle(path);
         Ok(())
     }
 
-    /// What a file does not let be deleted can be gone with the file: a full disk lets it be removed.
-    fn is_deleted_all_the_same(
+    /// How many reports can be deleted from a file at once.
+    fn deletions(&mut self, path: &Path) -> usize {
+        let taken = self.taken();
+        let most = self.limits.deletions(taken);
+        if most > 0 {
+            return most;
+        }
+        self.settle(path);
+        let taken = self.taken();
+        self.limits.deletions(taken)
+    }
+
+    /// Empties the log of a file that is not written to.
+    fn settle(&mut self, path: &Path) {
+        if let Some(file) = self.older.iter().find(|file| file.path() == path) {
+            file.empty_log();
+            self.taken.1 = None;
+        }
+    }
+
+    /// The reports among these that a file still holds, after an error. A full disk lets a file be removed that
+    /// holds no others.
+    fn not_deleted(
         &mut self,
-        at: usize,
+        path: &Path,
         reports: &[(LaneKey, u64)],
         error: &rusqlite::Error,
-    ) -> bool {
-        if let Some(times) = self.undeleted.count() {
-            info!(%error, reports = reports.len(), times, "can't delete delivered reports from the spool yet");
-        }
-        let Some(file) = self.at(at) else { return true };
-        if file.holds_only(reports).unwrap_or(false) {
-            return self.remove_at(at);
-        }
+    ) -> Vec<(LaneKey, u64)> {
+        let Some(file) = self.get(path) else {
+            return Vec::new();
+        };
+        let held = file.held(reports);
         if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) {
             file.rest();
         }
-        let path = file.path().to_owned();
-        self.examine(&path, error);
-        false
+        self.examine(path, error);
+        // What can't be asked is tried again.
+        let (held, is_all) = held.unwrap_or_else(|_| (reports.to_vec(), false));
+        if held.is_empty() || is_all && self.remove(path) {
+            return Vec::new();
+        }
+        if let Some(times) = self.undeleted.count() {
+            let reports = held.len();
+            info!(%error, reports, times, "can't delete delivered reports from the spool yet");
+        }
+        held
     }
 
     pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) {
-        for at in 0..=self.older.len() {
-            let Some(Err(error)) = self.at(at).map(|file| file.mark(marks)) else {
-                continue;
-            };
-            warn!(%error, "can't mark reports in the spool; what no topic accepts is tried again after a restart");
-            let path = self.at(at).map(|file| file.path().to_owned());
-            if let Some(path) = path {
-                self.examine(&path, &error);
+        self.moving.marked(marks);
+        for path in self.paths().iter().rev() {
+            match self.get(path).map(|file| file.mark(marks)) {
+                // A report is in one file, as a rule.
+                Some(Ok(marked)) if marked == marks.len() && self.is_each_once() => return,
+                Some(Err(error)) => {
+                    warn!(%error, "can't mark reports in the spool; what no topic accepts is tried again after a restart");
+                    self.examine(path, &error);
+                }
+                _ => {}
             }
         }
+    }
+
+    fn is_each_once(&self) -> bool {
+        !self.has_failed && self.moving.is_over()
     }
 
     /// Replaces the current file if it is large and nearly empty, and removes the files that are drained.
     pub(super) fn clear_out(&mut self) {
         let leftover = self.limits.leftover();
         let is_nearly_empty = |file: &File| {
-            file.size() > SMALL.max(2 * leftover)
-                && (file.is_empty().unwrap_or(false)
-                    || file.is_quiet(QUIET) && file.used().is_ok_and(|used| used <= leftover))
+            let used = file.used();
+            used.is_ok_and(|used| used <= leftover)
+                && (file.is_quiet(QUIET) || file.is_empty().unwrap_or(false))
         };
-        if self.current.as_ref().is_some_and(is_nearly_empty) {
-            self.turn_over();
-        } else if let Some(file) = &self.current
-            && file.is_empty().unwrap_or(false)
+        if let Some(file) = &self.current
+            && is_nearly_empty(file)
         {
-            file.empty_log();
+            if file
+                .pages()
+                .is_ok_and(|pages| pages > SMALL.max(2 * leftover))
+            {
+                self.turn_over();
+            } else if file.log_size() > 0 {
+                file.empty_log();
+            }
         }
-        let is_drained = |file: &mut File| file.is_empty().unwrap_or(false);
-        let drained: Vec<File> = self.older.extract_if(.., is_drained).collect();
-        for file in drained {
-            self.remove(file);
+        let is_drained = |file: &&File| file.count.is_zero() && file.is_empty().unwrap_or(false);
+        let drained = self.older.iter().filter(is_drained);
+        for path in drained
+            .map(|file| file.path().to_owned())
+            .collect::<Vec<_>>()
+        {
+            self.remove_if_sound(&path);
         }
     }
 
-    /// Removes an older file, or the current one behind them. Returns `false` if the disk does not allow that.
-    fn remove_at(&mut self, at: usize) -> bool {
-        let file = if at < self.older.len() {
-            Some(self.older.remove(at))
-        } else {
-            self.current.take()
-        };
-        let Some(file) = file else { return true };
-        let path = file.path().to_owned();
-        self.remove(file);
-        !path.exists()
+    /// Removes a file that SQLite finds nothing wrong with.
+    pub(super) fn remove_if_sound(&mut self, path: &Path) {
+        let fault = self.get(path).and_then(|file| file.find_fault());
+        match fault {
+            Some(why) => self.give_up(path, why),
+            None => drop(self.remove(path)),
+        }
+    }
+
+    /// Removes a file. Returns `false` if the disk does not allow that.
+    fn remove(&mut self, path: &Path) -> bool {
+        self.taken.1 = None;
+        if let Err(error) = Directory::remove(path) {
+            info!(path = %path.display(), %error, "can't remove a file of the spool");
+            return false;
+        }
+        forget(path);
+        self.readers.remove(path);
+        self.older.retain(|file| file.path() != path);
+        self.current.take_if(|file| file.path() == path);
+        true
     }
 
     /// Closes the older files until they are used again, and lets go of those that were removed by others.
     pub(super) fn rest(&mut self) {
-        for file in self.older.extract_if(.., |file| !file.is_in_place()) {
+        if self.rested.elapsed() < RETRY {
+            return;
+        }
+        self.rested = Instant::now();
+        for file in self.older.extract_if(.., |file| file.is_removed()) {
             error!(path = %file.path().display(), "a file of the spool was removed: the reports in it are lost");
             self.readers.remove(file.path());
         }
@@ -384,70 +459,10 @@ impl Files {
         self.readers.rest();
     }
 
-    fn remove(&mut self, file: File) {
-        self.others = None;
-        let path = file.path().to_owned();
-        self.readers.remove(&path);
-        drop(file);
-        Directory::remove(&path);
-    }
-
-    /// Decides whether a file is damaged, after an error on it.
-    pub(super) fn examine(&mut self, path: &Path, error: &rusqlite::Error) {
-        if let Some(why) = self.readers.suspects.lasting(path, error)
-            && !File::is_sound(path)
-        {
-            self.give_up(path, why);
-        }
-    }
-
-    /// Has what can be read of a damaged file moved to a new one, before anything more is written.
-    pub(super) fn give_up(&mut self, path: &Path, why: String) {
-        let is_it = |file: &mut File| file.path() == path;
-        self.readers.is_damaged(path);
-        let left = match self.current.take_if(|file| is_it(file)) {
-            Some(_) => None,
-            None => match self.older.extract_if(.., is_it).next() {
-                Some(file) => file.left,
-                // It was given up before.
-                None => return self.readers.is_moved(path),
-            },
-        };
-        self.make_current();
-        self.salvage(path, why, left);
-    }
-
-    fn salvage(&mut self, path: &Path, why: String, left: Option<Arc<Left>>) {
-        warn!(
-            path = %path.display(), why,
-            "a file of the spool is damaged: what can be read of it is moved to another one"
-        );
-        match Move::salvage(path.to_owned(), why, left) {
-            Ok(job) => self.damaged.push_back(job),
-            Err(error) => self.leave(path, &error.to_string()),
-        }
-    }
-
-    /// What is in a damaged file waits for the next start.
-    fn leave(&mut self, path: &Path, why: &str) {
-        error!(
-            path = %path.display(), why,
-            "a damaged file of the spool can't be moved now: what is left in it is delivered after the next start"
-        );
-        self.is_incomplete = true;
-        self.readers.is_moved(path);
-    }
-
     /// Whether all reports are counted.
     pub(super) fn is_counted(&self) -> bool {
         let mut files = self.older.iter().chain(&self.current);
-        let is_moving = self
-            .moving
-            .as_ref()
-            .is_some_and(|job| job.damage().is_some());
-        !(self.is_incomplete || is_moving)
-            && self.damaged.is_empty()
-            && files.all(|file| file.count.is_complete())
+        self.moving.is_over_or_leftover() && files.all(|file| file.count.is_complete())
     }
 
     /// Reports, and those of them that are quarantined, as far as they are counted.
@@ -467,105 +482,13 @@ impl Files {
             return false;
         };
         let (counted, path) = (file.count_on(), file.path().to_owned());
-        match counted {
-            Ok(()) => true,
-            Err(error) => {
-                if let Some(times) = self.uncounted.count() {
-                    warn!(%error, times, path = %path.display(), "can't count the reports of the spool: their number is not known");
-                }
-                self.examine(&path, &error);
-                false
-            }
+        let Err(error) = counted else { return true };
+        if let Some(times) = self.uncounted.count() {
+            let path = path.display();
+            warn!(%error, times, %path, "can't count the reports of the spool: their number is not known");
         }
-    }
-
-    /// Moves some reports to the current file. Returns whether there are more to move at once.
-    pub(super) fn move_on(&mut self, quiet: Duration) -> bool {
-        if self.moving.is_none() {
-            self.moving = self.damaged.pop_front().or_else(|| self.leftover(quiet));
-        }
-        let Some(mut job) = self.moving.take() else {
-            return false;
-        };
-        match self.move_part(&mut job) {
-            Ok(true) => self.moving = Some(job),
-            Ok(false) => self.end(&job),
-            Err(error) if job.damage().is_some() => self.leave(&job.path, &error),
-            Err(error) => {
-                self.move_at = Instant::now() + QUIET;
-                info!(error, path = %job.path.display(), "can't move what is left in a file of the spool yet");
-            }
-        }
-        true
-    }
-
-    /// An older file with few reports that were not delivered for a while.
-    fn leftover(&mut self, quiet: Duration) -> Option<Move> {
-        if Instant::now() < self.move_at || self.current.is_none() {
-            return None;
-        }
-        let most = self.limits.leftover();
-        let is_leftover = |file: &&File| {
-            file.count.is_complete()
-                && file.is_quiet(quiet)
-                && file.used().is_ok_and(|used| used <= most)
-        };
-        let file = self.older.iter().find(is_leftover)?;
-        Some(Move::leftover(file.path().to_owned()))
-    }
-
-    fn move_part(&mut self, job: &mut Move) -> Result<bool, String> {
-        let bytes = self.limits.group().min(PART);
-        let taken = self.taken();
-        let Some(to) = &mut self.current else {
-            return Err("there is no file to write to".to_owned());
-        };
-        let from = self.older.iter_mut().find(|file| file.path() == job.path);
-        match job.read(from.as_deref(), bytes) {
-            Ok(true) => {}
-            Ok(false) => return Ok(false),
-            Err(error) => {
-                self.examine(&job.path, &error);
-                return Err(error.to_string());
-            }
-        }
-        if !self.limits.allow_move(taken, &job.growth()) {
-            return Err("there is no room in the spool, or on its file system".to_owned());
-        }
-        let written = job.write(to, from);
-        if let Err(error) = written {
-            let is_new = !self.writing_failed(&error) && self.current.is_some();
-            return if is_new && !mem::replace(&mut job.has_failed, true) {
-                Ok(true)
-            } else {
-                Err(error.to_string())
-            };
-        }
-        self.turn_over_if_large();
-        Ok(true)
-    }
-
-    fn end(&mut self, job: &Move) {
-        let (path, moved) = (job.path.display(), job.moved);
-        let Some(damage) = job.damage() else {
-            let is_it = |file: &mut File| file.path() == job.path;
-            let file = self.older.extract_if(.., is_it).next();
-            if let Some(file) = file {
-                info!(%path, moved, "what was left in a file of the spool was moved to another one");
-                self.remove(file);
-            }
-            return;
-        };
-        self.others = None;
-        self.readers.is_moved(&job.path);
-        let (why, unread, fragments) = (&damage.why, damage.unread(), damage.fragments);
-        match Directory::set_aside(&job.path) {
-            Ok(aside) => error!(
-                %path, why, aside = %aside.display(), moved, fragments, unread_pages = unread,
-                "a damaged file of the spool was set aside; what could be read was moved and is delivered,                  `koobridge spool export --set-aside` shows the rest"
-            ),
-            Err(error) => error!(%path, %error, "can't set a damaged file of the spool aside"),
-        }
+        self.examine(&path, &error);
+        false
     }
 
     /// Whether the error on the current file was only that there is no room. Otherwise nothing is promised from it
@@ -577,21 +500,20 @@ impl Files {
         let Some(file) = &self.current else {
             return false;
         };
-        let path = file.path().to_owned();
+        let (path, is_unused) = (file.path().to_owned(), file.count.is_zero());
         error!(
             path = %path.display(), %error,
             "writing to the spool failed: nothing is promised from this file any more, it is drained"
         );
-        self.turn_over();
-        self.examine(&path, error);
+        self.has_failed = true;
+        if !(is_unused && self.remove(&path)) {
+            self.turn_over();
+            self.examine(&path, error);
+        }
         false
     }
 }
 
 fn full() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
-}
-
-fn unreadable(file: &File, error: &rusqlite::Error) -> OpenError {
-    OpenError::File(file.path().to_owned(), error.to_string())
 }

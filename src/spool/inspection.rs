@@ -88,7 +88,7 @@ impl Inspection {
     pub fn lanes(&self) -> (BTreeMap<LaneKey, LaneStatus>, Vec<Problem>) {
         let (mut lanes, mut problems) = (BTreeMap::new(), Vec::new());
         for path in files_behind(&self.path, None) {
-            problems.extend(view::count(&path, &mut lanes).err());
+            problems.extend(view::count(&path, self.holder.is_some(), &mut lanes).err());
         }
         (lanes, problems)
     }
@@ -115,7 +115,7 @@ impl Inspection {
                     Ok(())
                 }
             };
-            problems.extend(view::each(&path, &mut show_once)?);
+            problems.extend(view::each(&path, self.holder.is_some(), &mut show_once)?);
             // A running bridge moves reports to later files.
             next = files_behind(&self.path, Some(&path)).next();
         }

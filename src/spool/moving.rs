@@ -1,97 +1,162 @@
-//! Moves the reports of one file to another, a part at a time: what is left in an old file, or what can be read of a
-//! damaged one.
+//! Moves the reports of one file to the current one, a part at a time: what is left in an old file, or what can be
+//! read of a damaged one, which is then set aside.
 
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::path::PathBuf;
+use std::mem;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use tracing::{error, info, warn};
+
+use super::error::forget;
 use super::file::File;
+use super::files::{Files, QUIET};
 use super::limits::Growth;
 use super::reader::Left;
 use super::salvage::Salvage;
-use super::{Kept, Mark};
+use super::{Kept, LaneKey, Mark, Remains, Restored};
 
-/// A file that is being moved.
-pub(super) struct Move {
-    pub(super) path: PathBuf,
+/// Bytes of reports that are moved at once.
+const PART: usize = 1 << 20;
+/// How soon to try again, and how long reading waits for what is in a damaged file.
+const RETRY: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The files that are to be moved, one after the other.
+#[derive(Default)]
+pub(super) struct Moving {
+    job: Option<Move>,
+    damaged: VecDeque<Move>,
+    /// What was done meanwhile to reports that may not have been moved yet.
+    deleted: HashSet<(LaneKey, u64)>,
+    marked: Vec<(LaneKey, u64, Mark)>,
+    /// When to look for the next one.
+    next: Option<Instant>,
+}
+
+/// A file that is moved.
+struct Move {
+    path: PathBuf,
     source: Source,
-    /// Reports that were read, and are not written yet.
-    part: Vec<Kept>,
-    /// The id of the last one.
-    upto: i64,
-    pub(super) moved: u64,
-    /// Whether writing has failed.
-    pub(super) has_failed: bool,
+    /// Reports that were read, and are not written yet, with their ids.
+    part: Vec<(i64, Kept)>,
+    moved: u64,
+    /// Reports whose number another report has.
+    clashing: u64,
 }
 
 enum Source {
-    /// A file that is sound.
-    Leftover,
+    /// A file that is sound, and the last id that was read.
+    Leftover(i64),
     Damaged(Box<Damaged>),
 }
 
 /// A file that is damaged.
-pub(super) struct Damaged {
+struct Damaged {
     salvage: Salvage,
     /// The highest numbers that its reports can have.
     left: Option<Arc<Left>>,
-    /// What is wrong with it.
-    pub(super) why: String,
+    why: String,
     /// Reports that can be seen, but not delivered.
-    pub(super) fragments: u64,
+    fragments: u64,
+    /// Since when it can't be moved.
+    stuck: Option<Instant>,
+    /// Whether reading goes on without it.
+    is_left: bool,
+}
+
+impl Moving {
+    fn jobs(&self) -> impl Iterator<Item = &Move> {
+        self.job.iter().chain(&self.damaged)
+    }
+
+    fn is_salvaging(&self) -> bool {
+        self.jobs().any(|job| job.damage().is_some())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.jobs().next().is_none()
+    }
+
+    /// Whether no report is only in a damaged file.
+    pub(super) fn is_over_or_leftover(&self) -> bool {
+        !self.is_salvaging()
+    }
+
+    pub(super) fn deleted(&mut self, reports: &[(LaneKey, u64)]) {
+        if self.is_salvaging() {
+            self.deleted.extend(reports.iter().cloned());
+        }
+    }
+
+    pub(super) fn marked(&mut self, marks: &[(LaneKey, u64, Mark)]) {
+        if self.is_salvaging() {
+            self.marked.extend_from_slice(marks);
+        }
+    }
+
+    /// Adds the reports of damaged files, which are moved later.
+    pub(super) fn add_to(&self, remains: &mut Remains) {
+        for job in self.jobs().filter(|job| job.damage().is_some()) {
+            let Ok(mut salvage) = Salvage::open(&job.path) else {
+                continue;
+            };
+            while let Some(found) = salvage.next(PART) {
+                for kept in found.into_iter().filter_map(|(_, found)| found.ok()) {
+                    remains.add_lane(Restored {
+                        lane: kept.lane,
+                        first: kept.number,
+                        last: kept.number,
+                    });
+                }
+            }
+        }
+    }
 }
 
 impl Move {
-    /// Moves what is left in a file that is sound.
-    pub(super) fn leftover(path: PathBuf) -> Self {
-        Self::of(path, Source::Leftover)
-    }
-
-    /// Moves what can be read of a damaged file.
-    ///
-    /// # Errors
-    /// If it can't be opened.
-    pub(super) fn salvage(path: PathBuf, why: String, left: Option<Arc<Left>>) -> io::Result<Self> {
-        let damaged = Damaged {
-            salvage: Salvage::open(&path)?,
-            left,
-            why,
-            fragments: 0,
-        };
-        Ok(Self::of(path, Source::Damaged(Box::new(damaged))))
-    }
-
     fn of(path: PathBuf, source: Source) -> Self {
         Self {
             path,
             source,
             part: Vec::new(),
-            upto: i64::MIN,
             moved: 0,
-            has_failed: false,
+            clashing: 0,
         }
     }
 
-    /// What is known of the damage, if the file is damaged.
-    pub(super) fn damage(&self) -> Option<&Damaged> {
+    fn salvage(path: PathBuf, why: String, left: Option<Arc<Left>>) -> io::Result<Self> {
+        let damaged = Damaged {
+            salvage: Salvage::open(&path)?,
+            left,
+            why,
+            fragments: 0,
+            stuck: None,
+            is_left: false,
+        };
+        Ok(Self::of(path, Source::Damaged(Box::new(damaged))))
+    }
+
+    fn damage(&self) -> Option<&Damaged> {
         match &self.source {
-            Source::Leftover => None,
+            Source::Leftover(_) => None,
             Source::Damaged(damaged) => Some(damaged),
         }
     }
 
     /// Reads the next part, unless there is one. Returns `false` if there are no more reports. `file` is the one of
     /// this path, if it is sound.
-    pub(super) fn read(&mut self, file: Option<&File>, bytes: usize) -> rusqlite::Result<bool> {
+    fn read(&mut self, file: Option<&File>, bytes: usize) -> rusqlite::Result<bool> {
         if !self.part.is_empty() {
             return Ok(true);
         }
         match (&mut self.source, file) {
-            (Source::Leftover, None) => Ok(false),
-            (Source::Leftover, Some(file)) => {
-                let slice = file.behind(self.upto, bytes)?;
-                self.upto = slice.last().map_or(self.upto, |(id, _)| *id);
-                self.part = slice.into_iter().map(|(_, kept)| kept).collect();
+            (Source::Leftover(_), None) => Ok(false),
+            (Source::Leftover(upto), Some(file)) => {
+                self.part = file.behind(*upto, bytes)?;
+                *upto = self.part.last().map_or(*upto, |(id, _)| *id);
                 Ok(!self.part.is_empty())
             }
             (Source::Damaged(damaged), _) => {
@@ -103,28 +168,23 @@ impl Move {
         }
     }
 
-    /// How much writing the part can add.
-    pub(super) fn growth(&self) -> Growth<'_> {
+    fn growth(&self) -> Growth<'_> {
         let mut growth = Growth::default();
-        for kept in &self.part {
+        for (_, kept) in &self.part {
             growth.add(&kept.lane, &kept.record);
         }
         growth
     }
 
     /// Writes the part to a file; `from` is the one of this path, if it is sound.
-    pub(super) fn write(&mut self, to: &mut File, from: Option<&mut File>) -> rusqlite::Result<()> {
-        let others = to.insert_new(&self.part)?;
-        if let Source::Damaged(damaged) = &mut self.source {
-            damaged.fragments += others;
-        }
-        let reports = self.part.len() as u64;
-        let is_quarantined = |kept: &&Kept| kept.mark == Some(Mark::Quarantined);
-        let quarantined = self.part.iter().filter(is_quarantined).count() as u64;
+    fn write(&mut self, to: &mut File, from: Option<&mut File>) -> rusqlite::Result<()> {
+        let clashing = to.insert_new(self.part.iter().map(|(_, kept)| kept))?;
         if let Some(from) = from {
-            from.count.moved(reports, quarantined, self.upto);
+            let moved = self.part.iter().map(|(id, kept)| (*id, kept.mark));
+            from.count.moved(moved);
         }
-        self.moved += reports - others;
+        self.moved += self.part.len() as u64 - clashing;
+        self.clashing += clashing;
         self.part.clear();
         Ok(())
     }
@@ -132,11 +192,11 @@ impl Move {
 
 impl Damaged {
     /// The next reports that can be delivered; `None` at the end.
-    fn next(&mut self, bytes: usize) -> Option<Vec<Kept>> {
+    fn next(&mut self, bytes: usize) -> Option<Vec<(i64, Kept)>> {
         let mut part = Vec::new();
-        for (_, found) in self.salvage.next(bytes)? {
+        for (id, found) in self.salvage.next(bytes)? {
             match found {
-                Ok(kept) if self.can_be(&kept) => part.push(kept),
+                Ok(kept) if self.can_be(&kept) => part.push((id, kept)),
                 _ => self.fragments += 1,
             }
         }
@@ -148,9 +208,191 @@ impl Damaged {
         let left = self.left.as_ref().map(|left| left.get(&kept.lane));
         left.is_none_or(|last| last.is_some_and(|last| kept.number <= *last))
     }
+}
 
-    /// How many pages can't be read.
-    pub(super) fn unread(&self) -> u64 {
-        self.salvage.unread
+impl Files {
+    /// Decides whether a file is damaged, after an error on it.
+    pub(super) fn examine(&mut self, path: &Path, error: &rusqlite::Error) {
+        if let Some(why) = self.readers.suspects.lasting(path, error)
+            && File::fault_of(path).is_some()
+        {
+            self.give_up(path, why);
+        }
+    }
+
+    /// Has what can be read of a damaged file moved to a new one, before anything more is written.
+    pub(super) fn give_up(&mut self, path: &Path, why: String) {
+        let is_it = |file: &mut File| file.path() == path;
+        let given_up = match self.current.take_if(|file| is_it(file)) {
+            Some(file) => Some(file),
+            None => self.older.extract_if(.., is_it).next(),
+        };
+        match given_up {
+            Some(file) => {
+                let left = file.left.clone();
+                drop(file);
+                self.make_current();
+                self.salvage(path, why, left);
+            }
+            // It was given up before, and may still be moved.
+            None if self.moving.jobs().all(|job| job.path != path) => self.readers.resume(path),
+            None => {}
+        }
+    }
+
+    pub(super) fn salvage(&mut self, path: &Path, why: String, left: Option<Arc<Left>>) {
+        warn!(
+            path = %path.display(), why,
+            "a file of the spool is damaged: what can be read of it is moved to another one"
+        );
+        self.readers.pause_for(path);
+        match Move::salvage(path.to_owned(), why, left) {
+            Ok(job) => self.moving.damaged.push_back(job),
+            Err(error) => {
+                error!(path = %path.display(), %error, "nothing can be read of a damaged file of the spool");
+                self.readers.resume(path);
+            }
+        }
+    }
+
+    /// Moves all that can be moved now.
+    pub(super) fn move_all(&mut self) {
+        self.moving.next = None;
+        while self.move_on(Duration::ZERO) {}
+    }
+
+    /// Moves some reports to the current file, of damaged files first; `quiet` is how long another one must not have
+    /// changed. Returns whether there are more to move at once.
+    pub(super) fn move_on(&mut self, quiet: Duration) -> bool {
+        if self.moving.next.is_some_and(|next| Instant::now() < next) {
+            return false;
+        }
+        self.moving.next = None;
+        if self.moving.job.is_none() {
+            let damaged = self.moving.damaged.pop_front();
+            self.moving.job = damaged.or_else(|| self.leftover(quiet));
+        }
+        let Some(mut job) = self.moving.job.take() else {
+            self.moving.next = Some(Instant::now() + RETRY);
+            return false;
+        };
+        match self.move_part(&mut job) {
+            Ok(true) => self.moving.job = Some(job),
+            Ok(false) => self.end_move(&job),
+            Err(why) => {
+                self.moving.next = Some(Instant::now() + RETRY);
+                self.keep(job, &why);
+            }
+        }
+        self.moving.next.is_none()
+    }
+
+    /// Keeps a damaged file that can't be moved now for later. Reading waits for it for a while.
+    fn keep(&mut self, mut job: Move, why: &str) {
+        let path = job.path.display();
+        let Source::Damaged(damaged) = &mut job.source else {
+            self.moving.next = Some(Instant::now() + QUIET);
+            return info!(why, %path, "can't move what is left in a file of the spool yet");
+        };
+        let stuck = *damaged.stuck.get_or_insert_with(Instant::now);
+        if !damaged.is_left && stuck.elapsed() >= PATIENCE {
+            damaged.is_left = true;
+            error!(
+                why, %path,
+                "a damaged file of the spool can't be moved: the other files are delivered without it, and what is in it \
+                 after the next start"
+            );
+            self.readers.resume(&job.path);
+        }
+        self.moving.job = Some(job);
+    }
+
+    /// An older file with few reports that were not delivered for a while.
+    fn leftover(&mut self, quiet: Duration) -> Option<Move> {
+        self.current.as_ref()?;
+        let most = self.limits.leftover();
+        let is_leftover = |file: &&File| {
+            file.count.is_complete()
+                && file.is_quiet(quiet)
+                && file.used().is_ok_and(|used| used <= most)
+        };
+        let file = self.older.iter().find(is_leftover)?;
+        Some(Move::of(file.path().to_owned(), Source::Leftover(i64::MIN)))
+    }
+
+    fn move_part(&mut self, job: &mut Move) -> Result<bool, String> {
+        self.make_current();
+        let bytes = self.limits.group().min(PART);
+        let taken = self.taken();
+        let from = self.older.iter_mut().find(|file| file.path() == job.path);
+        match job.read(from.as_deref(), bytes) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) => {
+                self.examine(&job.path, &error);
+                return Err(error.to_string());
+            }
+        }
+        let deleted = &self.moving.deleted;
+        if job.damage().is_some() {
+            job.part
+                .retain(|(_, kept)| !deleted.contains(&(kept.lane.clone(), kept.number)));
+        }
+        let Some(to) = &mut self.current else {
+            return Err("there is no file to write to".to_owned());
+        };
+        if !self.limits.allow_move(taken, &job.growth()) {
+            return Err("there is no room in the spool, or on its file system".to_owned());
+        }
+        let written = job.write(to, from);
+        if let Err(error) = written {
+            self.writing_failed(&error);
+            return Err(error.to_string());
+        }
+        if self.current.as_mut().is_some_and(|to| !to.is_in_place()) {
+            self.turn_over();
+            return Err("the file that is written to was removed".to_owned());
+        }
+        self.turn_over_if_large();
+        Ok(true)
+    }
+
+    fn end_move(&mut self, job: &Move) {
+        match job.damage() {
+            Some(damaged) => self.set_aside(job, damaged),
+            None if job.clashing > 0 => {
+                let why = "reports in it have the numbers of others".to_owned();
+                self.give_up(&job.path, why);
+            }
+            None => {
+                info!(
+                    path = %job.path.display(), moved = job.moved,
+                    "what was left in a file of the spool was moved to another one"
+                );
+                self.remove_if_sound(&job.path);
+            }
+        }
+        if !self.moving.is_salvaging() {
+            self.moving.deleted = HashSet::new();
+            let marks = mem::take(&mut self.moving.marked);
+            if !marks.is_empty() {
+                self.mark(&marks);
+            }
+        }
+    }
+
+    fn set_aside(&mut self, job: &Move, damaged: &Damaged) {
+        self.readers.resume(&job.path);
+        let (path, moved, why) = (job.path.display(), job.moved, &damaged.why);
+        let fragments = damaged.fragments + job.clashing;
+        forget(&job.path);
+        match self.directory.set_aside(&job.path) {
+            Ok(aside) => error!(
+                %path, why, aside = %aside.display(), moved, fragments, unread_pages = damaged.salvage.unread,
+                "a damaged file of the spool was set aside; what could be read was moved and is delivered, `koobridge \
+                 spool export --set-aside` shows the rest"
+            ),
+            Err(error) => error!(%path, %error, "can't set a damaged file of the spool aside"),
+        }
     }
 }

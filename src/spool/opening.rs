@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Remains;
 use super::error::{OpenError, Suspects, Unusable};
 use super::file::File;
+use super::limits::Limits;
 
 /// How often to try again to open a file, and the pause between: some errors pass.
 const ATTEMPTS: u32 = 4;
@@ -25,11 +26,11 @@ pub(super) enum Opened {
 ///
 /// # Errors
 /// If a newer version wrote it, or an error does not pass that is no damage.
-pub(super) fn open(path: &Path, memory: usize) -> Result<Opened, OpenError> {
+pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened, OpenError> {
     let suspects = Suspects::default();
     let mut attempt = 1;
     loop {
-        let error = match try_open(path, memory) {
+        let error = match try_open(path, memory, limits) {
             Ok((file, left)) => return Ok(Opened::Sound(Box::new(file), left)),
             Err(Unusable::Newer(format)) => return Err(OpenError::Newer(path.to_owned(), format)),
             Err(Unusable::Odd(why)) => return Ok(Opened::Damaged(why)),
@@ -48,8 +49,8 @@ pub(super) fn open(path: &Path, memory: usize) -> Result<Opened, OpenError> {
     }
 }
 
-fn try_open(path: &Path, memory: usize) -> Result<(File, Remains), Unusable> {
-    let file = File::open(path, memory)?;
+fn try_open(path: &Path, memory: usize, limits: Limits) -> Result<(File, Remains), Unusable> {
+    let file = File::open(path, memory, limits)?;
     let left = file.left()?;
     Ok((file, left))
 }

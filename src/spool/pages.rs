@@ -23,6 +23,8 @@ pub(super) struct Pages {
     log: Option<File>,
     /// Where pages are in the log.
     logged: HashMap<u32, u64>,
+    /// How many pages of the log can't be read.
+    pub(super) lost: u64,
     /// How many pages there are.
     pub(super) count: u32,
     /// Bytes of each.
@@ -37,14 +39,16 @@ impl Pages {
             log => Some(log?),
         };
         let size = size_of(&file);
-        let logged: HashMap<u32, u64> = log.iter().flat_map(|log| frames_of(log, size)).collect();
+        let log_pages = log.as_ref().map(|log| LogPages::of(log, size));
+        let LogPages { places, lost } = log_pages.transpose()?.unwrap_or_default();
         let length = file.metadata()?.len();
-        let last = logged.keys().copied().max().unwrap_or_default();
+        let last = places.keys().copied().max().unwrap_or_default();
         let count = u32::try_from(length.div_ceil(size as u64)).unwrap_or(u32::MAX);
         Ok(Self {
             file,
             log,
-            logged,
+            logged: places,
+            lost,
             count: count.max(last),
             size,
         })
@@ -62,9 +66,13 @@ impl Pages {
         Some(page)
     }
 
-    /// The pages that hold nothing, as far as their list can be read.
+    /// The pages that hold nothing, if their list can be relied on.
     pub(super) fn free(&self) -> HashSet<u32> {
         let mut free = HashSet::new();
+        // Pages that were used again may be on an older list.
+        if self.lost > 0 {
+            return free;
+        }
         let mut next = self.read(1).map(|first| number_at(&first, FREE));
         while let Some(trunk) = next.filter(|trunk| *trunk != 0 && *trunk <= self.count) {
             if !free.insert(trunk) {
@@ -90,44 +98,66 @@ fn size_of(file: &File) -> usize {
     if is_sound { size } else { SIZE }
 }
 
-/// The pages in a log, and where they are, up to its last transaction that is complete; those that can't be read are
-/// left out.
-fn frames_of(log: &File, size: usize) -> Vec<(u32, u64)> {
-    let mut header = [0; LOG_HEADER];
-    if log.read_exact_at(&mut header, 0).is_err() {
-        return Vec::new();
-    }
-    let is_big_endian = number_at(&header, 0) & 1 == 1;
-    let salts = &header[16..24];
-    let mut sum = Some([number_at(&header, 24), number_at(&header, 28)]);
-    let (mut frames, mut complete) = (Vec::new(), 0);
-    let mut frame = vec![0; FRAME_HEADER + size];
-    let length = frame.len() as u64;
-    for at in (0..).map(|frame| LOG_HEADER as u64 + frame * length) {
-        match log.read_exact_at(&mut frame, at) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-            // The sum is known again after the next one.
-            Err(_) => {
-                sum = None;
+/// The pages in a log.
+#[derive(Default)]
+struct LogPages {
+    /// Where they are, as the last transaction that is complete left them.
+    places: HashMap<u32, u64>,
+    /// How many can't be read.
+    lost: u64,
+}
+
+impl LogPages {
+    fn of(log: &File, size: usize) -> io::Result<Self> {
+        let mut header = [0; LOG_HEADER];
+        let length = log.metadata()?.len();
+        let mut lost = 0;
+        // What the header tells: the order of bytes in sums, the salts, and the first sum.
+        let mut is_big_endian = cfg!(target_endian = "big");
+        let (mut salts, mut sum) = (None, None);
+        if length == 0 {
+            return Ok(Self::default());
+        }
+        if log.read_exact_at(&mut header, 0).is_ok() {
+            is_big_endian = number_at(&header, 0) & 1 == 1;
+            salts = Some(header[16..24].to_vec());
+            sum = Some([number_at(&header, 24), number_at(&header, 28)]);
+        }
+        let mut frame = vec![0; FRAME_HEADER + size];
+        let (mut pages, mut complete, mut lost_in_complete) = (Vec::new(), 0, 0);
+        let mut at = LOG_HEADER as u64;
+        while at + frame.len() as u64 <= length {
+            let place = at + FRAME_HEADER as u64;
+            let read = log.read_exact_at(&mut frame, at);
+            at += frame.len() as u64;
+            if read.is_err() {
+                (lost, sum) = (lost + 1, None);
                 continue;
             }
-            Ok(()) => {}
+            let (head, page) = frame.split_at(FRAME_HEADER);
+            // Frames of an earlier use of the log follow.
+            if *salts.get_or_insert_with(|| head[8..16].to_vec()) != head[8..16] {
+                break;
+            }
+            let expected =
+                sum.map(|sum| add(add(sum, &head[..8], is_big_endian), page, is_big_endian));
+            let own = [number_at(head, 16), number_at(head, 20)];
+            sum = Some(own);
+            if expected.is_some_and(|expected| expected != own) {
+                lost += 1;
+                continue;
+            }
+            pages.push((number_at(head, 0), place));
+            if number_at(head, 4) > 0 {
+                (complete, lost_in_complete) = (pages.len(), lost);
+            }
         }
-        let (head, page) = frame.split_at(FRAME_HEADER);
-        let own = [number_at(head, 16), number_at(head, 20)];
-        let expected = sum.map(|sum| add(add(sum, &head[..8], is_big_endian), page, is_big_endian));
-        if &head[8..16] != salts || expected.is_some_and(|expected| expected != own) {
-            break;
-        }
-        if expected.is_some() {
-            let is_commit = number_at(head, 4) > 0;
-            frames.push((number_at(head, 0), at + FRAME_HEADER as u64));
-            complete = if is_commit { frames.len() } else { complete };
-        }
-        sum = Some(own);
+        pages.truncate(complete);
+        Ok(Self {
+            places: pages.into_iter().collect(),
+            lost: lost_in_complete,
+        })
     }
-    frames.truncate(complete);
-    frames
 }
 
 /// Adds bytes to a sum of the log.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use rusqlite::Connection;
 
-use super::connection;
+use super::connection::{self, Log};
 use super::format::{id_of, ids_of, last_id, number_of};
 use super::part::Part;
 use super::{LaneKey, Mark, Row};
@@ -33,6 +33,7 @@ pub(super) struct Reader {
 /// A connection that is closed while it is not used.
 struct Lazy {
     connection: Option<Connection>,
+    log: Log,
     memory: usize,
     used: Instant,
 }
@@ -41,11 +42,18 @@ impl Lazy {
     fn open(&mut self, path: &Path) -> rusqlite::Result<&Connection> {
         self.used = Instant::now();
         if self.connection.is_none() {
-            let opened = connection::open(path, self.memory)?;
+            let opened = connection::open(path, self.memory, self.log)?;
             opened.pragma_update(None, "query_only", true)?;
             self.connection = Some(opened);
         }
         Ok(self.connection.as_ref().expect("it was just opened"))
+    }
+
+    /// Without its log, a file is seen as it was when it was opened.
+    fn close_if_immutable(&mut self) {
+        let is_readonly = |connection: &Connection| connection.is_readonly("main") != Ok(false);
+        self.connection
+            .take_if(|connection| is_readonly(connection));
     }
 }
 
@@ -62,6 +70,10 @@ impl Reader {
             path: path.to_owned(),
             connection: Mutex::new(Lazy {
                 connection: None,
+                log: match left {
+                    Some(_) => Log::MayBeMissing,
+                    None => Log::Needed,
+                },
                 memory,
                 used: Instant::now(),
             }),
@@ -101,7 +113,10 @@ impl Reader {
         loop {
             match self.try_read(lazy.open(&self.path)?, lane, is_wanted, part) {
                 Err(_) if attempt < ATTEMPTS => attempt += 1,
-                read => return read,
+                read => {
+                    lazy.close_if_immutable();
+                    return read;
+                }
             }
             // Once more, without what is in memory.
             lazy.connection = None;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::LaneKey;
+use super::directory::number;
 use super::error::Suspects;
 use super::part::Part;
 use super::reader::{Filter, Left, Reader};
@@ -16,7 +17,7 @@ use super::reader::{Filter, Left, Reader};
 /// Returns the partition of a row with this key.
 type Place = Arc<dyn Fn(Option<&str>) -> u32 + Send + Sync>;
 
-/// A connection for each file, the oldest first.
+/// A connection for each file.
 #[derive(Default)]
 pub(super) struct Readers {
     of_files: Mutex<Vec<Arc<Reader>>>,
@@ -57,14 +58,14 @@ impl Readers {
         of_file.for_each(|reader| reader.limit_memory(memory));
     }
 
-    /// Ends reading from a damaged file, and from the others until [`Readers::is_moved`].
-    pub(super) fn is_damaged(&self, path: &Path) {
+    /// Ends reading from a damaged file, and from the others until [`Readers::resume`].
+    pub(super) fn pause_for(&self, path: &Path) {
         self.damaged.lock().files.push(path.to_owned());
         self.remove(path);
     }
 
-    /// What could be read of a damaged file is in another one now, or can't be moved.
-    pub(super) fn is_moved(&self, path: &Path) {
+    /// What could be read of a damaged file is in another one now, or is waited for no longer.
+    pub(super) fn resume(&self, path: &Path) {
         let mut damaged = self.damaged.lock();
         damaged.files.retain(|file| file != path);
         damaged.moves += 1;
@@ -106,12 +107,13 @@ impl Readers {
         on_damage: &impl Fn(&Path, String),
     ) -> io::Result<()> {
         let moves = self.moves()?;
+        let mut readers = self.of_files.lock().clone();
         // Reports move to later files only.
-        let readers = self.of_files.lock().clone();
+        readers.sort_by_key(|reader| number(reader.path()));
         for reader in readers {
             if let Err(error) = reader.read(lane, is_wanted, part) {
                 if let Some(why) = self.suspects.lasting(reader.path(), &error) {
-                    self.is_damaged(reader.path());
+                    self.pause_for(reader.path());
                     on_damage(reader.path(), why);
                 }
                 return Err(io::Error::other(error));

@@ -30,10 +30,10 @@ impl Salvage {
         let pages = Pages::open(path)?;
         let mut salvage = Self {
             free: pages.free(),
+            unread: pages.lost,
             pages,
             lanes: HashMap::new(),
             next: 1,
-            unread: 0,
         };
         for page in 1..=salvage.pages.count {
             let lanes: Vec<_> = match salvage.cells(page) {
@@ -109,10 +109,10 @@ impl Salvage {
             _ => None,
         };
         let Some((state, record)) = parse(state, timestamp, key, headers, value) else {
-            return fragment("it is none that a bridge has written", bytes);
+            return fragment("koobridge has not written it like that", bytes);
         };
         if number_of(id) > HIGHEST_LEFT || id < 0 {
-            return fragment("its number can't be", bytes);
+            return fragment("its number is too high", bytes);
         }
         let Some(lane) = lane.clone() else {
             return fragment("its topic can't be read", bytes);

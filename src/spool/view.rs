@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::connection;
+use super::connection::{self, Log};
 use super::directory::{length, with_suffix};
 use super::error::{Unusable, Verdict};
 use super::format::{FORMAT, NUMBER_BITS, format_of, lanes_of, state_column};
@@ -26,8 +26,8 @@ type Lanes = BTreeMap<LaneKey, LaneStatus>;
 ///
 /// # Errors
 /// If not all of it can be read: what can is counted.
-pub(super) fn count(path: &Path, lanes: &mut Lanes) -> Result<(), Problem> {
-    let opened = open(path).and_then(|view| Ok(count_all(&view)?));
+pub(super) fn count(path: &Path, is_in_use: bool, lanes: &mut Lanes) -> Result<(), Problem> {
+    let opened = open(path, is_in_use).and_then(|view| Ok(count_all(&view)?));
     match opened {
         Ok(counted) => {
             for (lane, status) in counted {
@@ -35,6 +35,8 @@ pub(super) fn count(path: &Path, lanes: &mut Lanes) -> Result<(), Problem> {
             }
             Ok(())
         }
+        // The bridge has removed it since.
+        Err(_) if is_in_use && !path.exists() => Ok(()),
         Err(error) => {
             let show = |found: Found| {
                 if let Ok(kept) = found {
@@ -52,11 +54,12 @@ pub(super) fn count(path: &Path, lanes: &mut Lanes) -> Result<(), Problem> {
 /// Shows a file's reports, in the order of their ids, until `show` fails. Returns what is wrong with the file.
 pub(super) fn each(
     path: &Path,
+    is_in_use: bool,
     mut show: impl FnMut(Kept) -> io::Result<()>,
 ) -> io::Result<Option<Problem>> {
     let mut last = i64::MIN;
     let mut next = || {
-        let view = open(path)?;
+        let view = open(path, is_in_use)?;
         loop {
             let slice = behind(&view.connection, view.state, last, MEMORY)?;
             if slice.is_empty() {
@@ -72,6 +75,7 @@ pub(super) fn each(
     };
     match next() {
         Ok(shown) => shown.map(|()| None),
+        Err(_) if is_in_use && !path.exists() => Ok(None),
         Err(error) => salvage(path, error, last, |found| found.map_or(Ok(()), &mut show)).map(Some),
     }
 }
@@ -93,8 +97,13 @@ struct View {
     state: &'static str,
 }
 
-fn open(path: &Path) -> Result<View, Unusable> {
-    let connection = connection::open(path, MEMORY)?;
+fn open(path: &Path, is_in_use: bool) -> Result<View, Unusable> {
+    let log = if is_in_use {
+        Log::Needed
+    } else {
+        Log::MayBeMissing
+    };
+    let connection = connection::open(path, MEMORY, log)?;
     let state = state_column(format_of(&connection)?);
     Ok(View { connection, state })
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
-use super::files::Files;
+use super::files::{Files, QUIET};
 use super::limits::{Growth, ROOM};
 use super::queue::{Queue, Write};
 use super::{LaneKey, Level, NotWritten, Options};
@@ -18,8 +18,6 @@ use super::{LaneKey, Level, NotWritten, Options};
 const RECHECK: Duration = Duration::from_secs(1);
 /// How often to check for room while nothing is written.
 const ROOM_CHECK: Duration = Duration::from_secs(5);
-/// How long an older file has not changed before what is left in it is moved.
-const QUIET: Duration = Duration::from_secs(5);
 /// How soon to say again that nothing can be written.
 const REMINDER: Duration = Duration::from_secs(30);
 
@@ -31,6 +29,8 @@ pub(super) struct Writer<T> {
     /// Deletions that the disk did not take, as many as may be kept, and how many more there are.
     undeleted: Vec<(LaneKey, u64)>,
     forgotten: u64,
+    /// When to try those again.
+    delete_at: Instant,
     level: Level,
     /// When the values that change slowly were last measured, if not since the spool was empty.
     measured: Option<Instant>,
@@ -53,6 +53,7 @@ impl<T: Send + 'static> Writer<T> {
             callbacks,
             undeleted: Vec::new(),
             forgotten: 0,
+            delete_at: Instant::now(),
             level: Level::default(),
             measured: None,
             room_checked: None,
@@ -118,8 +119,8 @@ impl<T: Send + 'static> Writer<T> {
         self.files.make_current();
         let taken = self.files.taken();
         let room = self.files.limits.room(taken);
-        self.level.is_writable = self.files.current().is_some() && room >= ROOM;
-        if self.files.current().is_some() && room < ROOM {
+        self.level.is_writable = self.files.current.is_some() && room >= ROOM;
+        if self.files.current.is_some() && room < ROOM {
             self.complain(NotWritten::Full);
         }
         self.room_checked = Some(Instant::now());
@@ -143,7 +144,7 @@ impl<T: Send + 'static> Writer<T> {
         let taken = self.files.taken();
         self.level.used = taken.used();
         self.level.room = self.files.limits.room(taken);
-        self.level.bytes = self.files.directory.bytes();
+        self.level.bytes = self.files.directory.bytes().unwrap_or(self.level.bytes);
         self.level.set_aside = self.files.directory.count_set_aside();
         let waits = self.level.reports > self.level.quarantined;
         let oldest = self
@@ -207,7 +208,7 @@ impl<T: Send + 'static> Writer<T> {
 
     fn try_write(&mut self, writes: &[Write<T>]) -> Result<(), NotWritten> {
         self.files.make_current();
-        let file = self.files.current().ok_or(NotWritten::Failed)?;
+        let file = self.files.current.as_mut().ok_or(NotWritten::Failed)?;
         let rows = writes
             .iter()
             .map(|write| (&write.lane, write.number, &*write.record));
@@ -225,13 +226,13 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     fn delete(&mut self, reports: Vec<(LaneKey, u64)>) {
-        self.undeleted.extend(reports);
-        if self.undeleted.is_empty() {
-            return;
+        let mut reports = reports;
+        if self.delete_at <= Instant::now() {
+            reports.append(&mut self.undeleted);
+            self.delete_at = Instant::now() + RECHECK;
         }
-        let reports = mem::take(&mut self.undeleted);
-        if !self.files.delete(&reports) {
-            self.undeleted = reports;
+        if !reports.is_empty() {
+            self.undeleted.extend(self.files.delete(&reports));
             let most = self.options.memory / 8 / mem::size_of::<(LaneKey, u64)>();
             let forgotten = self.undeleted.len().saturating_sub(most);
             self.undeleted.truncate(most);
