@@ -177,7 +177,7 @@ pub struct SpoolStatus {
 pub struct SpoolExport {
     #[command(flatten)]
     pub location: SpoolLocation,
-    /// Print what is left in damaged files that were set aside: reports that can't be delivered
+    /// Print what can be read of damaged files that were set aside; most of it was delivered
     #[arg(long)]
     pub set_aside: bool,
 }

@@ -151,7 +151,10 @@ fn export(
     let inspection = inspect(&directory_of(location)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let shown = if *set_aside {
-        inspection.each_set_aside(|fragment| writeln!(out, "{}", shown(&fragment)))
+        inspection.each_set_aside(|found| match found {
+            Ok(kept) => set_aside_line(kept).write(&mut out),
+            Err(fragment) => writeln!(out, "{}", shown(&fragment)),
+        })
     } else {
         inspection.each(|kept| exported(kept).write(&mut out))
     };
@@ -176,6 +179,13 @@ fn exported(kept: Kept) -> Line {
     line.number = Some(number);
     let is_quarantined = mark == Some(Mark::Quarantined);
     line.state = Some(if is_quarantined { "quarantined" } else { "due" }.into());
+    line
+}
+
+/// A report in a file that was set aside: it was moved to another file, if the disk could read it then.
+fn set_aside_line(kept: Kept) -> Line {
+    let mut line = exported(kept);
+    line.state = Some("set aside".into());
     line
 }
 

@@ -52,8 +52,9 @@ pub(super) fn cells_of(pages: &Pages, page: &[u8]) -> Option<Cells> {
             let cells = cells(12)?.into_iter().map(|at| at + 4);
             Cells::Index(cells.filter_map(repeated).collect())
         }
-        // Pages above those with rows, and pages that a row goes on to.
-        0x05 | 0 => Cells::Other,
+        // Pages above those with rows, and pages that a row goes on to, which begin with the number of the next.
+        0x05 => Cells::Other,
+        0 if page.iter().any(|byte| *byte != 0) => Cells::Other,
         _ => return None,
     })
 }

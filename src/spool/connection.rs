@@ -25,7 +25,7 @@ pub(super) fn open(path: &Path, memory: usize, log: Log) -> rusqlite::Result<Con
     let opened = Connection::open_with_flags(path, writable).and_then(prepared);
     let connection = match opened {
         Err(error) if log == Log::MayBeMissing && may_be_write_protected(&error) => {
-            immutable(path).unwrap_or(Err(error))
+            immutable(path).and_then(Result::ok).ok_or(error)
         }
         opened => opened,
     }?;

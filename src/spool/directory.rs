@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::statvfs;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::OpenError;
 
@@ -62,11 +62,18 @@ impl Directory {
         })
     }
 
-    /// Makes the directory again, and takes its lock, if it was removed or replaced.
-    pub(super) fn own_again(&mut self) -> Result<(), OpenError> {
+    /// Whether its lock is the one that this process has taken.
+    pub(super) fn is_owned(&self) -> bool {
         let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
         let held = self.lock.as_ref().and_then(|lock| inode(lock.metadata()));
-        if held.is_none() || held != inode(fs::metadata(self.path.join(LOCK))) {
+        held.is_some() && held == inode(fs::metadata(self.path.join(LOCK)))
+    }
+
+    /// Makes the directory again, and takes its lock, if it was removed or replaced.
+    pub(super) fn own_again(&mut self) -> Result<(), OpenError> {
+        if !self.is_owned() {
+            let path = self.path.display();
+            warn!(%path, "the spool's directory was removed or replaced: it is made and taken again");
             let last = self.last;
             *self = Self::own(&self.path)?;
             self.last = last;
@@ -87,6 +94,7 @@ impl Directory {
                 .filter_map(|path| file_of_log(path))
             {
                 if !file.try_exists()? {
+                    info!(path = %file.display(), "the log of a file of the spool that is gone is removed");
                     Self::remove_log(&file)?;
                 }
             }

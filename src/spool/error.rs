@@ -23,10 +23,13 @@ pub enum OpenError {
         _0.display()
     )]
     Directory(PathBuf, io::Error),
+    /// The directory can't be listed.
+    #[error("can't look into the spool {}: {_1}", _0.display())]
+    Unlisted(PathBuf, io::Error),
     /// One of its files can't be read now, or can't be brought to this version's format.
     #[error(
         "spool.directory: can't read {}: {_1}; it may hold reports that were not delivered yet, so it is left \
-         as it is",
+         as it is: make it readable for this user, or move it out of the directory, and start again",
         _0.display()
     )]
     File(PathBuf, String),
@@ -107,7 +110,7 @@ impl Verdict {
             Some(disk) if Errno::from_io_error(&disk) == Some(Errno::IO) => {
                 Self::Unread(disk.to_string())
             }
-            None if is_damage(error) => Self::Damaged(error.to_string()),
+            None if is_damage(error) => Self::Damaged(in_words(error)),
             _ => Self::Passing,
         }
     }
@@ -144,6 +147,15 @@ impl Suspects {
         }
         *last = now;
         now - *since >= PATIENCE
+    }
+}
+
+fn in_words(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::IntegralValueOutOfRange(..) => {
+            "reports in it are out of order, or of no known topic".to_owned()
+        }
+        error => error.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use crate::contract::Record;
 
 /// A larger file is not checked as a whole, and so not written to by a later run.
 const CHECKED: u64 = 64 << 20;
+/// Whether a report is the same.
+const SAME: &str = "key IS ?2 AND headers = ?3 AND value = ?4";
 /// How many reports are counted at once.
 const COUNTED: u32 = 4096;
 
@@ -38,6 +41,8 @@ pub(super) struct File {
     /// Tells it from another file of its name, and its log likewise.
     inode: u64,
     log: Option<u64>,
+    /// Bytes of the file, as they were last seen.
+    length: u64,
     /// Open as long as it is used.
     connection: OnceCell<Connection>,
     memory: usize,
@@ -100,6 +105,7 @@ impl File {
             path: path.to_owned(),
             inode: inode(path).unwrap_or_default(),
             log: None,
+            length: 0,
             connection: OnceCell::new(),
             memory,
             limits,
@@ -219,11 +225,16 @@ impl File {
         fault(opened.as_ref().map_err(ToString::to_string))
     }
 
-    /// Whether it is still in its place: what is written to a file that was removed is lost.
+    /// Whether it is still in its place, and as long as it was: what is written to a file that was removed is lost.
     pub(super) fn is_in_place(&mut self) -> bool {
         let log = inode(&with_suffix(&self.path, "-wal")).ok();
         self.log = self.log.or(log);
-        log.is_some() && log == self.log && inode(&self.path).is_ok_and(|inode| inode == self.inode)
+        let length_before = self.length;
+        let is_whole = fs::metadata(&self.path).is_ok_and(|file| {
+            self.length = file.len();
+            file.ino() == self.inode && file.len() >= length_before
+        });
+        is_whole && log.is_some() && log == self.log
     }
 
     /// Whether another process has removed it.
@@ -433,8 +444,8 @@ impl File {
         let transaction = self.transaction()?;
         let (mut made, mut count, mut others) = (Vec::new(), self.count, 0);
         {
-            let mut same = transaction
-                .prepare("SELECT 1 FROM reports WHERE id = ?1 AND headers = ?2 AND value = ?3")?;
+            let mut same =
+                transaction.prepare(&format!("SELECT 1 FROM reports WHERE id = ?1 AND {SAME}"))?;
             let mut insert = transaction.prepare(&format!(
                 "INSERT OR {conflict} INTO reports (id, state, timestamp, key, headers, value) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -450,7 +461,7 @@ impl File {
                 let row = params![id, state, timestamp, key, headers, value];
                 if insert.execute(row)? > 0 {
                     count.add(id, mark);
-                } else if !same.exists(params![id, headers, value])? {
+                } else if !same.exists(params![id, key, headers, value])? {
                     others += 1;
                 }
             }
@@ -512,6 +523,49 @@ impl File {
         self.used.set(None);
         self.oldest.1 = false;
         self.changed = Instant::now();
+    }
+
+    /// Whether a report of a lane, with a number in a range, has the number of another report in one of these files.
+    pub(super) fn clashes_with<'a>(
+        &self,
+        others: impl Iterator<Item = &'a Self> + Clone,
+        lane: &LaneKey,
+        range: RangeInclusive<u64>,
+    ) -> rusqlite::Result<bool> {
+        let connection = self.connection()?;
+        let mut select = connection
+            .prepare("SELECT id, key, headers, value FROM reports WHERE id BETWEEN ?1 AND ?2")?;
+        for id in ids_of(connection, lane)? {
+            let mut rows = select.query([id_of(id, *range.start()), id_of(id, *range.end())])?;
+            while let Some(row) = rows.next()? {
+                let number = number_of(row.get(0)?);
+                let content = (row.get(1)?, row.get(2)?, row.get(3)?);
+                for other in others.clone() {
+                    if other.has_another(lane, number, &content)? {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the report of this number is another one, by its key, headers and value.
+    fn has_another(
+        &self,
+        lane: &LaneKey,
+        number: u64,
+        (key, headers, value): &(Option<String>, String, Vec<u8>),
+    ) -> rusqlite::Result<bool> {
+        let connection = self.connection()?;
+        let select = format!("SELECT 1 FROM reports WHERE id = ?1 AND NOT ({SAME})");
+        let mut select = connection.prepare(&select)?;
+        for id in ids(connection, [(lane, number)])? {
+            if select.exists(params![id, key, headers, value])? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the reports behind an id, of about `bytes` bytes; none if there are no more.

@@ -86,6 +86,9 @@ impl Files {
             files.take_in(&path)?;
         }
         files.make_current();
+        files.renumber_clashing()?;
+        files.count_leftovers();
+        files.move_all();
         let remains = files.remains()?;
         files.read_older(&remains);
         Ok((files, remains))
@@ -113,9 +116,7 @@ impl Files {
                 }
             }
         }
-        self.make_current();
-        self.count_leftover();
-        self.move_all();
+        self.older.iter_mut().for_each(File::rest);
         Ok(())
     }
 
@@ -127,32 +128,67 @@ impl Files {
         is_adopted
     }
 
-    /// Counts the oldest file if it is to be moved.
-    fn count_leftover(&mut self) {
+    /// Counts the files that are to be moved.
+    fn count_leftovers(&mut self) {
         let most = self.limits.leftover();
-        let file = self.older.first_mut();
-        if let Some(file) = file.filter(|file| file.used().is_ok_and(|used| used <= most)) {
+        let is_small = |file: &&mut File| file.used().is_ok_and(|used| used <= most);
+        for file in self.older.iter_mut().filter(is_small) {
             // If it can't be counted, it stays where it is.
             while !file.count.is_complete() && file.count_on().is_ok() {}
         }
     }
 
+    /// Gives other numbers to the reports of files that were brought here from another spool.
+    fn renumber_clashing(&mut self) -> Result<(), OpenError> {
+        let (remains, clashing) = self.compare()?;
+        let highest = remains.lanes.iter().map(|lane| lane.last).max();
+        for path in clashing {
+            if self
+                .current
+                .as_ref()
+                .is_some_and(|file| file.path() == path)
+            {
+                self.turn_over();
+            }
+            self.renumber(path, highest.unwrap_or_default());
+        }
+        Ok(())
+    }
+
     /// What earlier runs left, in damaged files too that are not moved yet.
     fn remains(&self) -> Result<Remains, OpenError> {
-        let mut remains = Remains {
-            partitions: self.topics.clone(),
-            ..Remains::default()
-        };
-        for file in self.older.iter().chain(&self.current) {
-            let failed =
-                |error: rusqlite::Error| OpenError::File(file.path().into(), error.to_string());
-            let left = file.left().map_err(failed)?;
-            left.lanes
-                .into_iter()
-                .for_each(|lane| remains.add_lane(lane));
-        }
+        let (mut remains, _) = self.compare()?;
+        remains.partitions.clone_from(&self.topics);
         self.moving.add_to(&mut remains);
         Ok(remains)
+    }
+
+    /// What is left in each lane, and the files in which reports have the numbers of reports in other files.
+    fn compare(&self) -> Result<(Remains, Vec<PathBuf>), OpenError> {
+        let (mut remains, mut clashing) = (Remains::default(), Vec::new());
+        let files = self.older.iter().chain(&self.current);
+        for (at, file) in files.clone().enumerate() {
+            let mut compare = || {
+                let mut clashes = false;
+                for lane in file.left()?.lanes {
+                    let known = remains.lanes.iter().find(|known| known.lane == lane.lane);
+                    if let Some(known) = known.filter(|known| known.last >= lane.first && !clashes)
+                    {
+                        let range = lane.first..=known.last.min(lane.last);
+                        clashes = file.clashes_with(files.clone().take(at), &lane.lane, range)?;
+                    }
+                    remains.add_lane(lane);
+                }
+                Ok(clashes)
+            };
+            let compared = compare();
+            let failed =
+                |error: rusqlite::Error| OpenError::File(file.path().into(), error.to_string());
+            if compared.map_err(failed)? {
+                clashing.push(file.path().to_owned());
+            }
+        }
+        Ok((remains, clashing))
     }
 
     /// Has the older files read.
@@ -452,7 +488,7 @@ impl Files {
         }
         self.rested = Instant::now();
         for file in self.older.extract_if(.., |file| file.is_removed()) {
-            error!(path = %file.path().display(), "a file of the spool was removed: the reports in it are lost");
+            error!(path = %file.path().display(), "a file of the spool was removed or moved away: the reports in it are delivered only if it is put back before a start");
             self.readers.remove(file.path());
         }
         self.older.iter_mut().for_each(File::rest);

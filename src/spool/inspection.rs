@@ -43,7 +43,7 @@ pub struct Kept {
     pub record: Record,
 }
 
-/// A report in a damaged file that can't be delivered.
+/// A report in a damaged file that can't be delivered, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
     pub lane: Option<LaneKey>,
@@ -59,6 +59,8 @@ pub struct Fragment {
 pub struct Problem {
     pub path: PathBuf,
     pub why: String,
+    /// Whether it is damaged: what can be read of it was shown.
+    pub is_damaged: bool,
     /// Reports that can be seen, but not delivered.
     pub fragments: u64,
     /// Pages of 4 KiB that can't be read.
@@ -71,7 +73,7 @@ impl Inspection {
     /// # Errors
     /// If it can't be read.
     pub fn of(path: &Path) -> Result<Self, OpenError> {
-        let failed = |error| OpenError::Directory(path.to_owned(), error);
+        let failed = |error| OpenError::Unlisted(path.to_owned(), error);
         // A directory that cannot be listed must not look empty.
         path.read_dir().map_err(failed)?;
         Ok(Self {
@@ -122,17 +124,17 @@ impl Inspection {
         Ok(problems)
     }
 
-    /// Shows what was left in the files that were set aside: reports that can't be delivered.
+    /// Shows what can be read of the files that were set aside, and says how much can't.
     ///
     /// # Errors
     /// If `show` fails.
     pub fn each_set_aside(
         &self,
-        mut show: impl FnMut(Fragment) -> io::Result<()>,
+        mut show: impl FnMut(Result<Kept, Fragment>) -> io::Result<()>,
     ) -> io::Result<Vec<Problem>> {
         let mut problems = Vec::new();
         for path in &self.set_aside {
-            problems.push(view::fragments(path, &mut show)?);
+            problems.push(view::salvaged(path, &mut show)?);
         }
         Ok(problems)
     }
@@ -147,14 +149,15 @@ fn files_behind(directory: &Path, last: Option<&Path>) -> impl Iterator<Item = P
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.why)?;
-        if self.unread_pages > 0 {
-            let pages = self.unread_pages;
-            write!(f, "; pages of 4 KiB that can't be read: {pages}")?;
+        let (path, why) = (self.path.display(), &self.why);
+        if !self.is_damaged {
+            return write!(f, "can't read {path}: {why}");
         }
-        if self.fragments > 0 {
-            write!(f, "; reports that can't be delivered: {}", self.fragments)?;
-        }
-        Ok(())
+        write!(
+            f,
+            "{path} is damaged ({why}): what can be read of it was shown; pages of 4 KiB that can't be read: {}; reports \
+             that can't be delivered: {}",
+            self.unread_pages, self.fragments
+        )
     }
 }

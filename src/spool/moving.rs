@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::count::Count;
 use super::error::forget;
 use super::file::File;
 use super::files::{Files, QUIET};
@@ -48,8 +49,8 @@ struct Move {
 }
 
 enum Source {
-    /// A file that is sound, and the last id that was read.
-    Leftover(i64),
+    /// A file that is sound, the last id that was read, and what is added to each number.
+    Leftover(i64, u64),
     Damaged(Box<Damaged>),
 }
 
@@ -59,6 +60,8 @@ struct Damaged {
     /// The highest numbers that its reports can have.
     left: Option<Arc<Left>>,
     why: String,
+    /// How many reports it held, if they were counted.
+    expected: Option<u64>,
     /// Reports that can be seen, but not delivered.
     fragments: u64,
     /// Since when it can't be moved.
@@ -127,10 +130,13 @@ impl Move {
         }
     }
 
-    fn salvage(path: PathBuf, why: String, left: Option<Arc<Left>>) -> io::Result<Self> {
+    fn salvage(path: PathBuf, why: String, file: Option<File>) -> io::Result<Self> {
+        // Its connection is closed before it is read.
+        let (count, left) = file.map(|file| (file.count, file.left)).unzip();
         let damaged = Damaged {
             salvage: Salvage::open(&path)?,
-            left,
+            expected: count.filter(Count::is_complete).map(|count| count.reports),
+            left: left.flatten(),
             why,
             fragments: 0,
             stuck: None,
@@ -141,7 +147,7 @@ impl Move {
 
     fn damage(&self) -> Option<&Damaged> {
         match &self.source {
-            Source::Leftover(_) => None,
+            Source::Leftover(..) => None,
             Source::Damaged(damaged) => Some(damaged),
         }
     }
@@ -153,10 +159,13 @@ impl Move {
             return Ok(true);
         }
         match (&mut self.source, file) {
-            (Source::Leftover(_), None) => Ok(false),
-            (Source::Leftover(upto), Some(file)) => {
+            (Source::Leftover(..), None) => Ok(false),
+            (Source::Leftover(upto, more), Some(file)) => {
                 self.part = file.behind(*upto, bytes)?;
                 *upto = self.part.last().map_or(*upto, |(id, _)| *id);
+                self.part
+                    .iter_mut()
+                    .for_each(|(_, kept)| kept.number += *more);
                 Ok(!self.part.is_empty())
             }
             (Source::Damaged(damaged), _) => {
@@ -229,10 +238,8 @@ impl Files {
         };
         match given_up {
             Some(file) => {
-                let left = file.left.clone();
-                drop(file);
                 self.make_current();
-                self.salvage(path, why, left);
+                self.salvage(path, why, Some(file));
             }
             // It was given up before, and may still be moved.
             None if self.moving.jobs().all(|job| job.path != path) => self.readers.resume(path),
@@ -240,13 +247,13 @@ impl Files {
         }
     }
 
-    pub(super) fn salvage(&mut self, path: &Path, why: String, left: Option<Arc<Left>>) {
+    pub(super) fn salvage(&mut self, path: &Path, why: String, file: Option<File>) {
         warn!(
             path = %path.display(), why,
             "a file of the spool is damaged: what can be read of it is moved to another one"
         );
         self.readers.pause_for(path);
-        match Move::salvage(path.to_owned(), why, left) {
+        match Move::salvage(path.to_owned(), why, file) {
             Ok(job) => self.moving.damaged.push_back(job),
             Err(error) => {
                 error!(path = %path.display(), %error, "nothing can be read of a damaged file of the spool");
@@ -259,6 +266,17 @@ impl Files {
     pub(super) fn move_all(&mut self) {
         self.moving.next = None;
         while self.move_on(Duration::ZERO) {}
+    }
+
+    /// Moves the reports of a file at once, with numbers above the highest one.
+    pub(super) fn renumber(&mut self, path: PathBuf, highest: u64) {
+        warn!(
+            path = %path.display(),
+            "reports in a file of the spool have the numbers of others, as files of two spools have: they get new ones"
+        );
+        let job = Move::of(path, Source::Leftover(i64::MIN, highest));
+        self.moving.job = Some(job);
+        self.move_all();
     }
 
     /// Moves some reports to the current file, of damaged files first; `quiet` is how long another one must not have
@@ -317,7 +335,10 @@ impl Files {
                 && file.used().is_ok_and(|used| used <= most)
         };
         let file = self.older.iter().find(is_leftover)?;
-        Some(Move::of(file.path().to_owned(), Source::Leftover(i64::MIN)))
+        Some(Move::of(
+            file.path().to_owned(),
+            Source::Leftover(i64::MIN, 0),
+        ))
     }
 
     fn move_part(&mut self, job: &mut Move) -> Result<bool, String> {
@@ -385,12 +406,18 @@ impl Files {
         self.readers.resume(&job.path);
         let (path, moved, why) = (job.path.display(), job.moved, &damaged.why);
         let fragments = damaged.fragments + job.clashing;
+        // As far as it was counted, less what was deleted since.
+        let missing = damaged
+            .expected
+            .map(|expected| expected.saturating_sub(moved + fragments));
         forget(&job.path);
         match self.directory.set_aside(&job.path) {
             Ok(aside) => error!(
-                %path, why, aside = %aside.display(), moved, fragments, unread_pages = damaged.salvage.unread,
-                "a damaged file of the spool was set aside; what could be read was moved and is delivered, `koobridge \
-                 spool export --set-aside` shows the rest"
+                %path, why, aside = %aside.display(), moved, missing, undeliverable = fragments,
+                unread_pages = damaged.salvage.unread,
+                "a damaged file of the spool was set aside; what could be read was moved to another file and is \
+                 delivered. `koobridge spool export --set-aside` shows what can be read of it now; if the disk reads more \
+                 later, give the file its old name and start again"
             ),
             Err(error) => error!(%path, %error, "can't set a damaged file of the spool aside"),
         }

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Remains;
+use super::directory::{length, with_suffix};
 use super::error::{OpenError, Suspects, Unusable};
 use super::file::File;
 use super::limits::Limits;
@@ -27,6 +28,12 @@ pub(super) enum Opened {
 /// # Errors
 /// If a newer version wrote it, or an error does not pass that is no damage.
 pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened, OpenError> {
+    // SQLite would remove the log.
+    if length(path) == 0 && length(&with_suffix(path, "-wal")) > 0 {
+        return Ok(Opened::Damaged(
+            "it is empty, and its log is not".to_owned(),
+        ));
+    }
     let suspects = Suspects::default();
     let mut attempt = 1;
     loop {

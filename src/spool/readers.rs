@@ -116,7 +116,8 @@ impl Readers {
                     self.pause_for(reader.path());
                     on_damage(reader.path(), why);
                 }
-                return Err(io::Error::other(error));
+                let path = reader.path().display();
+                return Err(io::Error::other(format!("{path}: {error}")));
             }
         }
         if self.moves()? == moves {

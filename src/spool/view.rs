@@ -14,7 +14,7 @@ use super::error::{Unusable, Verdict};
 use super::format::{FORMAT, NUMBER_BITS, format_of, lanes_of, state_column};
 use super::salvage::{Found, Salvage};
 use super::slice::behind;
-use super::{Fragment, Kept, LaneKey, LaneStatus, Mark, Problem};
+use super::{Kept, LaneKey, LaneStatus, Mark, Problem};
 
 /// Bytes of memory for the cache, and for the reports that are read at once.
 const MEMORY: usize = 1 << 20;
@@ -80,15 +80,13 @@ pub(super) fn each(
     }
 }
 
-/// Shows what can be seen, but not delivered, in a file that was set aside.
-pub(super) fn fragments(
+/// Shows what can be read of a file that was set aside.
+pub(super) fn salvaged(
     path: &Path,
-    mut show: impl FnMut(Fragment) -> io::Result<()>,
+    show: impl FnMut(Found) -> io::Result<()>,
 ) -> io::Result<Problem> {
     let aside = Unusable::Odd("it was set aside".to_owned());
-    salvage(path, aside, i64::MIN, |found| {
-        found.map_or_else(&mut show, |_| Ok(()))
-    })
+    salvage(path, aside, i64::MIN, show)
 }
 
 struct View {
@@ -157,6 +155,7 @@ fn salvage(
     let mut problem = Problem {
         path: path.to_owned(),
         why: String::new(),
+        is_damaged: false,
         fragments: 0,
         unread_pages: 0,
     };
@@ -170,6 +169,7 @@ fn salvage(
         return Ok(problem);
     };
     problem.why = damage;
+    problem.is_damaged = true;
     match Salvage::open(path) {
         Ok(mut salvage) => {
             while let Some(found) = salvage.next(MEMORY) {

@@ -213,10 +213,10 @@ impl<T: Send + 'static> Writer<T> {
             .iter()
             .map(|write| (&write.lane, write.number, &*write.record));
         match file.write(rows) {
-            Ok(()) if file.is_in_place() => Ok(()),
+            Ok(()) if file.is_in_place() && self.files.directory.is_owned() => Ok(()),
             Ok(()) => {
                 let path = file.path().display();
-                error!(%path, "a file of the spool was removed: nothing is promised from it any more");
+                error!(%path, "a file of the spool, or its lock, was removed or replaced: nothing is promised from it any more");
                 self.files.turn_over();
                 Err(NotWritten::Failed)
             }

@@ -64,6 +64,8 @@ struct Run {
     delivered: u64,
     took: Duration,
     quarantined: u64,
+    /// Files that were set aside, by this drain or before.
+    set_aside: u64,
 }
 
 async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, Run)> {
@@ -85,10 +87,12 @@ async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, R
         end = app::end_of(move || finishing.finish(timeout)) => end,
         () = signals.next() => End::Forced,
     };
+    let level = delivery.spool_level().unwrap_or_default();
     let run = Run {
         delivered: metrics.acknowledgements(),
         took,
-        quarantined: delivery.spool_level().map_or(0, |level| level.quarantined),
+        quarantined: level.quarantined,
+        set_aside: level.set_aside,
     };
     // Everything is flushed: dropping the producers would only wait for their threads.
     mem::forget(delivery);
@@ -122,6 +126,7 @@ fn summary(run: &Run, left: Option<&Left>, typed: &SpoolDrain) -> String {
         delivered,
         took,
         quarantined,
+        set_aside,
     } = run;
     let mut text = match delivered {
         0 if left.is_none_or(|left| !left.is_due) => "nothing to deliver".to_owned(),
@@ -132,7 +137,10 @@ fn summary(run: &Run, left: Option<&Left>, typed: &SpoolDrain) -> String {
         let reports = reports(*quarantined);
         format!("{reports} quarantined: no topic accepts them; `koobridge spool export` shows them")
     });
-    for line in left.into_iter().chain(quarantined) {
+    let set_aside = (*set_aside > 0).then(|| {
+        format!("{set_aside} damaged files that were set aside; `koobridge spool export --set-aside` shows what can be read of them")
+    });
+    for line in left.into_iter().chain(quarantined).chain(set_aside) {
         text += "\nleft: ";
         text += &line;
     }
@@ -219,6 +227,7 @@ mod tests {
             delivered,
             took: Duration::from_millis(3200),
             quarantined,
+            set_aside: 0,
         };
         summary(&run, left, &typed())
     }

@@ -220,7 +220,11 @@ fn a_report_that_no_run_can_have_written_is_kept_and_shown_and_costs_no_other() 
         let mut fragments = Vec::new();
         let inspection = Inspection::of(&fixture.path()).expect("a spool");
         let problems = inspection.each_set_aside(|fragment| {
-            fragments.push((fragment.number, fragment.value));
+            fragments.extend(
+                fragment
+                    .err()
+                    .map(|fragment| (fragment.number, fragment.value)),
+            );
             Ok(())
         });
         let value = row(1).record.value.clone();
@@ -378,4 +382,80 @@ fn a_file_that_a_kill_left_unfinished_is_no_damage() {
     assert!(!unfinished.exists());
     let (_spool, restored) = fixture.reopen(spool);
     assert_eq!(restored.len(), 1);
+}
+
+#[test]
+fn reports_of_another_spool_that_were_brought_here_are_read_too() {
+    let (fixture, other) = (Fixture::new(), Fixture::new());
+    for (fixture, value) in [(&fixture, 1), (&other, 100)] {
+        let (spool, _) = fixture.open();
+        for number in 1..=3 {
+            fixture.send(&spool, &lane(0), number, row(number * value).record);
+            fixture.answers.recv().expect("an answer").1.expect("room");
+        }
+        close(&spool);
+    }
+    for name in ["spool-000000.sqlite", "spool-000009.sqlite"] {
+        let brought = fixture.path().join(name);
+        fs::copy(other.newest_file(), &brought).expect("room");
+        let (spool, restored) = fixture.open();
+        let mut keys: Vec<_> = read_all(&spool)
+            .iter()
+            .map(|row| row.record.key.clone())
+            .collect();
+        keys.sort();
+        keys.dedup();
+        // A key is missing in every fifth.
+        let expected = [None, Some("m1"), Some("m2"), Some("m3")];
+        assert_eq!(keys, expected.map(|key| key.map(str::to_owned)), "{name}");
+        assert_eq!(restored.len(), 1);
+        close(&spool);
+    }
+    let (spool, _) = fixture.open();
+    // The second time they are the same.
+    assert_eq!(numbers(&read_all(&spool)), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn deletions_while_a_damaged_file_is_moved_are_not_forgotten() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    for number in 1..=4000 {
+        fixture.send(&spool, &lane(0), number, marked(number));
+    }
+    for _ in 1..=4000 {
+        fixture.answers.recv().expect("an answer").1.expect("room");
+    }
+    close(&spool);
+    drop(spool);
+    Fixture::damage(
+        &fixture.newest_file(),
+        "UPDATE reports SET headers = '[[1]]' WHERE id & 4095 = 3999",
+    );
+    let (spool, _) = fixture.open();
+    // Reading finds the damage; it is moved while these are deleted.
+    let read = || spool.read(&lane(0), 3990, 1 << 20);
+    let found = read();
+    assert!(
+        found.is_err(),
+        "{:?}",
+        found.map(|(rows, _)| numbers(&rows))
+    );
+    for number in 1..=2000 {
+        spool.delete(&lane(0), number);
+    }
+    let rows = read_all(&spool);
+    let until = Instant::now() + Duration::from_secs(10);
+    while spool.level().reports != 1999 {
+        assert!(
+            Instant::now() < until,
+            "{:?}, read {}",
+            spool.level(),
+            rows.len()
+        );
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    close(&spool);
+    let kept = numbers(&read_all(&fixture.reopen(spool).0));
+    assert_eq!((kept.len(), kept[0], kept[1998]), (1999, 2001, 4000));
 }
