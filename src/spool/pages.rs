@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -23,6 +24,8 @@ pub(super) struct Pages {
     log: Option<File>,
     /// Where pages are in the log.
     logged: HashMap<u32, u64>,
+    /// Where they are in it without its last transaction, if it can't be seen whether that is complete.
+    older: Option<HashMap<u32, u64>>,
     /// How many pages of the log can't be read.
     pub(super) lost: u64,
     /// How many pages there are.
@@ -40,7 +43,11 @@ impl Pages {
         };
         let size = size_of(&file);
         let log_pages = log.as_ref().map(|log| LogPages::of(log, size));
-        let LogPages { places, lost } = log_pages.transpose()?.unwrap_or_default();
+        let LogPages {
+            places,
+            older,
+            lost,
+        } = log_pages.transpose()?.unwrap_or_default();
         let length = file.metadata()?.len();
         let last = places.keys().copied().max().unwrap_or_default();
         let count = u32::try_from(length.div_ceil(size as u64)).unwrap_or(u32::MAX);
@@ -48,6 +55,7 @@ impl Pages {
             file,
             log,
             logged: places,
+            older,
             lost,
             count: count.max(last),
             size,
@@ -64,6 +72,18 @@ impl Pages {
             self.file.read_exact_at(&mut page, at).ok()?;
         }
         Some(page)
+    }
+
+    pub(super) fn has_older(&self) -> bool {
+        self.older.is_some()
+    }
+
+    /// Goes back to the pages before the last transaction, if it can't be seen whether that is complete.
+    pub(super) fn go_back(&mut self) -> bool {
+        let older = self.older.take();
+        let is_older = older.is_some();
+        self.logged = older.unwrap_or_else(|| mem::take(&mut self.logged));
+        is_older
     }
 
     /// The pages that hold nothing, if their list can be relied on.
@@ -103,6 +123,8 @@ fn size_of(file: &File) -> usize {
 struct LogPages {
     /// Where they are, as the last transaction that is complete left them.
     places: HashMap<u32, u64>,
+    /// The same without the last transaction, if its end can't be read.
+    older: Option<HashMap<u32, u64>>,
     /// How many can't be read.
     lost: u64,
 }
@@ -152,10 +174,19 @@ impl LogPages {
                 (complete, lost_in_complete) = (pages.len(), lost);
             }
         }
+        if lost > lost_in_complete {
+            let older = pages[..complete].iter().copied().collect();
+            return Ok(Self {
+                places: pages.into_iter().collect(),
+                older: Some(older),
+                lost,
+            });
+        }
         pages.truncate(complete);
         Ok(Self {
             places: pages.into_iter().collect(),
-            lost: lost_in_complete,
+            older: None,
+            lost,
         })
     }
 }

@@ -21,6 +21,9 @@ pub(super) struct Salvage {
     free: HashSet<u32>,
     lanes: HashMap<i64, LaneKey>,
     next: u32,
+    /// The reports that were found, while there are older pages too.
+    found: HashSet<i64>,
+    is_back: bool,
     /// How many pages can't be read, or make no sense.
     pub(super) unread: u64,
 }
@@ -34,6 +37,8 @@ impl Salvage {
             pages,
             lanes: HashMap::new(),
             next: 1,
+            found: HashSet::new(),
+            is_back: false,
         };
         for page in 1..=salvage.pages.count {
             let lanes: Vec<_> = match salvage.cells(page) {
@@ -52,15 +57,20 @@ impl Salvage {
     /// Returns the reports of the next pages, of about `bytes` bytes; `None` after the last page.
     pub(super) fn next(&mut self, bytes: usize) -> Option<Vec<(i64, Found)>> {
         if self.next > self.pages.count {
-            return None;
+            if !self.pages.go_back() {
+                return None;
+            }
+            (self.next, self.is_back) = (1, true);
         }
         let (mut found, mut size) = (Vec::new(), 0);
         while self.next <= self.pages.count && size < bytes {
             let cells = self.cells(self.next);
-            self.unread += u64::from(cells.is_none());
+            self.unread += u64::from(cells.is_none() && !self.is_back);
             if let Some(Cells::Rows(rows)) = cells {
                 for (id, columns) in rows {
-                    if let Some(report) = self.report(id, columns) {
+                    if let Some(report) = self.report(id, columns)
+                        && self.is_new(id, &report)
+                    {
                         size += report.as_ref().map_or(0, |kept| kept.record.footprint());
                         found.push((id, report));
                     }
@@ -69,6 +79,18 @@ impl Salvage {
             self.next += 1;
         }
         Some(found)
+    }
+
+    /// Whether a report was not found on newer pages.
+    fn is_new(&mut self, id: i64, report: &Found) -> bool {
+        if self.is_back {
+            report.is_ok() && !self.found.contains(&id)
+        } else {
+            if report.is_ok() && self.pages.has_older() {
+                self.found.insert(id);
+            }
+            true
+        }
     }
 
     /// What stands on a page; `None` if it can't be read.
