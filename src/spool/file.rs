@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::types::FromSql;
@@ -32,6 +33,9 @@ use crate::contract::Record;
 const CHECKED: u64 = 64 << 20;
 /// Whether a report is the same.
 const SAME: &str = "key IS ?2 AND headers = ?3 AND value = ?4";
+/// How often to try to read a file, and the pause between: some errors pass.
+pub(super) const ATTEMPTS: u32 = 4;
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 /// How many reports are counted at once.
 const COUNTED: u32 = 4096;
 
@@ -210,8 +214,17 @@ impl File {
         &self.path
     }
 
-    /// Returns what SQLite finds wrong with it; a very large file is not searched.
+    /// Returns what SQLite finds wrong with it, in each of several attempts: some errors pass, and SQLite takes them for
+    /// faults. A very large file is not searched.
     pub(super) fn find_fault(&self) -> Option<String> {
+        for _ in 1..ATTEMPTS {
+            self.find_fault_once()?;
+            thread::park_timeout(PAUSE);
+        }
+        self.find_fault_once()
+    }
+
+    fn find_fault_once(&self) -> Option<String> {
         match self.pages() {
             Ok(pages) if pages > CHECKED => None,
             Ok(_) => fault(self.connection()),

@@ -7,12 +7,9 @@ use std::time::Duration;
 use super::Remains;
 use super::directory::{length, with_suffix};
 use super::error::{OpenError, Suspects, Unusable};
-use super::file::File;
+use super::file::{ATTEMPTS, File, PAUSE};
 use super::limits::Limits;
 
-/// How often to try again to open a file, and the pause between: some errors pass.
-const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(10);
 /// How long to wait for a disk that does not read it.
 const UNREAD: Duration = Duration::from_millis(500);
 
