@@ -7,6 +7,7 @@ mod answers;
 mod balancers;
 mod check;
 mod corpus;
+mod damage;
 mod delivery;
 mod deploy;
 mod dev;

@@ -160,13 +160,51 @@ impl Bridge {
         rejected: &str,
         settings: &[(&str, &str)],
     ) -> Self {
+        let mut bridge = Self::spawn(wrapper, environment, bootstrap, topic, rejected, settings);
+        [bridge.ingress, bridge.admin] = addresses(&bridge.lines);
+        bridge
+    }
+
+    /// Starts a bridge with variables in the environment of its process, and waits until it listens. Returns what it has
+    /// logged if it ends before.
+    pub fn try_start_in(
+        environment: &[(&'static str, OsString)],
+        bootstrap: &str,
+        topic: &str,
+        rejected: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let mut bridge = Self::spawn(vec![], environment, bootstrap, topic, rejected, settings);
+        let has_ended = eventually(|| {
+            let is_listening = bridge.lines.find("\"listening\"").is_some();
+            match (is_listening, bridge.is_running()) {
+                (true, _) => Ok(false),
+                (false, false) => Ok(true),
+                (false, true) => Err(format!("not listening:\n{}", bridge.lines.all())),
+            }
+        });
+        if has_ended {
+            return Err(bridge.lines.wait_for_end());
+        }
+        [bridge.ingress, bridge.admin] = addresses(&bridge.lines);
+        Ok(bridge)
+    }
+
+    fn spawn(
+        wrapper: Vec<String>,
+        environment: &[(&'static str, OsString)],
+        bootstrap: &str,
+        topic: &str,
+        rejected: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         configuration(directory.path(), bootstrap, topic, rejected);
         let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
         let (settings, environment) = (settings.collect::<Vec<_>>(), environment.to_vec());
         let (child, lines, log) = spawn(&wrapper, directory.path(), &settings, &environment);
         // From here on it is killed, and its log named, whatever happens.
-        let mut bridge = Self {
+        Self {
             child,
             lines,
             log,
@@ -176,9 +214,7 @@ impl Bridge {
             environment,
             wrapper,
             directory,
-        };
-        [bridge.ingress, bridge.admin] = addresses(&bridge.lines);
-        bridge
+        }
     }
 
     /// SIGKILL, and returns when it is gone.
