@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata};
-use std::io::{self, Seek as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -134,6 +135,11 @@ impl Suspects {
         }
     }
 
+    /// A file was read.
+    pub(super) fn clear(&self, path: &Path) {
+        self.0.lock().remove(path);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.lock().is_empty()
     }
@@ -161,24 +167,30 @@ fn in_words(error: &rusqlite::Error) -> String {
 
 /// The descriptors that files were read by. Closing one would end the locks of this process on the file, which SQLite
 /// believes that it has.
-static READ: Mutex<BTreeMap<PathBuf, File>> = Mutex::new(BTreeMap::new());
+static READ: Mutex<BTreeMap<PathBuf, Arc<File>>> = Mutex::new(BTreeMap::new());
 
 /// Reads a file, if it is there.
 fn read(path: &Path) -> io::Result<()> {
+    let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
     let mut files = READ.lock();
-    let is_same = |file: &File| {
-        let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
-        inode(file.metadata()) == inode(fs::metadata(path))
-    };
-    if !files.get(path).is_some_and(is_same) {
-        match File::open(path) {
+    let known = files.get(path).cloned();
+    let is_same = |file: &Arc<File>| inode(file.metadata()) == inode(fs::metadata(path));
+    let file = match known.filter(is_same) {
+        Some(file) => file,
+        None => match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => files.insert(path.to_owned(), opened?),
-        };
+            opened => Arc::new(opened?),
+        },
+    };
+    files.insert(path.to_owned(), Arc::clone(&file));
+    drop(files);
+    let (mut bytes, mut at) = (vec![0; 1 << 20], 0);
+    loop {
+        match file.read_at(&mut bytes, at)? {
+            0 => return Ok(()),
+            read => at += read as u64,
+        }
     }
-    let mut file = files.get(path).expect("it was just opened");
-    file.rewind()?;
-    io::copy(&mut file, &mut io::sink()).map(drop)
 }
 
 /// Closes the descriptors of a file that no connection is open to.

@@ -30,7 +30,7 @@ use super::{Kept, LaneKey, MAX_PARTITIONS, Mark, Remains, Restored};
 use crate::contract::Record;
 
 /// A larger file is not checked as a whole, and so not written to by a later run.
-const CHECKED: u64 = 64 << 20;
+const CHECKED: u64 = 128 << 20;
 /// Whether a report is the same.
 const SAME: &str = "key IS ?2 AND headers = ?3 AND value = ?4";
 /// How often to try to read a file, and the pause between: some errors pass.
@@ -43,7 +43,7 @@ const COUNTED: u32 = 4096;
 pub(super) struct File {
     path: PathBuf,
     /// Tells it from another file of its name, and its log likewise.
-    inode: u64,
+    inode: Option<u64>,
     log: Option<u64>,
     /// Bytes of the file, as they were last seen.
     length: u64,
@@ -91,8 +91,13 @@ impl File {
             is_written: true,
             ..Self::new(path, memory, limits, Count::of_nothing())
         };
-        file.connection().map_err(io::Error::other)?;
-        Ok(file)
+        match file.connection() {
+            Ok(_) => Ok(file),
+            Err(error) => {
+                let _left = Directory::remove(path);
+                Err(io::Error::other(error))
+            }
+        }
     }
 
     /// Opens a file that an earlier run left, to be drained.
@@ -107,7 +112,7 @@ impl File {
     fn new(path: &Path, memory: usize, limits: Limits, count: Count) -> Self {
         Self {
             path: path.to_owned(),
-            inode: inode(path).unwrap_or_default(),
+            inode: inode(path).ok(),
             log: None,
             length: 0,
             connection: OnceCell::new(),
@@ -215,7 +220,7 @@ impl File {
     }
 
     /// Returns what SQLite finds wrong with it, in each of several attempts: some errors pass, and SQLite takes them for
-    /// faults. A very large file is not searched.
+    /// faults.
     pub(super) fn find_fault(&self) -> Option<String> {
         for _ in 1..ATTEMPTS {
             self.find_fault_once()?;
@@ -225,11 +230,15 @@ impl File {
     }
 
     fn find_fault_once(&self) -> Option<String> {
-        match self.pages() {
-            Ok(pages) if pages > CHECKED => None,
-            Ok(_) => fault(self.connection()),
-            Err(error) => Some(error.to_string()),
+        fault(self.connection())
+    }
+
+    /// The same; a very large file is not searched.
+    pub(super) fn find_fault_if_small(&self) -> Option<String> {
+        if self.pages().is_ok_and(|pages| pages > CHECKED) {
+            return None;
         }
+        self.find_fault()
     }
 
     /// The same of a file on a connection of its own.
@@ -245,15 +254,20 @@ impl File {
         let length_before = self.length;
         let is_whole = fs::metadata(&self.path).is_ok_and(|file| {
             self.length = file.len();
-            file.ino() == self.inode && file.len() >= length_before
+            Some(file.ino()) == self.inode && file.len() >= length_before
         });
         is_whole && log.is_some() && log == self.log
+    }
+
+    /// The same, with a log that is there.
+    pub(super) fn is_open_in_place(&mut self) -> bool {
+        self.connection().is_ok() && self.is_in_place()
     }
 
     /// Whether another process has removed it.
     pub(super) fn is_removed(&self) -> bool {
         match inode(&self.path) {
-            Ok(inode) => inode != self.inode,
+            Ok(inode) => self.inode.is_some_and(|known| known != inode),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
@@ -365,10 +379,16 @@ impl File {
     ) -> rusqlite::Result<(Vec<(LaneKey, u64)>, bool)> {
         let connection = self.connection()?;
         let mut select = connection.prepare("SELECT 1 FROM reports WHERE id = ?1")?;
-        let mut held = Vec::new();
+        let (mut held, mut known) = (Vec::new(), HashMap::new());
         for report in reports {
-            for id in ids(connection, [(&report.0, report.1)])? {
-                if select.exists([id])? {
+            let lanes: &Vec<i64> = match known.get(&report.0) {
+                Some(lanes) => lanes,
+                None => known
+                    .entry(&report.0)
+                    .or_insert(ids_of(connection, &report.0)?),
+            };
+            for lane in lanes {
+                if select.exists([id_of(*lane, report.1)])? {
                     held.push(report.clone());
                 }
             }
@@ -538,44 +558,51 @@ impl File {
         self.changed = Instant::now();
     }
 
-    /// Whether a report of a lane, with a number in a range, has the number of another report in one of these files.
-    pub(super) fn clashes_with<'a>(
+    /// Whether one of its reports has the number of another report in an older file. `left` and `others` are what the
+    /// two hold.
+    pub(super) fn clashes_with(
         &self,
-        others: impl Iterator<Item = &'a Self> + Clone,
-        lane: &LaneKey,
-        range: RangeInclusive<u64>,
+        left: &Remains,
+        other: &Self,
+        others: &Remains,
     ) -> rusqlite::Result<bool> {
-        let connection = self.connection()?;
-        let mut select = connection
-            .prepare("SELECT id, key, headers, value FROM reports WHERE id BETWEEN ?1 AND ?2")?;
-        for id in ids_of(connection, lane)? {
-            let mut rows = select.query([id_of(id, *range.start()), id_of(id, *range.end())])?;
-            while let Some(row) = rows.next()? {
-                let number = number_of(row.get(0)?);
-                let content = (row.get(1)?, row.get(2)?, row.get(3)?);
-                for other in others.clone() {
-                    if other.has_another(lane, number, &content)? {
-                        return Ok(true);
-                    }
+        for Restored { lane, first, last } in &left.lanes {
+            let known = others.lanes.iter().find(|known| known.lane == *lane);
+            if let Some(known) = known {
+                let range = *first.max(&known.first)..=*last.min(&known.last);
+                if !range.is_empty() && self.clashes_in(lane, range, other)? {
+                    return Ok(true);
                 }
             }
         }
         Ok(false)
     }
 
-    /// Whether the report of this number is another one, by its key, headers and value.
-    fn has_another(
+    fn clashes_in(
         &self,
         lane: &LaneKey,
-        number: u64,
-        (key, headers, value): &(Option<String>, String, Vec<u8>),
+        range: RangeInclusive<u64>,
+        other: &Self,
     ) -> rusqlite::Result<bool> {
         let connection = self.connection()?;
-        let select = format!("SELECT 1 FROM reports WHERE id = ?1 AND NOT ({SAME})");
-        let mut select = connection.prepare(&select)?;
-        for id in ids(connection, [(lane, number)])? {
-            if select.exists(params![id, key, headers, value])? {
-                return Ok(true);
+        let mut select = connection
+            .prepare("SELECT id, key, headers, value FROM reports WHERE id BETWEEN ?1 AND ?2")?;
+        let elsewhere = other.connection()?;
+        let ids_elsewhere = ids_of(elsewhere, lane)?;
+        let is_another = format!("SELECT 1 FROM reports WHERE id = ?1 AND NOT ({SAME})");
+        let mut is_another = elsewhere.prepare(&is_another)?;
+        for id in ids_of(connection, lane)? {
+            let mut rows = select.query([id_of(id, *range.start()), id_of(id, *range.end())])?;
+            while let Some(row) = rows.next()? {
+                let number = number_of(row.get(0)?);
+                let (key, headers, value): (Option<String>, String, Vec<u8>) =
+                    (row.get(1)?, row.get(2)?, row.get(3)?);
+                for id in &ids_elsewhere {
+                    let id = id_of(*id, number);
+                    if is_another.exists(params![id, key, headers, value])? {
+                        return Ok(true);
+                    }
+                }
             }
         }
         Ok(false)

@@ -45,7 +45,7 @@ pub(super) struct Files {
     topics: Vec<(String, u32)>,
     pub(super) moving: Moving,
     /// Whether a report can be in two files: a commit that failed may be durable after all.
-    has_failed: bool,
+    pub(super) has_failed: bool,
     /// When to try again to make a file.
     make_at: Instant,
     rested: Instant,
@@ -86,10 +86,10 @@ impl Files {
             files.take_in(&path)?;
         }
         files.make_current();
-        files.renumber_clashing()?;
+        files.has_failed = !files.older.is_empty();
+        let remains = files.remains()?;
         files.count_leftovers();
         files.move_all();
-        let remains = files.remains()?;
         files.read_older(&remains);
         Ok((files, remains))
     }
@@ -106,7 +106,7 @@ impl Files {
                 }
                 let is_newest = self.current.is_none() && self.older.is_empty();
                 if is_newest && file.is_writable() {
-                    match file.find_fault() {
+                    match file.find_fault_if_small() {
                         Some(why) => self.salvage(path, why, None),
                         None if self.adopt(&mut file) => self.current = Some(*file),
                         None => self.older.push(*file),
@@ -138,11 +138,26 @@ impl Files {
         }
     }
 
-    /// Gives other numbers to the reports of files that were brought here from another spool.
-    fn renumber_clashing(&mut self) -> Result<(), OpenError> {
-        let (remains, clashing) = self.compare()?;
-        let highest = remains.lanes.iter().map(|lane| lane.last).max();
-        for path in clashing {
+    /// Returns what earlier runs left. Reports of files that were brought here from another spool get other numbers, if
+    /// others have theirs.
+    fn remains(&mut self) -> Result<Remains, OpenError> {
+        loop {
+            let (files, clashing) = self.compare()?;
+            let Some(path) = clashing else {
+                let mut remains = Remains {
+                    partitions: self.topics.clone(),
+                    ..Remains::default()
+                };
+                let added = self.moving.ranges(files);
+                let all =
+                    added.map_err(|(path, error)| OpenError::File(path, error.to_string()))?;
+                for lane in all.into_iter().flat_map(|file| file.lanes) {
+                    remains.add_lane(lane);
+                }
+                return Ok(remains);
+            };
+            let lanes = files.iter().flat_map(|file| &file.lanes);
+            let highest = lanes.map(|lane| lane.last).max();
             if self
                 .current
                 .as_ref()
@@ -150,45 +165,34 @@ impl Files {
             {
                 self.turn_over();
             }
-            self.renumber(path, highest.unwrap_or_default());
+            let renumbered = self.renumber(path.clone(), highest.unwrap_or_default());
+            renumbered.map_err(|why| {
+                let why = format!(
+                    "reports in it have the numbers of others, and can't get new ones: {why}"
+                );
+                OpenError::File(path, why)
+            })?;
         }
-        Ok(())
     }
 
-    /// What earlier runs left, in damaged files too that are not moved yet.
-    fn remains(&self) -> Result<Remains, OpenError> {
-        let (mut remains, _) = self.compare()?;
-        remains.partitions.clone_from(&self.topics);
-        self.moving.add_to(&mut remains);
-        Ok(remains)
-    }
-
-    /// What is left in each lane, and the files in which reports have the numbers of reports in other files.
-    fn compare(&self) -> Result<(Remains, Vec<PathBuf>), OpenError> {
-        let (mut remains, mut clashing) = (Remains::default(), Vec::new());
-        let files = self.older.iter().chain(&self.current);
-        for (at, file) in files.clone().enumerate() {
-            let mut compare = || {
-                let mut clashes = false;
-                for lane in file.left()?.lanes {
-                    let known = remains.lanes.iter().find(|known| known.lane == lane.lane);
-                    if let Some(known) = known.filter(|known| known.last >= lane.first && !clashes)
-                    {
-                        let range = lane.first..=known.last.min(lane.last);
-                        clashes = file.clashes_with(files.clone().take(at), &lane.lane, range)?;
-                    }
-                    remains.add_lane(lane);
-                }
-                Ok(clashes)
-            };
-            let compared = compare();
+    /// Returns what is left in each file, and a file in which a report has the number of another one in an older file.
+    fn compare(&self) -> Result<(Vec<Remains>, Option<PathBuf>), OpenError> {
+        let mut known: Vec<(&File, Remains)> = Vec::new();
+        let mut clashing = None;
+        for file in self.older.iter().chain(&self.current) {
             let failed =
                 |error: rusqlite::Error| OpenError::File(file.path().into(), error.to_string());
-            if compared.map_err(failed)? {
-                clashing.push(file.path().to_owned());
+            let left = file.left().map_err(failed)?;
+            for (other, others) in &known {
+                let clashes = file.clashes_with(&left, other, others).map_err(failed)?;
+                if clashes && clashing.is_none() {
+                    clashing = Some(file.path().to_owned());
+                }
             }
+            known.push((file, left));
         }
-        Ok((remains, clashing))
+        let left = known.into_iter().map(|(_, left)| left);
+        Ok((left.collect(), clashing))
     }
 
     /// Has the older files read.
@@ -198,6 +202,7 @@ impl Files {
         let memory = self.share();
         for file in &mut self.older {
             file.left = Some(Arc::clone(&left));
+            self.readers.remove(file.path());
             self.readers.add(file.path(), memory, file.left.clone());
         }
     }
@@ -399,7 +404,8 @@ impl Files {
         self.examine(path, error);
         // What can't be asked is tried again.
         let (held, is_all) = held.unwrap_or_else(|_| (reports.to_vec(), false));
-        if held.is_empty() || is_all && self.remove(path) {
+        let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        if held.is_empty() || is_full && is_all && self.remove_if_sound(path) {
             return Vec::new();
         }
         if let Some(times) = self.undeleted.count() {
@@ -458,12 +464,17 @@ impl Files {
         }
     }
 
-    /// Removes a file that SQLite finds nothing wrong with.
-    pub(super) fn remove_if_sound(&mut self, path: &Path) {
-        let fault = self.get(path).and_then(|file| file.find_fault());
-        match fault {
-            Some(why) => self.give_up(path, why),
-            None => drop(self.remove(path)),
+    /// Removes a file that SQLite finds nothing wrong with. Returns whether it is gone.
+    pub(super) fn remove_if_sound(&mut self, path: &Path) -> bool {
+        let Some(file) = self.get(path) else {
+            return false;
+        };
+        match file.find_fault() {
+            Some(why) => {
+                self.give_up(path, why);
+                false
+            }
+            None => self.remove(path),
         }
     }
 
@@ -488,6 +499,7 @@ impl Files {
         }
         self.rested = Instant::now();
         for file in self.older.extract_if(.., |file| file.is_removed()) {
+            forget(file.path());
             error!(path = %file.path().display(), "a file of the spool was removed or moved away: the reports in it are delivered only if it is put back before a start");
             self.readers.remove(file.path());
         }

@@ -14,6 +14,7 @@ use super::count::Count;
 use super::error::forget;
 use super::file::File;
 use super::files::{Files, QUIET};
+use super::format::HIGHEST_LEFT;
 use super::limits::Growth;
 use super::reader::Left;
 use super::salvage::Salvage;
@@ -56,7 +57,10 @@ enum Source {
 
 /// A file that is damaged.
 struct Damaged {
-    salvage: Salvage,
+    /// `None` until it can be opened.
+    salvage: Option<Salvage>,
+    /// What is added to each number.
+    shift: u64,
     /// The highest numbers that its reports can have.
     left: Option<Arc<Left>>,
     why: String,
@@ -77,6 +81,12 @@ impl Moving {
 
     fn is_salvaging(&self) -> bool {
         self.jobs().any(|job| job.damage().is_some())
+    }
+
+    /// Whether nothing is read until a damaged file is moved.
+    fn is_waited_for(&self, path: &Path) -> bool {
+        let mut damaged = self.jobs().filter(|job| job.path == path);
+        damaged.any(|job| job.damage().is_some_and(|damaged| !damaged.is_left))
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -100,23 +110,55 @@ impl Moving {
         }
     }
 
-    /// Adds the reports of damaged files, which are moved later.
-    pub(super) fn add_to(&self, remains: &mut Remains) {
-        for job in self.jobs().filter(|job| job.damage().is_some()) {
-            let Ok(mut salvage) = Salvage::open(&job.path) else {
+    /// Adds what is left in damaged files, which are moved later, to what is left in the others. Where they may have the
+    /// numbers of others, theirs become higher.
+    ///
+    /// # Errors
+    /// The file that can't be read.
+    pub(super) fn ranges(
+        &mut self,
+        mut files: Vec<Remains>,
+    ) -> Result<Vec<Remains>, (PathBuf, io::Error)> {
+        for job in self.job.iter_mut().chain(&mut self.damaged) {
+            let Source::Damaged(damaged) = &mut job.source else {
                 continue;
             };
-            while let Some(found) = salvage.next(PART) {
-                for kept in found.into_iter().filter_map(|(_, found)| found.ok()) {
-                    remains.add_lane(Restored {
-                        lane: kept.lane,
-                        first: kept.number,
-                        last: kept.number,
-                    });
-                }
+            let mut own = ranges_of(&job.path).map_err(|error| (job.path.clone(), error))?;
+            let overlaps = |range: &Restored| {
+                let mut lanes = files.iter().flat_map(|file| &file.lanes);
+                lanes.any(|known| {
+                    known.lane == range.lane
+                        && known.first <= range.last
+                        && known.last >= range.first
+                })
+            };
+            if own.lanes.iter().any(overlaps) {
+                let lanes = files.iter().chain([&own]).flat_map(|file| &file.lanes);
+                damaged.shift = lanes.map(|lane| lane.last).max().unwrap_or_default();
             }
+            for range in &mut own.lanes {
+                range.first += damaged.shift;
+                range.last += damaged.shift;
+            }
+            files.push(own);
+        }
+        Ok(files)
+    }
+}
+
+/// The numbers of the reports in a damaged file.
+fn ranges_of(path: &Path) -> io::Result<Remains> {
+    let (mut salvage, mut ranges) = (Salvage::open(path)?, Remains::default());
+    while let Some(found) = salvage.next(PART) {
+        for kept in found.into_iter().filter_map(|(_, found)| found.ok()) {
+            ranges.add_lane(Restored {
+                lane: kept.lane,
+                first: kept.number,
+                last: kept.number,
+            });
         }
     }
+    Ok(ranges)
 }
 
 impl Move {
@@ -130,11 +172,12 @@ impl Move {
         }
     }
 
-    fn salvage(path: PathBuf, why: String, file: Option<File>) -> io::Result<Self> {
+    fn salvage(path: PathBuf, why: String, file: Option<File>) -> Self {
         // Its connection is closed before it is read.
         let (count, left) = file.map(|file| (file.count, file.left)).unzip();
         let damaged = Damaged {
-            salvage: Salvage::open(&path)?,
+            salvage: None,
+            shift: 0,
             expected: count.filter(Count::is_complete).map(|count| count.reports),
             left: left.flatten(),
             why,
@@ -142,7 +185,7 @@ impl Move {
             stuck: None,
             is_left: false,
         };
-        Ok(Self::of(path, Source::Damaged(Box::new(damaged))))
+        Self::of(path, Source::Damaged(Box::new(damaged)))
     }
 
     fn damage(&self) -> Option<&Damaged> {
@@ -154,14 +197,14 @@ impl Move {
 
     /// Reads the next part, unless there is one. Returns `false` if there are no more reports. `file` is the one of
     /// this path, if it is sound.
-    fn read(&mut self, file: Option<&File>, bytes: usize) -> rusqlite::Result<bool> {
+    fn read(&mut self, file: Option<&File>, bytes: usize) -> Result<bool, Unread> {
         if !self.part.is_empty() {
             return Ok(true);
         }
         match (&mut self.source, file) {
             (Source::Leftover(..), None) => Ok(false),
             (Source::Leftover(upto, more), Some(file)) => {
-                self.part = file.behind(*upto, bytes)?;
+                self.part = file.behind(*upto, bytes).map_err(Unread::File)?;
                 *upto = self.part.last().map_or(*upto, |(id, _)| *id);
                 self.part
                     .iter_mut()
@@ -169,7 +212,7 @@ impl Move {
                 Ok(!self.part.is_empty())
             }
             (Source::Damaged(damaged), _) => {
-                let part = damaged.next(bytes);
+                let part = damaged.next(&self.path, bytes).map_err(Unread::Damaged)?;
                 let is_over = part.is_none();
                 self.part = part.unwrap_or_default();
                 Ok(!is_over)
@@ -201,15 +244,25 @@ impl Move {
 
 impl Damaged {
     /// The next reports that can be delivered; `None` at the end.
-    fn next(&mut self, bytes: usize) -> Option<Vec<(i64, Kept)>> {
+    fn next(&mut self, path: &Path, bytes: usize) -> io::Result<Option<Vec<(i64, Kept)>>> {
+        let salvage = match &mut self.salvage {
+            Some(salvage) => salvage,
+            None => self.salvage.insert(Salvage::open(path)?),
+        };
+        let Some(found) = salvage.next(bytes) else {
+            return Ok(None);
+        };
         let mut part = Vec::new();
-        for (id, found) in self.salvage.next(bytes)? {
+        for (id, found) in found {
             match found {
-                Ok(kept) if self.can_be(&kept) => part.push((id, kept)),
+                Ok(mut kept) if self.can_be(&kept) => {
+                    kept.number += self.shift;
+                    part.push((id, kept));
+                }
                 _ => self.fragments += 1,
             }
         }
-        Some(part)
+        Ok(Some(part))
     }
 
     /// Whether an earlier run can have given a report its number.
@@ -217,6 +270,12 @@ impl Damaged {
         let left = self.left.as_ref().map(|left| left.get(&kept.lane));
         left.is_none_or(|last| last.is_some_and(|last| kept.number <= *last))
     }
+}
+
+/// Why a part can't be read.
+enum Unread {
+    File(rusqlite::Error),
+    Damaged(io::Error),
 }
 
 impl Files {
@@ -242,7 +301,7 @@ impl Files {
                 self.salvage(path, why, Some(file));
             }
             // It was given up before, and may still be moved.
-            None if self.moving.jobs().all(|job| job.path != path) => self.readers.resume(path),
+            None if !self.moving.is_waited_for(path) => self.readers.resume(path),
             None => {}
         }
     }
@@ -253,13 +312,8 @@ impl Files {
             "a file of the spool is damaged: what can be read of it is moved to another one"
         );
         self.readers.pause_for(path);
-        match Move::salvage(path.to_owned(), why, file) {
-            Ok(job) => self.moving.damaged.push_back(job),
-            Err(error) => {
-                error!(path = %path.display(), %error, "nothing can be read of a damaged file of the spool");
-                self.readers.resume(path);
-            }
-        }
+        let job = Move::salvage(path.to_owned(), why, file);
+        self.moving.damaged.push_back(job);
     }
 
     /// Moves all that can be moved now.
@@ -269,14 +323,21 @@ impl Files {
     }
 
     /// Moves the reports of a file at once, with numbers above the highest one.
-    pub(super) fn renumber(&mut self, path: PathBuf, highest: u64) {
+    ///
+    /// # Errors
+    /// Why that can't be done now.
+    pub(super) fn renumber(&mut self, path: PathBuf, highest: u64) -> Result<(), String> {
         warn!(
             path = %path.display(),
             "reports in a file of the spool have the numbers of others, as files of two spools have: they get new ones"
         );
-        let job = Move::of(path, Source::Leftover(i64::MIN, highest));
-        self.moving.job = Some(job);
-        self.move_all();
+        if highest > HIGHEST_LEFT / 2 {
+            return Err("there are no more numbers".to_owned());
+        }
+        let mut job = Move::of(path, Source::Leftover(i64::MIN, highest));
+        while self.move_part(&mut job)? {}
+        self.end_move(job);
+        Ok(())
     }
 
     /// Moves some reports to the current file, of damaged files first; `quiet` is how long another one must not have
@@ -295,18 +356,21 @@ impl Files {
             return false;
         };
         match self.move_part(&mut job) {
-            Ok(true) => self.moving.job = Some(job),
-            Ok(false) => self.end_move(&job),
-            Err(why) => {
-                self.moving.next = Some(Instant::now() + RETRY);
-                self.keep(job, &why);
+            Ok(true) => {
+                if let Source::Damaged(damaged) = &mut job.source {
+                    damaged.stuck = None;
+                }
+                self.moving.job = Some(job);
             }
+            Ok(false) => self.end_move(job),
+            Err(why) => self.keep(job, &why),
         }
         self.moving.next.is_none()
     }
 
-    /// Keeps a damaged file that can't be moved now for later. Reading waits for it for a while.
+    /// Keeps a damaged file that can't be moved now for later, behind the others. Reading waits for it for a while.
     fn keep(&mut self, mut job: Move, why: &str) {
+        self.moving.next = Some(Instant::now() + RETRY);
         let path = job.path.display();
         let Source::Damaged(damaged) = &mut job.source else {
             self.moving.next = Some(Instant::now() + QUIET);
@@ -322,7 +386,7 @@ impl Files {
             );
             self.readers.resume(&job.path);
         }
-        self.moving.job = Some(job);
+        self.moving.damaged.push_back(job);
     }
 
     /// An older file with few reports that were not delivered for a while.
@@ -349,10 +413,11 @@ impl Files {
         match job.read(from.as_deref(), bytes) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
-            Err(error) => {
+            Err(Unread::File(error)) => {
                 self.examine(&job.path, &error);
                 return Err(error.to_string());
             }
+            Err(Unread::Damaged(error)) => return Err(error.to_string()),
         }
         let deleted = &self.moving.deleted;
         if job.damage().is_some() {
@@ -362,6 +427,11 @@ impl Files {
         let Some(to) = &mut self.current else {
             return Err("there is no file to write to".to_owned());
         };
+        if !to.is_open_in_place() {
+            self.has_failed = true;
+            self.turn_over();
+            return Err("the file that is written to was removed".to_owned());
+        }
         if !self.limits.allow_move(taken, &job.growth()) {
             return Err("there is no room in the spool, or on its file system".to_owned());
         }
@@ -370,28 +440,25 @@ impl Files {
             self.writing_failed(&error);
             return Err(error.to_string());
         }
-        if self.current.as_mut().is_some_and(|to| !to.is_in_place()) {
-            self.turn_over();
-            return Err("the file that is written to was removed".to_owned());
-        }
         self.turn_over_if_large();
         Ok(true)
     }
 
-    fn end_move(&mut self, job: &Move) {
-        match job.damage() {
-            Some(damaged) => self.set_aside(job, damaged),
-            None if job.clashing > 0 => {
-                let why = "reports in it have the numbers of others".to_owned();
-                self.give_up(&job.path, why);
-            }
-            None => {
-                info!(
-                    path = %job.path.display(), moved = job.moved,
-                    "what was left in a file of the spool was moved to another one"
-                );
-                self.remove_if_sound(&job.path);
-            }
+    fn end_move(&mut self, job: Move) {
+        if job.damage().is_some() {
+            self.set_aside(job);
+        } else if job.clashing > 0 {
+            self.give_up(
+                &job.path,
+                "reports in it have the numbers of others".to_owned(),
+            );
+        } else if self.remove_if_sound(&job.path) {
+            info!(
+                path = %job.path.display(), moved = job.moved,
+                "what was left in a file of the spool was moved to another one"
+            );
+        } else {
+            self.moving.next = Some(Instant::now() + QUIET);
         }
         if !self.moving.is_salvaging() {
             self.moving.deleted = HashSet::new();
@@ -402,24 +469,31 @@ impl Files {
         }
     }
 
-    fn set_aside(&mut self, job: &Move, damaged: &Damaged) {
+    fn set_aside(&mut self, job: Move) {
         self.readers.resume(&job.path);
+        let aside = match self.directory.set_aside(&job.path) {
+            Ok(aside) => aside,
+            Err(error) => {
+                let path = job.path.display();
+                info!(%path, %error, "can't set a damaged file of the spool aside yet");
+                self.moving.next = Some(Instant::now() + QUIET);
+                return self.moving.damaged.push_back(job);
+            }
+        };
+        forget(&job.path);
+        let Some(damaged) = job.damage() else { return };
         let (path, moved, why) = (job.path.display(), job.moved, &damaged.why);
         let fragments = damaged.fragments + job.clashing;
         // As far as it was counted, less what was deleted since.
         let missing = damaged
             .expected
             .map(|expected| expected.saturating_sub(moved + fragments));
-        forget(&job.path);
-        match self.directory.set_aside(&job.path) {
-            Ok(aside) => error!(
-                %path, why, aside = %aside.display(), moved, missing, undeliverable = fragments,
-                unread_pages = damaged.salvage.unread,
-                "a damaged file of the spool was set aside; what could be read was moved to another file and is \
-                 delivered. `koobridge spool export --set-aside` shows what can be read of it now; if the disk reads more \
-                 later, give the file its old name and start again"
-            ),
-            Err(error) => error!(%path, %error, "can't set a damaged file of the spool aside"),
-        }
+        let unread = damaged.salvage.as_ref().map(|salvage| salvage.unread);
+        error!(
+            %path, why, aside = %aside.display(), moved, missing, undeliverable = fragments, unread_pages = unread,
+            "a damaged file of the spool was set aside; what could be read was moved to another file and is delivered. \
+             `koobridge spool export --set-aside` shows what can be read of it now; if the disk reads more later, give \
+             the file its old name and start again"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Remains;
 use super::directory::{length, with_suffix};
@@ -12,6 +12,8 @@ use super::limits::Limits;
 
 /// How long to wait for a disk that does not read it.
 const UNREAD: Duration = Duration::from_millis(500);
+
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// A file of an earlier run.
 pub(super) enum Opened {
@@ -32,7 +34,7 @@ pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened,
         ));
     }
     let suspects = Suspects::default();
-    let mut attempt = 1;
+    let (mut attempt, began) = (1, Instant::now());
     loop {
         let error = match try_open(path, memory, limits) {
             Ok((file, left)) => return Ok(Opened::Sound(Box::new(file), left)),
@@ -42,7 +44,7 @@ pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened,
         };
         let pause = match suspects.lasting(path, &error) {
             Some(why) if attempt >= ATTEMPTS => return Ok(Opened::Damaged(why)),
-            None if !suspects.is_empty() => UNREAD,
+            None if !suspects.is_empty() && began.elapsed() < LONGEST => UNREAD,
             None if attempt >= ATTEMPTS => {
                 return Err(OpenError::File(path.to_owned(), error.to_string()));
             }

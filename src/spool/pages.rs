@@ -133,7 +133,7 @@ impl LogPages {
     fn of(log: &File, size: usize) -> io::Result<Self> {
         let mut header = [0; LOG_HEADER];
         let length = log.metadata()?.len();
-        let mut lost = 0;
+        let (mut lost, mut foreign) = (0, 0);
         // What the header tells: the order of bytes in sums, the salts, and the first sum.
         let mut is_big_endian = cfg!(target_endian = "big");
         let (mut salts, mut sum) = (None, None);
@@ -157,10 +157,12 @@ impl LogPages {
                 continue;
             }
             let (head, page) = frame.split_at(FRAME_HEADER);
-            // Frames of an earlier use of the log follow.
+            // Of an earlier use of the log, as a rule.
             if *salts.get_or_insert_with(|| head[8..16].to_vec()) != head[8..16] {
-                break;
+                (foreign, sum) = (foreign + 1, None);
+                continue;
             }
+            lost += mem::take(&mut foreign);
             let expected =
                 sum.map(|sum| add(add(sum, &head[..8], is_big_endian), page, is_big_endian));
             let own = [number_at(head, 16), number_at(head, 20)];

@@ -111,7 +111,11 @@ impl Readers {
         // Reports move to later files only.
         readers.sort_by_key(|reader| number(reader.path()));
         for reader in readers {
-            if let Err(error) = reader.read(lane, is_wanted, part) {
+            let read = reader.read(lane, is_wanted, part);
+            if read.is_ok() && !self.suspects.is_empty() {
+                self.suspects.clear(reader.path());
+            }
+            if let Err(error) = read {
                 if let Some(why) = self.suspects.lasting(reader.path(), &error) {
                     self.pause_for(reader.path());
                     on_damage(reader.path(), why);

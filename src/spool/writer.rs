@@ -16,6 +16,8 @@ use super::{LaneKey, Level, NotWritten, Options};
 
 /// How soon to check again whether the disk has come back.
 const RECHECK: Duration = Duration::from_secs(1);
+/// How many deletions that the disk did not take are tried again at once.
+const RETRIED: usize = 4096;
 /// How often to check for room while nothing is written.
 const ROOM_CHECK: Duration = Duration::from_secs(5);
 /// How soon to say again that nothing can be written.
@@ -217,6 +219,7 @@ impl<T: Send + 'static> Writer<T> {
             Ok(()) => {
                 let path = file.path().display();
                 error!(%path, "a file of the spool, or its lock, was removed or replaced: nothing is promised from it any more");
+                self.files.has_failed = true;
                 self.files.turn_over();
                 Err(NotWritten::Failed)
             }
@@ -228,7 +231,8 @@ impl<T: Send + 'static> Writer<T> {
     fn delete(&mut self, reports: Vec<(LaneKey, u64)>) {
         let mut reports = reports;
         if self.delete_at <= Instant::now() {
-            reports.append(&mut self.undeleted);
+            let some = self.undeleted.len().min(RETRIED);
+            reports.extend(self.undeleted.drain(..some));
             self.delete_at = Instant::now() + RECHECK;
         }
         if !reports.is_empty() {
