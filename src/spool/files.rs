@@ -1,6 +1,8 @@
 //! The files of a spool: the one that is written to, and the older ones, which are only drained. A file that is large,
 //! or that a write to has failed, becomes an older one. What is in a damaged file is moved (`moving`).
 
+mod moves;
+
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,8 +4,15 @@
 //! A [`Spool`] owns its directory. Writes, deletions and marks go through one thread, which puts everything that
 //! waits into one transaction: one fsync for many. Reading has connections of its own, so that a disk that
 //! takes no more writes is still drained. [`Inspection`] inspects a spool without owning it.
+//!
+//! - `queue`, `writer`: what waits, and the thread that writes it; `limits` says whether it fits.
+//! - `files`, `file`, `count`: the files of the directory, of which the newest is written to. `directory` has their names
+//!   and the lock, `connection` opens them, `opening` those of earlier runs, `format` has the tables.
+//! - `readers`, `reader`, `part`: the due reports of a lane, put together from all files.
+//! - `moving`, `salvage`: reports that move to the current file, out of an old file or a damaged one; `error` tells
+//!   damage from errors that pass.
+//! - `inspection`, `view`, `slice`: what other processes see.
 
-mod cells;
 mod connection;
 mod count;
 mod directory;
@@ -17,7 +24,6 @@ mod inspection;
 mod limits;
 mod moving;
 mod opening;
-mod pages;
 mod part;
 mod queue;
 mod reader;

@@ -1,15 +1,18 @@
 //! What can be read of a damaged file: each page with rows is read by itself, so that a page that can't be read costs
 //! its own rows and no others.
 
+mod cells;
+mod pages;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use super::cells::{Cells, Value, cells_of};
 use super::format::{HIGHEST_LEFT, NUMBER_BITS, lane_key, number_of};
-use super::pages::Pages;
 use super::{Fragment, Kept, LaneKey, Mark};
 use crate::contract::Record;
+use cells::{Cells, Value, cells_of};
+use pages::Pages;
 
 /// A report, or what can be read of it.
 pub(super) type Found = Result<Kept, Fragment>;

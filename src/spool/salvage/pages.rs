@@ -9,7 +9,7 @@ use std::mem;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::directory::with_suffix;
+use crate::spool::directory::with_suffix;
 
 /// Bytes of a page of the spool's files, if the first page does not tell another size.
 const SIZE: usize = 4096;

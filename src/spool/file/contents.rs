@@ -1,0 +1,195 @@
+//! What a file holds: its lanes, how many reports, how old, and whether it shares numbers with another one.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use rusqlite::types::FromSql;
+use rusqlite::{OptionalExtension as _, params};
+use tracing::warn;
+
+use super::File;
+use super::rows::SAME;
+use crate::spool::format::{
+    HIGHEST_LEFT, NUMBER_BITS, first_id, id_of, ids_of, lanes_of, last_id, number_of,
+};
+use crate::spool::{LaneKey, MAX_PARTITIONS, Remains, Restored};
+
+/// How many reports are counted at once.
+const COUNTED: u32 = 4096;
+
+impl File {
+    /// Returns what is due in each lane, and each topic's partitions.
+    pub(in crate::spool) fn left(&self) -> rusqlite::Result<Remains> {
+        let mut left = Remains::default();
+        let known: HashMap<i64, LaneKey> = lanes_of(self.connection()?)?
+            .into_iter()
+            .map(|(lane, id)| (id, lane))
+            .collect();
+        let mut next = self
+            .connection()?
+            .prepare("SELECT id FROM reports WHERE id >= ?1 ORDER BY id LIMIT 1")?;
+        let mut from = i64::MIN;
+        while let Some(id) = next.query_row([from], |row| row.get(0)).optional()? {
+            let lane: i64 = id >> NUMBER_BITS;
+            // A damaged file says this.
+            let damaged = rusqlite::Error::IntegralValueOutOfRange(0, id);
+            let Some(key) = known.get(&lane).filter(|_| id >= from) else {
+                return Err(damaged);
+            };
+            let (first, last) = self.due(lane)?;
+            if last > HIGHEST_LEFT || first > last + 1 {
+                return Err(damaged);
+            }
+            let lane_left = Restored {
+                lane: key.clone(),
+                first,
+                last,
+            };
+            left.add_lane(lane_left);
+            let Some(following) = lane.checked_add(1) else {
+                break;
+            };
+            from = first_id(following);
+        }
+        let known = "SELECT name, partitions FROM topics WHERE partitions BETWEEN 1 AND ?1";
+        left.partitions = self.pairs(known, MAX_PARTITIONS)?;
+        Ok(left)
+    }
+
+    /// The first number that is due in a lane with reports, and the highest.
+    fn due(&self, lane: i64) -> rusqlite::Result<(u64, u64)> {
+        let due = "SELECT min(id) FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1";
+        let used = "SELECT max(id) FROM reports WHERE id BETWEEN ?1 AND ?2";
+        let number = |select| {
+            let mut select = self.connection()?.prepare(select)?;
+            select.query_row([first_id(lane), last_id(lane)], |row| {
+                row.get::<_, Option<i64>>(0)
+            })
+        };
+        let last = number(used)?.map_or(0, number_of);
+        Ok((number(due)?.map_or(last + 1, number_of), last))
+    }
+
+    /// Counts some more of its reports.
+    pub(in crate::spool) fn count_on(&mut self) -> rusqlite::Result<()> {
+        let mut select = self.connection()?.prepare(
+            "SELECT count(*), count(*) FILTER (WHERE state = 1), max(id) FROM \
+             (SELECT id, state FROM reports WHERE id > ?1 ORDER BY id LIMIT ?2)",
+        )?;
+        let row = select.query_row(params![self.count.upto(), COUNTED], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        });
+        let (reports, quarantined, last): (u32, u32, Option<i64>) = row?;
+        let upto = last.filter(|_| reports == COUNTED).unwrap_or(i64::MAX);
+        drop(select);
+        self.count.go_on(reports, quarantined, upto);
+        Ok(())
+    }
+
+    /// When the first report that waits in any lane arrived, in milliseconds since 1970.
+    pub(in crate::spool) fn oldest(&mut self) -> rusqlite::Result<Option<i64>> {
+        if let (oldest, true) = self.oldest {
+            return Ok(oldest);
+        }
+        let mut first = self.connection()?.prepare(
+            "SELECT timestamp FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1 \
+             ORDER BY id LIMIT 1",
+        )?;
+        let mut oldest = None;
+        for (_, id) in lanes_of(self.connection()?)? {
+            let range = [first_id(id), last_id(id)];
+            let found: Option<i64> = first.query_row(range, |row| row.get(0)).optional()?;
+            oldest = [oldest, found].into_iter().flatten().min();
+        }
+        drop(first);
+        self.oldest = (oldest, true);
+        Ok(oldest)
+    }
+
+    pub(in crate::spool) fn is_empty(&self) -> rusqlite::Result<bool> {
+        let one = self
+            .connection()?
+            .query_row("SELECT 1 FROM reports LIMIT 1", [], |_| Ok(()));
+        Ok(one.optional()?.is_none())
+    }
+
+    /// Logs the partitions and the counts of partitions that this program can't have written; returns whether there
+    /// are any.
+    pub(super) fn log_odd(&self) -> rusqlite::Result<bool> {
+        let path = self.path.display();
+        let select = "SELECT topic, partition FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
+        let lanes = self.pairs::<i64>(select, MAX_PARTITIONS - 1)?;
+        for (topic, partition) in &lanes {
+            warn!(
+                %path, topic, partition,
+                "a partition is damaged in a file of the spool: its reports are delivered to the partitions of their keys"
+            );
+        }
+        let select = "SELECT name, partitions FROM topics WHERE partitions NOT BETWEEN 1 AND ?1";
+        let topics = self.pairs::<i64>(select, MAX_PARTITIONS)?;
+        for (topic, partitions) in &topics {
+            warn!(
+                %path, topic, partitions,
+                "a topic's number of partitions is damaged in a file of the spool: it is ignored"
+            );
+        }
+        Ok(!(lanes.is_empty() && topics.is_empty()))
+    }
+
+    /// Topics, each with a number, that a statement selects by a limit.
+    fn pairs<N: FromSql>(&self, select: &str, limit: u32) -> rusqlite::Result<Vec<(String, N)>> {
+        let mut select = self.connection()?.prepare(select)?;
+        let pairs = select.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        pairs.collect()
+    }
+
+    /// Whether one of its reports has the number of another report in an older file. `left` and `others` are what the
+    /// two hold.
+    pub(in crate::spool) fn clashes_with(
+        &self,
+        left: &Remains,
+        other: &Self,
+        others: &Remains,
+    ) -> rusqlite::Result<bool> {
+        for Restored { lane, first, last } in &left.lanes {
+            let known = others.lanes.iter().find(|known| known.lane == *lane);
+            if let Some(known) = known {
+                let range = *first.max(&known.first)..=*last.min(&known.last);
+                if !range.is_empty() && self.clashes_in(lane, range, other)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn clashes_in(
+        &self,
+        lane: &LaneKey,
+        range: RangeInclusive<u64>,
+        other: &Self,
+    ) -> rusqlite::Result<bool> {
+        let connection = self.connection()?;
+        let mut select = connection
+            .prepare("SELECT id, key, headers, value FROM reports WHERE id BETWEEN ?1 AND ?2")?;
+        let elsewhere = other.connection()?;
+        let ids_elsewhere = ids_of(elsewhere, lane)?;
+        let is_another = format!("SELECT 1 FROM reports WHERE id = ?1 AND NOT ({SAME})");
+        let mut is_another = elsewhere.prepare(&is_another)?;
+        for id in ids_of(connection, lane)? {
+            let mut rows = select.query([id_of(id, *range.start()), id_of(id, *range.end())])?;
+            while let Some(row) = rows.next()? {
+                let number = number_of(row.get(0)?);
+                let (key, headers, value): (Option<String>, String, Vec<u8>) =
+                    (row.get(1)?, row.get(2)?, row.get(3)?);
+                for id in &ids_elsewhere {
+                    let id = id_of(*id, number);
+                    if is_another.exists(params![id, key, headers, value])? {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+}
