@@ -161,7 +161,7 @@ fn serve_and_stop(child: &mut Child, lines: &Lines, listening: &str) -> ExitStat
     }
     // For the topics' settings another client of Kafka is started.
     eventually(|| {
-        let asked = lines.find("min.insync.replicas");
+        let asked = lines.find("the topic's settings");
         asked.ok_or_else(|| lines.all())
     });
     kill_process(Pid::from_child(child), Signal::TERM).expect("it runs");
