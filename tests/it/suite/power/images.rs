@@ -157,7 +157,12 @@ pub fn exported(image: &Image) -> Result<Vec<String>, String> {
     let command = command.args(["spool", "export", "--directory"]).arg(spool);
     let output = command.output().expect("koobridge starts");
     if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Nothing of the spool was certain yet.
+        if said.contains("is no spool") {
+            return Ok(Vec::new());
+        }
+        return Err(said);
     }
     let value = |line: &str| {
         let line: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
