@@ -44,6 +44,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod contract;
+pub mod interrupt;
 mod jitter;
 pub mod kafka;
 pub mod spool;

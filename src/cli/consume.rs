@@ -65,7 +65,7 @@ pub struct Replay {
     #[arg(long, conflicts_with_all = ["offsets", "file", "resume"])]
     pub key_partition: bool,
     /// Read JSON lines that `replay` or `spool export` wrote; - is standard input (then with --yes)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["offsets", "resume"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["offsets", "id", "resume"])]
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub run: RunArgs,
@@ -84,6 +84,9 @@ pub struct Redrive {
     /// Only reports of this channel; can be repeated
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Vec<String>,
+    /// Redrive reports that an earlier redrive has brought back, too
+    #[arg(long)]
+    pub include_redriven: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -149,9 +152,28 @@ pub struct RunArgs {
     /// At most so many records a second
     #[arg(long, value_name = "RECORDS")]
     pub rate: Option<NonZeroU32>,
-    /// Resume the run of this id
-    #[arg(long, value_name = "ID", conflicts_with_all = ["offsets", "dry_run"])]
+    /// Start the run of this name, or go on with it if it was started before: for a job that is started again until it
+    /// succeeds
+    #[arg(long, value_name = "NAME", value_parser = run_id, conflicts_with = "resume")]
+    pub id: Option<String>,
+    /// Go on with the run of this id, which was started before
+    #[arg(long, value_name = "ID", value_parser = run_id, conflicts_with_all = ["offsets", "dry_run"])]
     pub resume: Option<String>,
+    /// Count the records that the target refuses, and go on; otherwise the first one ends the run
+    #[arg(long)]
+    pub skip_refused: bool,
+    /// Print the summary as one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Parses the id of a run, which is part of the names of a consumer group and of a transactional id.
+fn run_id(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if (1..=100).contains(&text.len()) && text.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err("write 1 to 100 of the characters a-z, A-Z, 0-9, . _ and -".to_owned())
 }
 
 pub(super) const TAIL_HELP: &str = "\
@@ -166,23 +188,26 @@ pub(super) const REPLAY_HELP: &str = "\
 It shows a preview and asks first. A replayed record keeps its key, value, time and ce_ headers, so that
 subscribers drop it if they have had it; the headers replay_id, replay_topic, replay_partition and
 replay_offset name its source. To a topic each record is published exactly once: a run that was stopped or
-killed is continued by --resume with the same filters. From a file, at least once.
+killed goes on by --resume with the same filters, or by the same command if it has an --id. From a file, at
+least once.
 
   koobridge replay --config koobridge.toml --since 2h --dry-run --to koomessage.reports
   koobridge replay --config koobridge.toml --since 2026-11-22T08:00:00Z --until 2h --to reprocess
+  koobridge replay --config koobridge.toml --since 1d --to reprocess --id nightly-2026-11-22 --yes
   koobridge replay --config koobridge.toml --since beginning --to - > archive.jsonl
   koobridge replay --config koobridge.toml --file archive.jsonl --to koomessage.reports
 
 Exit codes: 0 done, 1 could not run, 2 the configuration or the command line is wrong, 3 stopped (the
-command that resumes it is printed), 4 done, except for records that Kafka has deleted or refuses.";
+command that resumes it is printed), 4 some records are not on the target: Kafka has deleted them, or the
+target refuses them. Ctrl-C stops in good order, a second one gives up the records of the last second.";
 
 pub(super) const REDRIVE_HELP: &str = "\
 It tries each rejected report under the rules of this version. A report that is valid now is published as an
 event with its original arrival time, and an event that Kafka refused is published again unchanged; all
 others stay. It shows a preview and asks first. Each run publishes exactly once, and --resume continues it.
-Another run over the same range publishes the same events again, with the same ce_id.
+What an earlier redrive has brought back is passed over.
 
   koobridge redrive --config koobridge.toml --since 7d --dry-run
-  koobridge redrive --config koobridge.toml --since 7d --reason unknown-status
+  koobridge redrive --config koobridge.toml --since 7d --reason unknown-status --yes
 
 Exit codes: as of `koobridge replay`.";

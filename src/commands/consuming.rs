@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::cli::{Filters, RangeArgs, RunArgs, ToKafka};
 use crate::config;
 use crate::kafka::{self, Settings};
-use crate::tools::replay::{Outcome, Range, RunOptions, Selection, When};
+use crate::tools::replay::{Outcome, Range, RunId, RunOptions, Selection, When};
 use crate::tools::usage_error;
 
 /// A range is required, so that nothing is replayed by accident.
@@ -33,26 +33,35 @@ pub(super) fn connection(
     Ok((kafka, settings))
 }
 
-/// Returns the range that was typed; everything if none was and none is required.
-pub(super) fn range(typed: &RangeArgs, is_required: bool) -> anyhow::Result<Range> {
+/// Returns the range that was typed, if one was.
+pub(super) fn range(typed: &RangeArgs) -> Option<Range> {
     let is_typed = typed.since.is_some() || !typed.offsets.is_empty() || typed.until != When::Now;
-    if is_required && !is_typed {
-        return Err(usage_error(NO_RANGE));
-    }
-    Ok(Range {
+    is_typed.then(|| Range {
         since: typed.since.unwrap_or(When::Beginning),
         until: typed.until,
         offsets: typed.offsets.clone(),
     })
 }
 
+/// Returns the error for a run that needs a range and has none.
+pub(super) fn no_range() -> anyhow::Error {
+    usage_error(NO_RANGE)
+}
+
 impl From<&RunArgs> for RunOptions {
     fn from(typed: &RunArgs) -> Self {
+        let id = match (&typed.id, &typed.resume) {
+            (_, Some(id)) => RunId::Existing(id.clone()),
+            (Some(id), None) => RunId::Named(id.clone()),
+            (None, None) => RunId::New,
+        };
         Self {
             yes: typed.yes,
             dry_run: typed.dry_run,
             rate: typed.rate,
-            resume: typed.resume.clone(),
+            id,
+            skip_refused: typed.skip_refused,
+            json: typed.json,
         }
     }
 }
@@ -67,7 +76,7 @@ pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
 }
 
 /// Returns the filters that were typed, with the times of a range.
-pub(super) fn selection(typed: &Filters, range: &Range) -> anyhow::Result<Selection> {
+pub(super) fn selection(typed: &Filters, range: Option<&Range>) -> anyhow::Result<Selection> {
     let mut message_ids: BTreeSet<String> = typed.message_id.iter().cloned().collect();
     if let Some(path) = &typed.message_ids {
         message_ids.extend(message_ids_in(path)?);
@@ -77,8 +86,8 @@ pub(super) fn selection(typed: &Filters, range: &Range) -> anyhow::Result<Select
         statuses: typed.status.iter().cloned().collect(),
         message_ids,
         reasons: BTreeSet::new(),
-        since: range.from_time(),
-        until: range.until_time(),
+        since: range.and_then(Range::from_time),
+        until: range.and_then(Range::until_time),
     })
 }
 

@@ -1,19 +1,24 @@
-//! Ctrl-C and SIGTERM for commands that do one thing: the first asks it to stop in good order, the
-//! second ends it at once.
+//! Ctrl-C and SIGTERM for commands that do one thing: the first signal asks the command to stop in good order, the
+//! second to give up its work in progress, and the third ends the process.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::blocking::on_thread;
-use crate::tools::Interrupt;
+use crate::interrupt::Interrupt;
+
+/// How long a command may take to give up its work in progress.
+const GIVING_UP: Duration = Duration::from_secs(5);
 
 /// Runs `work` on a thread of its own, until it returns or is ended at once.
 pub(super) fn interruptible(
-    work: impl FnOnce(&Interrupt) -> anyhow::Result<ExitCode> + Send + 'static,
+    work: impl FnOnce(&Arc<Interrupt>) -> anyhow::Result<ExitCode> + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
     let interrupt = Arc::new(Interrupt::default());
     super::block_on(async {
@@ -28,10 +33,13 @@ pub(super) fn interruptible(
                 done = &mut work => return done.context("the command broke off")?,
                 _ = terminate.recv() => {}
                 _ = interrupted.recv() => {}
+                () = sleep(GIVING_UP), if interrupt.is_at_once() => return Ok(ExitCode::FAILURE),
             }
-            let again = interrupt.stop.swap(true, Ordering::SeqCst);
-            if again || interrupt.ends_at_once.load(Ordering::SeqCst) {
+            if interrupt.is_at_once() || interrupt.ends_at_once.load(Ordering::SeqCst) {
                 return Ok(ExitCode::FAILURE);
+            }
+            if interrupt.stop.swap(true, Ordering::SeqCst) {
+                interrupt.at_once.store(true, Ordering::SeqCst);
             }
         }
     })

@@ -1,21 +1,25 @@
 //! `koobridge redrive`: rejected reports tried again.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use super::command_line::CommandLine;
 use super::consuming;
 use super::interrupt::interruptible;
 use crate::cli::Redrive;
-use crate::tools::replay::{RunOptions, Selection, TopicRun, Work};
+use crate::tools::replay::{Range, RunOptions, Selection, TopicRun, Work};
 
 pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&typed.kafka)?;
-    let range = consuming::range(&typed.range, typed.run.resume.is_none())?;
+    let range = consuming::range(&typed.range);
+    if range.is_none() && typed.run.id.is_none() && typed.run.resume.is_none() {
+        return Err(consuming::no_range());
+    }
     let selection = Selection {
         channels: typed.channel.iter().cloned().collect(),
         reasons: typed.reason.iter().cloned().collect(),
-        since: range.from_time(),
-        until: range.until_time(),
+        since: range.as_ref().and_then(Range::from_time),
+        until: range.as_ref().and_then(Range::until_time),
         ..Selection::default()
     };
     let run = TopicRun {
@@ -27,6 +31,8 @@ pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
         work: Work::Redrive {
             selection,
             mode: kafka.event_mode,
+            include_redriven: typed.include_redriven,
+            redriven: BTreeSet::new(),
         },
         options: RunOptions::from(&typed.run),
         command: command(typed),
@@ -41,5 +47,9 @@ fn command(typed: &Redrive) -> String {
     command.add("--reason", &typed.reason);
     command.add("--channel", &typed.channel);
     command.add("--rate", typed.run.rate);
-    command.into_text()
+    let mut text = command.into_text();
+    if typed.include_redriven {
+        text += " --include-redriven";
+    }
+    text
 }

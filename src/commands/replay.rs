@@ -21,10 +21,9 @@ const STANDARD: &str = "-";
 pub(super) fn run(typed: &Replay) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&typed.kafka)?;
     check(typed, &kafka)?;
-    let is_required = typed.file.is_none() && typed.run.resume.is_none();
-    let range = consuming::range(&typed.range, is_required)?;
+    let range = consuming::range(&typed.range);
     let work = Work::Replay {
-        selection: consuming::selection(&typed.filters, &range)?,
+        selection: consuming::selection(&typed.filters, range.as_ref())?,
         include_replays: typed.include_replays,
     };
     let options = RunOptions::from(&typed.run);
@@ -32,7 +31,13 @@ pub(super) fn run(typed: &Replay) -> anyhow::Result<ExitCode> {
     if let Some(path) = &typed.file {
         return from_file(typed, path, settings, work, options);
     }
-    if typed.to == STANDARD {
+    let has_id = typed.run.id.is_some() || typed.run.resume.is_some();
+    let range = match range {
+        None if !has_id => return Err(consuming::no_range()),
+        range => range,
+    };
+    if let (STANDARD, Some(range)) = (&*typed.to, &range) {
+        let range = range.clone();
         return to_lines(settings, kafka.topic, range, key_partition, work, options);
     }
     let run = TopicRun {
@@ -60,8 +65,10 @@ fn check(typed: &Replay, kafka: &config::Kafka) -> anyhow::Result<()> {
         )
     } else if typed.key_partition && !has_ids {
         "--key-partition needs --message-id or --message-ids"
-    } else if is_output && typed.run.resume.is_some() {
-        "--resume is for a run to a topic; lines are printed anew"
+    } else if is_output && (typed.run.resume.is_some() || typed.run.id.is_some()) {
+        "--id and --resume are for a run to a topic; lines are printed anew"
+    } else if is_output && (typed.run.json || typed.run.skip_refused) {
+        "--json and --skip-refused are for a run to a topic"
     } else if is_input && !is_output && !typed.run.yes {
         "--file -: standard input is read only once; add --yes"
     } else {

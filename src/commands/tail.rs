@@ -12,10 +12,11 @@ use super::interrupt::interruptible;
 use super::mask;
 use crate::cli::Tail;
 use crate::contract::{EventFields, PROBE_KEY, RecordRef, RejectedFields};
+use crate::interrupt::Interrupt;
 use crate::kafka::{OffsetRange, Reader};
 use crate::tools::archive::Line;
 use crate::tools::replay::{self, Item, Position, Range, Selection, Source, When};
-use crate::tools::{Interrupt, usage_error};
+use crate::tools::usage_error;
 
 /// How long to wait for a record before the output is flushed.
 const POLL: Duration = Duration::from_millis(100);
@@ -39,7 +40,7 @@ pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
         until: When::Now,
         offsets: tail.offsets.clone(),
     };
-    let mut selection = consuming::selection(&tail.filters, &range)?;
+    let mut selection = consuming::selection(&tail.filters, Some(&range))?;
     selection.reasons = tail.reason.iter().cloned().collect();
     let view = View {
         selection,

@@ -15,6 +15,7 @@ mod last_report;
 mod received;
 mod record;
 mod redriven;
+mod redriven_marker;
 mod rejected;
 mod rejected_fields;
 mod report;
@@ -32,6 +33,7 @@ pub use fault::{Fault, Reason};
 pub use received::{Arrival, Received};
 pub use record::{HeaderRef, Record, RecordRef};
 pub use redriven::{StillRejected, redrive};
+pub use redriven_marker::{RedrivenMarker, redriven_marker};
 pub use rejected::{
     INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Rejected, refused_by_kafka,
 };

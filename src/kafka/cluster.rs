@@ -242,7 +242,7 @@ impl Cluster {
     }
 }
 
-fn is_about_login(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_about_login(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{Authentication, SaslAuthenticationFailed, UnsupportedSASLMechanism};
     matches!(
         code,

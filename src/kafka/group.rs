@@ -14,9 +14,6 @@ use super::client_error::ClientError;
 use super::numbers::{to_i32, to_u32, to_u64};
 use super::settings::Settings;
 
-/// How long Kafka may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// How far the reading of one partition is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -63,16 +60,21 @@ impl Group {
         Ok(Self { consumer })
     }
 
-    /// What is committed of a topic with that many partitions.
+    /// Returns what is committed of a topic with that many partitions. Kafka may take as long as `patience` to answer.
     ///
     /// # Errors
     /// If Kafka does not answer, or refuses.
-    pub fn committed(&self, topic: &str, partitions: u32) -> Result<Offsets, KafkaError> {
+    pub fn committed(
+        &self,
+        topic: &str,
+        partitions: u32,
+        patience: Duration,
+    ) -> Result<Offsets, KafkaError> {
         let mut question = TopicPartitionList::new();
         for partition in 0..partitions {
             question.add_partition(topic, to_i32(partition));
         }
-        let answer = self.consumer.committed_offsets(question, PATIENCE)?;
+        let answer = self.consumer.committed_offsets(question, patience)?;
         let mut offsets = Offsets::new();
         for element in answer.elements() {
             element.error()?;

@@ -43,12 +43,12 @@ pub use health::{Prepared, Watching};
 pub use offset_range::OffsetRange;
 pub use partition::partition_for;
 pub use producer::{Failed, Producer};
-pub use questions::topic_setting;
+pub use questions::read_settings;
 pub use read_error::ReadError;
 pub use reader::{ReadStep, Reader};
 pub use settings::{DEFAULTS, NO_TIMEOUT, Settings, check_property};
 pub use topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
-pub use transactions::{Broken, Transactions};
+pub use transactions::{Batching, Broken, Transactions};
 
 /// librdkafka's version.
 #[must_use]

@@ -50,6 +50,20 @@ impl Failed {
         }
     }
 
+    /// Returns whether Kafka will refuse the batch again, for a record in it.
+    #[must_use]
+    pub fn is_for_good(self) -> bool {
+        use RDKafkaErrorCode::{
+            PolicyViolation, UnsupportedCompressionType, UnsupportedForMessageFormat,
+        };
+        let of_batch = [
+            PolicyViolation,
+            UnsupportedCompressionType,
+            UnsupportedForMessageFormat,
+        ];
+        self.refusal().is_some() || of_batch.contains(&self.0)
+    }
+
     /// The producer will not deliver anything any more, though librdkafka does not call it fatal.
     #[must_use]
     pub fn is_wedged(self) -> bool {

@@ -122,25 +122,12 @@ pub(super) fn in_words(error: &KafkaError) -> String {
     }
 }
 
-/// Returns one setting of a topic, `retention.ms` for example; `None` if Kafka does not show it to this
-/// client, which needs `DESCRIBE_CONFIGS` for it.
+/// Returns the settings of a topic by name; `None` if Kafka does not show them to this client, which needs
+/// `DESCRIBE_CONFIGS` for it.
 ///
 /// # Errors
 /// If Kafka does not answer, or the system can't start a thread.
-pub fn topic_setting(
-    settings: &Settings,
-    topic: &str,
-    name: &str,
-) -> Result<Option<String>, String> {
-    let settings = read_settings(settings, topic)?;
-    Ok(settings.and_then(|mut settings| settings.remove(name)))
-}
-
-/// Returns the settings of a topic; `None` if Kafka does not show them.
-///
-/// # Errors
-/// If Kafka does not answer, or the system can't start a thread.
-pub(super) fn read_settings(
+pub fn read_settings(
     settings: &Settings,
     topic: &str,
 ) -> Result<Option<BTreeMap<String, String>>, String> {

@@ -5,6 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::transactions::Batching;
 use crate::config::{Config, Kafka};
 
 /// What the bridge sets unless the configuration says otherwise. Measured on three brokers; the
@@ -122,12 +123,18 @@ impl Settings {
 
     /// The same properties for a producer with this transactional id. Its records wait as long as a
     /// transaction may take, and are limited in size by their topic alone.
-    pub(super) fn for_transactions(&self, id: &str) -> ClientConfig {
+    pub(super) fn for_transactions(&self, id: &str, batching: Batching) -> ClientConfig {
         let mut config = self.0.clone();
         config.remove("message.timeout.ms");
         config.set("transactional.id", id);
         for (name, value) in TRANSACTIONS {
             config.set(name, value);
+        }
+        if let Some(bytes) = batching.bytes {
+            config.set("batch.size", bytes.to_string());
+        }
+        if batching.is_immediate {
+            config.set("linger.ms", "0");
         }
         config
     }

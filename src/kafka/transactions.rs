@@ -4,9 +4,11 @@
 //! read, the next offset and a text of the caller's. A producer that starts under an id first ends
 //! the transaction of the last one.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::mem;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -22,15 +24,26 @@ use tracing::debug;
 
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
+use super::cluster::is_about_login;
 use super::group::{Group, Offsets};
 use super::numbers::{to_i32, to_i64};
 use super::outgoing::to_headers;
 use super::producer::Failed;
 use super::settings::Settings;
 use crate::contract::RecordRef;
+use crate::interrupt::Interrupt;
 
-/// How long one step may take before it is tried again.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long librdkafka may take for a step before the interrupt is checked.
+const SLICE: Duration = Duration::from_millis(500);
+/// How long a step may take; the producer is useless after that.
+const STEP: Duration = Duration::from_secs(30);
+/// How long a step may take once the command is to stop, and once it is to give up its work.
+const STOPPING: Duration = Duration::from_secs(10);
+const GIVING_UP: Duration = Duration::from_secs(3);
+/// How long a start may take: a coordinator is looked for, or still ends the last transaction.
+const START: Duration = Duration::from_secs(50);
+/// How long a start is tried although the broker does not accept the client.
+const REJECTED: Duration = Duration::from_secs(10);
 /// How long to wait for room in librdkafka's queue before looking again.
 const ROOM: Duration = Duration::from_millis(10);
 /// How many records are handed over between two looks for delivery reports.
@@ -50,54 +63,93 @@ pub enum Broken {
     Refused(String),
 }
 
-/// One producer with a transactional id.
+/// How the records of transactions are put into batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batching {
+    /// The largest batch in bytes, if it has another limit than librdkafka's.
+    pub bytes: Option<u32>,
+    /// Records are sent at once.
+    pub is_immediate: bool,
+}
+
+/// One producer with a transactional id. A transaction that is still open is aborted when this is dropped.
 pub struct Transactions {
     producer: BaseProducer<Callbacks<Mutex<Failures>>>,
+    interrupt: Arc<Interrupt>,
     unreported: u32,
+    is_open: Cell<bool>,
 }
 
 impl Transactions {
-    /// Ends whatever goes on under `id`, and starts a producer under it.
+    /// Ends the transaction that is open under `id`, and starts a producer under it. Each step of it heeds `interrupt`.
     ///
     /// # Errors
-    /// Where Kafka does not let it, or does not answer within a minute.
-    pub fn start(settings: &Settings, id: &str) -> Result<Self, Broken> {
+    /// If Kafka refuses, or does not answer within a minute.
+    pub fn start(
+        settings: &Settings,
+        id: &str,
+        batching: Batching,
+        interrupt: &Arc<Interrupt>,
+    ) -> Result<Self, Broken> {
         let producer = BaseProducer::from_config_and_context(
-            &settings.for_transactions(id),
+            &settings.for_transactions(id, batching),
             Callbacks::default(),
         )
         .map_err(|error| Broken::Refused(ClientError::from(error).to_string()))?;
         let transactions = Self {
             producer,
+            interrupt: Arc::clone(interrupt),
             unreported: 0,
+            is_open: Cell::new(false),
         };
-        // A coordinator is being looked for, or still ends the last transaction.
-        let mut attempts = 6;
+        let begun = Instant::now();
         loop {
-            match transactions.producer.init_transactions(PATIENCE) {
+            match transactions.producer.init_transactions(SLICE) {
                 Ok(()) => return Ok(transactions),
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && attempts > 1 => {
-                    attempts -= 1;
-                }
-                Err(error) => return Err(transactions.broken(&error)),
+                Err(error) if !is_passing(&error) => return Err(transactions.broken(&error)),
+                Err(error) => transactions.wait_to_start(begun.elapsed(), id, &error)?,
             }
         }
+    }
+
+    /// Waits before the next try of a start.
+    fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
+        self.producer.poll(ROOM);
+        let why = self.in_words(error);
+        let is_rejected = self.producer.context().last_error_with_code();
+        let is_rejected = is_rejected.is_some_and(|(code, _)| is_about_login(code));
+        if is_rejected && passed > REJECTED {
+            return Err(Broken::Refused(why));
+        }
+        if passed < START && !self.interrupt.is_stopping() {
+            return Ok(());
+        }
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::CoordinatorNotAvailable) {
+            return Err(Broken::Producer(format!(
+                "Kafka has no coordinator for the transactional id {id} ({why}). With fewer than three brokers set \
+                 transaction.state.log.replication.factor and offsets.topic.replication.factor to their number"
+            )));
+        }
+        Err(Broken::Producer(why))
     }
 
     /// Starts a transaction.
     ///
     /// # Errors
-    /// Where this producer can't go on.
+    /// If this producer can't go on.
     pub fn begin(&self) -> Result<(), Broken> {
         let begun = self.producer.begin_transaction();
-        begun.map_err(|error| self.broken(&error))
+        begun.map_err(|error| self.broken(&error))?;
+        self.is_open.set(true);
+        Ok(())
     }
 
-    /// Hands a record over to the transaction, waiting for room where there is none. `tag` names it
-    /// where Kafka refuses it.
+    /// Hands a record over to the transaction, waiting for room if there is none. `tag` names it
+    /// if Kafka refuses it.
     ///
     /// # Errors
-    /// Where the transaction can't succeed any more.
+    /// If the transaction can't succeed any more.
     pub fn send(
         &mut self,
         topic: &str,
@@ -119,25 +171,29 @@ impl Transactions {
         outgoing.key = record.key.as_deref();
         outgoing.payload = record.value.as_deref();
         outgoing.timestamp = record.timestamp;
+        let begun = Instant::now();
         loop {
             match self.producer.send(outgoing) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     outgoing = back;
                     self.producer.poll(ROOM);
+                    self.check_time(begun, "room in the queue")?;
                 }
                 Err((error, _)) => return Err(self.broken(&error)),
             }
         }
     }
 
-    /// Waits until Kafka has taken or refused every record so far.
+    /// Waits until Kafka has accepted or refused every record so far.
     ///
     /// # Errors
-    /// Where the transaction can't succeed any more.
+    /// If the transaction can't succeed any more.
     pub fn flush(&self) -> Result<(), Broken> {
+        let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(ROOM);
+            self.check_time(begun, "acknowledgements")?;
         }
         match self.producer.context().deliveries.lock().first {
             None => Ok(()),
@@ -148,41 +204,49 @@ impl Transactions {
     /// Commits the transaction with how far the reading of `topic` is, for the group of `group`.
     ///
     /// # Errors
-    /// Where it did not come to its end; after [`Broken::Producer`] it may have.
+    /// If it did not come to its end; after [`Broken::Producer`] it may have.
     pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
         self.flush()?;
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
         let member = group.consumer.group_metadata();
         let member = member.expect("a consumer with a group's name has its metadata");
-        self.until_done(|producer| producer.send_offsets_to_transaction(&list, &member, PATIENCE))?;
-        self.until_done(|producer| producer.commit_transaction(PATIENCE))
+        self.until_done(|producer| producer.send_offsets_to_transaction(&list, &member, SLICE))?;
+        self.until_done(|producer| producer.commit_transaction(SLICE))?;
+        self.is_open.set(false);
+        Ok(())
     }
 
     /// Gives the transaction up: nothing of it will be seen.
     ///
     /// # Errors
-    /// Where this producer can't go on.
+    /// If this producer can't go on.
     pub fn abort(&self) -> Result<(), Broken> {
+        self.is_open.set(false);
         // Aborting waits for delivery reports that only this thread can take.
         self.take_back();
         *self.producer.context().deliveries.lock() = Failures::default();
-        self.until_done(|producer| producer.abort_transaction(PATIENCE))
+        self.until_done(|producer| producer.abort_transaction(SLICE))
     }
 
-    /// The tags of those records of this transaction that Kafka has refused for their size or form,
-    /// or for another one's in the same batch. There has to be a new producer then: this one stumbles
-    /// over the gap in its numbering.
+    /// Leaves the transaction to the next producer under the same id, which aborts it.
+    pub fn abandon(&self) {
+        self.is_open.set(false);
+    }
+
+    /// Returns the tags of those records of this transaction that Kafka has refused for good, or for another record in
+    /// the same batch. A new producer is needed then: this one stumbles over the gap in its numbering.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<usize, Failed> {
         self.take_back();
-        mem::take(&mut self.producer.context().deliveries.lock().unfit)
+        mem::take(&mut self.producer.context().deliveries.lock().refused)
     }
 
     /// Takes back what is still to be sent, and every delivery report.
     fn take_back(&self) {
+        let begun = Instant::now();
         self.producer
             .purge(PurgeConfig::default().queue().inflight());
-        while self.producer.in_flight_count() > 0 {
+        while self.producer.in_flight_count() > 0 && begun.elapsed() < GIVING_UP {
             self.producer.poll(ROOM);
         }
     }
@@ -196,17 +260,34 @@ impl Transactions {
         &self,
         step: impl Fn(&BaseProducer<Callbacks<Mutex<Failures>>>) -> Result<(), KafkaError>,
     ) -> Result<(), Broken> {
+        let begun = Instant::now();
         loop {
             match step(&self.producer) {
                 Ok(()) => return Ok(()),
-                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
-                    debug!(error = error.string(), "tried again");
+                Err(error) if is_passing(&error) => {
+                    debug!(%error, "tried again");
+                    self.producer.poll(ROOM);
+                    self.check_time(begun, &self.in_words(&error))?;
                 }
-                // A flush that has taken too long.
-                Err(KafkaError::Flush(_)) => {}
                 Err(error) => return Err(self.broken(&error)),
             }
         }
+    }
+
+    /// Returns an error if what began at `begun` has taken too long.
+    fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), Broken> {
+        let limit = match (self.interrupt.is_stopping(), self.interrupt.is_at_once()) {
+            (_, true) => GIVING_UP,
+            (true, _) => STOPPING,
+            (false, _) => STEP,
+        };
+        if begun.elapsed() < limit {
+            return Ok(());
+        }
+        let seconds = limit.as_secs();
+        Err(Broken::Producer(format!(
+            "Kafka has not answered within {seconds} s: {awaited}"
+        )))
     }
 
     fn broken(&self, error: &KafkaError) -> Broken {
@@ -221,6 +302,8 @@ impl Transactions {
                     | Code::GroupAuthorizationFailed
                     | Code::ClusterAuthorizationFailed
                     | Code::UnsupportedFeature
+                    | Code::UnsupportedVersion
+                    | Code::InvalidTransactionTimeout
             )
         ) {
             return Broken::Refused(why);
@@ -252,6 +335,25 @@ impl Transactions {
     }
 }
 
+impl Drop for Transactions {
+    fn drop(&mut self) {
+        if self.is_open.get() {
+            // Kafka aborts it otherwise, after its timeout.
+            let _aborted = self.abort();
+        }
+    }
+}
+
+/// Returns whether the same step can be tried again.
+fn is_passing(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_retriable(),
+        // A flush that has taken too long.
+        KafkaError::Flush(_) => true,
+        _ => false,
+    }
+}
+
 fn to_list(topic: &str, offsets: &Offsets) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (partition, committed) in offsets {
@@ -262,12 +364,12 @@ fn to_list(topic: &str, offsets: &Offsets) -> Result<TopicPartitionList, KafkaEr
     Ok(list)
 }
 
-/// The records of this transaction that Kafka has refused.
+/// The records of this transaction that were not delivered.
 #[derive(Default)]
 struct Failures {
     first: Option<RDKafkaErrorCode>,
-    /// Those about size or form, by tag.
-    unfit: BTreeMap<usize, Failed>,
+    /// Those that Kafka refuses for good, by tag.
+    refused: BTreeMap<usize, Failed>,
 }
 
 impl ProducerContext for Callbacks<Mutex<Failures>> {
@@ -279,8 +381,8 @@ impl ProducerContext for Callbacks<Mutex<Failures>> {
         let mut failures = self.deliveries.lock();
         failures.first.get_or_insert(code);
         let failed = Failed::from(code);
-        if failed.refusal().is_some() {
-            failures.unfit.insert(tag, failed);
+        if failed.is_for_good() {
+            failures.refused.insert(tag, failed);
         }
     }
 }

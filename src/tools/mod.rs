@@ -2,12 +2,10 @@
 
 pub mod archive;
 pub mod check;
-mod interrupt;
 mod output;
 pub mod replay;
 pub mod topics;
 
-pub use interrupt::Interrupt;
 pub use output::{UNWRITTEN, is_unread};
 
 /// What was typed is wrong: the process ends with the code for that.

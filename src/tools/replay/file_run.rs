@@ -1,17 +1,23 @@
 //! A run from a file to a topic, at least once.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Context as _;
 
 use super::job::Job;
-use super::options::{Outcome, RunOptions};
+use super::options::{Outcome, RunId, RunOptions};
 use super::preview::confirm;
-use super::retention::warn_of_retention;
 use super::run::{End, Input, Run};
-use super::sink::Target;
+use super::sink::Sink;
 use super::source::Source;
+use super::summary::{Ending, Summary, in_seconds};
+use super::tally::Tally;
+use super::target::Target;
+use super::totals::Totals;
 use super::work::Work;
+use crate::interrupt::Interrupt;
 use crate::kafka::{Reader, Settings};
-use crate::tools::Interrupt;
 
 /// A run from a file to a topic, as it was asked for.
 pub struct FileRun<O> {
@@ -30,42 +36,75 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
     ///
     /// # Errors
     /// If the file can't be read, or Kafka can't be written.
-    pub fn run(&self, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
+    pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
         let (name, topic) = (&self.name, &self.target);
         let partitions = Reader::open(&self.settings, topic)?.partitions()?;
+        let target = Target::find(&self.settings, topic, partitions)?;
         crate::tell!("replay from {name} to {topic}, at least once:");
-        if !self.options.yes && !self.confirm(interrupt)? {
-            return Ok(Outcome::Done);
+        if !self.options.yes {
+            let source = &mut (self.open)()?;
+            let (work, options) = (&self.work, &self.options);
+            let (tally, is_confirmed) = confirm(work, source, None, options, &target, interrupt)?;
+            if !is_confirmed {
+                let ending = Ending::without_a_run(options);
+                self.print(None, ending, &tally, Duration::ZERO)?;
+                return Ok(Outcome::Done);
+            }
         }
-        let job = Job::new(self.work.clone());
-        let transactions = job.start_transactions(&self.settings)?;
+        self.copy(target, interrupt)
+    }
+
+    fn copy(&self, target: Target, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
+        let (name, topic) = (&self.name, &self.target);
+        let job = Job::new(self.work.clone(), &RunId::New);
+        let id = job.id.clone();
+        let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
         let input = Input {
             source: (self.open)()?,
             name: name.clone(),
             plan: None,
+            before: Totals::default(),
         };
-        let target = Target {
-            topic: topic.clone(),
-            partitions,
-        };
-        let (settings, rate) = (self.settings.clone(), self.options.rate);
-        let mut run = Run::start(settings, transactions, job, target, input, rate)?;
-        let (end, took) = run.run(None, &interrupt.stop);
+        let mut run = Run::start(job, sink, input, &self.options, interrupt)?;
+        let (end, took) = run.run(None);
         let tally = run.tally();
         crate::tell!("{} in {took:.1?}", tally.summary(topic));
-        warn_of_retention(&self.settings, topic, tally);
+        self.print(Some(&id), Ending::of(&end), tally, took)?;
         let end = end.context(
             "not all of it is on the topic: mend it and repeat the command; records that are there keep their ce_id",
         )?;
-        if end == End::Stopped {
-            crate::tell!("stopped before the end of {name}: the same command does all of it again");
+        match end {
+            End::Finished => {}
+            End::Stopped => {
+                crate::tell!(
+                    "stopped before the end of {name}: the same command does all of it again"
+                );
+            }
+            End::Refused => crate::tell!(
+                "ended before the end of {name}: the same command with --skip-refused does all of it again, and leaves \
+                 such records out"
+            ),
         }
-        Ok(Outcome::of(end, tally))
+        Ok(Outcome::of(end, run.totals()))
     }
 
-    fn confirm(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
-        let warn = |tally: &_| warn_of_retention(&self.settings, &self.target, tally);
-        let source = &mut (self.open)()?;
-        confirm(&self.work, source, None, &self.options, interrupt, warn)
+    fn print(
+        &self,
+        id: Option<&str>,
+        outcome: Ending,
+        tally: &Tally,
+        took: Duration,
+    ) -> anyhow::Result<()> {
+        let summary = Summary {
+            command: self.work.name(),
+            id,
+            source: &self.name,
+            target: &self.target,
+            outcome,
+            seconds: in_seconds(took),
+            counts: tally.into(),
+            total: id.map(|_| Totals::default().with(tally)),
+        };
+        summary.print(self.options.json)
     }
 }

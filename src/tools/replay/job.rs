@@ -1,11 +1,15 @@
 //! What a run does, under which id.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::options::RunId;
 use super::work::Work;
+use crate::interrupt::Interrupt;
 use crate::jitter;
-use crate::kafka::{Settings, Transactions};
+use crate::kafka::{Batching, Settings, Transactions};
 
 /// What a run does, under which id.
 #[derive(Clone, Debug)]
@@ -15,10 +19,13 @@ pub struct Job {
 }
 
 impl Job {
-    /// Returns a job with an id of its own: its start time and a random number.
-    pub(super) fn new(work: Work) -> Self {
-        let now = Timestamp::now().strftime("%Y%m%d-%H%M%S");
-        let id = format!("{now}-{:04x}", jitter::number() & 0xffff);
+    /// Returns a job with this id, or with one of its own: its start time and a random number.
+    pub(super) fn new(work: Work, id: &RunId) -> Self {
+        let new = || {
+            let now = Timestamp::now().strftime("%Y%m%d-%H%M%S");
+            format!("{now}-{:04x}", jitter::number() & 0xffff)
+        };
+        let id = id.text().map_or_else(new, str::to_owned);
         Self { work, id }
     }
 
@@ -32,9 +39,14 @@ impl Job {
         format!("koobridge-{}-{}", self.work.name(), self.id)
     }
 
-    pub(super) fn start_transactions(&self, settings: &Settings) -> anyhow::Result<Transactions> {
+    pub(super) fn start_transactions(
+        &self,
+        settings: &Settings,
+        batching: Batching,
+        interrupt: &Arc<Interrupt>,
+    ) -> anyhow::Result<Transactions> {
         let name = self.kafka_name();
-        Transactions::start(settings, &name)
+        Transactions::start(settings, &name, batching, interrupt)
             .with_context(|| format!("can't start transactions as {name}"))
     }
 }
@@ -56,10 +68,13 @@ mod tests {
             ids.iter()
                 .all(|id| ids.iter().filter(|other| *other == id).count() == 1)
         );
-        let job = Job::new(Work::Replay {
+        let work = Work::Replay {
             selection: Selection::default(),
             include_replays: false,
-        });
+        };
+        let job = Job::new(work.clone(), &RunId::New);
         assert_eq!(job.id.len(), "20261123-120000-abcd".len());
+        let named = Job::new(work, &RunId::Named("nightly".to_owned()));
+        assert_eq!(named.kafka_name(), "koobridge-replay-nightly");
     }
 }

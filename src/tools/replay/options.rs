@@ -1,21 +1,44 @@
-//! How a run goes, and how it ends for the shell.
+//! The options of a run, and how it ends for the shell.
 
 use std::num::NonZeroU32;
 
 use super::run::End;
-use super::tally::Tally;
+use super::totals::Totals;
 
-/// How a run goes, beside what it does.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// Start without a preview and a question.
     pub yes: bool,
     /// Show the preview only.
     pub dry_run: bool,
-    /// At most so many records a second.
+    /// The most records a second.
     pub rate: Option<NonZeroU32>,
-    /// The id of the run that is to be continued.
-    pub resume: Option<String>,
+    pub id: RunId,
+    /// Count the records that the target refuses and go on.
+    pub skip_refused: bool,
+    /// Print the summary as JSON on standard output.
+    pub json: bool,
+}
+
+/// Which run is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunId {
+    /// A new one, with an id of its own.
+    New,
+    /// The run of this id, which is started if Kafka knows none.
+    Named(String),
+    /// The run of this id, which has been started before.
+    Existing(String),
+}
+
+impl RunId {
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::New => None,
+            Self::Named(id) | Self::Existing(id) => Some(id),
+        }
+    }
 }
 
 /// How a command ended.
@@ -24,16 +47,25 @@ pub enum Outcome {
     Done,
     /// Stopped before its end.
     Stopped,
-    /// Done, but some records are not on the target.
+    /// Some records of the range are not on the target.
     Incomplete,
 }
 
 impl Outcome {
-    pub(super) fn of(end: End, tally: &Tally) -> Self {
+    pub(super) fn of(end: End, totals: Totals) -> Self {
         match end {
             End::Stopped => Self::Stopped,
-            End::Finished if tally.deleted > 0 || tally.refused > 0 => Self::Incomplete,
-            End::Finished => Self::Done,
+            End::Refused => Self::Incomplete,
+            End::Finished => Self::of_finished(totals),
+        }
+    }
+
+    /// Returns the outcome of a run that has come to its end.
+    pub(super) fn of_finished(totals: Totals) -> Self {
+        if totals.deleted > 0 || totals.refused > 0 {
+            Self::Incomplete
+        } else {
+            Self::Done
         }
     }
 }

@@ -2,17 +2,20 @@
 //! does the same and nothing else.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::range::{Range, When};
+use super::range::Range;
+use super::totals::Totals;
 use super::work::Work;
 use crate::kafka::{Committed, OffsetRange, Offsets};
 
 /// A later format that this version can't read gets another number.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The offset that a finished run commits, so that no monitor sees its group fall behind: larger than that of any
+/// record, and a number that every program can represent.
+const FINISHED: u64 = 1 << 53;
 
 /// A run's plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Plan {
     pub command: Command,
     /// What is read, as it was when the run was started.
     pub ranges: Vec<OffsetRange>,
+    /// The times of the records that are meant, in milliseconds since 1970: from the first on, before the second.
+    pub times: [Option<i64>; 2],
     /// The name of the process that has the run: one that resumes it takes another name.
     pub holder: String,
 }
@@ -34,63 +39,63 @@ pub struct Command {
     pub target_partitions: u32,
     pub since: String,
     pub until: String,
+    /// [`Range::offsets_digest`].
+    pub offsets: String,
     /// [`super::Selection::digest`].
     pub filters: String,
-    pub include_replays: bool,
+    /// Records that were replayed or redriven before are meant, too.
+    pub include_repeats: bool,
 }
 
 impl Command {
-    /// What was asked for, as it is written down.
+    /// Returns the command as it is written down; without a range it has none to compare.
     #[must_use]
-    pub fn new(work: &Work, range: &Range, target: &str, target_partitions: u32) -> Self {
-        let include_replays = match work {
-            Work::Replay {
-                include_replays, ..
-            } => *include_replays,
-            Work::Redrive { .. } => false,
-        };
+    pub fn new(work: &Work, range: Option<&Range>, target: &str, target_partitions: u32) -> Self {
+        let text = |text: fn(&Range) -> String| range.map(text).unwrap_or_default();
         Self {
             name: work.name().to_owned(),
             target: target.to_owned(),
             target_partitions,
-            since: range.since.to_string(),
-            until: range.until.to_string(),
+            since: text(|range| range.since.to_string()),
+            until: text(|range| range.until.to_string()),
+            offsets: text(Range::offsets_digest),
             filters: work.selection().digest(),
-            include_replays,
+            include_repeats: work.includes_repeats(),
         }
     }
 
-    /// How this command differs from the one of a plan; the plan's times hold where none were typed.
+    /// Returns how this command differs from the one of a plan; a range that was not typed does not differ.
     #[must_use]
-    pub fn difference(&self, planned: &Self, range: &Range) -> Option<String> {
-        let differs =
-            |what: &str, planned: &dyn fmt::Display| Some(format!("the run has {what} {planned}"));
-        let is_typed = |when: When, default: When| when != default;
+    pub fn difference(&self, planned: &Self) -> Option<String> {
+        let has = |what: &str, planned: &str| Some(format!("the run has {what} {planned}"));
+        let has_range = !self.since.is_empty();
         if self.name != planned.name {
             return Some(format!("the run is one of `koobridge {}`", planned.name));
         }
         if self.target != planned.target {
-            return differs("--to", &planned.target);
+            return has("--to", &planned.target);
         }
-        if is_typed(range.since, When::Beginning) && self.since != planned.since {
-            return differs(
-                "a range of its own, which is not to be typed again: --since",
-                &planned.since,
-            );
+        if has_range && self.offsets != planned.offsets {
+            return Some("the run has other --offsets, or none".to_owned());
         }
-        if is_typed(range.until, When::Now) && self.until != planned.until {
-            return differs(
-                "a range of its own, which is not to be typed again: --until",
-                &planned.until,
-            );
+        if has_range && self.since != planned.since {
+            return has("--since", &planned.since);
         }
-        if self.include_replays != planned.include_replays {
-            let said = if planned.include_replays {
+        if has_range && self.until != planned.until {
+            return has("--until", &planned.until);
+        }
+        if self.include_repeats != planned.include_repeats {
+            let has = if planned.include_repeats {
                 "has"
             } else {
-                "has no"
+                "does not have"
             };
-            return Some(format!("the run {said} --include-replays"));
+            let option = if self.name == "replay" {
+                "--include-replays"
+            } else {
+                "--include-redriven"
+            };
+            return Some(format!("the run {has} {option}"));
         }
         if self.filters != planned.filters {
             return Some(
@@ -103,6 +108,16 @@ impl Command {
     }
 }
 
+/// A plan and how far the run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    pub plan: Plan,
+    /// The next offset of each partition.
+    pub next: BTreeMap<u32, u64>,
+    pub totals: Totals,
+    pub is_finished: bool,
+}
+
 /// What is committed with one partition's offset.
 #[derive(Deserialize, Serialize)]
 struct Text {
@@ -113,7 +128,11 @@ struct Text {
     partitions: usize,
     first: u64,
     end: u64,
+    times: [Option<i64>; 2],
     holder: String,
+    #[serde(flatten)]
+    totals: Totals,
+    is_finished: bool,
 }
 
 /// Why there is no plan to resume.
@@ -133,9 +152,9 @@ pub enum NoPlan {
 }
 
 impl Plan {
-    /// Returns what is to be committed when the run is at these offsets.
+    /// Returns what is to be committed when the run is at these offsets, or has come to its end.
     #[must_use]
-    pub fn at(&self, next: &BTreeMap<u32, u64>) -> Offsets {
+    pub fn at(&self, next: &BTreeMap<u32, u64>, totals: Totals, is_finished: bool) -> Offsets {
         let ranges = self.ranges.iter().map(|range| {
             let text = Text {
                 koobridge: FORMAT,
@@ -143,10 +162,14 @@ impl Plan {
                 partitions: self.ranges.len(),
                 first: range.first,
                 end: range.end,
+                times: self.times,
                 holder: self.holder.clone(),
+                totals,
+                is_finished,
             };
+            let next = next.get(&range.partition).copied().unwrap_or(range.first);
             let committed = Committed {
-                next: next.get(&range.partition).copied().unwrap_or(range.first),
+                next: if is_finished { FINISHED } else { next },
                 text: serde_json::to_string(&text).expect("text and numbers"),
             };
             (range.partition, committed)
@@ -158,7 +181,7 @@ impl Plan {
     ///
     /// # Errors
     /// Why there is no plan.
-    pub fn read(offsets: &Offsets) -> Result<(Self, BTreeMap<u32, u64>), NoPlan> {
+    pub fn read(offsets: &Offsets) -> Result<Planned, NoPlan> {
         let mut ranges = Vec::new();
         let mut next = BTreeMap::new();
         let mut last: Option<Text> = None;
@@ -180,12 +203,17 @@ impl Plan {
         if ranges.len() != text.partitions {
             return Err(NoPlan::Incomplete(ranges.len(), text.partitions));
         }
-        let plan = Self {
-            command: text.command,
-            ranges,
-            holder: text.holder,
-        };
-        Ok((plan, next))
+        Ok(Planned {
+            plan: Self {
+                command: text.command,
+                ranges,
+                times: text.times,
+                holder: text.holder,
+            },
+            next,
+            totals: text.totals,
+            is_finished: text.is_finished,
+        })
     }
 }
 
@@ -211,7 +239,7 @@ mod tests {
             selection,
             include_replays: false,
         };
-        Command::new(&work, range, "target", 6)
+        Command::new(&work, Some(range), "target", 6)
     }
 
     fn plan() -> Plan {
@@ -223,6 +251,7 @@ mod tests {
         Plan {
             command: command(&range("2026-11-22T08:00:00Z", "now"), Some("c")),
             ranges: vec![offsets(0, 5, 9), offsets(3, 0, 0)],
+            times: [Some(1_795_000_000_000), None],
             holder: "h".to_owned(),
         }
     }
@@ -230,8 +259,19 @@ mod tests {
     #[test]
     fn a_plan_is_read_back_with_how_far_it_is() {
         let next = BTreeMap::from([(0, 7), (3, 0)]);
-        let committed = plan().at(&next);
-        assert_eq!(Plan::read(&committed), Ok((plan(), next)));
+        let totals = Totals {
+            published: u64::MAX,
+            deleted: 2,
+            refused: 3,
+        };
+        let committed = plan().at(&next, totals, false);
+        let planned = Planned {
+            plan: plan(),
+            next,
+            totals,
+            is_finished: false,
+        };
+        assert_eq!(Plan::read(&committed), Ok(planned));
         let longest = committed
             .values()
             .map(|committed| committed.text.len())
@@ -243,7 +283,7 @@ mod tests {
     #[test]
     fn what_is_no_whole_plan_is_none() {
         assert_eq!(Plan::read(&Offsets::new()), Err(NoPlan::Gone));
-        let mut committed = plan().at(&BTreeMap::new());
+        let mut committed = plan().at(&BTreeMap::new(), Totals::default(), false);
         committed.remove(&3);
         assert_eq!(Plan::read(&committed), Err(NoPlan::Incomplete(1, 2)));
         for other in ["", "{}", "by somebody else"] {
@@ -253,22 +293,34 @@ mod tests {
     }
 
     #[test]
+    fn a_finished_run_is_behind_no_record() {
+        let committed = plan().at(&BTreeMap::new(), Totals::default(), true);
+        assert!(
+            committed
+                .values()
+                .all(|committed| committed.next == FINISHED)
+        );
+        assert!(Plan::read(&committed).is_ok_and(|planned| planned.is_finished));
+    }
+
+    #[test]
     fn another_command_is_named_by_what_differs() {
         let planned = plan().command;
-        let typed = |since, until, channel| {
-            let range = range(since, until);
-            command(&range, channel).difference(&planned, &range)
-        };
+        let typed =
+            |since, until, channel| command(&range(since, until), channel).difference(&planned);
         assert_eq!(typed("2026-11-22T08:00:00Z", "now", Some("c")), None);
-        // Times that are not typed again are the plan's.
-        assert_eq!(typed("beginning", "now", Some("c")), None);
+        let without = Command {
+            since: String::new(),
+            until: String::new(),
+            offsets: String::new(),
+            ..planned.clone()
+        };
+        assert_eq!(without.difference(&planned), None);
         let since = typed("2026-11-22T09:00:00Z", "now", Some("c")).expect("a difference");
-        assert_eq!(
-            since,
-            "the run has a range of its own, which is not to be typed again: \
-             --since 2026-11-22T08:00:00.000Z"
-        );
-        assert!(typed("beginning", "2026-11-22T09:00:00Z", Some("c")).is_some());
-        assert!(typed("beginning", "now", None).is_some_and(|why| why.starts_with("the filters")));
+        assert_eq!(since, "the run has --since 2026-11-22T08:00:00.000Z");
+        assert!(typed("beginning", "now", Some("c")).is_some());
+        assert!(typed("2026-11-22T08:00:00Z", "2026-11-22T09:00:00Z", Some("c")).is_some());
+        let filters = typed("2026-11-22T08:00:00Z", "now", None).expect("a difference");
+        assert!(filters.starts_with("the filters"), "{filters}");
     }
 }

@@ -9,9 +9,11 @@ use super::options::RunOptions;
 use super::progress::Progress;
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
+use super::target::Target;
 use super::work::Work;
+use crate::interrupt::Interrupt;
 use crate::telemetry;
-use crate::tools::{Interrupt, usage_error};
+use crate::tools::usage_error;
 
 /// Reads the source to its end, or until `stop` is set, and counts what a run would publish.
 ///
@@ -32,15 +34,16 @@ pub(super) fn preview(
             Item::Nothing | Item::Record(_) | Item::Line(..) => {}
         }
         if let Some(record) = item.record() {
-            let partition = item.position("").map(|position| position.partition);
-            tally.note(&work.judge(&record), partition);
+            let position = item.position("");
+            let partition = position.map(|position| position.partition);
+            tally.note(&work.judge(&record, position), partition);
         }
         progress.show(tally.seen() + tally.deleted, tally.records);
     }
     Ok(tally)
 }
 
-/// Shows a preview and asks; returns the preview if the run is to be started. `total` is the number of offsets
+/// Shows a preview and asks; returns the preview, and whether the run is to be started. `total` is the number of offsets
 /// of the source.
 ///
 /// # Errors
@@ -50,18 +53,20 @@ pub(super) fn confirm(
     source: &mut Source,
     total: Option<u64>,
     options: &RunOptions,
+    target: &Target,
     interrupt: &Interrupt,
-    warn: impl FnOnce(&Tally),
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<(Tally, bool)> {
     let mut progress = Progress::start("found", "offsets", total);
     interrupt.ends_at_once.store(true, Ordering::SeqCst);
     let tally = preview(work, source, &interrupt.stop, &mut progress)?;
     drop(progress);
     telemetry::tell(format_args!("{}", tally.preview(work)));
-    warn(&tally);
+    if let Some(warning) = target.retention_warning(tally.times.map(|[first, _]| first)) {
+        crate::tell!("{warning}");
+    }
     let is_confirmed = is_confirmed(options, &tally)?;
     interrupt.ends_at_once.store(false, Ordering::SeqCst);
-    Ok(is_confirmed)
+    Ok((tally, is_confirmed))
 }
 
 fn is_confirmed(options: &RunOptions, tally: &Tally) -> anyhow::Result<bool> {

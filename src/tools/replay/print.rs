@@ -14,10 +14,12 @@ use super::rate_limit::RateLimit;
 use super::run::End;
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
+use super::totals::Totals;
 use super::work::{Verdict, Work};
+use crate::interrupt::Interrupt;
 use crate::telemetry;
 use crate::tools::archive::Line;
-use crate::tools::{Interrupt, UNWRITTEN, is_unread};
+use crate::tools::{UNWRITTEN, is_unread};
 
 /// Prints what a run would publish, without the headers of a replay, or a preview only if the options say so.
 ///
@@ -51,7 +53,7 @@ pub fn print(
         Err(error) => Err(error),
         Ok(end) => {
             crate::tell!("{}", printing.tally.summary("standard output"));
-            Ok(Outcome::of(end, &printing.tally))
+            Ok(Outcome::of(end, Totals::default().with(&printing.tally)))
         }
     }
 }
@@ -97,8 +99,8 @@ impl<W: Write> Printing<'_, W> {
 
     fn item(&mut self, item: &Item<'_>) -> anyhow::Result<()> {
         let record = item.record().unwrap_or_default();
-        let verdict = self.work.judge(&record);
         let position = item.position(self.name);
+        let verdict = self.work.judge(&record, position);
         if let Verdict::Publish(record, _) = &verdict {
             let line = Line::of(record).at(position);
             line.write(&mut self.out).context(UNWRITTEN)?;

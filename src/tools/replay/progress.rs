@@ -14,6 +14,8 @@ const LINES: Duration = Duration::from_secs(10);
 /// What is shown while a run goes on.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    /// The name of the run, if it has one.
+    name: Option<String>,
     verb: &'static str,
     /// What is counted in `all`.
     unit: &'static str,
@@ -35,6 +37,7 @@ impl Progress {
         let now = Instant::now();
         Self {
             bar,
+            name: None,
             verb,
             unit,
             all,
@@ -42,6 +45,13 @@ impl Progress {
             shown: now,
             said: now,
         }
+    }
+
+    /// Shows the name of a run, too.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
     }
 
     /// Notes how much there is to do, if that was not known at the start.
@@ -62,10 +72,13 @@ impl Progress {
         let message = format!("{} {}", HumanCount(records), self.verb);
         if let Some(bar) = &self.bar {
             bar.set_position(read);
-            bar.set_message(message);
+            let name = self.name.as_deref().unwrap_or_default();
+            bar.set_message(format!("{message}  {name}"));
         } else if self.said.elapsed() >= LINES {
             self.said = Instant::now();
-            crate::tell!("{message}{}", self.in_words(read));
+            let name = self.name.as_ref();
+            let name = name.map_or_else(String::new, |name| format!("{name}: "));
+            crate::tell!("{name}{message}{}", self.in_words(read));
         }
     }
 

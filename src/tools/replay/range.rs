@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use crate::config::parse;
 use crate::kafka::{OffsetRange, Reader};
@@ -114,6 +115,23 @@ pub struct Range {
 }
 
 impl Range {
+    /// Returns a short name for the typed offsets; empty if none were typed.
+    #[must_use]
+    pub fn offsets_digest(&self) -> String {
+        if self.offsets.is_empty() {
+            return String::new();
+        }
+        let mut hash = Sha256::new();
+        for offsets in &self.offsets {
+            hash.update(format!("{offsets} "));
+        }
+        let digest = hash.finalize();
+        digest[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// Returns the first moment of the range, in milliseconds since 1970.
     #[must_use]
     pub fn from_time(&self) -> Option<i64> {

@@ -4,21 +4,23 @@
 mod recovery;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use indicatif::HumanCount;
 
 use super::job::Job;
+use super::options::RunOptions;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::rate_limit::RateLimit;
-use super::sink::{Sink, Target};
+use super::sink::{Passed, Sink};
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
-use crate::kafka::{Broken, Group, OffsetRange, Settings, Transactions};
+use super::totals::Totals;
+use crate::interrupt::Interrupt;
+use crate::kafka::{Broken, OffsetRange};
 
 pub(super) use recovery::TakenOver;
 
@@ -34,6 +36,8 @@ pub(super) enum End {
     Finished,
     /// It was told to stop, and can be resumed.
     Stopped,
+    /// The target refuses the next record of a partition.
+    Refused,
 }
 
 /// What a run reads, and its plan.
@@ -43,6 +47,8 @@ pub(super) struct Input {
     pub(super) name: String,
     /// A file has none: it is read from its beginning each time.
     pub(super) plan: Option<Plan>,
+    /// The counts of the run's earlier processes.
+    pub(super) before: Totals,
 }
 
 /// A run.
@@ -51,9 +57,11 @@ pub(super) struct Run {
     input: Input,
     sink: Sink,
     limit: RateLimit,
+    interrupt: Arc<Interrupt>,
+    skip_refused: bool,
     /// As of the last commit.
     done: Done,
-    /// What is being committed: whether it was is not known where a producer breaks.
+    /// What is being committed: whether it was is not known if a producer breaks.
     pending: Option<Done>,
     failures: u32,
 }
@@ -71,40 +79,46 @@ impl Run {
     /// # Errors
     /// If Kafka refuses.
     pub(super) fn start(
-        settings: Settings,
-        transactions: Transactions,
         job: Job,
-        target: Target,
+        sink: Sink,
         input: Input,
-        rate: Option<NonZeroU32>,
+        options: &RunOptions,
+        interrupt: &Arc<Interrupt>,
     ) -> anyhow::Result<Self> {
-        let name = job.kafka_name();
-        let group = Group::of(&settings, &name)?;
-        let next = input.source.position();
         let run = Self {
-            job,
-            input,
-            sink: Sink::new(settings, transactions, group, target),
-            limit: RateLimit::new(rate, Instant::now()),
+            limit: RateLimit::new(options.rate, Instant::now()),
             done: Done {
-                next,
+                next: input.source.position(),
                 tally: Tally::default(),
             },
+            job,
+            input,
+            sink,
+            interrupt: Arc::clone(interrupt),
+            skip_refused: options.skip_refused,
             pending: None,
             failures: 0,
         };
         if run.input.plan.is_some() {
             let begun = run.sink.transactions.begin();
             begun
-                .and_then(|()| run.commit(&run.done.next))
-                .with_context(|| format!("can't write the plan down as the group {name}"))?;
+                .and_then(|()| run.commit(&run.done, false))
+                .with_context(|| {
+                    let name = run.job.kafka_name();
+                    format!("can't write the plan down as the group {name}")
+                })?;
         }
         Ok(run)
     }
 
-    /// Returns what was published and passed over so far, and is committed.
+    /// Returns what this process has published and passed over so far, and is committed.
     pub(super) fn tally(&self) -> &Tally {
         &self.done.tally
+    }
+
+    /// Returns the counts of the whole run.
+    pub(super) fn totals(&self) -> Totals {
+        self.input.before.with(&self.done.tally)
     }
 
     /// Copies with a progress bar until the source's end, or until it is told to stop; then all that was read is
@@ -112,96 +126,111 @@ impl Run {
     ///
     /// # Errors
     /// What does not pass by itself.
-    pub(super) fn run(
-        &mut self,
-        total: Option<u64>,
-        stop: &AtomicBool,
-    ) -> (anyhow::Result<End>, Duration) {
-        let mut progress = Progress::start("published", "offsets", total);
-        let end = self.copy(stop, &mut progress);
+    pub(super) fn run(&mut self, total: Option<u64>) -> (anyhow::Result<End>, Duration) {
+        let mut progress = Progress::start("published", "offsets", total).named(&self.job.name());
+        let end = self.copy(&mut progress);
+        if end.is_err() {
+            // Its error says more than one of this would.
+            let _aborted = self.sink.transactions.abort();
+        }
         (end, progress.elapsed())
     }
 
-    fn copy(&mut self, stop: &AtomicBool, progress: &mut Progress) -> anyhow::Result<End> {
+    fn copy(&mut self, progress: &mut Progress) -> anyhow::Result<End> {
         loop {
-            match self.transaction(stop, progress) {
+            match self.transaction(progress) {
                 Ok(Some(end)) => return Ok(end),
                 Ok(None) => self.failures = 0,
-                Err(error) => self.recover(&error.downcast::<Broken>()?, stop, progress)?,
+                Err(error) => self.recover(&error.downcast::<Broken>()?, progress)?,
             }
-            if self.failures > 0 && stop.load(Ordering::SeqCst) {
+            if self.failures > 0 && self.interrupt.is_stopping() {
                 return Ok(End::Stopped);
             }
         }
     }
 
-    /// One transaction; the run's end where it was the last.
-    fn transaction(
-        &mut self,
-        stop: &AtomicBool,
-        progress: &mut Progress,
-    ) -> anyhow::Result<Option<End>> {
-        let mut tally = self.done.tally.clone();
+    /// Copies one transaction, and returns the run's end if it was the last.
+    fn transaction(&mut self, progress: &mut Progress) -> anyhow::Result<Option<End>> {
+        let mut done = self.done.clone();
         self.sink.transactions.begin()?;
-        let end = self.fill(stop, progress, &mut tally)?;
-        let next = self.input.source.position();
-        let done = Done { next, tally };
+        let end = self.fill(progress, &mut done)?;
+        if self.interrupt.is_at_once() {
+            self.sink.transactions.abort()?;
+            return Ok(Some(End::Stopped));
+        }
         self.pending = Some(done.clone());
-        self.commit(&done.next)?;
+        self.commit(&done, end == Some(End::Finished))?;
         self.input.source.committed();
+        self.sink.committed();
         (self.done, self.pending) = (done, None);
         Ok(end)
     }
 
-    fn fill(
-        &mut self,
-        stop: &AtomicBool,
-        progress: &mut Progress,
-        tally: &mut Tally,
-    ) -> anyhow::Result<Option<End>> {
+    /// Fills a transaction, and notes in `done` how far the run is with it.
+    fn fill(&mut self, progress: &mut Progress, done: &mut Done) -> anyhow::Result<Option<End>> {
         let begun = Instant::now();
-        let mut records = 0;
-        while records < LARGEST && begun.elapsed() < LONGEST {
-            if stop.load(Ordering::SeqCst) {
-                return Ok(Some(End::Stopped));
+        let (mut records, mut end) = (0, None);
+        let mut refused = None;
+        while end.is_none() && records < LARGEST && begun.elapsed() < LONGEST {
+            if self.interrupt.is_stopping() {
+                end = Some(End::Stopped);
+                break;
             }
             let wait = self.limit.wait(Instant::now());
             if !wait.is_zero() {
                 self.sink.transactions.wait(wait.min(POLL));
+                self.show(progress, &done.tally);
                 continue;
             }
             let item = self.input.source.next(POLL)?;
+            let (tally, name) = (&mut done.tally, &self.input.name);
             match &item {
-                Item::End => return Ok(Some(End::Finished)),
+                Item::End => end = Some(End::Finished),
                 Item::Nothing => {}
                 Item::Deleted(gone) => {
                     tally.deleted += gone.length();
-                    progress.say(&deleted(gone, &self.input.name));
+                    progress.say(&deleted(gone, name));
                 }
                 Item::Record(_) | Item::Line(..) => {
                     records += 1;
-                    let (job, name) = (&self.job, &self.input.name);
-                    if self.sink.pass_on(job, &item, name, tally)? {
-                        self.limit.spend(Instant::now());
+                    match self.sink.pass_on(&self.job, &item, name, tally, progress)? {
+                        Passed::Published => self.limit.spend(Instant::now()),
+                        Passed::Over => {}
+                        Passed::Refused if self.skip_refused => tally.refused += 1,
+                        Passed::Refused => {
+                            let position = item.position("");
+                            refused =
+                                position.map(|position| (position.partition, position.offset));
+                            end = Some(End::Refused);
+                        }
                     }
                 }
             }
             if records % SHOWN_EACH == 0 {
-                progress.show(tally.seen() + tally.deleted, tally.records);
+                self.show(progress, &done.tally);
             }
         }
-        Ok(None)
+        done.next = self.input.source.position();
+        if let (Some((partition, offset)), Some(_)) = (refused, &self.input.plan) {
+            done.next.insert(partition, offset);
+        }
+        Ok(end)
     }
 
-    fn commit(&self, next: &BTreeMap<u32, u64>) -> Result<(), Broken> {
-        let offsets = self.input.plan.as_ref().map(|plan| plan.at(next));
-        let offsets = offsets.unwrap_or_default();
+    fn show(&self, progress: &mut Progress, tally: &Tally) {
+        progress.show(tally.seen() + tally.deleted, tally.records);
+    }
+
+    fn commit(&self, done: &Done, is_finished: bool) -> Result<(), Broken> {
+        let totals = self.input.before.with(&done.tally);
+        let plan = self.input.plan.as_ref();
+        let offsets = plan.map(|plan| plan.at(&done.next, totals, is_finished));
         let Sink {
             transactions,
             group,
             ..
         } = &self.sink;
-        transactions.commit(group, &self.input.name, &offsets)
+        transactions.commit(group, &self.input.name, &offsets.unwrap_or_default())
     }
 }
 

@@ -1,107 +1,256 @@
-//! The target of a run, and the transactions that write to it.
+//! Writes to the target in transactions, and finds the records that it refuses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::job::Job;
+use super::progress::Progress;
 use super::source::Item;
 use super::tally::Tally;
+use super::target::Target;
 use super::work::Verdict;
-use crate::contract::RecordRef;
-use crate::kafka::{Broken, Failed, Group, Settings, Transactions, partition_for};
+use crate::contract::{RecordRef, redriven_marker};
+use crate::interrupt::Interrupt;
+use crate::kafka::{Batching, Broken, Failed, Group, Settings, Transactions, partition_for};
 
-/// The topic that a run writes to.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) topic: String,
-    pub(super) partitions: u32,
-}
+/// Into how many parts a batch that was refused is split, to find the record at fault.
+const PARTS: usize = 8;
 
 /// The target, and the transactions that write to it.
 pub(super) struct Sink {
-    pub(super) settings: Settings,
+    settings: Settings,
     pub(super) transactions: Transactions,
     pub(super) group: Group,
     pub(super) target: Target,
-    /// Tags of records that Kafka refuses for their size or form.
-    unfit: BTreeSet<usize>,
-    /// Tags of records that were in a batch with one of those: each is sent alone, to find it.
-    suspects: BTreeSet<usize>,
+    batching: Batching,
+    interrupt: Arc<Interrupt>,
+    /// Tags of records that Kafka refuses, and why.
+    refused: BTreeMap<usize, Refusal>,
+    suspects: Suspects,
+    has_warned: bool,
+}
+
+/// Why a record is refused.
+struct Refusal {
+    why: String,
+    is_said: bool,
+}
+
+/// Records of batches that were refused, by tag, each with the number of its part: a part is sent in batches of its own.
+#[derive(Default)]
+struct Suspects {
+    parts: BTreeMap<usize, usize>,
+    /// The part that is being sent, and its tags so far.
+    open: Option<usize>,
+    sent: Vec<usize>,
+    /// The number of the next part.
+    next: usize,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    Published,
+    /// It is not to be published.
+    Over,
+    /// The target refuses it.
+    Refused,
 }
 
 impl Sink {
-    pub(super) fn new(
+    /// Starts the transactions of a job, which ends those of another process.
+    pub(super) fn start(
         settings: Settings,
-        transactions: Transactions,
-        group: Group,
+        job: &Job,
         target: Target,
-    ) -> Self {
-        Self {
+        interrupt: &Arc<Interrupt>,
+    ) -> anyhow::Result<Self> {
+        let batching = target.batching();
+        Ok(Self {
+            transactions: job.start_transactions(&settings, batching, interrupt)?,
+            group: Group::of(&settings, &job.kafka_name())?,
             settings,
-            transactions,
-            group,
             target,
-            unfit: BTreeSet::new(),
-            suspects: BTreeSet::new(),
-        }
+            batching,
+            interrupt: Arc::clone(interrupt),
+            refused: BTreeMap::new(),
+            suspects: Suspects::default(),
+            has_warned: false,
+        })
     }
 
-    /// Publishes a record if the job selects it, and counts it; whether it was handed over.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Replaces the producer by a new one.
+    pub(super) fn replace_producer(&mut self, name: &str) -> Result<(), Broken> {
+        let batching = Batching {
+            is_immediate: !self.suspects.parts.is_empty(),
+            ..self.batching
+        };
+        self.transactions.abandon();
+        self.transactions = Transactions::start(&self.settings, name, batching, &self.interrupt)?;
+        // Its brokers may have other addresses now.
+        self.group =
+            Group::of(&self.settings, name).map_err(|error| Broken::Producer(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Publishes a record if the job selects it, and counts it.
     pub(super) fn pass_on(
         &mut self,
         job: &Job,
         item: &Item<'_>,
         source: &str,
         tally: &mut Tally,
-    ) -> Result<bool, Broken> {
+        progress: &Progress,
+    ) -> Result<Passed, Broken> {
         let Some(record) = item.record() else {
-            return Ok(false);
+            return Ok(Passed::Over);
         };
-        let mut verdict = job.work.judge(&record);
         let position = item.position(source);
+        let mut verdict = job.work.judge(&record, position);
         if let Verdict::Publish(record, _) = &mut verdict {
             job.work.sign(record, &job.id, position);
-            if !self.publish(record, tag_of(item))? {
-                return Ok(false);
+            let tag = tag_of(item);
+            self.warn_of_retention(record, progress);
+            if self.is_refused(tag, record) {
+                self.say_refusal(tag, item, source, progress);
+                return Ok(Passed::Refused);
+            }
+            self.publish(record, tag)?;
+            if let Some(position) = position.filter(|_| job.work.leaves_markers()) {
+                let marker = redriven_marker(position.partition, position.offset, &job.id);
+                self.transactions
+                    .send(source, position.partition, &marker, tag)?;
             }
         }
         tally.note(&verdict, position.map(|position| position.partition));
-        Ok(matches!(verdict, Verdict::Publish(..)))
+        Ok(match verdict {
+            Verdict::Publish(..) => Passed::Published,
+            Verdict::Pass(_) => Passed::Over,
+        })
     }
 
-    /// Hands a record over; `false` if Kafka is known to refuse it.
-    fn publish(&mut self, record: &RecordRef<'_>, tag: usize) -> Result<bool, Broken> {
-        if self.unfit.contains(&tag) {
-            return Ok(false);
+    fn warn_of_retention(&mut self, record: &RecordRef<'_>, progress: &Progress) {
+        if self.has_warned {
+            return;
         }
-        let is_suspect = self.suspects.contains(&tag);
-        if is_suspect {
+        if let Some(warning) = self.target.retention_warning(record.timestamp) {
+            self.has_warned = true;
+            progress.say(&warning);
+        }
+    }
+
+    fn is_refused(&mut self, tag: usize, record: &RecordRef<'_>) -> bool {
+        if !self.refused.contains_key(&tag) {
+            let Some(why) = self.target.refusal(record) else {
+                return false;
+            };
+            self.refuse(tag, why);
+        }
+        true
+    }
+
+    fn refuse(&mut self, tag: usize, why: String) {
+        let is_said = false;
+        self.refused.insert(tag, Refusal { why, is_said });
+    }
+
+    fn say_refusal(&mut self, tag: usize, item: &Item<'_>, source: &str, progress: &Progress) {
+        let Some(refusal) = self.refused.get_mut(&tag) else {
+            return;
+        };
+        if !refusal.is_said {
+            refusal.is_said = true;
+            let topic = &self.target.topic;
+            let why = &refusal.why;
+            progress.say(&format!("{topic} refuses {}: {why}", name_of(item, source)));
+        }
+    }
+
+    /// Hands a record over.
+    fn publish(&mut self, record: &RecordRef<'_>, tag: usize) -> Result<(), Broken> {
+        if self.suspects.leaves_part(tag) {
             self.transactions.flush()?;
+            self.suspects.acquit();
         }
         let key = record.key.as_deref().unwrap_or_default();
         let partition = partition_for(key, self.target.partitions);
         self.transactions
             .send(&self.target.topic, partition, record, tag)?;
-        if is_suspect {
-            self.transactions.flush()?;
-            self.suspects.remove(&tag);
-        }
-        Ok(true)
+        self.suspects.sent(tag);
+        Ok(())
     }
 
-    /// Kafka refuses a batch as a whole: which record of it is at fault shows when each is sent alone. Returns the
-    /// record at fault if only it was refused.
-    pub(super) fn narrow_down(
-        &mut self,
-        refused: &BTreeMap<usize, Failed>,
-    ) -> Option<(usize, Failed)> {
-        let (tag, failed) = refused.first_key_value()?;
-        if refused.len() > 1 {
-            self.suspects.extend(refused.keys());
-            return None;
+    /// Notes that everything so far is committed.
+    pub(super) fn committed(&mut self) {
+        self.refused.clear();
+        self.suspects.acquit();
+    }
+
+    /// Notes the records of the batches that Kafka has refused. It refuses a batch as a whole: which record of it is at
+    /// fault shows once that is sent alone.
+    pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, Failed>) {
+        self.suspects.sent.clear();
+        self.suspects.open = None;
+        let is_too_large =
+            |failed: &Failed| failed.refusal() == Some(crate::contract::RECORD_TOO_LARGE);
+        let is_too_large = refused.values().any(is_too_large);
+        if refused.len() > 1 && is_too_large {
+            // Batches of sound records can be too large, too.
+            let bytes = self.batching.bytes.unwrap_or(1_000_000);
+            self.batching.bytes = Some((bytes / 2).max(1));
         }
-        self.unfit.insert(*tag);
-        self.suspects.remove(tag);
-        Some((*tag, *failed))
+        if let (1, Some((tag, failed))) = (refused.len(), refused.first_key_value()) {
+            self.suspects.parts.remove(tag);
+            self.refuse(*tag, failed.to_string());
+        } else {
+            self.suspects.add(refused.keys().copied());
+        }
+    }
+}
+
+impl Suspects {
+    /// Splits these into parts.
+    fn add(&mut self, tags: impl ExactSizeIterator<Item = usize>) {
+        let each = tags.len().div_ceil(PARTS).max(1);
+        for (at, tag) in tags.enumerate() {
+            self.parts.insert(tag, self.next + at / each);
+        }
+        self.next += PARTS;
+    }
+
+    /// Returns whether everything so far has to be flushed before this record is sent.
+    fn leaves_part(&self, tag: usize) -> bool {
+        !self.parts.is_empty() && self.parts.get(&tag).copied() != self.open
+    }
+
+    fn sent(&mut self, tag: usize) {
+        self.open = self.parts.get(&tag).copied();
+        if self.open.is_some() {
+            self.sent.push(tag);
+        }
+    }
+
+    /// Notes that Kafka has accepted everything so far.
+    fn acquit(&mut self) {
+        for tag in self.sent.drain(..) {
+            self.parts.remove(&tag);
+        }
+        self.open = None;
+    }
+}
+
+fn name_of(item: &Item<'_>, source: &str) -> String {
+    match item {
+        Item::Record(record) => {
+            let (partition, offset) = (record.partition(), record.offset());
+            format!("offset {offset} of {source} partition {partition}")
+        }
+        Item::Line(_, number) => format!("line {number} of {source}"),
+        _ => source.to_owned(),
     }
 }
 
@@ -110,12 +259,51 @@ fn tag_of(item: &Item<'_>) -> usize {
     let (partition, offset) = match item {
         Item::Record(record) => (record.partition(), record.offset()),
         Item::Line(_, number) => (0, *number),
-        Item::Deleted(_) | Item::Nothing | Item::End => (0, 0),
+        _ => (0, 0),
     };
     (partition as usize) << 48 | usize::try_from(offset).unwrap_or_default()
 }
 
-/// Returns the partition and the offset of a tag.
-pub(super) fn position_of(tag: usize) -> (usize, usize) {
-    (tag >> 48, tag & ((1 << 48) - 1))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends all tags, and returns the parts that are flushed together; `None` at the first that holds the one at fault.
+    fn send(suspects: &mut Suspects, tags: &[usize], at_fault: usize) -> Option<Vec<usize>> {
+        let mut batch = Vec::new();
+        for tag in tags {
+            if suspects.leaves_part(*tag) {
+                if batch.contains(&at_fault) {
+                    return Some(batch);
+                }
+                suspects.acquit();
+                batch.clear();
+            }
+            suspects.sent(*tag);
+            batch.push(*tag);
+        }
+        batch.contains(&at_fault).then_some(batch)
+    }
+
+    #[test]
+    fn the_record_at_fault_is_found_in_few_steps() {
+        let tags: Vec<usize> = (0..7000).collect();
+        let mut suspects = Suspects::default();
+        suspects.add(tags.iter().copied());
+        let mut steps = 0;
+        loop {
+            let batch = send(&mut suspects, &tags, 4321).expect("it is still sent");
+            steps += 1;
+            assert!(steps < 8, "{} are left", batch.len());
+            if batch == [4321] {
+                break;
+            }
+            (suspects.sent, suspects.open) = (Vec::new(), None);
+            suspects.add(batch.into_iter());
+        }
+        suspects.parts.remove(&4321);
+        assert_eq!(send(&mut suspects, &tags, 7000), None);
+        suspects.acquit();
+        assert!(suspects.parts.is_empty());
+    }
 }

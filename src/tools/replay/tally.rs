@@ -23,10 +23,14 @@ pub struct Tally {
     pub partitions: BTreeMap<u32, u64>,
     pub not_meant: u64,
     pub replays: u64,
+    /// Reports that an earlier redrive has brought back.
+    pub redriven: u64,
+    /// Records that say which reports were brought back.
+    pub markers: u64,
     pub foreign: u64,
     /// Offsets that Kafka has deleted before they could be read.
     pub deleted: u64,
-    /// Records that Kafka does not take on the target for their size or form.
+    /// Records that the target refuses.
     pub refused: u64,
 }
 
@@ -56,6 +60,8 @@ impl Tally {
             }
             Verdict::Pass(Pass::NotMeant) => self.not_meant += 1,
             Verdict::Pass(Pass::Replay) => self.replays += 1,
+            Verdict::Pass(Pass::Redriven) => self.redriven += 1,
+            Verdict::Pass(Pass::Marker) => self.markers += 1,
             Verdict::Pass(Pass::Foreign) => self.foreign += 1,
             Verdict::Pass(Pass::StillRejected(reason, today)) => {
                 *self.group(reason).left.entry(today).or_default() += 1;
@@ -80,7 +86,9 @@ impl Tally {
     /// Every record that was looked at.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        self.records + self.not_meant + self.replays + self.foreign + self.refused + self.left()
+        let passed_over =
+            self.not_meant + self.replays + self.redriven + self.markers + self.foreign;
+        self.records + passed_over + self.refused + self.left()
     }
 
     /// What was passed over, in words; empty where nothing was.
@@ -93,6 +101,10 @@ impl Tally {
                 "replays already (--include-replays takes them too)",
             ),
             (
+                self.redriven,
+                "brought back by an earlier redrive (--include-redriven takes them too)",
+            ),
+            (
                 self.foreign,
                 "not written by koobridge for a report (a probe, say, or another version's)",
             ),
@@ -100,7 +112,7 @@ impl Tally {
                 self.deleted,
                 "offsets deleted by Kafka before they could be read",
             ),
-            (self.refused, "refused by Kafka for their size or form"),
+            (self.refused, "refused by the target"),
             (self.left(), "still rejected"),
         ];
         let said = parts.iter().filter(|(count, _)| *count > 0);

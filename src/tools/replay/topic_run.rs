@@ -1,30 +1,41 @@
 //! A run from a topic to a topic, exactly once: from its preview to its summary.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use indicatif::HumanCount;
 
 use super::job::{Job, new_holder};
 use super::key_partitions::key_partitions;
-use super::options::{Outcome, RunOptions};
-use super::plan::{Command, NoPlan, Plan};
+use super::options::{Outcome, RunId, RunOptions};
+use super::plan::{Command, NoPlan, Plan, Planned};
 use super::preview::confirm;
 use super::range::Range;
-use super::retention::warn_of_retention;
+use super::redriven::find_redriven;
 use super::run::{End, Input, Run, TakenOver};
-use super::sink::Target;
+use super::sink::Sink;
 use super::source::{Source, length_of_rest};
+use super::summary::{Ending, Summary, in_seconds};
+use super::tally::Tally;
+use super::target::Target;
+use super::totals::Totals;
 use super::work::Work;
-use crate::kafka::{Group, OffsetRange, Reader, Settings, Transactions};
-use crate::tools::{Interrupt, usage_error};
+use crate::interrupt::Interrupt;
+use crate::kafka::{Group, OffsetRange, Reader, Settings};
+use crate::tools::usage_error;
+
+/// How long Kafka may take to say how far a run is; a transaction that is open there ends within this time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A run from a topic to a topic, as it was asked for.
 pub struct TopicRun {
     pub settings: Settings,
     pub source: String,
     pub target: String,
-    pub range: Range,
+    /// The range that was typed; a run that goes on has its own.
+    pub range: Option<Range>,
     /// Read only the partitions that the message ids belong to.
     pub key_partition: bool,
     pub work: Work,
@@ -34,172 +45,265 @@ pub struct TopicRun {
 }
 
 impl TopicRun {
-    /// Runs or resumes it.
+    /// Starts the run, or goes on with it.
     ///
     /// # Errors
-    /// If Kafka can't be read or written, or the command line does not fit the run that is to be resumed.
-    pub fn run(&self, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
+    /// If Kafka can't be read or written, or the command line does not fit the run that is to be continued.
+    pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
         let reader = Reader::open(&self.settings, &self.source)?;
-        match &self.options.resume {
-            Some(id) => self.resume(id, reader, interrupt),
-            None => self.start(reader, interrupt),
+        let job = Job::new(self.work.clone(), &self.options.id);
+        if let Some(planned) = self.find(&job, &reader)? {
+            return self.go_on(job, reader, planned, interrupt);
+        }
+        match &self.range {
+            Some(range) => self.start(job, reader, range, interrupt),
+            None => Err(usage_error(&format!(
+                "there is no {} yet: a range starts it (--since 2h, for example)",
+                job.name()
+            ))),
         }
     }
 
-    fn start(&self, reader: Reader, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
+    fn start(
+        &self,
+        mut job: Job,
+        reader: Reader,
+        range: &Range,
+        interrupt: &Arc<Interrupt>,
+    ) -> anyhow::Result<Outcome> {
         let partitions = reader.partitions_of(&self.target)?;
+        let target = Target::find(&self.settings, &self.target, partitions)?;
         let only = self
             .key_partition
             .then(|| key_partitions(&self.work, &reader));
-        let ranges = self.range.ranges(&reader, only.transpose()?.as_deref())?;
-        let name = self.work.name();
-        crate::tell!("{name} from {} to {}:", self.source, self.target);
+        let ranges = range.ranges(&reader, only.transpose()?.as_deref())?;
+        self.learn_redriven(&mut job.work, &ranges, interrupt)?;
+        crate::tell!(
+            "{} from {} to {}:",
+            self.work.name(),
+            self.source,
+            self.target
+        );
         let total: u64 = ranges.iter().map(OffsetRange::length).sum();
         let reader = if self.options.yes {
             let (records, count) = (HumanCount(total), ranges.len());
             crate::tell!("  at most     {records} records, in partitions: {count}");
             reader
         } else {
-            let mut source = Source::topic(reader, ranges.clone(), BTreeMap::new())?;
-            if !self.confirm(&mut source, total, interrupt)? {
+            let source = &mut Source::topic(reader, ranges.clone(), BTreeMap::new())?;
+            let (work, options) = (&job.work, &self.options);
+            let (tally, is_confirmed) =
+                confirm(work, source, Some(total), options, &target, interrupt)?;
+            if !is_confirmed {
+                let ending = Ending::without_a_run(options);
+                self.print(None, ending, &tally, Duration::ZERO, None)?;
                 return Ok(Outcome::Done);
             }
             Reader::open(&self.settings, &self.source)?
         };
-        let job = Job::new(self.work.clone());
-        let transactions = job.start_transactions(&self.settings)?;
+        let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
+        // Another process may have started it in the meantime.
+        if let Some(planned) = self.find(&job, &reader)? {
+            return self.take_over(job, reader, sink, planned, interrupt);
+        }
         let plan = Plan {
             command: self.command(partitions),
             ranges,
+            times: [range.from_time(), range.until_time()],
             holder: new_holder(),
         };
-        self.copy(job, reader, plan, BTreeMap::new(), transactions, interrupt)
-    }
-
-    fn confirm(
-        &self,
-        source: &mut Source,
-        total: u64,
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<bool> {
-        let warn = |tally: &_| warn_of_retention(&self.settings, &self.target, tally);
-        confirm(
-            &self.work,
-            source,
-            Some(total),
-            &self.options,
-            interrupt,
-            warn,
-        )
+        let planned = Planned {
+            plan,
+            next: BTreeMap::new(),
+            totals: Totals::default(),
+            is_finished: false,
+        };
+        self.copy(job, reader, sink, planned, interrupt)
     }
 
     /// Ends the transaction of the run's last process, and then does what the run's plan says.
-    fn resume(&self, id: &str, reader: Reader, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
-        let job = Job {
-            work: self.work.clone(),
-            id: id.to_owned(),
-        };
-        let partitions = reader.partitions()?;
+    fn go_on(
+        &self,
+        mut job: Job,
+        reader: Reader,
+        planned: Planned,
+        interrupt: &Arc<Interrupt>,
+    ) -> anyhow::Result<Outcome> {
+        if planned.is_finished {
+            return self.has_finished(&job, planned.totals);
+        }
+        let (name, left) = (
+            job.name(),
+            HumanCount(length_of_rest(&planned.plan.ranges, &planned.next)),
+        );
+        crate::tell!("{name} goes on: {left} offsets are left");
+        if self.options.dry_run {
+            return Ok(Outcome::Done);
+        }
+        self.learn_redriven(&mut job.work, &planned.plan.ranges, interrupt)?;
+        let partitions = planned.plan.command.target_partitions;
+        let target = Target::find(&self.settings, &self.target, partitions)?;
+        let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
+        // The process that had the run may have committed more. The sooner the run has another holder, the less does
+        // that process try to have it back.
+        let planned = self.find(&job, &reader)?.context("its plan is gone")?;
+        self.take_over(job, reader, sink, planned, interrupt)
+    }
+
+    fn take_over(
+        &self,
+        mut job: Job,
+        reader: Reader,
+        sink: Sink,
+        mut planned: Planned,
+        interrupt: &Arc<Interrupt>,
+    ) -> anyhow::Result<Outcome> {
+        if planned.is_finished {
+            return self.has_finished(&job, planned.totals);
+        }
+        planned.plan.holder = new_holder();
+        job.work.set_times(planned.plan.times);
+        self.copy(job, reader, sink, planned, interrupt)
+    }
+
+    fn has_finished(&self, job: &Job, totals: Totals) -> anyhow::Result<Outcome> {
+        crate::tell!("{} has come to its end already: {totals}", job.name());
+        let (ending, tally) = (Ending::AlreadyFinished, Tally::default());
+        self.print(Some(&job.id), ending, &tally, Duration::ZERO, Some(totals))?;
+        Ok(Outcome::of_finished(totals))
+    }
+
+    /// Notes the reports that earlier redrives have brought back, unless they are meant, too.
+    fn learn_redriven(
+        &self,
+        work: &mut Work,
+        ranges: &[OffsetRange],
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<()> {
+        if let Work::Redrive {
+            include_redriven: false,
+            redriven,
+            ..
+        } = work
+        {
+            *redriven = find_redriven(&self.settings, &self.source, ranges, interrupt)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the plan of the run and how far it is, if the run was started before.
+    fn find(&self, job: &Job, reader: &Reader) -> anyhow::Result<Option<Planned>> {
+        let (name, partitions) = (job.name(), reader.partitions()?);
+        if self.options.id == RunId::New {
+            return Ok(None);
+        }
         // No run is ended for a mistyped command. A process that was killed during a commit has left a transaction
         // open, which is waited for only if a plan may be in it.
         let group = Group::without_waiting(&self.settings, &job.kafka_name())?;
-        let planned = match self.planned(&group, id, partitions) {
+        let planned = match self.planned(&group, &name, partitions) {
             Err(error) if error.is::<NoPlan>() => {
                 let patient = Group::of(&self.settings, &job.kafka_name())?;
-                self.planned(&patient, id, partitions)
+                self.planned(&patient, &name, partitions)
             }
             planned => planned,
         };
-        let (plan, next) = planned?;
-        if length_of_rest(&plan.ranges, &next) == 0 {
-            return Ok(has_ended(&job));
+        match (planned, &self.options.id) {
+            (Ok(planned), _) => Ok(Some(planned)),
+            (Err(error), RunId::Named(_)) if error.downcast_ref() == Some(&NoPlan::Gone) => {
+                Ok(None)
+            }
+            (Err(error), _) => Err(error),
         }
-        let transactions = job.start_transactions(&self.settings)?;
-        // There is nothing left to wait for. The sooner the run has another holder, the less does its last process
-        // try to have it back.
-        let (mut plan, next) = self.planned(&group, id, partitions)?;
-        let left = length_of_rest(&plan.ranges, &next);
-        if left == 0 {
-            return Ok(has_ended(&job));
-        }
-        plan.holder = new_holder();
-        let name = job.name();
-        crate::tell!("{name} goes on: {} offsets are left", HumanCount(left));
-        self.copy(job, reader, plan, next, transactions, interrupt)
     }
 
-    /// Returns the plan of the run, and how far it is.
-    fn planned(
-        &self,
-        group: &Group,
-        id: &str,
-        partitions: u32,
-    ) -> anyhow::Result<(Plan, BTreeMap<u32, u64>)> {
-        let name = self.work.name();
-        let committed = group.committed(&self.source, partitions);
+    fn planned(&self, group: &Group, name: &str, partitions: u32) -> anyhow::Result<Planned> {
+        let committed = group.committed(&self.source, partitions, PATIENCE);
         let committed = committed.context("can't read how far the run is")?;
-        let (plan, next) =
-            Plan::read(&committed).with_context(|| format!("can't resume {name} {id}"))?;
-        let typed = self.command(plan.command.target_partitions);
-        match typed.difference(&plan.command, &self.range) {
-            None => Ok((plan, next)),
+        let planned = Plan::read(&committed).with_context(|| format!("can't go on with {name}"))?;
+        let command = &planned.plan.command;
+        let typed = self.command(command.target_partitions);
+        match typed.difference(command) {
+            None => Ok(planned),
             Some(difference) => Err(usage_error(&format!(
-                "can't resume {name} {id} by another command: {difference}"
+                "can't go on with {name} by another command: {difference}"
             ))),
         }
     }
 
     fn command(&self, target_partitions: u32) -> Command {
-        Command::new(&self.work, &self.range, &self.target, target_partitions)
+        Command::new(
+            &self.work,
+            self.range.as_ref(),
+            &self.target,
+            target_partitions,
+        )
     }
 
     fn copy(
         &self,
         job: Job,
         reader: Reader,
-        plan: Plan,
-        next: BTreeMap<u32, u64>,
-        transactions: Transactions,
-        interrupt: &Interrupt,
+        sink: Sink,
+        planned: Planned,
+        interrupt: &Arc<Interrupt>,
     ) -> anyhow::Result<Outcome> {
         let (name, id) = (job.name(), job.id.clone());
         let resume = format!("{} --resume {id}", self.command);
-        let target = Target {
-            topic: self.target.clone(),
-            partitions: plan.command.target_partitions,
-        };
+        let is_new = planned.next.is_empty();
         let input = Input {
-            source: Source::topic(reader, plan.ranges.clone(), next)?,
+            source: Source::topic(reader, planned.plan.ranges.clone(), planned.next)?,
             name: self.source.clone(),
-            plan: Some(plan),
+            plan: Some(planned.plan),
+            before: planned.totals,
         };
-        let (settings, rate) = (self.settings.clone(), self.options.rate);
         let total = input.source.left();
-        let mut run = Run::start(settings, transactions, job, target, input, rate)?;
+        let mut run = Run::start(job, sink, input, &self.options, interrupt)?;
         // A process that is killed can't say it any more.
-        if self.options.resume.is_none() {
-            crate::tell!(
-                "{name} begins; if it is cut off, resume it by the same command with `--resume {id}` in place of the range"
-            );
+        if is_new {
+            crate::tell!("{name} begins; if it is cut off, this goes on with it:\n  {resume}");
         }
-        let (end, took) = run.run(total, &interrupt.stop);
+        let (end, took) = run.run(total);
+        let (tally, totals) = (run.tally(), run.totals());
+        self.print(Some(&id), Ending::of(&end), tally, took, Some(totals))?;
         let end = end.map_err(|error| {
             if error.is::<TakenOver>() {
                 return error;
             }
             anyhow!("{name} broke off: {error:#}\nresume it by\n  {resume}")
         })?;
-        let tally = run.tally();
         crate::tell!("{name}: {} in {took:.1?}", tally.summary(&self.target));
-        warn_of_retention(&self.settings, &self.target, tally);
-        if end == End::Stopped {
-            crate::tell!("stopped before its end; resume it by\n  {resume}");
+        if totals.published != tally.records {
+            crate::tell!("the whole run: {totals}");
         }
-        Ok(Outcome::of(end, tally))
+        match end {
+            End::Finished => {}
+            End::Stopped => crate::tell!("stopped before its end; resume it by\n  {resume}"),
+            End::Refused => crate::tell!(
+                "ended at a record that {} refuses; change the topic, or leave such records out by\n  {resume} --skip-refused",
+                self.target
+            ),
+        }
+        Ok(Outcome::of(end, totals))
     }
-}
 
-fn has_ended(job: &Job) -> Outcome {
-    crate::tell!("{} has come to its end already", job.name());
-    Outcome::Done
+    fn print(
+        &self,
+        id: Option<&str>,
+        outcome: Ending,
+        tally: &Tally,
+        took: Duration,
+        total: Option<Totals>,
+    ) -> anyhow::Result<()> {
+        let summary = Summary {
+            command: self.work.name(),
+            id,
+            source: &self.source,
+            target: &self.target,
+            outcome,
+            seconds: in_seconds(took),
+            counts: tally.into(),
+            total,
+        };
+        summary.print(self.options.json)
+    }
 }

@@ -1,10 +1,13 @@
 //! The decision about one record: the same for a preview, for a run, and on standard output.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::position::Position;
 use super::selection::Selection;
-use crate::contract::{EventFields, EventMode, RecordRef, RejectedFields, StillRejected, redrive};
+use crate::contract::{
+    EventFields, EventMode, RecordRef, RedrivenMarker, RejectedFields, StillRejected, redrive,
+};
 
 /// The header that every replayed record has: the id of its replay.
 pub const REPLAY_ID: &str = "replay_id";
@@ -20,6 +23,10 @@ pub enum Work {
     Redrive {
         selection: Selection,
         mode: EventMode,
+        /// Reports that an earlier redrive has brought back are meant, too.
+        include_redriven: bool,
+        /// The reports that an earlier redrive has brought back, by partition and offset.
+        redriven: BTreeSet<(u32, u64)>,
     },
 }
 
@@ -38,6 +45,10 @@ pub enum Pass<'a> {
     NotMeant,
     /// It is a replay already.
     Replay,
+    /// An earlier redrive has brought it back.
+    Redriven,
+    /// It says that a report was brought back.
+    Marker,
     /// koobridge did not write it, or not this version.
     Foreign,
     /// Rejected for the first reason, it would be rejected for the second today.
@@ -62,9 +73,42 @@ impl Work {
         }
     }
 
+    /// Sets the times of the records that are meant, in milliseconds since 1970.
+    pub(super) fn set_times(&mut self, [since, until]: [Option<i64>; 2]) {
+        let (Self::Replay { selection, .. } | Self::Redrive { selection, .. }) = self;
+        (selection.since, selection.until) = (since, until);
+    }
+
+    /// Returns whether records that were replayed or redriven before are meant, too.
+    #[must_use]
+    pub fn includes_repeats(&self) -> bool {
+        match self {
+            Self::Replay {
+                include_replays: includes,
+                ..
+            }
+            | Self::Redrive {
+                include_redriven: includes,
+                ..
+            } => *includes,
+        }
+    }
+
+    /// Returns whether a marker is left on the source for each record that is published.
+    pub(super) fn leaves_markers(&self) -> bool {
+        matches!(self, Self::Redrive { .. })
+    }
+
     /// Decides on a record.
     #[must_use]
-    pub fn judge<'a>(&self, record: &'a RecordRef<'_>) -> Verdict<'a> {
+    pub fn judge<'a>(
+        &self,
+        record: &'a RecordRef<'_>,
+        position: Option<Position<'_>>,
+    ) -> Verdict<'a> {
+        if RedrivenMarker::of(record).is_some() {
+            return Verdict::Pass(Pass::Marker);
+        }
         if !self.selection().has_time(record.timestamp) {
             return Verdict::Pass(Pass::NotMeant);
         }
@@ -73,7 +117,20 @@ impl Work {
                 selection,
                 include_replays,
             } => judge_event(record, selection, *include_replays),
-            Self::Redrive { selection, mode } => judge_rejected(record, selection, *mode),
+            Self::Redrive {
+                selection,
+                mode,
+                redriven,
+                ..
+            } => {
+                let verdict = judge_rejected(record, selection, *mode);
+                let at = position.map(|position| (position.partition, position.offset));
+                let is_redriven = at.is_some_and(|at| redriven.contains(&at));
+                match verdict {
+                    Verdict::Publish(..) if is_redriven => Verdict::Pass(Pass::Redriven),
+                    verdict => verdict,
+                }
+            }
         }
     }
 

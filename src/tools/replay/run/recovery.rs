@@ -1,18 +1,14 @@
 //! How a run goes on after a transaction that failed.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use thiserror::Error;
 
 use super::Run;
-use crate::kafka::{Broken, Transactions};
-use crate::tools::replay::plan::Plan;
+use crate::kafka::{Broken, ReadError, Reader};
+use crate::tools::replay::plan::{Plan, Planned};
 use crate::tools::replay::progress::Progress;
-use crate::tools::replay::sink::position_of;
 
 /// How long to rest between two transactions that fail.
 const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
@@ -25,36 +21,39 @@ const YIELD: Duration = Duration::from_secs(2);
 #[error("another process goes on with the run {0}")]
 pub(in crate::tools::replay) struct TakenOver(String);
 
+/// How many transactions may fail one after the other before the target is looked at.
+const IN_A_ROW: u32 = 3;
+/// How long Kafka may take to say how far the run is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Run {
     /// Goes back to the last commit, with another producer if this one can't go on.
-    pub(super) fn recover(
-        &mut self,
-        broken: &Broken,
-        stop: &AtomicBool,
-        progress: &Progress,
-    ) -> anyhow::Result<()> {
+    pub(super) fn recover(&mut self, broken: &Broken, progress: &Progress) -> anyhow::Result<()> {
         if let Broken::Refused(why) = broken {
             bail!("Kafka refuses the transaction: {why}");
+        }
+        if self.interrupt.is_at_once() {
+            // The run ends: what can't be aborted now is left to Kafka, which does it after the transaction's timeout.
+            let _aborted = self.sink.transactions.abort();
+            self.failures += 1;
+            return Ok(());
         }
         let refused = self.sink.transactions.refused();
         if refused.is_empty() {
             self.failures += 1;
             progress.say(&format!("{broken}; going on from the last commit"));
-        } else if let Some((tag, failed)) = self.sink.narrow_down(&refused) {
-            self.done.tally.refused += 1;
-            let record = self.named(tag);
-            progress.say(&format!(
-                "Kafka does not take {record} on the target: {failed}"
-            ));
+        } else {
+            self.sink.narrow_down(&refused);
         }
         let is_dead = !refused.is_empty()
             || matches!(broken, Broken::Producer(_))
             || self.sink.transactions.abort().is_err();
         if is_dead && refused.is_empty() {
-            thread::park_timeout(YIELD);
+            self.interrupt.wait(YIELD);
         }
         self.rest();
-        while is_dead && !stop.load(Ordering::SeqCst) && !self.replace_producer()? {
+        self.check_target()?;
+        while is_dead && !self.interrupt.is_stopping() && !self.replace_producer(progress)? {
             self.failures += 1;
             self.rest();
         }
@@ -62,24 +61,38 @@ impl Run {
         self.input.source.go_back(&self.done.next)
     }
 
+    /// Returns an error if the target is gone.
+    fn check_target(&self) -> anyhow::Result<()> {
+        if self.failures < IN_A_ROW {
+            return Ok(());
+        }
+        match Reader::open(self.sink.settings(), &self.sink.target.topic) {
+            Err(gone @ ReadError::NoTopic(_)) => Err(gone.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Starts another producer, unless another process has the run; `false` if it is to be tried again.
-    fn replace_producer(&mut self) -> anyhow::Result<bool> {
+    fn replace_producer(&mut self, progress: &Progress) -> anyhow::Result<bool> {
+        let name = self.job.kafka_name();
         let started = self.committed_position().and_then(|_| {
-            let started = Transactions::start(&self.sink.settings, &self.job.kafka_name())?;
-            self.sink.transactions = started;
+            self.sink.replace_producer(&name)?;
             self.committed_position()
         });
-        let next = match started.map_err(anyhow::Error::downcast::<Broken>) {
-            Ok(next) => next,
+        let found = match started.map_err(anyhow::Error::downcast::<Broken>) {
+            Ok(found) => found,
             Err(Ok(Broken::Refused(why))) => bail!("Kafka refuses the transaction: {why}"),
-            Err(Ok(_)) => return Ok(false),
+            Err(Ok(broken)) => {
+                progress.say(&format!("{broken}; trying again"));
+                return Ok(false);
+            }
             Err(Err(error)) => return Err(error),
         };
-        let pending = self.pending.take();
-        if let Some(next) = next {
-            match pending.filter(|pending| pending.next == next) {
+        if let Some(found) = found {
+            let is_committed = |done: &super::Done| found.is_finished || done.next == found.next;
+            match self.pending.take().filter(is_committed) {
                 Some(pending) => self.done = pending,
-                None => self.done.next = next,
+                None => self.done.next = found.next,
             }
         }
         Ok(true)
@@ -89,41 +102,29 @@ impl Run {
     ///
     /// # Errors
     /// [`TakenOver`] if another process has the run.
-    fn committed_position(&self) -> anyhow::Result<Option<BTreeMap<u32, u64>>> {
+    fn committed_position(&self) -> anyhow::Result<Option<Planned>> {
         let Some(plan) = &self.input.plan else {
             return Ok(None);
         };
         let last = plan.ranges.iter().map(|range| range.partition).max();
         let partitions = last.map_or(0, |last| last + 1);
-        let committed = self.sink.group.committed(&self.input.name, partitions);
+        let group = &self.sink.group;
+        let committed = group.committed(&self.input.name, partitions, PATIENCE);
         let committed = committed.map_err(|error| Broken::Producer(error.to_string()))?;
         let id = &self.job.id;
-        let (found, next) =
+        let found =
             Plan::read(&committed).map_err(|why| anyhow!("the run {id} can't go on: {why}"))?;
-        if found.holder != plan.holder {
+        if found.plan.holder != plan.holder {
             bail!(TakenOver(id.clone()));
         }
-        Ok(Some(next))
-    }
-
-    fn named(&self, tag: usize) -> String {
-        let (partition, offset) = position_of(tag);
-        if self.input.plan.is_some() {
-            format!(
-                "offset {offset} of {} partition {partition}",
-                self.input.name
-            )
-        } else {
-            format!("line {offset} of {}", self.input.name)
-        }
+        Ok(Some(found))
     }
 
     fn rest(&self) {
         if self.failures > 0 {
             let [least, most] = REST;
             let rest = least.saturating_mul(1 << self.failures.min(10));
-            // Nothing unparks this thread.
-            thread::park_timeout(rest.min(most));
+            self.interrupt.wait(rest.min(most));
         }
     }
 }

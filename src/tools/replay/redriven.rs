@@ -1,0 +1,42 @@
+//! Finds the rejected reports that earlier redrives have brought back.
+
+use std::collections::BTreeSet;
+
+use super::source::{Item, POLL, Source};
+use crate::contract::RedrivenMarker;
+use crate::interrupt::Interrupt;
+use crate::kafka::{OffsetRange, Reader, Settings};
+
+/// Reads the markers that stand behind the beginnings of `ranges` on the rejected topic, and returns the positions that
+/// they name. A marker is on the partition of its report, behind it.
+///
+/// # Errors
+/// If the topic can't be read.
+pub(super) fn find_redriven(
+    settings: &Settings,
+    topic: &str,
+    ranges: &[OffsetRange],
+    interrupt: &Interrupt,
+) -> anyhow::Result<BTreeSet<(u32, u64)>> {
+    let reader = Reader::open(settings, topic)?;
+    let mut behind = Vec::with_capacity(ranges.len());
+    for range in ranges.iter().filter(|range| range.length() > 0) {
+        let end = reader.whole(range.partition)?.end;
+        behind.push(OffsetRange { end, ..*range });
+    }
+    let mut source = Source::topic(reader, behind, [].into())?;
+    let mut redriven = BTreeSet::new();
+    while !interrupt.is_stopping() {
+        let item = source.next(POLL)?;
+        if matches!(item, Item::End) {
+            break;
+        }
+        let Some(record) = item.record() else {
+            continue;
+        };
+        if let Some(marker) = RedrivenMarker::of(&record) {
+            redriven.insert((marker.partition, marker.offset));
+        }
+    }
+    Ok(redriven)
+}

@@ -1,0 +1,129 @@
+//! The summary of a command as one JSON object on standard output, for scripts.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::options::RunOptions;
+use super::run::End;
+use super::tally::Tally;
+use super::totals::Totals;
+use crate::tools::{UNWRITTEN, is_unread};
+
+/// How a command ended, in numbers.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary<'a> {
+    /// `replay` or `redrive`.
+    pub(super) command: &'a str,
+    /// The id of the run; `null` if none was begun.
+    pub(super) id: Option<&'a str>,
+    pub(super) source: &'a str,
+    pub(super) target: &'a str,
+    pub(super) outcome: Ending,
+    /// How long this process has copied.
+    pub(super) seconds: f64,
+    /// What this process has counted.
+    pub(super) counts: Counts,
+    /// What the run has counted, with its earlier processes; `null` if none was begun.
+    pub(super) total: Option<Totals>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ending {
+    /// Only a preview was asked for: the counts are what a run would do.
+    Preview,
+    /// There is nothing to publish, or the question was not answered with yes.
+    NotStarted,
+    Finished,
+    /// The run had come to its end before.
+    AlreadyFinished,
+    /// Told to stop; the run can be resumed.
+    Stopped,
+    /// The target refuses a record.
+    Refused,
+    /// An error ended it; the run can be resumed.
+    Failed,
+}
+
+/// What was counted.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Counts {
+    published: u64,
+    bytes: u64,
+    deleted: u64,
+    refused: u64,
+    filtered_out: u64,
+    replays: u64,
+    redriven: u64,
+    foreign: u64,
+    still_rejected: u64,
+    /// Published records by status, or by the reason that they were rejected for.
+    groups: BTreeMap<String, u64>,
+}
+
+impl Ending {
+    pub(super) fn of(end: &anyhow::Result<End>) -> Self {
+        match end {
+            Ok(End::Finished) => Self::Finished,
+            Ok(End::Stopped) => Self::Stopped,
+            Ok(End::Refused) => Self::Refused,
+            Err(_) => Self::Failed,
+        }
+    }
+
+    /// Returns the end of a command that has begun no run.
+    pub(super) fn without_a_run(options: &RunOptions) -> Self {
+        if options.dry_run {
+            Self::Preview
+        } else {
+            Self::NotStarted
+        }
+    }
+}
+
+impl From<&Tally> for Counts {
+    fn from(tally: &Tally) -> Self {
+        let groups = tally.groups.iter();
+        Self {
+            published: tally.records,
+            bytes: tally.bytes,
+            deleted: tally.deleted,
+            refused: tally.refused,
+            filtered_out: tally.not_meant,
+            replays: tally.replays,
+            redriven: tally.redriven,
+            foreign: tally.foreign,
+            still_rejected: tally.left(),
+            groups: groups
+                .map(|(name, group)| (name.clone(), group.published))
+                .collect(),
+        }
+    }
+}
+
+impl Summary<'_> {
+    /// Prints it if `is_wanted`.
+    ///
+    /// # Errors
+    /// If standard output can't be written.
+    pub(super) fn print(&self, is_wanted: bool) -> anyhow::Result<()> {
+        if !is_wanted {
+            return Ok(());
+        }
+        let line = serde_json::to_string(self).context("a summary as JSON")?;
+        match writeln!(io::stdout(), "{line}") {
+            Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns seconds with three decimals.
+pub(super) fn in_seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
