@@ -142,6 +142,7 @@ pub struct Filters {
 
 /// How a run goes.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
     /// Start without preview and question
     #[arg(long, conflicts_with = "dry_run")]

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::cli::{Filters, RangeArgs, RunArgs, ToKafka};
 use crate::config;
 use crate::kafka::{self, Settings};
-use crate::tools::replay::{Outcome, Range, RunId, RunOptions, Selection, When};
+use crate::tools::replay::{Outcome, Range, RunId, RunOptions, Selection, Start, When};
 use crate::tools::usage_error;
 
 /// A range is required, so that nothing is replayed by accident.
@@ -56,8 +56,11 @@ impl From<&RunArgs> for RunOptions {
             (None, None) => RunId::New,
         };
         Self {
-            yes: typed.yes,
-            dry_run: typed.dry_run,
+            start: match (typed.yes, typed.dry_run) {
+                (true, _) => Start::AtOnce,
+                (_, true) => Start::Preview,
+                (false, false) => Start::Asking,
+            },
             rate: typed.rate,
             id,
             skip_refused: typed.skip_refused,

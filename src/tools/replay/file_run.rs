@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::job::Job;
-use super::options::{Outcome, RunId, RunOptions};
+use super::options::{Outcome, RunId, RunOptions, Start};
 use super::preview::confirm;
 use super::run::{End, Input, Run};
 use super::sink::Sink;
@@ -41,7 +41,7 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
         let partitions = Reader::open(&self.settings, topic)?.partitions()?;
         let target = Target::find(&self.settings, topic, partitions)?;
         crate::tell!("replay from {name} to {topic}, at least once:");
-        if !self.options.yes {
+        if self.options.start != Start::AtOnce {
             let source = &mut (self.open)()?;
             let (work, options) = (&self.work, &self.options);
             let (tally, is_confirmed) = confirm(work, source, None, options, &target, interrupt)?;

@@ -30,7 +30,7 @@ mod work;
 
 pub use file_run::FileRun;
 pub use key_partitions::key_partitions;
-pub use options::{Outcome, RunId, RunOptions};
+pub use options::{Outcome, RunId, RunOptions, Start};
 pub use position::Position;
 pub use print::print;
 pub use progress::Progress;

@@ -8,10 +8,7 @@ use super::totals::Totals;
 /// The options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Start without a preview and a question.
-    pub yes: bool,
-    /// Show the preview only.
-    pub dry_run: bool,
+    pub start: Start,
     /// The most records a second.
     pub rate: Option<NonZeroU32>,
     pub id: RunId,
@@ -19,6 +16,17 @@ pub struct RunOptions {
     pub skip_refused: bool,
     /// Print the summary as JSON on standard output.
     pub json: bool,
+}
+
+/// How a run starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After a preview and a question.
+    Asking,
+    /// Without a preview and a question.
+    AtOnce,
+    /// Not at all: the preview is shown only.
+    Preview,
 }
 
 /// Which run is meant.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::HumanCount;
 
-use super::options::RunOptions;
+use super::options::{RunOptions, Start};
 use super::progress::Progress;
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
@@ -74,7 +74,7 @@ fn is_confirmed(options: &RunOptions, tally: &Tally) -> anyhow::Result<bool> {
         crate::tell!("there is nothing to publish");
         return Ok(false);
     }
-    if options.dry_run {
+    if options.start == Start::Preview {
         return Ok(false);
     }
     if !stdin().is_terminal() {

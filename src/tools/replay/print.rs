@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use super::options::{Outcome, RunOptions};
+use super::options::{Outcome, RunOptions, Start};
 use super::preview::preview;
 use super::progress::Progress;
 use super::rate_limit::RateLimit;
@@ -33,7 +33,7 @@ pub fn print(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Outcome> {
     let mut progress = Progress::start("printed", "offsets", source.left());
-    if options.dry_run {
+    if options.start == Start::Preview {
         let tally = preview(work, source, &interrupt.stop, &mut progress)?;
         drop(progress);
         telemetry::tell(format_args!("{}", tally.preview(work)));

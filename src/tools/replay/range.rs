@@ -8,6 +8,7 @@ use anyhow::bail;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use super::selection::digits;
 use crate::config::parse;
 use crate::kafka::{OffsetRange, Reader};
 
@@ -125,11 +126,7 @@ impl Range {
         for offsets in &self.offsets {
             hash.update(format!("{offsets} "));
         }
-        let digest = hash.finalize();
-        digest[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        digits(&hash.finalize()[..8])
     }
 
     /// Returns the first moment of the range, in milliseconds since 1970.

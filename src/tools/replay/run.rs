@@ -179,7 +179,7 @@ impl Run {
             let wait = self.limit.wait(Instant::now());
             if !wait.is_zero() {
                 self.sink.transactions.wait(wait.min(POLL));
-                self.show(progress, &done.tally);
+                show(progress, &done.tally);
                 continue;
             }
             let item = self.input.source.next(POLL)?;
@@ -207,7 +207,7 @@ impl Run {
                 }
             }
             if records % SHOWN_EACH == 0 {
-                self.show(progress, &done.tally);
+                show(progress, &done.tally);
             }
         }
         done.next = self.input.source.position();
@@ -215,10 +215,6 @@ impl Run {
             done.next.insert(partition, offset);
         }
         Ok(end)
-    }
-
-    fn show(&self, progress: &mut Progress, tally: &Tally) {
-        progress.show(tally.seen() + tally.deleted, tally.records);
     }
 
     fn commit(&self, done: &Done, is_finished: bool) -> Result<(), Broken> {
@@ -232,6 +228,10 @@ impl Run {
         } = &self.sink;
         transactions.commit(group, &self.input.name, &offsets.unwrap_or_default())
     }
+}
+
+fn show(progress: &mut Progress, tally: &Tally) {
+    progress.show(tally.seen() + tally.deleted, tally.records);
 }
 
 fn deleted(gone: &OffsetRange, topic: &str) -> String {

@@ -73,10 +73,14 @@ impl Selection {
                 hash.update(text);
             }
         }
-        let digest = hash.finalize();
-        let digits = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
-        digits.collect()
+        digits(&hash.finalize()[..16])
     }
+}
+
+/// Returns bytes as hexadecimal digits.
+pub(super) fn digits(bytes: &[u8]) -> String {
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
 }
 
 fn passes(filter: &BTreeSet<String>, text: Option<&str>) -> bool {

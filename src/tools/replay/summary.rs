@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::options::RunOptions;
+use super::options::{RunOptions, Start};
 use super::run::End;
 use super::tally::Tally;
 use super::totals::Totals;
@@ -78,7 +78,7 @@ impl Ending {
 
     /// Returns the end of a command that has begun no run.
     pub(super) fn without_a_run(options: &RunOptions) -> Self {
-        if options.dry_run {
+        if options.start == Start::Preview {
             Self::Preview
         } else {
             Self::NotStarted

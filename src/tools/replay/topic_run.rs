@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 
 use super::job::{Job, new_holder};
 use super::key_partitions::key_partitions;
-use super::options::{Outcome, RunId, RunOptions};
+use super::options::{Outcome, RunId, RunOptions, Start};
 use super::plan::{Command, NoPlan, Plan, Planned};
 use super::preview::confirm;
 use super::range::Range;
@@ -85,7 +85,7 @@ impl TopicRun {
             self.target
         );
         let total: u64 = ranges.iter().map(OffsetRange::length).sum();
-        let reader = if self.options.yes {
+        let reader = if self.options.start == Start::AtOnce {
             let (records, count) = (HumanCount(total), ranges.len());
             crate::tell!("  at most     {records} records, in partitions: {count}");
             reader
@@ -137,7 +137,7 @@ impl TopicRun {
             HumanCount(length_of_rest(&planned.plan.ranges, &planned.next)),
         );
         crate::tell!("{name} goes on: {left} offsets are left");
-        if self.options.dry_run {
+        if self.options.start == Start::Preview {
             return Ok(Outcome::Done);
         }
         self.learn_redriven(&mut job.work, &planned.plan.ranges, interrupt)?;

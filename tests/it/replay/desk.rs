@@ -137,14 +137,7 @@ impl<'a> Desk<'a> {
 
     /// The same, running, with what it says on standard error.
     pub fn start(&self, command: &str, arguments: &[&str]) -> Running {
-        let mut child = self
-            .prepared(command, arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("koobridge starts");
-        let says = Lines::read(child.stderr.take().expect("a pipe"));
-        Running { child, says }
+        Running::start(self.prepared(command, arguments))
     }
 
     pub fn read(&self, topic: &str) -> Vec<Record> {
@@ -175,6 +168,17 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn start(mut command: std::process::Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("koobridge starts");
+        let says = Lines::read(child.stderr.take().expect("a pipe"));
+        Self { child, says }
+    }
+
     /// Its exit code, once it has ended.
     pub fn ended(&mut self) -> i32 {
         let status = until(PATIENCE, || {

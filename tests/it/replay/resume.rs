@@ -16,7 +16,7 @@ use crate::support::bridge::{PATIENCE, eventually, koobridge, run};
 use crate::support::cluster;
 use crate::support::records::{Record, read_all};
 
-const EVENTS: usize = 12_000;
+pub const EVENTS: usize = 12_000;
 const KILLS: usize = 20;
 
 /// The id of the run, as its group is called in Kafka.
@@ -26,7 +26,7 @@ fn id_of(copies: &[Record]) -> String {
 }
 
 /// Each source record once, the records of a key in their order.
-fn assert_exactly_once(desk: &Desk<'_>, target: &str) {
+pub fn assert_exactly_once(desk: &Desk<'_>, target: &str) {
     let copies = desk.copies(target, EVENTS);
     let places: BTreeSet<_> = copies
         .iter()
@@ -41,7 +41,7 @@ fn assert_exactly_once(desk: &Desk<'_>, target: &str) {
     assert_eq!(by_key(&copies), by_key(&desk.read(&desk.events)));
 }
 
-fn copied(desk: &Desk<'_>, target: &str, least: usize) -> Vec<Record> {
+pub fn copied(desk: &Desk<'_>, target: &str, least: usize) -> Vec<Record> {
     eventually(|| {
         let copies = read_all(desk.kafka.bootstrap(), target);
         if copies.len() >= least {
@@ -157,7 +157,7 @@ fn another_command_does_not_go_on_with_it() {
         (&["--to", &target, "--status", "read"], "the filters ("),
         (
             &["--to", &target, "--include-replays"],
-            "the run has no --include-replays",
+            "the run does not have --include-replays",
         ),
         (&["--to", &target, "--since", "1h"], "--since beginning"),
     ];

@@ -1,0 +1,533 @@
+//! Runs that nobody watches: started again by a job, refused by their target, cut off from Kafka.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminOptions;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::by_key;
+use super::desk::{Desk, PARTITIONS, Running, Written, code, event, keys_and_ids, said};
+use super::redrive::{rejected, sound};
+use super::resume::{EVENTS, assert_exactly_once, copied};
+use crate::suite::random::Random;
+use crate::suite::rig::pause;
+use crate::support::bridge::{PATIENCE, eventually, koobridge};
+use crate::support::cluster;
+use crate::support::records::{Kafka, block_on, read_all};
+
+const KILLS: usize = 10;
+
+#[test]
+fn a_job_that_is_killed_and_started_again_publishes_each_record_once() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let mut random = Random::new();
+    let job = [
+        "--since",
+        "beginning",
+        "--to",
+        &target,
+        "--id",
+        "nightly",
+        "--yes",
+        "--rate",
+        "1500",
+    ];
+    for _ in 0..KILLS {
+        let mut running = desk.start("replay", &job);
+        pause(random.millis(50..1500));
+        running.child.kill().expect("a child can be killed");
+        running.child.wait().expect("a killed child ends");
+    }
+    let output = desk.command("replay", &job);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_exactly_once(&desk, &target);
+    // Kafka may have started the job again although it had succeeded.
+    let again = desk.command("replay", &job);
+    assert_eq!(code(&again), 0, "{}", said(&again));
+    let words = "replay nightly has come to its end already: 12,000 published";
+    assert!(said(&again).contains(words), "{}", said(&again));
+    assert_exactly_once(&desk, &target);
+}
+
+#[test]
+fn a_name_goes_on_with_its_run_by_the_same_command_only() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 30);
+    let target = kafka.topic("target", 3);
+    let to = ["--to", &*target, "--id", "named", "--yes"];
+    let output = desk.command("replay", &to);
+    assert_eq!(code(&output), 2, "{}", said(&output));
+    let words = "there is no replay named yet: a range starts it";
+    assert!(said(&output).contains(words), "{}", said(&output));
+    let output = desk.command("replay", &["--to", &target, "--resume", "named", "--yes"]);
+    assert_ne!(code(&output), 0);
+    assert!(
+        said(&output).contains("there is no plan of it"),
+        "{}",
+        said(&output)
+    );
+    let first = [&["--since", "beginning"], &to[..]].concat();
+    let output = desk.command("replay", &first);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let other = [&["--offsets", "0:0-5"], &to[..]].concat();
+    let output = desk.command("replay", &other);
+    assert_eq!(code(&output), 2, "{}", said(&output));
+    assert!(
+        said(&output).contains("the run has other --offsets"),
+        "{}",
+        said(&output)
+    );
+    desk.copies(&target, 30);
+}
+
+#[test]
+fn a_run_that_goes_on_without_its_range_keeps_the_times_of_it() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    // The numbers 0 to 5999: what lies behind them is in the offsets that are read.
+    let range = ["--since", "beginning", "--until", "2026-11-18T11:06:46Z"];
+    let to = ["--to", &target, "--id", "until", "--yes"];
+    let mut running = desk.start("replay", &[&range[..], &to, &["--rate", "1000"]].concat());
+    copied(&desk, &target, 1);
+    running.child.kill().expect("a child can be killed");
+    running.child.wait().expect("a killed child ends");
+    let output = desk.command("replay", &["--to", &target, "--resume", "until", "--yes"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    desk.copies(&target, 6000);
+}
+
+/// The offsets that a group has committed of a topic.
+fn committed(kafka: &Kafka, group: &str, topic: &str) -> Vec<i64> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("group.id", group)
+        .create()
+        .expect("a consumer");
+    let mut question = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        question.add_partition(topic, partition);
+    }
+    let answer = consumer.committed_offsets(question, PATIENCE);
+    let offset = |offset| match offset {
+        Offset::Offset(offset) => offset,
+        other => panic!("{other:?}"),
+    };
+    let answer = answer.expect("Kafka answers");
+    answer
+        .elements()
+        .iter()
+        .map(|element| offset(element.offset()))
+        .collect()
+}
+
+#[test]
+fn a_finished_run_leaves_no_group_that_falls_behind() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 300);
+    let target = kafka.topic("target", 3);
+    let job = [
+        "--since",
+        "beginning",
+        "--to",
+        &target,
+        "--id",
+        "lag",
+        "--yes",
+    ];
+    let output = desk.command("replay", &job);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let offsets = committed(&kafka, "koobridge-replay-lag", &desk.events);
+    assert_eq!(offsets, [1 << 53; 6]);
+}
+
+#[test]
+fn what_was_missing_is_still_missing_when_the_run_is_started_again() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 300);
+    let target = kafka.topic("target", 3);
+    let job = ["--offsets", "0:0-", "--to", &target, "--id", "gap", "--yes"];
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset(&desk.events, 0, Offset::Offset(5))
+        .expect("an offset");
+    let deleted = block_on(kafka.admin().delete_records(&gone, &AdminOptions::new()));
+    deleted.expect("records can be deleted");
+    let output = desk.command("replay", &[&job[..], &["--json"]].concat());
+    assert_eq!(code(&output), 4, "{}", said(&output));
+    let summary = summary(&output.stdout);
+    assert_eq!(summary["outcome"], "finished");
+    assert_eq!(summary["id"], "gap");
+    assert_eq!(summary["total"]["deleted"], 5);
+    assert_eq!(
+        summary["counts"]["published"],
+        summary["total"]["published"]
+    );
+    let again = desk.command("replay", &[&job[..], &["--json"]].concat());
+    assert_eq!(code(&again), 4, "{}", said(&again));
+    let again = self::summary(&again.stdout);
+    assert_eq!(again["outcome"], "already_finished");
+    assert_eq!(again["total"], summary["total"]);
+    assert_eq!(again["counts"]["published"], 0);
+}
+
+fn summary(stdout: &[u8]) -> Value {
+    serde_json::from_slice(stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(stdout));
+    })
+}
+
+/// Five events for each of these ages: now, and so long ago.
+fn aged(ages: &[Duration]) -> Vec<Written> {
+    let now = Timestamp::now().as_millisecond();
+    let of = |(at, age): (usize, &Duration)| {
+        let age = i64::try_from(age.as_millis()).expect("a short time");
+        (0..5).map(move |number| Written {
+            timestamp: now - age,
+            ..event(at * 5 + number)
+        })
+    };
+    ages.iter().enumerate().flat_map(of).collect()
+}
+
+fn topic_for_a_day(kafka: &Kafka) -> String {
+    let settings = [
+        ("min.insync.replicas", "2"),
+        ("message.timestamp.before.max.ms", "86400000"),
+    ];
+    kafka.topic_with("target", 3, 3, &settings)
+}
+
+const DAY: Duration = Duration::from_hours(24);
+/// Less than the clocks of brokers may be apart: only the broker decides.
+const JUST_TOO_OLD: Duration = Duration::from_secs(24 * 3600 + 20);
+
+#[test]
+fn a_record_that_the_target_refuses_for_its_time_ends_the_run_and_is_named() {
+    let kafka = cluster::shared();
+    for age in [7 * DAY, JUST_TOO_OLD] {
+        let desk = Desk::new(&kafka);
+        desk.write(&desk.events, aged(&[Duration::ZERO, age, Duration::ZERO]));
+        let target = topic_for_a_day(&kafka);
+        let id = format!("times-{}", age.as_secs());
+        let job = [
+            "--since",
+            "beginning",
+            "--to",
+            &target,
+            "--id",
+            &id,
+            "--yes",
+        ];
+        for _ in 0..2 {
+            let output = desk.command("replay", &job);
+            assert_eq!(code(&output), 4, "{}", said(&output));
+            let named = format!("{target} refuses offset ");
+            assert!(said(&output).contains(&named), "{}", said(&output));
+            assert!(
+                said(&output).contains("--skip-refused"),
+                "{}",
+                said(&output)
+            );
+        }
+        let output = desk.command(
+            "replay",
+            &[&job[..], &["--skip-refused", "--json"]].concat(),
+        );
+        assert_eq!(code(&output), 4, "{}", said(&output));
+        let summary = summary(&output.stdout);
+        assert_eq!(summary["outcome"], "finished");
+        assert_eq!(summary["total"]["refused"], 5);
+        assert_eq!(summary["total"]["published"], 10);
+        let mut expected = by_key(&desk.read(&desk.events));
+        for ids in expected.values_mut() {
+            ids.retain(|id| !["id-5", "id-6", "id-7", "id-8", "id-9"].contains(&&**id));
+        }
+        expected.retain(|_, ids| !ids.is_empty());
+        assert_eq!(by_key(&desk.copies(&target, 10)), expected);
+        let again = desk.command("replay", &job);
+        assert_eq!(code(&again), 4, "{}", said(&again));
+    }
+}
+
+#[test]
+fn batches_fit_a_target_that_takes_small_ones() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let small = [("min.insync.replicas", "2"), ("max.message.bytes", "20000")];
+    let target = kafka.topic_with("target", 3, 3, &small);
+    let job = ["--since", "beginning", "--to", &target, "--yes"];
+    let output = desk.command("replay", &job);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(!said(&output).contains("refuse"), "{}", said(&output));
+    assert_exactly_once(&desk, &target);
+}
+
+#[test]
+fn a_compacted_target_is_refused() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 3);
+    let target = kafka.topic_with("target", 3, 3, &[("cleanup.policy", "compact")]);
+    let output = desk.command(
+        "replay",
+        &["--since", "beginning", "--to", &target, "--yes"],
+    );
+    assert_eq!(code(&output), 2, "{}", said(&output));
+    let words = "cleanup.policy is compact: Kafka drops `delivered`";
+    assert!(said(&output).contains(words), "{}", said(&output));
+    assert_eq!(desk.read(&target), []);
+}
+
+#[test]
+fn the_retention_is_warned_of_before_the_copy() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 30);
+    let target = kafka.topic_with("target", 3, 3, &[("retention.ms", "3600000")]);
+    let output = desk.command(
+        "replay",
+        &["--since", "beginning", "--to", &target, "--yes"],
+    );
+    let said = said(&output);
+    let warned = said.find("beware: ").unwrap_or_else(|| panic!("{said}"));
+    let copied = said
+        .find("30 records (")
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(warned < copied, "{said}");
+    assert_eq!(said.matches("beware").count(), 1, "{said}");
+}
+
+#[test]
+fn a_redrive_passes_over_what_an_earlier_one_has_brought_back() {
+    let kafka = cluster::shared();
+    let desk = Desk::new(&kafka);
+    let unknown = |message: &str, body: &str| rejected("unknown-status", body, Some(message));
+    desk.write(
+        &desk.rejected,
+        [
+            unknown("m1", &sound("m1")),
+            unknown("m2", &sound("m2").replace("read", "played")),
+        ],
+    );
+    let cron = ["--since", "beginning", "--yes", "--json"];
+    let first = desk.command("redrive", &cron);
+    assert_eq!(code(&first), 0, "{}", said(&first));
+    assert_eq!(summary(&first.stdout)["counts"]["published"], 1);
+    desk.write(&desk.rejected, [unknown("m3", &sound("m3"))]);
+    let second = desk.command("redrive", &cron);
+    assert_eq!(code(&second), 0, "{}", said(&second));
+    let counts = &summary(&second.stdout)["counts"];
+    assert_eq!(
+        (&counts["published"], &counts["redriven"]),
+        (&1.into(), &1.into())
+    );
+    let third = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
+    assert!(
+        said(&third).contains("there is nothing to publish"),
+        "{}",
+        said(&third)
+    );
+    assert!(
+        said(&third).contains("2 brought back by an earlier redrive"),
+        "{}",
+        said(&third)
+    );
+    let keys = |count| {
+        let mut keys: Vec<_> = keys_and_ids(&desk.copies(&desk.events, count))
+            .into_iter()
+            .collect();
+        keys.sort();
+        keys.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(2), ["m1", "m3"]);
+    let again = desk.command("redrive", &[&cron[..], &["--include-redriven"]].concat());
+    assert_eq!(code(&again), 0, "{}", said(&again));
+    assert_eq!(keys(4), ["m1", "m1", "m3", "m3"]);
+}
+
+fn signal(running: &Running, signal: Signal) {
+    kill_process(Pid::from_child(&running.child), signal).expect("it runs");
+}
+
+/// Returns whether no transaction is open on the topic: what is committed ends where all ends.
+fn is_closed(kafka: &Kafka, topic: &str) -> bool {
+    let end = |isolation: &str, partition| {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", kafka.bootstrap())
+            .set("group.id", "ends")
+            .set("isolation.level", isolation)
+            .create()
+            .expect("a consumer");
+        let ends = consumer.fetch_watermarks(topic, partition, PATIENCE);
+        ends.expect("Kafka answers").1
+    };
+    (0..3).all(|partition| end("read_committed", partition) == end("read_uncommitted", partition))
+}
+
+#[test]
+fn a_second_signal_aborts_the_transaction() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let mut running = desk.start(
+        "replay",
+        &[
+            "--since",
+            "beginning",
+            "--to",
+            &target,
+            "--yes",
+            "--rate",
+            "1000",
+        ],
+    );
+    copied(&desk, &target, 1);
+    signal(&running, Signal::INT);
+    signal(&running, Signal::INT);
+    let ended = running.ended();
+    assert!([1, 3].contains(&ended), "{ended}: {}", running.says.all());
+    assert!(is_closed(&kafka, &target));
+}
+
+#[test]
+fn a_run_that_is_cut_off_from_kafka_heeds_a_signal() {
+    let kafka = cluster::exclusive();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let job = [
+        "--since",
+        "beginning",
+        "--to",
+        &target,
+        "--id",
+        "cut",
+        "--yes",
+    ];
+    let mut running = desk.start("replay", &[&job[..], &["--rate", "2000"]].concat());
+    copied(&desk, &target, 1);
+    kafka.freeze_all();
+    pause(Duration::from_secs(2));
+    signal(&running, Signal::TERM);
+    let begun = Instant::now();
+    let ended = running.ended();
+    let took = begun.elapsed();
+    kafka.thaw_all();
+    assert_eq!(ended, 3, "{}", running.says.all());
+    assert!(
+        took < Duration::from_secs(45),
+        "{took:?}: {}",
+        running.says.all()
+    );
+    let output = desk.command("replay", &job);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_exactly_once(&desk, &target);
+}
+
+#[test]
+fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
+    let mut kafka = cluster::exclusive();
+    let (events, target);
+    {
+        let desk = Desk::with_events(&kafka, EVENTS);
+        events = desk.events.clone();
+        target = kafka.topic("target", 3);
+    }
+    let mut command = koobridge();
+    command
+        .args(["replay", "--bootstrap", kafka.bootstrap()])
+        .args([
+            "--set",
+            &format!("kafka.topic={events}"),
+            "--since",
+            "beginning",
+        ])
+        .args([
+            "--to", &target, "--id", "brokers", "--yes", "--rate", "1000",
+        ]);
+    let mut running = Running::start(command);
+    eventually(|| match read_all(kafka.bootstrap(), &target).len() {
+        0 => Err("nothing is copied yet".to_owned()),
+        _ => Ok(()),
+    });
+    for broker in 0..2 {
+        kafka.kill(broker);
+        pause(Duration::from_secs(3));
+        kafka.start(broker);
+        kafka.wait_until_healthy();
+    }
+    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    let copies = read_all(kafka.bootstrap(), &target);
+    let sources = read_all(kafka.bootstrap(), &events);
+    assert_eq!(copies.len(), EVENTS);
+    assert_eq!(by_key(&copies), by_key(&sources));
+}
+
+#[test]
+fn a_redrive_is_resumed_and_brings_back_each_report_once() {
+    let kafka = cluster::shared();
+    let desk = Desk::new(&kafka);
+    let message = |number: usize| format!("m{number}");
+    desk.write(
+        &desk.rejected,
+        (0..3000).map(|number| {
+            let message = message(number);
+            rejected("unknown-status", &sound(&message), Some(&message))
+        }),
+    );
+    let job = ["--since", "beginning", "--yes", "--id", "cron"];
+    let mut running = desk.start("redrive", &[&job[..], &["--rate", "500"]].concat());
+    copied(&desk, &desk.events.clone(), 1);
+    running.child.kill().expect("a child can be killed");
+    running.child.wait().expect("a killed child ends");
+    let output = desk.command("redrive", &["--yes", "--resume", "cron"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let keys = |records| {
+        let mut keys: Vec<_> = keys_and_ids(records)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        keys.sort();
+        keys
+    };
+    let mut expected: Vec<_> = (0..3000).map(message).collect();
+    expected.sort();
+    assert_eq!(keys(&desk.copies(&desk.events, 3000)), expected);
+    let again = desk.command("redrive", &["--since", "beginning", "--yes", "--json"]);
+    assert_eq!(summary(&again.stdout)["counts"]["redriven"], 3000);
+    desk.copies(&desk.events, 3000);
+}
+
+#[test]
+fn a_target_that_is_deleted_ends_the_run() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let job = [
+        "--since",
+        "beginning",
+        "--to",
+        &target,
+        "--yes",
+        "--rate",
+        "500",
+    ];
+    let mut running = desk.start("replay", &job);
+    copied(&desk, &target, 1);
+    let deleted = block_on(
+        kafka
+            .admin()
+            .delete_topics(&[&target], &AdminOptions::new()),
+    );
+    deleted.expect("a topic can be deleted");
+    assert_eq!(running.ended(), 1, "{}", running.says.all());
+    let says = running.says.all();
+    assert!(
+        says.contains(&format!("there is no topic {target}")),
+        "{says}"
+    );
+}
