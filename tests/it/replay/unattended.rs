@@ -18,7 +18,9 @@ use crate::suite::random::Random;
 use crate::suite::rig::pause;
 use crate::support::bridge::{PATIENCE, eventually, koobridge};
 use crate::support::cluster;
-use crate::support::records::{Kafka, block_on, read_all};
+use crate::support::ports::free_ports;
+use crate::support::proxy::Proxy;
+use crate::support::records::{Kafka, block_on, read_all, until};
 
 const KILLS: usize = 10;
 
@@ -451,7 +453,7 @@ fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
         ]);
     let mut running = Running::start(command);
     eventually(|| match read_all(kafka.bootstrap(), &target).len() {
-        0 => Err("nothing is copied yet".to_owned()),
+        0 => Err(running.says.all()),
         _ => Ok(()),
     });
     for broker in 0..2 {
@@ -529,5 +531,48 @@ fn a_target_that_is_deleted_ends_the_run() {
     assert!(
         says.contains(&format!("there is no topic {target}")),
         "{says}"
+    );
+}
+
+/// The name behind which the brokers are found stays; where they say that they are does not.
+#[test]
+fn brokers_that_come_back_under_new_addresses_are_found_again() {
+    let mut kafka = cluster::exclusive();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let (events, target) = (desk.events.clone(), kafka.topic("target", 3));
+    drop(desk);
+    let [name] = free_ports();
+    let old = kafka.proxy_ports();
+    let _bootstrap = Proxy::start(vec![[old[0][0], name]]);
+    let addresses = Proxy::start(old);
+    let mut command = koobridge();
+    command
+        .args(["replay", "--bootstrap", &format!("127.0.0.1:{name}")])
+        .args([
+            "--set",
+            &format!("kafka.topic={events}"),
+            "--since",
+            "beginning",
+        ])
+        .args(["--to", &target, "--id", "moved", "--yes", "--rate", "1000"]);
+    let mut running = Running::start(command);
+    eventually(|| match read_all(kafka.bootstrap(), &target).len() {
+        0 => Err(running.says.all()),
+        _ => Ok(()),
+    });
+    kafka.move_proxies();
+    drop(addresses);
+    let _new = Proxy::start(kafka.proxy_ports());
+    let ended = until(3 * PATIENCE, || {
+        let ended = running.child.try_wait().expect("a child");
+        ended.ok_or_else(|| running.says.all())
+    });
+    let ended = ended.unwrap_or_else(|said| panic!("still running: {said}"));
+    assert_eq!(ended.code(), Some(0), "{}", running.says.all());
+    let copies = read_all(kafka.bootstrap(), &target);
+    assert_eq!(copies.len(), EVENTS);
+    assert_eq!(
+        by_key(&copies),
+        by_key(&read_all(kafka.bootstrap(), &events))
     );
 }

@@ -107,6 +107,17 @@ impl Broker {
         [self.ports.behind_proxy, self.ports.proxy]
     }
 
+    /// Tells its clients from its next start on that the proxy is at another port.
+    pub fn readvertise(&mut self, proxy: u16) {
+        let file = self.dir.join("server.properties");
+        let text = fs::read_to_string(&file).expect("its properties");
+        let [old, new] =
+            [self.ports.proxy, proxy].map(|port| format!("PROXY://127.0.0.1:{port}\n"));
+        assert!(text.contains(&old), "{text}");
+        fs::write(file, text.replace(&old, &new)).expect("they can be written");
+        self.ports.proxy = proxy;
+    }
+
     pub fn format(&mut self) {
         let user = format!("SCRAM-SHA-256=[name={SASL_USER},password={SASL_PASSWORD}]");
         let tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID];

@@ -218,6 +218,17 @@ impl Exclusive {
             .collect()
     }
 
+    /// Kills all brokers, and starts them with proxies at other ports.
+    pub fn move_proxies(&mut self) {
+        self.harm();
+        let ports: [u16; BROKERS] = free_ports();
+        for (broker, port) in self.cluster_mut().brokers.iter_mut().zip(ports) {
+            broker.kill();
+            broker.readvertise(port);
+        }
+        self.start_all([0, 1, 2]);
+    }
+
     /// Stops a broker in its tracks, its connections open. Returns when every thread stands still.
     pub fn freeze(&self, broker: usize) {
         self.harm();
