@@ -12,6 +12,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::numbers::{to_i32, to_u32, to_u64};
+use super::questions::in_words;
+use super::read_error::ReadError;
 use super::settings::Settings;
 
 /// How far the reading of one partition is committed.
@@ -30,6 +32,7 @@ pub type Offsets = BTreeMap<u32, Committed>;
 /// ending anything.
 pub struct Group {
     pub(super) consumer: BaseConsumer<Callbacks>,
+    name: String,
 }
 
 impl Group {
@@ -57,7 +60,8 @@ impl Group {
     fn new(mut config: ClientConfig, id: &str) -> Result<Self, ClientError> {
         config.set("group.id", id);
         let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())?;
-        Ok(Self { consumer })
+        let name = id.to_owned();
+        Ok(Self { consumer, name })
     }
 
     /// Returns what is committed of a topic with that many partitions. Kafka may take as long as `patience` to answer.
@@ -69,15 +73,24 @@ impl Group {
         topic: &str,
         partitions: u32,
         patience: Duration,
-    ) -> Result<Offsets, KafkaError> {
+    ) -> Result<Offsets, ReadError> {
         let mut question = TopicPartitionList::new();
         for partition in 0..partitions {
             question.add_partition(topic, to_i32(partition));
         }
-        let answer = self.consumer.committed_offsets(question, patience)?;
+        let failed = |error: &KafkaError| {
+            let reason = self.consumer.context().last_error();
+            let reason = reason.unwrap_or_else(|| in_words(error));
+            ReadError::Unanswered(format!(
+                "Kafka does not say which offsets the group {} has committed: {reason}",
+                self.name
+            ))
+        };
+        let answer = self.consumer.committed_offsets(question, patience);
+        let answer = answer.map_err(|error| failed(&error))?;
         let mut offsets = Offsets::new();
         for element in answer.elements() {
-            element.error()?;
+            element.error().map_err(|error| failed(&error))?;
             if let Offset::Offset(next) = element.offset() {
                 let committed = Committed {
                     next: to_u64(next),

@@ -41,7 +41,9 @@ const STEP: Duration = Duration::from_secs(30);
 const STOPPING: Duration = Duration::from_secs(10);
 const GIVING_UP: Duration = Duration::from_secs(3);
 /// How long a start may take: a coordinator is looked for, or still ends the last transaction.
-const START: Duration = Duration::from_secs(50);
+const START: Duration = Duration::from_secs(45);
+/// How long a question may take that tells why a start has failed.
+const QUESTION: Duration = Duration::from_secs(5);
 /// How long a start is tried although the broker does not accept the client.
 const REJECTED: Duration = Duration::from_secs(10);
 /// How long to wait for room in librdkafka's queue before looking again.
@@ -124,14 +126,20 @@ impl Transactions {
         if passed < START && !self.interrupt.is_stopping() {
             return Ok(());
         }
-        let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::CoordinatorNotAvailable) {
-            return Err(Broken::Producer(format!(
-                "Kafka has no coordinator for the transactional id {id} ({why}). With fewer than three brokers set \
-                 transaction.state.log.replication.factor and offsets.topic.replication.factor to their number"
-            )));
+        if self.interrupt.is_stopping()
+            || self
+                .producer
+                .client()
+                .fetch_metadata(None, QUESTION)
+                .is_err()
+        {
+            return Err(Broken::Producer(why));
         }
-        Err(Broken::Producer(why))
+        Err(Broken::Producer(format!(
+            "Kafka answers, but has no coordinator for the transactional id {id}. With fewer than three brokers, set \
+             transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
+             start the brokers again"
+        )))
     }
 
     /// Starts a transaction.

@@ -91,9 +91,13 @@ impl Sink {
         };
         self.transactions.abandon();
         self.transactions = Transactions::start(&self.settings, name, batching, &self.interrupt)?;
-        // Its brokers may have other addresses now.
-        self.group =
-            Group::of(&self.settings, name).map_err(|error| Broken::Producer(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Replaces the client that asks how far the run is: the brokers may have other addresses now.
+    pub(super) fn replace_group(&mut self, name: &str) -> Result<(), Broken> {
+        let group = Group::of(&self.settings, name);
+        self.group = group.map_err(|error| Broken::Producer(error.to_string()))?;
         Ok(())
     }
 

@@ -75,6 +75,7 @@ impl Run {
     /// Starts another producer, unless another process has the run; `false` if it is to be tried again.
     fn replace_producer(&mut self, progress: &Progress) -> anyhow::Result<bool> {
         let name = self.job.kafka_name();
+        self.sink.replace_group(&name)?;
         let started = self.committed_position().and_then(|_| {
             self.sink.replace_producer(&name)?;
             self.committed_position()
