@@ -60,11 +60,12 @@ pub(super) const TOPICS_HELP: &str = "\
 It shows how kafka.topic and kafka.rejected_topic would be created or changed; --apply does it. --topic names
 other topics instead, for example the target of a replay:
 
-  koobridge topics --config koobridge.toml --topic reprocess --retention 2d --apply
+  koobridge topics --config koobridge.toml --topic reprocess --retention 30d --apply
   koobridge topics --config koobridge.toml --retention 7d --retention koomessage.reports.rejected=30d
 
 A new topic has 6 partitions, replication 3 if there are three brokers, min.insync.replicas one less, and keeps
-records for 7 days. An existing topic changes only in what is asked for, and its other settings stay. A compacted
-topic is refused. While one topic is refused, none is changed.
+records for 7 days. Replayed records keep their time: give their topic a retention that is longer than their age.
+An existing topic changes only in what is asked for, and its other settings stay. A compacted topic is refused.
+While one topic is refused, none is changed.
 Exit codes: 0 shown or done, 1 Kafka refused a change, 2 a topic is refused, or the configuration or the
 command line is wrong.";

@@ -35,6 +35,8 @@ use super::questions::in_words;
 /// How much longer than the request's own timeout its answer is waited for: librdkafka reports the timeout itself.
 const MARGIN: Duration = Duration::from_secs(1);
 
+const NOT_SENT: &str = "librdkafka does not accept the request";
+
 /// Why settings were not changed.
 #[derive(Debug, Error)]
 pub(super) enum NotChanged {
@@ -69,7 +71,7 @@ pub(super) fn set(
     let resource = resource(topic, changes)?;
     let options = options(client, patience)?;
     // SAFETY: `client` outlives this function, which borrows its owner. The queue is new, and destroyed by its owner here.
-    let queue = unsafe { Owned::new(rd_kafka_queue_new(client), rd_kafka_queue_destroy) };
+    let queue = unsafe { Owned::new(rd_kafka_queue_new(client), rd_kafka_queue_destroy) }?;
     let mut resources = [resource.as_ptr()];
     // SAFETY: Every pointer is valid during the call, and librdkafka copies the resources and the options.
     unsafe {
@@ -87,7 +89,7 @@ pub(super) fn set(
         return Err(NotChanged::Unanswered("no answer in time".to_owned()));
     }
     // SAFETY: The event is not null, and belongs to this function.
-    outcome(&unsafe { Owned::new(event, rd_kafka_event_destroy) })
+    outcome(&unsafe { Owned::new(event, rd_kafka_event_destroy) }?)
 }
 
 /// The topic with its changes, as librdkafka wants them.
@@ -103,7 +105,7 @@ fn resource(
             rd_kafka_ConfigResource_new(kind, topic.as_ptr()),
             rd_kafka_ConfigResource_destroy,
         )
-    };
+    }?;
     for (name, value) in changes {
         let (name, value) = (CString::new(*name)?, CString::new(value.as_str())?);
         let set = rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET;
@@ -118,7 +120,7 @@ fn resource(
         };
         if !error.is_null() {
             // SAFETY: The error is not null, and belongs to this function.
-            let error = unsafe { Owned::new(error, rd_kafka_error_destroy) };
+            let error = unsafe { Owned::new(error, rd_kafka_error_destroy) }?;
             // SAFETY: An error has a text, which lives as long as the error.
             let words = unsafe { text(rd_kafka_error_string(error.as_ptr())) };
             return Err(NotChanged::Unanswered(words));
@@ -138,7 +140,7 @@ fn options(
             rd_kafka_AdminOptions_new(client, kind),
             rd_kafka_AdminOptions_destroy,
         )
-    };
+    }?;
     // SAFETY: The options are valid, and librdkafka writes no error text to a buffer of length 0.
     let code = unsafe {
         rd_kafka_AdminOptions_set_request_timeout(
@@ -218,14 +220,18 @@ struct Owned<T> {
 }
 
 impl<T> Owned<T> {
-    /// # Panics
-    /// If `object` is null: librdkafka's constructors return null for lack of memory only.
+    /// # Errors
+    /// If `object` is null, because librdkafka does not accept an argument of its constructor.
     ///
     /// # Safety
     /// `object` is null, or nothing else destroys it and `destroy` does.
-    unsafe fn new(object: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Self {
-        let object = NonNull::new(object).expect("memory for an object of librdkafka");
-        Self { object, destroy }
+    unsafe fn new(
+        object: *mut T,
+        destroy: unsafe extern "C" fn(*mut T),
+    ) -> Result<Self, NotChanged> {
+        let object = NonNull::new(object);
+        let object = object.ok_or_else(|| NotChanged::Unanswered(NOT_SENT.to_owned()))?;
+        Ok(Self { object, destroy })
     }
 
     fn as_ptr(&self) -> *mut T {
@@ -237,5 +243,35 @@ impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
         // SAFETY: Nothing else destroys the object, as the caller of `new` said.
         unsafe { (self.destroy)(self.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+
+    use super::super::admin::admin_client;
+    use super::*;
+
+    fn refused(topic: &str, value: &str) -> String {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1");
+        let admin = admin_client(&config).expect("a client");
+        let changes = [("retention.ms", value.to_owned())].into();
+        let set = set(&admin, topic, &changes, Duration::from_millis(50));
+        set.expect_err("no broker").to_string()
+    }
+
+    #[test]
+    fn no_answer_is_reported_within_the_patience() {
+        assert_eq!(refused("t", "1"), "no answer in time");
+    }
+
+    #[test]
+    fn what_librdkafka_can_not_take_is_an_error() {
+        let nul = "nul byte found in provided data at position: 1";
+        assert_eq!(refused("t\0", "1"), nul);
+        assert_eq!(refused("t", "1\0"), nul);
+        assert_eq!(refused("", "1"), NOT_SENT);
     }
 }

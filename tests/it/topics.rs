@@ -271,7 +271,7 @@ fn a_compacted_topic_is_refused() {
     assert_eq!(state(&kafka, &compacted, ["cleanup.policy"]).2, ["compact"]);
 }
 
-/// What it said on standard error, as the user with a password, and its exit code.
+/// All that it printed, as the user with a password, and its exit code.
 fn refusal(file: &Path, flags: &[&str]) -> (String, Option<i32>) {
     let mut command = koobridge();
     command.args(["topics", "--apply", "--config"]).arg(file);
@@ -285,7 +285,8 @@ fn refusal(file: &Path, flags: &[&str]) -> (String, Option<i32>) {
         command.args(["--set", &format!("kafka.properties.{name}={value}")]);
     }
     let output = run(&mut command);
-    let said = String::from_utf8(output.stderr).expect("text");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).expect("text");
     (said, output.status.code())
 }
 
@@ -299,15 +300,30 @@ fn a_change_that_kafka_does_not_make_names_the_right_that_is_missing() {
     allow(&kafka, &["Describe", "DescribeConfigs"], &all);
     let home = tempfile::tempdir().expect("a directory");
     let file = configuration(home.path(), &kafka.sasl_bootstrap(), &topic, &rejected);
-    for (flags, topic, right) in [
-        (&["--min-insync-replicas", "2"][..], &topic, "ALTER_CONFIGS"),
-        (&["--partitions", "7"], &topic, "ALTER"),
-        (&["--topic", &missing], &missing, "CREATE"),
+    let hidden = unused_name("hidden");
+    let refused = "Kafka did not do it";
+    for (flags, topic, begin, right, expected) in [
+        (
+            &["--min-insync-replicas", "2"][..],
+            &topic,
+            refused,
+            "ALTER_CONFIGS",
+            1,
+        ),
+        (&["--partitions", "7"], &topic, refused, "ALTER", 1),
+        (&["--topic", &missing], &missing, refused, "CREATE", 1),
+        (
+            &["--topic", &hidden],
+            &hidden,
+            "refused: Kafka does not show the topic",
+            "DESCRIBE",
+            2,
+        ),
     ] {
         let (said, code) = refusal(&file, flags);
-        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(code, Some(expected), "{said}");
+        let begin = format!("{topic}: {begin}: ");
         let end = format!("; grant this client {right} on it\n");
-        let begin = format!("{topic}: Kafka did not do it: ");
         assert!(said.contains(&begin) && said.ends_with(&end), "{said}");
     }
     assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["1"]);
