@@ -1,19 +1,20 @@
 //! What can be typed on the command line.
 
 mod consume;
+mod topics;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use consume::{Filters, RangeArgs, Redrive, Replay, RunArgs, Tail, ToKafka};
 use consume::{REDRIVE_HELP, REPLAY_HELP, TAIL_HELP};
+use topics::TOPICS_HELP;
+pub use topics::Topics;
 
-use crate::config::{self, parse};
+use crate::config;
 
 /// A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.
 #[derive(Debug, Parser)]
@@ -46,7 +47,7 @@ pub enum Command {
     /// Find what is wrong with the configuration, this machine and Kafka, before going live
     #[command(after_long_help = CHECK_HELP)]
     Check(Check),
-    /// Show which topics and settings are missing, or create them
+    /// Show which topics and settings are missing, or create them: the bridge's, or the target of a replay
     #[command(after_long_help = TOPICS_HELP)]
     Topics(Topics),
     /// Watch events as they come, or rejected reports
@@ -82,28 +83,6 @@ pub struct Check {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// `koobridge topics`
-#[derive(Debug, Args)]
-pub struct Topics {
-    /// The configuration, a TOML file: Kafka and the topics
-    #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
-    pub config: Option<PathBuf>,
-    #[command(flatten)]
-    pub overrides: Overrides,
-    /// Make the changes
-    #[arg(long)]
-    pub apply: bool,
-    /// How many partitions; a new topic has 6 unless asked
-    #[arg(long, value_name = "COUNT")]
-    pub partitions: Option<NonZeroU16>,
-    /// How many replicas; a new topic has 3 unless asked, or as many as there are brokers
-    #[arg(long, value_name = "COUNT")]
-    pub replication: Option<NonZeroU16>,
-    /// How long Kafka keeps records (7d, 36h); a new topic keeps them for 7 days unless asked
-    #[arg(long, value_name = "TIME", value_parser = retention)]
-    pub retention: Option<Duration>,
 }
 
 /// `koobridge completions`
@@ -230,13 +209,6 @@ impl LogForm {
     }
 }
 
-/// Kafka deletes old records every few minutes only.
-fn retention(text: &str) -> Result<Duration, String> {
-    let time = parse::duration(text).ok();
-    let time = time.filter(|time| *time >= Duration::from_mins(1));
-    time.ok_or_else(|| "write for example 7d or 36h, a minute at least".to_owned())
-}
-
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
@@ -278,14 +250,6 @@ Each line is one finding: ok, warn or fail, what it is about, what is so, what t
 on. Run it where the bridge runs and as its user: what can be read, written and reached is looked at from
 there. Nothing is changed, but for the records that --probe publishes; it may run beside the bridge.
 Exit codes: 0 nothing to mend, 1 warnings and --strict, 2 something to mend.";
-
-const TOPICS_HELP: &str = "\
-It shows how kafka.topic and kafka.rejected_topic would be created or changed; --apply does it. A new topic
-has 6 partitions, replication 3 if there are three brokers, min.insync.replicas one less, and keeps records
-for 7 days. An existing topic gets a higher min.insync.replicas if the loss of a broker could lose accepted
-reports; all else stays unless it is asked for. A compacted topic is refused.
-Exit codes: 0 shown or done, 1 Kafka refused a change, 2 a topic is refused, or the configuration or the
-command line is wrong.";
 
 const COMPLETIONS_HELP: &str = "\
 bash:  koobridge completions bash > /usr/share/bash-completion/completions/koobridge

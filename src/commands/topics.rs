@@ -1,5 +1,6 @@
-//! `koobridge topics`: the topics that a bridge needs, shown or made.
+//! `koobridge topics`: the topics that a bridge or a replay needs, shown or made.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use anyhow::{Context as _, anyhow, bail};
 use super::Output;
 use crate::cli::Topics;
 use crate::config;
-use crate::kafka::{self, Cluster, Condition, Settings};
-use crate::tools::topics::{Requested, Step, plan};
+use crate::kafka::{self, Cluster, Condition, Settings, TopicFacts};
+use crate::tools::topics::{Plan, Requested, Step, check, chosen, plan};
+use crate::tools::usage_error;
 
 /// How long Kafka may take to show what it has made.
 const SHOWN: Duration = Duration::from_secs(30);
@@ -21,51 +23,76 @@ const REFUSED: u8 = 2;
 pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
     let settings = super::serve::gather(asked.config.as_deref(), &asked.overrides);
     let config = config::Kafka::check(&settings, kafka::check_property)?;
+    let names = names(asked, &config);
+    check("--partitions", &asked.partitions, &names).map_err(|why| usage_error(&why))?;
+    check("--retention", &asked.retention, &names).map_err(|why| usage_error(&why))?;
     let cluster = Cluster::start(&Settings::from(&config))?;
     let brokers = cluster.brokers()?.len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
-    let count = |number: NonZeroU16| u32::from(number.get());
-    let wanted = Requested {
-        partitions: asked.partitions.map(count),
-        replication: asked.replication.map(count),
-        retention: asked.retention,
-    };
     let mut out = Output::new();
     // All of them before the first change: a refusal of one leaves the others as they are.
     let mut plans = Vec::new();
     let mut is_refused = false;
-    for topic in [&config.topic, &config.rejected_topic] {
+    for topic in names {
         let facts = cluster
             .topic(topic)
             .map_err(|why| anyhow!("{topic}: {why}"))?;
-        match plan(topic, &facts, &wanted, brokers) {
-            Ok(steps) => plans.push((topic, steps, facts.settings.is_some())),
+        match plan(topic, &facts, &requested(asked, topic), brokers) {
+            Ok(plan) => plans.push((topic, plan, facts)),
             Err(refused) => {
                 is_refused = true;
                 out.line(format_args!("{topic}: refused: {refused}"));
             }
         }
     }
-    let (apply, mut is_left) = (asked.apply && !is_refused, false);
-    for (topic, steps, is_told) in &plans {
-        match (steps.as_slice(), is_told) {
-            ([], true) => out.line(format_args!("{topic}: nothing to change")),
-            ([], false) => out.line(format_args!(
-                "{topic}: left as it is: Kafka does not show its settings"
-            )),
-            _ => {}
-        }
-        is_left |= !apply && !steps.is_empty();
-        take(&cluster, topic, steps, apply, &mut out)?;
+    let apply = asked.apply && !is_refused;
+    for (topic, plan, facts) in &plans {
+        show_rest(topic, plan, facts, &mut out);
+        take(&cluster, topic, &plan.steps, apply, &mut out)?;
     }
+    let is_left = !apply && plans.iter().any(|(_, plan, _)| !plan.steps.is_empty());
     if is_left && !is_refused {
-        out.line("\nNothing was changed yet: `koobridge topics --apply` does it.");
+        out.line("\nNothing was changed yet: the same command with --apply does it.");
     }
     out.end(if is_refused {
         ExitCode::from(REFUSED)
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Returns the topics that are meant, each once.
+fn names<'a>(asked: &'a Topics, config: &'a config::Kafka) -> Vec<&'a str> {
+    if asked.topic.is_empty() {
+        return vec![&config.topic, &config.rejected_topic];
+    }
+    let mut seen = BTreeSet::new();
+    let topics = asked.topic.iter().map(String::as_str);
+    topics.filter(|topic| seen.insert(*topic)).collect()
+}
+
+fn requested(asked: &Topics, topic: &str) -> Requested {
+    let count = |number: NonZeroU16| u32::from(number.get());
+    Requested {
+        partitions: chosen(&asked.partitions, topic).map(count),
+        replication: asked.replication.map(count),
+        retention: chosen(&asked.retention, topic),
+        min_insync: asked.min_insync_replicas.map(count),
+    }
+}
+
+/// Prints what is to be known of a topic beside the steps of its plan.
+fn show_rest(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output) {
+    match (plan.steps.as_slice(), &facts.settings) {
+        ([], Some(_)) => out.line(format_args!("{topic}: nothing to change")),
+        ([], None) => out.line(format_args!(
+            "{topic}: left as it is: Kafka does not show its settings; grant this client DESCRIBE_CONFIGS on it"
+        )),
+        _ => {}
+    }
+    if let Some(advice) = plan.advice {
+        out.line(format_args!("{topic}: {advice}"));
+    }
 }
 
 fn take(

@@ -157,7 +157,7 @@ fn is_host_name(name: &str) -> bool {
 }
 
 /// Kafka's own rule for topic names.
-pub(super) fn topic(text: &str) -> Result<String, String> {
+pub(crate) fn topic(text: &str) -> Result<String, String> {
     let sound = (1..=249).contains(&text.len())
         && text
             .bytes()

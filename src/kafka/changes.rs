@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{
-    AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier,
-    TopicReplication, TopicResult,
-};
-use rdkafka::error::KafkaError;
+use rdkafka::admin::{NewPartitions, NewTopic, TopicReplication, TopicResult};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::admin::options;
 use super::cluster::{Cluster, PATIENCE};
-use super::questions::in_words;
+use super::incremental_alter::{self, NotChanged};
+use super::questions::{by_name, in_words};
 
-/// How long a change of settings may take until every broker has it, and how often to look.
-const CHANGED: Duration = Duration::from_secs(10);
+/// How long a broker may take to show a change of settings, and how often to look.
+const SHOWN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A topic to be made.
@@ -31,90 +29,79 @@ impl Cluster {
     /// Makes a topic.
     ///
     /// # Errors
-    /// Kafka's words.
+    /// Kafka's words, with the right that this client lacks.
     pub fn create(&self, wanted: &Wanted<'_>) -> Result<(), String> {
         let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let replication = TopicReplication::Fixed(count(wanted.replication));
         let topic = NewTopic::new(wanted.name, count(wanted.partitions), replication);
         let settings = wanted.settings.iter();
         let topic = settings.fold(topic, |topic, (name, value)| topic.set(name, value));
-        done(
-            self.runtime
-                .block_on(self.admin.create_topics([&topic], &options(PATIENCE))),
-        )
+        let creation = self.admin.create_topics([&topic], &options(PATIENCE));
+        done(self.runtime.block_on(creation), "CREATE")
     }
 
     /// Adds partitions to a topic, up to `partitions`.
     ///
     /// # Errors
-    /// Kafka's words.
+    /// Kafka's words, with the right that this client lacks.
     pub fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), String> {
         let wanted = NewPartitions::new(topic, partitions as usize);
         let change = self.admin.create_partitions([&wanted], &options(PATIENCE));
-        done(self.runtime.block_on(change))
+        done(self.runtime.block_on(change), "ALTER")
     }
 
-    /// Changes a topic's settings, and leaves its others as they are.
+    /// Changes a topic's settings, and leaves its others as they are, also those that another client changes meanwhile.
     ///
     /// # Errors
-    /// Kafka's words.
+    /// Kafka's words, with the right that this client lacks.
     pub fn change(
         &self,
         topic: &str,
         changes: &BTreeMap<&'static str, String>,
     ) -> Result<(), String> {
-        // Kafka resets each setting that is not named to its default.
-        let own = self.settings_now(topic)?.into_iter();
-        let own = own.filter(|entry| entry.source == ConfigSource::DynamicTopic);
-        let own = own.filter_map(|entry| Some((entry.name, entry.value?)));
-        let mut all: BTreeMap<String, String> = own.collect();
-        let changes = changes.iter();
-        all.extend(changes.map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
-        let change = all
-            .iter()
-            .fold(change, |change, (name, value)| change.set(name, value));
-        let answers = self.admin.alter_configs([&change], &options(PATIENCE));
-        self.runtime
-            .block_on(answers)
-            .map_err(|error| in_words(&error))?;
-        self.wait_until_changed(topic, &all)
+        incremental_alter::set(&self.admin, topic, changes, PATIENCE).map_err(|why| match why {
+            NotChanged::Refused { code, words } => with_right(code, words, "ALTER_CONFIGS"),
+            NotChanged::Unanswered(words) => words,
+        })?;
+        self.wait_until_shown(topic, changes)
     }
 
-    fn settings_now(&self, topic: &str) -> Result<Vec<ConfigEntry>, String> {
-        let entries = self.describe(topic)?;
-        entries.ok_or_else(|| {
-            "Kafka does not show its settings; grant DESCRIBE_CONFIGS on it".to_owned()
-        })
-    }
-
-    /// rdkafka reports each change as made, even one that was refused.
-    fn wait_until_changed(
+    /// Waits until a broker shows the change: it accepts one before every broker has it.
+    fn wait_until_shown(
         &self,
         topic: &str,
-        wanted: &BTreeMap<String, String>,
+        changes: &BTreeMap<&'static str, String>,
     ) -> Result<(), String> {
-        let until = Instant::now() + CHANGED;
+        let until = Instant::now() + SHOWN;
         while Instant::now() < until {
-            let entries = self.settings_now(topic)?;
-            let is_there = |(name, value): (&String, &String)| {
-                entries
-                    .iter()
-                    .any(|entry| entry.name == *name && entry.value.as_ref() == Some(value))
-            };
-            if wanted.iter().all(is_there) {
+            let entries = self.describe(topic)?.map(by_name).unwrap_or_default();
+            if changes
+                .iter()
+                .all(|(name, value)| entries.get(*name) == Some(value))
+            {
                 return Ok(());
             }
             thread::park_timeout(LOOK);
         }
-        Err("its settings are as they were; grant this client ALTER_CONFIGS on it".to_owned())
+        Err("Kafka has accepted the change, and does not show it yet; look again with `koobridge topics`".to_owned())
     }
 }
 
-fn done(answers: Result<Vec<TopicResult>, KafkaError>) -> Result<(), String> {
+/// Adds the right that a refusal is about, if it is about one.
+fn with_right(code: RDKafkaErrorCode, words: String, right: &str) -> String {
+    use RDKafkaErrorCode::{ClusterAuthorizationFailed, TopicAuthorizationFailed};
+    match code {
+        TopicAuthorizationFailed | ClusterAuthorizationFailed => {
+            format!("{words}; grant this client {right} on it")
+        }
+        _ => words,
+    }
+}
+
+fn done(answers: Result<Vec<TopicResult>, KafkaError>, right: &str) -> Result<(), String> {
     let answers = answers.map_err(|error| in_words(&error))?;
     match answers.into_iter().next() {
-        Some(Err((_, code))) => Err(code.to_string()),
+        Some(Err((_, code))) => Err(with_right(code, code.to_string(), right)),
         Some(Ok(_)) => Ok(()),
         None => Err("Kafka said nothing of it".to_owned()),
     }

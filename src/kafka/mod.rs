@@ -18,6 +18,7 @@ mod consumed_record;
 mod embedded;
 mod group;
 mod health;
+mod incremental_alter;
 mod numbers;
 mod offset_range;
 mod outgoing;

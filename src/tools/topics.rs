@@ -1,4 +1,6 @@
-//! The topics that a bridge needs, and what makes them so. Pure: `commands/topics.rs` asks Kafka and has it done.
+//! What to make or change about a topic. Pure: `commands/topics.rs` asks Kafka and has it done.
+
+mod choice;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,12 +8,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use choice::{Choice, check, chosen};
+
 use crate::kafka::{Condition, TopicFacts, Wanted};
 
 /// Few are better than many: librdkafka puts each one in a request of its own.
 const PARTITIONS: u32 = 6;
 const REPLICATION: u32 = 3;
 const RETENTION: Duration = Duration::from_hours(7 * 24);
+/// With so many replicas that must have a record, a success survives the loss of a broker.
+const SAFE_MIN_INSYNC: u32 = 2;
 /// Names of Kafka's.
 const MIN_INSYNC: &str = "min.insync.replicas";
 const RETENTION_MS: &str = "retention.ms";
@@ -23,9 +29,27 @@ pub struct Requested {
     pub replication: Option<u32>,
     /// How long Kafka keeps records.
     pub retention: Option<Duration>,
+    /// What `min.insync.replicas` is to be at least.
+    pub min_insync: Option<u32>,
 }
 
 /// What is to be done to a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan<'a> {
+    /// In this order; empty if the topic is as it should be.
+    pub steps: Vec<Step<'a>>,
+    /// A weakness that is changed on request only.
+    pub advice: Option<LowMinInsync>,
+}
+
+/// A `min.insync.replicas` with which a report that was answered 200 can be lost with one broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowMinInsync {
+    has: u32,
+    replication: u32,
+}
+
+/// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     Create(Wanted<'a>),
@@ -60,31 +84,42 @@ pub enum Refused {
     /// Kafka does not show the topic.
     #[error("{0}")]
     Unseen(Condition),
+    #[error("Kafka does not show the topic: {0}; grant this client DESCRIBE on it")]
+    Hidden(String),
     /// Kafka does not show its settings.
     #[error(
         "Kafka does not show its settings, so that nothing is changed; grant DESCRIBE_CONFIGS on it"
     )]
     Unread,
     #[error(
-        "min.insync.replicas should be {wanted}, but a partition has only {in_sync} replicas in sync, so that it would \
+        "min.insync.replicas can't be {wanted}: a partition has only {in_sync} replicas in sync, so that it would \
          accept nothing; bring the brokers back first"
     )]
     Behind { wanted: u32, in_sync: u32 },
+    #[error(
+        "min.insync.replicas can't be {wanted}: it has {replication} replicas, so that it would accept nothing; \
+         give --min-insync-replicas {replication} at most"
+    )]
+    AboveReplication { wanted: u32, replication: u32 },
 }
 
-/// What is to be done to a topic, in this order; nothing where it is as it should be.
+/// Returns what to do to a topic.
 ///
 /// # Errors
-/// Why it can't be done.
+/// If it can't be done.
 pub fn plan<'a>(
     name: &'a str,
     facts: &TopicFacts,
     asked: &Requested,
     brokers: u32,
-) -> Result<Vec<Step<'a>>, Refused> {
+) -> Result<Plan<'a>, Refused> {
     match &facts.condition {
-        Condition::Missing => Ok(vec![Step::Create(made(name, asked, brokers)?)]),
+        Condition::Missing => Ok(Plan {
+            steps: vec![Step::Create(made(name, asked, brokers)?)],
+            advice: None,
+        }),
         Condition::Ready | Condition::Leaderless(_) => changed(facts, asked),
+        Condition::Refused(reason) => Err(Refused::Hidden(reason.clone())),
         other => Err(Refused::Unseen(other.clone())),
     }
 }
@@ -95,9 +130,11 @@ fn made<'a>(name: &'a str, asked: &Requested, brokers: u32) -> Result<Wanted<'a>
         let (wanted, has) = (replication, brokers);
         return Err(Refused::TooFewBrokers { wanted, has });
     }
+    let min_insync = asked.min_insync.unwrap_or(to_match(replication));
+    fits(min_insync, replication)?;
     let settings = [
         ("cleanup.policy", "delete".to_owned()),
-        (MIN_INSYNC, to_match(replication).to_string()),
+        (MIN_INSYNC, min_insync.to_string()),
         (
             RETENTION_MS,
             milliseconds(asked.retention.unwrap_or(RETENTION)),
@@ -116,17 +153,28 @@ fn to_match(replication: u32) -> u32 {
     replication.saturating_sub(1).max(1)
 }
 
+fn fits(min_insync: u32, replication: u32) -> Result<(), Refused> {
+    let wanted = min_insync;
+    if wanted > replication {
+        return Err(Refused::AboveReplication {
+            wanted,
+            replication,
+        });
+    }
+    Ok(())
+}
+
 fn milliseconds(time: Duration) -> String {
     time.as_millis().to_string()
 }
 
-fn changed<'a>(facts: &TopicFacts, asked: &Requested) -> Result<Vec<Step<'a>>, Refused> {
+fn changed<'a>(facts: &TopicFacts, asked: &Requested) -> Result<Plan<'a>, Refused> {
     let Some(settings) = &facts.settings else {
         let is_asked = *asked != Requested::default();
         return if is_asked {
             Err(Refused::Unread)
         } else {
-            Ok(Vec::new())
+            Ok(Plan::default())
         };
     };
     let mut policy = settings.get("cleanup.policy").into_iter();
@@ -144,23 +192,32 @@ fn changed<'a>(facts: &TopicFacts, asked: &Requested) -> Result<Vec<Step<'a>>, R
         Some(to) if to > has => steps.push(Step::AddPartitions { to, from: has }),
         _ => {}
     }
-    let changes = changed_settings(settings, facts, asked)?;
+    let min_insync = settings.get(MIN_INSYNC).and_then(|text| text.parse().ok());
+    let changes = changed_settings(settings, min_insync, facts, asked)?;
+    let advice =
+        advice(min_insync, facts.replication).filter(|_| !changes.contains_key(MIN_INSYNC));
     if !changes.is_empty() {
         steps.push(Step::Set(changes));
     }
-    Ok(steps)
+    Ok(Plan { steps, advice })
 }
 
-/// A value that an operator chose stays if accepted reports survive the loss of a broker with it.
+/// A topic with one or two replicas can't require two and still lose a broker.
+fn advice(min_insync: Option<u32>, replication: u32) -> Option<LowMinInsync> {
+    let has = min_insync.filter(|has| *has < SAFE_MIN_INSYNC && replication > SAFE_MIN_INSYNC)?;
+    Some(LowMinInsync { has, replication })
+}
+
 fn changed_settings(
     settings: &BTreeMap<String, String>,
+    min_insync: Option<u32>,
     facts: &TopicFacts,
     asked: &Requested,
 ) -> Result<BTreeMap<&'static str, String>, Refused> {
     let mut changes = BTreeMap::new();
-    let wanted = to_match(facts.replication);
-    let min_insync: Option<u32> = settings.get(MIN_INSYNC).and_then(|text| text.parse().ok());
-    if min_insync.is_some_and(|has| has < wanted.min(2)) {
+    let is_lower = |wanted: &u32| min_insync.is_none_or(|has| has < *wanted);
+    if let Some(wanted) = asked.min_insync.filter(is_lower) {
+        fits(wanted, facts.replication)?;
         let in_sync = facts.in_sync;
         if in_sync < wanted {
             return Err(Refused::Behind { wanted, in_sync });
@@ -172,6 +229,18 @@ fn changed_settings(
         changes.insert(RETENTION_MS, retention);
     }
     Ok(changes)
+}
+
+impl fmt::Display for LowMinInsync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { has, replication } = self;
+        write!(
+            f,
+            "min.insync.replicas is {has}: a report that was answered 200 can be on one broker only, and be lost with \
+             it; raise it with --min-insync-replicas {SAFE_MIN_INSYNC}. The topic then takes a record only while \
+             {SAFE_MIN_INSYNC} of the partition's {replication} replicas are in sync"
+        )
+    }
 }
 
 impl fmt::Display for Step<'_> {
@@ -203,14 +272,18 @@ impl fmt::Display for Step<'_> {
                  partition than its last, and may be read before it"
             ),
             Self::Set(settings) => {
-                let mut settings = settings
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"));
-                write!(
-                    f,
-                    "set {}",
-                    settings.by_ref().collect::<Vec<_>>().join(", ")
-                )
+                let pairs = settings.iter();
+                let pairs: Vec<_> = pairs
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
+                write!(f, "set {}", pairs.join(", "))?;
+                match settings.get(MIN_INSYNC) {
+                    Some(count) => write!(
+                        f,
+                        "; it then takes a record only while {count} replicas of the partition are in sync"
+                    ),
+                    None => Ok(()),
+                }
             }
         }
     }

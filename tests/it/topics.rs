@@ -1,8 +1,12 @@
 //! `koobridge topics` on three brokers.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread;
 
+use koobridge::kafka::{Cluster, Settings};
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
+use rdkafka::metadata::MetadataTopic;
 
 use crate::support::acl::{allow, revoke};
 use crate::support::bridge::{configuration, koobridge, run};
@@ -64,7 +68,7 @@ fn missing_topics_are_shown_and_made_when_asked() {
     let what = "make it: 6 partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
                 retention.ms=604800000";
     let shown = format!(
-        "{topic}: {what}\n{rejected}: {what}\n\nNothing was changed yet: `koobridge topics --apply` does it.\n"
+        "{topic}: {what}\n{rejected}: {what}\n\nNothing was changed yet: the same command with --apply does it.\n"
     );
     assert_eq!(topics(&file, &[]), (shown.clone(), Some(0)));
     assert_eq!(
@@ -91,6 +95,8 @@ fn what_is_asked_of_topics_that_are_there_is_changed_and_the_rest_stays() {
     let home = tempfile::tempdir().expect("a directory");
     let file = configuration(home.path(), kafka.bootstrap(), &topic, &rejected);
     let flags = ["--partitions", "12", "--retention", "36h", "--apply"];
+    let own = format!("{rejected}=30d");
+    let flags = [&flags[..], &["--retention", &own]].concat();
     let (text, code) = topics(&file, &flags);
     assert_eq!(code, Some(0), "{text}");
     assert!(
@@ -98,18 +104,150 @@ fn what_is_asked_of_topics_that_are_there_is_changed_and_the_rest_stays() {
         "{text}"
     );
     assert!(
-        text.contains(&format!(
-            "{topic}: set min.insync.replicas=2, retention.ms=129600000\n"
-        )),
+        text.contains(&format!("{topic}: set retention.ms=129600000\n")),
         "{text}"
     );
     let names = ["min.insync.replicas", "retention.ms", "segment.bytes"];
-    let expected = ["2", "129600000", "1234567"].map(str::to_owned);
+    let expected = ["1", "129600000", "1234567"].map(str::to_owned);
     assert_eq!(state(&kafka, &topic, names), (12, 3, expected));
     assert_eq!(
         state(&kafka, &rejected, ["retention.ms"]),
-        (12, 3, ["129600000".to_owned()])
+        (12, 3, ["2592000000".to_owned()])
     );
+}
+
+#[test]
+fn min_insync_replicas_is_raised_only_when_it_is_asked_for() {
+    let kafka = cluster::shared();
+    let topic = kafka.topic_with("raised", 6, 3, &[("min.insync.replicas", "1")]);
+    let rejected = kafka.topic("raised-rejected", 6);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), kafka.bootstrap(), &topic, &rejected);
+    let advised = format!(
+        "{topic}: nothing to change\n{topic}: min.insync.replicas is 1: a report that was answered 200 can be on one \
+         broker only, and be lost with it; raise it with --min-insync-replicas 2. The topic then takes a record only \
+         while 2 of the partition's 3 replicas are in sync\n{rejected}: nothing to change\n"
+    );
+    assert_eq!(topics(&file, &["--apply"]), (advised, Some(0)));
+    assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["1"]);
+    let raised = format!(
+        "{topic}: set min.insync.replicas=2; it then takes a record only while 2 replicas of the partition are in \
+         sync\n{topic}: done\n{rejected}: nothing to change\n"
+    );
+    let flags = ["--apply", "--min-insync-replicas", "2"];
+    assert_eq!(topics(&file, &flags), (raised, Some(0)));
+    assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["2"]);
+}
+
+#[test]
+fn a_target_of_a_replay_is_made_instead_of_the_configured_topics() {
+    let kafka = cluster::shared();
+    let [topic, rejected, target, other] =
+        ["unmade", "unmade-rejected", "target", "other"].map(unused_name);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), kafka.bootstrap(), &topic, &rejected);
+    let (first, second) = (format!("{target}=3"), format!("{other}=2d"));
+    let flags = ["--topic", &target, "--topic", &other, "--topic", &target];
+    let flags = [
+        &flags[..],
+        &["--partitions", &first, "--retention", &second, "--apply"],
+    ]
+    .concat();
+    let line = |partitions: u32, retention: u32| {
+        format!(
+            "make it: {partitions} partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
+             retention.ms={retention}"
+        )
+    };
+    let [target_line, other_line] = [line(3, 604_800_000), line(6, 172_800_000)];
+    let done =
+        format!("{target}: {target_line}\n{target}: done\n{other}: {other_line}\n{other}: done\n");
+    assert_eq!(topics(&file, &flags), (done, Some(0)));
+    assert_eq!(state(&kafka, &target, ["min.insync.replicas"]).0, 3);
+    let metadata = kafka.metadata(None).expect("a cluster that answers");
+    let names: Vec<_> = metadata.topics().iter().map(MetadataTopic::name).collect();
+    assert!(names.contains(&&*target) && names.contains(&&*other));
+    assert!(!names.contains(&&*topic) && !names.contains(&&*rejected));
+}
+
+#[test]
+fn a_value_for_a_topic_that_is_not_meant_is_a_usage_error_that_names_those_that_are() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), "127.0.0.1:1", "events", "rejected");
+    for (flags, said) in [
+        (
+            &["--retention", "reprocess=2d"][..],
+            "--retention reprocess=…: reprocess is not among the topics: events, rejected;",
+        ),
+        (
+            &["--topic", "reprocess", "--partitions", "events=2"],
+            "--partitions events=…: events is not among the topics: reprocess;",
+        ),
+        (
+            &["--retention", "2d", "--retention", "3d"],
+            "--retention is given twice for all topics",
+        ),
+        (&["--topic", "a=b"], "is no topic name"),
+        (
+            &["--partitions", "events=0"],
+            "a whole number from 1 to 65535",
+        ),
+    ] {
+        let output = run(koobridge()
+            .args(["topics", "--config"])
+            .arg(&file)
+            .args(flags));
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+fn cluster_of(kafka: &Kafka) -> Cluster {
+    let settings = Settings::new([("bootstrap.servers", kafka.bootstrap())]);
+    Cluster::start(&settings).expect("a client")
+}
+
+#[test]
+fn a_value_that_kafka_refuses_is_named_in_its_words_and_changes_nothing() {
+    let kafka = cluster::shared();
+    let topic = kafka.topic("refused", 6);
+    let both = [("min.insync.replicas", "1"), ("retention.ms", "soon")];
+    let both = both.map(|(name, value)| (name, value.to_owned()));
+    let refused = cluster_of(&kafka).change(&topic, &both.into());
+    let words = "Invalid value soon for configuration retention.ms: Not a number of type LONG";
+    assert_eq!(refused, Err(words.to_owned()));
+    assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["2"]);
+}
+
+/// Sets each of the values in turn, through a client of its own.
+fn set_repeatedly(kafka: &Kafka, topic: &str, name: &'static str, values: &[String]) {
+    let cluster = cluster_of(kafka);
+    for value in values {
+        let change = BTreeMap::from([(name, value.clone())]);
+        assert_eq!(cluster.change(topic, &change), Ok(()), "{name}={value}");
+    }
+}
+
+#[test]
+fn a_setting_that_another_client_changes_meanwhile_survives() {
+    let kafka = cluster::shared();
+    let own = [("segment.bytes", "1234567"), ("min.insync.replicas", "2")];
+    let topic = kafka.topic_with("contended", 6, 3, &own);
+    let values = |from: u32| (from..from + 20).map(|value| value.to_string()).collect();
+    let (retentions, sizes): (Vec<_>, Vec<_>) = (values(600_000), values(2_000_000));
+    thread::scope(|scope| {
+        scope.spawn(|| set_repeatedly(&kafka, &topic, "retention.ms", &retentions));
+        scope.spawn(|| set_repeatedly(&kafka, &topic, "max.message.bytes", &sizes));
+    });
+    let names = [
+        "retention.ms",
+        "max.message.bytes",
+        "segment.bytes",
+        "min.insync.replicas",
+    ];
+    let expected = ["600019", "2000019", "1234567", "2"].map(str::to_owned);
+    assert_eq!(state(&kafka, &topic, names).2, expected);
 }
 
 #[test]
@@ -133,17 +271,11 @@ fn a_compacted_topic_is_refused() {
     assert_eq!(state(&kafka, &compacted, ["cleanup.policy"]).2, ["compact"]);
 }
 
-#[test]
-fn a_change_that_kafka_does_not_make_is_said() {
-    let kafka = cluster::exclusive();
-    let topic = kafka.topic_with("kept", 6, 3, &[("min.insync.replicas", "1")]);
-    let rejected = kafka.topic("kept-rejected", 6);
-    let both = [&*topic, &*rejected];
-    allow(&kafka, &["Describe", "DescribeConfigs"], &both);
-    let home = tempfile::tempdir().expect("a directory");
-    let file = configuration(home.path(), &kafka.sasl_bootstrap(), &topic, &rejected);
+/// All that it printed, as the user with a password, and its exit code.
+fn refusal(file: &Path, flags: &[&str]) -> (String, Option<i32>) {
     let mut command = koobridge();
-    command.args(["topics", "--apply", "--config"]).arg(&file);
+    command.args(["topics", "--apply", "--config"]).arg(file);
+    command.args(flags);
     for (name, value) in [
         ("security.protocol", "sasl_plaintext"),
         ("sasl.mechanism", "SCRAM-SHA-256"),
@@ -153,15 +285,49 @@ fn a_change_that_kafka_does_not_make_is_said() {
         command.args(["--set", &format!("kafka.properties.{name}={value}")]);
     }
     let output = run(&mut command);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8(output.stderr).expect("text");
-    assert!(
-        said.contains(&format!("{topic}: Kafka did not do it")),
-        "{said}"
-    );
-    assert!(said.contains("ALTER_CONFIGS"), "{said}");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).expect("text");
+    (said, output.status.code())
+}
+
+#[test]
+fn a_change_that_kafka_does_not_make_names_the_right_that_is_missing() {
+    let kafka = cluster::exclusive();
+    let topic = kafka.topic_with("kept", 6, 3, &[("min.insync.replicas", "1")]);
+    let rejected = kafka.topic("kept-rejected", 6);
+    let missing = unused_name("missing");
+    let all = [&*topic, &*rejected, &*missing];
+    allow(&kafka, &["Describe", "DescribeConfigs"], &all);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = configuration(home.path(), &kafka.sasl_bootstrap(), &topic, &rejected);
+    let hidden = unused_name("hidden");
+    let refused = "Kafka did not do it";
+    for (flags, topic, begin, right, expected) in [
+        (
+            &["--min-insync-replicas", "2"][..],
+            &topic,
+            refused,
+            "ALTER_CONFIGS",
+            1,
+        ),
+        (&["--partitions", "7"], &topic, refused, "ALTER", 1),
+        (&["--topic", &missing], &missing, refused, "CREATE", 1),
+        (
+            &["--topic", &hidden],
+            &hidden,
+            "refused: Kafka does not show the topic",
+            "DESCRIBE",
+            2,
+        ),
+    ] {
+        let (said, code) = refusal(&file, flags);
+        assert_eq!(code, Some(expected), "{said}");
+        let begin = format!("{topic}: {begin}: ");
+        let end = format!("; grant this client {right} on it\n");
+        assert!(said.contains(&begin) && said.ends_with(&end), "{said}");
+    }
     assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["1"]);
-    revoke(&kafka, &["Describe", "DescribeConfigs"], &both);
+    revoke(&kafka, &["Describe", "DescribeConfigs"], &all);
 }
 
 #[test]

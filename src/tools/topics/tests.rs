@@ -29,6 +29,20 @@ const SOUND: [(&str, &str); 3] = [
     ("retention.ms", "604800000"),
 ];
 
+fn steps<'a>(steps: impl Into<Vec<Step<'a>>>) -> Plan<'a> {
+    Plan {
+        steps: steps.into(),
+        advice: None,
+    }
+}
+
+fn at_least(min_insync: u32) -> Requested {
+    Requested {
+        min_insync: Some(min_insync),
+        ..Requested::default()
+    }
+}
+
 fn set(name: &'static str, value: &str) -> Step<'static> {
     Step::Set([(name, value.to_owned())].into())
 }
@@ -47,8 +61,8 @@ fn a_missing_topic_is_made_to_fit_the_brokers() {
             replication,
             settings: settings.into(),
         };
-        let steps = plan("t", &missing(), &Requested::default(), brokers);
-        assert_eq!(steps, Ok(vec![Step::Create(wanted)]));
+        let planned = plan("t", &missing(), &Requested::default(), brokers);
+        assert_eq!(planned, Ok(steps([Step::Create(wanted)])));
     }
 }
 
@@ -59,33 +73,65 @@ fn a_sound_topic_stays_as_it_is() {
         3,
         &[("min.insync.replicas", "2"), ("retention.ms", "1")],
     );
-    assert_eq!(plan("t", &facts, &Requested::default(), 3), Ok(vec![]));
+    assert_eq!(plan("t", &facts, &Requested::default(), 3), Ok(steps([])));
 }
 
 #[test]
-fn min_insync_replicas_is_raised_where_a_broker_takes_what_was_promised_with_it() {
-    for (replication, has, wanted) in [
-        (3, "1", Some("2")),
-        (3, "2", None),
-        (3, "3", None),
-        (5, "2", None),
-        (5, "1", Some("4")),
-        (3, "4", None),
-        (1, "2", None),
-        (2, "1", None),
-        (1, "1", None),
+fn a_low_min_insync_replicas_is_named_and_stays_unless_it_is_asked_for() {
+    for (replication, has, is_low) in [
+        (3, 1, true),
+        (3, 2, false),
+        (3, 3, false),
+        (5, 1, true),
+        (5, 2, false),
+        (3, 4, false),
+        (2, 1, false),
+        (1, 1, false),
     ] {
-        let facts = facts(6, replication, &[("min.insync.replicas", has)]);
+        let facts = facts(6, replication, &[("min.insync.replicas", &has.to_string())]);
+        let advice = is_low.then_some(LowMinInsync { has, replication });
+        let plan = plan("t", &facts, &Requested::default(), 3);
+        let expected = Plan {
+            steps: vec![],
+            advice,
+        };
+        assert_eq!(plan, Ok(expected), "{has} of {replication}");
+    }
+}
+
+#[test]
+fn min_insync_replicas_is_raised_to_what_is_asked_for_and_never_lowered() {
+    for (has, asked, wanted) in [
+        ("1", 2, Some("2")),
+        ("1", 3, Some("3")),
+        ("2", 2, None),
+        ("3", 2, None),
+    ] {
+        let facts = facts(6, 3, &[("min.insync.replicas", has)]);
         let expected: Vec<_> = wanted
             .map(|value| set(MIN_INSYNC, value))
             .into_iter()
             .collect();
-        assert_eq!(
-            plan("t", &facts, &Requested::default(), 3),
-            Ok(expected),
-            "{has} of {replication}"
-        );
+        let planned = plan("t", &facts, &at_least(asked), 3);
+        assert_eq!(planned, Ok(steps(expected)), "{has} to {asked}");
     }
+}
+
+#[test]
+fn a_new_topic_gets_the_min_insync_replicas_that_is_asked_for() {
+    let planned = plan("t", &missing(), &at_least(1), 3).expect("a plan");
+    let [Step::Create(wanted)] = &planned.steps[..] else {
+        panic!("{planned:?}");
+    };
+    assert_eq!(wanted.settings[MIN_INSYNC], "1");
+}
+
+#[test]
+fn a_step_that_raises_min_insync_replicas_says_what_it_costs() {
+    assert_eq!(
+        set(MIN_INSYNC, "2").to_string(),
+        "set min.insync.replicas=2; it then takes a record only while 2 replicas of the partition are in sync"
+    );
 }
 
 #[test]
@@ -94,12 +140,16 @@ fn what_was_asked_for_is_changed_and_nothing_else() {
         partitions: Some(12),
         replication: Some(3),
         retention: Some(Duration::from_hours(24)),
+        min_insync: None,
     };
-    let steps = [
+    let wanted = [
         Step::AddPartitions { to: 12, from: 6 },
         set(RETENTION_MS, "86400000"),
     ];
-    assert_eq!(plan("t", &facts(6, 3, &SOUND), &asked, 3), Ok(steps.into()));
+    assert_eq!(
+        plan("t", &facts(6, 3, &SOUND), &asked, 3),
+        Ok(steps(wanted))
+    );
 }
 
 #[test]
@@ -108,7 +158,7 @@ fn what_kafka_can_not_do_and_what_loses_reports_is_refused() {
     let asked = |partitions, replication| Requested {
         partitions,
         replication,
-        retention: None,
+        ..Requested::default()
     };
     let unread = TopicFacts {
         settings: None,
@@ -142,11 +192,35 @@ fn what_kafka_can_not_do_and_what_loses_reports_is_refused() {
         (unread, asked(Some(6), None), Refused::Unread),
         (
             behind,
-            asked(None, None),
+            at_least(2),
             Refused::Behind {
                 wanted: 2,
                 in_sync: 1,
             },
+        ),
+        (
+            facts(6, 2, &[("min.insync.replicas", "1")]),
+            at_least(3),
+            Refused::AboveReplication {
+                wanted: 3,
+                replication: 2,
+            },
+        ),
+        (
+            missing(),
+            at_least(4),
+            Refused::AboveReplication {
+                wanted: 4,
+                replication: 3,
+            },
+        ),
+        (
+            TopicFacts {
+                condition: Condition::Refused("no".to_owned()),
+                ..missing()
+            },
+            asked(None, None),
+            Refused::Hidden("no".to_owned()),
         ),
     ] {
         assert_eq!(plan("t", &facts, &asked, 3), Err(refused));
@@ -159,5 +233,5 @@ fn a_topic_whose_settings_are_not_told_stays_as_it_is_where_nothing_is_asked() {
         settings: None,
         ..facts(6, 3, &[])
     };
-    assert_eq!(plan("t", &unread, &Requested::default(), 3), Ok(vec![]));
+    assert_eq!(plan("t", &unread, &Requested::default(), 3), Ok(steps([])));
 }

@@ -1,0 +1,277 @@
+//! Changes of a topic's settings that leave its other settings alone: Kafka's `IncrementalAlterConfigs` (KIP-339).
+//!
+//! rdkafka wraps `AlterConfigs` only, which resets each setting that a request does not name, and drops Kafka's answer
+//! about the topic. So this module calls librdkafka itself.
+#![expect(
+    unsafe_code,
+    reason = "rdkafka has no safe function for IncrementalAlterConfigs"
+)]
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, NulError, c_char, c_int};
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::time::Duration;
+
+use rdkafka::admin::AdminClient;
+use rdkafka::bindings::{
+    rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+    rd_kafka_AdminOptions_set_request_timeout, rd_kafka_AdminOptions_t,
+    rd_kafka_AlterConfigOpType_t, rd_kafka_ConfigResource_add_incremental_config,
+    rd_kafka_ConfigResource_destroy, rd_kafka_ConfigResource_error,
+    rd_kafka_ConfigResource_error_string, rd_kafka_ConfigResource_new, rd_kafka_ConfigResource_t,
+    rd_kafka_IncrementalAlterConfigs, rd_kafka_IncrementalAlterConfigs_result_resources,
+    rd_kafka_ResourceType_t, rd_kafka_admin_op_t, rd_kafka_error_destroy, rd_kafka_error_string,
+    rd_kafka_event_IncrementalAlterConfigs_result, rd_kafka_event_destroy, rd_kafka_event_error,
+    rd_kafka_event_t, rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_t,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use thiserror::Error;
+
+use super::questions::in_words;
+
+/// How much longer than the request's own timeout its answer is waited for: librdkafka reports the timeout itself.
+const MARGIN: Duration = Duration::from_secs(1);
+
+const NOT_SENT: &str = "librdkafka does not accept the request";
+
+/// Why settings were not changed.
+#[derive(Debug, Error)]
+pub(super) enum NotChanged {
+    /// Kafka refused the change of the topic, in its own words.
+    #[error("{words}")]
+    Refused {
+        code: RDKafkaErrorCode,
+        words: String,
+    },
+    /// The request did not come to an answer about the topic.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+impl From<NulError> for NotChanged {
+    fn from(error: NulError) -> Self {
+        Self::Unanswered(error.to_string())
+    }
+}
+
+/// Sets each of `changes` on a topic, all of them or none.
+///
+/// # Errors
+/// If Kafka refuses the change, or does not answer within `patience`.
+pub(super) fn set(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    changes: &BTreeMap<&'static str, String>,
+    patience: Duration,
+) -> Result<(), NotChanged> {
+    let client = admin.inner().native_ptr();
+    let resource = resource(topic, changes)?;
+    let options = options(client, patience)?;
+    // SAFETY: `client` outlives this function, which borrows its owner. The queue is new, and destroyed by its owner here.
+    let queue = unsafe { Owned::new(rd_kafka_queue_new(client), rd_kafka_queue_destroy) }?;
+    let mut resources = [resource.as_ptr()];
+    // SAFETY: Every pointer is valid during the call, and librdkafka copies the resources and the options.
+    unsafe {
+        rd_kafka_IncrementalAlterConfigs(
+            client,
+            resources.as_mut_ptr(),
+            resources.len(),
+            options.as_ptr(),
+            queue.as_ptr(),
+        );
+    }
+    // SAFETY: The queue is valid. An event that it gives belongs to the caller; it gives null after the timeout.
+    let event = unsafe { rd_kafka_queue_poll(queue.as_ptr(), milliseconds(patience + MARGIN)) };
+    if event.is_null() {
+        return Err(NotChanged::Unanswered("no answer in time".to_owned()));
+    }
+    // SAFETY: The event is not null, and belongs to this function.
+    outcome(&unsafe { Owned::new(event, rd_kafka_event_destroy) }?)
+}
+
+/// The topic with its changes, as librdkafka wants them.
+fn resource(
+    topic: &str,
+    changes: &BTreeMap<&'static str, String>,
+) -> Result<Owned<rd_kafka_ConfigResource_t>, NotChanged> {
+    let topic = CString::new(topic)?;
+    let kind = rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+    // SAFETY: The name is a C string that librdkafka copies. The resource is new, and destroyed by its owner here.
+    let resource = unsafe {
+        Owned::new(
+            rd_kafka_ConfigResource_new(kind, topic.as_ptr()),
+            rd_kafka_ConfigResource_destroy,
+        )
+    }?;
+    for (name, value) in changes {
+        let (name, value) = (CString::new(*name)?, CString::new(value.as_str())?);
+        let set = rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET;
+        // SAFETY: The resource is valid, and librdkafka copies both strings.
+        let error = unsafe {
+            rd_kafka_ConfigResource_add_incremental_config(
+                resource.as_ptr(),
+                name.as_ptr(),
+                set,
+                value.as_ptr(),
+            )
+        };
+        if !error.is_null() {
+            // SAFETY: The error is not null, and belongs to this function.
+            let error = unsafe { Owned::new(error, rd_kafka_error_destroy) }?;
+            // SAFETY: An error has a text, which lives as long as the error.
+            let words = unsafe { text(rd_kafka_error_string(error.as_ptr())) };
+            return Err(NotChanged::Unanswered(words));
+        }
+    }
+    Ok(resource)
+}
+
+fn options(
+    client: *mut rd_kafka_t,
+    patience: Duration,
+) -> Result<Owned<rd_kafka_AdminOptions_t>, NotChanged> {
+    let kind = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
+    // SAFETY: `client` is valid. The options are new, and destroyed by their owner here.
+    let options = unsafe {
+        Owned::new(
+            rd_kafka_AdminOptions_new(client, kind),
+            rd_kafka_AdminOptions_destroy,
+        )
+    }?;
+    // SAFETY: The options are valid, and librdkafka writes no error text to a buffer of length 0.
+    let code = unsafe {
+        rd_kafka_AdminOptions_set_request_timeout(
+            options.as_ptr(),
+            milliseconds(patience),
+            ptr::null_mut(),
+            0,
+        )
+    };
+    answered(code).map(|()| options)
+}
+
+/// Returns what the answer says of the one topic that was asked for.
+fn outcome(event: &Owned<rd_kafka_event_t>) -> Result<(), NotChanged> {
+    // SAFETY: The event is valid.
+    answered(unsafe { rd_kafka_event_error(event.as_ptr()) })?;
+    // SAFETY: The event is valid; the result is part of it, and null if the event is of another kind.
+    let result = unsafe { rd_kafka_event_IncrementalAlterConfigs_result(event.as_ptr()) };
+    if result.is_null() {
+        return Err(NotChanged::Unanswered("an unexpected answer".to_owned()));
+    }
+    let mut count = 0;
+    // SAFETY: The result is valid; the array has `count` resources, and both are part of the event.
+    let resources =
+        unsafe { rd_kafka_IncrementalAlterConfigs_result_resources(result, &raw mut count) };
+    if resources.is_null() || count == 0 {
+        return Err(NotChanged::Unanswered(
+            "an answer without the topic".to_owned(),
+        ));
+    }
+    // SAFETY: As above, and the event outlives the slice.
+    let resources = unsafe { slice::from_raw_parts(resources, count) };
+    resources.iter().try_for_each(|resource| changed(*resource))
+}
+
+fn changed(resource: *const rd_kafka_ConfigResource_t) -> Result<(), NotChanged> {
+    // SAFETY: `resource` is one of an answer's, and the answer is alive.
+    let code = unsafe { rd_kafka_ConfigResource_error(resource) };
+    if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Ok(());
+    }
+    // SAFETY: As above; a resource with an error has a text, which lives as long as the resource.
+    let words = unsafe { text(rd_kafka_ConfigResource_error_string(resource)) };
+    let code = code.into();
+    Err(NotChanged::Refused { code, words })
+}
+
+fn answered(code: RDKafkaRespErr) -> Result<(), NotChanged> {
+    if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Ok(());
+    }
+    let error = KafkaError::AdminOp(code.into());
+    Err(NotChanged::Unanswered(in_words(&error)))
+}
+
+fn milliseconds(time: Duration) -> c_int {
+    c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
+}
+
+/// Returns the words of a text of librdkafka's, without a full stop at the end: they become a part of a sentence.
+///
+/// # Safety
+/// `text` is null or a C string.
+unsafe fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return "no reason given".to_owned();
+    }
+    // SAFETY: It is a C string, as the caller says.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_string_lossy().trim_end_matches('.').to_owned()
+}
+
+/// An object of librdkafka's, with the function that destroys it.
+struct Owned<T> {
+    object: NonNull<T>,
+    destroy: unsafe extern "C" fn(*mut T),
+}
+
+impl<T> Owned<T> {
+    /// # Errors
+    /// If `object` is null, because librdkafka does not accept an argument of its constructor.
+    ///
+    /// # Safety
+    /// `object` is null, or nothing else destroys it and `destroy` does.
+    unsafe fn new(
+        object: *mut T,
+        destroy: unsafe extern "C" fn(*mut T),
+    ) -> Result<Self, NotChanged> {
+        let object = NonNull::new(object);
+        let object = object.ok_or_else(|| NotChanged::Unanswered(NOT_SENT.to_owned()))?;
+        Ok(Self { object, destroy })
+    }
+
+    fn as_ptr(&self) -> *mut T {
+        self.object.as_ptr()
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: Nothing else destroys the object, as the caller of `new` said.
+        unsafe { (self.destroy)(self.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+
+    use super::super::admin::admin_client;
+    use super::*;
+
+    fn refused(topic: &str, value: &str) -> String {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1");
+        let admin = admin_client(&config).expect("a client");
+        let changes = [("retention.ms", value.to_owned())].into();
+        let set = set(&admin, topic, &changes, Duration::from_millis(50));
+        set.expect_err("no broker").to_string()
+    }
+
+    #[test]
+    fn no_answer_is_reported_within_the_patience() {
+        assert_eq!(refused("t", "1"), "no answer in time");
+    }
+
+    #[test]
+    fn what_librdkafka_can_not_take_is_an_error() {
+        let nul = "nul byte found in provided data at position: 1";
+        assert_eq!(refused("t\0", "1"), nul);
+        assert_eq!(refused("t", "1\0"), nul);
+        assert_eq!(refused("", "1"), NOT_SENT);
+    }
+}
