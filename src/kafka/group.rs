@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::callbacks::Callbacks;
@@ -15,6 +15,9 @@ use super::numbers::{to_i32, to_u32, to_u64};
 use super::questions::in_words;
 use super::read_error::ReadError;
 use super::settings::Settings;
+
+/// How long a question may take that tells why there was no answer.
+const QUESTION: Duration = Duration::from_secs(5);
 
 /// How far the reading of one partition is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,14 @@ impl Group {
             question.add_partition(topic, to_i32(partition));
         }
         let failed = |error: &KafkaError| {
+            if self.consumer.fetch_metadata(None, QUESTION).is_ok() && is_timeout(error) {
+                return ReadError::Unanswered(format!(
+                    "Kafka answers, but not which offsets the group {} has committed: the group may have no \
+                     coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, \
+                     and start the brokers again",
+                    self.name
+                ));
+            }
             let reason = self.consumer.context().last_error();
             let reason = reason.unwrap_or_else(|| in_words(error));
             ReadError::Unanswered(format!(
@@ -101,4 +112,13 @@ impl Group {
         }
         Ok(offsets)
     }
+}
+
+fn is_timeout(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorNotAvailable, OperationTimedOut, WaitingForCoordinator};
+    let code = error.rdkafka_error_code();
+    matches!(
+        code,
+        Some(OperationTimedOut | CoordinatorNotAvailable | WaitingForCoordinator)
+    )
 }

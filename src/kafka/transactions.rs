@@ -7,13 +7,14 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use rdkafka::config::FromClientConfigAndContext as _;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
@@ -35,6 +36,8 @@ use crate::interrupt::Interrupt;
 
 /// How long librdkafka may take for a step before the interrupt is checked.
 const SLICE: Duration = Duration::from_millis(500);
+/// How long librdkafka may take for offsets, which it sends again after that.
+const OFFSETS: Duration = Duration::from_secs(10);
 /// How long a step may take; the producer is useless after that.
 const STEP: Duration = Duration::from_secs(30);
 /// How long a step may take once the command is to stop, and once it is to give up its work.
@@ -74,9 +77,11 @@ pub struct Batching {
     pub is_immediate: bool,
 }
 
+type TransactionalProducer = BaseProducer<Callbacks<Mutex<Failures>>>;
+
 /// One producer with a transactional id. A transaction that is still open is aborted when this is dropped.
 pub struct Transactions {
-    producer: BaseProducer<Callbacks<Mutex<Failures>>>,
+    producer: Arc<TransactionalProducer>,
     interrupt: Arc<Interrupt>,
     unreported: u32,
     is_open: Cell<bool>,
@@ -99,7 +104,7 @@ impl Transactions {
         )
         .map_err(|error| Broken::Refused(ClientError::from(error).to_string()))?;
         let transactions = Self {
-            producer,
+            producer: Arc::new(producer),
             interrupt: Arc::clone(interrupt),
             unreported: 0,
             is_open: Cell::new(false),
@@ -218,10 +223,54 @@ impl Transactions {
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
         let member = group.consumer.group_metadata();
         let member = member.expect("a consumer with a group's name has its metadata");
-        self.until_done(|producer| producer.send_offsets_to_transaction(&list, &member, SLICE))?;
+        self.send_offsets(list, member)?;
         self.until_done(|producer| producer.commit_transaction(SLICE))?;
         self.is_open.set(false);
         Ok(())
+    }
+
+    /// Adds offsets of a group to the transaction. librdkafka waits for the group's coordinator without an end, so that
+    /// this is done by a thread that can be left behind; the producer is useless then.
+    fn send_offsets(
+        &self,
+        offsets: TopicPartitionList,
+        member: ConsumerGroupMetadata,
+    ) -> Result<(), Broken> {
+        let begun = Instant::now();
+        let (offsets, member) = (Arc::new(offsets), Arc::new(member));
+        loop {
+            let (producer, offsets, member) = (
+                Arc::clone(&self.producer),
+                Arc::clone(&offsets),
+                Arc::clone(&member),
+            );
+            let (done, result) = mpsc::channel();
+            let step = move || {
+                // The receiver is gone if this took too long.
+                let _sent =
+                    done.send(producer.send_offsets_to_transaction(&offsets, &member, OFFSETS));
+            };
+            thread::Builder::new()
+                .name("kafka-offsets".to_owned())
+                .spawn(step)
+                .map_err(|error| Broken::Producer(ClientError::from(error).to_string()))?;
+            let sent = loop {
+                match result.recv_timeout(SLICE) {
+                    Ok(sent) => break sent,
+                    Err(_) => {
+                        self.check_time(begun, "the coordinator of the run's consumer group")?
+                    }
+                }
+            };
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(error) if is_passing(&error) => {
+                    self.producer.poll(ROOM);
+                    self.check_time(begun, &self.in_words(&error))?;
+                }
+                Err(error) => return Err(self.broken(&error)),
+            }
+        }
     }
 
     /// Gives the transaction up: nothing of it will be seen.
@@ -266,7 +315,7 @@ impl Transactions {
 
     fn until_done(
         &self,
-        step: impl Fn(&BaseProducer<Callbacks<Mutex<Failures>>>) -> Result<(), KafkaError>,
+        step: impl Fn(&TransactionalProducer) -> Result<(), KafkaError>,
     ) -> Result<(), Broken> {
         let begun = Instant::now();
         loop {

@@ -52,7 +52,9 @@ impl TopicRun {
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
         let reader = Reader::open(&self.settings, &self.source)?;
         let job = Job::new(self.work.clone(), &self.options.id);
-        if let Some(planned) = self.find(&job, &reader)? {
+        let is_known = self.options.id != RunId::New;
+        let found = is_known.then(|| self.find(&job, &reader)).transpose()?;
+        if let Some(planned) = found.flatten() {
             return self.go_on(job, reader, planned, interrupt);
         }
         match &self.range {
@@ -194,9 +196,6 @@ impl TopicRun {
     /// Returns the plan of the run and how far it is, if the run was started before.
     fn find(&self, job: &Job, reader: &Reader) -> anyhow::Result<Option<Planned>> {
         let (name, partitions) = (job.name(), reader.partitions()?);
-        if self.options.id == RunId::New {
-            return Ok(None);
-        }
         // No run is ended for a mistyped command. A process that was killed during a commit has left a transaction
         // open, which is waited for only if a plan may be in it.
         let group = Group::without_waiting(&self.settings, &job.kafka_name())?;
