@@ -104,6 +104,10 @@ fn follow(
         let written = match &item {
             Item::End => break,
             Item::Nothing => out.flush(),
+            Item::Waiting(waiting) => {
+                crate::tell!("{waiting}");
+                out.flush()
+            }
             Item::Deleted(gone) => {
                 let OffsetRange {
                     partition,

@@ -120,6 +120,15 @@ impl Settings {
         config
     }
 
+    /// The same properties for a client that only asks about offsets, those of open transactions included. It has no
+    /// group, so that it needs no right on one.
+    pub(super) fn for_asking(&self) -> ClientConfig {
+        let mut config = self.for_reading();
+        config.set("isolation.level", "read_uncommitted");
+        config.remove("group.id");
+        config
+    }
+
     /// The same properties for a producer with this transactional id. Its records wait as long as a
     /// transaction may take, and are limited in size by their topic alone.
     pub(super) fn for_transactions(&self, id: &str) -> ClientConfig {

@@ -174,6 +174,7 @@ impl Run {
             match &item {
                 Item::End => return Ok(Some(End::Finished)),
                 Item::Nothing => {}
+                Item::Waiting(waiting) => progress.say(&waiting.to_string()),
                 Item::Deleted(gone) => {
                     tally.deleted += gone.length();
                     progress.say(&deleted(gone, &self.input.name));
