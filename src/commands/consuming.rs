@@ -39,11 +39,13 @@ pub(super) fn range(typed: &RangeArgs, is_required: bool) -> anyhow::Result<Rang
     if is_required && !is_typed {
         return Err(usage_error(NO_RANGE));
     }
-    Ok(Range {
+    let range = Range {
         since: typed.since.unwrap_or(When::Beginning),
         until: typed.until,
         offsets: typed.offsets.clone(),
-    })
+    };
+    range.check()?;
+    Ok(range)
 }
 
 impl From<&RunArgs> for RunOptions {
