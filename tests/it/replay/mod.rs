@@ -1,6 +1,7 @@
 //! Watching, replaying and redriving, as an operator does it.
 
 mod desk;
+mod ranges;
 mod redrive;
 mod resume;
 mod tail;
