@@ -4,6 +4,7 @@ mod desk;
 mod ranges;
 mod redrive;
 mod resume;
+mod rights;
 mod tail;
 
 use std::collections::BTreeMap;
