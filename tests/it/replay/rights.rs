@@ -67,10 +67,8 @@ fn a_reader_needs_no_right_on_a_group_and_names_the_right_on_the_topic_that_it_l
     let mut running = tail(&kafka, &topic, 3);
     let output = run(&mut command(&kafka, &topic, &lines));
     assert_eq!(code(&output), 0, "{}", said(&output));
-    assert_eq!(
-        output.stdout.iter().filter(|byte| **byte == b'\n').count(),
-        3
-    );
+    let lines = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(lines.lines().count(), 3);
 
     revoke(&kafka, &["Read"], &[&topic]);
     let revoked = Instant::now();
