@@ -10,9 +10,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::desk::{Desk, Running, code, event, said};
 use super::redrive::{rejected, sound};
-use crate::support::bridge::eventually;
 use crate::support::cluster::{self, PATIENCE};
-use crate::support::records::{Kafka, block_on, unused_name};
+use crate::support::records::{Kafka, block_on, until, unused_name};
 
 const REPORTS: usize = 20;
 
@@ -64,7 +63,8 @@ fn narrow_desk(kafka: &Kafka, events: usize) -> Desk<'_> {
 }
 
 fn wait_for(running: &Running, part: &str) -> String {
-    eventually(|| running.says.find(part).ok_or_else(|| running.says.all()))
+    let look = || running.says.find(part).ok_or_else(|| running.says.all());
+    until(PATIENCE, look).unwrap_or_else(|said| panic!("not said: {part}: {said}"))
 }
 
 /// The lines that a program prints, as they come.
@@ -230,6 +230,42 @@ fn a_tail_waits_for_an_offset_that_does_not_exist_yet() {
     assert_eq!(running.printed().lines().count(), 2);
 }
 
+fn delete(kafka: &Kafka, topic: &str) {
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let deleted = block_on(kafka.admin().delete_topics(&[topic], &options));
+    let deleted = deleted.expect("an answer");
+    deleted[0].as_ref().expect("it is deleted");
+}
+
+#[test]
+fn a_tail_whose_topic_is_deleted_ends() {
+    let kafka = cluster::shared();
+    let desk = narrow_desk(&kafka, 1);
+    let mut running = desk.start("tail", &["--since", "beginning"]);
+    assert_eq!(printed(&mut running).take(1).count(), 1);
+    delete(&kafka, &desk.events);
+    assert_eq!(running.ended(), 1, "{}", running.says.all());
+    let words = format!("there is no topic {}", desk.events);
+    assert!(running.says.wait_for_end().contains(&words));
+}
+
+#[test]
+fn a_tail_goes_on_with_new_clients_after_a_minute_without_a_broker() {
+    let kafka = cluster::exclusive();
+    let desk = narrow_desk(&kafka, 1);
+    let mut running = desk.start("tail", &["--since", "beginning", "-n", "2"]);
+    let mut lines = printed(&mut running);
+    assert!(lines.next().is_some());
+    kafka.freeze_all();
+    let words = format!("no broker has answered for a minute about {}:", desk.events);
+    wait_for(&running, &words);
+    kafka.thaw_all();
+    kafka.wait_until_healthy();
+    desk.write(&desk.events, [event(1)]);
+    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(lines.count(), 1);
+}
+
 #[test]
 fn a_tail_whose_topic_is_made_again_ends() {
     let kafka = cluster::shared();
@@ -238,12 +274,8 @@ fn a_tail_whose_topic_is_made_again_ends() {
     let mut lines = printed(&mut running);
     assert_eq!(lines.by_ref().take(9).count(), 9);
     let reading = thread::spawn(move || lines.count());
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     let topic = desk.events.as_str();
-    let deleted = block_on(kafka.admin().delete_topics(&[topic], &options));
-    deleted.expect("an answer")[0]
-        .as_ref()
-        .expect("it is deleted");
+    delete(&kafka, topic);
     kafka.create_topic(topic, 1, 3, &[]);
     desk.write(topic, [event(0)]);
     assert_eq!(running.ended(), 1, "{}", running.says.all());
