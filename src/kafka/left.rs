@@ -37,8 +37,10 @@ pub(super) struct Left {
     end: u64,
     /// The partition has had all offsets before this one.
     known: u64,
-    /// Kafka has said, since `next` was reached, that no transaction is open before `end`.
-    is_confirmed: bool,
+    /// When Kafka has said, since `next` was reached, that no transaction is open before `end`.
+    confirmed: Option<Instant>,
+    /// How long that counts.
+    counts_for: Duration,
     /// librdkafka has come to the last stable offset, and to nothing since.
     is_at_end: bool,
     /// librdkafka may have stopped fetching.
@@ -71,7 +73,8 @@ impl Left {
             next: range.first,
             end: range.end,
             known,
-            is_confirmed: false,
+            confirmed: None,
+            counts_for: SOON,
             is_at_end: false,
             is_suspect: false,
             lag: None,
@@ -84,8 +87,8 @@ impl Left {
     pub(super) fn took(&mut self, offset: u64) -> bool {
         self.next = offset.saturating_add(1);
         self.known = self.known.max(self.next);
-        (self.is_confirmed, self.is_at_end, self.is_suspect) = (false, false, false);
-        (self.lag, self.trouble, self.ask_at) = (None, None, None);
+        (self.is_at_end, self.is_suspect) = (false, false);
+        (self.confirmed, self.lag, self.trouble, self.ask_at) = (None, None, None, None);
         offset < self.end
     }
 
@@ -97,12 +100,18 @@ impl Left {
     /// Notes that librdkafka has come to the last stable offset. Between the last record and the end of a range there
     /// can be marks of transactions and aborted records, which no reader is given: then only Kafka's word ends it. A
     /// leader that has just been elected can end its log too early, so that its word counts once it was asked where
-    /// the log ends. Returns whether the range has ended.
+    /// the log ends, and only shortly after: another leader may have followed. Returns whether the range has ended.
     pub(super) fn reached_end(&mut self, now: Instant) -> bool {
         self.is_at_end = true;
         let is_urgent = self.is_finite() || self.known == 0;
         self.ask_at = Some(if is_urgent { now } else { now + SOON });
-        self.is_confirmed
+        let Some(confirmed) = self.confirmed.take() else {
+            return false;
+        };
+        let is_recent = now.saturating_duration_since(confirmed) < self.counts_for;
+        // Many aborted records can take long to be fetched again.
+        self.counts_for = self.counts_for.saturating_mul(2);
+        is_recent
     }
 
     /// Notes that librdkafka has stopped to fetch this partition or another one.
@@ -164,7 +173,7 @@ impl Left {
         }
         match kind {
             Some(Kind::Open(from)) => self.open(topic, partition, from, lasts, now),
-            _ => Ok(self.confirm(ends.stable)),
+            _ => Ok(self.confirm(ends.stable, now)),
         }
     }
 
@@ -180,7 +189,7 @@ impl Left {
         };
         self.next = gone.end;
         self.known = self.known.max(self.next);
-        self.is_confirmed = false;
+        self.confirmed = None;
         gone
     }
 
@@ -290,9 +299,9 @@ impl Left {
         }
     }
 
-    fn confirm(&mut self, stable: u64) -> Finding {
-        if self.is_finite() && self.is_at_end && !self.is_confirmed && self.end <= stable {
-            (self.is_confirmed, self.is_at_end) = (true, false);
+    fn confirm(&mut self, stable: u64, now: Instant) -> Finding {
+        if self.is_finite() && self.is_at_end && self.end <= stable {
+            (self.confirmed, self.is_at_end) = (Some(now), false);
             Finding::Confirmed
         } else {
             Finding::Nothing

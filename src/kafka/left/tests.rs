@@ -76,6 +76,20 @@ fn the_marks_at_the_end_of_a_range_end_it_once_the_end_was_confirmed_and_come_to
 }
 
 #[test]
+fn an_end_that_was_confirmed_long_ago_ends_no_range() {
+    let mut run = Watch::run(0, 50);
+    assert!(!run.reached_end());
+    assert_eq!(run.at(0, [0, 50, 50]), Finding::Confirmed);
+    run.seconds = 3;
+    assert!(!run.reached_end());
+    assert!(run.is_due());
+    assert_eq!(run.at(3, [0, 50, 50]), Finding::Confirmed);
+    // Those that take as long each time end too.
+    run.seconds = 8;
+    assert!(run.reached_end());
+}
+
+#[test]
 fn an_end_that_a_new_leader_puts_too_early_ends_no_range() {
     let mut run = Watch::run(0, 50);
     run.left.took(39);
