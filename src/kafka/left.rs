@@ -152,7 +152,10 @@ impl Left {
         ends: Ends,
         now: Instant,
     ) -> Result<Finding, ReadError> {
-        self.ask_at = Some(now + QUIET);
+        // A record has come since the question: the answer is old.
+        if self.ask_at.replace(now + QUIET).is_none() {
+            return Ok(Finding::Nothing);
+        }
         if self.next < ends.first {
             return Ok(Finding::Deleted(self.pass_over(partition, ends.first)));
         }

@@ -53,6 +53,7 @@ impl Watch {
         self.seconds = seconds;
         let [first, stable, end] = ends;
         let ends = Ends { first, stable, end };
+        self.is_due();
         self.left.judge("events", 2, ends, self.now())
     }
 }
@@ -187,6 +188,22 @@ fn kafka_is_asked_after_ten_silent_seconds_and_not_while_records_come() {
     assert!(!tail.is_due());
     tail.seconds = 30;
     assert!(tail.is_due());
+}
+
+#[test]
+fn an_answer_that_is_older_than_the_last_record_is_of_no_account() {
+    let mut tail = Watch::tail(0);
+    assert!(!tail.reached_end());
+    assert!(tail.is_due());
+    tail.left.took(0);
+    let ends = Ends {
+        first: 0,
+        stable: 0,
+        end: 0,
+    };
+    let finding = tail.left.judge("events", 2, ends, tail.now());
+    assert_eq!(finding.expect("no error"), Finding::Nothing);
+    assert!(tail.left.is_there());
 }
 
 #[test]
