@@ -12,8 +12,11 @@ use crate::tools::replay::{Range, RunOptions, Selection, TopicRun, Work};
 pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&typed.kafka)?;
     let range = consuming::range(&typed.range);
-    if range.is_none() && typed.run.id.is_none() && typed.run.resume.is_none() {
-        return Err(consuming::no_range());
+    let has_id = typed.run.id.is_some() || typed.run.resume.is_some();
+    match &range {
+        None if !has_id => return Err(consuming::no_range()),
+        Some(range) if !has_id => range.check()?,
+        _ => {}
     }
     let selection = Selection {
         channels: typed.channel.iter().cloned().collect(),

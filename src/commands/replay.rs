@@ -32,10 +32,12 @@ pub(super) fn run(typed: &Replay) -> anyhow::Result<ExitCode> {
         return from_file(typed, path, settings, work, options);
     }
     let has_id = typed.run.id.is_some() || typed.run.resume.is_some();
-    let range = match range {
+    match &range {
         None if !has_id => return Err(consuming::no_range()),
-        range => range,
-    };
+        // A run that is started again has its own times by now.
+        Some(range) if !has_id => range.check()?,
+        _ => {}
+    }
     if let (STANDARD, Some(range)) = (&*typed.to, &range) {
         let range = range.clone();
         return to_lines(settings, kafka.topic, range, key_partition, work, options);

@@ -72,24 +72,9 @@ fn opening(tail: &Tail, range: Range) -> anyhow::Result<Opening> {
     };
     Ok(Box::new(move || {
         let reader = Reader::open(&settings, &topic)?;
-        let ranges = ranges(&range, &reader)?;
-        Ok((Source::topic(reader, ranges, [].into())?, topic))
+        let ranges = range.followed(&reader)?;
+        Ok((Source::follow(reader, ranges)?, topic))
     }))
-}
-
-/// Returns ranges without an end, or up to the last offset that was typed.
-fn ranges(range: &Range, reader: &Reader) -> anyhow::Result<Vec<OffsetRange>> {
-    let mut ranges = range.ranges(reader, None)?;
-    for offsets in &mut ranges {
-        let mut typed = range.offsets.iter();
-        let typed = typed.find(|typed| typed.partition == offsets.partition);
-        if typed.is_none() && range.since == When::Now {
-            offsets.first = offsets.end;
-        }
-        let last = typed.and_then(|typed| typed.last);
-        offsets.end = last.map_or(OffsetRange::ENDLESS, |last| last + 1);
-    }
-    Ok(ranges)
 }
 
 fn follow(
@@ -105,6 +90,10 @@ fn follow(
         let written = match &item {
             Item::End => break,
             Item::Nothing => out.flush(),
+            Item::Waiting(waiting) => {
+                crate::tell!("{waiting}");
+                out.flush()
+            }
             Item::Deleted(gone) => {
                 let OffsetRange {
                     partition,

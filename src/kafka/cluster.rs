@@ -62,6 +62,19 @@ pub enum Unreached {
     Nobody(String),
 }
 
+impl From<(RDKafkaErrorCode, String)> for Unreached {
+    /// Tells by the last error of a client why no broker answers it.
+    fn from((code, words): (RDKafkaErrorCode, String)) -> Self {
+        match code {
+            RDKafkaErrorCode::SSL => Self::Tls(words),
+            // What hangs up during the handshake is a lost connection to librdkafka.
+            _ if words.contains("SSL handshake failed") => Self::Tls(words),
+            code if is_about_login(code) => Self::Login(words),
+            _ => Self::Nobody(words),
+        }
+    }
+}
+
 /// A broker, where it says that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -154,14 +167,8 @@ impl Cluster {
     }
 
     fn why(&self, error: &KafkaError) -> Unreached {
-        match self.producer.context().last_error_with_code() {
-            None => Unreached::Nobody(in_words(error)),
-            Some((RDKafkaErrorCode::SSL, words)) => Unreached::Tls(words),
-            // What hangs up during the handshake is a lost connection to librdkafka.
-            Some((_, words)) if words.contains("SSL handshake failed") => Unreached::Tls(words),
-            Some((code, words)) if is_about_login(code) => Unreached::Login(words),
-            Some((_, words)) => Unreached::Nobody(words),
-        }
+        let last = self.producer.context().last_error_with_code();
+        last.map_or_else(|| Unreached::Nobody(in_words(error)), Unreached::from)
     }
 
     /// What Kafka says of a topic. One that is being made is waited for by who made it.

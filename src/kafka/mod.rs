@@ -15,10 +15,13 @@ mod changes;
 mod client_error;
 mod cluster;
 mod consumed_record;
+mod contact;
 mod embedded;
+mod ends;
 mod group;
 mod health;
 mod incremental_alter;
+mod left;
 mod numbers;
 mod offset_range;
 mod outgoing;
@@ -31,6 +34,7 @@ mod settings;
 mod topic;
 mod topic_consumer;
 mod transactions;
+mod waiting;
 
 pub use age_limits::{ACCEPTED, AgeLimits, KEPT, Reached};
 pub use asking::Asking;
@@ -50,6 +54,7 @@ pub use reader::{ReadStep, Reader};
 pub use settings::{DEFAULTS, NO_TIMEOUT, Settings, check_property};
 pub use topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 pub use transactions::{Batching, Broken, Transactions};
+pub use waiting::Waiting;
 
 /// librdkafka's version.
 #[must_use]

@@ -1,9 +1,10 @@
 //! Why a topic can't be read.
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use thiserror::Error;
 
 use super::client_error::ClientError;
+use super::cluster::Unreached;
 use super::questions::in_words;
 use super::topic::Condition;
 
@@ -14,15 +15,50 @@ pub enum ReadError {
     Client(#[from] ClientError),
     #[error("there is no topic {0}")]
     NoTopic(String),
+    #[error("{topic} has no partition {partition} any more: the topic was made again")]
+    NoPartition { topic: String, partition: u32 },
     /// The topic exists, but can't be read now.
     #[error("{0}: {1}")]
     Topic(String, Condition),
     /// Kafka does not answer a question.
     #[error("{0}")]
     Unanswered(String),
+    /// Brokers refuse the connection.
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     /// Kafka does not let this client read.
-    #[error("Kafka does not let this client read {0}: {1}; grant it DESCRIBE and READ")]
-    Refused(String, RDKafkaErrorCode),
+    #[error("Kafka does not let this client read {topic}: grant it {right} on the topic")]
+    Refused { topic: String, right: &'static str },
+    /// Offsets that were there are not there any more, at the end of the partition.
+    #[error(
+        "{topic} partition {partition} ends at offset {end}, before offset {offset} that was {seen} already: \
+         the topic was made again, or Kafka has lost records in an unclean leader election"
+    )]
+    Shrunk {
+        topic: String,
+        partition: u32,
+        end: u64,
+        offset: u64,
+        /// `read` or `there`.
+        seen: &'static str,
+    },
+    /// The log does not go on from what was read.
+    #[error(
+        "the log of {0} does not go on from the records that were read: the topic was made again, or Kafka \
+         has lost records in an unclean leader election"
+    )]
+    Truncated(String),
+    /// A transaction has been open for too long.
+    #[error(
+        "another producer has held a transaction open for 20 minutes, on {topic} partition {partition} from \
+         offset {from}: `kafka-transactions.sh find-hanging` shows whether its producer is gone, and \
+         `kafka-transactions.sh abort` ends it"
+    )]
+    Transaction {
+        topic: String,
+        partition: u32,
+        from: u64,
+    },
 }
 
 impl ReadError {

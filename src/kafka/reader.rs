@@ -2,27 +2,44 @@
 //! joins no consumer group and commits nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfigAndContext as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::callbacks::Callbacks;
-use super::client_error::ClientError;
 use super::consumed_record::ConsumedRecord;
-use super::numbers::{to_i32, to_u32, to_u64};
+use super::contact::Contact;
+use super::ends::{Answer, Ends, Questions};
+use super::left::{Finding, Left, Remaining};
+use super::numbers::{to_u32, to_u64};
 use super::offset_range::OffsetRange;
 use super::read_error::ReadError;
 use super::settings::Settings;
-use super::topic_consumer::{Left, PATIENCE, Remaining, TopicConsumer};
+use super::topic_consumer::TopicConsumer;
+use super::waiting::Waiting;
+
+/// How long a question takes while nothing is amiss.
+const ANSWERED: Duration = Duration::from_millis(10);
 
 /// A reader of one topic.
 pub struct Reader {
-    source: TopicConsumer,
+    settings: Settings,
+    source: Arc<TopicConsumer>,
+    questions: Questions,
+    contact: Contact,
     remaining: Remaining,
+    polled: Polled,
+}
+
+/// What librdkafka gave last.
+#[derive(Default)]
+enum Polled {
+    #[default]
+    Record,
+    Nothing,
+    Failed(KafkaError),
 }
 
 /// One thing that happened while reading.
@@ -30,6 +47,8 @@ pub enum ReadStep<'a> {
     Record(ConsumedRecord<'a>),
     /// Kafka has deleted what was to be read next; reading goes on behind it.
     Deleted(OffsetRange),
+    /// Why nothing comes.
+    Waiting(Waiting),
     /// Nothing came in time.
     Nothing,
     /// Every range was read to its end.
@@ -40,18 +59,18 @@ impl Reader {
     /// Connects and finds the topic.
     ///
     /// # Errors
-    /// Where it can't be read.
+    /// If it can't be read.
     pub fn open(settings: &Settings, topic: &str) -> Result<Self, ReadError> {
-        let consumer =
-            BaseConsumer::from_config_and_context(&settings.for_reading(), Callbacks::default())
-                .map_err(ClientError::from)?;
-        let topic = topic.to_owned();
-        let reader = Self {
-            source: TopicConsumer { consumer, topic },
+        let source = Arc::new(TopicConsumer::connect(settings, topic)?);
+        source.partitions_of(topic)?;
+        Ok(Self {
+            settings: settings.clone(),
+            questions: Questions::start(Arc::clone(&source))?,
+            source,
+            contact: Contact::default(),
             remaining: BTreeMap::new(),
-        };
-        reader.partitions()?;
-        Ok(reader)
+            polled: Polled::default(),
+        })
     }
 
     /// The topic's name.
@@ -63,7 +82,7 @@ impl Reader {
     /// How many partitions the topic has.
     ///
     /// # Errors
-    /// Where Kafka does not say.
+    /// If Kafka does not say.
     pub fn partitions(&self) -> Result<u32, ReadError> {
         self.partitions_of(&self.source.topic)
     }
@@ -71,97 +90,222 @@ impl Reader {
     /// How many partitions another topic has.
     ///
     /// # Errors
-    /// Where Kafka does not say.
+    /// If Kafka does not say.
     pub fn partitions_of(&self, topic: &str) -> Result<u32, ReadError> {
         self.source.partitions_of(topic)
     }
 
-    /// All that is on a partition now and committed.
+    /// Returns all that is on a partition now, open transactions included.
     ///
     /// # Errors
-    /// Where Kafka does not say.
+    /// If Kafka does not say.
     pub fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
         self.source.whole(partition)
     }
 
-    /// For each of the partitions the first offset whose record has this time or a later one, in
-    /// milliseconds since 1970; none where there is no such record yet.
+    /// Returns the first offset of a partition that no subscriber can have read yet: the start of an open transaction,
+    /// or the end.
     ///
     /// # Errors
-    /// Where Kafka does not say.
+    /// If Kafka does not say.
+    pub fn stable_end(&self, partition: u32) -> Result<u64, ReadError> {
+        self.source.stable_end(partition)
+    }
+
+    /// Returns for each of the partitions the first offset whose record has this time or a later one, in
+    /// milliseconds since 1970; none if there is no such record yet.
+    ///
+    /// # Errors
+    /// If Kafka does not say.
     pub fn offsets_from(
         &self,
         partitions: &[u32],
         time: i64,
     ) -> Result<BTreeMap<u32, u64>, ReadError> {
-        let failed = |error: &KafkaError| ReadError::unanswered("which offset a time has", error);
-        let mut question = TopicPartitionList::new();
-        for partition in partitions {
-            let time = Offset::Offset(time);
-            question
-                .add_partition_offset(&self.source.topic, to_i32(*partition), time)
-                .map_err(|error| failed(&error))?;
-        }
-        let answer = self.source.consumer.offsets_for_times(question, PATIENCE);
-        let answer = answer.map_err(|error| failed(&error))?;
-        let mut offsets = BTreeMap::new();
-        for element in answer.elements() {
-            element.error().map_err(|error| failed(&error))?;
-            if let Offset::Offset(offset) = element.offset() {
-                offsets.insert(to_u32(element.partition()), to_u64(offset));
-            }
-        }
-        Ok(offsets)
+        self.source.offsets_from(partitions, time)
     }
 
-    /// Reads these ranges from now on, and nothing else.
+    /// Reads these ranges from now on, and nothing else. Their partitions have had all that is in them.
     ///
     /// # Errors
-    /// Where librdkafka takes no such assignment.
+    /// If librdkafka takes no such assignment.
     pub fn read(&mut self, ranges: &[OffsetRange]) -> Result<(), ReadError> {
+        self.begin(ranges, |range| match range.end {
+            OffsetRange::ENDLESS => range.first,
+            end => end,
+        })
+    }
+
+    /// Reads these ranges from now on, and nothing else. Offsets that do not exist yet are waited for.
+    ///
+    /// # Errors
+    /// If librdkafka takes no such assignment.
+    pub fn follow(&mut self, ranges: &[OffsetRange]) -> Result<(), ReadError> {
+        self.begin(ranges, |_| 0)
+    }
+
+    fn begin(
+        &mut self,
+        ranges: &[OffsetRange],
+        known: impl Fn(&OffsetRange) -> u64,
+    ) -> Result<(), ReadError> {
+        let now = Instant::now();
+        let ranges = ranges.iter().filter(|range| range.length() > 0);
         self.remaining = ranges
-            .iter()
-            .filter(|range| range.length() > 0)
-            .map(|range| {
-                let left = Left {
-                    next: range.first,
-                    end: range.end,
-                    is_confirmed: false,
-                };
-                (range.partition, left)
-            })
+            .map(|range| (range.partition, Left::new(range, known(range), now)))
             .collect();
+        self.polled = Polled::default();
         self.source.assign(&self.remaining)
     }
 
-    /// What happens next, within `patience`. A passing trouble with a broker is waited out.
+    /// Returns what happens next, within `patience`. Passing trouble with a broker is waited out.
     ///
     /// # Errors
-    /// Where Kafka will not let this client read, or the topic is gone.
+    /// If Kafka will not let this client read, or the ranges can't be read to their ends.
     pub fn next(&mut self, patience: Duration) -> Result<ReadStep<'_>, ReadError> {
+        if let Some(step) = self.look()? {
+            return Ok(step);
+        }
         if self.remaining.is_empty() {
             return Ok(ReadStep::Finished);
         }
-        match self.source.consumer.poll(patience) {
+        let patience = if self.questions.is_open() {
+            patience.min(ANSWERED)
+        } else {
+            patience
+        };
+        self.polled = match self.source.committed.poll(patience) {
             Some(Ok(message)) => {
+                self.contact.answered();
                 let partition = to_u32(message.partition());
                 let step = took(&mut self.remaining, message);
                 if !self.remaining.contains_key(&partition) {
                     self.source.leave(partition);
                 }
-                Ok(step)
+                return Ok(step);
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                let partition = to_u32(partition);
-                self.source.ended(&mut self.remaining, partition)?;
-                Ok(ReadStep::Nothing)
-            }
-            Some(Err(error)) => {
-                let deleted = self.source.troubled(&mut self.remaining, &error)?;
-                Ok(deleted.map_or(ReadStep::Nothing, ReadStep::Deleted))
-            }
-            None => Ok(ReadStep::Nothing),
+            Some(Err(error)) => Polled::Failed(error),
+            None => Polled::Nothing,
+        };
+        Ok(ReadStep::Nothing)
+    }
+
+    /// Looks, when nothing was there to read, why.
+    fn look(&mut self) -> Result<Option<ReadStep<'static>>, ReadError> {
+        let now = Instant::now();
+        match mem::take(&mut self.polled) {
+            Polled::Record => return Ok(None),
+            Polled::Nothing => {}
+            Polled::Failed(error) => self.heed(&error, now)?,
         }
+        let step = match self.questions.answer() {
+            Some((partition, _, Answer::Ends(ends))) => self.apply(partition, ends, now)?,
+            Some((_, _, Answer::NoLeader)) => {
+                self.contact.answered();
+                None
+            }
+            Some((_, asked, Answer::Lost(reason))) => self.lost(asked, reason, now)?,
+            Some((_, _, Answer::Failed(error))) => return Err(error),
+            None => None,
+        };
+        self.ask(now);
+        Ok(step)
+    }
+
+    fn heed(&mut self, error: &KafkaError, now: Instant) -> Result<(), ReadError> {
+        use RDKafkaErrorCode as Code;
+        if let KafkaError::PartitionEOF(partition) = error {
+            self.reached_end(to_u32(*partition), now);
+            return Ok(());
+        }
+        if let Some(fatal) = self.source.fatal(error) {
+            return Err(fatal);
+        }
+        // librdkafka does not say which partition it is. A refusal of the group is of no account: none is joined.
+        if let Some(
+            Code::AutoOffsetReset
+            | Code::OffsetOutOfRange
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition,
+        ) = error.rdkafka_error_code()
+        {
+            for left in self.remaining.values_mut() {
+                left.suspect(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn reached_end(&mut self, partition: u32, now: Instant) {
+        let Some(left) = self.remaining.get_mut(&partition) else {
+            return;
+        };
+        if left.reached_end(now) {
+            self.remaining.remove(&partition);
+            self.source.leave(partition);
+        }
+    }
+
+    fn ask(&mut self, now: Instant) {
+        if self.questions.is_open() {
+            return;
+        }
+        let due = |(partition, left): (&u32, &mut Left)| left.is_due(now).then_some(*partition);
+        let due = self.remaining.iter_mut().find_map(due);
+        if let Some(partition) = due {
+            self.questions.ask(partition, now);
+        }
+    }
+
+    fn apply(
+        &mut self,
+        partition: u32,
+        ends: Ends,
+        now: Instant,
+    ) -> Result<Option<ReadStep<'static>>, ReadError> {
+        self.contact.answered();
+        self.source.forget_errors();
+        let Some(left) = self.remaining.get_mut(&partition) else {
+            return Ok(None);
+        };
+        match left.judge(&self.source.topic, partition, ends, now)? {
+            Finding::Nothing => {}
+            Finding::Confirmed => self.source.seek(partition, left.next),
+            Finding::Stalled => self.assign_again(now)?,
+            Finding::Waiting(waiting) => return Ok(Some(ReadStep::Waiting(waiting))),
+            Finding::Deleted(gone) => {
+                if left.is_over() {
+                    self.remaining.remove(&partition);
+                }
+                self.assign_again(now)?;
+                return Ok(Some(ReadStep::Deleted(gone)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn assign_again(&mut self, now: Instant) -> Result<(), ReadError> {
+        for left in self.remaining.values_mut() {
+            left.assigned(now);
+        }
+        self.source.assign(&self.remaining)
+    }
+
+    fn lost(
+        &mut self,
+        asked: Instant,
+        reason: String,
+        now: Instant,
+    ) -> Result<Option<ReadStep<'static>>, ReadError> {
+        if !self.contact.lost(asked, now, self.source.refusal())? {
+            return Ok(None);
+        }
+        let topic = self.source.topic.clone();
+        self.source = Arc::new(TopicConsumer::connect(&self.settings, &topic)?);
+        self.questions = Questions::start(Arc::clone(&self.source))?;
+        self.assign_again(now)?;
+        Ok(Some(ReadStep::Waiting(Waiting::Broker { topic, reason })))
     }
 }
 
@@ -171,10 +315,8 @@ fn took<'a>(remaining: &mut Remaining, message: BorrowedMessage<'a>) -> ReadStep
     let Some(left) = remaining.get_mut(&partition) else {
         return ReadStep::Nothing;
     };
-    left.next = offset + 1;
-    left.is_confirmed = false;
-    let (is_in, is_last) = (offset < left.end, offset + 1 >= left.end);
-    if is_last {
+    let is_in = left.took(offset);
+    if left.is_over() {
         remaining.remove(&partition);
     }
     if is_in {

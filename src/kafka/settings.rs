@@ -121,6 +121,15 @@ impl Settings {
         config
     }
 
+    /// The same properties for a client that only asks about offsets, those of open transactions included. It has no
+    /// group, so that it needs no right on one.
+    pub(super) fn for_asking(&self) -> ClientConfig {
+        let mut config = self.for_reading();
+        config.set("isolation.level", "read_uncommitted");
+        config.remove("group.id");
+        config
+    }
+
     /// The same properties for a producer with this transactional id. Its records wait as long as a
     /// transaction may take, and are limited in size by their topic alone.
     pub(super) fn for_transactions(&self, id: &str, batching: Batching) -> ClientConfig {
@@ -154,17 +163,30 @@ impl Settings {
 
 /// Whether a property is about connections rather than about producing.
 fn is_common(name: &str) -> bool {
-    const PREFIXES: [&str; 8] = [
+    const NAMES: [&str; 6] = [
+        "api.version.fallback.ms",
+        "connections.max.idle.ms",
+        "debug",
+        "enable.sasl.oauthbearer.unsecure.jwt",
+        "enable.ssl.certificate.verification",
+        "plugin.library.paths",
+    ];
+    const PREFIXES: [&str; 13] = [
+        "api.version.request",
         "bootstrap.",
         "broker.",
         "client.",
+        "https.",
+        "metadata.",
         "reconnect.",
+        "retry.backoff.",
         "sasl.",
         "security.",
         "socket.",
         "ssl.",
+        "topic.metadata.",
     ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Asks librdkafka whether it has a property of this name and takes this value, and gives the
@@ -201,6 +223,45 @@ mod tests {
         for producers in ["compression.type", "acks", "linger.ms"] {
             assert_eq!(config.get(producers), None);
         }
+    }
+
+    #[test]
+    fn a_reader_connects_as_the_bridge_does() {
+        for (name, value) in [
+            ("api.version.request.timeout.ms", "5000"),
+            ("broker.address.family", "v4"),
+            (
+                "client.dns.lookup",
+                "resolve_canonical_bootstrap_servers_only",
+            ),
+            ("client.rack", "a"),
+            ("connections.max.idle.ms", "60000"),
+            ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
+            ("enable.ssl.certificate.verification", "false"),
+            ("https.ca.location", "/ca.pem"),
+            ("https.ca.pem", "pem"),
+            ("metadata.broker.list", "kafka-1:9092"),
+            ("metadata.recovery.strategy", "none"),
+            ("retry.backoff.ms", "50"),
+            ("sasl.mechanism", "PLAIN"),
+            ("security.protocol", "ssl"),
+            ("ssl.ca.pem", "pem"),
+            ("ssl.endpoint.identification.algorithm", "none"),
+        ] {
+            for config in [
+                Settings::new([(name, value)]).for_reading(),
+                Settings::new([(name, value)]).for_asking(),
+            ] {
+                assert_eq!(config.get(name), Some(value), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_only_asks_sees_open_transactions_and_has_no_group() {
+        let config = Settings::new([]).for_asking();
+        assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
+        assert_eq!(config.get("group.id"), None);
     }
 
     #[test]

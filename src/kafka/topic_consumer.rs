@@ -1,49 +1,65 @@
-//! The client that reads a topic.
+//! The clients that read a topic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 
 use super::callbacks::Callbacks;
-use super::numbers::{to_i32, to_i64, to_u64};
+use super::client_error::ClientError;
+use super::cluster::Unreached;
+use super::ends::{Answer, Ends};
+use super::left::Remaining;
+use super::numbers::{to_i32, to_i64, to_u32, to_u64};
 use super::offset_range::OffsetRange;
 use super::questions::{condition_of, in_words};
 use super::read_error::ReadError;
+use super::settings::Settings;
 use super::topic::Condition;
 
 /// How long one question may take: long enough for a broker's death.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a question may take that is asked again.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long taking librdkafka's errors takes, whether there are any or not.
+const SHORTLY: Duration = Duration::from_millis(5);
+/// librdkafka's words for a log that ends before what was read, in place of a code.
+const TRUNCATED: &str = "truncation detected";
 
-/// The topic that is read, and the client that reads it.
+type Client = BaseConsumer<Callbacks>;
+
+/// The topic that is read, and the clients that read it.
 pub(super) struct TopicConsumer {
-    pub(super) consumer: BaseConsumer<Callbacks>,
+    /// Fetches records.
+    pub(super) committed: Client,
+    /// Asks only: the end of a partition is the last stable offset for the other one.
+    uncommitted: Client,
     pub(super) topic: String,
 }
 
-/// The offsets that are still to be read, by partition.
-pub(super) type Remaining = BTreeMap<u32, Left>;
-
-/// The offsets of a partition that are still to be read.
-#[derive(Clone, Copy)]
-pub(super) struct Left {
-    pub(super) next: u64,
-    pub(super) end: u64,
-    /// Kafka has said, since `next` was reached, that the end is there.
-    pub(super) is_confirmed: bool,
-}
-
 impl TopicConsumer {
+    pub(super) fn connect(settings: &Settings, topic: &str) -> Result<Self, ClientError> {
+        let client = |config| Client::from_config_and_context(&config, Callbacks::default());
+        Ok(Self {
+            committed: client(settings.for_reading())?,
+            uncommitted: client(settings.for_asking())?,
+            topic: topic.to_owned(),
+        })
+    }
+
     pub(super) fn partitions_of(&self, topic: &str) -> Result<u32, ReadError> {
-        let consumer = &self.consumer;
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE);
+        self.partitions_within(topic, PATIENCE)
+    }
+
+    fn partitions_within(&self, topic: &str, patience: Duration) -> Result<u32, ReadError> {
+        let metadata = self.uncommitted.fetch_metadata(Some(topic), patience);
         let metadata = metadata.map_err(|error| {
-            let reason = consumer.context().last_error();
-            let reason = reason.unwrap_or_else(|| in_words(&error));
+            let reason = self.last_words(&error);
             ReadError::Topic(topic.to_owned(), Condition::Unreachable(reason.into()))
         })?;
         let found = metadata.topics().first();
@@ -54,123 +70,167 @@ impl TopicConsumer {
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
             }
             Condition::Missing => Err(ReadError::NoTopic(topic.to_owned())),
+            Condition::Refused(_) if topic == self.topic => Err(self.refused("DESCRIBE and READ")),
             condition => Err(ReadError::Topic(topic.to_owned(), condition)),
         }
     }
 
+    fn refused(&self, right: &'static str) -> ReadError {
+        ReadError::Refused {
+            topic: self.topic.clone(),
+            right,
+        }
+    }
+
     pub(super) fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
-        let (first, end) = self
-            .consumer
-            .fetch_watermarks(&self.topic, to_i32(partition), PATIENCE)
-            .map_err(|error| ReadError::unanswered("where a partition begins and ends", &error))?;
+        let (first, end) = self.watermarks(&self.uncommitted, partition, PATIENCE)?;
         Ok(OffsetRange {
             partition,
-            first: to_u64(first),
-            end: to_u64(end),
+            first,
+            end,
         })
+    }
+
+    pub(super) fn stable_end(&self, partition: u32) -> Result<u64, ReadError> {
+        let (_, stable) = self.watermarks(&self.committed, partition, PATIENCE)?;
+        Ok(stable)
+    }
+
+    fn watermarks(
+        &self,
+        client: &Client,
+        partition: u32,
+        patience: Duration,
+    ) -> Result<(u64, u64), ReadError> {
+        let found = client.fetch_watermarks(&self.topic, to_i32(partition), patience);
+        let (first, end) = found.map_err(|error| match error.rdkafka_error_code() {
+            Some(Code::TopicAuthorizationFailed) => self.refused("DESCRIBE and READ"),
+            _ => ReadError::unanswered("where a partition begins and ends", &error),
+        })?;
+        Ok((to_u64(first), to_u64(end)))
+    }
+
+    /// Asks where a partition begins and ends.
+    pub(super) fn ends(&self, partition: u32) -> Answer {
+        // In this order: an end that moves in between opens no transaction.
+        let stable = self.watermarks(&self.committed, partition, SHORT_PATIENCE);
+        let whole = stable.and_then(|(_, stable)| {
+            let (first, end) = self.watermarks(&self.uncommitted, partition, SHORT_PATIENCE)?;
+            Ok(Ends { first, stable, end })
+        });
+        match whole {
+            Ok(ends) => Answer::Ends(ends),
+            Err(refused @ ReadError::Refused { .. }) => Answer::Failed(refused),
+            Err(_) => self.why_silent(partition),
+        }
+    }
+
+    fn why_silent(&self, partition: u32) -> Answer {
+        match self.partitions_within(&self.topic, SHORT_PATIENCE) {
+            Ok(count) if partition < count => Answer::NoLeader,
+            Ok(_) => Answer::Failed(ReadError::NoPartition {
+                topic: self.topic.clone(),
+                partition,
+            }),
+            Err(ReadError::Topic(_, Condition::Unreachable(why))) => Answer::Lost(why.reason),
+            Err(error) => Answer::Failed(error),
+        }
+    }
+
+    pub(super) fn offsets_from(
+        &self,
+        partitions: &[u32],
+        time: i64,
+    ) -> Result<BTreeMap<u32, u64>, ReadError> {
+        let failed = |error: KafkaError| ReadError::unanswered("which offset a time has", &error);
+        let mut question = TopicPartitionList::new();
+        for partition in partitions {
+            let time = Offset::Offset(time);
+            question
+                .add_partition_offset(&self.topic, to_i32(*partition), time)
+                .map_err(failed)?;
+        }
+        let answer = self.uncommitted.offsets_for_times(question, PATIENCE);
+        let mut offsets = BTreeMap::new();
+        for element in answer.map_err(failed)?.elements() {
+            element.error().map_err(failed)?;
+            if let Offset::Offset(offset) = element.offset() {
+                offsets.insert(to_u32(element.partition()), to_u64(offset));
+            }
+        }
+        Ok(offsets)
     }
 
     pub(super) fn assign(&self, remaining: &Remaining) -> Result<(), ReadError> {
         let mut assignment = TopicPartitionList::new();
-        for (partition, left) in remaining {
-            let next = Offset::Offset(to_i64(left.next));
-            assignment
-                .add_partition_offset(&self.topic, to_i32(*partition), next)
-                .map_err(|error| self.unassigned(&error))?;
-        }
-        // A partition that was left stays paused where it is assigned again.
-        self.consumer
-            .assign(&assignment)
-            .and_then(|()| self.consumer.resume(&assignment))
-            .map_err(|error| self.unassigned(&error))
+        let mut there = remaining.iter().filter(|(_, left)| left.is_there());
+        let assigned = there
+            .try_for_each(|(partition, left)| self.add(&mut assignment, *partition, left.next))
+            .and_then(|()| self.committed.assign(&assignment))
+            // A partition that was left stays paused where it is assigned again.
+            .and_then(|()| self.committed.resume(&assignment));
+        assigned.map_err(|error| {
+            ReadError::Unanswered(format!("librdkafka can't read {}: {error}", self.topic))
+        })
     }
 
-    fn unassigned(&self, error: &KafkaError) -> ReadError {
-        ReadError::Unanswered(format!("librdkafka can't read {}: {error}", self.topic))
+    fn add(&self, list: &mut TopicPartitionList, partition: u32, next: u64) -> KafkaResult<()> {
+        list.add_partition_offset(&self.topic, to_i32(partition), Offset::Offset(to_i64(next)))
     }
 
-    /// What lies between the last record and the end of a range can be the marks of transactions,
-    /// which no reader is given: then only Kafka's word ends it. A leader that has just been elected
-    /// can end its log too early, so that its word counts once it was asked where the log ends.
-    pub(super) fn ended(&self, remaining: &mut Remaining, partition: u32) -> Result<(), ReadError> {
-        let Some(left) = remaining.get_mut(&partition) else {
-            return Ok(());
-        };
-        if left.end == OffsetRange::ENDLESS {
-            return Ok(());
+    /// Fetches a partition from this offset again, and drops what was fetched already.
+    pub(super) fn seek(&self, partition: u32, next: u64) {
+        let mut list = TopicPartitionList::new();
+        let added = self.add(&mut list, partition, next);
+        let sought = added.and_then(|()| self.committed.seek_partitions(list, PATIENCE));
+        if let Err(error) = sought {
+            debug!(%error, partition, "not sought");
         }
-        if left.is_confirmed {
-            remaining.remove(&partition);
-            self.leave(partition);
-            return Ok(());
-        }
-        // Where Kafka does not answer it is asked when the end comes up again.
-        let whole = self.whole(partition);
-        left.is_confirmed = whole.is_ok_and(|whole| whole.end >= left.end);
-        let mut again = TopicPartitionList::new();
-        let next = Offset::Offset(to_i64(left.next));
-        again
-            .add_partition_offset(&self.topic, to_i32(partition), next)
-            .and_then(|()| self.consumer.seek_partitions(again, PATIENCE))
-            .map_err(|error| ReadError::unanswered("what a partition holds", &error))?;
-        Ok(())
     }
 
     /// Fetches no more of a partition that was read to its end.
     pub(super) fn leave(&self, partition: u32) {
         let mut finished = TopicPartitionList::new();
         finished.add_partition(&self.topic, to_i32(partition));
-        if let Err(error) = self.consumer.pause(&finished) {
+        if let Err(error) = self.committed.pause(&finished) {
             debug!(%error, partition, "still fetched");
         }
     }
 
-    /// What was deleted, where that is the trouble.
-    pub(super) fn troubled(
-        &self,
-        remaining: &mut Remaining,
-        error: &KafkaError,
-    ) -> Result<Option<OffsetRange>, ReadError> {
-        use RDKafkaErrorCode as Code;
-        match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                self.pass_over_deleted(remaining)
+    /// Returns what an error of the fetching client means for the whole topic.
+    pub(super) fn fatal(&self, error: &KafkaError) -> Option<ReadError> {
+        match error.rdkafka_error_code()? {
+            Code::TopicAuthorizationFailed => Some(self.refused("READ")),
+            Code::LogTruncation => Some(ReadError::Truncated(self.topic.clone())),
+            Code::AutoOffsetReset => {
+                let words = self.committed.context().last_error()?;
+                let is_truncated = words.contains(TRUNCATED);
+                is_truncated.then(|| ReadError::Truncated(self.topic.clone()))
             }
-            Some(code @ (Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed)) => {
-                Err(ReadError::Refused(self.topic.clone(), code))
-            }
-            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
-                match self.partitions_of(&self.topic) {
-                    Err(gone @ ReadError::NoTopic(_)) => Err(gone),
-                    _ => Ok(None),
-                }
-            }
-            _ => Ok(None),
+            _ => None,
         }
     }
 
-    /// librdkafka does not say which partition it is that begins later now.
-    fn pass_over_deleted(
-        &self,
-        remaining: &mut Remaining,
-    ) -> Result<Option<OffsetRange>, ReadError> {
-        for (partition, left) in remaining.clone() {
-            let first = self.whole(partition)?.first;
-            if first <= left.next {
-                continue;
-            }
-            if first >= left.end {
-                remaining.remove(&partition);
-            } else if let Some(left) = remaining.get_mut(&partition) {
-                left.next = first;
-            }
-            self.assign(remaining)?;
-            return Ok(Some(OffsetRange {
-                partition,
-                first: left.next,
-                end: first.min(left.end),
-            }));
+    /// Why brokers refuse the connection, if they do.
+    pub(super) fn refusal(&self) -> Option<Unreached> {
+        let clients = [&self.committed, &self.uncommitted].into_iter();
+        clients
+            .filter_map(|client| client.context().last_error_with_code())
+            .map(Unreached::from)
+            .find(|why| !matches!(why, Unreached::Nobody(_)))
+    }
+
+    pub(super) fn forget_errors(&self) {
+        self.committed.context().forget_error();
+        self.uncommitted.context().forget_error();
+    }
+
+    fn last_words(&self, error: &KafkaError) -> String {
+        // Nothing else takes the errors of this client.
+        if let Some(Err(error)) = self.uncommitted.poll(SHORTLY) {
+            debug!(%error, "no answer");
         }
-        Ok(None)
+        let words = self.uncommitted.context().last_error();
+        words.unwrap_or_else(|| in_words(error))
     }
 }

@@ -258,7 +258,7 @@ impl Transactions {
                 match result.recv_timeout(SLICE) {
                     Ok(sent) => break sent,
                     Err(_) => {
-                        self.check_time(begun, "the coordinator of the run's consumer group")?
+                        self.check_time(begun, "the coordinator of the run's consumer group")?;
                     }
                 }
             };

@@ -88,6 +88,7 @@ impl<W: Write> Printing<'_, W> {
                     break;
                 }
                 Item::Deleted(gone) => self.tally.deleted += gone.length(),
+                Item::Waiting(waiting) => progress.say(&waiting.to_string()),
                 Item::Nothing => self.out.flush().context(UNWRITTEN)?,
                 Item::Record(_) | Item::Line(..) => self.item(&item)?,
             }

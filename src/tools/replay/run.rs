@@ -187,6 +187,7 @@ impl Run {
             match &item {
                 Item::End => end = Some(End::Finished),
                 Item::Nothing => {}
+                Item::Waiting(waiting) => progress.say(&waiting.to_string()),
                 Item::Deleted(gone) => {
                     tally.deleted += gone.length();
                     progress.say(&deleted(gone, name));

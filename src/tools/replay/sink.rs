@@ -263,7 +263,7 @@ fn tag_of(item: &Item<'_>) -> usize {
     let (partition, offset) = match item {
         Item::Record(record) => (record.partition(), record.offset()),
         Item::Line(_, number) => (0, *number),
-        _ => (0, 0),
+        Item::Deleted(_) | Item::Waiting(_) | Item::Nothing | Item::End => (0, 0),
     };
     (partition as usize) << 48 | usize::try_from(offset).unwrap_or_default()
 }

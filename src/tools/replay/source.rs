@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 
 use super::position::Position;
 use crate::contract::RecordRef;
-use crate::kafka::{ConsumedRecord, OffsetRange, ReadStep, Reader};
+use crate::kafka::{ConsumedRecord, OffsetRange, ReadStep, Reader, Waiting};
 use crate::tools::archive::{self, Line};
 
 /// How long a tool waits for a record before it checks whether to stop.
@@ -27,6 +27,8 @@ pub enum Source {
 pub struct Topic {
     reader: Reader,
     ranges: Vec<OffsetRange>,
+    /// Offsets that do not exist yet are waited for.
+    is_followed: bool,
     /// The next offset of each partition.
     next: BTreeMap<u32, u64>,
 }
@@ -48,6 +50,8 @@ pub enum Item<'a> {
     Line(&'a Line, u64),
     /// Kafka has deleted this before it could be read.
     Deleted(OffsetRange),
+    /// Why nothing comes.
+    Waiting(Waiting),
     /// Nothing within the patience.
     Nothing,
     /// There is no more.
@@ -61,7 +65,7 @@ impl Item<'_> {
         match self {
             Self::Record(record) => Some(record.record()),
             Self::Line(line, _) => Some(line.record()),
-            Self::Deleted(_) | Self::Nothing | Self::End => None,
+            Self::Deleted(_) | Self::Waiting(_) | Self::Nothing | Self::End => None,
         }
     }
 
@@ -79,7 +83,7 @@ impl Item<'_> {
                 partition: line.partition?,
                 offset: line.offset?,
             }),
-            Self::Deleted(_) | Self::Nothing | Self::End => None,
+            Self::Deleted(_) | Self::Waiting(_) | Self::Nothing | Self::End => None,
         }
     }
 }
@@ -94,12 +98,30 @@ impl Source {
         ranges: Vec<OffsetRange>,
         next: BTreeMap<u32, u64>,
     ) -> anyhow::Result<Self> {
+        Self::begin(reader, ranges, false, &next)
+    }
+
+    /// Reads ranges of a topic that can hold offsets that do not exist yet.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub fn follow(reader: Reader, ranges: Vec<OffsetRange>) -> anyhow::Result<Self> {
+        Self::begin(reader, ranges, true, &BTreeMap::new())
+    }
+
+    fn begin(
+        reader: Reader,
+        ranges: Vec<OffsetRange>,
+        is_followed: bool,
+        next: &BTreeMap<u32, u64>,
+    ) -> anyhow::Result<Self> {
         let mut topic = Topic {
             reader,
             ranges,
-            next,
+            is_followed,
+            next: BTreeMap::new(),
         };
-        topic.go_back_to(&topic.next.clone())?;
+        topic.go_back_to(next)?;
         Ok(Self::Topic(Box::new(topic)))
     }
 
@@ -183,6 +205,7 @@ impl Topic {
                 self.next.insert(gone.partition, gone.end);
                 Item::Deleted(gone)
             }
+            ReadStep::Waiting(waiting) => Item::Waiting(waiting),
             ReadStep::Nothing => Item::Nothing,
             ReadStep::Finished => {
                 // Behind the last record there can be marks of transactions.
@@ -200,7 +223,12 @@ impl Topic {
             .iter()
             .map(|range| (range.partition, range.first))
             .collect();
-        Ok(self.reader.read(&left)?)
+        if self.is_followed {
+            self.reader.follow(&left)?;
+        } else {
+            self.reader.read(&left)?;
+        }
+        Ok(())
     }
 }
 

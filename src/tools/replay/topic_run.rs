@@ -73,6 +73,7 @@ impl TopicRun {
         range: &Range,
         interrupt: &Arc<Interrupt>,
     ) -> anyhow::Result<Outcome> {
+        range.check()?;
         let partitions = reader.partitions_of(&self.target)?;
         let target = Target::find(&self.settings, &self.target, partitions)?;
         let only = self

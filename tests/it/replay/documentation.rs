@@ -77,6 +77,6 @@ fn each_command_of_the_document_runs_as_it_is_printed() {
     // Yesterday, one conversation, an archive twice, and the job; what came back is a replay, and is passed over.
     let copies = desk.read("reprocess");
     assert!(copies.iter().all(|copy| copy.key.is_some()), "{copies:?}");
-    assert_eq!(copies.len(), 3 + 3 + 3 + 4 + 4);
+    assert_eq!(copies.len(), 3 + 3 + 3 + 3 + 4);
     assert_eq!(desk.read(&desk.events).len(), 3 + 1);
 }

@@ -2,8 +2,10 @@
 
 mod desk;
 mod documentation;
+mod ranges;
 mod redrive;
 mod resume;
+mod rights;
 mod tail;
 mod unattended;
 

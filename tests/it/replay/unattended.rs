@@ -31,15 +31,7 @@ fn a_job_that_is_killed_and_started_again_publishes_each_record_once() {
     let target = kafka.topic("target", 3);
     let mut random = Random::new();
     let job = [
-        "--since",
-        "beginning",
-        "--to",
-        &target,
-        "--id",
-        "nightly",
-        "--yes",
-        "--rate",
-        "1500",
+        "--since", "300d", "--to", &target, "--id", "nightly", "--yes", "--rate", "1500",
     ];
     for _ in 0..KILLS {
         let mut running = desk.start("replay", &job);

@@ -148,7 +148,9 @@ impl World {
                     keys.extend(found.record().text_key().map(str::to_owned));
                 }
                 ReadStep::Finished => return keys,
-                ReadStep::Nothing | ReadStep::Deleted(_) => panic!("{topic} is not read"),
+                ReadStep::Nothing | ReadStep::Waiting(_) | ReadStep::Deleted(_) => {
+                    panic!("{topic} is not read")
+                }
             }
         }
     }

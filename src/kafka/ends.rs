@@ -1,0 +1,80 @@
+//! The ends of a partition, and the thread that asks Kafka for them.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Instant;
+
+use super::client_error::ClientError;
+use super::read_error::ReadError;
+use super::topic_consumer::TopicConsumer;
+
+/// Where a partition begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// The first offset that is still there.
+    pub(super) first: u64,
+    /// The last stable offset: before it no transaction is open.
+    pub(super) stable: u64,
+    /// The high watermark.
+    pub(super) end: u64,
+}
+
+/// What came of a question.
+pub(super) enum Answer {
+    Ends(Ends),
+    /// A broker answers, but the partition has no leader that does.
+    NoLeader,
+    /// No broker answers, for this reason.
+    Lost(String),
+    /// The partition can't be read any more.
+    Failed(ReadError),
+}
+
+/// A thread that asks one question at a time, so that a reader never waits for an answer.
+pub(super) struct Questions {
+    asked: Sender<u32>,
+    answers: Receiver<(u32, Answer)>,
+    open_since: Option<Instant>,
+}
+
+impl Questions {
+    /// The thread is not joined: it ends with its last question, which has a deadline.
+    pub(super) fn start(source: Arc<TopicConsumer>) -> Result<Self, ClientError> {
+        let (asked, questions) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        let answering = move || {
+            for partition in questions {
+                if answer.send((partition, source.ends(partition))).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("ends".to_owned())
+            .spawn(answering)?;
+        Ok(Self {
+            asked,
+            answers,
+            open_since: None,
+        })
+    }
+
+    /// Whether an answer is still to come.
+    pub(super) fn is_open(&self) -> bool {
+        self.open_since.is_some()
+    }
+
+    pub(super) fn ask(&mut self, partition: u32, now: Instant) {
+        if self.asked.send(partition).is_ok() {
+            self.open_since = Some(now);
+        }
+    }
+
+    /// Returns the answer if it has come: the partition, and when it was asked for.
+    pub(super) fn answer(&mut self) -> Option<(u32, Instant, Answer)> {
+        let (partition, answer) = self.answers.try_recv().ok()?;
+        let since = self.open_since.take()?;
+        Some((partition, since, answer))
+    }
+}
