@@ -28,8 +28,10 @@ pub(super) fn find_redriven(
     let mut redriven = BTreeSet::new();
     while !interrupt.is_stopping() {
         let item = source.next(POLL)?;
-        if matches!(item, Item::End) {
-            break;
+        match &item {
+            Item::End => break,
+            Item::Waiting(waiting) => crate::tell!("{waiting}"),
+            _ => {}
         }
         let Some(record) = item.record() else {
             continue;

@@ -209,9 +209,8 @@ impl TopicRun {
         };
         match (planned, &self.options.id) {
             (Ok(planned), _) => Ok(Some(planned)),
-            (Err(error), RunId::Named(_)) if error.downcast_ref() == Some(&NoPlan::Gone) => {
-                Ok(None)
-            }
+            (Err(error), RunId::Existing(_)) => Err(error),
+            (Err(error), _) if error.downcast_ref() == Some(&NoPlan::Gone) => Ok(None),
             (Err(error), _) => Err(error),
         }
     }
