@@ -1,6 +1,7 @@
 //! Watching, replaying and redriving, as an operator does it.
 
 mod desk;
+mod foreign;
 mod ranges;
 mod redrive;
 mod resume;
