@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 
+use super::header_names::headers_of;
 use super::numbers::{to_u32, to_u64};
 use crate::contract::RecordRef;
 
@@ -23,16 +24,9 @@ impl ConsumedRecord<'_> {
 
     #[must_use]
     pub fn record(&self) -> RecordRef<'_> {
-        let headers = self
-            .0
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter());
         RecordRef {
             key: self.0.key().map(Cow::Borrowed),
-            headers: headers
-                .map(|header| (Cow::Borrowed(header.key), header.value.map(Cow::Borrowed)))
-                .collect(),
+            headers: headers_of(&self.0),
             value: self.0.payload().map(Cow::Borrowed),
             timestamp: self.0.timestamp().to_millis(),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::client_error::ClientError;
@@ -33,13 +33,26 @@ pub(super) enum Answer {
 
 /// A thread that asks one question at a time, so that a reader never waits for an answer.
 pub(super) struct Questions {
-    asked: Sender<u32>,
+    /// Present until the drop.
+    asked: Option<Sender<u32>>,
     answers: Receiver<(u32, Answer)>,
     open_since: Option<Instant>,
+    /// Present until the drop.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Questions {
+    /// Ends the thread. One that still waits for an answer is not joined: it ends when its question times out.
+    fn drop(&mut self) {
+        self.asked = None;
+        if let Some(thread) = self.thread.take().filter(|_| self.open_since.is_none()) {
+            // It can't panic.
+            let _ended = thread.join();
+        }
+    }
 }
 
 impl Questions {
-    /// The thread is not joined: it ends with its last question, which has a deadline.
     pub(super) fn start(source: Arc<TopicConsumer>) -> Result<Self, ClientError> {
         let (asked, questions) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
@@ -50,13 +63,14 @@ impl Questions {
                 }
             }
         };
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("ends".to_owned())
             .spawn(answering)?;
         Ok(Self {
-            asked,
+            asked: Some(asked),
             answers,
             open_since: None,
+            thread: Some(thread),
         })
     }
 
@@ -66,7 +80,8 @@ impl Questions {
     }
 
     pub(super) fn ask(&mut self, partition: u32, now: Instant) {
-        if self.asked.send(partition).is_ok() {
+        let asked = self.asked.as_ref();
+        if asked.is_some_and(|asked| asked.send(partition).is_ok()) {
             self.open_since = Some(now);
         }
     }

@@ -19,6 +19,7 @@ mod contact;
 mod embedded;
 mod ends;
 mod group;
+mod header_names;
 mod health;
 mod incremental_alter;
 mod left;

@@ -2,6 +2,7 @@
 
 mod desk;
 mod documentation;
+mod foreign;
 mod ranges;
 mod redrive;
 mod resume;
