@@ -1,13 +1,12 @@
 //! `koobridge redrive`: rejected reports tried again.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use super::command_line::CommandLine;
 use super::consuming;
 use super::interrupt::interruptible;
 use crate::cli::Redrive;
-use crate::tools::replay::{Range, RunOptions, Selection, TopicRun, Work};
+use crate::tools::replay::{Range, Redriven, RunOptions, Selection, TopicRun, Work};
 
 pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&typed.kafka)?;
@@ -35,7 +34,7 @@ pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
             selection,
             mode: kafka.event_mode,
             include_redriven: typed.include_redriven,
-            redriven: BTreeSet::new(),
+            redriven: Redriven::new(),
         },
         options: RunOptions::from(&typed.run),
         command: command(typed),

@@ -29,6 +29,7 @@ pub(super) fn run(typed: &Replay) -> anyhow::Result<ExitCode> {
     let options = RunOptions::from(&typed.run);
     let key_partition = typed.key_partition;
     if let Some(path) = &typed.file {
+        range.as_ref().map_or(Ok(()), Range::check)?;
         return from_file(typed, path, settings, work, options);
     }
     let has_id = typed.run.id.is_some() || typed.run.resume.is_some();

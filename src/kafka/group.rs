@@ -11,9 +11,11 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
+use super::cluster::{Unreached, is_about_login};
 use super::numbers::{to_i32, to_u32, to_u64};
 use super::questions::in_words;
 use super::read_error::ReadError;
+use super::rights::missing_right;
 use super::settings::Settings;
 
 /// How long a question may take that tells why there was no answer.
@@ -82,6 +84,17 @@ impl Group {
             question.add_partition(topic, to_i32(partition));
         }
         let failed = |error: &KafkaError| {
+            let code = error.rdkafka_error_code();
+            let right = code.and_then(|code| missing_right(code, ["DESCRIBE", topic], &self.name));
+            if let Some(right) = right {
+                return ReadError::Denied(right);
+            }
+            // Errors of connections are served by a poll only.
+            let _nothing = self.consumer.poll(Duration::ZERO);
+            let connection = self.consumer.context().last_error_with_code();
+            if let Some((code, words)) = connection.filter(|(code, _)| is_about_login(*code)) {
+                return Unreached::from((code, words)).into();
+            }
             if self.consumer.fetch_metadata(None, QUESTION).is_ok() && is_timeout(error) {
                 return ReadError::Unanswered(format!(
                     "Kafka answers, but not which offsets the group {} has committed: the group may have no \
@@ -90,8 +103,7 @@ impl Group {
                     self.name
                 ));
             }
-            let reason = self.consumer.context().last_error();
-            let reason = reason.unwrap_or_else(|| in_words(error));
+            let reason = in_words(error);
             ReadError::Unanswered(format!(
                 "Kafka does not say which offsets the group {} has committed: {reason}",
                 self.name

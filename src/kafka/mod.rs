@@ -31,6 +31,7 @@ mod producer;
 mod questions;
 mod read_error;
 mod reader;
+mod rights;
 mod settings;
 mod topic;
 mod topic_consumer;

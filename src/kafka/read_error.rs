@@ -23,6 +23,9 @@ pub enum ReadError {
     /// Kafka does not answer a question.
     #[error("{0}")]
     Unanswered(String),
+    /// Kafka does not let this client do something else.
+    #[error("{0}")]
+    Denied(String),
     /// Brokers refuse the connection.
     #[error(transparent)]
     Unreached(#[from] Unreached),

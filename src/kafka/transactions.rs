@@ -5,9 +5,10 @@
 //! the transaction of the last one.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ use super::group::{Group, Offsets};
 use super::numbers::{to_i32, to_i64};
 use super::outgoing::to_headers;
 use super::producer::Failed;
+use super::rights::missing_right;
 use super::settings::Settings;
 use crate::contract::RecordRef;
 use crate::interrupt::Interrupt;
@@ -83,6 +85,10 @@ type TransactionalProducer = BaseProducer<Callbacks<Mutex<Failures>>>;
 pub struct Transactions {
     producer: Arc<TransactionalProducer>,
     interrupt: Arc<Interrupt>,
+    /// The transactional id, which is the name of the consumer group, too.
+    id: String,
+    /// The topics that records were sent to.
+    topics: BTreeSet<String>,
     unreported: u32,
     is_open: Cell<bool>,
 }
@@ -106,6 +112,8 @@ impl Transactions {
         let transactions = Self {
             producer: Arc::new(producer),
             interrupt: Arc::clone(interrupt),
+            id: id.to_owned(),
+            topics: BTreeSet::new(),
             unreported: 0,
             is_open: Cell::new(false),
         };
@@ -141,7 +149,8 @@ impl Transactions {
             return Err(Broken::Producer(why));
         }
         Err(Broken::Producer(format!(
-            "Kafka answers, but has no coordinator for the transactional id {id}. With fewer than three brokers, set \
+            "Kafka answers, but does not let the transactional id {id} in ({why}). Its last transaction may be held up \
+             by a partition without a leader; or there may be no coordinator for it: with fewer than three brokers, set \
              transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
              start the brokers again"
         )))
@@ -170,6 +179,9 @@ impl Transactions {
         record: &RecordRef<'_>,
         tag: usize,
     ) -> Result<(), Broken> {
+        if !self.topics.contains(topic) {
+            self.topics.insert(topic.to_owned());
+        }
         self.unreported += 1;
         if self.unreported >= REPORTS_EACH {
             self.unreported = 0;
@@ -193,9 +205,25 @@ impl Transactions {
                     self.producer.poll(ROOM);
                     self.check_time(begun, "room in the queue")?;
                 }
-                Err((error, _)) => return Err(self.broken(&error)),
+                Err((error, _)) => return Err(self.not_sent(&error, tag)),
             }
         }
+    }
+
+    /// Returns why librdkafka does not take a record.
+    fn not_sent(&self, error: &KafkaError, tag: usize) -> Broken {
+        let code = error.rdkafka_error_code();
+        if let Some(failed) = code.map(Failed::from).filter(|failed| failed.is_for_good()) {
+            let mut failures = self.producer.context().deliveries.lock();
+            failures.refused.insert(tag, failed);
+        }
+        if code == Some(RDKafkaErrorCode::State) {
+            // The transaction has failed already: to commit it is refused with the reason.
+            if let Err(reason) = self.producer.commit_transaction(SLICE) {
+                return self.broken(&reason);
+            }
+        }
+        self.broken(error)
     }
 
     /// Waits until Kafka has accepted or refused every record so far.
@@ -223,9 +251,10 @@ impl Transactions {
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
         let member = group.consumer.group_metadata();
         let member = member.expect("a consumer with a group's name has its metadata");
-        self.send_offsets(list, member)?;
+        self.send_offsets(topic, list, member)?;
         self.until_done(|producer| producer.commit_transaction(SLICE))?;
         self.is_open.set(false);
+        self.producer.context().forget_error();
         Ok(())
     }
 
@@ -233,6 +262,7 @@ impl Transactions {
     /// this is done by a thread that can be left behind; the producer is useless then.
     fn send_offsets(
         &self,
+        topic: &str,
         offsets: TopicPartitionList,
         member: ConsumerGroupMetadata,
     ) -> Result<(), Broken> {
@@ -257,7 +287,10 @@ impl Transactions {
             let sent = loop {
                 match result.recv_timeout(SLICE) {
                     Ok(sent) => break sent,
-                    Err(_) => {
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(Broken::Producer("a thread has ended".to_owned()));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {
                         self.check_time(begun, "the coordinator of the run's consumer group")?;
                     }
                 }
@@ -268,7 +301,10 @@ impl Transactions {
                     self.producer.poll(ROOM);
                     self.check_time(begun, &self.in_words(&error))?;
                 }
-                Err(error) => return Err(self.broken(&error)),
+                Err(error) => {
+                    let denied = self.denied(&error, ["READ", topic]);
+                    return Err(denied.unwrap_or_else(|| self.broken(&error)));
+                }
             }
         }
     }
@@ -347,18 +383,34 @@ impl Transactions {
         )))
     }
 
+    /// Returns the error for a right that the client lacks. `topic` is the right on a topic and the topic.
+    fn denied(&self, error: &KafkaError, topic: [&str; 2]) -> Option<Broken> {
+        let code = error.rdkafka_error_code()?;
+        missing_right(code, topic, &self.id).map(Broken::Refused)
+    }
+
+    /// Returns the topics that an error of writing is about: those that it names, or all.
+    fn written_topics(&self, words: &str) -> String {
+        let topics = || self.topics.iter().map(String::as_str);
+        let named: Vec<&str> = topics().filter(|topic| words.contains(topic)).collect();
+        if named.is_empty() {
+            topics().collect::<Vec<_>>().join(" and ")
+        } else {
+            named.join(" and ")
+        }
+    }
+
     fn broken(&self, error: &KafkaError) -> Broken {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
         let why = self.in_words(error);
+        if let Some(denied) = self.denied(error, ["WRITE", &self.written_topics(&why)]) {
+            return denied;
+        }
         if matches!(
             code,
             Some(
-                Code::TransactionalIdAuthorizationFailed
-                    | Code::TopicAuthorizationFailed
-                    | Code::GroupAuthorizationFailed
-                    | Code::ClusterAuthorizationFailed
-                    | Code::UnsupportedFeature
+                Code::UnsupportedFeature
                     | Code::UnsupportedVersion
                     | Code::InvalidTransactionTimeout
             )
@@ -404,7 +456,11 @@ impl Drop for Transactions {
 /// Returns whether the same step can be tried again.
 fn is_passing(error: &KafkaError) -> bool {
     match error {
-        KafkaError::Transaction(error) => error.is_retriable(),
+        // An earlier step that was left behind is never over.
+        KafkaError::Transaction(error) => {
+            use RDKafkaErrorCode::{Conflict, PreviousInProgress};
+            error.is_retriable() && ![Conflict, PreviousInProgress].contains(&error.code())
+        }
         // A flush that has taken too long.
         KafkaError::Flush(_) => true,
         _ => false,

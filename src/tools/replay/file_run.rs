@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::job::Job;
 use super::options::{Outcome, RunId, RunOptions, Start};
-use super::preview::confirm;
+use super::preview::{Answer, confirm};
 use super::run::{End, Input, Run};
 use super::sink::Sink;
 use super::source::Source;
@@ -44,11 +44,11 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
         if self.options.start != Start::AtOnce {
             let source = &mut (self.open)()?;
             let (work, options) = (&self.work, &self.options);
-            let (tally, is_confirmed) = confirm(work, source, None, options, &target, interrupt)?;
-            if !is_confirmed {
-                let ending = Ending::without_a_run(options);
+            let (tally, answer) = confirm(work, source, None, options, &target, interrupt)?;
+            if answer != Answer::Yes {
+                let (ending, outcome) = answer.ending(options);
                 self.print(None, ending, &tally, Duration::ZERO)?;
-                return Ok(Outcome::Done);
+                return Ok(outcome);
             }
         }
         self.copy(target, interrupt)
@@ -71,7 +71,7 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
         crate::tell!("{} in {took:.1?}", tally.summary(topic));
         self.print(Some(&id), Ending::of(&end), tally, took)?;
         let end = end.context(
-            "not all of it is on the topic: mend it and repeat the command; records that are there keep their ce_id",
+            "not all of it is on the topic: fix the cause and run the command again; records that are there keep their ce_id",
         )?;
         match end {
             End::Finished => {}

@@ -37,6 +37,7 @@ pub use position::Position;
 pub use print::print;
 pub use progress::Progress;
 pub use range::Range;
+pub use redriven::Redriven;
 pub use selection::Selection;
 pub use source::{Item, Source};
 pub use tally::time;

@@ -41,6 +41,9 @@ pub struct Command {
     pub until: String,
     /// [`Range::offsets_digest`].
     pub offsets: String,
+    /// Only the partitions of the message ids are read.
+    #[serde(default)]
+    pub is_by_key: bool,
     /// [`super::Selection::digest`].
     pub filters: String,
     /// Records that were replayed or redriven before are meant, too.
@@ -59,6 +62,7 @@ impl Command {
             since: text(|range| range.since.to_string()),
             until: text(|range| range.until.to_string()),
             offsets: text(Range::offsets_digest),
+            is_by_key: false,
             filters: work.selection().digest(),
             include_repeats: work.includes_repeats(),
         }
@@ -77,6 +81,9 @@ impl Command {
         }
         if has_range && self.offsets != planned.offsets {
             return Some("the run has other --offsets, or none".to_owned());
+        }
+        if has_range && self.is_by_key != planned.is_by_key {
+            return Some("either the run or this command has --key-partition".to_owned());
         }
         if has_range && self.since != planned.since {
             return has("--since", &planned.since);

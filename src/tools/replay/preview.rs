@@ -1,13 +1,14 @@
 //! The preview of a run, and the question whether to start it.
 
 use std::io::{IsTerminal as _, stdin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use indicatif::HumanCount;
 
-use super::options::{RunOptions, Start};
+use super::options::{Outcome, RunOptions, Start};
 use super::progress::Progress;
 use super::source::{Item, POLL, Source};
+use super::summary::Ending;
 use super::tally::Tally;
 use super::target::Target;
 use super::work::Work;
@@ -15,18 +16,18 @@ use crate::interrupt::Interrupt;
 use crate::telemetry;
 use crate::tools::usage_error;
 
-/// Reads the source to its end, or until `stop` is set, and counts what a run would publish.
+/// Reads the source to its end, or until it is to stop, and counts what a run would publish.
 ///
 /// # Errors
 /// If the source can't be read.
 pub(super) fn preview(
     work: &Work,
     source: &mut Source,
-    stop: &AtomicBool,
+    interrupt: &Interrupt,
     progress: &mut Progress,
 ) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
-    while !stop.load(Ordering::SeqCst) {
+    while !interrupt.is_stopping() {
         let item = source.next(POLL)?;
         match &item {
             Item::End => break,
@@ -44,6 +45,26 @@ pub(super) fn preview(
     Ok(tally)
 }
 
+/// Whether a run is to be started after its preview.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No,
+    /// A signal came before the preview was whole.
+    Stopped,
+}
+
+impl Answer {
+    /// Returns how the command ends without a run.
+    pub(super) fn ending(self, options: &RunOptions) -> (Ending, Outcome) {
+        match (self, options.start) {
+            (Self::Stopped, _) => (Ending::Stopped, Outcome::Stopped),
+            (_, Start::Preview) => (Ending::Preview, Outcome::Done),
+            _ => (Ending::NotStarted, Outcome::Done),
+        }
+    }
+}
+
 /// Shows a preview and asks; returns the preview, and whether the run is to be started. `total` is the number of offsets
 /// of the source.
 ///
@@ -56,18 +77,25 @@ pub(super) fn confirm(
     options: &RunOptions,
     target: &Target,
     interrupt: &Interrupt,
-) -> anyhow::Result<(Tally, bool)> {
+) -> anyhow::Result<(Tally, Answer)> {
     let mut progress = Progress::start("found", "offsets", total);
     interrupt.ends_at_once.store(true, Ordering::SeqCst);
-    let tally = preview(work, source, &interrupt.stop, &mut progress)?;
+    let tally = preview(work, source, interrupt, &mut progress)?;
     drop(progress);
+    if interrupt.is_stopping() {
+        return Ok((tally, Answer::Stopped));
+    }
     telemetry::tell(format_args!("{}", tally.preview(work)));
     if let Some(warning) = target.retention_warning(tally.times.map(|[first, _]| first)) {
         crate::tell!("{warning}");
     }
-    let is_confirmed = is_confirmed(options, &tally)?;
+    let answer = if is_confirmed(options, &tally)? {
+        Answer::Yes
+    } else {
+        Answer::No
+    };
     interrupt.ends_at_once.store(false, Ordering::SeqCst);
-    Ok((tally, is_confirmed))
+    Ok((tally, answer))
 }
 
 fn is_confirmed(options: &RunOptions, tally: &Tally) -> anyhow::Result<bool> {

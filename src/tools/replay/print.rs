@@ -1,7 +1,6 @@
 //! Records as JSON lines on standard output.
 
 use std::io::{self, Write};
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
@@ -34,8 +33,11 @@ pub fn print(
 ) -> anyhow::Result<Outcome> {
     let mut progress = Progress::start("printed", "offsets", source.left());
     if options.start == Start::Preview {
-        let tally = preview(work, source, &interrupt.stop, &mut progress)?;
+        let tally = preview(work, source, interrupt, &mut progress)?;
         drop(progress);
+        if interrupt.is_stopping() {
+            return Ok(Outcome::Stopped);
+        }
         telemetry::tell(format_args!("{}", tally.preview(work)));
         return Ok(Outcome::Done);
     }
@@ -74,7 +76,7 @@ impl<W: Write> Printing<'_, W> {
         progress: &mut Progress,
     ) -> anyhow::Result<End> {
         let mut end = End::Stopped;
-        while !interrupt.stop.load(Ordering::SeqCst) {
+        while !interrupt.is_stopping() {
             let wait = self.limit.wait(Instant::now());
             if !wait.is_zero() {
                 // Nothing unparks this thread.

@@ -1,11 +1,14 @@
 //! Finds the rejected reports that earlier redrives have brought back.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::source::{Item, POLL, Source};
 use crate::contract::RedrivenMarker;
 use crate::interrupt::Interrupt;
 use crate::kafka::{OffsetRange, Reader, Settings};
+
+/// The reports that were brought back: the times of their records, by partition and offset.
+pub type Redriven = BTreeMap<(u32, u64), i64>;
 
 /// Reads the markers that stand behind the beginnings of `ranges` on the rejected topic, and returns the positions that
 /// they name. A marker is on the partition of its report, behind it.
@@ -17,7 +20,7 @@ pub(super) fn find_redriven(
     topic: &str,
     ranges: &[OffsetRange],
     interrupt: &Interrupt,
-) -> anyhow::Result<BTreeSet<(u32, u64)>> {
+) -> anyhow::Result<Redriven> {
     let reader = Reader::open(settings, topic)?;
     let mut behind = Vec::with_capacity(ranges.len());
     for range in ranges.iter().filter(|range| range.length() > 0) {
@@ -25,7 +28,7 @@ pub(super) fn find_redriven(
         behind.push(OffsetRange { end, ..*range });
     }
     let mut source = Source::topic(reader, behind, [].into())?;
-    let mut redriven = BTreeSet::new();
+    let mut redriven = Redriven::new();
     while !interrupt.is_stopping() {
         let item = source.next(POLL)?;
         match &item {
@@ -37,7 +40,7 @@ pub(super) fn find_redriven(
             continue;
         };
         if let Some(marker) = RedrivenMarker::of(&record) {
-            redriven.insert((marker.partition, marker.offset));
+            redriven.insert((marker.partition, marker.offset), marker.timestamp);
         }
     }
     Ok(redriven)

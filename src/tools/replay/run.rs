@@ -15,6 +15,7 @@ use super::options::RunOptions;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::rate_limit::RateLimit;
+use super::redriven::Redriven;
 use super::sink::{Passed, Sink};
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
@@ -109,6 +110,11 @@ impl Run {
                 })?;
         }
         Ok(run)
+    }
+
+    /// Sets the reports that an earlier redrive has brought back.
+    pub(super) fn set_redriven(&mut self, redriven: Redriven) {
+        self.job.work.set_redriven(redriven);
     }
 
     /// Returns what this process has published and passed over so far, and is committed.

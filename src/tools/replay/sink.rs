@@ -9,12 +9,15 @@ use super::source::Item;
 use super::tally::Tally;
 use super::target::Target;
 use super::work::Verdict;
-use crate::contract::{RecordRef, redriven_marker};
+use crate::contract::{RecordRef, RedrivenMarker, redriven_marker};
 use crate::interrupt::Interrupt;
 use crate::kafka::{Batching, Broken, Failed, Group, Settings, Transactions, partition_for};
 
 /// Into how many parts a batch that was refused is split, to find the record at fault.
 const PARTS: usize = 8;
+
+/// Batches do not become smaller than this because one was too large.
+const SMALL_BATCH: u32 = 16_384;
 
 /// The target, and the transactions that write to it.
 pub(super) struct Sink {
@@ -114,18 +117,24 @@ impl Sink {
             return Ok(Passed::Over);
         };
         let position = item.position(source);
+        let source_time = record.timestamp;
         let mut verdict = job.work.judge(&record, position);
         if let Verdict::Publish(record, _) = &mut verdict {
             job.work.sign(record, &job.id, position);
             let tag = tag_of(item);
             self.warn_of_retention(record, progress);
-            if self.is_refused(tag, record) {
+            if self.find_refusal(tag, record) {
                 self.say_refusal(tag, item, source, progress);
                 return Ok(Passed::Refused);
             }
             self.publish(record, tag)?;
             if let Some(position) = position.filter(|_| job.work.leaves_markers()) {
-                let marker = redriven_marker(position.partition, position.offset, &job.id);
+                let marker = RedrivenMarker {
+                    partition: position.partition,
+                    offset: position.offset,
+                    timestamp: source_time.unwrap_or_default(),
+                };
+                let marker = redriven_marker(&marker, &job.id);
                 self.transactions
                     .send(source, position.partition, &marker, tag)?;
             }
@@ -147,7 +156,8 @@ impl Sink {
         }
     }
 
-    fn is_refused(&mut self, tag: usize, record: &RecordRef<'_>) -> bool {
+    /// Returns whether the target refuses the record, and notes why.
+    fn find_refusal(&mut self, tag: usize, record: &RecordRef<'_>) -> bool {
         if !self.refused.contains_key(&tag) {
             let Some(why) = self.target.refusal(record) else {
                 return false;
@@ -194,18 +204,22 @@ impl Sink {
         self.suspects.acquit();
     }
 
+    /// Notes that the transaction failed: what was sent in it proves nothing.
+    pub(super) fn broke(&mut self) {
+        self.suspects.sent.clear();
+        self.suspects.open = None;
+    }
+
     /// Notes the records of the batches that Kafka has refused. It refuses a batch as a whole: which record of it is at
     /// fault shows once that is sent alone.
     pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, Failed>) {
-        self.suspects.sent.clear();
-        self.suspects.open = None;
         let is_too_large =
             |failed: &Failed| failed.refusal() == Some(crate::contract::RECORD_TOO_LARGE);
         let is_too_large = refused.values().any(is_too_large);
         if refused.len() > 1 && is_too_large {
             // Batches of sound records can be too large, too.
             let bytes = self.batching.bytes.unwrap_or(1_000_000);
-            self.batching.bytes = Some((bytes / 2).max(1));
+            self.batching.bytes = Some((bytes / 2).max(SMALL_BATCH.min(bytes)));
         }
         if let (1, Some((tag, failed))) = (refused.len(), refused.first_key_value()) {
             self.suspects.parts.remove(tag);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::options::{RunOptions, Start};
 use super::run::End;
 use super::tally::Tally;
 use super::totals::Totals;
@@ -73,15 +72,6 @@ impl Ending {
             Ok(End::Stopped) => Self::Stopped,
             Ok(End::Refused) => Self::Refused,
             Err(_) => Self::Failed,
-        }
-    }
-
-    /// Returns the end of a command that has begun no run.
-    pub(super) fn without_a_run(options: &RunOptions) -> Self {
-        if options.start == Start::Preview {
-            Self::Preview
-        } else {
-            Self::NotStarted
         }
     }
 }

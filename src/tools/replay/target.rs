@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::bail;
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::Timestamp;
 
@@ -86,6 +87,18 @@ impl Target {
         })
     }
 
+    /// Returns an error if the topic has fewer partitions now than when the run began.
+    pub(super) fn check_partitions(&self, now: u32) -> anyhow::Result<()> {
+        let (topic, before) = (&self.topic, self.partitions);
+        if now >= before {
+            return Ok(());
+        }
+        bail!(
+            "{topic} has {now} partitions, and had {before} when the run began: the topic was made again; start a run \
+             with another id"
+        )
+    }
+
     /// Returns how records are put into batches that the topic accepts.
     pub(super) fn batching(&self) -> Batching {
         let bytes = self.limits.batch.map(|bytes| bytes / 2);
@@ -123,8 +136,8 @@ impl Target {
         let is_past = u128::try_from(age).is_ok_and(|age| age > kept.as_millis());
         is_past.then(|| {
             format!(
-                "beware: {} keeps records for {} by their time, and these begin at {}: Kafka may delete the older \
-                 ones at once. Raise its retention.ms first",
+                "warning: {} keeps records for {} by their time, and the first record is of {}: Kafka may delete the \
+                 older ones at once. Raise its retention.ms first",
                 self.topic,
                 HumanDuration(kept),
                 time(at)

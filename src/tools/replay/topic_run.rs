@@ -11,9 +11,9 @@ use super::job::{Job, new_holder};
 use super::key_partitions::key_partitions;
 use super::options::{Outcome, RunId, RunOptions, Start};
 use super::plan::{Command, NoPlan, Plan, Planned};
-use super::preview::confirm;
+use super::preview::{Answer, confirm};
 use super::range::Range;
-use super::redriven::find_redriven;
+use super::redriven::{Redriven, find_redriven};
 use super::run::{End, Input, Run, TakenOver};
 use super::sink::Sink;
 use super::source::{Source, length_of_rest};
@@ -28,6 +28,16 @@ use crate::tools::usage_error;
 
 /// How long Kafka may take to say how far a run is; a transaction that is open there ends within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How the record of a run is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// No run is ended for a mistyped command. A process that was killed during a commit has left a transaction open,
+    /// which is waited for only if a plan may be in it.
+    Quick,
+    /// Every transaction of the run has ended. A broker may still be about to show what was committed.
+    AfterTransactions,
+}
 
 /// A run from a topic to a topic, as it was asked for.
 pub struct TopicRun {
@@ -53,7 +63,9 @@ impl TopicRun {
         let reader = Reader::open(&self.settings, &self.source)?;
         let job = Job::new(self.work.clone(), &self.options.id);
         let is_known = self.options.id != RunId::New;
-        let found = is_known.then(|| self.find(&job, &reader)).transpose()?;
+        let found = is_known
+            .then(|| self.find(&job, &reader, Look::Quick))
+            .transpose()?;
         if let Some(planned) = found.flatten() {
             return self.go_on(job, reader, planned, interrupt);
         }
@@ -74,13 +86,16 @@ impl TopicRun {
         interrupt: &Arc<Interrupt>,
     ) -> anyhow::Result<Outcome> {
         range.check()?;
+        if self.work.leaves_markers() {
+            // Kafka refuses markers on a compacted topic, since they have no key.
+            Target::find(&self.settings, &self.source, reader.partitions()?)?;
+        }
         let partitions = reader.partitions_of(&self.target)?;
         let target = Target::find(&self.settings, &self.target, partitions)?;
         let only = self
             .key_partition
             .then(|| key_partitions(&self.work, &reader));
         let ranges = range.ranges(&reader, only.transpose()?.as_deref())?;
-        self.learn_redriven(&mut job.work, &ranges, interrupt)?;
         crate::tell!(
             "{} from {} to {}:",
             self.work.name(),
@@ -93,21 +108,22 @@ impl TopicRun {
             crate::tell!("  at most     {records} records, in partitions: {count}");
             reader
         } else {
+            job.work.set_redriven(self.redriven(&ranges, interrupt)?);
             let source = &mut Source::topic(reader, ranges.clone(), BTreeMap::new())?;
             let (work, options) = (&job.work, &self.options);
-            let (tally, is_confirmed) =
-                confirm(work, source, Some(total), options, &target, interrupt)?;
-            if !is_confirmed {
-                let ending = Ending::without_a_run(options);
+            let (tally, answer) = confirm(work, source, Some(total), options, &target, interrupt)?;
+            if answer != Answer::Yes {
+                let (ending, outcome) = answer.ending(options);
                 self.print(None, ending, &tally, Duration::ZERO, None)?;
-                return Ok(Outcome::Done);
+                return Ok(outcome);
             }
             Reader::open(&self.settings, &self.source)?
         };
         let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
         // Another process may have started it in the meantime.
-        if let Some(planned) = self.find(&job, &reader)? {
-            return self.take_over(job, reader, sink, planned, interrupt);
+        if let Some(planned) = self.find(&job, &reader, Look::AfterTransactions)? {
+            drop(sink);
+            return self.go_on(job, reader, planned, interrupt);
         }
         let plan = Plan {
             command: self.command(partitions),
@@ -139,28 +155,27 @@ impl TopicRun {
             job.name(),
             HumanCount(length_of_rest(&planned.plan.ranges, &planned.next)),
         );
-        crate::tell!("{name} goes on: {left} offsets are left");
         if self.options.start == Start::Preview {
+            crate::tell!("{name} has not finished: {left} offsets are left");
+            let (tally, totals) = (Tally::default(), Some(planned.totals));
+            self.print(
+                Some(&job.id),
+                Ending::Preview,
+                &tally,
+                Duration::ZERO,
+                totals,
+            )?;
             return Ok(Outcome::Done);
         }
-        self.learn_redriven(&mut job.work, &planned.plan.ranges, interrupt)?;
+        crate::tell!("{name} resumes: {left} offsets are left");
         let partitions = planned.plan.command.target_partitions;
         let target = Target::find(&self.settings, &self.target, partitions)?;
+        target.check_partitions(reader.partitions_of(&self.target)?)?;
         let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
         // The process that had the run may have committed more. The sooner the run has another holder, the less does
         // that process try to have it back.
-        let planned = self.find(&job, &reader)?.context("its plan is gone")?;
-        self.take_over(job, reader, sink, planned, interrupt)
-    }
-
-    fn take_over(
-        &self,
-        mut job: Job,
-        reader: Reader,
-        sink: Sink,
-        mut planned: Planned,
-        interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Outcome> {
+        let planned = self.find(&job, &reader, Look::AfterTransactions)?;
+        let mut planned = planned.context("its plan is gone")?;
         if planned.is_finished {
             return self.has_finished(&job, planned.totals);
         }
@@ -170,42 +185,36 @@ impl TopicRun {
     }
 
     fn has_finished(&self, job: &Job, totals: Totals) -> anyhow::Result<Outcome> {
-        crate::tell!("{} has come to its end already: {totals}", job.name());
+        crate::tell!("{} has already finished: {totals}", job.name());
         let (ending, tally) = (Ending::AlreadyFinished, Tally::default());
         self.print(Some(&job.id), ending, &tally, Duration::ZERO, Some(totals))?;
         Ok(Outcome::of_finished(totals))
     }
 
-    /// Notes the reports that earlier redrives have brought back, unless they are meant, too.
-    fn learn_redriven(
-        &self,
-        work: &mut Work,
-        ranges: &[OffsetRange],
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<()> {
-        if let Work::Redrive {
-            include_redriven: false,
-            redriven,
-            ..
-        } = work
-        {
-            *redriven = find_redriven(&self.settings, &self.source, ranges, interrupt)?;
+    /// Returns the reports that earlier redrives have brought back, unless they are meant, too.
+    fn redriven(&self, ranges: &[OffsetRange], interrupt: &Interrupt) -> anyhow::Result<Redriven> {
+        if !self.work.leaves_markers() || self.work.includes_repeats() {
+            return Ok(Redriven::new());
         }
-        Ok(())
+        find_redriven(&self.settings, &self.source, ranges, interrupt)
     }
 
     /// Returns the plan of the run and how far it is, if the run was started before.
-    fn find(&self, job: &Job, reader: &Reader) -> anyhow::Result<Option<Planned>> {
+    fn find(&self, job: &Job, reader: &Reader, look: Look) -> anyhow::Result<Option<Planned>> {
         let (name, partitions) = (job.name(), reader.partitions()?);
-        // No run is ended for a mistyped command. A process that was killed during a commit has left a transaction
-        // open, which is waited for only if a plan may be in it.
-        let group = Group::without_waiting(&self.settings, &job.kafka_name())?;
-        let planned = match self.planned(&group, &name, partitions) {
-            Err(error) if error.is::<NoPlan>() => {
-                let patient = Group::of(&self.settings, &job.kafka_name())?;
-                self.planned(&patient, &name, partitions)
+        let patiently = || {
+            let group = Group::of(&self.settings, &job.kafka_name())?;
+            self.planned(&group, &name, partitions)
+        };
+        let planned = match look {
+            Look::AfterTransactions => patiently(),
+            Look::Quick => {
+                let group = Group::without_waiting(&self.settings, &job.kafka_name())?;
+                match self.planned(&group, &name, partitions) {
+                    Err(error) if error.is::<NoPlan>() => patiently(),
+                    planned => planned,
+                }
             }
-            planned => planned,
         };
         match (planned, &self.options.id) {
             (Ok(planned), _) => Ok(Some(planned)),
@@ -230,12 +239,11 @@ impl TopicRun {
     }
 
     fn command(&self, target_partitions: u32) -> Command {
-        Command::new(
-            &self.work,
-            self.range.as_ref(),
-            &self.target,
-            target_partitions,
-        )
+        let range = self.range.as_ref();
+        Command {
+            is_by_key: self.key_partition,
+            ..Command::new(&self.work, range, &self.target, target_partitions)
+        }
     }
 
     fn copy(
@@ -249,14 +257,17 @@ impl TopicRun {
         let (name, id) = (job.name(), job.id.clone());
         let resume = format!("{} --resume {id}", self.command);
         let is_new = planned.next.is_empty();
+        let ranges = planned.plan.ranges.clone();
         let input = Input {
-            source: Source::topic(reader, planned.plan.ranges.clone(), planned.next)?,
+            source: Source::topic(reader, ranges.clone(), planned.next)?,
             name: self.source.clone(),
             plan: Some(planned.plan),
             before: planned.totals,
         };
         let total = input.source.left();
         let mut run = Run::start(job, sink, input, &self.options, interrupt)?;
+        // From here on a process that is killed has left its record, and a later redrive its markers.
+        run.set_redriven(self.redriven(&ranges, interrupt)?);
         // A process that is killed can't say it any more.
         if is_new {
             crate::tell!("{name} begins; if it is cut off, this goes on with it:\n  {resume}");
@@ -278,7 +289,7 @@ impl TopicRun {
             End::Finished => {}
             End::Stopped => crate::tell!("stopped before its end; resume it by\n  {resume}"),
             End::Refused => crate::tell!(
-                "ended at a record that {} refuses; change the topic, or leave such records out by\n  {resume} --skip-refused",
+                "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records by\n  {resume} --skip-refused",
                 self.target
             ),
         }

@@ -1,9 +1,9 @@
 //! The decision about one record: the same for a preview, for a run, and on standard output.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use super::position::Position;
+use super::redriven::Redriven;
 use super::selection::Selection;
 use crate::contract::{
     EventFields, EventMode, RecordRef, RedrivenMarker, RejectedFields, StillRejected, redrive,
@@ -25,8 +25,8 @@ pub enum Work {
         mode: EventMode,
         /// Reports that an earlier redrive has brought back are meant, too.
         include_redriven: bool,
-        /// The reports that an earlier redrive has brought back, by partition and offset.
-        redriven: BTreeSet<(u32, u64)>,
+        /// The reports that an earlier redrive has brought back.
+        redriven: Redriven,
     },
 }
 
@@ -79,6 +79,13 @@ impl Work {
         (selection.since, selection.until) = (since, until);
     }
 
+    /// Sets the reports that an earlier redrive has brought back.
+    pub(super) fn set_redriven(&mut self, found: Redriven) {
+        if let Self::Redrive { redriven, .. } = self {
+            *redriven = found;
+        }
+    }
+
     /// Returns whether records that were replayed or redriven before are meant, too.
     #[must_use]
     pub fn includes_repeats(&self) -> bool {
@@ -125,7 +132,8 @@ impl Work {
             } => {
                 let verdict = judge_rejected(record, selection, *mode);
                 let at = position.map(|position| (position.partition, position.offset));
-                let is_redriven = at.is_some_and(|at| redriven.contains(&at));
+                let marked = at.and_then(|at| redriven.get(&at));
+                let is_redriven = marked.is_some_and(|time| Some(*time) == record.timestamp);
                 match verdict {
                     Verdict::Publish(..) if is_redriven => Verdict::Pass(Pass::Redriven),
                     verdict => verdict,

@@ -77,7 +77,7 @@ fn killed_at_random_moments_it_goes_on_without_a_gap_or_a_repeat() {
     let again = desk.command("replay", &last);
     assert_eq!(code(&again), 0);
     assert!(
-        said(&again).contains("has come to its end already"),
+        said(&again).contains("has already finished"),
         "{}",
         said(&again)
     );
@@ -189,7 +189,7 @@ fn a_second_process_takes_the_run_over_and_the_first_says_so() {
     assert_eq!(first.ended(), 1);
     let says = first.says.all();
     assert!(
-        says.contains("another process goes on with the run"),
+        says.contains("another process has taken over the run"),
         "{says}"
     );
     // Who followed this would end the other one.

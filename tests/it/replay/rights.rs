@@ -5,20 +5,25 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::desk::{Desk, code, event, said};
-use crate::support::acl::{allow, revoke, set_password};
-use crate::support::bridge::{koobridge, run};
+use super::redrive::{rejected, sound};
+use crate::support::acl::{Resource, Right, allow, grant, revoke, set_password, take};
+use crate::support::bridge::{eventually, koobridge, run};
 use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::lines::Lines;
 
 /// `tail` or `replay` of a topic, as a user that has a password.
 fn command(kafka: &Exclusive, topic: &str, arguments: &[&str]) -> Command {
+    command_with(kafka, topic, "rejected", arguments)
+}
+
+fn command_with(kafka: &Exclusive, topic: &str, rejected: &str, arguments: &[&str]) -> Command {
     let mut command = koobridge();
     command
         .args(arguments)
         .args(["--bootstrap", &kafka.sasl_bootstrap()])
         .args(["--set", &format!("kafka.topic={topic}")])
-        .args(["--set", "kafka.rejected_topic=rejected"])
+        .args(["--set", &format!("kafka.rejected_topic={rejected}")])
         .stdin(Stdio::null());
     for (name, value) in [
         ("security.protocol", "sasl_plaintext"),
@@ -96,4 +101,100 @@ fn a_login_that_is_refused_for_long_ends_a_tail() {
         said.contains("authentication with Kafka failed: "),
         "{said}"
     );
+}
+
+/// Runs the command with all of its rights, and then without each one.
+fn each_right_is_needed(
+    kafka: &Exclusive,
+    [events, rejected]: [&str; 2],
+    rights: &[(Right<'_>, &str)],
+    arguments: &[&str],
+) {
+    for (right, _) in rights {
+        grant(kafka, *right);
+    }
+    let attempt = || {
+        let output = run(&mut command_with(kafka, events, rejected, arguments));
+        (code(&output), said(&output))
+    };
+    let done = || match attempt() {
+        (0, _) => Ok(()),
+        (code, said) => Err(format!("{arguments:?}: {code}: {said}")),
+    };
+    eventually(done);
+    for (right, words) in rights {
+        take(kafka, *right);
+        eventually(|| match attempt() {
+            (1, said) if said.contains(words) => Ok(()),
+            (code, said) => Err(format!("{arguments:?} without {right:?}: {code}: {said}")),
+        });
+        grant(kafka, *right);
+        eventually(done);
+    }
+    for (right, _) in rights {
+        take(kafka, *right);
+    }
+}
+
+#[test]
+fn a_replay_needs_these_rights_and_names_the_one_that_it_lacks() {
+    let kafka = cluster::exclusive();
+    let desk = Desk::with_events(&kafka, 30);
+    let target = kafka.topic("target", 3);
+    let (events, rejected) = (&*desk.events, &*desk.rejected);
+    let source = format!("read {events}: grant it DESCRIBE and READ on the topic");
+    let write = format!("grant it WRITE on the topic {target}");
+    let rights: [(Right<'_>, &str); 4] = [
+        (("Read", Resource::Topic, events), &source),
+        (("Write", Resource::Topic, &target), &write),
+        (
+            ("Write", Resource::TransactionalIds, "koobridge-replay-"),
+            "grant it WRITE on the transactional id koobridge-replay-",
+        ),
+        (
+            ("Read", Resource::Groups, "koobridge-replay-"),
+            "grant it READ on the group koobridge-replay-",
+        ),
+    ];
+    let arguments = ["replay", "--since", "beginning", "--to", &target, "--yes"];
+    each_right_is_needed(&kafka, [events, rejected], &rights, &arguments);
+}
+
+#[test]
+fn a_redrive_needs_these_rights_and_names_the_one_that_it_lacks() {
+    let kafka = cluster::exclusive();
+    let desk = Desk::new(&kafka);
+    let report = |number: usize| {
+        let message = format!("m{number}");
+        rejected("unknown-status", &sound(&message), Some(&message))
+    };
+    desk.write(&desk.rejected, (0..5).map(report));
+    let (events, rejected) = (&*desk.events, &*desk.rejected);
+    // The right to write to it is one to see it, too.
+    let source = format!("grant it READ on the topic {rejected}");
+    let marker = format!("grant it WRITE on the topic {rejected}");
+    let write = format!("grant it WRITE on the topic {events}");
+    let rights: [(Right<'_>, &str); 5] = [
+        (("Read", Resource::Topic, rejected), &source),
+        (("Write", Resource::Topic, rejected), &marker),
+        (("Write", Resource::Topic, events), &write),
+        (
+            ("Write", Resource::TransactionalIds, "koobridge-redrive-"),
+            "grant it WRITE on the transactional id koobridge-redrive-",
+        ),
+        (
+            ("Read", Resource::Groups, "koobridge-redrive-"),
+            "grant it READ on the group koobridge-redrive-",
+        ),
+    ];
+    let arguments = [
+        "redrive",
+        "--since",
+        "beginning",
+        "--yes",
+        "--include-redriven",
+        "--rate",
+        "1000",
+    ];
+    each_right_is_needed(&kafka, [events, rejected], &rights, &arguments);
 }

@@ -45,7 +45,7 @@ fn a_job_that_is_killed_and_started_again_publishes_each_record_once() {
     // Kafka may have started the job again although it had succeeded.
     let again = desk.command("replay", &job);
     assert_eq!(code(&again), 0, "{}", said(&again));
-    let words = "replay nightly has come to its end already: 12,000 published";
+    let words = "replay nightly has already finished: 12,000 published";
     assert!(said(&again).contains(words), "{}", said(&again));
     assert_exactly_once(&desk, &target);
 }
@@ -288,12 +288,12 @@ fn the_retention_is_warned_of_before_the_copy() {
         &["--since", "beginning", "--to", &target, "--yes"],
     );
     let said = said(&output);
-    let warned = said.find("beware: ").unwrap_or_else(|| panic!("{said}"));
+    let warned = said.find("warning: ").unwrap_or_else(|| panic!("{said}"));
     let copied = said
         .find("30 records (")
         .unwrap_or_else(|| panic!("{said}"));
     assert!(warned < copied, "{said}");
-    assert_eq!(said.matches("beware").count(), 1, "{said}");
+    assert_eq!(said.matches("warning: ").count(), 1, "{said}");
 }
 
 #[test]

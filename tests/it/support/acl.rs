@@ -6,23 +6,63 @@ use std::process::Command;
 use crate::support::broker::SASL_USER;
 use crate::support::cluster::{self, Exclusive};
 
+/// A right: an operation, the kind of the resource, and the resource.
+pub type Right<'a> = (&'a str, Resource, &'a str);
+
+/// The kind of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Topic,
+    /// Every consumer group whose name begins so.
+    Groups,
+    /// Every transactional id that begins so.
+    TransactionalIds,
+}
+
 /// Lets the user do these things to the topics; nothing else is allowed.
 pub fn allow(kafka: &Exclusive, operations: &[&str], topics: &[&str]) {
-    change_rights(kafka, &["--add"], operations, topics);
+    change_rights(kafka, &["--add"], operations, &named("--topic", topics));
 }
 
 pub fn revoke(kafka: &Exclusive, operations: &[&str], topics: &[&str]) {
-    change_rights(kafka, &["--remove", "--force"], operations, topics);
+    change_rights(
+        kafka,
+        &["--remove", "--force"],
+        operations,
+        &named("--topic", topics),
+    );
 }
 
-fn change_rights(kafka: &Exclusive, change: &[&str], operations: &[&str], topics: &[&str]) {
-    let user = format!("User:{SASL_USER}");
-    let named = |flag: &'static str, values: &[&str]| {
-        let pairs = values
-            .iter()
-            .map(|value| [flag.to_owned(), (*value).to_owned()]);
-        pairs.flatten().collect::<Vec<_>>()
+/// Gives the user a right.
+pub fn grant(kafka: &Exclusive, right: Right<'_>) {
+    change_right(kafka, &["--add"], right);
+}
+
+/// Takes a right from the user.
+pub fn take(kafka: &Exclusive, right: Right<'_>) {
+    change_right(kafka, &["--remove", "--force"], right);
+}
+
+fn change_right(kafka: &Exclusive, change: &[&str], (operation, resource, name): Right<'_>) {
+    let option = match resource {
+        Resource::Topic => "--topic",
+        Resource::Groups => "--group",
+        Resource::TransactionalIds => "--transactional-id",
     };
+    let mut named = named(option, &[name]);
+    if resource != Resource::Topic {
+        named.extend(["--resource-pattern-type", "prefixed"].map(str::to_owned));
+    }
+    change_rights(kafka, change, &[operation], &named);
+}
+
+fn named(flag: &str, values: &[&str]) -> Vec<String> {
+    let pairs = values.iter().map(|value| [flag, value].map(str::to_owned));
+    pairs.flatten().collect()
+}
+
+fn change_rights(kafka: &Exclusive, change: &[&str], operations: &[&str], resources: &[String]) {
+    let user = format!("User:{SASL_USER}");
     let output = Command::new("java")
         .args(["-XX:TieredStopAtLevel=1", "-cp"])
         .arg(cluster::jars().join("*"))
@@ -31,7 +71,7 @@ fn change_rights(kafka: &Exclusive, change: &[&str], operations: &[&str], topics
         .args(change)
         .args(["--allow-principal", &user])
         .args(named("--operation", operations))
-        .args(named("--topic", topics))
+        .args(resources)
         .output()
         .expect("Java runs");
     assert!(output.status.success(), "{output:?}");

@@ -13,16 +13,18 @@ use crate::tools::replay::progress::Progress;
 /// How long to rest between two transactions that fail.
 const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// How long to rest before another producer is started: a process that ended this one's transaction to continue the
-/// run has written that down by then. One that takes longer loses the run again, and says so.
+/// run has written that down by then. A process that needs longer is fenced by this one, and fails.
 const YIELD: Duration = Duration::from_secs(2);
 
 /// Another process continues the run.
 #[derive(Debug, Error)]
-#[error("another process goes on with the run {0}")]
+#[error("another process has taken over the run {0}")]
 pub(in crate::tools::replay) struct TakenOver(String);
 
 /// How many transactions may fail one after the other before the target is looked at.
 const IN_A_ROW: u32 = 3;
+/// How many attempts to find out how far the run is may fail because of the login.
+const REJECTED: u32 = 4;
 /// How long Kafka may take to say how far the run is.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,7 +32,7 @@ impl Run {
     /// Goes back to the last commit, with another producer if this one can't go on.
     pub(super) fn recover(&mut self, broken: &Broken, progress: &Progress) -> anyhow::Result<()> {
         if let Broken::Refused(why) = broken {
-            bail!("Kafka refuses the transaction: {why}");
+            bail!("{why}");
         }
         if self.interrupt.is_at_once() {
             // The run ends: what can't be aborted now is left to Kafka, which does it after the transaction's timeout.
@@ -38,6 +40,7 @@ impl Run {
             self.failures += 1;
             return Ok(());
         }
+        self.sink.broke();
         let refused = self.sink.transactions.refused();
         if refused.is_empty() {
             self.failures += 1;
@@ -66,23 +69,29 @@ impl Run {
         if self.failures < IN_A_ROW {
             return Ok(());
         }
-        match Reader::open(self.sink.settings(), &self.sink.target.topic) {
+        let target = &self.sink.target;
+        let count = Reader::open(self.sink.settings(), &target.topic)
+            .and_then(|reader| reader.partitions());
+        match count {
             Err(gone @ ReadError::NoTopic(_)) => Err(gone.into()),
-            _ => Ok(()),
+            Ok(count) => target.check_partitions(count),
+            Err(_) => Ok(()),
         }
     }
 
     /// Starts another producer, unless another process has the run; `false` if it is to be tried again.
     fn replace_producer(&mut self, progress: &Progress) -> anyhow::Result<bool> {
         let name = self.job.kafka_name();
-        self.sink.replace_group(&name)?;
-        let started = self.committed_position().and_then(|_| {
-            self.sink.replace_producer(&name)?;
-            self.committed_position()
-        });
+        let started = self.sink.replace_group(&name).map_err(anyhow::Error::from);
+        let started = started
+            .and_then(|()| self.committed_position())
+            .and_then(|_| {
+                self.sink.replace_producer(&name)?;
+                self.committed_position()
+            });
         let found = match started.map_err(anyhow::Error::downcast::<Broken>) {
             Ok(found) => found,
-            Err(Ok(Broken::Refused(why))) => bail!("Kafka refuses the transaction: {why}"),
+            Err(Ok(Broken::Refused(why))) => bail!("{why}"),
             Err(Ok(broken)) => {
                 progress.say(&format!("{broken}; trying again"));
                 return Ok(false);
@@ -111,7 +120,13 @@ impl Run {
         let partitions = last.map_or(0, |last| last + 1);
         let group = &self.sink.group;
         let committed = group.committed(&self.input.name, partitions, PATIENCE);
-        let committed = committed.map_err(|error| Broken::Producer(error.to_string()))?;
+        let committed = committed.map_err(|error| match error {
+            ReadError::Denied(why) => Broken::Refused(why),
+            ReadError::Unreached(why) if self.failures >= REJECTED => {
+                Broken::Refused(why.to_string())
+            }
+            error => Broken::Producer(error.to_string()),
+        })?;
         let id = &self.job.id;
         let found =
             Plan::read(&committed).map_err(|why| anyhow!("the run {id} can't go on: {why}"))?;
