@@ -139,7 +139,9 @@ fn tail_prints_the_lines_of_an_archive_and_masking_changes_only_the_value() {
         line
     };
     let masked = lines(&desk.command("tail", &json));
-    assert!(masked.iter().all(|line| line.contains(r#""masked":true"#)));
+    let count = |words| masked.iter().filter(|line| line.contains(words)).count();
+    // One value is no UTF-8, and so is not shown.
+    assert_eq!((count(r#""masked":true"#), count("8617xxxxxxx66")), (5, 4));
     let sorted = |lines: &[String]| {
         let mut lines: Vec<String> = lines
             .iter()
