@@ -3,11 +3,17 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::contract::RecordRef;
+use crate::contract::{RecordRef, json};
+
+/// What stands for a number.
+const HIDDEN: &str = "\"x\"";
+/// The deepest nesting that is shown.
+const MAX_LEVELS: usize = 128;
 
 /// Members that hold no number, in events, in their envelopes and in reports.
-const PLAIN: [&str; 17] = [
+const PLAIN: [&str; 15] = [
     "event_id",
     "provider",
     "channel",
@@ -23,8 +29,6 @@ const PLAIN: [&str; 17] = [
     "subject",
     "dataschema",
     "datacontenttype",
-    "extra",
-    "data",
 ];
 
 /// A number, or what stands for one, with its middle hidden: `86187xxxx5632`.
@@ -44,11 +48,12 @@ pub(super) fn number(text: &str) -> String {
     characters.iter().enumerate().map(masked).collect()
 }
 
-/// The record with every value masked that could be a number; a value that is no JSON is left out.
+/// Returns the record with each value in its JSON masked that could be a number; of another value, only its length.
 pub(super) fn record<'a>(record: &'a RecordRef<'_>) -> RecordRef<'a> {
     let value = record.value.as_deref().map(|value| {
-        let masked = serde_json::from_slice(value).map(|value| object(value, true).to_string());
-        let masked = masked.unwrap_or_else(|_| format!("({} bytes, not shown)", value.len()));
+        let json = serde_json::from_slice::<&RawValue>(value).ok();
+        let masked = json.and_then(|json| masked(json.get(), true, MAX_LEVELS));
+        let masked = masked.unwrap_or_else(|| format!("({} bytes, not shown)", value.len()));
         Cow::Owned(masked.into_bytes())
     });
     RecordRef {
@@ -57,29 +62,53 @@ pub(super) fn record<'a>(record: &'a RecordRef<'_>) -> RecordRef<'a> {
     }
 }
 
-/// `knows`: the names of the members are the contract's here, not a sender's own.
-fn object(value: Value, knows: bool) -> Value {
-    match value {
-        Value::Object(members) => {
-            let members = members.into_iter().map(|(name, value)| {
-                let is_known = knows && PLAIN.contains(&name.as_str());
-                let value = match value {
-                    Value::Object(_) => object(value, is_known && name == "data"),
-                    value if is_known => value,
-                    value => object(value, false),
-                };
-                (name, value)
-            });
-            Value::Object(members.collect())
+/// Masks a JSON text; `None` if it nests deeper than `levels`.
+///
+/// Numbers and strings stay text: an event can hold some that no Rust type holds. `knows` says that the names of the
+/// members are the contract's here, not a sender's own.
+fn masked(json: &str, knows: bool, levels: usize) -> Option<String> {
+    let levels = levels.checked_sub(1)?;
+    match json.as_bytes().first()? {
+        b'{' => object(json, knows, levels),
+        b'[' => {
+            let values: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+            let values = values.iter();
+            let values = values.map(|value| masked(value.get(), false, levels));
+            Some(format!(
+                "[{}]",
+                values.collect::<Option<Vec<_>>>()?.join(",")
+            ))
         }
-        Value::Array(values) => values
-            .into_iter()
-            .map(|value| object(value, false))
-            .collect(),
-        Value::String(text) => Value::String(number(&text)),
-        Value::Number(_) => Value::String("x".to_owned()),
-        plain @ (Value::Bool(_) | Value::Null) => plain,
+        b'"' => Some(string(json)),
+        b't' | b'f' | b'n' => Some(json.to_owned()),
+        _ => Some(HIDDEN.to_owned()),
     }
+}
+
+fn object(json: &str, knows: bool, levels: usize) -> Option<String> {
+    let members = json::members(json).ok()?;
+    let members = members.iter().map(|member| {
+        let is_plain = PLAIN.iter().any(|name| name.as_bytes() == &*member.name);
+        let is_nested = member.raw_value.starts_with(['{', '[']);
+        let value = if knows && is_plain && !is_nested {
+            member.raw_value.to_owned()
+        } else {
+            masked(member.raw_value, knows && *member.name == *b"data", levels)?
+        };
+        Some(format!("{}:{value}", member.raw_name))
+    });
+    Some(format!(
+        "{{{}}}",
+        members.collect::<Option<Vec<_>>>()?.join(",")
+    ))
+}
+
+/// Masks a JSON string; all of it if it holds half of a surrogate pair.
+fn string(json: &str) -> String {
+    serde_json::from_str(json).map_or_else(
+        |_| HIDDEN.to_owned(),
+        |text: String| Value::String(number(&text)).to_string(),
+    )
 }
 
 #[cfg(test)]
@@ -114,16 +143,49 @@ mod tests {
             masked(
                 r#"{"message_id":"86187123456","sender":"86173123456","status":"read","extra":{"status":"86187123456","n":[86187123456,true]}}"#
             ),
-            r#"{"extra":{"n":["x",true],"status":"86xxxxxxx56"},"message_id":"86187123456","sender":"86xxxxxxx56","status":"read"}"#
+            r#"{"message_id":"86187123456","sender":"86xxxxxxx56","status":"read","extra":{"status":"86xxxxxxx56","n":["x",true]}}"#
         );
         assert_eq!(
             masked(r#"{"id":"i","data":{"recipient":"86187123456","channel_id":"c"}}"#),
-            r#"{"data":{"channel_id":"c","recipient":"86xxxxxxx56"},"id":"i"}"#
+            r#"{"id":"i","data":{"recipient":"86xxxxxxx56","channel_id":"c"}}"#
         );
     }
 
     #[test]
-    fn a_body_that_is_no_json_is_not_shown() {
+    fn an_event_is_masked_whatever_its_extra_holds() {
+        let value = |extra: &str| format!(r#"{{"status":"read","extra":{extra}}}"#);
+        let digits = "7".repeat(5000);
+        for (extra, expected) in [
+            (format!("{digits} "), r#""x""#),
+            (
+                format!(r#"{{"a": -0.{digits}, "a" : 1e999999}}"#),
+                r#"{"a":"x","a":"x"}"#,
+            ),
+            (r#"["\ud800", "\u0000"]"#.to_owned(), r#"["x",""]"#),
+            (r#"{"\ud800":null}"#.to_owned(), r#"{"\ud800":null}"#),
+        ] {
+            assert_eq!(masked(&value(&extra)), value(expected));
+        }
+    }
+
+    #[test]
+    fn a_member_of_a_known_name_is_masked_if_its_value_is_of_another_form() {
+        for (name, value, expected) in [
+            ("status", r#"["86187123456"]"#, r#"["86xxxxxxx56"]"#),
+            ("id", r#"{"id":"86187123456"}"#, r#"{"id":"86xxxxxxx56"}"#),
+            ("extra", r#""86187123456""#, r#""86xxxxxxx56""#),
+            ("data", "86187123456", r#""x""#),
+        ] {
+            let masked = masked(&format!(r#"{{"{name}":{value}}}"#));
+            assert_eq!(masked, format!(r#"{{"{name}":{expected}}}"#));
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_or_nests_too_deep_is_not_shown() {
         assert_eq!(masked("user_number=86187123456"), "(23 bytes, not shown)");
+        let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
+        assert_eq!(masked(&nested(MAX_LEVELS)), nested(MAX_LEVELS));
+        assert_eq!(masked(&nested(100_000)), "(200000 bytes, not shown)");
     }
 }

@@ -9,21 +9,21 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// One member of an object: the text of its name, quotes included, and of its value.
-pub(super) struct Member<'a> {
-    pub(super) raw_name: &'a str,
-    pub(super) raw_value: &'a str,
+pub(crate) struct Member<'a> {
+    pub(crate) raw_name: &'a str,
+    pub(crate) raw_value: &'a str,
     /// The decoded name; a lone surrogate stands in it as three bytes of generalised UTF-8.
-    pub(super) name: Cow<'a, [u8]>,
+    pub(crate) name: Cow<'a, [u8]>,
 }
 
 /// Why a text is no JSON object.
-pub(super) enum NoObject {
+pub(crate) enum NoObject {
     NotJson,
     NotAnObject,
 }
 
 /// The members of the JSON object that is `text`, in their order, duplicates included.
-pub(super) fn members(text: &str) -> Result<Vec<Member<'_>>, NoObject> {
+pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, NoObject> {
     match serde_json::from_str::<RawMembers<'_>>(text) {
         Ok(RawMembers(members)) => Ok(members),
         Err(_) if serde_json::from_str::<&RawValue>(text).is_ok() => Err(NoObject::NotAnObject),

@@ -10,7 +10,7 @@ mod channel;
 mod event;
 mod event_fields;
 mod fault;
-mod json;
+pub(crate) mod json;
 mod last_report;
 mod received;
 mod record;

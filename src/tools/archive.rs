@@ -3,12 +3,12 @@
 //! A line holds a record whole. What is no text stands as hexadecimal digits under a name of its own.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, BufRead};
 
 use jiff::Timestamp;
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap as _;
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::replay::Position;
@@ -35,9 +35,8 @@ pub struct Line {
     /// Phone numbers were made unreadable: it is not what was on the topic.
     #[serde(default, skip_serializing_if = "is_false")]
     pub masked: bool,
-    /// RFC 3339.
     #[serde(default)]
-    pub timestamp: Option<Timestamp>,
+    timestamp: Option<Time>,
     #[serde(default)]
     key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,11 +60,8 @@ impl Line {
     pub fn of(record: &RecordRef<'_>) -> Self {
         let (key, key_hex) = text_or_hex(record.key.as_deref());
         let (value, value_hex) = text_or_hex(record.value.as_deref());
-        let time = record
-            .timestamp
-            .and_then(|time| Timestamp::from_millisecond(time).ok());
         Self {
-            timestamp: time,
+            timestamp: record.timestamp.map(Time::of),
             key,
             key_hex,
             headers: Headers::of(record),
@@ -95,7 +91,7 @@ impl Line {
             key: bytes(&self.key, &self.key_hex).map(Cow::Owned),
             headers: self.headers.all(),
             value: bytes(&self.value, &self.value_hex).map(Cow::Owned),
-            timestamp: self.timestamp.map(Timestamp::as_millisecond),
+            timestamp: self.timestamp.map(Time::as_millisecond),
         }
     }
 
@@ -139,6 +135,29 @@ pub fn lines(input: impl BufRead) -> impl Iterator<Item = Result<Line, String>> 
     read.filter_map(Result::transpose)
 }
 
+/// A record's timestamp: in RFC 3339, or as milliseconds since 1970 if the year has more than four digits, as when a
+/// producer wrote microseconds.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Time {
+    Written(Timestamp),
+    Milliseconds(i64),
+}
+
+impl Time {
+    fn of(milliseconds: i64) -> Self {
+        Timestamp::from_millisecond(milliseconds)
+            .map_or(Self::Milliseconds(milliseconds), Self::Written)
+    }
+
+    fn as_millisecond(self) -> i64 {
+        match self {
+            Self::Written(time) => time.as_millisecond(),
+            Self::Milliseconds(milliseconds) => milliseconds,
+        }
+    }
+}
+
 /// Bytes as lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hex(Vec<u8>);
@@ -174,16 +193,12 @@ impl<'de> Deserialize<'de> for Hex {
     }
 }
 
-/// Names and values in their order; a name that occurs again has a list of values.
+/// Names and values, in their order.
+///
+/// An object if each name occurs once, else an array of pairs: an object with a repeated name loses values in most
+/// programs that read it. Both forms are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Headers(Vec<(String, Values)>);
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-enum Values {
-    One(HeaderValue),
-    Many(Vec<HeaderValue>),
-}
+struct Headers(Vec<(String, HeaderValue)>);
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -213,44 +228,33 @@ impl HeaderValue {
 
 impl Headers {
     fn of(record: &RecordRef<'_>) -> Self {
-        let mut headers: Vec<(String, Values)> = Vec::with_capacity(record.headers.len());
-        for (name, value) in &record.headers {
+        let headers = record.headers.iter();
+        let owned = headers.map(|(name, value)| {
             let value = HeaderValue::of(value.as_deref());
-            match headers.iter_mut().find(|(known, _)| known == name) {
-                None => headers.push((name.to_string(), Values::One(value))),
-                Some((_, Values::Many(values))) => values.push(value),
-                Some((_, one)) => {
-                    let Values::One(first) = one.clone() else {
-                        continue;
-                    };
-                    *one = Values::Many(vec![first, value]);
-                }
-            }
-        }
-        Self(headers)
+            (name.to_string(), value)
+        });
+        Self(owned.collect())
     }
 
     fn all(&self) -> Vec<HeaderRef<'_>> {
-        let each = self.0.iter().flat_map(|(name, values)| {
-            let values = match values {
-                Values::One(value) => std::slice::from_ref(value),
-                Values::Many(values) => values,
-            };
-            values
-                .iter()
-                .map(move |value| (Cow::Borrowed(name.as_str()), value.bytes()))
-        });
-        each.collect()
+        let headers = self.0.iter();
+        headers
+            .map(|(name, value)| (Cow::Borrowed(name.as_str()), value.bytes()))
+            .collect()
+    }
+
+    fn has_repeated_name(&self) -> bool {
+        let mut names = HashSet::new();
+        !self.0.iter().all(|(name, _)| names.insert(name))
     }
 }
 
 impl Serialize for Headers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, values) in &self.0 {
-            map.serialize_entry(name, values)?;
+        if self.has_repeated_name() {
+            return serializer.collect_seq(&self.0);
         }
-        map.end()
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
@@ -261,7 +265,7 @@ impl<'de> Deserialize<'de> for Headers {
             type Value = Headers;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of headers")
+                f.write_str("an object of headers or an array of their names and values")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
@@ -271,78 +275,18 @@ impl<'de> Deserialize<'de> for Headers {
                 }
                 Ok(Headers(headers))
             }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Headers, A::Error> {
+                let mut headers = Vec::new();
+                while let Some(header) = pairs.next_element()? {
+                    headers.push(header);
+                }
+                Ok(Headers(headers))
+            }
         }
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_any(InOrder)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn odd_record() -> RecordRef<'static> {
-        let bytes = |bytes: &'static [u8]| Some(Cow::Borrowed(bytes));
-        RecordRef {
-            key: bytes(b"\xff"),
-            headers: vec![
-                ("z".into(), bytes(b"first")),
-                ("a".into(), None),
-                ("b".into(), bytes(b"\x00\xfe")),
-                ("z".into(), bytes(b"second")),
-                ("z".into(), None),
-            ],
-            value: bytes(b"caf\xe9"),
-            timestamp: Some(1_795_000_000_123),
-        }
-    }
-
-    fn written(line: &Line) -> String {
-        let mut text = Vec::new();
-        line.write(&mut text).expect("memory takes it");
-        String::from_utf8(text).expect("text")
-    }
-
-    #[test]
-    fn any_record_comes_back_as_it_was() {
-        let mut expected = odd_record();
-        // Values of one name stand together.
-        expected.headers.swap(1, 3);
-        expected.headers.swap(2, 4);
-        let text = written(&Line::of(&odd_record()));
-        let mut read = lines(text.as_bytes());
-        let line = read.next().expect("a line").expect("a record");
-        assert_eq!(line.record(), expected);
-        assert!(read.next().is_none());
-    }
-
-    #[test]
-    fn what_is_text_stands_as_text() {
-        let mut record = RecordRef {
-            value: Some(Cow::Borrowed(b"{}")),
-            ..RecordRef::default()
-        };
-        record.add_header("ce_id", "x".to_owned());
-        let line = Line {
-            topic: Some("t".to_owned()),
-            offset: Some(7),
-            ..Line::of(&record)
-        };
-        assert_eq!(
-            written(&line),
-            "{\"topic\":\"t\",\"partition\":null,\"offset\":7,\"timestamp\":null,\"key\":null,\
-             \"headers\":{\"ce_id\":\"x\"},\"value\":\"{}\"}\n"
-        );
-    }
-
-    #[test]
-    fn a_line_that_is_none_is_named_by_its_number() {
-        let text = "{\"value\":\"a\"}\n\n{\"value\":7}\n{\"value_hex\":\"0g\"}\n";
-        let read: Vec<_> = lines(text.as_bytes()).collect();
-        assert!(read[0].is_ok());
-        for (at, number) in [(1, "line 3 "), (2, "line 4 ")] {
-            let why = read[at].as_ref().expect_err("no line");
-            assert!(why.starts_with(number), "{why}");
-        }
-        assert_eq!(read.len(), 3);
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! The example subscribers, held to the same tables after the same histories.
 
+mod extreme;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
@@ -341,6 +343,11 @@ macro_rules! each_does {
             #[test]
             fn every_history_ends_in_the_expected_tables() {
                 super::every_history_ends_in_the_expected_tables(Language::$variant);
+            }
+
+            #[test]
+            fn extreme_members_change_nothing() {
+                super::extreme::extreme_members_change_nothing(Language::$variant);
             }
 
             #[test]

@@ -1,9 +1,11 @@
+import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.cloudevents.CloudEvent;
 import io.cloudevents.CloudEventData;
 import io.cloudevents.jackson.JsonCloudEventData;
+import io.cloudevents.jackson.JsonFormat;
 import io.cloudevents.kafka.KafkaMessageFactory;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -22,6 +24,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import sun.misc.Signal;
 
@@ -37,8 +40,20 @@ import sun.misc.Signal;
 public final class Subscriber {
     private static final String EVENT_TYPE = "com.huaweicloud.koomessage.report.v1";
     private static final Set<String> STATUSES = Set.of("delivered", "read", "failed");
-    private static final ObjectMapper JSON =
-            new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
+
+    static {
+        // `extra` holds whatever a sender wrote, and koobridge has limited it already: no report
+        // may be refused for a long number or name. Set before the first parser is made.
+        StreamReadConstraints.overrideDefaultStreamReadConstraints(StreamReadConstraints.builder()
+                .maxNumberLength(Integer.MAX_VALUE)
+                .maxNameLength(Integer.MAX_VALUE)
+                .maxStringLength(Integer.MAX_VALUE)
+                .build());
+    }
+
+    private static final ObjectMapper JSON = new ObjectMapper()
+            .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+            .registerModule(JsonFormat.getCloudEventJacksonModule());
 
     private static volatile boolean stopping = false;
 
@@ -138,10 +153,20 @@ public final class Subscriber {
             throw new Poison("no-value");
         }
         try {
-            return KafkaMessageFactory.createReader(record).toEvent();
-        } catch (RuntimeException error) { // There is no end to what can be wrong with a record.
+            return isStructured(record)
+                    ? JSON.readValue(utf8(record.value()), CloudEvent.class)
+                    : KafkaMessageFactory.createReader(record).toEvent();
+        } catch (IOException | RuntimeException error) {
+            // There is no end to what can be wrong with a record.
             throw new Poison("not-a-cloudevent");
         }
+    }
+
+    private static boolean isStructured(ConsumerRecord<byte[], byte[]> record) {
+        Header kind = record.headers().lastHeader("content-type");
+        return kind != null && kind.value() != null
+                && new String(kind.value(), StandardCharsets.ISO_8859_1)
+                        .startsWith("application/cloudevents");
     }
 
     private static Report readReport(CloudEvent event) throws Poison {
@@ -166,9 +191,15 @@ public final class Subscriber {
         if (data instanceof JsonCloudEventData parsed) {
             return parsed.getNode();
         }
-        // Strictly UTF-8, where Jackson would guess.
-        var bytes = ByteBuffer.wrap(data.toBytes());
-        return JSON.readTree(StandardCharsets.UTF_8.newDecoder().decode(bytes).toString());
+        return JSON.readTree(utf8(data.toBytes()));
+    }
+
+    /**
+     * Decodes strictly. Of bytes, Jackson would guess the encoding, and refuse a member's name with
+     * half of a surrogate pair.
+     */
+    private static String utf8(byte[] bytes) throws CharacterCodingException {
+        return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
     }
 
     private static String text(JsonNode data, String name) throws CharacterCodingException {

@@ -40,6 +40,9 @@ def main():
     if not 4 <= len(sys.argv) <= 5:
         print("usage: subscriber BOOTSTRAP TOPIC DATABASE [GROUP]", file=sys.stderr)
         return 2
+    # `extra` holds whatever a sender wrote, and koobridge has limited it already: no report may be
+    # refused for a number of more than 4,300 digits. For the SDK's parser too.
+    sys.set_int_max_str_digits(0)
     bootstrap, topic, path = sys.argv[1:4]
     group = sys.argv[4] if len(sys.argv) == 5 else "conversation-state"
     stopping = []

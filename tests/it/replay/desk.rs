@@ -24,11 +24,14 @@ pub struct Desk<'a> {
     producer: BaseProducer,
 }
 
+/// The name and the value of a header.
+pub type WrittenHeader = (String, Option<Vec<u8>>);
+
 /// A record to be written.
 #[derive(Clone, Debug)]
 pub struct Written {
-    pub key: Option<String>,
-    pub headers: Vec<(String, String)>,
+    pub key: Option<Vec<u8>>,
+    pub headers: Vec<WrittenHeader>,
     pub value: Option<Vec<u8>>,
     pub timestamp: i64,
 }
@@ -51,7 +54,7 @@ pub fn event(number: usize) -> Written {
     let millisecond = i64::try_from(number).expect("a small number");
     Written {
         headers: owned(&headers),
-        key: Some(message),
+        key: Some(message.into_bytes()),
         value: Some(value.into_bytes()),
         timestamp: FIRST + millisecond,
     }
@@ -68,8 +71,8 @@ pub fn large_event(number: usize, bytes: usize) -> Written {
     }
 }
 
-pub fn owned(headers: &[(&str, &str)]) -> Vec<(String, String)> {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+pub fn owned(headers: &[(&str, &str)]) -> Vec<WrittenHeader> {
+    let owned = |&(name, value): &(&str, &str)| (name.to_owned(), Some(value.into()));
     headers.iter().map(owned).collect()
 }
 
@@ -101,12 +104,10 @@ impl<'a> Desk<'a> {
         for record in records {
             let mut headers = OwnedHeaders::new();
             for (key, value) in &record.headers {
-                headers = headers.insert(Header {
-                    key,
-                    value: Some(value),
-                });
+                let value = value.as_deref();
+                headers = headers.insert(Header { key, value });
             }
-            let mut outgoing: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic)
+            let mut outgoing: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic)
                 .headers(headers)
                 .timestamp(record.timestamp);
             outgoing.key = record.key.as_deref();

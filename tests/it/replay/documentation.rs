@@ -26,10 +26,10 @@ fn commands() -> Vec<String> {
 /// An event of the message, as it arrived just now.
 fn event_of_today(number: usize) -> Written {
     let event = event(number);
-    let key = event.key.expect("a key");
+    let key = String::from_utf8(event.key.expect("a key")).expect("text");
     let value = String::from_utf8(event.value.expect("a value")).expect("text");
     Written {
-        key: Some(MESSAGE.to_owned()),
+        key: Some(MESSAGE.into()),
         value: Some(
             value
                 .replace(&format!("\"{key}\""), &format!("\"{MESSAGE}\""))

@@ -1,5 +1,6 @@
 //! Watching, replaying and redriving, as an operator does it.
 
+mod archives;
 mod desk;
 mod documentation;
 mod foreign;
@@ -12,7 +13,7 @@ mod unattended;
 
 use std::collections::BTreeMap;
 
-use desk::{Desk, FIRST, PARTITIONS, Written, code, event, keys_and_ids, large_event, said};
+use desk::{Desk, FIRST, PARTITIONS, Written, code, event, keys_and_ids, large_event, owned, said};
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -161,18 +162,15 @@ fn what_koobridge_did_not_write_is_passed_over_and_counted() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 3);
     let strange = |key: Option<&str>, value: Option<&[u8]>| Written {
-        key: key.map(str::to_owned),
+        key: key.map(Into::into),
         headers: Vec::new(),
         value: value.map(<[u8]>::to_vec),
         timestamp: FIRST,
     };
     let mut later_version = event(0);
     later_version.headers.retain(|(name, _)| name != "ce_type");
-    let type_2 = (
-        "ce_type".to_owned(),
-        "com.huaweicloud.koomessage.report.v2".to_owned(),
-    );
-    later_version.headers.push(type_2);
+    let type_2 = ("ce_type", "com.huaweicloud.koomessage.report.v2");
+    later_version.headers.extend(owned(&[type_2]));
     let strangers = [
         strange(None, None),
         strange(Some("m1"), None),

@@ -12,7 +12,7 @@ pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
         ("received_at", "2026-11-18T11:06:40.000456Z"),
     ];
     Written {
-        key: key.map(str::to_owned),
+        key: key.map(Into::into),
         headers: owned(&headers),
         value: Some(body.as_bytes().to_vec()),
         timestamp: FIRST,
