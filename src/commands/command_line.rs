@@ -1,6 +1,7 @@
 //! Command lines that are printed to be typed again.
 
 use crate::cli::{Filters, ToKafka};
+use crate::config::properties::is_secret;
 
 /// A command line to be printed.
 pub(super) struct CommandLine(String);
@@ -34,11 +35,10 @@ impl CommandLine {
         self.add("--bootstrap", &kafka.bootstrap);
         self.add(
             "--set",
-            kafka
-                .overrides
-                .set
-                .iter()
-                .map(|(key, value)| format!("{key}={value}")),
+            kafka.overrides.set.iter().map(|(key, value)| {
+                let value = if is_secret(key) { "***" } else { value };
+                format!("{key}={value}")
+            }),
         );
     }
 

@@ -13,7 +13,7 @@ mod memory;
 mod networks;
 pub(crate) mod parse;
 mod print;
-mod properties;
+pub(crate) mod properties;
 mod relations;
 mod service_links;
 

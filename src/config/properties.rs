@@ -37,7 +37,7 @@ pub(super) fn canonical(name: &str) -> &str {
 
 /// Returns whether a property's value is a secret, by its name: also by one that librdkafka does not have, since
 /// it may be a misspelt one.
-pub(super) fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     const SECRET: [&str; 9] = [
         "pass",
         "pasw",

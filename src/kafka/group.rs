@@ -1,7 +1,8 @@
 //! The consumer group that holds how far a transactional reader is.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::iter;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext as _;
@@ -18,6 +19,10 @@ use super::read_error::ReadError;
 use super::rights::missing_right;
 use super::settings::Settings;
 
+/// How long Kafka may take to answer before it is checked whether it refuses.
+const SLICE: Duration = Duration::from_secs(5);
+/// How many errors of a client are looked at.
+const POLLS: usize = 100;
 /// How long a question may take that tells why there was no answer.
 const QUESTION: Duration = Duration::from_secs(5);
 
@@ -83,33 +88,8 @@ impl Group {
         for partition in 0..partitions {
             question.add_partition(topic, to_i32(partition));
         }
-        let failed = |error: &KafkaError| {
-            let code = error.rdkafka_error_code();
-            let right = code.and_then(|code| missing_right(code, ["DESCRIBE", topic], &self.name));
-            if let Some(right) = right {
-                return ReadError::Denied(right);
-            }
-            // Errors of connections are served by a poll only.
-            let _nothing = self.consumer.poll(Duration::ZERO);
-            let connection = self.consumer.context().last_error_with_code();
-            if let Some((code, words)) = connection.filter(|(code, _)| is_about_login(*code)) {
-                return Unreached::from((code, words)).into();
-            }
-            if self.consumer.fetch_metadata(None, QUESTION).is_ok() && is_timeout(error) {
-                return ReadError::Unanswered(format!(
-                    "Kafka answers, but not which offsets the group {} has committed: the group may have no \
-                     coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, \
-                     and start the brokers again",
-                    self.name
-                ));
-            }
-            let reason = in_words(error);
-            ReadError::Unanswered(format!(
-                "Kafka does not say which offsets the group {} has committed: {reason}",
-                self.name
-            ))
-        };
-        let answer = self.consumer.committed_offsets(question, patience);
+        let answer = self.ask(&question, patience);
+        let failed = |error: &KafkaError| self.failed(error, topic);
         let answer = answer.map_err(|error| failed(&error))?;
         let mut offsets = Offsets::new();
         for element in answer.elements() {
@@ -123,6 +103,65 @@ impl Group {
             }
         }
         Ok(offsets)
+    }
+
+    /// Asks until there is an answer, or an error that says more than that there was none in time.
+    fn ask(
+        &self,
+        question: &TopicPartitionList,
+        patience: Duration,
+    ) -> Result<TopicPartitionList, KafkaError> {
+        let until = Instant::now() + patience;
+        loop {
+            let answer = self
+                .consumer
+                .committed_offsets(question.clone(), patience.min(SLICE));
+            match answer {
+                Err(error) if is_timeout(&error) => {
+                    if let Some(refusal) = self.refusal() {
+                        return Err(refusal);
+                    }
+                    if Instant::now() >= until {
+                        return Err(error);
+                    }
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Returns the error of a right that the client lacks: librdkafka hands it over by a poll only, as those of
+    /// connections.
+    fn refusal(&self) -> Option<KafkaError> {
+        let polled = iter::from_fn(|| self.consumer.poll(Duration::ZERO));
+        let mut errors = polled.take(POLLS).filter_map(Result::err);
+        errors.find(|error| {
+            error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+        })
+    }
+
+    fn failed(&self, error: &KafkaError, topic: &str) -> ReadError {
+        let code = error.rdkafka_error_code();
+        let right = code.and_then(|code| missing_right(code, ["DESCRIBE", topic], &self.name));
+        if let Some(right) = right {
+            return ReadError::Denied(right);
+        }
+        let connection = self.consumer.context().last_error_with_code();
+        if let Some((code, words)) = connection.filter(|(code, _)| is_about_login(*code)) {
+            return Unreached::from((code, words)).into();
+        }
+        let group = &self.name;
+        if is_timeout(error) && self.consumer.fetch_metadata(None, QUESTION).is_ok() {
+            return ReadError::Unanswered(format!(
+                "Kafka answers, but not which offsets the group {group} has committed: the group may have no \
+                 coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, and \
+                 start the brokers again"
+            ));
+        }
+        let reason = in_words(error);
+        ReadError::Unanswered(format!(
+            "Kafka does not say which offsets the group {group} has committed: {reason}"
+        ))
     }
 }
 

@@ -394,9 +394,9 @@ impl Transactions {
         let topics = || self.topics.iter().map(String::as_str);
         let named: Vec<&str> = topics().filter(|topic| words.contains(topic)).collect();
         if named.is_empty() {
-            topics().collect::<Vec<_>>().join(" and ")
+            topics().collect::<Vec<_>>().join(" and on ")
         } else {
-            named.join(" and ")
+            named.join(" and on ")
         }
     }
 
