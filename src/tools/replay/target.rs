@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(old.refusal(&record(day / 2, 10)), None);
         let why = old.refusal(&record(7 * day, 10)).expect("a refusal");
         assert!(
-            why.ends_with(", and message.timestamp.before.max.ms is 1 day"),
+            why.ends_with(", and message.timestamp.before.max.ms is 24 hours"),
             "{why}"
         );
         let ahead = target(&[(AHEAD, "3600000")], false);
