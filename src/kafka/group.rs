@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::iter;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -21,6 +22,8 @@ use super::settings::Settings;
 
 /// How long Kafka may take to answer before it is checked whether it refuses.
 const SLICE: Duration = Duration::from_secs(5);
+/// How long to wait before Kafka is asked again.
+const REST: Duration = Duration::from_millis(100);
 /// How many errors of a client are looked at.
 const POLLS: usize = 100;
 /// How long a question may take that tells why there was no answer.
@@ -117,7 +120,8 @@ impl Group {
                 .consumer
                 .committed_offsets(question.clone(), patience.min(SLICE));
             match answer {
-                Err(error) if is_timeout(&error) => {
+                Err(error) if is_passing(&error) => {
+                    thread::park_timeout(REST);
                     if let Some(refusal) = self.refusal() {
                         return Err(refusal);
                     }
@@ -151,7 +155,7 @@ impl Group {
             return Unreached::from((code, words)).into();
         }
         let group = &self.name;
-        if is_timeout(error) && self.consumer.fetch_metadata(None, QUESTION).is_ok() {
+        if is_passing(error) && self.consumer.fetch_metadata(None, QUESTION).is_ok() {
             return ReadError::Unanswered(format!(
                 "Kafka answers, but not which offsets the group {group} has committed: the group may have no \
                  coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, and \
@@ -165,11 +169,21 @@ impl Group {
     }
 }
 
-fn is_timeout(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{CoordinatorNotAvailable, OperationTimedOut, WaitingForCoordinator};
+/// Returns whether Kafka may answer if it is asked again.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut,
+        WaitingForCoordinator,
+    };
     let code = error.rdkafka_error_code();
     matches!(
         code,
-        Some(OperationTimedOut | CoordinatorNotAvailable | WaitingForCoordinator)
+        Some(
+            OperationTimedOut
+                | CoordinatorLoadInProgress
+                | CoordinatorNotAvailable
+                | NotCoordinator
+                | WaitingForCoordinator
+        )
     )
 }
