@@ -1,4 +1,4 @@
-//! What can be typed after `tail`, `replay` and `redrive`.
+//! The options of `tail`, `replay` and `redrive`.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What can be typed after `topics`.
+//! The options of `koobridge topics`.
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ other topics instead, for example the target of a replay:
 
 A new topic has 6 partitions, replication 3 if there are three brokers, min.insync.replicas one less, and keeps
 records for 7 days. Replayed records keep their time: give their topic a retention that is longer than their age.
-An existing topic changes only in what is asked for, and its other settings stay. A compacted topic is refused.
+Of an existing topic only the named settings change. A compacted topic is refused.
 While one topic is refused, none is changed.
 Exit codes: 0 shown or done, 1 Kafka refused a change, 2 a topic is refused, or the configuration or the
 command line is wrong.";

@@ -2,7 +2,6 @@
 
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +10,7 @@ use super::consuming;
 use super::interrupt::interruptible;
 use super::mask;
 use crate::cli::Tail;
-use crate::contract::{EventFields, PROBE_KEY, RecordRef, RejectedFields};
+use crate::contract::{EventFields, PROBE_KEY, RecordRef, RedrivenMarker, RejectedFields};
 use crate::interrupt::Interrupt;
 use crate::kafka::{OffsetRange, Reader};
 use crate::tools::archive::Line;
@@ -85,7 +84,7 @@ fn follow(
     interrupt: &Interrupt,
 ) -> anyhow::Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
-    while lines > 0 && !interrupt.stop.load(Ordering::SeqCst) {
+    while lines > 0 && !interrupt.is_stopping() {
         let item = source.next(POLL)?;
         let written = match &item {
             Item::End => break,
@@ -157,8 +156,8 @@ impl View {
         } else {
             EventFields::of(record).is_some()
         };
-        let is_probe = record.text_key() == Some(PROBE_KEY);
-        !is_known && !is_probe && self.selection.is_everything()
+        let is_own = record.text_key() == Some(PROBE_KEY) || RedrivenMarker::of(record).is_some();
+        !is_known && !is_own && self.selection.is_everything()
     }
 
     fn event(&self, fields: &EventFields<'_>) -> String {

@@ -81,7 +81,7 @@ fn requested(asked: &Topics, topic: &str) -> Requested {
     }
 }
 
-/// Prints what is to be known of a topic beside the steps of its plan.
+/// Prints that a topic has no steps, and the advice for it.
 fn show_rest(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output) {
     match (plan.steps.as_slice(), &facts.settings) {
         ([], Some(_)) => out.line(format_args!("{topic}: nothing to change")),

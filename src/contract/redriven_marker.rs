@@ -14,18 +14,20 @@ const BY: &str = "redriven_by";
 pub struct RedrivenMarker {
     pub partition: u32,
     pub offset: u64,
-    /// The time of the report's record, in milliseconds since 1970: another record at this position has another one.
-    pub timestamp: i64,
+    /// The time of the report's record, in milliseconds since 1970, if it has one: another record at this position, on a
+    /// topic that was made again, has another time.
+    pub timestamp: Option<i64>,
 }
 
 impl RedrivenMarker {
     /// Reads a marker back; `None` if the record is none.
     #[must_use]
     pub fn of(record: &RecordRef<'_>) -> Option<Self> {
+        let timestamp = record.header(TIMESTAMP).map(str::parse).transpose();
         Some(Self {
             partition: record.header(PARTITION)?.parse().ok()?,
             offset: record.header(OFFSET)?.parse().ok()?,
-            timestamp: record.header(TIMESTAMP)?.parse().ok()?,
+            timestamp: timestamp.ok()?,
         })
     }
 }
@@ -40,7 +42,9 @@ pub fn redriven_marker(marker: &RedrivenMarker, by: &str) -> RecordRef<'static> 
     };
     record.add_header(PARTITION, marker.partition.to_string());
     record.add_header(OFFSET, marker.offset.to_string());
-    record.add_header(TIMESTAMP, marker.timestamp.to_string());
+    if let Some(timestamp) = marker.timestamp {
+        record.add_header(TIMESTAMP, timestamp.to_string());
+    }
     record.add_header(BY, by.to_owned());
     record
 }
@@ -51,14 +55,16 @@ mod tests {
 
     #[test]
     fn a_marker_is_read_back_and_nothing_else_is_one() {
-        let marker = RedrivenMarker {
-            partition: 7,
-            offset: u64::MAX,
-            timestamp: -1,
-        };
-        let record = redriven_marker(&marker, "r1");
-        assert_eq!(record.header(BY), Some("r1"));
-        assert_eq!(RedrivenMarker::of(&record), Some(marker));
+        for timestamp in [Some(-1), None] {
+            let marker = RedrivenMarker {
+                partition: 7,
+                offset: u64::MAX,
+                timestamp,
+            };
+            let record = redriven_marker(&marker, "r1");
+            assert_eq!(record.header(BY), Some("r1"));
+            assert_eq!(RedrivenMarker::of(&record), Some(marker));
+        }
         let mut other = RecordRef::default();
         other.add_header(PARTITION, "7".to_owned());
         other.add_header(OFFSET, "-1".to_owned());

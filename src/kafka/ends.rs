@@ -9,7 +9,7 @@ use super::client_error::ClientError;
 use super::read_error::ReadError;
 use super::topic_consumer::TopicConsumer;
 
-/// Where a partition begins and ends.
+/// The first offset and the two ends of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
     /// The first offset that is still there.
@@ -20,7 +20,7 @@ pub(super) struct Ends {
     pub(super) end: u64,
 }
 
-/// What came of a question.
+/// The answer to a question.
 pub(super) enum Answer {
     Ends(Ends),
     /// A broker answers, but the partition has no leader that does.

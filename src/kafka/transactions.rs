@@ -45,6 +45,8 @@ const STEP: Duration = Duration::from_secs(30);
 /// How long a step may take once the command is to stop, and once it is to give up its work.
 const STOPPING: Duration = Duration::from_secs(10);
 const GIVING_UP: Duration = Duration::from_secs(3);
+/// How long librdkafka may take to give back what it has not sent.
+const TAKING_BACK: Duration = Duration::from_secs(1);
 /// How long a start may take: a coordinator is looked for, or still ends the last transaction.
 const START: Duration = Duration::from_secs(45);
 /// How long a question may take that tells why a start has failed.
@@ -56,7 +58,7 @@ const ROOM: Duration = Duration::from_millis(10);
 /// How many records are handed over between two looks for delivery reports.
 const REPORTS_EACH: u32 = 256;
 
-/// Why a transaction did not come to its end.
+/// Why a transaction has failed.
 #[derive(Debug, Error)]
 pub enum Broken {
     /// Nothing of it will be seen; the same can be tried again.
@@ -245,7 +247,7 @@ impl Transactions {
     /// Commits the transaction with how far the reading of `topic` is, for the group of `group`.
     ///
     /// # Errors
-    /// If it did not come to its end; after [`Broken::Producer`] it may have.
+    /// If the commit failed; after [`Broken::Producer`] Kafka may have committed it all the same.
     pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
         self.flush()?;
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
@@ -339,7 +341,7 @@ impl Transactions {
         let begun = Instant::now();
         self.producer
             .purge(PurgeConfig::default().queue().inflight());
-        while self.producer.in_flight_count() > 0 && begun.elapsed() < GIVING_UP {
+        while self.producer.in_flight_count() > 0 && begun.elapsed() < TAKING_BACK {
             self.producer.poll(ROOM);
         }
     }

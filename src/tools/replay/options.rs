@@ -68,7 +68,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the outcome of a run that has come to its end.
+    /// Returns the outcome of a run that has finished.
     pub(super) fn of_finished(totals: Totals) -> Self {
         if totals.deleted > 0 || totals.refused > 0 {
             Self::Incomplete

@@ -147,7 +147,7 @@ struct Text {
 pub enum NoPlan {
     /// Nothing is committed.
     #[error(
-        "there is no plan of it: the id is another, the run is not of this topic, or Kafka has \
+        "Kafka has no record of it: the id is another, the run is not of this topic, or Kafka has \
          forgotten it (offsets.retention.minutes)"
     )]
     Gone,
@@ -159,7 +159,7 @@ pub enum NoPlan {
 }
 
 impl Plan {
-    /// Returns what is to be committed when the run is at these offsets, or has come to its end.
+    /// Returns what is to be committed when the run is at these offsets, or has finished.
     #[must_use]
     pub fn at(&self, next: &BTreeMap<u32, u64>, totals: Totals, is_finished: bool) -> Offsets {
         let ranges = self.ranges.iter().map(|range| {

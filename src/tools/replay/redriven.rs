@@ -8,7 +8,7 @@ use crate::interrupt::Interrupt;
 use crate::kafka::{OffsetRange, Reader, Settings};
 
 /// The reports that were brought back: the times of their records, by partition and offset.
-pub type Redriven = BTreeMap<(u32, u64), i64>;
+pub type Redriven = BTreeMap<(u32, u64), Option<i64>>;
 
 /// Reads the markers that stand behind the beginnings of `ranges` on the rejected topic, and returns the positions that
 /// they name. A marker is on the partition of its report, behind it.

@@ -132,7 +132,7 @@ impl Sink {
                 let marker = RedrivenMarker {
                     partition: position.partition,
                     offset: position.offset,
-                    timestamp: source_time.unwrap_or_default(),
+                    timestamp: source_time,
                 };
                 let marker = redriven_marker(&marker, &job.id);
                 self.transactions

@@ -39,7 +39,7 @@ pub(super) enum Ending {
     /// There is nothing to publish, or the question was not answered with yes.
     NotStarted,
     Finished,
-    /// The run had come to its end before.
+    /// The run had finished before.
     AlreadyFinished,
     /// Told to stop; the run can be resumed.
     Stopped,

@@ -133,7 +133,7 @@ impl Work {
                 let verdict = judge_rejected(record, selection, *mode);
                 let at = position.map(|position| (position.partition, position.offset));
                 let marked = at.and_then(|at| redriven.get(&at));
-                let is_redriven = marked.is_some_and(|time| Some(*time) == record.timestamp);
+                let is_redriven = marked.is_some_and(|time| *time == record.timestamp);
                 match verdict {
                     Verdict::Publish(..) if is_redriven => Verdict::Pass(Pass::Redriven),
                     verdict => verdict,

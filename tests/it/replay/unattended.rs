@@ -20,7 +20,7 @@ use crate::support::bridge::{PATIENCE, eventually, koobridge};
 use crate::support::cluster;
 use crate::support::ports::free_ports;
 use crate::support::proxy::Proxy;
-use crate::support::records::{Kafka, block_on, read_all, until};
+use crate::support::records::{Kafka, block_on, read_all};
 
 const KILLS: usize = 10;
 
@@ -63,7 +63,7 @@ fn a_name_goes_on_with_its_run_by_the_same_command_only() {
     let output = desk.command("replay", &["--to", &target, "--resume", "named", "--yes"]);
     assert_ne!(code(&output), 0);
     assert!(
-        said(&output).contains("there is no plan of it"),
+        said(&output).contains("Kafka has no record of it"),
         "{}",
         said(&output)
     );
@@ -422,43 +422,56 @@ fn a_run_that_is_cut_off_from_kafka_heeds_a_signal() {
     assert_exactly_once(&desk, &target);
 }
 
+/// A running replay that has published something, without a borrow of its brokers.
+struct Copying {
+    events: String,
+    target: String,
+    running: Running,
+}
+
+impl Copying {
+    fn start(kafka: &Kafka, bootstrap: &str, id: &str) -> Self {
+        let events = Desk::with_events(kafka, EVENTS).events;
+        let target = kafka.topic("target", 3);
+        let topic = format!("kafka.topic={events}");
+        let mut command = koobridge();
+        command
+            .args(["replay", "--bootstrap", bootstrap, "--set", &topic])
+            .args(["--since", "beginning", "--to", &target, "--id", id])
+            .args(["--yes", "--rate", "1000"]);
+        let running = Running::start(command);
+        eventually(|| match read_all(kafka.bootstrap(), &target).len() {
+            0 => Err(running.says.all()),
+            _ => Ok(()),
+        });
+        Self {
+            events,
+            target,
+            running,
+        }
+    }
+
+    /// Waits until the replay has ended well, with each record once.
+    fn assert_exactly_once(mut self, kafka: &Kafka) {
+        assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
+        let copies = read_all(kafka.bootstrap(), &self.target);
+        let sources = read_all(kafka.bootstrap(), &self.events);
+        assert_eq!(copies.len(), EVENTS);
+        assert_eq!(by_key(&copies), by_key(&sources));
+    }
+}
+
 #[test]
 fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
     let mut kafka = cluster::exclusive();
-    let (events, target);
-    {
-        let desk = Desk::with_events(&kafka, EVENTS);
-        events = desk.events.clone();
-        target = kafka.topic("target", 3);
-    }
-    let mut command = koobridge();
-    command
-        .args(["replay", "--bootstrap", kafka.bootstrap()])
-        .args([
-            "--set",
-            &format!("kafka.topic={events}"),
-            "--since",
-            "beginning",
-        ])
-        .args([
-            "--to", &target, "--id", "brokers", "--yes", "--rate", "1000",
-        ]);
-    let mut running = Running::start(command);
-    eventually(|| match read_all(kafka.bootstrap(), &target).len() {
-        0 => Err(running.says.all()),
-        _ => Ok(()),
-    });
+    let copying = Copying::start(&kafka, kafka.bootstrap(), "brokers");
     for broker in 0..2 {
         kafka.kill(broker);
         pause(Duration::from_secs(3));
         kafka.start(broker);
         kafka.wait_until_healthy();
     }
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
-    let copies = read_all(kafka.bootstrap(), &target);
-    let sources = read_all(kafka.bootstrap(), &events);
-    assert_eq!(copies.len(), EVENTS);
-    assert_eq!(by_key(&copies), by_key(&sources));
+    copying.assert_exactly_once(&kafka);
 }
 
 #[test]
@@ -530,41 +543,13 @@ fn a_target_that_is_deleted_ends_the_run() {
 #[test]
 fn brokers_that_come_back_under_new_addresses_are_found_again() {
     let mut kafka = cluster::exclusive();
-    let desk = Desk::with_events(&kafka, EVENTS);
-    let (events, target) = (desk.events.clone(), kafka.topic("target", 3));
-    drop(desk);
     let [name] = free_ports();
     let old = kafka.proxy_ports();
     let _bootstrap = Proxy::start(vec![[old[0][0], name]]);
     let addresses = Proxy::start(old);
-    let mut command = koobridge();
-    command
-        .args(["replay", "--bootstrap", &format!("127.0.0.1:{name}")])
-        .args([
-            "--set",
-            &format!("kafka.topic={events}"),
-            "--since",
-            "beginning",
-        ])
-        .args(["--to", &target, "--id", "moved", "--yes", "--rate", "1000"]);
-    let mut running = Running::start(command);
-    eventually(|| match read_all(kafka.bootstrap(), &target).len() {
-        0 => Err(running.says.all()),
-        _ => Ok(()),
-    });
+    let copying = Copying::start(&kafka, &format!("127.0.0.1:{name}"), "moved");
     kafka.move_proxies();
     drop(addresses);
     let _new = Proxy::start(kafka.proxy_ports());
-    let ended = until(3 * PATIENCE, || {
-        let ended = running.child.try_wait().expect("a child");
-        ended.ok_or_else(|| running.says.all())
-    });
-    let ended = ended.unwrap_or_else(|said| panic!("still running: {said}"));
-    assert_eq!(ended.code(), Some(0), "{}", running.says.all());
-    let copies = read_all(kafka.bootstrap(), &target);
-    assert_eq!(copies.len(), EVENTS);
-    assert_eq!(
-        by_key(&copies),
-        by_key(&read_all(kafka.bootstrap(), &events))
-    );
+    copying.assert_exactly_once(&kafka);
 }

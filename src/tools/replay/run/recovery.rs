@@ -66,7 +66,7 @@ impl Run {
 
     /// Returns an error if the target is gone.
     fn check_target(&self) -> anyhow::Result<()> {
-        if self.failures < IN_A_ROW {
+        if self.failures < IN_A_ROW || self.interrupt.is_stopping() {
             return Ok(());
         }
         let target = &self.sink.target;
