@@ -63,7 +63,7 @@ fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
     let browser = open(&bridge, Look::default());
-    assert_eq!(browser.text("#state"), "Serving");
+    browser.wait_for("#state", "Serving");
     browser.wait_for("#empty", "No report has come yet.");
     browser.wait_for("#channels", "1 channel has sent no report since the start.");
     browser.wait_for("#kafka", "3 partitions, 3 replicas, min.insync.replicas 2");

@@ -26,6 +26,7 @@ mod tally;
 mod target;
 mod topic_run;
 mod totals;
+mod transaction_size;
 mod typed_offsets;
 mod when;
 mod work;

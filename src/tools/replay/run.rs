@@ -20,6 +20,7 @@ use super::sink::{Passed, Sink};
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
 use super::totals::Totals;
+use super::transaction_size::TransactionSize;
 use crate::interrupt::Interrupt;
 use crate::kafka::{Broken, OffsetRange};
 
@@ -28,7 +29,6 @@ pub(super) use recovery::TakenOver;
 /// An open transaction holds back every read-committed subscriber of the target, so it is short. Each
 /// end of one costs some 50 ms, in which nothing is copied.
 const LONGEST: Duration = Duration::from_secs(1);
-const LARGEST: u32 = 100_000;
 /// How many records are read between two updates of the progress.
 const SHOWN_EACH: u32 = 256;
 /// How a run ended.
@@ -65,6 +65,7 @@ pub(super) struct Run {
     /// What is being committed: whether it was is not known if a producer breaks.
     pending: Option<Done>,
     failures: u32,
+    size: TransactionSize,
 }
 
 /// How far a run is.
@@ -99,6 +100,7 @@ impl Run {
             skip_refused: options.skip_refused,
             pending: None,
             failures: 0,
+            size: TransactionSize::default(),
         };
         if run.input.plan.is_some() {
             let begun = run.sink.transactions.begin();
@@ -168,6 +170,7 @@ impl Run {
         self.commit(&done, end == Some(End::Finished))?;
         self.input.source.committed();
         self.sink.committed();
+        self.size.committed();
         (self.done, self.pending) = (done, None);
         Ok(end)
     }
@@ -175,9 +178,10 @@ impl Run {
     /// Fills a transaction, and notes in `done` how far the run is with it.
     fn fill(&mut self, progress: &mut Progress, done: &mut Done) -> anyhow::Result<Option<End>> {
         let begun = Instant::now();
-        let (mut records, mut end) = (0, None);
+        let mut end = None;
         let mut refused = None;
-        while end.is_none() && records < LARGEST && begun.elapsed() < LONGEST {
+        self.size.filled = 0;
+        while end.is_none() && self.size.has_room() && begun.elapsed() < LONGEST {
             if self.interrupt.is_stopping() {
                 end = Some(End::Stopped);
                 break;
@@ -199,7 +203,7 @@ impl Run {
                     progress.say(&deleted(gone, name));
                 }
                 Item::Record(_) | Item::Line(..) => {
-                    records += 1;
+                    self.size.filled += 1;
                     match self.sink.pass_on(&self.job, &item, name, tally, progress)? {
                         Passed::Published => self.limit.spend(Instant::now()),
                         Passed::Over => {}
@@ -213,7 +217,7 @@ impl Run {
                     }
                 }
             }
-            if records % SHOWN_EACH == 0 {
+            if self.size.filled.is_multiple_of(SHOWN_EACH) {
                 show(progress, &done.tally);
             }
         }

@@ -327,7 +327,7 @@ fn what_can_not_be_meant_is_refused_in_words() {
         (
             &["--to", &events, "--resume", "x", "--yes"],
             1,
-            "there is no plan of it",
+            "Kafka has no record of it",
         ),
     ];
     for (arguments, expected, words) in cases {

@@ -44,6 +44,7 @@ impl Run {
         let refused = self.sink.transactions.refused();
         if refused.is_empty() {
             self.failures += 1;
+            self.size.failed();
             progress.say(&format!("{broken}; going on from the last commit"));
         } else {
             self.sink.narrow_down(&refused);
