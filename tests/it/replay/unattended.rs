@@ -253,7 +253,7 @@ fn a_record_that_the_target_refuses_for_its_time_ends_the_run_and_is_named() {
 #[test]
 fn batches_fit_a_target_that_takes_small_ones() {
     let kafka = cluster::shared();
-    let desk = Desk::with_events(&kafka, EVENTS);
+    let desk = Desk::with_events(&kafka, 1500);
     let small = [("min.insync.replicas", "2"), ("max.message.bytes", "20000")];
     let target = kafka.topic_with("target", 3, 3, &small);
     let job = ["--since", "beginning", "--to", &target, "--yes"];
