@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::iter;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::questions::in_words;
 use super::read_error::ReadError;
 use super::rights::missing_right;
 use super::settings::Settings;
+use crate::interrupt::Interrupt;
 
 /// How long Kafka may take to answer before it is checked whether it refuses.
 const SLICE: Duration = Duration::from_secs(5);
@@ -46,6 +48,7 @@ pub type Offsets = BTreeMap<u32, Committed>;
 pub struct Group {
     pub(super) consumer: BaseConsumer<Callbacks>,
     name: String,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Group {
@@ -55,26 +58,41 @@ impl Group {
     ///
     /// # Errors
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
-    pub fn of(settings: &Settings, id: &str) -> Result<Self, ClientError> {
-        Self::new(settings.for_reading(), id)
+    pub fn of(
+        settings: &Settings,
+        id: &str,
+        interrupt: &Arc<Interrupt>,
+    ) -> Result<Self, ClientError> {
+        Self::new(settings.for_reading(), id, interrupt)
     }
 
     /// What is committed there is what the last transaction that has ended left, whatever goes on.
     ///
     /// # Errors
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
-    pub fn without_waiting(settings: &Settings, id: &str) -> Result<Self, ClientError> {
+    pub fn without_waiting(
+        settings: &Settings,
+        id: &str,
+        interrupt: &Arc<Interrupt>,
+    ) -> Result<Self, ClientError> {
         let mut config = settings.for_reading();
         // For offsets, too: KIP-447.
         config.set("isolation.level", "read_uncommitted");
-        Self::new(config, id)
+        Self::new(config, id, interrupt)
     }
 
-    fn new(mut config: ClientConfig, id: &str) -> Result<Self, ClientError> {
+    fn new(
+        mut config: ClientConfig,
+        id: &str,
+        interrupt: &Arc<Interrupt>,
+    ) -> Result<Self, ClientError> {
         config.set("group.id", id);
         let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())?;
-        let name = id.to_owned();
-        Ok(Self { consumer, name })
+        Ok(Self {
+            consumer,
+            name: id.to_owned(),
+            interrupt: Arc::clone(interrupt),
+        })
     }
 
     /// Returns what is committed of a topic with that many partitions. Kafka may take as long as `patience` to answer.
@@ -108,7 +126,8 @@ impl Group {
         Ok(offsets)
     }
 
-    /// Asks until there is an answer, or an error that says more than that there was none in time.
+    /// Asks until there is an answer, or an error that says more than that there was none in time. A command that is to
+    /// stop asks once.
     fn ask(
         &self,
         question: &TopicPartitionList,
@@ -125,7 +144,7 @@ impl Group {
                     if let Some(refusal) = self.refusal() {
                         return Err(refusal);
                     }
-                    if Instant::now() >= until {
+                    if Instant::now() >= until || self.interrupt.is_stopping() {
                         return Err(error);
                     }
                 }

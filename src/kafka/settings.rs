@@ -46,7 +46,7 @@ const READING: [(&str, &str); 11] = [
     ("receive.message.max.bytes", "100000000"),
 ];
 
-const TRANSACTIONS: [(&str, &str); 8] = [
+const TRANSACTIONS: [(&str, &str); 9] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
     // No sender waits for a single record, and larger batches cost the brokers less.
@@ -56,6 +56,8 @@ const TRANSACTIONS: [(&str, &str); 8] = [
     ("message.max.bytes", "16777216"),
     ("queue.buffering.max.kbytes", "16384"),
     ("queue.buffering.max.messages", "7000"),
+    // librdkafka wants it to be no longer than a transaction may take.
+    ("socket.timeout.ms", "10000"),
     // An open transaction holds back every read-committed subscriber of its topic.
     ("transaction.timeout.ms", "10000"),
 ];
@@ -262,6 +264,19 @@ mod tests {
         let config = Settings::new([]).for_asking();
         assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
         assert_eq!(config.get("group.id"), None);
+    }
+
+    #[test]
+    fn transactions_start_with_every_timeout_that_a_bridge_may_have() {
+        for (name, value) in [
+            ("message.timeout.ms", "300000"),
+            ("request.timeout.ms", "30000"),
+            ("socket.timeout.ms", "60000"),
+        ] {
+            let config = Settings::new([(name, value)]).for_transactions("t", Batching::default());
+            let producer = config.create::<rdkafka::producer::BaseProducer>();
+            assert!(producer.is_ok(), "{name}: {:?}", producer.err());
+        }
     }
 
     #[test]

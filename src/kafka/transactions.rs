@@ -72,6 +72,15 @@ pub enum Broken {
     Refused(String),
 }
 
+impl From<ClientError> for Broken {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Settings(_) => Self::Refused(error.to_string()),
+            ClientError::Threads(_) => Self::Producer(error.to_string()),
+        }
+    }
+}
+
 /// How the records of transactions are put into batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Batching {
@@ -110,7 +119,7 @@ impl Transactions {
             &settings.for_transactions(id, batching),
             Callbacks::default(),
         )
-        .map_err(|error| Broken::Refused(ClientError::from(error).to_string()))?;
+        .map_err(|error| Broken::from(ClientError::from(error)))?;
         let transactions = Self {
             producer: Arc::new(producer),
             interrupt: Arc::clone(interrupt),
@@ -212,6 +221,13 @@ impl Transactions {
         }
     }
 
+    /// Returns why the open transaction can't succeed any more, if that is so. librdkafka drops the records of such a
+    /// transaction, and only says that it did.
+    fn failure(&self) -> Option<KafkaError> {
+        let error = self.producer.begin_transaction().err()?;
+        (error.rdkafka_error_code() != Some(RDKafkaErrorCode::State)).then_some(error)
+    }
+
     /// Returns why librdkafka does not take a record.
     fn not_sent(&self, error: &KafkaError, tag: usize) -> Broken {
         let code = error.rdkafka_error_code();
@@ -219,13 +235,11 @@ impl Transactions {
             let mut failures = self.producer.context().deliveries.lock();
             failures.refused.insert(tag, failed);
         }
-        if code == Some(RDKafkaErrorCode::State) {
-            // The transaction has failed already: to commit it is refused with the reason.
-            if let Err(reason) = self.producer.commit_transaction(SLICE) {
-                return self.broken(&reason);
-            }
-        }
-        self.broken(error)
+        let failure = match code {
+            Some(RDKafkaErrorCode::State) => self.failure(),
+            _ => None,
+        };
+        self.broken(failure.as_ref().unwrap_or(error))
     }
 
     /// Waits until Kafka has accepted or refused every record so far.
@@ -238,10 +252,14 @@ impl Transactions {
             self.producer.poll(ROOM);
             self.check_time(begun, "acknowledgements")?;
         }
-        match self.producer.context().deliveries.lock().first {
-            None => Ok(()),
-            Some(code) => Err(self.broken(&KafkaError::MessageProduction(code))),
-        }
+        let Some(code) = self.producer.context().deliveries.lock().first else {
+            return Ok(());
+        };
+        let failure = match code {
+            RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => self.failure(),
+            _ => None,
+        };
+        Err(self.broken(&failure.unwrap_or(KafkaError::MessageProduction(code))))
     }
 
     /// Commits the transaction with how far the reading of `topic` is, for the group of `group`.
@@ -285,7 +303,7 @@ impl Transactions {
             thread::Builder::new()
                 .name("kafka-offsets".to_owned())
                 .spawn(step)
-                .map_err(|error| Broken::Producer(ClientError::from(error).to_string()))?;
+                .map_err(|error| Broken::from(ClientError::from(error)))?;
             let sent = loop {
                 match result.recv_timeout(SLICE) {
                     Ok(sent) => break sent,

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::job::Job;
 use super::options::{Outcome, RunId, RunOptions, Start};
 use super::preview::{Answer, confirm};
-use super::run::{End, Input, Run};
+use super::run::{End, Input, Run, was_stopped};
 use super::sink::Sink;
 use super::source::Source;
 use super::summary::{Ending, Summary, in_seconds};
@@ -46,7 +46,7 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
             let (work, options) = (&self.work, &self.options);
             let (tally, answer) = confirm(work, source, None, options, &target, interrupt)?;
             if answer != Answer::Yes {
-                let (ending, outcome) = answer.ending(options);
+                let (ending, outcome) = answer.ending(options, &tally);
                 self.print(None, ending, &tally, Duration::ZERO)?;
                 return Ok(outcome);
             }
@@ -58,7 +58,14 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
         let (name, topic) = (&self.name, &self.target);
         let job = Job::new(self.work.clone(), &RunId::New);
         let id = job.id.clone();
-        let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
+        let sink = match Sink::start(self.settings.clone(), &job, target, interrupt) {
+            Err(error) if was_stopped(&error, interrupt) => {
+                crate::tell!("stopped before anything was copied: {error:#}");
+                self.print(None, Ending::Stopped, &Tally::default(), Duration::ZERO)?;
+                return Ok(Outcome::Stopped);
+            }
+            sink => sink?,
+        };
         let input = Input {
             source: (self.open)()?,
             name: name.clone(),
@@ -69,10 +76,11 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
         let (end, took) = run.run(None);
         let tally = run.tally();
         crate::tell!("{} in {took:.1?}", tally.summary(topic));
-        self.print(Some(&id), Ending::of(&end), tally, took)?;
+        let printed = self.print(Some(&id), Ending::of(&end), tally, took);
         let end = end.context(
             "not all of it is on the topic: fix the cause and run the command again; records that are there keep their ce_id",
         )?;
+        printed?;
         match end {
             End::Finished => {}
             End::Stopped => {

@@ -56,10 +56,13 @@ pub(super) enum Answer {
 
 impl Answer {
     /// Returns how the command ends without a run.
-    pub(super) fn ending(self, options: &RunOptions) -> (Ending, Outcome) {
+    pub(super) fn ending(self, options: &RunOptions, tally: &Tally) -> (Ending, Outcome) {
         match (self, options.start) {
             (Self::Stopped, _) => (Ending::Stopped, Outcome::Stopped),
             (_, Start::Preview) => (Ending::Preview, Outcome::Done),
+            _ if tally.records == 0 && tally.deleted > 0 => {
+                (Ending::NotStarted, Outcome::Incomplete)
+            }
             _ => (Ending::NotStarted, Outcome::Done),
         }
     }

@@ -22,7 +22,7 @@ use super::tally::Tally;
 use super::totals::Totals;
 use super::transaction_size::TransactionSize;
 use crate::interrupt::Interrupt;
-use crate::kafka::{Broken, OffsetRange};
+use crate::kafka::{Broken, OffsetRange, ReadError};
 
 pub(super) use recovery::TakenOver;
 
@@ -39,6 +39,11 @@ pub(super) enum End {
     Stopped,
     /// The target refuses the next record of a partition.
     Refused,
+}
+
+/// Returns whether a run could not begin because a signal came, and Kafka does not answer.
+pub(super) fn was_stopped(error: &anyhow::Error, interrupt: &Interrupt) -> bool {
+    interrupt.is_stopping() && (error.is::<Broken>() || error.is::<ReadError>())
 }
 
 /// What a run reads, and its plan.
@@ -163,7 +168,8 @@ impl Run {
         self.sink.transactions.begin()?;
         let end = self.fill(progress, &mut done)?;
         if self.interrupt.is_at_once() {
-            self.sink.transactions.abort()?;
+            // What can't be aborted now is left to Kafka, which does it after the transaction's timeout.
+            let _aborted = self.sink.transactions.abort();
             return Ok(Some(End::Stopped));
         }
         self.pending = Some(done.clone());

@@ -71,7 +71,7 @@ impl Sink {
         let batching = target.batching();
         Ok(Self {
             transactions: job.start_transactions(&settings, batching, interrupt)?,
-            group: Group::of(&settings, &job.kafka_name())?,
+            group: Group::of(&settings, &job.kafka_name(), interrupt)?,
             settings,
             target,
             batching,
@@ -99,8 +99,7 @@ impl Sink {
 
     /// Replaces the client that asks how far the run is: the brokers may have other addresses now.
     pub(super) fn replace_group(&mut self, name: &str) -> Result<(), Broken> {
-        let group = Group::of(&self.settings, name);
-        self.group = group.map_err(|error| Broken::Producer(error.to_string()))?;
+        self.group = Group::of(&self.settings, name, &self.interrupt)?;
         Ok(())
     }
 

@@ -117,7 +117,7 @@ impl Target {
             return Some(format!("it has {size}, and {MAX_BYTES} is {limit}"));
         }
         let at = record.timestamp?;
-        let age = Timestamp::now().as_millisecond() - at;
+        let age = Timestamp::now().as_millisecond().saturating_sub(at);
         let past = Duration::from_millis(age.unsigned_abs());
         let exceeds = |limit: &Duration| past > limit.saturating_add(SKEW);
         let (limit, name) = if age >= 0 {

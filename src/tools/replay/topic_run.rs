@@ -14,7 +14,7 @@ use super::plan::{Command, NoPlan, Plan, Planned};
 use super::preview::{Answer, confirm};
 use super::range::Range;
 use super::redriven::{Redriven, find_redriven};
-use super::run::{End, Input, Run, TakenOver};
+use super::run::{End, Input, Run, TakenOver, was_stopped};
 use super::sink::Sink;
 use super::source::{Source, length_of_rest};
 use super::summary::{Ending, Summary, in_seconds};
@@ -60,11 +60,23 @@ impl TopicRun {
     /// # Errors
     /// If Kafka can't be read or written, or the command line does not fit the run that is to be continued.
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
+        match self.start_or_go_on(interrupt) {
+            Err(error) if was_stopped(&error, interrupt) => {
+                crate::tell!("stopped before anything was copied: {error:#}");
+                let (ending, tally) = (Ending::Stopped, Tally::default());
+                self.print(self.options.id.text(), ending, &tally, Duration::ZERO, None)?;
+                Ok(Outcome::Stopped)
+            }
+            ended => ended,
+        }
+    }
+
+    fn start_or_go_on(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
         let reader = Reader::open(&self.settings, &self.source)?;
         let job = Job::new(self.work.clone(), &self.options.id);
         let is_known = self.options.id != RunId::New;
         let found = is_known
-            .then(|| self.find(&job, &reader, Look::Quick))
+            .then(|| self.find(&job, &reader, Look::Quick, interrupt))
             .transpose()?;
         if let Some(planned) = found.flatten() {
             return self.go_on(job, reader, planned, interrupt);
@@ -113,7 +125,7 @@ impl TopicRun {
             let (work, options) = (&job.work, &self.options);
             let (tally, answer) = confirm(work, source, Some(total), options, &target, interrupt)?;
             if answer != Answer::Yes {
-                let (ending, outcome) = answer.ending(options);
+                let (ending, outcome) = answer.ending(options, &tally);
                 self.print(None, ending, &tally, Duration::ZERO, None)?;
                 return Ok(outcome);
             }
@@ -121,7 +133,7 @@ impl TopicRun {
         };
         let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
         // Another process may have started it in the meantime.
-        if let Some(planned) = self.find(&job, &reader, Look::AfterTransactions)? {
+        if let Some(planned) = self.find(&job, &reader, Look::AfterTransactions, interrupt)? {
             drop(sink);
             return self.go_on(job, reader, planned, interrupt);
         }
@@ -174,7 +186,7 @@ impl TopicRun {
         let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
         // The process that had the run may have committed more. The sooner the run has another holder, the less does
         // that process try to have it back.
-        let planned = self.find(&job, &reader, Look::AfterTransactions)?;
+        let planned = self.find(&job, &reader, Look::AfterTransactions, interrupt)?;
         let mut planned = planned.context("its plan is gone")?;
         if planned.is_finished {
             return self.has_finished(&job, planned.totals);
@@ -200,16 +212,22 @@ impl TopicRun {
     }
 
     /// Returns the plan of the run and how far it is, if the run was started before.
-    fn find(&self, job: &Job, reader: &Reader, look: Look) -> anyhow::Result<Option<Planned>> {
+    fn find(
+        &self,
+        job: &Job,
+        reader: &Reader,
+        look: Look,
+        interrupt: &Arc<Interrupt>,
+    ) -> anyhow::Result<Option<Planned>> {
         let (name, partitions) = (job.name(), reader.partitions()?);
         let patiently = || {
-            let group = Group::of(&self.settings, &job.kafka_name())?;
+            let group = Group::of(&self.settings, &job.kafka_name(), interrupt)?;
             self.planned(&group, &name, partitions)
         };
         let planned = match look {
             Look::AfterTransactions => patiently(),
             Look::Quick => {
-                let group = Group::without_waiting(&self.settings, &job.kafka_name())?;
+                let group = Group::without_waiting(&self.settings, &job.kafka_name(), interrupt)?;
                 match self.planned(&group, &name, partitions) {
                     Err(error) if error.is::<NoPlan>() => patiently(),
                     planned => planned,
@@ -266,21 +284,27 @@ impl TopicRun {
         };
         let total = input.source.left();
         let mut run = Run::start(job, sink, input, &self.options, interrupt)?;
-        // From here on a process that is killed has left its record, and a later redrive its markers.
-        run.set_redriven(self.redriven(&ranges, interrupt)?);
         // A process that is killed can't say it any more.
         if is_new {
             crate::tell!("{name} begins; if it is cut off, this goes on with it:\n  {resume}");
         }
-        let (end, took) = run.run(total);
+        // A process that was killed has left its record by now, and a redrive its markers.
+        let (end, took) = match self.redriven(&ranges, interrupt) {
+            Ok(redriven) => {
+                run.set_redriven(redriven);
+                run.run(total)
+            }
+            Err(error) => (Err(error), Duration::ZERO),
+        };
         let (tally, totals) = (run.tally(), run.totals());
-        self.print(Some(&id), Ending::of(&end), tally, took, Some(totals))?;
+        let printed = self.print(Some(&id), Ending::of(&end), tally, took, Some(totals));
         let end = end.map_err(|error| {
             if error.is::<TakenOver>() {
                 return error;
             }
             anyhow!("{name} broke off: {error:#}\nresume it by\n  {resume}")
         })?;
+        printed?;
         crate::tell!("{name}: {} in {took:.1?}", tally.summary(&self.target));
         if totals.published != tally.records {
             crate::tell!("the whole run: {totals}");

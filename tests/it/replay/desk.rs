@@ -6,6 +6,7 @@ use std::process::{Child, Output, Stdio};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::bridge::{koobridge, run};
 use crate::support::cluster::PATIENCE;
@@ -178,6 +179,10 @@ impl Running {
             .expect("koobridge starts");
         let says = Lines::read(child.stderr.take().expect("a pipe"));
         Self { child, says }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
     /// Its exit code, once it has ended.

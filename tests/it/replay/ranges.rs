@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminOptions;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rustix::process::Signal;
 
 use super::desk::{Desk, Running, code, event, said};
 use super::redrive::{rejected, sound};
@@ -99,6 +100,7 @@ fn what_lies_behind_an_open_transaction_is_waited_for_and_not_left_out() {
     let lines = start("replay", &["--to", "-"]);
     let replay = start("replay", &["--to", &target, "--yes"]);
     let redrive = start("redrive", &["--dry-run"]);
+    let mut stopped = start("replay", &["--to", &target, "--dry-run"]);
     let mut running = [dry, lines, replay, redrive];
     for (at, run) in running.iter().enumerate() {
         let topic = if at == 3 {
@@ -108,6 +110,9 @@ fn what_lies_behind_an_open_transaction_is_waited_for_and_not_left_out() {
         };
         wait_for(run, &open_line(topic, 0));
     }
+    wait_for(&stopped, &open_line(&desk.events, 0));
+    stopped.signal(Signal::INT);
+    assert_eq!(stopped.ended(), 3, "{}", stopped.says.all());
     foreign[0].commit();
     foreign[1].abort();
     for run in &mut running {

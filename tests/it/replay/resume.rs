@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::by_key;
 use super::desk::{Desk, code, said};
@@ -128,7 +128,7 @@ fn stopped_it_prints_the_command_that_goes_on() {
     let slowly = [&arguments[..], &["--rate", "2000"]].concat();
     let mut running = desk.start("replay", &slowly);
     copied(&desk, &target, 1);
-    kill_process(Pid::from_child(&running.child), Signal::INT).expect("it runs");
+    running.signal(Signal::INT);
     assert_eq!(running.ended(), 3, "{}", running.says.all());
     let before = desk.read(&target).len();
     assert!((1..EVENTS).contains(&before), "{before}");

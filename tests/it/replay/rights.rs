@@ -161,6 +161,31 @@ fn a_replay_needs_these_rights_and_names_the_one_that_it_lacks() {
 }
 
 #[test]
+fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
+    let kafka = cluster::exclusive();
+    let desk = Desk::with_events(&kafka, 3);
+    let target = kafka.topic("target", 3);
+    let events = &*desk.events;
+    for right in [
+        ("Read", Resource::Topic, events),
+        ("Read", Resource::Topic, &target),
+        ("Write", Resource::TransactionalIds, "koobridge-replay-"),
+        ("Read", Resource::Groups, "koobridge-replay-"),
+    ] {
+        grant(&kafka, right);
+    }
+    let arguments = ["replay", "--since", "beginning", "--to", &target, "--yes"];
+    let words = format!("grant it WRITE on the topic {target}");
+    eventually(|| {
+        let output = run(&mut command(&kafka, events, &arguments));
+        match (code(&output), said(&output)) {
+            (1, said) if said.contains(&words) && !said.contains("Purged") => Ok(()),
+            (code, said) => Err(format!("{code}: {said}")),
+        }
+    });
+}
+
+#[test]
 fn a_redrive_needs_these_rights_and_names_the_one_that_it_lacks() {
     let kafka = cluster::exclusive();
     let desk = Desk::new(&kafka);
@@ -194,8 +219,6 @@ fn a_redrive_needs_these_rights_and_names_the_one_that_it_lacks() {
         "beginning",
         "--yes",
         "--include-redriven",
-        "--rate",
-        "1000",
     ];
     each_right_is_needed(&kafka, [events, rejected], &rights, &arguments);
 }

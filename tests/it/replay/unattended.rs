@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::by_key;
@@ -344,10 +344,6 @@ fn a_redrive_passes_over_what_an_earlier_one_has_brought_back() {
     assert_eq!(keys(4), ["m1", "m1", "m3", "m3"]);
 }
 
-fn signal(running: &Running, signal: Signal) {
-    kill_process(Pid::from_child(&running.child), signal).expect("it runs");
-}
-
 /// Returns whether no transaction is open on the topic: what is committed ends where all ends.
 fn is_closed(kafka: &Kafka, topic: &str) -> bool {
     let end = |isolation: &str, partition| {
@@ -381,15 +377,14 @@ fn a_second_signal_aborts_the_transaction() {
         ],
     );
     copied(&desk, &target, 1);
-    signal(&running, Signal::INT);
-    signal(&running, Signal::INT);
-    let ended = running.ended();
-    assert!([1, 3].contains(&ended), "{ended}: {}", running.says.all());
+    running.signal(Signal::INT);
+    running.signal(Signal::INT);
+    assert_eq!(running.ended(), 3, "{}", running.says.all());
     assert!(is_closed(&kafka, &target));
 }
 
 #[test]
-fn a_run_that_is_cut_off_from_kafka_heeds_a_signal() {
+fn a_run_that_is_cut_off_from_kafka_heeds_signals() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -402,21 +397,36 @@ fn a_run_that_is_cut_off_from_kafka_heeds_a_signal() {
         "cut",
         "--yes",
     ];
-    let mut running = desk.start("replay", &[&job[..], &["--rate", "2000"]].concat());
+    let slow = ["--rate", "2000"];
+    let mut running = desk.start("replay", &[&job[..], &slow].concat());
+    let other = kafka.topic("other", 3);
+    let another = ["--since", "beginning", "--to", &other, "--yes"];
+    let mut aborted = desk.start("replay", &[&another[..], &slow].concat());
     copied(&desk, &target, 1);
+    copied(&desk, &other, 1);
     kafka.freeze_all();
     pause(Duration::from_secs(2));
-    signal(&running, Signal::TERM);
+    let mut late = desk.start("replay", &[&job[..], &["--json"]].concat());
+    running.signal(Signal::TERM);
+    aborted.signal(Signal::INT);
+    pause(Duration::from_secs(1));
+    aborted.signal(Signal::INT);
+    late.signal(Signal::TERM);
     let begun = Instant::now();
-    let ended = running.ended();
-    let took = begun.elapsed();
+    for (running, words) in [
+        (&mut aborted, "stopped before its end; resume it by"),
+        (&mut running, "stopped before its end; resume it by"),
+        (&mut late, "stopped before anything was copied: "),
+    ] {
+        let ended = running.ended();
+        let said = running.says.wait_for_end();
+        assert_eq!(ended, 3, "{said}");
+        assert!(said.contains(words), "{said}");
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(45), "{took:?}: {said}");
+    }
     kafka.thaw_all();
-    assert_eq!(ended, 3, "{}", running.says.all());
-    assert!(
-        took < Duration::from_secs(45),
-        "{took:?}: {}",
-        running.says.all()
-    );
+    assert_eq!(summary(late.printed().as_bytes())["outcome"], "stopped");
     let output = desk.command("replay", &job);
     assert_eq!(code(&output), 0, "{}", said(&output));
     assert_exactly_once(&desk, &target);
