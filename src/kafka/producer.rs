@@ -71,6 +71,12 @@ impl Failed {
         matches!(self.0, InvalidProducerEpoch | Fatal | Fenced)
     }
 
+    /// The client has no right to write to the topic.
+    #[must_use]
+    pub fn is_unauthorized(self) -> bool {
+        self.0 == RDKafkaErrorCode::TopicAuthorizationFailed
+    }
+
     /// librdkafka's queue is full.
     #[must_use]
     pub fn is_queue_full(self) -> bool {
@@ -137,11 +143,19 @@ impl<T: Send + Sync + 'static> Producer<T> {
             .map_err(|(error, outgoing)| (failed(&error), *outgoing.delivery_opaque))
     }
 
-    /// What keeps librdkafka from ever delivering anything with this producer again, in its words.
+    /// Returns why this producer will never deliver anything again, in librdkafka's words, with the right that is
+    /// missing.
     #[must_use]
     pub fn fatal_error(&self) -> Option<String> {
         let (code, reason) = self.inner.client().fatal_error()?;
-        Some(format!("{code}: {reason}"))
+        let remedy = match code {
+            // Kafka gives a producer id to a client that can write to any topic.
+            RDKafkaErrorCode::ClusterAuthorizationFailed => {
+                "; grant this client WRITE on the topic (before Kafka 2.8 also IDEMPOTENT_WRITE on the cluster)"
+            }
+            _ => "",
+        };
+        Some(format!("{code}: {reason}{remedy}"))
     }
 
     pub(super) fn callbacks(&self) -> &Callbacks<impl Sized + use<T>> {

@@ -73,6 +73,15 @@ impl Reader {
         })
     }
 
+    /// Returns how many partitions a topic has that records are published to: it need not be readable.
+    ///
+    /// # Errors
+    /// If Kafka does not say.
+    pub fn partitions_of_target(settings: &Settings, topic: &str) -> Result<u32, ReadError> {
+        // No topic is read.
+        TopicConsumer::connect(settings, "")?.partitions_of(topic)
+    }
+
     /// The topic's name.
     #[must_use]
     pub fn topic(&self) -> &str {

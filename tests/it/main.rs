@@ -26,6 +26,7 @@ mod pooling;
 mod rejected;
 mod reload;
 mod replay;
+mod rights;
 mod rolling;
 mod schemas;
 mod senders;

@@ -11,9 +11,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::suite::rig::pause;
-use crate::support::acl::{allow, set_password};
+use crate::support::acl::{LOGIN, allow, set_password};
 use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
-use crate::support::broker::{SASL_PASSWORD, SASL_USER};
+use crate::support::broker::SASL_PASSWORD;
 use crate::support::cluster::{self, Exclusive};
 use crate::support::http::{self, body, exchange, report};
 use crate::support::lines::Lines;
@@ -493,13 +493,7 @@ fn authentication_that_fails_for_a_while_costs_no_sender_anything() {
     allow(&kafka, &["Write", "Describe"], &[&topic, &rejected]);
     set_password(&kafka, "another");
     let spool = Spool::new();
-    let settings = [
-        ("spool.directory", spool.text()),
-        ("kafka.properties.security.protocol", "sasl_plaintext"),
-        ("kafka.properties.sasl.mechanism", "SCRAM-SHA-256"),
-        ("kafka.properties.sasl.username", SASL_USER),
-        ("kafka.properties.sasl.password", SASL_PASSWORD),
-    ];
+    let settings = [&[("spool.directory", spool.text())], &LOGIN[..]].concat();
     let bridge = Bridge::ready(&kafka.sasl_bootstrap(), &topic, &rejected, &settings);
     bridge.wait_for_log("uthentication failed");
     for number in 0..10 {

@@ -8,9 +8,7 @@ use koobridge::kafka::{Cluster, Settings};
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 use rdkafka::metadata::MetadataTopic;
 
-use crate::support::acl::{allow, revoke};
 use crate::support::bridge::{configuration, koobridge, run};
-use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::cluster;
 use crate::support::records::{Kafka, block_on, unused_name};
 
@@ -269,65 +267,6 @@ fn a_compacted_topic_is_refused() {
         "{text}"
     );
     assert_eq!(state(&kafka, &compacted, ["cleanup.policy"]).2, ["compact"]);
-}
-
-/// All that it printed, as the user with a password, and its exit code.
-fn refusal(file: &Path, flags: &[&str]) -> (String, Option<i32>) {
-    let mut command = koobridge();
-    command.args(["topics", "--apply", "--config"]).arg(file);
-    command.args(flags);
-    for (name, value) in [
-        ("security.protocol", "sasl_plaintext"),
-        ("sasl.mechanism", "SCRAM-SHA-256"),
-        ("sasl.username", SASL_USER),
-        ("sasl.password", SASL_PASSWORD),
-    ] {
-        command.args(["--set", &format!("kafka.properties.{name}={value}")]);
-    }
-    let output = run(&mut command);
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8(said).expect("text");
-    (said, output.status.code())
-}
-
-#[test]
-fn a_change_that_kafka_does_not_make_names_the_right_that_is_missing() {
-    let kafka = cluster::exclusive();
-    let topic = kafka.topic_with("kept", 6, 3, &[("min.insync.replicas", "1")]);
-    let rejected = kafka.topic("kept-rejected", 6);
-    let missing = unused_name("missing");
-    let all = [&*topic, &*rejected, &*missing];
-    allow(&kafka, &["Describe", "DescribeConfigs"], &all);
-    let home = tempfile::tempdir().expect("a directory");
-    let file = configuration(home.path(), &kafka.sasl_bootstrap(), &topic, &rejected);
-    let hidden = unused_name("hidden");
-    let refused = "Kafka did not do it";
-    for (flags, topic, begin, right, expected) in [
-        (
-            &["--min-insync-replicas", "2"][..],
-            &topic,
-            refused,
-            "ALTER_CONFIGS",
-            1,
-        ),
-        (&["--partitions", "7"], &topic, refused, "ALTER", 1),
-        (&["--topic", &missing], &missing, refused, "CREATE", 1),
-        (
-            &["--topic", &hidden],
-            &hidden,
-            "refused: Kafka does not show the topic",
-            "DESCRIBE",
-            2,
-        ),
-    ] {
-        let (said, code) = refusal(&file, flags);
-        assert_eq!(code, Some(expected), "{said}");
-        let begin = format!("{topic}: {begin}: ");
-        let end = format!("; grant this client {right} on it\n");
-        assert!(said.contains(&begin) && said.ends_with(&end), "{said}");
-    }
-    assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["1"]);
-    revoke(&kafka, &["Describe", "DescribeConfigs"], &all);
 }
 
 #[test]

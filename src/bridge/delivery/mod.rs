@@ -51,6 +51,7 @@ use super::metrics::Metrics;
 use crate::contract::{Event, Fault, Rejected};
 use crate::kafka::{Asking, ClientError, Settings, TopicState, TopicWatch, Watching};
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
+use crate::telemetry::Throttle;
 
 /// How often to look whether everything is delivered.
 const LOOK: Duration = Duration::from_millis(20);
@@ -368,6 +369,7 @@ impl Parts<'_> {
             maintenance,
             wedged: AtomicU64::new(0),
             has_delivered: AtomicBool::new(false),
+            unauthorized: Throttle::new(),
         };
         let partitions = Arc::new(Partitions::new(Arc::new(shared), lanes));
         let after = self.spooling.map(|spooling| spooling.after);

@@ -6,6 +6,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tracing::warn;
 
 use super::lane::{Generation, Number, Policy};
 use super::limits::InFlightLimits;
@@ -14,6 +15,7 @@ use super::refused_size::RefusedSize;
 use crate::bridge::metrics::Metrics;
 use crate::kafka::{Failed, Producer, TopicWatch};
 use crate::spool::{LaneKey, Spool};
+use crate::telemetry::Throttle;
 
 /// How soon to try again to bring a report to the rejected topic.
 const RETRY: Duration = Duration::from_secs(1);
@@ -69,6 +71,8 @@ pub(super) struct Shared {
     pub(super) wedged: AtomicU64,
     /// Whether the producer in service has delivered anything.
     pub(super) has_delivered: AtomicBool,
+    /// Counts the records that fail because the client has no right to write to the topic.
+    pub(super) unauthorized: Throttle,
 }
 
 impl Shared {
@@ -150,6 +154,14 @@ impl Shared {
             && why.is_wedged()
         {
             self.wedged.fetch_max(generation, Ordering::Relaxed);
+        }
+        if why.is_unauthorized()
+            && let Some(records) = self.unauthorized.count()
+        {
+            warn!(
+                topic = self.name(),
+                records, "Kafka does not let this client write: grant it WRITE on the topic"
+            );
         }
         self.watch.doubt();
         self.wake();

@@ -1,7 +1,8 @@
 //! Watching, replaying and redriving, as an operator does it.
 
 mod archives;
-mod desk;
+mod brokers;
+pub mod desk;
 mod documentation;
 mod foreign;
 mod ranges;

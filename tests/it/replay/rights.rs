@@ -4,11 +4,13 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tempfile::NamedTempFile;
+
 use super::desk::{Desk, code, event, said};
 use super::redrive::{rejected, sound};
-use crate::support::acl::{Resource, Right, allow, grant, revoke, set_password, take};
+use crate::support::acl::{LOGIN, Resource, Right, allow, grant, revoke, set_password, take};
 use crate::support::bridge::{eventually, koobridge, run};
-use crate::support::broker::{SASL_PASSWORD, SASL_USER};
+use crate::support::broker::SASL_PASSWORD;
 use crate::support::cluster::{self, Exclusive};
 use crate::support::lines::Lines;
 
@@ -25,13 +27,8 @@ fn command_with(kafka: &Exclusive, topic: &str, rejected: &str, arguments: &[&st
         .args(["--set", &format!("kafka.topic={topic}")])
         .args(["--set", &format!("kafka.rejected_topic={rejected}")])
         .stdin(Stdio::null());
-    for (name, value) in [
-        ("security.protocol", "sasl_plaintext"),
-        ("sasl.mechanism", "SCRAM-SHA-256"),
-        ("sasl.username", SASL_USER),
-        ("sasl.password", SASL_PASSWORD),
-    ] {
-        command.args(["--set", &format!("kafka.properties.{name}={value}")]);
+    for (key, value) in LOGIN {
+        command.args(["--set", &format!("{key}={value}")]);
     }
     command
 }
@@ -166,12 +163,13 @@ fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
     let desk = Desk::with_events(&kafka, 3);
     let target = kafka.topic("target", 3);
     let events = &*desk.events;
-    for right in [
+    let rights = [
         ("Read", Resource::Topic, events),
-        ("Read", Resource::Topic, &target),
+        ("Read", Resource::Topic, &*target),
         ("Write", Resource::TransactionalIds, "koobridge-replay-"),
         ("Read", Resource::Groups, "koobridge-replay-"),
-    ] {
+    ];
+    for right in rights {
         grant(&kafka, right);
     }
     let arguments = ["replay", "--since", "beginning", "--to", &target, "--yes"];
@@ -183,6 +181,31 @@ fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
             (code, said) => Err(format!("{code}: {said}")),
         }
     });
+    for right in rights {
+        take(&kafka, right);
+    }
+}
+
+#[test]
+fn a_replay_of_a_file_needs_these_rights_and_names_the_one_that_it_lacks() {
+    let kafka = cluster::exclusive();
+    let desk = Desk::with_events(&kafka, 30);
+    let archive = desk.command("replay", &["--since", "beginning", "--to", "-"]);
+    let file = NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &archive.stdout).expect("it can be written");
+    let path = file.path().to_str().expect("a plain path");
+    let target = kafka.topic("target", 3);
+    let write = format!("{target}: Kafka refuses the topic: TopicAuthorizationFailed");
+    let rights: [(Right<'_>, &str); 2] = [
+        (("Write", Resource::Topic, &target), &write),
+        (
+            ("Write", Resource::TransactionalIds, "koobridge-replay-"),
+            "grant it WRITE on the transactional id koobridge-replay-",
+        ),
+    ];
+    let arguments = ["replay", "--file", path, "--to", &target, "--yes"];
+    let topics = [&*desk.events, &*desk.rejected];
+    each_right_is_needed(&kafka, topics, &rights, &arguments);
 }
 
 #[test]

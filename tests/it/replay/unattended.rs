@@ -171,7 +171,8 @@ fn what_was_missing_is_still_missing_when_the_run_is_started_again() {
     assert_eq!(again["counts"]["published"], 0);
 }
 
-fn summary(stdout: &[u8]) -> Value {
+/// The summary that `--json` prints.
+pub fn summary(stdout: &[u8]) -> Value {
     serde_json::from_slice(stdout).unwrap_or_else(|error| {
         panic!("{error}: {}", String::from_utf8_lossy(stdout));
     })

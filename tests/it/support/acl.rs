@@ -3,8 +3,16 @@
 
 use std::process::Command;
 
-use crate::support::broker::SASL_USER;
+use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::cluster::{self, Exclusive};
+
+/// The settings of a client that logs in as the user.
+pub const LOGIN: [(&str, &str); 4] = [
+    ("kafka.properties.security.protocol", "sasl_plaintext"),
+    ("kafka.properties.sasl.mechanism", "SCRAM-SHA-256"),
+    ("kafka.properties.sasl.username", SASL_USER),
+    ("kafka.properties.sasl.password", SASL_PASSWORD),
+];
 
 /// A right: an operation, the kind of the resource, and the resource.
 pub type Right<'a> = (&'a str, Resource, &'a str);

@@ -16,6 +16,8 @@ use crate::support::records::{Kafka, until};
 /// Who may come by the listener with SASL.
 pub const SASL_USER: &str = "bridge";
 pub const SASL_PASSWORD: &str = "bridge-secret";
+/// Another user of that listener with the same password, by PLAIN only, to whom no test gives a right.
+pub const STRANGER: &str = "stranger";
 const CLUSTER_ID: &str = "a29vYnJpZGdlLXRlc3RzIQ";
 /// How the JVMs run; what nobody has chosen before the first starts is as the tests want it.
 pub static JVM: OnceLock<&str> = OnceLock::new();
@@ -311,7 +313,7 @@ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
-    required user_{SASL_USER}=\"{SASL_PASSWORD}\";
+    required user_{SASL_USER}=\"{SASL_PASSWORD}\" user_{STRANGER}=\"{SASL_PASSWORD}\";
 listener.name.sasl.scram-sha-256.sasl.jaas.config=\
     org.apache.kafka.common.security.scram.ScramLoginModule required;
 inter.broker.listener.name=BROKER

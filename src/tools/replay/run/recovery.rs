@@ -71,9 +71,7 @@ impl Run {
             return Ok(());
         }
         let target = &self.sink.target;
-        let count = Reader::open(self.sink.settings(), &target.topic)
-            .and_then(|reader| reader.partitions());
-        match count {
+        match Reader::partitions_of_target(self.sink.settings(), &target.topic) {
             Err(gone @ ReadError::NoTopic(_)) => Err(gone.into()),
             Ok(count) => target.check_partitions(count),
             Err(_) => Ok(()),

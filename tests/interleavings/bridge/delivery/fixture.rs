@@ -20,6 +20,7 @@ use crate::bridge::metrics::Metrics;
 use crate::contract::Record;
 use crate::kafka::{Failed, Settings, TopicWatch};
 use crate::spool::Spool;
+use crate::telemetry::Throttle;
 
 /// How long a report waits for Kafka alone.
 const SPILL_AFTER: Duration = Duration::from_secs(1);
@@ -184,6 +185,7 @@ fn shared(
         maintenance: wake,
         wedged: AtomicU64::new(0),
         has_delivered: AtomicBool::new(false),
+        unauthorized: Throttle::new(),
     }
 }
 

@@ -1,0 +1,154 @@
+//! Brokers that are killed during a redrive and while an archive is written.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::desk::{Desk, Running, Written, code, large_event, said};
+use super::redrive::{rejected, sound};
+use super::resume::copied;
+use super::unattended::summary;
+use crate::suite::rig::pause;
+use crate::support::bridge::eventually;
+use crate::support::cluster::{self, Exclusive};
+use crate::support::lines::Lines;
+use crate::support::records::{Kafka, Record};
+
+/// How long a broker is down: longer than its cluster takes to notice.
+const DOWN: Duration = Duration::from_secs(4);
+const REPORTS: usize = 6000;
+/// So large that most of the range is still to be fetched when the first broker is killed.
+const ARCHIVED: usize = 4000;
+const BYTES: usize = 5000;
+
+/// Kills a broker, does `meanwhile`, and starts the broker again.
+fn while_down(kafka: &mut Exclusive, broker: usize, meanwhile: impl FnOnce()) {
+    kafka.kill(broker);
+    meanwhile();
+    pause(DOWN);
+    kafka.start(broker);
+    kafka.wait_until_healthy();
+}
+
+fn report(number: usize) -> Written {
+    let message = format!("m{number}");
+    rejected("unknown-status", &sound(&message), Some(&message))
+}
+
+/// The partition and the offset that two headers name, sorted: each as often as it is named.
+fn positions<'a>(records: impl Iterator<Item = &'a Record>, names: [&str; 2]) -> Vec<(i32, i64)> {
+    let position = |record: &Record| {
+        let [partition, offset] = names.map(|name| record.header(name).expect("a header"));
+        (
+            partition.parse().expect("a number"),
+            offset.parse().expect("a number"),
+        )
+    };
+    let mut positions: Vec<_> = records.map(position).collect();
+    positions.sort_unstable();
+    positions
+}
+
+/// Each report is on the events topic once, and has one marker, on its own partition.
+fn assert_brought_back_once(desk: &Desk<'_>, id: &str) {
+    let records = desk.copies(&desk.rejected, 2 * REPORTS);
+    let (reports, markers): (Vec<_>, Vec<_>) = records
+        .iter()
+        .partition(|record| record.header("stage").is_some());
+    let expected: Vec<_> = reports
+        .iter()
+        .map(|report| (report.partition, report.offset))
+        .collect();
+    assert_eq!(expected.len(), REPORTS);
+    let marked = positions(
+        markers.iter().copied(),
+        ["redriven_partition", "redriven_offset"],
+    );
+    assert_eq!(marked, expected);
+    for marker in markers {
+        assert_eq!(marker.header("redriven_by"), Some(id));
+        let partition = marker.partition.to_string();
+        assert_eq!(marker.header("redriven_partition"), Some(&*partition));
+    }
+    let events = desk.copies(&desk.events, REPORTS);
+    let names = ["redrive_partition", "redrive_offset"];
+    assert_eq!(positions(events.iter(), names), expected);
+    let keys: BTreeSet<_> = events.iter().map(|event| event.key.clone()).collect();
+    assert_eq!(keys.len(), REPORTS);
+}
+
+#[test]
+fn brokers_and_the_process_are_killed_during_a_redrive_and_each_report_is_brought_back_once() {
+    let mut kafka = cluster::exclusive();
+    let brokers = Kafka::at(kafka.bootstrap().to_owned());
+    let desk = Desk::new(&brokers);
+    desk.write(&desk.rejected, (0..REPORTS).map(report));
+    let job = ["--yes", "--rate", "300"];
+    let mut running = desk.start(
+        "redrive",
+        &[&job[..], &["--since", "beginning", "--id", "killed"]].concat(),
+    );
+    copied(&desk, &desk.events, 1);
+    for broker in 0..2 {
+        while_down(&mut kafka, broker, || {
+            pause(Duration::from_secs(1));
+            running.child.kill().expect("a child can be killed");
+            running.child.wait().expect("a killed child ends");
+            running = desk.start("redrive", &[&job[..], &["--resume", "killed"]].concat());
+        });
+    }
+    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_brought_back_once(&desk, "killed");
+
+    let again = desk.command("redrive", &["--since", "beginning", "--yes", "--json"]);
+    assert_eq!(code(&again), 0, "{}", said(&again));
+    let counts = &summary(&again.stdout)["counts"];
+    assert_eq!(counts["published"], 0);
+    assert_eq!(counts["redriven"], REPORTS);
+    assert_brought_back_once(&desk, "killed");
+}
+
+#[test]
+fn brokers_are_killed_while_an_archive_is_written_and_each_record_is_in_it_once() {
+    let mut kafka = cluster::exclusive();
+    let brokers = Kafka::at(kafka.bootstrap().to_owned());
+    let desk = Desk::new(&brokers);
+    desk.write(
+        &desk.events,
+        (0..ARCHIVED).map(|number| large_event(number, BYTES)),
+    );
+    let mut disturbed = Archive::start(&desk, &["--rate", "250"]);
+    for broker in 0..2 {
+        while_down(&mut kafka, broker, || {});
+    }
+    let disturbed = disturbed.ended();
+    let expected = Archive::start(&desk, &[]).ended();
+    assert_eq!(expected.len(), ARCHIVED);
+    // A line is a whole record, too long to be shown.
+    assert!(disturbed == expected, "{} lines", disturbed.len());
+}
+
+/// An archive that is being written.
+struct Archive {
+    running: Running,
+    lines: Lines,
+}
+
+impl Archive {
+    /// Starts to write one, and returns when the first line is there.
+    fn start(desk: &Desk<'_>, arguments: &[&str]) -> Self {
+        let range = ["--since", "beginning", "--to", "-"];
+        let mut running = desk.start("replay", &[&range, arguments].concat());
+        let lines = Lines::read(running.child.stdout.take().expect("a pipe"));
+        eventually(|| lines.find("topic").ok_or_else(|| running.says.all()));
+        Self { running, lines }
+    }
+
+    /// Its lines, sorted, once the command has ended well.
+    fn ended(&mut self) -> Vec<String> {
+        assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
+        let text = self.lines.wait_for_end();
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    }
+}
