@@ -4,6 +4,7 @@ mod archives;
 mod desk;
 mod documentation;
 mod foreign;
+mod leaders;
 mod ranges;
 mod redrive;
 mod resume;
