@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use super::desk::{Desk, event, large_event};
+use super::desk::{Desk, code, event, large_event, said};
 use super::ranges::wait_for;
-use crate::support::bridge::eventually;
+use crate::support::bridge::{eventually, koobridge, run};
 use crate::support::cluster;
 use crate::support::lines::Lines;
 
@@ -46,6 +46,23 @@ fn a_replay_names_the_partition_whose_leader_is_gone_and_goes_on_when_it_is_back
     kafka.start(leader);
     assert_eq!(running.ended(), 0, "{}", running.says.all());
     assert_eq!(lines.wait_for_end().lines().count(), EVENTS);
+}
+
+#[test]
+fn a_replay_that_starts_while_leaders_are_elected_waits_for_them() {
+    let mut kafka = cluster::exclusive();
+    let events = Desk::with_events(&kafka, 60).events;
+    let leader = kafka.leader_index(&events, 0);
+    kafka.kill(leader);
+    let mut command = koobridge();
+    command
+        .args(["replay", "--bootstrap", kafka.bootstrap()])
+        .args(["--set", &format!("kafka.topic={events}")])
+        .args(["--since", "300d", "--to", "-"]);
+    let output = run(&mut command);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(printed.lines().count(), 60);
 }
 
 #[test]
