@@ -1,5 +1,6 @@
 //! What is still to be read of a partition, and what the partition's ends mean for that.
 
+mod silence;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -19,11 +20,10 @@ const QUIET: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(3);
 /// How soon Kafka is asked again for an offset that does not exist yet.
 const SHORTLY: Duration = Duration::from_secs(1);
-/// How long records that exist may not come before their partition is assigned again.
-const STALLED: Duration = Duration::from_secs(20);
 /// How long a partition may end too early: the high watermark of a new leader lags.
 const SHRUNK: Duration = Duration::from_secs(30);
-/// How long a range waits for a transaction. Kafka's `transaction.max.timeout.ms` is 15 minutes by default.
+/// How long a range waits for a transaction, a leader or a batch. Kafka's `transaction.max.timeout.ms` is 15 minutes by
+/// default.
 const LONGEST: Duration = Duration::from_mins(20);
 
 /// What is still to be read, by partition.
@@ -45,9 +45,16 @@ pub(super) struct Left {
     is_at_end: bool,
     /// librdkafka may have stopped fetching.
     is_suspect: bool,
-    /// The last stable offset behind `next`, and since when it has stood there.
+    /// The last stable offset behind `next`, and since when librdkafka has come neither to a record nor to an end.
     lag: Option<(u64, Instant)>,
-    trouble: Option<Trouble>,
+    /// What the ends of the partition say against reading on.
+    trouble: Option<(Kind, Trouble)>,
+    /// The leader of the partition does not answer.
+    leaderless: Option<Trouble>,
+    /// librdkafka can't fetch the records from `next` on.
+    stuck: Option<Trouble>,
+    /// librdkafka's last error since the last record; it does not say of which partition.
+    error: Option<String>,
     /// When Kafka is asked next for the ends; `None` if a record has come since the last look.
     ask_at: Option<Instant>,
 }
@@ -60,9 +67,21 @@ pub(super) enum Finding {
     Confirmed,
     /// Assign the partitions again.
     Stalled,
+    /// The same, and it has not helped before.
+    Stuck(Waiting),
     /// Go on behind these offsets, which Kafka has deleted.
     Deleted(OffsetRange),
     Waiting(Waiting),
+}
+
+/// Returns the partition whose ends have been due the longest, if any are, and notes that Kafka is asked for them.
+pub(super) fn ask_next(remaining: &mut Remaining, now: Instant) -> Option<u32> {
+    let due = remaining
+        .iter_mut()
+        .filter_map(|(partition, left)| Some((left.due_since(now)?, *partition, left)));
+    let (_, partition, left) = due.min_by_key(|(since, partition, _)| (*since, *partition))?;
+    left.asked(now);
+    Some(partition)
 }
 
 impl Left {
@@ -79,6 +98,9 @@ impl Left {
             is_suspect: false,
             lag: None,
             trouble: None,
+            leaderless: None,
+            stuck: None,
+            error: None,
             ask_at: Some(now + SOON),
         }
     }
@@ -89,6 +111,7 @@ impl Left {
         self.known = self.known.max(self.next);
         (self.is_at_end, self.is_suspect) = (false, false);
         (self.confirmed, self.lag, self.trouble, self.ask_at) = (None, None, None, None);
+        (self.leaderless, self.stuck, self.error) = (None, None, None);
         offset < self.end
     }
 
@@ -103,6 +126,7 @@ impl Left {
     /// the log ends, and only shortly after: another leader may have followed. Returns whether the range has ended.
     pub(super) fn reached_end(&mut self, now: Instant) -> bool {
         self.is_at_end = true;
+        self.stuck = None;
         let is_urgent = self.is_finite() || self.known == 0;
         self.ask_at = Some(if is_urgent { now } else { now + SOON });
         let Some(confirmed) = self.confirmed.take() else {
@@ -117,7 +141,12 @@ impl Left {
     /// Notes that librdkafka has stopped to fetch this partition or another one.
     pub(super) fn suspect(&mut self, now: Instant) {
         self.is_suspect = true;
-        self.ask_at = Some(now);
+        self.ask_at = Some(self.ask_at.map_or(now, |at| at.min(now)));
+    }
+
+    /// Notes an error of librdkafka, which can be about this partition.
+    pub(super) fn failed(&mut self, error: &str) {
+        self.error = Some(error.to_owned());
     }
 
     /// Notes that librdkafka fetches from `next` again.
@@ -128,20 +157,22 @@ impl Left {
 
     /// Whether librdkafka can fetch from `next`.
     pub(super) fn is_there(&self) -> bool {
-        let kind = self.trouble.as_ref().map(|trouble| trouble.kind);
+        let kind = self.trouble.as_ref().map(|(kind, _)| kind);
         !matches!(kind, Some(Kind::Ahead | Kind::Shrunk))
     }
 
-    /// Whether Kafka is to be asked for the ends of the partition now; then it is asked.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = *self.ask_at.get_or_insert(now + QUIET) <= now;
-        if is_due {
-            self.ask_at = Some(now + SOON);
-        }
-        is_due
+    /// Returns since when Kafka should have been asked for the ends of the partition, if it is time.
+    fn due_since(&mut self, now: Instant) -> Option<Instant> {
+        let ask_at = *self.ask_at.get_or_insert(now + QUIET);
+        (ask_at <= now).then_some(ask_at)
     }
 
-    /// Returns what the ends of the partition mean.
+    fn asked(&mut self, now: Instant) {
+        self.ask_at = Some(now + SOON);
+    }
+
+    /// Returns what the ends of the partition mean. `is_dry`: librdkafka has no more records of any partition ready;
+    /// otherwise records of this one can wait behind others.
     ///
     /// # Errors
     /// If the range can't be read to its end.
@@ -150,29 +181,27 @@ impl Left {
         topic: &str,
         partition: u32,
         ends: Ends,
+        is_dry: bool,
         now: Instant,
     ) -> Result<Finding, ReadError> {
         // A record has come since the question: the answer is old.
         if self.ask_at.replace(now + QUIET).is_none() {
             return Ok(Finding::Nothing);
         }
+        self.leaderless = None;
         if self.next < ends.first {
-            return Ok(Finding::Deleted(self.pass_over(partition, ends.first)));
+            return Ok(self.deleted(partition, ends.first, is_dry));
         }
         let was_there = self.is_there();
-        let kind = self.kind(ends);
-        self.trouble = kind.map(|kind| Trouble::since(self.trouble.take(), kind, now));
-        let lasts = self
-            .trouble
-            .as_ref()
-            .map_or(Duration::ZERO, |trouble| trouble.lasts(now));
+        let lasts = self.note(self.kind(ends), now);
+        let kind = self.trouble.as_ref().map(|(kind, _)| *kind);
         match kind {
             Some(Kind::Shrunk) => return self.shrunk(topic, partition, ends.end, lasts, now),
             Some(Kind::Ahead) => return Ok(self.ahead(partition, ends.end, now)),
             _ => self.known = self.known.max(ends.end),
         }
-        if !was_there || self.is_suspect || self.is_stalled(ends.stable, now) {
-            return Ok(Finding::Stalled);
+        if !was_there || self.is_suspect || self.is_stalled(ends.stable, is_dry, now) {
+            return self.stalled(topic, partition, ends.stable, now);
         }
         match kind {
             Some(Kind::Open(from)) => self.open(topic, partition, from, lasts, now),
@@ -180,8 +209,27 @@ impl Left {
         }
     }
 
+    /// Notes what the ends say against reading on, and returns for how long they have said so.
+    fn note(&mut self, kind: Option<Kind>, now: Instant) -> Duration {
+        let before = self.trouble.take();
+        self.trouble = kind.map(|kind| {
+            let same = before.filter(|(before, _)| *before == kind);
+            same.unwrap_or_else(|| (kind, Trouble::start(now)))
+        });
+        let trouble = self.trouble.as_ref();
+        trouble.map_or(Duration::ZERO, |(_, trouble)| trouble.lasts(now))
+    }
+
     fn is_finite(&self) -> bool {
         self.end != OffsetRange::ENDLESS
+    }
+
+    fn deleted(&mut self, partition: u32, first: u64, is_dry: bool) -> Finding {
+        if is_dry || self.is_suspect {
+            Finding::Deleted(self.pass_over(partition, first))
+        } else {
+            Finding::Nothing
+        }
     }
 
     fn pass_over(&mut self, partition: u32, first: u64) -> OffsetRange {
@@ -192,7 +240,7 @@ impl Left {
         };
         self.next = gone.end;
         self.known = self.known.max(self.next);
-        self.confirmed = None;
+        (self.confirmed, self.stuck) = (None, None);
         gone
     }
 
@@ -276,29 +324,10 @@ impl Left {
     /// Says what is waited for, once a minute.
     fn waiting(&mut self, waiting: Waiting, now: Instant) -> Finding {
         let trouble = self.trouble.as_mut();
-        if trouble.is_some_and(|trouble| trouble.is_to_be_said(now)) {
+        if trouble.is_some_and(|(_, trouble)| trouble.is_to_be_said(now)) {
             Finding::Waiting(waiting)
         } else {
             Finding::Nothing
-        }
-    }
-
-    /// Whether records before the last stable offset should have come by now, or the offset itself been reached.
-    fn is_stalled(&mut self, stable: u64, now: Instant) -> bool {
-        match self.lag {
-            _ if self.next >= stable => {
-                self.lag = None;
-                false
-            }
-            Some((lag, since)) if lag == stable => {
-                !self.is_at_end && now.saturating_duration_since(since) >= STALLED
-            }
-            // librdkafka may have come to an earlier end only.
-            _ => {
-                self.lag = Some((stable, now));
-                self.is_at_end &= self.is_finite();
-                false
-            }
         }
     }
 

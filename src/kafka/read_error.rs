@@ -51,6 +51,28 @@ pub enum ReadError {
          has lost records in an unclean leader election"
     )]
     Truncated(String),
+    /// A partition has no leader, or this client can't reach it.
+    #[error(
+        "{topic} partition {partition} has had no leader that answers for {lasts}: check with `kafka-topics.sh \
+         --describe` that it has a leader, and that this machine reaches the `advertised.listeners` of its broker"
+    )]
+    Leader {
+        topic: String,
+        partition: u32,
+        lasts: &'static str,
+    },
+    /// Records that are there can't be fetched.
+    #[error(
+        "the records of {topic} partition {partition} from offset {offset} on could not be fetched for 20 minutes \
+         ({reason}): check the log of the partition's leader with `kafka-dump-log.sh`; if the batch is corrupt, \
+         `--offsets` reads what lies behind it"
+    )]
+    Batch {
+        topic: String,
+        partition: u32,
+        offset: u64,
+        reason: String,
+    },
     /// A transaction has been open for too long.
     #[error(
         "another producer has held a transaction open for 20 minutes, on {topic} partition {partition} from \

@@ -12,9 +12,10 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use super::consumed_record::ConsumedRecord;
 use super::contact::Contact;
 use super::ends::{Answer, Ends, Questions};
-use super::left::{Finding, Left, Remaining};
+use super::left::{Finding, Left, Remaining, ask_next};
 use super::numbers::{to_u32, to_u64};
 use super::offset_range::OffsetRange;
+use super::questions::in_words;
 use super::read_error::ReadError;
 use super::settings::Settings;
 use super::topic_consumer::TopicConsumer;
@@ -22,6 +23,8 @@ use super::waiting::Waiting;
 
 /// How long a question takes while nothing is amiss.
 const ANSWERED: Duration = Duration::from_millis(10);
+/// After how many records it is checked whether Kafka is to be asked about a silent partition.
+const LOOKED_EACH: u32 = 64;
 
 /// A reader of one topic.
 pub struct Reader {
@@ -31,6 +34,7 @@ pub struct Reader {
     contact: Contact,
     remaining: Remaining,
     polled: Polled,
+    records: u32,
 }
 
 /// What librdkafka gave last.
@@ -70,6 +74,7 @@ impl Reader {
             contact: Contact::default(),
             remaining: BTreeMap::new(),
             polled: Polled::default(),
+            records: 0,
         })
     }
 
@@ -199,26 +204,31 @@ impl Reader {
         Ok(ReadStep::Nothing)
     }
 
-    /// Looks, when nothing was there to read, why.
+    /// Looks why a partition is silent.
     fn look(&mut self) -> Result<Option<ReadStep<'static>>, ReadError> {
-        let now = Instant::now();
-        match mem::take(&mut self.polled) {
-            Polled::Record => return Ok(None),
-            Polled::Nothing => {}
-            Polled::Failed(error) => self.heed(&error, now)?,
+        let polled = mem::take(&mut self.polled);
+        if matches!(polled, Polled::Record) && !self.is_time_to_look() {
+            return Ok(None);
         }
+        let now = Instant::now();
+        if let Polled::Failed(error) = &polled {
+            self.heed(error, now)?;
+        }
+        let is_dry = matches!(polled, Polled::Nothing);
         let step = match self.questions.answer() {
-            Some((partition, _, Answer::Ends(ends))) => self.apply(partition, ends, now)?,
-            Some((_, _, Answer::NoLeader)) => {
-                self.contact.answered();
-                None
-            }
+            Some((partition, _, Answer::Ends(ends))) => self.apply(partition, ends, is_dry, now)?,
+            Some((partition, _, Answer::NoLeader)) => self.leaderless(partition, now)?,
             Some((_, asked, Answer::Lost(reason))) => self.lost(asked, reason, now)?,
             Some((_, _, Answer::Failed(error))) => return Err(error),
             None => None,
         };
         self.ask(now);
         Ok(step)
+    }
+
+    fn is_time_to_look(&mut self) -> bool {
+        self.records = self.records.wrapping_add(1);
+        self.questions.is_open() || self.records.is_multiple_of(LOOKED_EACH)
     }
 
     fn heed(&mut self, error: &KafkaError, now: Instant) -> Result<(), ReadError> {
@@ -243,6 +253,10 @@ impl Reader {
                 left.suspect(now);
             }
         }
+        let words = in_words(error);
+        for left in self.remaining.values_mut() {
+            left.failed(&words);
+        }
         Ok(())
     }
 
@@ -260,10 +274,23 @@ impl Reader {
         if self.questions.is_open() {
             return;
         }
-        let due = |(partition, left): (&u32, &mut Left)| left.is_due(now).then_some(*partition);
-        let due = self.remaining.iter_mut().find_map(due);
-        if let Some(partition) = due {
+        if let Some(partition) = ask_next(&mut self.remaining, now) {
             self.questions.ask(partition, now);
+        }
+    }
+
+    fn leaderless(
+        &mut self,
+        partition: u32,
+        now: Instant,
+    ) -> Result<Option<ReadStep<'static>>, ReadError> {
+        self.contact.answered();
+        let Some(left) = self.remaining.get_mut(&partition) else {
+            return Ok(None);
+        };
+        match left.leaderless(&self.source.topic, partition, now)? {
+            Finding::Waiting(waiting) => Ok(Some(ReadStep::Waiting(waiting))),
+            _ => Ok(None),
         }
     }
 
@@ -271,6 +298,7 @@ impl Reader {
         &mut self,
         partition: u32,
         ends: Ends,
+        is_dry: bool,
         now: Instant,
     ) -> Result<Option<ReadStep<'static>>, ReadError> {
         self.contact.answered();
@@ -278,10 +306,14 @@ impl Reader {
         let Some(left) = self.remaining.get_mut(&partition) else {
             return Ok(None);
         };
-        match left.judge(&self.source.topic, partition, ends, now)? {
+        match left.judge(&self.source.topic, partition, ends, is_dry, now)? {
             Finding::Nothing => {}
             Finding::Confirmed => self.source.seek(partition, left.next),
             Finding::Stalled => self.assign_again(now)?,
+            Finding::Stuck(waiting) => {
+                self.assign_again(now)?;
+                return Ok(Some(ReadStep::Waiting(waiting)));
+            }
             Finding::Waiting(waiting) => return Ok(Some(ReadStep::Waiting(waiting))),
             Finding::Deleted(gone) => {
                 if left.is_over() {

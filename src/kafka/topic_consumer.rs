@@ -1,12 +1,13 @@
 //! The clients that read a topic.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 
@@ -22,8 +23,12 @@ use super::read_error::ReadError;
 use super::settings::Settings;
 use super::topic::Condition;
 
-/// How long one question may take: long enough for a broker's death.
+/// How long one question may take: long enough for a broker's death and the election of another leader.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The same for a person.
+const PATIENCE_IN_WORDS: &str = "15 seconds";
+/// How long to wait before a question is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
 /// How long a question may take that is asked again.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long taking librdkafka's errors takes, whether there are any or not.
@@ -64,7 +69,7 @@ impl TopicConsumer {
         })?;
         let found = metadata.topics().first();
         match found.map_or(Condition::Missing, condition_of) {
-            // A partition without a leader is waited for.
+            // A partition without a leader is waited for when its offsets are asked for.
             Condition::Ready | Condition::Leaderless(_) => {
                 let count = found.map_or(0, |topic: &MetadataTopic| topic.partitions().len());
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
@@ -83,7 +88,7 @@ impl TopicConsumer {
     }
 
     pub(super) fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
-        let (first, end) = self.watermarks(&self.uncommitted, partition, PATIENCE)?;
+        let (first, end) = self.patient_watermarks(&self.uncommitted, partition)?;
         Ok(OffsetRange {
             partition,
             first,
@@ -92,8 +97,16 @@ impl TopicConsumer {
     }
 
     pub(super) fn stable_end(&self, partition: u32) -> Result<u64, ReadError> {
-        let (_, stable) = self.watermarks(&self.committed, partition, PATIENCE)?;
+        let (_, stable) = self.patient_watermarks(&self.committed, partition)?;
         Ok(stable)
+    }
+
+    fn patient_watermarks(&self, client: &Client, partition: u32) -> Result<(u64, u64), ReadError> {
+        let topic = &self.topic;
+        let question = format!("where {topic} partition {partition} begins and ends");
+        self.ask_patiently(client, &[partition], &question, |patience| {
+            self.watermarks(client, partition, patience)
+        })
     }
 
     fn watermarks(
@@ -101,13 +114,45 @@ impl TopicConsumer {
         client: &Client,
         partition: u32,
         patience: Duration,
-    ) -> Result<(u64, u64), ReadError> {
-        let found = client.fetch_watermarks(&self.topic, to_i32(partition), patience);
-        let (first, end) = found.map_err(|error| match error.rdkafka_error_code() {
-            Some(Code::TopicAuthorizationFailed) => self.refused("DESCRIBE and READ"),
-            _ => ReadError::unanswered("where a partition begins and ends", &error),
-        })?;
+    ) -> KafkaResult<(u64, u64)> {
+        let (first, end) = client.fetch_watermarks(&self.topic, to_i32(partition), patience)?;
         Ok((to_u64(first), to_u64(end)))
+    }
+
+    /// Asks again until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no leader,
+    /// and waits for a broker that is gone if it does not know the next leader yet.
+    fn ask_patiently<T>(
+        &self,
+        client: &Client,
+        partitions: &[u32],
+        question: &str,
+        ask: impl Fn(Duration) -> KafkaResult<T>,
+    ) -> Result<T, ReadError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let error = match ask(SHORT_PATIENCE) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) {
+                return Err(self.refused("DESCRIBE and READ"));
+            }
+            // Also tells the client of a new leader.
+            let metadata = client.fetch_metadata(Some(&self.topic), SHORT_PATIENCE);
+            if Instant::now() >= deadline {
+                let mut topics = metadata.iter().flat_map(Metadata::topics);
+                let found = topics.find_map(|topic| leaderless(topic, partitions));
+                return Err(found.map_or_else(
+                    || ReadError::unanswered(question, &error),
+                    |partition| ReadError::Leader {
+                        topic: self.topic.clone(),
+                        partition,
+                        lasts: PATIENCE_IN_WORDS,
+                    },
+                ));
+            }
+            thread::park_timeout(AGAIN);
+        }
     }
 
     /// Asks where a partition begins and ends.
@@ -118,9 +163,11 @@ impl TopicConsumer {
             let (first, end) = self.watermarks(&self.uncommitted, partition, SHORT_PATIENCE)?;
             Ok(Ends { first, stable, end })
         });
-        match whole {
+        match whole.map_err(|error| error.rdkafka_error_code()) {
             Ok(ends) => Answer::Ends(ends),
-            Err(refused @ ReadError::Refused { .. }) => Answer::Failed(refused),
+            Err(Some(Code::TopicAuthorizationFailed)) => {
+                Answer::Failed(self.refused("DESCRIBE and READ"))
+            }
             Err(_) => self.why_silent(partition),
         }
     }
@@ -142,18 +189,27 @@ impl TopicConsumer {
         partitions: &[u32],
         time: i64,
     ) -> Result<BTreeMap<u32, u64>, ReadError> {
-        let failed = |error: KafkaError| ReadError::unanswered("which offset a time has", &error);
+        let question = format!("which offsets of {} a time has", self.topic);
+        self.ask_patiently(&self.uncommitted, partitions, &question, |patience| {
+            self.offsets_within(partitions, time, patience)
+        })
+    }
+
+    fn offsets_within(
+        &self,
+        partitions: &[u32],
+        time: i64,
+        patience: Duration,
+    ) -> KafkaResult<BTreeMap<u32, u64>> {
         let mut question = TopicPartitionList::new();
         for partition in partitions {
             let time = Offset::Offset(time);
-            question
-                .add_partition_offset(&self.topic, to_i32(*partition), time)
-                .map_err(failed)?;
+            question.add_partition_offset(&self.topic, to_i32(*partition), time)?;
         }
-        let answer = self.uncommitted.offsets_for_times(question, PATIENCE);
+        let answer = self.uncommitted.offsets_for_times(question, patience)?;
         let mut offsets = BTreeMap::new();
-        for element in answer.map_err(failed)?.elements() {
-            element.error().map_err(failed)?;
+        for element in answer.elements() {
+            element.error()?;
             if let Offset::Offset(offset) = element.offset() {
                 offsets.insert(to_u32(element.partition()), to_u64(offset));
             }
@@ -233,4 +289,12 @@ impl TopicConsumer {
         let words = self.uncommitted.context().last_error();
         words.unwrap_or_else(|| in_words(error))
     }
+}
+
+/// Returns the first of these partitions that has no leader.
+fn leaderless(topic: &MetadataTopic, partitions: &[u32]) -> Option<u32> {
+    let without = topic.partitions().iter().filter(|found| found.leader() < 0);
+    without
+        .map(|found| to_u32(found.id()))
+        .find(|partition| partitions.contains(partition))
 }

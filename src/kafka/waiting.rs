@@ -13,6 +13,15 @@ pub enum Waiting {
     },
     /// An offset that the partition does not have yet.
     Offset { partition: u32, end: u64, next: u64 },
+    /// A leader of the partition that answers.
+    Leader { topic: String, partition: u32 },
+    /// Records that are there and can't be fetched.
+    Batch {
+        topic: String,
+        partition: u32,
+        offset: u64,
+        reason: String,
+    },
     /// A broker that answers.
     Broker { topic: String, reason: String },
 }
@@ -36,6 +45,21 @@ impl fmt::Display for Waiting {
             } => write!(
                 f,
                 "partition {partition} ends at offset {end}: waiting for offset {next}"
+            ),
+            Self::Leader { topic, partition } => write!(
+                f,
+                "waiting for a leader of {topic} partition {partition} that answers: check that the partition has a \
+                 leader, and that this machine reaches the advertised.listeners of its broker"
+            ),
+            Self::Batch {
+                topic,
+                partition,
+                offset,
+                reason,
+            } => write!(
+                f,
+                "the records of {topic} partition {partition} from offset {offset} on can't be fetched \
+                 ({reason}): trying again; check the log of the partition's leader"
             ),
             Self::Broker { topic, reason } => write!(
                 f,

@@ -1,18 +1,18 @@
-//! Why nothing comes from a partition, and since when.
+//! What is amiss with a partition, and since when.
 
 use std::time::{Duration, Instant};
 
 /// How often a line is repeated.
 const AGAIN: Duration = Duration::from_mins(1);
 
-/// Why nothing comes from a partition.
+/// Since when something has been amiss, and when a line about it was printed last.
 #[derive(Clone)]
 pub(super) struct Trouble {
-    pub(super) kind: Kind,
     since: Instant,
     said: Option<Instant>,
 }
 
+/// What the ends of a partition say against reading on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A transaction is open from this offset.
@@ -24,21 +24,18 @@ pub(super) enum Kind {
 }
 
 impl Trouble {
-    /// Returns the trouble of before if it is of the same kind.
-    pub(super) fn since(before: Option<Self>, kind: Kind, now: Instant) -> Self {
-        let fresh = Self {
-            kind,
+    pub(super) fn start(now: Instant) -> Self {
+        Self {
             since: now,
             said: None,
-        };
-        before.filter(|before| before.kind == kind).unwrap_or(fresh)
+        }
     }
 
     pub(super) fn lasts(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
 
-    /// Whether a line about it is due now; then it is said.
+    /// Returns whether a line about it is due now, and notes that it is printed.
     pub(super) fn is_to_be_said(&mut self, now: Instant) -> bool {
         let is_old = |said| now.saturating_duration_since(said) >= AGAIN;
         let is_due = self.said.is_none_or(is_old);

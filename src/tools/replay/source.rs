@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
@@ -15,7 +17,8 @@ use crate::tools::archive::{self, Line};
 /// How long a tool waits for a record before it checks whether to stop.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 
-type Lines = Box<dyn Iterator<Item = Result<Line, String>>>;
+/// How many lines are read ahead.
+const AHEAD: usize = 64;
 
 /// A source of records.
 pub enum Source {
@@ -23,7 +26,7 @@ pub enum Source {
     File(File),
 }
 
-/// Remaining of a topic.
+/// Ranges of a topic.
 pub struct Topic {
     reader: Reader,
     ranges: Vec<OffsetRange>,
@@ -35,7 +38,7 @@ pub struct Topic {
 
 /// Lines, in their order.
 pub struct File {
-    lines: Lines,
+    lines: Receiver<Result<Line, String>>,
     /// What was read since the last commit, and how many of it since going back.
     open: Vec<Line>,
     at: usize,
@@ -125,11 +128,24 @@ impl Source {
         Ok(Self::Topic(Box::new(topic)))
     }
 
-    /// Reads the lines of a file.
+    /// Reads the lines of a file, on a thread of their own: a read of standard input has no deadline. The thread ends
+    /// with the input, or with the first line that it can't hand over.
     #[must_use]
-    pub fn file(input: impl BufRead + 'static) -> Self {
+    pub fn file(input: impl BufRead + Send + 'static) -> Self {
+        let (sender, lines) = sync_channel(AHEAD);
+        let failed = sender.clone();
+        let reading = move || {
+            let _is_read = archive::lines(input).all(|line| sender.send(line).is_ok());
+        };
+        let started = thread::Builder::new().name("lines".to_owned());
+        if let Err(error) = started.spawn(reading) {
+            let why = format!("the system can't start a thread to read the lines: {error}");
+            failed
+                .send(Err(why))
+                .expect("the channel is empty and open");
+        }
         Self::File(File {
-            lines: Box::new(archive::lines(input)),
+            lines,
             open: Vec::new(),
             at: 0,
             committed: 0,
@@ -143,7 +159,7 @@ impl Source {
     pub fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
         match self {
             Self::Topic(topic) => topic.next(patience),
-            Self::File(file) => file.next(),
+            Self::File(file) => file.next(patience),
         }
     }
 
@@ -233,14 +249,15 @@ impl Topic {
 }
 
 impl File {
-    fn next(&mut self) -> anyhow::Result<Item<'_>> {
+    fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
         if self.at == self.open.len() {
-            match self.lines.next() {
-                Some(Ok(line)) if line.masked => bail!(
+            match self.lines.recv_timeout(patience) {
+                Ok(Ok(line)) if line.masked => bail!(
                     "its phone numbers are masked: `koobridge tail` printed it, and it can't be published"
                 ),
-                Some(line) => self.open.push(line.map_err(|why| anyhow!(why))?),
-                None => return Ok(Item::End),
+                Ok(line) => self.open.push(line.map_err(|why| anyhow!(why))?),
+                Err(RecvTimeoutError::Timeout) => return Ok(Item::Nothing),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Item::End),
             }
         }
         self.at += 1;
@@ -251,14 +268,16 @@ impl File {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, BufReader, Write as _};
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     fn keys(source: &mut Source, count: usize) -> Vec<String> {
         let mut keys = Vec::new();
         while keys.len() < count {
-            let item = source
-                .next(Duration::ZERO)
-                .expect("a source that can be read");
+            let item = source.next(PATIENCE).expect("a source that can be read");
             let Some(record) = item.record() else { break };
             keys.push(record.text_key().expect("a key").to_owned());
         }
@@ -276,6 +295,18 @@ mod tests {
         assert_eq!(keys(&mut source, 1), ["b"]);
         source.committed();
         assert_eq!(keys(&mut source, 9), ["c", "d"]);
-        assert!(matches!(source.next(Duration::ZERO), Ok(Item::End)));
+        assert!(matches!(source.next(PATIENCE), Ok(Item::End)));
+    }
+
+    #[test]
+    fn a_source_whose_next_line_does_not_come_says_so_within_the_patience() {
+        let (input, mut output) = io::pipe().expect("a pipe");
+        let mut source = Source::file(BufReader::new(input));
+        assert!(matches!(source.next(Duration::ZERO), Ok(Item::Nothing)));
+        output.write_all(b"{\"key\":\"a\"}\n").expect("room");
+        assert_eq!(keys(&mut source, 1), ["a"]);
+        assert!(matches!(source.next(Duration::ZERO), Ok(Item::Nothing)));
+        drop(output);
+        assert!(matches!(source.next(PATIENCE), Ok(Item::End)));
     }
 }

@@ -1,10 +1,16 @@
 //! Records whose parts are unusual, copied through an archive and printed.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::desk::{Desk, FIRST, PARTITIONS, Written, WrittenHeader, code, event, said};
+use super::desk::{Desk, FIRST, PARTITIONS, Running, Written, WrittenHeader, code, event, said};
+use crate::support::bridge::koobridge;
 use crate::support::cluster;
+use crate::support::lines::Lines;
 use crate::support::records::Record;
 
 /// Year 10000, which RFC 3339 cannot hold.
@@ -193,4 +199,28 @@ fn tail_tells_an_empty_part_from_a_missing_one() {
             json!(["2026-11-18T11:06:40Z", null, { "h": null }, null]),
         ]
     );
+}
+
+#[test]
+fn lines_from_an_open_pipe_are_committed_and_a_signal_ends_the_run_between_them() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, 3);
+    let archive = desk.command("replay", &["--since", "beginning", "--to", "-"]);
+    let target = kafka.topic("target", PARTITIONS);
+    let mut child = koobridge()
+        .args(["replay", "--bootstrap", kafka.bootstrap()])
+        .args(["--file", "-", "--to", &target, "--yes"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("koobridge starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    let says = Lines::read(child.stderr.take().expect("a pipe"));
+    let mut running = Running { child, says };
+    input.write_all(&archive.stdout).expect("it is read");
+    desk.copies(&target, 3);
+    kill_process(Pid::from_child(&running.child), Signal::TERM).expect("it runs");
+    assert_eq!(running.ended(), 3, "{}", running.says.all());
+    drop(input);
 }

@@ -5,6 +5,7 @@ mod brokers;
 pub mod desk;
 mod documentation;
 mod foreign;
+mod leaders;
 mod ranges;
 mod redrive;
 mod resume;

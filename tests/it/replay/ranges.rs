@@ -63,7 +63,7 @@ fn narrow_desk(kafka: &Kafka, events: usize) -> Desk<'_> {
     desk
 }
 
-fn wait_for(running: &Running, part: &str) -> String {
+pub fn wait_for(running: &Running, part: &str) -> String {
     let look = || running.says.find(part).ok_or_else(|| running.says.all());
     until(PATIENCE, look).unwrap_or_else(|said| panic!("not said: {part}: {said}"))
 }
@@ -126,6 +126,19 @@ fn what_lies_behind_an_open_transaction_is_waited_for_and_not_left_out() {
     let row = "unknown-status                      20               0";
     assert!(preview.contains(row), "{preview}");
     desk.copies(&target, REPORTS);
+}
+
+#[test]
+fn an_open_transaction_is_named_while_other_partitions_are_read() {
+    let kafka = cluster::shared();
+    let mut desk = Desk::new(&kafka);
+    desk.events = kafka.topic("events", 2);
+    let _foreign = Foreign::begin(&kafka, &desk.events, 1);
+    desk.write(&desk.events, (0..6000).map(event));
+    // Partition 1 alone takes longer than the line is waited for.
+    let arguments = ["--since", "beginning", "--to", "-", "--rate", "20"];
+    let running = desk.start("replay", &arguments);
+    wait_for(&running, &open_line(&desk.events, 0));
 }
 
 #[test]

@@ -109,6 +109,12 @@ impl Broker {
         [self.ports.behind_proxy, self.ports.proxy]
     }
 
+    /// The file of the first records of a partition.
+    pub fn log_file(&self, topic: &str, partition: u32) -> PathBuf {
+        let partition = self.dir.join(format!("data/{topic}-{partition}"));
+        partition.join("00000000000000000000.log")
+    }
+
     /// Tells its clients from its next start on that the proxy is at another port.
     pub fn readvertise(&mut self, proxy: u16) {
         let file = self.dir.join("server.properties");

@@ -218,6 +218,11 @@ impl Exclusive {
             .collect()
     }
 
+    /// The file of the first records of a partition on that broker.
+    pub fn log_file(&self, broker: usize, topic: &str, partition: u32) -> PathBuf {
+        self.cluster().brokers[broker].log_file(topic, partition)
+    }
+
     /// Kills all brokers, and starts them with proxies at other ports.
     pub fn move_proxies(&mut self) {
         self.harm();
