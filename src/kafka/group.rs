@@ -181,7 +181,8 @@ impl Group {
                  start the brokers again"
             ));
         }
-        let reason = in_words(error);
+        let words = self.consumer.context().last_error();
+        let reason = words.unwrap_or_else(|| in_words(error));
         ReadError::Unanswered(format!(
             "Kafka does not say which offsets the group {group} has committed: {reason}"
         ))

@@ -10,6 +10,7 @@
 mod admin;
 mod age_limits;
 mod asking;
+mod batch_size;
 mod callbacks;
 mod changes;
 mod client_error;
@@ -40,6 +41,7 @@ mod waiting;
 
 pub use age_limits::{ACCEPTED, AgeLimits, KEPT, Reached};
 pub use asking::Asking;
+pub use batch_size::batch_size;
 pub use changes::Wanted;
 pub use client_error::ClientError;
 pub use cluster::{Cluster, Node, TopicFacts, Unreached};

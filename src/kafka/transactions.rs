@@ -67,6 +67,9 @@ pub enum Broken {
     /// This producer can't go on. Its last transaction may have been committed all the same.
     #[error("{0}")]
     Producer(String),
+    /// This producer can't go on: another one has started under the same id.
+    #[error("{0}")]
+    Fenced(String),
     /// Kafka refuses it, and will again.
     #[error("{0}")]
     Refused(String),
@@ -437,6 +440,9 @@ impl Transactions {
         ) {
             return Broken::Refused(why);
         }
+        if matches!(code, Some(Code::Fenced | Code::ProducerFenced)) {
+            return Broken::Fenced(why);
+        }
         let is_dead = match error {
             KafkaError::Transaction(error) => error.is_fatal() || !error.txn_requires_abort(),
             _ => false,
@@ -452,14 +458,20 @@ impl Transactions {
         if let Some((_, reason)) = self.producer.client().fatal_error() {
             return reason;
         }
-        match error {
-            KafkaError::Transaction(error) => match self.producer.context().last_error() {
-                Some(trouble) => format!("{}: {trouble}", error.string()),
-                None => error.string(),
-            },
-            other => other
-                .rdkafka_error_code()
-                .map_or_else(|| other.to_string(), |code| code.to_string()),
+        let why = match (error, error.rdkafka_error_code()) {
+            (_, Some(RDKafkaErrorCode::OperationTimedOut)) => {
+                "Kafka has not answered in time".to_owned()
+            }
+            (_, Some(RDKafkaErrorCode::MessageTimedOut)) => {
+                "Kafka has not accepted records in time".to_owned()
+            }
+            (KafkaError::Transaction(error), _) => error.string(),
+            (_, Some(code)) => return code.to_string(),
+            (other, None) => return other.to_string(),
+        };
+        match self.producer.context().last_error() {
+            Some(trouble) => format!("{why}: {trouble}"),
+            None => why,
         }
     }
 }

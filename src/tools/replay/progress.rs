@@ -1,15 +1,20 @@
 //! How far a run is: a bar on a terminal, plain lines elsewhere, on standard error.
 
-use std::fmt;
+use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, HumanFloatCount, ProgressBar, ProgressStyle};
 
 /// How often the bar is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 /// How often a line is printed without a terminal.
 const LINES: Duration = Duration::from_secs(10);
+
+/// How long a rate looks back.
+const WINDOW: Duration = Duration::from_secs(15);
+/// How often a rate is sampled.
+const SAMPLES: Duration = Duration::from_millis(500);
 
 /// What is shown while a run goes on.
 pub struct Progress {
@@ -24,6 +29,7 @@ pub struct Progress {
     started: Instant,
     shown: Instant,
     said: Instant,
+    pace: Pace,
 }
 
 impl Progress {
@@ -32,7 +38,7 @@ impl Progress {
     pub fn start(verb: &'static str, unit: &'static str, all: Option<u64>) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = all.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-            bar.with_prefix(unit).with_style(style(all.is_some()))
+            bar.with_style(style(all.is_some()))
         });
         let now = Instant::now();
         Self {
@@ -44,6 +50,7 @@ impl Progress {
             started: now,
             shown: now,
             said: now,
+            pace: Pace::default(),
         }
     }
 
@@ -69,38 +76,32 @@ impl Progress {
             return;
         }
         self.shown = Instant::now();
-        let message = format!("{} {}", HumanCount(records), self.verb);
+        self.pace.note(self.shown, read);
+        let name = self.name.as_deref();
         if let Some(bar) = &self.bar {
             bar.set_position(read);
-            let name = self.name.as_deref().unwrap_or_default();
-            bar.set_message(format!("{message}  {name}"));
+            // What does not fit on the line is cut off at its end.
+            let name = name.unwrap_or_default();
+            bar.set_message(format!("{}  {name}", self.in_words(read, records)));
         } else if self.said.elapsed() >= LINES {
             self.said = Instant::now();
-            let name = self.name.as_ref();
             let name = name.map_or_else(String::new, |name| format!("{name}: "));
-            crate::tell!("{name}{message}{}", self.in_words(read));
+            crate::tell!("{name}{}", self.in_words(read, records));
         }
     }
 
-    fn in_words(&self, read: u64) -> String {
-        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
-        #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
-        let rate = read as f64 / seconds;
+    fn in_words(&self, read: u64, records: u64) -> String {
+        let records = format!("{} {}", HumanCount(records), self.verb);
         let Some(all) = self.all.filter(|all| *all > 0) else {
-            return format!("; {rate:.0} a second");
+            return format!("{records}, {}", self.pace.in_words(None));
         };
-        #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
-        let left = Duration::try_from_secs_f64(all.saturating_sub(read) as f64 / rate.max(0.001));
-        let left = left.map_or_else(
-            |_| "long".to_owned(),
-            |left| HumanDuration(left).to_string(),
-        );
         let percent = read.min(all) * 100 / all;
-        format!(
-            "; {percent} % of {} {}, {rate:.0} a second, {left} left",
-            HumanCount(all),
-            self.unit
-        )
+        let pace = self.pace.in_words(Some(all.saturating_sub(read)));
+        let (all, unit) = (HumanCount(all), self.unit);
+        match &self.bar {
+            Some(_) => format!("{}/{all} {unit}, {pace}  {records}", HumanCount(read)),
+            None => format!("{records}; {percent} % of {all} {unit}, {pace}"),
+        }
     }
 
     /// Says something beside the bar.
@@ -118,21 +119,62 @@ impl Progress {
     }
 }
 
+/// How fast it has gone on lately.
+#[derive(Default)]
+struct Pace {
+    /// How much was done at what time.
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Pace {
+    fn note(&mut self, now: Instant, done: u64) {
+        let is_due = |(last, _): &(Instant, u64)| now.saturating_duration_since(*last) >= SAMPLES;
+        if !self.samples.back().is_none_or(is_due) {
+            return;
+        }
+        self.samples.push_back((now, done));
+        let is_old = |(at, _): &mut (Instant, u64)| now.saturating_duration_since(*at) > WINDOW;
+        while self.samples.len() > 2 && self.samples.front_mut().is_some_and(is_old) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// Returns how much is done in a second; `None` if that is not known yet.
+    fn rate(&self) -> Option<f64> {
+        let ((begun, before), (now, done)) = (self.samples.front()?, self.samples.back()?);
+        let seconds = now.saturating_duration_since(*begun).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
+        let more = done.saturating_sub(*before) as f64;
+        (seconds > 0.0).then(|| more / seconds)
+    }
+
+    /// Returns the rate, and how long the rest takes at it.
+    fn in_words(&self, rest: Option<u64>) -> String {
+        let Some(rate) = self.rate() else {
+            return "starting".to_owned();
+        };
+        if rate <= 0.0 {
+            let seconds = WINDOW.as_secs();
+            return format!("nothing in the last {seconds} seconds");
+        }
+        #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
+        let left = rest.map(|rest| Duration::try_from_secs_f64(rest as f64 / rate));
+        let left = match left {
+            Some(Ok(left)) => format!(", {} left", HumanDuration(left)),
+            Some(Err(_)) | None => String::new(),
+        };
+        format!("{} a second{left}", HumanFloatCount(rate.round()))
+    }
+}
+
 /// Returns the style of a bar, or of a line if it is not known how much there is to do.
 fn style(has_all: bool) -> ProgressStyle {
     let template = if has_all {
-        "{bar:30} {percent:>3} %  {human_pos}/{human_len} {prefix}, {rate}, {eta} left  {msg}"
+        "{bar:20} {percent:>3} %  {wide_msg}"
     } else {
-        "{spinner} {human_pos} records, {rate}  {msg}"
+        "{spinner} {wide_msg}"
     };
-    let style = ProgressStyle::with_template(template).expect("a sound template");
-    style.with_key(
-        "rate",
-        |state: &ProgressState, text: &mut dyn fmt::Write| {
-            // A rate that can't be written is not shown.
-            let _shown = write!(text, "{:.0}/s", state.per_sec());
-        },
-    )
+    ProgressStyle::with_template(template).expect("a sound template")
 }
 
 impl Drop for Progress {
@@ -140,5 +182,32 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_that_of_the_last_seconds() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        assert_eq!(pace.in_words(Some(9)), "starting");
+        let mut note = |seconds, done| {
+            pace.note(start + Duration::from_secs(seconds), done);
+            pace.in_words(Some(100_000))
+        };
+        assert_eq!(note(0, 0), "starting");
+        assert_eq!(note(1, 2000), "2,000 a second, 50 seconds left");
+        for second in 2..=10 {
+            note(second, 2000 * second);
+        }
+        for second in 11..=20 {
+            note(second, 20_000);
+        }
+        assert_eq!(note(25, 20_000), "nothing in the last 15 seconds");
+        assert_eq!(note(26, 90_000), "4,667 a second, 21 seconds left");
+        assert_eq!(pace.in_words(None), "4,667 a second");
     }
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use indicatif::HumanCount;
 
 use super::job::Job;
@@ -109,12 +108,16 @@ impl Run {
         };
         if run.input.plan.is_some() {
             let begun = run.sink.transactions.begin();
-            begun
-                .and_then(|()| run.commit(&run.done, false))
-                .with_context(|| {
-                    let name = run.job.kafka_name();
-                    format!("can't write the plan down as the group {name}")
-                })?;
+            let written = begun.and_then(|()| run.commit(&run.done, false));
+            if let Err(broken) = written {
+                if matches!(broken, Broken::Fenced(_)) {
+                    // Another process has begun the run at the same moment.
+                    return Err(TakenOver(run.job.id).into());
+                }
+                let name = run.job.kafka_name();
+                let context = format!("can't write the plan down as the group {name}");
+                return Err(anyhow::Error::from(broken).context(context));
+            }
         }
         Ok(run)
     }

@@ -19,6 +19,10 @@ const PARTS: usize = 8;
 /// Batches do not become smaller than this because one was too large.
 const SMALL_BATCH: u32 = 16_384;
 
+/// How many refused records are named, and the first one that is not.
+const NAMED: usize = 100;
+const MORE: usize = NAMED + 1;
+
 /// The target, and the transactions that write to it.
 pub(super) struct Sink {
     settings: Settings,
@@ -29,6 +33,9 @@ pub(super) struct Sink {
     interrupt: Arc<Interrupt>,
     /// Tags of records that Kafka refuses, and why.
     refused: BTreeMap<usize, Refusal>,
+    /// Those of them that the open transaction has passed over.
+    passed: Vec<usize>,
+    named: usize,
     suspects: Suspects,
     has_warned: bool,
 }
@@ -77,6 +84,8 @@ impl Sink {
             batching,
             interrupt: Arc::clone(interrupt),
             refused: BTreeMap::new(),
+            passed: Vec::new(),
+            named: 0,
             suspects: Suspects::default(),
             has_warned: false,
         })
@@ -172,14 +181,21 @@ impl Sink {
     }
 
     fn say_refusal(&mut self, tag: usize, item: &Item<'_>, source: &str, progress: &Progress) {
-        let Some(refusal) = self.refused.get_mut(&tag) else {
+        self.passed.push(tag);
+        let Some(refusal) = self.refused.get_mut(&tag).filter(|found| !found.is_said) else {
             return;
         };
-        if !refusal.is_said {
-            refusal.is_said = true;
-            let topic = &self.target.topic;
-            let why = &refusal.why;
-            progress.say(&format!("{topic} refuses {}: {why}", name_of(item, source)));
+        refusal.is_said = true;
+        self.named += 1;
+        let (topic, why) = (&self.target.topic, &refusal.why);
+        match self.named {
+            ..=NAMED => {
+                progress.say(&format!("{topic} refuses {}: {why}", name_of(item, source)));
+            }
+            MORE => progress.say(&format!(
+                "{topic} refuses more records: they are only counted"
+            )),
+            _ => {}
         }
     }
 
@@ -199,12 +215,15 @@ impl Sink {
 
     /// Notes that everything so far is committed.
     pub(super) fn committed(&mut self) {
-        self.refused.clear();
+        for tag in self.passed.drain(..) {
+            self.refused.remove(&tag);
+        }
         self.suspects.acquit();
     }
 
     /// Notes that the transaction failed: what was sent in it proves nothing.
     pub(super) fn broke(&mut self) {
+        self.passed.clear();
         self.suspects.sent.clear();
         self.suspects.open = None;
     }

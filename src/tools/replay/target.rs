@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::bail;
-use indicatif::{BinaryBytes, HumanDuration};
+use indicatif::{HumanCount, HumanDuration};
 use jiff::Timestamp;
 
 use super::tally::time;
 use crate::contract::RecordRef;
-use crate::kafka::{ACCEPTED, AgeLimits, Batching, Settings, read_settings};
+use crate::kafka::{ACCEPTED, AgeLimits, Batching, Settings, batch_size, read_settings};
 use crate::tools::usage_error;
 
 const MAX_BYTES: &str = "max.message.bytes";
@@ -111,10 +111,13 @@ impl Target {
 
     /// Returns why the topic refuses a record, if its settings say so.
     pub(super) fn refusal(&self, record: &RecordRef<'_>) -> Option<String> {
-        let size = record.size() as u64;
+        let size = batch_size(record) as u64;
         if let Some(limit) = self.limits.record.filter(|limit| size > *limit) {
-            let (size, limit) = (BinaryBytes(size), BinaryBytes(limit));
-            return Some(format!("it has {size}, and {MAX_BYTES} is {limit}"));
+            return Some(format!(
+                "its batch has {} bytes, and {MAX_BYTES} is {}",
+                HumanCount(size),
+                HumanCount(limit)
+            ));
         }
         let at = record.timestamp?;
         let age = Timestamp::now().as_millisecond().saturating_sub(at);
@@ -200,10 +203,10 @@ mod tests {
 
     #[test]
     fn the_size_of_a_record_that_is_compressed_is_not_known() {
-        let limit = [(MAX_BYTES, "100")];
+        let limit = [(MAX_BYTES, "170")];
         assert_eq!(
             target(&limit, false).refusal(&record(0, 101)).as_deref(),
-            Some("it has 101 B, and max.message.bytes is 100 B")
+            Some("its batch has 171 bytes, and max.message.bytes is 170")
         );
         assert_eq!(target(&limit, false).refusal(&record(0, 100)), None);
         assert_eq!(target(&limit, true).refusal(&record(0, 101)), None);

@@ -273,7 +273,12 @@ impl TopicRun {
         interrupt: &Arc<Interrupt>,
     ) -> anyhow::Result<Outcome> {
         let (name, id) = (job.name(), job.id.clone());
-        let resume = format!("{} --resume {id}", self.command);
+        let skip = if self.options.skip_refused {
+            " --skip-refused"
+        } else {
+            ""
+        };
+        let resume = format!("{} --resume {id}{skip}", self.command);
         let is_new = planned.next.is_empty();
         let ranges = planned.plan.ranges.clone();
         let input = Input {

@@ -11,7 +11,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::by_key;
-use super::desk::{Desk, PARTITIONS, Running, Written, code, event, keys_and_ids, said};
+use super::desk::{
+    Desk, PARTITIONS, Running, Written, code, event, keys_and_ids, large_event, said,
+};
 use super::redrive::{rejected, sound};
 use super::resume::{EVENTS, assert_exactly_once, copied};
 use crate::suite::random::Random;
@@ -47,6 +49,32 @@ fn a_job_that_is_killed_and_started_again_publishes_each_record_once() {
     assert_eq!(code(&again), 0, "{}", said(&again));
     let words = "replay nightly has already finished: 12,000 published";
     assert!(said(&again).contains(words), "{}", said(&again));
+    assert_exactly_once(&desk, &target);
+}
+
+#[test]
+fn of_two_processes_that_begin_a_run_at_once_one_does_it() {
+    let kafka = cluster::shared();
+    let desk = Desk::with_events(&kafka, EVENTS);
+    let target = kafka.topic("target", 3);
+    let id = target.replace("target", "twice");
+    let job = [
+        "--since",
+        "beginning",
+        "--to",
+        &target,
+        "--id",
+        &id,
+        "--yes",
+    ];
+    let job = [&job[..], &["--rate", "2000"]].concat();
+    let mut both = [(); 2].map(|()| desk.start("replay", &job));
+    let mut codes = both.each_mut().map(Running::ended);
+    codes.sort_unstable();
+    let said = both.each_ref().map(|running| running.says.wait_for_end());
+    assert_eq!(codes, [0, 1], "{said:?}");
+    let words = format!("another process has taken over the run {id}");
+    assert!(said.iter().any(|said| said.contains(&words)), "{said:?}");
     assert_exactly_once(&desk, &target);
 }
 
@@ -262,6 +290,35 @@ fn batches_fit_a_target_that_takes_small_ones() {
     assert_eq!(code(&output), 0, "{}", said(&output));
     assert!(!said(&output).contains("refuse"), "{}", said(&output));
     assert_exactly_once(&desk, &target);
+}
+
+#[test]
+fn records_about_as_large_as_the_target_takes_are_told_apart_without_asking_it() {
+    let kafka = cluster::shared();
+    let desk = Desk::new(&kafka);
+    let sizes = (1..=400).map(|bytes| large_event(bytes, bytes));
+    desk.write(&desk.events, sizes);
+    let small = [("min.insync.replicas", "2"), ("max.message.bytes", "800")];
+    let target = kafka.topic_with("target", 3, 3, &small);
+    let job = ["--since", "beginning", "--to", &target, "--yes"];
+    let output = desk.command(
+        "replay",
+        &[&job[..], &["--skip-refused", "--json"]].concat(),
+    );
+    assert_eq!(code(&output), 4, "{}", said(&output));
+    assert!(!said(&output).contains("Broker: "), "{}", said(&output));
+    let counts = &summary(&output.stdout)["counts"];
+    let (published, refused) = (&counts["published"], &counts["refused"]);
+    let [published, refused] = [published, refused].map(|count| count.as_u64().expect("a count"));
+    assert_eq!(published + refused, 400);
+    assert!(published > 0 && refused > 100, "{}", said(&output));
+    desk.copies(&target, usize::try_from(published).expect("a small number"));
+    let lines = said(&output).matches(" refuses offset ").count();
+    assert_eq!(lines, 100, "{}", said(&output));
+    let more = said(&output).contains("refuses more records: they are only counted");
+    assert!(more, "{}", said(&output));
+    let resume = " --skip-refused\n";
+    assert!(said(&output).contains(resume), "{}", said(&output));
 }
 
 #[test]

@@ -19,7 +19,7 @@ const YIELD: Duration = Duration::from_secs(2);
 /// Another process continues the run.
 #[derive(Debug, Error)]
 #[error("another process has taken over the run {0}")]
-pub(in crate::tools::replay) struct TakenOver(String);
+pub(in crate::tools::replay) struct TakenOver(pub(super) String);
 
 /// How many transactions may fail one after the other before the target is looked at.
 const IN_A_ROW: u32 = 3;
@@ -42,15 +42,16 @@ impl Run {
         }
         self.sink.broke();
         let refused = self.sink.transactions.refused();
+        // With fewer records, those before a refused one are committed the sooner.
+        self.size.failed();
         if refused.is_empty() {
             self.failures += 1;
-            self.size.failed();
             progress.say(&format!("{broken}; going on from the last commit"));
         } else {
             self.sink.narrow_down(&refused);
         }
         let is_dead = !refused.is_empty()
-            || matches!(broken, Broken::Producer(_))
+            || matches!(broken, Broken::Producer(_) | Broken::Fenced(_))
             || self.sink.transactions.abort().is_err();
         if is_dead && refused.is_empty() {
             self.interrupt.wait(YIELD);

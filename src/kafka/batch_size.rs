@@ -1,0 +1,58 @@
+//! The size that brokers compare with `max.message.bytes`.
+
+use crate::contract::RecordRef;
+
+/// The head of a batch, in Kafka's format 2.
+const HEAD: usize = 61;
+/// A record's attributes, and its distance in time and offset from the first one of the batch, which is none.
+const FIXED: usize = 3;
+
+/// Returns the bytes of a batch that holds this record alone and is not compressed.
+#[must_use]
+pub fn batch_size(record: &RecordRef<'_>) -> usize {
+    let headers = record.headers.iter();
+    let headers: usize = headers
+        .map(|(name, value)| part(Some(name.as_bytes())) + part(value.as_deref()))
+        .sum();
+    let count = varint(record.headers.len());
+    let body =
+        FIXED + part(record.key.as_deref()) + part(record.value.as_deref()) + count + headers;
+    HEAD + varint(body) + body
+}
+
+/// Returns the bytes of a part with its length; -1 stands for one that is missing.
+fn part(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(1, |bytes| varint(bytes.len()) + bytes.len())
+}
+
+/// Returns the bytes of a number in the variable format of signed numbers.
+fn varint(number: usize) -> usize {
+    let bits = usize::BITS - (number << 1 | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_as_large_as_kafka_writes_it() {
+        let empty = RecordRef::default();
+        assert_eq!(batch_size(&empty), 61 + 1 + 3 + 1 + 1 + 1);
+        let record = RecordRef {
+            key: Some(b"key".into()),
+            value: Some(vec![0; 64].into()),
+            headers: vec![("a".into(), Some(b"bc".into())), ("d".into(), None)],
+            timestamp: None,
+        };
+        let headers = 1 + (1 + 1 + 1 + 2) + (1 + 1 + 1);
+        let body = 3 + (1 + 3) + (2 + 64) + headers;
+        assert_eq!(batch_size(&record), 61 + 2 + body);
+    }
+
+    #[test]
+    fn a_number_takes_a_byte_for_each_seven_bits_with_its_sign() {
+        let lengths = [0, 63, 64, 8191, 8192, 1 << 20].map(varint);
+        assert_eq!(lengths, [1, 1, 2, 2, 3, 4]);
+    }
+}
