@@ -155,15 +155,15 @@ impl Pace {
         };
         if rate <= 0.0 {
             let seconds = WINDOW.as_secs();
-            return format!("nothing in the last {seconds} seconds");
+            return format!("nothing for {seconds}s");
         }
         #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
         let left = rest.map(|rest| Duration::try_from_secs_f64(rest as f64 / rate));
         let left = match left {
-            Some(Ok(left)) => format!(", {} left", HumanDuration(left)),
+            Some(Ok(left)) => format!(", {:#} left", HumanDuration(left)),
             Some(Err(_)) | None => String::new(),
         };
-        format!("{} a second{left}", HumanFloatCount(rate.round()))
+        format!("{}/s{left}", HumanFloatCount(rate.round()))
     }
 }
 
@@ -199,15 +199,15 @@ mod tests {
             pace.in_words(Some(100_000))
         };
         assert_eq!(note(0, 0), "starting");
-        assert_eq!(note(1, 2000), "2,000 a second, 50 seconds left");
+        assert_eq!(note(1, 2000), "2,000/s, 50s left");
         for second in 2..=10 {
             note(second, 2000 * second);
         }
         for second in 11..=20 {
             note(second, 20_000);
         }
-        assert_eq!(note(25, 20_000), "nothing in the last 15 seconds");
-        assert_eq!(note(26, 90_000), "4,667 a second, 21 seconds left");
-        assert_eq!(pace.in_words(None), "4,667 a second");
+        assert_eq!(note(25, 20_000), "nothing for 15s");
+        assert_eq!(note(26, 90_000), "4,667/s, 21s left");
+        assert_eq!(pace.in_words(None), "4,667/s");
     }
 }
