@@ -4,6 +4,9 @@
 //! read, the next offset and a text of the caller's. A producer that starts under an id first ends
 //! the transaction of the last one.
 
+mod failures;
+mod start;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -14,25 +17,21 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use thiserror::Error;
 use tracing::debug;
 
+use self::failures::Failures;
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
-use super::cluster::is_about_login;
 use super::group::{Group, Offsets};
 use super::numbers::{to_i32, to_i64};
 use super::outgoing::to_headers;
 use super::producer::Failed;
 use super::rights::missing_right;
-use super::settings::Settings;
 use crate::contract::RecordRef;
 use crate::interrupt::Interrupt;
 
@@ -47,12 +46,6 @@ const STOPPING: Duration = Duration::from_secs(10);
 const GIVING_UP: Duration = Duration::from_secs(3);
 /// How long librdkafka may take to give back what it has not sent.
 const TAKING_BACK: Duration = Duration::from_secs(1);
-/// How long a start may take: a coordinator is looked for, or still ends the last transaction.
-const START: Duration = Duration::from_secs(45);
-/// How long a question may take that tells why a start has failed.
-const QUESTION: Duration = Duration::from_secs(5);
-/// How long a start is tried although the broker does not accept the client.
-const REJECTED: Duration = Duration::from_secs(10);
 /// How long to wait for room in librdkafka's queue before looking again.
 const ROOM: Duration = Duration::from_millis(10);
 /// How many records are handed over between two looks for delivery reports.
@@ -108,68 +101,6 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// Ends the transaction that is open under `id`, and starts a producer under it. Each step of it heeds `interrupt`.
-    ///
-    /// # Errors
-    /// If Kafka refuses, or does not answer within a minute.
-    pub fn start(
-        settings: &Settings,
-        id: &str,
-        batching: Batching,
-        interrupt: &Arc<Interrupt>,
-    ) -> Result<Self, Broken> {
-        let producer = BaseProducer::from_config_and_context(
-            &settings.for_transactions(id, batching),
-            Callbacks::default(),
-        )
-        .map_err(|error| Broken::from(ClientError::from(error)))?;
-        let transactions = Self {
-            producer: Arc::new(producer),
-            interrupt: Arc::clone(interrupt),
-            id: id.to_owned(),
-            topics: BTreeSet::new(),
-            unreported: 0,
-            is_open: Cell::new(false),
-        };
-        let begun = Instant::now();
-        loop {
-            match transactions.producer.init_transactions(SLICE) {
-                Ok(()) => return Ok(transactions),
-                Err(error) if !is_passing(&error) => return Err(transactions.broken(&error)),
-                Err(error) => transactions.wait_to_start(begun.elapsed(), id, &error)?,
-            }
-        }
-    }
-
-    /// Waits before the next try of a start.
-    fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
-        self.producer.poll(ROOM);
-        let why = self.in_words(error);
-        let is_rejected = self.producer.context().last_error_with_code();
-        let is_rejected = is_rejected.is_some_and(|(code, _)| is_about_login(code));
-        if is_rejected && passed > REJECTED {
-            return Err(Broken::Refused(why));
-        }
-        if passed < START && !self.interrupt.is_stopping() {
-            return Ok(());
-        }
-        if self.interrupt.is_stopping()
-            || self
-                .producer
-                .client()
-                .fetch_metadata(None, QUESTION)
-                .is_err()
-        {
-            return Err(Broken::Producer(why));
-        }
-        Err(Broken::Producer(format!(
-            "Kafka answers, but does not let the transactional id {id} in ({why}). Its last transaction may be held up \
-             by a partition without a leader; or there may be no coordinator for it: with fewer than three brokers, set \
-             transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
-             start the brokers again"
-        )))
-    }
-
     /// Starts a transaction.
     ///
     /// # Errors
@@ -507,27 +438,4 @@ fn to_list(topic: &str, offsets: &Offsets) -> Result<TopicPartitionList, KafkaEr
         element.set_metadata(&committed.text);
     }
     Ok(list)
-}
-
-/// The records of this transaction that were not delivered.
-#[derive(Default)]
-struct Failures {
-    first: Option<RDKafkaErrorCode>,
-    /// Those that Kafka refuses for good, by tag.
-    refused: BTreeMap<usize, Failed>,
-}
-
-impl ProducerContext for Callbacks<Mutex<Failures>> {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
-        let Err((error, _)) = result else { return };
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        let mut failures = self.deliveries.lock();
-        failures.first.get_or_insert(code);
-        let failed = Failed::from(code);
-        if failed.is_for_good() {
-            failures.refused.insert(tag, failed);
-        }
-    }
 }

@@ -1,0 +1,33 @@
+//! The records of a transaction that were not delivered.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+
+use crate::kafka::callbacks::Callbacks;
+use crate::kafka::producer::Failed;
+
+/// The records of this transaction that were not delivered.
+#[derive(Default)]
+pub(super) struct Failures {
+    pub(super) first: Option<RDKafkaErrorCode>,
+    /// Those that Kafka refuses for good, by tag.
+    pub(super) refused: BTreeMap<usize, Failed>,
+}
+
+impl ProducerContext for Callbacks<Mutex<Failures>> {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
+        let Err((error, _)) = result else { return };
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let mut failures = self.deliveries.lock();
+        failures.first.get_or_insert(code);
+        let failed = Failed::from(code);
+        if failed.is_for_good() {
+            failures.refused.insert(tag, failed);
+        }
+    }
+}
