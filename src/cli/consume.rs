@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::Overrides;
+use super::{Overrides, from_one};
 use crate::contract::{Status, rejection_reasons};
 use crate::tools::replay::{TypedOffsets, When};
 
@@ -35,7 +35,7 @@ pub struct Tail {
     #[arg(long, value_name = "REASON", value_parser = reasons(), requires = "rejected")]
     pub reason: Vec<String>,
     /// Stop after so many lines
-    #[arg(short = 'n', long, value_name = "COUNT")]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = from_one::<NonZeroU64>)]
     pub lines: Option<NonZeroU64>,
     /// Print records whole, one JSON object a line
     #[arg(long)]
@@ -153,7 +153,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// At most so many records a second
-    #[arg(long, value_name = "RECORDS")]
+    #[arg(long, value_name = "RECORDS", value_parser = from_one::<NonZeroU32>)]
     pub rate: Option<NonZeroU32>,
     /// Start the run of this name, or go on with it if it was started before: for a job that is started again until it
     /// succeeds

@@ -1,4 +1,5 @@
-//! What `tail`, `replay` and `redrive` share: they turn what was typed into settings, a range and filters.
+//! What `tail`, `replay` and `redrive` share: they turn what was typed into settings, a range and filters. `topics` takes
+//! its settings from here, too.
 
 use std::collections::BTreeSet;
 use std::fs::File;

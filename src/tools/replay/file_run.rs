@@ -38,7 +38,8 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
     /// If the file can't be read, or Kafka can't be written.
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
         let (name, topic) = (&self.name, &self.target);
-        let partitions = Reader::partitions_of_target(&self.settings, topic)?;
+        let partitions = Reader::partitions_of_target(&self.settings, topic);
+        let partitions = Target::partitions(partitions)?;
         let target = Target::find(&self.settings, topic, partitions)?;
         crate::tell!("replay from {name} to {topic}, at least once:");
         if self.options.start != Start::AtOnce {

@@ -102,7 +102,7 @@ impl TopicRun {
             // Kafka refuses markers on a compacted topic, since they have no key.
             Target::find(&self.settings, &self.source, reader.partitions()?)?;
         }
-        let partitions = reader.partitions_of(&self.target)?;
+        let partitions = Target::partitions(reader.partitions_of(&self.target))?;
         let target = Target::find(&self.settings, &self.target, partitions)?;
         let only = self
             .key_partition
