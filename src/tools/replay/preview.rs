@@ -89,6 +89,10 @@ pub(super) fn confirm(
         return Ok((tally, Answer::Stopped));
     }
     telemetry::tell(format_args!("{}", tally.preview(work)));
+    let of = total.map_or("the file", |_| "the range");
+    if let Some(emptiness) = tally.emptiness(work.selection(), of) {
+        crate::tell!("{emptiness}");
+    }
     if let Some(warning) = target.retention_warning(tally.times.map(|[first, _]| first)) {
         crate::tell!("{warning}");
     }
