@@ -149,7 +149,7 @@ mod tests {
             format!("--file {named} is a directory")
         );
         let errors = [ids, archive, is_directory];
-        assert!(errors.iter().all(|error| error.is::<UsageError>()));
+        assert!(errors.iter().all(anyhow::Error::is::<UsageError>));
     }
 
     #[test]

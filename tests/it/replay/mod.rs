@@ -4,6 +4,7 @@ mod archives;
 mod brokers;
 pub mod desk;
 mod documentation;
+mod ending;
 mod foreign;
 mod leaders;
 mod ranges;
