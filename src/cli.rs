@@ -4,7 +4,9 @@ mod consume;
 mod topics;
 
 use std::net::SocketAddr;
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -207,6 +209,17 @@ impl LogForm {
         let format = self.format.clone()?;
         Some(("log.format".to_owned(), format))
     }
+}
+
+/// Parses a number that can't be zero.
+fn from_one<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| {
+        match error.kind() {
+            IntErrorKind::PosOverflow => "that is too large",
+            _ => "write a whole number from 1",
+        }
+        .to_owned()
+    })
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

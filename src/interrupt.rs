@@ -14,8 +14,6 @@ pub struct Interrupt {
     pub stop: AtomicBool,
     /// The command is to give up its work in progress.
     pub at_once: AtomicBool,
-    /// A signal may end the process at once, because nothing would be lost: the command waits for a person, for example.
-    pub ends_at_once: AtomicBool,
 }
 
 impl Interrupt {

@@ -4,8 +4,10 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
-use super::Overrides;
+use super::{Overrides, from_one};
+use crate::contract::{Status, rejection_reasons};
 use crate::tools::replay::{TypedOffsets, When};
 
 /// `koobridge tail`
@@ -30,10 +32,10 @@ pub struct Tail {
     #[command(flatten)]
     pub filters: Filters,
     /// Only reports that were rejected for this reason; can be repeated
-    #[arg(long, value_name = "REASON", requires = "rejected")]
+    #[arg(long, value_name = "REASON", value_parser = reasons(), requires = "rejected")]
     pub reason: Vec<String>,
     /// Stop after so many lines
-    #[arg(short = 'n', long, value_name = "COUNT")]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = from_one::<NonZeroU64>)]
     pub lines: Option<NonZeroU64>,
     /// Print records whole, one JSON object a line
     #[arg(long)]
@@ -79,7 +81,7 @@ pub struct Redrive {
     #[command(flatten)]
     pub range: RangeArgs,
     /// Only reports that were rejected for this reason; can be repeated
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", value_parser = reasons())]
     pub reason: Vec<String>,
     /// Only reports of this channel; can be repeated
     #[arg(long, value_name = "CHANNEL")]
@@ -130,7 +132,7 @@ pub struct Filters {
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Vec<String>,
     /// Only this status; can be repeated
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long, value_name = "STATUS", value_parser = statuses())]
     pub status: Vec<String>,
     /// Only this message; can be repeated
     #[arg(long, value_name = "ID")]
@@ -151,7 +153,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// At most so many records a second
-    #[arg(long, value_name = "RECORDS")]
+    #[arg(long, value_name = "RECORDS", value_parser = from_one::<NonZeroU32>)]
     pub rate: Option<NonZeroU32>,
     /// Start the run of this name, or go on with it if it was started before: for a job that is started again until it
     /// succeeds
@@ -166,6 +168,15 @@ pub struct RunArgs {
     /// Print the summary as one JSON object on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// A status that no event has would leave out every record.
+fn statuses() -> PossibleValuesParser {
+    Status::ALL.map(Status::as_str).into()
+}
+
+fn reasons() -> PossibleValuesParser {
+    PossibleValuesParser::new(rejection_reasons())
 }
 
 /// Parses the id of a run, which is part of the names of a consumer group and of a transactional id.
@@ -212,3 +223,38 @@ What an earlier redrive has brought back is passed over.
   koobridge redrive --config koobridge.toml --since 7d --reason unknown-status --yes
 
 Exit codes: as of `koobridge replay`.";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use clap::error::ErrorKind;
+
+    use crate::cli::Cli;
+
+    fn refusal(typed: &str) -> clap::Error {
+        Cli::try_parse_from(typed.split(' ')).expect_err(typed)
+    }
+
+    #[test]
+    fn a_status_or_a_reason_that_no_record_has_is_refused_with_those_that_there_are() {
+        for (typed, listed) in [
+            ("koobridge tail --status deliverd", "'delivered'"),
+            (
+                "koobridge replay --since 1d --to t --status Read",
+                "[possible values: delivered, read, failed]",
+            ),
+            (
+                "koobridge redrive --since 1d --reason unknown-statuss",
+                "'unknown-status'",
+            ),
+            (
+                "koobridge tail --rejected --reason too-large",
+                "record-too-large, invalid-record, invalid-timestamp]",
+            ),
+        ] {
+            let refusal = refusal(typed);
+            assert_eq!(refusal.kind(), ErrorKind::InvalidValue);
+            assert!(refusal.to_string().contains(listed), "{refusal}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! What `tail`, `replay` and `redrive` share: they turn what was typed into settings, a range and filters.
+//! What `tail`, `replay` and `redrive` share: they turn what was typed into settings, a range and filters. `topics` takes
+//! its settings from here, too.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -97,7 +98,8 @@ pub(super) fn selection(typed: &Filters, range: Option<&Range>) -> anyhow::Resul
 /// One id a line.
 fn message_ids_in(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     let named = || format!("--message-ids {}", path.display());
-    let text = crate::text::read(path).with_context(named)?;
+    let text =
+        crate::text::read(path).map_err(|error| usage_error(&format!("{}: {error}", named())))?;
     let lines = text.lines().map(|line| line.trim_end_matches('\r'));
     let ids: BTreeSet<String> = lines
         .filter(|line| !line.is_empty())
@@ -117,13 +119,38 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(stdin())));
     }
-    let file = File::open(path).with_context(|| format!("--file {}", path.display()))?;
+    let named = || format!("--file {}", path.display());
+    let file = File::open(path).map_err(|error| usage_error(&format!("{}: {error}", named())))?;
+    if file.metadata().with_context(named)?.is_dir() {
+        return Err(usage_error(&format!("{} is a directory", named())));
+    }
     Ok(Box::new(BufReader::new(file)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::UsageError;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_a_usage_error() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let missing = directory.path().join("ids");
+        let named = missing.display();
+        let no_file = "No such file or directory (os error 2)";
+        let ids = message_ids_in(&missing).expect_err("no file");
+        assert_eq!(ids.to_string(), format!("--message-ids {named}: {no_file}"));
+        let archive = open(&missing).err().expect("no file");
+        assert_eq!(archive.to_string(), format!("--file {named}: {no_file}"));
+        let is_directory = open(directory.path()).err().expect("no file");
+        let named = directory.path().display();
+        assert_eq!(
+            is_directory.to_string(),
+            format!("--file {named} is a directory")
+        );
+        let errors = [ids, archive, is_directory];
+        assert!(errors.iter().all(anyhow::Error::is::<UsageError>));
+    }
 
     #[test]
     fn a_byte_order_mark_is_not_part_of_the_first_message_id() {

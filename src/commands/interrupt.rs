@@ -10,10 +10,8 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-use super::consuming::exit_code;
 use crate::blocking::on_thread;
 use crate::interrupt::Interrupt;
-use crate::tools::replay::Outcome;
 
 /// How long a command may take to give up its work in progress.
 const GIVING_UP: Duration = Duration::from_secs(10);
@@ -39,9 +37,6 @@ pub(super) fn interruptible(
             }
             if interrupt.is_at_once() {
                 return Ok(ExitCode::FAILURE);
-            }
-            if interrupt.ends_at_once.load(Ordering::SeqCst) {
-                return Ok(exit_code(Outcome::Stopped));
             }
             if interrupt.stop.swap(true, Ordering::SeqCst) {
                 interrupt.at_once.store(true, Ordering::SeqCst);

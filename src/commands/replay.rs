@@ -93,7 +93,8 @@ fn from_file(
         path.display().to_string()
     };
     let path = path.to_owned();
-    let open = move || Ok(Source::file(consuming::open(&path)?));
+    let opened = name.clone();
+    let open = move || Ok(Source::file(&opened, consuming::open(&path)?));
     if typed.to == STANDARD {
         return interruptible(move |interrupt| {
             let ended = replay::print(&work, &options, &mut open()?, &name, interrupt);

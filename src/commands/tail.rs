@@ -61,7 +61,7 @@ type Opening = Box<dyn FnOnce() -> anyhow::Result<(Source, String)> + Send>;
 fn opening(tail: &Tail, range: Range) -> anyhow::Result<Opening> {
     if let Some(path) = &tail.file {
         let (input, name) = (consuming::open(path)?, path.display().to_string());
-        return Ok(Box::new(move || Ok((Source::file(input), name))));
+        return Ok(Box::new(move || Ok((Source::file(&name, input), name))));
     }
     let (kafka, settings) = consuming::connection(&tail.kafka)?;
     let topic = if tail.rejected {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::Output;
+use super::{Output, consuming};
 use crate::cli::Topics;
 use crate::config;
-use crate::kafka::{self, Cluster, Condition, Settings, TopicFacts};
+use crate::kafka::{Cluster, Condition, TopicFacts};
 use crate::tools::topics::{Plan, Requested, Step, check, chosen, plan};
 use crate::tools::usage_error;
 
@@ -21,12 +21,11 @@ const LOOK: Duration = Duration::from_millis(200);
 const REFUSED: u8 = 2;
 
 pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
-    let settings = super::serve::gather(asked.config.as_deref(), &asked.overrides);
-    let config = config::Kafka::check(&settings, kafka::check_property)?;
+    let (config, settings) = consuming::connection(&asked.kafka)?;
     let names = names(asked, &config);
     check("--partitions", &asked.partitions, &names).map_err(|why| usage_error(&why))?;
     check("--retention", &asked.retention, &names).map_err(|why| usage_error(&why))?;
-    let cluster = Cluster::start(&Settings::from(&config))?;
+    let cluster = Cluster::start(&settings)?;
     let brokers = cluster.brokers()?.len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
     let mut out = Output::new();

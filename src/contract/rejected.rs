@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::channel::ChannelId;
 use super::event_fields::EventFields;
-use super::fault::Fault;
+use super::fault::{Fault, Reason};
 use super::received::Arrival;
 use super::record::{Header, Record};
 use super::rejected_fields::{RejectedFields, Stage};
@@ -15,6 +15,12 @@ use super::rejected_fields::{RejectedFields, Stage};
 pub const RECORD_TOO_LARGE: &str = "record-too-large";
 pub const INVALID_RECORD: &str = "invalid-record";
 pub const INVALID_TIMESTAMP: &str = "invalid-timestamp";
+
+/// Returns the reasons of rejected records, of both stages.
+pub fn rejection_reasons() -> impl Iterator<Item = &'static str> {
+    let of_kafka = [RECORD_TOO_LARGE, INVALID_RECORD, INVALID_TIMESTAMP];
+    Reason::ALL.map(Reason::code).into_iter().chain(of_kafka)
+}
 
 /// A request that was authenticated and read whole, but breaks the contract.
 #[derive(Debug)]
@@ -89,7 +95,7 @@ pub fn refused_by_kafka(event: &Record, reason: &str) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{EventMode, Reason, received::from_a_sender};
+    use crate::contract::{EventMode, received::from_a_sender};
 
     #[test]
     fn a_record_has_the_value_of_the_request_header_that_its_reason_names() {

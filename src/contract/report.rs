@@ -24,6 +24,8 @@ pub enum Status {
 }
 
 impl Status {
+    pub const ALL: [Self; 3] = [Self::Delivered, Self::Read, Self::Failed];
+
     /// The status as it stands in reports and events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -35,9 +37,7 @@ impl Status {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Delivered, Self::Read, Self::Failed]
-            .into_iter()
-            .find(|status| status.as_str() == text)
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 }
 

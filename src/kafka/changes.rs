@@ -60,7 +60,7 @@ impl Cluster {
         changes: &BTreeMap<&'static str, String>,
     ) -> Result<(), String> {
         incremental_alter::set(&self.admin, topic, changes, PATIENCE).map_err(|why| match why {
-            NotChanged::Refused { code, words } => with_right(code, words, "ALTER_CONFIGS"),
+            NotChanged::Refused { code, words } => explained(code, words, "ALTER_CONFIGS"),
             NotChanged::Unanswered(words) => words,
         })?;
         self.wait_until_shown(topic, changes)
@@ -87,13 +87,16 @@ impl Cluster {
     }
 }
 
-/// Adds the right that a refusal is about, if it is about one.
-fn with_right(code: RDKafkaErrorCode, words: String, right: &str) -> String {
-    use RDKafkaErrorCode::{ClusterAuthorizationFailed, TopicAuthorizationFailed};
+/// Adds the right that a refusal is about, if it is about one; or its cause, of which rdkafka gives only the code.
+fn explained(code: RDKafkaErrorCode, words: String, right: &str) -> String {
+    use RDKafkaErrorCode::{ClusterAuthorizationFailed, InvalidTopic, TopicAuthorizationFailed};
     match code {
         TopicAuthorizationFailed | ClusterAuthorizationFailed => {
             format!("{words}; grant this client {right} on it")
         }
+        InvalidTopic => format!(
+            "{words}; it may collide with another topic, whose name differs in `.` and `_` only"
+        ),
         _ => words,
     }
 }
@@ -101,8 +104,26 @@ fn with_right(code: RDKafkaErrorCode, words: String, right: &str) -> String {
 fn done(answers: Result<Vec<TopicResult>, KafkaError>, right: &str) -> Result<(), String> {
     let answers = answers.map_err(|error| in_words(&error))?;
     match answers.into_iter().next() {
-        Some(Err((_, code))) => Err(with_right(code, code.to_string(), right)),
+        Some(Err((_, code))) => Err(explained(code, code.to_string(), right)),
         Some(Ok(_)) => Ok(()),
         None => Err("Kafka said nothing of it".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_name_is_said_to_collide_with_another() {
+        let refused = vec![Err(("a_b".to_owned(), RDKafkaErrorCode::InvalidTopic))];
+        assert_eq!(
+            done(Ok(refused), "CREATE"),
+            Err(
+                "InvalidTopic (Broker: Invalid topic); it may collide with another topic, whose name differs in `.` \
+                 and `_` only"
+                    .to_owned()
+            )
+        );
     }
 }

@@ -127,7 +127,7 @@ pub fn lines(input: impl BufRead) -> impl Iterator<Item = Result<Line, String>> 
         let line = serde_json::from_str(&line);
         line.map(Some).map_err(|error| {
             format!(
-                "line {} is none that koobridge wrote: {error} (the column is the line's own)",
+                "line {}: it is none that koobridge wrote: {error} (the column is the line's own)",
                 at + 1
             )
         })

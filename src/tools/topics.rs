@@ -78,7 +78,7 @@ pub enum Refused {
     )]
     OtherReplication { wanted: u32, has: u32 },
     #[error(
-        "replication {wanted} needs as many brokers, and there are {has}; leave --replication out"
+        "replication {wanted} needs as many brokers, and the cluster has {has}; leave --replication out"
     )]
     TooFewBrokers { wanted: u32, has: u32 },
     /// Kafka does not show the topic.
@@ -92,13 +92,15 @@ pub enum Refused {
     )]
     Unread,
     #[error(
-        "min.insync.replicas can't be {wanted}: a partition has only {in_sync} replicas in sync, so that it would \
-         accept nothing; bring the brokers back first"
+        "min.insync.replicas can't be {wanted}: a partition has only {} in sync, so that it would \
+         accept nothing; bring the brokers back first",
+        counted(*in_sync, "replica")
     )]
     Behind { wanted: u32, in_sync: u32 },
     #[error(
-        "min.insync.replicas can't be {wanted}: it has {replication} replicas, so that it would accept nothing; \
-         give --min-insync-replicas {replication} at most"
+        "min.insync.replicas can't be {wanted}: it has {}, so that it would accept nothing; \
+         give --min-insync-replicas {replication} at most",
+        counted(*replication, "replica")
     )]
     AboveReplication { wanted: u32, replication: u32 },
 }
@@ -146,6 +148,11 @@ fn made<'a>(name: &'a str, asked: &Requested, brokers: u32) -> Result<Wanted<'a>
         replication,
         settings: settings.into(),
     })
+}
+
+fn counted(count: u32, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// One broker may be away, and reports are taken all the same.
@@ -254,7 +261,8 @@ impl fmt::Display for Step<'_> {
             }) => {
                 write!(
                     f,
-                    "make it: {partitions} partitions, replication {replication}"
+                    "make it: {}, replication {replication}",
+                    counted(*partitions, "partition")
                 )?;
                 settings
                     .iter()

@@ -218,6 +218,19 @@ fn a_value_that_kafka_refuses_is_named_in_its_words_and_changes_nothing() {
     assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["2"]);
 }
 
+#[test]
+fn a_name_that_collides_with_another_topic_is_refused_with_the_cause() {
+    let kafka = cluster::shared();
+    let topic = kafka.topic("near.by", 1);
+    let output = run(koobridge()
+        .args(["topics", "--bootstrap", kafka.bootstrap(), "--apply"])
+        .args(["--topic", &topic.replace('.', "_")]));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).expect("text");
+    let cause = "it may collide with another topic, whose name differs in `.` and `_` only\n";
+    assert!(said.ends_with(cause), "{said}");
+}
+
 /// Sets each of the values in turn, through a client of its own.
 fn set_repeatedly(kafka: &Kafka, topic: &str, name: &'static str, values: &[String]) {
     let cluster = cluster_of(kafka);

@@ -105,7 +105,7 @@ fn a_line_that_is_none_is_named_by_its_number() {
     let text = "{\"value\":\"a\"}\n\n{\"value\":7}\n{\"value_hex\":\"0g\"}\n";
     let read: Vec<_> = lines(text.as_bytes()).collect();
     assert!(read[0].is_ok());
-    for (at, number) in [(1, "line 3 "), (2, "line 4 ")] {
+    for (at, number) in [(1, "line 3: it is"), (2, "line 4: it is")] {
         let why = read[at].as_ref().expect_err("no line");
         assert!(why.starts_with(number), "{why}");
     }

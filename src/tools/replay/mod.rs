@@ -5,6 +5,7 @@
 //! [`TopicRun`] copies exactly once and keeps its plan in Kafka, so that it can be resumed; a [`FileRun`] copies
 //! at least once; [`print()`] writes lines.
 
+mod ended;
 mod file_run;
 mod job;
 mod key_partitions;

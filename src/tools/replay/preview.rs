@@ -1,10 +1,13 @@
 //! The preview of a run, and the question whether to start it.
 
-use std::io::{IsTerminal as _, stdin};
-use std::sync::atomic::Ordering;
+use std::io::{BufRead, BufReader, IsTerminal as _, stdin};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
 
+use anyhow::Context as _;
 use indicatif::HumanCount;
 
+use super::ended::Ended;
 use super::options::{Outcome, RunOptions, Start};
 use super::progress::Progress;
 use super::source::{Item, POLL, Source};
@@ -50,20 +53,24 @@ pub(super) fn preview(
 pub(super) enum Answer {
     Yes,
     No,
-    /// A signal came before the preview was whole.
+    /// A signal came before the preview was whole, or before the question was answered.
     Stopped,
 }
 
 impl Answer {
     /// Returns how the command ends without a run.
-    pub(super) fn ending(self, options: &RunOptions, tally: &Tally) -> (Ending, Outcome) {
-        match (self, options.start) {
+    pub(super) fn ending(self, options: &RunOptions, tally: Tally) -> Ended {
+        let (ending, outcome) = match (self, options.start) {
             (Self::Stopped, _) => (Ending::Stopped, Outcome::Stopped),
             (_, Start::Preview) => (Ending::Preview, Outcome::Done),
             _ if tally.records == 0 && tally.deleted > 0 => {
                 (Ending::NotStarted, Outcome::Incomplete)
             }
             _ => (Ending::NotStarted, Outcome::Done),
+        };
+        Ended {
+            tally,
+            ..Ended::without_copying(None, ending, Ok(outcome))
         }
     }
 }
@@ -82,32 +89,31 @@ pub(super) fn confirm(
     interrupt: &Interrupt,
 ) -> anyhow::Result<(Tally, Answer)> {
     let mut progress = Progress::start("found", "offsets", total);
-    interrupt.ends_at_once.store(true, Ordering::SeqCst);
     let tally = preview(work, source, interrupt, &mut progress)?;
     drop(progress);
     if interrupt.is_stopping() {
+        crate::tell!("stopped before anything was published");
         return Ok((tally, Answer::Stopped));
     }
     telemetry::tell(format_args!("{}", tally.preview(work)));
+    let of = total.map_or("the file", |_| "the range");
+    if let Some(emptiness) = tally.emptiness(work.selection(), of) {
+        crate::tell!("{emptiness}");
+    }
     if let Some(warning) = target.retention_warning(tally.times.map(|[first, _]| first)) {
         crate::tell!("{warning}");
     }
-    let answer = if is_confirmed(options, &tally)? {
-        Answer::Yes
-    } else {
-        Answer::No
-    };
-    interrupt.ends_at_once.store(false, Ordering::SeqCst);
+    let answer = ask(options, &tally, interrupt)?;
     Ok((tally, answer))
 }
 
-fn is_confirmed(options: &RunOptions, tally: &Tally) -> anyhow::Result<bool> {
+fn ask(options: &RunOptions, tally: &Tally, interrupt: &Interrupt) -> anyhow::Result<Answer> {
     if tally.records == 0 {
         crate::tell!("there is nothing to publish");
-        return Ok(false);
+        return Ok(Answer::No);
     }
     if options.start == Start::Preview {
-        return Ok(false);
+        return Ok(Answer::No);
     }
     if !stdin().is_terminal() {
         return Err(usage_error(
@@ -118,11 +124,58 @@ fn is_confirmed(options: &RunOptions, tally: &Tally) -> anyhow::Result<bool> {
         "Publish {} records? [y/N] ",
         HumanCount(tally.records)
     ));
-    let mut answer = String::new();
-    stdin().read_line(&mut answer)?;
-    let is_yes = matches!(answer.trim(), "y" | "Y" | "yes");
-    if !is_yes {
-        crate::tell!("nothing was published");
+    let Some(answer) = typed_line(BufReader::new(stdin()), interrupt)? else {
+        crate::tell!("\nnothing was published");
+        return Ok(Answer::Stopped);
+    };
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(Answer::Yes);
     }
-    Ok(is_yes)
+    crate::tell!("nothing was published");
+    Ok(Answer::No)
+}
+
+/// Reads a line; returns `None` if a signal comes first. A read has no deadline, so that it has a thread of its own, which
+/// ends with the process.
+fn typed_line(
+    mut input: impl BufRead + Send + 'static,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<String>> {
+    let (sender, lines) = sync_channel(1);
+    let reading = move || {
+        let mut line = String::new();
+        let read = input.read_line(&mut line).map(|_| line);
+        let _is_wanted = sender.send(read);
+    };
+    let thread = thread::Builder::new().name("answer".to_owned());
+    thread
+        .spawn(reading)
+        .context("the system can't start a thread to read the answer")?;
+    while !interrupt.is_stopping() {
+        match lines.recv_timeout(POLL) {
+            Err(RecvTimeoutError::Timeout) => {}
+            line => return Ok(Some(line??)),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write as _};
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_line_and_a_signal_ends_the_wait_for_it() {
+        let interrupt = Interrupt::default();
+        let (input, mut output) = io::pipe().expect("a pipe");
+        output.write_all(b"y\n").expect("room");
+        let typed = |input| typed_line(BufReader::new(input), &interrupt).expect("it can be read");
+        assert_eq!(typed(input).as_deref(), Some("y\n"));
+        let (input, _output) = io::pipe().expect("a pipe");
+        interrupt.stop.store(true, Ordering::SeqCst);
+        assert_eq!(typed(input), None);
+    }
 }

@@ -32,13 +32,21 @@ pub fn print(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Outcome> {
     let mut progress = Progress::start("printed", "offsets", source.left());
+    let of = source.left().map_or(name, |_| "the range");
+    let tell_emptiness = |tally: &Tally| {
+        if let Some(emptiness) = tally.emptiness(work.selection(), of) {
+            crate::tell!("{emptiness}");
+        }
+    };
     if options.start == Start::Preview {
         let tally = preview(work, source, interrupt, &mut progress)?;
         drop(progress);
         if interrupt.is_stopping() {
+            crate::tell!("stopped before anything was printed");
             return Ok(Outcome::Stopped);
         }
         telemetry::tell(format_args!("{}", tally.preview(work)));
+        tell_emptiness(&tally);
         return Ok(Outcome::Done);
     }
     let mut printing = Printing {
@@ -55,6 +63,12 @@ pub fn print(
         Err(error) => Err(error),
         Ok(end) => {
             crate::tell!("{}", printing.tally.summary("standard output"));
+            match end {
+                End::Finished => tell_emptiness(&printing.tally),
+                End::Stopped | End::Refused => crate::tell!(
+                    "stopped before its end: the lines are not all; the same command prints them anew"
+                ),
+            }
             Ok(Outcome::of(end, Totals::default().with(&printing.tally)))
         }
     }

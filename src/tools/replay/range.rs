@@ -1,6 +1,5 @@
 //! The part of a topic that is meant: from one time to another, or offsets of single partitions.
 
-use anyhow::bail;
 use sha2::{Digest as _, Sha256};
 
 use super::selection::digits;
@@ -93,7 +92,7 @@ impl Range {
         if self.offsets.is_empty() {
             return self.between_times(reader, only);
         }
-        self.check_partitions(reader)?;
+        self.check_offsets(reader.topic(), reader.partitions()?)?;
         let clipped = self.offsets.iter().map(|typed| {
             let whole = reader.whole(typed.partition)?;
             if let Some(missing) = typed.missing(whole.end) {
@@ -113,7 +112,7 @@ impl Range {
     /// If Kafka does not answer, or there is no such partition.
     pub fn followed(&self, reader: &Reader) -> anyhow::Result<Vec<OffsetRange>> {
         if !self.offsets.is_empty() {
-            self.check_partitions(reader)?;
+            self.check_offsets(reader.topic(), reader.partitions()?)?;
             return Ok(self.offsets.iter().map(TypedOffsets::range).collect());
         }
         let mut ranges = self.between_times(reader, None)?;
@@ -148,19 +147,21 @@ impl Range {
         Ok(ranges)
     }
 
-    fn check_partitions(&self, reader: &Reader) -> anyhow::Result<()> {
-        let (topic, count) = (reader.topic(), reader.partitions()?);
+    /// Refuses offsets of partitions that `topic`, which has `count`, does not have, and two ranges of one partition.
+    fn check_offsets(&self, topic: &str, count: u32) -> anyhow::Result<()> {
         for (place, typed) in self.offsets.iter().enumerate() {
             let partition = typed.partition;
             if partition >= count {
                 let last = count - 1;
-                bail!("--offsets {typed}: {topic} has the partitions 0 to {last}");
+                return Err(usage_error(&format!(
+                    "--offsets {typed}: {topic} has the partitions 0 to {last}"
+                )));
             }
             let before = &self.offsets[..place];
             if before.iter().any(|before| before.partition == partition) {
-                bail!(
+                return Err(usage_error(&format!(
                     "--offsets {typed}: partition {partition} is named twice; one range a partition"
-                );
+                )));
             }
         }
         Ok(())
@@ -170,12 +171,35 @@ impl Range {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::UsageError;
 
     fn range(since: &str, until: &str) -> Range {
         Range {
             since: since.parse().expect("a time"),
             until: until.parse().expect("a time"),
             offsets: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn offsets_that_are_typed_wrong_are_a_usage_error() {
+        for (typed, why) in [
+            (
+                ["0:0-5", "0:3-8"],
+                "--offsets 0:3-8: partition 0 is named twice; one range a partition",
+            ),
+            (
+                ["0:0-5", "9:0-5"],
+                "--offsets 9:0-5: t has the partitions 0 to 5",
+            ),
+        ] {
+            let typed = Range {
+                offsets: typed.map(|text| text.parse().expect("offsets")).into(),
+                ..range("beginning", "now")
+            };
+            let error = typed.check_offsets("t", 6).expect_err(why);
+            assert_eq!(error.to_string(), why);
+            assert!(error.is::<UsageError>(), "{error:?}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 
 use super::position::Position;
 use crate::contract::RecordRef;
@@ -129,13 +129,20 @@ impl Source {
     }
 
     /// Reads the lines of a file, on a thread of their own: a read of standard input has no deadline. The thread ends
-    /// with the input, or with the first line that it can't hand over.
+    /// with the input, or with the first line that it can't hand over. `name` is the file's, for errors.
     #[must_use]
-    pub fn file(input: impl BufRead + Send + 'static) -> Self {
+    pub fn file(name: &str, input: impl BufRead + Send + 'static) -> Self {
         let (sender, lines) = sync_channel(AHEAD);
         let failed = sender.clone();
+        let name = name.to_owned();
         let reading = move || {
-            let _is_read = archive::lines(input).all(|line| sender.send(line).is_ok());
+            let named = |line: Result<Line, String>| match line {
+                Ok(line) if line.masked => Err(format!(
+                    "{name}: its phone numbers are masked: `koobridge tail` printed it, and it can't be published"
+                )),
+                line => line.map_err(|why| format!("{name}, {why}")),
+            };
+            let _is_read = archive::lines(input).all(|line| sender.send(named(line)).is_ok());
         };
         let started = thread::Builder::new().name("lines".to_owned());
         if let Err(error) = started.spawn(reading) {
@@ -252,9 +259,6 @@ impl File {
     fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
         if self.at == self.open.len() {
             match self.lines.recv_timeout(patience) {
-                Ok(Ok(line)) if line.masked => bail!(
-                    "its phone numbers are masked: `koobridge tail` printed it, and it can't be published"
-                ),
                 Ok(line) => self.open.push(line.map_err(|why| anyhow!(why))?),
                 Err(RecvTimeoutError::Timeout) => return Ok(Item::Nothing),
                 Err(RecvTimeoutError::Disconnected) => return Ok(Item::End),
@@ -287,7 +291,7 @@ mod tests {
     #[test]
     fn lines_are_given_again_until_they_are_committed() {
         let text = "{\"key\":\"a\"}\n{\"key\":\"b\"}\n{\"key\":\"c\"}\n{\"key\":\"d\"}\n";
-        let mut source = Source::file(text.as_bytes());
+        let mut source = Source::file("a", text.as_bytes());
         assert_eq!(keys(&mut source, 1), ["a"]);
         source.committed();
         assert_eq!(keys(&mut source, 2), ["b", "c"]);
@@ -299,9 +303,27 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_cannot_be_published_is_named_with_its_file() {
+        for (text, why) in [
+            (
+                "{\"key\":7}\n",
+                "a.jsonl, line 1: it is none that koobridge wrote: ",
+            ),
+            (
+                "{\"masked\":true}\n",
+                "a.jsonl: its phone numbers are masked: ",
+            ),
+        ] {
+            let mut source = Source::file("a.jsonl", text.as_bytes());
+            let error = source.next(PATIENCE).err().expect(why).to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
+    }
+
+    #[test]
     fn a_source_whose_next_line_does_not_come_says_so_within_the_patience() {
         let (input, mut output) = io::pipe().expect("a pipe");
-        let mut source = Source::file(BufReader::new(input));
+        let mut source = Source::file("a", BufReader::new(input));
         assert!(matches!(source.next(Duration::ZERO), Ok(Item::Nothing)));
         output.write_all(b"{\"key\":\"a\"}\n").expect("room");
         assert_eq!(keys(&mut source, 1), ["a"]);

@@ -22,6 +22,9 @@ pub(super) struct Summary<'a> {
     pub(super) source: &'a str,
     pub(super) target: &'a str,
     pub(super) outcome: Ending,
+    /// Why it failed, as on standard error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
     /// How long this process has copied.
     pub(super) seconds: f64,
     /// What this process has counted.
@@ -45,7 +48,7 @@ pub(super) enum Ending {
     Stopped,
     /// The target refuses a record.
     Refused,
-    /// An error ended it; the run can be resumed.
+    /// An error ended it; a run that was begun can be resumed.
     Failed,
 }
 
@@ -97,14 +100,11 @@ impl From<&Tally> for Counts {
 }
 
 impl Summary<'_> {
-    /// Prints it if `is_wanted`.
+    /// Prints it.
     ///
     /// # Errors
     /// If standard output can't be written.
-    pub(super) fn print(&self, is_wanted: bool) -> anyhow::Result<()> {
-        if !is_wanted {
-            return Ok(());
-        }
+    pub(super) fn print(&self) -> anyhow::Result<()> {
         let line = serde_json::to_string(self).context("a summary as JSON")?;
         match writeln!(io::stdout(), "{line}") {
             Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),

@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::Timestamp;
 
+use super::selection::Selection;
 use super::work::{Pass, Verdict, Work};
 
 /// Counts; a copy of them is what a transaction falls back to.
@@ -122,6 +123,17 @@ impl Tally {
         said.join(", ")
     }
 
+    /// Returns why nothing of a file or range was published, if it holds no record or no record passes the filters.
+    #[must_use]
+    pub fn emptiness(&self, selection: &Selection, source: &str) -> Option<String> {
+        let records = self.seen() - self.markers - self.foreign;
+        if self.seen() + self.deleted == 0 {
+            return Some(format!("{source} holds no record"));
+        }
+        let is_filtered = records > 0 && records == self.not_meant && !selection.is_everything();
+        is_filtered.then(|| format!("no record of {source} passes the filters"))
+    }
+
     /// Returns the preview of a run, line by line.
     #[must_use]
     pub fn preview(&self, work: &Work) -> String {
@@ -204,4 +216,38 @@ pub fn time(milliseconds: i64) -> String {
         |_| "a time out of range".to_owned(),
         |time| format!("{time:.3}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_source_and_filters_that_leave_out_every_record_are_named() {
+        let filters = Selection {
+            channels: ["c0".to_owned()].into(),
+            ..Selection::default()
+        };
+        let tally = |records, not_meant, foreign, deleted| Tally {
+            records,
+            not_meant,
+            foreign,
+            deleted,
+            ..Tally::default()
+        };
+        let filtered = Some("no record of the range passes the filters");
+        let empty = Some("the range holds no record");
+        for (tally, selection, expected) in [
+            (tally(0, 3, 0, 0), &filters, filtered),
+            (tally(0, 3, 1, 1), &filters, filtered),
+            (tally(1, 3, 0, 0), &filters, None),
+            (tally(0, 0, 1, 0), &filters, None),
+            (tally(0, 3, 0, 0), &Selection::default(), None),
+            (tally(0, 0, 0, 0), &filters, empty),
+            (tally(0, 0, 0, 1), &filters, None),
+        ] {
+            let found = tally.emptiness(selection, "the range");
+            assert_eq!(found.as_deref(), expected, "{tally:?}");
+        }
+    }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use indicatif::{HumanCount, HumanDuration};
 use jiff::Timestamp;
 
 use super::tally::time;
 use crate::contract::RecordRef;
-use crate::kafka::{ACCEPTED, AgeLimits, Batching, Settings, batch_size, read_settings};
+use crate::kafka::{ACCEPTED, AgeLimits, Batching, ReadError, Settings, batch_size, read_settings};
 use crate::tools::usage_error;
 
 const MAX_BYTES: &str = "max.message.bytes";
@@ -84,6 +84,16 @@ impl Target {
             topic: topic.to_owned(),
             partitions,
             limits: Limits::of(&read, settings.compresses()),
+        })
+    }
+
+    /// Adds to the error for a target that is missing how to make it.
+    pub(super) fn partitions(found: Result<u32, ReadError>) -> anyhow::Result<u32> {
+        found.map_err(|why| match &why {
+            ReadError::NoTopic(topic) => {
+                anyhow!("{why}; make it: koobridge topics --topic {topic} --apply")
+            }
+            _ => why.into(),
         })
     }
 
@@ -169,6 +179,19 @@ mod tests {
             timestamp: Some(Timestamp::now().as_millisecond() - age),
             ..RecordRef::default()
         }
+    }
+
+    #[test]
+    fn a_target_that_is_missing_is_followed_by_the_command_that_makes_it() {
+        let missing = Err(ReadError::NoTopic("nosuch".to_owned()));
+        let error = Target::partitions(missing).expect_err("no topic");
+        assert_eq!(
+            error.to_string(),
+            "there is no topic nosuch; make it: koobridge topics --topic nosuch --apply"
+        );
+        let denied = Err(ReadError::Denied("no".to_owned()));
+        let error = Target::partitions(denied).expect_err("no answer");
+        assert!(error.is::<ReadError>(), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use indicatif::HumanCount;
 
+use super::ended::Ended;
 use super::job::{Job, new_holder};
 use super::key_partitions::key_partitions;
 use super::options::{Outcome, RunId, RunOptions, Start};
@@ -14,11 +15,10 @@ use super::plan::{Command, NoPlan, Plan, Planned};
 use super::preview::{Answer, confirm};
 use super::range::Range;
 use super::redriven::{Redriven, find_redriven};
-use super::run::{End, Input, Run, TakenOver, was_stopped};
+use super::run::{End, Input, Run, TakenOver};
 use super::sink::Sink;
 use super::source::{Source, length_of_rest};
-use super::summary::{Ending, Summary, in_seconds};
-use super::tally::Tally;
+use super::summary::Ending;
 use super::target::Target;
 use super::totals::Totals;
 use super::work::Work;
@@ -60,18 +60,13 @@ impl TopicRun {
     /// # Errors
     /// If Kafka can't be read or written, or the command line does not fit the run that is to be continued.
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
-        match self.start_or_go_on(interrupt) {
-            Err(error) if was_stopped(&error, interrupt) => {
-                crate::tell!("stopped before anything was copied: {error:#}");
-                let (ending, tally) = (Ending::Stopped, Tally::default());
-                self.print(self.options.id.text(), ending, &tally, Duration::ZERO, None)?;
-                Ok(Outcome::Stopped)
-            }
-            ended => ended,
-        }
+        let (id, command) = (self.options.id.text(), self.work.name());
+        let ended = self.start_or_go_on(interrupt);
+        let ended = ended.unwrap_or_else(|error| Ended::unbegun(id, error, interrupt));
+        ended.finish(command, &self.source, &self.target, self.options.json)
     }
 
-    fn start_or_go_on(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
+    fn start_or_go_on(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Ended> {
         let reader = Reader::open(&self.settings, &self.source)?;
         let job = Job::new(self.work.clone(), &self.options.id);
         let is_known = self.options.id != RunId::New;
@@ -96,13 +91,13 @@ impl TopicRun {
         reader: Reader,
         range: &Range,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<Ended> {
         range.check()?;
         if self.work.leaves_markers() {
             // Kafka refuses markers on a compacted topic, since they have no key.
             Target::find(&self.settings, &self.source, reader.partitions()?)?;
         }
-        let partitions = reader.partitions_of(&self.target)?;
+        let partitions = Target::partitions(reader.partitions_of(&self.target))?;
         let target = Target::find(&self.settings, &self.target, partitions)?;
         let only = self
             .key_partition
@@ -125,9 +120,7 @@ impl TopicRun {
             let (work, options) = (&job.work, &self.options);
             let (tally, answer) = confirm(work, source, Some(total), options, &target, interrupt)?;
             if answer != Answer::Yes {
-                let (ending, outcome) = answer.ending(options, &tally);
-                self.print(None, ending, &tally, Duration::ZERO, None)?;
-                return Ok(outcome);
+                return Ok(answer.ending(options, tally));
             }
             Reader::open(&self.settings, &self.source)?
         };
@@ -159,9 +152,9 @@ impl TopicRun {
         reader: Reader,
         planned: Planned,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<Ended> {
         if planned.is_finished {
-            return self.has_finished(&job, planned.totals);
+            return Ok(has_finished(&job, planned.totals));
         }
         let (name, left) = (
             job.name(),
@@ -169,15 +162,10 @@ impl TopicRun {
         );
         if self.options.start == Start::Preview {
             crate::tell!("{name} has not finished: {left} offsets are left");
-            let (tally, totals) = (Tally::default(), Some(planned.totals));
-            self.print(
-                Some(&job.id),
-                Ending::Preview,
-                &tally,
-                Duration::ZERO,
-                totals,
-            )?;
-            return Ok(Outcome::Done);
+            return Ok(Ended {
+                total: Some(planned.totals),
+                ..Ended::without_copying(Some(&job.id), Ending::Preview, Ok(Outcome::Done))
+            });
         }
         crate::tell!("{name} resumes: {left} offsets are left");
         let partitions = planned.plan.command.target_partitions;
@@ -189,18 +177,11 @@ impl TopicRun {
         let planned = self.find(&job, &reader, Look::AfterTransactions, interrupt)?;
         let mut planned = planned.context("its plan is gone")?;
         if planned.is_finished {
-            return self.has_finished(&job, planned.totals);
+            return Ok(has_finished(&job, planned.totals));
         }
         planned.plan.holder = new_holder();
         job.work.set_times(planned.plan.times);
         self.copy(job, reader, sink, planned, interrupt)
-    }
-
-    fn has_finished(&self, job: &Job, totals: Totals) -> anyhow::Result<Outcome> {
-        crate::tell!("{} has already finished: {totals}", job.name());
-        let (ending, tally) = (Ending::AlreadyFinished, Tally::default());
-        self.print(Some(&job.id), ending, &tally, Duration::ZERO, Some(totals))?;
-        Ok(Outcome::of_finished(totals))
     }
 
     /// Returns the reports that earlier redrives have brought back, unless they are meant, too.
@@ -271,7 +252,7 @@ impl TopicRun {
         sink: Sink,
         planned: Planned,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<Ended> {
         let (name, id) = (job.name(), job.id.clone());
         let skip = if self.options.skip_refused {
             " --skip-refused"
@@ -302,47 +283,46 @@ impl TopicRun {
             Err(error) => (Err(error), Duration::ZERO),
         };
         let (tally, totals) = (run.tally(), run.totals());
-        let printed = self.print(Some(&id), Ending::of(&end), tally, took, Some(totals));
-        let end = end.map_err(|error| {
-            if error.is::<TakenOver>() {
-                return error;
+        if let Ok(end) = &end {
+            crate::tell!("{name}, in {took:.1?}: {}", tally.summary(&self.target));
+            if totals.published != tally.records {
+                crate::tell!("the whole run: {totals}");
             }
-            anyhow!("{name} broke off: {error:#}\nresume it by\n  {resume}")
-        })?;
-        printed?;
-        crate::tell!("{name}: {} in {took:.1?}", tally.summary(&self.target));
-        if totals.published != tally.records {
-            crate::tell!("the whole run: {totals}");
+            match end {
+                End::Finished => {
+                    let emptiness = tally.emptiness(self.work.selection(), "the range");
+                    if let Some(emptiness) = emptiness.filter(|_| is_new) {
+                        crate::tell!("{emptiness}");
+                    }
+                }
+                End::Stopped => crate::tell!("stopped before its end; resume it by\n  {resume}"),
+                End::Refused => crate::tell!(
+                    "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records by\n  {resume} --skip-refused",
+                    self.target
+                ),
+            }
         }
-        match end {
-            End::Finished => {}
-            End::Stopped => crate::tell!("stopped before its end; resume it by\n  {resume}"),
-            End::Refused => crate::tell!(
-                "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records by\n  {resume} --skip-refused",
-                self.target
-            ),
-        }
-        Ok(Outcome::of(end, totals))
+        Ok(Ended {
+            id: Some(id),
+            ending: Ending::of(&end),
+            tally: tally.clone(),
+            took,
+            total: Some(totals),
+            result: end.map(|end| Outcome::of(end, totals)).map_err(|error| {
+                if error.is::<TakenOver>() {
+                    return error;
+                }
+                anyhow!("{name} broke off: {error:#}\nresume it by\n  {resume}")
+            }),
+        })
     }
+}
 
-    fn print(
-        &self,
-        id: Option<&str>,
-        outcome: Ending,
-        tally: &Tally,
-        took: Duration,
-        total: Option<Totals>,
-    ) -> anyhow::Result<()> {
-        let summary = Summary {
-            command: self.work.name(),
-            id,
-            source: &self.source,
-            target: &self.target,
-            outcome,
-            seconds: in_seconds(took),
-            counts: tally.into(),
-            total,
-        };
-        summary.print(self.options.json)
+fn has_finished(job: &Job, totals: Totals) -> Ended {
+    crate::tell!("{} has already finished: {totals}", job.name());
+    let outcome = Ok(Outcome::of_finished(totals));
+    Ended {
+        total: Some(totals),
+        ..Ended::without_copying(Some(&job.id), Ending::AlreadyFinished, outcome)
     }
 }

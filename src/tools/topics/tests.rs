@@ -235,3 +235,33 @@ fn a_topic_whose_settings_are_not_told_stays_as_it_is_where_nothing_is_asked() {
     };
     assert_eq!(plan("t", &unread, &Requested::default(), 3), Ok(steps([])));
 }
+
+#[test]
+fn one_replica_or_partition_is_said_in_the_singular() {
+    let refused = plan("t", &facts(6, 1, &SOUND), &at_least(3), 3).expect_err("too few");
+    assert_eq!(
+        refused.to_string(),
+        "min.insync.replicas can't be 3: it has 1 replica, so that it would accept nothing; give \
+         --min-insync-replicas 1 at most"
+    );
+    let behind = TopicFacts {
+        in_sync: 1,
+        ..facts(6, 3, &SOUND)
+    };
+    let refused = plan("t", &behind, &at_least(3), 3).expect_err("too few");
+    assert_eq!(
+        refused.to_string(),
+        "min.insync.replicas can't be 3: a partition has only 1 replica in sync, so that it would accept nothing; bring the \
+         brokers back first"
+    );
+    let asked = Requested {
+        partitions: Some(1),
+        ..Requested::default()
+    };
+    let planned = plan("t", &missing(), &asked, 3).expect("a plan");
+    let step = planned.steps[0].to_string();
+    assert!(
+        step.starts_with("make it: 1 partition, replication 3, "),
+        "{step}"
+    );
+}

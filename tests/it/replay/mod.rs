@@ -4,6 +4,7 @@ mod archives;
 mod brokers;
 pub mod desk;
 mod documentation;
+mod ending;
 mod foreign;
 mod leaders;
 mod ranges;
@@ -313,7 +314,7 @@ fn what_can_not_be_meant_is_refused_in_words() {
         ),
         (
             &["--to", &events, "--offsets", "6:0-", "--yes"],
-            1,
+            2,
             "has the partitions 0 to 5",
         ),
         (

@@ -1,0 +1,87 @@
+//! The end of a command: its result, and its summary.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::options::Outcome;
+use super::run::was_stopped;
+use super::summary::{Ending, Summary, in_seconds};
+use super::tally::Tally;
+use super::totals::Totals;
+use crate::interrupt::Interrupt;
+
+/// How a command ended that had a sound command line.
+pub(super) struct Ended {
+    /// The id of the run, if one was begun or named.
+    pub(super) id: Option<String>,
+    pub(super) ending: Ending,
+    /// What this process has counted, and how long it has copied.
+    pub(super) tally: Tally,
+    pub(super) took: Duration,
+    /// What the run has counted, with its earlier processes.
+    pub(super) total: Option<Totals>,
+    pub(super) result: anyhow::Result<Outcome>,
+}
+
+impl Ended {
+    /// Returns the end of a command that copied nothing.
+    pub(super) fn without_copying(
+        id: Option<&str>,
+        ending: Ending,
+        result: anyhow::Result<Outcome>,
+    ) -> Self {
+        Self {
+            id: id.map(str::to_owned),
+            ending,
+            tally: Tally::default(),
+            took: Duration::ZERO,
+            total: None,
+            result,
+        }
+    }
+
+    /// Returns the end of a command that could not begin to copy.
+    pub(super) fn unbegun(id: Option<&str>, error: anyhow::Error, interrupt: &Interrupt) -> Self {
+        if was_stopped(&error, interrupt) {
+            crate::tell!("stopped before anything was copied: {error:#}");
+            return Self::without_copying(id, Ending::Stopped, Ok(Outcome::Stopped));
+        }
+        Self::without_copying(id, Ending::Failed, Err(error))
+    }
+
+    /// Prints the summary if `is_wanted`, and returns the result.
+    ///
+    /// # Errors
+    /// Why the command failed, or why the summary can't be printed.
+    pub(super) fn finish(
+        self,
+        command: &str,
+        source: &str,
+        target: &str,
+        is_wanted: bool,
+    ) -> anyhow::Result<Outcome> {
+        if !is_wanted {
+            return self.result;
+        }
+        let summary = Summary {
+            command,
+            id: self.id.as_deref(),
+            source,
+            target,
+            outcome: self.ending,
+            error: self.result.as_ref().err().map(|error| format!("{error:#}")),
+            seconds: in_seconds(self.took),
+            counts: (&self.tally).into(),
+            total: self.total,
+        };
+        let printed = summary.print().context(match self.ending {
+            Ending::Finished | Ending::AlreadyFinished => {
+                "the run has finished, and only its summary could not be printed"
+            }
+            _ => "only the summary could not be printed",
+        });
+        let outcome = self.result?;
+        printed.map(|()| outcome)
+    }
+}
