@@ -218,6 +218,7 @@ pub fn start_delivery(
     let topics = Topics {
         events: kafka.topic.clone(),
         rejected: kafka.rejected_topic.clone(),
+        producers: kafka.producers,
     };
     let spooling = spool.map(|spool| Spooling {
         spool: spool::Options {

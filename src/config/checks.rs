@@ -253,6 +253,7 @@ impl<'a> Checker<'a> {
                 "is the events topic too; name another",
             );
         }
+        let producers = self.in_range("kafka.producers", parse::number);
         let event_mode = self.word("kafka.event_mode", parse::EVENT_MODES);
         let flush_timeout = self.in_range("kafka.flush_timeout", parse::time);
         let allowed = self.value("kafka.allow_unsafe", properties::unsafe_names);
@@ -269,6 +270,7 @@ impl<'a> Checker<'a> {
         Some(Kafka {
             topic: topic?,
             rejected_topic: rejected_topic?,
+            producers: NonZeroUsize::new(producers?),
             event_mode: event_mode?,
             flush_timeout: flush_timeout?,
             properties,

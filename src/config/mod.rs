@@ -26,7 +26,7 @@ use ipnet::IpNet;
 
 pub use error::{ConfigError, ConfigErrors};
 pub(crate) use keys::default;
-pub use keys::{Applies, KEYS, Key, Kind};
+pub use keys::{Applies, KEYS, Key, Kind, MOST_PRODUCERS};
 pub use layers::{Settings, Typed};
 pub use memory::Memory;
 pub use print::print;
@@ -134,6 +134,8 @@ pub struct Admin {
 pub struct Kafka {
     pub topic: String,
     pub rejected_topic: String,
+    /// How many producers the events topic has; chosen by its partitions if it is not given.
+    pub producers: Option<NonZeroUsize>,
     pub event_mode: crate::contract::EventMode,
     /// How long a stopping bridge waits for Kafka's acknowledgements.
     pub flush_timeout: Duration,

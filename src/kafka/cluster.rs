@@ -183,6 +183,7 @@ impl Cluster {
             partitions,
             replication,
             in_sync,
+            ..
         } = metadata
             .topics()
             .first()

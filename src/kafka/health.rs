@@ -190,6 +190,7 @@ impl WatchedTopic {
             partitions,
             replication,
             in_sync,
+            preferred_leaders,
         } = question(producer, &self.name);
         let condition = self.with_last_answer(condition);
         let was_missing = self.state.condition == Condition::Missing;
@@ -201,6 +202,7 @@ impl WatchedTopic {
             self.settings_asked = None;
         } else if partitions.is_some() {
             self.state.partitions = partitions;
+            self.state.preferred_leaders = preferred_leaders;
         }
         self.state.condition = condition;
         let enough = self

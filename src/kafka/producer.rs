@@ -96,7 +96,7 @@ type OnReport<T> = Box<dyn Fn(T, Result<(), Failed>) + Send + Sync>;
 /// A producer whose caller gets its `T` back with each delivery report.
 pub struct Producer<T: Send + Sync + 'static> {
     inner: Arc<BaseProducer<Callbacks<OnReport<T>>>>,
-    _poller: StoppableThread,
+    poller: StoppableThread,
 }
 
 impl<T: Send + Sync + 'static> Producer<T> {
@@ -119,10 +119,12 @@ impl<T: Send + Sync + 'static> Producer<T> {
                 client.poll(POLL);
             }
         })?;
-        Ok(Self {
-            inner,
-            _poller: poller,
-        })
+        Ok(Self { inner, poller })
+    }
+
+    /// Tells the polling thread to stop, and does not wait for it.
+    pub fn stop(&self) {
+        self.poller.stop();
     }
 
     /// Hands a record over without waiting. Its delivery report comes later, exactly once.

@@ -26,6 +26,8 @@ pub(super) struct Answer {
     pub(super) replication: Option<u32>,
     /// How many replicas of each partition are in sync; 0 where it has no leader.
     pub(super) in_sync: Vec<u32>,
+    /// The first replica of each partition.
+    pub(super) preferred_leaders: Vec<i32>,
 }
 
 impl Answer {
@@ -35,6 +37,7 @@ impl Answer {
             partitions: None,
             replication: None,
             in_sync: Vec::new(),
+            preferred_leaders: Vec::new(),
         }
     }
 }
@@ -85,14 +88,17 @@ fn answer_with(topic: &MetadataTopic) -> Answer {
     let to_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     // Kafka does not say in which order it lists them.
     let mut in_sync = vec![0; partitions.len()];
-    for partition in partitions
-        .iter()
-        .filter(|partition| partition.leader() >= 0)
-    {
-        let place = usize::try_from(partition.id())
-            .ok()
-            .and_then(|id| in_sync.get_mut(id));
-        if let Some(place) = place {
+    let mut preferred_leaders = vec![-1; partitions.len()];
+    for partition in partitions {
+        let Ok(id) = usize::try_from(partition.id()) else {
+            continue;
+        };
+        if let (Some(place), Some(first)) =
+            (preferred_leaders.get_mut(id), partition.replicas().first())
+        {
+            *place = *first;
+        }
+        if let Some(place) = in_sync.get_mut(id).filter(|_| partition.leader() >= 0) {
             *place = to_u32(partition.isr().len());
         }
     }
@@ -105,6 +111,7 @@ fn answer_with(topic: &MetadataTopic) -> Answer {
         partitions: Some(to_u32(partitions.len())),
         replication: replication.map(to_u32),
         in_sync,
+        preferred_leaders,
     }
 }
 

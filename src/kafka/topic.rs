@@ -20,6 +20,8 @@ pub struct TopicState {
     /// For each partition whether it can take records: it has a leader and enough replicas in sync.
     /// Empty where Kafka does not answer.
     pub led: Vec<bool>,
+    /// The preferred leader of each partition: its first replica, which leads it while nothing is amiss.
+    pub preferred_leaders: Vec<i32>,
 }
 
 /// Whether a topic can take records now.
@@ -144,6 +146,12 @@ impl TopicWatch {
             .get(partition as usize)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Returns the preferred leader of each partition; empty if Kafka has not named them yet.
+    #[must_use]
+    pub fn preferred_leaders(&self) -> Vec<i32> {
+        self.state.borrow().preferred_leaders.clone()
     }
 
     /// Has Kafka asked again at once: what it said last seems to be wrong.

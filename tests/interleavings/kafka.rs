@@ -1,6 +1,6 @@
 //! A fake of a Kafka cluster with one topic, and of the producers that send to it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -37,18 +37,19 @@ struct InFlight {
 }
 
 impl Settings {
-    /// Answers each record until it is closed. `outcome` gets the number of the producer and that of the record, and
+    /// Answers each record until it is closed. `outcome` gets the number of the producer and that of its record, and
     /// returns `None` for a record that is never answered. The topic has those for which it is `Ok`.
     pub fn serve(&self, outcome: impl Fn(usize, usize) -> Option<Result<(), Failed>>) {
-        let mut records = 0..;
+        let mut records: BTreeMap<_, usize> = BTreeMap::new();
         while let Some(InFlight {
             producer,
             key,
             report,
         }) = self.next()
         {
-            let number = records.next().expect("a number");
-            let outcome = outcome(producer, number);
+            let sent = records.entry(producer).or_default();
+            let outcome = outcome(producer, *sent);
+            *sent += 1;
             if outcome == Some(Ok(())) {
                 self.0.topic.lock().push(key);
             }
@@ -122,6 +123,8 @@ impl<T: Send + 'static> Producer<T> {
         Ok(())
     }
 
+    pub fn stop(&self) {}
+
     pub fn fatal_error(&self) -> Option<String> {
         None
     }
@@ -156,6 +159,11 @@ impl TopicWatch {
 
     pub fn known_partitions(&self) -> Option<u32> {
         self.state.lock().partitions
+    }
+
+    /// One broker leads all partitions.
+    pub fn preferred_leaders(&self) -> Vec<i32> {
+        vec![1; 8]
     }
 
     pub fn is_led(&self, _: u32) -> bool {

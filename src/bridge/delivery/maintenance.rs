@@ -1,4 +1,4 @@
-//! The maintenance thread of a topic: drains its lanes, replaces a producer that is of no use any more, and brings
+//! The maintenance thread of a topic: drains its lanes, replaces producers that are of no use any more, and brings
 //! reports that Kafka refuses to the rejected topic. Work that can block is done here.
 
 use std::io;
@@ -14,10 +14,10 @@ use tracing::{error, info, warn};
 use super::lane::Input;
 use super::outage::Outage;
 use super::partition::Partition;
-use super::shared::{InService, Redirects};
+use super::producers::InService;
+use super::shared::Redirects;
 use super::topic::Topic;
 use crate::blocking::StoppableThread;
-use crate::kafka::Settings;
 
 /// How long to wait for something to do before the producer is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -44,20 +44,17 @@ impl Maintenance {
     pub(super) fn start(
         topic: Arc<Topic>,
         redirects: Option<Arc<Redirects>>,
-        settings: &Settings,
         woken: Receiver<()>,
     ) -> io::Result<Self> {
         let work = Work {
             topic: Arc::clone(&topic),
             redirects,
-            settings: settings.clone(),
-            replacement: None,
-            pause: PAUSES[0],
+            cares: Vec::new(),
             outage: Outage::default(),
             remembered: topic.shared().known_partitions(),
         };
         topic.shared().metrics.producer_up(topic.name(), true);
-        let name = format!("deliver-{}", topic.role);
+        let name = format!("deliver-{}", topic.producers.role);
         let thread = StoppableThread::start(&name, move |stop| work.run(&woken, stop))?;
         Ok(Self { topic, thread })
     }
@@ -73,16 +70,31 @@ impl Drop for Maintenance {
 struct Work {
     topic: Arc<Topic>,
     redirects: Option<Arc<Redirects>>,
-    settings: Settings,
-    replacement: Option<Replacement>,
-    /// How long the next producer waits if the last one has delivered nothing.
-    pause: Duration,
+    /// By producer.
+    cares: Vec<Care>,
     outage: Outage,
     /// The number of partitions that the spool remembers.
     remembered: Option<u32>,
 }
 
+/// The care for a producer.
+struct Care {
+    replacement: Option<Replacement>,
+    /// How long the next generation waits if the last one has delivered nothing.
+    pause: Duration,
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        Self {
+            replacement: None,
+            pause: PAUSES[0],
+        }
+    }
+}
+
 /// A producer on its way out: it is given nothing any more.
+#[derive(Clone, Copy)]
 struct Replacement {
     since: Instant,
     not_before: Instant,
@@ -92,14 +104,11 @@ impl Work {
     fn run(mut self, woken: &Receiver<()>, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
             self.look_at_topic();
-            self.tend_producer();
+            self.tend_producers();
             self.redirect();
             let later = self.drain();
-            let tick = if self.replacement.is_some() {
-                TICK / 20
-            } else {
-                TICK
-            };
+            let is_replacing = self.cares.iter().any(|care| care.replacement.is_some());
+            let tick = if is_replacing { TICK / 20 } else { TICK };
             let wait = later.map_or(tick, |at| {
                 at.saturating_duration_since(Instant::now()).min(tick)
             });
@@ -118,16 +127,28 @@ impl Work {
             .outage
             .look(topic.name(), &topic.state(), &topic.untaken, waiting == 0);
         if is_back {
-            self.each(Partition::hurry);
+            self.topic
+                .partitions
+                .all()
+                .iter()
+                .for_each(|partition| partition.hurry());
         }
     }
 
-    fn each(&self, act: impl FnMut(&Partition)) {
-        let partitions = self.topic.partitions.all();
-        partitions
+    /// Returns the partitions that are bound to a producer.
+    fn bound(&self, producer: usize) -> Vec<Arc<Partition>> {
+        let all = self.topic.partitions.all();
+        let bound = all
             .iter()
-            .map(|partition| &**partition)
-            .for_each(act);
+            .filter(|partition| partition.producer() == Some(producer));
+        bound.cloned().collect()
+    }
+
+    /// Returns whether a partition waits until its producer is replaced.
+    fn is_paused(&self, partition: &Partition) -> bool {
+        let producer = partition.producer();
+        let care = producer.and_then(|producer| self.cares.get(producer));
+        care.is_some_and(|care| care.replacement.is_some())
     }
 
     /// Sends what is due in each lane. Returns when the first of them wants to be looked at again.
@@ -139,52 +160,62 @@ impl Work {
                 spool.remember(self.topic.name(), known);
             }
         }
-        if self.replacement.is_some() {
-            return None;
-        }
-        let producer = &self.topic.producer;
+        let producers = &self.topic.producers;
         let partitions = self.topic.partitions.all();
-        let later = partitions
+        let served = partitions
             .iter()
-            .filter_map(|partition| partition.drain(producer));
+            .filter(|partition| !self.is_paused(partition));
+        let later = served.filter_map(|partition| partition.drain(producers));
         later.min()
     }
 
-    fn tend_producer(&mut self) {
-        match &self.replacement {
+    fn tend_producers(&mut self) {
+        let count = self.topic.producers.all().count();
+        self.cares.resize_with(count, Care::default);
+        for producer in 0..count {
+            self.tend(producer);
+        }
+    }
+
+    fn tend(&mut self, producer: usize) {
+        match self.cares[producer].replacement {
             None => {
-                if let Some(why) = self.defect() {
-                    self.take_out_of_service(&why);
+                if let Some(why) = self.defect(producer) {
+                    self.take_out_of_service(producer, &why);
                 }
             }
             Some(Replacement { since, not_before }) => {
                 let now = Instant::now();
-                let has_results = || {
-                    let generation = self.topic.producer.load().generation;
-                    let partitions = self.topic.partitions.all();
-                    partitions.iter().all(|partition| {
-                        partition.lane(|lane| lane.in_flight_of(generation).is_empty())
-                    })
-                };
-                if now >= *not_before && (now >= *since + RESULTS || has_results()) {
-                    self.replace();
+                if now >= not_before && (now >= since + RESULTS || self.has_results(producer)) {
+                    self.replace(producer);
                 }
             }
         }
     }
 
-    /// Returns why the producer in service will not deliver anything any more, if that is so.
-    fn defect(&self) -> Option<String> {
-        let producer = self.topic.producer.load();
-        if let Some(reason) = producer.producer.fatal_error() {
+    /// Returns whether a producer has reported on everything that it was given.
+    fn has_results(&self, producer: usize) -> bool {
+        let generation = self.topic.producers.get(producer).load().generation;
+        let is_empty = |partition: &Arc<Partition>| {
+            partition.lane(|lane| lane.in_flight_of(generation).is_empty())
+        };
+        self.bound(producer).iter().all(is_empty)
+    }
+
+    /// Returns why a producer will not deliver anything any more, if that is so.
+    fn defect(&self, producer: usize) -> Option<String> {
+        let in_service = self.topic.producers.get(producer).load();
+        if let Some(reason) = in_service.producer.fatal_error() {
             return Some(reason);
         }
         let shared = self.topic.shared();
-        if shared.wedged.load(Ordering::Relaxed) == producer.generation {
+        if shared.noticed[producer].wedged.load(Ordering::Relaxed) == in_service.generation {
             return Some("its producer id is not valid any more".to_owned());
         }
         let is_stuck = |partition: &&Arc<Partition>| {
-            shared.watch.is_led(partition.number()) && partition.is_stuck(STUCK)
+            partition.producer() == Some(producer)
+                && shared.watch.is_led(partition.number())
+                && partition.is_stuck(STUCK)
         };
         let partitions = self.topic.partitions.all();
         let number = partitions.iter().find(is_stuck)?.number();
@@ -194,53 +225,68 @@ impl Work {
         ))
     }
 
-    fn take_out_of_service(&mut self, why: &str) {
-        let topic = self.topic.name();
+    /// Has the partitions of a producer wait for the next one.
+    fn take_out_of_service(&mut self, producer: usize, why: &str) {
+        let bound = self.bound(producer);
+        let (topic, partitions) = (self.topic.name(), bound.len());
         warn!(
             topic,
-            why, "the producer is of no use any more: it is being replaced"
+            producer = producer + 1,
+            partitions,
+            why,
+            "a producer is of no use any more: it is being replaced"
         );
-        self.each(|partition| partition.feed(Input::Pause));
+        for partition in &bound {
+            partition.feed(Input::Pause);
+        }
         let shared = self.topic.shared();
         shared.metrics.producer_up(topic, false);
-        if shared.has_delivered.swap(false, Ordering::Relaxed) {
-            self.pause = PAUSES[0];
+        let care = &mut self.cares[producer];
+        let has_delivered = &shared.noticed[producer].has_delivered;
+        if has_delivered.swap(false, Ordering::Relaxed) {
+            care.pause = PAUSES[0];
         }
         let now = Instant::now();
-        self.replacement = Some(Replacement {
+        care.replacement = Some(Replacement {
             since: now,
-            not_before: now + self.pause,
+            not_before: now + care.pause,
         });
-        self.pause = (self.pause * 2).min(PAUSES[1]);
+        care.pause = (care.pause * 2).min(PAUSES[1]);
     }
 
-    fn replace(&mut self) {
-        let Topic {
-            role, partitions, ..
-        } = &*self.topic;
-        let next = self.topic.producer.load().generation + 1;
-        let next = match InService::start(role, partitions, &self.settings, next) {
+    fn replace(&mut self, producer: usize) {
+        let producers = &self.topic.producers;
+        let in_service = producers.get(producer);
+        let next = in_service.load().generation + 1;
+        let next = match producers.start_one(producer, next) {
             Ok(next) => Arc::new(next),
             Err(error) => {
                 error!(%error, "can't start a new producer; trying again");
-                if let Some(replacement) = &mut self.replacement {
-                    replacement.not_before = Instant::now() + self.pause;
+                let care = &mut self.cares[producer];
+                if let Some(replacement) = &mut care.replacement {
+                    replacement.not_before = Instant::now() + care.pause;
                 }
                 return;
             }
         };
-        let old = self.topic.producer.swap(next);
-        let mut unsure = 0;
-        self.each(|partition| unsure += partition.resume(old.generation));
-        self.replacement = None;
+        let old = in_service.swap(next);
+        let bound = self.bound(producer);
+        let resumed = bound
+            .iter()
+            .map(|partition| partition.resume(old.generation));
+        let unsure: usize = resumed.sum();
+        self.cares[producer].replacement = None;
+        let is_complete = self.cares.iter().all(|care| care.replacement.is_none());
         let shared = self.topic.shared();
         shared.metrics.producer_rebuilds.inc();
-        shared.metrics.producer_up(shared.name(), true);
+        shared.metrics.producer_up(shared.name(), is_complete);
         info!(
             topic = shared.name(),
-            unsure, "a new producer is in service"
+            producer = producer + 1,
+            unsure,
+            "a new producer is in service"
         );
-        retire(old, self.topic.role);
+        retire(old, producers.role);
     }
 
     fn redirect(&self) {

@@ -1,7 +1,7 @@
 //! Delivery: from an event to Kafka's acknowledgement, or to the spool. Only this folder sends to Kafka and writes to the
 //! spool.
 //!
-//! Each `Topic` has a producer and a maintenance thread of its own, and each of its partitions a lane,
+//! Each `Topic` has producers and a maintenance thread of its own, and each of its partitions a lane,
 //! so that a fault of one does not delay the others. The way of a report:
 //!
 //! 1. `topic` gets a permit from `limits`, makes a report `pending`, and picks its partition.
@@ -21,6 +21,7 @@ mod outage;
 mod partition;
 mod partitions;
 mod pending;
+mod producers;
 mod refused_size;
 mod replies;
 mod shared;
@@ -29,7 +30,8 @@ mod topic;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
@@ -42,6 +44,7 @@ pub use limits::{BodyPermit, InFlight, InFlightLimits};
 use maintenance::Maintenance;
 use partitions::Partitions;
 pub use pending::{NotTaken, Promised};
+use producers::Producers;
 use refused_size::RefusedSize;
 pub use replies::Replies;
 use shared::{Redirects, Shared, SpoolTicket};
@@ -117,11 +120,13 @@ pub struct Delivery {
     limits: Arc<InFlightLimits>,
 }
 
-/// The names of the two topics.
+/// The two topics.
 #[derive(Clone, Debug)]
 pub struct Topics {
     pub events: String,
     pub rejected: String,
+    /// How many producers the events topic has; chosen by its partitions if it is not given.
+    pub producers: Option<NonZeroUsize>,
 }
 
 /// The topics as the spool's thread finds them: it must not keep them alive.
@@ -161,18 +166,21 @@ impl Delivery {
         let (wake_events, events_woken) = mpsc::sync_channel(1);
         let (wake_rejected, rejected_woken) = mpsc::sync_channel(1);
         let redirects = Arc::new(Redirects::new(wake_rejected.clone()));
-        let events = parts.start("events", events, wake_events, &redirects)?;
-        let rejected = parts.start("rejected", rejected, wake_rejected, &redirects)?;
+        let producers = topics.producers.map(NonZeroUsize::get);
+        let events = parts.start("events", events, producers, wake_events, &redirects)?;
+        // Few reports go there, if senders are sound.
+        let one = Some(1);
+        let rejected = parts.start("rejected", rejected, one, wake_rejected, &redirects)?;
         // The spool's thread does not keep them alive.
         let _first =
             written.set([&events, &rejected].map(|topic| Arc::downgrade(&topic.partitions)));
 
         let asked = Arc::clone(&events);
-        let producer = move || Arc::clone(&asked.producer.load().producer);
+        let producer = move || Arc::clone(&asked.producers.get(0).load().producer);
         let watching = prepared.start(producer, settings, with_durability);
         let watching = watching.map_err(|error| StartError::Thread("kafka-health", error))?;
         let maintain = |topic: &Arc<Topic>, redirects, woken| {
-            Maintenance::start(Arc::clone(topic), redirects, settings, woken)
+            Maintenance::start(Arc::clone(topic), redirects, woken)
         };
         let taken = Some(Arc::clone(&redirects));
         Ok(Self {
@@ -341,6 +349,7 @@ impl Parts<'_> {
         &self,
         role: &'static str,
         watch: TopicWatch,
+        producers: Option<usize>,
         maintenance: SyncSender<()>,
         redirects: &Arc<Redirects>,
     ) -> Result<Arc<Topic>, StartError> {
@@ -367,13 +376,13 @@ impl Parts<'_> {
             redirects: (!is_rejected).then(|| Arc::clone(redirects)),
             retries: Arc::clone(redirects),
             maintenance,
-            wedged: AtomicU64::new(0),
-            has_delivered: AtomicBool::new(false),
+            noticed: Default::default(),
             unauthorized: Throttle::new(),
         };
         let partitions = Arc::new(Partitions::new(Arc::new(shared), lanes));
         let after = self.spooling.map(|spooling| spooling.after);
-        let topic = Topic::start(role, partitions, self.settings, after, remembered);
+        let producers = Producers::start(role, self.settings, producers, partitions);
+        let topic = producers.map(|producers| Topic::new(producers, after, remembered));
         topic.map(Arc::new).map_err(StartError::Kafka)
     }
 }

@@ -13,7 +13,8 @@ use super::limits::InFlightLimits;
 use super::pending::{NotTaken, Pending};
 use super::refused_size::RefusedSize;
 use crate::bridge::metrics::Metrics;
-use crate::kafka::{Failed, Producer, TopicWatch};
+use crate::config::MOST_PRODUCERS;
+use crate::kafka::{Failed, TopicWatch};
 use crate::spool::{LaneKey, Spool};
 use crate::telemetry::Throttle;
 
@@ -38,10 +39,13 @@ pub(super) struct SpoolTicket {
     pub(super) number: Number,
 }
 
-/// The producer in service.
-pub(super) struct InService {
-    pub(super) producer: Arc<Producer<Ticket>>,
-    pub(super) generation: Generation,
+/// What the partitions that are bound to a producer have noticed of it.
+#[derive(Default)]
+pub(super) struct Noticed {
+    /// The last generation whose producer id is not valid any more; 0 for none.
+    pub(super) wedged: AtomicU64,
+    /// Whether the one in service has delivered anything.
+    pub(super) has_delivered: AtomicBool,
 }
 
 pub(super) struct Shared {
@@ -67,10 +71,8 @@ pub(super) struct Shared {
     pub(super) retries: Arc<Redirects>,
     /// Wakes the maintenance thread.
     pub(super) maintenance: SyncSender<()>,
-    /// The last generation whose producer id is not valid any more; 0 for none.
-    pub(super) wedged: AtomicU64,
-    /// Whether the producer in service has delivered anything.
-    pub(super) has_delivered: AtomicBool,
+    /// By producer.
+    pub(super) noticed: [Noticed; MOST_PRODUCERS],
     /// Counts the records that fail because the client has no right to write to the topic.
     pub(super) unauthorized: Throttle,
 }
@@ -141,19 +143,21 @@ impl Shared {
         }
     }
 
-    /// Notes that a record was delivered.
-    pub(super) fn delivered(&self) {
-        if !self.has_delivered.load(Ordering::Relaxed) {
-            self.has_delivered.store(true, Ordering::Relaxed);
+    /// Notes that a producer has delivered a record.
+    pub(super) fn delivered(&self, producer: usize) {
+        let has_delivered = &self.noticed[producer].has_delivered;
+        if !has_delivered.load(Ordering::Relaxed) {
+            has_delivered.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Notes that a record was not delivered by the producer of `generation`.
-    pub(super) fn failed(&self, generation: Option<Generation>, why: Failed) {
-        if let Some(generation) = generation
+    /// Notes that a record was not delivered, by a generation of a producer if it was sent.
+    pub(super) fn failed(&self, by: Option<(usize, Generation)>, why: Failed) {
+        if let Some((producer, generation)) = by
             && why.is_wedged()
         {
-            self.wedged.fetch_max(generation, Ordering::Relaxed);
+            let wedged = &self.noticed[producer].wedged;
+            wedged.fetch_max(generation, Ordering::Relaxed);
         }
         if why.is_unauthorized()
             && let Some(records) = self.unauthorized.count()

@@ -53,6 +53,7 @@ impl Fixture {
         let topics = Topics {
             events: topic.to_owned(),
             rejected: "rejected".to_owned(),
+            producers: NonZeroUsize::new(2),
         };
         let delivery = Delivery::start(&settings, topics, limits, spooling, false, &metrics);
         Self {

@@ -1,52 +1,47 @@
-//! One destination topic: its partitions, its producer, and the way of a report to them.
+//! One destination topic: its partitions, its producers, and the way of a report to them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::time::timeout_at;
 
-use super::lane::{Generation, Input, Number};
+use super::lane::{Input, Number};
 use super::outage::Untaken;
 use super::partition::Partition;
 use super::partitions::Partitions;
 use super::pending::{KeptBy, NotTaken, Pending, Sender};
-use super::shared::{InService, Shared};
+use super::producers::Producers;
+use super::shared::Shared;
 use crate::config::SPOOL_MARGIN;
 use crate::contract::Record;
-use crate::kafka::{ClientError, Condition, Producer, Settings, TopicState};
+use crate::kafka::{Condition, TopicState};
 
 pub(super) struct Topic {
-    /// What producers are called in threads and logs.
-    pub(super) role: &'static str,
     pub(super) partitions: Arc<Partitions>,
-    pub(super) producer: ArcSwap<InService>,
+    pub(super) producers: Producers,
     /// How long a report may wait for Kafka alone, if there is a spool.
     spill_after: Option<Duration>,
     pub(super) untaken: Untaken,
 }
 
 impl Topic {
-    /// Starts the producer of a topic with these partitions. `remembered` is how many the topic had in an earlier run.
-    pub(super) fn start(
-        role: &'static str,
-        partitions: Arc<Partitions>,
-        settings: &Settings,
+    /// Opens the partitions if their number is `remembered` from an earlier run.
+    pub(super) fn new(
+        producers: Producers,
         spill_after: Option<Duration>,
         remembered: Option<u32>,
-    ) -> Result<Self, ClientError> {
+    ) -> Self {
+        let partitions = Arc::clone(&producers.partitions);
         if let Some(count) = remembered {
             partitions.open(count);
         }
-        let producer = InService::start(role, &partitions, settings, 1)?;
-        Ok(Self {
-            role,
+        Self {
             partitions,
-            producer: ArcSwap::from_pointee(producer),
+            producers,
             spill_after,
             untaken: Untaken::default(),
-        })
+        }
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -116,7 +111,7 @@ impl Topic {
             return Err(report);
         };
         let partition = self.partitions.of(&report.record, count);
-        let number = partition.admit(report, &self.producer);
+        let number = partition.admit(report, &self.producers);
         Ok(Some((partition, number)))
     }
 
@@ -163,23 +158,6 @@ impl Topic {
             _ => {}
         }
         shared.known_partitions()
-    }
-}
-
-impl InService {
-    /// Starts the producer of a topic.
-    pub(super) fn start(
-        role: &str,
-        partitions: &Arc<Partitions>,
-        settings: &Settings,
-        generation: Generation,
-    ) -> Result<Self, ClientError> {
-        let partitions = Arc::clone(partitions);
-        let on_report = move |ticket, result| partitions.reported(ticket, result);
-        Ok(Self {
-            producer: Arc::new(Producer::start(role, settings, on_report)?),
-            generation,
-        })
     }
 }
 

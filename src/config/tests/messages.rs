@@ -130,6 +130,11 @@ fn each_wrong_value_has_words_of_its_own() {
             "is the events topic too; name another".to_owned(),
         ),
         (
+            "kafka.producers",
+            "9",
+            "\"9\" is not a whole number from 0 to 8".to_owned(),
+        ),
+        (
             "kafka.event_mode",
             "Binary",
             "\"Binary\" is none of binary, structured".to_owned(),
@@ -156,6 +161,7 @@ fn a_bound_is_inside() {
         ("ingress.drain_delay", "0s"),
         ("ingress.body_limit", "1 KiB"),
         ("ingress.body_limit", "983616"),
+        ("kafka.producers", "8"),
         ("kafka.properties.linger.ms", "4499.9"),
         ("kafka.properties.queue.buffering.max.kbytes", "80"),
     ] {

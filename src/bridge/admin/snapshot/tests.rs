@@ -20,6 +20,7 @@ pub(in crate::bridge::admin) fn ready(name: &str) -> Destination {
             }),
             age_limits: AgeLimits::default(),
             led: vec![true; 6],
+            preferred_leaders: vec![1; 6],
         },
         has_producer: true,
     }

@@ -4,13 +4,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use tracing::warn;
 
 use super::Partition;
 use crate::bridge::delivery::lane::{Effect, Input, Number};
 use crate::bridge::delivery::pending::Pending;
-use crate::bridge::delivery::shared::InService;
+use crate::bridge::delivery::producers::Producers;
 use crate::telemetry::Throttle;
 
 /// How many reports of a lane may be in flight while it drains.
@@ -24,7 +23,7 @@ static UNREAD: Throttle = Throttle::new();
 
 impl Partition {
     /// Sends what is due, as far as it may be sent. Returns when to come back, if time decides.
-    pub(in crate::bridge::delivery) fn drain(&self, via: &ArcSwap<InService>) -> Option<Instant> {
+    pub(in crate::bridge::delivery) fn drain(&self, via: &Producers) -> Option<Instant> {
         for _ in 0..ROUNDS {
             let mut state = self.state.lock();
             for _ in 0..AT_ONCE {

@@ -6,7 +6,6 @@ mod draining;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
@@ -14,7 +13,8 @@ use super::backoff::Backoff;
 use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
 use super::limits::ReadBack;
 use super::pending::{NotTaken, Pending};
-use super::shared::{InService, Shared, SpoolTicket, Ticket};
+use super::producers::Producers;
+use super::shared::{Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
 use crate::kafka::{Failed, partition_for};
 use crate::spool::{LaneKey, Mark, NotWritten};
@@ -37,6 +37,8 @@ pub(super) struct Partition {
 
 struct State {
     lane: Lane<Pending>,
+    /// The number of its producer, once something was sent.
+    producer: Option<usize>,
     effects: Effects<Pending>,
     backoff: Backoff,
 }
@@ -56,6 +58,7 @@ impl Partition {
         let longest = LONGEST_PAUSE[usize::from(shared.spool.is_none())];
         let state = State {
             lane,
+            producer: None,
             effects: Effects::new(),
             backoff: Backoff::new(longest),
         };
@@ -73,6 +76,11 @@ impl Partition {
         self.number
     }
 
+    /// Returns the number of the producer that the partition is bound to; `None` if it has sent nothing yet.
+    pub(super) fn producer(&self) -> Option<usize> {
+        self.state.lock().producer
+    }
+
     /// Returns what `look` finds in the lane.
     pub(super) fn lane<T>(&self, look: impl FnOnce(&Lane<Pending>) -> T) -> T {
         look(&self.state.lock().lane)
@@ -85,7 +93,7 @@ impl Partition {
     }
 
     /// Takes a report, and returns its number.
-    pub(super) fn admit(&self, report: Pending, via: &ArcSwap<InService>) -> Number {
+    pub(super) fn admit(&self, report: Pending, via: &Producers) -> Number {
         let mut state = self.state.lock();
         let is_busy = state.lane.mode() == Mode::Direct && state.lane.in_flight() > 0;
         if is_busy && self.shared.is_crowded() {
@@ -117,7 +125,9 @@ impl Partition {
     pub(super) fn acknowledged(&self, number: Number) {
         let mut state = self.state.lock();
         state.backoff.reset();
-        self.shared.delivered();
+        if let Some(producer) = state.producer {
+            self.shared.delivered(producer);
+        }
         state.handle(Input::Acknowledged(number));
         let delivered = self.execute(&mut state, None);
         let drains = state.lane.mode() != Mode::Direct;
@@ -163,7 +173,7 @@ impl Partition {
         } else if state.lane.in_flight() == 0 {
             state.backoff.failed();
         }
-        self.shared.failed(generation, why);
+        self.shared.failed(state.producer.zip(generation), why);
     }
 
     /// Counts every record as failed that the producer of `generation` has not reported on, and goes on. Returns how
@@ -213,7 +223,7 @@ impl Partition {
 
     /// Executes the effects that the lane has decided on, in their order. Returns the report that Kafka has: its sender
     /// is told without the lock.
-    fn execute(&self, state: &mut State, via: Option<&ArcSwap<InService>>) -> Option<Pending> {
+    fn execute(&self, state: &mut State, via: Option<&Producers>) -> Option<Pending> {
         let mut delivered = None;
         while let Some(effect) = state.effects.pop_front() {
             match effect {
@@ -266,13 +276,14 @@ impl Partition {
     }
 
     /// Gives a record to the producer. A record that it does not take has failed.
-    fn send(&self, state: &mut State, number: Number, via: &ArcSwap<InService>) {
+    fn send(&self, state: &mut State, number: Number, via: &Producers) {
         let report = state.lane.report(number);
         let record = Arc::clone(&report.expect("a report that is sent is in memory").record);
         if self.shared.refused_size.covers(record.size()) {
             return self.fail(state, number, None, Failed::TOO_LARGE);
         }
-        let via = via.load();
+        let producer = state.producer.get_or_insert_with(|| via.bind(self.number));
+        let via = via.get(*producer).load();
         let generation = via.generation;
         let ticket = Ticket {
             partition: self.number,

@@ -21,8 +21,29 @@ impl Fixture {
 
     /// The producer's id is not valid any more.
     fn wedge(&self) {
+        self.wedge_one(0);
+    }
+
+    /// The id of the first generation of a producer is not valid any more.
+    fn wedge_one(&self, producer: usize) {
         let events = self.delivery.events.shared();
-        events.failed(Some(1), Failed::WEDGED);
+        events.failed(Some((producer, 1)), Failed::WEDGED);
+    }
+
+    fn is_up(&self) -> bool {
+        let series = "\nkoobridge_producer_up{topic=\"two\"} 1\n";
+        self.metrics.text().contains(series)
+    }
+
+    fn mode(&self, partition: usize) -> Mode {
+        self.delivery.events.partitions.all()[partition].lane(Lane::mode)
+    }
+
+    fn generations(&self) -> Vec<u64> {
+        let producers = self.delivery.events.producers.all();
+        producers
+            .map(|producer| producer.load().generation)
+            .collect()
     }
 
     fn rebuilds(&self) -> u64 {
@@ -35,7 +56,7 @@ async fn a_failure_that_an_earlier_producer_reports_changes_nothing() {
     let fixture = in_flight(&HELD_BACK).await;
     fixture.lane().failed(1, 0, Failed::WEDGED);
     let shared = fixture.delivery.events.shared();
-    assert_eq!(shared.wedged.load(Ordering::Relaxed), 0);
+    assert_eq!(shared.noticed[0].wedged.load(Ordering::Relaxed), 0);
     assert!(fixture.lane().lane(|lane| lane.mode() == Mode::Direct));
     assert_eq!(fixture.lane().lane(Lane::in_flight), 1);
 }
@@ -71,7 +92,7 @@ async fn the_true_results_of_a_replaced_producer_are_waited_for() {
 #[tokio::test]
 async fn a_producer_is_not_ended_by_a_thread_that_still_has_it() {
     let fixture = in_flight(&HELD_BACK).await;
-    let held = fixture.delivery.events.producer.load_full();
+    let held = fixture.delivery.events.producers.get(0).load_full();
     let weak = Arc::downgrade(&held);
     fixture.lane().acknowledged(1);
     fixture.wedge();
@@ -80,4 +101,68 @@ async fn a_producer_is_not_ended_by_a_thread_that_still_has_it() {
     assert_eq!(weak.strong_count(), 2);
     drop(held);
     eventually("it is not ended", || weak.strong_count() == 0).await;
+}
+
+/// Sends what is two reports, and holds a single one back.
+const PAIRS: [(&str, &str); 2] = [("linger.ms", "60000"), ("batch.num.messages", "2")];
+
+/// A key of each of two partitions.
+const OF_EACH: [&str; 2] = ["m1", "m0"];
+
+/// A topic with two partitions of the same broker, each with a producer of its own and a report in flight.
+async fn two_partitions() -> Fixture {
+    let fixture = Fixture::start("two", 10, &PAIRS, None);
+    let broker = fixture.broker.as_ref().expect("a broker");
+    broker.create_topic("two", 2).expect("a topic");
+    let known = || fixture.delivery.events.note_partitions() == Some(2);
+    eventually("the topic is not noticed", known).await;
+    for key in OF_EACH {
+        let told = routing::deliver(&fixture, key, Duration::ZERO).await;
+        assert_eq!(told, Err(NotTaken::Deadline));
+    }
+    let all = fixture.delivery.events.partitions.all();
+    let bound: Vec<_> = all.iter().map(|partition| partition.producer()).collect();
+    assert_eq!(bound, [Some(0), Some(1)]);
+    fixture
+}
+
+#[tokio::test]
+async fn a_producer_that_is_replaced_pauses_only_the_partitions_that_are_bound_to_it() {
+    let fixture = two_partitions().await;
+    fixture.wedge_one(0);
+    eventually("it is not paused", || fixture.mode(0) != Mode::Direct).await;
+    assert!(!fixture.is_up());
+    // With the report in flight they are two pairs.
+    let [first, second, third] = [(); 3].map(|()| routing::deliver(&fixture, OF_EACH[1], LONG));
+    let told = tokio::join!(first, second, third);
+    assert_eq!(
+        told,
+        (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka), Ok(KeptBy::Kafka))
+    );
+    assert_eq!(fixture.mode(1), Mode::Direct);
+    assert_eq!(fixture.generations(), [1, 1]);
+    fixture.delivery.events.partitions.all()[0].acknowledged(1);
+    eventually("it is not replaced", || fixture.rebuilds() == 1).await;
+    assert_eq!(fixture.generations(), [2, 1]);
+    assert!(fixture.is_up());
+    let [first, second] = [(); 2].map(|()| routing::deliver(&fixture, OF_EACH[0], LONG));
+    let told = tokio::join!(first, second);
+    assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
+}
+
+#[tokio::test]
+async fn a_topic_is_not_up_until_each_of_its_producers_is_in_service() {
+    let fixture = two_partitions().await;
+    fixture.wedge_one(0);
+    fixture.wedge_one(1);
+    let paused = || [0, 1].map(|partition| fixture.mode(partition) != Mode::Direct);
+    eventually("not both are paused", || paused() == [true, true]).await;
+    let all = fixture.delivery.events.partitions.all();
+    all[0].acknowledged(1);
+    eventually("it is not replaced", || fixture.rebuilds() == 1).await;
+    assert_eq!(fixture.generations(), [2, 1]);
+    assert!(!fixture.is_up());
+    all[1].acknowledged(2);
+    eventually("it is not replaced", || fixture.rebuilds() == 2).await;
+    eventually("it is not up", || fixture.is_up()).await;
 }

@@ -55,18 +55,24 @@ impl World {
             5 | 6 => self.deliver(Duration::from_millis(choice.into()), choice),
             7 => self.hang_up(),
             8 => {
-                let generation = events.producer.load().generation;
                 let flying = lane.and_then(|lane| {
-                    lane.lane(|lane| lane.in_flight_of(generation).first().copied())
+                    let generation = events.producers.get(lane.producer()?).load().generation;
+                    lane.lane(|lane| {
+                        lane.in_flight_of(generation)
+                            .first()
+                            .map(|number| (*number, generation))
+                    })
                 });
-                if let (Some(lane), Some(number)) = (lane, flying) {
+                if let (Some(lane), Some((number, generation))) = (lane, flying) {
                     lane.failed(number, generation, Failed::UNSURE);
                 }
             }
             9 => all.iter().for_each(|lane| lane.feed(Input::SpillAll)),
             10 if choice < 40 => {
-                let generation = events.producer.load().generation;
-                events.shared().failed(Some(generation), Failed::WEDGED);
+                let producer = usize::from(choice) % events.producers.all().count();
+                let generation = events.producers.get(producer).load().generation;
+                let by = Some((producer, generation));
+                events.shared().failed(by, Failed::WEDGED);
             }
             // From here on a large record is redirected.
             11 => events.shared().refused_size.learn(1000),

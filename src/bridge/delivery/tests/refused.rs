@@ -128,7 +128,7 @@ async fn reports_on_their_way_to_the_rejected_topic_take_the_room_of_what_is_rea
     let is_full = || rejected.partitions.all().len() == 1 && redirected() >= 4;
     eventually("nothing is redirected", is_full).await;
     for _ in 0..10 {
-        events.partitions.all()[0].drain(&events.producer);
+        events.partitions.all()[0].drain(&events.producers);
     }
     // There is room for four, and half as many may be read at once.
     assert!(redirected() <= 7, "{} redirected", redirected());

@@ -56,8 +56,12 @@ async fn records_with_a_key_go_where_the_java_client_would_send_them() {
     }
 }
 
-async fn deliver(fixture: &Fixture, key: &str) -> Result<KeptBy, NotTaken> {
-    let deadline = Instant::now() + LONG;
+pub(super) async fn deliver(
+    fixture: &Fixture,
+    key: &str,
+    within: Duration,
+) -> Result<KeptBy, NotTaken> {
+    let deadline = Instant::now() + within;
     let events = &fixture.delivery.events;
     events.deliver(record(Some(key)), deadline).await
 }
@@ -79,7 +83,11 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
     let fixture = Fixture::start("later", 100, &HELD_BACK, Some(spooling));
     for key in keys() {
         for _ in 0..2 {
-            assert_eq!(deliver(&fixture, &key).await, Ok(KeptBy::Spool), "{key}");
+            assert_eq!(
+                deliver(&fixture, &key, LONG).await,
+                Ok(KeptBy::Spool),
+                "{key}"
+            );
         }
     }
     create(&fixture, "later", 3);
@@ -89,13 +97,13 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
     let all_probe = || all().len() == 3 && all().iter().all(|lane| lane.lane(Lane::in_flight) == 1);
     eventually("a lane waits for another", all_probe).await;
     let [key, ..] = keys();
-    assert_eq!(deliver(&fixture, &key).await, Ok(KeptBy::Spool));
+    assert_eq!(deliver(&fixture, &key, LONG).await, Ok(KeptBy::Spool));
     // Rows keep the numbers of the inbox: one of two for each partition.
     let lane = Arc::clone(&all()[0]);
     for (number, next) in [(1, 2), (2, 7)] {
         assert!(lane.lane(|lane| lane.report(number).is_some()), "{number}");
         lane.acknowledged(number);
-        let producer = &events.producer;
+        let producer = &events.producers;
         eventually("the next does not follow", || {
             lane.drain(producer);
             lane.lane(|lane| lane.report(next).is_some())
@@ -111,13 +119,12 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
 async fn a_report_of_the_inbox_that_is_written_late_is_sent_by_its_lane() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixture = Fixture::start("later", 10, &[], Some(spooling(directory.path(), LONG)));
-    let partitions = &fixture.delivery.events.partitions;
     let told = {
-        let delivery = deliver(&fixture, "m1");
+        let delivery = deliver(&fixture, "m1", LONG);
         tokio::pin!(delivery);
         // It is being written, and the inbox ends now.
         let first = poll_once(&mut delivery).await;
-        partitions.open(1);
+        fixture.delivery.events.partitions.open(1);
         create(&fixture, "later", 1);
         match first {
             Some(told) => told,
@@ -148,7 +155,7 @@ async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowl
     spooling.spool.memory = 16 << 10;
     let fixture = Fixture::start("later", 100, &HELD_BACK, Some(spooling));
     for _ in 0..20 {
-        assert_eq!(deliver(&fixture, "m1").await, Ok(KeptBy::Spool));
+        assert_eq!(deliver(&fixture, "m1", LONG).await, Ok(KeptBy::Spool));
     }
     create(&fixture, "later", 1);
     let events = &fixture.delivery.events;
@@ -161,7 +168,7 @@ async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowl
     .await;
     let lane = Arc::clone(&all()[0]);
     lane.acknowledged(1);
-    let producer = &events.producer;
+    let producer = &events.producers;
     eventually("nothing follows it", || {
         lane.drain(producer);
         lane.lane(Lane::in_flight) >= 4
@@ -202,8 +209,35 @@ async fn lanes_of_a_topic_that_has_fewer_partitions_now_send_to_those_and_share_
     let permit = fixture.delivery.limits.report(1).expect("a permit");
     lane.admit(
         pending::Pending::new(record(Some(&key)), permit),
-        &events.producer,
+        &events.producers,
     );
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
     assert_eq!(events.shared().lanes.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_partition_is_bound_to_a_producer_once_it_sends_and_stays_bound() {
+    let fixture = Fixture::start("later", 10, &[], None);
+    let partitions = &fixture.delivery.events.partitions;
+    let bound = || {
+        let all = partitions.all();
+        all.iter().map(|one| one.producer()).collect::<Vec<_>>()
+    };
+    // As after a start with the number that the spool remembers: the leaders are not known yet.
+    partitions.open(3);
+    create(&fixture, "later", 3);
+    let condition = || fixture.delivery.topics()[0].1.condition.clone();
+    let is_ready = || condition() == Condition::Ready;
+    eventually("the topic is not noticed", is_ready).await;
+    let [first, second, _] = keys();
+    assert_eq!(bound(), [None; 3]);
+    for _ in 0..2 {
+        let told = deliver(&fixture, &second, LONG).await;
+        assert_eq!(told, Ok(KeptBy::Kafka));
+        assert_eq!(bound(), [None, Some(1), None]);
+    }
+    let told = deliver(&fixture, &first, LONG).await;
+    assert_eq!(told, Ok(KeptBy::Kafka));
+    partitions.open(4);
+    assert_eq!(bound(), [Some(0), Some(1), None, None]);
 }

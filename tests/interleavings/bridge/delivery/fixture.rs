@@ -1,7 +1,7 @@
 //! A topic with its partitions, its maintenance thread, the spool, and a Kafka.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{self, Duration, Instant};
@@ -13,6 +13,7 @@ use super::limits::{InFlight, InFlightLimits};
 use super::maintenance::Maintenance;
 use super::partitions::Partitions;
 use super::pending::{Pending, Reply};
+use super::producers::Producers;
 use super::refused_size::RefusedSize;
 use super::shared::{Redirects, Shared, SpoolTicket};
 use super::topic::Topic;
@@ -24,6 +25,7 @@ use crate::telemetry::Throttle;
 
 /// How long a report waits for Kafka alone.
 const SPILL_AFTER: Duration = Duration::from_secs(1);
+const TWO: Option<usize> = Some(2);
 const STEP: Duration = Duration::from_millis(250);
 /// After how many steps whatever is awaited has come.
 const STEPS: usize = 400;
@@ -52,7 +54,7 @@ impl Fixture {
         let writer = thread::spawn(move || {
             disk.serve(|ticket, result| lanes.written(ticket, result));
         });
-        let maintenance = Maintenance::start(Arc::clone(&topic), None, &kafka, woken);
+        let maintenance = Maintenance::start(Arc::clone(&topic), None, woken);
         Self {
             kafka,
             watch,
@@ -149,8 +151,9 @@ pub(super) fn topic(
     let shared = shared(watch.clone(), spool.cloned(), wake);
     let lanes = Arc::new(Partitions::new(Arc::new(shared), [].iter()));
     let spill_after = spool.map(|_| SPILL_AFTER);
-    let topic = Topic::start("events", lanes, kafka, spill_after, partitions);
-    let topic = topic.unwrap_or_else(|_| unreachable!("the fake starts"));
+    let producers = Producers::start("events", kafka, TWO, lanes);
+    let producers = producers.unwrap_or_else(|_| unreachable!("the fake starts"));
+    let topic = Topic::new(producers, spill_after, partitions);
     (Arc::new(topic), woken)
 }
 
@@ -183,8 +186,7 @@ fn shared(
         redirects: None,
         retries: Arc::new(Redirects::new(wake.clone())),
         maintenance: wake,
-        wedged: AtomicU64::new(0),
-        has_delivered: AtomicBool::new(false),
+        noticed: Default::default(),
         unauthorized: Throttle::new(),
     }
 }

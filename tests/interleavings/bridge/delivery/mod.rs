@@ -18,6 +18,8 @@ mod partition;
 mod partitions;
 #[path = "../../../../src/bridge/delivery/pending.rs"]
 mod pending;
+#[path = "../../../../src/bridge/delivery/producers.rs"]
+mod producers;
 #[path = "../../../../src/bridge/delivery/refused_size.rs"]
 mod refused_size;
 #[path = "../../../../src/bridge/delivery/replies.rs"]
