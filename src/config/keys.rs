@@ -9,8 +9,9 @@ use Kind::{
     Words,
 };
 
-/// How many producers a topic can have.
+/// How many producers a topic can have, and how many are chosen at most.
 pub const MOST_PRODUCERS: usize = 8;
+pub const CHOSEN_PRODUCERS: usize = 4;
 
 /// A key of the configuration.
 #[derive(Debug)]

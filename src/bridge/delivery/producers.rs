@@ -13,12 +13,10 @@ use tracing::warn;
 use super::lane::Generation;
 use super::partitions::Partitions;
 use super::shared::Ticket;
-use crate::config::MOST_PRODUCERS;
+use crate::config::{CHOSEN_PRODUCERS, MOST_PRODUCERS};
 use crate::kafka::{ClientError, Producer, Settings};
 use crate::telemetry::Throttle;
 
-/// How many producers are chosen at most; more gained nothing.
-const CHOSEN: usize = 4;
 /// How many partitions of a broker one producer serves as well as several.
 const SHARED: usize = 2;
 /// How many brokers are assumed to lead the partitions until Kafka has said it.
@@ -143,7 +141,7 @@ impl Drop for Producers {
 
 /// Returns how many producers serve so many partitions of a broker best.
 fn chosen(partitions: usize) -> usize {
-    (partitions / SHARED).clamp(1, CHOSEN)
+    (partitions / SHARED).clamp(1, CHOSEN_PRODUCERS)
 }
 
 /// Returns for each partition how many before it the same broker leads.
