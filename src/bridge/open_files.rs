@@ -6,11 +6,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::spool;
 
-/// Files that are kept for everything but the ingress' connections: connections to brokers, the admin listener
-/// and its 64 connections, reloading, the runtimes, and the spool.
-const RESERVE: u64 = 384;
+/// Files that are kept for everything but the ingress' connections: the producers, the admin listener and its 64
+/// connections, reloading, the runtimes, and the spool. A producer has some three for each broker: eight of them and ten
+/// brokers have room.
+const RESERVE: u64 = 512;
 /// Those that are not the spool's.
-const OTHERS: u64 = 256;
+const OTHERS: u64 = 384;
 const _: () = assert!(
     OTHERS + spool::DESCRIPTORS <= RESERVE,
     "the spool takes what is kept for it"
@@ -68,9 +69,9 @@ mod tests {
     fn connections_leave_files_for_everything_else() {
         for (wanted, allowed, expected) in [
             (10_000, 1_048_576, 10_000),
-            (10_000, 10_384, 10_000),
-            (10_000, 10_383, 9_999),
-            (10_000, 1_024, 640),
+            (10_000, 10_512, 10_000),
+            (10_000, 10_511, 9_999),
+            (10_000, 1_024, 512),
             (10_000, 300, 75),
             (50, 300, 50),
             (10_000, 8, 2),

@@ -9,8 +9,9 @@ use Kind::{
     Words,
 };
 
-/// How many producers a topic can have.
+/// How many producers a topic can have, and how many are chosen for many partitions.
 pub const MOST_PRODUCERS: usize = 8;
+pub const CHOSEN_PRODUCERS: usize = 4;
 
 /// A key of the configuration.
 #[derive(Debug)]
@@ -133,7 +134,7 @@ pub const KEYS: &[Key] = &[
     key("kafka.rejected_topic", Topic, "koomessage.reports.rejected", Start,
         "topic of requests that could not be accepted; another one than `kafka.topic`"),
     key("kafka.producers", Number(0..=MOST_PRODUCERS as u64), "0", Start,
-        "how many producers send to the events topic; `0` chooses 1 to 4 by its partitions: see [partitions and producers](performance.md#partitions-and-producers)"),
+        "how many producers send to the events topic; `0` chooses 4 if a broker leads 8 of its partitions or more, else 1: see [partitions and producers](performance.md#partitions-and-producers)"),
     key("kafka.event_mode", Words(|| parse::words(EVENT_MODES)), "binary", Start,
         "CloudEvents content mode: see [subscribing](subscribing.md#structured-mode)"),
     key("kafka.flush_timeout", ANY_TIME, "10s", Start,

@@ -3,11 +3,14 @@
 //! The shares were measured with everything at its limit at once; a test holds a bridge to the sum.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 
-use super::Config;
+use super::{CHOSEN_PRODUCERS, Config};
 
 /// The program and its libraries, with nothing to do, and lines of the log that wait to be written.
 const PROGRAM: u64 = 22 << 20;
+/// A producer beyond the first: librdkafka's threads and buffers.
+const PRODUCER: u64 = 2 << 20;
 /// A connection that is idle after a report: its task, hyper's buffers, and the allocator's share.
 const CONNECTION: u64 = 20 << 10;
 /// What TLS adds to that, with a record on its way.
@@ -39,8 +42,10 @@ impl From<&Config> for Memory {
         let tls = if ingress.tls.is_some() { TLS } else { 0 };
         let connection = CONNECTION + tls + ingress.limits.head as u64 + BODY;
         let spool = config.spool.as_ref().map_or(0, |spool| spool.memory as u64);
+        let producers = config.kafka.producers;
+        let producers = producers.map_or(CHOSEN_PRODUCERS, NonZeroUsize::get) as u64;
         Self {
-            program: PROGRAM,
+            program: PROGRAM + (producers - 1) * PRODUCER,
             connections: u64::from(ingress.connections.get()) * connection,
             // The bridge's own and librdkafka's copy, and what lies between them in the allocator.
             reports: (ingress.bytes_in_flight / 4).saturating_mul(11),
@@ -62,7 +67,7 @@ impl fmt::Display for Memory {
         let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
         writeln!(f, "# Memory, at most: {} MiB", mebibytes(self.sum()))?;
         let parts = [
-            (self.program, "the program"),
+            (self.program, "the program, and kafka.producers"),
             (
                 self.connections,
                 "ingress.connections, each with a head on its way",

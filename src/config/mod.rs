@@ -26,7 +26,7 @@ use ipnet::IpNet;
 
 pub use error::{ConfigError, ConfigErrors};
 pub(crate) use keys::default;
-pub use keys::{Applies, KEYS, Key, Kind, MOST_PRODUCERS};
+pub use keys::{Applies, CHOSEN_PRODUCERS, KEYS, Key, Kind, MOST_PRODUCERS};
 pub use layers::{Settings, Typed};
 pub use memory::Memory;
 pub use print::print;

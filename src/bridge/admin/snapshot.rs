@@ -54,7 +54,7 @@ pub(super) struct Snapshot {
     pub(super) counts: Counts,
 }
 
-/// A topic and its producer.
+/// A topic and its producers.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
     pub(super) name: String,

@@ -13,14 +13,12 @@ use tracing::warn;
 use super::lane::Generation;
 use super::partitions::Partitions;
 use super::shared::Ticket;
-use crate::config::MOST_PRODUCERS;
+use crate::config::{CHOSEN_PRODUCERS, MOST_PRODUCERS};
 use crate::kafka::{ClientError, Producer, Settings};
 use crate::telemetry::Throttle;
 
-/// How many producers are chosen at most; more gained nothing.
-const CHOSEN: usize = 4;
-/// How many partitions of a broker one producer serves as well as several.
-const SHARED: usize = 2;
+/// How many partitions of a broker each of them has at least: with fewer, they cost more than they gain.
+const LEAST: usize = 2;
 /// How many brokers are assumed to lead the partitions until Kafka has said it.
 const BROKERS: u32 = 3;
 
@@ -141,9 +139,14 @@ impl Drop for Producers {
     }
 }
 
-/// Returns how many producers serve so many partitions of a broker best.
+/// Returns how many producers serve so many partitions of a broker best. A number between these gained less than it
+/// cost.
 fn chosen(partitions: usize) -> usize {
-    (partitions / SHARED).clamp(1, CHOSEN)
+    if partitions < LEAST * CHOSEN_PRODUCERS {
+        1
+    } else {
+        CHOSEN_PRODUCERS
+    }
 }
 
 /// Returns for each partition how many before it the same broker leads.
@@ -173,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn there_are_more_producers_the_more_partitions_a_broker_leads() {
-        let chosen = [1, 2, 3, 4, 6, 8, 20, 1000].map(chosen);
-        assert_eq!(chosen, [1, 1, 1, 2, 3, 4, 4, 4]);
+    fn there_are_four_producers_if_each_has_two_partitions_of_a_broker() {
+        let chosen = [1, 2, 4, 7, 8, 20, 1000].map(chosen);
+        assert_eq!(chosen, [1, 1, 1, 1, 4, 4, 4]);
     }
 }

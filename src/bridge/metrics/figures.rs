@@ -200,7 +200,7 @@ impl Metrics {
         }
     }
 
-    /// Whether the producer of a topic is in service.
+    /// Whether all producers of a topic are in service.
     #[must_use]
     pub fn is_producer_up(&self, topic: &str) -> bool {
         self.producer_up.get_or_create(&topic_label(topic)).get() == 1

@@ -365,7 +365,7 @@ impl Metrics {
         self.min_insync.get_or_create(&label).set(min_insync.into());
     }
 
-    /// Shows whether the producer of a topic is in service.
+    /// Shows whether all producers of a topic are in service.
     pub fn producer_up(&self, topic: &str, is_up: bool) {
         self.producer_up
             .get_or_create(&topic_label(topic))

@@ -122,7 +122,7 @@ impl Metrics {
         );
         section.of(
             "producer_up",
-            "1 where the topic's producer is in service, 0 while it is being replaced",
+            "1 if all producers of the topic are in service, 0 while one is being replaced: the reports of its partitions wait",
             &self.producer_up,
         );
         section.of(

@@ -221,7 +221,7 @@ mod tests {
     fn more_connections_than_files_is_a_warning() {
         let level = |most| files(1_000, most).map(|finding| finding.level);
         assert_eq!(level(None), None);
-        assert_eq!(level(Some(1_384)), Some(Level::Ok));
-        assert_eq!(level(Some(1_383)), Some(Level::Warn));
+        assert_eq!(level(Some(1_512)), Some(Level::Ok));
+        assert_eq!(level(Some(1_511)), Some(Level::Warn));
     }
 }

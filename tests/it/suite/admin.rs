@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::metadata::MetadataPartition;
 
 use crate::support::bridge::eventually;
 use crate::support::cluster::{Exclusive, PATIENCE};
@@ -42,14 +45,31 @@ pub fn wait_until_unknown(kafka: &Exclusive, topic: &str) {
 
 /// Waits until Kafka knows that the partition has no leader.
 pub fn wait_until_leaderless(kafka: &Exclusive, topic: &str, partition: i32) {
+    wait_until(kafka, topic, partition, |found| match found.leader() {
+        -1 => Ok(()),
+        leader => Err(format!("broker {leader} leads it")),
+    });
+}
+
+/// Waits until Kafka knows that so many replicas of the partition are in sync.
+pub fn wait_until_in_sync(kafka: &Exclusive, topic: &str, partition: i32, count: usize) {
+    wait_until(kafka, topic, partition, |found| match found.isr() {
+        in_sync if in_sync.len() == count => Ok(()),
+        in_sync => Err(format!("in sync are {in_sync:?}")),
+    });
+}
+
+fn wait_until(
+    kafka: &Exclusive,
+    topic: &str,
+    partition: i32,
+    look: impl Fn(&MetadataPartition) -> Result<(), String>,
+) {
     eventually(|| {
         let metadata = kafka.metadata(Some(topic))?;
         let partitions = metadata.topics()[0].partitions();
         let found = partitions.iter().find(|found| found.id() == partition);
-        match found.ok_or("no such partition")?.leader() {
-            -1 => Ok(()),
-            leader => Err(format!("broker {leader} leads it")),
-        }
+        look(found.ok_or("no such partition")?)
     });
 }
 
@@ -75,4 +95,13 @@ pub fn create_topic_on(kafka: &Exclusive, replicas: &[&[i32]]) -> String {
     created.expect("a topic can be placed");
     kafka.wait_until_healthy();
     name
+}
+
+/// From now on so many replicas of each partition must have a record.
+pub fn set_minimum_in_sync(kafka: &Exclusive, topic: &str, minimum: &str) {
+    let altered = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let altered = altered.set("min.insync.replicas", minimum);
+    let altered = block_on(kafka.admin().alter_configs([&altered], &options()));
+    let altered = altered.expect("Kafka answers").remove(0);
+    altered.expect("a topic can be altered");
 }

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use koobridge::kafka::partition_for;
 
-use super::admin::{create_topic_on, wait_until_leaderless};
+use super::admin::{
+    create_topic_on, set_minimum_in_sync, wait_until_in_sync, wait_until_leaderless,
+};
 use super::checker::Excused;
 use super::load::Told;
-use super::rig::{Rig, Setup, deadline, lasting, seconds};
+use super::rig::{Rig, Setup, deadline, lasting, pause, seconds};
 use super::row::percentile;
 use super::with_and_without_a_spool;
 use crate::support::bridge::Bridge;
@@ -47,10 +49,7 @@ fn a_first_report_for_a_partition_without_a_leader_delays_no_other() {
     let spool = directory.path().join("spool").display().to_string();
     let settings = [("spool.directory", &*spool)];
     let bridge = Bridge::start(kafka.bootstrap(), &topic, &rejected, &settings);
-    let of = |partition| {
-        let ids = (0..).map(|number| format!("m{number}"));
-        ids.filter(move |id| partition_for(id.as_bytes(), 3) == partition)
-    };
+    let of = |partition| ids(3, partition);
     let first = of(0).take(1);
     let others: Vec<_> = of(1).take(20).chain(of(2).take(20)).collect();
     for id in first.chain(others.clone()) {
@@ -64,13 +63,73 @@ fn a_first_report_for_a_partition_without_a_leader_delays_no_other() {
     kafka.start(NEEDED_BY_ONE);
     bridge.wait_for_metric("koobridge_spool_reports", 0);
     kafka.wait_until_healthy();
-    let mut keys = read_each(kafka.bootstrap(), &topic, |record| {
+    let mut expected: Vec<_> = of(0).take(1).chain(others).collect();
+    expected.sort();
+    assert_eq!(keys(&kafka, &topic), expected);
+}
+
+/// A replica is away while its partition is said to need it: of that the bridge reads only after minutes.
+#[test]
+fn a_partition_that_takes_nothing_has_only_its_own_producer_replaced() {
+    let mut kafka = cluster::exclusive();
+    // Those at even places are the first ones of their leaders, and so the first producer's.
+    let topic = create_topic_on(&kafka, &[&[0, 1], &[0, 2], &[1, 0], &[1, 0]]);
+    set_minimum_in_sync(&kafka, &topic, "1");
+    let rejected = kafka.topic("rejected", 1);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let spool = directory.path().join("spool").display().to_string();
+    let settings = [("kafka.producers", "2"), ("spool.directory", &*spool)];
+    let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, &settings);
+    let deliver = |id: &str| {
+        let answer = exchange(bridge.ingress, &report(&body(id, "read")));
+        assert_eq!(answer.status, 200, "{id}\n{}", bridge.logged());
+    };
+    let minimum = format!("koobridge_topic_min_insync_replicas{{topic=\"{topic}\"}}");
+    bridge.wait_for_metric(&minimum, 1);
+    kafka.kill(NEEDED_BY_ONE);
+    wait_until_in_sync(&kafka, &topic, 1, 1);
+    set_minimum_in_sync(&kafka, &topic, "2");
+    let mut sent: Vec<_> = ids(4, 1).take(1).collect();
+    deliver(&sent[0]);
+    let spooled = || bridge.metric("koobridge_reports_total{answer=\"spooled\"}");
+    assert_eq!(spooled(), 1);
+    let is_up = format!("koobridge_producer_up{{topic=\"{topic}\"}}");
+    let mut others = ids(4, 0).zip(ids(4, 2)).flat_map(<[String; 2]>::from);
+    let mut while_down = 0;
+    let until = Instant::now() + Duration::from_mins(2);
+    while bridge.metric("koobridge_producer_rebuilds_total") == 0 {
+        assert!(Instant::now() < until, "not replaced:\n{}", bridge.logged());
+        let was_down = bridge.metric(&is_up) == 0;
+        let id = others.next().expect("no end");
+        deliver(&id);
+        sent.push(id);
+        while_down += u32::from(was_down);
+        pause(Duration::from_millis(100));
+    }
+    assert!(while_down > 0, "{}", bridge.logged());
+    assert_eq!(spooled(), 1, "a report waits for the other producer");
+    assert_eq!(bridge.metric(&is_up), 1);
+    let log = bridge.wait_for_log("a producer is of no use any more");
+    assert!(log.contains("\"producer\":2"), "{log}");
+    kafka.start(NEEDED_BY_ONE);
+    bridge.wait_for_metric("koobridge_spool_reports", 0);
+    sent.sort();
+    assert_eq!(keys(&kafka, &topic), sent);
+}
+
+/// Message ids that belong to a partition.
+fn ids(partitions: u32, of: u32) -> impl Iterator<Item = String> {
+    let ids = (0..).map(|number| format!("m{number}"));
+    ids.filter(move |id| partition_for(id.as_bytes(), partitions) == of)
+}
+
+/// The keys of all records of a topic, sorted.
+fn keys(kafka: &cluster::Exclusive, topic: &str) -> Vec<String> {
+    let mut keys = read_each(kafka.bootstrap(), topic, |record| {
         String::from_utf8(record.key.expect("a key")).expect("text")
     });
     keys.sort();
-    let mut expected: Vec<_> = of(0).take(1).chain(others).collect();
-    expected.sort();
-    assert_eq!(keys, expected);
+    keys
 }
 
 /// A partition's minimum of in-sync replicas is all of them; the first is its leader. Others with the

@@ -195,7 +195,7 @@ impl Findings {
                 self.warn(Subject::Topic(at), text);
             }
             if !topic.has_producer {
-                let text = format!("The producer of {name} is being replaced; the log says why.");
+                let text = format!("A producer of {name} is being replaced; the log says why.");
                 self.warn(Subject::Topic(at), text);
             }
         }

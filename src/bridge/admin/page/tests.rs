@@ -213,7 +213,7 @@ fn problems_of_topics_are_said_with_what_to_do() {
             "2 partitions wait for Kafka: their reports are sent again, in order.",
             "events does not survive the loss of a broker: raise its replication factor and min.insync.replicas \
              to at least 2.",
-            "The producer of rejected is being replaced; the log says why.",
+            "A producer of rejected is being replaced; the log says why.",
         ]
     );
     let mut thin = well();
