@@ -69,6 +69,8 @@ impl From<(RDKafkaErrorCode, String)> for Unreached {
             RDKafkaErrorCode::SSL => Self::Tls(words),
             // What hangs up during the handshake is a lost connection to librdkafka.
             _ if words.contains("SSL handshake failed") => Self::Tls(words),
+            // Under load the same refusal can come as a lost connection, too.
+            _ if words.contains("SSL routines") => Self::Tls(words),
             code if is_about_login(code) => Self::Login(words),
             _ => Self::Nobody(words),
         }

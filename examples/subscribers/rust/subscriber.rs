@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, ErrorCode, Transaction, params};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
@@ -116,7 +116,11 @@ async fn run(bootstrap: &str, topic: &str, database: &str, group: &str) -> anyho
 fn open(path: &str) -> rusqlite::Result<Connection> {
     let database = Connection::open(path)?;
     database.busy_timeout(Duration::from_secs(30))?;
-    database.pragma_update(None, "journal_mode", "WAL")?;
+    match database.pragma_update(None, "journal_mode", "WAL") {
+        // Another subscriber switches it at this moment; the mode is the file's.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
+        switched => switched?,
+    }
     database.execute_batch(SCHEMA)?;
     Ok(database)
 }
