@@ -1,5 +1,5 @@
-//! What `tail`, `replay` and `redrive` share: they turn what was typed into settings, a range and filters. `topics` takes
-//! its settings from here, too.
+//! The settings, the range and the filters of `tail`, `replay` and `redrive`, made of their options; the settings of
+//! `topics`, too.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -70,7 +70,7 @@ impl From<(RDKafkaErrorCode, String)> for Unreached {
             // What hangs up during the handshake is a lost connection to librdkafka.
             _ if words.contains("SSL handshake failed") => Self::Tls(words),
             // Under load the same refusal can come as a lost connection, too.
-            _ if words.contains("SSL routines") => Self::Tls(words),
+            _ if words.contains("certificate verify failed") => Self::Tls(words),
             code if is_about_login(code) => Self::Login(words),
             _ => Self::Nobody(words),
         }

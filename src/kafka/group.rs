@@ -148,7 +148,12 @@ impl Group {
                         return Err(error);
                     }
                 }
-                answer => return answer,
+                Ok(answer) => {
+                    // An error of before is no reason for a later one.
+                    self.consumer.context().forget_error();
+                    return Ok(answer);
+                }
+                Err(error) => return Err(error),
             }
         }
     }

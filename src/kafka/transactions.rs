@@ -44,7 +44,7 @@ const STEP: Duration = Duration::from_secs(30);
 /// How long a step may take once the command is to stop, and once it is to give up its work.
 const STOPPING: Duration = Duration::from_secs(10);
 const GIVING_UP: Duration = Duration::from_secs(3);
-/// How long librdkafka may take to give back what it has not sent.
+/// How long librdkafka may take to give back the records that it has not sent.
 const TAKING_BACK: Duration = Duration::from_secs(1);
 /// How long to wait for room in librdkafka's queue before looking again.
 const ROOM: Duration = Duration::from_millis(10);
@@ -199,7 +199,7 @@ impl Transactions {
     /// Commits the transaction with how far the reading of `topic` is, for the group of `group`.
     ///
     /// # Errors
-    /// If the commit failed; after [`Broken::Producer`] Kafka may have committed it all the same.
+    /// If the commit failed; after [`Broken::Producer`] and [`Broken::Fenced`] Kafka may have committed it all the same.
     pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
         self.flush()?;
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;

@@ -168,7 +168,7 @@ fn set(command: &mut Command, settings: &[(&str, &str)]) {
     }
 }
 
-/// Each finding of `koobridge check` that is not `ok`: what was found, and the remedy.
+/// The findings of `koobridge check` that are not `ok`, each with its remedy.
 fn findings(setup: &Setup) -> (Option<i32>, Vec<[String; 2]>) {
     let (code, found) = setup.check(&["--probe"]);
     let text = |finding: &Value, name: &str| finding[name].as_str().expect("text").to_owned();

@@ -38,6 +38,7 @@ import sun.misc.Signal;
  * stopping.
  */
 public final class Subscriber {
+    private static final int SQLITE_BUSY = 5;
     private static final String EVENT_TYPE = "com.huaweicloud.koomessage.report.v1";
     private static final Set<String> STATUSES = Set.of("delivered", "read", "failed");
 
@@ -104,10 +105,9 @@ public final class Subscriber {
                 // Replays are written in transactions. The Java client's default is to read
                 // uncommitted records too.
                 "isolation.level", "read_committed");
-        String url = "jdbc:sqlite:" + path + "?journal_mode=WAL&busy_timeout=30000";
         // Closing the consumer leaves the group, so that others need not wait for this member to
         // be missed.
-        try (Connection database = DriverManager.getConnection(url);
+        try (Connection database = open(path);
                 KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(
                         settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             database.createStatement().executeUpdate(shared("schema.sql"));
@@ -120,6 +120,22 @@ public final class Subscriber {
                 keep(database, merge, batch);
                 commit(consumer, batch);
             }
+        }
+    }
+
+    /**
+     * Opens the database. Of two subscribers that open a new one at once, only one can switch its
+     * journal: the mode is the file's.
+     */
+    private static Connection open(String path) throws SQLException {
+        String url = "jdbc:sqlite:" + path + "?busy_timeout=30000";
+        try {
+            return DriverManager.getConnection(url + "&journal_mode=WAL");
+        } catch (SQLException error) {
+            if (error.getErrorCode() != SQLITE_BUSY) {
+                throw error;
+            }
+            return DriverManager.getConnection(url);
         }
     }
 

@@ -83,7 +83,12 @@ def main():
 
 def open_database(path):
     database = sqlite3.connect(path, timeout=30)
-    database.execute("PRAGMA journal_mode = WAL")
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        # Another subscriber switches it at this moment; the mode is the file's.
+        if "locked" not in str(error):
+            raise
     database.executescript((SHARED / "schema.sql").read_text())
     return database
 

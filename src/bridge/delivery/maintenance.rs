@@ -49,7 +49,7 @@ impl Maintenance {
         let work = Work {
             topic: Arc::clone(&topic),
             redirects,
-            cares: Vec::new(),
+            producers: Vec::new(),
             outage: Outage::default(),
             remembered: topic.shared().known_partitions(),
         };
@@ -71,20 +71,20 @@ struct Work {
     topic: Arc<Topic>,
     redirects: Option<Arc<Redirects>>,
     /// By producer.
-    cares: Vec<Care>,
+    producers: Vec<ProducerState>,
     outage: Outage,
     /// The number of partitions that the spool remembers.
     remembered: Option<u32>,
 }
 
-/// The care for a producer.
-struct Care {
+/// A producer, as this thread knows it.
+struct ProducerState {
     replacement: Option<Replacement>,
     /// How long the next generation waits if the last one has delivered nothing.
     pause: Duration,
 }
 
-impl Default for Care {
+impl Default for ProducerState {
     fn default() -> Self {
         Self {
             replacement: None,
@@ -107,7 +107,10 @@ impl Work {
             self.tend_producers();
             self.redirect();
             let later = self.drain();
-            let is_replacing = self.cares.iter().any(|care| care.replacement.is_some());
+            let is_replacing = self
+                .producers
+                .iter()
+                .any(|state| state.replacement.is_some());
             let tick = if is_replacing { TICK / 20 } else { TICK };
             let wait = later.map_or(tick, |at| {
                 at.saturating_duration_since(Instant::now()).min(tick)
@@ -147,8 +150,8 @@ impl Work {
     /// Returns whether a partition waits until its producer is replaced.
     fn is_paused(&self, partition: &Partition) -> bool {
         let producer = partition.producer();
-        let care = producer.and_then(|producer| self.cares.get(producer));
-        care.is_some_and(|care| care.replacement.is_some())
+        let state = producer.and_then(|producer| self.producers.get(producer));
+        state.is_some_and(|state| state.replacement.is_some())
     }
 
     /// Sends what is due in each lane. Returns when the first of them wants to be looked at again.
@@ -171,14 +174,14 @@ impl Work {
 
     fn tend_producers(&mut self) {
         let count = self.topic.producers.all().count();
-        self.cares.resize_with(count, Care::default);
+        self.producers.resize_with(count, ProducerState::default);
         for producer in 0..count {
             self.tend(producer);
         }
     }
 
     fn tend(&mut self, producer: usize) {
-        match self.cares[producer].replacement {
+        match self.producers[producer].replacement {
             None => {
                 if let Some(why) = self.defect(producer) {
                     self.take_out_of_service(producer, &why);
@@ -241,17 +244,17 @@ impl Work {
         }
         let shared = self.topic.shared();
         shared.metrics.producer_up(topic, false);
-        let care = &mut self.cares[producer];
+        let state = &mut self.producers[producer];
         let has_delivered = &shared.noticed[producer].has_delivered;
         if has_delivered.swap(false, Ordering::Relaxed) {
-            care.pause = PAUSES[0];
+            state.pause = PAUSES[0];
         }
         let now = Instant::now();
-        care.replacement = Some(Replacement {
+        state.replacement = Some(Replacement {
             since: now,
-            not_before: now + care.pause,
+            not_before: now + state.pause,
         });
-        care.pause = (care.pause * 2).min(PAUSES[1]);
+        state.pause = (state.pause * 2).min(PAUSES[1]);
     }
 
     fn replace(&mut self, producer: usize) {
@@ -262,9 +265,9 @@ impl Work {
             Ok(next) => Arc::new(next),
             Err(error) => {
                 error!(%error, "can't start a new producer; trying again");
-                let care = &mut self.cares[producer];
-                if let Some(replacement) = &mut care.replacement {
-                    replacement.not_before = Instant::now() + care.pause;
+                let state = &mut self.producers[producer];
+                if let Some(replacement) = &mut state.replacement {
+                    replacement.not_before = Instant::now() + state.pause;
                 }
                 return;
             }
@@ -275,8 +278,11 @@ impl Work {
             .iter()
             .map(|partition| partition.resume(old.generation));
         let unsure: usize = resumed.sum();
-        self.cares[producer].replacement = None;
-        let is_complete = self.cares.iter().all(|care| care.replacement.is_none());
+        self.producers[producer].replacement = None;
+        let is_complete = self
+            .producers
+            .iter()
+            .all(|state| state.replacement.is_none());
         let shared = self.topic.shared();
         shared.metrics.producer_rebuilds.inc();
         shared.metrics.producer_up(shared.name(), is_complete);

@@ -1,4 +1,5 @@
-//! What it means that nothing comes: a leader that does not answer, or records that librdkafka does not fetch.
+//! A partition from which no record comes because its leader does not answer, or because librdkafka does not fetch its
+//! records.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,10 @@ use crate::kafka::waiting::Waiting;
 const STALLED: Duration = Duration::from_secs(20);
 
 impl Left {
-    /// Returns what it means that the leader of the partition does not answer.
+    /// Notes that the leader of the partition does not answer. Returns a line about it if one is due.
     ///
     /// # Errors
-    /// If the range can't be read to its end.
+    /// If the leader of a range has not answered for 20 minutes.
     pub(in crate::kafka) fn leaderless(
         &mut self,
         topic: &str,
@@ -61,11 +62,11 @@ impl Left {
         is_dry && !self.is_at_end && lasts >= STALLED
     }
 
-    /// Returns what is to be done if librdkafka does not fetch from `next`: to assign the partition again, with a word once
-    /// that has not helped for records that are there.
+    /// Notes that librdkafka does not fetch from `next`. Returns that the partition is to be assigned again, with a line if
+    /// that has not helped before and one is due.
     ///
     /// # Errors
-    /// If the range can't be read to its end.
+    /// If records of a range could not be fetched for 20 minutes.
     pub(super) fn stalled(
         &mut self,
         topic: &str,

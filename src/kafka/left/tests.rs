@@ -76,7 +76,7 @@ impl Watch {
         self.left.judge("events", 2, ends, is_dry, self.now())
     }
 
-    /// What it means that the leader does not answer that second.
+    /// Notes that the leader does not answer that second.
     fn leaderless(&mut self, seconds: u64) -> Result<Finding, ReadError> {
         self.seconds = seconds;
         self.is_due();

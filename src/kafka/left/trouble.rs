@@ -1,4 +1,4 @@
-//! What is amiss with a partition, and since when.
+//! A trouble with a partition: its kind, and since when it lasts.
 
 use std::time::{Duration, Instant};
 

@@ -159,7 +159,7 @@ pub enum NoPlan {
 }
 
 impl Plan {
-    /// Returns what is to be committed when the run is at these offsets, or has finished.
+    /// Returns the offsets and texts to commit when the run is at these offsets, or has finished.
     #[must_use]
     pub fn at(&self, next: &BTreeMap<u32, u64>, totals: Totals, is_finished: bool) -> Offsets {
         let ranges = self.ranges.iter().map(|range| {

@@ -171,7 +171,7 @@ impl Run {
         self.sink.transactions.begin()?;
         let end = self.fill(progress, &mut done)?;
         if self.interrupt.is_at_once() {
-            // What can't be aborted now is left to Kafka, which does it after the transaction's timeout.
+            // If the abort fails, Kafka does it after the transaction's timeout.
             let _aborted = self.sink.transactions.abort();
             return Ok(Some(End::Stopped));
         }

@@ -95,7 +95,7 @@ fn a_crowd_of_connections_keeps_no_file_from_a_bridge_with_300() {
 
 #[test]
 fn a_crowd_of_connections_keeps_no_file_from_a_bridge_with_1024() {
-    serves_a_crowd(1024, 640);
+    serves_a_crowd(1024, 512);
 }
 
 #[test]

@@ -1,17 +1,20 @@
-//! Brokers that are killed during a redrive and while an archive is written.
+//! Brokers that are killed during a replay, a redrive and while an archive is written, or come back under new addresses.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::by_key;
 use super::desk::{Desk, Running, Written, code, large_event, said};
 use super::redrive::{rejected, sound};
-use super::resume::copied;
+use super::resume::{EVENTS, copied};
 use super::unattended::summary;
 use crate::suite::rig::pause;
-use crate::support::bridge::eventually;
+use crate::support::bridge::{eventually, koobridge};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::lines::Lines;
-use crate::support::records::{Kafka, Record};
+use crate::support::ports::free_ports;
+use crate::support::proxy::Proxy;
+use crate::support::records::{Kafka, Record, read_all};
 
 /// How long a broker is down: longer than its cluster takes to notice.
 const DOWN: Duration = Duration::from_secs(4);
@@ -151,4 +154,71 @@ impl Archive {
         lines.sort_unstable();
         lines
     }
+}
+
+/// A running replay that has published something, without a borrow of its brokers.
+struct Copying {
+    events: String,
+    target: String,
+    running: Running,
+}
+
+impl Copying {
+    fn start(kafka: &Kafka, bootstrap: &str, id: &str) -> Self {
+        let events = Desk::with_events(kafka, EVENTS).events;
+        let target = kafka.topic("target", 3);
+        let topic = format!("kafka.topic={events}");
+        let mut command = koobridge();
+        command
+            .args(["replay", "--bootstrap", bootstrap, "--set", &topic])
+            .args(["--since", "beginning", "--to", &target, "--id", id])
+            .args(["--yes", "--rate", "1000"]);
+        let running = Running::start(command);
+        eventually(|| match read_all(kafka.bootstrap(), &target).len() {
+            0 => Err(running.says.all()),
+            _ => Ok(()),
+        });
+        Self {
+            events,
+            target,
+            running,
+        }
+    }
+
+    /// Waits until the replay has ended well, with each record once.
+    fn assert_exactly_once(mut self, kafka: &Kafka) {
+        assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
+        let copies = read_all(kafka.bootstrap(), &self.target);
+        let sources = read_all(kafka.bootstrap(), &self.events);
+        assert_eq!(copies.len(), EVENTS);
+        assert_eq!(by_key(&copies), by_key(&sources));
+    }
+}
+
+#[test]
+fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
+    let mut kafka = cluster::exclusive();
+    let copying = Copying::start(&kafka, kafka.bootstrap(), "brokers");
+    for broker in 0..2 {
+        kafka.kill(broker);
+        pause(Duration::from_secs(3));
+        kafka.start(broker);
+        kafka.wait_until_healthy();
+    }
+    copying.assert_exactly_once(&kafka);
+}
+
+/// The name behind which the brokers are found stays; where they say that they are does not.
+#[test]
+fn brokers_that_come_back_under_new_addresses_are_found_again() {
+    let mut kafka = cluster::exclusive();
+    let [name] = free_ports();
+    let old = kafka.proxy_ports();
+    let _bootstrap = Proxy::start(vec![[old[0][0], name]]);
+    let addresses = Proxy::start(old);
+    let copying = Copying::start(&kafka, &format!("127.0.0.1:{name}"), "moved");
+    kafka.move_proxies();
+    drop(addresses);
+    let _new = Proxy::start(kafka.proxy_ports());
+    copying.assert_exactly_once(&kafka);
 }

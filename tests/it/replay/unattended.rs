@@ -18,11 +18,9 @@ use super::redrive::{rejected, sound};
 use super::resume::{EVENTS, assert_exactly_once, copied};
 use crate::suite::random::Random;
 use crate::suite::rig::pause;
-use crate::support::bridge::{PATIENCE, eventually, koobridge};
+use crate::support::bridge::PATIENCE;
 use crate::support::cluster;
-use crate::support::ports::free_ports;
-use crate::support::proxy::Proxy;
-use crate::support::records::{Kafka, block_on, read_all};
+use crate::support::records::{Kafka, block_on};
 
 const KILLS: usize = 10;
 
@@ -296,7 +294,7 @@ fn batches_fit_a_target_that_takes_small_ones() {
 fn records_about_as_large_as_the_target_takes_are_told_apart_without_asking_it() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
-    let sizes = (1..=400).map(|bytes| large_event(bytes, bytes));
+    let sizes = (241..=400).map(|bytes| large_event(bytes, bytes));
     desk.write(&desk.events, sizes);
     let small = [("min.insync.replicas", "2"), ("max.message.bytes", "800")];
     let target = kafka.topic_with("target", 3, 3, &small);
@@ -310,7 +308,7 @@ fn records_about_as_large_as_the_target_takes_are_told_apart_without_asking_it()
     let counts = &summary(&output.stdout)["counts"];
     let (published, refused) = (&counts["published"], &counts["refused"]);
     let [published, refused] = [published, refused].map(|count| count.as_u64().expect("a count"));
-    assert_eq!(published + refused, 400);
+    assert_eq!(published + refused, 160);
     assert!(published > 0 && refused > 100, "{}", said(&output));
     desk.copies(&target, usize::try_from(published).expect("a small number"));
     let lines = said(&output).matches(" refuses offset ").count();
@@ -490,58 +488,6 @@ fn a_run_that_is_cut_off_from_kafka_heeds_signals() {
     assert_exactly_once(&desk, &target);
 }
 
-/// A running replay that has published something, without a borrow of its brokers.
-struct Copying {
-    events: String,
-    target: String,
-    running: Running,
-}
-
-impl Copying {
-    fn start(kafka: &Kafka, bootstrap: &str, id: &str) -> Self {
-        let events = Desk::with_events(kafka, EVENTS).events;
-        let target = kafka.topic("target", 3);
-        let topic = format!("kafka.topic={events}");
-        let mut command = koobridge();
-        command
-            .args(["replay", "--bootstrap", bootstrap, "--set", &topic])
-            .args(["--since", "beginning", "--to", &target, "--id", id])
-            .args(["--yes", "--rate", "1000"]);
-        let running = Running::start(command);
-        eventually(|| match read_all(kafka.bootstrap(), &target).len() {
-            0 => Err(running.says.all()),
-            _ => Ok(()),
-        });
-        Self {
-            events,
-            target,
-            running,
-        }
-    }
-
-    /// Waits until the replay has ended well, with each record once.
-    fn assert_exactly_once(mut self, kafka: &Kafka) {
-        assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
-        let copies = read_all(kafka.bootstrap(), &self.target);
-        let sources = read_all(kafka.bootstrap(), &self.events);
-        assert_eq!(copies.len(), EVENTS);
-        assert_eq!(by_key(&copies), by_key(&sources));
-    }
-}
-
-#[test]
-fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
-    let mut kafka = cluster::exclusive();
-    let copying = Copying::start(&kafka, kafka.bootstrap(), "brokers");
-    for broker in 0..2 {
-        kafka.kill(broker);
-        pause(Duration::from_secs(3));
-        kafka.start(broker);
-        kafka.wait_until_healthy();
-    }
-    copying.assert_exactly_once(&kafka);
-}
-
 #[test]
 fn a_redrive_is_resumed_and_brings_back_each_report_once() {
     let kafka = cluster::shared();
@@ -605,19 +551,4 @@ fn a_target_that_is_deleted_ends_the_run() {
         says.contains(&format!("there is no topic {target}")),
         "{says}"
     );
-}
-
-/// The name behind which the brokers are found stays; where they say that they are does not.
-#[test]
-fn brokers_that_come_back_under_new_addresses_are_found_again() {
-    let mut kafka = cluster::exclusive();
-    let [name] = free_ports();
-    let old = kafka.proxy_ports();
-    let _bootstrap = Proxy::start(vec![[old[0][0], name]]);
-    let addresses = Proxy::start(old);
-    let copying = Copying::start(&kafka, &format!("127.0.0.1:{name}"), "moved");
-    kafka.move_proxies();
-    drop(addresses);
-    let _new = Proxy::start(kafka.proxy_ports());
-    copying.assert_exactly_once(&kafka);
 }

@@ -103,7 +103,7 @@ async fn a_producer_is_not_ended_by_a_thread_that_still_has_it() {
     eventually("it is not ended", || weak.strong_count() == 0).await;
 }
 
-/// Sends what is two reports, and holds a single one back.
+/// Two reports are sent as a pair, and a single one is held back.
 const PAIRS: [(&str, &str); 2] = [("linger.ms", "60000"), ("batch.num.messages", "2")];
 
 /// A key of each of two partitions.

@@ -35,7 +35,7 @@ impl Run {
             bail!("{why}");
         }
         if self.interrupt.is_at_once() {
-            // The run ends: what can't be aborted now is left to Kafka, which does it after the transaction's timeout.
+            // The run ends. If the abort fails, Kafka does it after the transaction's timeout.
             let _aborted = self.sink.transactions.abort();
             self.failures += 1;
             return Ok(());
