@@ -19,11 +19,14 @@ use super::questions::in_words;
 /// How long the system may take to remove threads that have ended.
 const REMOVED: Duration = Duration::from_secs(1);
 
-/// Threads that an admin client has before it asks anything: its own, two of librdkafka's, and one for each address of
-/// `bootstrap.servers`.
+/// Brokers that a client may learn of, each with a thread, before its own thread has started.
+const LEARNED: usize = 8;
+
+/// Threads that an admin client may have before its own thread has started: that one, two of librdkafka's, and one for
+/// each address of `bootstrap.servers` and each broker that it learns of there.
 fn threads(config: &ClientConfig) -> usize {
     let addresses = config.get("bootstrap.servers").unwrap_or_default();
-    3 + addresses.split(',').count()
+    3 + addresses.split(',').count() + LEARNED
 }
 
 /// Starts an admin client.

@@ -16,7 +16,7 @@ use crate::support::http::exchange;
 use crate::support::lines::Lines;
 
 /// More threads than a bridge with two workers and one broker has.
-const ENOUGH: u32 = 36;
+const ENOUGH: u32 = 44;
 /// The first of the users of whom no process runs: the system counts the threads of a user. Each limit, and each test
 /// program, has its own.
 const USERS: u32 = 20_000;
