@@ -150,3 +150,20 @@ fn fill(bridge: &Bridge, senders: usize, expected: u16) {
         }
     }
 }
+
+/// They are built in by `.cargo/config.toml`.
+#[test]
+fn the_allocator_has_the_settings_of_this_project() {
+    let output = run(koobridge()
+        .env("MALLOC_CONF", "stats_print:true")
+        .arg("--version"));
+    let shown = String::from_utf8(output.stderr).expect("text");
+    for setting in [
+        "opt.narenas: 4",
+        "opt.background_thread: true",
+        "opt.dirty_decay_ms: 1000",
+        "opt.muzzy_decay_ms: 0",
+    ] {
+        assert!(shown.contains(setting), "no {setting} in:\n{shown}");
+    }
+}
