@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::document;
 use crate::figures::{Table, median, rounds};
 use crate::load::{Load, Sample};
-use crate::subject::{Process, Subject};
+use crate::subject::{Memory, Process, Subject};
 use crate::support::records::{Kafka, until};
 
 const ROUNDS: usize = 5;
@@ -38,7 +38,8 @@ pub fn run(kafka: &Kafka) {
         "requests/s",
         "p50 ms",
         "p99 ms",
-        "memory",
+        "resident MiB",
+        "private MiB",
     ]);
     for connections in CONNECTIONS {
         let load = Load {
@@ -46,11 +47,15 @@ pub fn run(kafka: &Kafka) {
             ..Load::default()
         };
         let samples = rounds(ROUNDS, &bridges, |(_, subject)| {
-            (subject.measure(&load), subject.resident())
+            (subject.measure(&load), subject.memory())
         });
         for ((name, _), samples) in bridges.iter().zip(&samples) {
             let of =
                 |value: fn(&Sample) -> f64| median(samples.iter().map(|(sample, _)| value(sample)));
+            let memory = |value: fn(&Memory) -> f64| {
+                let values = samples.iter().map(|(_, memory)| value(memory));
+                format!("{:.0}", median(values))
+            };
             table.row(vec![
                 connections.to_string(),
                 (*name).to_owned(),
@@ -59,10 +64,8 @@ pub fn run(kafka: &Kafka) {
                 format!("{:.0}", of(|sample| sample.rate)),
                 format!("{:.1}", of(|sample| sample.answers.within[0])),
                 format!("{:.1}", of(|sample| sample.answers.within[2])),
-                format!(
-                    "{:.0} MiB",
-                    median(samples.iter().map(|(_, resident)| *resident))
-                ),
+                memory(|memory| memory.resident),
+                memory(|memory| memory.private),
             ]);
         }
     }

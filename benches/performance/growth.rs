@@ -1,6 +1,4 @@
-//! What grows with what: cost and throughput over connections, channels, sizes, partitions and distance.
-
-use std::time::Duration;
+//! What grows with what: cost and throughput over connections, channels, sizes and partitions.
 
 use crate::chart::{Line, Panel, draw};
 use crate::document;
@@ -8,19 +6,15 @@ use crate::figures::{Table, as_f64, median, rounds};
 use crate::load::{Load, Sample};
 use crate::subject::{Embedded, ONE_WORKER, Subject};
 use crate::support::cluster::Exclusive;
-use crate::support::proxy::Proxy;
 
 const ROUNDS: usize = 5;
 /// Where differences are large.
 const FEW: usize = 3;
 const SECONDS: u64 = 2;
-const PARTITIONS: i32 = 6;
 const CONNECTIONS: [usize; 5] = [16, 64, 256, 1024, 4096];
 const CHANNELS: [u64; 3] = [1, 100, 10_000];
 const BYTES: [usize; 4] = [200, 1_000, 10_000, 60_000];
 const KAFKA_PARTITIONS: [i32; 5] = [1, 6, 12, 24, 60];
-/// Between bridge and brokers, there and back.
-const ROUND_TRIPS: [u64; 4] = [0, 1, 5, 20];
 
 /// One point of a curve.
 struct Point {
@@ -124,23 +118,7 @@ fn on_kafka(kafka: &Exclusive) -> Vec<Point> {
         KAFKA_PARTITIONS.map(|partitions| Subject::bridge_on(kafka, partitions, &ONE_WORKER));
     let samples = rounds(FEW, &subjects, |subject| subject.measure(&load));
     let partitions = KAFKA_PARTITIONS.map(f64::from);
-    let mut points: Vec<Point> =
-        curve("partitions on three brokers", partitions, samples).collect();
-    drop(subjects);
-
-    let ports = kafka.proxy_ports();
-    let addresses = ports.iter().map(|[_, proxy]| format!("127.0.0.1:{proxy}"));
-    let bootstrap = addresses.collect::<Vec<_>>().join(",");
-    let proxy = Proxy::start(ports);
-    let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS));
-    let subject = Subject::bridge(&bootstrap, [&events, &rejected], &ONE_WORKER);
-    let samples = rounds(FEW, &ROUND_TRIPS, |millis| {
-        proxy.set_round_trip(Duration::from_millis(*millis));
-        subject.measure(&load)
-    });
-    let millis = ROUND_TRIPS.map(as_f64);
-    points.extend(curve("ms to the brokers and back", millis, samples));
-    points
+    curve("partitions on three brokers", partitions, samples).collect()
 }
 
 fn curve<const N: usize>(

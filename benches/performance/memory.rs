@@ -12,10 +12,11 @@ use crate::load::Load;
 use crate::pause;
 use crate::process;
 use crate::resting::Resting;
-use crate::subject::Subject;
+use crate::subject::{Memory, Subject};
 use crate::support::records::Kafka;
 
 const PARTITIONS: i32 = 6;
+const MANY_PARTITIONS: i32 = 60;
 const STARTS: usize = 5;
 /// How long wake-ups are counted.
 const WATCH: Duration = Duration::from_secs(10);
@@ -35,65 +36,74 @@ pub fn run(kafka: &Kafka) {
     raise_file_limit();
     let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS));
     let start = |settings: &[_]| Subject::bridge(kafka.bootstrap(), [&events, &rejected], settings);
+    let mut table = Table::new(&["", "", "resident", "private"]);
     let starts = (0..STARTS).map(|_| {
         let began = Instant::now();
         let _bridge = start(&[]);
         began.elapsed().as_secs_f64()
     });
-    let ready = median(starts);
+    table.row(row("start", format!("{:.1} s", median(starts)), None));
 
     let bridge = start(&[]);
-    let mut table = Table::new(&["", ""]);
-    let mut row = |what: &str, figure: String| table.row(vec![what.to_owned(), figure]);
-    row("from its start until it is ready", format!("{ready:.1} s"));
-    // What its start took is given back by then.
-    pause(WATCH);
-    row("memory, idle", mebibytes(bridge.resident()));
-    let before = process::wakeups(bridge.pid());
-    pause(WATCH);
-    let wakeups = process::wakeups(bridge.pid()) - before;
-    row(
-        "wake-ups a second, idle",
-        format!("{:.1}", as_f64(wakeups) / WATCH.as_secs_f64()),
-    );
+    idle(&mut table, "idle", &bridge);
     let mut connections = Resting::new(bridge.address(), None);
     for count in [1_000, 9_900] {
         connections.grow(count);
         pause(SETTLED);
-        row(
-            &format!("with {count} connections that rest"),
-            mebibytes(bridge.resident()),
-        );
+        let what = format!("{count} connections that rest");
+        table.row(row(&what, String::new(), Some(&bridge)));
     }
     drop(connections);
     pause(WATCH);
-    row(
-        "ten seconds after they have gone",
-        mebibytes(bridge.resident()),
-    );
-    let sample = bridge.measure(&UNDER_LOAD);
-    row(
-        &format!(
-            "after {:.0} reports a second on 256 connections",
-            sample.rate
-        ),
-        mebibytes(bridge.resident()),
-    );
+    let what = "ten seconds after they have gone";
+    table.row(row(what, String::new(), Some(&bridge)));
+    let rate = format!("{:.0} reports/s", bridge.measure(&UNDER_LOAD).rate);
+    table.row(row("256 connections under load", rate, Some(&bridge)));
     drop(bridge);
+
+    let four = [("kafka.producers", "4")];
+    let bridge = Subject::bridge_on(kafka, MANY_PARTITIONS, &four);
+    let what = format!("idle, four producers for {MANY_PARTITIONS} partitions");
+    bridge.measure(&Load {
+        seconds: 1,
+        ..UNDER_LOAD
+    });
+    idle(&mut table, &what, &bridge);
+    drop(bridge);
+
     let certificate = Certificate::new();
     let bridge = start(&certificate.settings());
     let mut connections = Resting::new(bridge.address(), Some(certificate.path()));
     connections.grow(1_000);
     pause(SETTLED);
-    row(
-        "with 1000 connections that rest, HTTPS",
-        mebibytes(bridge.resident()),
-    );
+    let what = "1000 connections that rest, HTTPS";
+    table.row(row(what, String::new(), Some(&bridge)));
     document::put("memory", &table);
 }
 
-fn mebibytes(value: f64) -> String {
-    format!("{value:.1} MiB")
+/// Adds the row of a bridge that does nothing, once its start or load is long over.
+fn idle(table: &mut Table, what: &str, bridge: &Subject) {
+    pause(WATCH);
+    let before = process::wakeups(bridge.pid());
+    pause(WATCH);
+    let wakeups = process::wakeups(bridge.pid()) - before;
+    let wakeups = as_f64(wakeups) / WATCH.as_secs_f64();
+    let wakeups = format!("{wakeups:.1} wake-ups/s");
+    table.row(row(what, wakeups, Some(bridge)));
+}
+
+fn row(what: &str, figure: String, bridge: Option<&Subject>) -> Vec<String> {
+    let memory = bridge.map(Subject::memory);
+    let mebibytes = |value: fn(&Memory) -> f64| {
+        let value = memory.as_ref().map(value);
+        value.map_or_else(String::new, |value| format!("{value:.1} MiB"))
+    };
+    vec![
+        what.to_owned(),
+        figure,
+        mebibytes(|memory| memory.resident),
+        mebibytes(|memory| memory.private),
+    ]
 }
 
 /// This process has the other end of each connection.

@@ -10,6 +10,7 @@ use koobridge::kafka::EmbeddedBroker;
 use tempfile::TempDir;
 
 use crate::client::{FIRST_CHANNEL, PASSWORD};
+use crate::figures::as_f64;
 use crate::load::{Load, Sample, measure};
 use crate::servers::{self, Work};
 use crate::support::bridge::Bridge;
@@ -134,12 +135,21 @@ impl Subject {
         measure(load, self.address(), self.pid())
     }
 
-    /// What of its memory is resident, in MiB.
-    pub fn resident(&self) -> f64 {
-        let kibibytes =
-            u32::try_from(proc::status(self.pid(), "VmRSS")).expect("gigabytes at most");
-        f64::from(kibibytes) / 1024.0
+    /// Returns its resident memory.
+    pub fn memory(&self) -> Memory {
+        let mebibytes = |name| as_f64(proc::status(self.pid(), name)) / 1024.0;
+        Memory {
+            resident: mebibytes("VmRSS"),
+            private: mebibytes("RssAnon"),
+        }
     }
+}
+
+/// Memory in MiB.
+pub struct Memory {
+    pub resident: f64,
+    /// The part that is no page of a file.
+    pub private: f64,
 }
 
 fn write_channels(directory: &Path, count: u64) {
