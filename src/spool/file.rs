@@ -29,6 +29,29 @@ use super::reader::Left;
 pub(super) const ATTEMPTS: u32 = 4;
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
+/// Bytes of the pages of a file. Only a transaction changes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    pages: u64,
+    /// Of those that can be used again.
+    free: u64,
+}
+
+impl Sizes {
+    /// Returns the sizes that a connection sees; in a transaction, those that its commit leaves.
+    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let bytes = |pragma| {
+            let number = |row: &rusqlite::Row<'_>| row.get(0).map(i64::cast_unsigned);
+            let pages: u64 = connection.pragma_query_value(None, pragma, number)?;
+            Ok::<_, rusqlite::Error>(pages.saturating_mul(PAGE))
+        };
+        let pages = bytes("page_count")?;
+        // In a damaged file the count can be anything.
+        let free = bytes("freelist_count")?.min(pages);
+        Ok(Self { pages, free })
+    }
+}
+
 /// A file, opened for writing.
 pub(super) struct File {
     path: PathBuf,
@@ -46,8 +69,8 @@ pub(super) struct File {
     /// The lanes that were written to.
     lanes: HashMap<LaneKey, i64>,
     pub(super) count: Count,
-    /// Bytes of the pages that hold something, if they are known.
-    used: Cell<Option<u64>>,
+    /// The sizes that its last transaction left, if they are known.
+    sizes: Cell<Option<Sizes>>,
     /// When the oldest due report arrived, and whether that is known.
     oldest: (Option<i64>, bool),
     /// When a report was last written or deleted.
@@ -80,7 +103,7 @@ impl File {
             is_written: false,
             lanes: HashMap::new(),
             count,
-            used: Cell::new(None),
+            sizes: Cell::new(None),
             oldest: (None, false),
             changed: Instant::now(),
             is_odd: false,
@@ -104,7 +127,16 @@ impl File {
     }
 
     fn transaction(&self) -> rusqlite::Result<Transaction<'_>> {
+        self.sizes.take();
         self.connection()?.unchecked_transaction()
+    }
+
+    /// Commits a transaction. The sizes are read before that, because a statement of its own would lock the file again.
+    fn commit(&self, transaction: Transaction<'_>) -> rusqlite::Result<()> {
+        let sizes = Sizes::of(&transaction)?;
+        transaction.commit()?;
+        self.sizes.set(Some(sizes));
+        Ok(())
     }
 
     /// Closes its connection until it is used again.
@@ -158,13 +190,14 @@ impl File {
 
     /// Bytes of the file and what belongs to it, with what its log still adds to it.
     pub(super) fn size(&self) -> rusqlite::Result<u64> {
-        let pending = self.pages()?.saturating_sub(length(&self.path));
-        Ok(self.size_on_disk() + pending)
+        let parts = self.parts_on_disk();
+        let pending = self.pages()?.saturating_sub(parts[0]);
+        Ok(parts.iter().sum::<u64>() + pending)
     }
 
     /// Bytes of its pages.
     pub(super) fn pages(&self) -> rusqlite::Result<u64> {
-        Ok(self.pragma("page_count")?.saturating_mul(PAGE))
+        Ok(self.sizes()?.pages)
     }
 
     pub(super) fn log_size(&self) -> u64 {
@@ -172,30 +205,32 @@ impl File {
     }
 
     pub(super) fn size_on_disk(&self) -> u64 {
-        let parts = ["", "-wal", "-shm"].map(|part| length(&with_suffix(&self.path, part)));
-        parts.iter().sum()
+        self.parts_on_disk().iter().sum()
+    }
+
+    /// Bytes of the file, of its log and of its index.
+    fn parts_on_disk(&self) -> [u64; 3] {
+        ["", "-wal", "-shm"].map(|part| length(&with_suffix(&self.path, part)))
     }
 
     /// Bytes of its pages that can be used again.
     pub(super) fn free(&self) -> rusqlite::Result<u64> {
-        let free = self.pragma("freelist_count")?.saturating_mul(PAGE);
-        // In a damaged file the count can be anything.
-        Ok(free.min(self.pages()?))
+        Ok(self.sizes()?.free)
     }
 
     /// Bytes of its pages that hold something.
     pub(super) fn used(&self) -> rusqlite::Result<u64> {
-        if let Some(used) = self.used.get() {
-            return Ok(used);
-        }
-        let used = self.pages()? - self.free()?;
-        self.used.set(Some(used));
-        Ok(used)
+        let Sizes { pages, free } = self.sizes()?;
+        Ok(pages - free)
     }
 
-    fn pragma(&self, name: &str) -> rusqlite::Result<u64> {
-        let number = |row: &rusqlite::Row<'_>| row.get(0).map(i64::cast_unsigned);
-        self.connection()?.pragma_query_value(None, name, number)
+    fn sizes(&self) -> rusqlite::Result<Sizes> {
+        if let Some(sizes) = self.sizes.get() {
+            return Ok(sizes);
+        }
+        let sizes = Sizes::of(self.connection()?)?;
+        self.sizes.set(Some(sizes));
+        Ok(sizes)
     }
 
     /// Moves what is in its log to the file, fsynced, and empties the log. Returns `false` if a reader or the disk
@@ -207,19 +242,80 @@ impl File {
     }
 
     fn note_change(&mut self) {
-        self.used.set(None);
         self.oldest.1 = false;
         self.changed = Instant::now();
     }
 
     pub(super) fn remember(&mut self, topic: &str, partitions: u32) -> rusqlite::Result<()> {
+        let transaction = self.transaction()?;
         let statement = "INSERT OR REPLACE INTO topics (name, partitions) VALUES (?1, ?2)";
-        self.connection()?
-            .execute(statement, params![topic, partitions])
-            .map(drop)
+        transaction.execute(statement, params![topic, partitions])?;
+        self.commit(transaction)
     }
 }
 
 fn inode(path: &Path) -> io::Result<u64> {
     fs::metadata(path).map(|file| file.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Record;
+    use crate::spool::{Mark, Options};
+
+    /// The sizes that another connection sees.
+    fn seen(path: &Path) -> Sizes {
+        let other = connection::open(path, 0, Log::Needed).expect("a connection");
+        Sizes::of(&other).expect("sizes")
+    }
+
+    fn record(bytes: usize) -> Record {
+        Record {
+            key: None,
+            headers: Vec::new(),
+            value: vec![b'x'; bytes],
+            timestamp: 0,
+        }
+    }
+
+    #[test]
+    fn the_sizes_are_known_without_a_look_and_right_after_each_change_and_each_failure() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("spool-000001.sqlite");
+        let limits = Limits::new(&Options {
+            directory: directory.path().to_owned(),
+            disk_limit: 1 << 30,
+            free_space: 0,
+            memory: 1 << 20,
+        });
+        let mut file = File::create(&path, 1 << 20, limits).expect("a file");
+        let lane = LaneKey {
+            topic: "events".into(),
+            partition: Some(0),
+        };
+        let reports: Vec<_> = (1..=40).map(|number| (lane.clone(), number)).collect();
+        let large = record(5000);
+        let rows = || reports.iter().map(|(lane, number)| (lane, *number, &large));
+        let is_right = |file: &File| assert_eq!(file.sizes.get(), Some(seen(&path)));
+
+        file.write(rows()).expect("a write");
+        is_right(&file);
+        file.mark(&[(lane.clone(), 1, Mark::Gone)]).expect("a mark");
+        is_right(&file);
+        file.delete(&reports[..20]).expect("a deletion");
+        is_right(&file);
+        assert!(file.free().expect("sizes") > 0);
+        file.remember("events", 6).expect("a note");
+        is_right(&file);
+
+        // The disk is full.
+        let pages = file.pages().expect("sizes") / PAGE;
+        let connection = file.connection().expect("a connection");
+        connection
+            .pragma_update(None, "max_page_count", pages.cast_signed())
+            .expect("a limit");
+        file.write(rows()).expect_err("no room");
+        assert_eq!(file.sizes().expect("sizes"), seen(&path));
+    }
 }

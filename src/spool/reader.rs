@@ -195,8 +195,8 @@ fn row_of(row: &rusqlite::Row<'_>, lane: &LaneKey) -> rusqlite::Result<Row> {
 
 /// The record in the four columns from `first` on: timestamp, key, headers, value.
 pub(super) fn record_of(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Record> {
-    let headers: String = row.get(first + 2)?;
-    let headers = serde_json::from_str(&headers).map_err(|error| {
+    let headers = row.get_ref(first + 2)?.as_str()?;
+    let headers = serde_json::from_str(headers).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(
             first + 2,
             rusqlite::types::Type::Text,

@@ -41,8 +41,6 @@ impl File {
         let transaction = self.transaction()?;
         let (mut made, mut count, mut others) = (Vec::new(), self.count, 0);
         {
-            let mut same =
-                transaction.prepare(&format!("SELECT 1 FROM reports WHERE id = ?1 AND {SAME}"))?;
             let mut insert = transaction.prepare(&format!(
                 "INSERT OR {conflict} INTO reports (id, state, timestamp, key, headers, value) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -58,12 +56,14 @@ impl File {
                 let row = params![id, state, timestamp, key, headers, value];
                 if insert.execute(row)? > 0 {
                     count.add(id, mark);
-                } else if !same.exists(params![id, key, headers, value])? {
-                    others += 1;
+                } else {
+                    let same = format!("SELECT 1 FROM reports WHERE id = ?1 AND {SAME}");
+                    let mut same = transaction.prepare(&same)?;
+                    others += u64::from(!same.exists(params![id, key, headers, value])?);
                 }
             }
         }
-        transaction.commit()?;
+        self.commit(transaction)?;
         self.lanes.extend(made);
         self.count = count;
         self.note_change();
@@ -85,7 +85,7 @@ impl File {
                 }
             }
         }
-        transaction.commit()?;
+        self.commit(transaction)?;
         if !deleted.is_empty() {
             self.count.subtract(&deleted);
             self.note_change();
@@ -113,7 +113,7 @@ impl File {
                 }
             }
         }
-        transaction.commit()?;
+        self.commit(transaction)?;
         self.count = count;
         self.note_change();
         Ok(held)

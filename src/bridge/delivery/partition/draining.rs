@@ -27,9 +27,10 @@ impl Partition {
         for _ in 0..ROUNDS {
             let mut state = self.state.lock();
             for _ in 0..AT_ONCE {
-                let waits_until = state.backoff.waits_until();
-                if waits_until.is_some() && state.lane.probes() {
-                    return waits_until;
+                if state.lane.probes()
+                    && let Some(at) = state.backoff.waits_until()
+                {
+                    return Some(at);
                 }
                 state.handle(Input::Next { window: WINDOW });
                 match state.effects.pop_front() {
@@ -43,7 +44,9 @@ impl Partition {
                             return None;
                         }
                         drop(state);
-                        self.read_back(from, bytes)?;
+                        if self.read_back(from, bytes).is_none() {
+                            return self.state.lock().backoff.waits_until();
+                        }
                         break;
                     }
                     Some(effect) => {

@@ -2,6 +2,8 @@
 //! Everything here is quick; `draining` has what the maintenance thread calls.
 
 mod draining;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -216,7 +218,8 @@ impl Partition {
             Err(_) => state.handle(Input::NotWritten { number, is_awaited }),
         }
         self.execute(&mut state, None);
-        if state.lane.in_flight() == 0 {
+        // A lane that waits between two probes was looked at when its pause began.
+        if state.lane.in_flight() == 0 && state.backoff.waits_until().is_none() {
             self.shared.wake();
         }
     }

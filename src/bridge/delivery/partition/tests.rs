@@ -1,0 +1,80 @@
+//! When a partition wakes the maintenance thread.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::mpsc::{self, Receiver};
+
+use super::*;
+use crate::bridge::delivery::lane::Policy;
+use crate::bridge::delivery::limits::{InFlight, InFlightLimits};
+use crate::bridge::delivery::refused_size::RefusedSize;
+use crate::bridge::delivery::shared::Redirects;
+use crate::bridge::metrics::Metrics;
+use crate::kafka::Watching;
+
+/// A partition whose reports are all in the spool, and its calls to the maintenance thread.
+fn spooling() -> (Partition, Receiver<()>) {
+    let ([watch], _) = Watching::prepare(["events".to_owned()]);
+    let (maintenance, woken) = mpsc::sync_channel(8);
+    let limits = InFlightLimits::new(InFlight {
+        reports: 8,
+        bytes: 1 << 20,
+    });
+    let shared = Shared {
+        topic: 0,
+        watch,
+        metrics: Metrics::new(),
+        limits: Arc::new(limits),
+        spool: None,
+        memory: 0,
+        partitions: AtomicU32::new(1),
+        lanes: AtomicUsize::new(1),
+        next: AtomicU64::new(1),
+        refused_size: RefusedSize::new(true),
+        redirects: None,
+        retries: Arc::new(Redirects::new(maintenance.clone())),
+        maintenance,
+        noticed: Default::default(),
+        unauthorized: Throttle::new(),
+    };
+    let policy = Policy {
+        has_spool: true,
+        redirects: false,
+    };
+    let lane = Lane::with_backlog(policy, 1);
+    (Partition::new(0, lane, Arc::new(shared)), woken)
+}
+
+impl Partition {
+    /// A report comes, and the spool has it.
+    fn spool(&self, number: Number) {
+        let record = Record {
+            key: None,
+            headers: Vec::new(),
+            value: Vec::new(),
+            timestamp: 0,
+        };
+        let permit = self.shared.limits.report(record.footprint());
+        self.feed(Input::Admit {
+            number,
+            report: Pending::new(record, permit.expect("room")),
+            and_write: false,
+        });
+        self.written(number, false, Ok(()));
+    }
+}
+
+#[test]
+fn a_spooled_report_wakes_the_maintenance_thread_unless_its_lane_waits_between_probes() {
+    let (partition, woken) = spooling();
+    let wakes = || woken.try_iter().count();
+    partition.spool(1);
+    assert_eq!(wakes(), 1, "a probe may be sent");
+    partition.state.lock().backoff.failed();
+    for number in 2..=6 {
+        partition.spool(number);
+    }
+    assert_eq!(wakes(), 0, "the next probe has a time");
+    partition.hurry();
+    partition.spool(7);
+    assert_eq!(wakes(), 1, "the pause is over");
+}
