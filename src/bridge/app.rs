@@ -17,7 +17,7 @@ use crate::bridge::delivery::{self, Delivery, InFlight, Left, Spooling, Topics};
 use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
-use crate::bridge::{Bridge, Identity, Live, Part, Phase, Rules, Watch};
+use crate::bridge::{Bridge, CountedChannels, Identity, Live, Part, Phase, Rules, Watch};
 use crate::config::{self, Config, Limits};
 use crate::contract::Channels;
 use crate::kafka::{self, Settings};
@@ -111,7 +111,7 @@ impl App {
             identity.log_warnings();
             metrics.certificate_expires(identity.expires());
         }
-        metrics.can_fail_to_authenticate(channels.ids());
+        let channels = CountedChannels::new(channels, &metrics);
         let live = Live::new(channels, identity, Rules::from(&config));
         let bridge = Bridge {
             live,

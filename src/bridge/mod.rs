@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod app;
 pub mod channels;
+mod counted_channels;
 pub mod delivery;
 mod identity;
 pub mod ingress;
@@ -15,6 +16,7 @@ pub(crate) mod open_files;
 mod reload;
 mod state;
 
+pub use counted_channels::CountedChannels;
 pub use identity::Identity;
 pub use reload::Watch;
 pub use state::{Bridge, Live, Part, Phase, Rules};

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::bridge::channels;
-use crate::bridge::{Bridge, Identity, Part, Rules};
+use crate::bridge::{Bridge, CountedChannels, Identity, Part, Rules};
 use crate::config::{Config, ConfigErrors, Settings, Tls, Typed};
 use crate::kafka;
 
@@ -141,9 +141,9 @@ fn read_configuration(
 
 fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), ConfigErrors> {
     let mut channels = channels::load(directory).map_err(ConfigErrors)?;
-    channels.share_last_reports(&bridge.live.channels.load());
+    channels.share_last_reports(bridge.live.channels.load().channels());
     let count = channels.len();
-    bridge.metrics.can_fail_to_authenticate(channels.ids());
+    let channels = CountedChannels::new(channels, &bridge.metrics);
     bridge.live.channels.store(Arc::new(channels));
     info!(channels = count, "the channels' passwords were read anew");
     Ok(())

@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::counted_channels::CountedChannels;
 use super::delivery::Delivery;
 use super::identity::Identity;
 use super::metrics::Metrics;
 use crate::config::{Access, Config, Limits, Success};
-use crate::contract::{Channels, EventMode};
+use crate::contract::EventMode;
 
 /// Everything that a request and a look at the bridge need.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub enum Phase {
 /// The reloadable parts, as they are in force now.
 #[derive(Debug)]
 pub struct Live {
-    pub channels: ArcSwap<Channels>,
+    pub channels: ArcSwap<CountedChannels>,
     /// `None` where the ingress speaks plain HTTP.
     pub identity: Option<ArcSwap<Identity>>,
     pub rules: ArcSwap<Rules>,
@@ -98,7 +99,7 @@ impl From<&Config> for Rules {
 
 impl Live {
     #[must_use]
-    pub fn new(channels: Channels, identity: Option<Identity>, rules: Rules) -> Self {
+    pub fn new(channels: CountedChannels, identity: Option<Identity>, rules: Rules) -> Self {
         Self {
             channels: ArcSwap::from_pointee(channels),
             identity: identity.map(ArcSwap::from_pointee),

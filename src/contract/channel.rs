@@ -3,6 +3,7 @@
 //! Passwords are held as SHA-256 digests only, so that comparing takes the same time whatever the
 //! lengths, and nothing here can print one. Where the passwords come from is not known here.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +54,13 @@ impl ChannelId {
     /// The id as it stands in the path.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text hashes and compares like the id.
+impl Borrow<str> for ChannelId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -119,6 +127,7 @@ pub struct Channels {
 
 #[derive(Debug)]
 struct Entry {
+    place: usize,
     passwords: [Password; 2],
     last_report: LastReport,
 }
@@ -127,7 +136,9 @@ impl Channels {
     /// Adds a channel. During a rotation it has a second password.
     pub fn insert(&mut self, channel: ChannelId, first: Password, second: Option<Password>) {
         let second = second.unwrap_or_else(|| first.clone());
+        let known = self.entries.get(&channel);
         let entry = Entry {
+            place: known.map_or(self.entries.len(), |known| known.place),
             passwords: [first, second],
             last_report: LastReport::default(),
         };
@@ -143,9 +154,10 @@ impl Channels {
         }
     }
 
-    /// Returns the channels' names, in no order.
-    pub fn ids(&self) -> impl Iterator<Item = &ChannelId> {
-        self.entries.keys()
+    /// Returns each channel with its place among them, from 0, in no order.
+    pub fn places(&self) -> impl Iterator<Item = (&ChannelId, usize)> {
+        let entries = self.entries.iter();
+        entries.map(|(channel, entry)| (channel, entry.place))
     }
 
     /// Returns each channel with the time of its last report, in no order.
@@ -166,11 +178,10 @@ impl Channels {
         self.entries.is_empty()
     }
 
-    /// The channel of that name, where there is one.
+    /// Returns the place of the channel of that name, if there is one.
     #[must_use]
-    pub fn known(&self, channel: &str) -> Option<ChannelId> {
-        let id = ChannelId(channel.into());
-        self.entries.contains_key(&id).then_some(id)
+    pub fn place(&self, channel: &str) -> Option<usize> {
+        self.entries.get(channel).map(|entry| entry.place)
     }
 
     /// Checks the password of a report for `channel` that arrived `now`, and notes that time if it is right.
@@ -198,7 +209,10 @@ impl Channels {
         let is_good = bool::from(known & present & matches);
         let entry = entry.filter(|_| is_good)?;
         entry.last_report.set(now);
-        Some(Authenticated { channel: id })
+        Some(Authenticated {
+            channel: id,
+            place: entry.place,
+        })
     }
 }
 
@@ -210,6 +224,7 @@ fn digest(bytes: &[u8]) -> Digest {
 #[derive(Debug)]
 pub struct Authenticated {
     channel: ChannelId,
+    place: usize,
 }
 
 impl Authenticated {
@@ -217,6 +232,12 @@ impl Authenticated {
     #[must_use]
     pub fn channel(&self) -> &ChannelId {
         &self.channel
+    }
+
+    /// The place of that channel among the [`Channels`].
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place
     }
 
     /// Joins the sender with the whole body that it sent.

@@ -40,7 +40,8 @@ fn exposed() -> BTreeSet<String> {
     let metrics = Metrics::new();
     metrics.built_with(String::new());
     metrics.answered(200);
-    metrics.report_received(&ChannelId::parse(CHANNEL).expect("a channel id"), "read");
+    let channel = ChannelId::parse(CHANNEL).expect("a channel id");
+    metrics.channel(Some(&channel)).report_received("read");
     metrics.unsafe_setting("acks");
     metrics.topic_ready("events", true);
     metrics.topic_durability("events", 3, 2);

@@ -128,7 +128,7 @@ impl Snapshot {
                 .into_iter()
                 .map(|(part, problem)| (part.name(), problem))
                 .collect(),
-            channels: live.channels.load_full(),
+            channels: Arc::clone(live.channels.load().channels()),
             counts: metrics.counts(),
         }
     }

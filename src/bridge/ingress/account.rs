@@ -1,12 +1,13 @@
 //! What is told of a request to whoever runs the bridge: the metrics, and a line in the log where one
 //! a report is asked for.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::info;
 
 use super::answer::Answer;
-use crate::bridge::metrics::Metrics;
+use crate::bridge::metrics::{ChannelCounters, Metrics};
 use crate::contract::{Arrival, ChannelId, Fault, Reason, Report};
 
 /// One request, as far as it is known.
@@ -15,7 +16,7 @@ pub(super) struct Account<'b> {
     /// When its head was complete.
     pub(super) complete: Instant,
     trace_id: Option<String>,
-    channel: Option<ChannelId>,
+    channel: Option<Arc<ChannelCounters>>,
     status: Option<&'static str>,
 }
 
@@ -31,8 +32,8 @@ impl<'b> Account<'b> {
     }
 
     /// A sender has authenticated itself for a channel.
-    pub(super) fn authenticated(&mut self, channel: &ChannelId, arrival: &Arrival) {
-        self.channel = Some(channel.clone());
+    pub(super) fn authenticated(&mut self, channel: Arc<ChannelCounters>, arrival: &Arrival) {
+        self.channel = Some(channel);
         self.trace_id = arrival.trace_id().map(str::to_owned);
     }
 
@@ -44,7 +45,7 @@ impl<'b> Account<'b> {
             Err(_) => None,
         };
         if let (Some(channel), Some(status)) = (&self.channel, self.status) {
-            self.metrics.report_received(channel, status);
+            channel.report_received(status);
         }
         if let Err(fault) = report {
             self.metrics.report_rejected(fault.reason.code());
@@ -60,8 +61,9 @@ impl<'b> Account<'b> {
         let took = self.complete.elapsed();
         self.metrics.report_answered(report, took);
         if is_logged {
+            let channel = self.channel.as_ref().and_then(|known| known.channel());
             info!(
-                channel = self.channel.as_ref().map(ChannelId::as_str),
+                channel = channel.map(ChannelId::as_str),
                 status = self.status,
                 answer = report.name(),
                 code = answer.code(),

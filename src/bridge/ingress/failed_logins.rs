@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use tracing::warn;
 
 use super::access;
-use crate::bridge::metrics::Metrics;
+use crate::bridge::metrics::ChannelCounters;
 use crate::contract::ChannelId;
 use crate::telemetry::Throttle;
 
@@ -14,20 +14,15 @@ use crate::telemetry::Throttle;
 /// timed by a stranger.
 static FAILURES: Throttle = Throttle::new();
 
-/// Counts a failure. `channel` is `None` if no channel has the name that was sent.
-pub(super) fn note(
-    channel: Option<ChannelId>,
-    origin: Option<IpAddr>,
-    trace_id: Option<&str>,
-    metrics: &Metrics,
-) {
+/// Counts a failure with the counters of the channel whose name was sent, or those of the unknown channels.
+pub(super) fn note(counters: &ChannelCounters, origin: Option<IpAddr>, trace_id: Option<&str>) {
     if let Some(failures) = FAILURES.count() {
-        let channel = channel.as_ref().map_or("unknown", ChannelId::as_str);
+        let channel = counters.channel().map_or("unknown", ChannelId::as_str);
         let network = origin.map(|origin| access::network(origin).to_string());
         warn!(
             channel,
             network, trace_id, failures, "wrong, missing or repeated passwords"
         );
     }
-    metrics.authentication_failed(channel);
+    counters.authentication_failed();
 }

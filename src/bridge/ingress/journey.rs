@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
-use jiff::Timestamp;
 
 use super::account::Account;
 use super::answer::{Answer, Refusal};
@@ -14,7 +13,7 @@ use super::state::ConnectionState;
 use super::{access, failed_logins, head};
 use crate::bridge::delivery::Promised;
 use crate::bridge::{Bridge, Phase, Rules};
-use crate::contract::{Authenticated, ChannelId, Fault, Reason};
+use crate::contract::{Fault, Reason};
 
 impl Bridge {
     /// Takes one request of `peer` to its answer, whatever it is.
@@ -61,14 +60,16 @@ impl Bridge {
             return Err(Refusal::NotAllowed);
         }
         let channel = head::route(head)?;
-        let sender = self
-            .authenticate(channel, head::password(head), arrival.at)
-            .map_err(|known| {
-                failed_logins::note(known, origin, arrival.trace_id(), &self.metrics);
-                Refusal::Unauthorized
-            })?;
-        connection.authenticated();
-        account.authenticated(sender.channel(), &arrival);
+        let channels = &self.live.channels;
+        let sender = channels
+            .load()
+            .authenticate(channel, head::password(head), arrival.at);
+        let (sender, counters) = sender.map_err(|counters| {
+            failed_logins::note(&counters, origin, arrival.trace_id());
+            Refusal::Unauthorized
+        })?;
+        connection.authenticated(account.complete);
+        account.authenticated(counters, &arrival);
         head::check_expectation(head)?;
         let mut permit = self.delivery.body_permit()?;
         let body_deadline = account.complete + limits.body_timeout;
@@ -92,20 +93,6 @@ impl Bridge {
                 accept_or_refuse(kept)
             }
         }
-    }
-}
-
-impl Bridge {
-    /// The sender; else the channel whose password it does not have, where there is one.
-    fn authenticate(
-        &self,
-        channel: &str,
-        password: Option<&[u8]>,
-        now: Timestamp,
-    ) -> Result<Authenticated, Option<ChannelId>> {
-        let channels = self.live.channels.load();
-        let sender = channels.authenticate(channel, password, now);
-        sender.ok_or_else(|| channels.known(channel))
     }
 }
 

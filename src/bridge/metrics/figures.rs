@@ -1,13 +1,7 @@
 //! The metrics as figures of the moment, for the status page: what it shows is what they count.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
-
-use super::labels::{Channel, ChannelLabel, CodeLabel, ReasonLabel};
-use super::{Metrics, ReportAnswer, topic_label};
+use super::histogram::Histogram;
+use super::{Metrics, ReportAnswer, place_of, topic_label};
 use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Reason};
 
 /// The statuses of sound reports: those of the contract, and what this version doesn't know.
@@ -25,20 +19,6 @@ pub const REASONS: [&str; Reason::ALL.len() + 3] = {
     codes[at + 1] = INVALID_TIMESTAMP;
     codes
 };
-
-/// Reports by status, of all channels together. Every worker writes it: on a cache line of its own it
-/// does not slow down the reading of what lies beside it.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(super) struct ByStatus([AtomicU64; STATUSES.len()]);
-
-impl ByStatus {
-    pub(super) fn count(&self, status: &str) {
-        if let Some(place) = STATUSES.iter().position(|known| *known == status) {
-            self.0[place].fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
 
 /// The answers to requests that are not kept, 503 excepted. An answer 400 or 415 is one of these, or tells of a report
 /// that the rejected topic has.
@@ -115,17 +95,14 @@ fn less<const N: usize>(counts: [u64; N], before: [u64; N]) -> [u64; N] {
 }
 
 impl Buckets {
-    /// prometheus-client shows a histogram's counts in the text format alone.
     fn of(histogram: &Histogram) -> Self {
-        let mut registry = Registry::default();
-        registry.register("h", "", histogram.clone());
-        let mut text = String::new();
-        encode(&mut text, &registry).expect("writing to memory can't fail");
-        let bucket = |line: &str| {
-            let (bound, count) = line.strip_prefix("h_bucket{le=\"")?.split_once("\"} ")?;
-            Some((bound.parse().ok()?, count.parse().ok()?))
-        };
-        Self(text.lines().filter_map(bucket).collect())
+        let mut buckets = histogram.buckets();
+        let mut total = 0;
+        for (_, count) in &mut buckets {
+            total += *count;
+            *count = total;
+        }
+        Self(buckets)
     }
 
     fn since(&self, before: &Self) -> Self {
@@ -164,37 +141,23 @@ impl Metrics {
     /// Returns how many records Kafka has acknowledged.
     #[must_use]
     pub fn acknowledgements(&self) -> u64 {
-        let buckets = Buckets::of(&self.acknowledgement_time);
-        buckets.0.last().map_or(0, |(_, count)| *count)
+        self.acknowledgement_time.count()
     }
 
     /// Returns the counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let rejected = |reason| self.rejected.get_or_create(&ReasonLabel { reason }).get();
-        let sent = |code| {
-            self.answers
-                .get(&CodeLabel { code })
-                .map_or(0, |it| it.get())
-        };
+        let sent = |code| self.answers.get(place_of(code));
         // Before the reports: an answer is counted before its report.
         let (mut refusals, unfit) = (REFUSALS.map(sent), sent(415));
-        let answers = ReportAnswer::ALL.map(|answer| self.reports(answer));
+        let answers = self.report_answers.all();
         refusals[0] = (refusals[0] + unfit).saturating_sub(self.reports(ReportAnswer::Rejected));
-        let channel = Channel(None);
-        let unknown = self
-            .authentication_failures
-            .get_or_create(&ChannelLabel { channel });
         Counts {
-            statuses: self
-                .by_status
-                .0
-                .each_ref()
-                .map(|count| count.load(Ordering::Relaxed)),
-            reasons: REASONS.map(rejected),
+            statuses: self.channels.received(),
+            reasons: self.rejected.all(),
             answers,
             refusals,
-            unknown_channels: unknown.get(),
+            unknown_channels: self.channel(None).failures(),
             answered: Buckets::of(&self.request_time),
             acknowledged: Buckets::of(&self.acknowledgement_time),
         }
@@ -229,7 +192,7 @@ mod tests {
         let metrics = Metrics::new();
         for channel in ["c1", "c2"] {
             let channel = ChannelId::parse(channel).expect("an id");
-            metrics.report_received(&channel, "read");
+            metrics.channel(Some(&channel)).report_received("read");
         }
         metrics.report_rejected("not-json");
         metrics.report_answered(ReportAnswer::Shed, Duration::ZERO);
@@ -248,13 +211,14 @@ mod tests {
     #[test]
     fn refusals_are_the_answers_without_those_of_kept_reports() {
         let metrics = Metrics::new();
-        for code in [200, 400, 400, 415, 401, 401, 413, 503] {
+        // 99 and 600 are no codes of HTTP, and are not counted.
+        for code in [200, 400, 400, 415, 401, 401, 413, 503, 99, 600, 0, u16::MAX] {
             metrics.answered(code);
         }
         for answer in [ReportAnswer::Rejected, ReportAnswer::Rejected] {
             metrics.report_answered(answer, Duration::ZERO);
         }
-        metrics.authentication_failed(None);
+        metrics.channel(None).authentication_failed();
         let counts = metrics.counts();
         assert_eq!(counts.refusals, [1, 2, 0, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(counts.unknown_channels, 1);

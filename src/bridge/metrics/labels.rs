@@ -1,10 +1,6 @@
 //! The labels of the metrics: few values each, known when the program is built, or configured.
 
-use std::fmt;
-
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
-
-use crate::contract::ChannelId;
+use prometheus_client::encoding::EncodeLabelSet;
 
 /// What the sender of a report was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,12 +52,6 @@ impl ReportAnswer {
     }
 }
 
-impl EncodeLabelValue for ReportAnswer {
-    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
-        self.name().encode(encoder)
-    }
-}
-
 impl ReportFate {
     pub(super) const ALL: [Self; 4] = [
         Self::Delivered,
@@ -69,17 +59,15 @@ impl ReportFate {
         Self::Failed,
         Self::SenderGone,
     ];
-}
 
-impl EncodeLabelValue for ReportFate {
-    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
-        let label = match self {
+    /// As it stands in labels.
+    pub(super) fn name(self) -> &'static str {
+        match self {
             Self::Delivered => "delivered",
             Self::DeliveredLate => "delivered_late",
             Self::Failed => "failed",
             Self::SenderGone => "sender_gone",
-        };
-        label.encode(encoder)
+        }
     }
 }
 
@@ -134,50 +122,6 @@ pub(super) struct BuildLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct AnswerLabel {
-    pub(super) answer: ReportAnswer,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct FateLabel {
-    pub(super) fate: ReportFate,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct CodeLabel {
-    pub(super) code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ReceivedLabel {
-    pub(super) channel: Channel,
-    pub(super) status: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ChannelLabel {
-    pub(super) channel: Channel,
-}
-
-/// A channel that is configured, or none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Channel(pub(super) Option<ChannelId>);
-
-impl EncodeLabelValue for Channel {
-    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
-        self.0
-            .as_ref()
-            .map_or("", ChannelId::as_str)
-            .encode(encoder)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ReasonLabel {
-    pub(super) reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct PartLabel {
     pub(super) part: &'static str,
 }
@@ -196,4 +140,19 @@ pub(super) struct PropertyLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct TopicLabel {
     pub(super) topic: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The counters are arrays in the order of `ALL`.
+    #[test]
+    fn every_value_stands_at_its_own_place() {
+        let answers = ReportAnswer::ALL.map(|answer| answer as usize);
+        assert_eq!(answers, [0, 1, 2, 3, 4]);
+        assert_eq!(ReportFate::ALL.map(|fate| fate as usize), [0, 1, 2, 3]);
+        let failures = HandshakeFailure::ALL.map(|failure| failure as usize);
+        assert_eq!(failures, [0, 1, 2, 3, 4, 5, 6]);
+    }
 }

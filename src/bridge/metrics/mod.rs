@@ -1,14 +1,19 @@
 //! The metrics: their values and the methods that count here, names, units and help in `registry`, and the counts
-//! that the status page shows in `figures`. They only observe: no decision of the bridge reads one.
+//! that the status page shows in `figures`. They only observe: no decision of the bridge reads one. A report is counted by
+//! atomic additions alone, in `channels`, `counters` and `histogram`; a `Family` is for rare events.
 //!
 //! Labels have few values, known when the program is built, or are configured: an unknown channel, a
 //! message id or a phone number never becomes one.
 
+mod channels;
+mod counters;
 mod figures;
+mod histogram;
 mod labels;
 mod process;
 mod registry;
 
+use std::array;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -17,16 +22,15 @@ use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::contract::ChannelId;
-use figures::ByStatus;
+use channels::ByChannel;
+pub use channels::ChannelCounters;
+use counters::Counters;
 pub use figures::{Buckets, Counts, REASONS, REFUSALS, STATUSES};
-use labels::{
-    AnswerLabel, BuildLabel, Channel, ChannelLabel, CodeLabel, FateLabel, PartLabel, PropertyLabel,
-    ReasonLabel, ReceivedLabel, ReloadLabel, TopicLabel,
-};
+use histogram::Histogram;
+use labels::{BuildLabel, PartLabel, PropertyLabel, ReloadLabel, TopicLabel};
 pub use labels::{HandshakeFailure, ReportAnswer, ReportFate};
 
 /// Bounds of the buckets, in seconds. An answer comes inside the deadline, or after `spool.after`.
@@ -42,6 +46,9 @@ const COMMIT: [f64; 12] = [
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 ];
 
+/// How many status codes HTTP has: those from 100 to 599 (RFC 9110, 15).
+const CODES: usize = 500;
+
 /// How reading a changed part anew can end.
 const OK: &str = "ok";
 const FAILED: &str = "failed";
@@ -54,12 +61,11 @@ pub type Seconds = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     registry: Registry,
     build: Family<BuildLabel, Gauge>,
-    answers: Family<CodeLabel, Counter>,
-    report_answers: Family<AnswerLabel, Counter>,
-    report_fates: Family<FateLabel, Counter>,
-    received: Family<ReceivedLabel, Counter>,
-    by_status: ByStatus,
-    rejected: Family<ReasonLabel, Counter>,
+    answers: Counters<u16, CODES>,
+    report_answers: Counters<&'static str, { ReportAnswer::ALL.len() }>,
+    report_fates: Counters<&'static str, { ReportFate::ALL.len() }>,
+    channels: ByChannel,
+    rejected: Counters<&'static str, { REASONS.len() }>,
     request_time: Histogram,
     acknowledgement_time: Histogram,
     unsafe_settings: Family<PropertyLabel, Gauge>,
@@ -68,10 +74,9 @@ pub struct Metrics {
     replication: Family<TopicLabel, Gauge>,
     min_insync: Family<TopicLabel, Gauge>,
     producer_up: Family<TopicLabel, Gauge>,
-    authentication_failures: Family<ChannelLabel, Counter>,
     reloads: Family<ReloadLabel, Counter>,
     stale: Family<PartLabel, Gauge>,
-    handshake_failures: Family<ReasonLabel, Counter>,
+    handshake_failures: Counters<&'static str, { HandshakeFailure::ALL.len() }>,
     certificate_expiry: Gauge,
     /// Reports that were admitted and whose fate is still open.
     pub reports_in_flight: Gauge,
@@ -135,24 +140,25 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             build: Family::default(),
-            answers: Family::default(),
-            report_answers: Family::default(),
-            report_fates: Family::default(),
-            received: Family::default(),
-            by_status: ByStatus::default(),
-            rejected: Family::default(),
-            request_time: Histogram::new(REQUEST),
-            acknowledgement_time: Histogram::new(ACKNOWLEDGEMENT),
+            answers: Counters::without_zeros("code", array::from_fn(code_at)),
+            report_answers: Counters::new("answer", ReportAnswer::ALL.map(ReportAnswer::name)),
+            report_fates: Counters::new("fate", ReportFate::ALL.map(ReportFate::name)),
+            channels: ByChannel::default(),
+            rejected: Counters::new("reason", REASONS),
+            request_time: Histogram::new(&REQUEST),
+            acknowledgement_time: Histogram::new(&ACKNOWLEDGEMENT),
             unsafe_settings: Family::default(),
             topic_ready: Family::default(),
             age_limit: Family::default(),
             replication: Family::default(),
             min_insync: Family::default(),
             producer_up: Family::default(),
-            authentication_failures: Family::default(),
             reloads: Family::default(),
             stale: Family::default(),
-            handshake_failures: Family::default(),
+            handshake_failures: Counters::new(
+                "reason",
+                HandshakeFailure::ALL.map(HandshakeFailure::name),
+            ),
             certificate_expiry: Gauge::default(),
             reports_in_flight: Gauge::default(),
             bytes_in_flight: Gauge::default(),
@@ -174,49 +180,22 @@ impl Metrics {
                 oldest_age: Seconds::default(),
                 writable: Gauge::default(),
                 full_in: Family::default(),
-                commit_time: Histogram::new(COMMIT),
+                commit_time: Histogram::new(&COMMIT),
             },
             limits: LimitMetrics::default(),
         };
         metrics.registry = metrics.register();
-        metrics.create_known_series();
+        // The series of the unknown channels is there from the start.
+        drop(metrics.channel(None));
         Arc::new(metrics)
     }
 
-    /// Series whose labels are known here are there from the start, at 0: of one that appears with its
-    /// first event, no rate shows that event.
-    fn create_known_series(&self) {
-        for reason in REASONS {
-            drop(self.rejected.get_or_create(&ReasonLabel { reason }));
-        }
-        for failure in HandshakeFailure::ALL {
-            let reason = failure.name();
-            drop(
-                self.handshake_failures
-                    .get_or_create(&ReasonLabel { reason }),
-            );
-        }
-        let channel = Channel(None);
-        let strangers = ChannelLabel { channel };
-        drop(self.authentication_failures.get_or_create(&strangers));
-        for answer in ReportAnswer::ALL {
-            drop(self.report_answers.get_or_create(&AnswerLabel { answer }));
-        }
-        for fate in ReportFate::ALL {
-            drop(self.report_fates.get_or_create(&FateLabel { fate }));
-        }
-    }
-
-    /// Creates the series of channels that can fail to authenticate: a first failure that created one would take longer
-    /// than one of an unknown channel.
-    pub fn can_fail_to_authenticate<'c>(&self, channels: impl Iterator<Item = &'c ChannelId>) {
-        for channel in channels {
-            let channel = Channel(Some(channel.clone()));
-            drop(
-                self.authentication_failures
-                    .get_or_create(&ChannelLabel { channel }),
-            );
-        }
+    /// Returns the counters of a channel, or those of all unknown channels together. From then on the channel has a
+    /// series of failed authentications: if the first failure created it, that would take longer than one of an
+    /// unknown channel.
+    #[must_use]
+    pub fn channel(&self, channel: Option<&ChannelId>) -> Arc<ChannelCounters> {
+        self.channels.counters(channel)
     }
 
     /// Shows what runs.
@@ -232,68 +211,46 @@ impl Metrics {
 
     /// Counts an answer of the ingress.
     pub fn answered(&self, code: u16) {
-        self.answers.get_or_create(&CodeLabel { code }).inc();
-    }
-
-    /// Counts a wrong password; `None` where there is no channel of that name.
-    pub fn authentication_failed(&self, channel: Option<ChannelId>) {
-        let channel = Channel(channel);
-        self.authentication_failures
-            .get_or_create(&ChannelLabel { channel })
-            .inc();
+        self.answers.inc(place_of(code));
     }
 
     /// Counts a TLS handshake that failed.
     pub fn handshake_failed(&self, failure: HandshakeFailure) {
-        let reason = failure.name();
-        self.handshake_failures
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
-    }
-
-    /// Counts a sound report of an authenticated sender, whatever becomes of it.
-    pub fn report_received(&self, channel: &ChannelId, status: &'static str) {
-        let channel = Channel(Some(channel.clone()));
-        self.received
-            .get_or_create(&ReceivedLabel { channel, status })
-            .inc();
-        self.by_status.count(status);
+        self.handshake_failures.inc(failure as usize);
     }
 
     /// Counts a report that goes to the rejected topic, by its reason code.
     pub fn report_rejected(&self, reason: &'static str) {
-        self.rejected.get_or_create(&ReasonLabel { reason }).inc();
+        if let Some(place) = REASONS.iter().position(|known| *known == reason) {
+            self.rejected.inc(place);
+        }
     }
 
     /// Counts what a report's sender was told, and how long that took from its complete head.
     pub fn report_answered(&self, answer: ReportAnswer, took: Duration) {
-        self.report_answers
-            .get_or_create(&AnswerLabel { answer })
-            .inc();
-        self.request_time.observe(took.as_secs_f64());
+        self.report_answers.inc(answer as usize);
+        self.request_time.observe(took);
     }
 
     /// Counts what became of an admitted report.
     pub fn report_settled(&self, fate: ReportFate) {
-        self.report_fates.get_or_create(&FateLabel { fate }).inc();
+        self.report_fates.inc(fate as usize);
     }
 
     /// How long Kafka took to acknowledge a record.
     pub fn acknowledged(&self, took: Duration) {
-        self.acknowledgement_time.observe(took.as_secs_f64());
+        self.acknowledgement_time.observe(took);
     }
 
     /// How long the spool took for a transaction, its fsync included.
     pub fn committed(&self, took: Duration) {
-        self.spool.commit_time.observe(took.as_secs_f64());
+        self.spool.commit_time.observe(took);
     }
 
     /// The counter behind [`Metrics::report_answered`]: how many were told `answer` so far.
     #[must_use]
     pub fn reports(&self, answer: ReportAnswer) -> u64 {
-        self.report_answers
-            .get_or_create(&AnswerLabel { answer })
-            .get()
+        self.report_answers.get(answer as usize)
     }
 
     /// Shows when the ingress' certificate expires.
@@ -383,6 +340,16 @@ impl Metrics {
             .expect("writing to memory can't fail");
         text
     }
+}
+
+/// Returns the code that is counted at `place`.
+fn code_at(place: usize) -> u16 {
+    u16::try_from(100 + place).unwrap_or(u16::MAX)
+}
+
+/// Returns the place of a code; no place of [`CODES`] if HTTP does not have it.
+fn place_of(code: u16) -> usize {
+    usize::from(code).wrapping_sub(100)
 }
 
 fn topic_label(topic: &str) -> TopicLabel {

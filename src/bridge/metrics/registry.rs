@@ -3,6 +3,7 @@
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::Metrics;
+use super::channels::{Failures, Received};
 use super::process::Process;
 use crate::telemetry;
 
@@ -50,7 +51,7 @@ impl Metrics {
         section.of(
             "authentication_failures",
             "Requests with a wrong, missing or repeated password, by channel; of unknown channels together",
-            &self.authentication_failures,
+            &Failures(self.channels.clone()),
         );
         section.of(
             "tls_handshake_failures",
@@ -83,7 +84,7 @@ impl Metrics {
         section.of(
             "reports_received",
             "Sound reports of authenticated senders by channel and status, whatever they were told",
-            &self.received,
+            &Received(self.channels.clone()),
         );
         section.of(
             "reports_rejected",

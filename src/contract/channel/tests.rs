@@ -1,9 +1,15 @@
 use super::*;
 
+fn id(text: &str) -> ChannelId {
+    ChannelId::parse(text).expect("a channel id")
+}
+
+fn password(text: &str) -> Password {
+    Password::parse(text.as_bytes()).expect("a password")
+}
+
 fn channels() -> Channels {
     let mut channels = Channels::default();
-    let id = |text| ChannelId::parse(text).expect("a channel id");
-    let password = |text: &str| Password::parse(text.as_bytes()).expect("a password");
     channels.insert(id("one"), password("s3cret, with spaces"), None);
     channels.insert(id("two"), password("old"), Some(password("new")));
     channels
@@ -76,10 +82,17 @@ fn each_byte_of_a_digest_counts() {
 }
 
 #[test]
-fn only_a_channel_that_there_is_is_known() {
-    let known = channels().known("two");
-    assert_eq!(known.as_ref().map(ChannelId::as_str), Some("two"));
-    assert_eq!(channels().known("three"), None);
+fn each_channel_has_a_place_of_its_own() {
+    let mut channels = channels();
+    let of = |channels: &Channels| ["one", "two", "three"].map(|channel| channels.place(channel));
+    assert_eq!(of(&channels), [Some(0), Some(1), None]);
+    let sender = channels.authenticate("two", Some(b"new"), at(1));
+    assert_eq!(sender.map(|sender| sender.place()), Some(1));
+    channels.insert(id("one"), password("other"), None);
+    assert_eq!(of(&channels), [Some(0), Some(1), None]);
+    let mut places: Vec<_> = channels.places().map(|(id, place)| (place, id)).collect();
+    places.sort_unstable();
+    assert_eq!(places, [(0, &id("one")), (1, &id("two"))]);
 }
 
 #[test]

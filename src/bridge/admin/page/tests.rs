@@ -301,7 +301,7 @@ fn refused_requests_are_shown_by_answer_and_wrong_passwords_said_while_they_come
     for code in [401, 401, 401, 403, 404, 405, 408, 413, 431, 415, 400] {
         metrics.answered(code);
     }
-    metrics.authentication_failed(None);
+    metrics.channel(None).authentication_failed();
     metrics.report_answered(ReportAnswer::Rejected, Duration::ZERO);
     let mut now = later(&first, 10);
     now.counts = metrics.counts();
