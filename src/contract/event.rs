@@ -205,8 +205,10 @@ impl Object {
     }
 
     fn name(&mut self, name: &str) {
-        let start: &[u8] = if self.0.len() > 1 { b",\"" } else { b"\"" };
-        self.0.extend_from_slice(start);
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b"\":");
     }
