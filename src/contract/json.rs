@@ -98,7 +98,7 @@ pub(super) fn decode(raw_string: &str) -> Option<Cow<'_, str>> {
 /// Returns whether something in a JSON string is escaped.
 fn has_escape(raw_string: &str) -> bool {
     // To look at all bytes of a short text takes less time than to stop at the first.
-    let is_escape = |found, byte| found | (byte == b'\\');
+    let is_escape = |found, byte| found || byte == b'\\';
     raw_string.bytes().fold(false, is_escape)
 }
 
