@@ -283,7 +283,7 @@ mod tests {
 
     fn authenticate<'a>(permits: impl IntoIterator<Item = &'a ConnectionPermit>, then: State) {
         for permit in permits {
-            permit.state().authenticated();
+            permit.state().authenticated(Instant::now());
             permit.state().set(then);
         }
     }

@@ -95,9 +95,9 @@ impl ConnectionState {
         self.store(Moment::new(state, micros_now()));
     }
 
-    /// A request has the right password, and is on its way to its answer.
-    pub(super) fn authenticated(&self) {
-        let now = micros_now();
+    /// Notes that a request whose head was `complete` then has the right password, and is on its way to its answer.
+    pub(super) fn authenticated(&self, complete: Instant) {
+        let now = micros(complete);
         self.authenticated.store(now, Ordering::Relaxed);
         self.store(Moment::new(State::Busy, now));
     }
@@ -152,9 +152,16 @@ impl ConnectionState {
     }
 }
 
-/// Returns the time in microseconds, never 0.
 fn micros_now() -> u64 {
-    u64::try_from(EPOCH.elapsed().as_micros()).map_or(u64::MAX, |micros| micros.max(1))
+    // First, so that no time is before it.
+    LazyLock::force(&EPOCH);
+    micros(Instant::now())
+}
+
+/// Returns a time in microseconds, never 0.
+fn micros(at: Instant) -> u64 {
+    let since = at.saturating_duration_since(*EPOCH);
+    u64::try_from(since.as_micros()).map_or(u64::MAX, |micros| micros.max(1))
 }
 
 fn instant(micros: u64) -> Instant {
@@ -254,7 +261,7 @@ pub(super) mod tests {
         let connection = ConnectionState::new(State::Handshake);
         let of_a_stranger = [Stranger, Stranger, Stranger, Kept, Kept];
         assert_eq!(claims(&connection, Duration::ZERO), of_a_stranger);
-        connection.authenticated();
+        connection.authenticated(Instant::now());
         assert_eq!(claims(&connection, Duration::ZERO), [Kept; 5]);
         let rested = claims(&connection, REST * 2);
         assert_eq!(rested, [Kept, Idle, Kept, Kept, Kept]);
