@@ -36,7 +36,7 @@ impl Backoff {
     /// Notes that Kafka answers: there is no reason to wait.
     pub(super) fn reset(&mut self) {
         self.retry_now();
-        self.heard = Instant::now();
+        self.heard = self.not_before;
     }
 
     /// Ends the pause.
