@@ -199,9 +199,8 @@ mod tests {
     #[test]
     fn a_repeated_name_is_found_among_few_and_among_many_members() {
         for count in [1, 2, FEW - 1, FEW, FEW + 1, 100] {
-            let sound: String = (0..count)
-                .map(|number| format!(r#""n{number}":1,"#))
-                .collect();
+            let sound: Vec<_> = (0..count).map(|at| format!(r#""n{at}":1,"#)).collect();
+            let sound = sound.concat();
             for name in [
                 "n0".to_owned(),
                 format!("n{}", count - 1),
