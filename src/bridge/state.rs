@@ -23,6 +23,7 @@ pub struct Bridge {
     pub delivery: Delivery,
     pub event_mode: EventMode,
     pub metrics: Arc<Metrics>,
+    /// It has seen [`Phase::Serving`] alone.
     pub phase: watch::Receiver<Phase>,
 }
 
@@ -68,7 +69,11 @@ pub enum Part {
 impl Bridge {
     /// Returns the phase of this moment.
     pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        // Before its first change it is read without the lock that all requests share.
+        match self.phase.has_changed() {
+            Ok(false) => Phase::Serving,
+            _ => *self.phase.borrow(),
+        }
     }
 }
 

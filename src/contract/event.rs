@@ -45,14 +45,9 @@ impl Event {
             EventMode::Binary => (data(report, &attributes), attributes.into_headers()),
             EventMode::Structured => (envelope(report, &attributes), structured_headers()),
         };
-        headers.extend(
-            report
-                .arrival
-                .trace
-                .clone()
-                .into_iter()
-                .flat_map(super::TraceContext::into_headers),
-        );
+        if let Some(trace) = &report.arrival.trace {
+            headers.extend(trace.clone().into_headers());
+        }
         let timestamp = report.arrival.at.as_millisecond();
         Self {
             record: Record {
@@ -107,9 +102,11 @@ struct Attributes {
 impl Attributes {
     fn of(report: &Report<'_>) -> Self {
         let channel = report.channel.as_str();
+        let id = event_id(channel, &report.message_id, report.status.as_str());
+        let id = id.hyphenated();
         Self {
-            id: event_id(channel, &report.message_id, report.status.as_str()).to_string(),
-            source: [SOURCE_PREFIX, channel].concat(),
+            id: (*id.encode_lower(&mut Uuid::encode_buffer())).to_owned(),
+            source: source(channel),
             time: report.arrival.time(),
             subject: report.message_id.to_string(),
         }
@@ -132,12 +129,19 @@ impl Attributes {
 impl From<EventFields<'_>> for Attributes {
     fn from(fields: EventFields<'_>) -> Self {
         Self {
-            source: [SOURCE_PREFIX, &fields.channel_id].concat(),
+            source: source(&fields.channel_id),
             id: fields.event_id.into_owned(),
             time: fields.received_at.into_owned(),
             subject: fields.message_id.into_owned(),
         }
     }
+}
+
+fn source(channel: &str) -> String {
+    let mut source = String::with_capacity(SOURCE_PREFIX.len() + channel.len());
+    source.push_str(SOURCE_PREFIX);
+    source.push_str(channel);
+    source
 }
 
 /// Returns the headers of an event, but for its trace.
@@ -157,14 +161,14 @@ fn structured_headers() -> Vec<Header> {
 
 fn envelope(report: &Report<'_>, attributes: &Attributes) -> Vec<u8> {
     let mut json = Object::new(1024);
-    json.string("specversion", "1.0");
-    json.string("id", &attributes.id);
-    json.string("source", &attributes.source);
-    json.string("type", EVENT_TYPE);
-    json.string("time", &attributes.time);
+    json.plain("specversion", "1.0");
+    json.plain("id", &attributes.id);
+    json.plain("source", &attributes.source);
+    json.plain("type", EVENT_TYPE);
+    json.plain("time", &attributes.time);
     json.string("subject", &attributes.subject);
-    json.string("dataschema", EVENT_SCHEMA);
-    json.string("datacontenttype", "application/json");
+    json.plain("dataschema", EVENT_SCHEMA);
+    json.plain("datacontenttype", "application/json");
     json.raw("data", &data(report, attributes));
     json.end()
 }
@@ -176,15 +180,15 @@ fn data(report: &Report<'_>, attributes: &Attributes) -> Vec<u8> {
         .map(|(name, value)| name.len() + value.len() + 2)
         .sum();
     let mut json = Object::new(512 + extra);
-    json.string("event_id", &attributes.id);
-    json.string("provider", "koomessage");
-    json.string("channel", "whatsapp");
-    json.string("channel_id", report.channel.as_str());
+    json.plain("event_id", &attributes.id);
+    json.plain("provider", "koomessage");
+    json.plain("channel", "whatsapp");
+    json.plain("channel_id", report.channel.as_str());
     json.string("message_id", &report.message_id);
     json.string("sender", &report.sender);
     json.string("recipient", &report.user_number);
-    json.string("status", report.status.as_str());
-    json.string("received_at", &attributes.time);
+    json.plain("status", report.status.as_str());
+    json.plain("received_at", &attributes.time);
     json.raw_object("extra", &report.extra);
     json.end()
 }
@@ -212,6 +216,14 @@ impl Object {
     fn string(&mut self, name: &str, value: &str) {
         self.name(name);
         serde_json::to_writer(&mut self.0, value).expect("writing to memory can't fail");
+    }
+
+    /// Adds a text in which JSON escapes nothing.
+    fn plain(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.0.push(b'"');
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'"');
     }
 
     fn raw(&mut self, name: &str, json: &[u8]) {

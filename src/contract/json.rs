@@ -31,9 +31,17 @@ pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, NoObject> {
     }
 }
 
-/// A name that occurs more than once, if there is one.
+/// Up to so many names are compared pair by pair.
+const FEW: usize = 16;
+
+/// Returns a name that occurs more than once, if there is one.
 pub(super) fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
-    // Sorted, since a body can hold thousands of members and comparing each pair would take long.
+    if members.len() <= FEW {
+        let is_repeated = |at: usize, name: &[u8]| members[..at].iter().any(|m| *m.name == *name);
+        let mut all = members.iter().enumerate();
+        return all.find_map(|(at, m)| is_repeated(at, &m.name).then_some(&*m.name));
+    }
+    // A body can hold thousands of members: sorting them takes less time than comparing each pair.
     let mut names: Vec<&[u8]> = members.iter().map(|member| &*member.name).collect();
     names.sort_unstable();
     names
@@ -42,8 +50,15 @@ pub(super) fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
         .map(|pair| pair[0])
 }
 
-/// How deep a well-formed JSON value nests: 0 for a scalar, 1 for a flat array or object.
-pub(super) fn depth(raw_value: &str) -> usize {
+/// Returns whether a well-formed JSON value nests `limit` deep or deeper.
+pub(super) fn is_as_deep_as(limit: usize, raw_value: &str) -> bool {
+    // Each level takes two brackets, and a scalar begins with neither.
+    let can_be = raw_value.len() >= 2 * limit && raw_value.starts_with(['{', '[']);
+    can_be && depth(raw_value) >= limit
+}
+
+/// Returns how deep a well-formed JSON value nests: 0 for a scalar, 1 for a flat array or object.
+fn depth(raw_value: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut bytes = raw_value.bytes();
     while let Some(byte) = bytes.next() {
@@ -73,11 +88,18 @@ fn skip_string(bytes: &mut std::str::Bytes<'_>) {
 /// The text of a JSON string, decoded; borrowed where nothing is escaped.
 /// `None` where it holds a lone surrogate, which no Rust string can.
 pub(super) fn decode(raw_string: &str) -> Option<Cow<'_, str>> {
-    if raw_string.contains('\\') {
+    if has_escape(raw_string) {
         serde_json::from_str(raw_string).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(unquoted(raw_string)))
     }
+}
+
+/// Returns whether something in a JSON string is escaped.
+fn has_escape(raw_string: &str) -> bool {
+    // To look at all bytes of a short text takes less time than to stop at the first.
+    let is_escape = |found, byte| found || byte == b'\\';
+    raw_string.bytes().fold(false, is_escape)
 }
 
 fn unquoted(raw_string: &str) -> &str {
@@ -115,7 +137,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
 }
 
 fn decode_name(raw_name: &str) -> Cow<'_, [u8]> {
-    if !raw_name.contains('\\') {
+    if !has_escape(raw_name) {
         return Cow::Borrowed(unquoted(raw_name).as_bytes());
     }
     let Bytes(name) = serde_json::from_str(raw_name).expect("the grammar was checked");
@@ -175,6 +197,24 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_name_is_found_among_few_and_among_many_members() {
+        for count in [1, 2, FEW - 1, FEW, FEW + 1, 100] {
+            let sound: Vec<_> = (0..count).map(|at| format!(r#""n{at}":1,"#)).collect();
+            let sound = sound.concat();
+            for name in [
+                "n0".to_owned(),
+                format!("n{}", count - 1),
+                "other".to_owned(),
+            ] {
+                let text = format!(r#"{{{sound}"{name}":2}}"#);
+                let members = members(&text).unwrap_or_else(|_| panic!("an object"));
+                let repeated = (name != "other").then_some(name.as_bytes());
+                assert_eq!(duplicate(&members), repeated, "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn a_lone_surrogate_in_a_name_is_read() {
         assert_eq!(
             names(r#"{"\ud800":1,"\udc00":2}"#),
@@ -194,6 +234,9 @@ mod tests {
             (r#"[[],{},[],{"a":{}}]"#, 3),
         ] {
             assert_eq!(depth(value), expected, "{value}");
+            for limit in 1..=4 {
+                assert_eq!(is_as_deep_as(limit, value), limit <= expected, "{value}");
+            }
         }
     }
 }

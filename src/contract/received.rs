@@ -1,5 +1,7 @@
 //! A body that an authenticated sender sent whole, with when and how it arrived.
 
+use std::cell::RefCell;
+
 use jiff::Timestamp;
 
 use super::channel::ChannelId;
@@ -7,6 +9,14 @@ use super::fault::{Fault, Reason};
 use super::rejected::Rejected;
 use super::report::{MAX_CHARACTERS, Report};
 use super::trace::TraceContext;
+
+/// Microseconds in a second.
+const MICROS: i64 = 1_000_000;
+
+thread_local! {
+    /// The second of this thread's last report, and its text: most reports come in the same second as the one before.
+    static SECOND: RefCell<(Option<i64>, String)> = const { RefCell::new((None, String::new())) };
+}
 
 /// When a report's head was complete, and the trace it belongs to.
 #[derive(Clone, Debug)]
@@ -27,7 +37,23 @@ impl Arrival {
     /// RFC 3339 in UTC with exactly six decimals, as in `received_at` and `ce_time`.
     #[must_use]
     pub fn time(&self) -> String {
-        format!("{:.6}", self.at)
+        let micros = self.at.as_microsecond();
+        let second = micros.div_euclid(MICROS);
+        SECOND.with_borrow_mut(|(known, text)| {
+            if *known != Some(second) {
+                let start = Timestamp::from_second(second).expect("a second of a known time");
+                (*known, *text) = (Some(second), format!("{start:.0}"));
+            }
+            let mut time = String::with_capacity(text.len() + ".000000".len());
+            time.push_str(text.trim_end_matches('Z'));
+            time.push('.');
+            let fraction = u32::try_from(micros.rem_euclid(MICROS)).unwrap_or_default();
+            for unit in [100_000, 10_000, 1000, 100, 10, 1] {
+                time.extend(char::from_digit(fraction / unit % 10, 10));
+            }
+            time.push('Z');
+            time
+        })
     }
 }
 

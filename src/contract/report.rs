@@ -68,7 +68,7 @@ impl<'a> Report<'a> {
         })?;
         if members
             .iter()
-            .any(|member| json::depth(member.raw_value) >= MAX_DEPTH)
+            .any(|member| json::is_as_deep_as(MAX_DEPTH, member.raw_value))
         {
             return Err(Fault::of_body(Reason::TooDeep).with_message_id(sole_message_id(&members)));
         }
@@ -176,11 +176,17 @@ fn breach(value: &str) -> Option<Reason> {
     // No text has more characters than bytes.
     } else if value.len() > MAX_CHARACTERS && value.chars().nth(MAX_CHARACTERS).is_some() {
         Some(Reason::MemberTooLong)
-    } else if value.chars().any(char::is_control) {
+    } else if has_control(value) {
         Some(Reason::MemberControlCharacter)
     } else {
         None
     }
+}
+
+fn has_control(value: &str) -> bool {
+    // Most values are ASCII, which takes no decoding. To look at all bytes takes less time than to stop at the first.
+    let is_plain = |plain, byte| plain & matches!(byte, b' '..=b'~');
+    !value.bytes().fold(true, is_plain) && value.chars().any(char::is_control)
 }
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ impl RefusedSize {
         }
     }
 
+    /// Returns whether any size was refused.
+    pub(super) fn is_known(&self) -> bool {
+        self.least.load(Ordering::Relaxed) != usize::MAX
+    }
+
     /// Whether Kafka has just refused a record that was no larger.
     pub(super) fn covers(&self, size: usize) -> bool {
         if size < self.least.load(Ordering::Relaxed) {
@@ -57,9 +62,10 @@ mod tests {
     #[test]
     fn what_is_as_large_as_what_was_refused_is_not_tried() {
         let refused = RefusedSize::new(true);
-        assert!(!refused.covers(1 << 20));
+        assert!(!refused.is_known() && !refused.covers(1 << 20));
         refused.learn(5000);
         refused.learn(6000);
+        assert!(refused.is_known());
         assert_eq!(
             [4999, 5000, 7000].map(|size| refused.covers(size)),
             [false, true, true]

@@ -1,9 +1,11 @@
 //! One connection from its first byte to its end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
@@ -114,13 +116,21 @@ async fn respond(
     Ok(answer.into_response())
 }
 
-/// Waits until the listener is closed.
+/// Waits until the listener is closed. One task must poll it to its end.
 async fn closing(phase: &mut watch::Receiver<Phase>) {
+    let news = phase.clone();
+    let mut closed = pin!(phase.wait_for(|phase| *phase == Phase::Closing));
+    let mut is_waiting = false;
+    // A task is polled for each of its requests, and `closed` would take a lock that all connections share.
+    let ended = poll_fn(|context| {
+        if is_waiting && news.has_changed().is_ok_and(|has_changed| !has_changed) {
+            return Poll::Pending;
+        }
+        is_waiting = true;
+        closed.as_mut().poll(context)
+    });
     // A bridge that is gone is closing too.
-    let _ended = phase
-        .wait_for(|phase| *phase == Phase::Closing)
-        .await
-        .is_err();
+    let _ended = ended.await.is_err();
 }
 
 /// Counts what hyper answered to a head that it can't read, before any of this code saw it.

@@ -13,7 +13,31 @@ use super::state::ConnectionState;
 use super::{access, failed_logins, head};
 use crate::bridge::delivery::Promised;
 use crate::bridge::{Bridge, Phase, Rules};
+use crate::config::{Limits, Success};
 use crate::contract::{Fault, Reason};
+
+/// The rules in force, as far as they concern one request. Copied, so that nothing that all requests share is held
+/// until the answer.
+struct Terms {
+    limits: Limits,
+    success: Success,
+    log_reports: bool,
+    origin: Option<IpAddr>,
+    is_admitted: bool,
+}
+
+impl Terms {
+    fn of(rules: &Rules, peer: IpAddr, head: &Parts) -> Self {
+        let origin = access::origin(&rules.access, peer, &head.headers);
+        Self {
+            limits: rules.limits,
+            success: rules.success,
+            log_reports: rules.log_reports,
+            origin,
+            is_admitted: access::admits(&rules.access, origin),
+        }
+    }
+}
 
 impl Bridge {
     /// Takes one request of `peer` to its answer, whatever it is.
@@ -23,21 +47,21 @@ impl Bridge {
         peer: IpAddr,
         connection: &ConnectionState,
     ) -> Answer {
-        let rules = self.live.rules.load_full();
         let mut account = Account::open(&self.metrics);
         let (head, body) = request.into_parts();
+        let terms = Terms::of(&self.live.rules.load(), peer, &head);
         let mut body = RequestBody::new(body);
-        let journey = self.journey(&head, &mut body, peer, connection, &rules, &mut account);
+        let journey = self.journey(&head, &mut body, &terms, connection, &mut account);
         let mut answer = match journey.await {
-            Ok(accepted) => Answer::accepted(&accepted, rules.success),
+            Ok(accepted) => Answer::accepted(&accepted, terms.success),
             Err(refusal) => Answer::from(&refusal),
         };
-        let deadline = account.complete + rules.limits.deadline;
+        let deadline = account.complete + terms.limits.deadline;
         let is_stopping = self.phase() != Phase::Serving;
         if is_stopping || !answer.is_last() && !body.discard(&head, deadline).await {
             answer.close();
         }
-        account.close(&answer, rules.log_reports);
+        account.close(&answer, terms.log_reports);
         answer
     }
 
@@ -46,17 +70,15 @@ impl Bridge {
         &self,
         head: &Parts,
         body: &mut RequestBody,
-        peer: IpAddr,
+        terms: &Terms,
         connection: &ConnectionState,
-        rules: &Rules,
         account: &mut Account<'_>,
     ) -> Result<Promised, Refusal> {
-        let limits = &rules.limits;
+        let Terms { limits, origin, .. } = terms;
         let deadline = account.complete + limits.deadline;
         let arrival = head::arrival(head);
 
-        let origin = access::origin(&rules.access, peer, &head.headers);
-        if !access::admits(&rules.access, origin) {
+        if !terms.is_admitted {
             return Err(Refusal::NotAllowed);
         }
         let channel = head::route(head)?;
@@ -65,7 +87,7 @@ impl Bridge {
             .load()
             .authenticate(channel, head::password(head), arrival.at);
         let (sender, counters) = sender.map_err(|counters| {
-            failed_logins::note(&counters, origin, arrival.trace_id());
+            failed_logins::note(&counters, *origin, arrival.trace_id());
             Refusal::Unauthorized
         })?;
         connection.authenticated(account.complete);

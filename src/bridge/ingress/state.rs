@@ -95,11 +95,11 @@ impl ConnectionState {
         self.store(Moment::new(state, micros_now()));
     }
 
-    /// A request whose head was complete `at` that time has the right password, and is on its way to its answer.
-    pub(super) fn authenticated(&self, at: Instant) {
-        let micros = micros(at);
-        self.authenticated.store(micros, Ordering::Relaxed);
-        self.store(Moment::new(State::Busy, micros));
+    /// Notes that a request whose head was `complete` then has the right password, and is on its way to its answer.
+    pub(super) fn authenticated(&self, complete: Instant) {
+        let now = micros(complete);
+        self.authenticated.store(now, Ordering::Relaxed);
+        self.store(Moment::new(State::Busy, now));
     }
 
     /// Shortens the time for which the connection may be idle.
@@ -153,6 +153,8 @@ impl ConnectionState {
 }
 
 fn micros_now() -> u64 {
+    // First, so that no time is before it.
+    LazyLock::force(&EPOCH);
     micros(Instant::now())
 }
 

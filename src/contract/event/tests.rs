@@ -139,11 +139,17 @@ fn a_rejected_record_has_the_body_whole_and_the_reason_in_its_headers() {
 fn received_at_always_has_six_decimals() {
     for (micros, text) in [
         (0, "1970-01-01T00:00:00.000000Z"),
+        (-1, "1969-12-31T23:59:59.999999Z"),
         (1_795_000_000_000_000, "2026-11-18T11:06:40.000000Z"),
         (1_795_000_000_100_000, "2026-11-18T11:06:40.100000Z"),
+        (1_795_000_000_123_456, "2026-11-18T11:06:40.123456Z"),
+        (1_795_000_001_000_007, "2026-11-18T11:06:41.000007Z"),
     ] {
         let at = Timestamp::from_microsecond(micros).expect("a time");
         assert_eq!(Arrival { at, trace: None }.time(), text);
+    }
+    for at in [Timestamp::MIN, Timestamp::MAX] {
+        assert_eq!(Arrival { at, trace: None }.time(), format!("{at:.6}"));
     }
 }
 

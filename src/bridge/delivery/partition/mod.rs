@@ -282,7 +282,8 @@ impl Partition {
     fn send(&self, state: &mut State, number: Number, via: &Producers) {
         let report = state.lane.report(number);
         let record = Arc::clone(&report.expect("a report that is sent is in memory").record);
-        if self.shared.refused_size.covers(record.size()) {
+        let refused_size = &self.shared.refused_size;
+        if refused_size.is_known() && refused_size.covers(record.size()) {
             return self.fail(state, number, None, Failed::TOO_LARGE);
         }
         let producer = state.producer.get_or_insert_with(|| via.bind(self.number));
