@@ -15,6 +15,7 @@ mod latency;
 mod load;
 mod memory;
 mod process;
+mod replay;
 mod resting;
 mod servers;
 mod storage;
@@ -53,13 +54,14 @@ const BETWEEN: Duration = Duration::from_secs(4);
 type Section = (&'static str, fn(&Exclusive));
 
 /// In the order in which they run; the last freezes the brokers, which take a while to be themselves again.
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("ladder", |kafka| ladder::run(kafka)),
     ("latency", |kafka| latency::run(kafka)),
     ("comparison", |kafka| comparison::run(kafka)),
     ("growth", growth::run),
     ("storm", |_| storm::run()),
     ("memory", |kafka| memory::run(kafka)),
+    ("replay", |kafka| replay::run(kafka)),
     ("storage", storage::run),
 ];
 
