@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod process;
 mod producers;
+mod replay;
 mod resting;
 mod servers;
 mod storage;
@@ -54,7 +55,7 @@ const BETWEEN: Duration = Duration::from_secs(4);
 type Section = (&'static str, fn(&Exclusive));
 
 /// In the order in which they run; the last freezes the brokers, which take a while to be themselves again.
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ("ladder", |kafka| ladder::run(kafka)),
     ("latency", |kafka| latency::run(kafka)),
     ("comparison", |kafka| comparison::run(kafka)),
@@ -62,6 +63,7 @@ const SECTIONS: [Section; 8] = [
     ("producers", producers::run),
     ("storm", |_| storm::run()),
     ("memory", |kafka| memory::run(kafka)),
+    ("replay", |kafka| replay::run(kafka)),
     ("storage", storage::run),
 ];
 
