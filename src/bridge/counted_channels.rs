@@ -11,7 +11,7 @@ use crate::contract::{Authenticated, Channels};
 #[derive(Debug)]
 pub struct CountedChannels {
     channels: Arc<Channels>,
-    /// Each at its channel's place.
+    /// Indexed by the places of the channels.
     counters: Vec<Arc<ChannelCounters>>,
     unknown: Arc<ChannelCounters>,
 }

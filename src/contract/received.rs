@@ -10,7 +10,6 @@ use super::rejected::Rejected;
 use super::report::{MAX_CHARACTERS, Report};
 use super::trace::TraceContext;
 
-/// Microseconds in a second.
 const MICROS: i64 = 1_000_000;
 
 thread_local! {

@@ -316,6 +316,7 @@ mod tests {
             .pragma_update(None, "max_page_count", pages.cast_signed())
             .expect("a limit");
         file.write(rows()).expect_err("no room");
+        assert_eq!(file.sizes.get(), None);
         assert_eq!(file.sizes().expect("sizes"), seen(&path));
     }
 }

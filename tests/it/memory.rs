@@ -151,7 +151,8 @@ fn fill(bridge: &Bridge, senders: usize, expected: u16) {
     }
 }
 
-/// They are built in by `.cargo/config.toml`.
+/// `.cargo/config.toml` has them.
+#[cfg(feature = "jemalloc")]
 #[test]
 fn the_allocator_has_the_settings_of_this_project() {
     let output = run(koobridge()

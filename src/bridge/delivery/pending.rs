@@ -75,7 +75,9 @@ pub(super) struct Sender {
 #[derive(Debug)]
 enum State {
     Waiting(Option<Waker>),
-    Told(Reply),
+    /// The report goes with the answer if nothing else keeps it in memory: the thread of the sender has allocated it, and
+    /// frees it sooner than another one.
+    Told(Reply, Option<(Arc<Record>, Share)>),
     /// The deadline came first: the sender was told 503.
     Refused,
     /// The sender has hung up.
@@ -115,7 +117,7 @@ impl Pending {
                 State::Refused
             }
             Some(Mark::Gone) => State::Gone,
-            Some(Mark::Quarantined) | None => State::Told(Ok(KeptBy::Spool)),
+            Some(Mark::Quarantined) | None => State::Told(Ok(KeptBy::Spool), None),
         };
         Self {
             record: row.record,
@@ -151,7 +153,7 @@ impl Pending {
     pub(super) fn kept(&self) -> Option<Mark> {
         let mut mark = None;
         self.sender
-            .tell(Ok(KeptBy::Spool), |fate| mark = mark_of(fate));
+            .tell(Ok(KeptBy::Spool), None, |fate| mark = mark_of(fate));
         mark
     }
 
@@ -183,13 +185,17 @@ impl Pending {
 
     /// It leaves the memory. A sender that is told finds it counted.
     fn leave(self, answer: Reply, metrics: &Metrics, count: impl FnOnce(ReportFate)) {
-        let Self { sender, share, .. } = self;
-        sender.tell(answer, |fate| {
+        let Self {
+            sender,
+            record,
+            share,
+            ..
+        } = self;
+        sender.tell(answer, Some((record, share)), |fate| {
             if fate == ReportFate::DeliveredLate {
                 metrics.reports_unsure.dec();
             }
             count(fate);
-            drop(share);
         });
     }
 }
@@ -219,7 +225,10 @@ impl Sender {
                 *waker = Some(context.waker().clone());
                 Poll::Pending
             }
-            State::Told(answer) => Poll::Ready(*answer),
+            State::Told(answer, report) => {
+                drop(report.take());
+                Poll::Ready(*answer)
+            }
             State::Refused | State::Gone => Poll::Ready(Err(NotTaken::Deadline)),
         })
         .await
@@ -227,17 +236,22 @@ impl Sender {
 
     /// Tells a sender that still waits. Before that `count` runs, with the fate of the report if Kafka has it: under
     /// the lock, so that no sender sees its answer earlier.
-    fn tell(&self, answer: Reply, count: impl FnOnce(ReportFate)) {
+    fn tell(
+        &self,
+        answer: Reply,
+        report: Option<(Arc<Record>, Share)>,
+        count: impl FnOnce(ReportFate),
+    ) {
         let mut state = self.state.lock();
         let (fate, waker) = match &mut *state {
             State::Waiting(waker) => (ReportFate::Delivered, waker.take()),
-            State::Told(_) => (ReportFate::Delivered, None),
+            State::Told(..) => (ReportFate::Delivered, None),
             State::Refused => (ReportFate::DeliveredLate, None),
             State::Gone => (ReportFate::SenderGone, None),
         };
         count(fate);
         if matches!(*state, State::Waiting(_)) {
-            *state = State::Told(answer);
+            *state = State::Told(answer, report);
         }
         drop(state);
         match (waker, &self.replies) {

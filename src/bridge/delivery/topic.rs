@@ -84,12 +84,11 @@ impl Topic {
             self.wait_for_partitions(deadline).await?;
         }
         let report = Pending::new(record, permit);
-        let (record, sender) = (Arc::clone(&report.record), Arc::clone(&report.sender));
+        let sender = Arc::clone(&report.sender);
         let place = self.place(report).map_err(|_| NotTaken::NoTopic)?;
         Ok(DeliveryFuture {
             shared,
             sender,
-            _record: record,
             place,
             spill_at,
         })
@@ -166,9 +165,6 @@ impl Topic {
 struct DeliveryFuture<'t> {
     shared: &'t Shared,
     sender: Arc<Sender>,
-    /// Held so that this thread frees what it has allocated: elsewhere the allocator takes longer, for each part of
-    /// a record. Its permit ends before, by the time in which this thread is woken.
-    _record: Arc<Record>,
     /// `None` for a report in the inbox: the spool is writing it.
     place: Option<(Arc<Partition>, Number)>,
     /// When the report should go to the spool.

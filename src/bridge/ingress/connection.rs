@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -118,12 +119,14 @@ async fn respond(
 
 /// Waits until the listener is closed. One task must poll it to its end.
 async fn closing(phase: &mut watch::Receiver<Phase>) {
-    let news = phase.clone();
-    let mut closed = pin!(phase.wait_for(|phase| *phase == Phase::Closing));
+    let unseen = phase.clone();
+    // Unconstrained, so that its first poll registers it even if the task has used up its turn.
+    let closed = unconstrained(phase.wait_for(|phase| *phase == Phase::Closing));
+    let mut closed = pin!(closed);
     let mut is_waiting = false;
     // A task is polled for each of its requests, and `closed` would take a lock that all connections share.
     let ended = poll_fn(|context| {
-        if is_waiting && news.has_changed().is_ok_and(|has_changed| !has_changed) {
+        if is_waiting && unseen.has_changed().is_ok_and(|has_changed| !has_changed) {
             return Poll::Pending;
         }
         is_waiting = true;

@@ -43,7 +43,7 @@ impl ChannelCounters {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a sound report of an authenticated sender, whatever becomes of it.
+    /// Counts a sound report of an authenticated sender, whether or not it is kept.
     pub fn report_received(&self, status: &str) {
         if let Some(place) = STATUSES.iter().position(|known| *known == status) {
             self.received[place].fetch_add(1, Ordering::Relaxed);

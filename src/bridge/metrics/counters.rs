@@ -25,7 +25,7 @@ struct Inner<V, const N: usize> {
 }
 
 impl<V, const N: usize> Counters<V, N> {
-    /// Every series is there from the start, at 0: of one that appears with its first event, no rate shows that event.
+    /// Every series is there from the start, at 0: a rate misses the first event of a series that appears with it.
     pub(super) fn new(label: &'static str, values: [V; N]) -> Self {
         Self::showing_zeros(label, values, true)
     }

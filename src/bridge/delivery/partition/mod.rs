@@ -219,7 +219,8 @@ impl Partition {
         }
         self.execute(&mut state, None);
         // A lane that waits between two probes was looked at when its pause began.
-        if state.lane.in_flight() == 0 && state.backoff.waits_until().is_none() {
+        let waits = state.lane.probes() && state.backoff.waits_until().is_some();
+        if state.lane.in_flight() == 0 && !waits {
             self.shared.wake();
         }
     }
