@@ -1,4 +1,4 @@
-//! What goes through the spool while Kafka is away, how fast it goes to Kafka afterwards, and a replay.
+//! How fast reports go to the spool while Kafka is away, and from there to Kafka.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use crate::document;
 use crate::figures::{Table, as_f64};
 use crate::load::Load;
 use crate::subject::Subject;
-use crate::support::bridge::{PATIENCE, koobridge};
+use crate::support::bridge::PATIENCE;
 use crate::support::cluster::Exclusive;
 use crate::support::records::until;
 
@@ -15,8 +15,7 @@ const PARTITIONS: i32 = 6;
 pub fn run(kafka: &Exclusive) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("spool").display().to_string();
-    let [events, rejected, target] =
-        ["events", "rejected", "target"].map(|topic| kafka.topic(topic, PARTITIONS));
+    let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, PARTITIONS));
     let bridge = Subject::bridge(
         kafka.bootstrap(),
         [&events, &rejected],
@@ -42,23 +41,6 @@ pub fn run(kafka: &Exclusive) {
         "from the spool to Kafka",
         format!("{:.0} reports/s", as_f64(waiting) / took),
     );
-
-    kafka.wait_until_healthy();
-    let began = Instant::now();
-    let output = koobridge()
-        .args(["replay", "--bootstrap", kafka.bootstrap()])
-        .args(["--set", &format!("kafka.topic={events}")])
-        .args(["--since", "beginning", "--to", &target, "--yes"])
-        .output()
-        .expect("koobridge runs");
-    let took = began.elapsed().as_secs_f64();
-    let said = String::from_utf8(output.stderr).expect("text");
-    assert!(output.status.success(), "{said}");
-    let records = replayed(&said);
-    row(
-        "replayed to another topic, exactly once",
-        format!("{:.0} records/s", records / took),
-    );
     document::put("storage", &table);
 }
 
@@ -79,11 +61,4 @@ fn emptied(bridge: &Subject, waiting: u64) -> f64 {
     })
     .expect("Kafka takes them");
     began.expect("one was the first").elapsed().as_secs_f64()
-}
-
-/// The count in "replay ID: N records (…) to …".
-fn replayed(said: &str) -> f64 {
-    let (before, _) = said.rsplit_once(" records (").expect("it says how many");
-    let number = before.rsplit(' ').next().expect("a number");
-    number.replace(',', "").parse().expect("a number")
 }
