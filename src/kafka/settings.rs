@@ -46,10 +46,8 @@ const READING: [(&str, &str); 11] = [
     ("receive.message.max.bytes", "100000000"),
 ];
 
-const TRANSACTIONS: [(&str, &str); 10] = [
+const TRANSACTIONS: [(&str, &str); 9] = [
     ("acks", "all"),
-    // A commit tells of all records that were delivered.
-    ("delivery.report.only.error", "true"),
     ("enable.idempotence", "true"),
     // No sender waits for a single record, and larger batches cost the brokers less.
     ("linger.ms", "50"),
