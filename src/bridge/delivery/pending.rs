@@ -75,8 +75,8 @@ pub(super) struct Sender {
 #[derive(Debug)]
 enum State {
     Waiting(Option<Waker>),
-    /// The report goes with the answer if nothing else keeps it in memory: the thread of the sender has allocated it, and
-    /// frees it sooner than another one.
+    /// The report goes with the answer if nothing else keeps it in memory: the sender's thread has allocated it, and
+    /// takes less time to free it than another thread.
     Told(Reply, Option<(Arc<Record>, Share)>),
     /// The deadline came first: the sender was told 503.
     Refused,

@@ -45,7 +45,9 @@ impl ChannelCounters {
 
     /// Counts a sound report of an authenticated sender, whether or not it is kept.
     pub fn report_received(&self, status: &str) {
-        if let Some(place) = STATUSES.iter().position(|known| *known == status) {
+        let place = STATUSES.iter().position(|known| *known == status);
+        debug_assert!(place.is_some(), "{status} has no series");
+        if let Some(place) = place {
             self.received[place].fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -221,7 +221,9 @@ impl Metrics {
 
     /// Counts a report that goes to the rejected topic, by its reason code.
     pub fn report_rejected(&self, reason: &'static str) {
-        if let Some(place) = REASONS.iter().position(|known| *known == reason) {
+        let place = REASONS.iter().position(|known| *known == reason);
+        debug_assert!(place.is_some(), "{reason} has no series");
+        if let Some(place) = place {
             self.rejected.inc(place);
         }
     }

@@ -13,6 +13,10 @@ use crate::kafka::Watching;
 
 /// A partition whose reports are all in the spool, and its calls to the maintenance thread.
 fn spooling() -> (Partition, Receiver<()>) {
+    partition(|policy| Lane::with_backlog(policy, 1))
+}
+
+fn partition(lane: impl FnOnce(Policy) -> Lane<Pending>) -> (Partition, Receiver<()>) {
     let ([watch], _) = Watching::prepare(["events".to_owned()]);
     let (maintenance, woken) = mpsc::sync_channel(8);
     let limits = InFlightLimits::new(InFlight {
@@ -40,13 +44,18 @@ fn spooling() -> (Partition, Receiver<()>) {
         has_spool: true,
         redirects: false,
     };
-    let lane = Lane::with_backlog(policy, 1);
-    (Partition::new(0, lane, Arc::new(shared)), woken)
+    let partition = Partition::new(0, lane(policy), Arc::new(shared));
+    (partition, woken)
 }
 
 impl Partition {
     /// A report comes, and the spool has it.
     fn spool(&self, number: Number) {
+        self.feed(self.arrival(number));
+        self.written(number, false, Ok(()));
+    }
+
+    fn arrival(&self, number: Number) -> Input<Pending> {
         let record = Record {
             key: None,
             headers: Vec::new(),
@@ -54,12 +63,18 @@ impl Partition {
             timestamp: 0,
         };
         let permit = self.shared.limits.report(record.footprint());
-        self.feed(Input::Admit {
+        Input::Admit {
             number,
             report: Pending::new(record, permit.expect("room")),
             and_write: false,
-        });
-        self.written(number, false, Ok(()));
+        }
+    }
+
+    /// A pause begins that is longer than a slow machine takes for a few reports.
+    fn pause(&self) {
+        for _ in 0..8 {
+            self.state.lock().backoff.failed();
+        }
     }
 }
 
@@ -69,10 +84,7 @@ fn a_spooled_report_wakes_the_maintenance_thread_unless_its_lane_waits_between_p
     let wakes = || woken.try_iter().count();
     partition.spool(1);
     assert_eq!(wakes(), 1, "a probe may be sent");
-    // So often that the pause is longer than a slow machine takes for these reports.
-    for _ in 0..8 {
-        partition.state.lock().backoff.failed();
-    }
+    partition.pause();
     for number in 2..=6 {
         partition.spool(number);
     }
@@ -80,4 +92,24 @@ fn a_spooled_report_wakes_the_maintenance_thread_unless_its_lane_waits_between_p
     partition.hurry();
     partition.spool(7);
     assert_eq!(wakes(), 1, "the pause is over");
+}
+
+/// Nothing is left to probe with: the maintenance thread has the next report go to Kafka.
+#[test]
+fn a_write_that_fails_wakes_the_maintenance_thread_if_no_report_is_left() {
+    let (partition, woken) = partition(Lane::new);
+    let mut state = partition.state.lock();
+    state.handle(partition.arrival(1));
+    state.handle(Input::Failed {
+        number: 1,
+        generation: None,
+        refusal: None,
+        is_awaited: true,
+    });
+    state.effects.clear();
+    drop(state);
+    partition.pause();
+    partition.written(1, false, Err(NotWritten::Full));
+    assert_eq!(partition.lane(Lane::mode), Mode::Spooling);
+    assert_eq!(woken.try_iter().count(), 1);
 }
