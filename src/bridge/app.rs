@@ -18,13 +18,10 @@ use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
 use crate::bridge::{Bridge, CountedChannels, Identity, Live, Part, Phase, Rules, Watch};
-use crate::config::{self, Config, Limits};
+use crate::config::{self, Config, Limits, SLACK};
 use crate::contract::Channels;
 use crate::kafka::{self, Settings};
 use crate::spool;
-
-/// How much longer than their own limits the last connections may take.
-const SLACK: Duration = Duration::from_secs(1);
 
 /// What a bridge publishes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

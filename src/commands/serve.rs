@@ -14,7 +14,7 @@ use crate::bridge::Watch;
 use crate::bridge::app::{App, Broker};
 use crate::bridge::channels;
 use crate::cli::{Overrides, Serve};
-use crate::config::{self, Config, ConfigErrors, Memory, Settings, Typed};
+use crate::config::{self, Config, ConfigErrors, Memory, Settings, Stop, Typed};
 use crate::contract::Channels;
 use crate::{kafka, telemetry};
 
@@ -59,7 +59,7 @@ fn typed(file: Option<&Path>, overrides: &Overrides) -> Typed {
     }
 }
 
-/// Shows what is in force, and what is wrong with it, or how much memory it takes at most.
+/// Shows what is in force, and what is wrong with it, or how much memory and how long a stop takes at most.
 fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut defaults = kafka::DEFAULTS;
     if settings.spool_directory().is_some() {
@@ -72,7 +72,9 @@ fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     let text = config::print(settings, &defaults, kafka::check_property);
     let written = out.write_all(text.as_bytes());
     let config = Config::check(settings, kafka::check_property)?;
-    super::printed(written.and_then(|()| write!(out, "\n{}", Memory::from(&config))))
+    let written =
+        written.and_then(|()| write!(out, "\n{}\n{}", Memory::from(&config), Stop::from(&config)));
+    super::printed(written)
 }
 
 /// Every error of the configuration, of the channels' directory and of the certificate at once.

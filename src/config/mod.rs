@@ -16,6 +16,7 @@ mod print;
 pub(crate) mod properties;
 mod relations;
 mod service_links;
+mod stop;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -31,6 +32,7 @@ pub use layers::{Settings, Typed};
 pub use memory::Memory;
 pub use print::print;
 pub use relations::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, SPOOL_MARGIN};
+pub use stop::{LAST_WRITES, SLACK, Stop};
 
 /// Everything that a bridge needs to know, checked.
 #[derive(Clone, Debug)]

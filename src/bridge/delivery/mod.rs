@@ -51,6 +51,7 @@ use shared::{Redirects, Shared, SpoolTicket};
 use topic::Topic;
 
 use super::metrics::Metrics;
+use crate::config::LAST_WRITES;
 use crate::contract::{Event, Fault, Rejected};
 use crate::kafka::{Asking, ClientError, Settings, TopicState, TopicWatch, Watching};
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
@@ -58,8 +59,6 @@ use crate::telemetry::Throttle;
 
 /// How often to look whether everything is delivered.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a stopping bridge waits for the spool's last writes.
-const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Why delivery can't start.
 #[derive(Debug, thiserror::Error)]
