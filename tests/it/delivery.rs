@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use serde_json::Value;
 
 use crate::support::bridge::{BUSY, Bridge, eventually};
 use crate::support::cluster::{self, Exclusive};
@@ -76,6 +77,19 @@ fn what_fails_for_longer_than_the_deadline_is_503_and_failed() {
         (503, "kafka-unavailable".to_owned())
     );
     bridge.wait_for_metric("koobridge_report_fates_total{fate=\"failed\"}", 1);
+    let line: Value =
+        serde_json::from_str(&bridge.wait_for_log("reports were given up")).expect("JSON");
+    let told = ["level", "topic", "reports", "reason"].map(|name| line[name].clone());
+    let reason = "Kafka: TopicAuthorizationFailed (Broker: Topic authorization failed)";
+    assert_eq!(
+        told,
+        [
+            "WARN".into(),
+            "events".into(),
+            1.into(),
+            Value::from(reason)
+        ]
+    );
     assert_eq!(bridge.metric("koobridge_reports_unsure"), 0);
     assert_eq!(bridge.metric("koobridge_reports_in_flight"), 0);
     broker.clear_request_errors(RDKafkaApiKey::Produce);

@@ -421,6 +421,8 @@ fn a_report_too_large_for_both_topics_is_503_without_a_spool_and_the_others_are_
         bridge.metric("koobridge_report_fates_total{fate=\"failed\"}"),
         1
     );
+    let line = bridge.wait_for_log("reports were given up");
+    assert!(line.contains("Message size too large"), "{line}");
 }
 
 #[test]

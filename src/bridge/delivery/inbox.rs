@@ -78,7 +78,7 @@ impl Inbox {
                     held.first.get_or_insert(number);
                     self.shared.spooled(&self.key, number, report);
                 }
-                Err(_) => self.shared.dropped(report),
+                Err(why) => self.shared.dropped(report, Some(why.into())),
             }
         }
         true

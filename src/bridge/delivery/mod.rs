@@ -13,6 +13,7 @@
 //! `maintenance` does the work that can block, with `backoff` and `outage` to say when.
 
 mod backoff;
+mod given_up;
 mod inbox;
 mod lane;
 mod limits;

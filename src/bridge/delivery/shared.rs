@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::warn;
 
+use super::given_up::{self, Reason};
 use super::lane::{Generation, Number, Policy};
 use super::limits::InFlightLimits;
 use super::pending::{NotTaken, Pending};
@@ -127,13 +128,19 @@ impl Shared {
     }
 
     /// Nothing here keeps a report any longer. A sender that still waits is told that the spool has no room.
-    pub(super) fn dropped(&self, report: Pending) {
+    pub(super) fn dropped(&self, report: Pending, why: Option<Reason>) {
         // Without a retry its row would be forgotten until the next start.
         if report.origin.is_some() {
             self.retries.retry(report);
         } else {
-            report.failed(NotTaken::NoRoom, &self.metrics);
+            self.give_up(report, NotTaken::NoRoom, why);
         }
+    }
+
+    /// Nothing keeps a report any longer.
+    pub(super) fn give_up(&self, report: Pending, answer: NotTaken, why: Option<Reason>) {
+        given_up::log(self.name(), why);
+        report.failed(answer, &self.metrics);
     }
 
     /// Deletes the row that kept a report until the rejected topic had it.

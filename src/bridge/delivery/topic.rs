@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
+use super::given_up::Reason;
 use super::lane::{Input, Number};
 use super::outage::Untaken;
 use super::partition::Partition;
@@ -142,7 +143,8 @@ impl Topic {
             Ok(_) => Ok(()),
             Err(report) if self.state().condition == Condition::Unknown => Err(report),
             Err(report) => {
-                report.failed(NotTaken::NoTopic, &self.shared().metrics);
+                let why = Some(Reason::NoTopic);
+                self.shared().give_up(report, NotTaken::NoTopic, why);
                 Ok(())
             }
         }

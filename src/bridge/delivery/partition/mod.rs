@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::backoff::Backoff;
+use super::given_up::Reason;
 use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
 use super::limits::ReadBack;
 use super::pending::{NotTaken, Pending};
@@ -43,6 +44,8 @@ struct State {
     producer: Option<usize>,
     effects: Effects<Pending>,
     backoff: Backoff,
+    /// Why a report could not be kept, the last time since Kafka has acknowledged one.
+    trouble: Option<Reason>,
 }
 
 impl State {
@@ -63,6 +66,7 @@ impl Partition {
             producer: None,
             effects: Effects::new(),
             backoff: Backoff::new(longest),
+            trouble: None,
         };
         Self {
             number,
@@ -127,6 +131,7 @@ impl Partition {
     pub(super) fn acknowledged(&self, number: Number) {
         let mut state = self.state.lock();
         state.backoff.reset();
+        state.trouble = None;
         if let Some(producer) = state.producer {
             self.shared.delivered(producer);
         }
@@ -155,6 +160,7 @@ impl Partition {
     /// A report was not delivered, or not even sent (`generation` is `None`).
     fn fail(&self, state: &mut State, number: Number, generation: Option<Generation>, why: Failed) {
         debug!(topic = self.shared.name(), partition = self.number, error = %why, "a record was not delivered");
+        state.trouble = Some(Reason::Kafka(why));
         let refusal = why.refusal();
         if why.is_too_large()
             && state.lane.is_alone(number)
@@ -215,7 +221,10 @@ impl Partition {
         report.is_in_inbox = is_in_inbox && result.is_ok();
         match result {
             Ok(()) => state.handle(Input::Written(number)),
-            Err(_) => state.handle(Input::NotWritten { number, is_awaited }),
+            Err(why) => {
+                state.trouble = Some(why.into());
+                state.handle(Input::NotWritten { number, is_awaited });
+            }
         }
         self.execute(&mut state, None);
         // A lane that waits between two probes was looked at when its pause began.
@@ -269,10 +278,10 @@ impl Partition {
                     reason,
                     is_written,
                 } => {
-                    self.refused(number, report, reason, is_written);
+                    self.refused(state, number, report, reason, is_written);
                 }
                 Effect::Drop(report) => {
-                    self.shared.dropped(report);
+                    self.shared.dropped(report, state.trouble);
                 }
             }
         }
@@ -364,9 +373,17 @@ impl Partition {
         }
     }
 
-    fn refused(&self, number: Number, report: Pending, reason: RefusalCode, is_written: bool) {
+    fn refused(
+        &self,
+        state: &State,
+        number: Number,
+        report: Pending,
+        reason: RefusalCode,
+        is_written: bool,
+    ) {
         let Some(redirects) = &self.shared.redirects else {
-            return report.failed(NotTaken::Refused, &self.shared.metrics);
+            let shared = &self.shared;
+            return shared.give_up(report, NotTaken::Refused, state.trouble);
         };
         self.shared.metrics.report_rejected(reason);
         if let Some(reports) = REFUSED.count() {

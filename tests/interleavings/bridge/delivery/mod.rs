@@ -2,6 +2,8 @@
 
 #[path = "../../../../src/bridge/delivery/backoff.rs"]
 mod backoff;
+#[path = "../../../../src/bridge/delivery/given_up.rs"]
+mod given_up;
 #[path = "../../../../src/bridge/delivery/inbox.rs"]
 mod inbox;
 #[path = "../../../../src/bridge/delivery/lane/mod.rs"]
