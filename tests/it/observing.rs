@@ -89,6 +89,7 @@ fn every_metric_that_is_alerted_on_or_drawn_is_there() {
     for path in [
         "deploy/prometheus/alerts.yml",
         "deploy/prometheus/alerts.test.yml",
+        "deploy/prometheus/nights.test.yml",
         "deploy/grafana/koobridge.json",
     ] {
         let used = named(&read(path));
@@ -113,11 +114,44 @@ fn the_dashboard_finds_its_data_source() {
     }
 }
 
+/// Whatever name its job has. An unbounded `All` would show every program's `process_*`.
+#[test]
+fn the_dashboard_asks_for_bridges_alone() {
+    let text = read("deploy/grafana/koobridge.json");
+    let dashboard: Value = serde_json::from_str(&text).expect("JSON");
+    let variables = dashboard["templating"]["list"].as_array().expect("a list");
+    let asked: Vec<(&Value, &Value)> = variables
+        .iter()
+        .map(|variable| (&variable["definition"], &variable["allValue"]))
+        .collect();
+    let [jobs, instances] = [
+        "label_values(koobridge_build_info, job)",
+        "label_values(koobridge_build_info{job=~\"$job\"}, instance)",
+    ]
+    .map(Value::from);
+    assert_eq!(asked, [(&jobs, &Value::Null), (&instances, &Value::Null)]);
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let asked: Vec<&str> = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str())
+        .collect();
+    assert!(asked.len() > 40);
+    for expression in asked {
+        let metrics = named(expression).len();
+        let chosen = "{job=~\"$job\",instance=~\"$instance\"";
+        assert_eq!(expression.matches(chosen).count(), metrics, "{expression}");
+    }
+}
+
 #[test]
 fn the_alerts_are_sound_and_call_for_what_they_are_for() {
     for arguments in [
         ["check", "rules", "alerts.yml"],
         ["test", "rules", "alerts.test.yml"],
+        ["test", "rules", "nights.test.yml"],
     ] {
         let mut promtool = Command::new("promtool");
         promtool
@@ -128,13 +162,48 @@ fn the_alerts_are_sound_and_call_for_what_they_are_for() {
     }
 }
 
+/// The names in the lines that begin like this.
+fn names<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
+    let lines = text.lines().map(str::trim);
+    lines.filter_map(|line| line.strip_prefix(start)).collect()
+}
+
+/// promtool holds each name below to whether it calls or not.
+#[test]
+fn every_alert_is_seen_to_call_and_to_be_silent() {
+    let alerts = read("deploy/prometheus/alerts.yml");
+    let alerts = names(&alerts, "- alert: ");
+    let tests =
+        ["alerts", "nights"].map(|name| read(&format!("deploy/prometheus/{name}.test.yml")));
+    // An alert that calls is followed by the alerts that are expected; one that is silent stands in one line.
+    let blocks = tests
+        .iter()
+        .flat_map(|test| test.split("- eval_time: ").skip(1));
+    let calls = blocks.filter_map(|block| {
+        let mut lines = block.lines().skip(1).map(str::trim);
+        let name = lines.next()?.strip_prefix("alertname: ")?;
+        let calls =
+            lines.next() == Some("exp_alerts:") && lines.next()?.starts_with("- exp_labels:");
+        calls.then_some(name)
+    });
+    assert_eq!(calls.collect::<BTreeSet<_>>(), alerts);
+    let well = tests[0].split("\n  - name: ").nth(1).expect("a first test");
+    assert!(
+        well.starts_with("a bridge that is well calls nobody"),
+        "{well}"
+    );
+    let silent = names(well, "- { eval_time: 50m, alertname: ");
+    let silent: BTreeSet<&str> = silent
+        .iter()
+        .map(|name| name.trim_end_matches(" }"))
+        .collect();
+    assert_eq!(silent, alerts);
+}
+
 #[test]
 fn every_alert_has_a_section_that_says_what_to_do() {
     let alerts = read("deploy/prometheus/alerts.yml");
-    let names = alerts
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "));
-    let alerts: BTreeSet<&str> = names.collect();
+    let alerts = names(&alerts, "- alert: ");
     let text = read("docs/operating.md");
     let sections = text
         .lines()
