@@ -201,6 +201,9 @@ def main():
         ("integration tests, with a Kafka of their own", integration_tests(run, programs, QUICK if quick else [])),
     ]
     if not quick:
+        # Built before the tests, one of which would otherwise wait for it for minutes.
+        phases.insert(-1, ("tools of the chart's tests", command("tests/chart/tools")))
+    if not quick:
         interleavings = command("cargo", "run", "--quiet", "--locked", "--example", "interleavings")
         doc = command("cargo", "doc", "--no-deps", "--locked", RUSTDOCFLAGS="-D warnings")
         phases += [

@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod balancers;
+mod chart;
 mod check;
 mod corpus;
 mod damage;

@@ -6,6 +6,8 @@ pub mod broker;
 pub mod browser;
 pub mod clock;
 pub mod cluster;
+pub mod deployed;
+pub mod helm;
 pub mod http;
 pub mod jars;
 pub mod lines;

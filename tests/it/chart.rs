@@ -1,0 +1,299 @@
+//! The Helm chart: what it makes, held against Kubernetes' schemas and against the program.
+
+use koobridge::config::{Applies, KEYS};
+use serde_json::{Value, json};
+
+use crate::support::bridge::Bridge;
+use crate::support::deployed::{Home, read};
+use crate::support::helm::{helm, manifests, python, rendered, values};
+use crate::support::http::{body, exchange, report};
+
+/// The sets of values that are tried.
+const SETS: [&str; 4] = ["standalone", "sidecar", "without-spool", "full"];
+
+fn of_kind<'a>(manifests: &'a [Value], kind: &str) -> &'a Value {
+    let found = manifests.iter().find(|manifest| manifest["kind"] == kind);
+    found.unwrap_or_else(|| panic!("no {kind}"))
+}
+
+fn configuration(manifests: &[Value]) -> &str {
+    let text = &of_kind(manifests, "ConfigMap")["data"]["koobridge.toml"];
+    text.as_str().expect("text")
+}
+
+/// The template of the pods.
+fn pod(manifests: &[Value]) -> &Value {
+    let is_workload = |manifest: &&Value| !manifest["spec"]["template"].is_null();
+    let workload = manifests.iter().find(is_workload).expect("pods");
+    &workload["spec"]["template"]
+}
+
+/// koobridge's own container, in either form.
+fn container(manifests: &[Value]) -> &Value {
+    let spec = &pod(manifests)["spec"];
+    let lists = ["initContainers", "containers"].map(|list| spec[list].as_array());
+    let mut containers = lists.into_iter().flatten().flatten();
+    let ours = containers.find(|container| container["name"] == "koobridge");
+    ours.expect("koobridge's container")
+}
+
+#[test]
+fn helm_finds_nothing_wrong_with_the_chart() {
+    for set in SETS {
+        let output = helm(&["lint", "--strict", "--values", &values(set), "."]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{set}: {said}");
+        let is_complaint = |line: &str| {
+            ["[WARNING]", "[ERROR]"]
+                .iter()
+                .any(|level| line.starts_with(level))
+        };
+        assert!(!said.lines().any(is_complaint), "{set}: {said}");
+    }
+    let chart = read("deploy/helm/koobridge/Chart.yaml");
+    let version = format!("\nappVersion: {}\n", env!("CARGO_PKG_VERSION"));
+    assert!(chart.contains(&version), "{chart}");
+}
+
+#[test]
+fn every_kubernetes_takes_the_manifests_of_every_set_of_values() {
+    let common = "NetworkPolicy PodDisruptionBudget ServiceAccount ConfigMap";
+    for (set, expected) in [
+        ("standalone", "Service Service StatefulSet"),
+        ("sidecar", "Service Deployment"),
+        ("without-spool", "Service Service StatefulSet"),
+        (
+            "full",
+            "ConfigMap Service Service StatefulSet PodMonitor PrometheusRule",
+        ),
+    ] {
+        let manifests = manifests(set, &[]);
+        let mut kinds: Vec<&str> = manifests
+            .iter()
+            .filter_map(|manifest| manifest["kind"].as_str())
+            .collect();
+        let mut expected: Vec<&str> = common.split(' ').chain(expected.split(' ')).collect();
+        kinds.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(kinds, expected, "{set}");
+    }
+}
+
+/// In memory and in time to stop.
+#[test]
+fn the_program_takes_every_configuration_and_has_the_room_that_it_says() {
+    for set in SETS {
+        let manifests = manifests(set, &[]);
+        let most = Home::new().check(configuration(&manifests));
+        let limit = &container(&manifests)["resources"]["limits"]["memory"];
+        let limit = limit.as_str().and_then(|limit| limit.strip_suffix("Mi"));
+        let limit: u64 = limit.expect("a limit in Mi").parse().expect("a number");
+        assert!(
+            most.memory_mebibytes <= limit,
+            "{set}: {most:?} of {limit} MiB"
+        );
+        if set == "standalone" {
+            let said = format!(
+                "takes at most: {} MiB for these values",
+                most.memory_mebibytes
+            );
+            assert!(
+                read("deploy/helm/koobridge/values.yaml").contains(&said),
+                "{said}"
+            );
+        }
+        let pause = &container(&manifests)["lifecycle"]["preStop"]["sleep"]["seconds"];
+        let adapter = if set == "sidecar" { 30.0 } else { 0.0 };
+        let needed = (pause.as_f64().expect("a pause") + adapter + most.stop_seconds).ceil();
+        let grace = &pod(&manifests)["spec"]["terminationGracePeriodSeconds"];
+        assert_eq!(grace.as_f64(), Some(needed), "{set}: {most:?}");
+    }
+}
+
+#[test]
+fn values_that_do_not_fit_are_refused_in_words() {
+    let digest = "image.digest=sha256:1";
+    for (set, value, expected) in [
+        (
+            "standalone",
+            "terminationGracePeriodSeconds=64",
+            "terminationGracePeriodSeconds: 64 s is too short: a stop takes up to 65 s",
+        ),
+        (
+            "sidecar",
+            "terminationGracePeriodSeconds=384",
+            "a stop takes up to 385 s with these values",
+        ),
+        (
+            "standalone",
+            "config.ingress.drain_delay=5",
+            "config.ingress.drain_delay: \"5\" is not a duration; write for example \"5s\"",
+        ),
+        (
+            "standalone",
+            "config.ingress.listen=0.0.0.0:1",
+            "config.ingress.listen: the chart sets it itself",
+        ),
+        (
+            "standalone",
+            "config.spool.directory=/tmp",
+            "config.spool.directory: the chart sets it itself",
+        ),
+        (
+            "standalone",
+            "secrets.tls=",
+            "secrets.tls: name a Secret with tls.crt and tls.key, or set config.ingress.plain_http",
+        ),
+        (
+            "standalone",
+            "config.kafka.properties.bootstrap\\.servers=",
+            "config.kafka.properties: give bootstrap.servers",
+        ),
+        (
+            "standalone",
+            "spool.size=1280Mi",
+            "spool.size: 1280Mi is too small: make it larger than config.spool.disk_limit and free_space together, 1280 MiB",
+        ),
+        (
+            "sidecar",
+            "spool.size=1Gi",
+            "spool.size: 1Gi is too small: make it larger than config.spool.disk_limit, 1024 MiB",
+        ),
+        (
+            "standalone",
+            "spool.size=much",
+            "spool.size: \"much\" is not a size",
+        ),
+        (
+            "sidecar",
+            "sidecar.containers=null",
+            "sidecar.containers: name the adapter's container",
+        ),
+        (
+            "standalone",
+            "ports.admin=18446",
+            "ports: ingress and admin have to differ",
+        ),
+        // What the schema of the values says.
+        ("standalone", "form=daemon", "'standalone', 'sidecar'"),
+        (
+            "standalone",
+            "replicas=3",
+            "additional properties 'replicas' not allowed",
+        ),
+        (
+            "standalone",
+            "ports.admin=80",
+            "minimum: got 80, want 1,024",
+        ),
+        ("standalone", digest, "'sha256:1' does not match pattern"),
+        (
+            "standalone",
+            "config.ingress=null",
+            "missing property 'ingress'",
+        ),
+    ] {
+        let said = rendered(set, &[value]).expect_err(value);
+        assert!(said.contains(expected), "{value}: {said}");
+    }
+    assert!(rendered("standalone", &["terminationGracePeriodSeconds=65"]).is_ok());
+}
+
+#[test]
+fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
+    let template = read("deploy/helm/koobridge/templates/_config.tpl");
+    let (_, block) = template
+        .split_once("define \"koobridge.takenOver\" -}}\n")
+        .expect("the keys");
+    let (block, _) = block.split_once("\n{{- end").expect("an end");
+    let keys = KEYS.iter().filter(|key| key.applies != Applies::Start);
+    let keys: Vec<&str> = keys.map(|key| key.name).collect();
+    assert_eq!(block.lines().collect::<Vec<_>>(), keys);
+
+    let pod = |change: &[&str]| pod(&manifests("standalone", change)).to_string();
+    let before = pod(&[]);
+    let taken_over = ["config.ingress.body_timeout=1s", "config.log.reports=true"];
+    assert_eq!(before, pod(&taken_over));
+    assert_ne!(before, pod(&["config.ingress.workers=3"]));
+}
+
+#[test]
+fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
+    let plain = manifests("sidecar", &[]);
+    let spec = &pod(&plain)["spec"];
+    // Of the pod it would count for the adapter, too, whose image may have to run as root.
+    assert_eq!(
+        spec["securityContext"],
+        json!({ "fsGroup": 10001, "fsGroupChangePolicy": "OnRootMismatch" })
+    );
+    let [adapter] = &spec["containers"].as_array().expect("containers")[..] else {
+        panic!("one adapter: {spec}");
+    };
+    let koobridge = container(&plain);
+    assert_eq!(koobridge["restartPolicy"], "Always");
+    assert_eq!(koobridge["securityContext"]["runAsNonRoot"], true);
+    // A pod is not ready any more when its adapter has ended.
+    assert_eq!(adapter["lifecycle"], koobridge["lifecycle"]);
+
+    let container = ["name=a", "image=a", "lifecycle.preStop.exec.command={sync}"];
+    let container = container.map(|value| format!("sidecar.containers[0].{value}"));
+    let paused = manifests("sidecar", &container.each_ref().map(String::as_str));
+    let own = json!({ "preStop": { "exec": { "command": ["sync"] } } });
+    assert_eq!(pod(&paused)["spec"]["containers"][0]["lifecycle"], own);
+}
+
+#[test]
+fn the_rule_has_the_alerts_that_are_tested() {
+    let parse = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
+    let mut alerts = python(&["-c", parse], &read("deploy/prometheus/alerts.yml"));
+    let rules = alerts["groups"][0]["rules"].as_array_mut().expect("rules");
+    rules.retain(|rule| rule["alert"] != "KoobridgeNoReports");
+    assert!(rules.len() > 20);
+    let manifests = manifests("full", &[]);
+    assert_eq!(of_kind(&manifests, "PrometheusRule")["spec"], alerts);
+}
+
+#[test]
+fn the_dashboard_is_the_one_that_compose_has() {
+    let manifests = manifests("full", &[]);
+    let mut texts = manifests
+        .iter()
+        .filter_map(|manifest| manifest["data"]["koobridge.json"].as_str());
+    let text = texts.next().expect("a dashboard");
+    // Too long to be printed.
+    assert!(text.trim_end() == read("deploy/grafana/koobridge.json").trim_end());
+}
+
+#[test]
+fn with_ipv6_both_families_are_listened_on_and_asked_for() {
+    let manifests = manifests("full", &[]);
+    for listen in ["listen = \"[::]:18446\"", "listen = \"[::]:18447\""] {
+        assert!(configuration(&manifests).contains(listen));
+    }
+    let services = manifests
+        .iter()
+        .filter(|manifest| manifest["kind"] == "Service");
+    let policies: Vec<&Value> = services
+        .map(|service| &service["spec"]["ipFamilyPolicy"])
+        .collect();
+    assert_eq!(policies, ["PreferDualStack", "PreferDualStack"]);
+
+    let settings = [
+        ("ingress.listen", "[::]:0"),
+        ("ingress.plain_http", "true"),
+        ("admin.listen", "[::]:0"),
+    ];
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
+    for host in ["127.0.0.1", "::1"] {
+        let address =
+            |port: u16| (host.parse::<std::net::IpAddr>().expect("an address"), port).into();
+        let sent = exchange(address(bridge.ingress.port()), &report(&body("m1", "read")));
+        assert_eq!(sent.status, 503, "{host}: an answer, without Kafka");
+        let probe = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        assert_eq!(
+            exchange(address(bridge.admin.port()), probe).status,
+            200,
+            "{host}"
+        );
+    }
+}

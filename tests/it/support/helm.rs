@@ -1,0 +1,77 @@
+//! Helm, and what it makes of the chart, as Kubernetes' schemas have it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+const CHART: &str = "deploy/helm/koobridge";
+/// The versions of Kubernetes that every manifest is valid for.
+const VERSIONS: [&str; 7] = ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
+/// What Helm says of the alerts and the dashboard, which the chart has from where Prometheus and Grafana have them.
+const LINKED: &str = "found symbolic link in path";
+
+/// Where `tests/chart/tools` has put them.
+static TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let status = Command::new(file("tests/chart/tools")).status();
+    assert!(status.expect("bash").success(), "tests/chart/tools");
+    file("target/chart")
+});
+
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+pub fn values(set: &str) -> String {
+    format!("ci/{set}-values.yaml")
+}
+
+pub fn helm(arguments: &[&str]) -> Output {
+    let mut helm = Command::new(TOOLS.join("bin/helm"));
+    helm.args(arguments).current_dir(file(CHART));
+    helm.output().expect("helm starts")
+}
+
+/// Renders the chart with a set of values and more of them, or says why Helm does not.
+pub fn rendered(set: &str, more: &[&str]) -> Result<String, String> {
+    let values = values(set);
+    let mut arguments = vec!["template", "bridge", ".", "--namespace", "shop"];
+    arguments.extend(["--kube-version", VERSIONS[0], "--values", &*values]);
+    arguments.extend(more.iter().flat_map(|value| ["--set", *value]));
+    let output = helm(&arguments);
+    let said = String::from_utf8(output.stderr).expect("text");
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).expect("text"))
+    } else {
+        let lines = said.lines().filter(|line| !line.contains(LINKED));
+        Err(lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// Runs a program of the tools' Python on a text.
+pub fn python(arguments: &[&str], text: &str) -> Value {
+    let mut python = Command::new(TOOLS.join("venv/bin/python"));
+    python
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    python.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = python.stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    // It reads all of it before it writes.
+    input.write_all(text.as_bytes()).expect("it reads");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The manifests of a set of values, which every version of Kubernetes takes.
+pub fn manifests(set: &str, more: &[&str]) -> Vec<Value> {
+    let text = rendered(set, more).unwrap_or_else(|error| panic!("{set}: {error}"));
+    let mut seen = python(&["tests/chart/manifests.py"], &text);
+    assert_eq!(seen["versions"], json!(VERSIONS));
+    serde_json::from_value(seen["documents"].take()).expect("documents")
+}
