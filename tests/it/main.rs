@@ -16,6 +16,7 @@ mod events;
 mod failed_handshakes;
 mod framing;
 mod guarantees;
+mod health;
 mod hostile;
 mod limits;
 mod memory;
