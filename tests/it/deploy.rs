@@ -152,6 +152,19 @@ fn the_health_checks_of_the_containers_are_commands_that_there_are() {
     }
 }
 
+/// A page has up to 64 KiB on ARM, and jemalloc ends a program whose pages are larger than those it was built for.
+#[test]
+fn a_build_for_arm_runs_with_pages_of_every_size() {
+    let text = read(".cargo/config.toml");
+    let settings: toml::Table = text.parse().expect("TOML");
+    for library in ["GNU", "MUSL"] {
+        let prefix = format!("AARCH64_UNKNOWN_LINUX_{library}_JEMALLOC_SYS_WITH_LG");
+        let value = |name: &str| settings["env"][format!("{prefix}_{name}")].as_str();
+        // Of which machine it is built on, too.
+        assert_eq!([value("PAGE"), value("HUGEPAGE")], [Some("16"), Some("21")]);
+    }
+}
+
 fn between(text: &str, before: &str, after: &str) -> u64 {
     let (_, text) = text.split_once(before).expect(before);
     let (number, _) = text.split_once(after).expect(after);
