@@ -1,6 +1,7 @@
 //! What can be typed on the command line.
 
 mod consume;
+mod health;
 mod topics;
 
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use clap_complete::Shell;
 
 pub use consume::{Filters, RangeArgs, Redrive, Replay, RunArgs, Tail, ToKafka};
 use consume::{REDRIVE_HELP, REPLAY_HELP, TAIL_HELP};
+use health::HEALTH_HELP;
+pub use health::Health;
 use topics::TOPICS_HELP;
 pub use topics::Topics;
 
@@ -49,6 +52,9 @@ pub enum Command {
     /// Find what is wrong with the configuration, this machine and Kafka, before going live
     #[command(after_long_help = CHECK_HELP)]
     Check(Check),
+    /// Ask a running bridge whether it is well: for health checks of containers and exec probes
+    #[command(after_long_help = HEALTH_HELP)]
+    Health(Health),
     /// Show which topics and settings are missing, or create them: the bridge's, or the target of a replay
     #[command(after_long_help = TOPICS_HELP)]
     Topics(Topics),

@@ -5,6 +5,7 @@ mod command_line;
 mod completions;
 mod consuming;
 mod dev;
+mod health;
 mod interrupt;
 mod left;
 mod mask;
@@ -38,6 +39,7 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Serve(serve) => serve::run(serve),
         Command::Dev(dev) => dev::run(dev),
         Command::Check(check) => check::run(check),
+        Command::Health(health) => health::run(health),
         Command::Topics(topics) => topics::run(topics),
         Command::Tail(tail) => tail::run(tail),
         Command::Replay(replay) => replay::run(replay),

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, ConfigErrors};
 use super::keys::{self, KEYS, Kind, PROPERTIES, VARIABLE_PREFIX};
-use super::{properties, service_links};
+use super::{parse, properties, service_links};
 
 /// Everything that can carry a setting, beside the defaults.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +85,28 @@ impl Settings {
     #[must_use]
     pub fn channels_directory(&self) -> Option<&Path> {
         self.text("ingress.channels").map(Path::new)
+    }
+
+    /// The address of the admin listener, whatever is wrong with other settings.
+    ///
+    /// # Errors
+    /// If this one is wrong.
+    pub fn admin_listen(&self) -> Result<SocketAddr, ConfigErrors> {
+        let key = "admin.listen";
+        let text = self.text(key).expect("the key has a default");
+        parse::address(text).map_err(|problem| {
+            ConfigErrors(vec![ConfigError {
+                place: self.place(key),
+                key: key.to_owned(),
+                problem,
+            }])
+        })
+    }
+
+    /// Whether there is a file that could not be read, or is not TOML: what it says is not all known.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.is_unread
     }
 
     /// The directory of the spool as it was typed, where there is to be one.

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod check;
+pub mod health;
 mod output;
 pub mod replay;
 pub mod topics;

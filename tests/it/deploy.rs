@@ -1,10 +1,137 @@
 //! What `deploy/` says to the program, held against the program. Each part names what it takes for
 //! granted; none of it is installed here.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
 use crate::support::bridge::{Bridge, koobridge, run};
 use crate::support::deployed::{Home, read};
 use crate::support::http::{body, exchange, report};
-use rustix::process::Signal;
+
+/// The words of the `COPY` lines of the Dockerfile that take files from the checkout, without the last, where they go.
+fn copied(dockerfile: &str) -> Vec<&str> {
+    let lines = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "));
+    let from_checkout = lines.filter(|line| !line.starts_with("--from="));
+    from_checkout
+        .flat_map(|line| {
+            let words: Vec<_> = line.split(' ').collect();
+            words[..words.len() - 1].to_vec()
+        })
+        .collect()
+}
+
+/// An engine sends the checkout to the build except for what these patterns leave out, of which the last that fits a
+/// file counts.
+#[test]
+fn nothing_is_sent_to_the_build_of_the_image_but_what_it_copies() {
+    let text = read(".dockerignore");
+    let mut patterns = text.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(
+        patterns.next(),
+        Some("*"),
+        "everything is left out at first"
+    );
+    let allowed: Vec<_> = patterns
+        .map(|pattern| {
+            pattern
+                .strip_prefix('!')
+                .expect("the rest lets something in")
+        })
+        .collect();
+    assert!(
+        allowed.iter().all(|path| !path.contains(['*', '?', '['])),
+        "only plain paths, which every engine understands: {allowed:?}"
+    );
+    let dockerfile = read("Dockerfile");
+    let mut named = copied(&dockerfile);
+    named.sort_unstable();
+    // Of this directory only one file is sent.
+    let named: Vec<_> = named
+        .into_iter()
+        .map(|name| {
+            if name == ".cargo" {
+                ".cargo/config.toml"
+            } else {
+                name
+            }
+        })
+        .collect();
+    assert_eq!(allowed, named);
+    let mut kinds = BTreeSet::new();
+    add_kinds(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut kinds,
+    );
+    let source = ["css", "js", "rs"].map(|kind| Some(kind.into()));
+    assert_eq!(kinds, BTreeSet::from(source), "only source is in src");
+}
+
+/// Adds the extensions of all files in a directory.
+fn add_kinds(directory: &Path, kinds: &mut BTreeSet<Option<OsString>>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            add_kinds(&path, kinds);
+        } else {
+            kinds.insert(path.extension().map(OsStr::to_owned));
+        }
+    }
+}
+
+/// The health check of the image and that of the compose file are commands that there are.
+#[test]
+fn the_health_checks_of_the_containers_are_commands_that_there_are() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let spool = home.path().join("spool").display().to_string();
+    let bridge = Bridge::start(
+        "127.0.0.1:1",
+        "events",
+        "rejected",
+        &[("spool.directory", &spool)],
+    );
+    bridge.wait_until_ready();
+    let dockerfile = read("Dockerfile");
+    let (_, image) = dockerfile
+        .split_once("HEALTHCHECK ")
+        .expect("a health check");
+    let (_, image) = image.split_once(" CMD ").expect("a command");
+    let image: Vec<String> =
+        serde_json::from_str(image.lines().next().expect("a line")).expect("a list of words");
+    let compose = read("docker-compose.yml");
+    let (_, compose) = compose.split_once("test: [CMD, ").expect("a health check");
+    let (compose, _) = compose.split_once(']').expect("its end");
+    let compose: Vec<String> = compose.split(", ").map(str::to_owned).collect();
+    for (words, path) in [(image, "livez"), (compose, "readyz")] {
+        assert_eq!(words[0], "koobridge");
+        let mut command = koobridge();
+        command
+            .args(&words[1..])
+            .env("KOOBRIDGE_ADMIN_LISTEN", bridge.admin.to_string());
+        let output = run(&mut command);
+        let said = String::from_utf8(output.stdout).expect("text");
+        let expected = format!("http://{}/{path}: the answer is 200\n", bridge.admin);
+        assert_eq!((output.status.code(), said), (Some(0), expected));
+    }
+}
+
+/// A page has up to 64 KiB on ARM, and jemalloc ends a program whose pages are larger than those it was built for.
+#[test]
+fn a_build_for_arm_runs_with_pages_of_every_size() {
+    let text = read(".cargo/config.toml");
+    let settings: toml::Table = text.parse().expect("TOML");
+    for library in ["GNU", "MUSL"] {
+        let prefix = format!("AARCH64_UNKNOWN_LINUX_{library}_JEMALLOC_SYS_WITH_LG");
+        let value = |name: &str| settings["env"][format!("{prefix}_{name}")].as_str();
+        // Of which machine it is built on, too.
+        assert_eq!([value("PAGE"), value("HUGEPAGE")], [Some("16"), Some("21")]);
+    }
+}
 
 #[test]
 fn every_setting_in_the_packages_configuration_is_one_that_there_is() {

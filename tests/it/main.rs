@@ -17,6 +17,7 @@ mod events;
 mod failed_handshakes;
 mod framing;
 mod guarantees;
+mod health;
 mod hostile;
 mod limits;
 mod memory;

@@ -126,6 +126,8 @@ fn every_command_ends_quietly_if_its_output_is_not_read_and_says_so_if_it_cannot
         broker.bootstrap_servers()
     );
     let (config, lines, spool) = (text(&config), text(&lines), text(&directory));
+    let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
+    let live = format!("{}/livez", bridge.admin);
     for (args, undisturbed) in [
         (&["serve", "--print-config", "--config", config][..], 0),
         (&["check", "--config", config], 2),
@@ -139,6 +141,7 @@ fn every_command_ends_quietly_if_its_output_is_not_read_and_says_so_if_it_cannot
         (&["spool", "export", "--directory", spool], 0),
         (&["spool", "status", "--directory", spool], 0),
         (&["completions", "bash"], 0),
+        (&["health", &live], 0),
     ] {
         assert_ends(args, undisturbed);
     }

@@ -1,0 +1,36 @@
+//! `koobridge health`: whether a running bridge says of itself that it is well.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+
+use super::Output;
+use crate::cli::{Health, Overrides};
+use crate::tools::health::{self, Target, Url};
+
+pub(super) fn run(asked: &Health) -> anyhow::Result<ExitCode> {
+    let (url, doubt) = match &asked.target {
+        Some(Target::Url(url)) => (url.clone(), ""),
+        Some(Target::Path(path)) => configured(asked, Some(path))?,
+        None => configured(asked, None)?,
+    };
+    super::block_on(async {
+        let answered = health::ask(&url).await;
+        answered.map_err(|why| anyhow!("{url}: {why:#}{doubt}"))
+    })?;
+    let mut out = Output::new();
+    out.line(format_args!("{url}: the answer is 200"));
+    out.end(ExitCode::SUCCESS)
+}
+
+/// Returns the URL at the configured address, and what to add if that may be the wrong one.
+fn configured(asked: &Health, path: Option<&str>) -> anyhow::Result<(Url, &'static str)> {
+    let settings = super::serve::gather(asked.config.as_deref(), &Overrides::default());
+    let listen = settings.admin_listen()?;
+    let doubt = if settings.is_unread() {
+        "; and the configuration can't be read: `koobridge serve --print-config` says why"
+    } else {
+        ""
+    };
+    Ok((Url::at(listen, path), doubt))
+}
