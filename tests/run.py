@@ -201,6 +201,8 @@ def main():
         ("integration tests, with a Kafka of their own", integration_tests(run, programs, QUICK if quick else [])),
     ]
     if not quick:
+        deny = command("script/tool", "cargo-deny", "--locked", "check", "bans", "licenses", "sources")
+        phases.insert(2, ("dependencies: licences, sources, duplicates", deny))
         interleavings = command("cargo", "run", "--quiet", "--locked", "--example", "interleavings")
         doc = command("cargo", "doc", "--no-deps", "--locked", RUSTDOCFLAGS="-D warnings")
         phases += [
