@@ -203,7 +203,8 @@ def main():
     if not quick:
         # Built before the tests, one of which would otherwise wait for it for minutes.
         phases.insert(-1, ("tools of the chart's tests", command("tests/chart/tools")))
-    if not quick:
+        deny = command("script/tool", "cargo-deny", "--locked", "check", "bans", "licenses", "sources")
+        phases.insert(2, ("dependencies: licences, sources, duplicates", deny))
         interleavings = command("cargo", "run", "--quiet", "--locked", "--example", "interleavings")
         doc = command("cargo", "doc", "--no-deps", "--locked", RUSTDOCFLAGS="-D warnings")
         phases += [

@@ -5,6 +5,11 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::documents;
+
+/// The page that has a section for each [`Area`].
+const PAGE: &str = "docs/checking.md";
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,8 +106,9 @@ impl Area {
         }
     }
 
-    pub(super) fn docs(self) -> String {
-        format!("docs/checking.md#{}", self.name())
+    /// Its section, as in the sources: the same wherever the program is installed.
+    fn docs(self) -> String {
+        format!("{PAGE}#{}", self.name())
     }
 
     pub(super) fn ok(self, what: impl Into<String>) -> Finding {
@@ -149,7 +155,8 @@ impl fmt::Display for Finding {
         let what = self.what.replace('\n', " ");
         write!(f, "{level:<5} {area:<15} {}", what.trim_end_matches('.'))?;
         if !self.remedy.is_empty() {
-            write!(f, "; {} ({})", self.remedy, self.area.docs())?;
+            let page = documents::path(PAGE);
+            write!(f, "; {} ({}#{area})", self.remedy, page.display())?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod cluster;
+mod documents;
 mod files;
 mod finding;
 mod lateness;

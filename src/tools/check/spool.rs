@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rustix::fs::{Access, access, statfs, statvfs};
 use rustix::io::Errno;
 
+use super::documents;
 use super::finding::{Area, Finding};
 use crate::config::Spool;
 use crate::spool::{Inspection, LaneKey, LaneStatus};
@@ -142,7 +143,8 @@ fn room(spool: &Spool, free: u64) -> Finding {
 
 /// What an earlier run, or a running one, has left in it.
 fn left(directory: &Path) -> Vec<Finding> {
-    let read = "read docs/spool.md, Inspect a spool";
+    let page = documents::path("docs/spool.md");
+    let read = &*format!("read {}, Inspect a spool", page.display());
     let inspection = match Inspection::of(directory) {
         Ok(inspection) => inspection,
         Err(error) => return vec![Area::Spool.fail(error.to_string(), read)],

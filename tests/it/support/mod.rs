@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cluster;
 pub mod deployed;
 pub mod helm;
+pub mod files;
 pub mod http;
 pub mod jars;
 pub mod lines;
