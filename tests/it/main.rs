@@ -19,6 +19,7 @@ mod guarantees;
 mod hostile;
 mod limits;
 mod memory;
+mod metrics_formats;
 mod observing;
 mod operation;
 mod overload;

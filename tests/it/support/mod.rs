@@ -13,4 +13,5 @@ pub mod mounts;
 pub mod ports;
 pub mod proc;
 pub mod proxy;
+pub mod python;
 pub mod records;
