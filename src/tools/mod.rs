@@ -4,6 +4,7 @@ pub mod archive;
 pub mod check;
 mod output;
 pub mod replay;
+pub mod schema_registry;
 pub mod topics;
 
 pub use output::{UNWRITTEN, is_unread};

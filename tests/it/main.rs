@@ -29,6 +29,7 @@ mod reload;
 mod replay;
 mod rights;
 mod rolling;
+mod schema_registry;
 mod schemas;
 mod senders;
 mod spool;

@@ -15,3 +15,4 @@ pub mod proc;
 pub mod proxy;
 pub mod python;
 pub mod records;
+pub mod registry;
