@@ -116,7 +116,7 @@ async fn respond(
         let at = Timestamp::now();
         let received = sender.sent(Arrival { at, trace: None }, body.to_vec());
         let report = received.validate().expect("a sound report");
-        black_box(report.normalise(EventMode::Binary).into_record());
+        black_box(report.normalise(EventMode::Binary.into()).into_record());
     }
     Response::new(Full::default())
 }

@@ -113,7 +113,7 @@ impl App {
         let bridge = Bridge {
             live,
             delivery,
-            event_mode: config.kafka.event_mode,
+            event_format: config.kafka.event_format,
             metrics,
             phase: phases,
         };

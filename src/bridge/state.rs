@@ -14,14 +14,14 @@ use super::delivery::Delivery;
 use super::identity::Identity;
 use super::metrics::Metrics;
 use crate::config::{Access, Config, Limits, Success};
-use crate::contract::EventMode;
+use crate::contract::EventFormat;
 
 /// Everything that a request and a look at the bridge need.
 #[derive(Debug)]
 pub struct Bridge {
     pub live: Live,
     pub delivery: Delivery,
-    pub event_mode: EventMode,
+    pub event_format: EventFormat,
     pub metrics: Arc<Metrics>,
     /// It has seen [`Phase::Serving`] alone.
     pub phase: watch::Receiver<Phase>,

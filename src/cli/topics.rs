@@ -1,6 +1,7 @@
 //! The options of `koobridge topics`.
 
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -33,6 +34,16 @@ pub struct Topics {
     /// Raise min.insync.replicas to this, if it is lower; a new topic has one less than replicas unless asked
     #[arg(long, value_name = "COUNT", value_parser = from_one::<NonZeroU16>)]
     pub min_insync_replicas: Option<NonZeroU16>,
+    /// Register the events' schema there too, under the subject TOPIC-value
+    // Parsed later: an error of the command line would show a password in it.
+    #[arg(long, value_name = "URL", conflicts_with = "topic")]
+    pub schema_registry: Option<String>,
+    /// A file with USER:PASSWORD for the schema registry
+    #[arg(long, value_name = "FILE", requires = "schema_registry")]
+    pub schema_registry_credentials: Option<PathBuf>,
+    /// A PEM file with the roots for the certificate of the schema registry; the system's unless given
+    #[arg(long, value_name = "FILE", requires = "schema_registry")]
+    pub schema_registry_ca: Option<PathBuf>,
 }
 
 /// The longest retention that can be typed: a hundred years.
@@ -69,11 +80,15 @@ other topics instead, for example the target of a replay:
   koobridge topics --config koobridge.toml --topic reprocess --retention 30d --apply
   koobridge topics --config koobridge.toml --retention 7d --retention koomessage.reports.rejected=30d
 
+With --schema-registry, --apply also registers the events' JSON schema there, and prints the line for kafka.schema_id:
+
+  koobridge topics --config koobridge.toml --schema-registry http://registry:8081 --apply
+
 A new topic has 6 partitions, replication 3 if there are three brokers, min.insync.replicas one less, and keeps
 records for 7 days. Replayed records keep their time: give their topic a retention that is longer than their age.
 Of an existing topic only the named settings change. A compacted topic is refused.
 While one topic is refused, none is changed.
-Exit codes: 0 shown or done, 1 Kafka refused a change, 2 a topic is refused, or the configuration or the
+Exit codes: 0 shown or done, 1 Kafka or the schema registry refused a change, 2 a topic is refused, or the configuration or the
 command line is wrong.";
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The commands, one file each; `command_line`, `consuming`, `interrupt`, `left` and `mask` are shared by several.
+//! The commands, one file each; `command_line`, `consuming`, `interrupt`, `left` and `mask` are shared by several,
+//! and `schema` is a part of `topics`.
 
 mod check;
 mod command_line;
@@ -11,6 +12,7 @@ mod left;
 mod mask;
 mod redrive;
 mod replay;
+mod schema;
 mod serve;
 mod spool;
 mod tail;

@@ -32,7 +32,7 @@ pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
         key_partition: false,
         work: Work::Redrive {
             selection,
-            mode: kafka.event_mode,
+            format: kafka.event_format,
             include_redriven: typed.include_redriven,
             redriven: Redriven::new(),
         },

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::{Output, consuming};
+use super::{Output, block_on, consuming, schema};
 use crate::cli::Topics;
 use crate::config;
 use crate::kafka::{Cluster, Condition, TopicFacts};
@@ -23,6 +23,7 @@ const REFUSED: u8 = 2;
 pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
     let (config, settings) = consuming::connection(&asked.kafka)?;
     let names = names(asked, &config);
+    let schema = schema::Registration::of(asked, &config)?;
     check("--partitions", &asked.partitions, &names).map_err(|why| usage_error(&why))?;
     check("--retention", &asked.retention, &names).map_err(|why| usage_error(&why))?;
     let cluster = Cluster::start(&settings)?;
@@ -49,7 +50,10 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
         show_rest(topic, plan, facts, &mut out);
         take(&cluster, topic, &plan.steps, apply, &mut out)?;
     }
-    let is_left = !apply && plans.iter().any(|(_, plan, _)| !plan.steps.is_empty());
+    let mut is_left = !apply && plans.iter().any(|(_, plan, _)| !plan.steps.is_empty());
+    if let Some(schema) = schema {
+        is_left |= block_on(schema.take(apply, &mut out))?;
+    }
     if is_left && !is_refused {
         out.line("\nNothing was changed yet: the same command with --apply does it.");
     }

@@ -12,6 +12,7 @@ use super::{
     Access, Admin, Config, Drain, Ingress, Kafka, Limits, Log, LogLevel, Property, PropertyCheck,
     Spool, Tls, networks, parse, properties,
 };
+use crate::contract::{EventFormat, EventMode};
 use crate::text::Unseen;
 
 /// Parses a value that has a range.
@@ -254,7 +255,7 @@ impl<'a> Checker<'a> {
             );
         }
         let producers = self.in_range("kafka.producers", parse::number);
-        let event_mode = self.word("kafka.event_mode", parse::EVENT_MODES);
+        let event_format = self.event_format();
         let flush_timeout = self.in_range("kafka.flush_timeout", parse::time);
         let allowed = self.value("kafka.allow_unsafe", properties::unsafe_names);
         let allowed = allowed.unwrap_or_default();
@@ -271,10 +272,25 @@ impl<'a> Checker<'a> {
             topic: topic?,
             rejected_topic: rejected_topic?,
             producers: NonZeroUsize::new(producers?),
-            event_mode: event_mode?,
+            event_format: event_format?,
             flush_timeout: flush_timeout?,
             properties,
             unsafe_settings,
+        })
+    }
+
+    fn event_format(&mut self) -> Option<EventFormat> {
+        let mode = self.word("kafka.event_mode", parse::EVENT_MODES);
+        let schema_id = self.value("kafka.schema_id", parse::schema_id);
+        if let (Some(EventMode::Structured), Some(Some(_))) = (mode, schema_id) {
+            self.error(
+                "kafka.schema_id",
+                "is the id of the value's schema in binary mode, and kafka.event_mode is structured; leave one of the two out",
+            );
+        }
+        Some(EventFormat {
+            mode: mode?,
+            schema_id: schema_id?,
         })
     }
 

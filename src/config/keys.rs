@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::parse::{self, EVENT_MODES, LOG_FORMATS, LOG_LEVELS, SUCCESSES};
 use Applies::{Connection, Request, Start};
 use Kind::{
-    Address, Boolean, Duration, Hosts, Networks, Number, Path, SecretFile, Size, Topic, Unsafe,
-    Words,
+    Address, Boolean, Duration, Hosts, Networks, Number, Path, SchemaId, SecretFile, Size, Topic,
+    Unsafe, Words,
 };
 
 /// How many producers a topic can have, and how many are chosen for many partitions.
@@ -42,6 +42,8 @@ pub enum Kind {
     /// A path to a file with a secret.
     SecretFile,
     Topic,
+    /// The number or the GUID of a schema in a registry.
+    SchemaId,
     /// One of a few words.
     Words(fn() -> Vec<&'static str>),
     /// A list of IP networks.
@@ -137,6 +139,8 @@ pub const KEYS: &[Key] = &[
         "how many producers send to the events topic; `0` chooses 4 if a broker leads 8 of its partitions or more, else 1: see [partitions and producers](performance.md#partitions-and-producers)"),
     key("kafka.event_mode", Words(|| parse::words(EVENT_MODES)), "binary", Start,
         "CloudEvents content mode: see [subscribing](subscribing.md#structured-mode)"),
+    key("kafka.schema_id", SchemaId, "", Start,
+        "id of the events' schema in a schema registry; each event then names it in a header: see [a schema registry](subscribing.md#a-schema-registry). For binary mode"),
     key("kafka.flush_timeout", ANY_TIME, "10s", Start,
         "how long a stopping bridge waits for Kafka's acknowledgements"),
     key("kafka.allow_unsafe", Unsafe, "", Start,

@@ -138,7 +138,7 @@ pub struct Kafka {
     pub rejected_topic: String,
     /// How many producers the events topic has; chosen by its partitions if it is not given.
     pub producers: Option<NonZeroUsize>,
-    pub event_mode: crate::contract::EventMode,
+    pub event_format: crate::contract::EventFormat,
     /// How long a stopping bridge waits for Kafka's acknowledgements.
     pub flush_timeout: Duration,
     /// Canonical names and values, the bridge's own defaults not included.

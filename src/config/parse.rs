@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use super::{LogFormat, LogLevel, Success};
-use crate::contract::EventMode;
+use crate::contract::{EventMode, LARGEST_SCHEMA_NUMBER, SchemaId};
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
@@ -171,6 +171,19 @@ pub(crate) fn topic(text: &str) -> Result<String, String> {
             "\"{text}\" is no topic name: 1 to 249 letters, digits, '.', '_' or '-'"
         ))
     }
+}
+
+/// The id of a schema in a registry; `None` if the text is empty.
+pub(super) fn schema_id(text: &str) -> Result<Option<SchemaId>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        format!(
+            "\"{text}\" is not the id of a schema; write the number, 1 to {LARGEST_SCHEMA_NUMBER}, or the GUID that \
+             `koobridge topics --schema-registry` prints"
+        )
+    })
 }
 
 pub(super) const SUCCESSES: &[(&str, Success)] = &[

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::contract::EventMode;
+use crate::contract::{EventFormat, EventMode};
 use crate::kafka::check_property;
 
 /// What was typed, with a file of its own.
@@ -126,10 +126,48 @@ fn the_defaults_are_the_documented_ones() {
         )
     );
     assert_eq!(
-        (kafka.event_mode, kafka.flush_timeout),
-        (EventMode::Binary, Duration::from_secs(10))
+        (kafka.event_format, kafka.flush_timeout),
+        (EventMode::Binary.into(), Duration::from_secs(10))
     );
     assert_eq!((log.format, log.level), (LogFormat::Auto, LogLevel::Info));
+}
+
+#[test]
+fn the_id_of_a_schema_is_a_number_or_a_guid_and_for_binary_mode() {
+    for (typed, text) in [
+        ("7", "7"),
+        ("\"7\"", "7"),
+        (
+            "\"89791762-2336-4186-9674-299b90a802e2\"",
+            "89791762-2336-4186-9674-299b90a802e2",
+        ),
+    ] {
+        let case = Case::sound(&format!("[kafka]\nschema_id = {typed}\n"));
+        let expected = EventFormat {
+            mode: EventMode::Binary,
+            schema_id: Some(text.parse().expect("an id")),
+        };
+        assert_eq!(case.config().kafka.event_format, expected);
+    }
+    let errors = Case::sound("")
+        .flag("kafka.schema_id", "reports-value")
+        .errors();
+    assert_eq!(
+        errors,
+        [
+            "flag: kafka.schema_id: \"reports-value\" is not the id of a schema; write the number, 1 to 2147483647, or the GUID that \
+             `koobridge topics --schema-registry` prints"
+        ]
+    );
+    let case = Case::sound("").flag("kafka.schema_id", "7");
+    let errors = case.flag("kafka.event_mode", "structured").errors();
+    assert_eq!(
+        errors,
+        [
+            "flag: kafka.schema_id: is the id of the value's schema in binary mode, and kafka.event_mode is structured; leave \
+             one of the two out"
+        ]
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::event_fields::EventFields;
 use super::record::{Header, Record};
 use super::report::Report;
+use super::schema_id::SchemaId;
 
 /// The key and the `ce_type` of a record that only shows whether a topic can be written to.
 pub const PROBE_KEY: &str = "koobridge-check";
@@ -32,6 +33,40 @@ pub enum EventMode {
     Structured,
 }
 
+/// What the events of a bridge look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventFormat {
+    pub mode: EventMode,
+    /// The id of `schemas/event.schema.json` in a schema registry. It names the schema of the value, so it is for binary
+    /// mode alone.
+    pub schema_id: Option<SchemaId>,
+}
+
+impl EventFormat {
+    fn headers(self, attributes: Attributes) -> Vec<Header> {
+        match self.mode {
+            EventMode::Binary => {
+                let mut headers = attributes.into_headers();
+                headers.extend(self.schema_id.map(SchemaId::to_header));
+                headers
+            }
+            EventMode::Structured => vec![(
+                "content-type".into(),
+                "application/cloudevents+json; charset=UTF-8".into(),
+            )],
+        }
+    }
+}
+
+impl From<EventMode> for EventFormat {
+    fn from(mode: EventMode) -> Self {
+        Self {
+            mode,
+            schema_id: None,
+        }
+    }
+}
+
 /// A report in the form that subscribers rely on; only [`Report::normalise`] makes one.
 #[derive(Debug)]
 pub struct Event {
@@ -39,12 +74,13 @@ pub struct Event {
 }
 
 impl Event {
-    pub(super) fn new(report: &Report<'_>, mode: EventMode) -> Self {
+    pub(super) fn new(report: &Report<'_>, format: EventFormat) -> Self {
         let attributes = Attributes::of(report);
-        let (value, mut headers) = match mode {
-            EventMode::Binary => (data(report, &attributes), attributes.into_headers()),
-            EventMode::Structured => (envelope(report, &attributes), structured_headers()),
+        let value = match format.mode {
+            EventMode::Binary => data(report, &attributes),
+            EventMode::Structured => envelope(report, &attributes),
         };
+        let mut headers = format.headers(attributes);
         if let Some(trace) = &report.arrival.trace {
             headers.extend(trace.clone().into_headers());
         }
@@ -145,18 +181,8 @@ fn source(channel: &str) -> String {
 }
 
 /// Returns the headers of an event, but for its trace.
-pub(super) fn headers(mode: EventMode, fields: EventFields<'_>) -> Vec<Header> {
-    match mode {
-        EventMode::Binary => Attributes::from(fields).into_headers(),
-        EventMode::Structured => structured_headers(),
-    }
-}
-
-fn structured_headers() -> Vec<Header> {
-    vec![(
-        "content-type".into(),
-        "application/cloudevents+json; charset=UTF-8".into(),
-    )]
+pub(super) fn headers(format: EventFormat, fields: EventFields<'_>) -> Vec<Header> {
+    format.headers(Attributes::from(fields))
 }
 
 fn envelope(report: &Report<'_>, attributes: &Attributes) -> Vec<u8> {

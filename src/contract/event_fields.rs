@@ -84,7 +84,7 @@ mod tests {
         let body = str::from_utf8(BODY).expect("text").replace("\\n", "-");
         let received = from_a_sender(body.as_bytes(), None);
         let report = received.validate().expect("a sound report");
-        report.normalise(mode).into_record().into()
+        report.normalise(mode.into()).into_record().into()
     }
 
     #[test]

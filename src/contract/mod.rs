@@ -19,19 +19,20 @@ mod redriven_marker;
 mod rejected;
 mod rejected_fields;
 mod report;
+mod schema_id;
 mod trace;
 
 pub use channel::{
     Authenticated, ChannelId, Channels, InvalidChannelId, InvalidPassword, Password,
 };
 pub use event::{
-    EVENT_NAMESPACE, EVENT_SCHEMA, EVENT_TYPE, Event, EventMode, PROBE_KEY, PROBE_TYPE,
-    SOURCE_PREFIX, event_id,
+    EVENT_NAMESPACE, EVENT_SCHEMA, EVENT_TYPE, Event, EventFormat, EventMode, PROBE_KEY,
+    PROBE_TYPE, SOURCE_PREFIX, event_id,
 };
 pub use event_fields::EventFields;
 pub use fault::{Fault, Reason};
 pub use received::{Arrival, Received};
-pub use record::{HeaderRef, Record, RecordRef};
+pub use record::{HeaderRef, HeaderValue, Record, RecordRef};
 pub use redriven::{StillRejected, redrive};
 pub use redriven_marker::{RedrivenMarker, redriven_marker};
 pub use rejected::{
@@ -40,4 +41,5 @@ pub use rejected::{
 };
 pub use rejected_fields::{RejectedFields, Stage};
 pub use report::{MAX_CHARACTERS, MAX_DEPTH, Report, Status};
+pub use schema_id::{InvalidSchemaId, LARGEST_SCHEMA_NUMBER, SCHEMA_ID_HEADER, SchemaId};
 pub use trace::TraceContext;

@@ -3,12 +3,57 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 /// What a record on its way takes in memory beside its own bytes: what librdkafka and the bridge keep of
 /// it until its delivery report.
 const OVERHEAD: usize = 1024;
 
-/// Name and value of a record header. Values are text throughout.
-pub(super) type Header = (Cow<'static, str>, Cow<'static, str>);
+/// Name and value of a record header.
+pub(super) type Header = (Cow<'static, str>, HeaderValue);
+
+/// The value of a record header. The spool writes text as a JSON string, and other bytes as an array.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum HeaderValue {
+    Text(Cow<'static, str>),
+    Bytes(Vec<u8>),
+}
+
+impl HeaderValue {
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_owned().into_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&'static str> for HeaderValue {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for HeaderValue {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Vec<u8>> for HeaderValue {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
 
 /// What is handed to Kafka. The value is never null, which a compacted topic would take for a
 /// deletion.
@@ -29,7 +74,7 @@ impl Record {
         let headers: usize = self
             .headers
             .iter()
-            .map(|(name, value)| name.len() + value.len())
+            .map(|(name, value)| name.len() + value.as_bytes().len())
             .sum();
         self.key.as_ref().map_or(0, String::len) + headers + self.value.len()
     }
@@ -89,12 +134,11 @@ impl<'a> RecordRef<'a> {
 
 impl From<Record> for RecordRef<'_> {
     fn from(record: Record) -> Self {
-        let owned = |text: String| Cow::Owned(text.into_bytes());
         let headers = record.headers.into_iter();
         Self {
-            key: record.key.map(owned),
+            key: record.key.map(|key| Cow::Owned(key.into_bytes())),
             headers: headers
-                .map(|(name, value)| (name, Some(owned(value.into_owned()))))
+                .map(|(name, value)| (name, Some(Cow::Owned(value.into_bytes()))))
                 .collect(),
             value: Some(Cow::Owned(record.value)),
             timestamp: Some(record.timestamp),
@@ -109,7 +153,10 @@ mod tests {
     fn record(key: Option<&str>) -> Record {
         Record {
             key: key.map(str::to_owned),
-            headers: vec![("a".into(), "23".into()), ("456".into(), "7890".into())],
+            headers: vec![
+                ("a".into(), "23".into()),
+                ("456".into(), vec![0, 0xff, 1, 2].into()),
+            ],
             value: vec![0; 100],
             timestamp: 1_795_000_000_000,
         }
@@ -128,6 +175,20 @@ mod tests {
             ..RecordRef::default()
         };
         assert_eq!(bare.size(), 4);
+    }
+
+    #[test]
+    fn the_value_of_a_header_is_the_same_after_the_spool() {
+        let headers: Vec<Header> = vec![
+            ("a".into(), "\u{0}x\"".into()),
+            ("b".into(), Vec::new().into()),
+            ("c".into(), vec![0, 65, 0xff].into()),
+        ];
+        let text = r#"[["a","\u0000x\""],["b",[]],["c",[0,65,255]]]"#;
+        assert_eq!(serde_json::to_string(&headers).expect("JSON"), text);
+        let read: Vec<Header> = serde_json::from_str(text).expect("headers");
+        assert_eq!(read, headers);
+        assert!(serde_json::from_str::<Vec<Header>>(r#"[["a",[256]]]"#).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::channel::ChannelId;
-use super::event::{self, EventMode};
+use super::event::{self, EventFormat};
 use super::event_fields::EventFields;
 use super::fault::{Fault, Reason};
 use super::received::{Arrival, Received};
@@ -28,19 +28,19 @@ pub enum StillRejected {
 /// Why the record stays rejected.
 pub fn redrive(
     record: &RecordRef<'_>,
-    mode: EventMode,
+    format: EventFormat,
 ) -> Result<RecordRef<'static>, StillRejected> {
     let fields = RejectedFields::of(record).ok_or(StillRejected::NotRejectedByKoobridge)?;
     match fields.stage {
-        Stage::Contract => try_again(record, &fields, mode),
-        Stage::Kafka => as_it_was(record),
+        Stage::Contract => try_again(record, &fields, format),
+        Stage::Kafka => as_it_was(record, format),
     }
 }
 
 fn try_again(
     record: &RecordRef<'_>,
     fields: &RejectedFields<'_>,
-    mode: EventMode,
+    format: EventFormat,
 ) -> Result<RecordRef<'static>, StillRejected> {
     let unreadable = StillRejected::NotRejectedByKoobridge;
     let channel = ChannelId::parse(fields.channel_id).map_err(|_| unreadable)?;
@@ -53,7 +53,7 @@ fn try_again(
     let received = Received::new(channel, arrival, body);
     let report = received.validate();
     let report = report.map_err(|fault| StillRejected::Because(reason_today(fields, &fault)))?;
-    Ok(report.normalise(mode).into_record().into())
+    Ok(report.normalise(format).into_record().into())
 }
 
 /// Returns the code of the reason for which `fields` is still rejected. For an encoded body this is
@@ -68,12 +68,15 @@ fn reason_today(fields: &RejectedFields<'_>, fault: &Fault) -> &'static str {
     }
 }
 
-/// The event goes again as it is; of its headers the rejected record has kept the trace.
-fn as_it_was(record: &RecordRef<'_>) -> Result<RecordRef<'static>, StillRejected> {
+/// The event goes again as it is, in its own content mode; of its headers the rejected record has kept the trace.
+fn as_it_was(
+    record: &RecordRef<'_>,
+    format: EventFormat,
+) -> Result<RecordRef<'static>, StillRejected> {
     let value = record.value.as_deref().unwrap_or_default();
     let event = EventFields::of_value(value);
     let (mode, fields) = event.ok_or(StillRejected::NotRejectedByKoobridge)?;
-    let headers = event::headers(mode, fields);
+    let headers = event::headers(EventFormat { mode, ..format }, fields);
     let trace = trace_of(record)
         .into_iter()
         .flat_map(TraceContext::into_headers);
@@ -81,7 +84,7 @@ fn as_it_was(record: &RecordRef<'_>) -> Result<RecordRef<'static>, StillRejected
     Ok(RecordRef {
         key: record.key.as_deref().map(|key| Cow::Owned(key.to_vec())),
         headers: headers
-            .map(|(name, value)| (name, Some(Cow::Owned(value.into_owned().into_bytes()))))
+            .map(|(name, value)| (name, Some(Cow::Owned(value.into_bytes()))))
             .collect(),
         value: Some(Cow::Owned(value.to_vec())),
         timestamp: record.timestamp,
@@ -98,25 +101,31 @@ fn trace_of(record: &RecordRef<'_>) -> Option<TraceContext> {
 mod tests {
     use super::*;
     use crate::contract::received::from_a_sender;
-    use crate::contract::{Record, refused_by_kafka};
+    use crate::contract::{EventMode, Record, SchemaId, refused_by_kafka};
 
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const SOUND: &[u8] = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
 
-    fn event(mode: EventMode) -> Record {
+    fn event(format: EventFormat) -> Record {
         let trace = TraceContext::parse(PARENT, &[b"a=1"]);
         let received = from_a_sender(SOUND, trace);
         let report = received.validate().expect("a sound report");
-        report.normalise(mode).into_record()
+        report.normalise(format).into_record()
     }
 
     #[test]
     fn an_event_that_kafka_refused_goes_again_as_it_was_in_both_modes() {
         for mode in [EventMode::Binary, EventMode::Structured] {
-            let event = event(mode);
-            let refused = refused_by_kafka(&event, "record-too-large").into();
-            // The configured mode has no say in what was written already.
-            assert_eq!(redrive(&refused, EventMode::Binary), Ok(event.into()));
+            for schema_id in [None, Some(SchemaId::Number(7))] {
+                let event = event(EventFormat { mode, schema_id });
+                let refused = refused_by_kafka(&event, "record-too-large").into();
+                // The configured mode has no say in what was written already.
+                let configured = EventFormat {
+                    mode: EventMode::Binary,
+                    schema_id,
+                };
+                assert_eq!(redrive(&refused, configured), Ok(event.into()));
+            }
         }
     }
 
@@ -130,14 +139,14 @@ mod tests {
         let fault = received.validate().expect_err("an unknown status");
         let mut rejected: RecordRef<'_> = received.reject(fault).into_parts().1.into();
         assert_eq!(
-            redrive(&rejected, EventMode::Binary),
+            redrive(&rejected, EventMode::Binary.into()),
             Err(StillRejected::Because("unknown-status"))
         );
         // As a version that knows the status would see it.
         rejected.value = Some(Cow::Borrowed(SOUND));
-        let expected = event(EventMode::Structured);
+        let expected = event(EventMode::Structured.into());
         assert_eq!(
-            redrive(&rejected, EventMode::Structured),
+            redrive(&rejected, EventMode::Structured.into()),
             Ok(expected.into())
         );
     }
@@ -146,7 +155,7 @@ mod tests {
     fn a_sound_body_with_a_header_at_fault_becomes_an_event_and_an_encoded_one_stays() {
         const GZIP: &[u8] = b"\x1f\x8b\x08\x00";
         let still = |code| Err(StillRejected::Because(code));
-        let sound = Ok(event(EventMode::Binary).into());
+        let sound = Ok(event(EventMode::Binary.into()).into());
         for (reason, body, expected) in [
             (Reason::ContentType, SOUND, sound.clone()),
             (Reason::ContentType, b"status=read", still("not-json")),
@@ -158,13 +167,17 @@ mod tests {
             let received = from_a_sender(body, TraceContext::parse(PARENT, &[b"a=1"]));
             let fault = received.unsupported(reason, "any".to_owned());
             let record = received.reject(fault).into_parts().1.into();
-            assert_eq!(redrive(&record, EventMode::Binary), expected, "{reason:?}");
+            assert_eq!(
+                redrive(&record, EventMode::Binary.into()),
+                expected,
+                "{reason:?}"
+            );
         }
     }
 
     #[test]
     fn a_record_of_another_producer_is_left_alone() {
-        let event: RecordRef<'_> = event(EventMode::Binary).into();
+        let event: RecordRef<'_> = event(EventMode::Binary.into()).into();
         let mut odd_channel = RecordRef::default();
         for (name, value) in [
             ("stage", "contract"),
@@ -179,7 +192,7 @@ mod tests {
         odd_time.add_header("received_at", "yesterday".to_owned());
         for record in [event, odd_channel, odd_time] {
             assert_eq!(
-                redrive(&record, EventMode::Binary),
+                redrive(&record, EventMode::Binary.into()),
                 Err(StillRejected::NotRejectedByKoobridge)
             );
         }

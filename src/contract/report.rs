@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::channel::ChannelId;
-use super::event::{Event, EventMode};
+use super::event::{Event, EventFormat};
 use super::fault::{Fault, Reason};
 use super::json::{self, Member, NoObject};
 use super::received::Arrival;
@@ -114,8 +114,8 @@ impl<'a> Report<'a> {
 
     /// Turns the report into the event that subscribers read.
     #[must_use]
-    pub fn normalise(self, mode: EventMode) -> Event {
-        Event::new(&self, mode)
+    pub fn normalise(self, format: EventFormat) -> Event {
+        Event::new(&self, format)
     }
 }
 

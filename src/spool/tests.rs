@@ -1,6 +1,5 @@
 //! The store by itself: what is written is there after a restart, whatever the file has been through.
 
-use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -90,10 +89,13 @@ fn lane(partition: u32) -> LaneKey {
 }
 
 fn row(number: u64) -> Row {
-    let header = |name: &'static str, value: &'static str| (Cow::from(name), Cow::from(value));
     let record = Record {
         key: (!number.is_multiple_of(5)).then(|| format!("m{number}")),
-        headers: vec![header("ce_id", "id"), header("tracestate", "a=\"b\"")],
+        headers: vec![
+            ("ce_id".into(), "id".into()),
+            ("tracestate".into(), "a=\"b\"".into()),
+            ("bytes".into(), vec![0, 0xff].into()),
+        ],
         value: vec![b'{', 0xff, b'}'],
         timestamp: 1_795_000_000_000,
     };

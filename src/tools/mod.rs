@@ -5,6 +5,7 @@ pub mod check;
 pub mod health;
 mod output;
 pub mod replay;
+pub mod schema_registry;
 pub mod topics;
 
 pub use output::{UNWRITTEN, is_unread};

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::exposition::Exposition;
 use super::hosts::Refusal;
 use super::readiness::Readiness;
 use super::{View, page};
@@ -20,7 +21,6 @@ use crate::kafka::{Condition, TopicState};
 
 const PLAIN: &str = "text/plain";
 const JSON: &str = "application/json";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The paths, for a request for another.
 const PATHS: &str = "try / (the status page), /livez, /readyz, /startupz or /metrics\n";
@@ -61,11 +61,7 @@ async fn find(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<By
         "/livez" => text(StatusCode::OK, PLAIN, "alive\n"),
         "/startupz" => started(&view.bridge),
         "/readyz" => ready(view),
-        "/metrics" => text(
-            StatusCode::OK,
-            OPEN_METRICS,
-            view.metrics(Instant::now()).await,
-        ),
+        "/metrics" => metrics(request, view).await,
         _ => text(StatusCode::NOT_FOUND, PLAIN, PATHS),
     }
 }
@@ -86,6 +82,15 @@ fn document(page: String) -> Response<Full<Bytes>> {
     );
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+async fn metrics(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<Bytes>> {
+    let format = Exposition::chosen(request.headers().get_all(ACCEPT));
+    let body = view.metrics(format, Instant::now()).await;
+    let mut response = text(StatusCode::OK, format.content_type(), body);
+    let accept = HeaderValue::from_static("accept");
+    response.headers_mut().insert(VARY, accept);
     response
 }
 

@@ -9,6 +9,7 @@
 mod answer;
 mod connections;
 mod debounce;
+mod exposition;
 mod gauges;
 mod history;
 mod hosts;
@@ -34,6 +35,7 @@ use tracing::warn;
 use crate::bridge::Bridge;
 use crate::config;
 use debounce::Debounce;
+use exposition::Exposition;
 use history::History;
 use hosts::Hosts;
 use late::LateLog;
@@ -204,14 +206,18 @@ impl View {
     }
 
     /// Returns the metrics, encoded after `asked` unless too many earlier texts are still being sent.
-    async fn metrics(self: &Arc<Self>, asked: Instant) -> Bytes {
+    async fn metrics(self: &Arc<Self>, format: Exposition, asked: Instant) -> Bytes {
         let view = Arc::clone(self);
         let encode = move || {
-            gauges::set(&view.bridge.metrics, &view.snapshot());
-            view.bridge.metrics.text()
+            let metrics = &view.bridge.metrics;
+            gauges::set(metrics, &view.snapshot());
+            match format {
+                Exposition::OpenMetrics => metrics.text(),
+                Exposition::Classic => metrics.classic_text(),
+            }
         };
         self.renderer
-            .run(move |texts| texts.since(asked, encode))
+            .run(move |texts| texts.since(format, asked, encode))
             .await
     }
 }

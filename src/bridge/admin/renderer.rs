@@ -9,8 +9,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::{Mutex, oneshot};
 
-/// How many different texts of the metrics may be in memory, each of several megabytes with many channels.
-const TEXTS: usize = 4;
+use super::exposition::Exposition;
+
+/// How many different texts of the metrics may be in memory in each format, each of several megabytes with many channels.
+const TEXTS: usize = 2;
 
 /// Renders one thing at a time. Its thread is there from the start, so that no scrape needs a new one, and ends when
 /// this is dropped.
@@ -28,8 +30,9 @@ pub(super) struct Texts(Vec<Text>);
 
 #[derive(Debug)]
 struct Text {
+    format: Exposition,
     begun: Instant,
-    text: Bytes,
+    bytes: Bytes,
 }
 
 impl Renderer {
@@ -65,25 +68,34 @@ impl Renderer {
 impl Texts {
     /// Encodes a text, or returns one whose encoding began after `asked`. While too many texts are being sent
     /// it returns the latest of them: that is at most as old as a connection can be.
-    pub(super) fn since(&mut self, asked: Instant, encode: impl FnOnce() -> String) -> Bytes {
-        self.0.retain(|known| !known.text.is_unique());
-        let latest = self.0.last();
-        if let Some(latest) = latest.filter(|it| it.begun >= asked || self.0.len() >= TEXTS) {
-            return latest.text.clone();
+    pub(super) fn since(
+        &mut self,
+        format: Exposition,
+        asked: Instant,
+        encode: impl FnOnce() -> String,
+    ) -> Bytes {
+        self.0.retain(|known| !known.bytes.is_unique());
+        let same = || self.0.iter().filter(|known| known.format == format);
+        let is_full = same().count() >= TEXTS;
+        if let Some(latest) = same().last().filter(|it| it.begun >= asked || is_full) {
+            return latest.bytes.clone();
         }
         let (begun, mut text) = (Instant::now(), encode());
         text.shrink_to_fit();
-        let text = Bytes::from(text);
+        let bytes = Bytes::from(text);
         self.0.push(Text {
+            format,
             begun,
-            text: text.clone(),
+            bytes: bytes.clone(),
         });
-        text
+        bytes
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use Exposition::{Classic, OpenMetrics};
+
     use super::*;
 
     #[tokio::test]
@@ -125,11 +137,26 @@ mod tests {
     fn scrapes_share_a_text_that_is_not_older_than_they_are() {
         let mut texts = Texts::default();
         let asked = Instant::now();
-        let first = texts.since(asked, || "first".to_owned());
-        let shared = texts.since(asked, || "second".to_owned());
+        let first = texts.since(OpenMetrics, asked, || "first".to_owned());
+        let shared = texts.since(OpenMetrics, asked, || "second".to_owned());
         assert_eq!((&first, &shared), (&"first".into(), &"first".into()));
-        let later = texts.since(Instant::now(), || "third".to_owned());
+        let later = texts.since(OpenMetrics, Instant::now(), || "third".to_owned());
         assert_eq!(later, "third");
+    }
+
+    #[test]
+    fn each_format_has_texts_of_its_own() {
+        let mut texts = Texts::default();
+        let asked = Instant::now();
+        let mut since = |format, name: &str| texts.since(format, asked, || name.to_owned());
+        let formats = [OpenMetrics, Classic, OpenMetrics, Classic];
+        let given = ["0", "1", "2", "3"].map(Bytes::from);
+        let read: Vec<Bytes> = formats
+            .into_iter()
+            .zip(["0", "1", "2", "3"])
+            .map(|(format, name)| since(format, name))
+            .collect();
+        assert_eq!(read, [&given[0], &given[1], &given[0], &given[1]]);
     }
 
     #[test]
@@ -138,16 +165,16 @@ mod tests {
         let mut next = 0..;
         let mut text = || {
             let number = next.next().expect("a number");
-            texts.since(Instant::now(), || format!("{number}"))
+            texts.since(OpenMetrics, Instant::now(), || format!("{number}"))
         };
         let mut unsent: Vec<Bytes> = (0..TEXTS).map(|_| text()).collect();
-        assert_eq!(unsent, ["0", "1", "2", "3"]);
+        assert_eq!(unsent, ["0", "1"]);
         unsent.extend([text(), text()]);
-        assert_eq!(unsent[TEXTS..], ["3", "3"]);
+        assert_eq!(unsent[TEXTS..], ["1", "1"]);
         unsent.remove(0);
-        assert_eq!(text(), "6");
+        assert_eq!(text(), "4");
         unsent.clear();
-        assert_eq!(text(), "7");
+        assert_eq!(text(), "5");
         assert_eq!(texts.0.len(), 1);
     }
 }

@@ -103,7 +103,7 @@ impl Bridge {
         };
         account.validated(&report);
 
-        match report.map(|report| report.normalise(self.event_mode)) {
+        match report.map(|report| report.normalise(self.event_format)) {
             Ok(event) => {
                 // The event has a permit of its own.
                 drop((received, permit));

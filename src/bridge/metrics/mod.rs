@@ -6,6 +6,7 @@
 //! message id or a phone number never becomes one.
 
 mod channels;
+mod classic;
 mod counters;
 mod figures;
 mod histogram;
@@ -27,6 +28,7 @@ use prometheus_client::registry::Registry;
 use crate::contract::ChannelId;
 use channels::ByChannel;
 pub use channels::ChannelCounters;
+use classic::classic;
 use counters::Counters;
 pub use figures::{Buckets, Counts, REASONS, REFUSALS, STATUSES};
 use histogram::Histogram;
@@ -341,6 +343,12 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
             .expect("writing to memory can't fail");
         text
+    }
+
+    /// All metrics in Prometheus' text format 0.0.4.
+    #[must_use]
+    pub fn classic_text(&self) -> String {
+        classic(&self.text())
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::contract::LARGEST_SCHEMA_NUMBER;
 
 fn read(name: &str) -> (String, String) {
     let path = format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -27,6 +28,7 @@ fn in_words(kind: &Kind) -> String {
         ),
         Kind::Path | Kind::SecretFile => "path".to_owned(),
         Kind::Topic => "name of a topic".to_owned(),
+        Kind::SchemaId => "number or GUID".to_owned(),
         Kind::Words(words) => format!("`{}`", words().join("`, `")),
         Kind::Networks => "list of networks".to_owned(),
         Kind::Hosts => "list of host names".to_owned(),
@@ -114,6 +116,13 @@ fn forms_and_default(key: &Key) -> (Vec<Value>, Value) {
         Kind::Topic => defined("topic"),
         Kind::Words(words) => {
             json!({ "enum": words().into_iter().map(typed).collect::<Vec<_>>() })
+        }
+        Kind::SchemaId => {
+            let number = numbers(&1, &u64::from(LARGEST_SCHEMA_NUMBER));
+            return (
+                vec![defined("schema_guid"), number],
+                Value::from(key.default),
+            );
         }
         Kind::Networks => return (vec![defined("networks")], json!([])),
         Kind::Hosts => return (vec![defined("host_names")], json!([])),

@@ -29,7 +29,7 @@ impl Use<'_> {
     /// Rejected records are no CloudEvents: everything of them but their body is in headers.
     pub(super) fn event_mode(&self) -> EventMode {
         if self.is_of_events() {
-            self.config.kafka.event_mode
+            self.config.kafka.event_format.mode
         } else {
             EventMode::Binary
         }

@@ -6,7 +6,7 @@ use super::position::Position;
 use super::redriven::Redriven;
 use super::selection::Selection;
 use crate::contract::{
-    EventFields, EventMode, RecordRef, RedrivenMarker, RejectedFields, StillRejected, redrive,
+    EventFields, EventFormat, RecordRef, RedrivenMarker, RejectedFields, StillRejected, redrive,
 };
 
 /// The header that every replayed record has: the id of its replay.
@@ -22,7 +22,7 @@ pub enum Work {
     },
     Redrive {
         selection: Selection,
-        mode: EventMode,
+        format: EventFormat,
         /// Reports that an earlier redrive has brought back are meant, too.
         include_redriven: bool,
         /// The reports that an earlier redrive has brought back.
@@ -126,11 +126,11 @@ impl Work {
             } => judge_event(record, selection, *include_replays),
             Self::Redrive {
                 selection,
-                mode,
+                format,
                 redriven,
                 ..
             } => {
-                let verdict = judge_rejected(record, selection, *mode);
+                let verdict = judge_rejected(record, selection, *format);
                 let at = position.map(|position| (position.partition, position.offset));
                 let marked = at.and_then(|at| redriven.get(&at));
                 let is_redriven = marked.is_some_and(|time| *time == record.timestamp);
@@ -195,7 +195,7 @@ fn judge_event<'a>(
 fn judge_rejected<'a>(
     record: &'a RecordRef<'_>,
     selection: &Selection,
-    mode: EventMode,
+    format: EventFormat,
 ) -> Verdict<'a> {
     let Some(fields) = RejectedFields::of(record) else {
         return Verdict::Pass(Pass::Foreign);
@@ -203,7 +203,7 @@ fn judge_rejected<'a>(
     if !selection.has_rejected(&fields, record.text_key()) {
         return Verdict::Pass(Pass::NotMeant);
     }
-    match redrive(record, mode) {
+    match redrive(record, format) {
         Ok(event) => Verdict::Publish(event, Cow::Borrowed(fields.reason)),
         Err(StillRejected::Because(code)) => {
             Verdict::Pass(Pass::StillRejected(Cow::Borrowed(fields.reason), code))

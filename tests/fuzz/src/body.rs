@@ -98,7 +98,7 @@ fn check_events(body: &[u8], received: &Received) {
 
 fn event(received: &Received, mode: EventMode) -> RecordRef<'static> {
     let report = received.validate().expect("it was a report before");
-    report.normalise(mode).into_record().into()
+    report.normalise(mode.into()).into_record().into()
 }
 
 /// The structured event holds the binary one, and both hold what the contract doesn't name, to the byte.
@@ -157,6 +157,6 @@ fn check_rejected(body: &[u8], received: Received, fault: &Fault) {
         ),
         (Stage::Contract, code, CHANNEL, fault.member.as_deref())
     );
-    let redriven = redrive(&record, EventMode::Binary);
+    let redriven = redrive(&record, EventMode::Binary.into());
     assert_eq!(redriven, Err(StillRejected::Because(code)));
 }

@@ -43,7 +43,7 @@ fn serve(tell: &Sender<SocketAddr>) {
     let bridge = Arc::new(Bridge {
         live,
         delivery,
-        event_mode: config.kafka.event_mode,
+        event_format: config.kafka.event_format,
         metrics,
         phase: phases,
     });

@@ -4,7 +4,6 @@
 //! The input is the file, followed by its write-ahead log where it has one. The examples were made with
 //! `PRAGMA page_size = 512`, so that a change of few bytes is likely to hit something that matters.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -143,7 +142,7 @@ fn next_number(lanes: &[Restored]) -> (LaneKey, u64) {
 fn record() -> Arc<Record> {
     Arc::new(Record {
         key: Some("m1".to_owned()),
-        headers: vec![(Cow::from("ce_id"), Cow::from("id"))],
+        headers: vec![("ce_id".into(), "id".into())],
         value: b"{}".to_vec(),
         timestamp: 1_795_000_000_000,
     })

@@ -9,7 +9,6 @@ mod pages;
 mod passing;
 mod sectors;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -130,7 +129,7 @@ fn record(number: u64) -> Record {
     };
     Record {
         key: Some(mark(number)),
-        headers: vec![(Cow::from("ce_id"), Cow::from(number.to_string()))],
+        headers: vec![("ce_id".into(), number.to_string().into())],
         value: mark(number).repeat(times).into_bytes(),
         timestamp: 1_795_000_000_000,
     }

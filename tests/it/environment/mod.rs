@@ -6,7 +6,6 @@ mod read_only;
 mod removed;
 mod temporary_files;
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -83,7 +82,7 @@ fn fill(directory: &Path, topic: &str, count: u64) {
 fn record(number: u64) -> Record {
     Record {
         key: Some(format!("m{number}")),
-        headers: vec![(Cow::from("ce_id"), Cow::from(number.to_string()))],
+        headers: vec![("ce_id".into(), number.to_string().into())],
         value: b"{}".to_vec(),
         timestamp: 1_795_000_000_000,
     }

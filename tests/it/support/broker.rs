@@ -32,7 +32,7 @@ pub const ARCHIVE: &str = "classes.jsa";
 /// Runs its arguments, prints their pid, and kills them when its stdin closes. The signals it
 /// ignores are what a terminal or an orphaned process group with a stopped member may send it; its
 /// program ends by SIGTERM, as an operator has it.
-const WATCHDOG: &str = r#"
+pub const WATCHDOG: &str = r#"
     trap '' HUP INT TERM
     exec 3<&0
     (trap - TERM; exec "$@") </dev/null >&2 3<&- &

@@ -106,6 +106,19 @@ impl Connection {
 
     /// The next answer. An interim one (100) has no body.
     pub fn answer(&mut self) -> Response {
+        let mut response = self.head();
+        let length = response
+            .header("content-length")
+            .map_or(0, |text| text.parse().expect("a length"));
+        while self.unread.len() < length {
+            assert!(self.read_some(), "closed in the middle of a body");
+        }
+        response.body = self.unread.drain(..length).collect();
+        response
+    }
+
+    /// The head of the next answer: the whole answer to HEAD.
+    pub fn head(&mut self) -> Response {
         let head_end = loop {
             if let Some(at) = find(&self.unread, b"\r\n\r\n") {
                 break at + 4;
@@ -127,19 +140,11 @@ impl Connection {
             .map(|line| line.split_once(": ").expect("a header"))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let mut response = Response {
+        Response {
             status: status.expect("a status code"),
             headers,
             body: Vec::new(),
-        };
-        let length = response
-            .header("content-length")
-            .map_or(0, |text| text.parse().expect("a length"));
-        while self.unread.len() < length {
-            assert!(self.read_some(), "closed in the middle of a body");
         }
-        response.body = self.unread.drain(..length).collect();
-        response
     }
 
     /// Whether the bridge closes the connection without another byte.

@@ -1,0 +1,180 @@
+//! A schema registry, over the API that Confluent's has and others follow.
+
+mod address;
+mod client;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+use thiserror::Error;
+use uuid::Uuid;
+
+pub use address::{Address, InvalidAddress};
+pub use client::{Client, Credentials};
+
+use crate::contract::SchemaId;
+use client::Answer;
+
+/// The schema of the events' value in binary mode.
+const EVENT: &str = include_str!("../../schemas/event.schema.json");
+/// The most of a registry's message that is shown.
+const SHOWN: usize = 500;
+
+/// A registry has no such subject, or the subject has no such schema.
+const SUBJECT_NOT_FOUND: u32 = 40401;
+const SCHEMA_NOT_FOUND: u32 = 40403;
+
+/// Why the registry could not be asked, or did not do it.
+#[derive(Debug, Error)]
+pub enum RegistryError {
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{}: {problem}", path.display())]
+    Content {
+        path: PathBuf,
+        problem: &'static str,
+    },
+    #[error(
+        "this system has no root certificates: {0}; name a file of them with --schema-registry-ca"
+    )]
+    NoRoots(String),
+    #[error("it can't be reached: {0}")]
+    Unreachable(io::Error),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::Error),
+    #[error("it did not answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("the connection broke before its answer was complete: {0}")]
+    Broken(String),
+    #[error(
+        "it refuses this client (401); put USER:PASSWORD in a file, and name it with --schema-registry-credentials"
+    )]
+    Unauthorized,
+    #[error("it does not allow that (403): {0}")]
+    Forbidden(String),
+    #[error(
+        "the subject has another schema, with which this one is not compatible (409): {0}; look at the subject's versions and \
+         its compatibility"
+    )]
+    Incompatible(String),
+    #[error("it does not accept the schema ({code}): {message}")]
+    Invalid { code: u32, message: String },
+    #[error("it answers {status}: {message}")]
+    Refused { status: u16, message: String },
+    #[error(
+        "it answers {0} and not as a schema registry does; name the address of its API, for example http://registry:8081, or \
+         http://apicurio:8080/apis/ccompat/v7"
+    )]
+    NotARegistry(u16),
+}
+
+/// A schema in a registry.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub struct Registered {
+    id: u32,
+    /// Registries that follow an older version of the API have none.
+    guid: Option<Uuid>,
+}
+
+impl Registered {
+    /// Returns the id for `kafka.schema_id`: the GUID, if the registry has given one.
+    #[must_use]
+    pub fn schema_id(self) -> SchemaId {
+        self.guid.map_or(SchemaId::Number(self.id), SchemaId::Guid)
+    }
+
+    /// Returns whether `id` is one of its ids.
+    #[must_use]
+    pub fn has(self, id: SchemaId) -> bool {
+        match id {
+            SchemaId::Number(number) => number == self.id,
+            SchemaId::Guid(guid) => Some(guid) == self.guid,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    error_code: u32,
+    message: String,
+}
+
+/// Returns the events' schema under `subject`, if it is registered.
+///
+/// # Errors
+/// Why the registry does not say so.
+pub async fn find(client: &Client, subject: &str) -> Result<Option<Registered>, RegistryError> {
+    let answer = client.post(&format!("/subjects/{subject}"), body()).await?;
+    match answer.problem() {
+        Some(Problem {
+            error_code: SUBJECT_NOT_FOUND | SCHEMA_NOT_FOUND,
+            ..
+        }) => Ok(None),
+        _ => answer.registered().map(Some),
+    }
+}
+
+/// Registers the events' schema under `subject`. A registry that has it there already answers with its id.
+///
+/// # Errors
+/// Why the registry did not do it.
+pub async fn register(client: &Client, subject: &str) -> Result<Registered, RegistryError> {
+    let path = format!("/subjects/{subject}/versions");
+    client.post(&path, body()).await?.registered()
+}
+
+fn body() -> String {
+    json!({ "schemaType": "JSON", "schema": EVENT }).to_string()
+}
+
+impl Answer {
+    fn problem(&self) -> Option<Problem> {
+        if self.status < 400 {
+            return None;
+        }
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    fn registered(&self) -> Result<Registered, RegistryError> {
+        let status = self.status;
+        if status == 401 {
+            return Err(RegistryError::Unauthorized);
+        }
+        if let Some(Problem {
+            error_code: code,
+            message,
+        }) = self.problem()
+        {
+            let message = shown(&message);
+            return Err(match status {
+                403 => RegistryError::Forbidden(message),
+                409 => RegistryError::Incompatible(message),
+                422 => RegistryError::Invalid { code, message },
+                status => RegistryError::Refused { status, message },
+            });
+        }
+        let registered = serde_json::from_slice(&self.body).ok();
+        let registered = registered.filter(|_| (200..300).contains(&status));
+        registered.ok_or(RegistryError::NotARegistry(status))
+    }
+}
+
+/// The message may hold anything: a terminal gets no control character of it.
+fn shown(message: &str) -> String {
+    let message = message.chars().take(SHOWN);
+    message
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
