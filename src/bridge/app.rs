@@ -17,6 +17,7 @@ use crate::bridge::delivery::{self, Delivery, InFlight, Left, Spooling, Topics};
 use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
+use crate::bridge::traces::Traces;
 use crate::bridge::{Bridge, CountedChannels, Identity, Live, Part, Phase, Rules, Watch};
 use crate::config::{self, Config, Limits};
 use crate::contract::Channels;
@@ -106,6 +107,12 @@ impl App {
         };
         let spool = config.spool.as_ref();
         let delivery = start_delivery(&config.kafka, spool, in_flight, &metrics, broker)?;
+        let traces = config.traces.as_ref();
+        let traces = traces.map(|traces| {
+            let dropped = metrics.trace_spans_dropped.clone();
+            Traces::start(traces, &config, dropped)
+        });
+        let traces = traces.transpose()?;
         let (phase, phases) = watch::channel(Phase::Serving);
         if let Some(identity) = &identity {
             identity.log_warnings();
@@ -118,6 +125,7 @@ impl App {
             delivery,
             event_mode: config.kafka.event_mode,
             metrics,
+            traces,
             phase: phases,
         };
         let bridge = Arc::new(bridge);
@@ -293,7 +301,11 @@ async fn finish(
     let bridge = Arc::clone(bridge);
     end_of(move || {
         workers.join(cut);
-        bridge.delivery.finish(flush_timeout)
+        let left = bridge.delivery.finish(flush_timeout);
+        if let Some(traces) = &bridge.traces {
+            traces.finish();
+        }
+        left
     })
     .await
 }

@@ -3,12 +3,19 @@
 
 use std::borrow::Cow;
 
+use super::trace::TraceContext;
+
 /// What a record on its way takes in memory beside its own bytes: what librdkafka and the bridge keep of
 /// it until its delivery report.
 const OVERHEAD: usize = 1024;
 
 /// Name and value of a record header. Values are text throughout.
 pub(super) type Header = (Cow<'static, str>, Cow<'static, str>);
+
+/// Returns whether a header is part of a trace context.
+pub(super) fn is_of_trace(name: &str) -> bool {
+    matches!(name, "traceparent" | "tracestate")
+}
 
 /// What is handed to Kafka. The value is never null, which a compacted topic would take for a
 /// deletion.
@@ -32,6 +39,12 @@ impl Record {
             .map(|(name, value)| name.len() + value.len())
             .sum();
         self.key.as_ref().map_or(0, String::len) + headers + self.value.len()
+    }
+
+    /// Replaces the trace context.
+    pub(super) fn continue_trace(&mut self, context: &TraceContext) {
+        self.headers.retain(|(name, _)| !is_of_trace(name));
+        self.headers.extend(context.clone().into_headers());
     }
 
     /// The bytes that it counts for while it is on its way. librdkafka's copy takes as many again.

@@ -45,6 +45,7 @@ fn serve(tell: &Sender<SocketAddr>) {
         delivery,
         event_mode: config.kafka.event_mode,
         metrics,
+        traces: None,
         phase: phases,
     });
     let listener = Listener::bind(config.ingress.listen).expect("a free port");
