@@ -135,7 +135,7 @@ impl Checker<'_> {
             let problem = "this build of koobridge has no traces: build it with the feature traces, or leave it out";
             match self.variable([ENDPOINT, BASE_ENDPOINT].concat().as_slice()) {
                 Some((name, _)) if self.settings.text("traces.endpoint") == Some("") => {
-                    self.variable_error(name, problem)
+                    self.variable_error(name, problem);
                 }
                 _ => self.error("traces.endpoint", problem),
             }

@@ -237,12 +237,9 @@ fn a_report_is_two_spans_and_its_record_continues_from_the_second() {
 fn a_request_without_a_sound_context_begins_a_trace() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
-    let (bridge, topic, _) = start(
-        &kafka,
-        &collector.endpoint(),
-        &[],
-        &[("log.reports", "true")],
-    );
+    // Its name is looked up.
+    let endpoint = collector.endpoint().replace("127.0.0.1", "localhost");
+    let (bridge, topic, _) = start(&kafka, &endpoint, &[], &[("log.reports", "true")]);
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m1", "read"))).status,
         200
@@ -526,6 +523,7 @@ fn a_collector_that_does_not_take_spans_changes_no_answer_and_delays_no_stop() {
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100".into()),
         ];
         let (mut bridge, ..) = start(&kafka, &endpoint, &environment, &[]);
+        let started = Instant::now();
         load(bridge.ingress, 8, 50);
         let before = bridge.peak_resident_bytes();
         load(bridge.ingress, 8, 250);
@@ -552,7 +550,8 @@ fn a_collector_that_does_not_take_spans_changes_no_answer_and_delays_no_stop() {
             .filter(|line| line.contains("traces are not sent"));
         let told = told.count();
         // One in ten seconds; a batch that is never answered fails after ten seconds.
-        assert!(told <= 4, "{told} lines");
+        let most = 1 + started.elapsed().as_secs() / 10;
+        assert!(told as u64 <= most, "{told} lines");
         assert!(
             told > 0 || behaviour == Some(Behaviour::NeverAnswers),
             "{lines}"

@@ -106,8 +106,8 @@ impl Collector {
 
     /// The URL for batches, as a setting.
     pub fn endpoint(&self) -> String {
-        let (scheme, port) = (self.scheme, self.address.port());
-        format!("{scheme}://localhost:{port}/v1/traces")
+        let (scheme, address) = (self.scheme, self.address);
+        format!("{scheme}://{address}/v1/traces")
     }
 
     pub fn batches(&self) -> Vec<Batch> {
