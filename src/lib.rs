@@ -7,7 +7,7 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`cli`], [`commands`] | what can be typed, one file a command |
-//! | [`bridge`] | the long-running part: ingress, admin, delivery, reload, metrics |
+//! | [`bridge`] | the long-running part: ingress, admin, delivery, reload, metrics, traces |
 //! | [`tools`] | what an operator runs: replay, redrive, check, topics, archives |
 //! | [`spool`] | records that Kafka cannot accept yet, on disk: the only user of SQLite |
 //! | [`kafka`] | producers, transactions, a reader, topics, the embedded broker: the only user of rdkafka |

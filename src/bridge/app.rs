@@ -17,6 +17,7 @@ use crate::bridge::delivery::{self, Delivery, InFlight, Left, Spooling, Topics};
 use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
+use crate::bridge::traces::Traces;
 use crate::bridge::{Bridge, CountedChannels, Identity, Live, Part, Phase, Rules, Watch};
 use crate::config::{self, Config, Limits, SLACK};
 use crate::contract::Channels;
@@ -103,6 +104,12 @@ impl App {
         };
         let spool = config.spool.as_ref();
         let delivery = start_delivery(&config.kafka, spool, in_flight, &metrics, broker)?;
+        let traces = config.traces.as_ref();
+        let traces = traces.map(|traces| {
+            let dropped = metrics.trace_spans_dropped.clone();
+            Traces::start(traces, &config, dropped)
+        });
+        let traces = traces.transpose()?;
         let (phase, phases) = watch::channel(Phase::Serving);
         if let Some(identity) = &identity {
             identity.log_warnings();
@@ -115,6 +122,7 @@ impl App {
             delivery,
             event_format: config.kafka.event_format,
             metrics,
+            traces,
             phase: phases,
         };
         let bridge = Arc::new(bridge);
@@ -290,7 +298,11 @@ async fn finish(
     let bridge = Arc::clone(bridge);
     end_of(move || {
         workers.join(cut);
-        bridge.delivery.finish(flush_timeout)
+        let left = bridge.delivery.finish(flush_timeout);
+        if let Some(traces) = &bridge.traces {
+            traces.finish();
+        }
+        left
     })
     .await
 }

@@ -15,6 +15,11 @@ pub mod metrics;
 pub(crate) mod open_files;
 mod reload;
 mod state;
+#[cfg(feature = "traces")]
+pub mod traces;
+#[cfg(not(feature = "traces"))]
+#[path = "traces_off.rs"]
+pub mod traces;
 
 pub use counted_channels::CountedChannels;
 pub use identity::Identity;

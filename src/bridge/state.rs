@@ -13,6 +13,7 @@ use super::counted_channels::CountedChannels;
 use super::delivery::Delivery;
 use super::identity::Identity;
 use super::metrics::Metrics;
+use super::traces::Traces;
 use crate::config::{Access, Config, Limits, Success};
 use crate::contract::EventFormat;
 
@@ -23,6 +24,8 @@ pub struct Bridge {
     pub delivery: Delivery,
     pub event_format: EventFormat,
     pub metrics: Arc<Metrics>,
+    /// `None` if no spans are recorded.
+    pub traces: Option<Traces>,
     /// It has seen [`Phase::Serving`] alone.
     pub phase: watch::Receiver<Phase>,
 }

@@ -29,6 +29,7 @@ pub(super) fn check(
     let kafka = checker.kafka(deadline, check_property);
     let spool = checker.spool();
     let log = checker.log();
+    let traces = checker.traces();
     checker.relations(check_property);
     match (ingress, admin, kafka, log) {
         (Some(ingress), Some(admin), Some(kafka), Some(log)) if checker.errors.is_empty() => {
@@ -38,6 +39,7 @@ pub(super) fn check(
                 kafka,
                 spool,
                 log,
+                traces,
             })
         }
         _ => Err(ConfigErrors(checker.errors)),
@@ -90,7 +92,11 @@ impl<'a> Checker<'a> {
         checker
     }
 
-    fn value<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn value<T>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let text = self
             .settings
             .text(key)
@@ -126,6 +132,15 @@ impl<'a> Checker<'a> {
                 Some(secret) => problem.replace(&secret.text, "(redacted)"),
                 None => problem,
             },
+        });
+    }
+
+    /// An error of a variable that has no key.
+    pub(super) fn variable_error(&mut self, name: &str, problem: impl Into<String>) {
+        self.errors.push(ConfigError {
+            place: name.to_owned(),
+            key: String::new(),
+            problem: problem.into(),
         });
     }
 

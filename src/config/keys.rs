@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::parse::{self, EVENT_MODES, LOG_FORMATS, LOG_LEVELS, SUCCESSES};
 use Applies::{Connection, Request, Start};
 use Kind::{
-    Address, Boolean, Duration, Hosts, Networks, Number, Path, SchemaId, SecretFile, Size, Topic,
-    Unsafe, Words,
+    Address, Boolean, Duration, Hosts, Networks, Number, Path, Ratio, SchemaId, SecretFile, Size,
+    Topic, Unsafe, Url, Words,
 };
 
 /// How many producers a topic can have, and how many are chosen for many partitions.
@@ -50,6 +50,10 @@ pub enum Kind {
     Networks,
     /// A list of host names.
     Hosts,
+    /// A number from 0 to 1.
+    Ratio,
+    /// An HTTP or HTTPS URL.
+    Url,
     /// A list of librdkafka properties that can have an unsafe value.
     Unsafe,
 }
@@ -161,6 +165,10 @@ pub const KEYS: &[Key] = &[
         "the least severe level that is logged"),
     key("log.reports", Boolean, "false", Request,
         "a line in the log for each report that is answered: [logs](metrics.md#logs)"),
+    key("traces.endpoint", Url, "", Start,
+        "URL that spans are sent to by OTLP over HTTP, `http://collector:4318/v1/traces`: [traces](traces.md). If it is empty, the variables of OpenTelemetry decide"),
+    key("traces.sample_ratio", Ratio, "1", Start,
+        "share of the traces that are recorded, of those that begin here: on the others the sender has decided"),
 ];
 
 #[rustfmt::skip]

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, ConfigErrors};
 use super::keys::{self, KEYS, Kind, PROPERTIES, VARIABLE_PREFIX};
-use super::{parse, properties, service_links};
+use super::{parse, properties, service_links, traces};
 
 /// Everything that can carry a setting, beside the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Typed {
     /// The TOML file.
     pub file: Option<PathBuf>,
-    /// Environment variables; those without the prefix `KOOBRIDGE_` are ignored.
+    /// Environment variables; those without the prefix `KOOBRIDGE_` or `OTEL_` are ignored.
     pub variables: Vec<(OsString, OsString)>,
     /// Key and value of each flag.
     pub flags: Vec<(String, String)>,
@@ -56,6 +56,8 @@ pub(super) struct Setting {
 pub struct Settings {
     pub(super) values: BTreeMap<String, Setting>,
     pub(super) errors: Vec<ConfigError>,
+    /// The variables of OpenTelemetry.
+    pub(super) of_opentelemetry: BTreeMap<String, String>,
     /// The files that a secret was read from.
     pub(super) secret_files: BTreeSet<PathBuf>,
     /// Where the file could not be read, or is not TOML: what it says is not all known.
@@ -175,6 +177,7 @@ impl Settings {
         Self {
             values: of(self, true).chain(of(start, false)).collect(),
             errors: self.errors.clone(),
+            of_opentelemetry: start.of_opentelemetry.clone(),
             secret_files: self.secret_files.clone(),
             is_unread: self.is_unread,
         }
@@ -206,6 +209,11 @@ impl Settings {
     fn read_variables(&mut self, variables: &[(OsString, OsString)]) {
         for (variable, value) in variables {
             let (variable, text) = (&*variable.to_string_lossy(), value.to_string_lossy());
+            if variable.starts_with(traces::PREFIX) {
+                let (variable, text) = (variable.to_owned(), text.into_owned());
+                self.of_opentelemetry.insert(variable, text);
+                continue;
+            }
             let is_ours = variable.starts_with(VARIABLE_PREFIX)
                 && !keys::OTHER_VARIABLES.contains(&variable)
                 && !service_links::is_service_link(variable, &text);

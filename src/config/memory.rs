@@ -18,6 +18,11 @@ const TLS: u64 = 24 << 10;
 /// The first bytes of a body, which `bytes_in_flight` counts as they come.
 const BODY: u64 = 4 << 10;
 
+/// What sends spans to a collector: its batch in both forms, a client, and the authorities that it trusts.
+const TRACES: u64 = 2 << 20;
+/// A span that waits for that.
+const SPAN: u64 = 2 << 10;
+
 /// The most that each part takes, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -25,14 +30,20 @@ pub struct Memory {
     pub connections: u64,
     pub reports: u64,
     pub spool: u64,
+    pub traces: u64,
 }
 
 impl Memory {
     #[must_use]
     pub fn sum(&self) -> u64 {
-        [self.program, self.connections, self.reports, self.spool]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        let parts = [
+            self.program,
+            self.connections,
+            self.reports,
+            self.spool,
+            self.traces,
+        ];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -51,6 +62,10 @@ impl From<&Config> for Memory {
             reports: (ingress.bytes_in_flight / 4).saturating_mul(11),
             // The same of what each topic has read back, half of it, and as much for pages.
             spool: spool.saturating_mul(3),
+            traces: config
+                .traces
+                .as_ref()
+                .map_or(0, |traces| TRACES + SPAN * traces.queue.limit as u64),
         }
     }
 }
@@ -77,6 +92,7 @@ impl fmt::Display for Memory {
                 "ingress.bytes_in_flight, and librdkafka's copies",
             ),
             (self.spool, "spool.memory, and librdkafka's copies"),
+            (self.traces, "OTEL_BSP_MAX_QUEUE_SIZE, spans of traces"),
         ];
         for (bytes, part) in parts.into_iter().filter(|(bytes, _)| *bytes > 0) {
             writeln!(f, "# {:6} MiB  {part}", mebibytes(bytes))?;

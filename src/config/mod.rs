@@ -11,12 +11,15 @@ mod keys;
 mod layers;
 mod memory;
 mod networks;
+mod pairs;
 pub(crate) mod parse;
 mod print;
 pub(crate) mod properties;
 mod relations;
 mod service_links;
 mod stop;
+mod traces;
+mod url;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -33,6 +36,7 @@ pub use memory::Memory;
 pub use print::print;
 pub use relations::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, SPOOL_MARGIN};
 pub use stop::{LAST_WRITES, SLACK, Stop};
+pub use traces::{Sampler, SpanQueue, Traces};
 
 /// Everything that a bridge needs to know, checked.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct Config {
     /// `None` where reports wait for Kafka alone.
     pub spool: Option<Spool>,
     pub log: Log,
+    /// `None` if no spans are recorded.
+    pub traces: Option<Traces>,
 }
 
 /// What delivering a spool without a bridge needs to know, checked.

@@ -43,6 +43,14 @@ pub(super) fn number<T: TryFrom<u64>>(
         })
 }
 
+/// Parses a number from 0 to 1.
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok();
+    ratio
+        .filter(|ratio| (0.0..=1.0).contains(ratio))
+        .ok_or_else(|| format!("\"{text}\" is not a number from 0 to 1"))
+}
+
 /// Parses a duration, `500ms` or `1d 12h`: days have 24 hours.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let in_days = || {

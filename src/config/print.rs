@@ -19,6 +19,8 @@ pub fn print(settings: &Settings, defaults: &[(&str, &str)], check: PropertyChec
         .map(|(key, setting)| {
             let value = match key.strip_prefix(PROPERTIES) {
                 _ if setting.is_secret => REDACTED,
+                // It holds a password, which is an error.
+                None if key == "traces.endpoint" && setting.text.contains('@') => REDACTED,
                 Some(name) if properties::is_secret(name) => REDACTED,
                 Some(name) if check(name, &setting.text).is_err() => "(refused by librdkafka)",
                 _ => &setting.text,

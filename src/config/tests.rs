@@ -3,6 +3,7 @@ mod documents;
 mod messages;
 mod properties;
 mod secrets;
+mod traces;
 
 use std::fs;
 use std::path::PathBuf;
@@ -96,8 +97,9 @@ fn the_defaults_are_the_documented_ones() {
         kafka,
         spool,
         log,
+        traces,
     } = Case::sound("").config();
-    assert!(spool.is_none());
+    assert!(spool.is_none() && traces.is_none());
     assert_eq!(ingress.channels, PathBuf::from("/etc/koobridge/channels"));
     assert_eq!(ingress.success, Success::Ok);
     assert_eq!(ingress.limits.deadline, Duration::from_millis(4500));

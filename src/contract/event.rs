@@ -7,6 +7,7 @@ use super::event_fields::EventFields;
 use super::record::{Header, Record};
 use super::report::Report;
 use super::schema_id::SchemaId;
+use super::trace::TraceContext;
 
 /// The key and the `ce_type` of a record that only shows whether a topic can be written to.
 pub const PROBE_KEY: &str = "koobridge-check";
@@ -93,6 +94,11 @@ impl Event {
                 timestamp,
             },
         }
+    }
+
+    /// Replaces the trace context of the record.
+    pub fn continue_trace(&mut self, context: &TraceContext) {
+        self.record.continue_trace(context);
     }
 
     /// The record that carries the event.

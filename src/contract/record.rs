@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 
 /// What a record on its way takes in memory beside its own bytes: what librdkafka and the bridge keep of
@@ -55,6 +56,11 @@ impl From<Vec<u8>> for HeaderValue {
     }
 }
 
+/// Returns whether a header is part of a trace context.
+pub(super) fn is_of_trace(name: &str) -> bool {
+    matches!(name, "traceparent" | "tracestate")
+}
+
 /// What is handed to Kafka. The value is never null, which a compacted topic would take for a
 /// deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +83,12 @@ impl Record {
             .map(|(name, value)| name.len() + value.as_bytes().len())
             .sum();
         self.key.as_ref().map_or(0, String::len) + headers + self.value.len()
+    }
+
+    /// Replaces the trace context.
+    pub(super) fn continue_trace(&mut self, context: &TraceContext) {
+        self.headers.retain(|(name, _)| !is_of_trace(name));
+        self.headers.extend(context.clone().into_headers());
     }
 
     /// The bytes that it counts for while it is on its way. librdkafka's copy takes as many again.

@@ -7,8 +7,9 @@ use super::channel::ChannelId;
 use super::event_fields::EventFields;
 use super::fault::{Fault, Reason};
 use super::received::Arrival;
-use super::record::{Header, Record};
+use super::record::{Header, Record, is_of_trace};
 use super::rejected_fields::{RejectedFields, Stage};
+use super::trace::TraceContext;
 
 /// The reasons of a record of stage `kafka`: Kafka refuses it for its size, its form, or a timestamp that is too old
 /// for its topic.
@@ -45,7 +46,7 @@ impl Rejected {
             arrival
                 .trace
                 .into_iter()
-                .flat_map(super::TraceContext::into_headers),
+                .flat_map(TraceContext::into_headers),
         );
         let record = Record {
             key: fault.message_id.clone(),
@@ -54,6 +55,11 @@ impl Rejected {
             timestamp: arrival.at.as_millisecond(),
         };
         Self { fault, record }
+    }
+
+    /// Replaces the trace context of the record.
+    pub fn continue_trace(&mut self, context: &TraceContext) {
+        self.record.continue_trace(context);
     }
 
     /// Takes the reason and the record apart.
@@ -77,8 +83,8 @@ pub fn refused_by_kafka(event: &Record, reason: &str) -> Record {
         header_value: None,
     };
     let mut headers = fields.to_headers();
-    let is_trace = |(name, _): &&Header| matches!(&**name, "traceparent" | "tracestate");
-    headers.extend(event.headers.iter().filter(is_trace).cloned());
+    let is_of_trace = |(name, _): &&Header| is_of_trace(name);
+    headers.extend(event.headers.iter().filter(is_of_trace).cloned());
     Record {
         key: event.key.clone(),
         headers,

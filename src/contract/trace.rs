@@ -33,6 +33,24 @@ impl TraceContext {
         &self.parent[3..35]
     }
 
+    /// The id of the span that the context is of: 16 hex digits.
+    #[must_use]
+    pub fn span_id(&self) -> &str {
+        &self.parent[36..52]
+    }
+
+    /// Two hex digits.
+    #[must_use]
+    pub fn flags(&self) -> &str {
+        &self.parent[53..]
+    }
+
+    /// The value of `tracestate`.
+    #[must_use]
+    pub fn state(&self) -> Option<&str> {
+        self.state.as_deref()
+    }
+
     /// The record headers, under the names that OpenTelemetry gives them.
     pub(super) fn into_headers(self) -> impl Iterator<Item = Header> {
         let parent = ("traceparent".into(), self.parent.into());
@@ -80,7 +98,9 @@ mod tests {
         let context = TraceContext::parse(PARENT, &[b"a=1", b"b=2"]).expect("a context");
         assert_eq!(context.parent.as_bytes(), PARENT);
         assert_eq!(context.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(context.state.as_deref(), Some("a=1,b=2"));
+        assert_eq!(context.span_id(), "00f067aa0ba902b7");
+        assert_eq!(context.flags(), "01");
+        assert_eq!(context.state(), Some("a=1,b=2"));
         assert_eq!(
             TraceContext::parse(PARENT, &[]).expect("a context").state,
             None

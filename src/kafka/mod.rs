@@ -51,7 +51,7 @@ pub use group::{Committed, Group, Offsets};
 pub use health::{Prepared, Watching};
 pub use offset_range::OffsetRange;
 pub use partition::partition_for;
-pub use producer::{Failed, Producer};
+pub use producer::{Acknowledged, Failed, Producer};
 pub use questions::read_settings;
 pub use read_error::ReadError;
 pub use reader::{ReadStep, Reader};

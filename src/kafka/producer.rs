@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use thiserror::Error;
 
@@ -90,8 +91,16 @@ impl Failed {
     }
 }
 
+/// The place of a record that Kafka has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    pub partition: u32,
+    /// `None` if Kafka had the record already, from an attempt before.
+    pub offset: Option<u64>,
+}
+
 /// Takes a ticket back with the outcome of its record.
-type OnReport<T> = Box<dyn Fn(T, Result<(), Failed>) + Send + Sync>;
+type OnReport<T> = Box<dyn Fn(T, Result<Acknowledged, Failed>) + Send + Sync>;
 
 /// A producer whose caller gets its `T` back with each delivery report.
 pub struct Producer<T: Send + Sync + 'static> {
@@ -107,7 +116,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
     pub fn start(
         name: &str,
         settings: &Settings,
-        on_report: impl Fn(T, Result<(), Failed>) + Send + Sync + 'static,
+        on_report: impl Fn(T, Result<Acknowledged, Failed>) + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let on_report: OnReport<T> = Box::new(on_report);
         let callbacks = Callbacks::new(on_report);
@@ -180,7 +189,7 @@ impl<T: Send + Sync + 'static> ProducerContext for Callbacks<OnReport<T>> {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<T>) {
         let result = match result {
-            Ok(_) => Ok(()),
+            Ok(record) => Ok(acknowledged(record)),
             Err((error, _)) => Err(failed(error)),
         };
         (self.deliveries)(*ticket, result);
@@ -190,6 +199,14 @@ impl<T: Send + Sync + 'static> ProducerContext for Callbacks<OnReport<T>> {
 impl From<RDKafkaErrorCode> for Failed {
     fn from(code: RDKafkaErrorCode) -> Self {
         Self(code)
+    }
+}
+
+fn acknowledged(record: &BorrowedMessage<'_>) -> Acknowledged {
+    Acknowledged {
+        partition: u32::try_from(record.partition()).unwrap_or_default(),
+        // Below 0 it is not known.
+        offset: u64::try_from(record.offset()).ok(),
     }
 }
 

@@ -7,9 +7,17 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-pub use koobridge::kafka::{ClientError, Condition, Failed, TopicState, partition_for};
+pub use koobridge::kafka::{
+    Acknowledged, ClientError, Condition, Failed, TopicState, partition_for,
+};
 
 use crate::contract::Record;
+
+/// Where each record is.
+pub const PLACE: Acknowledged = Acknowledged {
+    partition: 0,
+    offset: Some(0),
+};
 
 /// What a producer needs to send: here the cluster itself.
 #[derive(Clone, Default)]
@@ -94,14 +102,14 @@ impl Settings {
 pub struct Producer<T> {
     cluster: Settings,
     number: usize,
-    on_report: Arc<dyn Fn(T, Result<(), Failed>) + Send + Sync>,
+    on_report: Arc<dyn Fn(T, Result<Acknowledged, Failed>) + Send + Sync>,
 }
 
 impl<T: Send + 'static> Producer<T> {
     pub fn start(
         _: &str,
         cluster: &Settings,
-        on_report: impl Fn(T, Result<(), Failed>) + Send + Sync + 'static,
+        on_report: impl Fn(T, Result<Acknowledged, Failed>) + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         Ok(Self {
             cluster: cluster.clone(),
@@ -115,7 +123,7 @@ impl<T: Send + 'static> Producer<T> {
         let in_flight = InFlight {
             producer: self.number,
             key: record.key.clone().expect("each record has a key"),
-            report: Box::new(move |outcome| on_report(ticket, outcome)),
+            report: Box::new(move |outcome| on_report(ticket, outcome.map(|()| PLACE))),
         };
         let cluster = &self.cluster.0;
         cluster.state.lock().in_flight.push_back(in_flight);

@@ -46,4 +46,5 @@ mod support;
 mod tls;
 mod tls_files;
 mod topics;
+mod traces;
 mod unread_bodies;

@@ -213,8 +213,8 @@ impl Delivery {
     /// # Errors
     /// Why the report is not promised. After [`NotTaken::Deadline`] the record may still arrive.
     pub async fn publish(&self, event: Event, deadline: Instant) -> Result<Promised, NotTaken> {
-        let kept_by = self.events.deliver(event.into_record(), deadline).await?;
-        Ok(Promised::by(kept_by))
+        let kept = self.events.deliver(event.into_record(), deadline).await?;
+        Ok(Promised::by(kept))
     }
 
     /// Keeps a request that could not be accepted, whole, on the rejected topic. Returns its fault.
@@ -227,8 +227,8 @@ impl Delivery {
         deadline: Instant,
     ) -> Result<(Promised, Fault), NotTaken> {
         let (fault, record) = rejected.into_parts();
-        let kept_by = self.rejected.deliver(record, deadline).await?;
-        Ok((Promised::by(kept_by), fault))
+        let kept = self.rejected.deliver(record, deadline).await?;
+        Ok((Promised::by(kept), fault))
     }
 
     /// Returns the state of the events topic and of the rejected topic, as Kafka last described it.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
-use super::pending::{KeptBy, Reply};
+use super::pending::{KeptBy, NotTaken};
 use crate::kafka::{Condition, TopicState};
 
 /// What the senders of one topic's reports were told since Kafka last had each of them.
@@ -23,7 +23,7 @@ struct Counts {
 
 impl Untaken {
     /// Counts an answer if Kafka does not have the report.
-    pub(super) fn count(&self, answer: Reply) {
+    pub(super) fn count(&self, answer: Result<KeptBy, NotTaken>) {
         if answer == Ok(KeptBy::Kafka) {
             return;
         }

@@ -12,7 +12,7 @@ use super::lane::{Input, Lane, Mode, Number};
 use super::partition::Partition;
 use super::shared::{Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
-use crate::kafka::{Failed, partition_for};
+use crate::kafka::{Acknowledged, Failed, partition_for};
 use crate::spool::{NotWritten, Restored};
 
 pub(super) struct Partitions {
@@ -116,15 +116,15 @@ impl Partitions {
     }
 
     /// Takes a delivery report. Runs on the producer's polling thread.
-    pub(super) fn reported(&self, ticket: Ticket, result: Result<(), Failed>) {
+    pub(super) fn reported(&self, ticket: Ticket, result: Result<Acknowledged, Failed>) {
         let all = self.all.load();
         let Some(partition) = all.get(ticket.partition as usize) else {
             return;
         };
         match result {
-            Ok(()) => {
+            Ok(place) => {
                 self.shared.metrics.acknowledged(ticket.sent.elapsed());
-                partition.acknowledged(ticket.number);
+                partition.acknowledged(ticket.number, place);
             }
             Err(why) => partition.failed(ticket.number, ticket.generation, why),
         }

@@ -10,12 +10,21 @@ use super::limits::{Permit, ReadBack, ReadBackShare};
 use super::replies::Replies;
 use crate::bridge::metrics::{Metrics, ReportFate};
 use crate::contract::{Record, refused_by_kafka};
+use crate::kafka::Acknowledged;
 use crate::spool::{LaneKey, Mark, Row};
 
 /// Proof that a report is kept: every in-sync replica has it, at least `min.insync.replicas` of them, or the spool
 /// has it, fsynced. Only a delivery report or an fsync makes one, and only with one is a sender told 2xx.
 #[derive(Debug)]
-pub struct Promised(KeptBy);
+pub struct Promised(Kept);
+
+/// What keeps a report, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) by: KeptBy,
+    /// Its place on the topic that it was sent to; `None` if the spool has it, or another topic.
+    pub(super) place: Option<Acknowledged>,
+}
 
 /// The place that keeps a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +49,7 @@ pub enum NotTaken {
 }
 
 /// What a sender is told.
-pub(super) type Reply = Result<KeptBy, NotTaken>;
+pub(super) type Reply = Result<Kept, NotTaken>;
 
 /// A report in memory.
 #[derive(Debug)]
@@ -85,14 +94,26 @@ enum State {
 }
 
 impl Promised {
-    pub(super) fn by(place: KeptBy) -> Self {
-        Self(place)
+    pub(super) fn by(kept: Kept) -> Self {
+        Self(kept)
     }
 
     /// Returns whether the spool keeps it, and Kafka is still to get it.
     pub fn is_spooled(&self) -> bool {
-        self.0 == KeptBy::Spool
+        self.0.by == KeptBy::Spool
     }
+
+    /// Returns its place on the topic that it was sent to; `None` if the spool has it, or the rejected topic instead.
+    pub fn place(&self) -> Option<Acknowledged> {
+        self.0.place
+    }
+}
+
+impl Kept {
+    pub(super) const BY_SPOOL: Self = Self {
+        by: KeptBy::Spool,
+        place: None,
+    };
 }
 
 impl Pending {
@@ -117,7 +138,7 @@ impl Pending {
                 State::Refused
             }
             Some(Mark::Gone) => State::Gone,
-            Some(Mark::Quarantined) | None => State::Told(Ok(KeptBy::Spool), None),
+            Some(Mark::Quarantined) | None => State::Told(Ok(Kept::BY_SPOOL), None),
         };
         Self {
             record: row.record,
@@ -153,13 +174,17 @@ impl Pending {
     pub(super) fn kept(&self) -> Option<Mark> {
         let mut mark = None;
         self.sender
-            .tell(Ok(KeptBy::Spool), None, |fate| mark = mark_of(fate));
+            .tell(Ok(Kept::BY_SPOOL), None, |fate| mark = mark_of(fate));
         mark
     }
 
     /// Kafka has it.
-    pub(super) fn delivered(self, metrics: &Metrics) {
-        self.leave(Ok(KeptBy::Kafka), metrics, |fate| {
+    pub(super) fn delivered(self, place: Acknowledged, metrics: &Metrics) {
+        let kept = Kept {
+            by: KeptBy::Kafka,
+            place: (!self.is_redirected).then_some(place),
+        };
+        self.leave(Ok(kept), metrics, |fate| {
             metrics.report_settled(fate);
         });
     }
@@ -167,7 +192,7 @@ impl Pending {
     /// From here on only the spool keeps it. Returns how its row is to be marked.
     pub(super) fn spooled(self, metrics: &Metrics) -> Option<Mark> {
         let mut mark = None;
-        self.leave(Ok(KeptBy::Spool), metrics, |fate| mark = mark_of(fate));
+        self.leave(Ok(Kept::BY_SPOOL), metrics, |fate| mark = mark_of(fate));
         mark
     }
 
@@ -290,6 +315,11 @@ mod tests {
     use super::super::limits::{InFlight, InFlightLimits};
     use super::*;
 
+    const PLACE: Acknowledged = Acknowledged {
+        partition: 1,
+        offset: Some(7),
+    };
+
     fn pending() -> Pending {
         let limits = Arc::new(InFlightLimits::new(InFlight {
             reports: 1,
@@ -343,7 +373,7 @@ mod tests {
             };
             let read_back = Pending::read_back(row, &Arc::default(), &metrics);
             assert_eq!(metrics.reports_unsure.get(), i64::from(end == "refused"));
-            read_back.delivered(&metrics);
+            read_back.delivered(PLACE, &metrics);
             assert_eq!(fates(&metrics), [format!("{{fate=\"{fate}\"}} 1")]);
             assert_eq!(metrics.reports_unsure.get(), 0);
         }
@@ -357,8 +387,27 @@ mod tests {
         assert_eq!(report.kept(), None);
         assert!(!sender.refuse(&metrics));
         sender.hang_up();
-        assert_eq!(sender.answer().await, Ok(KeptBy::Spool));
+        assert_eq!(sender.answer().await, Ok(Kept::BY_SPOOL));
         report.failed(NotTaken::NoRoom, &metrics);
-        assert_eq!(sender.answer().await, Ok(KeptBy::Spool));
+        assert_eq!(sender.answer().await, Ok(Kept::BY_SPOOL));
+    }
+    #[tokio::test]
+    async fn a_sender_learns_the_place_on_the_topic_that_its_report_was_sent_to() {
+        let metrics = Metrics::new();
+        for (is_redirected, place) in [(false, Some(PLACE)), (true, None)] {
+            let report = pending();
+            let sender = Arc::clone(&report.sender);
+            let report = if is_redirected {
+                report.redirect("record-too-large", None)
+            } else {
+                report
+            };
+            report.delivered(PLACE, &metrics);
+            let kept = Kept {
+                by: KeptBy::Kafka,
+                place,
+            };
+            assert_eq!(sender.answer().await, Ok(kept));
+        }
     }
 }

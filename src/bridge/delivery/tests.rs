@@ -12,10 +12,10 @@ use std::sync::atomic::Ordering;
 use tokio::time::sleep;
 
 use super::lane::{Lane, Mode};
-use super::pending::KeptBy;
+use super::pending::{Kept, KeptBy};
 use super::*;
 use crate::contract::Record;
-use crate::kafka::EmbeddedBroker;
+use crate::kafka::{Acknowledged, EmbeddedBroker};
 
 /// Delivery to a topic of the embedded broker.
 pub(super) struct Fixture {
@@ -84,6 +84,7 @@ impl Fixture {
             .events
             .deliver(record, Instant::now() + within)
             .await
+            .map(|kept| kept.by)
     }
 
     /// Waits until nothing is in flight, then gives each fate that was counted.
@@ -108,10 +109,34 @@ impl Fixture {
 
 pub(super) const LONG: Duration = Duration::from_secs(10);
 
+const PLACE: Acknowledged = Acknowledged {
+    partition: 0,
+    offset: Some(0),
+};
+
 #[test]
 fn a_promise_says_who_keeps_it() {
-    assert!(Promised::by(KeptBy::Spool).is_spooled());
-    assert!(!Promised::by(KeptBy::Kafka).is_spooled());
+    let by_kafka = Kept {
+        by: KeptBy::Kafka,
+        place: None,
+    };
+    assert!(Promised::by(Kept::BY_SPOOL).is_spooled());
+    assert!(!Promised::by(by_kafka).is_spooled());
+}
+
+#[tokio::test]
+async fn a_sender_learns_where_its_record_is() {
+    let fixture = Fixture::new("there");
+    assert_eq!(fixture.partitions().await, Some(1));
+    for offset in 0..3 {
+        let kept = routing::told(&fixture, "m1", LONG).await;
+        let promised = Promised::by(kept.expect("a promise"));
+        let place = Acknowledged {
+            offset: Some(offset),
+            ..PLACE
+        };
+        assert_eq!(promised.place(), Some(place));
+    }
 }
 
 #[tokio::test]

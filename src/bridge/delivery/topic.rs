@@ -11,7 +11,7 @@ use super::lane::{Input, Number};
 use super::outage::Untaken;
 use super::partition::Partition;
 use super::partitions::Partitions;
-use super::pending::{KeptBy, NotTaken, Pending, Sender};
+use super::pending::{Kept, NotTaken, Pending, Sender};
 use super::producers::Producers;
 use super::shared::Shared;
 use crate::config::SPOOL_MARGIN;
@@ -57,17 +57,17 @@ impl Topic {
         self.shared().watch.state()
     }
 
-    /// Delivers a record. Returns who keeps it.
+    /// Delivers a record. Returns what keeps it.
     pub(super) async fn deliver(
         &self,
         record: Record,
         deadline: Instant,
-    ) -> Result<KeptBy, NotTaken> {
+    ) -> Result<Kept, NotTaken> {
         let answer = match self.admit(record, deadline).await {
             Ok(delivery) => delivery.wait(deadline).await,
             Err(why) => Err(why),
         };
-        self.untaken.count(answer);
+        self.untaken.count(answer.map(|kept| kept.by));
         answer
     }
 
@@ -175,7 +175,7 @@ struct DeliveryFuture<'t> {
 
 impl DeliveryFuture<'_> {
     /// Waits until the deadline at most. Beyond it delivery goes on if Kafka or the spool is at work on the report.
-    async fn wait(self, deadline: Instant) -> Result<KeptBy, NotTaken> {
+    async fn wait(self, deadline: Instant) -> Result<Kept, NotTaken> {
         let spill_at = self.spill_at.filter(|_| Instant::now() < deadline);
         if let (Some(spill_at), Some((partition, number))) = (spill_at, &self.place) {
             // A report that goes to the spool has time for an fsync, however late it came.

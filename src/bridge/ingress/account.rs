@@ -1,5 +1,5 @@
-//! What is told of a request to whoever runs the bridge: the metrics, and a line in the log where one
-//! a report is asked for.
+//! What is told of a request to whoever runs the bridge: the metrics, its spans if there are traces, and a line in the
+//! log where one a report is asked for.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,6 +8,7 @@ use tracing::info;
 
 use super::answer::Answer;
 use crate::bridge::metrics::{ChannelCounters, Metrics};
+use crate::bridge::traces::{Destination, RequestSpan, SendSpan, Traces};
 use crate::contract::{Arrival, ChannelId, Fault, Reason, Report};
 
 /// One request, as far as it is known.
@@ -18,12 +19,17 @@ pub(super) struct Account<'b> {
     trace_id: Option<String>,
     channel: Option<Arc<ChannelCounters>>,
     status: Option<&'static str>,
+    traces: Option<&'b Traces>,
+    /// Boxed, since it is large and seldom there.
+    span: Option<Box<RequestSpan>>,
 }
 
 impl<'b> Account<'b> {
-    pub(super) fn open(metrics: &'b Metrics) -> Self {
+    pub(super) fn open(metrics: &'b Metrics, traces: Option<&'b Traces>) -> Self {
         Self {
             metrics,
+            traces,
+            span: None,
             complete: Instant::now(),
             trace_id: None,
             channel: None,
@@ -31,9 +37,11 @@ impl<'b> Account<'b> {
         }
     }
 
-    /// A sender has authenticated itself for a channel.
-    pub(super) fn authenticated(&mut self, channel: Arc<ChannelCounters>, arrival: &Arrival) {
+    /// A sender has authenticated itself for a channel. If there are traces, `arrival` gets the context of this
+    /// request's span.
+    pub(super) fn authenticated(&mut self, channel: Arc<ChannelCounters>, arrival: &mut Arrival) {
         self.channel = Some(channel);
+        self.span = self.traces.map(|traces| Box::new(traces.request(arrival)));
         self.trace_id = arrival.trace_id().map(str::to_owned);
     }
 
@@ -52,9 +60,18 @@ impl<'b> Account<'b> {
         }
     }
 
+    /// Its record is about to be sent. Returns the span of that, if there are traces.
+    pub(super) fn send(&self, to: Destination) -> Option<Box<SendSpan>> {
+        let (traces, span) = (self.traces?, self.span.as_ref()?);
+        Some(Box::new(traces.send(span, to)))
+    }
+
     /// It was answered. Nothing that is logged names a message or a person.
     pub(super) fn close(self, answer: &Answer, is_logged: bool) {
         self.metrics.answered(answer.code());
+        if let Some(span) = self.span {
+            span.end(answer.code(), answer.report());
+        }
         let Some(report) = answer.report() else {
             return;
         };

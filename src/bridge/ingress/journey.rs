@@ -1,6 +1,7 @@
 //! The journey of a report: authenticate → validate → normalise → publish → respond.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -11,10 +12,11 @@ use super::answer::{Answer, Refusal};
 use super::body::RequestBody;
 use super::state::ConnectionState;
 use super::{access, failed_logins, head};
-use crate::bridge::delivery::Promised;
+use crate::bridge::delivery::{NotTaken, Promised};
+use crate::bridge::traces::Destination;
 use crate::bridge::{Bridge, Phase, Rules};
 use crate::config::{Limits, Success};
-use crate::contract::{Fault, Reason};
+use crate::contract::{Event, Fault, Reason, Rejected};
 
 /// The rules in force, as far as they concern one request. Copied, so that nothing that all requests share is held
 /// until the answer.
@@ -47,7 +49,7 @@ impl Bridge {
         peer: IpAddr,
         connection: &ConnectionState,
     ) -> Answer {
-        let mut account = Account::open(&self.metrics);
+        let mut account = Account::open(&self.metrics, self.traces.as_ref());
         let (head, body) = request.into_parts();
         let terms = Terms::of(&self.live.rules.load(), peer, &head);
         let mut body = RequestBody::new(body);
@@ -76,7 +78,7 @@ impl Bridge {
     ) -> Result<Promised, Refusal> {
         let Terms { limits, origin, .. } = terms;
         let deadline = account.complete + limits.deadline;
-        let arrival = head::arrival(head);
+        let mut arrival = head::arrival(head);
 
         if !terms.is_admitted {
             return Err(Refusal::NotAllowed);
@@ -91,7 +93,7 @@ impl Bridge {
             Refusal::Unauthorized
         })?;
         connection.authenticated(account.complete);
-        account.authenticated(counters, &arrival);
+        account.authenticated(counters, &mut arrival);
         head::check_expectation(head)?;
         let mut permit = self.delivery.body_permit()?;
         let body_deadline = account.complete + limits.body_timeout;
@@ -107,14 +109,50 @@ impl Bridge {
             Ok(event) => {
                 // The event has a permit of its own.
                 drop((received, permit));
-                Ok(self.delivery.publish(event, deadline).await?)
+                Ok(self.publish(event, deadline, account).await?)
             }
             Err(fault) => {
                 drop(permit);
-                let kept = self.delivery.keep(received.reject(fault), deadline).await?;
-                accept_or_refuse(kept)
+                let rejected = received.reject(fault);
+                accept_or_refuse(self.keep(rejected, deadline, account).await?)
             }
         }
+    }
+
+    /// Publishes an event, in a span of its own if there are traces.
+    async fn publish(
+        &self,
+        mut event: Event,
+        deadline: Instant,
+        account: &Account<'_>,
+    ) -> Result<Promised, NotTaken> {
+        let span = account.send(Destination::Events);
+        if let Some(context) = span.as_ref().and_then(|span| span.context()) {
+            event.continue_trace(context);
+        }
+        let kept = self.delivery.publish(event, deadline).await;
+        if let Some(span) = span {
+            span.end(kept.as_ref());
+        }
+        kept
+    }
+
+    /// Keeps what could not be accepted, in a span of its own if there are traces.
+    async fn keep(
+        &self,
+        mut rejected: Rejected,
+        deadline: Instant,
+        account: &Account<'_>,
+    ) -> Result<(Promised, Fault), NotTaken> {
+        let span = account.send(Destination::Rejected);
+        if let Some(context) = span.as_ref().and_then(|span| span.context()) {
+            rejected.continue_trace(context);
+        }
+        let kept = self.delivery.keep(rejected, deadline).await;
+        if let Some(span) = span {
+            span.end(kept.as_ref().map(|(promised, _)| promised));
+        }
+        kept
     }
 }
 

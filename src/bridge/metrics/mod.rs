@@ -98,6 +98,8 @@ pub struct Metrics {
     pub producer_rebuilds: Counter,
     /// Partitions whose reports wait for Kafka.
     pub waiting_partitions: Gauge,
+    /// Spans that were not sent to the collector.
+    pub trace_spans_dropped: Counter,
     /// What the spool holds.
     pub spool: SpoolMetrics,
     /// The limits that are configured.
@@ -171,6 +173,7 @@ impl Metrics {
             ready: Gauge::default(),
             producer_rebuilds: Counter::default(),
             waiting_partitions: Gauge::default(),
+            trace_spans_dropped: Counter::default(),
             spool: SpoolMetrics {
                 reports: Gauge::default(),
                 counted: Gauge::default(),

@@ -266,6 +266,11 @@ impl Metrics {
             &telemetry::lines_dropped(),
         );
         section.of(
+            "trace_spans_dropped",
+            "Spans that were not sent: the collector was too slow, did not answer, or refused them",
+            &self.trace_spans_dropped,
+        );
+        section.of(
             "ready",
             "1 where the bridge can take reports, else 0",
             &self.ready,

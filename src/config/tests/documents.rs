@@ -32,7 +32,9 @@ fn in_words(kind: &Kind) -> String {
         Kind::Words(words) => format!("`{}`", words().join("`, `")),
         Kind::Networks => "list of networks".to_owned(),
         Kind::Hosts => "list of host names".to_owned(),
+        Kind::Ratio => range("0", "1"),
         Kind::Unsafe => "list of properties".to_owned(),
+        Kind::Url => "URL".to_owned(),
     }
 }
 
@@ -113,7 +115,9 @@ fn forms_and_default(key: &Key) -> (Vec<Value>, Value) {
         }
         Kind::Path | Kind::SecretFile if key.default.is_empty() => json!({ "type": "string" }),
         Kind::Path | Kind::SecretFile => defined("path"),
+        Kind::Ratio => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Kind::Topic => defined("topic"),
+        Kind::Url => json!({ "type": "string" }),
         Kind::Words(words) => {
             json!({ "enum": words().into_iter().map(typed).collect::<Vec<_>>() })
         }

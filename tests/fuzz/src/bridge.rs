@@ -45,6 +45,7 @@ fn serve(tell: &Sender<SocketAddr>) {
         delivery,
         event_format: config.kafka.event_format,
         metrics,
+        traces: None,
         phase: phases,
     });
     let listener = Listener::bind(config.ingress.listen).expect("a free port");

@@ -45,7 +45,7 @@ pub fn wrapped<S: AsRef<OsStr>>(wrapper: &[S]) -> Command {
     let mut command = Command::new(words.next().expect("the program at least"));
     command.args(words);
     for (variable, _) in std::env::vars() {
-        if variable.starts_with("KOOBRIDGE_") {
+        if variable.starts_with("KOOBRIDGE_") || variable.starts_with("OTEL_") {
             command.env_remove(variable);
         }
     }

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod browser;
 pub mod clock;
 pub mod cluster;
+pub mod collector;
 pub mod deployed;
 pub mod files;
 pub mod helm;

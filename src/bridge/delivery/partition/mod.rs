@@ -19,7 +19,7 @@ use super::pending::{NotTaken, Pending};
 use super::producers::Producers;
 use super::shared::{Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
-use crate::kafka::{Failed, partition_for};
+use crate::kafka::{Acknowledged, Failed, partition_for};
 use crate::spool::{LaneKey, Mark, NotWritten};
 use crate::telemetry::Throttle;
 
@@ -128,7 +128,7 @@ impl Partition {
     }
 
     /// Takes the delivery report of a record that Kafka has.
-    pub(super) fn acknowledged(&self, number: Number) {
+    pub(super) fn acknowledged(&self, number: Number, place: Acknowledged) {
         let mut state = self.state.lock();
         state.backoff.reset();
         state.trouble = None;
@@ -140,7 +140,7 @@ impl Partition {
         let drains = state.lane.mode() != Mode::Direct;
         drop(state);
         if let Some(report) = delivered {
-            report.delivered(&self.shared.metrics);
+            report.delivered(place, &self.shared.metrics);
         }
         if drains {
             self.shared.wake();

@@ -94,7 +94,7 @@ async fn a_producer_is_not_ended_by_a_thread_that_still_has_it() {
     let fixture = in_flight(&HELD_BACK).await;
     let held = fixture.delivery.events.producers.get(0).load_full();
     let weak = Arc::downgrade(&held);
-    fixture.lane().acknowledged(1);
+    fixture.lane().acknowledged(1, PLACE);
     fixture.wedge();
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     // The thread that ends it waits for this one.
@@ -141,7 +141,7 @@ async fn a_producer_that_is_replaced_pauses_only_the_partitions_that_are_bound_t
     );
     assert_eq!(fixture.mode(1), Mode::Direct);
     assert_eq!(fixture.generations(), [1, 1]);
-    fixture.delivery.events.partitions.all()[0].acknowledged(1);
+    fixture.delivery.events.partitions.all()[0].acknowledged(1, PLACE);
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     assert_eq!(fixture.generations(), [2, 1]);
     assert!(fixture.is_up());
@@ -158,11 +158,11 @@ async fn a_topic_is_not_up_until_each_of_its_producers_is_in_service() {
     let paused = || [0, 1].map(|partition| fixture.mode(partition) != Mode::Direct);
     eventually("not both are paused", || paused() == [true, true]).await;
     let all = fixture.delivery.events.partitions.all();
-    all[0].acknowledged(1);
+    all[0].acknowledged(1, PLACE);
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     assert_eq!(fixture.generations(), [2, 1]);
     assert!(!fixture.is_up());
-    all[1].acknowledged(2);
+    all[1].acknowledged(2, PLACE);
     eventually("it is not replaced", || fixture.rebuilds() == 2).await;
     eventually("it is not up", || fixture.is_up()).await;
 }

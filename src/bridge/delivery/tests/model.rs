@@ -10,7 +10,7 @@ use super::spooling::{eventually, spooling};
 use super::*;
 use crate::kafka::{Failed, ReadStep, Reader};
 
-type Told = Result<KeptBy, NotTaken>;
+type Told = Result<Kept, NotTaken>;
 
 struct World {
     fixture: Fixture,

@@ -116,7 +116,7 @@ async fn reports_on_their_way_to_the_rejected_topic_take_the_room_of_what_is_rea
         };
         let events = &fixture.delivery.events;
         let told = events.deliver(record, Instant::now() + LONG).await;
-        assert_eq!(told, Ok(KeptBy::Spool));
+        assert_eq!(told, Ok(Kept::BY_SPOOL));
     }
     let Delivery {
         events, rejected, ..
@@ -151,7 +151,7 @@ async fn with_a_full_spool_a_refused_report_keeps_its_row_until_the_rejected_top
             timestamp: 1_795_000_000_000,
         };
         match events.deliver(record, Instant::now() + LONG).await {
-            Ok(KeptBy::Spool) => spooled += 1,
+            Ok(Kept::BY_SPOOL) => spooled += 1,
             told => break assert_eq!(told, Err(NotTaken::NoRoom)),
         }
     }

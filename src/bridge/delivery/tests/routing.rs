@@ -56,14 +56,20 @@ async fn records_with_a_key_go_where_the_java_client_would_send_them() {
     }
 }
 
+/// Returns where the record is, too.
+pub(super) async fn told(fixture: &Fixture, key: &str, within: Duration) -> Result<Kept, NotTaken> {
+    let deadline = Instant::now() + within;
+    let events = &fixture.delivery.events;
+    events.deliver(record(Some(key)), deadline).await
+}
+
 pub(super) async fn deliver(
     fixture: &Fixture,
     key: &str,
     within: Duration,
 ) -> Result<KeptBy, NotTaken> {
-    let deadline = Instant::now() + within;
-    let events = &fixture.delivery.events;
-    events.deliver(record(Some(key)), deadline).await
+    let told = told(fixture, key, within).await;
+    told.map(|kept| kept.by)
 }
 
 /// A key of each of three partitions.
@@ -102,7 +108,7 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
     let lane = Arc::clone(&all()[0]);
     for (number, next) in [(1, 2), (2, 7)] {
         assert!(lane.lane(|lane| lane.report(number).is_some()), "{number}");
-        lane.acknowledged(number);
+        lane.acknowledged(number, PLACE);
         let producer = &events.producers;
         eventually("the next does not follow", || {
             lane.drain(producer);
@@ -110,7 +116,7 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
         })
         .await;
     }
-    lane.acknowledged(7);
+    lane.acknowledged(7, PLACE);
     let spooled = || fixture.delivery.spool_level().expect("a spool").reports;
     eventually("the rows are not deleted", || spooled() == 4).await;
 }
@@ -167,7 +173,7 @@ async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowl
     })
     .await;
     let lane = Arc::clone(&all()[0]);
-    lane.acknowledged(1);
+    lane.acknowledged(1, PLACE);
     let producer = &events.producers;
     eventually("nothing follows it", || {
         lane.drain(producer);

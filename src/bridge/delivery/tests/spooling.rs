@@ -97,7 +97,7 @@ async fn a_spool_that_is_larger_than_its_memory_is_drained_in_parts() {
             .delivery
             .events
             .deliver(record, Instant::now() + LONG);
-        assert_eq!(told.await, Ok(KeptBy::Spool));
+        assert_eq!(told.await, Ok(Kept::BY_SPOOL));
     }
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");

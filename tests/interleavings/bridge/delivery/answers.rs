@@ -8,10 +8,11 @@ use std::thread;
 use shuttle::future;
 
 use super::limits::{InFlight, InFlightLimits};
-use super::pending::{KeptBy, NotTaken, Pending};
+use super::pending::{Kept, KeptBy, NotTaken, Pending};
 use super::replies::Replies;
 use crate::bridge::metrics::Metrics;
 use crate::contract::Record;
+use crate::kafka::PLACE;
 
 fn limits() -> Arc<InFlightLimits> {
     Arc::new(InFlightLimits::new(InFlight {
@@ -51,11 +52,11 @@ pub(super) fn each_sender_wakes() {
     });
     let threads = reports.map(|report| {
         let metrics = Arc::clone(&metrics);
-        thread::spawn(move || report.delivered(&metrics))
+        thread::spawn(move || report.delivered(PLACE, &metrics))
     });
     for sender in senders {
         let answer = future::block_on(sender).expect("an answer");
-        assert_eq!(answer, Ok(KeptBy::Kafka));
+        assert_eq!(answer.map(|kept| kept.by), Ok(KeptBy::Kafka));
     }
     for thread in threads {
         thread.join().expect("a thread");
@@ -74,7 +75,7 @@ pub(super) fn the_first_end_counts() {
     let counting = Arc::clone(&metrics);
     let keepers = thread::spawn(move || {
         let mark = report.kept();
-        report.delivered(&counting);
+        report.delivered(PLACE, &counting);
         mark
     });
     let is_refused = deadline.join().expect("a deadline");
@@ -84,7 +85,7 @@ pub(super) fn the_first_end_counts() {
     let fate = match (is_refused, answer) {
         (true, Err(NotTaken::Deadline)) => "delivered_late",
         (false, Err(NotTaken::Deadline)) => "sender_gone",
-        (false, Ok(KeptBy::Spool)) => "delivered",
+        (false, Ok(Kept::BY_SPOOL)) => "delivered",
         other => panic!("{other:?}"),
     };
     assert_eq!(metrics.fates(), [(fate, 1)]);
@@ -99,9 +100,9 @@ pub(super) fn told_is_counted() {
     let report = pending(&limits);
     let sender = Arc::clone(&report.sender);
     let counting = Arc::clone(&metrics);
-    let kafka = thread::spawn(move || report.delivered(&counting));
+    let kafka = thread::spawn(move || report.delivered(PLACE, &counting));
     let answer = future::block_on(pin!(sender.answer()));
-    assert_eq!(answer, Ok(KeptBy::Kafka));
+    assert_eq!(answer.map(|kept| kept.by), Ok(KeptBy::Kafka));
     assert_eq!(metrics.fates(), [("delivered", 1)]);
     assert_eq!(limits.in_flight().reports, 0);
     kafka.join().expect("an acknowledgement");

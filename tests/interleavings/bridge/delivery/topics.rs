@@ -9,7 +9,7 @@ use shuttle::rand::{Rng as _, thread_rng};
 
 use super::fixture::{Fixture, KEYS, pending, topic};
 use super::lane::Input;
-use super::pending::KeptBy;
+use super::pending::Kept;
 use crate::LONG;
 use crate::kafka::{Failed, Settings, TopicWatch};
 
@@ -52,7 +52,7 @@ pub(super) fn the_inbox_ends() {
     fixture.wait_until(Fixture::are_answered);
     // Kafka has been silent until now.
     fixture.serve(|_, _| Some(Ok(())));
-    assert_eq!(fixture.finish(), [Ok(KeptBy::Spool); KEYS.len()]);
+    assert_eq!(fixture.finish(), [Ok(Kept::BY_SPOOL); KEYS.len()]);
 }
 
 /// Kafka can have a report of the inbox before its row is written.

@@ -1,0 +1,27 @@
+//! The URL of a collector.
+
+/// Checks an HTTP or HTTPS URL, which an error does not repeat: it can hold a password. Returns whether it names a path.
+pub(super) fn check(text: &str) -> Result<bool, String> {
+    let example = "write for example \"http://collector:4318/v1/traces\"";
+    let rest = ["http://", "https://"].map(|scheme| text.strip_prefix(scheme));
+    let rest = rest.into_iter().flatten().next();
+    let rest = rest
+        .ok_or_else(|| format!("is not a URL that starts with http:// or https://; {example}"))?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err("holds a password; write it in OTEL_EXPORTER_OTLP_HEADERS".to_owned());
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let is_sound = !host.is_empty()
+        && port.is_none_or(is_port)
+        && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_sound && !path.contains('#') {
+        Ok(path.len() > 1)
+    } else {
+        Err(format!("is not a URL; {example}"))
+    }
+}
