@@ -120,6 +120,22 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_registry_is_for_the_events_topic_and_its_flags_need_it() {
+        for (typed, why) in [
+            (
+                "--schema-registry http://r --topic t",
+                "cannot be used with",
+            ),
+            ("--schema-registry-ca ca.pem", "--schema-registry <URL>"),
+            ("--schema-registry-credentials c", "--schema-registry <URL>"),
+        ] {
+            let typed = format!("koobridge topics {typed}");
+            let refusal = Cli::try_parse_from(typed.split(' ')).expect_err(&typed);
+            assert!(refusal.to_string().contains(why), "{refusal}");
+        }
+    }
+
+    #[test]
     fn topics_takes_the_brokers_as_a_replay_does() {
         let typed = "koobridge topics --bootstrap kafka-1:9092 --topic t --apply";
         let Ok(Cli {

@@ -121,7 +121,12 @@ def read_event(record):
     """Both content modes of CloudEvents on Kafka."""
     if record.value() is None:
         raise Poison("no-value")
-    headers = {name: value for name, value in record.headers() or [] if value is not None}
+    # The SDK reads each header as text, and one of another library's need not be.
+    headers = {
+        name: value
+        for name, value in record.headers() or []
+        if value is not None and (name.startswith("ce_") or name == "content-type")
+    }
     # The key is none of the event's attributes, and need not be text.
     message = kafka.KafkaMessage(headers, key=None, value=record.value())
     try:
