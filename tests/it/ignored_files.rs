@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::files::files_below;
 
-/// Passwords, keys, and reports: README.md, `docs/configuration.md`, `docs/replaying.md`, `docs/spool.md`, `deploy/README.md`.
+/// Passwords, keys, and reports: `README.md`, `docs/configuration.md`, `docs/replaying.md`, `docs/spool.md`, `deploy/README.md`.
 const CREATED: [&str; 10] = [
     "koobridge.toml",
     "channels/202105102694809992",
