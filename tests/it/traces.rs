@@ -66,7 +66,9 @@ fn send_traced(bridge: &Bridge, flags: &str, body: &[u8]) -> Response {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn attributes(attributes: &[KeyValue]) -> serde_json::Value {
