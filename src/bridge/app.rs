@@ -20,7 +20,7 @@ use crate::bridge::open_files;
 use crate::bridge::{Bridge, CountedChannels, Identity, Live, Part, Phase, Rules, Watch};
 use crate::config::{self, Config, Limits};
 use crate::contract::Channels;
-use crate::kafka::{self, Settings};
+use crate::kafka::{self, ClientCertificate, Settings};
 use crate::spool;
 
 /// How much longer than their own limits the last connections may take.
@@ -106,6 +106,8 @@ impl App {
         };
         let spool = config.spool.as_ref();
         let delivery = start_delivery(&config.kafka, spool, in_flight, &metrics, broker)?;
+        let certificate = ClientCertificate::of(&config.kafka);
+        metrics.kafka_certificate_expires(certificate.map(|certificate| certificate.expires));
         let (phase, phases) = watch::channel(Phase::Serving);
         if let Some(identity) = &identity {
             identity.log_warnings();
@@ -257,13 +259,24 @@ fn start_watching(
     bridge: &Arc<Bridge>,
     config: &Config,
 ) -> anyhow::Result<()> {
-    let (ask, asked) = mpsc::channel();
-    let (bridge, config) = (Arc::clone(bridge), config.clone());
-    thread::Builder::new()
-        .name("reload".to_owned())
-        .spawn(move || watch.run(&bridge, &config, &asked))
-        .context("can't start the thread that watches files for changes")?;
-    tokio::spawn(async move { while hang_up.recv().await.is_some() && ask.send(()).is_ok() {} });
+    let mut asks = Vec::new();
+    // Kafka can take long to answer whether it accepts what its files hold now.
+    for (name, watch) in ["reload", "reload-kafka"].into_iter().zip(watch.split()) {
+        let (ask, asked) = mpsc::channel();
+        asks.push(ask);
+        let (bridge, config) = (Arc::clone(bridge), config.clone());
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || watch.run(&bridge, &config, &asked))
+            .context("can't start the thread that watches files for changes")?;
+    }
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            if asks.iter().any(|ask| ask.send(()).is_err()) {
+                return;
+            }
+        }
+    });
     Ok(())
 }
 

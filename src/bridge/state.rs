@@ -64,6 +64,8 @@ pub enum Part {
     Channels,
     Certificate,
     Configuration,
+    /// The files that Kafka's properties name.
+    KafkaFiles,
 }
 
 impl Bridge {
@@ -78,7 +80,12 @@ impl Bridge {
 }
 
 impl Part {
-    pub const ALL: [Self; 3] = [Self::Channels, Self::Certificate, Self::Configuration];
+    pub const ALL: [Self; 4] = [
+        Self::Channels,
+        Self::Certificate,
+        Self::Configuration,
+        Self::KafkaFiles,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -86,6 +93,7 @@ impl Part {
             Self::Channels => "channels",
             Self::Certificate => "certificate",
             Self::Configuration => "configuration",
+            Self::KafkaFiles => "kafka_files",
         }
     }
 }

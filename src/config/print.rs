@@ -18,7 +18,7 @@ pub fn print(settings: &Settings, defaults: &[(&str, &str)], check: PropertyChec
         .iter()
         .map(|(key, setting)| {
             let value = match key.strip_prefix(PROPERTIES) {
-                _ if setting.is_secret => REDACTED,
+                _ if setting.from_file.is_some() => REDACTED,
                 Some(name) if properties::is_secret(name) => REDACTED,
                 Some(name) if check(name, &setting.text).is_err() => "(refused by librdkafka)",
                 _ => &setting.text,

@@ -17,6 +17,7 @@ mod failed_handshakes;
 mod framing;
 mod guarantees;
 mod hostile;
+mod kafka_tls;
 mod limits;
 mod memory;
 mod observing;

@@ -79,6 +79,9 @@ pub fn write_broker_files(directory: &Path) {
     fs::copy(AUTHORITY.path("ca.crt"), directory.join(TRUSTSTORE)).expect("so it is");
 }
 
+/// How long a certificate is valid about which no warning is due.
+pub const FRESH: Duration = Duration::from_hours(100 * 24);
+
 /// The files of a client, which it names in its settings.
 pub struct ClientFiles {
     way: Way,
@@ -86,13 +89,13 @@ pub struct ClientFiles {
 }
 
 impl ClientFiles {
-    /// Writes what a client needs to come in this way. A certificate is valid for a day.
+    /// Writes what a client needs to come in this way. A certificate is [`FRESH`].
     pub fn new(way: Way) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let files = Self { way, home };
         files.write("ca.crt", &AUTHORITY.read("ca.crt"));
         match way {
-            Way::MutualTls => files.renew_certificate(Duration::from_hours(24)),
+            Way::MutualTls => files.renew_certificate(FRESH),
             Way::Sasl | Way::SaslTls => files.write("password", SASL_PASSWORD),
             Way::Tls => {}
         }
