@@ -2,6 +2,7 @@
 //! have changed (`replacement`), and brings reports that Kafka refuses to the rejected topic. Work that can block is done
 //! here.
 
+mod defects;
 mod replacement;
 
 use std::io;

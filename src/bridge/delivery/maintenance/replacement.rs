@@ -17,21 +17,13 @@ use crate::bridge::delivery::lane::Input;
 use crate::bridge::delivery::partition::Partition;
 use crate::bridge::delivery::producers::InService;
 use crate::kafka::Condition;
-use crate::telemetry::Throttle;
 
-/// How long a partition may go without an acknowledgement while it has a leader.
-const STUCK: Duration = Duration::from_mins(1);
 /// How long requests in flight may take to bring their true results before they count as unsure.
 const RESULTS: Duration = Duration::from_secs(10);
 /// The pauses between two replacements, as long as no new producer delivers anything.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 /// How often to look whether a retired producer is still in use.
 const RETIRING: Duration = Duration::from_millis(10);
-/// How long a refusal counts: librdkafka repeats an error that lasts after 30 s.
-const REFUSED: Duration = Duration::from_secs(40);
-
-static REFUSALS: Throttle = Throttle::new();
-
 /// How long a successor may take to get an answer of Kafka, and how long one look at that takes at most.
 const CONNECTING: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
@@ -147,49 +139,6 @@ impl Work {
         self.bound(producer).iter().all(is_empty)
     }
 
-    /// Returns why a producer will not deliver anything any more, if that is so.
-    fn defect(&self, producer: usize) -> Option<String> {
-        let in_service = self.topic.producers.get(producer).load();
-        if let Some(reason) = in_service.producer.fatal_error() {
-            return Some(reason);
-        }
-        let shared = self.topic.shared();
-        if shared.noticed[producer].wedged.load(Ordering::Relaxed) == in_service.generation {
-            return Some("its producer id is not valid any more".to_owned());
-        }
-        let is_stuck = |partition: &&Arc<Partition>| {
-            partition.producer() == Some(producer)
-                && shared.watch.is_led(partition.number())
-                && partition.is_stuck(STUCK)
-        };
-        let partitions = self.topic.partitions.all();
-        let number = partitions.iter().find(is_stuck)?.number();
-        // The next one would be refused too, by every broker: this one may have connections from before.
-        if in_service.producer.refusal_within(REFUSED).is_some() {
-            return None;
-        }
-        let seconds = STUCK.as_secs();
-        Some(format!(
-            "partition {number} has a leader and has acknowledged nothing for {seconds} s"
-        ))
-    }
-
-    /// Logs that a broker refuses a producer while others answer; an outage has lines of its own.
-    fn log_refusal(&self, producer: usize) {
-        let in_service = self.topic.producers.get(producer).load();
-        let is_ready = || self.topic.state().condition == Condition::Ready;
-        if let Some(why) = in_service.producer.refusal_within(REFUSED)
-            && is_ready()
-            && REFUSALS.count().is_some()
-        {
-            let topic = self.topic.name();
-            warn!(
-                topic,
-                why, "a broker refuses the bridge: reports of the partitions that it leads wait"
-            );
-        }
-    }
-
     /// Returns whether a producer has other settings than the next one would have, and no other one is being replaced.
     fn is_to_be_renewed(&self, producer: usize) -> bool {
         let is_time = |after: Instant| Instant::now() >= after;
@@ -231,8 +180,16 @@ impl Work {
                 producer = producer + 1,
                 "no answer with the new settings; trying again"
             );
-            state.stage = Stage::InService;
             state.renew_after = Some(Instant::now() + RETRY);
+            self.drop_successor(producer);
+        }
+    }
+
+    /// Ends the successor of a producer, if one connects.
+    fn drop_successor(&mut self, producer: usize) {
+        let stage = mem::replace(&mut self.producers[producer].stage, Stage::InService);
+        if let Stage::Connecting(successor) = stage {
+            retire(Arc::new(successor.producer), self.topic.producers.role);
         }
     }
 
@@ -270,6 +227,7 @@ impl Work {
 
     /// Has the partitions of a producer wait for the next one.
     fn take_out_of_service(&mut self, producer: usize, why: &str) {
+        self.drop_successor(producer);
         let partitions = self.pause(producer);
         let topic = self.topic.name();
         warn!(

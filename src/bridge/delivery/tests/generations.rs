@@ -186,7 +186,7 @@ async fn producers_with_other_settings_take_over_one_after_the_other_when_result
         assert!(fixture.is_up());
     }
     assert_eq!(fixture.rebuilds(), 0);
-    let [first, second] = OF_EACH.map(|key| routing::deliver(&fixture, key, LONG));
+    let [first, second] = [(); 2].map(|()| routing::deliver(&fixture, OF_EACH[0], LONG));
     let told = tokio::join!(first, second);
     assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
 }
