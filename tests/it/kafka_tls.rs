@@ -155,13 +155,13 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
             }),
             "fail",
             "tls",
-            "have ssl.certificate.location issued by",
+            "name one in ssl.certificate.location",
         ),
         (
             check(Way::MutualTls, Way::Tls, &|_| ()),
             "fail",
             "tls",
-            "name it in ssl.certificate.location",
+            "name one in ssl.certificate.location",
         ),
         (
             check(Way::SaslTls, Way::SaslTls, &|files| {
