@@ -11,6 +11,7 @@
 //! | [`tools`] | what an operator runs: replay, redrive, check, topics, archives |
 //! | [`spool`] | records that Kafka cannot accept yet, on disk: the only user of SQLite |
 //! | [`kafka`] | producers, transactions, a reader, topics, the embedded broker: the only user of rdkafka |
+//! | `certificates` | PEM files, and what the certificates in them say |
 //! | [`config`], [`contract`] | checked values; reports and events, without I/O |
 //! | [`telemetry`] | logs, and the end of the process if a thread panics |
 //!
@@ -40,6 +41,7 @@
 
 mod blocking;
 pub mod bridge;
+mod certificates;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -21,7 +21,7 @@ use crate::bridge::traces::Traces;
 use crate::bridge::{Bridge, CountedChannels, Identity, Live, Part, Phase, Rules, Watch};
 use crate::config::{self, Config, Limits, SLACK};
 use crate::contract::Channels;
-use crate::kafka::{self, Settings};
+use crate::kafka::{self, ClientCertificate, Settings};
 use crate::spool;
 
 /// What a bridge publishes to.
@@ -110,6 +110,8 @@ impl App {
             Traces::start(traces, &config, dropped)
         });
         let traces = traces.transpose()?;
+        let certificate = ClientCertificate::of(&config.kafka);
+        metrics.kafka_certificate_expires(certificate.map(|certificate| certificate.expires));
         let (phase, phases) = watch::channel(Phase::Serving);
         if let Some(identity) = &identity {
             identity.log_warnings();
@@ -262,13 +264,24 @@ fn start_watching(
     bridge: &Arc<Bridge>,
     config: &Config,
 ) -> anyhow::Result<()> {
-    let (ask, asked) = mpsc::channel();
-    let (bridge, config) = (Arc::clone(bridge), config.clone());
-    thread::Builder::new()
-        .name("reload".to_owned())
-        .spawn(move || watch.run(&bridge, &config, &asked))
-        .context("can't start the thread that watches files for changes")?;
-    tokio::spawn(async move { while hang_up.recv().await.is_some() && ask.send(()).is_ok() {} });
+    let mut asks = Vec::new();
+    // Kafka can take long to answer whether it accepts what its files hold now.
+    for (name, watch) in ["reload", "reload-kafka"].into_iter().zip(watch.split()) {
+        let (ask, asked) = mpsc::channel();
+        asks.push(ask);
+        let (bridge, config) = (Arc::clone(bridge), config.clone());
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || watch.run(&bridge, &config, &asked))
+            .context("can't start the thread that watches files for changes")?;
+    }
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            if asks.iter().any(|ask| ask.send(()).is_err()) {
+                return;
+            }
+        }
+    });
     Ok(())
 }
 

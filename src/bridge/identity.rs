@@ -2,16 +2,13 @@
 
 mod algorithm;
 mod authorities;
-mod certificates;
 mod chain;
 mod key;
-mod pem;
-mod problems;
 
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -19,10 +16,10 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use tracing::warn;
 
+use crate::certificates::problems::Problems;
 use crate::config::{ConfigError, Tls};
 
 use chain::Chain;
-use problems::Problems;
 
 /// A certificate with its key, ready for handshakes: TLS 1.2 and 1.3, HTTP/1.1.
 pub struct Identity {
@@ -40,9 +37,6 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// How long before its end a certificate is worth a warning.
-    pub const RENEW: SignedDuration = SignedDuration::from_hours(14 * 24);
-
     /// Reads the files. A certificate that is not valid `now` is an error.
     ///
     /// # Errors

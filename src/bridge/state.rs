@@ -67,6 +67,8 @@ pub enum Part {
     Channels,
     Certificate,
     Configuration,
+    /// The files that Kafka's properties name.
+    KafkaFiles,
 }
 
 impl Bridge {
@@ -81,7 +83,12 @@ impl Bridge {
 }
 
 impl Part {
-    pub const ALL: [Self; 3] = [Self::Channels, Self::Certificate, Self::Configuration];
+    pub const ALL: [Self; 4] = [
+        Self::Channels,
+        Self::Certificate,
+        Self::Configuration,
+        Self::KafkaFiles,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -89,6 +96,7 @@ impl Part {
             Self::Channels => "channels",
             Self::Certificate => "certificate",
             Self::Configuration => "configuration",
+            Self::KafkaFiles => "kafka_files",
         }
     }
 }

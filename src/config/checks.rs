@@ -122,7 +122,7 @@ impl<'a> Checker<'a> {
         let is_secret = key
             .strip_prefix(PROPERTIES)
             .is_some_and(properties::is_secret);
-        let secret = setting.filter(|setting| setting.is_secret || is_secret);
+        let secret = setting.filter(|setting| setting.from_file.is_some() || is_secret);
         let secret = secret.filter(|setting| !setting.text.is_empty());
         let problem = problem.into();
         self.errors.push(ConfigError {
@@ -345,7 +345,7 @@ impl<'a> Checker<'a> {
             given.push(Property {
                 name: name.to_owned(),
                 value: setting.text.clone(),
-                is_secret: setting.is_secret,
+                is_secret: setting.from_file.is_some(),
             });
         }
         (given, unsafe_settings)

@@ -92,7 +92,7 @@ impl Settings {
                             problem: "holds an empty string; remove it".to_owned(),
                         });
                     }
-                    Some(texts) => self.put_known(key, texts.join(","), origin, false),
+                    Some(texts) => self.put_known(key, texts.join(","), origin, None),
                     None => self.wrong_type(key, &origin, "an array of arrays or tables"),
                 }
             }
@@ -103,13 +103,13 @@ impl Settings {
                         .is_some_and(properties::is_secret) =>
                 {
                     self.secret_files.insert(file.path.to_owned());
-                    self.put_known(key, text, origin, false);
+                    self.put_known(key, text, origin, None);
                 }
                 Some(text) if keys::find(key).is_some_and(Key::is_path) && !text.is_empty() => {
                     let path = file.beside(&text);
-                    self.put_known(key, path.display().to_string(), origin, false);
+                    self.put_known(key, path.display().to_string(), origin, None);
                 }
-                Some(text) => self.put_known(key, text, origin, false),
+                Some(text) => self.put_known(key, text, origin, None),
                 None => self.wrong_type(key, &origin, "a date"),
             },
         }
@@ -123,28 +123,37 @@ impl Settings {
         });
     }
 
-    /// Takes a value from a file of its own, relative to the configuration's; one line end at its
-    /// end is not part of it.
+    /// Takes a value from a file of its own, relative to the configuration's.
     fn read_secret(&mut self, file: &ConfigFile<'_>, key: &str, path: &str, origin: Origin) {
         let path = file.beside(path);
-        let problem = match text::read(&path) {
+        match read_secret(&path) {
             Ok(text) => {
-                let text = text.strip_suffix('\n').unwrap_or(&text);
-                let text = text.strip_suffix('\r').unwrap_or(text);
-                if !text.is_empty() {
-                    self.secret_files.insert(path);
-                    return self.put_known(key, text.to_owned(), origin, true);
-                }
-                "is empty; write the value in it".to_owned()
+                self.secret_files.insert(path.clone());
+                self.put_known(key, text, origin, Some(path));
             }
-            Err(error) => format!("can't be read: {error}"),
-        };
-        self.errors.push(ConfigError {
-            place: origin.to_string(),
-            key: key.to_owned(),
-            problem: format!("its from_file {} {problem}", path.display()),
-        });
+            Err(problem) => self.errors.push(ConfigError {
+                place: origin.to_string(),
+                key: key.to_owned(),
+                problem,
+            }),
+        }
     }
+}
+
+/// Reads the value in a file of its own; one line end at its end is not part of it.
+pub(super) fn read_secret(path: &Path) -> Result<String, String> {
+    let problem = match text::read(path) {
+        Ok(text) => {
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            if !text.is_empty() {
+                return Ok(text.to_owned());
+            }
+            "is empty; write the value in it".to_owned()
+        }
+        Err(error) => format!("can't be read: {error}"),
+    };
+    Err(format!("its from_file {} {problem}", path.display()))
 }
 
 fn line_of(text: &str, at: usize) -> usize {

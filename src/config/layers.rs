@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, ConfigErrors};
 use super::keys::{self, KEYS, Kind, PROPERTIES, VARIABLE_PREFIX};
-use super::{parse, properties, service_links, traces};
+use super::{file, parse, properties, service_links, traces};
 
 /// Everything that can carry a setting, beside the defaults.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +47,12 @@ impl fmt::Display for Origin {
 pub(super) struct Setting {
     pub(super) text: String,
     pub(super) origin: Origin,
-    /// Read from a file of its own, as mounted secrets are: never printed.
-    pub(super) is_secret: bool,
+    /// The file of its own that it was read from, as mounted secrets are: then it is never printed.
+    pub(super) from_file: Option<PathBuf>,
 }
 
 /// Every setting in force, and what was wrong on the way to them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     pub(super) values: BTreeMap<String, Setting>,
     pub(super) errors: Vec<ConfigError>,
@@ -70,14 +70,14 @@ impl Settings {
     pub fn gather(typed: &Typed) -> Self {
         let mut settings = Self::default();
         for key in KEYS {
-            settings.put(key.name, key.default.to_owned(), Origin::Default, false);
+            settings.put(key.name, key.default.to_owned(), Origin::Default, None);
         }
         if let Some(path) = &typed.file {
             settings.read_file(path);
         }
         settings.read_variables(&typed.variables);
         for (name, value) in &typed.flags {
-            settings.put_known(name, value.clone(), Origin::Flag, false);
+            settings.put_known(name, value.clone(), Origin::Flag, None);
         }
         settings
     }
@@ -166,6 +166,40 @@ impl Settings {
         texts.filter(|text| !text.is_empty()).map(Path::new)
     }
 
+    /// The files whose contents Kafka's clients take over while the bridge serves: those behind `from_file`, and those
+    /// that properties name. One of them can be a directory.
+    pub fn kafka_files(&self) -> impl Iterator<Item = &Path> {
+        let properties = self.values.iter();
+        let properties = properties.filter(|(key, _)| key.starts_with(PROPERTIES));
+        properties.filter_map(|(key, setting)| match &setting.from_file {
+            Some(path) => Some(path.as_path()),
+            None => properties::names_file(key).then(|| Path::new(&setting.text)),
+        })
+    }
+
+    /// Returns these settings with the contents that the files behind `from_file` of Kafka's properties have now.
+    #[must_use]
+    pub fn with_kafka_files(&self) -> Self {
+        let mut settings = self.clone();
+        for (key, setting) in &mut settings.values {
+            let Some(path) = setting.from_file.as_deref() else {
+                continue;
+            };
+            if !key.starts_with(PROPERTIES) {
+                continue;
+            }
+            match file::read_secret(path) {
+                Ok(text) => setting.text = text,
+                Err(problem) => settings.errors.push(ConfigError {
+                    place: setting.origin.to_string(),
+                    key: key.clone(),
+                    problem,
+                }),
+            }
+        }
+        settings
+    }
+
     /// These settings as far as a running bridge takes them over: what is read only at the start is
     /// as it was then.
     #[must_use]
@@ -183,12 +217,21 @@ impl Settings {
         }
     }
 
-    /// The keys that differ from `before` and are read only when the bridge starts.
+    /// The keys that differ from `before` and are read only when the bridge starts. The contents of Kafka's files are
+    /// taken over without one.
     #[must_use]
     pub fn changed_for_restart<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
         let names: BTreeSet<&String> = self.values.keys().chain(before.values.keys()).collect();
         let names = names.into_iter().map(String::as_str);
-        let is_other = |name: &str| self.text(name) != before.text(name);
+        let path = |settings: &'a Self, name: &str| {
+            let setting = settings.values.get(name)?;
+            let path = setting.from_file.as_deref();
+            path.filter(|_| name.starts_with(PROPERTIES))
+        };
+        let is_other = |name: &str| match (path(self, name), path(before, name)) {
+            (Some(now), Some(then)) => now != then,
+            _ => self.text(name) != before.text(name),
+        };
         names
             .filter(|name| !keys::is_live(name) && is_other(name))
             .collect()
@@ -227,7 +270,7 @@ impl Settings {
                     key: name,
                     problem: "is not UTF-8 text".to_owned(),
                 }),
-                Some(name) => self.put_known(&name, text.into_owned(), origin, false),
+                Some(name) => self.put_known(&name, text.into_owned(), origin, None),
                 None => self.unknown_variable(variable),
             }
         }
@@ -244,7 +287,13 @@ impl Settings {
     }
 
     /// Puts a value if its key is known; else that is an error.
-    pub(super) fn put_known(&mut self, name: &str, text: String, origin: Origin, is_secret: bool) {
+    pub(super) fn put_known(
+        &mut self,
+        name: &str,
+        text: String,
+        origin: Origin,
+        from_file: Option<PathBuf>,
+    ) {
         if !keys::is_key(name) {
             let nearest = keys::nearest(name, KEYS.iter().map(|key| key.name));
             self.errors.push(ConfigError {
@@ -254,10 +303,10 @@ impl Settings {
             });
             return;
         }
-        self.put(name, text, origin, is_secret);
+        self.put(name, text, origin, from_file);
     }
 
-    fn put(&mut self, name: &str, text: String, origin: Origin, is_secret: bool) {
+    fn put(&mut self, name: &str, text: String, origin: Origin, from_file: Option<PathBuf>) {
         let name = match name.strip_prefix(PROPERTIES) {
             Some(property) => format!("{PROPERTIES}{}", properties::canonical(property)),
             None => name.to_owned(),
@@ -278,7 +327,7 @@ impl Settings {
             Setting {
                 text,
                 origin,
-                is_secret,
+                from_file,
             },
         );
     }

@@ -18,7 +18,7 @@ pub fn print(settings: &Settings, defaults: &[(&str, &str)], check: PropertyChec
         .iter()
         .map(|(key, setting)| {
             let value = match key.strip_prefix(PROPERTIES) {
-                _ if setting.is_secret => REDACTED,
+                _ if setting.from_file.is_some() => REDACTED,
                 // It holds a password, which is an error.
                 None if key == "traces.endpoint" && setting.text.contains('@') => REDACTED,
                 Some(name) if properties::is_secret(name) => REDACTED,

@@ -55,6 +55,11 @@ pub(crate) fn is_secret(name: &str) -> bool {
         && !PUBLIC_ENDS.iter().any(|end| name.ends_with(end))
 }
 
+/// Returns whether a property names a file or a directory.
+pub(super) fn names_file(name: &str) -> bool {
+    [".location", ".file"].iter().any(|end| name.ends_with(end))
+}
+
 /// The properties that name a file with a secret.
 pub(super) const SECRET_FILES: [&str; 2] = [
     "kafka.properties.ssl.key.location",

@@ -1,5 +1,8 @@
 //! The callbacks of every librdkafka client: its log lines and its errors.
 
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use rdkafka::client::ClientContext;
@@ -8,19 +11,57 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, info};
 
+use super::client_certificate::ClientCertificate;
+use super::cluster::Unreached;
+use super::refusal::Refusal;
+use super::settings::Settings;
+use super::topic::NoAnswer;
+
 /// Logs each line of a client and keeps its last error. `D` handles the delivery reports of a producer.
 #[derive(Default)]
 pub(super) struct Callbacks<D = ()> {
     pub(super) deliveries: D,
+    /// The certificate that brokers are shown.
+    certificate: Option<ClientCertificate>,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// The last error by which a broker refused this client, and its time.
+    last_refusal: Mutex<Option<(Instant, String)>>,
 }
 
 impl<D> Callbacks<D> {
-    pub(super) fn new(deliveries: D) -> Self {
+    pub(super) fn new(deliveries: D, settings: &Settings) -> Self {
         Self {
             deliveries,
+            certificate: settings.certificate().cloned(),
             last_error: Mutex::default(),
+            last_refusal: Mutex::default(),
         }
+    }
+
+    /// Returns why no broker answers, by the last error.
+    pub(super) fn unreached(&self) -> Option<Unreached> {
+        let (code, words) = self.last_error_with_code()?;
+        let certificate = self.certificate.as_ref();
+        let Some(refusal) = Refusal::of(code, &words) else {
+            return Some(Unreached::Nobody(words));
+        };
+        let why = refusal.explain(&words, certificate, Timestamp::now());
+        Some(match refusal {
+            Refusal::Tls => Unreached::Tls(why),
+            Refusal::Login => Unreached::Login(why),
+        })
+    }
+
+    /// Returns the last error as the reason for a question without an answer.
+    pub(super) fn no_answer(&self) -> Option<NoAnswer> {
+        let (code, words) = self.last_error_with_code()?;
+        let refusal = Refusal::of(code, &words);
+        let certificate = self.certificate.as_ref();
+        let reason = refusal.map(|refusal| refusal.in_words(&words, certificate, Timestamp::now()));
+        Some(NoAnswer {
+            refusal,
+            ..NoAnswer::from(reason.unwrap_or(words))
+        })
     }
 
     /// Returns the last error in librdkafka's words, unless it was forgotten.
@@ -30,6 +71,13 @@ impl<D> Callbacks<D> {
 
     pub(super) fn last_error_with_code(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.last_error.lock().clone()
+    }
+
+    /// Returns why a broker has refused this client within so long, in words that say what to do.
+    pub(super) fn refusal_within(&self, time: Duration) -> Option<String> {
+        let refusal = self.last_refusal.lock();
+        let (at, why) = refusal.as_ref()?;
+        (at.elapsed() < time).then(|| why.clone())
     }
 
     pub(super) fn forget_error(&self) {
@@ -52,6 +100,10 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
         debug!(target: "librdkafka", %error, "{reason}");
         // "All brokers down" follows each broker's own reason and says less.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if let Some(refusal) = Refusal::of(code, reason) {
+            let why = refusal.in_words(reason, self.certificate.as_ref(), Timestamp::now());
+            *self.last_refusal.lock() = Some((Instant::now(), why));
+        }
         if code != RDKafkaErrorCode::AllBrokersDown {
             *self.last_error.lock() = Some((code, reason.to_owned()));
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, ConfigEntry};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfigAndContext as _;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
@@ -60,21 +60,6 @@ pub enum Unreached {
     Login(String),
     #[error("no broker answers: {0}; run `koobridge check` to see which step failed")]
     Nobody(String),
-}
-
-impl From<(RDKafkaErrorCode, String)> for Unreached {
-    /// Tells by the last error of a client why no broker answers it.
-    fn from((code, words): (RDKafkaErrorCode, String)) -> Self {
-        match code {
-            RDKafkaErrorCode::SSL => Self::Tls(words),
-            // What hangs up during the handshake is a lost connection to librdkafka.
-            _ if words.contains("SSL handshake failed") => Self::Tls(words),
-            // Under load the same refusal can come as a lost connection, too.
-            _ if words.contains("certificate verify failed") => Self::Tls(words),
-            code if is_about_login(code) => Self::Login(words),
-            _ => Self::Nobody(words),
-        }
-    }
 }
 
 /// A broker, where it says that it is.
@@ -136,7 +121,8 @@ impl Cluster {
     pub fn start(settings: &Settings) -> Result<Self, ClientError> {
         let mut config = settings.client_config().clone();
         config.set("allow.auto.create.topics", "false");
-        let producer = BaseProducer::from_config_and_context(&config, Callbacks::default())?;
+        let producer =
+            BaseProducer::from_config_and_context(&config, Callbacks::new((), settings))?;
         let runtime = Builder::new_current_thread().enable_time().build()?;
         Ok(Self {
             producer,
@@ -169,8 +155,8 @@ impl Cluster {
     }
 
     fn why(&self, error: &KafkaError) -> Unreached {
-        let last = self.producer.context().last_error_with_code();
-        last.map_or_else(|| Unreached::Nobody(in_words(error)), Unreached::from)
+        let last = self.producer.context().unreached();
+        last.unwrap_or_else(|| Unreached::Nobody(in_words(error)))
     }
 
     /// What Kafka says of a topic. One that is being made is waited for by who made it.
@@ -250,14 +236,6 @@ impl Cluster {
         let (_, reason) = self.producer.client().fatal_error()?;
         Some(reason)
     }
-}
-
-pub(super) fn is_about_login(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{Authentication, SaslAuthenticationFailed, UnsupportedSASLMechanism};
-    matches!(
-        code,
-        Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism
-    )
 }
 
 impl fmt::Debug for Cluster {

@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
-use super::cluster::{Unreached, is_about_login};
+use super::cluster::Unreached;
 use super::numbers::{to_i32, to_u32, to_u64};
 use super::questions::in_words;
 use super::read_error::ReadError;
@@ -63,7 +63,7 @@ impl Group {
         id: &str,
         interrupt: &Arc<Interrupt>,
     ) -> Result<Self, ClientError> {
-        Self::new(settings.for_reading(), id, interrupt)
+        Self::new(settings.for_reading(), settings, id, interrupt)
     }
 
     /// What is committed there is what the last transaction that has ended left, whatever goes on.
@@ -78,16 +78,18 @@ impl Group {
         let mut config = settings.for_reading();
         // For offsets, too: KIP-447.
         config.set("isolation.level", "read_uncommitted");
-        Self::new(config, id, interrupt)
+        Self::new(config, settings, id, interrupt)
     }
 
     fn new(
         mut config: ClientConfig,
+        settings: &Settings,
         id: &str,
         interrupt: &Arc<Interrupt>,
     ) -> Result<Self, ClientError> {
         config.set("group.id", id);
-        let consumer = BaseConsumer::from_config_and_context(&config, Callbacks::default())?;
+        let consumer =
+            BaseConsumer::from_config_and_context(&config, Callbacks::new((), settings))?;
         Ok(Self {
             consumer,
             name: id.to_owned(),
@@ -174,9 +176,9 @@ impl Group {
         if let Some(right) = right {
             return ReadError::Denied(right);
         }
-        let connection = self.consumer.context().last_error_with_code();
-        if let Some((code, words)) = connection.filter(|(code, _)| is_about_login(*code)) {
-            return Unreached::from((code, words)).into();
+        let unreached = self.consumer.context().unreached();
+        if let Some(refusal @ Unreached::Login(_)) = unreached {
+            return refusal.into();
         }
         let group = &self.name;
         if is_passing(error) && self.consumer.fetch_metadata(None, QUESTION).is_ok() {

@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -49,7 +50,7 @@ impl Prepared {
     pub fn start<T: Send + Sync + 'static>(
         self,
         producer: impl Fn() -> Arc<Producer<T>> + Send + 'static,
-        settings: &Settings,
+        settings: &Arc<ArcSwap<Settings>>,
         with_durability: bool,
     ) -> io::Result<Watching> {
         let Self {
@@ -61,7 +62,7 @@ impl Prepared {
         let (turn, turns) = watch::channel(Turn::default());
         let asker = Asker {
             producer,
-            settings: with_durability.then(|| settings.clone()),
+            settings: with_durability.then(|| Arc::clone(settings)),
             topics,
             turn,
             stop: Arc::clone(&stop),
@@ -112,7 +113,7 @@ impl Drop for Watching {
 struct Asker<P> {
     producer: P,
     /// For the admin client that reads durability.
-    settings: Option<Settings>,
+    settings: Option<Arc<ArcSwap<Settings>>>,
     topics: Vec<WatchedTopic>,
     turn: watch::Sender<Turn>,
     stop: Arc<AtomicBool>,
@@ -126,7 +127,8 @@ impl<P> Asker<P> {
         while !self.stop.load(Ordering::SeqCst) {
             let began = Instant::now();
             for topic in &mut self.topics {
-                topic.ask(&(self.producer)(), self.settings.as_ref(), &self.turn);
+                let settings = self.settings.as_ref().map(|settings| settings.load_full());
+                topic.ask(&(self.producer)(), settings.as_deref(), &self.turn);
             }
             self.turn.send_modify(|turn| turn.over = Some(began));
             self.pause(woken);

@@ -9,7 +9,9 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::producer::{
+    BaseProducer, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
+};
 use thiserror::Error;
 
 use super::callbacks::Callbacks;
@@ -119,7 +121,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
         on_report: impl Fn(T, Result<Acknowledged, Failed>) + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let on_report: OnReport<T> = Box::new(on_report);
-        let callbacks = Callbacks::new(on_report);
+        let callbacks = Callbacks::new(on_report, settings);
         let inner = BaseProducer::from_config_and_context(settings.client_config(), callbacks)?;
         let inner = Arc::new(inner);
         let client = Arc::clone(&inner);
@@ -152,6 +154,25 @@ impl<T: Send + Sync + 'static> Producer<T> {
         self.inner
             .send(outgoing)
             .map_err(|(error, outgoing)| (failed(&error), *outgoing.delivery_opaque))
+    }
+
+    /// Returns why a broker has refused a connection of this producer within so long, in words that say what to do.
+    #[must_use]
+    pub fn refusal_within(&self, time: Duration) -> Option<String> {
+        self.callbacks().refusal_within(time)
+    }
+
+    /// Waits for at most so long for an answer of Kafka about a topic. Returns whether there was one.
+    #[must_use]
+    pub fn knows(&self, topic: &str, patience: Duration) -> bool {
+        let metadata = self.inner.client().fetch_metadata(Some(topic), patience);
+        metadata.is_ok()
+    }
+
+    /// Gives up what is waiting to be sent: its delivery reports come soon. Requests in flight go on.
+    pub fn purge_queue(&self) {
+        self.inner
+            .purge(PurgeConfig::default().queue().non_blocking());
     }
 
     /// Returns why this producer will never deliver anything again, in librdkafka's words, with the right that is

@@ -52,11 +52,9 @@ pub(super) fn question<T: Send + Sync + 'static>(producer: &Producer<T>, topic: 
                 .map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of)
         }
         Err(error) => {
-            let reason = producer
-                .callbacks()
-                .last_error()
-                .unwrap_or_else(|| in_words(&error));
-            Answer::without_partitions(Condition::Unreachable(reason.into()))
+            let no_answer = producer.callbacks().no_answer();
+            let no_answer = no_answer.unwrap_or_else(|| in_words(&error).into());
+            Answer::without_partitions(Condition::Unreachable(no_answer))
         }
     }
 }

@@ -5,6 +5,8 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::client_certificate::ClientCertificate;
+use super::cluster::Cluster;
 use super::transactions::Batching;
 use crate::config::{Config, Kafka};
 
@@ -64,7 +66,11 @@ const TRANSACTIONS: [(&str, &str); 9] = [
 
 /// The properties of a client, complete.
 #[derive(Clone)]
-pub struct Settings(ClientConfig);
+pub struct Settings {
+    config: ClientConfig,
+    /// The certificate that Kafka is shown, as its file was when these were made.
+    certificate: Option<ClientCertificate>,
+}
 
 impl From<&Config> for Settings {
     /// Returns the properties of the producers of a bridge.
@@ -76,7 +82,10 @@ impl From<&Config> for Settings {
 impl From<&Kafka> for Settings {
     /// Returns the properties of the clients of a tool.
     fn from(kafka: &Kafka) -> Self {
-        Self::new(properties(kafka))
+        Self {
+            certificate: ClientCertificate::of(kafka),
+            ..Self::new(properties(kafka))
+        }
     }
 }
 
@@ -90,7 +99,10 @@ impl Settings {
     #[must_use]
     pub fn of_producers(kafka: &Kafka, has_spool: bool) -> Self {
         let spooled = has_spool.then_some(NO_TIMEOUT);
-        Self::new(properties(kafka).chain(spooled))
+        Self {
+            certificate: ClientCertificate::of(kafka),
+            ..Self::new(properties(kafka).chain(spooled))
+        }
     }
 
     /// Lays `properties` over the bridge's defaults. They were checked by [`check_property`].
@@ -101,7 +113,26 @@ impl Settings {
             config.set(name, value);
         }
         config.set_log_level(RDKafkaLogLevel::Info);
-        Self(config)
+        Self {
+            config,
+            certificate: None,
+        }
+    }
+
+    /// Returns the certificate that Kafka is shown, if there is one that can be read.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_ref()
+    }
+
+    /// Returns once a broker has answered a client with these properties.
+    ///
+    /// # Errors
+    /// Why none has, or why librdkafka refuses the properties as a whole.
+    pub fn try_out(&self) -> Result<(), String> {
+        let cluster = Cluster::start(self).map_err(|error| error.to_string())?;
+        cluster.brokers().map_err(|error| error.to_string())?;
+        Ok(())
     }
 
     /// The same properties for a client that only reads: producers' own are left out, and what it
@@ -109,13 +140,13 @@ impl Settings {
     pub(super) fn for_reading(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for name in self
-            .0
+            .config
             .config_map()
             .into_keys()
             .filter(|name| is_common(name))
         {
             // The map itself shows secrets as asterisks.
-            config.set(name, self.0.get(name).unwrap_or_default());
+            config.set(name, self.config.get(name).unwrap_or_default());
         }
         for (name, value) in READING {
             config.set(name, value);
@@ -135,7 +166,7 @@ impl Settings {
     /// The same properties for a producer with this transactional id. Its records wait as long as a
     /// transaction may take, and are limited in size by their topic alone.
     pub(super) fn for_transactions(&self, id: &str, batching: Batching) -> ClientConfig {
-        let mut config = self.0.clone();
+        let mut config = self.config.clone();
         config.remove("message.timeout.ms");
         config.set("transactional.id", id);
         for (name, value) in TRANSACTIONS {
@@ -154,21 +185,23 @@ impl Settings {
     #[must_use]
     pub fn compresses(&self) -> bool {
         let names = ["compression.type", "compression.codec"];
-        let mut values = names.into_iter().filter_map(|name| self.0.get(name));
+        let mut values = names.into_iter().filter_map(|name| self.config.get(name));
         values.any(|value| !value.eq_ignore_ascii_case("none"))
     }
 
     pub(super) fn client_config(&self) -> &ClientConfig {
-        &self.0
+        &self.config
     }
 }
 
 /// Whether a property is about connections rather than about producing.
 fn is_common(name: &str) -> bool {
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 8] = [
         "api.version.fallback.ms",
         "connections.max.idle.ms",
         "debug",
+        "enable.metrics.push",
+        "log.connection.close",
         "enable.sasl.oauthbearer.unsecure.jwt",
         "enable.ssl.certificate.verification",
         "plugin.library.paths",
@@ -255,6 +288,64 @@ mod tests {
                 Settings::new([(name, value)]).for_asking(),
             ] {
                 assert_eq!(config.get(name), Some(value), "{name}");
+            }
+        }
+    }
+
+    /// The properties of librdkafka 2.12.1 that concern consumers and producers alike (C/P `*` in its
+    /// CONFIGURATION.md) and can be written as text.
+    const OF_ALL_CLIENTS: &str = "
+        client.id metadata.broker.list bootstrap.servers message.max.bytes message.copy.max.bytes
+        receive.message.max.bytes max.in.flight.requests.per.connection max.in.flight metadata.recovery.strategy
+        metadata.recovery.rebootstrap.trigger.ms topic.metadata.refresh.interval.ms metadata.max.age.ms
+        topic.metadata.refresh.fast.interval.ms topic.metadata.refresh.fast.cnt topic.metadata.refresh.sparse
+        topic.metadata.propagation.max.ms topic.blacklist debug socket.timeout.ms socket.blocking.max.ms
+        socket.send.buffer.bytes socket.receive.buffer.bytes socket.keepalive.enable socket.nagle.disable
+        socket.max.fails broker.address.ttl broker.address.family socket.connection.setup.timeout.ms
+        connections.max.idle.ms reconnect.backoff.jitter.ms reconnect.backoff.ms reconnect.backoff.max.ms
+        statistics.interval.ms enabled_events log_level log.queue log.thread.name enable.random.seed
+        log.connection.close internal.termination.signal api.version.request api.version.request.timeout.ms
+        api.version.fallback.ms broker.version.fallback allow.auto.create.topics security.protocol ssl.cipher.suites
+        ssl.curves.list ssl.sigalgs.list ssl.key.location ssl.key.password ssl.key.pem ssl.certificate.location
+        ssl.certificate.pem ssl.ca.location https.ca.location https.ca.pem ssl.ca.pem ssl.ca.certificate.stores
+        ssl.crl.location ssl.keystore.location ssl.keystore.password ssl.providers ssl.engine.location ssl.engine.id
+        enable.ssl.certificate.verification ssl.endpoint.identification.algorithm sasl.mechanisms sasl.mechanism
+        sasl.kerberos.service.name sasl.kerberos.principal sasl.kerberos.kinit.cmd sasl.kerberos.keytab
+        sasl.kerberos.min.time.before.relogin sasl.username sasl.password sasl.oauthbearer.config
+        enable.sasl.oauthbearer.unsecure.jwt sasl.oauthbearer.method sasl.oauthbearer.client.id
+        sasl.oauthbearer.client.credentials.client.id sasl.oauthbearer.client.credentials.client.secret
+        sasl.oauthbearer.client.secret sasl.oauthbearer.scope sasl.oauthbearer.extensions
+        sasl.oauthbearer.token.endpoint.url sasl.oauthbearer.grant.type sasl.oauthbearer.assertion.algorithm
+        sasl.oauthbearer.assertion.private.key.file sasl.oauthbearer.assertion.private.key.passphrase
+        sasl.oauthbearer.assertion.private.key.pem sasl.oauthbearer.assertion.file
+        sasl.oauthbearer.assertion.claim.aud sasl.oauthbearer.assertion.claim.exp.seconds
+        sasl.oauthbearer.assertion.claim.iss sasl.oauthbearer.assertion.claim.jti.include
+        sasl.oauthbearer.assertion.claim.nbf.seconds sasl.oauthbearer.assertion.claim.sub
+        sasl.oauthbearer.assertion.jwt.template.file sasl.oauthbearer.metadata.authentication.type
+        plugin.library.paths client.rack retry.backoff.ms retry.backoff.max.ms client.dns.lookup enable.metrics.push";
+
+    /// Those of them that say nothing about connections: what a reader holds or makes, and librdkafka's own log.
+    const NOT_ABOUT_CONNECTIONS: &str = "
+        message.max.bytes message.copy.max.bytes receive.message.max.bytes max.in.flight.requests.per.connection
+        max.in.flight topic.blacklist statistics.interval.ms enabled_events log_level log.queue log.thread.name
+        enable.random.seed internal.termination.signal allow.auto.create.topics";
+
+    #[test]
+    fn every_client_has_every_property_of_connections() {
+        let left_out: Vec<&str> = NOT_ABOUT_CONNECTIONS.split_whitespace().collect();
+        for name in OF_ALL_CLIENTS.split_whitespace() {
+            let refused = check_property(name, "").err().unwrap_or_default();
+            assert!(!refused.contains("No such"), "{refused}");
+            let settings = Settings::new([(name, "given")]);
+            let is_left_out = left_out.contains(&name);
+            let expected = (!is_left_out).then_some("given");
+            for config in [settings.for_reading(), settings.for_asking()] {
+                let kept = config.get(name).filter(|value| *value == "given");
+                assert_eq!(kept, expected, "{name}");
+            }
+            let transactions = settings.for_transactions("id", Batching::default());
+            if !is_left_out && name != "socket.timeout.ms" {
+                assert_eq!(transactions.get(name), Some("given"), "{name}");
             }
         }
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::age_limits::AgeLimits;
+use super::refusal::Refusal;
 
 /// What Kafka last said of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +45,10 @@ pub enum Condition {
 /// A question that no broker answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoAnswer {
-    /// librdkafka's words.
+    /// librdkafka's words; if a broker has refused this client, in words that say what to do.
     pub reason: String,
+    /// How far the connection came, if a broker has refused this client.
+    pub refusal: Option<Refusal>,
     /// When a broker last answered a question about the topic in this run.
     pub last_answer: Option<Timestamp>,
 }
@@ -54,6 +57,7 @@ impl From<String> for NoAnswer {
     fn from(reason: String) -> Self {
         Self {
             reason,
+            refusal: None,
             last_answer: None,
         }
     }
@@ -63,6 +67,7 @@ impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = &self.reason;
         match self.last_answer {
+            None if self.refusal.is_some() => f.write_str(reason),
             Some(time) => {
                 let time = time.strftime("%Y-%m-%d %H:%M:%S UTC");
                 write!(f, "no broker has answered since {time}: {reason}")

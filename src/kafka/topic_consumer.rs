@@ -49,7 +49,8 @@ pub(super) struct TopicConsumer {
 
 impl TopicConsumer {
     pub(super) fn connect(settings: &Settings, topic: &str) -> Result<Self, ClientError> {
-        let client = |config| Client::from_config_and_context(&config, Callbacks::default());
+        let client =
+            |config| Client::from_config_and_context(&config, Callbacks::new((), settings));
         Ok(Self {
             committed: client(settings.for_reading())?,
             uncommitted: client(settings.for_asking())?,
@@ -271,8 +272,7 @@ impl TopicConsumer {
     pub(super) fn refusal(&self) -> Option<Unreached> {
         let clients = [&self.committed, &self.uncommitted].into_iter();
         clients
-            .filter_map(|client| client.context().last_error_with_code())
-            .map(Unreached::from)
+            .filter_map(|client| client.context().unreached())
             .find(|why| !matches!(why, Unreached::Nobody(_)))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -132,6 +132,18 @@ impl<T: Send + 'static> Producer<T> {
     }
 
     pub fn stop(&self) {}
+
+    /// The cluster answers at once.
+    pub fn knows(&self, _: &str, _: Duration) -> bool {
+        true
+    }
+
+    pub fn refusal_within(&self, _: Duration) -> Option<String> {
+        None
+    }
+
+    /// Records are in flight as soon as they are sent.
+    pub fn purge_queue(&self) {}
 
     pub fn fatal_error(&self) -> Option<String> {
         None

@@ -1,9 +1,9 @@
 //! From where reports may come.
 
+use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{Bridge, CHANNEL};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, request};
-use crate::tls::{Authority, NOW, borrowed};
 
 fn status(bridge: &Bridge, forwarded_for: Option<&str>) -> u16 {
     let line = post();

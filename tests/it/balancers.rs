@@ -13,11 +13,12 @@ use tempfile::TempDir;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::version::TLS13;
 
+use crate::support::authority::{Authority, NOW};
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::http::Connection;
 use crate::support::lines::Lines;
 use crate::support::ports::free_addresses;
-use crate::tls::{Authority, NOW, secure};
+use crate::tls::secure;
 
 /// The address that haproxy has for its replicas.
 pub const HAPROXY: &str = "127.0.0.2";

@@ -14,13 +14,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 
+use crate::support::authority::{Authority, NOW};
 use crate::support::bridge::{Bridge, CHANNEL, configuration, koobridge, run};
-use crate::support::broker::SASL_USER;
 use crate::support::clock::Clock;
 use crate::support::cluster;
 use crate::support::http::{body, exchange, report};
+use crate::support::logins::{SASL_USER, login};
 use crate::support::records::{Kafka, read_all, unused_name};
-use crate::tls::{Authority, NOW};
 
 /// A configuration with nothing wrong.
 pub struct Setup {
@@ -74,9 +74,9 @@ impl Setup {
     pub fn sasl(mut self, user: &str, password: &str) -> Self {
         let variable = "KOOBRIDGE_KAFKA_PROPERTIES_SASL_PASSWORD";
         self.environment.push((variable, password.into()));
-        self.property("security.protocol", "sasl_plaintext")
-            .property("sasl.mechanism", "SCRAM-SHA-256")
-            .property("sasl.username", user)
+        let [public @ .., _] = login("SCRAM-SHA-256", user, password);
+        let settings = public.into_iter();
+        settings.fold(self, |setup, (key, value)| setup.set(key, value))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, SupportedProtocolVersion};
 
+use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::Bridge;
-use crate::tls::{Authority, NOW, borrowed, failures, secure};
+use crate::tls::{failures, secure};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 const REASONS: [&str; 7] = [

@@ -20,6 +20,7 @@ mod guarantees;
 mod health;
 mod hostile;
 mod ignored_files;
+mod kafka_tls;
 mod limits;
 mod memory;
 mod metrics_formats;

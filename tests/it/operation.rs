@@ -10,9 +10,9 @@ use crate::support::acl::allow;
 use crate::support::bridge::{
     Bridge, CHANNEL, PASSWORD, configuration, eventually, koobridge, run,
 };
-use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, report};
+use crate::support::logins::{SASL_PASSWORD, SASL_USER, login};
 use crate::support::records::{read_all, unused_name};
 
 #[test]
@@ -63,12 +63,7 @@ fn a_wrong_sasl_password_is_said_and_a_right_one_publishes() {
     let rejected = kafka.topic("sasl-rejected", 1);
     allow(&kafka, &["Write", "Describe"], &[&topic, &rejected]);
     let start = |mechanism, password| {
-        let settings = [
-            ("kafka.properties.security.protocol", "sasl_plaintext"),
-            ("kafka.properties.sasl.mechanism", mechanism),
-            ("kafka.properties.sasl.username", SASL_USER),
-            ("kafka.properties.sasl.password", password),
-        ];
+        let settings = login(mechanism, SASL_USER, password);
         Bridge::start(&kafka.sasl_bootstrap(), &topic, &rejected, &settings)
     };
     for mechanism in ["PLAIN", "SCRAM-SHA-256"] {

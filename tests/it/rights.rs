@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::check::Setup;
 use crate::replay::desk::Running;
-use crate::support::acl::{LOGIN, allow};
+use crate::support::acl::allow;
 use crate::support::bridge::{Bridge, eventually, koobridge, run};
-use crate::support::broker::{SASL_PASSWORD, SASL_USER, STRANGER};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::http::{body, exchange, report};
+use crate::support::logins::{LOGIN, SASL_PASSWORD, SASL_USER, STRANGER, login};
 use crate::support::records::{read_all, unused_name};
 
 /// Topics on which a user has different rights.
@@ -115,9 +115,7 @@ fn a_bridge_needs_these_rights_and_names_the_one_that_it_lacks() {
 fn a_bridge_whose_user_has_no_right_names_them() {
     let kafka = cluster::exclusive();
     let topics = ["events", "rejected"].map(|name| kafka.topic(name, 1));
-    let mut login = LOGIN;
-    login[1].1 = "PLAIN";
-    login[2].1 = STRANGER;
+    let login = login("PLAIN", STRANGER, SASL_PASSWORD);
     let [events, rejected] = &topics;
     let bridge = Bridge::start(&kafka.sasl_bootstrap(), events, rejected, &login);
     for topic in &topics {

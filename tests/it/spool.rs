@@ -11,12 +11,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::suite::rig::pause;
-use crate::support::acl::{LOGIN, allow, set_password};
+use crate::support::acl::allow;
 use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
-use crate::support::broker::SASL_PASSWORD;
 use crate::support::cluster::{self, Exclusive};
 use crate::support::http::{self, body, exchange, report};
 use crate::support::lines::Lines;
+use crate::support::logins::{LOGIN, SASL_PASSWORD, Way, set_password};
 use crate::support::records::{Kafka, read_all};
 
 /// A spool's directory, as a setting.
@@ -493,7 +493,7 @@ fn authentication_that_fails_for_a_while_costs_no_sender_anything() {
     let topic = kafka.topic("password", 6);
     let rejected = kafka.topic("password-rejected", 6);
     allow(&kafka, &["Write", "Describe"], &[&topic, &rejected]);
-    set_password(&kafka, "another");
+    set_password(&kafka, Way::Sasl, "another");
     let spool = Spool::new();
     let settings = [&[("spool.directory", spool.text())], &LOGIN[..]].concat();
     let bridge = Bridge::ready(&kafka.sasl_bootstrap(), &topic, &rejected, &settings);
@@ -503,7 +503,7 @@ fn authentication_that_fails_for_a_while_costs_no_sender_anything() {
         assert_eq!(exchange(bridge.ingress, &report(&body)).status, 200);
     }
     assert_eq!(bridge.metric("koobridge_spool_reports"), 10);
-    set_password(&kafka, SASL_PASSWORD);
+    set_password(&kafka, Way::Sasl, SASL_PASSWORD);
     bridge.wait_for_metric("koobridge_spool_reports", 0);
     let expected: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
     assert_eq!(keys(kafka.bootstrap(), &topic), expected);

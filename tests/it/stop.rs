@@ -11,10 +11,11 @@ use tokio_rustls::rustls::version::TLS13;
 
 use crate::hostile::assert_kept;
 use crate::suite::rig::pause;
+use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::cluster;
 use crate::support::http::{Connection, Response, body, report};
-use crate::tls::{Authority, NOW, borrowed, secure};
+use crate::tls::secure;
 
 /// The pause between two reports of one of twelve senders: 300 reports a second in sum.
 const PERIOD: Duration = Duration::from_millis(40);

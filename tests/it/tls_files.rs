@@ -13,9 +13,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_rustls::rustls::version::TLS13;
 
+use crate::support::authority::{Authority, NOW, authority_params};
 use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
 use crate::support::http::Connection;
-use crate::tls::{Authority, NOW, authority_params, failures, secure};
+use crate::tls::{failures, secure};
 
 macro_rules! fixture {
     ($name:literal) => {

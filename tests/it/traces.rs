@@ -14,13 +14,13 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::authority::Authority;
 use crate::support::bridge::{BUSY, Bridge, CHANNEL, PASSWORD, eventually};
 use crate::support::cluster::{self, Shared};
 use crate::support::collector::{Behaviour, Collector};
 use crate::support::http::{Connection, Response, body, exchange, post, report, request};
 use crate::support::ports::free_addresses;
 use crate::support::records::{Record, read_all};
-use crate::tls::Authority;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";

@@ -38,6 +38,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tracing::warn;
 
 use lane::Input;
@@ -45,7 +46,7 @@ pub use limits::{BodyPermit, InFlight, InFlightLimits};
 use maintenance::Maintenance;
 use partitions::Partitions;
 pub use pending::{NotTaken, Promised};
-use producers::Producers;
+use producers::{CurrentSettings, Producers};
 use refused_size::RefusedSize;
 pub use replies::Replies;
 use shared::{Redirects, Shared, SpoolTicket};
@@ -118,6 +119,7 @@ pub struct Delivery {
     /// Topics that are not configured and that the spool holds reports for.
     other_topics: Vec<String>,
     limits: Arc<InFlightLimits>,
+    settings: CurrentSettings,
 }
 
 /// The two topics.
@@ -152,8 +154,11 @@ impl Delivery {
             .map(|spooling| open_spool(spooling, &written, metrics));
         let (spool, remains) = opened.transpose().map_err(StartError::Spool)?.unzip();
         let names = [topics.events, topics.rejected];
+        let compresses = settings.compresses();
+        let settings = CurrentSettings::new(ArcSwap::from_pointee(settings.clone()));
         let parts = Parts {
-            settings,
+            settings: &settings,
+            compresses,
             metrics,
             limits: Arc::new(limits),
             spooling: spooling.as_ref(),
@@ -177,7 +182,7 @@ impl Delivery {
 
         let asked = Arc::clone(&events);
         let producer = move || Arc::clone(&asked.producers.get(0).load().producer);
-        let watching = prepared.start(producer, settings, with_durability);
+        let watching = prepared.start(producer, &settings, with_durability);
         let watching = watching.map_err(|error| StartError::Thread("kafka-health", error))?;
         let maintain = |topic: &Arc<Topic>, redirects, woken| {
             Maintenance::start(Arc::clone(topic), redirects, woken)
@@ -197,7 +202,15 @@ impl Delivery {
             spool: parts.spool,
             other_topics,
             limits: parts.limits,
+            settings,
         })
+    }
+
+    /// Uses other settings from now on. The producers are replaced one after the other, each when its successor has
+    /// had an answer of Kafka and its own reports in flight have their results, or have waited for them for long.
+    pub fn renew(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.both().iter().for_each(|topic| topic.shared().wake());
     }
 
     /// Returns a permit for a body that is about to be read; it counts until the report is published.
@@ -335,7 +348,8 @@ impl Delivery {
 
 /// What topics are made of.
 struct Parts<'a> {
-    settings: &'a Settings,
+    settings: &'a CurrentSettings,
+    compresses: bool,
     metrics: &'a Arc<Metrics>,
     limits: Arc<InFlightLimits>,
     spooling: Option<&'a Spooling>,
@@ -372,7 +386,7 @@ impl Parts<'_> {
             lanes: AtomicUsize::new(0),
             next: AtomicU64::new(1),
             // Compressed, a larger record can be the smaller one.
-            refused_size: RefusedSize::new(!self.settings.compresses()),
+            refused_size: RefusedSize::new(!self.compresses),
             redirects: (!is_rejected).then(|| Arc::clone(redirects)),
             retries: Arc::clone(redirects),
             maintenance,

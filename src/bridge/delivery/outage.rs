@@ -98,7 +98,16 @@ impl Outage {
 /// Logs a change that asks something else of an operator. The wording varies while brokers come and go.
 fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
     let kind = std::mem::discriminant::<Condition>;
+    let refusal = |condition: &Condition| match condition {
+        Condition::Unreachable(no_answer) => no_answer.refusal,
+        _ => None,
+    };
     match trouble {
+        Condition::Unreachable(_)
+            if refusal(trouble).is_some() && refusal(trouble) != refusal(before) =>
+        {
+            warn!(topic, "the topic still can't take records: {trouble}");
+        }
         _ if kind(before) == kind(trouble) => {}
         Condition::Missing | Condition::Refused(_) => {
             warn!(topic, "the topic still can't take records: {trouble}");

@@ -24,17 +24,22 @@ const BROKERS: u32 = 3;
 
 static NOT_STARTED: Throttle = Throttle::new();
 
+/// The settings that producers are started with from now on.
+pub(super) type CurrentSettings = Arc<ArcSwap<Settings>>;
+
 /// A producer, in one generation.
 pub(super) struct InService {
     pub(super) producer: Arc<Producer<Ticket>>,
     pub(super) generation: Generation,
+    /// What it was started with.
+    settings: Arc<Settings>,
 }
 
 /// The producers of a topic, by their numbers from 0.
 pub(super) struct Producers {
     /// What they are called in threads and logs.
     pub(super) role: &'static str,
-    settings: Settings,
+    settings: CurrentSettings,
     /// How many there are to be; chosen by the partitions if it is not given.
     wanted: Option<usize>,
     pub(super) partitions: Arc<Partitions>,
@@ -49,13 +54,13 @@ impl Producers {
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
     pub(super) fn start(
         role: &'static str,
-        settings: &Settings,
+        settings: &CurrentSettings,
         wanted: Option<usize>,
         partitions: Arc<Partitions>,
     ) -> Result<Self, ClientError> {
         let producers = Self {
             role,
-            settings: settings.clone(),
+            settings: Arc::clone(settings),
             wanted,
             partitions,
             started: [const { OnceLock::new() }; MOST_PRODUCERS],
@@ -124,11 +129,18 @@ impl Producers {
         };
         let partitions = Arc::clone(&self.partitions);
         let on_report = move |ticket, result| partitions.reported(ticket, result);
-        let producer = Producer::start(&name, &self.settings, on_report)?;
+        let settings = self.settings.load_full();
+        let producer = Producer::start(&name, &settings, on_report)?;
         Ok(InService {
             producer: Arc::new(producer),
             generation,
+            settings,
         })
+    }
+
+    /// Returns whether the settings have changed since a producer was started.
+    pub(super) fn is_outdated(&self, number: usize) -> bool {
+        !Arc::ptr_eq(&self.get(number).load().settings, &self.settings.load())
     }
 }
 

@@ -9,9 +9,9 @@ use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::BasicConstraints;
 
 use super::algorithm::Algorithm;
-use super::certificates::{self, invalid, title};
-use super::pem::Content;
-use super::problems::Problems;
+use crate::certificates::pem::Content;
+use crate::certificates::problems::Problems;
+use crate::certificates::{self, invalid, title};
 
 pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Option<RootCertStore> {
     let errors = problems.errors.len();

@@ -9,10 +9,9 @@ use x509_cert::Certificate;
 use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{self, Decode as _, Encode, Reader as _, SliceReader};
 
-use super::Identity;
-use super::certificates::{self, expires, invalid, is_self_issued, title};
-use super::pem::Content;
-use super::problems::Problems;
+use crate::certificates::pem::Content;
+use crate::certificates::problems::Problems;
+use crate::certificates::{self, RENEW, expires, invalid, is_self_issued, title};
 
 pub(super) struct Chain {
     pub(super) certificates: Vec<CertificateDer<'static>>,
@@ -99,7 +98,7 @@ fn check_validity(path: &Path, links: &[Link<'_>], now: Timestamp, problems: &mu
 
 fn expires_soon(certificate: &Certificate, now: Timestamp) -> Option<String> {
     let expires = expires(certificate);
-    (expires.duration_since(now) < Identity::RENEW).then(|| format!("expires at {expires}"))
+    (expires.duration_since(now) < RENEW).then(|| format!("expires at {expires}"))
 }
 
 /// Many clients find their way through any order, and some do not.

@@ -8,8 +8,8 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::sign::SigningKey;
 
 use super::algorithm::Algorithm;
-use super::pem::{self, Block, Content};
-use super::problems::Problems;
+use crate::certificates::pem::{self, Block, Content};
+use crate::certificates::problems::Problems;
 
 /// Reads the first private key of a file.
 pub(super) fn read(path: &Path, problems: &mut Problems) -> Option<Arc<dyn SigningKey>> {

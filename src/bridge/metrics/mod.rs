@@ -80,6 +80,7 @@ pub struct Metrics {
     stale: Family<PartLabel, Gauge>,
     handshake_failures: Counters<&'static str, { HandshakeFailure::ALL.len() }>,
     certificate_expiry: Gauge,
+    kafka_certificate_expiry: Gauge,
     /// Reports that were admitted and whose fate is still open.
     pub reports_in_flight: Gauge,
     /// What those reports hold in memory, and what has been read of bodies, in bytes.
@@ -96,6 +97,7 @@ pub struct Metrics {
     pub ready: Gauge,
     /// Producers that were replaced since they were of no use any more.
     pub producer_rebuilds: Counter,
+    pub producer_renewals: Counter,
     /// Partitions whose reports wait for Kafka.
     pub waiting_partitions: Gauge,
     /// Spans that were not sent to the collector.
@@ -164,6 +166,7 @@ impl Metrics {
                 HandshakeFailure::ALL.map(HandshakeFailure::name),
             ),
             certificate_expiry: Gauge::default(),
+            kafka_certificate_expiry: Gauge::default(),
             reports_in_flight: Gauge::default(),
             bytes_in_flight: Gauge::default(),
             reports_unsure: Gauge::default(),
@@ -172,6 +175,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             ready: Gauge::default(),
             producer_rebuilds: Counter::default(),
+            producer_renewals: Counter::default(),
             waiting_partitions: Gauge::default(),
             trace_spans_dropped: Counter::default(),
             spool: SpoolMetrics {
@@ -263,6 +267,12 @@ impl Metrics {
     /// Shows when the ingress' certificate expires.
     pub fn certificate_expires(&self, at: Timestamp) {
         self.certificate_expiry.set(at.as_second());
+    }
+
+    /// Shows when the certificate expires that Kafka is shown, if there is one.
+    pub fn kafka_certificate_expires(&self, at: Option<Timestamp>) {
+        let at = at.map_or(0, Timestamp::as_second);
+        self.kafka_certificate_expiry.set(at);
     }
 
     /// Shows a part that can be read anew, as one that was not yet.

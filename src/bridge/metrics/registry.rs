@@ -132,6 +132,11 @@ impl Metrics {
             &self.producer_rebuilds,
         );
         section.of(
+            "producer_renewals",
+            "Producers that were replaced since a file that Kafka's properties name has changed",
+            &self.producer_renewals,
+        );
+        section.of(
             "partitions_waiting",
             "Partitions whose reports wait for Kafka",
             &self.waiting_partitions,
@@ -290,6 +295,12 @@ impl Metrics {
             Unit::Seconds,
             "When the ingress' certificate expires, in seconds since 1970; 0 without TLS",
             &self.certificate_expiry,
+        );
+        section.in_unit(
+            "kafka_certificate_expiry_timestamp",
+            Unit::Seconds,
+            "When the certificate expires that Kafka is shown, in seconds since 1970; 0 without one",
+            &self.kafka_certificate_expiry,
         );
     }
 }

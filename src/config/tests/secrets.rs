@@ -1,5 +1,7 @@
 //! Values that come from files of their own, and values that are never shown.
 
+use std::path::Path;
+
 use super::*;
 use crate::config::properties::is_secret;
 
@@ -269,4 +271,33 @@ fn what_is_no_secret_is_shown() {
             );
         }
     }
+}
+
+#[test]
+fn the_contents_of_kafkas_files_can_be_read_again_and_need_no_restart() {
+    let case = Case::sound(
+        "sasl.password = { from_file = \"secret\" }\nssl.ca.location = \"/ca.crt\"\nssl.key.password = \"inline\"\n",
+    );
+    let secret = case.directory.path().join("secret");
+    fs::write(&secret, "old\n").expect("a file");
+    let started = Settings::gather(&case.typed);
+    let files: Vec<_> = started.kafka_files().collect();
+    assert_eq!(files, [secret.as_path(), Path::new("/ca.crt")]);
+    fs::write(&secret, "new\n").expect("a file");
+    let password = |settings: &Settings| {
+        let config = Config::check(settings, check_property).expect("it is sound");
+        config.kafka.property("sasl.password").map(str::to_owned)
+    };
+    assert_eq!(password(&started).as_deref(), Some("old"));
+    let again = started.with_kafka_files();
+    assert_eq!(password(&again).as_deref(), Some("new"));
+    let gathered = Settings::gather(&case.typed);
+    assert_eq!(gathered.changed_for_restart(&started), [] as [&str; 0]);
+    fs::write(&secret, "").expect("a file");
+    let errors = Config::check(&started.with_kafka_files(), check_property);
+    let errors = errors.expect_err("an empty password").to_string();
+    assert!(
+        errors.contains("is empty; write the value in it"),
+        "{errors}"
+    );
 }

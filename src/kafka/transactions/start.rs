@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _};
@@ -13,7 +14,7 @@ use super::{Batching, Broken, ROOM, SLICE, Transactions, is_passing};
 use crate::interrupt::Interrupt;
 use crate::kafka::callbacks::Callbacks;
 use crate::kafka::client_error::ClientError;
-use crate::kafka::cluster::is_about_login;
+use crate::kafka::cluster::Unreached;
 use crate::kafka::settings::Settings;
 
 /// How long a start may take: a coordinator is looked for, or still ends the last transaction.
@@ -36,7 +37,7 @@ impl Transactions {
     ) -> Result<Self, Broken> {
         let producer = BaseProducer::from_config_and_context(
             &settings.for_transactions(id, batching),
-            Callbacks::default(),
+            Callbacks::new(Mutex::default(), settings),
         )
         .map_err(|error| Broken::from(ClientError::from(error)))?;
         let transactions = Self {
@@ -61,8 +62,8 @@ impl Transactions {
     fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
         self.producer.poll(ROOM);
         let why = self.in_words(error);
-        let is_rejected = self.producer.context().last_error_with_code();
-        let is_rejected = is_rejected.is_some_and(|(code, _)| is_about_login(code));
+        let unreached = self.producer.context().unreached();
+        let is_rejected = matches!(unreached, Some(Unreached::Login(_)));
         if is_rejected && passed > REJECTED {
             return Err(Broken::Refused(why));
         }

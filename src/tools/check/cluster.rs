@@ -2,13 +2,19 @@
 
 use std::thread::Builder;
 
+use jiff::Timestamp;
+
 use super::bootstrap::{self, Address, AddressError, RAISE_THREADS};
 use super::finding::{Area, Finding, Level};
 use super::lateness::Lateness;
 use super::probe;
 use super::topic::{self, Use};
-use crate::config::Config;
-use crate::kafka::{ClientError, Cluster, Node, Settings, Unreached};
+use crate::certificates::RENEW;
+use crate::config::{Config, Kafka};
+use crate::kafka::{ClientCertificate, ClientError, Cluster, Node, Settings, Unreached};
+
+const RENEWAL: &str =
+    "put a new certificate and its key in their places; a running bridge takes them over";
 
 pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Finding)) {
     let servers = config
@@ -20,6 +26,13 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
         Ok(cluster) => cluster,
         Err(error) => return found(not_together(&error)),
     };
+    let certificate = client_certificate(&config.kafka, Timestamp::now());
+    let is_invalid = |finding: &Finding| finding.level == Level::Fail;
+    let is_refused = certificate.as_ref().is_some_and(is_invalid);
+    certificate.into_iter().for_each(&mut *found);
+    if is_refused {
+        return;
+    }
     let (findings, is_of_use) = bootstrap::look(servers);
     findings.into_iter().for_each(&mut *found);
     if !is_of_use {
@@ -75,6 +88,24 @@ fn not_together(error: &ClientError) -> Finding {
             Area::Configuration.fail(error.to_string(), "mend what it names")
         }
     }
+}
+
+/// What the certificate says that Kafka is shown, if there is one that can be read.
+fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
+    let certificate = ClientCertificate::of(kafka)?;
+    if let Some(problem) = certificate.invalid(now) {
+        return Some(Area::Tls.fail(problem, RENEWAL));
+    }
+    let left = certificate.expires.duration_since(now);
+    let what = format!(
+        "the client certificate is valid for {} more days",
+        left.as_hours() / 24
+    );
+    Some(if left < RENEW {
+        Area::Tls.warn(what, RENEWAL)
+    } else {
+        Area::Tls.ok(what)
+    })
 }
 
 fn no_answer(unreached: Unreached) -> Finding {

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::finding::{Area, Finding};
 use crate::bridge::Identity;
 use crate::bridge::{channels, open_files};
+use crate::certificates::RENEW;
 use crate::config::{Config, ConfigError, ConfigErrors, Ingress, Memory, Settings, Tls};
 use crate::kafka;
 
@@ -107,7 +108,7 @@ fn validity(files: &Tls, left: SignedDuration) -> Finding {
         files.certificate.display(),
         left.as_hours() / 24
     );
-    if left < Identity::RENEW {
+    if left < RENEW {
         let remedy = "put a new pair in its place; a running bridge takes it over";
         Area::Certificate.warn(what, remedy)
     } else {

@@ -13,6 +13,7 @@ pub use koobridge::bridge::metrics::ReportFate;
 pub struct Metrics {
     pub reports_unsure: Gauge,
     pub producer_rebuilds: Counter,
+    pub producer_renewals: Counter,
     fates: Mutex<BTreeMap<&'static str, usize>>,
 }
 

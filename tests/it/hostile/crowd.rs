@@ -16,10 +16,11 @@ use tokio_rustls::rustls::version::TLS13;
 
 use super::normal::Normal;
 use super::{PATIENT, assert_kept, read_to_close, runtime};
+use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{BUSY, Bridge, eventually};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, report};
-use crate::tls::{Authority, NOW, borrowed, secure};
+use crate::tls::secure;
 
 /// The default of `ingress.connections`, and some that find no place.
 const LIMIT: u64 = 10_000;

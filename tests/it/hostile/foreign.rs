@@ -6,8 +6,9 @@ use std::net::TcpStream;
 
 use super::queues::Queues;
 use super::{PATIENCE, codes};
+use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{Bridge, eventually};
-use crate::tls::{Authority, NOW, borrowed, failures};
+use crate::tls::failures;
 
 const PROXY_1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n";
 /// Version 2: a connection by TCP over IPv4, with both addresses and ports.

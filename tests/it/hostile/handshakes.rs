@@ -14,10 +14,11 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 use super::normal::Normal;
 use super::{PATIENCE, PATIENT, assert_kept, read_to_close, runtime};
+use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::Bridge;
 use crate::support::cluster;
 use crate::support::http::Connection;
-use crate::tls::{Authority, NOW, borrowed, failures, secure};
+use crate::tls::{failures, secure};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections of each kind.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use tokio_rustls::rustls::version::TLS13;
 
 use super::PATIENT;
+use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{BUSY, Bridge};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, post, report, request};
 use crate::support::records::Kafka;
-use crate::tls::{Authority, NOW, borrowed, secure};
+use crate::tls::secure;
 
 /// What a connection does. Those that are authenticated have sent a report before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,11 @@ use rustix::process::Signal;
 use tokio_rustls::rustls::version::TLS13;
 
 use super::{PATIENT, assert_kept};
+use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{BUSY, Bridge};
 use crate::support::cluster;
 use crate::support::http::{Connection, Stream, body, exchange, post, report, request};
-use crate::tls::{Authority, NOW, borrowed, secure};
+use crate::tls::secure;
 
 /// Answers of some 300 bytes that fit into the buffers of both sides, with room to spare. With those that
 /// systems give by themselves it is ten thousand and more.

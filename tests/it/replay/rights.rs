@@ -8,11 +8,11 @@ use tempfile::NamedTempFile;
 
 use super::desk::{Desk, code, event, said};
 use super::redrive::{rejected, sound};
-use crate::support::acl::{LOGIN, Resource, Right, allow, grant, revoke, set_password, take};
+use crate::support::acl::{Resource, Right, allow, grant, revoke, take};
 use crate::support::bridge::{eventually, koobridge, run};
-use crate::support::broker::SASL_PASSWORD;
 use crate::support::cluster::{self, Exclusive};
 use crate::support::lines::Lines;
+use crate::support::logins::{LOGIN, SASL_PASSWORD, Way, set_password};
 
 /// `tail` or `replay` of a topic, as a user that has a password.
 fn command(kafka: &Exclusive, topic: &str, arguments: &[&str]) -> Command {
@@ -87,13 +87,13 @@ fn a_login_that_is_refused_for_long_ends_a_tail() {
     allow(&kafka, &["Read", "Describe"], &[&topic]);
     Desk::new(&kafka).write(&topic, (0..3).map(event));
     let mut running = tail(&kafka, &topic, 3);
-    set_password(&kafka, "another");
+    set_password(&kafka, Way::Sasl, "another");
     for broker in 0..3 {
         kafka.kill(broker);
     }
     kafka.start_all([0, 1, 2]);
     let said = error_of(&mut running);
-    set_password(&kafka, SASL_PASSWORD);
+    set_password(&kafka, Way::Sasl, SASL_PASSWORD);
     assert!(
         said.contains("authentication with Kafka failed: "),
         "{said}"

@@ -5,6 +5,7 @@ mod admin;
 mod brokers;
 pub mod checker;
 mod checker_tests;
+mod credentials;
 mod disk;
 pub mod evidence;
 pub mod load;

@@ -4,8 +4,8 @@ use super::checker::Excused;
 use super::rig::{Rig, Setup, seconds};
 use super::with_and_without_a_spool;
 use crate::support::acl::{allow, revoke};
-use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::cluster;
+use crate::support::logins::{SASL_PASSWORD, SASL_USER, login};
 
 with_and_without_a_spool!(
     the_right_to_write_is_revoked,
@@ -39,12 +39,7 @@ fn revoked(fault: &str, spool: bool, rights: &[&str], of: usize) {
         bootstrap: Some(kafka.sasl_bootstrap()),
         topic: Some(topics[0].to_owned()),
         rejected: Some(topics[1].to_owned()),
-        settings: &[
-            ("kafka.properties.security.protocol", "sasl_plaintext"),
-            ("kafka.properties.sasl.mechanism", "PLAIN"),
-            ("kafka.properties.sasl.username", SASL_USER),
-            ("kafka.properties.sasl.password", SASL_PASSWORD),
-        ],
+        settings: &login("PLAIN", SASL_USER, SASL_PASSWORD),
         ..Setup::default()
     };
     let mut rig = Rig::with(fault, kafka, setup);

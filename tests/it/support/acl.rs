@@ -3,16 +3,8 @@
 
 use std::process::Command;
 
-use crate::support::broker::{SASL_PASSWORD, SASL_USER};
 use crate::support::cluster::{self, Exclusive};
-
-/// The settings of a client that logs in as the user.
-pub const LOGIN: [(&str, &str); 4] = [
-    ("kafka.properties.security.protocol", "sasl_plaintext"),
-    ("kafka.properties.sasl.mechanism", "SCRAM-SHA-256"),
-    ("kafka.properties.sasl.username", SASL_USER),
-    ("kafka.properties.sasl.password", SASL_PASSWORD),
-];
+use crate::support::logins::SASL_USER;
 
 /// A right: an operation, the kind of the resource, and the resource.
 pub type Right<'a> = (&'a str, Resource, &'a str);
@@ -80,29 +72,6 @@ fn change_rights(kafka: &Exclusive, change: &[&str], operations: &[&str], resour
         .args(["--allow-principal", &user])
         .args(named("--operation", operations))
         .args(resources)
-        .output()
-        .expect("Java runs");
-    assert!(output.status.success(), "{output:?}");
-}
-
-/// Gives the user another password for SCRAM.
-pub fn set_password(kafka: &Exclusive, password: &str) {
-    let output = Command::new("java")
-        .args(["-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(cluster::jars().join("*"))
-        .arg("kafka.admin.ConfigCommand")
-        .args(["--bootstrap-server", kafka.bootstrap()])
-        .args([
-            "--alter",
-            "--entity-type",
-            "users",
-            "--entity-name",
-            SASL_USER,
-        ])
-        .args([
-            "--add-config",
-            &format!("SCRAM-SHA-256=[password={password}]"),
-        ])
         .output()
         .expect("Java runs");
     assert!(output.status.success(), "{output:?}");

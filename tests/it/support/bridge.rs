@@ -199,9 +199,8 @@ impl Bridge {
         settings: &[(&str, &str)],
     ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        configuration(directory.path(), bootstrap, topic, rejected);
-        let settings = settings.iter().map(|(key, value)| format!("{key}={value}"));
-        let (settings, environment) = (settings.collect::<Vec<_>>(), environment.to_vec());
+        let file = configuration(directory.path(), bootstrap, topic, rejected);
+        let (settings, environment) = (flags(&file, settings), environment.to_vec());
         let (child, lines, log) = spawn(&wrapper, directory.path(), &settings, &environment);
         // From here on it is killed, and its log named, whatever happens.
         Self {
@@ -402,6 +401,22 @@ pub fn configuration(directory: &Path, bootstrap: &str, topic: &str, rejected: &
     );
     std::fs::write(&file, text).expect("a configuration");
     file
+}
+
+/// Returns settings as `--set` takes them. Properties of Kafka whose value is a table go into the file, which alone can
+/// hold one.
+pub fn flags(file: &Path, settings: &[(&str, &str)]) -> Vec<String> {
+    let is_table = |(_, value): &&(&str, &str)| value.starts_with("{ ");
+    let (tables, flags): (Vec<_>, Vec<_>) = settings.iter().partition(is_table);
+    let mut text = std::fs::read_to_string(file).expect("a configuration");
+    for (key, value) in tables {
+        let name = key.strip_prefix("kafka.properties.");
+        let name = name.expect("the file ends with this section");
+        text.extend([name, " = ", value, "\n"]);
+    }
+    std::fs::write(file, text).expect("a configuration");
+    let flags = flags.into_iter();
+    flags.map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// Runs the program to its end, or says what it had said when it should have ended.

@@ -11,13 +11,11 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::cluster::{BROKERS, PATIENCE};
+use crate::support::logins::{
+    self, COMMON_NAME, KEYSTORE, SASL_PASSWORD, SASL_USER, STRANGER, TLS_USER, TRUSTSTORE, Way,
+};
 use crate::support::records::{Kafka, until};
 
-/// Who may come by the listener with SASL.
-pub const SASL_USER: &str = "bridge";
-pub const SASL_PASSWORD: &str = "bridge-secret";
-/// Another user of that listener with the same password, by PLAIN only, to whom no test gives a right.
-pub const STRANGER: &str = "stranger";
 const CLUSTER_ID: &str = "a29vYnJpZGdlLXRlc3RzIQ";
 /// How the JVMs run; what nobody has chosen before the first starts is as the tests want it.
 pub static JVM: OnceLock<&str> = OnceLock::new();
@@ -45,7 +43,7 @@ pub const WATCHDOG: &str = r#"
     exit $status"#;
 
 /// The ports of all brokers of a cluster.
-pub type AllPorts = [u16; 5 * BROKERS];
+pub type AllPorts = [u16; 8 * BROKERS];
 
 /// The ports that concern one broker.
 struct Ports {
@@ -54,18 +52,32 @@ struct Ports {
     sasl: u16,
     behind_proxy: u16,
     proxy: u16,
+    tls: u16,
+    mutual_tls: u16,
+    sasl_tls: u16,
 }
 
 impl Ports {
     fn of(id: usize, ports: &AllPorts) -> Self {
-        let [plain, controller, sasl, behind_proxy, proxy] =
-            [0, 1, 2, 3, 4].map(|at| ports[at * BROKERS + id]);
+        let [
+            plain,
+            controller,
+            sasl,
+            behind_proxy,
+            proxy,
+            tls,
+            mutual_tls,
+            sasl_tls,
+        ] = [0, 1, 2, 3, 4, 5, 6, 7].map(|at| ports[at * BROKERS + id]);
         Self {
             plain,
             controller,
             sasl,
             behind_proxy,
             proxy,
+            tls,
+            mutual_tls,
+            sasl_tls,
         }
     }
 }
@@ -87,6 +99,7 @@ impl Broker {
             properties(id, ports, session),
         )
         .expect("so is the broker's");
+        logins::write_broker_files(&dir);
         Self {
             id,
             ports: Ports::of(id, ports),
@@ -100,8 +113,15 @@ impl Broker {
         format!("127.0.0.1:{}", self.ports.plain)
     }
 
-    pub fn sasl_address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.sasl)
+    /// Where it listens for what comes in this way.
+    pub fn address_for(&self, way: Way) -> String {
+        let port = match way {
+            Way::Sasl => self.ports.sasl,
+            Way::Tls => self.ports.tls,
+            Way::MutualTls => self.ports.mutual_tls,
+            Way::SaslTls => self.ports.sasl_tls,
+        };
+        format!("127.0.0.1:{port}")
     }
 
     /// Where it listens for what comes by a proxy, and where it tells its clients that the proxy is.
@@ -127,9 +147,13 @@ impl Broker {
     }
 
     pub fn format(&mut self) {
-        let user = format!("SCRAM-SHA-256=[name={SASL_USER},password={SASL_PASSWORD}]");
+        let users = [
+            format!("SCRAM-SHA-256=[name={SASL_USER},password={SASL_PASSWORD}]"),
+            format!("SCRAM-SHA-512=[name={TLS_USER},password={SASL_PASSWORD}]"),
+        ];
         let tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID];
-        let args = [&tool[..], &["--add-scram", &user, "-c"]].concat();
+        let users = ["--add-scram", &users[0], "--add-scram", &users[1], "-c"];
+        let args = [&tool[..], &users].concat();
         self.java = Some(Java::run(&self.dir, &self.jars, &args));
     }
 
@@ -290,7 +314,8 @@ impl Java {
     }
 }
 
-/// Clients without a password may do everything, those with one only what they are granted. Offsets and transactions
+/// Clients without a password may do everything, and so may those of the listeners with TLS; those with a password and
+/// without TLS may do only what they are granted. Offsets and transactions
 /// are as small as they may be, and nothing is deleted for its age: the tests' records are as old as they please. The
 /// last four lines save a fifth of the processor time of an idle broker.
 fn properties(id: usize, ports: &AllPorts, session: Duration) -> String {
@@ -301,7 +326,13 @@ fn properties(id: usize, ports: &AllPorts, session: Duration) -> String {
         sasl,
         behind_proxy,
         proxy,
+        tls,
+        mutual_tls,
+        sasl_tls,
     } = Ports::of(id, ports);
+    let with_tls = format!(
+        "TLS://127.0.0.1:{tls},MTLS://127.0.0.1:{mutual_tls},SASLTLS://127.0.0.1:{sasl_tls}"
+    );
     let voter = |id| format!("{id}@127.0.0.1:{}", Ports::of(id, ports).controller);
     let voters: Vec<_> = (0..BROKERS).map(voter).collect();
     let voters = voters.join(",");
@@ -311,12 +342,21 @@ process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
 listeners=BROKER://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},\
-    SASL://127.0.0.1:{sasl},PROXY://127.0.0.1:{behind_proxy}
-advertised.listeners=BROKER://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},PROXY://127.0.0.1:{proxy}
+    SASL://127.0.0.1:{sasl},{with_tls},PROXY://127.0.0.1:{behind_proxy}
+advertised.listeners=BROKER://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},{with_tls},\
+    PROXY://127.0.0.1:{proxy}
 listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,\
-    PROXY:PLAINTEXT
+    TLS:SSL,MTLS:SSL,SASLTLS:SASL_SSL,PROXY:PLAINTEXT
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
+super.users=User:ANONYMOUS;User:CN={COMMON_NAME};User:{TLS_USER}
+ssl.keystore.type=PEM
+ssl.keystore.location={KEYSTORE}
+ssl.truststore.type=PEM
+ssl.truststore.location={TRUSTSTORE}
+listener.name.mtls.ssl.client.auth=required
+listener.name.sasltls.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasltls.scram-sha-512.sasl.jaas.config=\
+    org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
     required user_{SASL_USER}=\"{SASL_PASSWORD}\" user_{STRANGER}=\"{SASL_PASSWORD}\";

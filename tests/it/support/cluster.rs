@@ -22,6 +22,7 @@ use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
 use crate::support::broker::{ARCHIVE, Broker};
 use crate::support::jars::fetch_jars;
+use crate::support::logins::Way;
 use crate::support::ports::free_ports;
 use crate::support::records::{Kafka, until};
 
@@ -198,14 +199,15 @@ impl Exclusive {
         self.cluster.as_mut().expect("present until the drop")
     }
 
-    /// The listeners that ask for a password: `broker::SASL_USER` has one.
+    /// The listeners that ask for a password: `logins::SASL_USER` has one.
     pub fn sasl_bootstrap(&self) -> String {
-        let addresses: Vec<_> = self
-            .cluster()
-            .brokers
-            .iter()
-            .map(Broker::sasl_address)
-            .collect();
+        self.bootstrap_for(Way::Sasl)
+    }
+
+    /// The listeners for clients that come in this way.
+    pub fn bootstrap_for(&self, way: Way) -> String {
+        let brokers = self.cluster().brokers.iter();
+        let addresses: Vec<_> = brokers.map(|broker| broker.address_for(way)).collect();
         addresses.join(",")
     }
 

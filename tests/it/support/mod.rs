@@ -1,6 +1,7 @@
 //! Fixtures: the program, Kafka, peers, and what they write, for the tests and the benchmarks.
 
 pub mod acl;
+pub mod authority;
 pub mod bridge;
 pub mod broker;
 pub mod browser;
@@ -13,6 +14,7 @@ pub mod helm;
 pub mod http;
 pub mod jars;
 pub mod lines;
+pub mod logins;
 pub mod mounts;
 pub mod ports;
 pub mod proc;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use indicatif::HumanDuration;
 
 use super::words::{counted, days};
+use crate::bridge::Phase;
 use crate::bridge::admin::history::{History, Interval};
 use crate::bridge::admin::late::Late;
 use crate::bridge::admin::snapshot::{Intake, Snapshot};
 use crate::bridge::metrics::ReportAnswer;
-use crate::bridge::{Identity, Phase};
+use crate::certificates::RENEW;
 use crate::kafka::{Condition, Durability};
 use crate::spool::Level;
 
@@ -283,6 +284,7 @@ impl Findings {
     /// Certificates, passwords and the configuration.
     fn files(&mut self, snapshot: &Snapshot) {
         for (part, problem) in &snapshot.stale {
+            let part = part.replace('_', " ");
             let text = format!(
                 "The last change of the {part} is not in use: {problem}. The version before stays in use."
             );
@@ -298,7 +300,7 @@ impl Findings {
                 "The certificate has expired: senders that check it can't connect. {renew}"
             );
             self.add(Subject::Certificate, Severity::Critical, text);
-        } else if left < Identity::RENEW {
+        } else if left < RENEW {
             let left = days(left);
             let text = format!("The certificate expires in {left}. {renew}");
             self.warn(Subject::Certificate, text);

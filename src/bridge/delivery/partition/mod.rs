@@ -87,6 +87,12 @@ impl Partition {
         self.state.lock().producer
     }
 
+    /// Binds the partition to a producer, if it has sent nothing yet.
+    pub(super) fn bind(&self, via: &Producers) {
+        let mut state = self.state.lock();
+        state.producer.get_or_insert_with(|| via.bind(self.number));
+    }
+
     /// Returns what `look` finds in the lane.
     pub(super) fn lane<T>(&self, look: impl FnOnce(&Lane<Pending>) -> T) -> T {
         look(&self.state.lock().lane)

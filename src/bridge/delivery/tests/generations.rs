@@ -166,3 +166,27 @@ async fn a_topic_is_not_up_until_each_of_its_producers_is_in_service() {
     eventually("it is not replaced", || fixture.rebuilds() == 2).await;
     eventually("it is not up", || fixture.is_up()).await;
 }
+
+#[tokio::test]
+async fn producers_with_other_settings_take_over_one_after_the_other_when_results_are_there() {
+    let fixture = two_partitions().await;
+    let settings = Settings::clone(&fixture.delivery.settings.load());
+    fixture.delivery.renew(settings);
+    let all = fixture.delivery.events.partitions.all();
+    for (number, before, after) in [(1, [1, 1], [2, 1]), (2, [2, 1], [2, 2])] {
+        let partition = &all[number - 1];
+        let is_paused = || fixture.mode(number - 1) != Mode::Direct;
+        eventually("it is not paused", is_paused).await;
+        assert_eq!(fixture.generations(), before);
+        if number == 1 {
+            assert_eq!(fixture.mode(1), Mode::Direct);
+        }
+        partition.acknowledged(number as u64, PLACE);
+        eventually("it is not replaced", || fixture.generations() == after).await;
+        assert!(fixture.is_up());
+    }
+    assert_eq!(fixture.rebuilds(), 0);
+    let [first, second] = [(); 2].map(|()| routing::deliver(&fixture, OF_EACH[0], LONG));
+    let told = tokio::join!(first, second);
+    assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
+}

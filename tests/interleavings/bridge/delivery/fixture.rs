@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{self, Duration, Instant};
 
+use arc_swap::ArcSwap;
 use shuttle::future;
 
 use super::answers::wake_in_batches;
@@ -13,7 +14,7 @@ use super::limits::{InFlight, InFlightLimits};
 use super::maintenance::Maintenance;
 use super::partitions::Partitions;
 use super::pending::{Pending, Reply};
-use super::producers::Producers;
+use super::producers::{CurrentSettings, Producers};
 use super::refused_size::RefusedSize;
 use super::shared::{Redirects, Shared, SpoolTicket};
 use super::topic::Topic;
@@ -151,7 +152,8 @@ pub(super) fn topic(
     let shared = shared(watch.clone(), spool.cloned(), wake);
     let lanes = Arc::new(Partitions::new(Arc::new(shared), [].iter()));
     let spill_after = spool.map(|_| SPILL_AFTER);
-    let producers = Producers::start("events", kafka, TWO, lanes);
+    let settings = CurrentSettings::new(ArcSwap::from_pointee(kafka.clone()));
+    let producers = Producers::start("events", &settings, TWO, lanes);
     let producers = producers.unwrap_or_else(|_| unreachable!("the fake starts"));
     let topic = Topic::new(producers, spill_after, partitions);
     (Arc::new(topic), woken)

@@ -10,7 +10,7 @@ mod inbox;
 mod lane;
 #[path = "../../../../src/bridge/delivery/limits.rs"]
 mod limits;
-#[path = "../../../../src/bridge/delivery/maintenance.rs"]
+#[path = "../../../../src/bridge/delivery/maintenance/mod.rs"]
 mod maintenance;
 #[path = "../../../../src/bridge/delivery/outage.rs"]
 mod outage;

@@ -1,17 +1,23 @@
-//! Files of certificates: the chain of the ingress, and the authorities of client certificates.
+//! Files of certificates: the chain of the ingress, the authorities of client certificates, and what a client shows Kafka.
+
+pub(crate) mod pem;
+pub(crate) mod problems;
 
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::time::Time;
 
-use super::pem::{self, Block, Content};
-use super::problems::Problems;
+use pem::{Block, Content};
+use problems::Problems;
+
+/// How long before its end a certificate is worth a warning.
+pub(crate) const RENEW: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// Reads the certificates of a file; none if one of them can't be read.
-pub(super) fn read(
+pub(crate) fn read(
     path: &Path,
     content: Content,
     problems: &mut Problems,
@@ -82,17 +88,23 @@ fn refused(label: &str, content: Content) -> Option<&'static str> {
 }
 
 /// Returns why a certificate is not valid `now`.
-pub(super) fn invalid(certificate: &Certificate, now: Timestamp) -> Option<String> {
-    let validity = certificate.tbs_certificate().validity();
-    let [begins, expires] = [validity.not_before, validity.not_after].map(to_timestamp);
+pub(crate) fn invalid(certificate: &Certificate, now: Timestamp) -> Option<String> {
+    let [begins, expires] = validity(certificate);
     if expires <= now {
         return Some(format!("has expired at {expires}"));
     }
     (begins > now).then(|| format!("is valid from {begins} on"))
 }
 
-pub(super) fn expires(certificate: &Certificate) -> Timestamp {
-    to_timestamp(certificate.tbs_certificate().validity().not_after)
+pub(crate) fn expires(certificate: &Certificate) -> Timestamp {
+    let [_, expires] = validity(certificate);
+    expires
+}
+
+/// Returns when a certificate begins to be valid, and when it expires.
+pub(crate) fn validity(certificate: &Certificate) -> [Timestamp; 2] {
+    let validity = certificate.tbs_certificate().validity();
+    [validity.not_before, validity.not_after].map(to_timestamp)
 }
 
 /// X.509 knows the years to 9999, as jiff does.
@@ -102,13 +114,13 @@ fn to_timestamp(time: Time) -> Timestamp {
 }
 
 /// Whether a certificate names itself as its issuer, as that of a root does.
-pub(super) fn is_self_issued(certificate: &Certificate) -> bool {
+pub(crate) fn is_self_issued(certificate: &Certificate) -> bool {
     let certificate = certificate.tbs_certificate();
     certificate.subject() == certificate.issuer()
 }
 
 /// Returns the number, counted from 1, and the name of a certificate in its file.
-pub(super) fn title(index: usize, certificate: &Certificate) -> String {
+pub(crate) fn title(index: usize, certificate: &Certificate) -> String {
     let subject = certificate.tbs_certificate().subject();
     format!("certificate {} ({subject})", index + 1)
 }

@@ -27,7 +27,7 @@ const LABELS: [&str; 8] = [
 
 /// What a file is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// The certificate of the ingress, and those that it was issued by.
     Chain,
     /// The authorities of client certificates.
@@ -36,15 +36,15 @@ pub(super) enum Content {
 }
 
 /// The lines from a BEGIN line to its END line. It may hold a key, and can't be printed.
-pub(super) struct Block {
+pub(crate) struct Block {
     /// The number of its BEGIN line, counted from 1.
-    pub(super) line: usize,
-    pub(super) label: String,
+    pub(crate) line: usize,
+    pub(crate) label: String,
     text: String,
 }
 
 impl Content {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Chain | Self::Authorities => "certificate",
             Self::PrivateKey => "private key",
@@ -61,27 +61,27 @@ impl Block {
         }
     }
 
-    pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
+    pub(crate) fn certificate(&self) -> Option<CertificateDer<'static>> {
         CertificateDer::from_pem_slice(self.text.as_bytes()).ok()
     }
 
-    pub(super) fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
+    pub(crate) fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
         PrivateKeyDer::from_pem_slice(self.text.as_bytes()).ok()
     }
 
-    pub(super) fn is_private_key(&self) -> bool {
+    pub(crate) fn is_private_key(&self) -> bool {
         self.label.ends_with("PRIVATE KEY")
     }
 
     /// Of PKCS#8 by its label, of OpenSSL's older format by its header.
-    pub(super) fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         let is_header = |line: &str| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
         self.label == "ENCRYPTED PRIVATE KEY" || self.text.lines().any(is_header)
     }
 }
 
 /// Reads the blocks of a file. Adds a problem for each broken block, and returns the others.
-pub(super) fn read(path: &Path, content: Content, problems: &mut Problems) -> Vec<Block> {
+pub(crate) fn read(path: &Path, content: Content, problems: &mut Problems) -> Vec<Block> {
     let bytes = match text::read_small(path) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -140,6 +140,12 @@ fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
         _ => return None,
     };
     Some(format!("is {format}; convert it: {command}"))
+}
+
+/// Returns the first certificate in a text, if it can be read.
+pub(crate) fn first_certificate(text: &str) -> Option<CertificateDer<'static>> {
+    let (blocks, _) = parse(text);
+    blocks.iter().find_map(Block::certificate)
 }
 
 /// A broken block: the number of its line, and its defect.

@@ -6,17 +6,17 @@ use crate::config::ConfigError;
 
 /// With an error no client works, or a certificate would be passed over; with a warning some clients may fail.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
-    pub(super) errors: Vec<ConfigError>,
-    pub(super) warnings: Vec<ConfigError>,
+pub(crate) struct Problems {
+    pub(crate) errors: Vec<ConfigError>,
+    pub(crate) warnings: Vec<ConfigError>,
 }
 
 impl Problems {
-    pub(super) fn error(&mut self, path: &Path, problem: impl Into<String>) {
+    pub(crate) fn error(&mut self, path: &Path, problem: impl Into<String>) {
         self.errors.push(ConfigError::of_file(path, problem.into()));
     }
 
-    pub(super) fn warn(&mut self, path: &Path, problem: impl Into<String>) {
+    pub(crate) fn warn(&mut self, path: &Path, problem: impl Into<String>) {
         self.warnings
             .push(ConfigError::of_file(path, problem.into()));
     }

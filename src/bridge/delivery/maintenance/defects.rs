@@ -1,0 +1,64 @@
+//! What is wrong with a producer in service.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::Work;
+use crate::bridge::delivery::partition::Partition;
+use crate::kafka::Condition;
+use crate::telemetry::Throttle;
+
+/// How long a partition may go without an acknowledgement while it has a leader.
+const STUCK: Duration = Duration::from_mins(1);
+/// How long a refusal counts: librdkafka repeats an error that lasts after 30 s.
+const REFUSED: Duration = Duration::from_secs(40);
+
+static REFUSALS: Throttle = Throttle::new();
+
+impl Work {
+    /// Returns why a producer will not deliver anything any more, if that is so.
+    pub(super) fn defect(&self, producer: usize) -> Option<String> {
+        let in_service = self.topic.producers.get(producer).load();
+        if let Some(reason) = in_service.producer.fatal_error() {
+            return Some(reason);
+        }
+        let shared = self.topic.shared();
+        if shared.noticed[producer].wedged.load(Ordering::Relaxed) == in_service.generation {
+            return Some("its producer id is not valid any more".to_owned());
+        }
+        let is_stuck = |partition: &&Arc<Partition>| {
+            partition.producer() == Some(producer)
+                && shared.watch.is_led(partition.number())
+                && partition.is_stuck(STUCK)
+        };
+        let partitions = self.topic.partitions.all();
+        let number = partitions.iter().find(is_stuck)?.number();
+        // The next one would be refused too, by every broker: this one may have connections from before.
+        if in_service.producer.refusal_within(REFUSED).is_some() {
+            return None;
+        }
+        let seconds = STUCK.as_secs();
+        Some(format!(
+            "partition {number} has a leader and has acknowledged nothing for {seconds} s"
+        ))
+    }
+
+    /// Logs that a broker refuses a producer while others answer; an outage has lines of its own.
+    pub(super) fn log_refusal(&self, producer: usize) {
+        let in_service = self.topic.producers.get(producer).load();
+        let is_ready = || self.topic.state().condition == Condition::Ready;
+        if let Some(why) = in_service.producer.refusal_within(REFUSED)
+            && is_ready()
+            && REFUSALS.count().is_some()
+        {
+            let topic = self.topic.name();
+            warn!(
+                topic,
+                why, "a broker refuses the bridge: reports of the partitions that it leads wait"
+            );
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The maintenance thread of a topic: drains its lanes, replaces producers that are of no use any more or whose settings
+//! have changed (`replacement`), and brings reports that Kafka refuses to the rejected topic. Work that can block is done
+//! here.
+
+mod defects;
+mod replacement;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use replacement::ProducerState;
+
+use super::outage::Outage;
+use super::shared::Redirects;
+use super::topic::Topic;
+use crate::blocking::StoppableThread;
+
+/// How long to wait for something to do before the producer is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The thread; it ends when this is dropped.
+pub(super) struct Maintenance {
+    topic: Arc<Topic>,
+    thread: StoppableThread,
+}
+
+impl Maintenance {
+    /// Looks after `topic` from now on. The one of the rejected topic also takes the `redirects`.
+    ///
+    /// # Errors
+    /// If the system can't start a thread.
+    pub(super) fn start(
+        topic: Arc<Topic>,
+        redirects: Option<Arc<Redirects>>,
+        woken: Receiver<()>,
+    ) -> io::Result<Self> {
+        let work = Work {
+            topic: Arc::clone(&topic),
+            redirects,
+            producers: Vec::new(),
+            outage: Outage::default(),
+            remembered: topic.shared().known_partitions(),
+        };
+        topic.shared().metrics.producer_up(topic.name(), true);
+        let name = format!("deliver-{}", topic.producers.role);
+        let thread = StoppableThread::start(&name, move |stop| work.run(&woken, stop))?;
+        Ok(Self { topic, thread })
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.thread.stop();
+        self.topic.shared().wake();
+    }
+}
+
+struct Work {
+    topic: Arc<Topic>,
+    redirects: Option<Arc<Redirects>>,
+    /// By producer.
+    producers: Vec<ProducerState>,
+    outage: Outage,
+    /// The number of partitions that the spool remembers.
+    remembered: Option<u32>,
+}
+
+impl Work {
+    fn run(mut self, woken: &Receiver<()>, stop: &AtomicBool) {
+        while !stop.load(Ordering::SeqCst) {
+            self.look_at_topic();
+            self.tend_producers();
+            self.redirect();
+            let later = self.drain();
+            let tick = if self.is_replacing() { TICK / 20 } else { TICK };
+            let wait = later.map_or(tick, |at| {
+                at.saturating_duration_since(Instant::now()).min(tick)
+            });
+            match woken.recv_timeout(wait) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// A topic that has come back is tried at once.
+    fn look_at_topic(&mut self) {
+        let topic = &self.topic;
+        let (waiting, _) = topic.partitions.waiting();
+        let is_back = self
+            .outage
+            .look(topic.name(), &topic.state(), &topic.untaken, waiting == 0);
+        if is_back {
+            self.topic
+                .partitions
+                .all()
+                .iter()
+                .for_each(|partition| partition.hurry());
+        }
+    }
+
+    /// Sends what is due in each lane. Returns when the first of them wants to be looked at again.
+    fn drain(&mut self) -> Option<Instant> {
+        let known = self.topic.note_partitions()?;
+        if self.remembered != Some(known) {
+            self.remembered = Some(known);
+            if let Some(spool) = &self.topic.shared().spool {
+                spool.remember(self.topic.name(), known);
+            }
+        }
+        let producers = &self.topic.producers;
+        let partitions = self.topic.partitions.all();
+        let served = partitions
+            .iter()
+            .filter(|partition| !self.is_paused(partition));
+        let later = served.filter_map(|partition| partition.drain(producers));
+        later.min()
+    }
+
+    fn redirect(&self) {
+        let Some(redirects) = &self.redirects else {
+            return;
+        };
+        redirects.place(Instant::now(), |report| self.topic.take_over(report));
+    }
+}

@@ -1,0 +1,320 @@
+//! The replacement of a producer: of one that is of no use any more, or of one whose settings have changed.
+//!
+//! Its partitions pause, requests in flight get some time for their true results, and the next generation takes over. If
+//! only the settings have changed, that begins when the successor has had an answer of Kafka, and one producer of a topic
+//! is replaced after the other.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+
+use super::Work;
+use crate::bridge::delivery::lane::Input;
+use crate::bridge::delivery::partition::Partition;
+use crate::bridge::delivery::producers::InService;
+use crate::kafka::Condition;
+
+/// How long requests in flight may take to bring their true results before they count as unsure.
+const RESULTS: Duration = Duration::from_secs(10);
+/// The pauses between two replacements, as long as no new producer delivers anything.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
+/// How often to look whether a retired producer is still in use.
+const RETIRING: Duration = Duration::from_millis(10);
+/// How long a successor may take to get an answer of Kafka, and how long one look at that takes at most.
+const CONNECTING: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(200);
+/// How soon another successor is tried if the last one got no answer.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// A producer, as the maintenance thread knows it.
+pub(super) struct ProducerState {
+    stage: Stage,
+    /// How long the next generation waits if the last one has delivered nothing.
+    pause: Duration,
+    /// When a successor may be tried again.
+    renew_after: Option<Instant>,
+}
+
+enum Stage {
+    InService,
+    /// It delivers on while its successor connects.
+    Connecting(Successor),
+    /// It is given nothing any more.
+    Leaving(Replacement),
+}
+
+/// A producer with other settings that is to take over.
+struct Successor {
+    producer: InService,
+    since: Instant,
+}
+
+/// A producer on its way out.
+struct Replacement {
+    since: Instant,
+    not_before: Instant,
+    /// The next producer, if it was started already.
+    successor: Option<InService>,
+}
+
+impl Default for ProducerState {
+    fn default() -> Self {
+        Self {
+            stage: Stage::InService,
+            pause: PAUSES[0],
+            renew_after: None,
+        }
+    }
+}
+
+impl ProducerState {
+    fn is_in_service(&self) -> bool {
+        matches!(self.stage, Stage::InService)
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Leaving(_))
+    }
+}
+
+impl Work {
+    /// Returns whether a producer is being replaced, or its successor connects.
+    pub(super) fn is_replacing(&self) -> bool {
+        !self.producers.iter().all(ProducerState::is_in_service)
+    }
+
+    /// Returns whether a partition waits until its producer is replaced.
+    pub(super) fn is_paused(&self, partition: &Partition) -> bool {
+        let producer = partition.producer();
+        let state = producer.and_then(|producer| self.producers.get(producer));
+        state.is_some_and(ProducerState::is_leaving)
+    }
+
+    pub(super) fn tend_producers(&mut self) {
+        let count = self.topic.producers.all().count();
+        self.producers.resize_with(count, ProducerState::default);
+        for producer in 0..count {
+            self.tend(producer);
+        }
+    }
+
+    fn tend(&mut self, producer: usize) {
+        if let Stage::Leaving(replacement) = &self.producers[producer].stage {
+            let (now, since) = (Instant::now(), replacement.since);
+            let is_time = now >= replacement.not_before;
+            if is_time && (now >= since + RESULTS || self.has_results(producer)) {
+                self.replace(producer);
+            }
+            return;
+        }
+        self.log_refusal(producer);
+        if let Some(why) = self.defect(producer) {
+            self.take_out_of_service(producer, &why);
+        } else if matches!(self.producers[producer].stage, Stage::Connecting(_)) {
+            self.look_at_successor(producer);
+        } else if self.is_to_be_renewed(producer) {
+            self.start_successor(producer);
+        }
+    }
+
+    /// Returns the partitions that are bound to a producer.
+    fn bound(&self, producer: usize) -> Vec<Arc<Partition>> {
+        let all = self.topic.partitions.all();
+        let bound = all
+            .iter()
+            .filter(|partition| partition.producer() == Some(producer));
+        bound.cloned().collect()
+    }
+
+    /// Returns whether a producer has reported on everything that it was given.
+    fn has_results(&self, producer: usize) -> bool {
+        let generation = self.topic.producers.get(producer).load().generation;
+        let is_empty = |partition: &Arc<Partition>| {
+            partition.lane(|lane| lane.in_flight_of(generation).is_empty())
+        };
+        self.bound(producer).iter().all(is_empty)
+    }
+
+    /// Returns whether a producer has other settings than the next one would have, and no other one is being replaced.
+    fn is_to_be_renewed(&self, producer: usize) -> bool {
+        let is_time = |after: Instant| Instant::now() >= after;
+        !self.is_replacing()
+            && self.producers[producer].renew_after.is_none_or(is_time)
+            && self.topic.producers.is_outdated(producer)
+    }
+
+    fn start_successor(&mut self, producer: usize) {
+        let producers = &self.topic.producers;
+        let generation = producers.get(producer).load().generation + 1;
+        match producers.start_one(producer, generation) {
+            Ok(successor) => {
+                self.producers[producer].stage = Stage::Connecting(Successor {
+                    producer: successor,
+                    since: Instant::now(),
+                });
+            }
+            Err(error) => {
+                warn!(%error, "can't start a producer with the new settings; the old one stays, trying again");
+                self.producers[producer].renew_after = Some(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    /// Lets a successor take over if it has had an answer of Kafka. The old producer delivers on until then.
+    fn look_at_successor(&mut self, producer: usize) {
+        let topic = self.topic.name();
+        let state = &mut self.producers[producer];
+        let Stage::Connecting(successor) = &state.stage else {
+            return;
+        };
+        if successor.producer.producer.knows(topic, LOOK) {
+            return self.renew(producer);
+        }
+        if successor.since.elapsed() >= CONNECTING {
+            debug!(
+                topic,
+                producer = producer + 1,
+                "no answer with the new settings; trying again"
+            );
+            state.renew_after = Some(Instant::now() + RETRY);
+            self.drop_successor(producer);
+        }
+    }
+
+    /// Ends the successor of a producer, if one connects.
+    fn drop_successor(&mut self, producer: usize) {
+        let stage = mem::replace(&mut self.producers[producer].stage, Stage::InService);
+        if let Stage::Connecting(successor) = stage {
+            retire(Arc::new(successor.producer), self.topic.producers.role);
+        }
+    }
+
+    /// Has the partitions of a producer wait for its successor, which is connected.
+    fn renew(&mut self, producer: usize) {
+        // A partition that binds itself while the others pause would have reports in flight at the end.
+        for partition in self.topic.partitions.all().iter() {
+            partition.bind(&self.topic.producers);
+        }
+        let stage = mem::replace(&mut self.producers[producer].stage, Stage::InService);
+        let Stage::Connecting(successor) = stage else {
+            return;
+        };
+        self.pause(producer);
+        if matches!(self.topic.state().condition, Condition::Unreachable(_)) {
+            // Nothing in its queue can be sent any more, and the next producer has not to wait for that.
+            let in_service = self.topic.producers.get(producer).load();
+            in_service.producer.purge_queue();
+        }
+        let now = Instant::now();
+        self.producers[producer].stage = Stage::Leaving(Replacement {
+            since: now,
+            not_before: now,
+            successor: Some(successor.producer),
+        });
+    }
+
+    fn pause(&self, producer: usize) -> usize {
+        let bound = self.bound(producer);
+        for partition in &bound {
+            partition.feed(Input::Pause);
+        }
+        bound.len()
+    }
+
+    /// Has the partitions of a producer wait for the next one.
+    fn take_out_of_service(&mut self, producer: usize, why: &str) {
+        self.drop_successor(producer);
+        let partitions = self.pause(producer);
+        let topic = self.topic.name();
+        warn!(
+            topic,
+            producer = producer + 1,
+            partitions,
+            why,
+            "a producer is of no use any more: it is being replaced"
+        );
+        let shared = self.topic.shared();
+        shared.metrics.producer_up(topic, false);
+        let state = &mut self.producers[producer];
+        let has_delivered = &shared.noticed[producer].has_delivered;
+        if has_delivered.swap(false, Ordering::Relaxed) {
+            state.pause = PAUSES[0];
+        }
+        let now = Instant::now();
+        state.stage = Stage::Leaving(Replacement {
+            since: now,
+            not_before: now + state.pause,
+            successor: None,
+        });
+        state.pause = (state.pause * 2).min(PAUSES[1]);
+    }
+
+    fn replace(&mut self, producer: usize) {
+        let state = &mut self.producers[producer];
+        let Stage::Leaving(replacement) = &mut state.stage else {
+            return;
+        };
+        let producers = &self.topic.producers;
+        let in_service = producers.get(producer);
+        let successor = replacement.successor.take();
+        let is_renewal = successor.is_some();
+        let generation = in_service.load().generation + 1;
+        let next = successor.map_or_else(|| producers.start_one(producer, generation), Ok);
+        let next = match next {
+            Ok(next) => Arc::new(next),
+            Err(error) => {
+                error!(%error, "can't start a new producer; trying again");
+                replacement.not_before = Instant::now() + state.pause;
+                return;
+            }
+        };
+        let old = in_service.swap(next);
+        state.stage = Stage::InService;
+        let bound = self.bound(producer);
+        let resumed = bound
+            .iter()
+            .map(|partition| partition.resume(old.generation));
+        let unsure: usize = resumed.sum();
+        self.count_replacement(is_renewal);
+        info!(
+            topic = self.topic.name(),
+            producer = producer + 1,
+            unsure,
+            "a new producer is in service"
+        );
+        retire(old, self.topic.producers.role);
+    }
+
+    fn count_replacement(&self, is_renewal: bool) {
+        let shared = self.topic.shared();
+        if is_renewal {
+            shared.metrics.producer_renewals.inc();
+            return;
+        }
+        shared.metrics.producer_rebuilds.inc();
+        let is_complete = !self.producers.iter().any(ProducerState::is_leaving);
+        shared.metrics.producer_up(shared.name(), is_complete);
+    }
+}
+
+/// Ends a producer, which takes a moment, on a thread of its own: once no worker is about to send with it.
+fn retire(old: Arc<InService>, role: &str) {
+    let kept = Arc::clone(&old);
+    let end = move || {
+        while Arc::strong_count(&old) > 1 || Arc::strong_count(&old.producer) > 1 {
+            thread::park_timeout(RETIRING);
+        }
+    };
+    let thread = thread::Builder::new().name(format!("retire-{role}"));
+    match thread.spawn(end) {
+        Ok(_) => drop(kept),
+        Err(error) => {
+            warn!(%error, "can't start a thread to end a producer: it is kept until the bridge ends");
+            mem::forget(kept);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Certificates and passwords for Kafka that change while the bridge serves.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::checker::Excused;
+use super::load::Told;
+use super::rig::{Rig, Setup, lasting, pause};
+use super::with_and_without_a_spool;
+use crate::support::authority::borrowed;
+use crate::support::bridge::eventually;
+use crate::support::cluster::{self, Exclusive};
+use crate::support::logins::{ClientFiles, FRESH, SASL_PASSWORD, Way, set_password};
+
+/// One producer for each topic: the partitions are too few for more.
+const PRODUCERS: u64 = 2;
+/// Long enough for the start of a scenario on a busy machine.
+const VALID: Duration = Duration::from_secs(40);
+
+with_and_without_a_spool!(
+    certificates_are_renewed_while_all_is_well,
+    a_password_is_changed_while_all_is_well,
+);
+
+fn rig(fault: &str, spool: bool, files: &ClientFiles, way: Way) -> Rig {
+    rig_on(cluster::exclusive(), fault, spool, files, way)
+}
+
+fn rig_on(kafka: Exclusive, fault: &str, spool: bool, files: &ClientFiles, way: Way) -> Rig {
+    let settings = files.settings();
+    let setup = Setup {
+        spool,
+        bootstrap: Some(kafka.bootstrap_for(way)),
+        settings: &borrowed(&settings),
+        ..Setup::default()
+    };
+    Rig::with(fault, kafka, setup)
+}
+
+/// Waits until so many producers have been replaced.
+fn wait_for_renewals(rig: &Rig, count: u64) {
+    let renewals = "koobridge_producer_renewals_total";
+    rig.bridge.wait_for_metric(renewals, count);
+}
+
+/// Waits until the bridge says that it does not use what the files hold now, and why.
+fn wait_until_stale(rig: &Rig, part: &str) {
+    eventually(|| match rig.bridge.stale("kafka_files") {
+        Some(problem) if problem.contains(part) => Ok(()),
+        other => Err(format!("{part:?} is not in {other:?}")),
+    });
+    let stale = "koobridge_stale{part=\"kafka_files\"}";
+    assert_eq!(rig.bridge.metric(stale), 1);
+}
+
+/// Cuts every connection of the bridge: a broker looks at its client once more then.
+fn restart_brokers(rig: &mut Rig) {
+    for broker in 0..cluster::BROKERS {
+        rig.kafka.kill(broker);
+        rig.kafka.start(broker);
+    }
+}
+
+fn assert_all_200(told: &[Told]) {
+    assert!(told.iter().all(|told| told.code == Some(200)));
+}
+
+/// No report is lost, repeated, out of order or refused.
+fn certificates_are_renewed_while_all_is_well(spool: bool) {
+    let files = ClientFiles::new(Way::MutualTls);
+    let mut rig = rig("certificate renewed", spool, &files, Way::MutualTls);
+    for round in 1..=lasting(3, 10) {
+        files.renew_certificate(FRESH);
+        wait_for_renewals(&rig, round * PRODUCERS);
+        rig.calm();
+    }
+    rig.cause_ends();
+    assert_all_200(&rig.check(Excused::NOTHING));
+}
+
+fn a_password_is_changed_while_all_is_well(spool: bool) {
+    let files = ClientFiles::new(Way::SaslTls);
+    let mut rig = rig("password changed", spool, &files, Way::SaslTls);
+    for (round, password) in [(1, "another"), (2, SASL_PASSWORD)] {
+        set_password(&rig.kafka, Way::SaslTls, password);
+        files.write("password", password);
+        wait_for_renewals(&rig, round * PRODUCERS);
+        rig.calm();
+    }
+    rig.cause_ends();
+    assert_all_200(&rig.check(Excused::NOTHING));
+}
+
+/// The brokers refuse the bridge until it has the new files. What was in flight when they were killed can be repeated.
+#[test]
+fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_what_comes() {
+    let (kafka, files) = (cluster::exclusive(), ClientFiles::new(Way::MutualTls));
+    let expires = Instant::now() + VALID;
+    files.renew_certificate(VALID);
+    let mut rig = rig_on(kafka, "certificate expired", true, &files, Way::MutualTls);
+    // A broker does not look at the certificates of connections that are open.
+    pause(expires.saturating_duration_since(Instant::now()));
+    restart_brokers(&mut rig);
+    rig.bridge
+        .wait_for_log("the client certificate expired at ");
+    let ready = rig.bridge.probe("/readyz").text();
+    assert!(ready.contains("renew ssl.certificate.location"), "{ready}");
+    rig.calm();
+    files.renew_certificate(FRESH);
+    wait_for_renewals(&rig, PRODUCERS);
+    rig.cause_ends();
+    assert_all_200(&rig.check(AFTER_A_KILL));
+}
+
+/// The same for a password that is changed at the brokers first.
+#[test]
+fn a_password_that_is_changed_too_late_costs_no_report() {
+    let files = ClientFiles::new(Way::SaslTls);
+    let mut rig = rig("password changed late", true, &files, Way::SaslTls);
+    set_password(&rig.kafka, Way::SaslTls, "another");
+    restart_brokers(&mut rig);
+    rig.bridge.wait_for_log("does not authenticate this client");
+    rig.calm();
+    files.write("password", "another");
+    wait_for_renewals(&rig, PRODUCERS);
+    rig.cause_ends();
+    set_password(&rig.kafka, Way::SaslTls, SASL_PASSWORD);
+    assert_all_200(&rig.check(AFTER_A_KILL));
+}
+
+const AFTER_A_KILL: Excused = Excused {
+    repeats: true,
+    reordering: true,
+    ..Excused::NOTHING
+};
+
+/// The connections that are authenticated stay, and the producers with them.
+#[test]
+fn a_wrong_password_leaves_the_producers_that_work() {
+    let files = ClientFiles::new(Way::SaslTls);
+    let mut rig = rig("wrong password", true, &files, Way::SaslTls);
+    files.write("password", "wrong");
+    wait_until_stale(&rig, "authentication with Kafka failed");
+    rig.calm();
+    assert_eq!(rig.bridge.metric("koobridge_spool_reports"), 0);
+    wait_for_renewals(&rig, 0);
+    files.write("password", SASL_PASSWORD);
+    eventually(|| match rig.bridge.stale("kafka_files") {
+        None => Ok(()),
+        stale => Err(format!("{stale:?}")),
+    });
+    // It is the password that is in use.
+    wait_for_renewals(&rig, 0);
+    rig.cause_ends();
+    let logged = rig.bridge.logged();
+    assert!(!logged.contains(SASL_PASSWORD), "{logged}");
+    assert_all_200(&rig.check(Excused::NOTHING));
+}
+
+#[test]
+fn a_certificate_without_its_key_is_not_taken_over_and_the_pair_is() {
+    let files = ClientFiles::new(Way::MutualTls);
+    let mut rig = rig("half a pair", true, &files, Way::MutualTls);
+    let old = fs::read_to_string(files.path("client.crt")).expect("a file");
+    files.renew_certificate(FRESH);
+    wait_for_renewals(&rig, PRODUCERS);
+    files.write("client.crt", &old);
+    wait_until_stale(&rig, "ssl.key.location");
+    files.write("client.crt", "-----BEGIN CERTIFICATE-----\nMIIB");
+    wait_until_stale(&rig, "ssl.certificate.location");
+    rig.calm();
+    wait_for_renewals(&rig, PRODUCERS);
+    files.renew_certificate(FRESH);
+    wait_for_renewals(&rig, 2 * PRODUCERS);
+    rig.cause_ends();
+    assert_all_200(&rig.check(Excused::NOTHING));
+}

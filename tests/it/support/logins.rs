@@ -1,0 +1,173 @@
+//! The brokers' listeners that ask for TLS, a certificate or a password, and the settings of clients that come by them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::authority::{Authority, NOW};
+use crate::support::cluster::{self, Exclusive};
+
+/// Who may come by the listener with SASL and without TLS.
+pub const SASL_USER: &str = "bridge";
+pub const SASL_PASSWORD: &str = "bridge-secret";
+/// Another user of that listener with the same password, by PLAIN only, to whom no test gives a right.
+pub const STRANGER: &str = "stranger";
+/// Who may come by the listener with SASL and TLS, with the same password, and may do everything.
+pub const TLS_USER: &str = "bridge-over-tls";
+/// The name in the certificate of a client that may do everything.
+pub const COMMON_NAME: &str = "koobridge";
+/// Files in the directory of a broker: its certificate with its key, and the authority of its clients.
+pub const KEYSTORE: &str = "keystore.pem";
+pub const TRUSTSTORE: &str = "truststore.pem";
+
+/// The authority of the brokers' certificates and of their clients'.
+pub static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
+    let authority = Authority::named("Kafka");
+    authority.issue("broker", 1, NOW);
+    authority
+});
+
+/// A listener of each broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A password over plain TCP.
+    Sasl,
+    /// TLS, in which the broker alone shows a certificate.
+    Tls,
+    /// TLS, in which the client shows one too.
+    MutualTls,
+    /// A password over TLS.
+    SaslTls,
+}
+
+/// A setting of a client: its key and its value.
+pub type Setting = (&'static str, String);
+
+/// The settings of [`SASL_USER`].
+pub const LOGIN: [(&str, &str); 4] = login("SCRAM-SHA-256", SASL_USER, SASL_PASSWORD);
+
+/// The settings of a client with a password, over plain TCP.
+pub const fn login<'a>(
+    mechanism: &'a str,
+    user: &'a str,
+    password: &'a str,
+) -> [(&'static str, &'a str); 4] {
+    [
+        (PROTOCOL, "sasl_plaintext"),
+        (MECHANISM, mechanism),
+        (USER, user),
+        (PASSWORD, password),
+    ]
+}
+
+const PROTOCOL: &str = "kafka.properties.security.protocol";
+const MECHANISM: &str = "kafka.properties.sasl.mechanism";
+const USER: &str = "kafka.properties.sasl.username";
+pub const PASSWORD: &str = "kafka.properties.sasl.password";
+const CA: &str = "kafka.properties.ssl.ca.location";
+const CERTIFICATE: &str = "kafka.properties.ssl.certificate.location";
+const KEY: &str = "kafka.properties.ssl.key.location";
+
+/// Writes what a broker needs for TLS into its directory.
+pub fn write_broker_files(directory: &Path) {
+    let keystore = AUTHORITY.read("broker.key") + &AUTHORITY.read("broker.crt");
+    fs::write(directory.join(KEYSTORE), keystore).expect("the broker's directory is writable");
+    fs::copy(AUTHORITY.path("ca.crt"), directory.join(TRUSTSTORE)).expect("so it is");
+}
+
+/// How long a certificate is valid about which no warning is due.
+pub const FRESH: Duration = Duration::from_hours(100 * 24);
+
+/// The files of a client, which it names in its settings.
+pub struct ClientFiles {
+    way: Way,
+    home: TempDir,
+}
+
+impl ClientFiles {
+    /// Writes what a client needs to come in this way. A certificate is [`FRESH`].
+    pub fn new(way: Way) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let files = Self { way, home };
+        files.write("ca.crt", &AUTHORITY.read("ca.crt"));
+        match way {
+            Way::MutualTls => files.renew_certificate(FRESH),
+            Way::Sasl | Way::SaslTls => files.write("password", SASL_PASSWORD),
+            Way::Tls => {}
+        }
+        files
+    }
+
+    /// Returns the settings of the client.
+    pub fn settings(&self) -> Vec<Setting> {
+        let path = |name| self.path(name).display().to_string();
+        let protocol = match self.way {
+            Way::Sasl => "sasl_plaintext",
+            Way::Tls | Way::MutualTls => "ssl",
+            Way::SaslTls => "sasl_ssl",
+        };
+        let mut settings = vec![(PROTOCOL, protocol.to_owned())];
+        if self.way != Way::Sasl {
+            settings.push((CA, path("ca.crt")));
+        }
+        if self.way == Way::MutualTls {
+            settings.extend([(CERTIFICATE, path("client.crt")), (KEY, path("client.key"))]);
+        }
+        if let Some((mechanism, user)) = self.way.user() {
+            settings.extend([(MECHANISM, mechanism.to_owned()), (USER, user.to_owned())]);
+            let password = format!("{{ from_file = \"{}\" }}", path("password"));
+            settings.push((PASSWORD, password));
+        }
+        settings
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Replaces a file as a whole.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(".new"), text).expect("a file");
+        fs::rename(self.path(".new"), self.path(name)).expect("a file");
+    }
+
+    /// Replaces the certificate and its key by ones that are valid for so long.
+    pub fn renew_certificate(&self, time: Duration) {
+        let [certificate, key] = AUTHORITY.issue_for(COMMON_NAME, time);
+        self.write("client.key", &key);
+        self.write("client.crt", &certificate);
+    }
+}
+
+impl Way {
+    /// Returns the mechanism by which a client logs in, and its user.
+    fn user(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Sasl => Some(("SCRAM-SHA-256", SASL_USER)),
+            Self::SaslTls => Some(("SCRAM-SHA-512", TLS_USER)),
+            Self::Tls | Self::MutualTls => None,
+        }
+    }
+}
+
+/// Gives the user of this way another password.
+pub fn set_password(kafka: &Exclusive, way: Way, password: &str) {
+    let (mechanism, user) = way.user().expect("a way with a password");
+    let output = Command::new("java")
+        .args(["-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(cluster::jars().join("*"))
+        .arg("kafka.admin.ConfigCommand")
+        .args(["--bootstrap-server", kafka.bootstrap()])
+        .args(["--alter", "--entity-type", "users", "--entity-name", user])
+        .args([
+            "--add-config",
+            &format!("{mechanism}=[password={password}]"),
+        ])
+        .output()
+        .expect("Java runs");
+    assert!(output.status.success(), "{output:?}");
+}
