@@ -11,6 +11,8 @@ RUN apt-get update \
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
+COPY script/build script/tool script/
+COPY schemas/event.schema.json schemas/
 COPY src src
 # Downloads and objects stay for the next build, those of each architecture by themselves. cargo judges by the times of
 # files, which are older than the objects if an older source is unpacked: the program itself is always built again.
@@ -18,8 +20,9 @@ ARG TARGETARCH
 RUN --mount=type=cache,id=koobridge-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=koobridge-target-$TARGETARCH,target=/src/target,sharing=locked \
     touch src/lib.rs src/main.rs \
-    && cargo build --release --locked \
-    && cp target/release/koobridge /usr/local/bin/
+    && script/build \
+    && cp target/release/koobridge /usr/local/bin/ \
+    && cp "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" /usr/local/share/
 
 FROM docker.io/library/debian:trixie-slim
 # hadolint ignore=DL3008
@@ -30,7 +33,8 @@ RUN apt-get update \
     && install -d -m 700 -o 10001 -g 10001 /var/lib/koobridge
 COPY --from=build /usr/local/bin/koobridge /usr/local/bin/koobridge
 # The licences of what is in the image: Debian's packages have theirs beside this one.
-COPY LICENSE /usr/share/doc/koobridge/
+COPY LICENSE deploy/notices/THIRD-PARTY-NOTICES.txt /usr/share/doc/koobridge/
+COPY --from=build /usr/local/share/COPYRIGHT-library.html /usr/share/doc/koobridge/
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="koobridge" \

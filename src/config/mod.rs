@@ -35,7 +35,7 @@ pub use layers::{Settings, Typed};
 pub use memory::Memory;
 pub use print::print;
 pub use relations::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, SPOOL_MARGIN};
-pub use stop::{LAST_WRITES, SLACK, Stop};
+pub use stop::{LAST_SPANS, LAST_WRITES, SLACK, Stop};
 pub use traces::{Sampler, SpanQueue, Traces};
 
 /// Everything that a bridge needs to know, checked.

@@ -10,6 +10,8 @@ use super::Config;
 pub const SLACK: Duration = Duration::from_secs(1);
 /// How long a stopping bridge waits for the spool's last writes.
 pub const LAST_WRITES: Duration = Duration::from_secs(5);
+/// How long a stopping bridge waits for the collector of traces to take its last spans.
+pub const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How long the program waits at its end for threads and for its last lines to be written.
 const LAST_THREADS: Duration = Duration::from_secs(3);
 
@@ -18,7 +20,7 @@ const LAST_THREADS: Duration = Duration::from_secs(3);
 pub struct Stop {
     /// Whatever senders and Kafka do.
     pub at_most: Duration,
-    /// What a disk, a thread or a reader of the log that does not answer adds.
+    /// The time that is added if a disk, a thread, the collector of traces or the reader of the log does not answer.
     pub stuck: Duration,
 }
 
@@ -27,9 +29,10 @@ impl From<&Config> for Stop {
         let ingress = &config.ingress;
         let limits = &ingress.limits;
         let connections = limits.deadline + limits.deadline.max(limits.head_timeout) + 2 * SLACK;
+        let spans = config.traces.as_ref().map(|_| LAST_SPANS);
         Self {
             at_most: ingress.drain_delay + connections + config.kafka.flush_timeout,
-            stuck: LAST_WRITES + LAST_THREADS,
+            stuck: LAST_WRITES + LAST_THREADS + spans.unwrap_or_default(),
         }
     }
 }
@@ -40,7 +43,7 @@ impl fmt::Display for Stop {
         let (at_most, stuck) = (self.at_most.as_secs_f64(), self.stuck.as_secs());
         writeln!(
             f,
-            "# A stop, at most: {at_most} s, and {stuck} s more if the disk or a thread is stuck"
+            "# A stop, at most: {at_most} s, and {stuck} s more if the disk, a thread or the collector of traces is stuck"
         )
     }
 }

@@ -22,13 +22,10 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use prometheus_client::metrics::counter::Counter;
 use tracing::warn;
 
-use crate::config;
+use crate::config::{self, LAST_SPANS};
 use client::{Client, LastFailure};
 use export::{Exporter, LimitedProcessor, Queue};
 pub use spans::{Destination, RequestSpan, SendSpan};
-
-/// How long a bridge that stops waits for its last spans to be sent.
-const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Starts spans, and sends those that have ended.
 #[derive(Debug)]

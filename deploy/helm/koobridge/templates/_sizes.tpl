@@ -34,7 +34,20 @@
 {{- end -}}
 {{- $heads := max $time.deadline $time.head_timeout -}}
 {{- /* 2 s for the last answers; 5 s more if the spool's disk does not answer, 3 s if a thread or the log is stuck. */ -}}
-{{- add $time.drain_delay $time.deadline $heads 2000 $time.flush_timeout 8000 -}}
+{{- /* 2 s for the last spans if there are traces. */ -}}
+{{- $spans := ternary 2000 0 (include "koobridge.traces" (list . $config) | eq "true") -}}
+{{- add $time.drain_delay $time.deadline $heads 2000 $time.flush_timeout 8000 $spans -}}
+{{- end -}}
+
+{{/* "true" if the configuration or a variable names a collector of traces. Of a list of the root and the configuration. */}}
+{{- define "koobridge.traces" -}}
+{{- $named := dig "traces" "endpoint" "" (index . 1) -}}
+{{- range (index . 0).Values.extraEnv -}}
+  {{- if regexMatch "^(OTEL_EXPORTER_OTLP_(TRACES_)?|KOOBRIDGE_TRACES_)ENDPOINT$" .name -}}
+    {{- $named = .name -}}
+  {{- end -}}
+{{- end -}}
+{{- ternary "true" "false" (not (empty $named)) -}}
 {{- end -}}
 
 {{- define "koobridge.grace" -}}
