@@ -5,7 +5,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use super::{CHOSEN_PRODUCERS, Config};
+use super::{CHOSEN_PRODUCERS, Config, SpanQueue};
 
 /// The program and its libraries, with nothing to do, and lines of the log that wait to be written.
 const PROGRAM: u64 = 22 << 20;
@@ -18,10 +18,12 @@ const TLS: u64 = 24 << 10;
 /// The first bytes of a body, which `bytes_in_flight` counts as they come.
 const BODY: u64 = 4 << 10;
 
-/// What sends spans to a collector: its batch in both forms, a client, and the authorities that it trusts.
+/// What sends spans to a collector: a client, and the authorities that it trusts.
 const TRACES: u64 = 2 << 20;
-/// A span that waits for that.
-const SPAN: u64 = 2 << 10;
+/// A span that waits to be sent, with a `tracestate` of as many members as the SDK takes.
+const SPAN: u64 = 5 << 10;
+/// A span of the batch that is being sent, in the other forms that it takes on its way.
+const SENT_SPAN: u64 = 3 << 10;
 
 /// The most that each part takes, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +67,16 @@ impl From<&Config> for Memory {
             traces: config
                 .traces
                 .as_ref()
-                .map_or(0, |traces| TRACES + SPAN * traces.queue.limit as u64),
+                .map_or(0, |traces| of_traces(&traces.queue)),
         }
     }
 }
 
 /// Lines of comment, as they stand below the configuration that they belong to.
+fn of_traces(queue: &SpanQueue) -> u64 {
+    TRACES + SPAN * queue.limit as u64 + SENT_SPAN * queue.batch as u64
+}
+
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if cfg!(not(feature = "jemalloc")) {

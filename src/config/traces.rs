@@ -55,6 +55,8 @@ const EXPORT_TIMEOUT: &[&str] = &["OTEL_BSP_EXPORT_TIMEOUT"];
 const TIMES: RangeInclusive<u64> = 10..=600_000;
 /// A span takes about 2 KiB while it waits.
 const SPANS: RangeInclusive<u64> = 1..=1_000_000;
+/// The exporter sends no body above 64 MiB.
+const BATCH_SPANS: RangeInclusive<u64> = 1..=8192;
 
 /// Where traces go, and which.
 #[derive(Clone, Debug)]
@@ -232,9 +234,10 @@ impl Checker<'_> {
     }
 
     fn queue(&mut self) -> SpanQueue {
-        let spans = |text: &str| parse::number(text, &SPANS);
-        let limit = self.read(QUEUE, spans).unwrap_or(2048);
-        let batch = self.read(BATCH, spans);
+        let limit = |text: &str| parse::number(text, &SPANS);
+        let limit = self.read(QUEUE, limit).unwrap_or(2048);
+        let batch = |text: &str| parse::number(text, &BATCH_SPANS);
+        let batch = self.read(BATCH, batch);
         if batch.is_some_and(|batch| batch > limit) {
             let problem = format!("is more than OTEL_BSP_MAX_QUEUE_SIZE, which is {limit}");
             self.variable_error(BATCH[0], problem);

@@ -1,5 +1,7 @@
 //! The URL of a collector.
 
+use std::net::Ipv6Addr;
+
 /// Checks an HTTP or HTTPS URL, which an error does not repeat: it can hold a password. Returns whether it names a path.
 pub(super) fn check(text: &str) -> Result<bool, String> {
     let example = "write for example \"http://collector:4318/v1/traces\"";
@@ -11,12 +13,15 @@ pub(super) fn check(text: &str) -> Result<bool, String> {
     if authority.contains('@') {
         return Err("holds a password; write it in OTEL_EXPORTER_OTLP_HEADERS".to_owned());
     }
+    if path.contains('?') {
+        return Err("holds a query; write what it holds in OTEL_EXPORTER_OTLP_HEADERS".to_owned());
+    }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };
     let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    let is_sound = !host.is_empty()
+    let is_sound = is_host(host)
         && port.is_none_or(is_port)
         && text.bytes().all(|byte| byte.is_ascii_graphic());
     if is_sound && !path.contains('#') {
@@ -24,4 +29,16 @@ pub(super) fn check(text: &str) -> Result<bool, String> {
     } else {
         Err(format!("is not a URL; {example}"))
     }
+}
+
+/// Returns whether it is a name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    let address = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Some(address) = address {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
 }

@@ -30,7 +30,7 @@ pub struct InvalidSchemaId;
 
 impl SchemaId {
     /// Returns the header for a record whose value has this schema: a byte for the kind of the id, then the id in network
-    /// order, as `HeaderSchemaIdSerializer` of Confluent's clients writes it.
+    /// order, as Confluent's clients read it.
     pub(super) fn to_header(self) -> Header {
         let value = match self {
             Self::Number(number) => [&[0], &number.to_be_bytes()[..]].concat(),

@@ -6,8 +6,8 @@ use super::error::Unusable;
 use super::{LaneKey, MAX_PARTITIONS, Mark};
 
 /// The format that this version writes, and the newest that it reads (`PRAGMA user_version`). In format 1
-/// the column `state` was called `parked`, and was 0 or 1.
-pub(super) const FORMAT: i64 = 2;
+/// the column `state` was called `parked`, and was 0 or 1. In format 2 the value of a header was always text.
+pub(super) const FORMAT: i64 = 3;
 /// Tells the file from other files of SQLite (`PRAGMA application_id`): "koob".
 pub(super) const APPLICATION: i64 = 0x6b6f_6f62;
 
@@ -37,7 +37,7 @@ pub(super) const TABLES: &str = "
         state INTEGER NOT NULL DEFAULT 0,
         timestamp INTEGER NOT NULL, -- when the report arrived, milliseconds since 1970
         key TEXT,
-        headers TEXT NOT NULL, -- [[name, value], ...]
+        headers TEXT NOT NULL, -- [[name, value], ...]; a value that is not text is an array of bytes
         value BLOB NOT NULL
     ) STRICT;
 ";
@@ -55,11 +55,16 @@ pub(super) fn format_of(connection: &Connection) -> Result<i64, Unusable> {
     Ok(format)
 }
 
-/// Brings a file of format 1 to format 2.
+/// Brings a file of an earlier format to this one.
 pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Unusable> {
-    if format_of(connection)? == FORMAT {
-        return Ok(());
+    match format_of(connection)? {
+        FORMAT => Ok(()),
+        1 => upgrade_from_1(connection),
+        _ => Ok(connection.pragma_update(None, "user_version", FORMAT)?),
     }
+}
+
+fn upgrade_from_1(connection: &mut Connection) -> Result<(), Unusable> {
     // Each lane numbered its reports by itself, so that its reports can't be told apart in the inbox.
     let damaged = "SELECT count(*) FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
     let damaged: i64 = connection.query_row(damaged, [MAX_PARTITIONS - 1], |row| row.get(0))?;

@@ -328,7 +328,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     assert!(
         error
             .to_string()
-            .contains("was written by a newer koobridge (format 3"),
+            .contains("was written by a newer koobridge (format 4"),
         "{error}"
     );
     assert!(file.exists());

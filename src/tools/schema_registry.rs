@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub use address::{Address, InvalidAddress};
 pub use client::{Client, Credentials};
 
+use crate::contract::LARGEST_SCHEMA_NUMBER;
 use crate::contract::SchemaId;
 use client::Answer;
 
@@ -157,7 +158,9 @@ impl Answer {
             });
         }
         let registered = serde_json::from_slice(&self.body).ok();
-        let registered = registered.filter(|_| (200..300).contains(&status));
+        let registered = registered.filter(|registered: &Registered| {
+            (200..300).contains(&status) && (1..=LARGEST_SCHEMA_NUMBER).contains(&registered.id)
+        });
         registered.ok_or(RegistryError::NotARegistry(status))
     }
 }

@@ -6,8 +6,6 @@ use crate::kafka::Failed;
 use crate::spool::NotWritten;
 use crate::telemetry::Throttle;
 
-static GIVEN_UP: Throttle = Throttle::new();
-
 /// Why a report could not be kept, when that was last tried.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum Reason {
@@ -30,9 +28,9 @@ impl From<NotWritten> for Reason {
     }
 }
 
-/// Logs that a report is given up, with the reason of the last one.
-pub(super) fn log(topic: &str, reason: Option<Reason>) {
-    if let Some(reports) = GIVEN_UP.count() {
+/// Logs that a report of a topic is given up, with the reason of the last one. `given_up` counts those of the topic.
+pub(super) fn log(topic: &str, given_up: &Throttle, reason: Option<Reason>) {
+    if let Some(reports) = given_up.count() {
         let reason = reason.map_or("Kafka has not taken it".to_owned(), |why| why.to_string());
         warn!(
             topic,

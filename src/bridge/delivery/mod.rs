@@ -392,6 +392,7 @@ impl Parts<'_> {
             maintenance,
             noticed: Default::default(),
             unauthorized: Throttle::new(),
+            given_up: Throttle::new(),
         };
         let partitions = Arc::new(Partitions::new(Arc::new(shared), lanes));
         let after = self.spooling.map(|spooling| spooling.after);

@@ -76,6 +76,8 @@ pub(super) struct Shared {
     pub(super) noticed: [Noticed; MOST_PRODUCERS],
     /// Counts the records that fail because the client has no right to write to the topic.
     pub(super) unauthorized: Throttle,
+    /// Counts the reports that nothing keeps any longer.
+    pub(super) given_up: Throttle,
 }
 
 impl Shared {
@@ -139,7 +141,7 @@ impl Shared {
 
     /// Nothing keeps a report any longer.
     pub(super) fn give_up(&self, report: Pending, answer: NotTaken, why: Option<Reason>) {
-        given_up::log(self.name(), why);
+        given_up::log(self.name(), &self.given_up, why);
         report.failed(answer, &self.metrics);
     }
 

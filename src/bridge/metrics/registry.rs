@@ -272,7 +272,7 @@ impl Metrics {
         );
         section.of(
             "trace_spans_dropped",
-            "Spans that were not sent: the collector was too slow, did not answer, or refused them",
+            "Spans that were not sent: the collector was too slow, did not answer, or refused their batch",
             &self.trace_spans_dropped,
         );
         section.of(

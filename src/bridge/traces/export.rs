@@ -16,8 +16,12 @@ use tokio::runtime::Runtime;
 use tracing::warn;
 
 use super::client::LastFailure;
+use crate::blocking::on_thread;
 use crate::config::SpanQueue;
 use crate::telemetry::Throttle;
+
+/// How long the thread that looks names up waits for the next one. tokio panics if it can't start another one later.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 static FAILED: Throttle = Throttle::new();
 
@@ -120,8 +124,15 @@ impl Exporter {
             .enable_all()
             .max_blocking_threads(1)
             .thread_name("traces-names")
+            .thread_keep_alive(FOR_EVER)
             .build();
         let runtime = runtime.context("can't start the runtime that sends traces")?;
+        // tokio and the SDK panic if the system can't start their threads.
+        for name in ["traces", "traces-names"] {
+            let started = on_thread(name, || ()).map_err(|(error, _)| error);
+            drop(started.context("can't start a thread that sends traces")?);
+        }
+        runtime.spawn_blocking(|| ());
         Ok(Self {
             inner,
             failure,

@@ -141,7 +141,7 @@ macro_rules! ends_if_dropped {
         impl Drop for $span {
             fn drop(&mut self) {
                 if self.span.is_recording() {
-                    fail(&mut self.span, "sender_gone".to_owned());
+                    fail(&mut self.span, "cancelled".to_owned());
                 }
             }
         }
@@ -263,7 +263,7 @@ mod tests {
         let request = traces.request(&mut arrival());
         drop(traces.send(&request, Destination::Events));
         drop(request);
-        let gone = (Some("sender_gone".to_owned()), true);
+        let gone = (Some("cancelled".to_owned()), true);
         assert_eq!(ended.errors(), [gone.clone(), gone]);
     }
 

@@ -213,6 +213,23 @@ mod on {
     }
 
     #[test]
+    fn an_endpoint_is_a_host_and_a_path_alone() {
+        let no_url = "is not a URL; write for example \"http://collector:4318/v1/traces\"";
+        for (text, problem) in [
+            ("http://::1/", no_url),
+            ("http://[::g]:4318/", no_url),
+            ("http://a{b}/", no_url),
+            (
+                "http://c/?key=s3cret",
+                "holds a query; write what it holds in OTEL_EXPORTER_OTLP_HEADERS",
+            ),
+        ] {
+            let errors = case("", &[(ENDPOINT, text)]).errors();
+            assert_eq!(errors, [format!("{ENDPOINT}: {problem}")]);
+        }
+    }
+
+    #[test]
     fn each_wrong_variable_is_named_and_no_secret_is_repeated() {
         let list = "is not a list of the form name=value,name=value with percent-encoded values";
         let example = "write for example \"http://collector:4318/v1/traces\"";

@@ -55,9 +55,28 @@ fn a_file_of_format_1_is_upgraded_when_it_is_opened() {
     spool.mark(&lane(0), 1, Mark::Refused);
     close(&spool);
     assert_eq!((spool.level().reports, spool.level().quarantined), (3, 1));
-    assert_eq!(format_of(&file), 2);
+    assert_eq!(format_of(&file), 3);
     let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
     assert_eq!(rows[0].mark, Some(Mark::Refused));
+}
+
+#[test]
+fn a_file_of_format_2_is_upgraded_when_it_is_opened() {
+    let fixture = Fixture::new();
+    let (spool, _) = fixture.open();
+    fixture.write(&spool, &lane(0), 1).expect("room");
+    close(&spool);
+    drop(spool);
+    let file = fixture.newest_file();
+    let connection = rusqlite::Connection::open(&file).expect("a file");
+    let sql = "PRAGMA user_version = 2";
+    connection.execute_batch(sql).expect("sound SQL");
+    drop(connection);
+    let (spool, _) = fixture.open();
+    let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
+    assert_eq!(rows, [row(1)]);
+    close(&spool);
+    assert_eq!(format_of(&file), 3);
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn partition(lane: impl FnOnce(Policy) -> Lane<Pending>) -> (Partition, Receiver
         maintenance,
         noticed: Default::default(),
         unauthorized: Throttle::new(),
+        given_up: Throttle::new(),
     };
     let policy = Policy {
         has_spool: true,

@@ -190,6 +190,7 @@ fn shared(
         maintenance: wake,
         noticed: Default::default(),
         unauthorized: Throttle::new(),
+        given_up: Throttle::new(),
     }
 }
 
