@@ -19,6 +19,16 @@ DEFINITIONS = pathlib.Path(__file__).parents[2] / "target/chart/definitions"
 utils.schema_contents = functools.cache(utils.schema_contents)
 
 
+class Loader(yaml.CSafeLoader):
+    """Refuses a mapping that has a key twice, of which others take one without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            sys.exit(f"{', '.join(twice)} twice in a mapping\n{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
 def versions():
     found = {utils.major_minor(version) for version in utils.all_versions()}
     return sorted((v for v in found if number(v) >= OLDEST), key=number)
@@ -60,7 +70,7 @@ def strict(schema):
 
 
 def main():
-    documents = [document for document in yaml.load_all(sys.stdin, yaml.CSafeLoader) if document]
+    documents = [document for document in yaml.load_all(sys.stdin, Loader) if document]
     for document in documents:
         try:
             validate(document)

@@ -112,87 +112,76 @@ fn the_program_takes_every_configuration_and_has_the_room_that_it_says() {
 
 #[test]
 fn values_that_do_not_fit_are_refused_in_words() {
-    let digest = "image.digest=sha256:1";
-    for (set, value, expected) in [
+    let standalone = [
         (
-            "standalone",
             "terminationGracePeriodSeconds=64",
             "terminationGracePeriodSeconds: 64 s is too short: a stop takes up to 65 s",
         ),
         (
-            "sidecar",
-            "terminationGracePeriodSeconds=384",
-            "a stop takes up to 385 s with these values",
-        ),
-        (
-            "standalone",
             "config.ingress.drain_delay=5",
             "config.ingress.drain_delay: \"5\" is not a duration; write for example \"5s\"",
         ),
         (
-            "standalone",
             "config.ingress.listen=0.0.0.0:1",
             "config.ingress.listen: the chart sets it itself",
         ),
         (
-            "standalone",
             "config.spool.directory=/tmp",
             "config.spool.directory: the chart sets it itself",
         ),
         (
-            "standalone",
             "secrets.tls=",
             "secrets.tls: name a Secret with tls.crt and tls.key, or set config.ingress.plain_http",
         ),
         (
-            "standalone",
             "config.kafka.properties.bootstrap\\.servers=",
             "config.kafka.properties: give bootstrap.servers",
         ),
         (
-            "standalone",
             "spool.size=1280Mi",
             "spool.size: 1280Mi is too small: make it larger than config.spool.disk_limit and free_space together, 1280 MiB",
         ),
+        ("spool.size=much", "spool.size: \"much\" is not a size"),
         (
-            "sidecar",
+            "ports.admin=18446",
+            "ports: ingress and admin have to differ",
+        ),
+        (
+            "extraEnv[0].name=KOOBRIDGE_INGRESS_DEADLINE",
+            "extraEnv: KOOBRIDGE_INGRESS_DEADLINE: put it into config",
+        ),
+        // What the schema of the values says.
+        ("form=daemon", "'standalone', 'sidecar'"),
+        ("replicas=3", "additional properties 'replicas' not allowed"),
+        ("ports.admin=80", "minimum: got 80, want 1,024"),
+        ("image.digest=sha256:1", "'sha256:1' does not match pattern"),
+        ("config.ingress=null", "missing property 'ingress'"),
+        (
+            "labels.app\\.kubernetes\\.io/name=a",
+            "at '/labels/app.kubernetes.io~1name'",
+        ),
+        (
+            "podLabels.app\\.kubernetes\\.io/instance=a",
+            "at '/podLabels/app.kubernetes.io~1instance'",
+        ),
+    ];
+    let sidecar = [
+        (
+            "terminationGracePeriodSeconds=384",
+            "a stop takes up to 385 s with these values",
+        ),
+        (
             "spool.size=1Gi",
             "spool.size: 1Gi is too small: make it larger than config.spool.disk_limit, 1024 MiB",
         ),
         (
-            "standalone",
-            "spool.size=much",
-            "spool.size: \"much\" is not a size",
-        ),
-        (
-            "sidecar",
             "sidecar.containers=null",
             "sidecar.containers: name the adapter's container",
         ),
-        (
-            "standalone",
-            "ports.admin=18446",
-            "ports: ingress and admin have to differ",
-        ),
-        // What the schema of the values says.
-        ("standalone", "form=daemon", "'standalone', 'sidecar'"),
-        (
-            "standalone",
-            "replicas=3",
-            "additional properties 'replicas' not allowed",
-        ),
-        (
-            "standalone",
-            "ports.admin=80",
-            "minimum: got 80, want 1,024",
-        ),
-        ("standalone", digest, "'sha256:1' does not match pattern"),
-        (
-            "standalone",
-            "config.ingress=null",
-            "missing property 'ingress'",
-        ),
-    ] {
+    ];
+    let standalone = standalone.map(|case| ("standalone", case));
+    let sidecar = sidecar.map(|case| ("sidecar", case));
+    for (set, (value, expected)) in standalone.into_iter().chain(sidecar) {
         let said = rendered(set, &[value]).expect_err(value);
         assert!(said.contains(expected), "{value}: {said}");
     }
@@ -206,8 +195,11 @@ fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
         .split_once("define \"koobridge.takenOver\" -}}\n")
         .expect("the keys");
     let (block, _) = block.split_once("\n{{- end").expect("an end");
+    // These two change the pod's time to stop.
+    let restarting = ["ingress.deadline", "ingress.head_timeout"];
     let keys = KEYS.iter().filter(|key| key.applies != Applies::Start);
-    let keys: Vec<&str> = keys.map(|key| key.name).collect();
+    let keys = keys.map(|key| key.name);
+    let keys: Vec<&str> = keys.filter(|name| !restarting.contains(name)).collect();
     assert_eq!(block.lines().collect::<Vec<_>>(), keys);
 
     let pod = |change: &[&str]| pod(&manifests("standalone", change)).to_string();
@@ -215,6 +207,9 @@ fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
     let taken_over = ["config.ingress.body_timeout=1s", "config.log.reports=true"];
     assert_eq!(before, pod(&taken_over));
     assert_ne!(before, pod(&["config.ingress.workers=3"]));
+    for key in restarting {
+        assert_ne!(before, pod(&[&format!("config.{key}=6s")]), "{key}");
+    }
 }
 
 #[test]
@@ -234,12 +229,63 @@ fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
     assert_eq!(koobridge["securityContext"]["runAsNonRoot"], true);
     // A pod is not ready any more when its adapter has ended.
     assert_eq!(adapter["lifecycle"], koobridge["lifecycle"]);
+    // A limit of ephemeral-storage would count for the adapter's files, too.
+    let requests = json!({ "cpu": "250m", "memory": "384Mi", "ephemeral-storage": "1536Mi" });
+    let resources = json!({ "requests": requests, "limits": { "memory": "384Mi" } });
+    assert_eq!(koobridge["resources"], resources);
 
     let container = ["name=a", "image=a", "lifecycle.preStop.exec.command={sync}"];
     let container = container.map(|value| format!("sidecar.containers[0].{value}"));
     let paused = manifests("sidecar", &container.each_ref().map(String::as_str));
     let own = json!({ "preStop": { "exec": { "command": ["sync"] } } });
     assert_eq!(pod(&paused)["spec"]["containers"][0]["lifecycle"], own);
+}
+
+#[test]
+fn services_know_the_ports_of_a_sidecar_by_number() {
+    for (set, expected) in [("standalone", &[18446, 18447][..]), ("sidecar", &[18446])] {
+        let manifests = manifests(set, &[]);
+        let services = manifests
+            .iter()
+            .filter(|manifest| manifest["kind"] == "Service");
+        let ports: Vec<&Value> = services
+            .map(|service| &service["spec"]["ports"][0]["targetPort"])
+            .collect();
+        assert_eq!(ports, expected.iter().collect::<Vec<_>>(), "{set}");
+    }
+}
+
+/// Kubernetes refuses a deadline that is not longer.
+#[test]
+fn a_deployment_has_longer_to_progress_than_its_pods_to_be_ready() {
+    for (ready, deadline) in [(0, 600), (900, 1500)] {
+        let manifests = manifests("sidecar", &[&format!("minReadySeconds={ready}")]);
+        let spec = &of_kind(&manifests, "Deployment")["spec"];
+        assert_eq!(spec["minReadySeconds"], ready);
+        assert_eq!(spec["progressDeadlineSeconds"], deadline);
+    }
+}
+
+/// Numbers of a file of values are floating-point numbers.
+#[test]
+fn a_large_user_stays_a_whole_number() {
+    let manifests = manifests("full", &[]);
+    let koobridge = &container(&manifests)["securityContext"];
+    let users = [&koobridge["runAsUser"], &koobridge["runAsGroup"]];
+    let group = &pod(&manifests)["spec"]["securityContext"]["fsGroup"];
+    for user in [users[0], users[1], group] {
+        assert_eq!(user.as_u64(), Some(1_000_720_000), "{user}");
+    }
+}
+
+#[test]
+fn labels_of_a_part_count_more_than_those_of_all() {
+    let manifests = manifests("full", &[]);
+    let team = |kind: &str| &of_kind(&manifests, kind)["metadata"]["labels"]["team"];
+    assert_eq!(team("StatefulSet"), "messaging");
+    assert_eq!(team("PodMonitor"), "monitoring");
+    assert_eq!(team("PrometheusRule"), "monitoring");
+    assert_eq!(pod(&manifests)["metadata"]["labels"]["team"], "bridge");
 }
 
 #[test]

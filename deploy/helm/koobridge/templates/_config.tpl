@@ -1,11 +1,10 @@
-{{/* The keys of koobridge.toml that a running bridge takes over: their change restarts no pod. */}}
+{{/* The keys of koobridge.toml that a running bridge takes over: their change restarts no pod. Without ingress.deadline and
+     ingress.head_timeout, which change the pod's time to stop. */}}
 {{- define "koobridge.takenOver" -}}
 ingress.allow
 ingress.trusted_proxies
 ingress.success_status
-ingress.deadline
 ingress.head_limit
-ingress.head_timeout
 ingress.body_limit
 ingress.body_timeout
 ingress.idle_timeout
@@ -20,6 +19,11 @@ log.reports
   {{- $path := splitList "." $key -}}
   {{- if hasKey (default dict (get $config (first $path))) (last $path) -}}
     {{- fail (printf "config.%s: the chart sets it itself: see ports, ipv6, secrets and spool" $key) -}}
+  {{- end -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+  {{- if hasPrefix "KOOBRIDGE_" .name -}}
+    {{- fail (printf "extraEnv: %s: put it into config, with which the chart reckons" .name) -}}
   {{- end -}}
 {{- end -}}
 {{- if eq (int .Values.ports.ingress) (int .Values.ports.admin) -}}

@@ -14,18 +14,18 @@
 {{- end -}}
 
 {{- define "koobridge.selector" -}}
-app.kubernetes.io/name: {{ include "koobridge.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "koobridge.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
+{{/* The labels of an object, of a list of the root and labels of its own, which count more than those of the values. */}}
 {{- define "koobridge.labels" -}}
-{{ include "koobridge.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.labels }}
-{{ toYaml . }}
-{{- end }}
+{{- $root := index . 0 -}}
+{{- $labels := include "koobridge.selector" $root | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" $root.Chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") -}}
+{{- mergeOverwrite $labels $root.Values.labels (index . 1) | toYaml -}}
 {{- end -}}
 
 {{/* `metadata` of an object, of a list of the root, a suffix of the name, and annotations and labels of its own. */}}
@@ -34,10 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 name: {{ include "koobridge.fullname" $root }}{{ index . 1 }}
 namespace: {{ $root.Release.Namespace }}
 labels:
-  {{- include "koobridge.labels" $root | nindent 2 }}
-  {{- with index . 3 }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "koobridge.labels" (list $root (index . 3)) | nindent 2 }}
 {{- with merge (deepCopy (index . 2)) $root.Values.annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -2,15 +2,9 @@
 {{- define "koobridge.podMetadata" -}}
 labels:
   {{- /* Without the chart's version, or each new chart would restart every pod. */}}
-  {{- include "koobridge.selector" . | nindent 2 }}
-  {{- with merge (deepCopy .Values.podLabels) .Values.labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "koobridge.selector" . | fromYaml | merge (deepCopy .Values.podLabels) .Values.labels | toYaml | nindent 2 }}
 annotations:
-  checksum/config: {{ include "koobridge.checksum" . }}
-  {{- with .Values.podAnnotations }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- set (deepCopy .Values.podAnnotations) "checksum/config" (include "koobridge.checksum" .) | toYaml | nindent 2 }}
 {{- end -}}
 
 {{- define "koobridge.podSpec" -}}
@@ -52,7 +46,7 @@ topologySpreadConstraints:
 securityContext:
   {{- /* Secrets and the spool's volume are this group's. Once is enough: each time anew, all files of the spool would
          be opened to the group. */}}
-  fsGroup: {{ .Values.user }}
+  fsGroup: {{ int64 .Values.user }}
   fsGroupChangePolicy: OnRootMismatch
 {{- end -}}
 
@@ -100,8 +94,8 @@ resources:
   {{- include "koobridge.resources" . | nindent 2 }}
 securityContext:
   runAsNonRoot: true
-  runAsUser: {{ .Values.user }}
-  runAsGroup: {{ .Values.user }}
+  runAsUser: {{ int64 .Values.user }}
+  runAsGroup: {{ int64 .Values.user }}
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: { drop: [ALL] }
@@ -122,13 +116,14 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
-{{/* A spool on the node's disk counts for the pod's share of it, and so do its logs. */}}
+{{/* A spool on the node's disk, and the logs, count for the pod's share of it. A request alone: the kubelet holds all of
+     the pod, whatever its adapter writes too, to the sum of its containers' limits, and evicts it. */}}
 {{- define "koobridge.resources" -}}
 {{- $resources := deepCopy .Values.resources -}}
 {{- if and .Values.spool.enabled (eq .Values.form "sidecar") -}}
   {{- $disk := include "koobridge.mebibytes" (list (include "koobridge.spoolSize" .) "spool.size") | atoi | add 256 -}}
   {{- $share := dict "ephemeral-storage" (printf "%vMi" $disk) -}}
-  {{- $resources = merge $resources (dict "requests" $share "limits" $share) -}}
+  {{- $resources = merge $resources (dict "requests" $share) -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end -}}

@@ -43,7 +43,7 @@
 {{- define "koobridge.traces" -}}
 {{- $named := dig "traces" "endpoint" "" (index . 1) -}}
 {{- range (index . 0).Values.extraEnv -}}
-  {{- if regexMatch "^(OTEL_EXPORTER_OTLP_(TRACES_)?|KOOBRIDGE_TRACES_)ENDPOINT$" .name -}}
+  {{- if regexMatch "^OTEL_EXPORTER_OTLP_(TRACES_)?ENDPOINT$" .name -}}
     {{- $named = .name -}}
   {{- end -}}
 {{- end -}}
@@ -58,10 +58,10 @@
 {{- end -}}
 {{- with .Values.terminationGracePeriodSeconds -}}
   {{- if lt (int .) (int $seconds) -}}
-    {{- fail (printf "terminationGracePeriodSeconds: %v s is too short: a stop takes up to %v s with these values" . $seconds) -}}
+    {{- fail (printf "terminationGracePeriodSeconds: %v s is too short: a stop takes up to %v s with these values" (int64 .) $seconds) -}}
   {{- end -}}
 {{- end -}}
-{{- default $seconds .Values.terminationGracePeriodSeconds -}}
+{{- default $seconds .Values.terminationGracePeriodSeconds | int64 -}}
 {{- end -}}
 
 {{/* The size of the spool's volume. A full volume is no limit that koobridge can keep to. */}}
