@@ -38,8 +38,9 @@ pub struct Watch {
     /// What was typed when the bridge started.
     started: Arc<Settings>,
     files: Vec<(Part, Files)>,
-    /// The contents of Kafka's files that are in force.
+    /// The contents of Kafka's files before they were read last, and what was typed with what was read.
     kafka_contents: Contents,
+    kafka_read: Arc<Settings>,
 }
 
 impl Watch {
@@ -47,14 +48,18 @@ impl Watch {
     #[must_use]
     pub fn new(typed: Typed) -> (Self, Arc<Settings>) {
         let configuration = Files::new(typed.file.clone());
-        let settings = Arc::new(Settings::gather(&typed));
-        let channels = Files::new(settings.channels_directory().map(Path::to_owned));
-        let certificate = Files::new(settings.tls_files().map(Path::to_owned));
-        let kafka_files = Files::new(kafka_files(&settings));
+        let named = Settings::gather(&typed);
+        let channels = Files::new(named.channels_directory().map(Path::to_owned));
+        let certificate = Files::new(named.tls_files().map(Path::to_owned));
+        let kafka_files = Files::new(kafka_files(&named));
+        let kafka_contents = kafka_files.contents();
+        // What was read before it was noted is read again.
+        let settings = Arc::new(named.with_kafka_files());
         let watch = Self {
             typed,
             started: Arc::clone(&settings),
-            kafka_contents: kafka_files.contents(),
+            kafka_contents,
+            kafka_read: Arc::clone(&settings),
             files: vec![
                 (Part::Configuration, configuration),
                 (Part::Channels, channels),
@@ -75,6 +80,7 @@ impl Watch {
             started: Arc::clone(&self.started),
             files,
             kafka_contents: self.kafka_contents,
+            kafka_read: Arc::clone(&self.kafka_read),
         };
         [local, kafka].map(with)
     }
@@ -92,6 +98,9 @@ impl Watch {
             for part in self.due(now, is_asked) {
                 let outcome = self.read(part, config, bridge);
                 note(part, outcome, bridge);
+            }
+            if self.files.iter().any(|(part, _)| *part == Part::KafkaFiles) {
+                look_at_producers(bridge);
             }
             if now.duration_since(retried) >= RETRY {
                 self.retry(config, bridge);
@@ -139,32 +148,43 @@ impl Watch {
         }
     }
 
-    /// Has the producers replaced if a broker answers a client with what Kafka's files hold now.
+    /// Has the producers replaced if Kafka answers a client with what its files hold now.
     fn read_kafka_files(&mut self, bridge: &Bridge) -> Result<(), ConfigErrors> {
         let contents = Files::new(kafka_files(&self.started)).contents();
-        if contents == self.kafka_contents {
-            return Ok(());
+        let read = self.started.with_kafka_files();
+        if contents == self.kafka_contents && read.has_same_kafka_files(&self.kafka_read) {
+            return bridge.delivery.renewal_problem().map_or(Ok(()), failed);
         }
-        let config = Config::check(&self.started.with_kafka_files(), kafka::check_property)?;
+        let config = Config::check(&read, kafka::check_property)?;
         let settings = kafka::Settings::from(&config);
-        settings.try_out().map_err(|problem| {
-            let error = ConfigError {
-                place: String::new(),
-                key: String::new(),
-                problem,
-            };
-            ConfigErrors(vec![error])
-        })?;
-        let expires = settings
-            .certificate()
-            .map(|certificate| certificate.expires);
-        bridge.metrics.kafka_certificate_expires(expires);
+        settings.try_out(bridge.delivery.topics()).or_else(failed)?;
         bridge.delivery.renew(settings);
-        self.kafka_contents = contents;
+        (self.kafka_contents, self.kafka_read) = (contents, Arc::new(read));
         info!(
             "the files that kafka.properties names were read anew: the producers are replaced one after the other"
         );
         Ok(())
+    }
+}
+
+fn failed(problem: String) -> Result<(), ConfigErrors> {
+    let error = ConfigError {
+        place: String::new(),
+        key: String::new(),
+        problem,
+    };
+    Err(ConfigErrors(vec![error]))
+}
+
+/// Shows which certificate the producers use, and whether they can't use what Kafka's files hold.
+fn look_at_producers(bridge: &Bridge) {
+    let expires = bridge.delivery.certificate_expires();
+    bridge.metrics.kafka_certificate_expires(expires);
+    let part = Part::KafkaFiles;
+    if let Some(problem) = bridge.delivery.renewal_problem()
+        && !bridge.live.stale().contains_key(&part)
+    {
+        note(part, failed(problem), bridge);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -185,7 +186,9 @@ impl Settings {
             let Some(path) = setting.from_file.as_deref() else {
                 continue;
             };
-            if !key.starts_with(PROPERTIES) {
+            // What a pipe held is gone.
+            let is_of_kafka = key.starts_with(PROPERTIES);
+            if !is_of_kafka || fs::metadata(path).is_ok_and(|file| !file.is_file()) {
                 continue;
             }
             match file::read_secret(path) {
@@ -198,6 +201,20 @@ impl Settings {
             }
         }
         settings
+    }
+
+    /// Returns whether the files behind `from_file` of Kafka's properties held the same when `other` was read.
+    #[must_use]
+    pub fn has_same_kafka_files(&self, other: &Self) -> bool {
+        let read = |settings: &Self| -> BTreeMap<String, String> {
+            let values = settings.values.iter();
+            let read = values.filter(|(key, setting)| {
+                key.starts_with(PROPERTIES) && setting.from_file.is_some()
+            });
+            read.map(|(key, setting)| (key.clone(), setting.text.clone()))
+                .collect()
+        };
+        read(self) == read(other)
     }
 
     /// These settings as far as a running bridge takes them over: what is read only at the start is

@@ -100,7 +100,9 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
         debug!(target: "librdkafka", %error, "{reason}");
         // "All brokers down" follows each broker's own reason and says less.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        if let Some(refusal) = Refusal::of(code, reason) {
+        if let Some(refusal) = Refusal::of(code, reason)
+            && !Refusal::is_hang_up(reason)
+        {
             let why = refusal.in_words(reason, self.certificate.as_ref(), Timestamp::now());
             *self.last_refusal.lock() = Some((Instant::now(), why));
         }

@@ -164,18 +164,13 @@ impl Cluster {
     /// # Errors
     /// librdkafka's words.
     pub fn topic(&self, name: &str) -> Result<TopicFacts, String> {
-        let metadata = self.producer.client().fetch_metadata(Some(name), PATIENCE);
-        let metadata = metadata.map_err(|error| in_words(&error))?;
         let Answer {
             condition,
             partitions,
             replication,
             in_sync,
             ..
-        } = metadata
-            .topics()
-            .first()
-            .map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of);
+        } = self.answer(name)?;
         let settings = partitions.and_then(|_| self.topic_settings(name));
         Ok(TopicFacts {
             condition,
@@ -184,6 +179,21 @@ impl Cluster {
             in_sync: in_sync.into_iter().min().unwrap_or_default(),
             settings,
         })
+    }
+
+    /// Returns whether a topic can be used.
+    ///
+    /// # Errors
+    /// librdkafka's words.
+    pub fn condition(&self, name: &str) -> Result<Condition, String> {
+        self.answer(name).map(|answer| answer.condition)
+    }
+
+    fn answer(&self, name: &str) -> Result<Answer, String> {
+        let metadata = self.producer.client().fetch_metadata(Some(name), PATIENCE);
+        let metadata = metadata.map_err(|error| in_words(&error))?;
+        let topic = metadata.topics().first();
+        Ok(topic.map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of))
     }
 
     /// Returns the settings of a topic; `None` if Kafka does not show them. A broker that has not heard of a new

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::age_limits::AgeLimits;
 use super::asking::{Asking, REST, Turn};
 use super::producer::Producer;
-use super::questions::{Answer, question, read_settings};
+use super::questions::{Answer, PATIENCE, question, read_settings};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 
@@ -193,7 +193,7 @@ impl WatchedTopic {
             replication,
             in_sync,
             preferred_leaders,
-        } = question(producer, &self.name);
+        } = question(producer, &self.name, PATIENCE);
         let condition = self.with_last_answer(condition);
         let was_missing = self.state.condition == Condition::Missing;
         if condition == Condition::Missing && was_missing {

@@ -17,7 +17,9 @@ use thiserror::Error;
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::outgoing::to_base_record;
+use super::questions::question;
 use super::settings::Settings;
+use super::topic::Condition;
 use crate::blocking::StoppableThread;
 use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Record};
 
@@ -162,11 +164,10 @@ impl<T: Send + Sync + 'static> Producer<T> {
         self.callbacks().refusal_within(time)
     }
 
-    /// Waits for at most so long for an answer of Kafka about a topic. Returns whether there was one.
+    /// Returns what Kafka says of a topic. Waits for that for at most so long.
     #[must_use]
-    pub fn knows(&self, topic: &str, patience: Duration) -> bool {
-        let metadata = self.inner.client().fetch_metadata(Some(topic), patience);
-        metadata.is_ok()
+    pub fn condition(&self, topic: &str, patience: Duration) -> Condition {
+        question(self, topic, patience).condition
     }
 
     /// Gives up what is waiting to be sent: its delivery reports come soon. Requests in flight go on.

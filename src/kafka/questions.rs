@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::topic::Condition;
 
 /// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What Kafka says of a topic.
 pub(super) struct Answer {
@@ -42,8 +42,12 @@ impl Answer {
     }
 }
 
-pub(super) fn question<T: Send + Sync + 'static>(producer: &Producer<T>, topic: &str) -> Answer {
-    match producer.client().fetch_metadata(Some(topic), PATIENCE) {
+pub(super) fn question<T: Send + Sync + 'static>(
+    producer: &Producer<T>,
+    topic: &str,
+    patience: Duration,
+) -> Answer {
+    match producer.client().fetch_metadata(Some(topic), patience) {
         Ok(metadata) => {
             producer.callbacks().forget_error();
             metadata

@@ -77,6 +77,11 @@ impl Refusal {
         }
     }
 
+    /// Returns whether the broker has hung up without a word: one that stops does that, too.
+    pub(super) fn is_hang_up(words: &str) -> bool {
+        words.contains("Disconnected")
+    }
+
     /// Returns librdkafka's `words`, and before them what they mean and what to do, if that is known.
     pub(super) fn explain(
         self,
@@ -85,6 +90,8 @@ impl Refusal {
         now: Timestamp,
     ) -> String {
         let alert = || ALERTS.iter().find(|(alert, _)| words.contains(alert));
+        // Without an alert the broker has not said anything about the client certificate.
+        let certificate = certificate.filter(|_| words.contains(" alert "));
         let invalid = certificate.and_then(|certificate| certificate.invalid(now));
         let why = invalid.or_else(|| alert().map(|(_, why)| (*why).to_owned()));
         match (self, why) {
@@ -176,6 +183,13 @@ mod tests {
                  renew ssl.certificate.location ({EXPIRED})"
             )
         );
+        for words in [
+            "ssl://kafka-1:9093/1: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed",
+            "ssl://kafka-1:9093/1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
+        ] {
+            let said = Refusal::Tls.in_words(words, Some(&certificate), at(1_795_689_000));
+            assert!(!said.contains("the client certificate expired"), "{said}");
+        }
         let refused =
             "sasl_ssl://kafka-1:9094/bootstrap: SASL authentication error: Authentication failed";
         assert_eq!(

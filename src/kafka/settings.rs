@@ -7,6 +7,7 @@ use rdkafka::error::KafkaError;
 
 use super::client_certificate::ClientCertificate;
 use super::cluster::Cluster;
+use super::topic::TopicState;
 use super::transactions::Batching;
 use crate::config::{Config, Kafka};
 
@@ -125,13 +126,20 @@ impl Settings {
         self.certificate.as_ref()
     }
 
-    /// Returns once a broker has answered a client with these properties.
+    /// Returns if a client with these properties can take over from the producers of `topics`, as their states say that
+    /// Kafka answers those.
     ///
     /// # Errors
-    /// Why none has, or why librdkafka refuses the properties as a whole.
-    pub fn try_out(&self) -> Result<(), String> {
+    /// Why not, or why librdkafka refuses the properties as a whole.
+    pub fn try_out(&self, topics: [(&str, TopicState); 2]) -> Result<(), String> {
         let cluster = Cluster::start(self).map_err(|error| error.to_string())?;
         cluster.brokers().map_err(|error| error.to_string())?;
+        for (topic, current) in topics {
+            let condition = cluster.condition(topic)?;
+            if !condition.can_follow(&current.condition) {
+                return Err(format!("{topic}: {condition}"));
+            }
+        }
         Ok(())
     }
 

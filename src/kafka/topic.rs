@@ -98,6 +98,20 @@ impl Durability {
     }
 }
 
+impl Condition {
+    /// Returns whether a client that got this answer can take over from one that got `current`.
+    #[must_use]
+    pub fn can_follow(&self, current: &Self) -> bool {
+        match self {
+            Self::Ready | Self::Leaderless(_) => true,
+            // A broker that has just started can deny a topic that is there.
+            Self::Missing => !matches!(current, Self::Ready | Self::Leaderless(_)),
+            Self::Refused(_) => self == current,
+            Self::Unknown | Self::Unreachable(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -169,6 +183,27 @@ impl TopicWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_without_rights_follows_only_one_that_lacks_them_too() {
+        use Condition::{Leaderless, Missing, Ready, Refused, Unknown, Unreachable};
+        let refused = |why: &str| Refused(why.to_owned());
+        let unreachable = || Unreachable("refused".to_owned().into());
+        for (next, current, is_fit) in [
+            (Ready, Ready, true),
+            (Leaderless(1), Ready, true),
+            (Ready, unreachable(), true),
+            (refused("authorization"), Ready, false),
+            (refused("authorization"), unreachable(), false),
+            (refused("authorization"), refused("authorization"), true),
+            (Missing, Ready, false),
+            (Missing, Missing, true),
+            (unreachable(), unreachable(), false),
+            (Unknown, Unknown, false),
+        ] {
+            assert_eq!(next.can_follow(&current), is_fit, "{next:?} {current:?}");
+        }
+    }
 
     #[test]
     fn the_settings_are_doubted_only_if_no_broker_has_ever_answered() {

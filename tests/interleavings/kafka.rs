@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 pub use koobridge::kafka::{
-    Acknowledged, ClientError, Condition, Failed, TopicState, partition_for,
+    Acknowledged, ClientCertificate, ClientError, Condition, Failed, TopicState, partition_for,
 };
 
 use crate::contract::Record;
@@ -22,6 +22,13 @@ pub const PLACE: Acknowledged = Acknowledged {
 /// What a producer needs to send: here the cluster itself.
 #[derive(Clone, Default)]
 pub struct Settings(Arc<Cluster>);
+
+impl Settings {
+    /// The cluster asks for none.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        None
+    }
+}
 
 #[derive(Default)]
 struct Cluster {
@@ -134,8 +141,8 @@ impl<T: Send + 'static> Producer<T> {
     pub fn stop(&self) {}
 
     /// The cluster answers at once.
-    pub fn knows(&self, _: &str, _: Duration) -> bool {
-        true
+    pub fn condition(&self, _: &str, _: Duration) -> Condition {
+        Condition::Ready
     }
 
     pub fn refusal_within(&self, _: Duration) -> Option<String> {

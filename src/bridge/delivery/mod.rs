@@ -39,6 +39,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tracing::warn;
 
 use lane::Input;
@@ -210,7 +211,27 @@ impl Delivery {
     /// had an answer of Kafka and its own reports in flight have their results, or have waited for them for long.
     pub fn renew(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
-        self.both().iter().for_each(|topic| topic.shared().wake());
+        for topic in self.both() {
+            *topic.renewal_problem.lock() = None;
+            topic.shared().wake();
+        }
+    }
+
+    /// Returns why a producer with the latest settings could not take over, while one is left that has others.
+    #[must_use]
+    pub fn renewal_problem(&self) -> Option<String> {
+        let problem = |topic: &Topic| topic.renewal_problem.lock().clone();
+        self.both().into_iter().find_map(problem)
+    }
+
+    /// Returns when the first of the certificates expires that the producers show, if there are any.
+    #[must_use]
+    pub fn certificate_expires(&self) -> Option<Timestamp> {
+        let producers = self.both().map(|topic| &topic.producers);
+        let expires = producers
+            .into_iter()
+            .filter_map(Producers::certificate_expires);
+        expires.min()
     }
 
     /// Returns a permit for a body that is about to be read; it counts until the report is published.
@@ -295,6 +316,9 @@ impl Delivery {
         let soon = Instant::now() + LOOK;
         self.redirects
             .place(soon, |report| self.rejected.take_over(report));
+        // A producer that is replaced has its partitions go on.
+        let close = |topic: &Topic| *topic.is_closed.lock() = true;
+        self.both().into_iter().for_each(close);
         for partition in self
             .both()
             .iter()

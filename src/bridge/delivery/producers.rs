@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tracing::warn;
 
@@ -141,6 +142,21 @@ impl Producers {
     /// Returns whether the settings have changed since a producer was started.
     pub(super) fn is_outdated(&self, number: usize) -> bool {
         !Arc::ptr_eq(&self.get(number).load().settings, &self.settings.load())
+    }
+
+    /// Returns whether the settings have changed since one of the producers was started.
+    pub(super) fn are_outdated(&self) -> bool {
+        (0..self.all().count()).any(|number| self.is_outdated(number))
+    }
+
+    /// Returns when the first of the certificates expires that the producers show, if there are any.
+    pub(super) fn certificate_expires(&self) -> Option<Timestamp> {
+        let expires = |one: &ArcSwap<InService>| {
+            let in_service = one.load();
+            let certificate = in_service.settings.certificate();
+            certificate.map(|certificate| certificate.expires)
+        };
+        self.all().filter_map(expires).min()
     }
 }
 

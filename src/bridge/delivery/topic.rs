@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
 use super::given_up::Reason;
@@ -24,6 +25,10 @@ pub(super) struct Topic {
     /// How long a report may wait for Kafka alone, if there is a spool.
     spill_after: Option<Duration>,
     pub(super) untaken: Untaken,
+    /// Why a producer with the latest settings could not take over, until all producers have them.
+    pub(super) renewal_problem: Mutex<Option<String>>,
+    /// Whether no producer is replaced any more; locked while one is.
+    pub(super) is_closed: Mutex<bool>,
 }
 
 impl Topic {
@@ -42,6 +47,8 @@ impl Topic {
             producers,
             spill_after,
             untaken: Untaken::default(),
+            renewal_problem: Mutex::default(),
+            is_closed: Mutex::default(),
         }
     }
 

@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::text;
+
 /// Files that never come to rest are read all the same.
 const RESTLESS: Duration = Duration::from_millis(750);
 
@@ -39,7 +41,8 @@ impl Files {
         self.read = self.seen;
     }
 
-    /// Returns what they hold. A file that can't be read has contents of its own.
+    /// Returns what they hold. A file that can't be read has contents of its own, and so has anything else than a small
+    /// regular file.
     pub(super) fn contents(&self) -> Contents {
         let mut hasher = DefaultHasher::new();
         for path in &self.paths {
@@ -47,7 +50,7 @@ impl Files {
             let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
             files.sort();
             for file in files.iter().chain([path]) {
-                (file, fs::read(file).ok()).hash(&mut hasher);
+                (file, text::read_small(file).ok()).hash(&mut hasher);
             }
         }
         hasher.finish()
@@ -130,6 +133,7 @@ fn like(name: &OsStr, metadata: io::Result<Metadata>) -> Look {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::process::Command;
 
     use super::*;
 
@@ -189,5 +193,19 @@ mod tests {
         fs::rename(inside("..new"), inside("..data")).expect("a swap");
         assert!(!files.are_due(Instant::now()));
         assert!(files.are_due(Instant::now()));
+    }
+
+    #[test]
+    fn a_pipe_is_not_read() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let [pipe, file] = ["pipe", "file"].map(|name| home.path().join(name));
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+        fs::write(&file, "old").expect("a file");
+        let files = Files::new([pipe, file.clone()]);
+        let old = files.contents();
+        assert_eq!(files.contents(), old);
+        fs::write(&file, "new").expect("a file");
+        assert_ne!(files.contents(), old);
     }
 }

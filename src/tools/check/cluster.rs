@@ -28,20 +28,30 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
     };
     let certificate = client_certificate(&config.kafka, Timestamp::now());
     let is_invalid = |finding: &Finding| finding.level == Level::Fail;
-    let is_refused = certificate.as_ref().is_some_and(is_invalid);
+    // Whether the brokers mind is known when they have been asked.
+    let (mut invalid, certificate): (Vec<_>, Vec<_>) =
+        certificate.into_iter().partition(is_invalid);
     certificate.into_iter().for_each(&mut *found);
-    if is_refused {
-        return;
-    }
     let (findings, is_of_use) = bootstrap::look(servers);
     findings.into_iter().for_each(&mut *found);
     if !is_of_use {
-        return;
+        return invalid.into_iter().for_each(found);
     }
     let brokers = match cluster.brokers() {
         Ok(brokers) => brokers,
-        Err(unreached) => return found(no_answer(unreached)),
+        Err(unreached) => {
+            let is_explained = !invalid.is_empty() && is_of_client_certificate(&unreached);
+            invalid.into_iter().for_each(&mut *found);
+            if !is_explained {
+                found(no_answer(unreached));
+            }
+            return;
+        }
     };
+    for mut finding in invalid.drain(..) {
+        finding.level = Level::Warn;
+        found(finding);
+    }
     secured(config).into_iter().for_each(&mut *found);
     let nodes = nodes(&brokers);
     let is_of_use = nodes.level != Level::Fail;
@@ -92,6 +102,10 @@ fn not_together(error: &ClientError) -> Finding {
 
 /// What the certificate says that Kafka is shown, if there is one that can be read.
 fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
+    let protocol = kafka.property("security.protocol").unwrap_or_default();
+    if !protocol.to_lowercase().contains("ssl") {
+        return None;
+    }
     let certificate = ClientCertificate::of(kafka)?;
     if let Some(problem) = certificate.invalid(now) {
         return Some(Area::Tls.fail(problem, RENEWAL));
@@ -106,6 +120,15 @@ fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
     } else {
         Area::Tls.ok(what)
     })
+}
+
+/// Returns whether an invalid client certificate can be the reason. A broker can hang up for that without an alert.
+fn is_of_client_certificate(unreached: &Unreached) -> bool {
+    match unreached {
+        Unreached::Tls(why) => !why.contains("certificate verify failed"),
+        Unreached::Nobody(_) => true,
+        Unreached::Login(_) => false,
+    }
 }
 
 fn no_answer(unreached: Unreached) -> Finding {

@@ -9,12 +9,12 @@ use super::rig::{Rig, Setup, lasting, pause};
 use super::with_and_without_a_spool;
 use crate::support::authority::borrowed;
 use crate::support::bridge::eventually;
-use crate::support::cluster::{self, Exclusive};
+use crate::support::cluster;
 use crate::support::logins::{ClientFiles, FRESH, SASL_PASSWORD, Way, set_password};
 
 /// One producer for each topic: the partitions are too few for more.
 const PRODUCERS: u64 = 2;
-/// Long enough for the start of a scenario on a busy machine.
+/// Long enough for a renewal on a busy machine.
 const VALID: Duration = Duration::from_secs(40);
 
 with_and_without_a_spool!(
@@ -23,10 +23,7 @@ with_and_without_a_spool!(
 );
 
 fn rig(fault: &str, spool: bool, files: &ClientFiles, way: Way) -> Rig {
-    rig_on(cluster::exclusive(), fault, spool, files, way)
-}
-
-fn rig_on(kafka: Exclusive, fault: &str, spool: bool, files: &ClientFiles, way: Way) -> Rig {
+    let kafka = cluster::exclusive();
     let settings = files.settings();
     let setup = Setup {
         spool,
@@ -37,10 +34,16 @@ fn rig_on(kafka: Exclusive, fault: &str, spool: bool, files: &ClientFiles, way: 
     Rig::with(fault, kafka, setup)
 }
 
+const RENEWALS: &str = "koobridge_producer_renewals_total";
+
+/// Returns how many producers have been replaced by now.
+fn renewals(rig: &Rig) -> u64 {
+    rig.bridge.metric(RENEWALS)
+}
+
 /// Waits until so many producers have been replaced.
 fn wait_for_renewals(rig: &Rig, count: u64) {
-    let renewals = "koobridge_producer_renewals_total";
-    rig.bridge.wait_for_metric(renewals, count);
+    rig.bridge.wait_for_metric(RENEWALS, count);
 }
 
 /// Waits until the bridge says that it does not use what the files hold now, and why.
@@ -94,10 +97,11 @@ fn a_password_is_changed_while_all_is_well(spool: bool) {
 /// The brokers refuse the bridge until it has the new files. What was in flight when they were killed can be repeated.
 #[test]
 fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_what_comes() {
-    let (kafka, files) = (cluster::exclusive(), ClientFiles::new(Way::MutualTls));
+    let files = ClientFiles::new(Way::MutualTls);
+    let mut rig = rig("certificate expired", true, &files, Way::MutualTls);
     let expires = Instant::now() + VALID;
     files.renew_certificate(VALID);
-    let mut rig = rig_on(kafka, "certificate expired", true, &files, Way::MutualTls);
+    wait_for_renewals(&rig, PRODUCERS);
     // A broker does not look at the certificates of connections that are open.
     pause(expires.saturating_duration_since(Instant::now()));
     restart_brokers(&mut rig);
@@ -107,7 +111,7 @@ fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_what_comes() {
     assert!(ready.contains("renew ssl.certificate.location"), "{ready}");
     rig.calm();
     files.renew_certificate(FRESH);
-    wait_for_renewals(&rig, PRODUCERS);
+    wait_for_renewals(&rig, 2 * PRODUCERS);
     rig.cause_ends();
     assert_all_200(&rig.check(AFTER_A_KILL));
 }
@@ -143,15 +147,16 @@ fn a_wrong_password_leaves_the_producers_that_work() {
     wait_until_stale(&rig, "authentication with Kafka failed");
     rig.calm();
     assert_eq!(rig.bridge.metric("koobridge_spool_reports"), 0);
-    wait_for_renewals(&rig, 0);
+    assert_eq!(renewals(&rig), 0);
     files.write("password", SASL_PASSWORD);
     eventually(|| match rig.bridge.stale("kafka_files") {
         None => Ok(()),
         stale => Err(format!("{stale:?}")),
     });
-    // It is the password that is in use.
-    wait_for_renewals(&rig, 0);
     rig.cause_ends();
+    rig.calm();
+    // It is the password that is in use.
+    assert_eq!(renewals(&rig), 0);
     let logged = rig.bridge.logged();
     assert!(!logged.contains(SASL_PASSWORD), "{logged}");
     assert_all_200(&rig.check(Excused::NOTHING));
@@ -169,7 +174,7 @@ fn a_certificate_without_its_key_is_not_taken_over_and_the_pair_is() {
     files.write("client.crt", "-----BEGIN CERTIFICATE-----\nMIIB");
     wait_until_stale(&rig, "ssl.certificate.location");
     rig.calm();
-    wait_for_renewals(&rig, PRODUCERS);
+    assert_eq!(renewals(&rig), PRODUCERS);
     files.renew_certificate(FRESH);
     wait_for_renewals(&rig, 2 * PRODUCERS);
     rig.cause_ends();

@@ -13,8 +13,11 @@ use crate::telemetry::Throttle;
 
 /// How long a partition may go without an acknowledgement while it has a leader.
 const STUCK: Duration = Duration::from_mins(1);
+/// The same while a broker refuses the producer: the next one would be refused too, and by every broker, while this one
+/// may have connections from before. But the broker that refuses need not be the one that leads the partition.
+const STUCK_AND_REFUSED: Duration = Duration::from_mins(10);
 /// How long a refusal counts: librdkafka repeats an error that lasts after 30 s.
-const REFUSED: Duration = Duration::from_secs(40);
+pub(super) const REFUSED: Duration = Duration::from_secs(40);
 
 static REFUSALS: Throttle = Throttle::new();
 
@@ -29,18 +32,18 @@ impl Work {
         if shared.noticed[producer].wedged.load(Ordering::Relaxed) == in_service.generation {
             return Some("its producer id is not valid any more".to_owned());
         }
+        let patience = match in_service.producer.refusal_within(REFUSED) {
+            Some(_) => STUCK_AND_REFUSED,
+            None => STUCK,
+        };
         let is_stuck = |partition: &&Arc<Partition>| {
             partition.producer() == Some(producer)
                 && shared.watch.is_led(partition.number())
-                && partition.is_stuck(STUCK)
+                && partition.is_stuck(patience)
         };
         let partitions = self.topic.partitions.all();
         let number = partitions.iter().find(is_stuck)?.number();
-        // The next one would be refused too, by every broker: this one may have connections from before.
-        if in_service.producer.refusal_within(REFUSED).is_some() {
-            return None;
-        }
-        let seconds = STUCK.as_secs();
+        let seconds = patience.as_secs();
         Some(format!(
             "partition {number} has a leader and has acknowledged nothing for {seconds} s"
         ))

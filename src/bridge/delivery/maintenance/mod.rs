@@ -4,6 +4,7 @@
 
 mod defects;
 mod replacement;
+mod successor;
 
 use std::io;
 use std::sync::Arc;

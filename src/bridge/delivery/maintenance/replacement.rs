@@ -10,13 +10,16 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::Work;
-use crate::bridge::delivery::lane::Input;
+use super::defects::REFUSED;
+use super::successor::Successor;
+use crate::bridge::delivery::lane::{Input, Lane};
 use crate::bridge::delivery::partition::Partition;
 use crate::bridge::delivery::producers::InService;
 use crate::kafka::Condition;
+use crate::telemetry::Throttle;
 
 /// How long requests in flight may take to bring their true results before they count as unsure.
 const RESULTS: Duration = Duration::from_secs(10);
@@ -24,11 +27,12 @@ const RESULTS: Duration = Duration::from_secs(10);
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 /// How often to look whether a retired producer is still in use.
 const RETIRING: Duration = Duration::from_millis(10);
-/// How long a successor may take to get an answer of Kafka, and how long one look at that takes at most.
-const CONNECTING: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(200);
-/// How soon another successor is tried if the last one got no answer.
+/// How soon another successor is tried if the last one could not take over.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long what an outdated producer has not sent yet may wait for it.
+const QUEUED: Duration = Duration::from_secs(1);
+
+static NOT_RENEWED: Throttle = Throttle::new();
 
 /// A producer, as the maintenance thread knows it.
 pub(super) struct ProducerState {
@@ -47,18 +51,14 @@ enum Stage {
     Leaving(Replacement),
 }
 
-/// A producer with other settings that is to take over.
-struct Successor {
-    producer: InService,
-    since: Instant,
-}
-
 /// A producer on its way out.
 struct Replacement {
     since: Instant,
     not_before: Instant,
     /// The next producer, if it was started already.
     successor: Option<InService>,
+    /// When what was not sent was given back last.
+    purged: Option<Instant>,
 }
 
 impl Default for ProducerState {
@@ -78,6 +78,11 @@ impl ProducerState {
 
     fn is_leaving(&self) -> bool {
         matches!(self.stage, Stage::Leaving(_))
+    }
+
+    /// Whether it is of no use any more. One that is only outdated is.
+    fn is_lost(&self) -> bool {
+        matches!(&self.stage, Stage::Leaving(replacement) if replacement.successor.is_none())
     }
 }
 
@@ -108,6 +113,8 @@ impl Work {
             let is_time = now >= replacement.not_before;
             if is_time && (now >= since + RESULTS || self.has_results(producer)) {
                 self.replace(producer);
+            } else {
+                self.give_back_unsent(producer);
             }
             return;
         }
@@ -150,38 +157,46 @@ impl Work {
     fn start_successor(&mut self, producer: usize) {
         let producers = &self.topic.producers;
         let generation = producers.get(producer).load().generation + 1;
-        match producers.start_one(producer, generation) {
-            Ok(successor) => {
-                self.producers[producer].stage = Stage::Connecting(Successor {
-                    producer: successor,
-                    since: Instant::now(),
-                });
-            }
-            Err(error) => {
-                warn!(%error, "can't start a producer with the new settings; the old one stays, trying again");
-                self.producers[producer].renew_after = Some(Instant::now() + RETRY);
-            }
+        let started = producers.start_one(producer, generation);
+        let started = started.and_then(|successor| {
+            let connecting = Successor::connect(successor, producers.role, self.topic.name());
+            Ok(connecting?)
+        });
+        match started {
+            Ok(successor) => self.producers[producer].stage = Stage::Connecting(successor),
+            Err(error) => self.could_not_renew(producer, &error.to_string()),
         }
     }
 
-    /// Lets a successor take over if it has had an answer of Kafka. The old producer delivers on until then.
+    /// Lets a successor take over if Kafka has answered it as well as the old producer, which delivers on until then.
     fn look_at_successor(&mut self, producer: usize) {
-        let topic = self.topic.name();
         let state = &mut self.producers[producer];
-        let Stage::Connecting(successor) = &state.stage else {
+        if !matches!(&state.stage, Stage::Connecting(successor) if successor.is_tried()) {
+            return;
+        }
+        let Stage::Connecting(successor) = mem::replace(&mut state.stage, Stage::InService) else {
             return;
         };
-        if successor.producer.producer.knows(topic, LOOK) {
-            return self.renew(producer);
+        let (successor, answer) = successor.into_parts();
+        if answer.can_follow(&self.topic.state().condition) {
+            return self.renew(producer, successor);
         }
-        if successor.since.elapsed() >= CONNECTING {
-            debug!(
+        retire(Arc::new(successor), self.topic.producers.role);
+        self.could_not_renew(producer, &answer.to_string());
+    }
+
+    fn could_not_renew(&mut self, producer: usize, why: &str) {
+        self.producers[producer].renew_after = Some(Instant::now() + RETRY);
+        let topic = self.topic.name();
+        *self.topic.renewal_problem.lock() = Some(format!("{topic}: {why}"));
+        if let Some(times) = NOT_RENEWED.count() {
+            warn!(
                 topic,
                 producer = producer + 1,
-                "no answer with the new settings; trying again"
+                why,
+                times,
+                "a producer with the new settings can't take over; the old one stays, trying again"
             );
-            state.renew_after = Some(Instant::now() + RETRY);
-            self.drop_successor(producer);
         }
     }
 
@@ -189,32 +204,57 @@ impl Work {
     fn drop_successor(&mut self, producer: usize) {
         let stage = mem::replace(&mut self.producers[producer].stage, Stage::InService);
         if let Stage::Connecting(successor) = stage {
-            retire(Arc::new(successor.producer), self.topic.producers.role);
+            let (successor, _) = successor.into_parts();
+            retire(Arc::new(successor), self.topic.producers.role);
         }
     }
 
     /// Has the partitions of a producer wait for its successor, which is connected.
-    fn renew(&mut self, producer: usize) {
+    fn renew(&mut self, producer: usize, successor: InService) {
         // A partition that binds itself while the others pause would have reports in flight at the end.
         for partition in self.topic.partitions.all().iter() {
             partition.bind(&self.topic.producers);
         }
-        let stage = mem::replace(&mut self.producers[producer].stage, Stage::InService);
-        let Stage::Connecting(successor) = stage else {
-            return;
-        };
         self.pause(producer);
-        if matches!(self.topic.state().condition, Condition::Unreachable(_)) {
-            // Nothing in its queue can be sent any more, and the next producer has not to wait for that.
-            let in_service = self.topic.producers.get(producer).load();
-            in_service.producer.purge_queue();
-        }
         let now = Instant::now();
         self.producers[producer].stage = Stage::Leaving(Replacement {
             since: now,
             not_before: now,
-            successor: Some(successor.producer),
+            successor: Some(successor),
+            purged: None,
         });
+        self.give_back_unsent(producer);
+    }
+
+    /// Has an outdated producer give back what it has not sent: at once, and again, if it can't send all of it, else
+    /// after a while. Its successor sends that, and partitions that are well don't wait for the others.
+    fn give_back_unsent(&mut self, producer: usize) {
+        let is_blocked = self.is_blocked(producer);
+        let Stage::Leaving(replacement) = &mut self.producers[producer].stage else {
+            return;
+        };
+        let is_time = match replacement.purged {
+            None => is_blocked || replacement.since.elapsed() >= QUEUED,
+            Some(purged) => is_blocked && purged.elapsed() >= QUEUED,
+        };
+        if is_time && replacement.successor.is_some() {
+            replacement.purged = Some(Instant::now());
+            let in_service = self.topic.producers.get(producer).load();
+            in_service.producer.purge_queue();
+        }
+    }
+
+    /// Returns whether a producer can't send something that it has.
+    fn is_blocked(&self, producer: usize) -> bool {
+        let in_service = self.topic.producers.get(producer).load();
+        let watch = &self.topic.shared().watch;
+        let has_no_leader = |partition: &Arc<Partition>| {
+            let number = partition.number();
+            !watch.is_led(number) && partition.lane(Lane::in_flight) > 0
+        };
+        matches!(self.topic.state().condition, Condition::Unreachable(_))
+            || in_service.producer.refusal_within(REFUSED).is_some()
+            || self.bound(producer).iter().any(has_no_leader)
     }
 
     fn pause(&self, producer: usize) -> usize {
@@ -249,11 +289,16 @@ impl Work {
             since: now,
             not_before: now + state.pause,
             successor: None,
+            purged: None,
         });
         state.pause = (state.pause * 2).min(PAUSES[1]);
     }
 
     fn replace(&mut self, producer: usize) {
+        let is_closed = self.topic.is_closed.lock();
+        if *is_closed {
+            return;
+        }
         let state = &mut self.producers[producer];
         let Stage::Leaving(replacement) = &mut state.stage else {
             return;
@@ -279,6 +324,7 @@ impl Work {
             .iter()
             .map(|partition| partition.resume(old.generation));
         let unsure: usize = resumed.sum();
+        drop(is_closed);
         self.count_replacement(is_renewal);
         info!(
             topic = self.topic.name(),
@@ -293,11 +339,14 @@ impl Work {
         let shared = self.topic.shared();
         if is_renewal {
             shared.metrics.producer_renewals.inc();
-            return;
+        } else {
+            shared.metrics.producer_rebuilds.inc();
         }
-        shared.metrics.producer_rebuilds.inc();
-        let is_complete = !self.producers.iter().any(ProducerState::is_leaving);
+        let is_complete = !self.producers.iter().any(ProducerState::is_lost);
         shared.metrics.producer_up(shared.name(), is_complete);
+        if !self.topic.producers.are_outdated() {
+            *self.topic.renewal_problem.lock() = None;
+        }
     }
 }
 

@@ -109,13 +109,19 @@ const PAIRS: [(&str, &str); 2] = [("linger.ms", "60000"), ("batch.num.messages",
 /// A key of each of two partitions.
 const OF_EACH: [&str; 2] = ["m1", "m0"];
 
-/// A topic with two partitions of the same broker, each with a producer of its own and a report in flight.
-async fn two_partitions() -> Fixture {
+/// A topic with two partitions of the same broker.
+async fn empty_partitions() -> Fixture {
     let fixture = Fixture::start("two", 10, &PAIRS, None);
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("two", 2).expect("a topic");
     let known = || fixture.delivery.events.note_partitions() == Some(2);
     eventually("the topic is not noticed", known).await;
+    fixture
+}
+
+/// A topic with two partitions of the same broker, each with a producer of its own and a report in flight.
+async fn two_partitions() -> Fixture {
+    let fixture = empty_partitions().await;
     for key in OF_EACH {
         let told = routing::deliver(&fixture, key, Duration::ZERO).await;
         assert_eq!(told, Err(NotTaken::Deadline));
@@ -167,26 +173,67 @@ async fn a_topic_is_not_up_until_each_of_its_producers_is_in_service() {
     eventually("it is not up", || fixture.is_up()).await;
 }
 
-#[tokio::test]
-async fn producers_with_other_settings_take_over_one_after_the_other_when_results_are_there() {
-    let fixture = two_partitions().await;
-    let settings = Settings::clone(&fixture.delivery.settings.load());
-    fixture.delivery.renew(settings);
-    let all = fixture.delivery.events.partitions.all();
-    for (number, before, after) in [(1, [1, 1], [2, 1]), (2, [2, 1], [2, 2])] {
-        let partition = &all[number - 1];
-        let is_paused = || fixture.mode(number - 1) != Mode::Direct;
-        eventually("it is not paused", is_paused).await;
-        assert_eq!(fixture.generations(), before);
-        if number == 1 {
-            assert_eq!(fixture.mode(1), Mode::Direct);
-        }
-        partition.acknowledged(number as u64, PLACE);
-        eventually("it is not replaced", || fixture.generations() == after).await;
-        assert!(fixture.is_up());
+impl Fixture {
+    /// Has the producers replaced by some that send each record soon.
+    fn renew(&self) {
+        let broker = self.broker.as_ref().expect("a broker");
+        let servers = broker.bootstrap_servers();
+        let settings = Settings::new([("bootstrap.servers", servers.as_str())]);
+        self.delivery.renew(settings);
     }
+}
+
+#[tokio::test]
+async fn producers_with_other_settings_take_over_one_after_the_other_and_send_what_was_not_sent() {
+    let fixture = empty_partitions().await;
+    let is_given = |partition: &Arc<partition::Partition>| partition.lane(Lane::in_flight) == 1;
+    let renewal = async {
+        let all = fixture.delivery.events.partitions.all();
+        eventually("not both are in flight", || all.iter().all(is_given)).await;
+        fixture.renew();
+        eventually("not both are replaced", || {
+            let generations = fixture.generations();
+            assert_ne!(generations, [1, 2]);
+            assert!(fixture.is_up());
+            generations == [2, 2]
+        })
+        .await;
+    };
+    let within = 3 * LONG;
+    let [first, second] = OF_EACH.map(|key| routing::deliver(&fixture, key, within));
+    let (first, second, ()) = tokio::join!(first, second, renewal);
+    assert_eq!([first, second], [Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)]);
     assert_eq!(fixture.rebuilds(), 0);
-    let [first, second] = [(); 2].map(|()| routing::deliver(&fixture, OF_EACH[0], LONG));
-    let told = tokio::join!(first, second);
-    assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
+}
+
+#[tokio::test]
+async fn a_topic_is_up_when_a_lost_producer_is_replaced_while_another_one_is_renewed() {
+    let fixture = two_partitions().await;
+    fixture.renew();
+    let is_paused = |partition| fixture.mode(partition) != Mode::Direct;
+    eventually("the first is not paused", || is_paused(0)).await;
+    fixture.wedge_one(1);
+    eventually("the second is not paused", || is_paused(1)).await;
+    let all = fixture.delivery.events.partitions.all();
+    all[1].acknowledged(2, PLACE);
+    eventually("not both are replaced", || fixture.generations() == [2, 2]).await;
+    eventually("it is not up", || fixture.is_up()).await;
+}
+
+#[tokio::test]
+async fn a_producer_whose_successor_is_not_shown_the_topic_stays_and_delivers() {
+    let fixture = Fixture::new("there");
+    assert_eq!(fixture.partitions().await, Some(1));
+    let other = EmbeddedBroker::start().expect("an embedded broker");
+    let servers = other.bootstrap_servers();
+    let settings = Settings::new([("bootstrap.servers", servers.as_str())]);
+    fixture.delivery.renew(settings);
+    let problem = || fixture.delivery.renewal_problem();
+    eventually("nothing is said", || problem().is_some()).await;
+    assert_eq!(
+        problem().unwrap_or_default(),
+        "there: the topic does not exist; create it, koobridge does not"
+    );
+    assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
+    assert_eq!(fixture.generations(), [1]);
 }

@@ -1,0 +1,62 @@
+//! A producer with other settings that is to take over from one in service: Kafka is asked about the topic by its
+//! connections, on a thread of its own.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::bridge::delivery::producers::InService;
+use crate::bridge::delivery::shared::Ticket;
+use crate::kafka::{Condition, Producer};
+
+/// How long it may take to get an answer of Kafka, and the pause after a question that failed sooner.
+const CONNECTING: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
+
+pub(super) struct Successor {
+    producer: InService,
+    /// What Kafka has said of the topic, or that it did not in time.
+    answer: Arc<OnceLock<Condition>>,
+}
+
+impl Successor {
+    /// Has Kafka asked by the connections of `producer`.
+    ///
+    /// # Errors
+    /// If the system can't start a thread.
+    pub(super) fn connect(producer: InService, role: &str, topic: &str) -> io::Result<Self> {
+        let (client, topic) = (Arc::clone(&producer.producer), topic.to_owned());
+        let answer = Arc::new(OnceLock::new());
+        let answered = Arc::clone(&answer);
+        let thread = thread::Builder::new().name(format!("try-{role}"));
+        thread.spawn(move || {
+            let _first = answered.set(first_answer(&client, &topic));
+        })?;
+        Ok(Self { producer, answer })
+    }
+
+    /// Returns whether Kafka has answered, or has not for too long.
+    pub(super) fn is_tried(&self) -> bool {
+        self.answer.get().is_some()
+    }
+
+    /// Returns the producer and what Kafka has said of the topic by now.
+    pub(super) fn into_parts(self) -> (InService, Condition) {
+        let answer = self.answer.get().cloned();
+        (self.producer, answer.unwrap_or_default())
+    }
+}
+
+fn first_answer(client: &Producer<Ticket>, topic: &str) -> Condition {
+    let until = Instant::now() + CONNECTING;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let answer = client.condition(topic, left);
+        let is_answer = !matches!(answer, Condition::Unreachable(_));
+        if is_answer || Instant::now() + AGAIN >= until {
+            return answer;
+        }
+        thread::park_timeout(AGAIN);
+    }
+}
