@@ -146,7 +146,11 @@ fn a_wrong_password_leaves_the_producers_that_work() {
     files.write("password", "wrong");
     wait_until_stale(&rig, "authentication with Kafka failed");
     rig.calm();
-    assert_eq!(rig.bridge.metric("koobridge_spool_reports"), 0);
+    // Kafka still gets the reports. On a slow machine some pass through the spool.
+    eventually(|| match rig.bridge.metric("koobridge_spool_reports") {
+        0 => Ok(()),
+        reports => Err(format!("{reports} reports are in the spool")),
+    });
     assert_eq!(renewals(&rig), 0);
     files.write("password", SASL_PASSWORD);
     eventually(|| match rig.bridge.stale("kafka_files") {
