@@ -32,7 +32,7 @@ pub(super) type CurrentSettings = Arc<ArcSwap<Settings>>;
 pub(super) struct InService {
     pub(super) producer: Arc<Producer<Ticket>>,
     pub(super) generation: Generation,
-    /// What it was started with.
+    /// The settings that it was started with.
     settings: Arc<Settings>,
 }
 

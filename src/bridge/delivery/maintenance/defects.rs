@@ -1,4 +1,4 @@
-//! What is wrong with a producer in service.
+//! Defects of a producer in service.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -57,7 +57,7 @@ struct Replacement {
     not_before: Instant,
     /// The next producer, if it was started already.
     successor: Option<InService>,
-    /// When what was not sent was given back last.
+    /// When the records in its queue were last given back.
     purged: Option<Instant>,
 }
 
@@ -80,7 +80,7 @@ impl ProducerState {
         matches!(self.stage, Stage::Leaving(_))
     }
 
-    /// Whether it is of no use any more. One that is only outdated is.
+    /// Returns whether it is out of service because of a defect. An outdated producer is not.
     fn is_lost(&self) -> bool {
         matches!(&self.stage, Stage::Leaving(replacement) if replacement.successor.is_none())
     }
@@ -226,8 +226,9 @@ impl Work {
         self.give_back_unsent(producer);
     }
 
-    /// Has an outdated producer give back what it has not sent: at once, and again, if it can't send all of it, else
-    /// after a while. Its successor sends that, and partitions that are well don't wait for the others.
+    /// Purges the queue of an outdated producer, whose successor sends those records. If the producer can't send all of
+    /// them, this happens at once and again each second, so that no healthy partition waits for another one; else once,
+    /// after a second.
     fn give_back_unsent(&mut self, producer: usize) {
         let is_blocked = self.is_blocked(producer);
         let Stage::Leaving(replacement) = &mut self.producers[producer].stage else {
