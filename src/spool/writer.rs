@@ -89,7 +89,7 @@ impl<T: Send + 'static> Writer<T> {
             if !taken.marks.is_empty() {
                 self.files.mark(&taken.marks);
             }
-            self.delete(taken.deletions);
+            self.delete(taken.deletions, taken.is_closing);
             for (topic, partitions) in taken.topics {
                 self.files.remember(topic, partitions);
             }
@@ -228,9 +228,13 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    fn delete(&mut self, reports: Vec<(LaneKey, u64)>) {
+    /// Deletes reports, and those again that the disk did not take before: some of them from time to time, all of them
+    /// at the end, because a full disk lets a file be removed once all its reports are to be deleted.
+    fn delete(&mut self, reports: Vec<(LaneKey, u64)>, is_closing: bool) {
         let mut reports = reports;
-        if self.delete_at <= Instant::now() {
+        if is_closing {
+            reports.append(&mut self.undeleted);
+        } else if self.delete_at <= Instant::now() {
             let some = self.undeleted.len().min(RETRIED);
             reports.extend(self.undeleted.drain(..some));
             self.delete_at = Instant::now() + RECHECK;
