@@ -11,6 +11,8 @@ use super::{CHOSEN_PRODUCERS, Config, SpanQueue};
 const PROGRAM: u64 = 22 << 20;
 /// A producer beyond the first: librdkafka's threads and buffers.
 const PRODUCER: u64 = 2 << 20;
+/// Producers that are replaced, one of each topic at a time, and take memory until their last report has its result.
+const REPLACED: u64 = 2;
 /// A connection that is idle after a report: its task, hyper's buffers, and the allocator's share.
 const CONNECTION: u64 = 20 << 10;
 /// What TLS adds to that, with a record on its way.
@@ -58,7 +60,7 @@ impl From<&Config> for Memory {
         let producers = config.kafka.producers;
         let producers = producers.map_or(CHOSEN_PRODUCERS, NonZeroUsize::get) as u64;
         Self {
-            program: PROGRAM + (producers - 1) * PRODUCER,
+            program: PROGRAM + (producers - 1 + REPLACED) * PRODUCER,
             connections: u64::from(ingress.connections.get()) * connection,
             // The bridge's own and librdkafka's copy, and what lies between them in the allocator.
             reports: (ingress.bytes_in_flight / 4).saturating_mul(11),
@@ -72,11 +74,11 @@ impl From<&Config> for Memory {
     }
 }
 
-/// Lines of comment, as they stand below the configuration that they belong to.
 fn of_traces(queue: &SpanQueue) -> u64 {
     TRACES + SPAN * queue.limit as u64 + SENT_SPAN * queue.batch as u64
 }
 
+/// Writes lines of comment, which stand below the configuration that they belong to.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if cfg!(not(feature = "jemalloc")) {
