@@ -23,8 +23,19 @@ with_and_without_a_spool!(
 );
 
 fn rig(fault: &str, spool: bool, files: &ClientFiles, way: Way) -> Rig {
+    rig_with(fault, spool, files, way, &[])
+}
+
+fn rig_with(
+    fault: &str,
+    spool: bool,
+    files: &ClientFiles,
+    way: Way,
+    more: &[(&'static str, &str)],
+) -> Rig {
     let kafka = cluster::exclusive();
-    let settings = files.settings();
+    let mut settings = files.settings();
+    settings.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
     let setup = Setup {
         spool,
         bootstrap: Some(kafka.bootstrap_for(way)),
@@ -92,6 +103,21 @@ fn a_password_is_changed_while_all_is_well(spool: bool) {
     }
     rig.cause_ends();
     assert_all_200(&rig.check(Excused::NOTHING));
+}
+
+/// A partition never has two producers at once, so that its order holds.
+#[test]
+fn each_of_several_producers_is_replaced_in_turn() {
+    let files = ClientFiles::new(Way::MutualTls);
+    let several = [("kafka.producers", "2")];
+    let fault = "certificates of several producers renewed";
+    let mut rig = rig_with(fault, true, &files, Way::MutualTls, &several);
+    files.renew_certificate(FRESH);
+    // Two producers of events, and one of rejected reports.
+    wait_for_renewals(&rig, 3);
+    rig.cause_ends();
+    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_eq!(renewals(&rig), 3);
 }
 
 /// The brokers refuse the bridge until it has the new files. What was in flight when they were killed can be repeated.
