@@ -1,4 +1,4 @@
-//! What an administrator can do to topics while a bridge uses them.
+//! Administrative changes of topics while a bridge uses them.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub fn delete_topic(kafka: &Exclusive, topic: &str) {
     deleted.expect("a topic can be deleted");
 }
 
-/// Waits until each broker has learnt that there is no such topic.
+/// Waits until each broker knows that the topic is gone.
 pub fn wait_until_unknown(kafka: &Exclusive, topic: &str) {
     for address in kafka.bootstrap().split(',') {
         let broker = Kafka::at(address.to_owned());
@@ -51,7 +51,7 @@ pub fn wait_until_leaderless(kafka: &Exclusive, topic: &str, partition: i32) {
     });
 }
 
-/// Waits until Kafka knows that so many replicas of the partition are in sync.
+/// Waits until Kafka knows that this many replicas of the partition are in sync.
 pub fn wait_until_in_sync(kafka: &Exclusive, topic: &str, partition: i32, count: usize) {
     wait_until(kafka, topic, partition, |found| match found.isr() {
         in_sync if in_sync.len() == count => Ok(()),
@@ -80,7 +80,7 @@ pub fn set_partitions(kafka: &Exclusive, topic: &str, count: usize) {
     grown.expect("a topic can be given more partitions");
 }
 
-/// A new topic with these replicas of each partition, all of which must have a record.
+/// Creates a topic with these replicas for each partition, all of which must have a record.
 pub fn create_topic_on(kafka: &Exclusive, replicas: &[&[i32]]) -> String {
     let name = unused_name("placed");
     let minimum = replicas[0].len().to_string();
@@ -97,7 +97,7 @@ pub fn create_topic_on(kafka: &Exclusive, replicas: &[&[i32]]) -> String {
     name
 }
 
-/// From now on so many replicas of each partition must have a record.
+/// Changes how many replicas of each partition must have a record.
 pub fn set_minimum_in_sync(kafka: &Exclusive, topic: &str, minimum: &str) {
     let altered = AlterConfig::new(ResourceSpecifier::Topic(topic));
     let altered = altered.set("min.insync.replicas", minimum);

@@ -1,4 +1,4 @@
-//! Brokers that die, freeze, and are restarted.
+//! Brokers are killed, frozen and restarted.
 
 use super::checker::Excused;
 use super::load::Told;
@@ -19,7 +19,7 @@ fn a_leader_dies(spool: bool) {
     kill_a_leader(rig, lasting(6, 9));
 }
 
-/// In the short form the clusters of the other scenarios notice a dead broker within the bridge's deadline.
+/// In the short form the clusters of other scenarios notice a dead broker within the bridge's deadline.
 #[test]
 fn a_leader_dies_where_kafka_takes_its_default_time_to_notice() {
     let kafka = cluster::exclusive_with_session(KAFKA_SESSION);
@@ -28,7 +28,7 @@ fn a_leader_dies_where_kafka_takes_its_default_time_to_notice() {
     assert!(told.iter().any(|told| told.code == Some(503)));
 }
 
-/// The session timeout passes, and then a while with a new leader.
+/// The session timeout passes, and then some time with a new leader.
 fn kill_a_leader(mut rig: Rig, length: u64) -> Vec<Told> {
     let victim = rig.kafka.leader_index(&rig.topic, 0);
     rig.kafka.kill(victim);
@@ -62,7 +62,7 @@ fn all_brokers_freeze(spool: bool) {
     assert_eq!(refused > 0, !spool, "{refused} senders noticed");
 }
 
-/// Neither the controllers nor the in-sync replicas are enough.
+/// The controllers have no majority, and there are too few in-sync replicas.
 fn two_of_three_brokers_die(spool: bool) {
     let mut rig = Rig::new("kill -9 of two of three brokers", spool);
     rig.kafka.kill(0);

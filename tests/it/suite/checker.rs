@@ -1,4 +1,4 @@
-//! Holds what senders were told against where their reports ended.
+//! Compares the senders' answers with the places of their reports.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
@@ -10,29 +10,29 @@ use super::evidence::{Evidence, Landed};
 use super::load::Told;
 use crate::support::bridge::{BUSY, CHANNEL};
 
-/// The bridge's default.
+/// The bridge's default deadline.
 const DEADLINE: Duration = Duration::from_millis(4500);
 
-/// What a scenario's fault excuses. Nothing excuses a loss of what was promised on a topic that is
-/// still there.
+/// The effects that a scenario's fault may have. No fault excuses the loss of a promised report on a topic that still
+/// exists.
 #[derive(Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "one excuse each")]
 pub struct Excused {
-    /// One report more than once on the topic, with one id.
+    /// A report may be on the topic more than once, with one id.
     pub repeats: bool,
-    /// `read` before `delivered`.
+    /// `read` may stand before `delivered`.
     pub reordering: bool,
-    /// Senders without an answer: the bridge was killed or closed.
+    /// Senders may get no answer: the bridge was killed or stopped.
     pub silence: bool,
-    /// A 503 whose report is not on the topic in the end.
+    /// A 503 is allowed if its report is not on the topic in the end.
     pub failures: bool,
-    /// A 503 although there is a spool.
+    /// A 503 is allowed although there is a spool.
     pub refusals: bool,
-    /// What was promised may be on the rejected topic or quarantined, whatever its size.
+    /// Promised reports may be on the rejected topic or quarantined, whatever their size.
     pub detours: bool,
-    /// What was sent before may have gone with its topic.
+    /// Earlier reports may be lost with their deleted topic.
     pub gone_before: Option<Instant>,
-    /// How late an answer may be.
+    /// The latest time of an answer.
     pub deadline: Duration,
 }
 
@@ -51,14 +51,14 @@ impl Excused {
 
 type Report<'a> = (&'a str, &'a str);
 
-/// What was told, by report.
+/// The answers, by report.
 pub struct Checker<'a> {
     told: &'a [Told],
     excused: Excused,
     evidence: &'a Evidence,
-    /// How often each is on the topic.
+    /// How often each report is on the topic.
     copies: HashMap<Report<'a>, usize>,
-    /// What is anywhere.
+    /// Reports that are on a topic or in the spool.
     kept: HashSet<Report<'a>>,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Everything that must hold once the bridge has settled.
+    /// Asserts everything that must hold after the bridge has settled.
     pub fn check(&self) {
         assert!(!self.told.is_empty(), "no report was sent");
         self.answers_are_sound();
@@ -107,7 +107,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Records that are on the topic beside the first of their report.
+    /// Returns the number of records on the topic beyond the first of each report.
     pub fn repeats(&self) -> usize {
         self.evidence.events.len() - self.copies.len()
     }
@@ -122,17 +122,17 @@ impl<'a> Checker<'a> {
         none("answered neither 200 nor 503", self.told, is_odd);
     }
 
-    /// Different reports that are on the topic.
+    /// Returns the number of different reports on the topic.
     pub fn delivered(&self) -> usize {
         self.copies.len()
     }
 
-    /// Reports that were promised and are nowhere.
+    /// Returns the promised reports that are nowhere.
     pub fn lost(&self) -> usize {
         self.told.iter().filter(|told| self.is_lost(told)).count()
     }
 
-    /// Holds at any time, where nothing is delivered meanwhile.
+    /// Asserts the conditions that hold at any time, if nothing is being delivered.
     pub fn nothing_promised_is_lost(&self) {
         none("answered 2xx and lost", self.told, |told| {
             self.is_lost(told)
@@ -176,8 +176,8 @@ impl<'a> Checker<'a> {
         );
     }
 
-    /// Only what is too large for the topic is rejected, and it is not on the topic; nothing stays
-    /// in the spool.
+    /// Asserts that only reports that are too large for the topic are rejected, that they are not on the topic, and
+    /// that the spool is empty.
     fn each_is_where_it_belongs(&self) {
         if self.excused.detours {
             return;
@@ -225,14 +225,14 @@ fn report(landed: &Landed) -> Report<'_> {
     (&landed.message_id, &landed.status)
 }
 
-/// Asserts that none of the reports is so.
+/// Asserts that the list of reports is empty.
 fn none<T: Debug>(what: &str, reports: &[T], is_so: impl Fn(&&T) -> bool) {
     let found: Vec<_> = reports.iter().filter(is_so).collect();
     let (count, first) = (found.len(), first(&found));
     assert!(found.is_empty(), "{count} reports {what}: {first:?}");
 }
 
-/// Enough to look into it.
+/// As many as are needed to find the cause.
 fn first<T>(all: &[T]) -> &[T] {
     &all[..all.len().min(5)]
 }

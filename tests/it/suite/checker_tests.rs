@@ -1,4 +1,4 @@
-//! That the checker finds what it looks for: one made-up story a promise.
+//! The checker finds the violation of each promise.
 
 use std::time::{Duration, Instant};
 

@@ -12,7 +12,7 @@ use crate::support::bridge::eventually;
 use crate::support::cluster;
 use crate::support::logins::{ClientFiles, FRESH, SASL_PASSWORD, Way, set_password};
 
-/// One producer for each topic: the partitions are too few for more.
+/// Each topic has one producer, because it has too few partitions for more.
 const PRODUCERS: u64 = 2;
 /// Long enough for a renewal on a busy machine.
 const VALID: Duration = Duration::from_secs(40);
@@ -52,12 +52,12 @@ fn renewals(rig: &Rig) -> u64 {
     rig.bridge.metric(RENEWALS)
 }
 
-/// Waits until so many producers have been replaced.
+/// Waits until this many producers have been replaced.
 fn wait_for_renewals(rig: &Rig, count: u64) {
     rig.bridge.wait_for_metric(RENEWALS, count);
 }
 
-/// Waits until the bridge says that it does not use what the files hold now, and why.
+/// Waits until the bridge says that it does not use the new contents of the files, and why.
 fn wait_until_stale(rig: &Rig, part: &str) {
     eventually(|| match rig.bridge.stale("kafka_files") {
         Some(problem) if problem.contains(part) => Ok(()),
@@ -67,7 +67,7 @@ fn wait_until_stale(rig: &Rig, part: &str) {
     assert_eq!(rig.bridge.metric(stale), 1);
 }
 
-/// Cuts every connection of the bridge: a broker looks at its client once more then.
+/// Cuts every connection of the bridge, so that the brokers authenticate it again.
 fn restart_brokers(rig: &mut Rig) {
     for broker in 0..cluster::BROKERS {
         rig.kafka.kill(broker);
@@ -79,7 +79,7 @@ fn assert_all_200(told: &[Told]) {
     assert!(told.iter().all(|told| told.code == Some(200)));
 }
 
-/// No report is lost, repeated, out of order or refused.
+/// No report is lost, repeated, reordered or refused.
 fn certificates_are_renewed_while_all_is_well(spool: bool) {
     let files = ClientFiles::new(Way::MutualTls);
     let mut rig = rig("certificate renewed", spool, &files, Way::MutualTls);
@@ -105,7 +105,7 @@ fn a_password_is_changed_while_all_is_well(spool: bool) {
     assert_all_200(&rig.check(Excused::NOTHING));
 }
 
-/// A partition never has two producers at once, so that its order holds.
+/// A partition never has two producers at once, so its order holds.
 #[test]
 fn each_of_several_producers_is_replaced_in_turn() {
     let files = ClientFiles::new(Way::MutualTls);
@@ -120,7 +120,8 @@ fn each_of_several_producers_is_replaced_in_turn() {
     assert_eq!(renewals(&rig), 3);
 }
 
-/// The brokers refuse the bridge until it has the new files. What was in flight when they were killed can be repeated.
+/// The brokers refuse the bridge until it has the new files. Reports in flight may be repeated when the brokers are
+/// killed.
 #[test]
 fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_what_comes() {
     let files = ClientFiles::new(Way::MutualTls);
@@ -128,7 +129,7 @@ fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_what_comes() {
     let expires = Instant::now() + VALID;
     files.renew_certificate(VALID);
     wait_for_renewals(&rig, PRODUCERS);
-    // A broker does not look at the certificates of connections that are open.
+    // A broker does not check the certificates of open connections again.
     pause(expires.saturating_duration_since(Instant::now()));
     restart_brokers(&mut rig);
     rig.bridge
@@ -164,7 +165,7 @@ const AFTER_A_KILL: Excused = Excused {
     ..Excused::NOTHING
 };
 
-/// The connections that are authenticated stay, and the producers with them.
+/// Authenticated connections stay open, so the producers go on.
 #[test]
 fn a_wrong_password_leaves_the_producers_that_work() {
     let files = ClientFiles::new(Way::SaslTls);
@@ -172,7 +173,7 @@ fn a_wrong_password_leaves_the_producers_that_work() {
     files.write("password", "wrong");
     wait_until_stale(&rig, "authentication with Kafka failed");
     rig.calm();
-    // Kafka still gets the reports. On a slow machine some pass through the spool.
+    // Kafka still gets the reports; on a slow machine some go through the spool.
     eventually(|| match rig.bridge.metric("koobridge_spool_reports") {
         0 => Ok(()),
         reports => Err(format!("{reports} reports are in the spool")),
@@ -185,7 +186,7 @@ fn a_wrong_password_leaves_the_producers_that_work() {
     });
     rig.cause_ends();
     rig.calm();
-    // It is the password that is in use.
+    // The password in use is the valid one.
     assert_eq!(renewals(&rig), 0);
     let logged = rig.bridge.logged();
     assert!(!logged.contains(SASL_PASSWORD), "{logged}");

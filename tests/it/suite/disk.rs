@@ -1,5 +1,5 @@
-//! A disk that is full, can't be written, fails or hangs under the spool. Kafka's acknowledgement is as
-//! good without it; only what comes while Kafka is away too can be refused.
+//! The spool's disk is full, read-only, fails or hangs. While Kafka acknowledges, reports do not need the disk; a
+//! report can be refused only if Kafka is away too.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -13,8 +13,7 @@ use crate::support::cluster;
 use crate::support::http::{body, exchange, report};
 use crate::support::mounts::{Disk, succeed};
 
-/// No file there can be written, created or removed, whoever has it open. The index that readers
-/// share is memory rather than a file, and left alone.
+/// No process can write, create or remove a file there. The index that readers share is memory, so it is left alone.
 fn forbid_writing(spool: &Path) {
     let files = fs::read_dir(spool).expect("a directory").flatten();
     let mut files: Vec<_> = files.map(|file| file.path()).collect();
@@ -28,7 +27,7 @@ fn allow_writing(spool: &Path) {
     succeed(Command::new("chattr").args(["-R", "-i"]).arg(spool));
 }
 
-/// Some file systems let a file be written that was open before: a test on one would prove nothing.
+/// Some file systems allow writes to a file that was open before: a test on them would prove nothing.
 fn assert_an_open_file_can_be_forbidden() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut open = File::create(directory.path().join("open")).expect("a file");
@@ -39,14 +38,14 @@ fn assert_an_open_file_can_be_forbidden() {
     assert!(written.is_err(), "{why}");
 }
 
-/// Does harm to the disk for a while, with Kafka up or frozen for longer than the disk is harmed.
+/// Makes the disk fail for a while, with Kafka up, or frozen for longer than the disk fails.
 fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)) {
-    // A lane that still waits for Kafka's first acknowledgement needs the disk.
+    // A lane that has had no acknowledgement from Kafka yet needs the disk.
     rig.bridge
         .wait_for_metric("koobridge_partitions_waiting", 0);
     if kafka_away {
         rig.kafka.freeze_all();
-        // Something is in the spool before.
+        // The spool already has some reports.
         seconds(3);
     }
     harm(&rig, true);
@@ -71,13 +70,13 @@ fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)
     );
 }
 
-/// How many seconds the disk is harmed for: longer than the bridge's deadline.
+/// Returns how many seconds the disk fails: longer than the bridge's deadline.
 fn length(kafka_away: bool) -> u64 {
     if kafka_away { 6 } else { lasting(11, 6) }
 }
 
-/// When a report goes to the spool: a Kafka that is up may take seconds to answer on a busy machine. Bodies come together
-/// with their heads; the deadline has room for both times and an fsync.
+/// When a report goes to the spool. On a busy machine Kafka may take seconds to answer. Bodies arrive together with
+/// their heads, so the deadline has room for both times and an fsync.
 fn after(kafka_away: bool) -> [(&'static str, &'static str); 2] {
     let after = if kafka_away {
         "1s"
@@ -145,7 +144,7 @@ fn a_disk_that_cannot_be_written_while_kafka_is_away_loses_nothing() {
     read_only("spool read-only for 6 s, Kafka frozen", true);
 }
 
-/// A library that fails the fsyncs of whoever loads it, as a file says, and notes them in another.
+/// A preloaded library that makes fsyncs fail if a file says so, and notes them in another file.
 fn fsync_library(directory: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/suite/fsync.c");
     let library = directory.join("fsync.so");
@@ -160,7 +159,7 @@ fn fsync_library(directory: &Path) -> PathBuf {
     library
 }
 
-/// What the bridge's next fsyncs come to.
+/// The result of the bridge's next fsyncs.
 fn fsync(fault: &str, word: &str, kafka_away: bool) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("fsync");
@@ -212,7 +211,7 @@ fn an_fsync_that_hangs_while_kafka_is_away_loses_nothing() {
     fsync("fsync hangs for 6 s, Kafka frozen", "hang", true);
 }
 
-/// No broker is there, so that the spool alone earns an answer.
+/// No broker exists, so only the spool can cause a 200.
 #[test]
 fn each_answer_waits_for_an_fsync_and_the_first_for_that_of_the_directory() {
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -1,5 +1,4 @@
-//! Where reports ended: on the topic, on the rejected topic as what Kafka would not take, or in the
-//! spool.
+//! The places of reports: the topic, the rejected topic with the records that Kafka refuses, or the spool.
 
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use serde_json::Value;
 use crate::support::bridge::koobridge;
 use crate::support::records::{Record, read_each};
 
-/// A report found somewhere.
+/// A report, and where it was found.
 #[derive(Clone, Debug)]
 pub struct Landed {
     pub message_id: String,
@@ -37,7 +36,7 @@ impl Landed {
     }
 }
 
-/// Everything there is at one time.
+/// All reports at one time.
 pub struct Evidence {
     /// In the order of each partition.
     pub events: Vec<Landed>,
@@ -48,7 +47,7 @@ pub struct Evidence {
 
 impl Evidence {
     pub fn gather(bootstrap: &str, topics: [&str; 2], spool: Option<&Path>) -> Self {
-        // What is delivered in between is then seen twice rather than not at all.
+        // A report that is delivered between the two reads is seen twice and not missed.
         let spooled = spool.map(export).unwrap_or_default();
         let [events, rejected] = topics;
         let is_refused = |record: &Record| record.header("stage") == Some("kafka");
@@ -62,7 +61,7 @@ impl Evidence {
     }
 }
 
-/// What the spool holds, whoever has it open.
+/// Returns the contents of the spool, whether or not a bridge has it open.
 pub fn export(directory: &Path) -> Vec<Landed> {
     let output = koobridge()
         .args(["spool", "export", "--directory"])

@@ -1,5 +1,5 @@
-//! An open-loop load on a thread of its own: reports at a rate, whether the ones before are answered
-//! or not, and what each sender was told. It outlives a bridge that is down, and sends nothing twice.
+//! An open-loop load on a separate thread. It sends reports at a rate, whether earlier ones were answered or not, and
+//! notes each answer. If the bridge is down it goes on, and it sends no report twice.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -19,24 +19,24 @@ use tokio::time::{sleep_until, timeout};
 use super::rig::lasting;
 use crate::support::http::{body, report};
 
-/// Far beyond every deadline of a bridge: an answer that has not come by then never will.
+/// Far longer than every deadline of a bridge: a later answer will never come.
 const GIVE_UP: Duration = Duration::from_secs(40);
-/// What a big report carries beside what every report does.
+/// The additional member of a large report.
 const BIG: usize = 8 << 10;
-/// A connection that was idle for longer is left alone: the bridge may close it just now.
+/// A connection that was idle for longer is not used again, because the bridge may be closing it.
 const IDLE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// Reports a second, until told otherwise.
+    /// Reports a second at the start.
     pub rate: u32,
     /// The number of the first message.
     pub first: u32,
-    /// Every so many messages a big one, of eight kibibytes.
+    /// One report in this many is large, eight kibibytes.
     pub big_every: Option<u32>,
-    /// Bytes that each of the other reports carries beside its usual members.
+    /// Additional bytes of each other report.
     pub padding: usize,
-    /// Reports that wait for their answers at once; past it, the next ones are sent late.
+    /// The limit on reports that wait for answers. At the limit the next reports are sent late.
     pub connections: usize,
 }
 
@@ -52,7 +52,7 @@ impl Default for Plan {
     }
 }
 
-/// One report, and what its sender was told.
+/// One report, and the answer to its sender.
 #[derive(Clone, Debug)]
 pub struct Told {
     pub message_id: String,
@@ -60,7 +60,7 @@ pub struct Told {
     pub big: bool,
     pub sent: Instant,
     pub answered: Instant,
-    /// `None` where the connection broke, could not be made, or stayed silent.
+    /// `None` if the connection broke, could not be made, or got no answer.
     pub code: Option<u16>,
 }
 
@@ -69,7 +69,7 @@ impl Told {
         self.answered - self.sent
     }
 
-    /// Whether the bridge promised to deliver it.
+    /// Returns whether the bridge promised to deliver it.
     pub fn is_promised(&self) -> bool {
         self.code.is_some_and(|code| (200..300).contains(&code))
     }
@@ -111,17 +111,17 @@ impl Load {
         }
     }
 
-    /// Goes on with so many reports a second.
+    /// Changes the rate, in reports a second.
     pub fn set_rate(&self, rate: u32) {
         self.rate.store(rate, Ordering::Relaxed);
     }
 
-    /// What the senders were told so far.
+    /// Returns the answers so far.
     pub fn told(&self) -> Vec<Told> {
         lock(&self.told).clone()
     }
 
-    /// Sends nothing more, waits for the answers that are due, and gives all of them.
+    /// Sends no more reports, waits for the missing answers, and returns all of them.
     pub fn stop(mut self) -> Vec<Told> {
         self.stopped.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("a load is stopped once");
@@ -136,7 +136,7 @@ impl Drop for Load {
     }
 }
 
-/// Every second message has two statuses, so messages come at two thirds of the reports' rate.
+/// Every second message has two statuses, so there are two messages for three reports.
 async fn run(senders: &Arc<Senders>, plan: Plan, rate: &AtomicU32, stopped: &AtomicBool) {
     let mut messages = JoinSet::new();
     let (mut number, mut due) = (plan.first, Instant::now());
@@ -149,7 +149,7 @@ async fn run(senders: &Arc<Senders>, plan: Plan, rate: &AtomicU32, stopped: &Ato
             .is_some_and(|every| number.is_multiple_of(every));
         messages.spawn(async move { senders.message(number, big).await });
         number += 1;
-        // What has ended takes up memory until it is joined.
+        // A thread that has ended takes memory until it is joined.
         while let Some(ended) = messages.try_join_next() {
             ended.expect("a message ends by itself");
         }
@@ -157,18 +157,18 @@ async fn run(senders: &Arc<Senders>, plan: Plan, rate: &AtomicU32, stopped: &Ato
     messages.join_all().await;
 }
 
-/// The connections, and what was said on them.
+/// The connections, and the answers on them.
 struct Senders {
     address: SocketAddr,
     padding: usize,
-    /// With the time of its last answer.
+    /// Each with the time of its last answer.
     idle: Mutex<Vec<(Instant, TcpStream)>>,
     free: Semaphore,
     told: Arc<Mutex<Vec<Told>>>,
 }
 
 impl Senders {
-    /// `read` goes out once `delivered` is answered.
+    /// `read` is sent when `delivered` is answered.
     async fn message(&self, number: u32, big: bool) {
         let statuses: &[_] = if number.is_multiple_of(2) {
             &["delivered", "read"]
@@ -217,7 +217,7 @@ impl Senders {
         Some(answer.code)
     }
 
-    /// The one used last that the bridge has not closed.
+    /// Returns the connection that was used last, unless the bridge has closed it.
     fn idle_connection(&self) -> Option<TcpStream> {
         let mut idle = lock(&self.idle);
         let is_open = |(since, stream): &(Instant, TcpStream)| {
@@ -235,7 +235,7 @@ struct Answer {
     closes: bool,
 }
 
-/// Reads one whole answer; `None` where the connection breaks before its end.
+/// Reads one whole answer; `None` if the connection breaks before its end.
 async fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     loop {
@@ -250,7 +250,7 @@ async fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
     }
 }
 
-/// The answer at the start of `bytes` and its whole length, once its head is complete.
+/// Returns the answer at the start of `bytes` and its length, if its head is complete.
 fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
     let text = str::from_utf8(bytes).expect("a text answer");
     let head = text.split_once("\r\n\r\n")?.0;
@@ -264,7 +264,7 @@ fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
     Some((answer, head.len() + 4 + body))
 }
 
-/// The body with a member more that the contract does not name.
+/// Returns the body with an additional member that the contract does not name.
 pub fn padded(mut body: Vec<u8>, size: usize) -> Vec<u8> {
     body.pop();
     body.extend_from_slice(format!(",\"pad\":\"{}\"}}", "x".repeat(size)).as_bytes());

@@ -1,5 +1,5 @@
-//! What the bridge promises, held against faults of everything around it, under load: with a spool
-//! and without. Each scenario prints a row of a table; `rig` starts and ends them all.
+//! The bridge's promises under load, with faults of everything around it, with a spool and without. Each scenario
+//! prints a row of a table; `rig` starts and ends them all.
 
 mod admin;
 mod brokers;
@@ -23,7 +23,7 @@ mod soak;
 mod squeeze;
 mod topics;
 
-/// Makes two tests of each scenario, which is a function of whether there is a spool.
+/// Makes two tests of a scenario, which is a function of whether there is a spool.
 macro_rules! with_and_without_a_spool {
     ($($scenario:ident),* $(,)?) => {$(
         mod $scenario {

@@ -1,4 +1,4 @@
-//! A network between bridge and brokers that is cut, stalled and slow.
+//! The network between bridge and brokers is cut, stalled or slow.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ fn the_network_is_very_slow(spool: bool) {
     slow("2 s", spool, Duration::from_secs(2), None);
 }
 
-/// Whether every report was accepted.
+/// Returns whether every report was accepted.
 fn slow(words: &str, spool: bool, round_trip: Duration, deadline: Option<Duration>) -> bool {
     // Longer than the deadline.
     let length = lasting(10, 6);
@@ -67,7 +67,7 @@ fn slow(words: &str, spool: bool, round_trip: Duration, deadline: Option<Duratio
     told.iter().all(Told::is_promised)
 }
 
-/// The usual bridge, which reaches its brokers only through the proxy.
+/// Starts a bridge that reaches its brokers only through the proxy.
 pub fn behind_a_proxy(
     fault: &str,
     spool: bool,

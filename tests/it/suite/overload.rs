@@ -1,6 +1,6 @@
-//! Twice the load that Kafka can take: what is admitted keeps its latency, the rest is refused at once.
+//! Twice the load that Kafka can take: admitted reports keep their latency, the others are refused at once.
 //!
-//! Long round trips and small batches make a Kafka that is at its limit while the processors are not.
+//! Long round trips and small batches bring Kafka to its limit while the processors have time left.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use super::row::percentile;
 
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 const BATCH: &str = "20";
-/// What Kafka takes in a few round trips.
+/// The number of reports that Kafka takes in a few round trips.
 const CEILING: &str = "120";
-/// Far more a second than Kafka takes so.
+/// Far more reports a second than Kafka takes with these settings.
 const TOO_MUCH: u32 = 900;
-/// The load of which nothing has to be refused.
+/// The load at which no report has to be refused.
 const HALF: &str = "half";
-/// The first seconds of a load are left out: reports of the load before are still in flight.
+/// The first seconds of a load do not count: reports of the last load are still in flight.
 const START: u64 = 2;
 
-/// How long each load runs.
+/// How long each load lasts.
 fn length() -> u64 {
     lasting(8, 12)
 }
@@ -54,7 +54,7 @@ fn at_twice_the_load_what_is_admitted_is_kept_and_the_rest_told_at_once() {
     Checker::new(&told, excused, &evidence).check();
 }
 
-/// What the senders of a load are told, once it has settled in.
+/// Returns the answers to the senders of a load, without its first seconds.
 fn under(rig: &mut Rig, rate: u32, first: usize) -> Vec<Told> {
     rig.load(Plan {
         rate,
@@ -65,7 +65,7 @@ fn under(rig: &mut Rig, rate: u32, first: usize) -> Vec<Told> {
     rig.stop()
 }
 
-/// Prints a row of a table, and gives how many reports were admitted a second.
+/// Prints a row of a table, and returns how many reports were admitted a second.
 fn print(load: &str, rate: u32, told: &[Told]) -> u32 {
     let began = told.iter().map(|told| told.sent).min().expect("a load");
     let counts = began + Duration::from_secs(START)..began + Duration::from_secs(length());

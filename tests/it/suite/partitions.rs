@@ -1,4 +1,4 @@
-//! One partition of six that takes nothing: the other five are not held up.
+//! One partition of six is not writable: the other five are not delayed.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ fn one_partition_is_below_its_minimum_in_sync(spool: bool) {
     one_is_held_up("one partition of six below min ISR", spool, &replicas);
 }
 
-/// The bridge has not heard from Kafka yet: it cannot tell which partition a report is for.
+/// The bridge has not heard from Kafka yet, so it does not know the partition of a report.
 #[test]
 fn a_first_report_for_a_partition_without_a_leader_delays_no_other() {
     let mut kafka = cluster::exclusive();
@@ -68,11 +68,11 @@ fn a_first_report_for_a_partition_without_a_leader_delays_no_other() {
     assert_eq!(keys(&kafka, &topic), expected);
 }
 
-/// A replica is away while its partition is said to need it: of that the bridge reads only after minutes.
+/// A replica is down while the metadata still list it as in sync; the bridge notices this only after minutes.
 #[test]
 fn a_partition_that_takes_nothing_has_only_its_own_producer_replaced() {
     let mut kafka = cluster::exclusive();
-    // Those at even places are the first ones of their leaders, and so the first producer's.
+    // Partitions at even places are the first ones of their leaders, so they belong to the first producer.
     let topic = create_topic_on(&kafka, &[&[0, 1], &[0, 2], &[1, 0], &[1, 0]]);
     set_minimum_in_sync(&kafka, &topic, "1");
     let rejected = kafka.topic("rejected", 1);
@@ -117,13 +117,13 @@ fn a_partition_that_takes_nothing_has_only_its_own_producer_replaced() {
     assert_eq!(keys(&kafka, &topic), sent);
 }
 
-/// Message ids that belong to a partition.
+/// Returns message ids that belong to a partition.
 fn ids(partitions: u32, of: u32) -> impl Iterator<Item = String> {
     let ids = (0..).map(|number| format!("m{number}"));
     ids.filter(move |id| partition_for(id.as_bytes(), partitions) == of)
 }
 
-/// The keys of all records of a topic, sorted.
+/// Returns the keys of all records of a topic, sorted.
 fn keys(kafka: &cluster::Exclusive, topic: &str) -> Vec<String> {
     let mut keys = read_each(kafka.bootstrap(), topic, |record| {
         String::from_utf8(record.key.expect("a key")).expect("text")
@@ -132,8 +132,8 @@ fn keys(kafka: &cluster::Exclusive, topic: &str) -> Vec<String> {
     keys
 }
 
-/// A partition's minimum of in-sync replicas is all of them; the first is its leader. Others with the
-/// same leader share its connection, on which a broker answers one request after the other.
+/// Raises a partition's minimum of in-sync replicas to all of them; the first one is its leader. Other partitions with
+/// this leader share its connection, on which a broker answers one request after the other.
 fn one_is_held_up(fault: &str, spool: bool, replicas: &[&[i32]]) {
     let kafka = cluster::exclusive();
     let topic = create_topic_on(&kafka, replicas);

@@ -1,4 +1,4 @@
-//! A bridge that is killed or stopped under load, and started again on what it left.
+//! A bridge is killed or stopped under load, and started again on its spool.
 
 use rustix::process::Signal;
 
@@ -17,8 +17,8 @@ with_and_without_a_spool!(
 
 const ROUNDS: usize = 5;
 
-/// What the death of a bridge excuses: its senders hear nothing, and what it had in flight may come
-/// again, or not at all where it was never promised.
+/// When a bridge is killed, its senders get no answer, and reports in flight may come again, or be missing if they were
+/// never promised.
 const ENDED: Excused = Excused {
     repeats: true,
     silence: true,
@@ -26,7 +26,7 @@ const ENDED: Excused = Excused {
     ..Excused::NOTHING
 };
 
-/// A bridge that is stopping sends away who comes too late.
+/// A bridge that is stopping refuses late senders.
 const STOPPED: Excused = Excused {
     refusals: true,
     ..ENDED
@@ -84,7 +84,7 @@ fn the_bridge_is_stopped_while_kafka_is_away(spool: bool) {
     rig.kafka.freeze_all();
     seconds(3);
     rig.bridge.signal(Signal::TERM);
-    // Without a spool nobody was promised what Kafka does not have: both are good order.
+    // Without a spool, unacknowledged reports were promised to no sender, so both exit codes are right.
     let code = rig.bridge.wait_for_exit().code();
     assert!(code == Some(3) || !spool && code == Some(0), "{code:?}");
     if let Some(spool) = &rig.spool {
@@ -97,7 +97,7 @@ fn the_bridge_is_stopped_while_kafka_is_away(spool: bool) {
     rig.check(STOPPED);
 }
 
-/// While the bridge is down: what it promised is on the topic or in its spool.
+/// While the bridge is down, each promised report is on the topic or in its spool.
 fn nothing_promised_is_lost(rig: &Rig) {
     let (told, evidence) = (rig.told(), rig.gather());
     Checker::new(&told, ENDED, &evidence).nothing_promised_is_lost();

@@ -1,10 +1,10 @@
-//! Chance that can be had again: `KOOBRIDGE_TEST_SEED` sets the seed, which is always printed.
+//! Random numbers that can be repeated: `KOOBRIDGE_TEST_SEED` sets the seed, which is always printed.
 
 use std::env;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The seed of this run, which it prints.
+/// Returns the seed of this run, and prints it.
 pub fn seed() -> u64 {
     let seed = env::var("KOOBRIDGE_TEST_SEED").map_or_else(
         |_| {
@@ -41,12 +41,12 @@ impl Random {
         Duration::from_millis(range.start + self.next() % span)
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    /// Whether something happens that does so `percent` times of a hundred.
+    /// Returns `true` in `percent` of a hundred calls.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

@@ -1,5 +1,4 @@
-//! What every scenario stands on: a Kafka to itself, a bridge with or without a spool, a load, and the
-//! verdict at the end.
+//! The fixture of every scenario: a Kafka cluster, a bridge with or without a spool, a load, and the checks at the end.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,30 +16,30 @@ use crate::support::cluster::{self, Exclusive};
 use crate::support::ports::free_addresses;
 use crate::support::records::until;
 
-/// How long the bridge may take to know every report's fate once the fault is over.
+/// How long the bridge may take after a fault until every report has a result.
 pub const SETTLED: Duration = Duration::from_secs(150);
-/// What a load runs for before a fault and after it, so that both sides of it are seen.
+/// How long a load runs before a fault and after it, so that both sides of the fault are seen.
 const CALM: Duration = Duration::from_secs(1);
 
-/// What differs from scenario to scenario.
+/// The differences between scenarios.
 #[derive(Default)]
 pub struct Setup<'a> {
     pub spool: bool,
-    /// Where the spool is, if not in a directory that goes with the test.
+    /// The spool's directory, if it is not one that is deleted with the test.
     pub spool_at: Option<PathBuf>,
-    /// Another way to the brokers than the plain one.
+    /// The brokers' addresses, if not those of the plain listener.
     pub bootstrap: Option<String>,
-    /// Topics that are not as production has them.
+    /// Topics, if they differ from those of production.
     pub topic: Option<String>,
     pub rejected: Option<String>,
     pub settings: &'a [(&'a str, &'a str)],
-    /// The bridge's deadline, if not its default.
+    /// The bridge's deadline, if it is not the default.
     pub deadline: Option<Duration>,
     pub environment: &'a [(&'static str, OsString)],
     pub plan: Plan,
 }
 
-/// Dropped in this order: nothing talks to a Kafka that heals.
+/// The order of the fields is the order in which they are dropped: no bridge uses a Kafka that is being repaired.
 pub struct Rig {
     fault: String,
     deadline: Option<Duration>,
@@ -55,7 +54,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// The usual bridge under the usual load, which has run for a while.
+    /// Starts the usual bridge under the usual load, which has run for a while.
     pub fn new(fault: &str, spool: bool) -> Self {
         let setup = Setup {
             spool,
@@ -92,13 +91,13 @@ impl Rig {
         rig
     }
 
-    /// Another load, where the last one was stopped.
+    /// Starts another load after the last one was stopped.
     pub fn load(&mut self, plan: Plan) {
         assert!(self.load.is_none(), "one load at a time");
         self.load = Some(Load::start(self.bridge.ingress, plan));
     }
 
-    /// The load goes on, and nothing is done to it.
+    /// Lets the load run without a fault.
     pub fn calm(&mut self) {
         pause(CALM);
         self.assert_same_process();
@@ -108,7 +107,7 @@ impl Rig {
         assert!(self.bridge.is_running(), "{}", self.bridge.logged());
     }
 
-    /// From here on everything is whole again.
+    /// Notes that the fault has ended.
     pub fn cause_ends(&mut self) {
         self.cause_ended = Some(Instant::now());
     }
@@ -117,12 +116,12 @@ impl Rig {
         self.load.as_ref().expect("the load runs").told()
     }
 
-    /// The load goes on at another rate.
+    /// Lets the load run at another rate.
     pub fn set_rate(&self, rate: u32) {
         self.load.as_ref().expect("the load runs").set_rate(rate);
     }
 
-    /// The load goes on, and nothing of it waits for Kafka any longer.
+    /// Lets the load run until none of its reports waits for Kafka.
     pub fn wait_until_spool_is_empty(&self, within: Duration) {
         let emptied = until(within, || match self.reports_spooled() {
             0 => Ok(()),
@@ -131,7 +130,7 @@ impl Rig {
         emptied.unwrap_or_else(|why| panic!("{why}\n{}", self.bridge.logged()));
     }
 
-    /// Reports in the spool that are due.
+    /// Returns the number of reports in the spool that are due.
     fn reports_spooled(&self) -> u64 {
         if self.spool.is_none() {
             return 0;
@@ -145,7 +144,7 @@ impl Rig {
         gauge("koobridge_spool_reports ").saturating_sub(gauge("koobridge_spool_quarantined "))
     }
 
-    /// Waits until every report's fate is known.
+    /// Waits until every report has a result.
     pub fn settle(&self) {
         let settled = until(SETTLED, || {
             let in_flight = self.bridge.metric("koobridge_reports_in_flight");
@@ -157,7 +156,7 @@ impl Rig {
         settled.unwrap_or_else(|why| panic!("{why}\n{}", self.bridge.logged()));
     }
 
-    /// What is where now. Kafka has to be whole.
+    /// Reads both topics and the spool. Kafka must be healthy.
     pub fn gather(&self) -> Evidence {
         self.kafka.wait_until_healthy();
         let topics = [&*self.topic, &*self.rejected];
@@ -169,7 +168,7 @@ impl Rig {
         self.load.take().expect("the load runs").stop()
     }
 
-    /// Ends the scenario: a while of calm, then nothing more is sent, and all promises are held.
+    /// Ends the scenario: after a while without a fault the load stops, and all promises are checked.
     pub fn check(&mut self, excused: Excused) -> Vec<Told> {
         self.calm();
         let told = self.stop();
@@ -195,7 +194,7 @@ impl Rig {
     }
 }
 
-/// Ready, and at an address that stays its own while it is down.
+/// Starts a bridge and waits until it is ready. Its address stays reserved while it is down.
 fn start_bridge(
     kafka: &Exclusive,
     [topic, rejected]: [&str; 2],
@@ -214,7 +213,7 @@ fn start_bridge(
     bridge
 }
 
-/// A fault that lasts: its length is the claim, there is no condition to wait for.
+/// Waits for the length of a fault: the length is the claim, so there is no condition to wait for.
 pub fn pause(time: Duration) {
     let until = Instant::now() + time;
     while let Some(left) = until.checked_duration_since(Instant::now()) {
@@ -222,7 +221,7 @@ pub fn pause(time: Duration) {
     }
 }
 
-/// How long a fault lasts: for as long as it needs to show its effect, or longer in `script/faults --long`.
+/// Returns the length of a fault: long enough to show its effect, or longer in `script/faults --long`.
 pub fn lasting<T>(short: T, long: T) -> T {
     if cluster::is_long() { long } else { short }
 }

@@ -1,4 +1,4 @@
-//! Rights that are taken away and given back while the bridge uses them.
+//! Rights are revoked and granted again while the bridge uses them.
 
 use super::checker::Excused;
 use super::rig::{Rig, Setup, seconds};
@@ -21,14 +21,14 @@ fn every_right_to_the_topic_is_revoked(spool: bool) {
     revoked("ACL: no right to the topic for 5 s", spool, &RIGHTS, 1);
 }
 
-/// A user who may write nowhere gets no producer id: what librdkafka calls a fatal error.
+/// A user without WRITE on any topic gets no producer id, which is a fatal error of librdkafka.
 fn every_right_is_revoked(spool: bool) {
     revoked("ACL: no right at all for 5 s", spool, &RIGHTS, 2);
 }
 
 const RIGHTS: [&str; 3] = ["Write", "Describe", "DescribeConfigs"];
 
-/// Takes rights to the first so many of the bridge's topics away for a while.
+/// Revokes rights to the first few of the bridge's topics for a while.
 fn revoked(fault: &str, spool: bool, rights: &[&str], of: usize) {
     let kafka = cluster::exclusive();
     let names = ["acl", "acl-rejected"].map(|name| kafka.topic(name, 6));
@@ -47,7 +47,7 @@ fn revoked(fault: &str, spool: bool, rights: &[&str], of: usize) {
     seconds(5);
     allow(&rig.kafka, rights, &topics[..of]);
     rig.cause_ends();
-    // What Kafka refuses is sent again, behind what it did not refuse.
+    // Refused records are sent again, after the accepted ones.
     rig.check(Excused {
         repeats: true,
         reordering: true,

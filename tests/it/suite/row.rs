@@ -1,16 +1,15 @@
-//! One line a scenario: what the senders were told, as a row of a Markdown table. Its head is in
-//! `script/faults`.
+//! The result of a scenario as a row of a Markdown table. The table's head is in `script/faults`.
 
 use std::time::{Duration, Instant};
 
 use super::load::Told;
 
-/// What senders were told, summed up.
+/// The senders' answers, summed up.
 pub struct Row<'a> {
     pub fault: &'a str,
     pub spool: bool,
     pub told: &'a [Told],
-    /// When the cause was gone.
+    /// When the fault ended.
     pub cause_ended: Instant,
     pub repeats: usize,
 }
@@ -37,14 +36,14 @@ impl Row<'_> {
     }
 }
 
-/// Of sorted values, the one that so many per cent do not exceed.
+/// Returns the smallest of the sorted values that is not exceeded by this percentage of them.
 pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let at = (sorted.len() * percent).div_ceil(100).max(1) - 1;
     sorted.get(at).copied().unwrap_or_default()
 }
 
-/// From the cause's end to the last answer that was no success; where there is none, to the first
-/// success of a report sent after it.
+/// Returns the time from the end of the fault to the last answer that was no success. If there was none, to the first
+/// success of a report that was sent later.
 fn recovery(told: &[Told], cause_ended: Instant) -> Option<Duration> {
     let after = || told.iter().filter(|told| told.answered > cause_ended);
     let last_failure = after().filter(|told| !told.is_promised());

@@ -1,4 +1,4 @@
-//! A queue too short for what waits, and a clock that is wrong.
+//! A queue that is too short, and a clock that is wrong.
 
 use super::checker::Excused;
 use super::rig::{Rig, Setup, seconds};

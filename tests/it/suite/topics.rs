@@ -1,4 +1,4 @@
-//! Topics that go, come back, grow, and refuse.
+//! Topics are deleted, created again, get more partitions, and refuse records.
 
 use std::time::Instant;
 
@@ -71,7 +71,7 @@ fn the_rejected_topic_is_missing(spool: bool) {
     assert!(kept >= if spool { 2 } else { 1 }, "{kept} are kept");
 }
 
-/// Keys move, and nobody is to notice more than that.
+/// Keys move to other partitions; there is no other effect.
 fn partitions_are_added(spool: bool) {
     let setup = Setup {
         spool,
@@ -105,7 +105,7 @@ fn some_records_are_too_large_for_the_topic(spool: bool) {
     let mut rig = Rig::with("every 20th record too large", kafka, setup);
     seconds(3);
     rig.cause_ends();
-    // What Kafka refuses takes its batch with it, which without a spool can be too late then.
+    // If Kafka refuses a record it refuses the whole batch, which can be too late without a spool.
     let excused = Excused {
         repeats: true,
         reordering: true,
@@ -157,8 +157,8 @@ fn a_report_that_was_spooled_for_longer_than_its_topic_accepts_goes_to_the_rejec
     assert_eq!(bridge.metric(counted), 2);
 }
 
-/// What came before the topic was known goes to the same partitions as what comes after, and Kafka's
-/// refusal of a batch must not be taken for one of a record that was in it.
+/// Reports that came before the topic was known go to the same partitions as later ones. If Kafka refuses a batch, no
+/// record in it may count as refused for that alone.
 #[test]
 fn records_too_large_take_nothing_along_where_the_topic_came_late() {
     let kafka = cluster::exclusive();

@@ -31,7 +31,7 @@ impl HangingExport {
         }
     }
 
-    /// Ends the reader, and with it the export, which was not done yet.
+    /// Ends the reader, and with it the unfinished export.
     pub fn end(mut self) {
         let ended = self.child.try_wait().expect("a child");
         assert!(ended.is_none(), "the export has not waited: {ended:?}");

@@ -1,4 +1,4 @@
-//! The figures of an outage: a row of a table, and lines of JSON with what happened in each ten seconds.
+//! The figures of an outage: a row of a table, and lines of JSON for each ten seconds.
 
 use std::fs;
 use std::iter;
@@ -13,10 +13,10 @@ use super::watch::{Sample, peak, peak_of_process};
 
 const MEBIBYTE: u64 = 1 << 20;
 
-/// The whole outage: the first line, and the row of the table.
+/// The whole outage: the first line of the file, and the row of the table.
 #[derive(Serialize)]
 pub struct Sum {
-    /// For which Kafka was away.
+    /// How long Kafka was away.
     pub minutes: f64,
     pub limit_bytes: u64,
     pub kills: usize,
@@ -68,7 +68,7 @@ impl Sum {
     }
 }
 
-/// The other lines: the most of the samples, and the answers.
+/// A later line: the maximum of the samples, and the answers.
 #[derive(Serialize)]
 struct Interval {
     bytes: u64,
@@ -99,7 +99,7 @@ impl Interval {
     }
 }
 
-/// Leaves the figures in a file.
+/// Writes the figures to a file.
 pub fn keep(file: &Path, sum: &Sum, begun: Instant, told: &[Told], samples: &[Sample]) {
     let told = by_interval(begun, told, |told| told.answered);
     let samples = by_interval(begun, samples, |sample| sample.at);

@@ -1,4 +1,4 @@
-//! Kills in a row: what a bridge needs does not grow with each run.
+//! Kills in a row: the bridge's resources do not grow with each run.
 
 use std::fs;
 use std::path::Path;
@@ -12,15 +12,15 @@ use crate::support::http::{body, exchange, report};
 use crate::support::proc::open_files;
 
 const KILLS: usize = 50;
-/// Reports of each run.
+/// The reports of each run.
 const REPORTS: usize = 20;
 const LIMIT: u64 = 16 * MEBIBYTE;
 /// How many files the spool may have: the reports fill five of 1 MiB.
 const SPOOL_FILES: usize = 6;
-/// How many more descriptors a bridge may need for what earlier runs left.
+/// How many more descriptors a bridge may need for the files of earlier runs.
 const MORE_DESCRIPTORS: u64 = 15;
 
-/// No broker is there, so that the spool alone earns an answer.
+/// No broker exists, so only the spool can cause a 200.
 #[test]
 fn fifty_kills_in_a_row_leave_few_files_and_descriptors_and_every_report() {
     let home = tempfile::tempdir().expect("a temporary directory");
@@ -65,7 +65,7 @@ fn send(bridge: &Bridge, run: usize) -> Vec<String> {
     messages
 }
 
-/// A bridge that has to do with what is kept for everything but connections.
+/// A bridge with the smallest limit on open files that leaves the reserve.
 fn start_with_few_descriptors(settings: &[(&str, &str)]) -> Bridge {
     let limit = format!("--nofile={OTHER_DESCRIPTORS}:{OTHER_DESCRIPTORS}");
     let wrapper = ["prlimit", &limit];

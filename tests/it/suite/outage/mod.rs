@@ -1,6 +1,5 @@
 //! A long outage of Kafka: the spool fills up to its limit, the bridge is killed and started again and again, and an
-//! export hangs. `script/outage` has it for `KOOBRIDGE_OUTAGE_MINUTES`; unless that is set, everything is smaller,
-//! and over after a minute.
+//! export hangs. `script/outage` sets `KOOBRIDGE_OUTAGE_MINUTES`; without it everything is smaller and takes a minute.
 
 mod export;
 mod figures;
@@ -25,20 +24,20 @@ use crate::support::cluster;
 
 const MEBIBYTE: u64 = 1 << 20;
 const MINUTE: Duration = Duration::from_mins(1);
-/// Of the bridge and of its senders, who never have more connections.
+/// The limit on connections of the bridge; its senders never have more.
 const CONNECTIONS: u32 = 1000;
-/// What docs/operating.md has for everything but connections.
+/// The number of descriptors that docs/operating.md reserves for everything except connections.
 const OTHER_DESCRIPTORS: u64 = 384;
-/// The files, pipes and polls among these. The rest is for connections to brokers and to the admin listener.
+/// How many of these are files, pipes and polls. The rest is for connections to brokers and to the admin listener.
 const DESCRIPTORS_OF_FILES: u64 = OTHER_DESCRIPTORS / 2;
-/// What whole blocks of a file system take more than the bytes in them.
+/// The difference between whole blocks of a file system and the bytes in them.
 const ROUNDING: u64 = MEBIBYTE / 16;
-/// How long the size of a spool counts that was sampled before a report was sent, or after it was answered.
+/// How far apart a sample of the spool's size and a report may be to be compared.
 const SAMPLED: Duration = Duration::from_secs(1);
-/// For the delivery of a whole spool, on a machine that runs Kafka too.
+/// The time to deliver a whole spool, on a machine that also runs Kafka.
 const DELIVERED: Duration = Duration::from_mins(15);
 
-/// Each kill costs senders their answers, and may repeat what is in flight.
+/// When the bridge is killed, senders get no answer, and reports in flight may be repeated.
 const EXCUSED: Excused = Excused {
     repeats: true,
     silence: true,
@@ -53,11 +52,11 @@ struct Form {
     rate: u32,
     padding: usize,
     killed_every: Duration,
-    /// Since Kafka is away.
+    /// The time since Kafka is away.
     export_hangs: Range<Duration>,
 }
 
-/// Reports for three times the limit.
+/// Enough reports for three times the limit.
 const SHORT: Form = Form {
     kafka_is_away_for: MINUTE,
     limit: 16 * MEBIBYTE,
@@ -74,7 +73,7 @@ impl Form {
         })
     }
 
-    /// Of an hour the export hangs for ten minutes, in which the spool becomes full.
+    /// In an hour the export hangs for ten minutes, in which the spool becomes full.
     fn long(minutes: u32) -> Self {
         Self {
             kafka_is_away_for: MINUTE * minutes,
@@ -132,7 +131,7 @@ fn rig(form: &Form, settings: &[(&str, &str)]) -> Rig {
     let plan = Plan {
         rate: form.rate,
         padding: form.padding,
-        // Probes of a busy bridge have connections too.
+        // A busy bridge also has connections of probes.
         connections: usize::try_from(CONNECTIONS - 100).expect("a few hundred"),
         ..Plan::default()
     };
@@ -145,7 +144,7 @@ fn rig(form: &Form, settings: &[(&str, &str)]) -> Rig {
     Rig::with(&fault, cluster::exclusive(), setup)
 }
 
-/// Freezes the brokers and kills the bridge again and again; returns when it was down.
+/// Freezes the brokers and kills the bridge again and again; returns the times when it was down.
 fn kafka_is_away(
     rig: &mut Rig,
     watch: &Watch,
@@ -227,7 +226,7 @@ fn assert_within_limits(sum: &Sum, memory: u64) {
     );
 }
 
-/// Only a bridge that is down leaves a sender without an answer.
+/// Asserts that a sender got no answer only while the bridge was down.
 fn assert_answered_but_for_a_reason(told: &[Told], downs: &[Range<Instant>]) {
     let was_down = |told: &Told| {
         let mut downs = downs.iter();
@@ -239,7 +238,7 @@ fn assert_answered_but_for_a_reason(told: &[Told], downs: &[Range<Instant>]) {
     assert!(unanswered.is_none(), "without an answer: {unanswered:?}");
 }
 
-/// A spool that is full may keep a part of its limit for its own work, but not half.
+/// Asserts that a full spool keeps less than half of its limit for its own work.
 fn assert_refused_only_when_full(told: &[Told], samples: &[Sample], limit: u64) {
     let bytes_at = |told: &Told| {
         let from = samples.partition_point(|sample| sample.at + SAMPLED < told.sent);
@@ -256,7 +255,7 @@ fn assert_refused_only_when_full(told: &[Told], samples: &[Sample], limit: u64) 
     }
 }
 
-/// Where an outage leaves its figures.
+/// The directory for the figures of an outage.
 fn output() -> PathBuf {
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("outage");
     fs::create_dir_all(&output).expect("the target directory is writable");

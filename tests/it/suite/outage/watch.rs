@@ -1,4 +1,4 @@
-//! The disk that a spool takes, and the memory and descriptors of its bridge, many times a second.
+//! Samples the spool's disk usage, and its bridge's memory and descriptors, many times a second.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use crate::support::bridge::Bridge;
 use crate::support::proc;
 
 const PERIOD: Duration = Duration::from_millis(25);
-/// Of `stat`, whatever the file system's own blocks are.
+/// The unit of `stat`, independent of the file system's blocks.
 const BLOCK: u64 = 512;
 
-/// All files of a directory.
+/// Returns the size of all files of a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Files {
     pub bytes: u64,
@@ -40,8 +40,8 @@ impl Files {
         }
     }
 
-    /// The smaller of two looks. While a look lasts, a file can be removed that it has counted and another be
-    /// made that it counts too.
+    /// Returns the smaller of two measurements. During a measurement one file can be removed and another made, so that
+    /// both count.
     pub fn look(directory: &Path) -> Self {
         Self::of(directory).min(Self::of(directory))
     }
@@ -51,17 +51,17 @@ impl Files {
 pub struct Sample {
     pub at: Instant,
     pub files: Files,
-    /// `None` while there is no process.
+    /// `None` if there is no process.
     pub process: Option<Process>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
     pub resident_kib: u64,
-    /// Since the start of the process.
+    /// The peak since the start of the process.
     pub peak_resident_kib: u64,
     pub descriptors: u64,
-    /// Those that are no sockets.
+    /// Descriptors that are not sockets.
     pub descriptors_of_files: u64,
 }
 
@@ -113,7 +113,7 @@ impl Watch {
         }
     }
 
-    /// The bridge is another process now.
+    /// Continues with the bridge's new process.
     pub fn follow(&self, bridge: &Bridge) {
         self.pid.store(bridge.pid(), Ordering::Relaxed);
     }
@@ -131,13 +131,13 @@ impl Drop for Watch {
     }
 }
 
-/// The most that any sample has.
+/// Returns the maximum of all samples.
 pub fn peak(samples: &[impl Borrow<Sample>], of: impl Fn(&Sample) -> u64) -> u64 {
     let values = samples.iter().map(|sample| of(sample.borrow()));
     values.max().unwrap_or_default()
 }
 
-/// The most that any process had.
+/// Returns the maximum of all processes.
 pub fn peak_of_process(samples: &[impl Borrow<Sample>], of: impl Fn(&Process) -> u64) -> u64 {
     peak(samples, |sample| sample.process.as_ref().map_or(0, &of))
 }

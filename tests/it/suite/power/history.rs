@@ -1,4 +1,5 @@
-//! A while in the life of a bridge, recorded: Kafka away and back, kills, stops, and reports all the time.
+//! A recorded period of a bridge: Kafka comes and goes, the bridge is killed and stopped, and reports come all the
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,23 +22,23 @@ use crate::support::records::{read_each, unused_name};
 
 const PARTITIONS: i32 = 6;
 
-/// What Kafka was seen to have, with the length of the recording when it was last seen not to have it.
+/// The reports that Kafka has, each with the length of the recording when Kafka was last seen without it.
 type Delivered = BTreeMap<String, u64>;
 
-/// Everything that is known of it.
+/// A recording, and the reports of its period.
 pub struct History {
     pub recording: Recording,
     pub topic: String,
     pub sent: Sent,
-    /// In the spool when the recording began.
+    /// Reports that were in the spool when the recording began.
     inherited: BTreeSet<String>,
-    /// Sent before the recording began.
+    /// Reports that were sent before the recording began.
     earlier: BTreeSet<String>,
     delivered: Delivered,
 }
 
 impl History {
-    /// What must be in the spool after a power cut at that length of the recording.
+    /// Returns the reports that must be in the spool after a power cut at this length of the recording.
     pub fn promised(&self, cut: u64) -> BTreeSet<&str> {
         let answered = self.sent.iter();
         let answered = answered.filter(|(_, at)| at.is_some_and(|at| at <= cut));
@@ -48,22 +49,22 @@ impl History {
             .collect()
     }
 
-    /// Whether Kafka may have had it then: until the next change, which may come long after.
+    /// Returns whether Kafka may have had the report at that time: until the next change, which may come much later.
     fn is_delivered(&self, message: &str, cut: u64) -> bool {
         let absent = self.delivered.get(message);
         absent.is_some_and(|at| *at <= cut)
             || self.earlier.contains(message) && !self.inherited.contains(message)
     }
 
-    /// Whether it was sent.
+    /// Returns whether the report was sent.
     pub fn is_known(&self, message: &str) -> bool {
         self.sent.contains_key(message) || self.earlier.contains(message)
     }
 
-    /// Records one.
+    /// Records a history.
     pub fn of(random: &mut Random) -> Self {
         let mut stage = Stage::new();
-        // Nothing is known of the topic yet.
+        // The bridge does not know the topic yet.
         stage.wait_for_promises(random.below(60) + 20);
         stage.kafka.broker_up(1).expect("a broker");
         for round in 0..lasting(4, 6) {
@@ -80,7 +81,7 @@ impl History {
         history
     }
 
-    /// Records a start without a Kafka, on a spool that holds `inherited`, and some reports.
+    /// Records a start without Kafka, on a spool that has the reports `inherited`, and some new reports.
     pub fn of_a_start(
         directory: &Path,
         topic: &str,
@@ -105,10 +106,10 @@ impl History {
     }
 }
 
-/// What takes part in a history.
+/// The processes and threads of a history.
 struct Stage {
     delivered: Delivered,
-    /// The length of the recording at the last look at Kafka.
+    /// The length of the recording when Kafka was last read.
     looked: u64,
     topic: String,
     kafka: MockCluster<'static, DefaultProducerContext>,
@@ -119,7 +120,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// A bridge whose Kafka is not there yet.
+    /// Starts a bridge before its Kafka.
     fn new() -> Self {
         let directory = memory();
         fs::create_dir(directory.path().join("spool")).expect("a directory");
@@ -150,7 +151,7 @@ impl Stage {
         wait_for(&self.senders, self.senders.promised() + count, &self.bridge);
     }
 
-    /// A few requests of the producers succeed, and then none.
+    /// Makes a few requests of the producers succeed, and the others fail.
     fn kafka_takes_some(&mut self, random: &mut Random) {
         let [success, failure] = [
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
@@ -179,7 +180,7 @@ impl Stage {
         });
     }
 
-    /// Notes what Kafka has, and returns how much it has had: the mock cluster drops the oldest records.
+    /// Notes the records that Kafka has, and returns how many it has had: the mock cluster drops the oldest records.
     fn look_at_kafka(&mut self) -> usize {
         let recorded = fs::metadata(self.recorder.records()).expect("a file").len();
         let keys = read_each(&self.kafka.bootstrap_servers(), &self.topic, |record| {
@@ -221,7 +222,7 @@ impl Stage {
     }
 }
 
-/// Starts a bridge that goes to its spool soon, in small files, so that several come and go.
+/// Starts a bridge that uses its spool early, with small files, so that several come and go.
 fn start(recorder: &Recorder, directory: &Path, bootstrap: &str, topic: &str) -> Bridge {
     let ([listen], spool) = (free_addresses(), directory.join("spool"));
     let settings = [
@@ -241,7 +242,7 @@ fn start(recorder: &Recorder, directory: &Path, bootstrap: &str, topic: &str) ->
     )
 }
 
-/// Waits until so many reports were answered 200.
+/// Waits until this many reports were answered 200.
 fn wait_for(senders: &Senders, enough: usize, bridge: &Bridge) {
     eventually(|| match senders.promised() {
         promised if promised >= enough => Ok(()),
@@ -252,7 +253,7 @@ fn wait_for(senders: &Senders, enough: usize, bridge: &Bridge) {
     });
 }
 
-/// The recording lacks no change: replayed whole, it gives what the directory holds.
+/// Asserts that the recording is complete: replayed, it gives the contents of the directory.
 fn assert_complete(recorder: &Recorder) {
     let recording = recorder.recorded();
     let mut system = FileSystem::new(&recording.base, Rules::Journaled);
@@ -269,7 +270,7 @@ fn assert_complete(recorder: &Recorder) {
     assert!(paths.is_empty(), "the recorder missed changes of {paths:?}");
 }
 
-/// A temporary directory in memory, if there is such a file system.
+/// Returns a temporary directory in memory, if there is such a file system.
 pub fn memory() -> TempDir {
     let memory = PathBuf::from("/dev/shm");
     let place = if memory.is_dir() {

@@ -1,4 +1,4 @@
-//! Power cuts at chosen moments of a history: each leaves an image, and a verdict on what is in its spool.
+//! Power cuts at chosen moments of a history: each one makes an image and checks its spool.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::senders::body_of;
 use crate::suite::random::Random;
 use crate::support::bridge::{CHANNEL, koobridge};
 
-/// Of five images, one each of the extremes.
+/// Of five images, two are the extremes.
 const SURVIVORS: [Survivors; 5] = [
     Survivors::None,
     Survivors::All,
@@ -25,17 +25,17 @@ const SURVIVORS: [Survivors; 5] = [
     Survivors::Some,
     Survivors::Some,
 ];
-/// The changes before a cut that a failure shows.
+/// The number of changes before a cut that a failure shows.
 const SHOWN: usize = 12;
 
 /// A power cut.
 pub struct Cut {
-    /// Of this image.
+    /// The seed of this image.
     seed: u64,
     /// The length of the recording at the cut.
     pub at: u64,
     survivors: Survivors,
-    /// The last changes before it.
+    /// The last changes before the cut.
     last: String,
 }
 
@@ -54,20 +54,20 @@ impl fmt::Display for Cut {
     }
 }
 
-/// What is in the spool of an image, held against what was promised.
+/// The reports in the spool of an image, compared with the promises.
 pub struct Verdict {
-    /// Reports that the spool alone had to keep.
+    /// Reports that only the spool had.
     pub promised: usize,
     pub lost: Vec<String>,
-    /// More than once in the spool.
+    /// Reports that are more than once in the spool.
     twice: Vec<String>,
-    /// Never sent, or not as it was sent.
+    /// Reports that were never sent, or that differ from the sent ones.
     strange: Vec<String>,
     /// Why the spool cannot be read.
     unreadable: Option<String>,
 }
 
-/// The images of so many cuts, in the order of the cuts.
+/// Returns the images of this many cuts, in the order of the cuts.
 pub fn of(
     history: &History,
     rules: Rules,
@@ -96,7 +96,7 @@ pub fn of(
     })
 }
 
-/// After how many steps to cut: half of the cuts just before or after an fsync or a change of a directory.
+/// Returns the positions of the cuts: half of them are just before or after an fsync or a change of a directory.
 fn lengths(steps: &[Step<'_>], count: u64, random: &mut Random) -> Vec<usize> {
     let is_sync = |step: &Step<'_>| matches!(step.change, Change::Sync { .. });
     let is_entry = |step: &Step<'_>| {
@@ -129,7 +129,7 @@ pub fn write(image: &Image, directory: &Path) {
     }
 }
 
-/// Each event of a spool, read by the code of `koobridge spool export`.
+/// Returns each event of a spool, read by the code of `koobridge spool export`.
 pub fn events(image: &Image) -> Result<Vec<String>, String> {
     let directory = memory();
     write(image, directory.path());
@@ -148,7 +148,7 @@ pub fn events(image: &Image) -> Result<Vec<String>, String> {
     Ok(events)
 }
 
-/// The same by the command itself.
+/// The same, by the command itself.
 pub fn exported(image: &Image) -> Result<Vec<String>, String> {
     let directory = memory();
     write(image, directory.path());
@@ -158,7 +158,7 @@ pub fn exported(image: &Image) -> Result<Vec<String>, String> {
     let output = command.output().expect("koobridge starts");
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Nothing of the spool was certain yet.
+        // Nothing of the spool was durable yet.
         if said.contains("is no spool") {
             return Ok(Vec::new());
         }
@@ -199,7 +199,7 @@ pub fn verdict(history: &History, cut: &Cut, found: &Result<Vec<String>, String>
     }
 }
 
-/// The message of an event, if the event is whole.
+/// Returns the message of an event, if the event is complete.
 pub fn message_of(event: &str) -> Option<String> {
     let event: Value = serde_json::from_str(event).ok()?;
     let message = event["message_id"].as_str()?;
@@ -212,7 +212,7 @@ pub fn message_of(event: &str) -> Option<String> {
 }
 
 impl Verdict {
-    /// Fails unless the spool has what was promised, and nothing else; the image is then kept.
+    /// Fails unless the spool has exactly the promised reports. After a failure the image is kept.
     pub fn check(&self, cut: &impl fmt::Display, image: &Image) {
         let Self {
             lost,

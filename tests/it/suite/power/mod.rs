@@ -1,8 +1,7 @@
-//! What a power cut at any moment leaves of the spool: a success means that the report is fsynced.
-//!
-//! `recorder.c` writes down what a bridge does to its files. From that, `file_system` makes *images*: what the disk may
-//! hold if the power is cut at a moment. Each image's spool has to hold every report that was answered before the cut and
-//! that Kafka did not have, once and whole.
+//! The spool after a power cut at any moment: a success means that the report is fsynced. `recorder.c` records the
+//! changes that a bridge makes to its files. From these, `file_system` makes *images*: possible contents of the disk if
+//! the power is cut. Each image's spool must have every report that was answered before the cut and that Kafka did not
+//! have, once and complete.
 
 mod file_system;
 mod history;
@@ -47,14 +46,14 @@ fn every_report_that_was_answered_survives_a_power_cut_at_any_moment() {
     tally.print("at any moment");
 }
 
-/// The long form has file systems too that keep no order.
+/// The long form also has file systems that keep no order.
 fn rules() -> Rules {
     lasting(Rules::Journaled, Rules::AnyOrder)
 }
 
 fn check(history: &History, seed: u64, tally: &mut Tally) {
     for (cut, image) in images::of(history, rules(), lasting(50, 300), seed) {
-        // A process for some of the images: the others run the same code in this one.
+        // A separate process for some of the images; the others run the same code in this process.
         let by_command = tally.images.is_multiple_of(10);
         let found = if by_command {
             exported(&image)

@@ -1,4 +1,4 @@
-//! What a bridge did to the files below a directory, in order: `recorder.c`, preloaded into it, wrote it down.
+//! The changes that a bridge made to the files below a directory, in order, as the preloaded `recorder.c` wrote them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,24 +15,24 @@ use crate::support::bridge::Bridge;
 /// Kind, inode, offset and the length of the data that follows, eight bytes each.
 const HEAD: usize = 32;
 
-/// Records what its bridges do to the files below a directory.
+/// Records the changes of bridges to the files below a directory.
 pub struct Recorder {
     home: TempDir,
     directory: PathBuf,
     base: Vec<Found>,
 }
 
-/// A file or directory that was there when the recording began.
+/// A file or directory that existed when the recording began.
 #[derive(Clone)]
 pub struct Found {
-    /// Below the recorded directory, which is "".
+    /// The path below the recorded directory, which is "".
     pub path: String,
     pub inode: u64,
     /// `None` for a directory.
     pub content: Option<Vec<u8>>,
 }
 
-/// Everything that was recorded.
+/// A complete recording.
 pub struct Recording {
     pub base: Vec<Found>,
     bytes: Vec<u8>,
@@ -72,7 +72,7 @@ pub enum Change<'r> {
         path: &'r str,
         inode: u64,
     },
-    /// An fsync of a file or directory; it covers what was recorded before a length of the recording.
+    /// An fsync of a file or directory. It covers the changes that were recorded before this length.
     Sync {
         inode: u64,
         before: u64,
@@ -95,7 +95,7 @@ impl Recorder {
         }
     }
 
-    /// What a bridge that is to be recorded has in its environment.
+    /// Returns the environment variables of a bridge that is recorded.
     pub fn environment(&self) -> [(&'static str, OsString); 3] {
         [
             ("LD_PRELOAD", self.home.path().join("recorder.so").into()),
@@ -115,7 +115,7 @@ impl Recorder {
         bridge.kill9();
     }
 
-    /// Everything so far.
+    /// Returns everything that was recorded so far.
     pub fn recorded(&self) -> Recording {
         let bytes = fs::read(self.records()).expect("a file");
         Recording {
@@ -124,7 +124,7 @@ impl Recorder {
         }
     }
 
-    /// What is in the directory now.
+    /// Returns the present contents of the directory.
     pub fn content(&self) -> BTreeMap<String, Option<Vec<u8>>> {
         let mut found = Vec::new();
         find("", &self.directory, &mut found);
@@ -134,7 +134,7 @@ impl Recorder {
 }
 
 impl Recording {
-    /// In bytes.
+    /// The length in bytes.
     pub fn length(&self) -> usize {
         self.bytes.len()
     }
@@ -167,7 +167,7 @@ impl fmt::Display for Step<'_> {
     }
 }
 
-/// The first change, and the length of its record.
+/// Returns the first change, and the length of its record.
 fn parse(bytes: &[u8]) -> (Change<'_>, usize) {
     let number = |at: usize| {
         let bytes = bytes[8 * at..][..8].try_into();

@@ -1,4 +1,4 @@
-//! Senders that note, with each answer, how long the recording was when it came.
+//! Senders that note the length of the recording with each answer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,15 +16,15 @@ use crate::suite::rig::pause;
 use crate::support::http::report;
 
 const SENDERS: u32 = 6;
-/// Between two reports of one sender: a history of many commits, rather than of many reports in few.
+/// The pause between two reports of one sender, so that a history has many commits instead of a few with many reports.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Beyond every deadline of a bridge.
+/// Longer than every deadline of a bridge.
 const GIVE_UP: Duration = Duration::from_secs(20);
 
-/// Reports by message, with the length of the recording when each was answered 200, if it was.
+/// Reports by message, each with the length of the recording when it was answered 200, if it was.
 pub type Sent = BTreeMap<String, Option<u64>>;
 
-/// Each sends one report after the other until they are stopped or dropped, to a bridge that may be away.
+/// Senders that each send one report after the other until they are stopped or dropped. The bridge may be away.
 pub struct Senders {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -58,7 +58,7 @@ impl Senders {
         Self { shared, threads }
     }
 
-    /// How many reports were answered 200.
+    /// Returns how many reports were answered 200.
     pub fn promised(&self) -> usize {
         let sent = self.shared.sent.lock();
         sent.values().filter(|at| at.is_some()).count()
@@ -114,7 +114,7 @@ impl Shared {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => answer.extend_from_slice(&bytes[..count]),
             }
-            // A refusal has a body; this sender is done with the connection.
+            // A refusal has a body; this sender closes the connection.
             if !b"HTTP/1.1 200".starts_with(&answer[..answer.len().min(12)]) {
                 return Err(io::ErrorKind::Other.into());
             }
@@ -125,7 +125,7 @@ impl Shared {
     }
 }
 
-/// The report of a message: always the same, of two to twelve kibibytes.
+/// Returns the report of a message: always the same, of two to twelve kibibytes.
 pub fn body_of(message: &str) -> Vec<u8> {
     let sum = message
         .bytes()

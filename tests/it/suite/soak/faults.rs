@@ -1,4 +1,4 @@
-//! What a soak does harm with, and to what: each fault lasts for a while, and is then over.
+//! The faults of a soak: each one lasts for a while and then ends.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub const OF_ALL: [Fault; 8] = [
     Fault::BridgeIsStopped,
 ];
 
-/// Those that leave the bridge alone.
+/// Faults that do not touch the bridge.
 pub const OF_SURROUNDINGS: [Fault; 10] = [
     Fault::ConnectionsAreCut,
     Fault::TwoBrokersDie,
@@ -59,15 +59,15 @@ pub const OF_SURROUNDINGS: [Fault; 10] = [
     Fault::BrokerFreezes,
 ];
 
-/// How a slow network and a burst differ from the usual.
+/// The parameters of a slow network and of a burst.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 const BURST: u32 = 500;
 const SECOND: Duration = Duration::from_secs(1);
-/// How long an outage finds twice the load.
+/// How long an outage has twice the load.
 const BURST_OF_AN_OUTAGE: Duration = Duration::from_secs(5);
 
 impl Fault {
-    /// As a reader of the plot knows it.
+    /// The name in the plot.
     pub fn name(self) -> &'static str {
         match self {
             Self::BrokerDies => "kill -9 of a broker",
@@ -89,7 +89,7 @@ impl Fault {
     }
 }
 
-/// A fault that is over.
+/// A fault that has ended.
 pub struct Harm {
     pub fault: Fault,
     pub from: Instant,
@@ -102,7 +102,7 @@ impl Harm {
     }
 }
 
-/// Dropped in this order: nothing of the proxy is missed by a bridge that is gone.
+/// The order of the fields is the order in which they are dropped: a bridge that has ended does not need the proxy.
 pub struct Scene {
     pub rig: Rig,
     proxy: Proxy,
@@ -122,7 +122,7 @@ impl Scene {
         }
     }
 
-    /// Does one harm for about `length`, and ends it.
+    /// Causes one fault for about `length`, and ends it.
     pub fn harm(&mut self, fault: Fault, length: Duration) {
         println!("{fault:?} for {length:?}");
         let from = Instant::now();
@@ -210,7 +210,7 @@ impl Scene {
         }
     }
 
-    /// Until the spool takes over, every sender waits on a connection of its own: more than ever again.
+    /// Until the spool takes over, every sender waits on its own connection: more connections than at any other time.
     fn begin_outage(&mut self) {
         self.rig.set_rate(BURST);
         pause(SECOND);
@@ -240,14 +240,14 @@ impl Scene {
         bridge.restart();
     }
 
-    /// The senders' password stays; the one beside it is new, and is known soon.
+    /// The senders' password stays. The second one is new, and the bridge soon accepts it.
     fn change_password(&mut self, round: u64) {
         let bridge = &self.rig.bridge;
         let password = format!("password {round}");
         let file = bridge.directory().join("channels").join(CHANNEL);
         replace(&file, &format!("{PASSWORD}\n{password}\n"));
         bridge.signal(Signal::HUP);
-        // Only of a sender it knows does a bridge find that a body is no report.
+        // A bridge reads a body, and so finds that it is no report, only after the password.
         let changes = [("Authorization", Some(&*password))];
         let no_report = request(&post(), &changes, b"{}");
         eventually(|| match exchange(bridge.ingress, &no_report).status {

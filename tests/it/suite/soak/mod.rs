@@ -1,6 +1,6 @@
-//! Faults of everything around the bridge, and of the bridge, for `KOOBRIDGE_SOAK_MINUTES` (half a minute
-//! unless set): `script/soak`. From a quarter of an hour on, one bridge lives to the end after the first five
-//! minutes, and is held to what it needs of memory, files and threads: through an outage, and a fault a minute.
+//! Faults of the bridge and its surroundings for `KOOBRIDGE_SOAK_MINUTES` (half a minute by default): `script/soak`. If
+//! the run is at least a quarter of an hour long, one bridge lives from the fifth minute to the end, through an outage
+//! and a fault a minute, and its memory, files and threads must not grow.
 
 mod faults;
 mod plot;
@@ -21,16 +21,16 @@ use super::rig::{SETTLED, pause};
 use crate::support::bridge::BUSY;
 use crate::support::cluster::BROKERS;
 
-/// How long it takes where nobody says.
+/// The default length.
 const SHORT: Duration = Duration::from_secs(30);
-/// From here on there is time for a bridge that lives long.
+/// The shortest run with a bridge that lives long.
 const LONG: Duration = Duration::from_mins(15);
-/// How long a long one does harm at random, which no bridge survives.
+/// How long a long run has random faults that also kill the bridge.
 const AT_RANDOM: Duration = Duration::from_mins(5);
-/// The age at which a bridge needs what it will need for ever: it is past its outage, and has had a minute's rest.
+/// The age at which a bridge has reached its final size: it is past its outage, and has had a minute's rest.
 const GROWN_UP: Duration = Duration::from_mins(5);
-/// The one fault of a long soak that lasts. It takes more connections than any later one, and with them the memory
-/// that an allocator keeps: what grows after it is no peak.
+/// The one long fault of a long soak. It takes more connections than any later fault, and so the most memory that an
+/// allocator keeps: growth after it is no peak.
 const OUTAGE: Duration = Duration::from_secs(150);
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -61,7 +61,7 @@ fn the_plot_in_docs_is_of_the_figures_beside_it() {
     }
 }
 
-/// One fault after the other, of the bridge too.
+/// Causes one fault after the other, also faults of the bridge.
 fn harm_at_random(scene: &mut Scene, length: Duration) {
     let end = Instant::now() + length;
     while Instant::now() < end {
@@ -72,7 +72,7 @@ fn harm_at_random(scene: &mut Scene, length: Duration) {
     }
 }
 
-/// What a bridge that is not touched needs, and what it answers, for the rest of `length`.
+/// Measures an undisturbed bridge and its answers for the rest of `length`.
 fn live_long(scene: &mut Scene, length: Duration) {
     let begun = Instant::now();
     harm_at_random(scene, AT_RANDOM);
@@ -96,7 +96,7 @@ fn live_long(scene: &mut Scene, length: Duration) {
     assert_needs_no_more_than_grown_up(&samples, born);
 }
 
-/// Each kind of fault in its turn, a minute after the one before began or as soon as that is over.
+/// Causes each kind of fault in turn. The next begins a minute after the last began, or when the last is over.
 fn harm_each_minute(scene: &mut Scene, end: Instant) {
     let mut next = Instant::now();
     for fault in faults::OF_SURROUNDINGS.iter().cycle() {
@@ -110,7 +110,7 @@ fn harm_each_minute(scene: &mut Scene, end: Instant) {
     }
 }
 
-/// Everything that was promised is kept, and a bridge refuses only while it is stopping.
+/// Asserts that every promise was kept, and that a bridge refused only while it was stopping.
 fn check(scene: &mut Scene) -> Vec<Told> {
     println!("{} faults:", scene.harms.len());
     scene.rig.cause_ends();
@@ -134,10 +134,9 @@ fn check(scene: &mut Scene) -> Vec<Told> {
     told
 }
 
-/// Holds the last minute against the one at whose end the bridge was grown up; nothing is amiss in either. Less
-/// is as good: only growth is a leak. Memory may grow by what an allocator keeps of a fault. Files may grow by a
-/// connection to each broker, which librdkafka opens when it first has something for it: a leak would be one
-/// for each of many faults.
+/// Compares the last minute with the minute in which the bridge had reached its final size; neither has a fault. Only
+/// growth is a leak. Memory may grow by the part that an allocator keeps after a fault. Files may grow by a connection
+/// to each broker, which librdkafka opens on first use: a leak would be one for each of many faults.
 fn assert_needs_no_more_than_grown_up(samples: &[Sample], born: Instant) {
     let end = samples.last().expect("a sample a second").at;
     let [then, now] = [born + GROWN_UP, end].map(|end| median_minute(samples, end));
@@ -151,7 +150,7 @@ fn assert_needs_no_more_than_grown_up(samples: &[Sample], born: Instant) {
     assert!(now.threads <= then.threads, "threads are left");
 }
 
-/// Where a long soak leaves its figures and its plot.
+/// The directory for the figures and the plot of a long soak.
 fn output() -> PathBuf {
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("soak");
     fs::create_dir_all(&output).expect("the target directory is writable");

@@ -1,5 +1,5 @@
-//! A long soak as a picture: its faults, what the bridge needed and what senders were told, over one axis of
-//! time. Without a background and in colours of middling brightness, for light pages and dark ones.
+//! Draws a long soak: its faults, the bridge's resources and the senders' answers over one axis of time. It has no
+//! background and colours of medium brightness, for light and dark pages.
 
 use std::error::Error;
 use std::ops::Range;
@@ -12,14 +12,14 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::run::{Interval, Run};
 
 const WIDTH: u32 = 1000;
-/// At the left: what lines and faults are called, then the numbers of an axis.
+/// The left margin: names of lines and faults, then the numbers of an axis.
 const NAMES: i32 = 190;
 const NUMBERS: i32 = 55;
 const RIGHT: i32 = 20;
-/// From one line of text to the next, and from one panel to the next.
+/// The distance between lines of text, and between panels.
 const LINE: i32 = 18;
 const GAP: i32 = 14;
-/// What the lowest panel has for the minutes.
+/// Space below the lowest panel for the minutes.
 const AXIS: i32 = 45;
 
 const GREY: RGBColor = RGBColor(0x77, 0x77, 0x77);
@@ -31,14 +31,14 @@ const RED: RGBColor = RGBColor(0xd8, 0x48, 0x48);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
-/// Broken where there is no value.
+/// The line is broken if a value is missing.
 struct Line {
     name: &'static str,
     colour: RGBColor,
     values: Vec<Option<f64>>,
 }
 
-/// The picture as SVG.
+/// Returns the picture as SVG.
 pub fn draw(run: &Run) -> String {
     let mut svg = String::new();
     draw_into(&mut svg, run).expect("drawing in memory can't fail");
@@ -125,13 +125,13 @@ fn scaled(value: Option<u64>, unit: f64) -> Option<f64> {
     Some(f64::from(value) / unit)
 }
 
-/// An axis with room above the highest value.
+/// Returns an axis with room above the highest value.
 fn from_zero(lines: &[Line]) -> Range<f64> {
     let values = lines.iter().flat_map(|line| line.values.iter().flatten());
     0.0..values.fold(1.0, |most: f64, value| most.max(*value)) * 1.15
 }
 
-/// In the order of their first time.
+/// Returns the kinds of faults in the order of their first time.
 fn kinds(run: &Run) -> Vec<&str> {
     let mut kinds = Vec::new();
     for fault in &run.head.faults {
@@ -142,7 +142,7 @@ fn kinds(run: &Run) -> Vec<&str> {
     kinds
 }
 
-/// A row a kind, with a bar for each time.
+/// Draws a row for each kind, with a bar for each fault.
 fn draw_faults(area: &Area<'_>, run: &Run, kinds: &[&str]) -> Drawn {
     let (count, build) = (run.head.faults.len(), &run.head.build);
     let title = format!(
@@ -174,7 +174,7 @@ fn draw_faults(area: &Area<'_>, run: &Run, kinds: &[&str]) -> Drawn {
     Ok(())
 }
 
-/// Lines over the times of the faults, and what they are called at the left.
+/// Draws lines over the times of the faults, with their names at the left.
 fn draw_panel<Y>(
     area: &Area<'_>,
     run: &Run,
@@ -226,7 +226,7 @@ where
     Ok(())
 }
 
-/// The points of a line, in the middle of their intervals, wherever there are any in a row.
+/// Returns the points of a line, in the middle of their intervals, grouped into unbroken runs.
 fn pieces(run: &Run, line: &Line) -> Vec<Vec<(f64, f64)>> {
     let minute = |at: u32| (f64::from(at) + 0.5) * f64::from(run.head.interval_seconds) / 60.0;
     let points = (0..)
@@ -244,7 +244,7 @@ fn minutes(run: &Run) -> f64 {
     f64::from(intervals * run.head.interval_seconds) / 60.0
 }
 
-/// A line of text whose middle is at that height.
+/// Returns a line of text whose middle is at this height.
 fn write(area: &Area<'_>, text: &str, colour: RGBColor, at: (i32, i32), side: HPos) -> Drawn {
     let style = ("sans-serif", 16).into_font().color(&colour);
     area.draw_text(text, &style.pos(Pos::new(side, VPos::Center)), at)?;

@@ -1,5 +1,4 @@
-//! The figures of a long soak, in intervals of ten seconds: lines of JSON, from which its plot can be drawn
-//! at any time.
+//! The figures of a long soak, in intervals of ten seconds, as lines of JSON from which the plot can be drawn again.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +13,7 @@ use super::plot;
 use super::sampler::{Sample, median};
 
 const INTERVAL_SECONDS: u32 = 10;
-/// The bridge is built as the tests are.
+/// The bridge has the same build profile as the tests.
 const BUILD: &str = if cfg!(debug_assertions) {
     "debug"
 } else {
@@ -26,7 +25,7 @@ pub struct Run {
     pub intervals: Vec<Interval>,
 }
 
-/// The first line.
+/// The first line of the file.
 #[derive(Serialize, Deserialize)]
 pub struct Head {
     pub build: String,
@@ -34,7 +33,7 @@ pub struct Head {
     pub faults: Vec<Fault>,
 }
 
-/// From one second of the run to another.
+/// The time between two seconds of the run.
 #[derive(Serialize, Deserialize)]
 pub struct Fault {
     pub name: String,
@@ -42,8 +41,8 @@ pub struct Fault {
     pub to: f64,
 }
 
-/// The other lines: of memory the most that was sampled, of the other samples the medians (senders connect
-/// between a count of files and one of connections), and of times those of the answers that came.
+/// A later line: the maximum of memory, the medians of the other samples (senders connect between a count of files and
+/// one of connections), and the times of the answers.
 #[derive(Serialize, Deserialize)]
 pub struct Interval {
     pub resident_kib: Option<u64>,
@@ -85,7 +84,7 @@ impl Run {
         Self { head, intervals }
     }
 
-    /// Leaves the figures and the plot in a directory.
+    /// Writes the figures and the plot to a directory.
     pub fn keep(&self, directory: &Path) {
         let head = serde_json::to_string(&self.head);
         let intervals = self.intervals.iter().map(serde_json::to_string);
@@ -135,7 +134,7 @@ impl Interval {
     }
 }
 
-/// What came in each interval but the last, which is not whole.
+/// Returns the values of each interval except the last, which is incomplete.
 pub fn by_interval<T>(begun: Instant, all: &[T], at: impl Fn(&T) -> Instant) -> Vec<Vec<&T>> {
     let mut intervals: Vec<Vec<&T>> = Vec::new();
     for one in all {

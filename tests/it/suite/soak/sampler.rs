@@ -1,4 +1,4 @@
-//! What one bridge's process needs, once a second, as Linux has it.
+//! Samples a bridge's process once a second: memory, files and threads as Linux counts them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub struct Sample {
     pub at: Instant,
     pub resident_kib: u64,
-    /// Open, but for the senders' connections: how many those keep is theirs to say.
+    /// Without the senders' connections, whose number the senders decide.
     pub files: u64,
     pub threads: u64,
 }
@@ -42,7 +42,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Of the process that the bridge is now: it must outlive the sampler.
+    /// Samples the bridge's current process, which must outlive the sampler.
     pub fn start(bridge: &Bridge) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&stopped);
@@ -83,7 +83,7 @@ impl Drop for Sampler {
     }
 }
 
-/// The medians of the minute before `end`, since a fault may need more for a while.
+/// Returns the medians of the minute before `end`: during a fault a bridge may need more for a while.
 pub fn median_minute(samples: &[Sample], end: Instant) -> Sample {
     let is_in = |at: Instant| at <= end && end.duration_since(at) < Duration::from_mins(1);
     let minute = || samples.iter().filter(|sample| is_in(sample.at));

@@ -1,4 +1,4 @@
-//! The entries of a directory, on the disk for certain or not.
+//! The entries of a directory, durable or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,9 @@ use crate::suite::random::Random;
 #[derive(Default)]
 pub(super) struct Directory {
     certain: Entries,
-    /// With the length of the recording before each.
+    /// Each with the length of the recording before it.
     uncertain: Vec<(u64, Entry)>,
-    /// As the running program sees it.
+    /// The entries that the running program sees.
     now: Entries,
 }
 
@@ -23,7 +23,7 @@ pub(super) enum Entry {
 }
 
 impl Directory {
-    /// Adds an entry that is certain.
+    /// Adds a durable entry.
     pub(super) fn insert(&mut self, name: &str, node: usize) {
         self.certain.insert(name.to_owned(), node);
         self.now.insert(name.to_owned(), node);
@@ -33,7 +33,7 @@ impl Directory {
         self.now[name]
     }
 
-    /// Makes certain what was recorded before that length.
+    /// Makes the changes durable that were recorded before this length.
     pub(super) fn sync(&mut self, before: u64) {
         let count = self.uncertain.partition_point(|(at, _)| *at < before);
         for (_, entry) in self.uncertain.drain(..count) {

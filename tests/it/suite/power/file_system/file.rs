@@ -1,11 +1,11 @@
-//! The content of a file, on the disk for certain or not.
+//! The content of a file, durable or not.
 
 use super::{Odds, Survivors, size};
 use crate::suite::random::Random;
 
 pub(super) struct File<'r> {
     certain: Vec<u8>,
-    /// With the length of the recording before each.
+    /// Each with the length of the recording before it.
     uncertain: Vec<(u64, Content<'r>)>,
 }
 
@@ -27,7 +27,7 @@ impl<'r> File<'r> {
         self.uncertain.push((at, content));
     }
 
-    /// Makes certain what was recorded before that length.
+    /// Makes the changes durable that were recorded before this length.
     pub(super) fn sync(&mut self, before: u64) {
         let count = self.uncertain.partition_point(|(at, _)| *at < before);
         for (_, content) in self.uncertain.drain(..count) {
@@ -63,14 +63,14 @@ impl Content<'_> {
                 put_some(content, at, data, odds.sector, random);
             }
             _ if is_kept => self.apply(content),
-            // The file's new length alone.
+            // Only the new length of the file survives.
             Self::Write { at, data } if random.chance(25) => grow(content, at, data),
             _ => {}
         }
     }
 }
 
-/// Writes a half of the sectors.
+/// Writes half of the sectors.
 fn put_some(content: &mut Vec<u8>, at: u64, data: &[u8], sector: u64, random: &mut Random) {
     let end = at + data.len() as u64;
     let mut from = at;

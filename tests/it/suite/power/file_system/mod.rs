@@ -1,9 +1,7 @@
-//! A file system in memory that knows which changes are on the disk for certain, and what a power cut may leave of the
-//! others.
-//!
-//! A change of a file's content is certain once that file was fsynced after it, one of a directory's entries once that
-//! directory was. Of the rest anything may be on the disk: any of the writes, whole or in part, with or without the growth
-//! of the file, and the changes of the entries up to any one of them, or some without those before.
+//! A file system in memory that knows which changes are durable, and what a power cut can do to the others. A change of
+//! a file's content is durable after the next fsync of the file, a change of a directory's entries after the next fsync
+//! of the directory. Of the other changes any part may survive: any of the writes, whole or in part, with or without
+//! the growth of the file, and the changes of entries up to any of them, or some without earlier ones.
 
 mod directory;
 mod file;
@@ -16,10 +14,10 @@ use self::file::{Content, File};
 use super::recording::{Change, Found, Step};
 use crate::suite::random::Random;
 
-/// What a power cut leaves: the content of each path, `None` for a directory.
+/// The files after a power cut: the content of each path, `None` for a directory.
 pub type Image = BTreeMap<String, Option<Vec<u8>>>;
 
-/// Which of the changes that are not certain survive.
+/// Which of the changes that are not durable survive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Survivors {
     None,
@@ -27,22 +25,23 @@ pub enum Survivors {
     Some,
 }
 
-/// What a power cut may do.
+/// The possible effects of a power cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rules {
-    /// A change of a directory survives only with all earlier ones of that directory, as journaling file systems have it.
+    /// A change of a directory survives only together with all earlier ones of that directory, as in journaling file
+    /// systems.
     Journaled,
-    /// Changes of different names survive in any order: POSIX promises no more.
+    /// Changes of different names survive in any order, because POSIX promises no order.
     AnyOrder,
-    /// Journaled, but as if the program did not fsync its files.
+    /// Journaled, as if the program did not fsync its files.
     FilesNotSynced,
-    /// Journaled, but as if the program did not fsync its directories.
+    /// Journaled, as if the program did not fsync its directories.
     DirectoriesNotSynced,
 }
 
 pub struct FileSystem<'r> {
     nodes: Vec<Node<'r>>,
-    /// The nodes by inode: a number is used again after its file is gone.
+    /// The nodes by inode. The number is used again after the file is gone.
     inodes: HashMap<u64, usize>,
     rules: Rules,
 }
@@ -55,17 +54,17 @@ enum Node<'r> {
 /// How much survives in one image.
 struct Odds {
     survivors: Survivors,
-    /// How many of a hundred changes survive, and how many of a hundred writes only in part.
+    /// The percentage of changes that survive, and of writes that survive only in part.
     kept: u64,
     torn: u64,
-    /// Bytes that the disk writes as one.
+    /// The size of a sector in bytes.
     sector: u64,
     /// Whether entries survive in order.
     in_order: bool,
 }
 
 impl<'r> FileSystem<'r> {
-    /// Everything that was found is certain.
+    /// Everything that the directory has is durable.
     pub fn new(base: &[Found], rules: Rules) -> Self {
         let mut system = Self {
             nodes: Vec::new(),
@@ -96,7 +95,7 @@ impl<'r> FileSystem<'r> {
         self.nodes.len() - 1
     }
 
-    /// The directory of a path, and its name there.
+    /// Returns the directory of a path, and its name there.
     fn place<'p>(&mut self, path: &'p str) -> (&mut Directory, &'p str) {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let mut at = 0;
@@ -163,7 +162,7 @@ impl<'r> FileSystem<'r> {
         }
     }
 
-    /// What a power cut now may leave.
+    /// Returns a possible state of the files after a power cut now.
     pub fn image(&self, survivors: Survivors, random: &mut Random) -> Image {
         let odds = Odds {
             survivors,
@@ -179,7 +178,7 @@ impl<'r> FileSystem<'r> {
 
     fn add_to(&self, image: &mut Image, path: &str, node: usize, odds: &Odds, random: &mut Random) {
         match &self.nodes[node] {
-            // Memory that readers share; SQLite makes it again.
+            // This file is memory that readers share; SQLite makes it again.
             Node::File(_) if path.ends_with("-shm") => {
                 if let Some(content) = index(odds.survivors, random) {
                     image.insert(path.to_owned(), Some(content));
@@ -202,7 +201,7 @@ impl<'r> FileSystem<'r> {
     }
 }
 
-/// The index of a log after a power cut: absent, cut short, or anything.
+/// Returns the index of a log after a power cut: absent, cut short, or random.
 fn index(survivors: Survivors, random: &mut Random) -> Option<Vec<u8>> {
     if survivors != Survivors::Some || random.chance(33) {
         return None;

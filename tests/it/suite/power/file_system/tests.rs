@@ -1,4 +1,4 @@
-//! The file system in memory, and what a power cut leaves of it.
+//! The file system in memory, and its images after a power cut.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::suite::random::Random;
 
 const FILE: u64 = 7;
 
-/// An empty directory, then these changes: each one's number is the recording's length before it.
+/// Applies these changes to an empty directory. The number of each is the recording's length before it.
 fn system<'r>(changes: &[Change<'r>], rules: Rules) -> FileSystem<'r> {
     let root = Found {
         path: String::new(),
@@ -47,7 +47,7 @@ fn file(path: &str, content: &[u8]) -> Image {
     Image::from([(path.to_owned(), Some(content.to_vec()))])
 }
 
-/// Everything that a cut now leaves, with a hundred seeds.
+/// Returns all different images of a cut now, with a hundred seeds.
 fn images_by(rules: Rules, changes: &[Change<'_>]) -> Vec<Image> {
     let system = system(changes, rules);
     let image = |seed| system.image(Survivors::Some, &mut Random::of(seed));
