@@ -21,7 +21,7 @@ fn a_leader_dies(spool: bool) {
 
 /// In the short form the clusters of other scenarios notice a dead broker within the bridge's deadline.
 #[test]
-fn a_leader_dies_where_kafka_takes_its_default_time_to_notice() {
+fn a_leader_dies_with_the_default_session_timeout() {
     let kafka = cluster::exclusive_with_session(KAFKA_SESSION);
     let fault = "kill -9 of a leader, session timeout of 9 s";
     let told = kill_a_leader(Rig::with(fault, kafka, Setup::default()), 12);

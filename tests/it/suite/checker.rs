@@ -90,7 +90,7 @@ impl<'a> Checker<'a> {
         self.nothing_promised_is_lost();
         self.nothing_is_invented();
         self.ids_are_right();
-        self.each_is_where_it_belongs();
+        self.assert_places();
         self.statuses_are_in_order();
         if !self.excused.refusals {
             let is_refused = |told: &&Told| told.code == Some(503);
@@ -178,7 +178,7 @@ impl<'a> Checker<'a> {
 
     /// Asserts that only reports that are too large for the topic are rejected, that they are not on the topic, and
     /// that the spool is empty.
-    fn each_is_where_it_belongs(&self) {
+    fn assert_places(&self) {
         if self.excused.detours {
             return;
         }

@@ -43,7 +43,7 @@ fn check(told: &[Told], events: Vec<Landed>) {
 }
 
 #[test]
-fn what_is_kept_passes() {
+fn kept_reports_pass() {
     check(
         &[told("delivered", 200), told("read", 503)],
         vec![landed("delivered"), landed("read")],

@@ -123,7 +123,7 @@ fn each_of_several_producers_is_replaced_in_turn() {
 /// The brokers refuse the bridge until it has the new files. Reports in flight may be repeated when the brokers are
 /// killed.
 #[test]
-fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_what_comes() {
+fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_reports() {
     let files = ClientFiles::new(Way::MutualTls);
     let mut rig = rig("certificate expired", true, &files, Way::MutualTls);
     let expires = Instant::now() + VALID;

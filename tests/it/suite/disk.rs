@@ -242,7 +242,7 @@ fn each_answer_waits_for_an_fsync_and_the_first_for_that_of_the_directory() {
 }
 
 #[test]
-fn a_second_bridge_on_the_same_spool_is_refused_and_told_who_holds_it() {
+fn a_second_bridge_on_the_same_spool_is_refused_and_the_first_is_named() {
     let kafka = cluster::shared();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = format!("spool.directory={}", spool.path().display());

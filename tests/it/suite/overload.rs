@@ -27,7 +27,7 @@ fn length() -> u64 {
 }
 
 #[test]
-fn at_twice_the_load_what_is_admitted_is_kept_and_the_rest_told_at_once() {
+fn at_twice_the_load_admitted_reports_are_kept_and_others_refused_at_once() {
     let settings = [
         ("kafka.properties.batch.num.messages", BATCH),
         ("ingress.reports_in_flight", CEILING),

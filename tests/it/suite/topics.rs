@@ -160,7 +160,7 @@ fn a_report_that_was_spooled_for_longer_than_its_topic_accepts_goes_to_the_rejec
 /// Reports that came before the topic was known go to the same partitions as later ones. If Kafka refuses a batch, no
 /// record in it may count as refused for that alone.
 #[test]
-fn records_too_large_take_nothing_along_where_the_topic_came_late() {
+fn large_records_do_not_reject_others_if_the_topic_came_late() {
     let kafka = cluster::exclusive();
     let topic = unused_name("late");
     let setup = Setup {

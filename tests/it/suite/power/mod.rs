@@ -136,7 +136,7 @@ fn a_spool_directory_that_the_bridge_made_survives_a_power_cut() {
 }
 
 #[test]
-fn a_bridge_delivers_what_a_power_cut_left_each_report_once() {
+fn a_bridge_delivers_each_report_of_a_spool_once_after_a_power_cut() {
     let mut tally = Tally::default();
     let (history, seed) = shared_history();
     let kafka = cluster::shared();

@@ -83,7 +83,7 @@ fn without_an_fsync_nothing_or_everything_may_survive() {
 }
 
 #[test]
-fn an_fsync_makes_certain_what_came_before_it_began() {
+fn an_fsync_makes_earlier_changes_durable() {
     let changes = [
         create("a"),
         write(0, b"one"),
@@ -205,7 +205,7 @@ fn changes_of_two_names_survive_in_order_or_in_any_and_changes_of_one_name_in_or
 }
 
 #[test]
-fn what_was_there_before_is_certain_and_an_index_is_not() {
+fn earlier_files_are_durable_and_an_index_is_not() {
     let found = |path: &str, inode, content: Option<&[u8]>| Found {
         path: path.to_owned(),
         inode,
