@@ -19,7 +19,7 @@ struct Ticket(u64, Sender<Answer>);
 
 type Answer = (u64, Result<(), NotWritten>);
 
-fn settle(ticket: Ticket, result: Result<(), NotWritten>) {
+fn send_answer(ticket: Ticket, result: Result<(), NotWritten>) {
     ticket.1.send((ticket.0, result)).expect("the test listens");
 }
 
@@ -53,7 +53,7 @@ impl Fixture {
     }
 
     fn open(&self) -> (Spool<Ticket>, Vec<Restored>) {
-        let (spool, remains) = Spool::open(&self.options(), settle, drop).expect("a spool");
+        let (spool, remains) = Spool::open(&self.options(), send_answer, drop).expect("a spool");
         (spool, remains.lanes)
     }
 
@@ -131,7 +131,7 @@ fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
     spool.remember("events", 6);
     close(&spool);
     drop(spool);
-    let (spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
+    let (spool, remains) = Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
     assert_eq!(
         remains.lanes,
         [Restored {
@@ -141,11 +141,11 @@ fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
         }]
     );
     assert_eq!(remains.partitions, [("events".to_owned(), 6)]);
-    let (rows, is_all) = spool.read(&lane(3), 7, 1 << 20).expect("readable");
-    assert!(is_all);
+    let (rows, is_end) = spool.read(&lane(3), 7, 1 << 20).expect("readable");
+    assert!(is_end);
     assert_eq!(rows, (7..=20).map(row).collect::<Vec<_>>());
-    let (rows, is_all) = spool.read(&lane(3), 7, 1).expect("readable");
-    assert_eq!((numbers(&rows), is_all), (vec![7], false));
+    let (rows, is_end) = spool.read(&lane(3), 7, 1).expect("readable");
+    assert_eq!((numbers(&rows), is_end), (vec![7], false));
     assert_eq!(
         spool.read(&lane(4), 1, 1 << 20).expect("readable"),
         (Vec::new(), true)
@@ -175,7 +175,7 @@ fn what_is_known_of_the_topics_outlives_the_file_that_it_was_noted_in() {
     close(&spool);
     drop(spool);
     for _ in 0..2 {
-        let (spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
+        let (spool, remains) = Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
         let mut known = remains.partitions;
         known.sort();
         assert_eq!(
@@ -246,7 +246,7 @@ fn a_quarantined_report_is_kept_and_not_read() {
 fn a_second_owner_is_told_who_has_it() {
     let fixture = Fixture::new();
     let (_spool, _) = fixture.open();
-    match Spool::open(&fixture.options(), settle, drop) {
+    match Spool::open(&fixture.options(), send_answer, drop) {
         Err(OpenError::Taken(path, Some(pid))) => {
             assert_eq!((path, pid), (fixture.path(), std::process::id()));
         }
@@ -267,7 +267,7 @@ fn a_newer_format_is_refused_and_left_alone() {
         .pragma_update(None, "user_version", format::FORMAT + 1)
         .expect("a newer one");
     drop(connection);
-    let Err(error) = Spool::open(&fixture.options(), settle, drop) else {
+    let Err(error) = Spool::open(&fixture.options(), send_answer, drop) else {
         panic!("a newer format is read");
     };
     assert!(
@@ -304,7 +304,7 @@ fn a_directory_that_can_not_be_made_is_an_error_that_names_it() {
         directory: "/proc/nowhere/spool".into(),
         ..Fixture::new().options()
     };
-    let Err(error) = Spool::open(&options, settle, drop) else {
+    let Err(error) = Spool::open(&options, send_answer, drop) else {
         panic!("a spool in /proc");
     };
     assert!(error.to_string().contains("/proc/nowhere/spool"), "{error}");
@@ -318,7 +318,7 @@ fn a_dropped_spool_ends_its_thread_and_lets_another_one_open() {
     drop(spool);
     let until = Instant::now() + Duration::from_secs(10);
     let restored = loop {
-        match Spool::open(&fixture.options(), settle, drop) {
+        match Spool::open(&fixture.options(), send_answer, drop) {
             Ok((_spool, remains)) => break remains.lanes,
             Err(error) => assert!(Instant::now() < until, "{error}"),
         }

@@ -44,8 +44,8 @@ fn read_all(spool: &Spool<Ticket>) -> Vec<Row> {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         match spool.read(&lane(0), 1, 1 << 30) {
-            Ok((rows, is_all)) => {
-                assert!(is_all);
+            Ok((rows, is_end)) => {
+                assert!(is_end);
                 return rows;
             }
             Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -87,7 +87,7 @@ fn a_page_that_is_damaged_costs_the_reports_on_it_and_no_others() {
         disk_limit: 4 << 20,
         ..fixture.options()
     };
-    let (spool, _) = Spool::open(&options, settle, drop).expect("a spool");
+    let (spool, _) = Spool::open(&options, send_answer, drop).expect("a spool");
     let written = 1..=700;
     for number in written.clone() {
         fixture.send(&spool, &lane(0), number, marked(number));
@@ -346,7 +346,8 @@ fn a_count_of_partitions_that_can_not_be_is_not_believed() {
         drop(spool);
         let sql = format!("UPDATE topics SET partitions = {count} WHERE name = 'events'");
         Fixture::damage(&fixture.newest_file(), &sql);
-        let (_spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
+        let (_spool, remains) =
+            Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
         let known = vec![("rejected".to_owned(), MAX_PARTITIONS)];
         assert_eq!((remains.partitions, remains.lanes.len()), (known, 1));
         assert_eq!(fixture.count_aside(), 0);

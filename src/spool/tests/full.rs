@@ -9,7 +9,7 @@ fn past_the_limit_it_is_full_and_takes_reports_again_when_there_is_room() {
         disk_limit: 16 << 20,
         ..fixture.options()
     };
-    let (spool, ..) = Spool::open(&options, settle, drop).expect("a spool");
+    let (spool, ..) = Spool::open(&options, send_answer, drop).expect("a spool");
     let large = Record {
         value: vec![b'x'; 300 << 10],
         ..Record::clone(&row(1).record)
@@ -50,7 +50,7 @@ fn it_leaves_the_free_space_that_it_is_told_to() {
         free_space: u64::MAX / 2,
         ..fixture.options()
     };
-    let (spool, ..) = Spool::open(&options, settle, drop).expect("a spool");
+    let (spool, ..) = Spool::open(&options, send_answer, drop).expect("a spool");
     assert!(
         !spool.level().is_writable,
         "it says so before a report needs it"
@@ -71,7 +71,7 @@ fn a_file_that_can_t_grow_is_removed_at_the_end_if_all_its_reports_are_deleted()
         disk_limit: 0,
         ..fixture.options()
     };
-    let (spool, ..) = Spool::<Ticket>::open(&full, settle, drop).expect("a spool");
+    let (spool, ..) = Spool::<Ticket>::open(&full, send_answer, drop).expect("a spool");
     for number in 1..=30 {
         spool.delete(&lane(0), number);
     }

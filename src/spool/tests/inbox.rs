@@ -110,16 +110,16 @@ fn a_partition_is_found_behind_more_reports_than_one_read_goes_through() {
     }
     fixture.write_all(&spool, &lane(1), &[20_012]);
     spool.assign("events", place);
-    let (rows, is_all) = spool.read(&lane(1), 1, 1 << 20).expect("readable");
+    let (rows, is_end) = spool.read(&lane(1), 1, 1 << 20).expect("readable");
     assert_eq!(
-        (numbers(&rows), is_all),
+        (numbers(&rows), is_end),
         (vec![20_010, 20_011, 20_012], true)
     );
     // Rows within the bound are returned at once, and the rest with the next read.
-    let (rows, is_all) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
-    assert_eq!((rows.len(), is_all), (20_000, false));
-    let (rows, is_all) = spool.read(&lane(0), 20_001, usize::MAX).expect("readable");
-    assert_eq!((rows.len(), is_all), (9, true));
+    let (rows, is_end) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
+    assert_eq!((rows.len(), is_end), (20_000, false));
+    let (rows, is_end) = spool.read(&lane(0), 20_001, usize::MAX).expect("readable");
+    assert_eq!((rows.len(), is_end), (9, true));
 }
 
 /// Format 1 numbered the inbox by itself.

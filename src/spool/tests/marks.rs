@@ -40,7 +40,7 @@ fn a_mark_is_applied_after_its_row_however_many_wait_to_be_written() {
         spool.mark(&lane(0), number, Mark::Gone);
     }
     close(&spool);
-    let (rows, is_all) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
-    assert_eq!((rows.len(), is_all), (10_000, true));
+    let (rows, is_end) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
+    assert_eq!((rows.len(), is_end), (10_000, true));
     assert!(rows.iter().all(|row| row.mark == Some(Mark::Gone)));
 }

@@ -117,7 +117,7 @@ fn an_upgrade_that_fails_is_an_error_that_leaves_the_file() {
     let file = fixture.leave_format_1();
     let other = rusqlite::Connection::open(&file).expect("a file");
     other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
-    match Spool::open(&fixture.options(), settle, drop) {
+    match Spool::open(&fixture.options(), send_answer, drop) {
         Err(OpenError::File(path, _)) => assert_eq!(path, file),
         other => panic!("{:?}", other.map(|(spool, ..)| spool)),
     }

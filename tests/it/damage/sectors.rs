@@ -102,8 +102,8 @@ fn samples(spool: &Spool) -> Vec<Sectors> {
 fn assert_shown(spool: &Spool, faults: &Faults, sectors: &Sectors) {
     let pages = &sectors.pages;
     let problem = format!(
-        "{} is damaged (Input/output error (os error 5)): what can be read of it was shown; pages of 4 KiB that can't be \
-         read: {}; reports that can't be delivered: {}",
+        "{} is damaged (Input/output error (os error 5)): only its readable reports were shown; unreadable pages of \
+        4 KiB: {}; undeliverable reports: {}",
         spool.files()[1].display(),
         pages.len(),
         sectors.fragments
@@ -190,7 +190,7 @@ fn assert_set_aside(spool: &Spool, faults: &Faults, sectors: &Sectors, logged: &
         .map(|line| line["number"].as_u64().expect("a number"));
     let numbers: BTreeSet<u64> = numbers.collect();
     assert_eq!(numbers, &sectors.all - &sectors.lost, "{pages:?}");
-    let unread = format!("pages of 4 KiB that can't be read: {}", pages.len());
+    let unread = format!("unreadable pages of 4 KiB: {}", pages.len());
     assert!(said(&rest).contains(&unread), "{pages:?}: {}", said(&rest));
 }
 

@@ -11,7 +11,7 @@ use crate::support::bridge::Bridge;
 use crate::support::http::{body, exchange, report};
 use crate::support::mounts::read_only;
 
-const REMEDY: [&str; 3] = ["copy", "a disk that can be written", "--directory"];
+const REMEDY: [&str; 3] = ["copy", "a writable disk", "--directory"];
 
 /// A spool with ten reports, of a bridge that was killed twice, without a broker.
 fn killed() -> Spool {
