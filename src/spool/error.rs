@@ -30,7 +30,7 @@ pub enum OpenError {
     /// A file can't be read, or can't be upgraded to this version's format.
     #[error(
         "spool.directory: can't read {}: {_1}; it may hold undelivered reports, so it is left unchanged: make it \
-        readable for this user, or move it out of the directory, and start again",
+         readable for this user, or move it out of the directory, and start again",
         _0.display()
     )]
     File(PathBuf, String),
@@ -44,7 +44,7 @@ pub enum OpenError {
     /// A newer version of the program wrote a file, in this format.
     #[error(
         "spool.directory: a newer koobridge wrote {} (format {_1}; this version reads up to format {FORMAT}); drain \
-        the spool with that version",
+         the spool with that version",
         _0.display()
     )]
     Newer(PathBuf, i64),

@@ -157,7 +157,7 @@ impl fmt::Display for Problem {
         write!(
             f,
             "{path} is damaged ({why}): only its readable reports were shown; unreadable pages of 4 KiB: {}; \
-            undeliverable reports: {}",
+             undeliverable reports: {}",
             self.unread_pages, self.fragments
         )
     }

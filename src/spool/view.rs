@@ -204,7 +204,7 @@ fn unreadable(path: &Path, error: &Unusable) -> String {
     if has_log && OpenOptions::new().write(true).open(path).is_err() {
         return format!(
             "{error}; reading its log needs write access: copy the directory to a writable disk, and pass the copy \
-            with --directory"
+             with --directory"
         );
     }
     error

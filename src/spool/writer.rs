@@ -263,7 +263,7 @@ impl<T: Send + 'static> Writer<T> {
                 warn!(
                     %directory, bytes = usage.bytes, disk_limit, available = usage.available, free_space,
                     "the spool is full: reports that Kafka can't accept are answered 503; raise spool.disk_limit, or \
-                    free disk space if less than spool.free_space is available"
+                     free disk space if less than spool.free_space is available"
                 );
             }
             NotWritten::Failed => {

@@ -161,7 +161,7 @@ fn draining_a_running_bridges_spool_is_refused_and_so_is_a_directory_that_is_not
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).expect("text");
     assert!(
-        said.contains(&format!("belongs to process {}", bridge.pid())),
+        said.contains(&format!("is in use by process {}", bridge.pid())),
         "{said}"
     );
 
@@ -223,7 +223,7 @@ fn a_drain_needs_no_file_and_says_what_it_has_delivered_and_what_is_left_and_why
     assert_eq!(other.status.code(), Some(3), "{said}");
     let expected = format!(
         "{}: nothing to deliver\n\
-         left: 3 reports for events, a topic that is not configured; this delivers them:\n  koobridge ",
+         left: 3 reports for events, a topic that is not configured; this command delivers them:\n  koobridge ",
         spool.text()
     );
     let (_, command) = said
@@ -250,8 +250,8 @@ fn a_drain_that_is_told_to_stop_says_so_at_once_and_what_is_left() {
     };
     wait_for("delivering to events and rejected");
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
-    wait_for("stopping: Kafka may take 1s for what is on its way");
-    wait_for("left: 3 reports; the same command goes on with them");
+    wait_for("stopping: waiting up to 1s for records in flight");
+    wait_for("left: 3 reports; run the same command again");
     assert_eq!(child.wait().expect("it ends").code(), Some(3));
 }
 
@@ -264,7 +264,7 @@ fn a_drain_refuses_a_directory_that_never_was_a_spool() {
     let said = stderr(&refused);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(
-        said.contains(&format!("{} is no spool", spool.text())),
+        said.contains(&format!("{} is not a spool", spool.text())),
         "{said}"
     );
     let entries = spool.path.read_dir().expect("a directory");

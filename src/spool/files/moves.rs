@@ -68,7 +68,7 @@ impl Files {
         warn!(
             path = %path.display(),
             "reports in a spool file have the same numbers as reports of another file, as in files of two spools: \
-            they are renumbered"
+             they are renumbered"
         );
         if highest > MAX_RESTORED_NUMBER / 2 {
             return Err("there are no higher numbers".to_owned());
@@ -121,7 +121,7 @@ impl Files {
             error!(
                 why, %path,
                 "can't move the reports of a damaged spool file: other files are delivered without it; the next \
-                start tries again"
+                 start tries again"
             );
             self.readers.resume(&job.path);
         }
@@ -231,8 +231,8 @@ impl Files {
         error!(
             %path, why, aside = %aside.display(), moved, missing, undeliverable = fragments, unread_pages = unread,
             "a damaged spool file was set aside; its readable reports were moved to another file and are delivered. \
-            `koobridge spool export --set-aside` shows its readable reports; if the disk can read more later, give \
-            the file its old name and restart"
+             `koobridge spool export --set-aside` shows its readable reports; if the disk can read more later, give \
+             the file its old name and restart"
         );
     }
 }
