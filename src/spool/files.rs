@@ -102,8 +102,8 @@ impl Files {
     fn open_file(&mut self, path: &Path) -> Result<(), OpenError> {
         match opening::open(path, self.memory_per_older_file(), self.limits)? {
             Opened::Damaged(why) => self.salvage(path, why, None),
-            Opened::Sound(mut file, left) => {
-                for (topic, partitions) in left.partitions {
+            Opened::Sound(mut file, remains) => {
+                for (topic, partitions) in remains.partitions {
                     if self.topics.iter().all(|(known, _)| *known != topic) {
                         self.topics.push((topic, partitions));
                     }
@@ -187,27 +187,29 @@ impl Files {
         for file in self.older.iter().chain(&self.current) {
             let failed =
                 |error: rusqlite::Error| OpenError::File(file.path().into(), error.to_string());
-            let left = file.remains().map_err(failed)?;
-            for (other, others) in &known {
-                let clashes = file.clashes_with(&left, other, others).map_err(failed)?;
+            let remains = file.remains().map_err(failed)?;
+            for (other, other_remains) in &known {
+                let clashes = file
+                    .clashes_with(&remains, other, other_remains)
+                    .map_err(failed)?;
                 if clashes && clashing.is_none() {
                     clashing = Some(file.path().to_owned());
                 }
             }
-            known.push((file, left));
+            known.push((file, remains));
         }
-        let left = known.into_iter().map(|(_, left)| left);
-        Ok((left.collect(), clashing))
+        let remains = known.into_iter().map(|(_, remains)| remains);
+        Ok((remains.collect(), clashing))
     }
 
     /// Adds readers of the older files.
     fn read_older(&mut self, remains: &Remains) {
         let lanes = remains.lanes.iter();
-        let left: Arc<LastNumbers> =
+        let last_numbers: Arc<LastNumbers> =
             Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
         let memory = self.memory_per_older_file();
         for file in &mut self.older {
-            file.last_numbers = Some(Arc::clone(&left));
+            file.last_numbers = Some(Arc::clone(&last_numbers));
             self.readers.remove(file.path());
             self.readers
                 .add(file.path(), memory, file.last_numbers.clone());
@@ -256,8 +258,7 @@ impl Files {
         }
         if self.older.len() >= MAX_FILES {
             let why = format!(
-                "the spool already has {MAX_FILES} older files, whose reports have to be delivered \
-            first"
+                "the spool already has {MAX_FILES} older files, whose reports have to be delivered first"
             );
             return Err(io::Error::other(why));
         }
@@ -349,28 +350,28 @@ impl Files {
 
     /// Deletes reports. Returns those that can't be deleted now.
     pub(super) fn delete(&mut self, reports: &[(LaneKey, u64)]) -> Vec<(LaneKey, u64)> {
-        let mut kept = HashSet::new();
+        let mut not_deleted = HashSet::new();
         for path in self.paths().iter().rev() {
             if let Err(error) = self.delete_in(path, reports) {
-                kept.extend(self.not_deleted(path, reports, &error));
+                not_deleted.extend(self.not_deleted(path, reports, &error));
             }
         }
         self.moving.deleted(reports);
         self.clear_out();
-        kept.into_iter().collect()
+        not_deleted.into_iter().collect()
     }
 
     fn delete_in(&mut self, path: &Path, reports: &[(LaneKey, u64)]) -> rusqlite::Result<()> {
-        let mut rest = reports;
-        while !rest.is_empty() {
+        let mut remaining = reports;
+        while !remaining.is_empty() {
             let most = self.max_deletions(path);
             let Some(file) = self.get(path) else { break };
             if most == 0 {
                 return Err(full());
             }
-            let (next, later) = rest.split_at(most.min(rest.len()));
+            let (next, later) = remaining.split_at(most.min(remaining.len()));
             file.delete(next)?;
-            rest = later;
+            remaining = later;
         }
         self.empty_log_of_older(path);
         Ok(())
@@ -434,8 +435,10 @@ impl Files {
                     return;
                 }
                 Some(Err(error)) => {
-                    warn!(%error, "can't mark reports in the spool; reports that no topic accepts are tried again \
-                    after a restart");
+                    warn!(
+                        %error,
+                        "can't mark reports in the spool; reports that no topic accepts are tried again after a restart"
+                    );
                     self.examine(path, &error);
                 }
                 _ => {}
@@ -514,8 +517,10 @@ impl Files {
         self.idle_closed = Instant::now();
         for file in self.older.extract_if(.., |file| file.is_removed()) {
             close_descriptors(file.path());
-            error!(path = %file.path().display(), "a spool file was removed or moved away: to deliver its reports, \
-            put it back and restart");
+            error!(
+                path = %file.path().display(),
+                "a spool file was removed or moved away: to deliver its reports, put it back and restart"
+            );
             self.readers.remove(file.path());
         }
         self.older.iter_mut().for_each(File::close);

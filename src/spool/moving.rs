@@ -21,7 +21,8 @@ pub(super) const PART: usize = 1 << 20;
 pub(super) struct Moving {
     pub(super) job: Option<Move>,
     pub(super) damaged: VecDeque<Move>,
-    /// Deletions and marks of reports that may not have been moved yet.
+    /// Deletions and marks during the move of a damaged file. Deletions are applied when the reports are moved, marks
+    /// when the move ends.
     pub(super) deleted: HashSet<(LaneKey, u64)>,
     pub(super) marked: Vec<(LaneKey, u64, Mark)>,
     /// When to look for the next file.
@@ -108,7 +109,7 @@ impl Moving {
             let Source::Damaged(damaged) = &mut job.source else {
                 continue;
             };
-            let mut own = ranges_of(&job.path).map_err(|error| (job.path.clone(), error))?;
+            let mut ranges = ranges_of(&job.path).map_err(|error| (job.path.clone(), error))?;
             let overlaps = |range: &Restored| {
                 let mut lanes = files.iter().flat_map(|file| &file.lanes);
                 lanes.any(|known| {
@@ -117,15 +118,15 @@ impl Moving {
                         && known.last >= range.first
                 })
             };
-            if own.lanes.iter().any(overlaps) {
-                let lanes = files.iter().chain([&own]).flat_map(|file| &file.lanes);
+            if ranges.lanes.iter().any(overlaps) {
+                let lanes = files.iter().chain([&ranges]).flat_map(|file| &file.lanes);
                 damaged.shift = lanes.map(|lane| lane.last).max().unwrap_or_default();
             }
-            for range in &mut own.lanes {
+            for range in &mut ranges.lanes {
                 range.first += damaged.shift;
                 range.last += damaged.shift;
             }
-            files.push(own);
+            files.push(ranges);
         }
         Ok(files)
     }
@@ -147,7 +148,7 @@ fn ranges_of(path: &Path) -> io::Result<Remains> {
 }
 
 impl Move {
-    pub(super) fn of(path: PathBuf, source: Source) -> Self {
+    pub(super) fn new(path: PathBuf, source: Source) -> Self {
         Self {
             path,
             source,
@@ -170,7 +171,7 @@ impl Move {
             failing_since: None,
             is_skipped: false,
         };
-        Self::of(path, Source::Damaged(Box::new(damaged)))
+        Self::new(path, Source::Damaged(Box::new(damaged)))
     }
 
     pub(super) fn damage(&self) -> Option<&Damaged> {

@@ -12,7 +12,7 @@ use super::limits::Limits;
 
 /// The pause between attempts if the disk fails to read the file.
 const DISK_ERROR_PAUSE: Duration = Duration::from_millis(500);
-
+/// The maximum time of attempts if the disk fails to read the file.
 const MAX_WAIT: Duration = Duration::from_secs(15);
 
 /// A file of an earlier run.
@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened,
     let (mut attempt, began) = (1, Instant::now());
     loop {
         let error = match try_open(path, memory, limits) {
-            Ok((file, left)) => return Ok(Opened::Sound(Box::new(file), left)),
+            Ok((file, remains)) => return Ok(Opened::Sound(Box::new(file), remains)),
             Err(Unusable::Newer(format)) => return Err(OpenError::Newer(path.to_owned(), format)),
             Err(Unusable::Invalid(why)) => return Ok(Opened::Damaged(why)),
             Err(Unusable::Failed(error)) => error,
@@ -57,6 +57,6 @@ pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened,
 
 fn try_open(path: &Path, memory: usize, limits: Limits) -> Result<(File, Remains), Unusable> {
     let file = File::open(path, memory, limits)?;
-    let left = file.remains()?;
-    Ok((file, left))
+    let remains = file.remains()?;
+    Ok((file, remains))
 }

@@ -145,18 +145,18 @@ impl<T> Queue<T> {
             || waiting
                 .deletions_since
                 .is_some_and(|since| since.elapsed() >= MAX_DELETION_DELAY);
-        let mut taken = mem::take(&mut *waiting);
-        waiting.is_closing = taken.is_closing;
+        let mut batch = mem::take(&mut *waiting);
+        waiting.is_closing = batch.is_closing;
         waiting.writes = later;
         if !waiting.writes.is_empty() {
             // A report must be written before it is marked.
-            waiting.marks = mem::take(&mut taken.marks);
+            waiting.marks = mem::take(&mut batch.marks);
         }
         if !deletions_are_due {
-            waiting.deletions = mem::take(&mut taken.deletions);
-            waiting.deletions_since = taken.deletions_since.take();
+            waiting.deletions = mem::take(&mut batch.deletions);
+            waiting.deletions_since = batch.deletions_since.take();
         }
-        taken.is_closing &= waiting.writes.is_empty();
-        taken
+        batch.is_closing &= waiting.writes.is_empty();
+        batch
     }
 }

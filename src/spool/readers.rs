@@ -68,7 +68,7 @@ impl Readers {
         self.remove(path);
     }
 
-    /// Resumes reading after the reports of a damaged file were moved, or if reading no longer waits for them.
+    /// Resumes reading when the reports of a damaged file were moved, or when reading no longer waits for them.
     pub(super) fn resume(&self, path: &Path) {
         let mut damaged = self.damaged.lock();
         damaged.files.retain(|file| file != path);

@@ -80,25 +80,25 @@ impl<T: Send + 'static> Writer<T> {
             } else {
                 self.wait_time()
             };
-            let taken = queue.take(timeout);
-            for (path, why) in taken.damaged {
+            let batch = queue.take(timeout);
+            for (path, why) in batch.damaged {
                 self.files.retire_damaged(&path, why);
             }
             self.check_room();
-            self.write(taken.writes, queue);
-            if !taken.marks.is_empty() {
-                self.files.mark(&taken.marks);
+            self.write(batch.writes, queue);
+            if !batch.marks.is_empty() {
+                self.files.mark(&batch.marks);
             }
-            self.delete(taken.deletions, taken.is_closing);
-            for (topic, partitions) in taken.topics {
+            self.delete(batch.deletions, batch.is_closing);
+            for (topic, partitions) in batch.topics {
                 self.files.remember(topic, partitions);
             }
             is_busy = self.files.count_more();
-            is_busy |= self.files.move_on(QUIET);
+            is_busy |= self.files.move_more(QUIET);
             self.publish_level(queue);
             self.files.close_idle();
             // The caller needs the final count, so counting is finished first.
-            if taken.is_closing && !is_busy {
+            if batch.is_closing && !is_busy {
                 return;
             }
         }
@@ -106,9 +106,10 @@ impl<T: Send + 'static> Writer<T> {
 
     /// Returns how long to wait for requests.
     fn wait_time(&self) -> Duration {
-        let waits = self.level.reports > self.level.quarantined;
-        let is_wanted = !self.level.is_writable || !self.undeleted.is_empty() || waits;
-        if is_wanted { RECHECK } else { ROOM_CHECK }
+        let has_due_reports = self.level.reports > self.level.quarantined;
+        let needs_rechecks =
+            !self.level.is_writable || !self.undeleted.is_empty() || has_due_reports;
+        if needs_rechecks { RECHECK } else { ROOM_CHECK }
     }
 
     /// Checks whether a report could be written, so that a full or recovered disk is noticed before a report needs
@@ -123,7 +124,7 @@ impl<T: Send + 'static> Writer<T> {
         let room = self.files.limits.room(usage);
         self.level.is_writable = self.files.current.is_some() && room >= MIN_ROOM;
         if self.files.current.is_some() && room < MIN_ROOM {
-            self.warn_rarely(NotWritten::Full);
+            self.warn_not_written(NotWritten::Full);
         }
         self.room_checked = Some(Instant::now());
     }
@@ -148,12 +149,12 @@ impl<T: Send + 'static> Writer<T> {
         self.level.room = self.files.limits.room(usage);
         self.level.bytes = self.files.directory.bytes().unwrap_or(self.level.bytes);
         self.level.set_aside = self.files.directory.count_set_aside();
-        let waits = self.level.reports > self.level.quarantined;
+        let has_due_reports = self.level.reports > self.level.quarantined;
         let oldest = self
             .files
             .all()
             .filter_map(|file| file.oldest().ok().flatten());
-        self.level.oldest = oldest.min().filter(|_| waits);
+        self.level.oldest = oldest.min().filter(|_| has_due_reports);
         // An empty spool is measured again when a report is written.
         self.measured = (self.level.reports > 0).then(Instant::now);
     }
@@ -170,7 +171,7 @@ impl<T: Send + 'static> Writer<T> {
             let began = Instant::now();
             let mut result = self.try_write(&writes);
             if result == Err(NotWritten::Failed) {
-                // Try again, on a new file.
+                // When a write fails, the file is replaced: try again on the new one.
                 result = self.try_write(&writes);
             }
             if result.is_ok() {
@@ -200,7 +201,7 @@ impl<T: Send + 'static> Writer<T> {
     fn answer(&mut self, writes: Vec<Write<T>>, result: Result<(), NotWritten>, queue: &Queue<T>) {
         match result {
             Ok(()) => self.last_warning = None,
-            Err(why) => self.warn_rarely(why),
+            Err(why) => self.warn_not_written(why),
         }
         self.level.is_writable = result.is_ok();
         // The callback may read the level, so publish it first.
@@ -250,7 +251,7 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    fn warn_rarely(&mut self, why: NotWritten) {
+    fn warn_not_written(&mut self, why: NotWritten) {
         if self.last_warning.is_some_and(|at| at.elapsed() < REMINDER) {
             return;
         }

@@ -159,10 +159,10 @@ fn draining_the_spool_of_a_running_bridge_or_a_missing_directory_is_an_error() {
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &settings);
     let refused = drain(&kafka, &spool, &topic, &rejected);
     assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8(refused.stderr).expect("text");
+    let message = String::from_utf8(refused.stderr).expect("text");
     assert!(
-        said.contains(&format!("is in use by process {}", bridge.pid())),
-        "{said}"
+        message.contains(&format!("is in use by process {}", bridge.pid())),
+        "{message}"
     );
 
     let missing = Spool::new();
@@ -171,8 +171,8 @@ fn draining_the_spool_of_a_running_bridge_or_a_missing_directory_is_an_error() {
         drain(&kafka, &missing, &topic, &rejected),
     ] {
         assert_eq!(output.status.code(), Some(1));
-        let said = String::from_utf8(output.stderr).expect("text");
-        assert!(said.contains(missing.text()), "{said}");
+        let message = String::from_utf8(output.stderr).expect("text");
+        assert!(message.contains(missing.text()), "{message}");
         assert!(!missing.path.exists(), "a mistyped name creates no spool");
     }
 }
@@ -219,24 +219,24 @@ fn a_drain_needs_no_file_and_prints_delivered_and_remaining_reports() {
     }
     let servers = broker.bootstrap_servers();
     let other = run(&mut drain_with(&spool, &servers, "another"));
-    let said = stderr(&other);
-    assert_eq!(other.status.code(), Some(3), "{said}");
+    let message = stderr(&other);
+    assert_eq!(other.status.code(), Some(3), "{message}");
     let expected = format!(
         "{}: nothing to deliver\n\
          left: 3 reports for events, a topic that is not configured; this command delivers them:\n  koobridge ",
         spool.text()
     );
-    let (_, command) = said
+    let (_, command) = message
         .split_once(&expected)
-        .unwrap_or_else(|| panic!("{said}"));
+        .unwrap_or_else(|| panic!("{message}"));
     let drained = run(koobridge().args(command.split_whitespace()));
-    let said = stderr(&drained);
-    assert_eq!(drained.status.code(), Some(0), "{said}");
-    assert!(said.contains(": delivered 3 reports in "), "{said}");
+    let message = stderr(&drained);
+    assert_eq!(drained.status.code(), Some(0), "{message}");
+    assert!(message.contains(": delivered 3 reports in "), "{message}");
     let again = run(&mut drain_with(&spool, &servers, "events"));
-    let said = stderr(&again);
-    assert_eq!(again.status.code(), Some(0), "{said}");
-    assert!(said.ends_with(": nothing to deliver\n"), "{said}");
+    let message = stderr(&again);
+    assert_eq!(again.status.code(), Some(0), "{message}");
+    assert!(message.ends_with(": nothing to deliver\n"), "{message}");
 }
 
 #[test]
@@ -261,11 +261,11 @@ fn draining_a_directory_that_never_was_a_spool_is_an_error() {
     std::fs::create_dir(&spool.path).expect("a directory");
     std::fs::write(spool.path.join("koobridge.toml"), "").expect("a file");
     let refused = run(&mut drain_with(&spool, "127.0.0.1:1", "events"));
-    let said = stderr(&refused);
-    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let message = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{message}");
     assert!(
-        said.contains(&format!("{} is not a spool", spool.text())),
-        "{said}"
+        message.contains(&format!("{} is not a spool", spool.text())),
+        "{message}"
     );
     let entries = spool.path.read_dir().expect("a directory");
     assert_eq!(entries.count(), 1, "a mistyped name creates no spool");
@@ -282,12 +282,12 @@ fn a_stop_with_reports_for_another_topic_names_the_drain_command() {
     bridge.wait_for_metric("koobridge_spool_reports", 3);
     bridge.signal(Signal::TERM);
     assert_eq!(bridge.wait_for_exit().code(), Some(3));
-    let said =
+    let message =
         bridge.wait_for_log("stopped with reports in the spool for a topic that is not configured");
-    assert!(said.contains("\"topic\":\"events\""), "{said}");
+    assert!(message.contains("\"topic\":\"events\""), "{message}");
     assert!(
-        said.contains("`koobridge spool drain --set kafka.topic=events`"),
-        "{said}"
+        message.contains("`koobridge spool drain --set kafka.topic=events`"),
+        "{message}"
     );
     let logged = bridge.logged();
     assert!(!logged.contains("the next start delivers"), "{logged}");
@@ -435,8 +435,8 @@ fn a_damaged_file_is_set_aside_and_logged_when_the_bridge_starts() {
     std::fs::write(&file, "not a spool").expect("a file");
     let settings = [("spool.directory", spool.text())];
     let bridge = Bridge::start(&broker.bootstrap_servers(), "events", "rejected", &settings);
-    let said = bridge.wait_for_log("was set aside");
-    assert!(said.contains("spool-000007.sqlite.aside-1"), "{said}");
+    let message = bridge.wait_for_log("was set aside");
+    assert!(message.contains("spool-000007.sqlite.aside-1"), "{message}");
     let aside = Path::new(spool.text()).join("spool-000007.sqlite.aside-1");
     assert_eq!(std::fs::read(aside).expect("kept"), b"not a spool");
     assert_eq!(
@@ -484,8 +484,8 @@ fn serve_without_a_spool_warns_once() {
     let broker = MockCluster::new(1).expect("a mock cluster");
     let bridge = Bridge::start(&broker.bootstrap_servers(), "events", "rejected", &[]);
     bridge.wait_for_log("\"listening\"");
-    let said = bridge.logged();
-    assert_eq!(said.matches("no spool").count(), 1, "{said}");
+    let message = bridge.logged();
+    assert_eq!(message.matches("no spool").count(), 1, "{message}");
 }
 
 #[test]

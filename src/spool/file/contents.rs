@@ -20,7 +20,7 @@ const COUNTED: u32 = 4096;
 impl File {
     /// Returns the range of reports in each lane, and each topic's partition count.
     pub(in crate::spool) fn remains(&self) -> rusqlite::Result<Remains> {
-        let mut left = Remains::default();
+        let mut remains = Remains::default();
         let known: HashMap<i64, LaneKey> = lanes_of(self.connection()?)?
             .into_iter()
             .map(|(lane, id)| (id, lane))
@@ -40,20 +40,20 @@ impl File {
             if last > MAX_RESTORED_NUMBER || first > last + 1 {
                 return Err(damaged);
             }
-            let lane_left = Restored {
+            let restored = Restored {
                 lane: key.clone(),
                 first,
                 last,
             };
-            left.add_lane(lane_left);
+            remains.add_lane(restored);
             let Some(following) = lane.checked_add(1) else {
                 break;
             };
             from = first_id(following);
         }
         let known = "SELECT name, partitions FROM topics WHERE partitions BETWEEN 1 AND ?1";
-        left.partitions = self.pairs(known, MAX_PARTITIONS)?;
-        Ok(left)
+        remains.partitions = self.pairs(known, MAX_PARTITIONS)?;
+        Ok(remains)
     }
 
     /// Returns the first due number of a lane, and its highest number.

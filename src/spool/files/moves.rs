@@ -28,10 +28,10 @@ impl Files {
 
     /// Takes a damaged file out of use and queues its readable reports to be moved.
     pub(in crate::spool) fn retire_damaged(&mut self, path: &Path, why: String) {
-        let is_it = |file: &mut File| file.path() == path;
-        let file = match self.current.take_if(|file| is_it(file)) {
+        let has_path = |file: &mut File| file.path() == path;
+        let file = match self.current.take_if(|file| has_path(file)) {
             Some(file) => Some(file),
-            None => self.older.extract_if(.., is_it).next(),
+            None => self.older.extract_if(.., has_path).next(),
         };
         match file {
             Some(file) => {
@@ -57,7 +57,7 @@ impl Files {
     /// Moves all files that can be moved now.
     pub(in crate::spool) fn move_all(&mut self) {
         self.moving.next = None;
-        while self.move_on(Duration::ZERO) {}
+        while self.move_more(Duration::ZERO) {}
     }
 
     /// Moves all reports of a file, and adds `highest` to their numbers.
@@ -73,7 +73,7 @@ impl Files {
         if highest > MAX_RESTORED_NUMBER / 2 {
             return Err("there are no higher numbers".to_owned());
         }
-        let mut job = Move::of(path, Source::Leftover(i64::MIN, highest));
+        let mut job = Move::new(path, Source::Leftover(i64::MIN, highest));
         while self.move_part(&mut job)? {}
         self.end_move(job);
         Ok(())
@@ -81,7 +81,7 @@ impl Files {
 
     /// Moves the next reports to the current file, first those of damaged files. Other files are moved if they have
     /// not changed for `quiet`. Returns whether there is more to move now.
-    pub(in crate::spool) fn move_on(&mut self, quiet: Duration) -> bool {
+    pub(in crate::spool) fn move_more(&mut self, quiet: Duration) -> bool {
         if self.moving.next.is_some_and(|next| Instant::now() < next) {
             return false;
         }
@@ -120,8 +120,8 @@ impl Files {
             damaged.is_skipped = true;
             error!(
                 why, %path,
-                "can't move the reports of a damaged spool file: other files are delivered without it; the next \
-                 start tries again"
+                "can't move the reports of a damaged spool file: other files are delivered without it, and \
+                 its reports after the next start"
             );
             self.readers.resume(&job.path);
         }
@@ -138,7 +138,7 @@ impl Files {
                 && file.used().is_ok_and(|used| used <= most)
         };
         let file = self.older.iter().find(is_leftover)?;
-        Some(Move::of(
+        Some(Move::new(
             file.path().to_owned(),
             Source::Leftover(i64::MIN, 0),
         ))

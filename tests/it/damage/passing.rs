@@ -36,8 +36,11 @@ fn assert_starts(spool: &Spool, events: &str, unreadable: Unreadable) -> u64 {
         }
         Err(logged) => {
             let (directory, words) = (spool.text(), ["can't read", "can't use"]);
-            let is_said = words.iter().any(|words| logged.contains(words));
-            assert!(is_said && logged.contains(&directory), "{case}: {logged}");
+            let is_reported = words.iter().any(|words| logged.contains(words));
+            assert!(
+                is_reported && logged.contains(&directory),
+                "{case}: {logged}"
+            );
         }
     }
     assert_eq!(spool.set_aside(), NONE, "{case}");

@@ -17,8 +17,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// If a file's name begins with `name`, reads of its bytes from `first` to `end` succeed `skip` times and then fail `times`
-// times.
+// If a file's name begins with `name`, reads of its bytes from `first` to `end` succeed `skip` times and then fail
+// `times` times.
 struct rule {
     char name[24];
     int64_t kind, first, end, skip, times, reads;

@@ -68,9 +68,12 @@ fn assert_shown_as_from_a_copy(spool: &Spool) {
         let expected = spool_command(&[], words, &copy);
         assert!(expected.status.success(), "{expected:?}");
         if !shown.status.success() {
-            let said = String::from_utf8(shown.stderr).expect("text");
-            assert_eq!(shown.status.code(), Some(1), "{said}");
-            assert!(REMEDY.iter().all(|word| said.contains(word)), "{said}");
+            let message = String::from_utf8(shown.stderr).expect("text");
+            assert_eq!(shown.status.code(), Some(1), "{message}");
+            assert!(
+                REMEDY.iter().all(|word| message.contains(word)),
+                "{message}"
+            );
         } else if words == ["export"] {
             let (shown, expected) = (shown.stdout, expected.stdout);
             assert_eq!(text_of(&shown).lines().count(), 10);
