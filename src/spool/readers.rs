@@ -20,7 +20,7 @@ type Partitioner = Arc<dyn Fn(Option<&str>) -> u32 + Send + Sync>;
 /// The readers of all files.
 #[derive(Default)]
 pub(super) struct Readers {
-    readers: Mutex<Vec<Arc<Reader>>>,
+    all: Mutex<Vec<Arc<Reader>>>,
     damaged: Mutex<Damaged>,
     pub(super) read_errors: ReadErrors,
     /// The partitioner of each topic whose inbox is assigned to partitions.
@@ -40,7 +40,7 @@ struct Damaged {
 impl Readers {
     pub(super) fn add(&self, path: &Path, memory: usize, last_numbers: Option<Arc<LastNumbers>>) {
         let reader = Reader::new(path, memory, last_numbers);
-        self.readers.lock().push(Arc::new(reader));
+        self.all.lock().push(Arc::new(reader));
     }
 
     /// Closes the idle connections.
@@ -52,12 +52,12 @@ impl Readers {
     }
 
     pub(super) fn remove(&self, path: &Path) {
-        self.readers.lock().retain(|reader| reader.path() != path);
+        self.all.lock().retain(|reader| reader.path() != path);
     }
 
     /// Limits the memory of a file's connection.
     pub(super) fn limit_memory(&self, path: &Path, memory: usize) {
-        let readers = self.readers.lock();
+        let readers = self.all.lock();
         let of_file = readers.iter().filter(|reader| reader.path() == path);
         of_file.for_each(|reader| reader.limit_memory(memory));
     }
@@ -111,7 +111,7 @@ impl Readers {
         on_damage: &impl Fn(&Path, String),
     ) -> io::Result<()> {
         let moves = self.moves()?;
-        let mut readers = self.readers.lock().clone();
+        let mut readers = self.all.lock().clone();
         // Reports move only to later files.
         readers.sort_by_key(|reader| number(reader.path()));
         for reader in readers {

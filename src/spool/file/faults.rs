@@ -81,7 +81,7 @@ fn fault(connection: Result<&Connection, impl ToString>) -> Option<String> {
 
 /// Returns whether a file's format is that of the files that this version creates.
 fn has_expected_schema(connection: &Connection) -> rusqlite::Result<bool> {
-    // Three tables, and an index of two of them.
+    // Three tables, and the indexes of two of them.
     let has_tables = "SELECT count(*) = 5 FROM sqlite_schema";
     let lanes = "SELECT count(*) = 0 FROM lanes WHERE id NOT BETWEEN 1 AND ?1";
     let mode =
