@@ -1,7 +1,7 @@
 //! A file of an earlier run in the spool's directory: with any contents, the bridge must start and keep new reports.
 //!
-//! The input is the file, followed by its write-ahead log if it has one. The examples were made with `PRAGMA
-//! page_size = 512`, so that a change of few bytes is likely to have an effect.
+//! The input is the file, followed by its write-ahead log if it has one. The examples were made with
+//! `PRAGMA page_size = 512`, so that a change of few bytes is likely to have an effect.
 
 use std::fs;
 use std::path::Path;

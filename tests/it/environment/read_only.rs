@@ -126,7 +126,7 @@ fn a_spool_of_a_killed_bridge_on_a_read_only_disk_is_shown_as_from_a_copy() {
 }
 
 #[test]
-fn a_killed_bridges_spool_on_a_read_only_disk_without_indexes_is_shown_as_from_a_copy() {
+fn a_killed_spool_on_a_read_only_disk_without_indexes_is_shown_as_from_a_copy() {
     let spool = killed();
     for index in files_with_end(&spool.path, "-shm") {
         fs::remove_file(index).expect("a file");
