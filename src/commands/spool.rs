@@ -18,7 +18,7 @@ use crate::tools::archive::Line;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
     match command {
-        SpoolCommand::Status(asked) => status(asked),
+        SpoolCommand::Status(arguments) => status(arguments),
         SpoolCommand::Export(location) => export(location),
         SpoolCommand::Drain(drain) => drain::run(drain),
     }
@@ -41,13 +41,13 @@ fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Inspects a directory; one that never was a spool's, a mistyped one for example, is an error.
+/// Inspects a directory. A directory that never was a spool, for example because of a typing error, is an error.
 fn inspect(directory: &Path) -> anyhow::Result<Inspection> {
     let inspection = Inspection::of(directory)?;
     ensure!(
         inspection.is_spool,
-        "{} is no spool: it holds neither a spool's lock nor one of its files; name the directory that spool.directory \
-         of the bridge names",
+        "{} is not a spool: it has neither a spool's lock nor a spool file; pass the directory of the bridge's \
+         spool.directory",
         directory.display()
     );
     Ok(inspection)
@@ -66,11 +66,11 @@ fn status(SpoolStatus { location, json }: &SpoolStatus) -> anyhow::Result<ExitCo
         status_as_text(&directory, &inspection, &lanes)
     };
     let printed = super::printed(io::stdout().write_all(text.as_bytes()))?;
-    if_whole(&problems).map(|()| printed)
+    error_if_incomplete(&problems).map(|()| printed)
 }
 
-/// Files that can't be read as a whole are an error, once what can be read is printed.
-fn if_whole(problems: &[Problem]) -> anyhow::Result<()> {
+/// Returns an error if files can't be read completely. The readable reports are printed first.
+fn error_if_incomplete(problems: &[Problem]) -> anyhow::Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
@@ -132,7 +132,7 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
         let topic = &lane.topic;
         writeln!(
             text,
-            "  {topic} {place}: {due} due, {quarantined} quarantined, the oldest of {oldest}"
+            "  {topic} {place}: {due} due, {quarantined} quarantined, the oldest from {oldest}"
         )
         .expect("writing to memory can't fail");
     }
@@ -153,7 +153,7 @@ fn export(
     let shown = if *set_aside {
         inspection.each_set_aside(|found| match found {
             Ok(kept) => set_aside_line(kept).write(&mut out),
-            Err(fragment) => writeln!(out, "{}", shown(&fragment)),
+            Err(fragment) => writeln!(out, "{}", fragment_as_json(&fragment)),
         })
     } else {
         inspection.each(|kept| exported(kept).write(&mut out))
@@ -163,7 +163,7 @@ fn export(
         problems = found;
         out.flush()
     }))?;
-    if_whole(&problems).map(|()| printed)
+    error_if_incomplete(&problems).map(|()| printed)
 }
 
 fn exported(kept: Kept) -> Line {
@@ -182,15 +182,15 @@ fn exported(kept: Kept) -> Line {
     line
 }
 
-/// A report in a file that was set aside: it was moved to another file, if the disk could read it then.
+/// Returns the line of a report in a file that was set aside.
 fn set_aside_line(kept: Kept) -> Line {
     let mut line = exported(kept);
     line.state = Some("set aside".into());
     line
 }
 
-/// A report that can't be delivered, as far as it can be read.
-fn shown(fragment: &Fragment) -> Value {
+/// Returns the JSON of an undeliverable report.
+fn fragment_as_json(fragment: &Fragment) -> Value {
     let Fragment {
         lane,
         number,

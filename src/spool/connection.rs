@@ -1,4 +1,4 @@
-//! Connections to a file of the spool: the log and the fsyncs that a promise needs, and no temporary files.
+//! Connections to a spool file, with a write-ahead log, the fsyncs that a 2xx depends on, and no temporary files.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::directory::{length, with_suffix};
 use super::limits::PAGE;
 
-/// How long to wait for a lock: an inspection holds one for a moment.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for SQLite's lock. An inspection holds it only briefly.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether a file can be opened without its log and its index, which a disk that can't be written to does not let be
-/// made: nothing that comes is seen then.
+/// Whether a file may be opened without its log and index, which can't be created on a read-only disk. Such a
+/// connection does not see later changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Log {
-    Needed,
-    MayBeMissing,
+    Required,
+    Optional,
 }
 
-/// Opens a file, for writing if the disk lets it be written.
+/// Opens a file, for writing if the disk is writable.
 pub(super) fn open(path: &Path, memory: usize, log: Log) -> rusqlite::Result<Connection> {
     let writable = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, writable).and_then(prepared);
     let connection = match opened {
-        Err(error) if log == Log::MayBeMissing && may_be_write_protected(&error) => {
+        Err(error) if log == Log::Optional && may_be_write_protected(&error) => {
             immutable(path).and_then(Result::ok).ok_or(error)
         }
         opened => opened,
@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, memory: usize, log: Log) -> rusqlite::Result<Con
     Ok(connection)
 }
 
-/// Opens a file that can't change: one without a log, which no bridge has open.
+/// Opens a file as immutable. Returns `None` if it has a log, whose contents would be ignored.
 fn immutable(path: &Path) -> Option<rusqlite::Result<Connection>> {
     if length(&with_suffix(path, "-wal")) > 0 {
         return None;
@@ -54,9 +54,9 @@ fn immutable(path: &Path) -> Option<rusqlite::Result<Connection>> {
 }
 
 fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(LOCK_TIMEOUT)?;
     connection.pragma_update(None, "temp_store", "memory")?;
-    // Reads the file: what is wrong with it shows here.
+    // This reads the file, so that an unreadable file fails here.
     connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
     Ok(connection)
 }
@@ -73,14 +73,14 @@ fn may_be_write_protected(error: &rusqlite::Error) -> bool {
         .is_some_and(|code| codes.contains(&code))
 }
 
-/// Turns the log on, for a file that is new.
-pub(super) fn log_changes(connection: &Connection) -> rusqlite::Result<()> {
+/// Turns on the write-ahead log of a new file.
+pub(super) fn enable_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "wal")
 }
 
-/// Prepares for writing: the system is asked to fsync the log with each transaction ("full") or before the log is moved
-/// to the file ("normal"), which is done from so many pages on.
-pub(super) fn write_by(
+/// Prepares a connection for writing. `when` is "full" to fsync the log with each transaction, or "normal" to fsync
+/// it before a checkpoint. A checkpoint runs when the log has `log_pages` pages.
+pub(super) fn prepare_for_writing(
     connection: &Connection,
     when: &str,
     log_pages: u64,
@@ -91,20 +91,20 @@ pub(super) fn write_by(
     connection.pragma_update(None, "journal_size_limit", number(log_pages * PAGE))
 }
 
-/// Sets the memory for its cache, in bytes.
+/// Limits the page cache to `memory` bytes.
 fn limit_memory(connection: &Connection, memory: usize) -> rusqlite::Result<()> {
     // A negative cache size is in KiB.
     let kibibytes = i64::try_from(memory >> 10).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -kibibytes)
 }
 
-/// Moves the log to the file, fsynced, and empties it, unless a reader is in the way.
+/// Moves the log to the file, fsynced, and empties it. Returns `false` if a reader prevents that.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
-    // Nothing is worth waiting for a reader.
+    // Don't wait for readers.
     connection.busy_timeout(Duration::ZERO)?;
     let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
         row.get::<_, bool>(0)
     });
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(LOCK_TIMEOUT)?;
     Ok(!is_busy?)
 }

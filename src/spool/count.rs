@@ -1,20 +1,20 @@
-//! How many reports a file holds: those of earlier runs are counted bit by bit, in the order of their ids.
+//! The number of reports in a file. Reports of earlier runs are counted in steps, in the order of their ids.
 
 use super::Mark;
 
-/// The reports with the ids that are counted.
+/// The number of reports in the range of ids that is counted so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Count {
     pub(super) reports: u64,
     pub(super) quarantined: u64,
-    /// Reports up to this id are in another file, which counts them.
+    /// Reports up to this id were moved to another file, which counts them.
     moved: i64,
-    /// The last id that is counted.
+    /// The last id that was counted.
     upto: i64,
 }
 
 impl Default for Count {
-    /// Nothing is counted yet.
+    /// A count that has not begun.
     fn default() -> Self {
         Self {
             reports: 0,
@@ -27,7 +27,7 @@ impl Default for Count {
 
 impl Count {
     /// The count of an empty file.
-    pub(super) fn of_nothing() -> Self {
+    pub(super) fn of_empty_file() -> Self {
         Self {
             upto: i64::MAX,
             ..Self::default()
@@ -42,14 +42,14 @@ impl Count {
         self.upto
     }
 
-    /// Adds the next reports, and says up to which id.
-    pub(super) fn go_on(&mut self, reports: u32, quarantined: u32, upto: i64) {
+    /// Adds the next reports, up to the id `upto`.
+    pub(super) fn extend(&mut self, reports: u32, quarantined: u32, upto: i64) {
         self.reports += u64::from(reports);
         self.quarantined += u64::from(quarantined);
         self.upto = upto;
     }
 
-    /// A report was written.
+    /// Adds a report that was written.
     pub(super) fn add(&mut self, id: i64, mark: Option<Mark>) {
         if self.covers(id) {
             self.reports += 1;
@@ -61,14 +61,14 @@ impl Count {
         self.quarantined += u64::from(self.covers(id));
     }
 
-    /// Reports were deleted.
+    /// Subtracts reports that were deleted.
     pub(super) fn subtract(&mut self, ids: &[i64]) {
         let counted = ids.iter().filter(|id| self.covers(**id)).count();
         self.reports = self.reports.saturating_sub(counted as u64);
     }
 
-    /// The next reports, in the order of their ids, were moved to another file.
-    pub(super) fn moved(&mut self, reports: impl Iterator<Item = (i64, Option<Mark>)>) {
+    /// Subtracts the next reports, in the order of their ids, which were moved to another file.
+    pub(super) fn subtract_moved(&mut self, reports: impl Iterator<Item = (i64, Option<Mark>)>) {
         for (id, mark) in reports {
             if self.covers(id) {
                 self.reports = self.reports.saturating_sub(1);
@@ -79,7 +79,7 @@ impl Count {
         }
     }
 
-    /// Whether no report is left.
+    /// Returns whether the file has no reports.
     pub(super) fn is_zero(&self) -> bool {
         self.is_complete() && self.reports == 0
     }

@@ -1,5 +1,5 @@
-//! The spool's directory: who owns it, which files are in it, and what was set aside. Files are numbered;
-//! only the newest is written to.
+//! The spool's directory: its lock, its files, and the files that were set aside. Files are numbered; reports are
+//! written only to the newest.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -14,40 +14,41 @@ use tracing::{info, warn};
 use super::OpenError;
 
 const LOCK: &str = "lock";
-/// The name of a file that is being made.
+/// The name of a file while it is created.
 pub(super) const UNFINISHED: &str = "new.sqlite";
 const PREFIX: &str = "spool-";
 const SUFFIX: &str = ".sqlite";
-/// A file with a higher number is not the spool's.
-const HIGHEST: u64 = 1 << 60;
-/// How many times to try to take the lock, and the pause between.
+/// A file with this number or a higher one does not belong to the spool.
+const MAX_NUMBER: u64 = 1 << 60;
+/// The number of attempts to take the lock, and the pause between them.
 const LOCK_ATTEMPTS: u32 = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// A directory that this process owns as long as it lives.
+/// A directory that this process owns until it ends.
 pub(super) struct Directory {
     path: PathBuf,
-    /// The highest number that a file has had.
+    /// The highest file number that was used.
     last: u64,
-    /// `None` if there is none on a disk that can't be written to.
+    /// `None` if the disk is read-only and has no lock file.
     lock: Option<File>,
 }
 
 impl Directory {
-    /// Makes the directory if it is missing, and takes its lock.
+    /// Creates the directory if it is missing, and takes its lock.
     pub(super) fn own(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
-        make(path).map_err(failed)?;
+        create_directory(path).map_err(failed)?;
         let mut lock = open_lock(&path.join(LOCK)).map_err(failed)?;
         if let Some(lock) = &mut lock {
-            match take(lock) {
+            match take_lock(lock) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(OpenError::Taken(path.to_owned(), owner(lock)));
+                    return Err(OpenError::Taken(path.to_owned(), owner_process(lock)));
                 }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            // Only for people to read: the lock itself is the system's, and ends with the process.
+            // The process id is only informative: the operating system holds the lock and releases it when the
+            // process ends.
             let signed = lock
                 .set_len(0)
                 .and_then(|()| write!(lock, "{}", std::process::id()));
@@ -62,18 +63,18 @@ impl Directory {
         })
     }
 
-    /// Whether its lock is the one that this process has taken.
+    /// Returns whether the lock file in the directory is the one that this process has locked.
     pub(super) fn is_owned(&self) -> bool {
         let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
         let held = self.lock.as_ref().and_then(|lock| inode(lock.metadata()));
         held.is_some() && held == inode(fs::metadata(self.path.join(LOCK)))
     }
 
-    /// Makes the directory again, and takes its lock, if it was removed or replaced.
+    /// Creates the directory again and takes its lock, if it was removed or replaced.
     pub(super) fn own_again(&mut self) -> Result<(), OpenError> {
         if !self.is_owned() {
             let path = self.path.display();
-            warn!(%path, "the spool's directory was removed or replaced: it is made and taken again");
+            warn!(%path, "the spool's directory was removed or replaced: creating and locking it again");
             let last = self.last;
             *self = Self::own(&self.path)?;
             self.last = last;
@@ -85,7 +86,7 @@ impl Directory {
         &self.path
     }
 
-    /// Removes what a kill has left of a file before anything was written to it, or after it was removed. Returns the
+    /// Removes empty files and leftover logs, which a kill can leave when a file is created or removed. Returns the
     /// other files, the oldest first.
     pub(super) fn clean(&mut self) -> Result<Vec<PathBuf>, OpenError> {
         let clean = || {
@@ -94,7 +95,7 @@ impl Directory {
                 .filter_map(|path| file_of_log(path))
             {
                 if !file.try_exists()? {
-                    info!(path = %file.display(), "the log of a file of the spool that is gone is removed");
+                    info!(path = %file.display(), "removing the log of a spool file that no longer exists");
                     Self::remove_log(&file)?;
                 }
             }
@@ -107,7 +108,7 @@ impl Directory {
             Ok(files)
         };
         match clean() {
-            // A disk that can't be written to is read.
+            // The files of a read-only disk are still read.
             Err(error) if !is_read_only(&error) => {
                 Err(OpenError::Directory(self.path.clone(), error))
             }
@@ -118,7 +119,7 @@ impl Directory {
         }
     }
 
-    /// The name of the next file.
+    /// Returns the path of the next file.
     pub(super) fn next_file(&mut self) -> io::Result<PathBuf> {
         let files = listed_files(&self.path)?;
         let last = files.last().and_then(|path| number(path));
@@ -127,38 +128,38 @@ impl Directory {
         Ok(self.path.join(name))
     }
 
-    /// Makes what was created, renamed or removed in it durable.
+    /// Fsyncs the directory, so that created, renamed and removed files stay so.
     pub(super) fn sync(&self) -> io::Result<()> {
         sync(&self.path)
     }
 
-    /// Bytes that the file system still has for this user.
+    /// Returns the bytes that this user can still allocate on the file system.
     pub(super) fn free_space(&self) -> io::Result<u64> {
         let system = statvfs(&self.path)?;
         Ok(system.f_bavail * system.f_frsize)
     }
 
-    /// Bytes of all of its files.
+    /// Returns the bytes of all files.
     pub(super) fn bytes(&self) -> io::Result<u64> {
         let files = list(&self.path)?;
         Ok(files.iter().map(|path| length(path)).sum())
     }
 
-    /// How many of its files were set aside.
+    /// Returns the number of files that were set aside.
     pub(super) fn count_set_aside(&self) -> u64 {
         set_aside_files(&self.path).len() as u64
     }
 
-    /// Renames a file, and the files that belong to it, so that no run touches it again. Returns its new name.
+    /// Renames a file, its log and its index, so that no run uses them again. Returns the new name.
     ///
     /// # Errors
-    /// If the disk does not let it be renamed.
+    /// If the disk refuses to rename it.
     pub(super) fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
         let aside = (1..=u32::MAX)
             .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
             .find(|aside| !aside.exists())
             .expect("there is always a free name");
-        // The file first: without its log it would look complete.
+        // Rename the file first: without its log it would look complete.
         for part in ["", "-wal", "-shm"] {
             match fs::rename(with_suffix(path, part), with_suffix(&aside, part)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -169,7 +170,7 @@ impl Directory {
         Ok(aside)
     }
 
-    /// Whether a kill has left a file before anything was written to it.
+    /// Returns whether a file and its log are empty, as a kill can leave them.
     pub(super) fn is_unwritten(path: &Path) -> bool {
         let is_empty = |path: &Path| match fs::metadata(path) {
             Ok(file) => file.is_file() && file.len() == 0,
@@ -178,10 +179,10 @@ impl Directory {
         is_empty(path) && is_empty(&with_suffix(path, "-wal"))
     }
 
-    /// Removes a file, and then its log: without it the file would look complete.
+    /// Removes a file, and then its log: without its log the file would look complete.
     ///
     /// # Errors
-    /// If the file is still there.
+    /// If the disk refuses to remove it.
     pub(super) fn remove(path: &Path) -> io::Result<()> {
         if remove(path)? {
             path.parent().map_or(Ok(()), sync)?;
@@ -189,7 +190,7 @@ impl Directory {
         Self::remove_log(path)
     }
 
-    /// Removes the log and the index of a file.
+    /// Removes a file's log and index.
     pub(super) fn remove_log(path: &Path) -> io::Result<()> {
         for part in ["-wal", "-shm"] {
             remove(&with_suffix(path, part))?;
@@ -198,7 +199,8 @@ impl Directory {
     }
 }
 
-/// Removes a file; returns `false` if it is not there, which a disk that can't be written to does not say by itself.
+/// Removes a file. Returns `false` if it does not exist. It is looked up first because a read-only disk reports
+/// another error for a missing file.
 fn remove(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path).and_then(|_| fs::remove_file(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -215,10 +217,10 @@ fn is_read_only(error: &io::Error) -> bool {
     kinds.contains(&error.kind())
 }
 
-/// Makes a directory and those above it that are missing, durably.
-fn make(path: &Path) -> io::Result<()> {
+/// Creates a directory and its missing parents, durably.
+fn create_directory(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
-    // It holds phone numbers: only its user may read it.
+    // The spool holds phone numbers, so only its user may read it.
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     for made in missing {
         let above = made.parent().filter(|above| *above != Path::new(""));
@@ -227,12 +229,12 @@ fn make(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes what was created, renamed or removed in a directory durable.
+/// Fsyncs a directory.
 fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Opens the lock. A disk that can't be written to needs none that is new.
+/// Opens or creates the lock file. A read-only disk does not need a new one.
 fn open_lock(path: &Path) -> io::Result<Option<File>> {
     let opened = OpenOptions::new()
         .read(true)
@@ -249,8 +251,8 @@ fn open_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Takes the lock, in several attempts: a process that asks for the holder has it for a moment.
-fn take(lock: &File) -> Result<(), TryLockError> {
+/// Takes the lock, in several attempts: [`holder`] of another process can hold it for a moment.
+fn take_lock(lock: &File) -> Result<(), TryLockError> {
     for _ in 0..LOCK_ATTEMPTS {
         if lock.try_lock().is_ok() {
             return Ok(());
@@ -260,10 +262,10 @@ fn take(lock: &File) -> Result<(), TryLockError> {
     lock.try_lock()
 }
 
-/// The spool's files in a directory, the oldest first.
+/// Lists the spool's files in a directory, the oldest first.
 ///
 /// # Errors
-/// If it can't be listed: files must not look as if they were not there.
+/// If the directory can't be listed: existing files must not look missing.
 fn listed_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = list(directory)?;
     files.retain(|path| number(path).is_some());
@@ -271,28 +273,28 @@ fn listed_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The same, as far as it can be listed.
+/// Lists the spool's files in a directory, the oldest first; none if it can't be listed.
 pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
     listed_files(directory).unwrap_or_default()
 }
 
-/// Whether a directory is or was a spool's.
+/// Returns whether a directory is or was a spool's.
 pub(super) fn is_spool(directory: &Path) -> bool {
     let has_files = || !(files(directory).is_empty() && set_aside_files(directory).is_empty());
     directory.join(LOCK).exists() || has_files()
 }
 
-/// Bytes of everything in a directory.
+/// Returns the bytes of all files in a directory.
 pub(super) fn bytes(directory: &Path) -> u64 {
     entries(directory).map(|path| length(&path)).sum()
 }
 
-/// Bytes of a file; 0 if it is not there.
+/// Returns the bytes of a file; 0 if it does not exist.
 pub(super) fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |file| file.len())
 }
 
-/// The files of a directory that were set aside.
+/// Lists the files of a directory that were set aside.
 pub(super) fn set_aside_files(directory: &Path) -> Vec<PathBuf> {
     let is_aside = |path: &PathBuf| {
         let name = path
@@ -309,7 +311,8 @@ pub(super) fn set_aside_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The process that holds a directory, if one does.
+/// Returns the id of the process that holds a directory's lock, or 0 if the lock file does not contain it. `None` if
+/// no process holds the lock.
 pub(super) fn holder(directory: &Path) -> Option<u32> {
     let mut lock = OpenOptions::new()
         .read(true)
@@ -317,11 +320,11 @@ pub(super) fn holder(directory: &Path) -> Option<u32> {
         .ok()?;
     match lock.try_lock_shared() {
         Ok(()) => None,
-        Err(_) => Some(owner(&mut lock).unwrap_or_default()),
+        Err(_) => Some(owner_process(&mut lock).unwrap_or_default()),
     }
 }
 
-fn owner(lock: &mut File) -> Option<u32> {
+fn owner_process(lock: &mut File) -> Option<u32> {
     let mut text = String::new();
     lock.rewind().ok()?;
     lock.read_to_string(&mut text).ok()?;
@@ -333,12 +336,12 @@ fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// What is in a directory, as far as it can be listed.
+/// Lists the entries of a directory; none if it can't be listed.
 fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     list(directory).unwrap_or_default().into_iter()
 }
 
-/// The file that a log or an index belongs to.
+/// Returns the file that a log or an index belongs to.
 fn file_of_log(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let file = ["-wal", "-shm"]
@@ -351,7 +354,7 @@ fn file_of_log(path: &Path) -> Option<PathBuf> {
 pub(super) fn number(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     let number = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    number.parse().ok().filter(|number| *number < HIGHEST)
+    number.parse().ok().filter(|number| *number < MAX_NUMBER)
 }
 
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The errors of the spool, and whether one of them can pass.
+//! The spool's errors, and whether an error is transient or means damage.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata};
@@ -18,33 +18,33 @@ use super::format::FORMAT;
 /// Why a spool can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory can't be made, or is not writable.
+    /// The directory can't be created, locked or read.
     #[error(
-        "spool.directory: can't use {}: {_1}; it has to be a directory that this user can write to",
+        "spool.directory: can't use {}: {_1}; name a directory that this user can write to",
         _0.display()
     )]
     Directory(PathBuf, io::Error),
     /// The directory can't be listed.
-    #[error("can't look into the spool {}: {_1}", _0.display())]
+    #[error("can't list the spool's directory {}: {_1}", _0.display())]
     Unlisted(PathBuf, io::Error),
-    /// One of its files can't be read now, or can't be brought to this version's format.
+    /// A file can't be read, or can't be upgraded to this version's format.
     #[error(
-        "spool.directory: can't read {}: {_1}; it may hold reports that were not delivered yet, so it is left \
-         as it is: make it readable for this user, or move it out of the directory, and start again",
+        "spool.directory: can't read {}: {_1}; it may hold undelivered reports, so it is left unchanged: make it \
+         readable for this user, or move it out of the directory, and start again",
         _0.display()
     )]
     File(PathBuf, String),
-    /// Another process owns the directory; its process id if it has noted it.
+    /// Another process owns the directory. Its process id, if the lock file contains it.
     #[error(
-        "spool.directory: {} belongs to {}; give each bridge a directory of its own",
+        "spool.directory: {} is in use by {}; give each bridge its own directory",
         _0.display(),
-        owner(*_1)
+        owner_in_words(*_1)
     )]
     Taken(PathBuf, Option<u32>),
     /// A newer version of the program wrote a file, in this format.
     #[error(
-        "spool.directory: {} was written by a newer koobridge (format {_1}, this one reads up to {FORMAT}); drain \
-         it with that version",
+        "spool.directory: a newer koobridge wrote {} (format {_1}; this version reads up to format {FORMAT}); drain \
+         the spool with that version",
         _0.display()
     )]
     Newer(PathBuf, i64),
@@ -56,7 +56,7 @@ pub enum OpenError {
 /// Why a record was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotWritten {
-    /// The limit in bytes, or the free space to leave, is reached.
+    /// The disk limit, or the free space to leave, is reached.
     Full,
     /// The disk fails.
     Failed,
@@ -67,8 +67,8 @@ pub enum NotWritten {
 pub(super) enum Unusable {
     /// A newer version wrote it, in this format.
     Newer(i64),
-    /// Its contents can't be what the program has written.
-    Odd(String),
+    /// Its contents are not what koobridge writes.
+    Invalid(String),
     /// SQLite can't read it.
     Failed(rusqlite::Error),
 }
@@ -79,63 +79,63 @@ impl From<rusqlite::Error> for Unusable {
     }
 }
 
-/// How long the disk may fail to read a file: some errors pass.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long ago the last error of a row may be.
-const ROW: Duration = Duration::from_mins(1);
+/// How long reads of a file must fail until the file counts as damaged: some read errors are transient.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A longer pause between two errors starts the time again.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// The files that the disk could not read, since when, and when last.
+/// The files that the disk could not read, with the times of the first and the last error.
 #[derive(Debug, Default)]
-pub(super) struct Suspects(Mutex<HashMap<PathBuf, (Instant, Instant)>>);
+pub(super) struct ReadErrors(Mutex<HashMap<PathBuf, (Instant, Instant)>>);
 
-/// What an error on a file says of it.
+/// The meaning of an error on a file.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// The disk reads it, and SQLite does not.
+    /// The disk can read the file, but SQLite can't.
     Damaged(String),
-    /// The disk does not read it now.
-    Unread(String),
-    Passing,
+    /// The disk can't read the file now.
+    Unreadable(String),
+    Transient,
 }
 
 impl Verdict {
-    /// SQLite takes some errors of the disk for damage, so the file is read once more, plainly.
+    /// Judges an error. SQLite reports some disk errors as damage, so this reads the file once more, without SQLite.
     pub(super) fn of(path: &Path, error: &rusqlite::Error) -> Self {
         let is_of_disk = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
         if !is_of_disk && !is_damage(error) {
-            return Self::Passing;
+            return Self::Transient;
         }
         let log = with_suffix(path, "-wal");
         let unread = [path, &log].into_iter().find_map(|path| read(path).err());
         match unread {
             Some(disk) if Errno::from_io_error(&disk) == Some(Errno::IO) => {
-                Self::Unread(disk.to_string())
+                Self::Unreadable(disk.to_string())
             }
-            None if is_damage(error) => Self::Damaged(in_words(error)),
-            _ => Self::Passing,
+            None if is_damage(error) => Self::Damaged(describe(error)),
+            _ => Self::Transient,
         }
     }
 
-    /// What is wrong with the file, however long that lasts.
+    /// Returns the reason if the file can't be read, even if that may be transient.
     pub(super) fn into_reason(self) -> Option<String> {
         match self {
-            Self::Damaged(why) | Self::Unread(why) => Some(why),
-            Self::Passing => None,
+            Self::Damaged(why) | Self::Unreadable(why) => Some(why),
+            Self::Transient => None,
         }
     }
 }
 
-impl Suspects {
-    /// Returns what is wrong with a file if an error on it will not pass.
-    pub(super) fn lasting(&self, path: &Path, error: &rusqlite::Error) -> Option<String> {
+impl ReadErrors {
+    /// Returns the reason if an error on a file is permanent: damage, or read errors that have lasted.
+    pub(super) fn permanent(&self, path: &Path, error: &rusqlite::Error) -> Option<String> {
         match Verdict::of(path, error) {
             Verdict::Damaged(why) => Some(why),
-            Verdict::Unread(why) => self.is_unread_for_long(path).then_some(why),
-            Verdict::Passing => None,
+            Verdict::Unreadable(why) => self.is_unreadable_for_long(path).then_some(why),
+            Verdict::Transient => None,
         }
     }
 
-    /// A file was read.
+    /// Forgets the errors of a file that was read.
     pub(super) fn clear(&self, path: &Path) {
         self.0.lock().remove(path);
     }
@@ -144,35 +144,35 @@ impl Suspects {
         self.0.lock().is_empty()
     }
 
-    fn is_unread_for_long(&self, path: &Path) -> bool {
+    fn is_unreadable_for_long(&self, path: &Path) -> bool {
         let now = Instant::now();
-        let mut suspects = self.0.lock();
-        let (since, last) = suspects.entry(path.to_owned()).or_insert((now, now));
-        if now - *last > ROW {
+        let mut read_errors = self.0.lock();
+        let (since, last) = read_errors.entry(path.to_owned()).or_insert((now, now));
+        if now - *last > MAX_PAUSE {
             *since = now;
         }
         *last = now;
-        now - *since >= PATIENCE
+        now - *since >= READ_TIMEOUT
     }
 }
 
-fn in_words(error: &rusqlite::Error) -> String {
+fn describe(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::IntegralValueOutOfRange(..) => {
-            "reports in it are out of order, or of no known topic".to_owned()
+            "its reports are out of order, or belong to an unknown topic".to_owned()
         }
         error => error.to_string(),
     }
 }
 
-/// The descriptors that files were read by. Closing one would end the locks of this process on the file, which SQLite
-/// believes that it has.
-static READ: Mutex<BTreeMap<PathBuf, Arc<File>>> = Mutex::new(BTreeMap::new());
+/// The descriptors that were used to read files. They stay open because closing one would release this process's
+/// POSIX locks on the file, including those of SQLite.
+static DESCRIPTORS: Mutex<BTreeMap<PathBuf, Arc<File>>> = Mutex::new(BTreeMap::new());
 
-/// Reads a file, if it is there.
+/// Reads a file to its end. A missing file is not an error.
 fn read(path: &Path) -> io::Result<()> {
     let inode = |file: io::Result<Metadata>| file.map(|file| (file.dev(), file.ino())).ok();
-    let mut files = READ.lock();
+    let mut files = DESCRIPTORS.lock();
     let known = files.get(path).cloned();
     let is_same = |file: &Arc<File>| inode(file.metadata()) == inode(fs::metadata(path));
     let file = match known.filter(is_same) {
@@ -193,25 +193,25 @@ fn read(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Closes the descriptors of a file that no connection is open to.
-pub(super) fn forget(path: &Path) {
-    let mut files = READ.lock();
+/// Closes the descriptors of a file. No connection to the file may be open.
+pub(super) fn close_descriptors(path: &Path) {
+    let mut files = DESCRIPTORS.lock();
     files.remove(path);
     files.remove(&with_suffix(path, "-wal"));
 }
 
-/// Whether an error says that the file itself is broken, rather than the disk or the moment.
+/// Returns whether an error means that the file's contents are damaged.
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::{Error, ErrorCode};
     match error {
         Error::SqliteFailure(failure, _) | Error::SqlInputError { error: failure, .. } => {
             matches!(
                 failure.code,
-                // The last is `SQLITE_ERROR`: a table or a column is missing.
+                // `Unknown` is `SQLITE_ERROR`: a table or a column is missing.
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
             )
         }
-        // Values that this program does not write.
+        // Values that koobridge does not write.
         Error::FromSqlConversionFailure(..)
         | Error::InvalidColumnType(..)
         | Error::IntegralValueOutOfRange(..)
@@ -220,7 +220,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-fn owner(process: Option<u32>) -> String {
+fn owner_in_words(process: Option<u32>) -> String {
     match process {
         Some(process) => format!("process {process}, which is running"),
         None => "another running process".to_owned(),

@@ -1,4 +1,4 @@
-//! One file of the spool: its connection, its place and its size. What it holds is in `rows` and `contents`.
+//! One spool file: its connection, its identity and its size. `rows` and `contents` access its reports.
 
 mod contents;
 mod faults;
@@ -23,22 +23,22 @@ use super::directory::{length, with_suffix};
 use super::error::Unusable;
 use super::format::upgrade;
 use super::limits::{Limits, PAGE};
-use super::reader::Left;
+use super::reader::LastNumbers;
 
-/// How often to try to read a file, and the pause between: some errors pass.
+/// The number of attempts to read a file, and the pause between them: some errors are transient.
 pub(super) const ATTEMPTS: u32 = 4;
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
-/// Bytes of the pages of a file. Only a transaction changes them.
+/// The bytes of a file's pages. Only a transaction changes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
     pages: u64,
-    /// Of those that can be used again.
+    /// The part of `pages` that can be used again.
     free: u64,
 }
 
 impl Sizes {
-    /// Returns the sizes that a connection sees; in a transaction, those that its commit leaves.
+    /// Returns the sizes that a connection sees. In a transaction these are the sizes after its commit.
     fn of(connection: &Connection) -> rusqlite::Result<Self> {
         let bytes = |pragma| {
             let number = |row: &rusqlite::Row<'_>| row.get(0).map(i64::cast_unsigned);
@@ -46,48 +46,48 @@ impl Sizes {
             Ok::<_, rusqlite::Error>(pages.saturating_mul(PAGE))
         };
         let pages = bytes("page_count")?;
-        // In a damaged file the count can be anything.
+        // A damaged file can contain any count.
         let free = bytes("freelist_count")?.min(pages);
         Ok(Self { pages, free })
     }
 }
 
-/// A file, opened for writing.
+/// A file that can be written to.
 pub(super) struct File {
     path: PathBuf,
-    /// Tells it from another file of its name, and its log likewise.
+    /// The inodes of the file and its log, to detect that another file replaced them.
     inode: Option<u64>,
     log: Option<u64>,
-    /// Bytes of the file, as they were last seen.
+    /// The file's length when it was last checked.
     length: u64,
-    /// Open as long as it is used.
+    /// Empty while the file is not used.
     connection: OnceCell<Connection>,
     memory: usize,
     limits: Limits,
     /// Whether reports are written to it.
     is_written: bool,
-    /// The lanes that were written to.
+    /// The ids of the lanes that this run has written to.
     lanes: HashMap<LaneKey, i64>,
     pub(super) count: Count,
-    /// The sizes that its last transaction left, if they are known.
+    /// The sizes after the last transaction, if they are known.
     sizes: Cell<Option<Sizes>>,
-    /// When the oldest due report arrived, and whether that is known.
+    /// When the oldest due report arrived, and whether this value is current.
     oldest: (Option<i64>, bool),
     /// When a report was last written or deleted.
     changed: Instant,
-    /// Whether it holds what no run can have written, though its reports can be read.
-    is_odd: bool,
-    /// The highest numbers that its reports can have, if an earlier run wrote them all.
-    pub(super) left: Option<Arc<Left>>,
+    /// Whether the file has partition numbers or counts that no run can have written.
+    has_invalid_partitions: bool,
+    /// The highest possible numbers of its reports, if an earlier run wrote the whole file.
+    pub(super) last_numbers: Option<Arc<LastNumbers>>,
 }
 
 impl File {
-    /// Opens a file that an earlier run left, to be drained.
+    /// Opens a file of an earlier run to drain it.
     pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Self, Unusable> {
-        let mut connection = connection::open(path, memory, Log::MayBeMissing)?;
+        let mut connection = connection::open(path, memory, Log::Optional)?;
         upgrade(&mut connection)?;
         let mut file = Self::new(path, memory, limits, Count::default());
-        file.is_odd = file.log_odd()?;
+        file.has_invalid_partitions = file.log_invalid_partitions()?;
         Ok(file)
     }
 
@@ -106,8 +106,8 @@ impl File {
             sizes: Cell::new(None),
             oldest: (None, false),
             changed: Instant::now(),
-            is_odd: false,
-            left: None,
+            has_invalid_partitions: false,
+            last_numbers: None,
         }
     }
 
@@ -116,13 +116,13 @@ impl File {
             return Ok(connection);
         }
         let log = if self.is_written {
-            Log::Needed
+            Log::Required
         } else {
-            Log::MayBeMissing
+            Log::Optional
         };
         let opened = connection::open(&self.path, self.memory, log)?;
         let when = if self.is_written { "full" } else { "normal" };
-        connection::write_by(&opened, when, self.limits.log_pages())?;
+        connection::prepare_for_writing(&opened, when, self.limits.log_pages())?;
         Ok(self.connection.get_or_init(|| opened))
     }
 
@@ -131,7 +131,8 @@ impl File {
         self.connection()?.unchecked_transaction()
     }
 
-    /// Commits a transaction. The sizes are read before that, because a statement of its own would lock the file again.
+    /// Commits a transaction. The sizes are read before the commit, because a separate statement would lock the file
+    /// again.
     fn commit(&self, transaction: Transaction<'_>) -> rusqlite::Result<()> {
         let sizes = Sizes::of(&transaction)?;
         transaction.commit()?;
@@ -139,26 +140,27 @@ impl File {
         Ok(())
     }
 
-    /// Closes its connection until it is used again.
-    pub(super) fn rest(&mut self) {
+    /// Closes the connection until the file is used again.
+    pub(super) fn close(&mut self) {
         self.connection.take();
         self.log = None;
     }
 
-    /// Prepares it for being drained: it takes less memory, and its log is emptied.
+    /// Prepares the file to be only drained: limits its memory and empties its log.
     pub(super) fn retire(&mut self, memory: usize) {
         self.empty_log();
         self.memory = memory;
         self.is_written = false;
         self.lanes = HashMap::new();
-        self.rest();
+        self.close();
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is still in its place, and as long as it was: what is written to a file that was removed is lost.
+    /// Returns whether the file and its log are still in the directory, and the file has not become shorter. Writes
+    /// to a removed file would be lost.
     pub(super) fn is_in_place(&mut self) -> bool {
         let log = inode(&with_suffix(&self.path, "-wal")).ok();
         self.log = self.log.or(log);
@@ -170,12 +172,12 @@ impl File {
         is_whole && log.is_some() && log == self.log
     }
 
-    /// The same, with a log that is there.
+    /// Opens the connection, which creates a missing log, and returns whether the file is in its place.
     pub(super) fn is_open_in_place(&mut self) -> bool {
         self.connection().is_ok() && self.is_in_place()
     }
 
-    /// Whether another process has removed it.
+    /// Returns whether another process has removed or replaced the file.
     pub(super) fn is_removed(&self) -> bool {
         match inode(&self.path) {
             Ok(inode) => self.inode.is_some_and(|known| known != inode),
@@ -183,19 +185,19 @@ impl File {
         }
     }
 
-    /// Whether nothing has changed for so long.
+    /// Returns whether the file has not changed for `time`.
     pub(super) fn is_quiet(&self, time: Duration) -> bool {
         self.changed.elapsed() >= time
     }
 
-    /// Bytes of the file and what belongs to it, with what its log still adds to it.
+    /// Returns the bytes of the file, its log and its index, and the growth when the log is moved to the file.
     pub(super) fn size(&self) -> rusqlite::Result<u64> {
         let parts = self.parts_on_disk();
         let pending = self.pages()?.saturating_sub(parts[0]);
         Ok(parts.iter().sum::<u64>() + pending)
     }
 
-    /// Bytes of its pages.
+    /// Returns the bytes of its pages.
     pub(super) fn pages(&self) -> rusqlite::Result<u64> {
         Ok(self.sizes()?.pages)
     }
@@ -208,17 +210,17 @@ impl File {
         self.parts_on_disk().iter().sum()
     }
 
-    /// Bytes of the file, of its log and of its index.
+    /// Returns the bytes of the file, of its log and of its index.
     fn parts_on_disk(&self) -> [u64; 3] {
         ["", "-wal", "-shm"].map(|part| length(&with_suffix(&self.path, part)))
     }
 
-    /// Bytes of its pages that can be used again.
+    /// Returns the bytes of its pages that can be used again.
     pub(super) fn free(&self) -> rusqlite::Result<u64> {
         Ok(self.sizes()?.free)
     }
 
-    /// Bytes of its pages that hold something.
+    /// Returns the bytes of its pages that are in use.
     pub(super) fn used(&self) -> rusqlite::Result<u64> {
         let Sizes { pages, free } = self.sizes()?;
         Ok(pages - free)
@@ -233,8 +235,7 @@ impl File {
         Ok(sizes)
     }
 
-    /// Moves what is in its log to the file, fsynced, and empties the log. Returns `false` if a reader or the disk
-    /// is in the way.
+    /// Moves the log to the file, fsynced, and empties it. Returns `false` if a reader or the disk prevents that.
     pub(super) fn empty_log(&self) -> bool {
         self.connection()
             .and_then(connection::checkpoint)
@@ -264,9 +265,9 @@ mod tests {
     use crate::contract::Record;
     use crate::spool::{Mark, Options};
 
-    /// The sizes that another connection sees.
+    /// Returns the sizes that another connection sees.
     fn seen(path: &Path) -> Sizes {
-        let other = connection::open(path, 0, Log::Needed).expect("a connection");
+        let other = connection::open(path, 0, Log::Required).expect("a connection");
         Sizes::of(&other).expect("sizes")
     }
 
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sizes_are_known_without_a_look_and_right_after_each_change_and_each_failure() {
+    fn the_cached_sizes_are_right_after_each_change_and_unset_after_a_failure() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("spool-000001.sqlite");
         let limits = Limits::new(&Options {
@@ -297,19 +298,19 @@ mod tests {
         let reports: Vec<_> = (1..=40).map(|number| (lane.clone(), number)).collect();
         let large = record(5000);
         let rows = || reports.iter().map(|(lane, number)| (lane, *number, &large));
-        let is_right = |file: &File| assert_eq!(file.sizes.get(), Some(seen(&path)));
+        let assert_right = |file: &File| assert_eq!(file.sizes.get(), Some(seen(&path)));
 
         file.write(rows()).expect("a write");
-        is_right(&file);
+        assert_right(&file);
         file.mark(&[(lane.clone(), 1, Mark::Gone)]).expect("a mark");
-        is_right(&file);
+        assert_right(&file);
         file.delete(&reports[..20]).expect("a deletion");
-        is_right(&file);
+        assert_right(&file);
         assert!(file.free().expect("sizes") > 0);
         file.remember("events", 6).expect("a note");
-        is_right(&file);
+        assert_right(&file);
 
-        // The disk is full.
+        // Simulate a full disk.
         let pages = file.pages().expect("sizes") / PAGE;
         let connection = file.connection().expect("a connection");
         connection

@@ -1,5 +1,6 @@
-//! The files of a spool: the one that is written to, and the older ones, which are only drained. A file that is large,
-//! or that a write to has failed, becomes an older one. What is in a damaged file is moved (`moving`).
+//! The files of a spool: the current one, which is written to, and the older ones, which are only drained. The
+//! current file becomes an older one if it is large or if a write to it fails. The reports of damaged files are moved
+//! (`moving`).
 
 mod moves;
 
@@ -13,29 +14,29 @@ use rusqlite::ErrorCode;
 use tracing::{error, info, warn};
 
 use super::directory::Directory;
-use super::error::forget;
+use super::error::close_descriptors;
 use super::file::File;
-use super::limits::{Limits, Taken};
+use super::limits::{DiskUsage, Limits};
 use super::moving::Moving;
 use super::opening::{self, Opened};
-use super::reader::Left;
+use super::reader::LastNumbers;
 use super::readers::Readers;
 use super::{LaneKey, Mark, OpenError, Options, Remains};
 use crate::telemetry::Throttle;
 
-/// How many files there are at most.
-const MOST: usize = 20;
-/// Of each older file at most two connections, a lock that SQLite keeps, its log and its index; and those of the
-/// current file and of one that is moved.
-pub const DESCRIPTORS: u64 = 5 * MOST as u64 + 12;
-/// How long a file must not have changed before what is left in it is moved.
+/// If there are this many older files, no new file is created.
+const MAX_FILES: usize = 20;
+/// The maximum number of open file descriptors: at most five for each older file (two connections, a lock that SQLite
+/// keeps, the log and the index), and those of the current file and of a file that is moved.
+pub const DESCRIPTORS: u64 = 5 * MAX_FILES as u64 + 12;
+/// How long a file must be unchanged before its remaining reports are moved.
 pub(super) const QUIET: Duration = Duration::from_secs(5);
-/// How soon to try again what the disk did not take.
+/// The pause before an operation that failed on the disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// The current file gives its disk space back if it is larger than this and nearly empty.
+/// If the current file is larger than this and nearly empty, it is replaced to free disk space.
 const SMALL: u64 = 1 << 20;
 
-/// The files, and what is done to them between two transactions.
+/// The files, and the state of the work on them.
 pub(super) struct Files {
     pub(super) directory: Directory,
     pub(super) limits: Limits,
@@ -46,20 +47,21 @@ pub(super) struct Files {
     pub(super) readers: Arc<Readers>,
     topics: Vec<(String, u32)>,
     pub(super) moving: Moving,
-    /// Whether a report can be in two files: a commit that failed may be durable after all.
-    pub(super) has_failed: bool,
-    /// When to try again to make a file.
-    make_at: Instant,
-    rested: Instant,
-    /// What the directory took when that was last known, with its files but the current one.
-    taken: (Taken, Option<(Instant, u64)>),
-    unmade: Throttle,
-    undeleted: Throttle,
-    uncounted: Throttle,
+    /// Whether a report can be in two files: a commit that failed may still be durable.
+    pub(super) may_have_duplicates: bool,
+    /// When to try again to create a file.
+    retry_create_at: Instant,
+    idle_closed: Instant,
+    /// The disk usage when it was last known, and the bytes of all files except the current one, with the time when
+    /// they were measured.
+    usage: (DiskUsage, Option<(Instant, u64)>),
+    create_errors: Throttle,
+    delete_errors: Throttle,
+    count_errors: Throttle,
 }
 
 impl Files {
-    /// Opens the files of earlier runs. The newest is written to again, if it is sound; small ones and damaged ones
+    /// Opens the files of earlier runs. If the newest is sound, it becomes the current file; small and damaged files
     /// are moved to it.
     pub(super) fn open(
         directory: Directory,
@@ -76,19 +78,19 @@ impl Files {
             readers,
             topics: Vec::new(),
             moving: Moving::default(),
-            has_failed: false,
-            make_at: now,
-            rested: now,
-            taken: (Taken::default(), None),
-            unmade: Throttle::new(),
-            undeleted: Throttle::new(),
-            uncounted: Throttle::new(),
+            may_have_duplicates: false,
+            retry_create_at: now,
+            idle_closed: now,
+            usage: (DiskUsage::default(), None),
+            create_errors: Throttle::new(),
+            delete_errors: Throttle::new(),
+            count_errors: Throttle::new(),
         };
         for path in files.directory.clean()?.into_iter().rev() {
-            files.take_in(&path)?;
+            files.open_file(&path)?;
         }
-        files.make_current();
-        files.has_failed = !files.older.is_empty();
+        files.ensure_current();
+        files.may_have_duplicates = !files.older.is_empty();
         let remains = files.remains()?;
         files.count_leftovers();
         files.move_all();
@@ -96,12 +98,12 @@ impl Files {
         Ok((files, remains))
     }
 
-    /// Opens a file of an earlier run; the newest comes first.
-    fn take_in(&mut self, path: &Path) -> Result<(), OpenError> {
-        match opening::open(path, self.share(), self.limits)? {
+    /// Opens a file of an earlier run. The newest must be opened first.
+    fn open_file(&mut self, path: &Path) -> Result<(), OpenError> {
+        match opening::open(path, self.memory_per_older_file(), self.limits)? {
             Opened::Damaged(why) => self.salvage(path, why, None),
-            Opened::Sound(mut file, left) => {
-                for (topic, partitions) in left.partitions {
+            Opened::Sound(mut file, remains) => {
+                for (topic, partitions) in remains.partitions {
                     if self.topics.iter().all(|(known, _)| *known != topic) {
                         self.topics.push((topic, partitions));
                     }
@@ -118,7 +120,7 @@ impl Files {
                 }
             }
         }
-        self.older.iter_mut().for_each(File::rest);
+        self.older.iter_mut().for_each(File::close);
         Ok(())
     }
 
@@ -130,18 +132,18 @@ impl Files {
         is_adopted
     }
 
-    /// Counts the files that are to be moved.
+    /// Counts the reports of the small files, which are to be moved.
     fn count_leftovers(&mut self) {
         let most = self.limits.leftover();
         let is_small = |file: &&mut File| file.used().is_ok_and(|used| used <= most);
         for file in self.older.iter_mut().filter(is_small) {
-            // If it can't be counted, it stays where it is.
-            while !file.count.is_complete() && file.count_on().is_ok() {}
+            // A file that can't be counted is not moved.
+            while !file.count.is_complete() && file.count_more().is_ok() {}
         }
     }
 
-    /// Returns what earlier runs left. Reports of files that were brought here from another spool get other numbers, if
-    /// others have theirs.
+    /// Returns the reports that earlier runs left. Files that were copied from another spool can contain numbers that
+    /// other reports have: those reports are renumbered.
     fn remains(&mut self) -> Result<Remains, OpenError> {
         loop {
             let (files, clashing) = self.compare()?;
@@ -150,7 +152,7 @@ impl Files {
                     partitions: self.topics.clone(),
                     ..Remains::default()
                 };
-                let added = self.moving.ranges(files);
+                let added = self.moving.add_damaged(files);
                 let all =
                     added.map_err(|(path, error)| OpenError::File(path, error.to_string()))?;
                 for lane in all.into_iter().flat_map(|file| file.lanes) {
@@ -165,53 +167,58 @@ impl Files {
                 .as_ref()
                 .is_some_and(|file| file.path() == path)
             {
-                self.turn_over();
+                self.rotate();
             }
             let renumbered = self.renumber(path.clone(), highest.unwrap_or_default());
             renumbered.map_err(|why| {
                 let why = format!(
-                    "reports in it have the numbers of others, and can't get new ones: {why}"
+                    "its reports have the same numbers as reports of another file and can't be renumbered: {why}"
                 );
                 OpenError::File(path, why)
             })?;
         }
     }
 
-    /// Returns what is left in each file, and a file in which a report has the number of another one in an older file.
+    /// Returns the contents of each file, and a file in which a report has the same number as a different report in
+    /// an older file.
     fn compare(&self) -> Result<(Vec<Remains>, Option<PathBuf>), OpenError> {
         let mut known: Vec<(&File, Remains)> = Vec::new();
         let mut clashing = None;
         for file in self.older.iter().chain(&self.current) {
             let failed =
                 |error: rusqlite::Error| OpenError::File(file.path().into(), error.to_string());
-            let left = file.left().map_err(failed)?;
-            for (other, others) in &known {
-                let clashes = file.clashes_with(&left, other, others).map_err(failed)?;
+            let remains = file.remains().map_err(failed)?;
+            for (other, other_remains) in &known {
+                let clashes = file
+                    .clashes_with(&remains, other, other_remains)
+                    .map_err(failed)?;
                 if clashes && clashing.is_none() {
                     clashing = Some(file.path().to_owned());
                 }
             }
-            known.push((file, left));
+            known.push((file, remains));
         }
-        let left = known.into_iter().map(|(_, left)| left);
-        Ok((left.collect(), clashing))
+        let remains = known.into_iter().map(|(_, remains)| remains);
+        Ok((remains.collect(), clashing))
     }
 
-    /// Has the older files read.
+    /// Adds readers of the older files.
     fn read_older(&mut self, remains: &Remains) {
         let lanes = remains.lanes.iter();
-        let left: Arc<Left> = Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
-        let memory = self.share();
+        let last_numbers: Arc<LastNumbers> =
+            Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
+        let memory = self.memory_per_older_file();
         for file in &mut self.older {
-            file.left = Some(Arc::clone(&left));
+            file.last_numbers = Some(Arc::clone(&last_numbers));
             self.readers.remove(file.path());
-            self.readers.add(file.path(), memory, file.left.clone());
+            self.readers
+                .add(file.path(), memory, file.last_numbers.clone());
         }
     }
 
-    /// Memory for each connection to an older file.
-    fn share(&self) -> usize {
-        self.memory / 4 / (2 * MOST)
+    /// Returns the bytes of memory for each connection to an older file.
+    fn memory_per_older_file(&self) -> usize {
+        self.memory / 4 / (2 * MAX_FILES)
     }
 
     pub(super) fn all(&mut self) -> impl Iterator<Item = &mut File> {
@@ -222,42 +229,44 @@ impl Files {
         self.all().map(|file| file.path().to_owned()).collect()
     }
 
-    /// A file, if it is still one of them.
+    /// Returns the file of a path, if it is in use.
     fn get(&mut self, path: &Path) -> Option<&mut File> {
         self.all().find(|file| file.path() == path)
     }
 
-    /// Makes sure that there is a file to write to. A promise needs it and its directory on disk.
-    pub(super) fn make_current(&mut self) {
-        if self.current.is_some() || Instant::now() < self.make_at {
+    /// Creates a current file if there is none, unless an attempt failed a moment ago.
+    pub(super) fn ensure_current(&mut self) {
+        if self.current.is_some() || Instant::now() < self.retry_create_at {
             return;
         }
-        self.taken.1 = None;
-        match self.make() {
+        self.usage.1 = None;
+        match self.create_file() {
             Ok(file) => self.current = Some(file),
             Err(error) => {
-                self.make_at = Instant::now() + RETRY;
-                if let Some(times) = self.unmade.count() {
+                self.retry_create_at = Instant::now() + RETRY;
+                if let Some(times) = self.create_errors.count() {
                     let path = self.directory.path().display();
-                    error!(%error, times, %path, "can't make a file for the spool");
+                    error!(%error, times, %path, "can't create a spool file");
                 }
             }
         }
     }
 
-    fn make(&mut self) -> io::Result<File> {
-        if self.older.len() >= MOST {
+    fn create_file(&mut self) -> io::Result<File> {
+        if self.older.len() >= MAX_FILES {
             self.clear_out();
         }
-        if self.older.len() >= MOST {
-            let why = format!("there are {MOST} already, which are to be delivered first");
+        if self.older.len() >= MAX_FILES {
+            let why = format!(
+                "the spool already has {MAX_FILES} older files, whose reports have to be delivered first"
+            );
             return Err(io::Error::other(why));
         }
         self.directory.own_again().map_err(io::Error::other)?;
         let path = self.directory.next_file()?;
         let mut file = File::create(&path, self.memory / 8, self.limits)?;
         if let Err(error) = self.prepare(&mut file) {
-            // It was never promised from.
+            // No report was written to it.
             drop(file);
             let _left = Directory::remove(&path);
             return Err(error);
@@ -274,26 +283,26 @@ impl Files {
         self.directory.sync()
     }
 
-    /// The current file is only drained from now on; another one is made.
-    pub(super) fn turn_over(&mut self) {
-        let memory = self.share();
+    /// Replaces the current file by a new one. The old one is only drained from now on.
+    pub(super) fn rotate(&mut self) {
+        let memory = self.memory_per_older_file();
         if let Some(mut file) = self.current.take() {
-            self.taken.1 = None;
+            self.usage.1 = None;
             file.retire(memory);
             self.readers.limit_memory(file.path(), memory);
             self.older.push(file);
         }
-        self.make_current();
+        self.ensure_current();
     }
 
-    /// Turns over a current file that is large, or that a reader keeps the log of.
-    pub(super) fn turn_over_if_large(&mut self) {
+    /// Replaces the current file if it or its log is large. A reader can prevent that the log is emptied.
+    pub(super) fn rotate_if_large(&mut self) {
         let segment = self.limits.segment();
         let is_large = |file: &File| {
             file.log_size() >= segment || file.pages().is_ok_and(|pages| pages >= segment)
         };
         if self.current.as_ref().is_some_and(is_large) {
-            self.turn_over();
+            self.rotate();
         }
     }
 
@@ -301,95 +310,95 @@ impl Files {
         if let Some(file) = &mut self.current
             && let Err(error) = file.remember(&topic, partitions)
         {
-            info!(%error, topic, "can't note the topic's partitions in the spool");
+            info!(%error, topic, "can't store the topic's partition count in the spool");
         }
         self.topics.retain(|(name, _)| *name != topic);
         self.topics.push((topic, partitions));
     }
 
-    /// What the directory takes now, or took when that was last known.
-    pub(super) fn taken(&mut self) -> Taken {
-        if let Ok(taken) = self.measure() {
-            self.taken.0 = taken;
+    /// Returns the current disk usage, or the last known one.
+    pub(super) fn disk_usage(&mut self) -> DiskUsage {
+        if let Ok(usage) = self.measure() {
+            self.usage.0 = usage;
         }
-        self.taken.0
+        self.usage.0
     }
 
-    fn measure(&mut self) -> io::Result<Taken> {
+    fn measure(&mut self) -> io::Result<DiskUsage> {
         let current = self.current.as_ref();
-        let others = match self.taken.1 {
+        let others = match self.usage.1 {
             Some((at, others)) if at.elapsed() < RETRY => others,
             _ => {
                 let of_current = current.map_or(0, File::size_on_disk);
                 self.directory.bytes()?.saturating_sub(of_current)
             }
         };
-        if self.taken.1.is_none_or(|(at, _)| at.elapsed() >= RETRY) {
-            self.taken.1 = Some((Instant::now(), others));
+        if self.usage.1.is_none_or(|(at, _)| at.elapsed() >= RETRY) {
+            self.usage.1 = Some((Instant::now(), others));
         }
         let sizes = |file: &File| Ok((file.size()?, file.free()?));
         let sizes = current.map(sizes).transpose();
         let (size, reusable) = sizes
             .map_err(|error: rusqlite::Error| io::Error::other(error))?
             .unwrap_or_default();
-        Ok(Taken {
+        Ok(DiskUsage {
             bytes: others + size,
             reusable,
             available: self.directory.free_space()?,
         })
     }
 
-    /// Deletes reports. Returns those that a file does not let go now.
+    /// Deletes reports. Returns those that can't be deleted now.
     pub(super) fn delete(&mut self, reports: &[(LaneKey, u64)]) -> Vec<(LaneKey, u64)> {
-        let mut kept = HashSet::new();
+        let mut not_deleted = HashSet::new();
         for path in self.paths().iter().rev() {
             if let Err(error) = self.delete_in(path, reports) {
-                kept.extend(self.not_deleted(path, reports, &error));
+                not_deleted.extend(self.not_deleted(path, reports, &error));
             }
         }
         self.moving.deleted(reports);
         self.clear_out();
-        kept.into_iter().collect()
+        not_deleted.into_iter().collect()
     }
 
     fn delete_in(&mut self, path: &Path, reports: &[(LaneKey, u64)]) -> rusqlite::Result<()> {
-        let mut rest = reports;
-        while !rest.is_empty() {
-            let most = self.deletions(path);
+        let mut remaining = reports;
+        while !remaining.is_empty() {
+            let most = self.max_deletions(path);
             let Some(file) = self.get(path) else { break };
             if most == 0 {
                 return Err(full());
             }
-            let (next, later) = rest.split_at(most.min(rest.len()));
+            let (next, later) = remaining.split_at(most.min(remaining.len()));
             file.delete(next)?;
-            rest = later;
+            remaining = later;
         }
-        self.settle(path);
+        self.empty_log_of_older(path);
         Ok(())
     }
 
-    /// How many reports can be deleted from a file at once.
-    fn deletions(&mut self, path: &Path) -> usize {
-        let taken = self.taken();
-        let most = self.limits.deletions(taken);
+    /// Returns how many reports can be deleted from a file in one transaction.
+    fn max_deletions(&mut self, path: &Path) -> usize {
+        let usage = self.disk_usage();
+        let most = self.limits.max_deletions(usage);
         if most > 0 {
             return most;
         }
-        self.settle(path);
-        let taken = self.taken();
-        self.limits.deletions(taken)
+        self.empty_log_of_older(path);
+        let usage = self.disk_usage();
+        self.limits.max_deletions(usage)
     }
 
-    /// Empties the log of a file that is not written to.
-    fn settle(&mut self, path: &Path) {
+    /// Empties the log of an older file.
+    fn empty_log_of_older(&mut self, path: &Path) {
         if let Some(file) = self.older.iter().find(|file| file.path() == path) {
             file.empty_log();
-            self.taken.1 = None;
+            self.usage.1 = None;
         }
     }
 
-    /// The reports among these that a file still holds, after an error. A full disk lets a file be removed that
-    /// holds no others.
+    /// Returns those of `reports` that a file still has after an error. If the disk is full and the file has no
+    /// others, the file is removed.
     fn not_deleted(
         &mut self,
         path: &Path,
@@ -401,16 +410,16 @@ impl Files {
         };
         let held = file.held(reports);
         if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) {
-            file.rest();
+            file.close();
         }
         self.examine(path, error);
-        // What can't be asked is tried again.
-        let (held, is_all) = held.unwrap_or_else(|_| (reports.to_vec(), false));
+        // If the file can't be read, try to delete all again.
+        let (held, has_no_others) = held.unwrap_or_else(|_| (reports.to_vec(), false));
         let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
-        if held.is_empty() || is_full && is_all && self.remove_if_sound(path) {
+        if held.is_empty() || is_full && has_no_others && self.remove_if_sound(path) {
             return Vec::new();
         }
-        if let Some(times) = self.undeleted.count() {
+        if let Some(times) = self.delete_errors.count() {
             let reports = held.len();
             info!(%error, reports, times, "can't delete delivered reports from the spool yet");
         }
@@ -421,10 +430,15 @@ impl Files {
         self.moving.marked(marks);
         for path in self.paths().iter().rev() {
             match self.get(path).map(|file| file.mark(marks)) {
-                // A report is in one file, as a rule.
-                Some(Ok(marked)) if marked == marks.len() && self.is_each_once() => return,
+                // Usually only one file has the report.
+                Some(Ok(marked)) if marked == marks.len() && self.is_each_report_in_one_file() => {
+                    return;
+                }
                 Some(Err(error)) => {
-                    warn!(%error, "can't mark reports in the spool; what no topic accepts is tried again after a restart");
+                    warn!(
+                        %error,
+                        "can't mark reports in the spool; reports that no topic accepts are tried again after a restart"
+                    );
                     self.examine(path, &error);
                 }
                 _ => {}
@@ -432,11 +446,11 @@ impl Files {
         }
     }
 
-    fn is_each_once(&self) -> bool {
-        !self.has_failed && self.moving.is_over()
+    fn is_each_report_in_one_file(&self) -> bool {
+        !self.may_have_duplicates && self.moving.is_idle()
     }
 
-    /// Replaces the current file if it is large and nearly empty, and removes the files that are drained.
+    /// Replaces the current file if it is large and nearly empty, and removes the drained files.
     pub(super) fn clear_out(&mut self) {
         let leftover = self.limits.leftover();
         let is_nearly_empty = |file: &File| {
@@ -451,7 +465,7 @@ impl Files {
                 .pages()
                 .is_ok_and(|pages| pages > SMALL.max(2 * leftover))
             {
-                self.turn_over();
+                self.rotate();
             } else if file.log_size() > 0 {
                 file.empty_log();
             }
@@ -466,56 +480,60 @@ impl Files {
         }
     }
 
-    /// Removes a file that SQLite finds nothing wrong with. Returns whether it is gone.
+    /// Removes a file if SQLite finds no fault in it. Returns whether it was removed.
     pub(super) fn remove_if_sound(&mut self, path: &Path) -> bool {
         let Some(file) = self.get(path) else {
             return false;
         };
         match file.find_fault() {
             Some(why) => {
-                self.give_up(path, why);
+                self.retire_damaged(path, why);
                 false
             }
             None => self.remove(path),
         }
     }
 
-    /// Removes a file. Returns `false` if the disk does not allow that.
+    /// Removes a file. Returns `false` if the disk refuses.
     fn remove(&mut self, path: &Path) -> bool {
-        self.taken.1 = None;
+        self.usage.1 = None;
         if let Err(error) = Directory::remove(path) {
-            info!(path = %path.display(), %error, "can't remove a file of the spool");
+            info!(path = %path.display(), %error, "can't remove a spool file");
             return false;
         }
-        forget(path);
+        close_descriptors(path);
         self.readers.remove(path);
         self.older.retain(|file| file.path() != path);
         self.current.take_if(|file| file.path() == path);
         true
     }
 
-    /// Closes the older files until they are used again, and lets go of those that were removed by others.
-    pub(super) fn rest(&mut self) {
-        if self.rested.elapsed() < RETRY {
+    /// Closes the connections of older files until they are used again, and drops files that another process has
+    /// removed.
+    pub(super) fn close_idle(&mut self) {
+        if self.idle_closed.elapsed() < RETRY {
             return;
         }
-        self.rested = Instant::now();
+        self.idle_closed = Instant::now();
         for file in self.older.extract_if(.., |file| file.is_removed()) {
-            forget(file.path());
-            error!(path = %file.path().display(), "a file of the spool was removed or moved away: the reports in it are delivered only if it is put back before a start");
+            close_descriptors(file.path());
+            error!(
+                path = %file.path().display(),
+                "a spool file was removed or moved away: to deliver its reports, put it back and restart"
+            );
             self.readers.remove(file.path());
         }
-        self.older.iter_mut().for_each(File::rest);
-        self.readers.rest();
+        self.older.iter_mut().for_each(File::close);
+        self.readers.close_idle();
     }
 
-    /// Whether all reports are counted.
+    /// Returns whether all reports are counted.
     pub(super) fn is_counted(&self) -> bool {
         let mut files = self.older.iter().chain(&self.current);
-        self.moving.is_over_or_leftover() && files.all(|file| file.count.is_complete())
+        !self.moving.is_salvaging() && files.all(|file| file.count.is_complete())
     }
 
-    /// Reports, and those of them that are quarantined, as far as they are counted.
+    /// Returns the number of counted reports, and how many of them are quarantined.
     pub(super) fn count(&self) -> (u64, u64) {
         let files = self.older.iter().chain(&self.current);
         files.fold((0, 0), |(reports, quarantined), file| {
@@ -526,24 +544,24 @@ impl Files {
         })
     }
 
-    /// Counts some more reports of earlier runs. Returns whether there are more to count at once.
-    pub(super) fn count_on(&mut self) -> bool {
+    /// Counts the next reports of earlier runs. Returns whether there may be more to count.
+    pub(super) fn count_more(&mut self) -> bool {
         let Some(file) = self.all().find(|file| !file.count.is_complete()) else {
             return false;
         };
-        let (counted, path) = (file.count_on(), file.path().to_owned());
+        let (counted, path) = (file.count_more(), file.path().to_owned());
         let Err(error) = counted else { return true };
-        if let Some(times) = self.uncounted.count() {
+        if let Some(times) = self.count_errors.count() {
             let path = path.display();
-            warn!(%error, times, %path, "can't count the reports of the spool: their number is not known");
+            warn!(%error, times, %path, "can't count the reports in the spool: their number is unknown");
         }
         self.examine(&path, &error);
         false
     }
 
-    /// Whether the error on the current file was only that there is no room. Otherwise nothing is promised from it
-    /// any more, and it is drained.
-    pub(super) fn writing_failed(&mut self, error: &rusqlite::Error) -> bool {
+    /// Handles an error on the current file. Returns `true` if the disk is full. Otherwise the file is not written to
+    /// again, but only drained.
+    pub(super) fn handle_write_error(&mut self, error: &rusqlite::Error) -> bool {
         if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
             return true;
         }
@@ -553,11 +571,11 @@ impl Files {
         let (path, is_unused) = (file.path().to_owned(), file.count.is_zero());
         error!(
             path = %path.display(), %error,
-            "writing to the spool failed: nothing is promised from this file any more, it is drained"
+            "writing to the spool failed: this file gets no more reports and is only drained"
         );
-        self.has_failed = true;
+        self.may_have_duplicates = true;
         if !(is_unused && self.remove(&path)) {
-            self.turn_over();
+            self.rotate();
             self.examine(&path, error);
         }
         false

@@ -1,4 +1,4 @@
-//! The format of a spool's file: its tables, the ids of its rows, and the upgrade from an earlier format.
+//! The format of a spool file: its tables, the ids of its rows, and the upgrade from an earlier format.
 
 use rusqlite::{Connection, params};
 
@@ -8,17 +8,17 @@ use super::{LaneKey, MAX_PARTITIONS, Mark};
 /// The format that this version writes, and the newest that it reads (`PRAGMA user_version`). In format 1
 /// the column `state` was called `parked`, and was 0 or 1. In format 2 the value of a header was always text.
 pub(super) const FORMAT: i64 = 3;
-/// Tells the file from other files of SQLite (`PRAGMA application_id`): "koob".
+/// Identifies a spool file among SQLite files (`PRAGMA application_id`): "koob".
 pub(super) const APPLICATION: i64 = 0x6b6f_6f62;
 
-/// A report's id is its lane's id and, in the lower bits, its number: reports of a lane stand
-/// together, in order.
+/// A report's id consists of its lane's id and, in this many lower bits, its number. So the reports of a lane are
+/// stored together, in order.
 pub(super) const NUMBER_BITS: u32 = 40;
 const NUMBERS: i64 = (1 << NUMBER_BITS) - 1;
-/// The highest id of a lane.
-pub(super) const MOST_LANES: i64 = i64::MAX >> NUMBER_BITS;
-/// The highest number that an earlier run can have come to: as many are left for this one.
-pub(super) const HIGHEST_LEFT: u64 = 1 << (NUMBER_BITS - 1);
+/// The highest possible id of a lane.
+pub(super) const MAX_LANE_ID: i64 = i64::MAX >> NUMBER_BITS;
+/// The highest number that a report of an earlier run may have, so that this run has as many numbers left.
+pub(super) const MAX_RESTORED_NUMBER: u64 = 1 << (NUMBER_BITS - 1);
 
 pub(super) const TABLES: &str = "
     CREATE TABLE lanes (
@@ -47,7 +47,7 @@ pub(super) fn format_of(connection: &Connection) -> Result<i64, Unusable> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let format = pragma("user_version")?;
     if pragma("application_id")? != APPLICATION || format < 1 {
-        return Err(Unusable::Odd("it is not a file of a spool".to_owned()));
+        return Err(Unusable::Invalid("it is not a spool file".to_owned()));
     }
     if format > FORMAT {
         return Err(Unusable::Newer(format));
@@ -55,7 +55,7 @@ pub(super) fn format_of(connection: &Connection) -> Result<i64, Unusable> {
     Ok(format)
 }
 
-/// Brings a file of an earlier format to this one.
+/// Upgrades a file of an earlier format.
 pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Unusable> {
     match format_of(connection)? {
         FORMAT => Ok(()),
@@ -65,11 +65,14 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Unusable> {
 }
 
 fn upgrade_from_1(connection: &mut Connection) -> Result<(), Unusable> {
-    // Each lane numbered its reports by itself, so that its reports can't be told apart in the inbox.
+    // In format 1 each lane had its own numbers, so the reports of a lane with a damaged partition can't be added to
+    // the inbox.
     let damaged = "SELECT count(*) FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
     let damaged: i64 = connection.query_row(damaged, [MAX_PARTITIONS - 1], |row| row.get(0))?;
     if damaged > 0 {
-        return Err(Unusable::Odd("a partition in it is damaged".to_owned()));
+        return Err(Unusable::Invalid(
+            "a partition number in it is damaged".to_owned(),
+        ));
     }
     let transaction = connection.transaction()?;
     transaction.execute_batch("ALTER TABLE reports RENAME COLUMN parked TO state")?;
@@ -77,12 +80,12 @@ fn upgrade_from_1(connection: &mut Connection) -> Result<(), Unusable> {
     Ok(transaction.commit()?)
 }
 
-/// Returns the column that says a report's state.
+/// Returns the name of the column with a report's state.
 pub(super) fn state_column(format: i64) -> &'static str {
     if format == 1 { "parked" } else { "state" }
 }
 
-/// Returns the lanes of a file with their ids. A topic's inbox has more than one if a partition is damaged.
+/// Returns the lanes of a file with their ids. A topic's inbox has several ids if a partition number is damaged.
 pub(super) fn lanes_of(connection: &Connection) -> rusqlite::Result<Vec<(LaneKey, i64)>> {
     let mut lanes = connection.prepare("SELECT topic, partition, id FROM lanes ORDER BY id")?;
     let lanes = lanes.query_map([], |row| {
@@ -91,7 +94,7 @@ pub(super) fn lanes_of(connection: &Connection) -> rusqlite::Result<Vec<(LaneKey
     lanes.collect()
 }
 
-/// Returns the ids of a lane; partitions that are damaged count as the inbox.
+/// Returns the ids of a lane. Lanes with damaged partition numbers count as the inbox.
 pub(super) fn ids_of(connection: &Connection, lane: &LaneKey) -> rusqlite::Result<Vec<i64>> {
     let ids = |select, partition: u32| {
         let mut select = connection.prepare(select)?;
@@ -110,7 +113,7 @@ pub(super) fn ids_of(connection: &Connection, lane: &LaneKey) -> rusqlite::Resul
     }
 }
 
-/// Returns the lane that a row of the table names.
+/// Returns the lane of a row of the table `lanes`.
 pub(super) fn lane_key(topic: String, partition: i64) -> LaneKey {
     let partition = u32::try_from(partition).ok();
     LaneKey {

@@ -1,4 +1,4 @@
-//! Inspects a spool without owning it: a running bridge's, a stopped one's, or one that a kill left.
+//! Inspects a spool without owning it, whether its bridge is running, stopped or killed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -9,32 +9,32 @@ use super::directory::{self, Directory};
 use super::{LaneKey, Mark, OpenError, view};
 use crate::contract::Record;
 
-/// What is in a spool's directory.
+/// The contents of a spool's directory.
 #[derive(Debug)]
 pub struct Inspection {
     path: PathBuf,
-    /// Whether a bridge has ever used it: a drained spool still has its lock.
+    /// Whether a bridge has ever used the directory. A drained spool still has its lock file.
     pub is_spool: bool,
     /// Bytes on disk.
     pub bytes: u64,
-    /// The process that owns it, if one does; 0 if it has not noted its id.
+    /// The id of the process that owns the spool, if any; 0 if the lock file does not contain it.
     pub holder: Option<u32>,
-    /// Files that were set aside.
+    /// The files that were set aside.
     pub set_aside: Vec<PathBuf>,
 }
 
-/// What is in one lane.
+/// The counts of one lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneStatus {
     /// Reports that are still to be delivered.
     pub due: u64,
     /// Reports that no topic accepts.
     pub quarantined: u64,
-    /// When the oldest of them arrived, in milliseconds since 1970.
+    /// When the oldest report arrived, in milliseconds since 1970.
     pub oldest: Option<i64>,
 }
 
-/// A report as it is kept.
+/// A spooled report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     pub lane: LaneKey,
@@ -43,27 +43,27 @@ pub struct Kept {
     pub record: Record,
 }
 
-/// A report in a damaged file that can't be delivered, as far as it can be read.
+/// The readable part of a report that can't be delivered, in a damaged file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
     pub lane: Option<LaneKey>,
     pub number: u64,
-    /// What is wrong with it.
+    /// Why it can't be delivered.
     pub why: &'static str,
-    /// Its value, if that can be read.
+    /// Its value, if readable.
     pub value: Option<Vec<u8>>,
 }
 
-/// A file that can't be read, or not as a whole.
+/// A file that can't be read, or only in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub path: PathBuf,
     pub why: String,
-    /// Whether it is damaged: what can be read of it was shown.
+    /// Whether it is damaged. Then its readable reports were shown.
     pub is_damaged: bool,
-    /// Reports that can be seen, but not delivered.
+    /// The number of reports that are found, but can't be delivered.
     pub fragments: u64,
-    /// Pages of 4 KiB that can't be read.
+    /// The number of unreadable pages of 4 KiB.
     pub unread_pages: u64,
 }
 
@@ -71,10 +71,10 @@ impl Inspection {
     /// Inspects a directory.
     ///
     /// # Errors
-    /// If it can't be read.
+    /// If the directory can't be listed.
     pub fn of(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Unlisted(path.to_owned(), error);
-        // A directory that cannot be listed must not look empty.
+        // An unreadable directory must not look empty.
         path.read_dir().map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
@@ -85,26 +85,26 @@ impl Inspection {
         })
     }
 
-    /// Counts by lane, and says which files can't be read as a whole.
+    /// Counts the reports of each lane. Also returns the files that can't be read completely.
     #[must_use]
     pub fn lanes(&self) -> (BTreeMap<LaneKey, LaneStatus>, Vec<Problem>) {
         let (mut lanes, mut problems) = (BTreeMap::new(), Vec::new());
-        for path in files_behind(&self.path, None) {
+        for path in files_after(&self.path, None) {
             problems.extend(view::count(&path, self.holder.is_some(), &mut lanes).err());
         }
         (lanes, problems)
     }
 
-    /// Shows every report once, by lane and number within each file, until `show` fails. Returns the files that can't
-    /// be read as a whole.
+    /// Calls `show` once for each report, file by file, in the order of lane and number, until it fails. Returns the
+    /// files that can't be read completely.
     ///
     /// # Errors
     /// If `show` fails.
     pub fn each(&self, mut show: impl FnMut(Kept) -> io::Result<()>) -> io::Result<Vec<Problem>> {
         let mut problems = Vec::new();
-        // A report that is being moved is in two files.
+        // While a report is moved, it is in two files.
         let mut shown: HashMap<LaneKey, HashSet<u64>> = HashMap::new();
-        let mut next = files_behind(&self.path, None).next();
+        let mut next = files_after(&self.path, None).next();
         while let Some(path) = next {
             let mut show_once = |kept: Kept| {
                 let shown = match shown.get_mut(&kept.lane) {
@@ -118,13 +118,14 @@ impl Inspection {
                 }
             };
             problems.extend(view::each(&path, self.holder.is_some(), &mut show_once)?);
-            // A running bridge moves reports to later files.
-            next = files_behind(&self.path, Some(&path)).next();
+            // A running bridge moves reports only to later files.
+            next = files_after(&self.path, Some(&path)).next();
         }
         Ok(problems)
     }
 
-    /// Shows what can be read of the files that were set aside, and says how much can't.
+    /// Calls `show` for each report or fragment in the files that were set aside. Returns a problem for each file,
+    /// with the number of unreadable pages.
     ///
     /// # Errors
     /// If `show` fails.
@@ -140,8 +141,8 @@ impl Inspection {
     }
 }
 
-/// The files that hold something, behind one of them.
-fn files_behind(directory: &Path, last: Option<&Path>) -> impl Iterator<Item = PathBuf> + use<> {
+/// Returns the files after `last` that are not empty.
+fn files_after(directory: &Path, last: Option<&Path>) -> impl Iterator<Item = PathBuf> + use<> {
     let number = last.and_then(directory::number);
     let files = directory::files(directory).into_iter();
     files.filter(move |path| directory::number(path) > number && !Directory::is_unwritten(path))
@@ -155,8 +156,8 @@ impl fmt::Display for Problem {
         }
         write!(
             f,
-            "{path} is damaged ({why}): what can be read of it was shown; pages of 4 KiB that can't be read: {}; reports \
-             that can't be delivered: {}",
+            "{path} is damaged ({why}): only its readable reports were shown; unreadable pages of 4 KiB: {}; \
+             undeliverable reports: {}",
             self.unread_pages, self.fragments
         )
     }

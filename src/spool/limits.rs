@@ -1,73 +1,73 @@
-//! How large the spool's directory may become, computed before a transaction: SQLite writes each page that
-//! changes to its log first, and to the file later.
+//! Limits the size of the spool's directory. The growth is estimated before a transaction: SQLite first writes each
+//! changed page to its log, and later to the file.
 
 use std::collections::HashSet;
 
 use super::{LaneKey, Options};
 use crate::contract::Record;
 
-/// Bytes of a page of each file.
+/// Bytes of a page of a file.
 pub(super) const PAGE: u64 = 4096;
-/// A page in SQLite's log.
-const LOGGED: u64 = PAGE + 24;
-/// What a row takes beside the bytes of its record: its id, its lengths, and the quotes around its headers.
+/// Bytes of a page in SQLite's log, with the frame header.
+const LOG_FRAME: u64 = PAGE + 24;
+/// Bytes of a row beside those of its record: its id, its lengths, and the quotes around its headers.
 const ROW_OVERHEAD: u64 = 256;
-/// Pages that hardly depend on the rows: the first one, those above the rows, and the list of free ones.
-const FIXED: u64 = 6;
-/// Pages that a lane touches: its last one, the one that this is split into, and the one above.
-const LANE: u64 = 3;
-/// The room that a spool must have to count as writable: a report and the pages around it.
-pub(super) const ROOM: u64 = 128 << 10;
+/// Pages that hardly depend on the rows: the first page, the interior pages of the tree, and the list of free pages.
+const FIXED_PAGES: u64 = 6;
+/// Pages that change for each lane: its last one, a page that this is split into, and their parent.
+const LANE_PAGES: u64 = 3;
+/// The room that a spool needs to count as writable: a report and the pages that change with it.
+pub(super) const MIN_ROOM: u64 = 128 << 10;
 
-/// The limits that the configuration sets.
+/// The configured limits, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     disk: u64,
     free_space: u64,
 }
 
-/// What the directory takes now, in bytes.
+/// The disk usage of the directory, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Taken {
-    /// All files, and what their logs still add to them.
+pub(super) struct DiskUsage {
+    /// All files, and the growth of the current one when its log is moved to it.
     pub(super) bytes: u64,
     /// Pages of the current file that can be used again.
     pub(super) reusable: u64,
-    /// Bytes that the file system has for this user.
+    /// Bytes that this user can still allocate on the file system.
     pub(super) available: u64,
 }
 
-impl Taken {
-    /// Bytes that can't be used again.
+impl DiskUsage {
+    /// Returns the bytes that can't be used again.
     pub(super) fn used(self) -> u64 {
         self.bytes.saturating_sub(self.reusable)
     }
 }
 
-/// How much a transaction can add.
+/// The growth by a transaction.
 #[derive(Debug, Default)]
 pub(super) struct Growth<'a> {
     lanes: HashSet<&'a LaneKey>,
     /// Bytes of pages for the rows.
     rows: u64,
-    /// Pages that are touched whatever the rows' size.
-    touched: u64,
+    /// Pages that change in each lane, whatever the size of the rows.
+    lane_pages: u64,
 }
 
 impl<'a> Growth<'a> {
     /// Adds a row of a lane.
     pub(super) fn add(&mut self, lane: &'a LaneKey, record: &Record) {
         let size = record.size() as u64 + ROW_OVERHEAD;
-        // Pages of small rows are half full after a split.
+        // After a split, pages of small rows are half full.
         self.rows += 2 * size;
         if self.lanes.insert(lane) {
-            self.touched += LANE;
+            self.lane_pages += LANE_PAGES;
         }
     }
 
     fn pages(&self) -> u64 {
-        // A row is on one page, or on pages of its own.
-        FIXED + self.touched + self.rows.div_ceil(PAGE)
+        // A row is on a shared page or on separate pages.
+        FIXED_PAGES + self.lane_pages + self.rows.div_ceil(PAGE)
     }
 }
 
@@ -79,59 +79,59 @@ impl Limits {
         }
     }
 
-    /// The size from which on a file is not written to any more.
+    /// Returns the size of a file from which it gets no more reports.
     pub(super) fn segment(&self) -> u64 {
         self.disk / 16
     }
 
-    /// What is kept for moving and deleting reports.
-    fn kept(&self) -> u64 {
+    /// Returns the bytes that are reserved for moving and deleting reports.
+    fn reserve(&self) -> u64 {
         self.segment() / 2 * 3
     }
 
-    /// Bytes of records in one transaction.
-    pub(super) fn group(&self) -> usize {
+    /// Returns the maximum bytes of records in one transaction.
+    pub(super) fn transaction_size(&self) -> usize {
         usize::try_from(self.segment() / 4).unwrap_or(usize::MAX)
     }
 
-    /// Pages in the log of a file from which on they are moved to the file.
+    /// Returns the number of log pages from which SQLite moves the log to the file.
     pub(super) fn log_pages(&self) -> u64 {
         (self.segment() / 4).clamp(64 << 10, 4 << 20) / PAGE
     }
 
-    /// The size of what is left in a file from which on it is moved to the current one.
+    /// Returns the bytes below which the remaining reports of a file are moved to the current one.
     pub(super) fn leftover(&self) -> u64 {
         self.segment() / 8
     }
 
-    /// Whether reports may be added. A part of the limit is kept for deleting them, and for moving them out of a
-    /// damaged file.
-    pub(super) fn allow(&self, taken: Taken, growth: &Growth<'_>) -> bool {
-        let (pages, kept) = (growth.pages(), self.kept());
-        let added = pages * (PAGE + LOGGED);
-        let not_reused = added.saturating_sub(taken.reusable.min(pages * PAGE));
-        self.allow_move(taken, growth)
-            && taken.used() + added + kept <= self.disk
-            && taken.bytes + not_reused + kept / 2 <= self.disk
+    /// Returns whether reports may be written. A part of the limit is reserved for deleting reports and for moving
+    /// them out of a damaged file.
+    pub(super) fn allows_writing(&self, usage: DiskUsage, growth: &Growth<'_>) -> bool {
+        let (pages, reserve) = (growth.pages(), self.reserve());
+        let added = pages * (PAGE + LOG_FRAME);
+        let not_reused = added.saturating_sub(usage.reusable.min(pages * PAGE));
+        self.allows_moving(usage, growth)
+            && usage.used() + added + reserve <= self.disk
+            && usage.bytes + not_reused + reserve / 2 <= self.disk
     }
 
-    /// Whether reports of another file may be moved to the current one.
-    pub(super) fn allow_move(&self, taken: Taken, growth: &Growth<'_>) -> bool {
+    /// Returns whether reports of another file may be moved to the current one.
+    pub(super) fn allows_moving(&self, usage: DiskUsage, growth: &Growth<'_>) -> bool {
         let pages = growth.pages();
-        let added = pages * LOGGED + (pages * PAGE).saturating_sub(taken.reusable);
-        taken.bytes + added <= self.disk && added + self.free_space <= taken.available
+        let added = pages * LOG_FRAME + (pages * PAGE).saturating_sub(usage.reusable);
+        usage.bytes + added <= self.disk && added + self.free_space <= usage.available
     }
 
-    /// How many reports can be deleted in one transaction; none if the log has no room.
-    pub(super) fn deletions(&self, taken: Taken) -> usize {
-        let room = self.disk.saturating_sub(taken.bytes).min(taken.available);
-        let pages = (room / LOGGED).min(self.log_pages());
-        usize::try_from(pages.saturating_sub(FIXED)).unwrap_or(usize::MAX)
+    /// Returns how many reports can be deleted in one transaction; 0 if there is no room for the log.
+    pub(super) fn max_deletions(&self, usage: DiskUsage) -> usize {
+        let room = self.disk.saturating_sub(usage.bytes).min(usage.available);
+        let pages = (room / LOG_FRAME).min(self.log_pages());
+        usize::try_from(pages.saturating_sub(FIXED_PAGES)).unwrap_or(usize::MAX)
     }
 
-    /// Bytes until reports are refused.
-    pub(super) fn room(&self, taken: Taken) -> u64 {
-        let below = self.disk.saturating_sub(self.kept() + taken.used());
-        below.min(taken.available.saturating_sub(self.free_space))
+    /// Returns the bytes until the spool is full.
+    pub(super) fn room(&self, usage: DiskUsage) -> u64 {
+        let below = self.disk.saturating_sub(self.reserve() + usage.used());
+        below.min(usage.available.saturating_sub(self.free_space))
     }
 }

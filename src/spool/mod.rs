@@ -1,17 +1,18 @@
-//! The spool: `rusqlite` stops here. It keeps records on disk, in the lanes and under the numbers that its
-//! caller gives them, and knows neither Kafka nor the senders.
+//! The spool: an on-disk store of records in SQLite files. It stores each record under the lane and the number that
+//! its caller gives, and knows neither Kafka nor the senders. No other module uses `rusqlite`.
 //!
-//! A [`Spool`] owns its directory. Writes, deletions and marks go through one thread, which puts everything that
-//! waits into one transaction: one fsync for many. Reading has connections of its own, so that a disk that
-//! takes no more writes is still drained. [`Inspection`] inspects a spool without owning it.
+//! A [`Spool`] owns its directory. One thread applies all writes, deletions and marks. It puts all waiting requests
+//! into one transaction, so that they share one fsync. Readers have separate connections, so that a spool can be
+//! drained even if its disk is full. [`Inspection`] inspects a spool without owning it.
 //!
-//! - `queue`, `writer`: what waits, and the thread that writes it; `limits` says whether it fits.
-//! - `files`, `file`, `count`: the files of the directory, of which the newest is written to. `directory` has their names
-//!   and the lock, `connection` opens them, `opening` those of earlier runs, `format` has the tables.
-//! - `readers`, `reader`, `part`: the due reports of a lane, put together from all files.
-//! - `moving`, `salvage`: reports that move to the current file, out of an old file or a damaged one; `error` tells
-//!   damage from errors that pass.
-//! - `inspection`, `view`, `slice`: what other processes see.
+//! - `queue`, `writer`: the waiting requests, and the thread that writes them; `limits` checks whether they fit.
+//! - `files`, `file`, `count`: the files of the directory. Reports are written to the newest one. `directory` has the
+//!   file names and the lock, `connection` opens a file, `opening` opens the files of earlier runs, `format` has the
+//!   tables.
+//! - `readers`, `reader`, `part`: read the due reports of a lane from all files.
+//! - `moving`, `salvage`: move reports to the current file from an old or a damaged file; `error` distinguishes
+//!   damage from transient errors.
+//! - `inspection`, `view`, `slice`: how other processes read a spool.
 
 mod connection;
 mod count;
@@ -56,15 +57,16 @@ use readers::Readers;
 pub use remains::{Remains, Restored};
 use writer::{Callbacks, Writer};
 
-/// A larger number of partitions, or a partition from this one on, in a file is damage. The bridge makes a lane for
-/// each partition, and Kafka is advised to hold fewer in a whole cluster.
+/// The limit on a topic's partition count. If a file contains a higher count, or this partition number or a higher
+/// one, the file is damaged. The bridge creates a lane for each partition, and Kafka's advice is to have fewer
+/// partitions in a whole cluster.
 pub const MAX_PARTITIONS: u32 = 100_000;
 
-/// A lane: a partition of a topic, or the topic's inbox. A number is used once in a topic.
+/// A lane: a partition of a topic, or the topic's inbox. Report numbers are unique within a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneKey {
     pub topic: Arc<str>,
-    /// `None` is the inbox: reports whose partition is not known yet.
+    /// `None` is the inbox, which holds reports whose partition is not known yet.
     pub partition: Option<u32>,
 }
 
@@ -73,62 +75,63 @@ pub struct LaneKey {
 pub struct Row {
     pub number: u64,
     pub record: Arc<Record>,
-    /// Whether it has to be deleted or marked in the topic's inbox.
+    /// Whether the topic's inbox holds the report: then it is deleted and marked there.
     pub is_in_inbox: bool,
     /// Never [`Mark::Quarantined`].
     pub mark: Option<Mark>,
 }
 
-/// What else is known of a spooled report.
+/// A mark on a spooled report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// No topic accepts it: it is kept, counted and shown, and not returned by [`Spool::read`].
+    /// No topic accepts it. It is kept, counted and shown, but [`Spool::read`] does not return it.
     Quarantined,
-    /// Its sender was told 503 before it was spooled.
+    /// Its sender received 503 before it was spooled.
     Refused,
-    /// Its sender had hung up before it was spooled.
+    /// Its sender had closed the connection before it was spooled.
     Gone,
 }
 
-/// Where a spool is and how large it may become.
+/// A spool's directory and limits.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub directory: PathBuf,
-    /// Bytes on disk.
+    /// The limit on the bytes on disk.
     pub disk_limit: u64,
     /// Bytes to leave free on the file system.
     pub free_space: u64,
-    /// Bytes of memory for its cache.
+    /// Bytes of memory for SQLite's page caches.
     pub memory: usize,
 }
 
-/// What a spool holds now, in numbers.
+/// A spool's current counts and sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
-    /// Reports, quarantined ones included. More, if they are not counted yet.
+    /// Reports, including quarantined ones. While `is_counted` is `false`, there may be more.
     pub reports: u64,
     /// Reports that no topic accepts.
     pub quarantined: u64,
-    /// Whether everything that earlier runs left is counted.
+    /// Whether all reports of earlier runs are counted.
     pub is_counted: bool,
-    /// Reports that were delivered and can't be deleted yet. They are not among `reports`.
+    /// Delivered reports that can't be deleted yet. `reports` does not include them.
     pub undeleted: u64,
-    /// Files that were set aside.
+    /// The number of files that were set aside.
     pub set_aside: u64,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Bytes of them that can't be reused, to which the limit applies. Measured once a second, as are the next two.
+    /// The part of `bytes` that can't be reused. The disk limit applies to it. This and the next two fields are
+    /// measured once a second.
     pub used: u64,
-    /// Bytes until it is full: by its limit, or by the free space to leave.
+    /// Bytes until the spool is full, by the disk limit or by the free space to leave.
     pub room: u64,
-    /// When the oldest due report arrived, in milliseconds since 1970: the first of each lane
-    /// counts.
+    /// When the oldest due report arrived, in milliseconds since 1970. Only the first report of each lane is
+    /// compared.
     pub oldest: Option<i64>,
     /// Whether the last write succeeded.
     pub is_writable: bool,
 }
 
-/// A spool that this process owns. `T` comes back with each write.
+/// A spool that this process owns. `T` is the ticket that a write's callback receives.
 pub struct Spool<T: Send + 'static> {
     queue: Arc<Queue<T>>,
     readers: Arc<Readers>,
@@ -137,13 +140,12 @@ pub struct Spool<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Spool<T> {
-    /// Opens the spool of a directory, and makes the directory if it is missing. On the spool's thread,
-    /// `on_written` runs for every record that was to be written, and `on_commit` for every transaction that
-    /// was, with the time it took.
+    /// Opens the spool of a directory, and creates the directory if it is missing. The spool's thread calls
+    /// `on_written` with the result of each write, and `on_commit` with the duration of each successful transaction.
     ///
     /// # Errors
-    /// If the directory can't be owned, or a file can't be read now. A damaged file is no error: what can be read of it
-    /// is moved to another one, it is set aside, and this is logged.
+    /// If the directory can't be owned, or a file can't be read. A damaged file is not an error: its readable reports
+    /// move to another file, it is set aside, and a log message says so.
     pub fn open(
         options: &Options,
         on_written: impl Fn(T, Result<(), NotWritten>) + Send + 'static,
@@ -170,7 +172,7 @@ impl<T: Send + 'static> Spool<T> {
         Ok((spool, remains))
     }
 
-    /// Writes a record; `ticket` comes back when it is fsynced, or can't be.
+    /// Writes a record. The `on_written` callback receives `ticket` when the record is fsynced or can't be written.
     pub fn write(&self, lane: &LaneKey, number: u64, record: Arc<Record>, ticket: T) {
         self.queue.write(Write {
             lane: lane.clone(),
@@ -180,34 +182,38 @@ impl<T: Send + 'static> Spool<T> {
         });
     }
 
-    /// Deletes a report, durably within a second.
+    /// Deletes a report. The deletion becomes durable within a second, unless the disk fails.
     pub fn delete(&self, lane: &LaneKey, number: u64) {
         self.queue.delete(lane.clone(), number);
     }
 
-    /// Marks a report that was given to [`Spool::write`] before.
+    /// Marks a report that was passed to [`Spool::write`] before.
     pub fn mark(&self, lane: &LaneKey, number: u64, mark: Mark) {
         self.queue.mark(lane.clone(), number, mark);
     }
 
-    /// Remembers the number of a topic's partitions for later runs.
+    /// Stores a topic's partition count for later runs.
     pub fn remember(&self, topic: &str, partitions: u32) {
         self.queue.remember(topic.to_owned(), partitions);
     }
 
-    /// Ends a topic's inbox for this run: from now on, [`Spool::read`] returns each of its reports with the
-    /// lane of the partition that `place` returns for the report's key. Nothing is moved on disk. The
-    /// first call for a topic counts.
-    pub fn assign(&self, topic: &str, place: impl Fn(Option<&str>) -> u32 + Send + Sync + 'static) {
-        self.readers.assign(topic, Arc::new(place));
+    /// Assigns the reports of a topic's inbox to partitions for this run: from now on, [`Spool::read`] returns each
+    /// of them with the lane of the partition that `partition_of` returns for its key. Nothing is moved on disk. Only
+    /// the first call for a topic has an effect.
+    pub fn assign(
+        &self,
+        topic: &str,
+        partition_of: impl Fn(Option<&str>) -> u32 + Send + Sync + 'static,
+    ) {
+        self.readers.assign(topic, Arc::new(partition_of));
     }
 
-    /// Returns the due reports of a lane from a number on, in order, of about `bytes` bytes in memory, and
-    /// whether there are no more; if there may be more, it returns at least one. Blocks: not for a
-    /// runtime's thread.
+    /// Returns the due reports of a lane from number `from` on, in order, about `bytes` bytes in memory, and whether
+    /// they are the last. If there may be more, it returns at least one. Blocks: do not call it on a runtime's
+    /// thread.
     ///
     /// # Errors
-    /// If the disk fails, or what can be read of a damaged file is being moved: try again later.
+    /// If the disk fails, or while the reports of a damaged file are being moved. Try again later.
     pub fn read(
         &self,
         lane: &LaneKey,
@@ -219,7 +225,7 @@ impl<T: Send + 'static> Spool<T> {
         Ok((part.rows, part.end.is_none()))
     }
 
-    /// Returns what the spool holds now.
+    /// Returns the current counts and sizes.
     pub fn level(&self) -> Level {
         self.queue.level()
     }
@@ -228,8 +234,8 @@ impl<T: Send + 'static> Spool<T> {
         &self.path
     }
 
-    /// Finishes the work that waits, and ends; returns `false` if the disk does not finish it in time. Blocks:
-    /// not for a runtime's thread.
+    /// Finishes the waiting requests and ends the spool's thread. Returns `false` if that takes longer than
+    /// `timeout`. Blocks: do not call it on a runtime's thread.
     pub fn close(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
         self.queue.close();
@@ -253,7 +259,7 @@ impl<T: Send + 'static> fmt::Debug for Spool<T> {
 }
 
 impl<T: Send + 'static> Drop for Spool<T> {
-    /// Asks the thread to end, and does not wait for it.
+    /// Asks the thread to end, without waiting for it.
     fn drop(&mut self) {
         self.queue.close();
     }

@@ -1,5 +1,5 @@
-//! Moves the reports of one file to the current one, a part at a time: what is left in an old file, or what can be
-//! read of a damaged one, which is then set aside.
+//! Moves the reports of a file to the current one, part by part: the remaining reports of an old file, or the
+//! readable reports of a damaged file, which is then set aside.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -10,58 +10,59 @@ use std::time::Instant;
 use super::count::Count;
 use super::file::File;
 use super::limits::Growth;
-use super::reader::Left;
+use super::reader::LastNumbers;
 use super::salvage::Salvage;
 use super::{Kept, LaneKey, Mark, Remains, Restored};
 
-/// Bytes of reports that are moved at once.
+/// Bytes of reports that are moved in one transaction.
 pub(super) const PART: usize = 1 << 20;
-/// The files that are to be moved, one after the other.
+/// The files that are moved, one after the other.
 #[derive(Default)]
 pub(super) struct Moving {
     pub(super) job: Option<Move>,
     pub(super) damaged: VecDeque<Move>,
-    /// What was done meanwhile to reports that may not have been moved yet.
+    /// Deletions and marks during the move of a damaged file. Deletions are applied when the reports are moved, marks
+    /// when the move ends.
     pub(super) deleted: HashSet<(LaneKey, u64)>,
     pub(super) marked: Vec<(LaneKey, u64, Mark)>,
-    /// When to look for the next one.
+    /// When to look for the next file.
     pub(super) next: Option<Instant>,
 }
 
-/// A file that is moved.
+/// The move of one file.
 pub(super) struct Move {
     pub(super) path: PathBuf,
     pub(super) source: Source,
-    /// Reports that were read, and are not written yet, with their ids.
+    /// Reports that were read but not written yet, with their ids.
     pub(super) part: Vec<(i64, Kept)>,
     pub(super) moved: u64,
-    /// Reports whose number another report has.
+    /// The number of reports whose number a different report has.
     pub(super) clashing: u64,
 }
 
 pub(super) enum Source {
-    /// A file that is sound, the last id that was read, and what is added to each number.
+    /// A sound file: the last id that was read, and the amount that is added to each number.
     Leftover(i64, u64),
     Damaged(Box<Damaged>),
 }
 
-/// A file that is damaged.
+/// The state of salvaging a damaged file.
 pub(super) struct Damaged {
-    /// `None` until it can be opened.
+    /// `None` until the file could be opened.
     pub(super) salvage: Option<Salvage>,
-    /// What is added to each number.
+    /// The amount that is added to each number.
     pub(super) shift: u64,
-    /// The highest numbers that its reports can have.
-    pub(super) left: Option<Arc<Left>>,
+    /// The highest possible numbers of its reports, if known.
+    pub(super) last_numbers: Option<Arc<LastNumbers>>,
     pub(super) why: String,
-    /// How many reports it held, if they were counted.
+    /// The number of its reports, if they were counted.
     pub(super) expected: Option<u64>,
-    /// Reports that can be seen, but not delivered.
+    /// The number of reports that are found, but can't be delivered.
     pub(super) fragments: u64,
-    /// Since when it can't be moved.
-    pub(super) stuck: Option<Instant>,
-    /// Whether reading goes on without it.
-    pub(super) is_left: bool,
+    /// Since when moving it has failed.
+    pub(super) failing_since: Option<Instant>,
+    /// Whether lanes are read without it.
+    pub(super) is_skipped: bool,
 }
 
 impl Moving {
@@ -73,19 +74,14 @@ impl Moving {
         self.jobs().any(|job| job.damage().is_some())
     }
 
-    /// Whether nothing is read until a damaged file is moved.
-    pub(super) fn is_waited_for(&self, path: &Path) -> bool {
+    /// Returns whether reading waits until this damaged file is moved.
+    pub(super) fn blocks_reading(&self, path: &Path) -> bool {
         let mut damaged = self.jobs().filter(|job| job.path == path);
-        damaged.any(|job| job.damage().is_some_and(|damaged| !damaged.is_left))
+        damaged.any(|job| job.damage().is_some_and(|damaged| !damaged.is_skipped))
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.jobs().next().is_none()
-    }
-
-    /// Whether no report is only in a damaged file.
-    pub(super) fn is_over_or_leftover(&self) -> bool {
-        !self.is_salvaging()
     }
 
     pub(super) fn deleted(&mut self, reports: &[(LaneKey, u64)]) {
@@ -100,12 +96,12 @@ impl Moving {
         }
     }
 
-    /// Adds what is left in damaged files, which are moved later, to what is left in the others. Where they may have the
-    /// numbers of others, theirs become higher.
+    /// Adds the ranges of damaged files, which are moved later, to those of the other files. If the numbers of a
+    /// damaged file overlap with others, its reports get higher numbers.
     ///
     /// # Errors
-    /// The file that can't be read.
-    pub(super) fn ranges(
+    /// The file that can't be read, and the error.
+    pub(super) fn add_damaged(
         &mut self,
         mut files: Vec<Remains>,
     ) -> Result<Vec<Remains>, (PathBuf, io::Error)> {
@@ -113,7 +109,7 @@ impl Moving {
             let Source::Damaged(damaged) = &mut job.source else {
                 continue;
             };
-            let mut own = ranges_of(&job.path).map_err(|error| (job.path.clone(), error))?;
+            let mut ranges = ranges_of(&job.path).map_err(|error| (job.path.clone(), error))?;
             let overlaps = |range: &Restored| {
                 let mut lanes = files.iter().flat_map(|file| &file.lanes);
                 lanes.any(|known| {
@@ -122,21 +118,21 @@ impl Moving {
                         && known.last >= range.first
                 })
             };
-            if own.lanes.iter().any(overlaps) {
-                let lanes = files.iter().chain([&own]).flat_map(|file| &file.lanes);
+            if ranges.lanes.iter().any(overlaps) {
+                let lanes = files.iter().chain([&ranges]).flat_map(|file| &file.lanes);
                 damaged.shift = lanes.map(|lane| lane.last).max().unwrap_or_default();
             }
-            for range in &mut own.lanes {
+            for range in &mut ranges.lanes {
                 range.first += damaged.shift;
                 range.last += damaged.shift;
             }
-            files.push(own);
+            files.push(ranges);
         }
         Ok(files)
     }
 }
 
-/// The numbers of the reports in a damaged file.
+/// Returns the ranges of numbers in a damaged file.
 fn ranges_of(path: &Path) -> io::Result<Remains> {
     let (mut salvage, mut ranges) = (Salvage::open(path)?, Remains::default());
     while let Some(found) = salvage.next(PART) {
@@ -152,7 +148,7 @@ fn ranges_of(path: &Path) -> io::Result<Remains> {
 }
 
 impl Move {
-    pub(super) fn of(path: PathBuf, source: Source) -> Self {
+    pub(super) fn new(path: PathBuf, source: Source) -> Self {
         Self {
             path,
             source,
@@ -163,19 +159,19 @@ impl Move {
     }
 
     pub(super) fn salvage(path: PathBuf, why: String, file: Option<File>) -> Self {
-        // Its connection is closed before it is read.
-        let (count, left) = file.map(|file| (file.count, file.left)).unzip();
+        // This drops `file`, which closes its connection before the salvage reads it.
+        let (count, last_numbers) = file.map(|file| (file.count, file.last_numbers)).unzip();
         let damaged = Damaged {
             salvage: None,
             shift: 0,
             expected: count.filter(Count::is_complete).map(|count| count.reports),
-            left: left.flatten(),
+            last_numbers: last_numbers.flatten(),
             why,
             fragments: 0,
-            stuck: None,
-            is_left: false,
+            failing_since: None,
+            is_skipped: false,
         };
-        Self::of(path, Source::Damaged(Box::new(damaged)))
+        Self::new(path, Source::Damaged(Box::new(damaged)))
     }
 
     pub(super) fn damage(&self) -> Option<&Damaged> {
@@ -185,16 +181,16 @@ impl Move {
         }
     }
 
-    /// Reads the next part, unless there is one. Returns `false` if there are no more reports. `file` is the one of
-    /// this path, if it is sound.
-    pub(super) fn read(&mut self, file: Option<&File>, bytes: usize) -> Result<bool, Unread> {
+    /// Reads the next part, unless one waits to be written. Returns `false` if there are no more reports. `file` is
+    /// the file of this path, if it is sound.
+    pub(super) fn read(&mut self, file: Option<&File>, bytes: usize) -> Result<bool, ReadError> {
         if !self.part.is_empty() {
             return Ok(true);
         }
         match (&mut self.source, file) {
             (Source::Leftover(..), None) => Ok(false),
             (Source::Leftover(upto, more), Some(file)) => {
-                self.part = file.behind(*upto, bytes).map_err(Unread::File)?;
+                self.part = file.after(*upto, bytes).map_err(ReadError::File)?;
                 *upto = self.part.last().map_or(*upto, |(id, _)| *id);
                 self.part
                     .iter_mut()
@@ -202,7 +198,9 @@ impl Move {
                 Ok(!self.part.is_empty())
             }
             (Source::Damaged(damaged), _) => {
-                let part = damaged.next(&self.path, bytes).map_err(Unread::Damaged)?;
+                let part = damaged
+                    .next(&self.path, bytes)
+                    .map_err(ReadError::Damaged)?;
                 let is_over = part.is_none();
                 self.part = part.unwrap_or_default();
                 Ok(!is_over)
@@ -218,12 +216,12 @@ impl Move {
         growth
     }
 
-    /// Writes the part to a file; `from` is the one of this path, if it is sound.
+    /// Writes the part to the file `to`. `from` is the file of this path, if it is sound.
     pub(super) fn write(&mut self, to: &mut File, from: Option<&mut File>) -> rusqlite::Result<()> {
         let clashing = to.insert_new(self.part.iter().map(|(_, kept)| kept))?;
         if let Some(from) = from {
             let moved = self.part.iter().map(|(id, kept)| (*id, kept.mark));
-            from.count.moved(moved);
+            from.count.subtract_moved(moved);
         }
         self.moved += self.part.len() as u64 - clashing;
         self.clashing += clashing;
@@ -233,7 +231,7 @@ impl Move {
 }
 
 impl Damaged {
-    /// The next reports that can be delivered; `None` at the end.
+    /// Returns the next deliverable reports; `None` at the end.
     fn next(&mut self, path: &Path, bytes: usize) -> io::Result<Option<Vec<(i64, Kept)>>> {
         let salvage = match &mut self.salvage {
             Some(salvage) => salvage,
@@ -245,7 +243,7 @@ impl Damaged {
         let mut part = Vec::new();
         for (id, found) in found {
             match found {
-                Ok(mut kept) if self.can_be(&kept) => {
+                Ok(mut kept) if self.is_plausible(&kept) => {
                     kept.number += self.shift;
                     part.push((id, kept));
                 }
@@ -255,15 +253,18 @@ impl Damaged {
         Ok(Some(part))
     }
 
-    /// Whether an earlier run can have given a report its number.
-    fn can_be(&self, kept: &Kept) -> bool {
-        let left = self.left.as_ref().map(|left| left.get(&kept.lane));
-        left.is_none_or(|last| last.is_some_and(|last| kept.number <= *last))
+    /// Returns whether an earlier run can have given a report its number.
+    fn is_plausible(&self, kept: &Kept) -> bool {
+        let last = self
+            .last_numbers
+            .as_ref()
+            .map(|numbers| numbers.get(&kept.lane));
+        last.is_none_or(|last| last.is_some_and(|last| kept.number <= *last))
     }
 }
 
 /// Why a part can't be read.
-pub(super) enum Unread {
+pub(super) enum ReadError {
     File(rusqlite::Error),
     Damaged(io::Error),
 }

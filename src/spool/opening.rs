@@ -1,4 +1,4 @@
-//! Opens the files that earlier runs left.
+//! Opens the files of earlier runs.
 
 use std::path::Path;
 use std::thread;
@@ -6,45 +6,45 @@ use std::time::{Duration, Instant};
 
 use super::Remains;
 use super::directory::{length, with_suffix};
-use super::error::{OpenError, Suspects, Unusable};
+use super::error::{OpenError, ReadErrors, Unusable};
 use super::file::{ATTEMPTS, File, PAUSE};
 use super::limits::Limits;
 
-/// How long to wait for a disk that does not read it.
-const UNREAD: Duration = Duration::from_millis(500);
-
-const LONGEST: Duration = Duration::from_secs(15);
+/// The pause between attempts if the disk fails to read the file.
+const DISK_ERROR_PAUSE: Duration = Duration::from_millis(500);
+/// The maximum time of attempts if the disk fails to read the file.
+const MAX_WAIT: Duration = Duration::from_secs(15);
 
 /// A file of an earlier run.
 pub(super) enum Opened {
     Sound(Box<File>, Remains),
-    /// It is damaged, and why.
+    /// The reason why the file counts as damaged.
     Damaged(String),
 }
 
-/// Opens a file, and reads what is left in it.
+/// Opens a file, and reads the ranges of its reports.
 ///
 /// # Errors
-/// If a newer version wrote it, or an error does not pass that is no damage.
+/// If a newer version wrote the file, or an error that is not damage persists.
 pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened, OpenError> {
-    // SQLite would remove the log.
+    // If SQLite opened the file, it would delete the log.
     if length(path) == 0 && length(&with_suffix(path, "-wal")) > 0 {
         return Ok(Opened::Damaged(
-            "it is empty, and its log is not".to_owned(),
+            "it is empty, but its log is not".to_owned(),
         ));
     }
-    let suspects = Suspects::default();
+    let read_errors = ReadErrors::default();
     let (mut attempt, began) = (1, Instant::now());
     loop {
         let error = match try_open(path, memory, limits) {
-            Ok((file, left)) => return Ok(Opened::Sound(Box::new(file), left)),
+            Ok((file, remains)) => return Ok(Opened::Sound(Box::new(file), remains)),
             Err(Unusable::Newer(format)) => return Err(OpenError::Newer(path.to_owned(), format)),
-            Err(Unusable::Odd(why)) => return Ok(Opened::Damaged(why)),
+            Err(Unusable::Invalid(why)) => return Ok(Opened::Damaged(why)),
             Err(Unusable::Failed(error)) => error,
         };
-        let pause = match suspects.lasting(path, &error) {
+        let pause = match read_errors.permanent(path, &error) {
             Some(why) if attempt >= ATTEMPTS => return Ok(Opened::Damaged(why)),
-            None if !suspects.is_empty() && began.elapsed() < LONGEST => UNREAD,
+            None if !read_errors.is_empty() && began.elapsed() < MAX_WAIT => DISK_ERROR_PAUSE,
             None if attempt >= ATTEMPTS => {
                 return Err(OpenError::File(path.to_owned(), error.to_string()));
             }
@@ -57,6 +57,6 @@ pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened,
 
 fn try_open(path: &Path, memory: usize, limits: Limits) -> Result<(File, Remains), Unusable> {
     let file = File::open(path, memory, limits)?;
-    let left = file.left()?;
-    Ok((file, left))
+    let remains = file.remains()?;
+    Ok((file, remains))
 }

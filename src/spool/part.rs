@@ -1,12 +1,12 @@
-//! The next rows of a lane, put together from its files and its topic's inbox.
+//! Merges the next rows of a lane from all files and from the topic's inbox.
 
 use super::Row;
 
-/// Rows of a lane from a number on, in order, up to a limit in bytes.
+/// Rows of a lane from the number `from` on, in order, up to a limit in bytes.
 pub(super) struct Part {
     pub(super) rows: Vec<Row>,
     pub(super) from: u64,
-    /// The number up to which it is complete; `None` if there are no more rows.
+    /// The number up to which the part is complete; `None` if there are no more rows.
     pub(super) end: Option<u64>,
     pub(super) bytes: usize,
 }
@@ -21,12 +21,12 @@ impl Part {
         }
     }
 
-    /// Adds the rows of one source, which were read up to the number `end`.
+    /// Adds the rows of one source, which were read up to number `end`; `None` if they are the last.
     pub(super) fn add(&mut self, rows: Vec<Row>, end: Option<u64>) {
         self.rows.extend(rows);
         self.rows.sort_by_key(|row| (row.number, !row.is_in_inbox));
-        // A report is in two files if a commit that failed was durable after all. Format 1 numbered
-        // the inbox by itself: the other row of a number is read after the next start.
+        // A report is in two files if a failed commit was durable after all. In format 1 the inbox had its own
+        // numbers: of two rows with the same number, the second is read after the next start.
         self.rows.dedup_by_key(|row| row.number);
         self.shorten(end);
         self.shorten(self.full_at());
@@ -39,7 +39,7 @@ impl Part {
         }
     }
 
-    /// The number of the row that reaches the limit in bytes.
+    /// Returns the number of the row that reaches the limit in bytes.
     fn full_at(&self) -> Option<u64> {
         let mut size = 0;
         let full = self.rows.iter().find(|row| {

@@ -1,4 +1,4 @@
-//! What waits for the spool's thread.
+//! The requests that wait for the spool's thread.
 
 use std::mem;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::{LaneKey, Level, Mark};
 use crate::contract::Record;
 
-/// How long deletions may wait, so that one transaction takes many.
-const DELETIONS: Duration = Duration::from_millis(500);
-/// How many records go into one transaction at most.
-const GROUP: usize = 4096;
+/// How long deletions may wait, so that one transaction deletes many reports.
+const MAX_DELETION_DELAY: Duration = Duration::from_millis(500);
+/// The maximum number of records in one transaction.
+const MAX_WRITES: usize = 4096;
 
-/// What waits for the thread.
+/// The waiting requests, and the last published level.
 pub(super) struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
     /// Wakes the thread.
@@ -26,11 +26,11 @@ pub(super) struct Queue<T> {
 pub(super) struct Waiting<T> {
     pub(super) writes: Vec<Write<T>>,
     pub(super) deletions: Vec<(LaneKey, u64)>,
-    /// When the first of the deletions came.
+    /// When the first of the deletions was requested.
     deletions_since: Option<Instant>,
     pub(super) marks: Vec<(LaneKey, u64, Mark)>,
     pub(super) topics: Vec<(String, u32)>,
-    /// Damaged files, and what is wrong with them.
+    /// Damaged files, with the reasons.
     pub(super) damaged: Vec<(PathBuf, String)>,
     pub(super) is_closing: bool,
 }
@@ -123,37 +123,40 @@ impl<T> Queue<T> {
         self.waiting.lock()
     }
 
-    /// Everything that waits, once something does that can't wait any longer, or after `patience`.
-    pub(super) fn take(&self, patience: Duration) -> Waiting<T> {
+    /// Waits for an urgent request, for due deletions or until `timeout`, and takes the waiting requests. Deletions
+    /// that are not due, and writes beyond [`MAX_WRITES`], stay in the queue.
+    pub(super) fn take(&self, timeout: Duration) -> Waiting<T> {
         let mut waiting = self.lock();
-        let given_up = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
-            let deletions_due = waiting.deletions_since.map(|since| since + DELETIONS);
-            let due = deletions_due.map_or(given_up, |due| due.min(given_up));
+            let deletions_due = waiting
+                .deletions_since
+                .map(|since| since + MAX_DELETION_DELAY);
+            let due = deletions_due.map_or(deadline, |due| due.min(deadline));
             let now = Instant::now();
             if waiting.is_urgent() || due <= now {
                 break;
             }
             self.filled.wait_until(&mut waiting, due);
         }
-        let rest = waiting.writes.len().min(GROUP);
-        let later = waiting.writes.split_off(rest);
+        let count = waiting.writes.len().min(MAX_WRITES);
+        let later = waiting.writes.split_off(count);
         let deletions_are_due = waiting.is_closing
             || waiting
                 .deletions_since
-                .is_some_and(|since| since.elapsed() >= DELETIONS);
-        let mut taken = mem::take(&mut *waiting);
-        waiting.is_closing = taken.is_closing;
+                .is_some_and(|since| since.elapsed() >= MAX_DELETION_DELAY);
+        let mut batch = mem::take(&mut *waiting);
+        waiting.is_closing = batch.is_closing;
         waiting.writes = later;
         if !waiting.writes.is_empty() {
-            // A report is marked after it is written.
-            waiting.marks = mem::take(&mut taken.marks);
+            // A report must be written before it is marked.
+            waiting.marks = mem::take(&mut batch.marks);
         }
         if !deletions_are_due {
-            waiting.deletions = mem::take(&mut taken.deletions);
-            waiting.deletions_since = taken.deletions_since.take();
+            waiting.deletions = mem::take(&mut batch.deletions);
+            waiting.deletions_since = batch.deletions_since.take();
         }
-        taken.is_closing &= waiting.writes.is_empty();
-        taken
+        batch.is_closing &= waiting.writes.is_empty();
+        batch
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that reads the due rows of one file, in the process that owns the spool.
+//! Reads the due rows of one file, in the process that owns the spool.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,32 +15,32 @@ use super::part::Part;
 use super::{LaneKey, Mark, Row};
 use crate::contract::Record;
 
-/// How many rows one read goes through: an inbox has rows of all partitions.
-const SCANNED: usize = 20_000;
+/// The maximum number of rows that one read scans. An inbox has rows of all partitions.
+const MAX_SCANNED: usize = 20_000;
 
-/// How often to try again to read: some errors pass.
+/// The number of attempts to read: some errors are transient.
 const ATTEMPTS: u32 = 4;
-/// How long a connection stays open after a read.
-const UNUSED: Duration = Duration::from_secs(10);
+/// How long a connection stays open after its last use.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection that only reads.
+/// A read-only view of a file.
 pub(super) struct Reader {
     path: PathBuf,
-    connection: Mutex<Lazy>,
-    left: Option<Arc<Left>>,
+    connection: Mutex<LazyConnection>,
+    last_numbers: Option<Arc<LastNumbers>>,
 }
 
-/// A connection that is closed while it is not used.
-struct Lazy {
+/// A connection that is open only while it is used.
+struct LazyConnection {
     connection: Option<Connection>,
     log: Log,
     memory: usize,
-    used: Instant,
+    last_used: Instant,
 }
 
-impl Lazy {
+impl LazyConnection {
     fn open(&mut self, path: &Path) -> rusqlite::Result<&Connection> {
-        self.used = Instant::now();
+        self.last_used = Instant::now();
         if self.connection.is_none() {
             let opened = connection::open(path, self.memory, self.log)?;
             opened.pragma_update(None, "query_only", true)?;
@@ -49,7 +49,7 @@ impl Lazy {
         Ok(self.connection.as_ref().expect("it was just opened"))
     }
 
-    /// Without its log, a file is seen as it was when it was opened.
+    /// A connection that was opened without the log does not see later changes, so it is closed after each read.
     fn close_if_immutable(&mut self) {
         let is_readonly = |connection: &Connection| connection.is_readonly("main") != Ok(false);
         self.connection
@@ -57,27 +57,27 @@ impl Lazy {
     }
 }
 
-/// The highest number that earlier runs left in each lane: this run gives out those above.
-pub(super) type Left = HashMap<LaneKey, u64>;
+/// The highest number that earlier runs left in each lane. This run uses higher numbers.
+pub(super) type LastNumbers = HashMap<LaneKey, u64>;
 
-/// Whether a row with this key is wanted.
+/// Returns whether a row with this key is wanted.
 pub(super) type Filter<'a> = &'a dyn Fn(Option<&str>) -> bool;
 
 impl Reader {
-    /// `left` is `None` for the file that is written to.
-    pub(super) fn new(path: &Path, memory: usize, left: Option<Arc<Left>>) -> Self {
+    /// `last_numbers` is `None` for the current file.
+    pub(super) fn new(path: &Path, memory: usize, last_numbers: Option<Arc<LastNumbers>>) -> Self {
         Self {
             path: path.to_owned(),
-            connection: Mutex::new(Lazy {
+            connection: Mutex::new(LazyConnection {
                 connection: None,
-                log: match left {
-                    Some(_) => Log::MayBeMissing,
-                    None => Log::Needed,
+                log: match last_numbers {
+                    Some(_) => Log::Optional,
+                    None => Log::Required,
                 },
                 memory,
-                used: Instant::now(),
+                last_used: Instant::now(),
             }),
-            left,
+            last_numbers,
         }
     }
 
@@ -85,23 +85,23 @@ impl Reader {
         &self.path
     }
 
-    /// Takes so much memory from now on.
+    /// Limits the memory of the connection from now on.
     pub(super) fn limit_memory(&self, memory: usize) {
         let mut lazy = self.connection.lock();
         lazy.memory = memory;
         lazy.connection = None;
     }
 
-    /// Closes its connection if it is not used.
-    pub(super) fn rest(&self) {
+    /// Closes the connection if it is idle.
+    pub(super) fn close_idle(&self) {
         if let Some(mut lazy) = self.connection.try_lock()
-            && lazy.used.elapsed() >= UNUSED
+            && lazy.last_used.elapsed() >= IDLE_TIMEOUT
         {
             lazy.connection = None;
         }
     }
 
-    /// Adds the due rows of a lane that `is_wanted` accepts, as far as the part still goes.
+    /// Adds the due rows of a lane that `is_wanted` accepts, within the limits of the part.
     pub(super) fn read(
         &self,
         lane: &LaneKey,
@@ -118,7 +118,7 @@ impl Reader {
                     return read;
                 }
             }
-            // Once more, without what is in memory.
+            // Open the file again, without the cached pages.
             lazy.connection = None;
         }
     }
@@ -137,7 +137,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads rows; returns the number up to which it did, unless there are no more.
+    /// Reads rows. Also returns the number up to which it has read; `None` if there are no more.
     fn rows(
         &self,
         connection: &Connection,
@@ -157,7 +157,7 @@ impl Reader {
         let (mut rows, mut size, mut scanned, mut before) = (Vec::new(), 0, 0, None);
         while let Some(row) = found.next()? {
             let id = row.get(0)?;
-            // A damaged tree gives rows that were not asked for, that are new to it, or in any order.
+            // A damaged tree can return rows out of the range, with impossible numbers, or out of order.
             if !(first..=highest).contains(&id) || before.is_some_and(|before| id <= before) {
                 return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
             }
@@ -168,17 +168,19 @@ impl Reader {
                 size += row.record.footprint();
                 rows.push(row);
             }
-            if size >= part.bytes || scanned == SCANNED {
+            if size >= part.bytes || scanned == MAX_SCANNED {
                 return Ok((rows, Some(number_of(id))));
             }
         }
         Ok((rows, None))
     }
 
-    /// The highest id that a report of the lane can have here.
+    /// Returns the highest id that a report of the lane can have in this file.
     fn highest(&self, lane: &LaneKey, lane_id: i64) -> i64 {
-        match &self.left {
-            Some(left) => id_of(lane_id, left.get(lane).copied().unwrap_or_default()),
+        match &self.last_numbers {
+            Some(last_numbers) => {
+                id_of(lane_id, last_numbers.get(lane).copied().unwrap_or_default())
+            }
             None => last_id(lane_id),
         }
     }
@@ -193,7 +195,7 @@ fn row_of(row: &rusqlite::Row<'_>, lane: &LaneKey) -> rusqlite::Result<Row> {
     })
 }
 
-/// The record in the four columns from `first` on: timestamp, key, headers, value.
+/// Returns the record in the four columns from `first` on: timestamp, key, headers, value.
 pub(super) fn record_of(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Record> {
     let headers = row.get_ref(first + 2)?.as_str()?;
     let headers = serde_json::from_str(headers).map_err(|error| {

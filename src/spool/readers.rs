@@ -1,5 +1,5 @@
-//! Reads what is due in a lane from all files. It has connections of its own, so that a disk that takes no more
-//! writes is still drained.
+//! Reads the due reports of a lane from all files. The readers have separate connections, so that a spool can be
+//! drained even if its disk is full.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,73 +10,77 @@ use parking_lot::Mutex;
 
 use super::LaneKey;
 use super::directory::number;
-use super::error::Suspects;
+use super::error::ReadErrors;
 use super::part::Part;
-use super::reader::{Filter, Left, Reader};
+use super::reader::{Filter, LastNumbers, Reader};
 
 /// Returns the partition of a row with this key.
-type Place = Arc<dyn Fn(Option<&str>) -> u32 + Send + Sync>;
+type Partitioner = Arc<dyn Fn(Option<&str>) -> u32 + Send + Sync>;
 
-/// A connection for each file.
+/// The readers of all files.
 #[derive(Default)]
 pub(super) struct Readers {
-    of_files: Mutex<Vec<Arc<Reader>>>,
+    all: Mutex<Vec<Arc<Reader>>>,
     damaged: Mutex<Damaged>,
-    pub(super) suspects: Suspects,
-    /// For each topic whose inbox is over.
-    places: Mutex<HashMap<String, Place>>,
+    pub(super) read_errors: ReadErrors,
+    /// The partitioner of each topic whose inbox is assigned to partitions.
+    partitioners: Mutex<HashMap<String, Partitioner>>,
 }
 
 /// The damaged files.
 #[derive(Default)]
 struct Damaged {
-    /// Those whose reports are being moved: until then nothing is read, or a lane would end without them.
+    /// Files whose reports are being moved. Nothing is read meanwhile: a lane would seem to end without these
+    /// reports.
     files: Vec<PathBuf>,
-    /// How often such a move has ended.
+    /// The number of completed moves.
     moves: u64,
 }
 
 impl Readers {
-    pub(super) fn add(&self, path: &Path, memory: usize, left: Option<Arc<Left>>) {
-        let reader = Reader::new(path, memory, left);
-        self.of_files.lock().push(Arc::new(reader));
+    pub(super) fn add(&self, path: &Path, memory: usize, last_numbers: Option<Arc<LastNumbers>>) {
+        let reader = Reader::new(path, memory, last_numbers);
+        self.all.lock().push(Arc::new(reader));
     }
 
-    /// Closes the connections that are not used.
-    pub(super) fn rest(&self) {
-        self.of_files.lock().iter().for_each(|reader| reader.rest());
+    /// Closes the idle connections.
+    pub(super) fn close_idle(&self) {
+        self.readers
+            .lock()
+            .iter()
+            .for_each(|reader| reader.close_idle());
     }
 
     pub(super) fn remove(&self, path: &Path) {
-        self.of_files.lock().retain(|reader| reader.path() != path);
+        self.all.lock().retain(|reader| reader.path() != path);
     }
 
-    /// Lets a file's connection take less memory.
+    /// Limits the memory of a file's connection.
     pub(super) fn limit_memory(&self, path: &Path, memory: usize) {
-        let readers = self.of_files.lock();
+        let readers = self.all.lock();
         let of_file = readers.iter().filter(|reader| reader.path() == path);
         of_file.for_each(|reader| reader.limit_memory(memory));
     }
 
-    /// Ends reading from a damaged file, and from the others until [`Readers::resume`].
+    /// Removes the reader of a damaged file, and stops all reading until [`Readers::resume`].
     pub(super) fn pause_for(&self, path: &Path) {
         self.damaged.lock().files.push(path.to_owned());
         self.remove(path);
     }
 
-    /// What could be read of a damaged file is in another one now, or is waited for no longer.
+    /// Resumes reading when the reports of a damaged file were moved, or when reading no longer waits for them.
     pub(super) fn resume(&self, path: &Path) {
         let mut damaged = self.damaged.lock();
         damaged.files.retain(|file| file != path);
         damaged.moves += 1;
     }
 
-    pub(super) fn assign(&self, topic: &str, place: Place) {
-        let mut places = self.places.lock();
-        places.entry(topic.to_owned()).or_insert(place);
+    pub(super) fn assign(&self, topic: &str, place: Partitioner) {
+        let mut partitioners = self.partitioners.lock();
+        partitioners.entry(topic.to_owned()).or_insert(place);
     }
 
-    /// Reads the next rows of a lane; `on_damage` gets a file that turns out to be damaged.
+    /// Reads the next rows of a lane. Calls `on_damage` if a file turns out to be damaged.
     pub(super) fn read(
         &self,
         lane: &LaneKey,
@@ -92,7 +96,7 @@ impl Readers {
                 self.collect(&inbox, &is_wanted, &mut part, &on_damage)?;
             }
             match part.end {
-                // The rows so far belong to other partitions.
+                // All rows so far belong to other partitions.
                 Some(end) if part.rows.is_empty() => part = Part::new(end + 1, bytes),
                 _ => return Ok(part),
             }
@@ -107,16 +111,16 @@ impl Readers {
         on_damage: &impl Fn(&Path, String),
     ) -> io::Result<()> {
         let moves = self.moves()?;
-        let mut readers = self.of_files.lock().clone();
-        // Reports move to later files only.
+        let mut readers = self.all.lock().clone();
+        // Reports move only to later files.
         readers.sort_by_key(|reader| number(reader.path()));
         for reader in readers {
             let read = reader.read(lane, is_wanted, part);
-            if read.is_ok() && !self.suspects.is_empty() {
-                self.suspects.clear(reader.path());
+            if read.is_ok() && !self.read_errors.is_empty() {
+                self.read_errors.clear(reader.path());
             }
             if let Err(error) = read {
-                if let Some(why) = self.suspects.lasting(reader.path(), &error) {
+                if let Some(why) = self.read_errors.permanent(reader.path(), &error) {
                     self.pause_for(reader.path());
                     on_damage(reader.path(), why);
                 }
@@ -127,21 +131,24 @@ impl Readers {
         if self.moves()? == moves {
             Ok(())
         } else {
-            Err(moving())
+            Err(salvage_in_progress())
         }
     }
 
-    /// How often reports of a damaged file were moved, unless that is being done.
+    /// Returns the number of completed moves, or an error while one is in progress.
     fn moves(&self) -> io::Result<u64> {
         let damaged = self.damaged.lock();
         let is_whole = damaged.files.is_empty();
-        is_whole.then_some(damaged.moves).ok_or_else(moving)
+        is_whole
+            .then_some(damaged.moves)
+            .ok_or_else(salvage_in_progress)
     }
 
-    /// The inbox that a lane is read with, the lane's partition, and how to tell its rows.
-    fn inbox_of(&self, lane: &LaneKey) -> Option<(LaneKey, u32, Place)> {
+    /// Returns the inbox that is read together with a lane, the lane's partition, and the partitioner that selects
+    /// its rows.
+    fn inbox_of(&self, lane: &LaneKey) -> Option<(LaneKey, u32, Partitioner)> {
         let partition = lane.partition?;
-        let place = Arc::clone(self.places.lock().get(&*lane.topic)?);
+        let place = Arc::clone(self.partitioners.lock().get(&*lane.topic)?);
         let inbox = LaneKey {
             topic: Arc::clone(&lane.topic),
             partition: None,
@@ -150,6 +157,6 @@ impl Readers {
     }
 }
 
-fn moving() -> io::Error {
-    io::Error::other("what can be read of a damaged file is being moved")
+fn salvage_in_progress() -> io::Error {
+    io::Error::other("the readable reports of a damaged file are being moved")
 }

@@ -1,27 +1,27 @@
-//! What earlier runs left in a spool.
+//! The reports that earlier runs left in a spool.
 
 use super::LaneKey;
 
-/// What an earlier run left in a lane.
+/// The range of reports that earlier runs left in a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     pub lane: LaneKey,
-    /// The first number that is due.
+    /// The first due number.
     pub first: u64,
-    /// The highest number that was used.
+    /// The highest used number.
     pub last: u64,
 }
 
-/// What earlier runs left in a spool.
+/// The reports and partition counts that earlier runs left in a spool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remains {
     pub lanes: Vec<Restored>,
-    /// Each topic's partitions, as they were last known.
+    /// The last known partition count of each topic.
     pub partitions: Vec<(String, u32)>,
 }
 
 impl Remains {
-    /// Adds what a file holds in a lane.
+    /// Adds the reports that a file has in a lane.
     pub(super) fn add_lane(&mut self, found: Restored) {
         match self.lanes.iter_mut().find(|lane| lane.lane == found.lane) {
             Some(lane) => {

@@ -1,5 +1,4 @@
-//! What can be read of a damaged file: each page with rows is read by itself, so that a page that can't be read costs
-//! its own rows and no others.
+//! Reads the rows of a damaged file page by page, without SQLite: an unreadable page costs only its own rows.
 
 mod cells;
 mod pages;
@@ -8,26 +7,26 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use super::format::{HIGHEST_LEFT, NUMBER_BITS, lane_key, number_of};
+use super::format::{MAX_RESTORED_NUMBER, NUMBER_BITS, lane_key, number_of};
 use super::{Fragment, Kept, LaneKey, Mark};
 use crate::contract::Record;
 use cells::{Cells, Value, cells_of};
 use pages::Pages;
 
-/// A report, or what can be read of it.
+/// A report, or its readable part.
 pub(super) type Found = Result<Kept, Fragment>;
 
-/// Reads the rows of a damaged file, page by page.
+/// A damaged file that is read page by page.
 pub(super) struct Salvage {
     pages: Pages,
-    /// Pages that hold nothing: deleted reports may still stand on them.
+    /// The free pages, which may still contain deleted reports.
     free: HashSet<u32>,
     lanes: HashMap<i64, LaneKey>,
     next: u32,
-    /// The reports that were found, while there are older pages too.
+    /// The ids that were found on the newest pages, if there are older versions of pages.
     found: HashSet<i64>,
-    is_back: bool,
-    /// How many pages can't be read, or make no sense.
+    is_in_older: bool,
+    /// The number of pages that are unreadable or invalid.
     pub(super) unread: u64,
 }
 
@@ -41,7 +40,7 @@ impl Salvage {
             lanes: HashMap::new(),
             next: 1,
             found: HashSet::new(),
-            is_back: false,
+            is_in_older: false,
         };
         for page in 1..=salvage.pages.count {
             let lanes: Vec<_> = match salvage.cells(page) {
@@ -49,7 +48,9 @@ impl Salvage {
                     .into_iter()
                     .filter_map(|(id, columns)| lane_of(id, columns?))
                     .collect(),
-                Some(Cells::Index(entries)) => entries.into_iter().filter_map(indexed).collect(),
+                Some(Cells::Index(entries)) => {
+                    entries.into_iter().filter_map(lane_of_index).collect()
+                }
                 _ => continue,
             };
             salvage.lanes.extend(lanes);
@@ -57,18 +58,18 @@ impl Salvage {
         Ok(salvage)
     }
 
-    /// Returns the reports of the next pages, of about `bytes` bytes; `None` after the last page.
+    /// Returns the reports on the next pages, about `bytes` bytes; `None` after the last page.
     pub(super) fn next(&mut self, bytes: usize) -> Option<Vec<(i64, Found)>> {
         if self.next > self.pages.count {
-            if !self.pages.go_back() {
+            if !self.pages.use_older() {
                 return None;
             }
-            (self.next, self.is_back) = (1, true);
+            (self.next, self.is_in_older) = (1, true);
         }
         let (mut found, mut size) = (Vec::new(), 0);
         while self.next <= self.pages.count && size < bytes {
             let cells = self.cells(self.next);
-            self.unread += u64::from(cells.is_none() && !self.is_back);
+            self.unread += u64::from(cells.is_none() && !self.is_in_older);
             if let Some(Cells::Rows(rows)) = cells {
                 for (id, columns) in rows {
                     if let Some(report) = self.report(id, columns)
@@ -84,9 +85,9 @@ impl Salvage {
         Some(found)
     }
 
-    /// Whether a report was not found on newer pages.
+    /// Returns whether a report was not found on newer pages.
     fn is_new(&mut self, id: i64, report: &Found) -> bool {
-        if self.is_back {
+        if self.is_in_older {
             report.is_ok() && !self.found.contains(&id)
         } else {
             if report.is_ok() && self.pages.has_older() {
@@ -96,13 +97,13 @@ impl Salvage {
         }
     }
 
-    /// What stands on a page; `None` if it can't be read.
+    /// Returns the cells of a page; `None` if it can't be read.
     fn cells(&self, number: u32) -> Option<Cells> {
         if self.free.contains(&number) {
             return Some(Cells::Other);
         }
         let page = self.pages.read(number)?;
-        // The first page lists the tables.
+        // The first page contains the schema.
         if number == 1 {
             let is_first = page.starts_with(b"SQLite format 3\0");
             return is_first.then_some(Cells::Other);
@@ -110,7 +111,7 @@ impl Salvage {
         cells_of(&self.pages, &page)
     }
 
-    /// `None` if the row is not a report's.
+    /// Returns the report in a row; `None` if the row is not a report.
     fn report(&self, id: i64, columns: Option<Vec<Value>>) -> Option<Found> {
         let lane = self.lanes.get(&(id >> NUMBER_BITS)).cloned();
         let fragment = |why, value| {
@@ -134,9 +135,9 @@ impl Salvage {
             _ => None,
         };
         let Some((state, record)) = parse(state, timestamp, key, headers, value) else {
-            return fragment("koobridge has not written it like that", bytes);
+            return fragment("koobridge does not write such a row", bytes);
         };
-        if number_of(id) > HIGHEST_LEFT || id < 0 {
+        if number_of(id) > MAX_RESTORED_NUMBER || id < 0 {
             return fragment("its number is too high", bytes);
         }
         let Some(lane) = lane.clone() else {
@@ -151,7 +152,7 @@ impl Salvage {
     }
 }
 
-/// The lane in a row, with its id, if it is a lane's.
+/// Returns the lane in a row of the table `lanes`, with its id.
 fn lane_of(id: i64, columns: Vec<Value>) -> Option<(i64, LaneKey)> {
     match <[Value; 3]>::try_from(columns).ok()? {
         [Value::Null, topic, partition] => key_of(id, topic, partition),
@@ -159,8 +160,8 @@ fn lane_of(id: i64, columns: Vec<Value>) -> Option<(i64, LaneKey)> {
     }
 }
 
-/// The lane in an entry of an index, with its id: the table itself may be damaged.
-fn indexed(columns: Vec<Value>) -> Option<(i64, LaneKey)> {
+/// Returns the lane in an entry of the index of `lanes`, with its id. The table itself may be damaged.
+fn lane_of_index(columns: Vec<Value>) -> Option<(i64, LaneKey)> {
     match <[Value; 3]>::try_from(columns).ok()? {
         [topic, partition, Value::Integer(id)] => key_of(id, topic, partition),
         _ => None,

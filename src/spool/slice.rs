@@ -1,5 +1,5 @@
-//! Reads the reports of a file in the order of their ids, some at a time: a reader that rests in between does not keep
-//! the log from being emptied.
+//! Reads the reports of a file in the order of their ids, in several steps. Between the steps the reader does not
+//! prevent that the log is emptied.
 
 use rusqlite::Connection;
 
@@ -10,9 +10,9 @@ use super::{Kept, Mark};
 /// Reports with their ids.
 pub(super) type Slice = Vec<(i64, Kept)>;
 
-/// Returns the reports behind an id, of about `bytes` bytes; none if there are no more. `state` is the column
-/// of that meaning.
-pub(super) fn behind(
+/// Returns the reports after an id, about `bytes` bytes; none if there are no more. `state` is the name of the state
+/// column.
+pub(super) fn after(
     connection: &Connection,
     state: &str,
     id: i64,
@@ -28,13 +28,13 @@ pub(super) fn behind(
         && let Some(row) = rows.next()?
     {
         let id = row.get(0)?;
-        // A damaged tree gives rows in any order.
+        // A damaged tree can return rows out of order.
         if id <= before {
             return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
         }
         before = id;
         let kept = Kept {
-            // Of a row whose lane is missing, both columns are null.
+            // If the lane is missing, both columns are null, which is an error.
             lane: lane_key(row.get(1)?, row.get(2)?),
             number: number_of(id),
             mark: Mark::from_column(row.get(3)?),

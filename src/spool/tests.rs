@@ -1,4 +1,4 @@
-//! The store by itself: what is written is there after a restart, whatever the file has been through.
+//! Tests of the store without Kafka: written reports survive a restart, also if a file is damaged.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,13 +14,13 @@ mod inbox;
 mod marks;
 mod upgrade;
 
-/// A report's number, and where the spool's answer goes.
+/// A report's number, and the channel for the spool's answer.
 struct Ticket(u64, Sender<Answer>);
 
 type Answer = (u64, Result<(), NotWritten>);
 
-fn settle(ticket: Ticket, result: Result<(), NotWritten>) {
-    ticket.1.send((ticket.0, result)).expect("the test listens");
+fn send_answer(ticket: Ticket, result: Result<(), NotWritten>) {
+    ticket.1.send((ticket.0, result)).expect("an open channel");
 }
 
 struct Fixture {
@@ -53,11 +53,11 @@ impl Fixture {
     }
 
     fn open(&self) -> (Spool<Ticket>, Vec<Restored>) {
-        let (spool, remains) = Spool::open(&self.options(), settle, drop).expect("a spool");
+        let (spool, remains) = Spool::open(&self.options(), send_answer, drop).expect("a spool");
         (spool, remains.lanes)
     }
 
-    /// Closes it in good order, and opens it again.
+    /// Closes the spool and opens it again.
     fn reopen(&self, spool: Spool<Ticket>) -> (Spool<Ticket>, Vec<Restored>) {
         close(&spool);
         drop(spool);
@@ -72,7 +72,7 @@ impl Fixture {
         result
     }
 
-    /// Writes a record, and does not wait for the answer.
+    /// Writes a record without waiting for the answer.
     fn send(&self, spool: &Spool<Ticket>, lane: &LaneKey, number: u64, record: Arc<Record>) {
         spool.write(lane, number, record, Ticket(number, self.answer.clone()));
     }
@@ -108,7 +108,7 @@ fn row(number: u64) -> Row {
     }
 }
 
-fn left(lane: LaneKey, first: u64, last: u64) -> Restored {
+fn restored_lane(lane: LaneKey, first: u64, last: u64) -> Restored {
     Restored { lane, first, last }
 }
 
@@ -121,7 +121,7 @@ fn close<T: Send>(spool: &Spool<T>) {
 }
 
 #[test]
-fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
+fn written_reports_are_read_unchanged_and_in_order_after_a_restart() {
     let fixture = Fixture::new();
     let (spool, restored) = fixture.open();
     assert_eq!(restored, []);
@@ -131,7 +131,7 @@ fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
     spool.remember("events", 6);
     close(&spool);
     drop(spool);
-    let (spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
+    let (spool, remains) = Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
     assert_eq!(
         remains.lanes,
         [Restored {
@@ -141,11 +141,11 @@ fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
         }]
     );
     assert_eq!(remains.partitions, [("events".to_owned(), 6)]);
-    let (rows, is_all) = spool.read(&lane(3), 7, 1 << 20).expect("readable");
-    assert!(is_all);
+    let (rows, is_end) = spool.read(&lane(3), 7, 1 << 20).expect("readable");
+    assert!(is_end);
     assert_eq!(rows, (7..=20).map(row).collect::<Vec<_>>());
-    let (rows, is_all) = spool.read(&lane(3), 7, 1).expect("readable");
-    assert_eq!((numbers(&rows), is_all), (vec![7], false));
+    let (rows, is_end) = spool.read(&lane(3), 7, 1).expect("readable");
+    assert_eq!((numbers(&rows), is_end), (vec![7], false));
     assert_eq!(
         spool.read(&lane(4), 1, 1 << 20).expect("readable"),
         (Vec::new(), true)
@@ -153,21 +153,21 @@ fn what_is_written_is_there_after_a_restart_to_the_byte_and_in_order() {
 }
 
 #[test]
-fn a_deleted_report_is_gone() {
+fn a_deleted_report_is_not_restored() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write(&spool, &lane(0), 1).expect("room");
     fixture.write(&spool, &lane(0), 2).expect("room");
     spool.delete(&lane(0), 1);
     let (spool, restored) = fixture.reopen(spool);
-    assert_eq!(restored, [left(lane(0), 2, 2)]);
+    assert_eq!(restored, [restored_lane(lane(0), 2, 2)]);
     spool.delete(&lane(0), 2);
     let (spool, restored) = fixture.reopen(spool);
     assert_eq!((spool.level().reports, restored), (0, vec![]));
 }
 
 #[test]
-fn what_is_known_of_the_topics_outlives_the_file_that_it_was_noted_in() {
+fn partition_counts_are_kept_when_the_file_with_them_is_replaced() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     spool.remember("events", 6);
@@ -175,7 +175,7 @@ fn what_is_known_of_the_topics_outlives_the_file_that_it_was_noted_in() {
     close(&spool);
     drop(spool);
     for _ in 0..2 {
-        let (spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
+        let (spool, remains) = Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
         let mut known = remains.partitions;
         known.sort();
         assert_eq!(
@@ -188,7 +188,7 @@ fn what_is_known_of_the_topics_outlives_the_file_that_it_was_noted_in() {
 }
 
 #[test]
-fn a_large_file_that_is_empty_gives_its_space_back() {
+fn a_large_file_frees_its_disk_space_when_it_is_empty() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     for number in 1..=5000 {
@@ -210,7 +210,7 @@ fn a_large_file_that_is_empty_gives_its_space_back() {
 }
 
 #[test]
-fn a_quarantined_report_is_kept_and_not_read() {
+fn a_quarantined_report_is_kept_but_not_read() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write(&spool, &lane(0), 1).expect("room");
@@ -243,10 +243,10 @@ fn a_quarantined_report_is_kept_and_not_read() {
 }
 
 #[test]
-fn a_second_owner_is_told_who_has_it() {
+fn a_second_owner_gets_the_process_id_of_the_first() {
     let fixture = Fixture::new();
     let (_spool, _) = fixture.open();
-    match Spool::open(&fixture.options(), settle, drop) {
+    match Spool::open(&fixture.options(), send_answer, drop) {
         Err(OpenError::Taken(path, Some(pid))) => {
             assert_eq!((path, pid), (fixture.path(), std::process::id()));
         }
@@ -255,7 +255,7 @@ fn a_second_owner_is_told_who_has_it() {
 }
 
 #[test]
-fn a_newer_format_is_refused_and_left_alone() {
+fn a_file_of_a_newer_format_is_an_error_and_stays_in_place() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write(&spool, &lane(0), 1).expect("room");
@@ -267,30 +267,24 @@ fn a_newer_format_is_refused_and_left_alone() {
         .pragma_update(None, "user_version", format::FORMAT + 1)
         .expect("a newer one");
     drop(connection);
-    let Err(error) = Spool::open(&fixture.options(), settle, drop) else {
+    let Err(error) = Spool::open(&fixture.options(), send_answer, drop) else {
         panic!("a newer format is read");
     };
     assert!(
         error
             .to_string()
-            .contains("was written by a newer koobridge (format 4"),
+            .contains("(format 4; this version reads up to format 3)"),
         "{error}"
     );
     assert!(file.exists());
 }
 
 #[test]
-fn only_its_user_can_read_it() {
+fn only_the_user_can_read_the_spool() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write(&spool, &lane(0), 1).expect("room");
-    let mode = |path: &Path| {
-        fs::metadata(path)
-            .expect("it is there")
-            .permissions()
-            .mode()
-            & 0o777
-    };
+    let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
     assert_eq!(mode(&fixture.path()), 0o700);
     for entry in fs::read_dir(fixture.path()).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -299,26 +293,26 @@ fn only_its_user_can_read_it() {
 }
 
 #[test]
-fn a_directory_that_can_not_be_made_is_an_error_that_names_it() {
+fn a_directory_that_can_not_be_created_is_an_error_with_its_path() {
     let options = Options {
         directory: "/proc/nowhere/spool".into(),
         ..Fixture::new().options()
     };
-    let Err(error) = Spool::open(&options, settle, drop) else {
+    let Err(error) = Spool::open(&options, send_answer, drop) else {
         panic!("a spool in /proc");
     };
     assert!(error.to_string().contains("/proc/nowhere/spool"), "{error}");
 }
 
 #[test]
-fn a_dropped_spool_ends_its_thread_and_lets_another_one_open() {
+fn a_dropped_spool_ends_its_thread_and_releases_the_directory() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write(&spool, &lane(0), 1).expect("room");
     drop(spool);
     let until = Instant::now() + Duration::from_secs(10);
     let restored = loop {
-        match Spool::open(&fixture.options(), settle, drop) {
+        match Spool::open(&fixture.options(), send_answer, drop) {
             Ok((_spool, remains)) => break remains.lanes,
             Err(error) => assert!(Instant::now() < until, "{error}"),
         }

@@ -1,4 +1,4 @@
-//! A file of the spool as any process can read it, in the format that it has. Of a damaged file, what can be read is
+//! Reads a spool file in any process and in any supported format. If the file is damaged, its readable reports are
 //! shown.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,19 +13,19 @@ use super::directory::{length, with_suffix};
 use super::error::{Unusable, Verdict};
 use super::format::{FORMAT, NUMBER_BITS, format_of, lanes_of, state_column};
 use super::salvage::{Found, Salvage};
-use super::slice::behind;
+use super::slice::after;
 use super::{Kept, LaneKey, LaneStatus, Mark, Problem};
 
-/// Bytes of memory for the cache, and for the reports that are read at once.
+/// Bytes of memory for the cache, and for the reports of one step.
 const MEMORY: usize = 1 << 20;
 
-/// The statuses of lanes.
+/// The counts of lanes.
 type Lanes = BTreeMap<LaneKey, LaneStatus>;
 
 /// Adds a file's reports to the lanes' counts.
 ///
 /// # Errors
-/// If not all of it can be read: what can is counted.
+/// If the file can't be read completely. Its readable reports are counted.
 pub(super) fn count(path: &Path, is_in_use: bool, lanes: &mut Lanes) -> Result<(), Problem> {
     let opened = open(path, is_in_use).and_then(|view| Ok(count_all(&view)?));
     match opened {
@@ -35,13 +35,13 @@ pub(super) fn count(path: &Path, is_in_use: bool, lanes: &mut Lanes) -> Result<(
             }
             Ok(())
         }
-        // The bridge has removed it since.
+        // The bridge has removed the file meanwhile.
         Err(_) if is_in_use && !path.exists() => Ok(()),
         Err(error) => {
             let show = |found: Found| {
                 if let Ok(kept) = found {
                     let status =
-                        of_one(kept.mark == Some(Mark::Quarantined), kept.record.timestamp);
+                        status_of_one(kept.mark == Some(Mark::Quarantined), kept.record.timestamp);
                     add(lanes.entry(kept.lane).or_default(), &status);
                 }
                 Ok(())
@@ -51,7 +51,8 @@ pub(super) fn count(path: &Path, is_in_use: bool, lanes: &mut Lanes) -> Result<(
     }
 }
 
-/// Shows a file's reports, in the order of their ids, until `show` fails. Returns what is wrong with the file.
+/// Calls `show` for each report of a file, in the order of their ids, until it fails. Returns the problem with the
+/// file, if any.
 pub(super) fn each(
     path: &Path,
     is_in_use: bool,
@@ -61,7 +62,7 @@ pub(super) fn each(
     let mut next = || {
         let view = open(path, is_in_use)?;
         loop {
-            let slice = behind(&view.connection, view.state, last, MEMORY)?;
+            let slice = after(&view.connection, view.state, last, MEMORY)?;
             if slice.is_empty() {
                 return Ok(Ok(()));
             }
@@ -80,33 +81,33 @@ pub(super) fn each(
     }
 }
 
-/// Shows what can be read of a file that was set aside.
+/// Calls `show` for each report or fragment of a file that was set aside.
 pub(super) fn salvaged(
     path: &Path,
     show: impl FnMut(Found) -> io::Result<()>,
 ) -> io::Result<Problem> {
-    let aside = Unusable::Odd("it was set aside".to_owned());
+    let aside = Unusable::Invalid("it was set aside".to_owned());
     salvage(path, aside, i64::MIN, show)
 }
 
 struct View {
     connection: Connection,
-    /// The column that says a report's state.
+    /// The name of the column with a report's state.
     state: &'static str,
 }
 
 fn open(path: &Path, is_in_use: bool) -> Result<View, Unusable> {
     let log = if is_in_use {
-        Log::Needed
+        Log::Required
     } else {
-        Log::MayBeMissing
+        Log::Optional
     };
     let connection = connection::open(path, MEMORY, log)?;
     let state = state_column(format_of(&connection)?);
     Ok(View { connection, state })
 }
 
-/// Counts in one pass and without sorting, which would take room.
+/// Counts all reports in one pass. Sorting in SQLite would need a temporary file.
 fn count_all(view: &View) -> rusqlite::Result<HashMap<LaneKey, LaneStatus>> {
     let keys: HashMap<i64, LaneKey> = lanes_of(&view.connection)?
         .into_iter()
@@ -118,12 +119,12 @@ fn count_all(view: &View) -> rusqlite::Result<HashMap<LaneKey, LaneStatus>> {
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
-        let one = of_one(row.get(1)?, row.get(2)?);
+        let one = status_of_one(row.get(1)?, row.get(2)?);
         add(counts.entry(id >> NUMBER_BITS).or_default(), &one);
     }
     let mut lanes = HashMap::new();
     for (id, status) in counts {
-        // A damaged file says this, or the lane was made since.
+        // The file is damaged, or the lane was created meanwhile.
         let key = keys.get(&id).cloned();
         let key = key.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, id))?;
         add(lanes.entry(key).or_default(), &status);
@@ -131,7 +132,7 @@ fn count_all(view: &View) -> rusqlite::Result<HashMap<LaneKey, LaneStatus>> {
     Ok(lanes)
 }
 
-fn of_one(is_quarantined: bool, time: i64) -> LaneStatus {
+fn status_of_one(is_quarantined: bool, time: i64) -> LaneStatus {
     LaneStatus {
         due: u64::from(!is_quarantined),
         quarantined: u64::from(is_quarantined),
@@ -145,7 +146,8 @@ fn add(sum: &mut LaneStatus, more: &LaneStatus) {
     sum.oldest = [sum.oldest, more.oldest].into_iter().flatten().min();
 }
 
-/// Shows what can be read of a file behind an id, if it is damaged, and says what is wrong with it.
+/// Returns the problem with a file. If it is damaged, calls `show` for each of its reports and fragments after the id
+/// `last`.
 fn salvage(
     path: &Path,
     error: Unusable,
@@ -161,7 +163,7 @@ fn salvage(
     };
     let damage = match &error {
         Unusable::Newer(_) => None,
-        Unusable::Odd(why) => Some(why.clone()),
+        Unusable::Invalid(why) => Some(why.clone()),
         Unusable::Failed(error) => Verdict::of(path, error).into_reason(),
     };
     let Some(damage) = damage else {
@@ -187,22 +189,22 @@ fn salvage(
     Ok(problem)
 }
 
-/// What is wrong with a file that is not damaged.
+/// Returns why a file that is not damaged can't be read.
 fn unreadable(path: &Path, error: &Unusable) -> String {
     let error = match error {
         Unusable::Newer(format) => {
             return format!(
-                "a newer koobridge wrote it (format {format}, this one reads up to {FORMAT})"
+                "a newer koobridge wrote it (format {format}; this version reads up to format {FORMAT})"
             );
         }
-        Unusable::Odd(why) => why.clone(),
+        Unusable::Invalid(why) => why.clone(),
         Unusable::Failed(error) => error.to_string(),
     };
     let has_log = length(&with_suffix(path, "-wal")) > 0;
     if has_log && OpenOptions::new().write(true).open(path).is_err() {
         return format!(
-            "{error}; its log has to be read in, which needs writing: copy the directory to a disk that can be \
-             written to, and name the copy with --directory"
+            "{error}; reading its log needs write access: copy the directory to a writable disk, and pass the copy \
+             with --directory"
         );
     }
     error

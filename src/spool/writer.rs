@@ -1,5 +1,5 @@
-//! The spool's thread: takes everything that waits to be written into few transactions, and answers for
-//! each once it is fsynced. Deletions are made durable in between, within a second.
+//! The spool's thread. It writes the waiting records in few transactions and reports each result after the fsync. In
+//! between it deletes reports, durably within a second.
 
 use std::io;
 use std::mem;
@@ -10,38 +10,38 @@ use std::time::{Duration, Instant};
 use tracing::{error, warn};
 
 use super::files::{Files, QUIET};
-use super::limits::{Growth, ROOM};
+use super::limits::{Growth, MIN_ROOM};
 use super::queue::{Queue, Write};
 use super::{LaneKey, Level, NotWritten, Options};
 
-/// How soon to check again whether the disk has come back.
+/// The interval of checks while the spool has due reports or can't be written.
 const RECHECK: Duration = Duration::from_secs(1);
-/// How many deletions that the disk did not take are tried again at once.
+/// The maximum number of failed deletions that are tried again at once.
 const RETRIED: usize = 4096;
-/// How often to check for room while nothing is written.
+/// The interval of checks for room while nothing is written.
 const ROOM_CHECK: Duration = Duration::from_secs(5);
-/// How soon to say again that nothing can be written.
+/// The interval of warnings while nothing can be written.
 const REMINDER: Duration = Duration::from_secs(30);
 
-/// What the thread owns.
+/// The state of the spool's thread.
 pub(super) struct Writer<T> {
     options: Options,
     files: Files,
     callbacks: Callbacks<T>,
-    /// Deletions that the disk did not take, as many as may be kept, and how many more there are.
+    /// Deletions that failed and are tried again, and the number of those that this list has no room for.
     undeleted: Vec<(LaneKey, u64)>,
-    forgotten: u64,
-    /// When to try those again.
+    untracked: u64,
+    /// When to try the failed deletions again.
     delete_at: Instant,
     level: Level,
-    /// When the values that change slowly were last measured, if not since the spool was empty.
+    /// When the sizes in `level` were last measured; `None` if the spool was empty then.
     measured: Option<Instant>,
-    /// When it was last checked whether there is room.
+    /// When `check_room` last ran.
     room_checked: Option<Instant>,
-    complained: Option<Instant>,
+    last_warning: Option<Instant>,
 }
 
-/// How the thread reports what it wrote.
+/// The callbacks of the spool's caller.
 pub(super) struct Callbacks<T> {
     pub(super) on_written: Box<dyn Fn(T, Result<(), NotWritten>) + Send>,
     pub(super) on_commit: Box<dyn Fn(Duration) + Send>,
@@ -54,19 +54,19 @@ impl<T: Send + 'static> Writer<T> {
             files,
             callbacks,
             undeleted: Vec::new(),
-            forgotten: 0,
+            untracked: 0,
             delete_at: Instant::now(),
             level: Level::default(),
             measured: None,
             room_checked: None,
-            complained: None,
+            last_warning: None,
         };
         writer.check_room();
         writer
     }
 
     pub(super) fn start(mut self, queue: Arc<Queue<T>>) -> io::Result<JoinHandle<()>> {
-        self.show(&queue);
+        self.publish_level(&queue);
         thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || self.run(&queue))
@@ -75,63 +75,64 @@ impl<T: Send + 'static> Writer<T> {
     fn run(mut self, queue: &Queue<T>) {
         let mut is_busy = true;
         loop {
-            let patience = if is_busy {
+            let timeout = if is_busy {
                 Duration::ZERO
             } else {
-                self.recheck()
+                self.wait_time()
             };
-            let taken = queue.take(patience);
-            for (path, why) in taken.damaged {
-                self.files.give_up(&path, why);
+            let batch = queue.take(timeout);
+            for (path, why) in batch.damaged {
+                self.files.retire_damaged(&path, why);
             }
             self.check_room();
-            self.write(taken.writes, queue);
-            if !taken.marks.is_empty() {
-                self.files.mark(&taken.marks);
+            self.write(batch.writes, queue);
+            if !batch.marks.is_empty() {
+                self.files.mark(&batch.marks);
             }
-            self.delete(taken.deletions, taken.is_closing);
-            for (topic, partitions) in taken.topics {
+            self.delete(batch.deletions, batch.is_closing);
+            for (topic, partitions) in batch.topics {
                 self.files.remember(topic, partitions);
             }
-            is_busy = self.files.count_on();
-            is_busy |= self.files.move_on(QUIET);
-            self.show(queue);
-            self.files.rest();
-            // The count is asked for at the end.
-            if taken.is_closing && !is_busy {
+            is_busy = self.files.count_more();
+            is_busy |= self.files.move_more(QUIET);
+            self.publish_level(queue);
+            self.files.close_idle();
+            // The caller needs the final count, so counting is finished first.
+            if batch.is_closing && !is_busy {
                 return;
             }
         }
     }
 
-    /// How long to wait at most.
-    fn recheck(&self) -> Duration {
-        let waits = self.level.reports > self.level.quarantined;
-        let is_wanted = !self.level.is_writable || !self.undeleted.is_empty() || waits;
-        if is_wanted { RECHECK } else { ROOM_CHECK }
+    /// Returns how long to wait for requests.
+    fn wait_time(&self) -> Duration {
+        let has_due_reports = self.level.reports > self.level.quarantined;
+        let needs_rechecks =
+            !self.level.is_writable || !self.undeleted.is_empty() || has_due_reports;
+        if needs_rechecks { RECHECK } else { ROOM_CHECK }
     }
 
-    /// Checks whether a report could be written: a disk that has filled up or come back shows before a report
-    /// needs it.
+    /// Checks whether a report could be written, so that a full or recovered disk is noticed before a report needs
+    /// it.
     fn check_room(&mut self) {
         let is_fresh = |at: Instant| at.elapsed() < ROOM_CHECK;
         if self.level.is_writable && self.room_checked.is_some_and(is_fresh) {
             return;
         }
-        self.files.make_current();
-        let taken = self.files.taken();
-        let room = self.files.limits.room(taken);
-        self.level.is_writable = self.files.current.is_some() && room >= ROOM;
-        if self.files.current.is_some() && room < ROOM {
-            self.complain(NotWritten::Full);
+        self.files.ensure_current();
+        let usage = self.files.disk_usage();
+        let room = self.files.limits.room(usage);
+        self.level.is_writable = self.files.current.is_some() && room >= MIN_ROOM;
+        if self.files.current.is_some() && room < MIN_ROOM {
+            self.warn_not_written(NotWritten::Full);
         }
         self.room_checked = Some(Instant::now());
     }
 
-    /// Publishes what the spool holds now.
-    fn show(&mut self, queue: &Queue<T>) {
+    /// Publishes the current level.
+    fn publish_level(&mut self, queue: &Queue<T>) {
         let (reports, quarantined) = self.files.count();
-        self.level.undeleted = self.undeleted.len() as u64 + self.forgotten;
+        self.level.undeleted = self.undeleted.len() as u64 + self.untracked;
         self.level.reports = reports.saturating_sub(self.level.undeleted);
         self.level.quarantined = quarantined;
         self.level.is_counted = self.files.is_counted();
@@ -141,26 +142,26 @@ impl<T: Send + 'static> Writer<T> {
         queue.set_level(self.level);
     }
 
-    /// Not at each transaction: none of these changes much faster than that.
+    /// Measures the sizes. That is too slow for each transaction.
     fn measure(&mut self) {
-        let taken = self.files.taken();
-        self.level.used = taken.used();
-        self.level.room = self.files.limits.room(taken);
+        let usage = self.files.disk_usage();
+        self.level.used = usage.used();
+        self.level.room = self.files.limits.room(usage);
         self.level.bytes = self.files.directory.bytes().unwrap_or(self.level.bytes);
         self.level.set_aside = self.files.directory.count_set_aside();
-        let waits = self.level.reports > self.level.quarantined;
+        let has_due_reports = self.level.reports > self.level.quarantined;
         let oldest = self
             .files
             .all()
             .filter_map(|file| file.oldest().ok().flatten());
-        self.level.oldest = oldest.min().filter(|_| waits);
-        // An empty spool is not measured until something comes.
+        self.level.oldest = oldest.min().filter(|_| has_due_reports);
+        // An empty spool is measured again when a report is written.
         self.measured = (self.level.reports > 0).then(Instant::now);
     }
 
     fn write(&mut self, mut writes: Vec<Write<T>>, queue: &Queue<T>) {
         while !writes.is_empty() {
-            self.files.turn_over_if_large();
+            self.files.rotate_if_large();
             let fitting = self.fitting(&writes);
             let later = writes.split_off(fitting);
             if fitting == 0 {
@@ -170,7 +171,7 @@ impl<T: Send + 'static> Writer<T> {
             let began = Instant::now();
             let mut result = self.try_write(&writes);
             if result == Err(NotWritten::Failed) {
-                // Once more, on a file that nothing is wrong with yet.
+                // When a write fails, the file is replaced: try again on the new one.
                 result = self.try_write(&writes);
             }
             if result.is_ok() {
@@ -181,14 +182,16 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// How many of the reports fit into a transaction, and into the limits.
+    /// Returns how many of the reports fit into one transaction and into the limits.
     fn fitting(&mut self, writes: &[Write<T>]) -> usize {
-        let (taken, limits) = (self.files.taken(), self.files.limits);
+        let (usage, limits) = (self.files.disk_usage(), self.files.limits);
         let (mut growth, mut bytes) = (Growth::default(), 0);
         for (fitting, write) in writes.iter().enumerate() {
             growth.add(&write.lane, &write.record);
             bytes += write.record.footprint();
-            if !limits.allow(taken, &growth) || fitting > 0 && bytes > limits.group() {
+            if !limits.allows_writing(usage, &growth)
+                || fitting > 0 && bytes > limits.transaction_size()
+            {
                 return fitting;
             }
         }
@@ -197,19 +200,19 @@ impl<T: Send + 'static> Writer<T> {
 
     fn answer(&mut self, writes: Vec<Write<T>>, result: Result<(), NotWritten>, queue: &Queue<T>) {
         match result {
-            Ok(()) => self.complained = None,
-            Err(why) => self.complain(why),
+            Ok(()) => self.last_warning = None,
+            Err(why) => self.warn_not_written(why),
         }
         self.level.is_writable = result.is_ok();
-        // Counted before the callback runs, which may ask.
-        self.show(queue);
+        // The callback may read the level, so publish it first.
+        self.publish_level(queue);
         for write in writes {
             (self.callbacks.on_written)(write.ticket, result);
         }
     }
 
     fn try_write(&mut self, writes: &[Write<T>]) -> Result<(), NotWritten> {
-        self.files.make_current();
+        self.files.ensure_current();
         let file = self.files.current.as_mut().ok_or(NotWritten::Failed)?;
         let rows = writes
             .iter()
@@ -218,18 +221,18 @@ impl<T: Send + 'static> Writer<T> {
             Ok(()) if file.is_in_place() && self.files.directory.is_owned() => Ok(()),
             Ok(()) => {
                 let path = file.path().display();
-                error!(%path, "a file of the spool, or its lock, was removed or replaced: nothing is promised from it any more");
-                self.files.has_failed = true;
-                self.files.turn_over();
+                error!(%path, "a spool file or the lock was removed or replaced: this file gets no more reports");
+                self.files.may_have_duplicates = true;
+                self.files.rotate();
                 Err(NotWritten::Failed)
             }
-            Err(error) if self.files.writing_failed(&error) => Err(NotWritten::Full),
+            Err(error) if self.files.handle_write_error(&error) => Err(NotWritten::Full),
             Err(_) => Err(NotWritten::Failed),
         }
     }
 
-    /// Deletes reports, and those again that the disk did not take before: some of them from time to time, all of them
-    /// at the end, because a full disk lets a file be removed once all its reports are to be deleted.
+    /// Deletes reports, and tries failed deletions again: some of them each second, and all of them at the end,
+    /// because even on a full disk a file can be removed if all its reports are to be deleted.
     fn delete(&mut self, reports: Vec<(LaneKey, u64)>, is_closing: bool) {
         let mut reports = reports;
         if is_closing {
@@ -242,30 +245,30 @@ impl<T: Send + 'static> Writer<T> {
         if !reports.is_empty() {
             self.undeleted.extend(self.files.delete(&reports));
             let most = self.options.memory / 8 / mem::size_of::<(LaneKey, u64)>();
-            let forgotten = self.undeleted.len().saturating_sub(most);
+            let untracked = self.undeleted.len().saturating_sub(most);
             self.undeleted.truncate(most);
-            self.forgotten += forgotten as u64;
+            self.untracked += untracked as u64;
         }
     }
 
-    fn complain(&mut self, why: NotWritten) {
-        if self.complained.is_some_and(|at| at.elapsed() < REMINDER) {
+    fn warn_not_written(&mut self, why: NotWritten) {
+        if self.last_warning.is_some_and(|at| at.elapsed() < REMINDER) {
             return;
         }
-        self.complained = Some(Instant::now());
+        self.last_warning = Some(Instant::now());
         let (disk_limit, free_space) = (self.options.disk_limit, self.options.free_space);
-        let taken = self.files.taken();
+        let usage = self.files.disk_usage();
         let directory = self.files.directory.path().display();
         match why {
             NotWritten::Full => {
                 warn!(
-                    %directory, bytes = taken.bytes, disk_limit, available = taken.available, free_space,
-                    "the spool is full: what Kafka can't take is refused; raise spool.disk_limit, or \
-                     make room on its file system if less than spool.free_space is available"
+                    %directory, bytes = usage.bytes, disk_limit, available = usage.available, free_space,
+                    "the spool is full: reports that Kafka can't accept are answered 503; raise spool.disk_limit, or \
+                     free disk space if less than spool.free_space is available"
                 );
             }
             NotWritten::Failed => {
-                error!(%directory, "nothing can be written to the spool: what Kafka can't take is refused");
+                error!(%directory, "can't write to the spool: reports that Kafka can't accept are answered 503");
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Records as JSON lines: what `replay`, `tail` and `spool export` print, and what is read back.
+//! Records as JSON lines. `replay`, `tail` and `spool export` print them, and `replay` reads them.
 //!
-//! A line holds a record whole. What is no text stands as hexadecimal digits under a name of its own.
+//! A line contains a complete record. Bytes that are not UTF-8 are written as hexadecimal digits under a separate
+//! name.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,22 +18,22 @@ use crate::contract::{HeaderRef, RecordRef};
 /// A record and its position.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// The topic that it is of.
+    /// The record's topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// `null` where it has none yet.
+    /// `null` if the record has no partition yet.
     #[serde(default)]
     pub partition: Option<u32>,
-    /// Its offset, if it has been on the topic.
+    /// Its offset, if it was read from the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
-    /// Its number in its lane of a spool.
+    /// Its number in its lane, if it was read from a spool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
-    /// `due` or `quarantined`, in a spool.
+    /// `due`, `quarantined` or `set aside`, if it was read from a spool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Cow<'static, str>>,
-    /// Phone numbers were made unreadable: it is not what was on the topic.
+    /// Whether phone numbers were masked, so that the record differs from the one on the topic.
     #[serde(default, skip_serializing_if = "is_false")]
     pub masked: bool,
     #[serde(default)]
@@ -49,7 +50,10 @@ pub struct Line {
     value_hex: Option<Hex>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_false(flag: &bool) -> bool {
     !flag
 }
@@ -80,7 +84,7 @@ impl Line {
         self
     }
 
-    /// The record of the line.
+    /// Returns the record of the line.
     #[must_use]
     pub fn record(&self) -> RecordRef<'_> {
         let bytes = |text: &'_ Option<String>, hex: &'_ Option<Hex>| -> Option<Vec<u8>> {
@@ -95,10 +99,10 @@ impl Line {
         }
     }
 
-    /// Writes it, with its line end.
+    /// Writes the line and a newline.
     ///
     /// # Errors
-    /// Where `out` takes nothing more.
+    /// If writing to `out` fails.
     pub fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
         serde_json::to_writer(&mut *out, self)?;
         out.write_all(b"\n")
@@ -113,10 +117,10 @@ fn text_or_hex(bytes: Option<&[u8]>) -> (Option<String>, Option<Hex>) {
     }
 }
 
-/// Reads lines, empty ones aside.
+/// Reads lines, and skips empty ones.
 ///
 /// # Errors
-/// Each line that can't be read, with its number; the first is 1.
+/// For each line that can't be parsed. The message has its number; the first is 1.
 pub fn lines(input: impl BufRead) -> impl Iterator<Item = Result<Line, String>> {
     let numbered = input.lines().enumerate();
     let read = numbered.map(|(at, line)| -> Result<Option<Line>, String> {
@@ -127,7 +131,7 @@ pub fn lines(input: impl BufRead) -> impl Iterator<Item = Result<Line, String>> 
         let line = serde_json::from_str(&line);
         line.map(Some).map_err(|error| {
             format!(
-                "line {}: it is none that koobridge wrote: {error} (the column is the line's own)",
+                "line {}: not a record as koobridge writes it: {error} (columns count within this line)",
                 at + 1
             )
         })
@@ -135,8 +139,8 @@ pub fn lines(input: impl BufRead) -> impl Iterator<Item = Result<Line, String>> 
     read.filter_map(Result::transpose)
 }
 
-/// A record's timestamp: in RFC 3339, or as milliseconds since 1970 if the year has more than four digits, as when a
-/// producer wrote microseconds.
+/// A record's timestamp: in RFC 3339, or in milliseconds since 1970 if the year has more than four digits, for
+/// example if a producer wrote microseconds.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 enum Time {
@@ -189,14 +193,14 @@ impl<'de> Deserialize<'de> for Hex {
         let bytes = bytes.filter(|_| rest.is_empty());
         bytes
             .map(Self)
-            .ok_or_else(|| serde::de::Error::custom("no pairs of hexadecimal digits"))
+            .ok_or_else(|| serde::de::Error::custom("expected pairs of hexadecimal digits"))
     }
 }
 
-/// Names and values, in their order.
+/// Header names and values, in their order.
 ///
-/// An object if each name occurs once, else an array of pairs: an object with a repeated name loses values in most
-/// programs that read it. Both forms are read.
+/// Written as an object if each name occurs once, otherwise as an array of pairs: most programs would lose values of
+/// an object with a repeated name. Both forms can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Headers(Vec<(String, HeaderValue)>);
 

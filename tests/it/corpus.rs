@@ -1,4 +1,4 @@
-//! Every input that fuzzing has kept, once more: quick, and on each run of the tests.
+//! Runs every input of the fuzzing corpus with each test run.
 
 use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use std::{fs, thread};
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 
-/// Panics of the bridge's own threads, which no test would notice.
+/// The number of panics in the bridge's own threads, which a test would not notice otherwise.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 #[test]
-fn whatever_comes_over_a_connection_is_answered_as_documented() {
+fn any_bytes_on_a_connection_get_a_documented_answer() {
     replay("head", fuzz::head::check);
 }
 
 #[test]
-fn whatever_a_body_is_it_becomes_an_event_or_a_rejected_record() {
+fn any_body_becomes_an_event_or_a_rejected_record() {
     replay("body", fuzz::body::check);
 }
 
 #[test]
-fn whatever_a_file_of_the_spool_holds_the_bridge_starts_and_keeps_what_comes() {
+fn the_bridge_starts_and_keeps_new_reports_with_any_spool_file() {
     replay("spool_file", fuzz::spool_file::check);
 }
 
@@ -36,23 +36,23 @@ fn replay(target: &str, check: fn(&[u8])) {
         .map(|input| input.expect("an input").path())
         .collect();
     assert!(!inputs.is_empty(), "the corpus of {target} is empty");
-    let failed: Vec<&PathBuf> = inputs.iter().filter(|path| !holds(path, check)).collect();
-    assert!(failed.is_empty(), "it does not hold for {failed:?}");
+    let failed: Vec<&PathBuf> = inputs.iter().filter(|path| !passes(path, check)).collect();
+    assert!(failed.is_empty(), "the check failed for {failed:?}");
 }
 
-fn holds(path: &Path, check: fn(&[u8])) -> bool {
+fn passes(path: &Path, check: fn(&[u8])) -> bool {
     let input = fs::read(path).expect("an input");
     let before = PANICS.load(Ordering::Relaxed);
     panic::catch_unwind(|| check(&input)).is_ok() && PANICS.load(Ordering::Relaxed) == before
 }
 
 fn watch_threads() {
-    let told = panic::take_hook();
+    let previous = panic::take_hook();
     panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
-        // A test's thread has the test's name.
+        // The name of a test's thread contains the path of the test.
         let thread = thread::current();
         let is_a_test = thread.name().is_some_and(|name| name.contains("::"));
         PANICS.fetch_add((!is_a_test).into(), Ordering::Relaxed);
-        told(panic);
+        previous(panic);
     }));
 }

@@ -1,4 +1,4 @@
-//! The spool as its operator meets it: what it shows, what is drained, what is quarantined, who may own it.
+//! The spool from the operator's view: status, export, draining, quarantine and ownership.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -19,7 +19,7 @@ use crate::support::lines::Lines;
 use crate::support::logins::{LOGIN, SASL_PASSWORD, Way, set_password};
 use crate::support::records::{Kafka, read_all};
 
-/// A spool's directory, as a setting.
+/// A spool's directory.
 struct Spool {
     _temporary: TempDir,
     path: PathBuf,
@@ -45,7 +45,7 @@ impl Spool {
             .arg(&self.path))
     }
 
-    /// What `koobridge spool export` prints.
+    /// Returns the lines of `koobridge spool export`.
     fn export(&self) -> Vec<Value> {
         let output = self.command("export");
         assert!(output.status.success(), "{output:?}");
@@ -63,7 +63,7 @@ impl Spool {
     }
 }
 
-/// A bridge with a spool that holds the reports `m0`, `m1`, … and a Kafka that is away.
+/// Starts a bridge, stops Kafka, and sends the reports `m0`, `m1`, …, which the spool then holds.
 fn spooled(kafka: &Exclusive, spool: &Spool, count: usize) -> (Bridge, String, String) {
     let settings = [("spool.directory", spool.text()), ("spool.after", "200ms")];
     let (bridge, topic, rejected) = Bridge::with_topics(kafka, 6, &settings);
@@ -83,7 +83,7 @@ fn keys(bootstrap: &str, topic: &str) -> Vec<String> {
     keys
 }
 
-/// Delivers a spool to topics, as the operator of a lost replica would.
+/// Delivers a spool to topics with `koobridge spool drain`.
 fn drain(kafka: &Kafka, spool: &Spool, topic: &str, rejected: &str) -> Output {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = configuration(directory.path(), kafka.bootstrap(), topic, rejected);
@@ -145,24 +145,24 @@ fn a_spool_that_another_replica_left_is_drained_by_hand() {
     let mut expected: Vec<String> = (0..20).map(|number| format!("m{number}")).collect();
     expected.sort();
     let mut found = keys(kafka.bootstrap(), &topic);
-    // The first ones were in flight when the bridge was killed.
+    // The first reports were in flight when the bridge was killed, so they can be delivered twice.
     found.dedup();
     assert_eq!(found, expected);
     assert_eq!(spool.export(), Vec::<Value>::new());
 }
 
 #[test]
-fn draining_a_running_bridges_spool_is_refused_and_so_is_a_directory_that_is_not_there() {
+fn draining_the_spool_of_a_running_bridge_or_a_missing_directory_is_an_error() {
     let kafka = cluster::shared();
     let spool = Spool::new();
     let settings = [("spool.directory", spool.text())];
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &settings);
     let refused = drain(&kafka, &spool, &topic, &rejected);
     assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8(refused.stderr).expect("text");
+    let message = String::from_utf8(refused.stderr).expect("text");
     assert!(
-        said.contains(&format!("belongs to process {}", bridge.pid())),
-        "{said}"
+        message.contains(&format!("is in use by process {}", bridge.pid())),
+        "{message}"
     );
 
     let missing = Spool::new();
@@ -171,14 +171,14 @@ fn draining_a_running_bridges_spool_is_refused_and_so_is_a_directory_that_is_not
         drain(&kafka, &missing, &topic, &rejected),
     ] {
         assert_eq!(output.status.code(), Some(1));
-        let said = String::from_utf8(output.stderr).expect("text");
-        assert!(said.contains(missing.text()), "{said}");
-        assert!(!missing.path.exists(), "a mistyped name makes no spool");
+        let message = String::from_utf8(output.stderr).expect("text");
+        assert!(message.contains(missing.text()), "{message}");
+        assert!(!missing.path.exists(), "a mistyped name creates no spool");
     }
 }
 
-/// A spool that a bridge of the topics `events` and `rejected` left with three reports.
-fn left() -> Spool {
+/// Returns a spool with three reports of a killed bridge with the topics `events` and `rejected`.
+fn abandoned_spool() -> Spool {
     let spool = Spool::new();
     let settings = [("spool.directory", spool.text()), ("spool.after", "50ms")];
     let mut bridge = Bridge::ready("127.0.0.1:1", "events", "rejected", &settings);
@@ -190,7 +190,7 @@ fn left() -> Spool {
     spool
 }
 
-/// `koobridge spool drain` without a file.
+/// `koobridge spool drain` without a configuration file.
 fn drain_with(spool: &Spool, bootstrap: &str, topic: &str) -> Command {
     let mut command = koobridge();
     command.args(["spool", "drain", "--directory"]);
@@ -211,37 +211,37 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn a_drain_needs_no_file_and_says_what_it_has_delivered_and_what_is_left_and_why() {
-    let spool = left();
+fn a_drain_needs_no_file_and_prints_delivered_and_remaining_reports() {
+    let spool = abandoned_spool();
     let broker = MockCluster::new(1).expect("a mock cluster");
     for topic in ["events", "another", "rejected"] {
         broker.create_topic(topic, 1, 1).expect("a topic");
     }
     let servers = broker.bootstrap_servers();
     let other = run(&mut drain_with(&spool, &servers, "another"));
-    let said = stderr(&other);
-    assert_eq!(other.status.code(), Some(3), "{said}");
+    let message = stderr(&other);
+    assert_eq!(other.status.code(), Some(3), "{message}");
     let expected = format!(
         "{}: nothing to deliver\n\
-         left: 3 reports for events, a topic that is not configured; this delivers them:\n  koobridge ",
+         left: 3 reports for events, a topic that is not configured; this command delivers them:\n  koobridge ",
         spool.text()
     );
-    let (_, command) = said
+    let (_, command) = message
         .split_once(&expected)
-        .unwrap_or_else(|| panic!("{said}"));
+        .unwrap_or_else(|| panic!("{message}"));
     let drained = run(koobridge().args(command.split_whitespace()));
-    let said = stderr(&drained);
-    assert_eq!(drained.status.code(), Some(0), "{said}");
-    assert!(said.contains(": delivered 3 reports in "), "{said}");
+    let message = stderr(&drained);
+    assert_eq!(drained.status.code(), Some(0), "{message}");
+    assert!(message.contains(": delivered 3 reports in "), "{message}");
     let again = run(&mut drain_with(&spool, &servers, "events"));
-    let said = stderr(&again);
-    assert_eq!(again.status.code(), Some(0), "{said}");
-    assert!(said.ends_with(": nothing to deliver\n"), "{said}");
+    let message = stderr(&again);
+    assert_eq!(again.status.code(), Some(0), "{message}");
+    assert!(message.ends_with(": nothing to deliver\n"), "{message}");
 }
 
 #[test]
-fn a_drain_that_is_told_to_stop_says_so_at_once_and_what_is_left() {
-    let spool = left();
+fn a_stopped_drain_prints_that_it_stops_and_the_remaining_reports() {
+    let spool = abandoned_spool();
     let mut command = drain_with(&spool, "127.0.0.1:1", "events");
     let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
     let lines = Lines::read(child.stderr.take().expect("a pipe"));
@@ -250,30 +250,30 @@ fn a_drain_that_is_told_to_stop_says_so_at_once_and_what_is_left() {
     };
     wait_for("delivering to events and rejected");
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
-    wait_for("stopping: Kafka may take 1s for what is on its way");
-    wait_for("left: 3 reports; the same command goes on with them");
+    wait_for("stopping: waiting up to 1s for records in flight");
+    wait_for("left: 3 reports; run the same command again");
     assert_eq!(child.wait().expect("it ends").code(), Some(3));
 }
 
 #[test]
-fn a_drain_refuses_a_directory_that_never_was_a_spool() {
+fn draining_a_directory_that_never_was_a_spool_is_an_error() {
     let spool = Spool::new();
     std::fs::create_dir(&spool.path).expect("a directory");
     std::fs::write(spool.path.join("koobridge.toml"), "").expect("a file");
     let refused = run(&mut drain_with(&spool, "127.0.0.1:1", "events"));
-    let said = stderr(&refused);
-    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let message = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{message}");
     assert!(
-        said.contains(&format!("{} is no spool", spool.text())),
-        "{said}"
+        message.contains(&format!("{} is not a spool", spool.text())),
+        "{message}"
     );
     let entries = spool.path.read_dir().expect("a directory");
-    assert_eq!(entries.count(), 1, "a mistyped name makes no spool");
+    assert_eq!(entries.count(), 1, "a mistyped name creates no spool");
 }
 
 #[test]
-fn a_stop_with_reports_for_another_topic_does_not_promise_that_the_next_start_delivers_them() {
-    let spool = left();
+fn a_stop_with_reports_for_another_topic_names_the_drain_command() {
+    let spool = abandoned_spool();
     let settings = [
         ("spool.directory", spool.text()),
         ("kafka.flush_timeout", "0s"),
@@ -282,19 +282,19 @@ fn a_stop_with_reports_for_another_topic_does_not_promise_that_the_next_start_de
     bridge.wait_for_metric("koobridge_spool_reports", 3);
     bridge.signal(Signal::TERM);
     assert_eq!(bridge.wait_for_exit().code(), Some(3));
-    let said =
+    let message =
         bridge.wait_for_log("stopped with reports in the spool for a topic that is not configured");
-    assert!(said.contains("\"topic\":\"events\""), "{said}");
+    assert!(message.contains("\"topic\":\"events\""), "{message}");
     assert!(
-        said.contains("`koobridge spool drain --set kafka.topic=events`"),
-        "{said}"
+        message.contains("`koobridge spool drain --set kafka.topic=events`"),
+        "{message}"
     );
     let logged = bridge.logged();
     assert!(!logged.contains("the next start delivers"), "{logged}");
 }
 
 #[test]
-fn a_bridge_that_starts_while_kafka_is_away_takes_reports_and_delivers_them_later() {
+fn a_bridge_that_starts_without_kafka_accepts_reports_and_delivers_them_later() {
     let kafka = cluster::exclusive();
     let spool = Spool::new();
     let topic = kafka.topic("late", 6);
@@ -316,7 +316,8 @@ fn a_bridge_that_starts_while_kafka_is_away_takes_reports_and_delivers_them_late
     let expected: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
     assert_eq!(keys(kafka.bootstrap(), &topic), expected);
     assert_eq!(read_all(kafka.bootstrap(), &rejected).len(), 1);
-    // The keys are where the Java client would have put them: a direct report joins its message.
+    // The key decides the partition, so a direct report goes to the same partition as the spooled report of its
+    // message.
     assert_eq!(
         exchange(bridge.ingress, &report(&body("m0", "read"))).status,
         200
@@ -330,7 +331,7 @@ fn a_bridge_that_starts_while_kafka_is_away_takes_reports_and_delivers_them_late
     assert_eq!(partitions[0], partitions[1]);
 }
 
-/// A body whose event is larger than a small topic takes.
+/// Returns a body whose event is too large for the topics with small limits.
 fn large(message_id: &str) -> Vec<u8> {
     let mut large = body(message_id, "read");
     large.pop();
@@ -338,11 +339,11 @@ fn large(message_id: &str) -> Vec<u8> {
     large
 }
 
-/// However little of the deadline is left then.
+/// Even if little of the deadline remains.
 #[test]
-fn a_report_whose_body_took_long_is_spooled_in_time() {
+fn a_report_with_a_slow_body_is_spooled_before_the_deadline() {
     let spool = Spool::new();
-    // As late as the configuration allows for a deadline of 4.5 s.
+    // The latest values that the configuration allows for a deadline of 4.5 s.
     for (after, body_timeout, body_took) in [("2s", "1900ms", 1700), ("3800ms", "100ms", 50)] {
         let settings = [
             ("spool.directory", spool.text()),
@@ -376,7 +377,7 @@ fn what_neither_topic_takes_is_quarantined_and_holds_up_nothing() {
         exchange(bridge.ingress, &report(&body("m1", "read"))).status,
         200
     );
-    // Right behind the large one it may have been written too, until it was delivered.
+    // The report after the large one may be in the spool until it is delivered.
     bridge.wait_for_metric("koobridge_spool_reports", 1);
     let exported = spool.export();
     assert_eq!(exported.len(), 1);
@@ -390,7 +391,7 @@ fn what_neither_topic_takes_is_quarantined_and_holds_up_nothing() {
             .contains("0 reports to be delivered, 1 quarantined")
     );
 
-    // It is still there, and still quarantined, after a kill.
+    // After a kill it is still there and quarantined.
     bridge.kill9();
     bridge.restart();
     bridge.wait_until_ready();
@@ -426,7 +427,7 @@ fn a_report_too_large_for_both_topics_is_503_without_a_spool_and_the_others_are_
 }
 
 #[test]
-fn a_damaged_file_is_set_aside_at_the_start_and_said() {
+fn a_damaged_file_is_set_aside_and_logged_when_the_bridge_starts() {
     let broker = MockCluster::new(1).expect("a mock cluster");
     let spool = Spool::new();
     std::fs::create_dir(&spool.path).expect("a directory");
@@ -434,8 +435,8 @@ fn a_damaged_file_is_set_aside_at_the_start_and_said() {
     std::fs::write(&file, "not a spool").expect("a file");
     let settings = [("spool.directory", spool.text())];
     let bridge = Bridge::start(&broker.bootstrap_servers(), "events", "rejected", &settings);
-    let said = bridge.wait_for_log("was set aside");
-    assert!(said.contains("spool-000007.sqlite.aside-1"), "{said}");
+    let message = bridge.wait_for_log("was set aside");
+    assert!(message.contains("spool-000007.sqlite.aside-1"), "{message}");
     let aside = Path::new(spool.text()).join("spool-000007.sqlite.aside-1");
     assert_eq!(std::fs::read(aside).expect("kept"), b"not a spool");
     assert_eq!(
@@ -479,16 +480,16 @@ fn a_damaged_partition_and_count_cost_no_report_and_are_logged_once() {
 }
 
 #[test]
-fn without_a_spool_serve_says_once_what_that_means() {
+fn serve_without_a_spool_warns_once() {
     let broker = MockCluster::new(1).expect("a mock cluster");
     let bridge = Bridge::start(&broker.bootstrap_servers(), "events", "rejected", &[]);
     bridge.wait_for_log("\"listening\"");
-    let said = bridge.logged();
-    assert_eq!(said.matches("no spool").count(), 1, "{said}");
+    let message = bridge.logged();
+    assert_eq!(message.matches("no spool").count(), 1, "{message}");
 }
 
 #[test]
-fn authentication_that_fails_for_a_while_costs_no_sender_anything() {
+fn reports_are_spooled_while_authentication_with_kafka_fails() {
     let kafka = cluster::exclusive();
     let topic = kafka.topic("password", 6);
     let rejected = kafka.topic("password-rejected", 6);

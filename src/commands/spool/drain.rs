@@ -1,4 +1,4 @@
-//! `koobridge spool drain`: delivers the spool of a bridge that is gone.
+//! `koobridge spool drain`: delivers the spool of a bridge that no longer runs.
 
 use std::mem;
 use std::process::ExitCode;
@@ -22,9 +22,9 @@ use crate::{kafka, telemetry, tell};
 
 /// How often to check whether the spool is empty.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long counting the reports that are not delivered may take at the end.
+/// The timeout for counting the undelivered reports at the end.
 const COUNTING: Duration = Duration::from_secs(10);
-/// Nothing is admitted: limits of 0 would count as reached.
+/// A drain admits no reports, but limits of 0 would count as reached.
 const NOTHING: InFlight = InFlight {
     reports: 1,
     bytes: 1,
@@ -50,7 +50,7 @@ pub(super) fn run(typed: &SpoolDrain) -> anyhow::Result<ExitCode> {
             End::Drained => (summary(&run, None, typed), ExitCode::SUCCESS),
             End::Left(left) => (summary(&run, Some(&left), typed), ExitCode::from(LEFT)),
             End::Forced => (
-                "stopped at once, as a second signal asked".to_owned(),
+                "stopped at once after a second signal".to_owned(),
                 ExitCode::FAILURE,
             ),
         };
@@ -59,12 +59,12 @@ pub(super) fn run(typed: &SpoolDrain) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What a drain has done.
+/// The results of a drain.
 struct Run {
     delivered: u64,
     took: Duration,
     quarantined: u64,
-    /// Files that were set aside, by this drain or before.
+    /// Files that this drain or earlier runs have set aside.
     set_aside: u64,
 }
 
@@ -77,7 +77,7 @@ async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, R
         () = until_delivered(&delivery, &metrics) => COUNTING,
         () = signals.next() => {
             let timeout = kafka.flush_timeout;
-            tell!("stopping: Kafka may take {timeout:?} for what is on its way; a second signal ends it at once");
+            tell!("stopping: waiting up to {timeout:?} for records in flight; a second signal stops at once");
             timeout
         }
     };
@@ -94,12 +94,12 @@ async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, R
         quarantined: level.quarantined,
         set_aside: level.set_aside,
     };
-    // Everything is flushed: dropping the producers would only wait for their threads.
+    // All records are flushed. Dropping the producers would only wait for their threads.
     mem::forget(delivery);
     Ok((end, run))
 }
 
-/// Waits until everything is delivered, and shows how far it is.
+/// Waits until all reports are delivered, and shows the progress.
 async fn until_delivered(delivery: &Delivery, metrics: &Metrics) {
     if delivery.is_delivered() {
         return;
@@ -120,7 +120,7 @@ async fn until_delivered(delivery: &Delivery, metrics: &Metrics) {
     }
 }
 
-/// Returns how a drain ended, in words: what was delivered, and what is left and why.
+/// Returns a text with the number of delivered reports, and with the remaining reports and the reasons.
 fn summary(run: &Run, left: Option<&Left>, typed: &SpoolDrain) -> String {
     let Run {
         delivered,
@@ -138,7 +138,8 @@ fn summary(run: &Run, left: Option<&Left>, typed: &SpoolDrain) -> String {
         format!("{reports} quarantined: no topic accepts them; `koobridge spool export` shows them")
     });
     let set_aside = (*set_aside > 0).then(|| {
-        format!("{set_aside} damaged files that were set aside; `koobridge spool export --set-aside` shows what can be read of them")
+        format!("{set_aside} damaged files that were set aside; `koobridge spool export --set-aside` shows their \
+        readable reports")
     });
     for line in left.into_iter().chain(quarantined).chain(set_aside) {
         text += "\nleft: ";
@@ -147,7 +148,7 @@ fn summary(run: &Run, left: Option<&Left>, typed: &SpoolDrain) -> String {
     text
 }
 
-/// Returns what is left and why, a line each.
+/// Returns a line for each group of remaining reports, with the reason.
 fn remains(left: &Left, typed: &SpoolDrain) -> Vec<String> {
     let &Left {
         spooled, undeleted, ..
@@ -159,7 +160,9 @@ fn remains(left: &Left, typed: &SpoolDrain) -> Vec<String> {
     };
     let mut lines = Vec::new();
     if left.is_due {
-        lines.push(format!("{count}; the same command goes on with them"));
+        lines.push(format!(
+            "{count}; run the same command again to deliver them"
+        ));
     } else if !left.is_counted {
         lines.push(format!("{count}; `koobridge spool status` counts them"));
     }
@@ -169,8 +172,8 @@ fn remains(left: &Left, typed: &SpoolDrain) -> Vec<String> {
     lines.extend(others.map(|topic| format!("{count} for {topic}, {}", elsewhere(typed, topic))));
     if undeleted > 0 {
         lines.push(format!(
-            "{} that Kafka has and that the disk does not let be deleted: they are delivered again, with the same ce_id, \
-             by the next drain or start",
+            "{} that Kafka has, but that can't be deleted from the disk: the next drain or start delivers them again \
+             with the same ce_id",
             reports(undeleted)
         ));
     }
@@ -184,7 +187,7 @@ fn reports(count: u64) -> String {
     }
 }
 
-/// Says why reports for `topic` are left, with the command that delivers them.
+/// Returns why reports for `topic` remain, with the command that delivers them.
 fn elsewhere(typed: &SpoolDrain, topic: &str) -> String {
     let mut command = CommandLine::of("spool drain");
     command.add("--config", typed.config.iter().map(|path| path.display()));
@@ -196,7 +199,7 @@ fn elsewhere(typed: &SpoolDrain, topic: &str) -> String {
     command.add("--set", set.map(|(key, value)| format!("{key}={value}")));
     command.add("--set", [format!("kafka.topic={topic}")]);
     let command = command.into_text();
-    format!("a topic that is not configured; this delivers them:\n  {command}")
+    format!("a topic that is not configured; this command delivers them:\n {command}")
 }
 
 #[cfg(test)]
@@ -222,7 +225,7 @@ mod tests {
         }
     }
 
-    fn said(delivered: u64, quarantined: u64, left: Option<&Left>) -> String {
+    fn summary_of(delivered: u64, quarantined: u64, left: Option<&Left>) -> String {
         let run = Run {
             delivered,
             took: Duration::from_millis(3200),
@@ -233,28 +236,29 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_says_what_was_delivered() {
-        assert_eq!(said(0, 0, None), "nothing to deliver");
-        assert_eq!(said(1, 0, None), "delivered 1 report in 3.2s");
+    fn the_summary_counts_delivered_reports() {
+        assert_eq!(summary_of(0, 0, None), "nothing to deliver");
+        assert_eq!(summary_of(1, 0, None), "delivered 1 report in 3.2s");
         assert_eq!(
-            said(2000, 1, None),
+            summary_of(2000, 1, None),
             "delivered 2,000 reports in 3.2s\n\
              left: 1 report quarantined: no topic accepts them; `koobridge spool export` shows them"
         );
     }
 
     #[test]
-    fn the_summary_says_what_is_left_and_why() {
+    fn the_summary_lists_remaining_reports_with_reasons() {
         assert_eq!(
-            said(0, 0, Some(&left(3))),
-            "delivered 0 reports in 3.2s\nleft: 3 reports; the same command goes on with them"
+            summary_of(0, 0, Some(&left(3))),
+            "delivered 0 reports in 3.2s\nleft: 3 reports; run the same command again to deliver them"
         );
         let uncounted = Left {
             is_counted: false,
             ..left(3)
         };
         assert!(
-            said(5, 0, Some(&uncounted)).contains("\nleft: at least 3 reports; the same command")
+            summary_of(5, 0, Some(&uncounted))
+                .contains("\nleft: at least 3 reports; run the same command")
         );
         let other = Left {
             is_due: false,
@@ -262,14 +266,15 @@ mod tests {
             ..left(3)
         };
         assert_eq!(
-            said(0, 0, Some(&other)),
-            "nothing to deliver\nleft: 3 reports for former, a topic that is not configured; this delivers them:\n  \
+            summary_of(0, 0, Some(&other)),
+            "nothing to deliver\nleft: 3 reports for former, a topic that is not configured; this command delivers \
+             them:\n  \
              koobridge spool drain --config k.toml --set kafka.topic=former"
         );
         let undeleted = Left {
             undeleted: 7,
             ..left(0)
         };
-        assert!(said(7, 0, Some(&undeleted)).contains("left: 7 reports that Kafka has and"));
+        assert!(summary_of(7, 0, Some(&undeleted)).contains("left: 7 reports that Kafka has and"));
     }
 }

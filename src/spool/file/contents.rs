@@ -1,4 +1,4 @@
-//! What a file holds: its lanes, how many reports, how old, and whether it shares numbers with another one.
+//! The contents of a file: its lanes, the number and age of its reports, and number clashes with another file.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -10,17 +10,17 @@ use tracing::warn;
 use super::File;
 use super::rows::SAME;
 use crate::spool::format::{
-    HIGHEST_LEFT, NUMBER_BITS, first_id, id_of, ids_of, lanes_of, last_id, number_of,
+    MAX_RESTORED_NUMBER, NUMBER_BITS, first_id, id_of, ids_of, lanes_of, last_id, number_of,
 };
 use crate::spool::{LaneKey, MAX_PARTITIONS, Remains, Restored};
 
-/// How many reports are counted at once.
+/// The number of reports that are counted at once.
 const COUNTED: u32 = 4096;
 
 impl File {
-    /// Returns what is due in each lane, and each topic's partitions.
-    pub(in crate::spool) fn left(&self) -> rusqlite::Result<Remains> {
-        let mut left = Remains::default();
+    /// Returns the range of reports in each lane, and each topic's partition count.
+    pub(in crate::spool) fn remains(&self) -> rusqlite::Result<Remains> {
+        let mut remains = Remains::default();
         let known: HashMap<i64, LaneKey> = lanes_of(self.connection()?)?
             .into_iter()
             .map(|(lane, id)| (id, lane))
@@ -31,32 +31,32 @@ impl File {
         let mut from = i64::MIN;
         while let Some(id) = next.query_row([from], |row| row.get(0)).optional()? {
             let lane: i64 = id >> NUMBER_BITS;
-            // A damaged file says this.
+            // Such an id means damage.
             let damaged = rusqlite::Error::IntegralValueOutOfRange(0, id);
             let Some(key) = known.get(&lane).filter(|_| id >= from) else {
                 return Err(damaged);
             };
             let (first, last) = self.due(lane)?;
-            if last > HIGHEST_LEFT || first > last + 1 {
+            if last > MAX_RESTORED_NUMBER || first > last + 1 {
                 return Err(damaged);
             }
-            let lane_left = Restored {
+            let restored = Restored {
                 lane: key.clone(),
                 first,
                 last,
             };
-            left.add_lane(lane_left);
+            remains.add_lane(restored);
             let Some(following) = lane.checked_add(1) else {
                 break;
             };
             from = first_id(following);
         }
         let known = "SELECT name, partitions FROM topics WHERE partitions BETWEEN 1 AND ?1";
-        left.partitions = self.pairs(known, MAX_PARTITIONS)?;
-        Ok(left)
+        remains.partitions = self.pairs(known, MAX_PARTITIONS)?;
+        Ok(remains)
     }
 
-    /// The first number that is due in a lane with reports, and the highest.
+    /// Returns the first due number of a lane, and its highest number.
     fn due(&self, lane: i64) -> rusqlite::Result<(u64, u64)> {
         let due = "SELECT min(id) FROM reports WHERE id BETWEEN ?1 AND ?2 AND state <> 1";
         let used = "SELECT max(id) FROM reports WHERE id BETWEEN ?1 AND ?2";
@@ -70,8 +70,8 @@ impl File {
         Ok((number(due)?.map_or(last + 1, number_of), last))
     }
 
-    /// Counts some more of its reports.
-    pub(in crate::spool) fn count_on(&mut self) -> rusqlite::Result<()> {
+    /// Counts the next reports.
+    pub(in crate::spool) fn count_more(&mut self) -> rusqlite::Result<()> {
         let mut select = self.connection()?.prepare(
             "SELECT count(*), count(*) FILTER (WHERE state = 1), max(id) FROM \
              (SELECT id, state FROM reports WHERE id > ?1 ORDER BY id LIMIT ?2)",
@@ -82,11 +82,12 @@ impl File {
         let (reports, quarantined, last): (u32, u32, Option<i64>) = row?;
         let upto = last.filter(|_| reports == COUNTED).unwrap_or(i64::MAX);
         drop(select);
-        self.count.go_on(reports, quarantined, upto);
+        self.count.extend(reports, quarantined, upto);
         Ok(())
     }
 
-    /// When the first report that waits in any lane arrived, in milliseconds since 1970.
+    /// Returns when the oldest due report arrived, in milliseconds since 1970. Only the first of each lane is
+    /// compared.
     pub(in crate::spool) fn oldest(&mut self) -> rusqlite::Result<Option<i64>> {
         if let (oldest, true) = self.oldest {
             return Ok(oldest);
@@ -113,16 +114,15 @@ impl File {
         Ok(one.optional()?.is_none())
     }
 
-    /// Logs the partitions and the counts of partitions that this program can't have written; returns whether there
-    /// are any.
-    pub(super) fn log_odd(&self) -> rusqlite::Result<bool> {
+    /// Logs partition numbers and counts that koobridge can't have written, and returns whether there are any.
+    pub(super) fn log_invalid_partitions(&self) -> rusqlite::Result<bool> {
         let path = self.path.display();
         let select = "SELECT topic, partition FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
         let lanes = self.pairs::<i64>(select, MAX_PARTITIONS - 1)?;
         for (topic, partition) in &lanes {
             warn!(
                 %path, topic, partition,
-                "a partition is damaged in a file of the spool: its reports are delivered to the partitions of their keys"
+                "a spool file has a damaged partition number: its reports are delivered to the partitions of their keys"
             );
         }
         let select = "SELECT name, partitions FROM topics WHERE partitions NOT BETWEEN 1 AND ?1";
@@ -130,29 +130,29 @@ impl File {
         for (topic, partitions) in &topics {
             warn!(
                 %path, topic, partitions,
-                "a topic's number of partitions is damaged in a file of the spool: it is ignored"
+                "a spool file has a damaged partition count of a topic: the count is ignored"
             );
         }
         Ok(!(lanes.is_empty() && topics.is_empty()))
     }
 
-    /// Topics, each with a number, that a statement selects by a limit.
+    /// Runs a statement that selects topics and a number for each, with `limit` as its parameter.
     fn pairs<N: FromSql>(&self, select: &str, limit: u32) -> rusqlite::Result<Vec<(String, N)>> {
         let mut select = self.connection()?.prepare(select)?;
         let pairs = select.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         pairs.collect()
     }
 
-    /// Whether one of its reports has the number of another report in an older file. `left` and `others` are what the
-    /// two hold.
+    /// Returns whether one of its reports has the same number as a different report in `other`, an older file.
+    /// `own_remains` and `other_remains` are the ranges of the two files.
     pub(in crate::spool) fn clashes_with(
         &self,
-        left: &Remains,
+        own_remains: &Remains,
         other: &Self,
-        others: &Remains,
+        other_remains: &Remains,
     ) -> rusqlite::Result<bool> {
-        for Restored { lane, first, last } in &left.lanes {
-            let known = others.lanes.iter().find(|known| known.lane == *lane);
+        for Restored { lane, first, last } in &own_remains.lanes {
+            let known = other_remains.lanes.iter().find(|known| known.lane == *lane);
             if let Some(known) = known {
                 let range = *first.max(&known.first)..=*last.min(&known.last);
                 if !range.is_empty() && self.clashes_in(lane, range, other)? {

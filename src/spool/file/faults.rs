@@ -1,4 +1,4 @@
-//! Whether a file is sound, and whether it may be written to.
+//! Checks whether a file is sound, and whether it may be written to.
 
 use std::path::Path;
 use std::thread;
@@ -7,37 +7,37 @@ use rusqlite::Connection;
 
 use super::{ATTEMPTS, File, PAUSE};
 use crate::spool::connection::{self, Log};
-use crate::spool::format::MOST_LANES;
+use crate::spool::format::MAX_LANE_ID;
 use crate::spool::limits::PAGE;
 
-/// A larger file is not searched before it is written to again.
-const SEARCHED: u64 = 128 << 20;
+/// A larger file is not checked before it is written to again.
+const MAX_CHECKED: u64 = 128 << 20;
 
 impl File {
-    /// Whether reports may be written to it, if nothing is wrong with it.
+    /// Returns whether reports may be written to the file, provided that it is sound.
     pub(in crate::spool) fn is_writable(&self) -> bool {
         let is_writable = || -> rusqlite::Result<bool> {
             let connection = self.connection()?;
             let is_small = self.pages()? < self.limits.segment();
-            Ok(is_small && is_as_made(connection)? && !connection.is_readonly("main")?)
+            Ok(is_small && has_expected_schema(connection)? && !connection.is_readonly("main")?)
         };
-        !self.is_odd && is_writable().unwrap_or(false)
+        !self.has_invalid_partitions && is_writable().unwrap_or(false)
     }
 
-    /// Takes over a file of an earlier run for writing. Everything in it is written and fsynced once more: a promise
-    /// rests on an fsync of this run.
+    /// Takes over a file of an earlier run for writing. Returns `false` if its log can't be moved to the file and
+    /// fsynced: a 2xx of this run depends on an fsync of this run.
     pub(in crate::spool) fn adopt(&mut self, memory: usize) -> bool {
         let is_adopted = self.empty_log();
         if is_adopted {
             self.memory = memory;
             self.is_written = true;
-            self.rest();
+            self.close();
         }
         is_adopted
     }
 
-    /// Returns what SQLite finds wrong with it, in each of several attempts: some errors pass, and SQLite takes them for
-    /// faults.
+    /// Returns what SQLite finds wrong with the file, if all of several checks find a fault. SQLite also reports
+    /// transient read errors as faults.
     pub(in crate::spool) fn find_fault(&self) -> Option<String> {
         for _ in 1..ATTEMPTS {
             self.find_fault_once()?;
@@ -50,22 +50,22 @@ impl File {
         fault(self.connection())
     }
 
-    /// The same; a very large file is not searched.
+    /// Checks the file with [`File::find_fault`], unless it is very large.
     pub(in crate::spool) fn find_fault_if_small(&self) -> Option<String> {
-        if self.pages().is_ok_and(|pages| pages > SEARCHED) {
+        if self.pages().is_ok_and(|pages| pages > MAX_CHECKED) {
             return None;
         }
         self.find_fault()
     }
 
-    /// The same of a file on a connection of its own.
+    /// Checks a file once, on a new connection.
     pub(in crate::spool) fn fault_of(path: &Path) -> Option<String> {
-        let opened = connection::open(path, 0, Log::MayBeMissing);
+        let opened = connection::open(path, 0, Log::Optional);
         fault(opened.as_ref().map_err(ToString::to_string))
     }
 }
 
-/// What SQLite finds wrong with a file, or why it can't say.
+/// Returns what SQLite finds wrong with a file, or the error of the check.
 fn fault(connection: Result<&Connection, impl ToString>) -> Option<String> {
     let connection = match connection {
         Ok(connection) => connection,
@@ -79,9 +79,9 @@ fn fault(connection: Result<&Connection, impl ToString>) -> Option<String> {
     }
 }
 
-/// Whether a file can be written to like one that this version has made.
-fn is_as_made(connection: &Connection) -> rusqlite::Result<bool> {
-    // Three tables, and an index of two of them.
+/// Returns whether a file's format is that of the files that this version creates.
+fn has_expected_schema(connection: &Connection) -> rusqlite::Result<bool> {
+    // Three tables, and the indexes of two of them.
     let has_tables = "SELECT count(*) = 5 FROM sqlite_schema";
     let lanes = "SELECT count(*) = 0 FROM lanes WHERE id NOT BETWEEN 1 AND ?1";
     let mode =
@@ -93,5 +93,5 @@ fn is_as_made(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(mode == "wal"
         && page.cast_unsigned() == PAGE
         && is(has_tables, &[])?
-        && is(lanes, &[MOST_LANES])?)
+        && is(lanes, &[MAX_LANE_ID])?)
 }

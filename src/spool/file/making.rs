@@ -1,4 +1,4 @@
-//! Makes a file.
+//! Creates a file.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -13,27 +13,27 @@ use crate::spool::format::{APPLICATION, FORMAT, TABLES};
 use crate::spool::limits::Limits;
 
 impl File {
-    /// Makes a new file, fsynced; its directory is not. The file gets its name once it is complete: a kill
-    /// leaves no file that looks damaged.
+    /// Creates a new file and fsyncs it, but not its directory. The file gets its name when it is complete, so that a
+    /// kill leaves no file that looks damaged.
     pub(in crate::spool) fn create(path: &Path, memory: usize, limits: Limits) -> io::Result<Self> {
         let unfinished = path.with_file_name(UNFINISHED);
         Directory::remove(&unfinished)?;
         Directory::remove_log(path)?;
-        // Its own log and index get the same mode from SQLite.
+        // SQLite gives the log and the index the same mode.
         OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&unfinished)?;
         make_tables(&unfinished).map_err(io::Error::other)?;
-        // A file of this name would be replaced.
+        // The rename would replace a file of this name.
         if path.try_exists()? {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
         fs::rename(&unfinished, path)?;
         let file = Self {
             is_written: true,
-            ..Self::new(path, memory, limits, Count::of_nothing())
+            ..Self::new(path, memory, limits, Count::of_empty_file())
         };
         match file.connection() {
             Ok(_) => Ok(file),
@@ -46,14 +46,14 @@ impl File {
 }
 
 fn make_tables(path: &Path) -> rusqlite::Result<()> {
-    let mut connection = connection::open(path, 0, Log::Needed)?;
-    connection::log_changes(&connection)?;
+    let mut connection = connection::open(path, 0, Log::Required)?;
+    connection::enable_log(&connection)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()?;
-    // Closing does not say whether this has failed.
+    // `close` does not report whether its checkpoint failed.
     if !connection::checkpoint(&connection)? {
         let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
         return Err(rusqlite::Error::SqliteFailure(busy, None));

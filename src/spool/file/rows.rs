@@ -1,4 +1,4 @@
-//! Writes, deletes and marks reports in a file, and reads them as they stand.
+//! Writes, deletes, marks and reads the reports of a file.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,12 @@ use crate::spool::format::{id_of, ids_of, to_column};
 use crate::spool::slice::{self, Slice};
 use crate::spool::{Kept, LaneKey, Mark};
 
-/// Whether a report is the same.
+/// A condition that a row is the same report.
 pub(super) const SAME: &str = "key IS ?2 AND headers = ?3 AND value = ?4";
 
 impl File {
-    /// Writes records: when this returns they are fsynced, all of them or none.
+    /// Writes records in one transaction. If it succeeds, all of them are fsynced. If its commit fails, it may still
+    /// be durable.
     pub(in crate::spool) fn write<'a>(
         &mut self,
         rows: impl Iterator<Item = (&'a LaneKey, u64, &'a Record)>,
@@ -23,8 +24,8 @@ impl File {
         self.insert("REPLACE", rows).map(drop)
     }
 
-    /// Writes reports of another file in the same way, but for those that are here. Returns how many have the number of
-    /// another report.
+    /// Writes reports of another file in one transaction, except those that this file has. Returns how many have the
+    /// same number as a different report.
     pub(in crate::spool) fn insert_new<'a>(
         &mut self,
         reports: impl Iterator<Item = &'a Kept>,
@@ -39,7 +40,7 @@ impl File {
         rows: impl Iterator<Item = (&'a LaneKey, u64, Option<Mark>, &'a Record)>,
     ) -> rusqlite::Result<u64> {
         let transaction = self.transaction()?;
-        let (mut made, mut count, mut others) = (Vec::new(), self.count, 0);
+        let (mut created, mut count, mut clashing) = (Vec::new(), self.count, 0);
         {
             let mut insert = transaction.prepare(&format!(
                 "INSERT OR {conflict} INTO reports (id, state, timestamp, key, headers, value) \
@@ -48,7 +49,7 @@ impl File {
             for (lane, number, mark, record) in rows {
                 let lane = match self.lanes.get(lane) {
                     Some(id) => *id,
-                    None => lane_id(&transaction, lane, &mut made)?,
+                    None => lane_id(&transaction, lane, &mut created)?,
                 };
                 let headers = serde_json::to_string(&record.headers).expect("headers are text");
                 let (id, state) = (id_of(lane, number), mark.map_or(0, Mark::to_column));
@@ -59,15 +60,15 @@ impl File {
                 } else {
                     let same = format!("SELECT 1 FROM reports WHERE id = ?1 AND {SAME}");
                     let mut same = transaction.prepare(&same)?;
-                    others += u64::from(!same.exists(params![id, key, headers, value])?);
+                    clashing += u64::from(!same.exists(params![id, key, headers, value])?);
                 }
             }
         }
         self.commit(transaction)?;
-        self.lanes.extend(made);
+        self.lanes.extend(created);
         self.count = count;
         self.note_change();
-        Ok(others)
+        Ok(clashing)
     }
 
     /// Deletes reports.
@@ -93,7 +94,7 @@ impl File {
         Ok(())
     }
 
-    /// Marks reports; returns how many of them it holds. A quarantined report stays so.
+    /// Marks reports, and returns how many were marked. A quarantined report keeps its mark.
     pub(in crate::spool) fn mark(
         &mut self,
         marks: &[(LaneKey, u64, Mark)],
@@ -119,7 +120,7 @@ impl File {
         Ok(held)
     }
 
-    /// Returns those of the reports that it holds, and whether it holds no others.
+    /// Returns those of `reports` that the file has, and whether it has no others.
     pub(in crate::spool) fn held(
         &self,
         reports: &[(LaneKey, u64)],
@@ -143,23 +144,23 @@ impl File {
         let all: u64 = connection.query_row("SELECT count(*) FROM reports", [], |row| {
             row.get(0).map(i64::cast_unsigned)
         })?;
-        let is_all = held.len() as u64 == all;
-        Ok((held, is_all))
+        let has_no_others = held.len() as u64 == all;
+        Ok((held, has_no_others))
     }
 
-    /// Returns the reports behind an id, of about `bytes` bytes; none if there are no more.
-    pub(in crate::spool) fn behind(&self, id: i64, bytes: usize) -> rusqlite::Result<Slice> {
-        slice::behind(self.connection()?, "state", id, bytes)
+    /// Returns the reports after an id, about `bytes` bytes; none if there are no more.
+    pub(in crate::spool) fn after(&self, id: i64, bytes: usize) -> rusqlite::Result<Slice> {
+        slice::after(self.connection()?, "state", id, bytes)
     }
 }
 
-/// The id of a lane, which is made if it is not there.
+/// Returns the id of a lane, and creates the lane if it is missing.
 fn lane_id(
     transaction: &Transaction<'_>,
     lane: &LaneKey,
-    made: &mut Vec<(LaneKey, i64)>,
+    created: &mut Vec<(LaneKey, i64)>,
 ) -> rusqlite::Result<i64> {
-    if let Some((_, id)) = made.iter().find(|(other, _)| other == lane) {
+    if let Some((_, id)) = created.iter().find(|(other, _)| other == lane) {
         return Ok(*id);
     }
     let id = if let Some(id) = ids_of(transaction, lane)?.first() {
@@ -169,11 +170,11 @@ fn lane_id(
         transaction.execute(statement, params![lane.topic, to_column(lane.partition)])?;
         transaction.last_insert_rowid()
     };
-    made.push((lane.clone(), id));
+    created.push((lane.clone(), id));
     Ok(id)
 }
 
-/// The ids that reports can have.
+/// Returns the ids that the reports can have.
 fn ids<'a>(
     connection: &Connection,
     reports: impl IntoIterator<Item = (&'a LaneKey, u64)>,

@@ -1,4 +1,4 @@
-//! Moves what is in old and damaged files to the current one.
+//! Moves the reports of old and damaged files to the current one.
 
 use std::collections::HashSet;
 use std::mem;
@@ -8,38 +8,38 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::{Files, QUIET, RETRY};
-use crate::spool::error::forget;
+use crate::spool::error::close_descriptors;
 use crate::spool::file::File;
-use crate::spool::format::HIGHEST_LEFT;
-use crate::spool::moving::{Move, PART, Source, Unread};
+use crate::spool::format::MAX_RESTORED_NUMBER;
+use crate::spool::moving::{Move, PART, ReadError, Source};
 
-/// How long reading waits for what is in a damaged file.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long reading waits until a damaged file is moved.
+const SALVAGE_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Files {
-    /// Decides whether a file is damaged, after an error on it.
+    /// Checks after an error whether the file is damaged, and if so, has it salvaged.
     pub(in crate::spool) fn examine(&mut self, path: &Path, error: &rusqlite::Error) {
-        if let Some(why) = self.readers.suspects.lasting(path, error)
+        if let Some(why) = self.readers.read_errors.permanent(path, error)
             && File::fault_of(path).is_some()
         {
-            self.give_up(path, why);
+            self.retire_damaged(path, why);
         }
     }
 
-    /// Has what can be read of a damaged file moved to a new one, before anything more is written.
-    pub(in crate::spool) fn give_up(&mut self, path: &Path, why: String) {
-        let is_it = |file: &mut File| file.path() == path;
-        let given_up = match self.current.take_if(|file| is_it(file)) {
+    /// Takes a damaged file out of use and queues its readable reports to be moved.
+    pub(in crate::spool) fn retire_damaged(&mut self, path: &Path, why: String) {
+        let has_path = |file: &mut File| file.path() == path;
+        let file = match self.current.take_if(|file| has_path(file)) {
             Some(file) => Some(file),
-            None => self.older.extract_if(.., is_it).next(),
+            None => self.older.extract_if(.., has_path).next(),
         };
-        match given_up {
+        match file {
             Some(file) => {
-                self.make_current();
+                self.ensure_current();
                 self.salvage(path, why, Some(file));
             }
-            // It was given up before, and may still be moved.
-            None if !self.moving.is_waited_for(path) => self.readers.resume(path),
+            // The file was taken out of use before.
+            None if !self.moving.blocks_reading(path) => self.readers.resume(path),
             None => {}
         }
     }
@@ -47,40 +47,41 @@ impl Files {
     pub(in crate::spool) fn salvage(&mut self, path: &Path, why: String, file: Option<File>) {
         warn!(
             path = %path.display(), why,
-            "a file of the spool is damaged: what can be read of it is moved to another one"
+            "a spool file is damaged: its readable reports are moved to another file"
         );
         self.readers.pause_for(path);
         let job = Move::salvage(path.to_owned(), why, file);
         self.moving.damaged.push_back(job);
     }
 
-    /// Moves all that can be moved now.
+    /// Moves all files that can be moved now.
     pub(in crate::spool) fn move_all(&mut self) {
         self.moving.next = None;
-        while self.move_on(Duration::ZERO) {}
+        while self.move_more(Duration::ZERO) {}
     }
 
-    /// Moves the reports of a file at once, with numbers above the highest one.
+    /// Moves all reports of a file, and adds `highest` to their numbers.
     ///
     /// # Errors
-    /// Why that can't be done now.
+    /// The reason if the file can't be moved.
     pub(in crate::spool) fn renumber(&mut self, path: PathBuf, highest: u64) -> Result<(), String> {
         warn!(
             path = %path.display(),
-            "reports in a file of the spool have the numbers of others, as files of two spools have: they get new ones"
+            "reports in a spool file have the same numbers as reports of another file, as in files of two spools: \
+             they are renumbered"
         );
-        if highest > HIGHEST_LEFT / 2 {
-            return Err("there are no more numbers".to_owned());
+        if highest > MAX_RESTORED_NUMBER / 2 {
+            return Err("there are no higher numbers".to_owned());
         }
-        let mut job = Move::of(path, Source::Leftover(i64::MIN, highest));
+        let mut job = Move::new(path, Source::Leftover(i64::MIN, highest));
         while self.move_part(&mut job)? {}
         self.end_move(job);
         Ok(())
     }
 
-    /// Moves some reports to the current file, of damaged files first; `quiet` is how long another one must not have
-    /// changed. Returns whether there are more to move at once.
-    pub(in crate::spool) fn move_on(&mut self, quiet: Duration) -> bool {
+    /// Moves the next reports to the current file, first those of damaged files. Other files are moved if they have
+    /// not changed for `quiet`. Returns whether there is more to move now.
+    pub(in crate::spool) fn move_more(&mut self, quiet: Duration) -> bool {
         if self.moving.next.is_some_and(|next| Instant::now() < next) {
             return false;
         }
@@ -96,38 +97,38 @@ impl Files {
         match self.move_part(&mut job) {
             Ok(true) => {
                 if let Source::Damaged(damaged) = &mut job.source {
-                    damaged.stuck = None;
+                    damaged.failing_since = None;
                 }
                 self.moving.job = Some(job);
             }
             Ok(false) => self.end_move(job),
-            Err(why) => self.keep(job, &why),
+            Err(why) => self.postpone(job, &why),
         }
         self.moving.next.is_none()
     }
 
-    /// Keeps a damaged file that can't be moved now for later, behind the others. Reading waits for it for a while.
-    fn keep(&mut self, mut job: Move, why: &str) {
+    /// Postpones a move that failed. Reading waits for a damaged file, but not longer than [`SALVAGE_TIMEOUT`].
+    fn postpone(&mut self, mut job: Move, why: &str) {
         self.moving.next = Some(Instant::now() + RETRY);
         let path = job.path.display();
         let Source::Damaged(damaged) = &mut job.source else {
             self.moving.next = Some(Instant::now() + QUIET);
-            return info!(why, %path, "can't move what is left in a file of the spool yet");
+            return info!(why, %path, "can't move the remaining reports of a spool file yet");
         };
-        let stuck = *damaged.stuck.get_or_insert_with(Instant::now);
-        if !damaged.is_left && stuck.elapsed() >= PATIENCE {
-            damaged.is_left = true;
+        let failing_since = *damaged.failing_since.get_or_insert_with(Instant::now);
+        if !damaged.is_skipped && failing_since.elapsed() >= SALVAGE_TIMEOUT {
+            damaged.is_skipped = true;
             error!(
                 why, %path,
-                "a damaged file of the spool can't be moved: the other files are delivered without it, and what is in it \
-                 after the next start"
+                "can't move the reports of a damaged spool file: other files are delivered without it, and \
+                 its reports after the next start"
             );
             self.readers.resume(&job.path);
         }
         self.moving.damaged.push_back(job);
     }
 
-    /// An older file with few reports that were not delivered for a while.
+    /// Returns an older file with few reports that has not changed for `quiet`.
     fn leftover(&mut self, quiet: Duration) -> Option<Move> {
         self.current.as_ref()?;
         let most = self.limits.leftover();
@@ -137,25 +138,25 @@ impl Files {
                 && file.used().is_ok_and(|used| used <= most)
         };
         let file = self.older.iter().find(is_leftover)?;
-        Some(Move::of(
+        Some(Move::new(
             file.path().to_owned(),
             Source::Leftover(i64::MIN, 0),
         ))
     }
 
     fn move_part(&mut self, job: &mut Move) -> Result<bool, String> {
-        self.make_current();
-        let bytes = self.limits.group().min(PART);
-        let taken = self.taken();
+        self.ensure_current();
+        let bytes = self.limits.transaction_size().min(PART);
+        let usage = self.disk_usage();
         let from = self.older.iter_mut().find(|file| file.path() == job.path);
         match job.read(from.as_deref(), bytes) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
-            Err(Unread::File(error)) => {
+            Err(ReadError::File(error)) => {
                 self.examine(&job.path, &error);
                 return Err(error.to_string());
             }
-            Err(Unread::Damaged(error)) => return Err(error.to_string()),
+            Err(ReadError::Damaged(error)) => return Err(error.to_string()),
         }
         let deleted = &self.moving.deleted;
         if job.damage().is_some() {
@@ -163,22 +164,22 @@ impl Files {
                 .retain(|(_, kept)| !deleted.contains(&(kept.lane.clone(), kept.number)));
         }
         let Some(to) = &mut self.current else {
-            return Err("there is no file to write to".to_owned());
+            return Err("there is no current spool file".to_owned());
         };
         if !to.is_open_in_place() {
-            self.has_failed = true;
-            self.turn_over();
-            return Err("the file that is written to was removed".to_owned());
+            self.may_have_duplicates = true;
+            self.rotate();
+            return Err("the current spool file was removed".to_owned());
         }
-        if !self.limits.allow_move(taken, &job.growth()) {
-            return Err("there is no room in the spool, or on its file system".to_owned());
+        if !self.limits.allows_moving(usage, &job.growth()) {
+            return Err("the spool or its file system is full".to_owned());
         }
         let written = job.write(to, from);
         if let Err(error) = written {
-            self.writing_failed(&error);
+            self.handle_write_error(&error);
             return Err(error.to_string());
         }
-        self.turn_over_if_large();
+        self.rotate_if_large();
         Ok(true)
     }
 
@@ -186,14 +187,14 @@ impl Files {
         if job.damage().is_some() {
             self.set_aside(job);
         } else if job.clashing > 0 {
-            self.give_up(
+            self.retire_damaged(
                 &job.path,
-                "reports in it have the numbers of others".to_owned(),
+                "its reports have the same numbers as reports of another file".to_owned(),
             );
         } else if self.remove_if_sound(&job.path) {
             info!(
                 path = %job.path.display(), moved = job.moved,
-                "what was left in a file of the spool was moved to another one"
+                "the remaining reports of a spool file were moved to another file"
             );
         } else {
             self.moving.next = Some(Instant::now() + QUIET);
@@ -213,25 +214,25 @@ impl Files {
             Ok(aside) => aside,
             Err(error) => {
                 let path = job.path.display();
-                info!(%path, %error, "can't set a damaged file of the spool aside yet");
+                info!(%path, %error, "can't set a damaged spool file aside yet");
                 self.moving.next = Some(Instant::now() + QUIET);
                 return self.moving.damaged.push_back(job);
             }
         };
-        forget(&job.path);
+        close_descriptors(&job.path);
         let Some(damaged) = job.damage() else { return };
         let (path, moved, why) = (job.path.display(), job.moved, &damaged.why);
         let fragments = damaged.fragments + job.clashing;
-        // As far as it was counted, less what was deleted since.
+        // Includes reports that were deleted before they could be moved.
         let missing = damaged
             .expected
             .map(|expected| expected.saturating_sub(moved + fragments));
         let unread = damaged.salvage.as_ref().map(|salvage| salvage.unread);
         error!(
             %path, why, aside = %aside.display(), moved, missing, undeliverable = fragments, unread_pages = unread,
-            "a damaged file of the spool was set aside; what could be read was moved to another file and is delivered. \
-             `koobridge spool export --set-aside` shows what can be read of it now; if the disk reads more later, give \
-             the file its old name and start again"
+            "a damaged spool file was set aside; its readable reports were moved to another file and are delivered. \
+             `koobridge spool export --set-aside` shows its readable reports; if the disk can read more later, give \
+             the file its old name and restart"
         );
     }
 }

@@ -1,8 +1,8 @@
-//! The rows on a page of a damaged file, read without SQLite.
+//! Reads the rows on a page of a damaged file, without SQLite.
 
 use super::pages::{Pages, number_at};
 
-/// The first byte of a page with rows, of a page of an index, and of one above such pages.
+/// The first byte of a table's leaf page, of an index's leaf page, and of an index's interior page.
 const ROWS: u8 = 0x0d;
 const INDEX: u8 = 0x0a;
 const INDEX_ABOVE: u8 = 0x02;
@@ -16,18 +16,18 @@ pub(super) enum Value {
     Blob(Vec<u8>),
 }
 
-/// A row: its id and its columns; `None` if they can't be read.
+/// A row's id and columns; `None` if the columns can't be read.
 pub(super) type Cell = (i64, Option<Vec<Value>>);
 
-/// What stands on a page.
+/// The cells of a page.
 pub(super) enum Cells {
     Rows(Vec<Cell>),
-    /// The columns that an index repeats, and the id of the row.
+    /// The indexed columns and the row's id, of each entry.
     Index(Vec<Vec<Value>>),
     Other,
 }
 
-/// Returns what stands on a page; `None` if it is damaged.
+/// Returns the cells of a page; `None` if it is damaged.
 pub(super) fn cells_of(pages: &Pages, page: &[u8]) -> Option<Cells> {
     let cells = |start| {
         let count = usize::from(short_at(page, 3)?);
@@ -47,12 +47,12 @@ pub(super) fn cells_of(pages: &Pages, page: &[u8]) -> Option<Cells> {
                 .collect::<Option<_>>()?,
         ),
         INDEX => Cells::Index(cells(8)?.into_iter().filter_map(repeated).collect()),
-        // A pointer to another page stands before each.
+        // Each cell begins with a pointer to another page.
         INDEX_ABOVE => {
             let cells = cells(12)?.into_iter().map(|at| at + 4);
             Cells::Index(cells.filter_map(repeated).collect())
         }
-        // Pages above those with rows, and pages that a row goes on to, which begin with the number of the next.
+        // Interior pages of a table, and overflow pages, which begin with the number of the next page.
         0x05 => Cells::Other,
         0 if page.iter().any(|byte| *byte != 0) => Cells::Other,
         _ => return None,
@@ -68,18 +68,18 @@ fn cell_at(pages: &Pages, page: &[u8], at: usize) -> Option<Cell> {
     let mut rest = page.get(at..)?;
     let length = usize::try_from(varint(&mut rest)?).ok()?;
     let id = varint(&mut rest)?;
-    // What is kept of a row on its page, at most.
+    // The maximum bytes of a row without overflow pages.
     let payload = if length <= pages.size - 35 {
         rest.get(..length).map(<[u8]>::to_vec)
     } else {
-        further(pages, rest, length)
+        with_overflow(pages, rest, length)
     };
     Some((id, payload.and_then(|payload| columns(&payload))))
 }
 
-/// Collects a row that has further pages.
-fn further(pages: &Pages, rest: &[u8], length: usize) -> Option<Vec<u8>> {
-    // What is kept of it on its page, at least, and what fits on each further page.
+/// Collects a row that has overflow pages.
+fn with_overflow(pages: &Pages, rest: &[u8], length: usize) -> Option<Vec<u8>> {
+    // The minimum bytes of the row on its own page, and the bytes on each overflow page.
     let least = (pages.size - 12) * 32 / 255 - 23;
     let further = pages.size - 4;
     let fitting = least + (length - least) % further;
@@ -139,14 +139,14 @@ fn value(kind: i64, rest: &mut &[u8]) -> Option<Value> {
                     .fold(start, |sum, byte| sum << 8 | i64::from(*byte)),
             )
         }
-        // No column of the spool has a fraction.
+        // No column of the spool has floating-point numbers.
         7 => return None,
         _ if kind % 2 == 0 => Value::Blob(bytes.to_vec()),
         _ => Value::Text(bytes.to_vec()),
     })
 }
 
-/// Reads a number of one to nine bytes.
+/// Reads a variable-length integer of one to nine bytes.
 fn varint(bytes: &mut &[u8]) -> Option<i64> {
     let mut number = 0;
     for place in 1..=9 {

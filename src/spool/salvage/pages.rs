@@ -1,6 +1,6 @@
-//! The pages of a damaged file, read without SQLite: of the file itself and of its log.
+//! Reads the pages of a damaged file and of its log, without SQLite.
 //!
-//! The formats are those of <https://www.sqlite.org/fileformat2.html>.
+//! The formats are described in <https://www.sqlite.org/fileformat2.html>.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -11,26 +11,26 @@ use std::path::Path;
 
 use crate::spool::directory::with_suffix;
 
-/// Bytes of a page of the spool's files, if the first page does not tell another size.
+/// The page size, if the first page does not contain a valid one.
 const SIZE: usize = 4096;
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
-/// The place of the first page of the list of free ones, in the first page.
+/// The offset, in the first page, of the number of the first free-list page.
 const FREE: usize = 32;
 
-/// A file's pages, as its last transaction left them.
+/// A file's pages after its last transaction.
 pub(super) struct Pages {
     file: File,
     log: Option<File>,
-    /// Where pages are in the log.
+    /// The offsets of pages in the log.
     logged: HashMap<u32, u64>,
-    /// Where they are in it without its last transaction, if it can't be seen whether that is complete.
+    /// The offsets without the last transaction, if it is unknown whether that is complete.
     older: Option<HashMap<u32, u64>>,
-    /// How many pages of the log can't be read.
+    /// The number of unreadable pages in the log.
     pub(super) lost: u64,
-    /// How many pages there are.
+    /// The number of pages.
     pub(super) count: u32,
-    /// Bytes of each.
+    /// Bytes of a page.
     pub(super) size: usize,
 }
 
@@ -62,7 +62,7 @@ impl Pages {
         })
     }
 
-    /// Reads a page; the first has the number 1. `None` if the disk can't read it, or it is not there.
+    /// Reads a page; the first has the number 1. Returns `None` if the disk can't read it, or if it does not exist.
     pub(super) fn read(&self, number: u32) -> Option<Vec<u8>> {
         let mut page = vec![0; self.size];
         if let (Some(log), Some(at)) = (&self.log, self.logged.get(&number)) {
@@ -78,18 +78,18 @@ impl Pages {
         self.older.is_some()
     }
 
-    /// Goes back to the pages before the last transaction, if it can't be seen whether that is complete.
-    pub(super) fn go_back(&mut self) -> bool {
+    /// Switches to the pages before the last transaction. Returns `false` if there are none.
+    pub(super) fn use_older(&mut self) -> bool {
         let older = self.older.take();
         let is_older = older.is_some();
         self.logged = older.unwrap_or_else(|| mem::take(&mut self.logged));
         is_older
     }
 
-    /// The pages that hold nothing, if their list can be relied on.
+    /// Returns the free pages; none if their list can't be trusted.
     pub(super) fn free(&self) -> HashSet<u32> {
         let mut free = HashSet::new();
-        // Pages that were used again may be on an older list.
+        // An older list may contain pages that were used again.
         if self.lost > 0 {
             return free;
         }
@@ -107,25 +107,25 @@ impl Pages {
     }
 }
 
-/// The size of a file's pages, as its first page tells.
+/// Returns the page size from the file's first page, or the default if that is unreadable or invalid.
 fn size_of(file: &File) -> usize {
-    let mut told = [0; 2];
-    let read = file.read_exact_at(&mut told, 16);
-    let size = usize::from(u16::from_be_bytes(told));
-    // 1 is written for 65,536.
+    let mut bytes = [0; 2];
+    let read = file.read_exact_at(&mut bytes, 16);
+    let size = usize::from(u16::from_be_bytes(bytes));
+    // The value 1 means 65,536.
     let size = if size == 1 { 1 << 16 } else { size };
     let is_sound = read.is_ok() && size >= 512 && size.is_power_of_two();
     if is_sound { size } else { SIZE }
 }
 
-/// The pages in a log.
+/// The readable pages in a log.
 #[derive(Default)]
 struct LogPages {
-    /// Where they are, as the last transaction that is complete left them.
+    /// Their offsets after the last complete transaction.
     places: HashMap<u32, u64>,
-    /// The same without the last transaction, if its end can't be read.
+    /// Their offsets without the last transaction, if its end is unreadable.
     older: Option<HashMap<u32, u64>>,
-    /// How many can't be read.
+    /// The number of unreadable pages.
     lost: u64,
 }
 
@@ -134,7 +134,7 @@ impl LogPages {
         let mut header = [0; LOG_HEADER];
         let length = log.metadata()?.len();
         let (mut lost, mut foreign) = (0, 0);
-        // What the header tells: the order of bytes in sums, the salts, and the first sum.
+        // From the header: the byte order of checksums, the salts, and the first checksum.
         let mut is_big_endian = cfg!(target_endian = "big");
         let (mut salts, mut sum) = (None, None);
         if length == 0 {
@@ -157,7 +157,7 @@ impl LogPages {
                 continue;
             }
             let (head, page) = frame.split_at(FRAME_HEADER);
-            // Of an earlier use of the log, as a rule.
+            // Usually this frame is from an earlier use of the log.
             if *salts.get_or_insert_with(|| head[8..16].to_vec()) != head[8..16] {
                 (foreign, sum) = (foreign + 1, None);
                 continue;
@@ -193,7 +193,7 @@ impl LogPages {
     }
 }
 
-/// Adds bytes to a sum of the log.
+/// Adds bytes to a checksum of the log.
 fn add([mut first, mut second]: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
     let word = |bytes: &[u8]| {
         let bytes = bytes.try_into().expect("four bytes");
@@ -210,7 +210,7 @@ fn add([mut first, mut second]: [u32; 2], bytes: &[u8], is_big_endian: bool) -> 
     [first, second]
 }
 
-/// A number of four bytes in a page or a header.
+/// Returns the big-endian number of four bytes at an offset.
 pub(super) fn number_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }

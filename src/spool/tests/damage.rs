@@ -1,9 +1,9 @@
-//! Files of earlier runs that are damaged: the spool opens, keeps what comes, and sets them aside.
+//! Damaged files of earlier runs: the spool opens, accepts new reports, and sets the files aside.
 
 use super::*;
 
 impl Fixture {
-    /// Leaves one report in a file, and gives its path.
+    /// Leaves one report in a file, and returns its path.
     fn leave_one(&self) -> PathBuf {
         let (spool, _) = self.open();
         self.write(&spool, &lane(0), 1).expect("room");
@@ -11,7 +11,7 @@ impl Fixture {
         self.newest_file()
     }
 
-    /// Leaves three reports of a lane in a file; in its bytes one has another number.
+    /// Leaves three reports of a lane in a file, and changes the number of one of them in the file's bytes.
     fn leave_three_renumbered(&self, number: u8, other: u8) {
         let (spool, _) = self.open();
         for number in 1..=3 {
@@ -21,14 +21,14 @@ impl Fixture {
         drop(spool);
         let file = self.newest_file();
         let mut bytes = fs::read(&file).expect("a file");
-        // Its id, as SQLite writes it: seven bits a byte.
+        // The report's id as a variable-length integer of SQLite.
         let id = [0xa0, 0x80, 0x80, 0x80, 0x80, number];
         let at = bytes.windows(id.len()).position(|window| window == id);
         bytes[at.expect("an id") + id.len() - 1] = other;
-        fs::write(&file, bytes).expect("a broken file");
+        fs::write(&file, bytes).expect("a damaged file");
     }
 
-    /// What the SQL makes of a file's contents.
+    /// Changes a file's contents by SQL statements.
     pub(super) fn damage(path: &Path, sql: &str) {
         let connection = rusqlite::Connection::open(path).expect("a file");
         connection.execute_batch(sql).expect("sound SQL");
@@ -39,13 +39,13 @@ impl Fixture {
     }
 }
 
-/// Reads all that is due in lane 0, waiting until damaged files are moved.
+/// Reads all due reports of lane 0. Waits until damaged files are moved.
 fn read_all(spool: &Spool<Ticket>) -> Vec<Row> {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         match spool.read(&lane(0), 1, 1 << 30) {
-            Ok((rows, is_all)) => {
-                assert!(is_all);
+            Ok((rows, is_end)) => {
+                assert!(is_end);
                 return rows;
             }
             Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -55,13 +55,13 @@ fn read_all(spool: &Spool<Ticket>) -> Vec<Row> {
 }
 
 #[test]
-fn a_file_of_which_nothing_can_be_read_is_set_aside_and_the_others_are_read() {
+fn an_unreadable_file_is_set_aside_and_the_others_are_read() {
     let fixture = Fixture::new();
     let first = fixture.leave_one();
     fs::rename(&first, fixture.path().join("spool-000009.sqlite")).expect("room");
-    fs::write(&first, vec![b'?'; 8192]).expect("a broken file");
+    fs::write(&first, vec![b'?'; 8192]).expect("a damaged file");
     let (spool, restored) = fixture.open();
-    assert_eq!(restored, [left(lane(0), 1, 1)]);
+    assert_eq!(restored, [restored_lane(lane(0), 1, 1)]);
     assert!(!first.exists());
     let aside = directory::set_aside_files(&fixture.path());
     assert_eq!(aside.len(), 1);
@@ -70,7 +70,7 @@ fn a_file_of_which_nothing_can_be_read_is_set_aside_and_the_others_are_read() {
     assert_eq!(numbers(&read_all(&spool)), [1, 3]);
 }
 
-/// A value that is found on the page that it is on.
+/// Returns a record whose value contains its number on each page.
 fn marked(number: u64) -> Arc<Record> {
     let value = format!("<{number:06}>").repeat(if number % 40 == 7 { 1000 } else { 100 });
     Arc::new(Record {
@@ -83,11 +83,11 @@ fn marked(number: u64) -> Arc<Record> {
 fn a_page_that_is_damaged_costs_the_reports_on_it_and_no_others() {
     let fixture = Fixture::new();
     let options = Options {
-        // A file is turned over at 256 KiB.
+        // A file is replaced at 256 KiB.
         disk_limit: 4 << 20,
         ..fixture.options()
     };
-    let (spool, _) = Spool::open(&options, settle, drop).expect("a spool");
+    let (spool, _) = Spool::open(&options, send_answer, drop).expect("a spool");
     let written = 1..=700;
     for number in written.clone() {
         fixture.send(&spool, &lane(0), number, marked(number));
@@ -99,7 +99,7 @@ fn a_page_that_is_damaged_costs_the_reports_on_it_and_no_others() {
     let files = directory::files(&fixture.path());
     assert!(files.len() > 2, "{files:?}");
     let sound = fs::read(&files[1]).expect("a file");
-    // Those of the tables, and some with reports.
+    // The pages of the small tables, and some with reports.
     for page in (0..8).chain((8..sound.len() / 4096).step_by(9)) {
         let copy = Fixture::new();
         fs::create_dir(copy.path()).expect("room");
@@ -112,7 +112,7 @@ fn a_page_that_is_damaged_costs_the_reports_on_it_and_no_others() {
         let before = damaged.to_vec();
         damaged.fill(0xaa);
         let file = copy.path().join(files[1].file_name().expect("a name"));
-        fs::write(file, &bytes).expect("a broken file");
+        fs::write(file, &bytes).expect("a damaged file");
         let is_on_page = |number: &u64| {
             let mark = format!("<{number:06}>").into_bytes();
             before.windows(mark.len()).any(|window| window == mark)
@@ -126,7 +126,7 @@ fn a_page_that_is_damaged_costs_the_reports_on_it_and_no_others() {
             .collect();
         let others: Vec<&u64> = lost.iter().filter(|number| !is_on_page(number)).collect();
         assert!(others.is_empty(), "page {page} costs {others:?}");
-        // What a page says of its reports is not checked.
+        // Reports on the damaged page may have other contents.
         let mut others = rows.iter().filter(|row| !is_on_page(&row.number));
         assert!(others.all(|row| row.record == marked(row.number)));
         assert!(
@@ -151,7 +151,7 @@ fn a_page_that_is_damaged_costs_the_reports_on_it_and_no_others() {
 }
 
 #[test]
-fn damage_that_shows_while_reading_ends_no_lane_before_the_rest_is_read() {
+fn damage_found_while_reading_does_not_hide_later_reports() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     for number in 1..=200 {
@@ -164,9 +164,9 @@ fn damage_that_shows_while_reading_ends_no_lane_before_the_rest_is_read() {
     let file = fixture.newest_file();
     let mut bytes = fs::read(&file).expect("a file");
     let pages = bytes.len() / 4096;
-    // The pages of the reports in the middle.
+    // The pages with the middle reports.
     bytes[pages / 2 * 4096..(pages / 2 + 2) * 4096].fill(0xaa);
-    fs::write(&file, bytes).expect("a broken file");
+    fs::write(&file, bytes).expect("a damaged file");
     fixture.write(&spool, &lane(0), 300).expect("room");
     let read = numbers(&read_all(&spool));
     assert!(read.len() > 190 && read.len() < 201, "{read:?}");
@@ -177,8 +177,8 @@ fn damage_that_shows_while_reading_ends_no_lane_before_the_rest_is_read() {
 }
 
 #[test]
-fn a_file_without_a_table_is_set_aside_and_the_reports_that_are_left_are_read() {
-    // Without its lanes, the topic of a report is not known; pages of a table that is gone are free.
+fn a_file_without_a_table_is_set_aside_and_its_readable_reports_are_read() {
+    // Without the table `lanes` the topic of a report is unknown. The pages of a dropped table are free.
     for (table, expected) in [("lanes", 0), ("reports", 0), ("topics", 1)] {
         let fixture = Fixture::new();
         let file = fixture.leave_one();
@@ -194,7 +194,7 @@ fn a_file_without_a_table_is_set_aside_and_the_reports_that_are_left_are_read() 
 }
 
 #[test]
-fn a_report_that_no_run_can_have_written_is_kept_and_shown_and_costs_no_other() {
+fn an_invalid_report_is_kept_and_shown_and_costs_no_other() {
     for sql in [
         "UPDATE reports SET headers = '[[1]]' WHERE id & 7 = 1",
         "UPDATE reports SET headers = CAST(x'ff' AS TEXT) WHERE id & 7 = 1",
@@ -212,7 +212,7 @@ fn a_report_that_no_run_can_have_written_is_kept_and_shown_and_costs_no_other() 
         let until = Instant::now() + Duration::from_secs(10);
         while fixture.count_aside() == 0 {
             assert!(Instant::now() < until, "{sql}");
-            let _may_find_it = spool.read(&lane(7), 1, 1 << 20);
+            let _may_find_damage = spool.read(&lane(7), 1, 1 << 20);
         }
         assert_eq!(read_all(&spool), [row(2)], "{sql}");
         close(&spool);
@@ -235,7 +235,7 @@ fn a_report_that_no_run_can_have_written_is_kept_and_shown_and_costs_no_other() 
 }
 
 #[test]
-fn reports_that_are_out_of_order_are_read() {
+fn reports_in_the_wrong_order_are_read() {
     let fixture = Fixture::new();
     fixture.leave_three_renumbered(2, 9);
     let (spool, _) = fixture.open();
@@ -245,16 +245,16 @@ fn reports_that_are_out_of_order_are_read() {
 }
 
 #[test]
-fn a_lane_whose_first_report_is_behind_its_last_is_read() {
+fn a_lane_whose_first_report_has_the_highest_number_is_read() {
     let fixture = Fixture::new();
     fixture.leave_three_renumbered(1, 9);
     let (_spool, restored) = fixture.open();
-    assert_eq!(restored, [left(lane(0), 2, 9)]);
+    assert_eq!(restored, [restored_lane(lane(0), 2, 9)]);
     assert_eq!(fixture.count_aside(), 1);
 }
 
 #[test]
-fn a_lane_whose_topic_is_no_text_is_damage() {
+fn a_lane_whose_topic_is_not_utf_8_is_damage() {
     let fixture = Fixture::new();
     let file = fixture.leave_one();
     Fixture::damage(&file, "UPDATE lanes SET topic = CAST(x'ff' AS TEXT)");
@@ -263,7 +263,7 @@ fn a_lane_whose_topic_is_no_text_is_damage() {
 }
 
 #[test]
-fn a_lane_that_has_used_its_numbers_up_is_damage() {
+fn a_lane_without_free_numbers_is_damage() {
     let fixture = Fixture::new();
     let file = fixture.leave_one();
     Fixture::damage(&file, "UPDATE reports SET id = (2 << 40) - 1");
@@ -272,7 +272,7 @@ fn a_lane_that_has_used_its_numbers_up_is_damage() {
 }
 
 #[test]
-fn a_lane_with_an_id_that_none_can_have_holds_nothing() {
+fn a_lane_with_an_impossible_id_has_no_reports() {
     for id in [i64::MAX, i64::MAX >> 40, -1, 0] {
         let fixture = Fixture::new();
         let file = fixture.leave_one();
@@ -285,20 +285,20 @@ fn a_lane_with_an_id_that_none_can_have_holds_nothing() {
 }
 
 #[test]
-fn a_count_of_free_pages_that_can_not_be_takes_no_room() {
+fn an_impossible_count_of_free_pages_does_not_make_the_spool_full() {
     let fixture = Fixture::new();
     let file = fixture.leave_one();
     let mut bytes = fs::read(&file).expect("a file");
-    // Its place in the header (SQLite's file format, section 1.3.9).
+    // The free-page count in the header (SQLite's file format, section 1.3.9).
     bytes[36..40].fill(0xff);
-    fs::write(&file, bytes).expect("a broken file");
+    fs::write(&file, bytes).expect("a damaged file");
     let (spool, restored) = fixture.open();
     assert_eq!(restored.len(), 1);
     fixture.write(&spool, &lane(0), 2).expect("room");
 }
 
 #[test]
-fn the_reports_of_a_partition_that_can_not_be_are_read_as_the_inboxs() {
+fn reports_of_an_impossible_partition_are_read_from_the_inbox() {
     for partition in [-2, i64::from(MAX_PARTITIONS), i64::from(u32::MAX), i64::MAX] {
         let fixture = Fixture::new();
         let (spool, _) = fixture.open();
@@ -315,7 +315,13 @@ fn the_reports_of_a_partition_that_can_not_be_are_read_as_the_inboxs() {
         Fixture::damage(&fixture.newest_file(), &sql);
         let (spool, mut restored) = fixture.open();
         restored.sort_by_key(|left| left.first);
-        assert_eq!(restored, [left(inbox.clone(), 1, 4), left(lane(1), 3, 3)]);
+        assert_eq!(
+            restored,
+            [
+                restored_lane(inbox.clone(), 1, 4),
+                restored_lane(lane(1), 3, 3)
+            ]
+        );
         let inspection = Inspection::of(&fixture.path()).expect("a spool");
         assert_eq!(inspection.lanes().0[&inbox].due, 3);
         spool.assign("events", |_| 1);
@@ -335,7 +341,7 @@ fn the_reports_of_a_partition_that_can_not_be_are_read_as_the_inboxs() {
 }
 
 #[test]
-fn a_count_of_partitions_that_can_not_be_is_not_believed() {
+fn an_impossible_partition_count_is_ignored() {
     for count in [0, -1, i64::from(MAX_PARTITIONS) + 1, i64::MAX] {
         let fixture = Fixture::new();
         let (spool, _) = fixture.open();
@@ -346,7 +352,8 @@ fn a_count_of_partitions_that_can_not_be_is_not_believed() {
         drop(spool);
         let sql = format!("UPDATE topics SET partitions = {count} WHERE name = 'events'");
         Fixture::damage(&fixture.newest_file(), &sql);
-        let (_spool, remains) = Spool::open(&fixture.options(), settle, drop).expect("a spool");
+        let (_spool, remains) =
+            Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
         let known = vec![("rejected".to_owned(), MAX_PARTITIONS)];
         assert_eq!((remains.partitions, remains.lanes.len()), (known, 1));
         assert_eq!(fixture.count_aside(), 0);
@@ -354,7 +361,7 @@ fn a_count_of_partitions_that_can_not_be_is_not_believed() {
 }
 
 #[test]
-fn an_empty_file_is_removed_and_is_no_damage() {
+fn an_empty_file_is_removed_and_does_not_count_as_damage() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     close(&spool);
@@ -368,7 +375,7 @@ fn an_empty_file_is_removed_and_is_no_damage() {
 }
 
 #[test]
-fn a_file_that_a_kill_left_unfinished_is_no_damage() {
+fn an_unfinished_file_of_a_killed_process_does_not_count_as_damage() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     close(&spool);
@@ -385,7 +392,7 @@ fn a_file_that_a_kill_left_unfinished_is_no_damage() {
 }
 
 #[test]
-fn reports_of_another_spool_that_were_brought_here_are_read_too() {
+fn reports_in_a_file_that_was_copied_from_another_spool_are_read() {
     let (fixture, other) = (Fixture::new(), Fixture::new());
     for (fixture, value) in [(&fixture, 1), (&other, 100)] {
         let (spool, _) = fixture.open();
@@ -405,19 +412,19 @@ fn reports_of_another_spool_that_were_brought_here_are_read_too() {
             .collect();
         keys.sort();
         keys.dedup();
-        // A key is missing in every fifth.
+        // Every fifth report has no key.
         let expected = [None, Some("m1"), Some("m2"), Some("m3")];
         assert_eq!(keys, expected.map(|key| key.map(str::to_owned)), "{name}");
         assert_eq!(restored.len(), 1);
         close(&spool);
     }
     let (spool, _) = fixture.open();
-    // The second time they are the same.
+    // The second copy contains the same reports.
     assert_eq!(numbers(&read_all(&spool)), [1, 2, 3, 4, 5, 6]);
 }
 
 #[test]
-fn deletions_while_a_damaged_file_is_moved_are_not_forgotten() {
+fn deletions_while_a_damaged_file_is_moved_have_an_effect() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     for number in 1..=4000 {
@@ -433,7 +440,7 @@ fn deletions_while_a_damaged_file_is_moved_are_not_forgotten() {
         "UPDATE reports SET headers = '[[1]]' WHERE id & 4095 = 3999",
     );
     let (spool, _) = fixture.open();
-    // Reading finds the damage; it is moved while these are deleted.
+    // Reading finds the damage. The reports are moved while these are deleted.
     let read = || spool.read(&lane(0), 3990, 1 << 20);
     let found = read();
     assert!(

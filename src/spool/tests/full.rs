@@ -1,15 +1,15 @@
-//! The limits of the disk.
+//! The disk limits.
 
 use super::*;
 
 #[test]
-fn past_the_limit_it_is_full_and_takes_reports_again_when_there_is_room() {
+fn a_spool_is_full_at_its_limit_and_accepts_reports_again_after_deletions() {
     let fixture = Fixture::new();
     let options = Options {
         disk_limit: 16 << 20,
         ..fixture.options()
     };
-    let (spool, ..) = Spool::open(&options, settle, drop).expect("a spool");
+    let (spool, ..) = Spool::open(&options, send_answer, drop).expect("a spool");
     let large = Record {
         value: vec![b'x'; 300 << 10],
         ..Record::clone(&row(1).record)
@@ -44,22 +44,22 @@ fn past_the_limit_it_is_full_and_takes_reports_again_when_there_is_room() {
 }
 
 #[test]
-fn it_leaves_the_free_space_that_it_is_told_to() {
+fn a_spool_is_full_if_too_little_free_space_would_be_left() {
     let fixture = Fixture::new();
     let options = Options {
         free_space: u64::MAX / 2,
         ..fixture.options()
     };
-    let (spool, ..) = Spool::open(&options, settle, drop).expect("a spool");
+    let (spool, ..) = Spool::open(&options, send_answer, drop).expect("a spool");
     assert!(
         !spool.level().is_writable,
-        "it says so before a report needs it"
+        "a full spool is noticed before a report needs it"
     );
     assert_eq!(fixture.write(&spool, &lane(0), 1), Err(NotWritten::Full));
 }
 
 #[test]
-fn a_file_that_can_t_grow_is_removed_at_the_end_if_all_its_reports_are_deleted() {
+fn a_file_that_can_not_grow_is_removed_at_the_end_if_all_its_reports_are_deleted() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     for number in 1..=40 {
@@ -71,7 +71,7 @@ fn a_file_that_can_t_grow_is_removed_at_the_end_if_all_its_reports_are_deleted()
         disk_limit: 0,
         ..fixture.options()
     };
-    let (spool, ..) = Spool::<Ticket>::open(&full, settle, drop).expect("a spool");
+    let (spool, ..) = Spool::<Ticket>::open(&full, send_answer, drop).expect("a spool");
     for number in 1..=30 {
         spool.delete(&lane(0), number);
     }

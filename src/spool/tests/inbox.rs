@@ -1,4 +1,4 @@
-//! The inbox: its reports are read with the lane of their partition, once the partitions are known.
+//! The inbox: when the partitions are known, its reports are read with the lanes of their partitions.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn inbox() -> LaneKey {
     }
 }
 
-/// A row of the inbox, as it is read.
+/// Returns a row that was read from the inbox.
 fn in_inbox(number: u64) -> Row {
     Row {
         is_in_inbox: true,
@@ -17,8 +17,8 @@ fn in_inbox(number: u64) -> Row {
     }
 }
 
-/// Partition 1 for the keys m1, m3, m5, …; 0 for the others.
-fn place(key: Option<&str>) -> u32 {
+/// Returns 1 for the keys m1, m3, m5, … and 0 for others.
+fn partition_of(key: Option<&str>) -> u32 {
     let number = key.and_then(|key| key.strip_prefix('m')?.parse::<u32>().ok());
     number.unwrap_or_default() % 2
 }
@@ -32,7 +32,7 @@ impl Fixture {
 }
 
 #[test]
-fn an_inboxs_reports_are_read_with_the_lane_of_their_partition_once_and_in_order() {
+fn reports_of_the_inbox_are_read_once_with_the_lane_of_their_partition_in_order() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write_all(&spool, &inbox(), &[1, 2, 3, 6, 7]);
@@ -42,10 +42,10 @@ fn an_inboxs_reports_are_read_with_the_lane_of_their_partition_once_and_in_order
     fixture.write_all(&spool, &lane(1), &[13]);
     let read = |partition| spool.read(&lane(partition), 1, 1 << 20).expect("readable");
     let own = (vec![row(4), row(8), row(13)], true);
-    assert_eq!(read(1), own, "not before the inbox is over");
+    assert_eq!(read(1), own, "not before the inbox is assigned");
     spool.assign("other", |_| 1);
     assert_eq!(read(1), own);
-    spool.assign("events", place);
+    spool.assign("events", partition_of);
     spool.assign("events", |_| 7);
     let of_both = [in_inbox(1), in_inbox(3), row(4), in_inbox(7), row(8)];
     let of_both = of_both
@@ -57,12 +57,12 @@ fn an_inboxs_reports_are_read_with_the_lane_of_their_partition_once_and_in_order
 }
 
 #[test]
-fn the_limit_in_bytes_is_for_a_lane_and_its_inbox_together() {
+fn the_limit_in_bytes_applies_to_a_lane_and_its_inbox_together() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write_all(&spool, &inbox(), &[1, 2, 7, 9]);
     fixture.write_all(&spool, &lane(1), &[3, 4, 11]);
-    spool.assign("events", place);
+    spool.assign("events", partition_of);
     let three = 3 * row(1).record.footprint();
     let read = |from| spool.read(&lane(1), from, three).expect("readable");
     assert_eq!(read(1), (vec![in_inbox(1), row(3), row(4)], false));
@@ -73,11 +73,11 @@ fn the_limit_in_bytes_is_for_a_lane_and_its_inbox_together() {
 }
 
 #[test]
-fn a_report_of_the_inbox_is_deleted_and_quarantined_there() {
+fn a_report_of_the_inbox_is_deleted_and_quarantined_in_the_inbox() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write_all(&spool, &inbox(), &[1, 3, 7]);
-    spool.assign("events", place);
+    spool.assign("events", partition_of);
     spool.delete(&inbox(), 1);
     spool.mark(&inbox(), 3, Mark::Quarantined);
     let (spool, restored) = fixture.reopen(spool);
@@ -88,13 +88,13 @@ fn a_report_of_the_inbox_is_deleted_and_quarantined_there() {
     };
     assert_eq!(restored, [left]);
     let read = |partition| spool.read(&lane(partition), 1, 1 << 20).expect("readable");
-    assert_eq!(read(1), (vec![], true), "an assignment is for one run");
-    spool.assign("events", place);
+    assert_eq!(read(1), (vec![], true), "an assignment lasts for one run");
+    spool.assign("events", partition_of);
     assert_eq!(read(1), (vec![in_inbox(7)], true));
 }
 
 #[test]
-fn a_partition_is_found_behind_more_reports_than_one_read_goes_through() {
+fn a_partition_is_found_after_more_reports_than_one_read_scans() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     let written = 1..=20_011;
@@ -109,27 +109,27 @@ fn a_partition_is_found_behind_more_reports_than_one_read_goes_through() {
         fixture.answers.recv().expect("an answer").1.expect("room");
     }
     fixture.write_all(&spool, &lane(1), &[20_012]);
-    spool.assign("events", place);
-    let (rows, is_all) = spool.read(&lane(1), 1, 1 << 20).expect("readable");
+    spool.assign("events", partition_of);
+    let (rows, is_end) = spool.read(&lane(1), 1, 1 << 20).expect("readable");
     assert_eq!(
-        (numbers(&rows), is_all),
+        (numbers(&rows), is_end),
         (vec![20_010, 20_011, 20_012], true)
     );
-    // Rows within the bound are returned at once, and the rest with the next read.
-    let (rows, is_all) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
-    assert_eq!((rows.len(), is_all), (20_000, false));
-    let (rows, is_all) = spool.read(&lane(0), 20_001, usize::MAX).expect("readable");
-    assert_eq!((rows.len(), is_all), (9, true));
+    // One read scans a limited number of rows. The next read returns the remaining rows.
+    let (rows, is_end) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
+    assert_eq!((rows.len(), is_end), (20_000, false));
+    let (rows, is_end) = spool.read(&lane(0), 20_001, usize::MAX).expect("readable");
+    assert_eq!((rows.len(), is_end), (9, true));
 }
 
-/// Format 1 numbered the inbox by itself.
+/// In format 1 the inbox had its own numbers.
 #[test]
-fn the_second_report_of_a_number_is_read_after_the_next_start() {
+fn the_second_report_with_a_number_is_read_after_the_next_start() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     fixture.write_all(&spool, &inbox(), &[1]);
     fixture.write_all(&spool, &lane(1), &[1, 2]);
-    spool.assign("events", place);
+    spool.assign("events", partition_of);
     let read = |spool: &Spool<Ticket>| spool.read(&lane(1), 1, 1 << 20).expect("readable");
     assert_eq!(read(&spool), (vec![in_inbox(1), row(2)], true));
     spool.delete(&inbox(), 1);

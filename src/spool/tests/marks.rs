@@ -1,9 +1,9 @@
-//! The marks of a report.
+//! Marks on reports.
 
 use super::*;
 
 #[test]
-fn marks_come_back_and_a_quarantined_report_stays_so() {
+fn marks_are_restored_and_a_quarantined_report_stays_quarantined() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     for number in 1..=5 {
@@ -32,7 +32,7 @@ fn marks_come_back_and_a_quarantined_report_stays_so() {
 }
 
 #[test]
-fn a_mark_is_applied_after_its_row_however_many_wait_to_be_written() {
+fn a_mark_is_applied_after_its_report_is_written() {
     let fixture = Fixture::new();
     let (spool, _) = fixture.open();
     for number in 1..=10_000 {
@@ -40,7 +40,7 @@ fn a_mark_is_applied_after_its_row_however_many_wait_to_be_written() {
         spool.mark(&lane(0), number, Mark::Gone);
     }
     close(&spool);
-    let (rows, is_all) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
-    assert_eq!((rows.len(), is_all), (10_000, true));
+    let (rows, is_end) = spool.read(&lane(0), 1, usize::MAX).expect("readable");
+    assert_eq!((rows.len(), is_end), (10_000, true));
     assert!(rows.iter().all(|row| row.mark == Some(Mark::Gone)));
 }

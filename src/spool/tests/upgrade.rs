@@ -1,16 +1,16 @@
-//! Files of an earlier format.
+//! Files of earlier formats.
 
 use super::*;
 
 impl Fixture {
-    /// Makes a file what format 1 was.
+    /// Changes a file to format 1.
     fn downgrade(path: &Path) {
         let connection = rusqlite::Connection::open(path).expect("a file");
         let sql = "ALTER TABLE reports RENAME COLUMN state TO parked; PRAGMA user_version = 1";
         connection.execute_batch(sql).expect("sound SQL");
     }
 
-    /// Leaves the reports 1, 2 and 3, of which 2 is quarantined, in a file of format 1.
+    /// Leaves the reports 1, 2 and 3 in a file of format 1. Report 2 is quarantined.
     fn leave_format_1(&self) -> PathBuf {
         let (spool, _) = self.open();
         for number in 1..=3 {
@@ -80,7 +80,7 @@ fn a_file_of_format_2_is_upgraded_when_it_is_opened() {
 }
 
 #[test]
-fn a_file_of_format_1_is_inspected_as_it_is() {
+fn a_file_of_format_1_is_inspected_without_an_upgrade() {
     let fixture = Fixture::new();
     let file = fixture.leave_format_1();
     let before = fixture.inspect();
@@ -107,17 +107,17 @@ fn the_reports_of_a_file_of_format_1_with_a_damaged_partition_move_to_the_inbox(
         partition: None,
         ..lane(0)
     };
-    assert_eq!(restored, [left(inbox, 1, 3)]);
+    assert_eq!(restored, [restored_lane(inbox, 1, 3)]);
     assert_eq!(fixture.count_aside(), 1);
 }
 
 #[test]
-fn an_upgrade_that_fails_is_an_error_that_leaves_the_file() {
+fn a_failed_upgrade_is_an_error_and_leaves_the_file_unchanged() {
     let fixture = Fixture::new();
     let file = fixture.leave_format_1();
     let other = rusqlite::Connection::open(&file).expect("a file");
     other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
-    match Spool::open(&fixture.options(), settle, drop) {
+    match Spool::open(&fixture.options(), send_answer, drop) {
         Err(OpenError::File(path, _)) => assert_eq!(path, file),
         other => panic!("{:?}", other.map(|(spool, ..)| spool)),
     }

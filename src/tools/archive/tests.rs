@@ -6,11 +6,11 @@ use super::*;
 
 fn written(line: &Line) -> String {
     let mut text = Vec::new();
-    line.write(&mut text).expect("memory takes it");
+    line.write(&mut text).expect("writing to memory");
     String::from_utf8(text).expect("text")
 }
 
-/// Reads the only line of a text.
+/// Returns the only line of a text.
 fn read(text: &str) -> Line {
     let mut read = lines(text.as_bytes());
     let line = read.next().expect("a line").expect("a record");
@@ -27,7 +27,7 @@ fn with_headers(headers: &[(&'static str, Option<&'static [u8]>)]) -> RecordRef<
     }
 }
 
-/// The `headers` of a record's line.
+/// Returns the `headers` of a record's line.
 fn headers_of(record: &RecordRef<'_>) -> String {
     let text = written(&Line::of(record));
     let (_, behind) = text.split_once(",\"headers\":").expect("headers");
@@ -82,7 +82,7 @@ fn a_timestamp_that_rfc_3339_cannot_hold_is_kept_in_milliseconds() {
 }
 
 #[test]
-fn what_is_text_stands_as_text() {
+fn text_is_written_as_text() {
     let mut record = RecordRef {
         value: Some(Cow::Borrowed(b"{}")),
         ..RecordRef::default()
@@ -101,19 +101,19 @@ fn what_is_text_stands_as_text() {
 }
 
 #[test]
-fn a_line_that_is_none_is_named_by_its_number() {
+fn an_invalid_line_is_an_error_with_its_number() {
     let text = "{\"value\":\"a\"}\n\n{\"value\":7}\n{\"value_hex\":\"0g\"}\n";
     let read: Vec<_> = lines(text.as_bytes()).collect();
     assert!(read[0].is_ok());
-    for (at, number) in [(1, "line 3: it is"), (2, "line 4: it is")] {
-        let why = read[at].as_ref().expect_err("no line");
+    for (at, number) in [(1, "line 3: not a record"), (2, "line 4: not a record")] {
+        let why = read[at].as_ref().expect_err("not a line");
         assert!(why.starts_with(number), "{why}");
     }
     assert_eq!(read.len(), 3);
 }
 
 #[test]
-fn members_of_another_form_are_refused() {
+fn members_of_a_wrong_form_are_errors() {
     for member in [
         r#""partition":-1"#,
         r#""partition":4294967296"#,
@@ -145,7 +145,7 @@ fn members_of_another_form_are_refused() {
 }
 
 #[test]
-fn a_line_that_is_nested_deep_is_refused_or_passed_over_without_a_crash() {
+fn a_deeply_nested_line_is_an_error_or_ignored_without_a_crash() {
     let deep = |open: &str, close: &str| open.repeat(200_000) + &close.repeat(200_000);
     for nested in [deep("[", "]"), deep("{\"a\":", "}"), "[".repeat(200_000)] {
         for member in ["headers", "key", "timestamp"] {
@@ -180,7 +180,7 @@ fn records() -> impl Strategy<Value = RecordRef<'static>> {
 
 proptest! {
     #[test]
-    fn any_record_comes_back_as_it_was(record in records()) {
+    fn any_record_is_read_as_it_was_written(record in records()) {
         let text = written(&Line::of(&record));
         prop_assert_eq!(text.lines().count(), 1);
         let line = read(&text);
@@ -188,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(
+    fn the_reader_does_not_panic_on_any_bytes(
         noise in vec(any::<u8>(), 0..99),
         record in records(),
         at in any::<prop::sample::Index>(),

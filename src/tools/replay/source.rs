@@ -307,7 +307,7 @@ mod tests {
         for (text, why) in [
             (
                 "{\"key\":7}\n",
-                "a.jsonl, line 1: it is none that koobridge wrote: ",
+                "a.jsonl, line 1: not a record as koobridge writes it: ",
             ),
             (
                 "{\"masked\":true}\n",

@@ -1,9 +1,9 @@
-//! What a bridge answered, read strictly; and everything that an answer may say, whatever was asked.
+//! A strict parser of a bridge's answers, and the rules for any answer.
 
 use koobridge::contract::Reason;
 use serde::Deserialize;
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     pub version: String,
@@ -12,11 +12,11 @@ pub struct Answer {
     /// Names in lower case.
     headers: Vec<(String, String)>,
     body: String,
-    /// Whether it has a length and no body, as the answer to HEAD.
+    /// Whether it has a length but no body, as an answer to HEAD.
     pub is_bare: bool,
 }
 
-/// RFC 9457, as far as the bridge uses it.
+/// The members of an RFC 9457 problem document that the bridge uses.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Problem {
@@ -28,7 +28,7 @@ struct Problem {
     member: Option<String>,
 }
 
-/// The codes and statuses of what is refused, breaches of the contract left out.
+/// The codes and statuses of refused requests, except breaches of the contract.
 const REFUSALS: [(&str, u16); 12] = [
     ("host-missing", 400),
     ("host-repeated", 400),
@@ -43,11 +43,11 @@ const REFUSALS: [(&str, u16); 12] = [
     ("body-broken", 400),
     ("kafka-unavailable", 503),
 ];
-/// How many of them a sender gets that has not authenticated itself: the first.
-const FOR_ANYBODY: usize = 7;
+/// The number of codes, at the start of [`REFUSALS`], that an unauthenticated sender can get.
+const WITHOUT_PASSWORD: usize = 7;
 
-/// All the words of refusals. What an answer says stands here, so that it repeats nothing that was sent.
-const WORDS: &str = include_str!("../../../src/bridge/ingress/answer.rs");
+/// The source with all details of refusals. Each detail must occur in it, so that an answer never repeats input.
+const DETAILS: &str = include_str!("../../../src/bridge/ingress/answer.rs");
 
 impl Answer {
     fn header(&self, name: &str) -> Option<&str> {
@@ -56,22 +56,22 @@ impl Answer {
         Some(value)
     }
 
-    /// Whether the connection ends with it.
+    /// Returns whether the answer closes the connection.
     pub fn closes(&self) -> bool {
         let connection = self.header("connection");
         connection.is_some_and(|options| options.starts_with("close"))
     }
 
-    /// Whether only who knows a channel's password may get it.
+    /// Returns whether only an authenticated sender may get this answer.
     pub fn is_for_senders(&self) -> bool {
-        let for_anybody = &REFUSALS[..FOR_ANYBODY];
+        let without_password = &REFUSALS[..WITHOUT_PASSWORD];
         match self.problem() {
-            Some((code, _)) => !for_anybody.iter().any(|(known, _)| *known == code),
+            Some((code, _)) => !without_password.iter().any(|(known, _)| *known == code),
             None => self.status < 300,
         }
     }
 
-    /// The code and the rest of its problem document, where it has one.
+    /// Returns the code and the members of its problem document, if it has one.
     fn problem(&self) -> Option<(String, Problem)> {
         if self.body.is_empty() {
             return None;
@@ -82,7 +82,7 @@ impl Answer {
     }
 }
 
-/// Takes apart all that was answered on a connection.
+/// Parses all answers on a connection.
 pub fn read(mut bytes: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     while !bytes.is_empty() {
@@ -122,7 +122,7 @@ fn read_head(head: &str) -> Answer {
     }
 }
 
-/// Whether it is one that is documented, to the last header.
+/// Checks that an answer is documented, including each header.
 pub fn check(answer: &Answer) {
     for (name, value) in &answer.headers {
         assert!(is_header(name, value), "{name}: {value}");
@@ -133,8 +133,9 @@ pub fn check(answer: &Answer) {
     assert_eq!(has("retry-after"), answer.status == 503);
     match answer.problem() {
         Some((code, problem)) => check_problem(answer, &code, &problem),
-        // A success; what hyper says by itself; and an answer to HEAD.
+        // An answer to HEAD.
         None if has("content-type") => assert!(matches!(answer.status, 400 | 404 | 405)),
+        // A success, an interim answer, or an error of hyper itself.
         None => assert!(matches!(answer.status, 100 | 200 | 400 | 414 | 431)),
     }
 }
@@ -142,7 +143,7 @@ pub fn check(answer: &Answer) {
 fn is_header(name: &str, value: &str) -> bool {
     match name {
         "allow" => value == "POST",
-        // hyper adds the second to the first where HTTP/1.0 asked for it; the first counts.
+        // hyper appends "keep-alive" to "close" if an HTTP/1.0 request asked for it; the first value counts.
         "connection" => matches!(value, "close" | "keep-alive" | "close, keep-alive"),
         "content-length" => true,
         "content-type" => value == "application/problem+json",
@@ -175,7 +176,7 @@ fn check_problem(answer: &Answer, code: &str, problem: &Problem) {
         assert!(member.chars().all(is_name), "{member}");
     } else {
         assert!(REFUSALS.contains(&(code, answer.status)), "{answer:?}");
-        assert!(WORDS.contains(&problem.detail.replace('"', "\\\"")));
+        assert!(DETAILS.contains(&problem.detail.replace('"', "\\\"")));
         assert_eq!(problem.member, None);
     }
 }

@@ -1,5 +1,4 @@
-//! A body that an authenticated sender sent: it is an event or a rejected record, and either says what the
-//! body said.
+//! A body of an authenticated sender must become an event or a rejected record with the body's contents.
 
 use std::sync::LazyLock;
 
@@ -27,7 +26,7 @@ static CHANNELS: LazyLock<Channels> = LazyLock::new(|| {
     channels
 });
 
-/// Takes a body from its validation to its record.
+/// Validates a body and checks its records.
 pub fn check(body: &[u8]) {
     let received = received(body);
     let fault = received.validate().err();
@@ -47,7 +46,7 @@ fn received(body: &[u8]) -> Received {
         .sent(arrival, body.to_vec())
 }
 
-/// The contract's verdict is the model's, wherever a tree can hold the body.
+/// Checks that the contract and the model agree on a body, if a tree can represent it.
 fn check_verdict(body: &[u8], fault: Option<&Fault>) {
     let reason = fault.map(|fault| fault.reason);
     if str::from_utf8(body).is_err() {
@@ -56,7 +55,8 @@ fn check_verdict(body: &[u8], fault: Option<&Fault>) {
     if serde_json::from_slice::<&RawValue>(body).is_err() {
         return assert_eq!(reason, Some(Reason::NotJson));
     }
-    // A lone surrogate, a number out of range and more than 128 levels are well-formed all the same.
+    // A tree can't represent a lone surrogate, a number out of range or more than 128 levels, although they are
+    // well-formed.
     let Ok(tree) = serde_json::from_slice::<Tree>(body) else {
         return;
     };
@@ -73,7 +73,7 @@ fn check_fault(fault: &Fault, breach: &Breach) {
         (breach.reason, &breach.message_id)
     );
     match &fault.member {
-        // It can be one that the contract doesn't know, but nothing like a number.
+        // The contract may not know the duplicate member, but only such names are reported.
         Some(member) if fault.reason == Reason::DuplicateMember => {
             let is_named = |c: char| c.is_ascii_alphabetic() || "_-.".contains(c);
             assert!(member.chars().all(is_named), "{member}");
@@ -101,7 +101,7 @@ fn event(received: &Received, mode: EventMode) -> RecordRef<'static> {
     report.normalise(mode.into()).into_record().into()
 }
 
-/// The structured event holds the binary one, and both hold what the contract doesn't name, to the byte.
+/// Checks that the structured event contains the binary one, and that both keep unknown members unchanged.
 fn check_text(body: &[u8], binary: &RecordRef<'_>, structured: &RecordRef<'_>) {
     #[derive(Deserialize)]
     struct Document<'a> {
@@ -131,7 +131,7 @@ fn is_in_contract(raw_name: &str) -> bool {
     name.is_some_and(|name| CONTRACT_MEMBERS.contains(&&*name))
 }
 
-/// Whatever else a repeat says and however it is written, its event has the same id.
+/// Checks that a repeat of the report in another form has the same id.
 fn check_repeat(fields: &EventFields<'_>) {
     let repeat = json!({
         "status": fields.status, "another": 1, "user_number": fields.recipient,

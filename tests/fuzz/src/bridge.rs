@@ -1,4 +1,4 @@
-//! The ingress on a loopback address of this process, with one channel, on the embedded broker.
+//! An ingress in this process, on a loopback address, with one channel and the embedded broker.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 pub const CHANNEL: &str = "202105102694809992";
 pub const PASSWORD: &str = "s3cret, with spaces";
 
-/// Where it listens. It is started once, and serves as long as the process lives.
+/// The address of the ingress. It starts on first use and serves until the process ends.
 pub static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || serve(&tell));
@@ -51,7 +51,7 @@ fn serve(tell: &Sender<SocketAddr>) {
     let listener = Listener::bind(config.ingress.listen).expect("a free port");
     let workers = Workers::start(NonZeroUsize::MIN, &bridge).expect("a worker");
     tell.send(listener.address().expect("an address"))
-        .expect("somebody waits");
+        .expect("an open channel");
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let acceptor = listener.open(&workers, CONNECTIONS);
@@ -61,7 +61,7 @@ fn serve(tell: &Sender<SocketAddr>) {
 
 const CONNECTIONS: usize = 10_000;
 
-/// Limits as low as they may be, so that a short input reaches past them; nothing waits for company.
+/// Uses the lowest limits, so that a short input exceeds them, and no linger time.
 fn configure(broker: &EmbeddedBroker) -> Config {
     let flags = [
         ("ingress.listen", "127.0.0.1:0"),

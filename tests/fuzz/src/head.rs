@@ -1,5 +1,5 @@
-//! The bytes of a connection, one request or several: every answer is one that is documented, and what only
-//! the password opens is answered only where the password was sent.
+//! The bytes of a connection, with one or several requests: every answer must be documented, and answers to
+//! authenticated senders must not occur if the password was not sent.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::answers::{self, Answer};
 use super::bridge::{ADDRESS, PASSWORD};
 
-/// Longer than any answer may take.
+/// Longer than any answer takes.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// On these hyper hangs up at once, without an answer and with a reset (RFC 9113, section 3.4).
+/// hyper resets a connection with these bytes, without an answer (RFC 9113, section 3.4).
 const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Sends the bytes on a connection of their own, and looks at what is answered until its end.
+/// Sends the bytes on a new connection, and checks all answers.
 pub fn check(input: &[u8]) {
     let answers = match exchange(input) {
         Ok(answered) => answers::read(&answered),
@@ -35,9 +35,9 @@ pub fn check(input: &[u8]) {
     assert!(!is_older || count(input, b"HTTP/1.0") > 0, "{answers:?}");
 }
 
-/// No more is answered than was asked, and something where anything was.
+/// Checks that there are not more answers than requests, and at least one if there was a request.
 fn check_counts(input: &[u8], interim: usize, last: usize) {
-    // Each head names its version, but for one that is no HTTP at all, after which nothing is read.
+    // Each head contains its version, except one that is not HTTP. After that one nothing is read.
     let asked = count(input, b"HTTP/1.") + 1;
     assert!(last <= asked, "{last} answers to {asked} requests");
     assert!(last > 0 || !has_head(input), "no answer");
@@ -50,19 +50,19 @@ fn exchange(input: &[u8]) -> io::Result<Vec<u8>> {
     connection.set_nodelay(true)?;
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.write_all(input)?;
-    // A request that is not whole will never be.
+    // An incomplete request will not be completed.
     connection.shutdown(Shutdown::Write)?;
     let mut answered = Vec::new();
     connection.read_to_end(&mut answered)?;
     Ok(answered)
 }
 
-/// Whether there is a whole head, which has to be answered, sound or not.
+/// Returns whether the input has a complete head, which needs an answer even if it is invalid.
 fn has_head(input: &[u8]) -> bool {
     count(input.trim_ascii_start(), b"\r\n\r\n") > 0 && count(input, HTTP_2) == 0
 }
 
-/// How often a text occurs, in whatever case.
+/// Counts the occurrences of a text, ignoring ASCII case.
 fn count(input: &[u8], text: &[u8]) -> usize {
     let windows = input.windows(text.len());
     windows

@@ -1,13 +1,13 @@
-//! JSON read in two ways that the bridge does not: as a tree that keeps duplicate members, and as raw text
-//! that is cut at its commas.
+//! Two JSON parsers that the bridge does not use: into a tree that keeps duplicate members, and into raw text that is
+//! split at its commas.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A JSON value, as far as the contract looks at it.
+/// A JSON value with the details that matter to the contract.
 pub enum Tree {
-    /// Null, a truth value or a number.
+    /// Null, a boolean or a number.
     Scalar,
     Text(String),
     Array(Vec<Tree>),
@@ -16,7 +16,7 @@ pub enum Tree {
 }
 
 impl Tree {
-    /// 0 for a scalar, 1 for a flat array or object.
+    /// Returns 0 for a scalar or a text, 1 for a flat array or object.
     pub fn depth(&self) -> usize {
         let deepest = match self {
             Self::Scalar | Self::Text(_) => return 0,
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 }
 
-/// The text of each name and each value of a well-formed object.
+/// Returns the raw text of each name and each value of a well-formed object.
 pub fn raw_members(object: &str) -> Vec<(&str, &str)> {
     let inner = object.trim().strip_prefix('{');
     let inner = inner.and_then(|inner| inner.strip_suffix('}'));
@@ -91,17 +91,17 @@ pub fn raw_members(object: &str) -> Vec<(&str, &str)> {
     if inner.trim().is_empty() {
         return Vec::new();
     }
-    let members = cut(inner, b',').into_iter();
+    let members = split(inner, b',').into_iter();
     members
-        .map(|member| match cut(member, b':')[..] {
+        .map(|member| match split(member, b':')[..] {
             [name, value] => (name, value),
-            _ => panic!("no member: {member}"),
+            _ => panic!("not a member: {member}"),
         })
         .collect()
 }
 
-/// Cuts JSON text where a separator stands neither in a string nor in brackets.
-fn cut(text: &str, separator: u8) -> Vec<&str> {
+/// Splits JSON text at separators that are neither in a string nor in brackets.
+fn split(text: &str, separator: u8) -> Vec<&str> {
     let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_usize);
     let (mut is_string, mut is_escaped) = (false, false);
     for (at, byte) in text.bytes().enumerate() {

@@ -1,6 +1,5 @@
-//! What must hold for any input: of a connection's bytes, of a body, of a spool's file. `script/fuzz` has
-//! libFuzzer look for an input for which it does not; `tests/it/corpus.rs` holds every input that is kept
-//! in `corpus/` against it. A `check` panics where something does not hold.
+//! Checks that must pass for any input: a connection's bytes, a body, or a spool file. `script/fuzz` searches for
+//! failing inputs with libFuzzer; `tests/it/corpus.rs` runs all inputs in `corpus/`. A `check` panics if it fails.
 
 pub mod body;
 pub mod head;

@@ -1,23 +1,23 @@
-//! The contract in its plainest form: what is to be said of a body, from a tree of the whole of it.
+//! A simple model of the contract: the expected verdict on a body, from its tree.
 
 use koobridge::contract::{MAX_CHARACTERS, MAX_DEPTH, Reason};
 
 use super::json::Tree;
 
-/// What is to be said of a body that is no report.
+/// Why a body is not a report.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Breach {
     pub reason: Reason,
     /// The mandatory member at fault.
     pub member: Option<&'static str>,
-    /// The `message_id` where there is one sound one.
+    /// The `message_id`, if the body has exactly one and it is valid.
     pub message_id: Option<String>,
 }
 
 const MANDATORY: [&str; 4] = ["message_id", "sender", "user_number", "status"];
 const STATUSES: [&str; 3] = ["delivered", "read", "failed"];
 
-/// Whether a value is a report.
+/// Checks whether a value is a report.
 pub fn judge(value: &Tree) -> Result<(), Breach> {
     let breach = |reason, member, message_id: Option<&str>| Breach {
         reason,

@@ -1,8 +1,7 @@
-//! A file that an earlier run left in the spool's directory: whatever is in it, the bridge starts, and what
-//! is written then is kept.
+//! A file of an earlier run in the spool's directory: with any contents, the bridge must start and keep new reports.
 //!
-//! The input is the file, followed by its write-ahead log where it has one. The examples were made with
-//! `PRAGMA page_size = 512`, so that a change of few bytes is likely to hit something that matters.
+//! The input is the file, followed by its write-ahead log if it has one. The examples were made with
+//! `PRAGMA page_size = 512`, so that a change of few bytes is likely to have an effect.
 
 use std::fs;
 use std::path::Path;
@@ -18,21 +17,21 @@ use koobridge::spool::{
 
 const FILE: &str = "spool-000001.sqlite";
 const LOG: &str = "spool-000001.sqlite-wal";
-/// How a write-ahead log begins (SQLite's file format, section 4.1), but for the last bit.
+/// The first bytes of a write-ahead log (SQLite's file format, section 4.1). The last bit can be 0 or 1.
 const LOG_MAGIC: [u8; 4] = [0x37, 0x7f, 0x06, 0x82];
-/// Longer than anything here may take.
+/// Longer than any operation takes.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes that are read from a lane at once: a few records.
+/// Bytes that one read of a lane returns: a few records.
 const PART: usize = 512;
 
 type Written = Result<(), NotWritten>;
 
-/// Starts with the file, drains it, writes a record, and starts once more.
+/// Opens a spool with the file, drains it, writes a record, and opens it again.
 pub fn check(input: &[u8]) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path();
     put(path, input);
-    look(path);
+    inspect(path);
     let Some((spool, lanes)) = open(path) else {
         return;
     };
@@ -45,12 +44,12 @@ pub fn check(input: &[u8]) {
     check_kept(&spool, &lane, number);
     close(&spool);
     drop(spool);
-    let (spool, lanes) = open(path).expect("what is newer was refused before");
+    let (spool, lanes) = open(path).expect("a newer format was an error before");
     let is_due = |left: &Restored| left.lane == lane && left.last >= number;
     assert!(lanes.iter().any(is_due), "{lanes:?}");
     check_kept(&spool, &lane, number);
     close(&spool);
-    look(path);
+    inspect(path);
 }
 
 fn put(directory: &Path, input: &[u8]) {
@@ -63,15 +62,15 @@ fn put(directory: &Path, input: &[u8]) {
     }
 }
 
-/// Looks at everything, as `koobridge spool` does.
-fn look(directory: &Path) {
+/// Inspects all contents, as `koobridge spool` does.
+fn inspect(directory: &Path) {
     let inspection = Inspection::of(directory).expect("a directory");
     let _problems = inspection.lanes();
     let _problems = inspection.each(|_| Ok(())).expect("shown");
     let _problems = inspection.each_set_aside(|_| Ok(())).expect("shown");
 }
 
-/// `None` where a newer version wrote the file: that alone is a reason not to start.
+/// Opens the spool. Returns `None` if a newer version wrote the file, which is the only accepted error.
 fn open(directory: &Path) -> Option<(Spool<Sender<Written>>, Vec<Restored>)> {
     let options = Options {
         directory: directory.to_owned(),
@@ -79,23 +78,24 @@ fn open(directory: &Path) -> Option<(Spool<Sender<Written>>, Vec<Restored>)> {
         free_space: 0,
         memory: 1 << 20,
     };
-    let settle = |told: Sender<Written>, written| told.send(written).expect("somebody waits");
-    match Spool::open(&options, settle, drop) {
+    let send_result =
+        |results: Sender<Written>, written| results.send(written).expect("an open channel");
+    match Spool::open(&options, send_result, drop) {
         Ok((spool, remains)) => Some((spool, remains.lanes)),
         Err(OpenError::Newer(path, _)) => {
-            assert!(path.exists(), "it is left as it is");
+            assert!(path.exists(), "the file stays in place");
             None
         }
         Err(error) => panic!("{error}"),
     }
 }
 
-/// Reads what is due in a lane to its end, in order, and deletes or marks each report, some of them in the inbox.
+/// Reads all due reports of a lane, in order, and deletes or marks each one, some of them in the inbox.
 fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restored) {
     assert!(*first <= last + 1);
     let mut from = *first;
     loop {
-        let (rows, is_all) = read(spool, lane, from);
+        let (rows, is_end) = read(spool, lane, from);
         for row in rows {
             assert!(row.number >= from, "{} after {from}", row.number);
             from = row.number + 1;
@@ -109,13 +109,13 @@ fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restor
                 _ => spool.mark(&held_by, row.number, Mark::Refused),
             }
         }
-        if is_all {
+        if is_end {
             return;
         }
     }
 }
 
-/// Reads, once what can be read of a damaged file is moved.
+/// Reads a lane. Waits until the reports of damaged files are moved.
 fn read(spool: &Spool<Sender<Written>>, lane: &LaneKey, from: u64) -> (Vec<Row>, bool) {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -127,7 +127,8 @@ fn read(spool: &Spool<Sender<Written>>, lane: &LaneKey, from: u64) -> (Vec<Row>,
     }
 }
 
-/// Where the bridge would write next: a lane that is there or a new one, above the numbers of its topic.
+/// Returns the lane and number that the bridge would write next: an existing or a new lane, and a number above those
+/// of the topic.
 fn next_number(lanes: &[Restored]) -> (LaneKey, u64) {
     let new = LaneKey {
         topic: "events".into(),
@@ -149,8 +150,8 @@ fn record() -> Arc<Record> {
 }
 
 fn write(spool: &Spool<Sender<Written>>, lane: &LaneKey, number: u64) {
-    let (told, written) = mpsc::channel();
-    spool.write(lane, number, record(), told);
+    let (results, written) = mpsc::channel();
+    spool.write(lane, number, record(), results);
     let written = written.recv_timeout(PATIENCE).expect("an answer");
     assert_eq!(written, Ok(()));
 }
@@ -161,7 +162,7 @@ fn check_kept(spool: &Spool<Sender<Written>>, lane: &LaneKey, number: u64) {
     assert_eq!(first, Some((number, &*record())));
 }
 
-/// Closes it, looking more often than [`Spool::close`] does by itself.
+/// Closes the spool. This checks more often than [`Spool::close`] does, to be faster.
 fn close(spool: &Spool<Sender<Written>>) {
     let until = Instant::now() + PATIENCE;
     while !spool.close(Duration::ZERO) {

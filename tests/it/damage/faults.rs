@@ -1,4 +1,4 @@
-//! Reads that fail in the processes that load `read_errors.c`.
+//! Lets reads fail in processes that load `read_errors.c`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::mounts::succeed;
 
-/// Rules, and the bytes of each.
+/// The number of rules, and the bytes of a name and of a rule.
 const RULES: usize = 8;
 const NAME: usize = 24;
 const RULE: usize = NAME + 6 * 8;
@@ -27,32 +27,33 @@ static LIBRARY: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     (home, library)
 });
 
-/// What fails.
+/// The operation that fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// Reading a file.
     File,
     /// Reading its log.
     Log,
-    /// Opening a file or the directory, and looking at it.
+    /// Opening or looking up a file or the directory.
     Lookup,
 }
 
-/// Bytes that can't be read, or files that can't be opened.
+/// A rule: bytes that can't be read, or files that can't be opened.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
-    /// How the names of the files begin.
+    /// The prefix of the files' names.
     pub name: String,
     pub kind: Kind,
     pub bytes: Range<u64>,
-    /// How many reads succeed before.
+    /// The number of reads that succeed first.
     pub skip: u64,
-    /// How many reads fail.
+    /// The number of reads that fail after that.
     pub times: u64,
 }
 
 impl Unreadable {
-    /// A page of 4 KiB that never can be read, of the file `name` or of its log; the first has the number 0.
+    /// A page of 4 KiB of the file `name` or of its log that is permanently unreadable. The first page has the number
+    /// 0.
     pub fn page(name: &str, kind: Kind, page: u64) -> Self {
         Self {
             name: name.to_owned(),
@@ -63,7 +64,7 @@ impl Unreadable {
         }
     }
 
-    /// Some reads of all files of a spool, or of all their logs, or some lookups.
+    /// Some reads of all spool files or of all logs, or some lookups.
     pub fn some(kind: Kind, skip: u64, times: u64) -> Self {
         Self {
             name: "spool".to_owned(),
@@ -85,7 +86,7 @@ impl Unreadable {
     }
 }
 
-/// The reads that fail, of all processes with its environment.
+/// The rules of all processes with this environment.
 pub struct Faults {
     home: TempDir,
     rules: File,
@@ -114,7 +115,7 @@ impl Faults {
         ]
     }
 
-    /// These can't be read from now on.
+    /// Replaces the rules.
     pub fn set(&self, unreadable: &[Unreadable]) {
         let mut bytes: Vec<u8> = unreadable.iter().flat_map(Unreadable::encode).collect();
         assert!(bytes.len() <= RULES * RULE, "the library has few rules");
@@ -122,7 +123,7 @@ impl Faults {
         self.rules.write_all_at(&bytes, 0).expect("a file");
     }
 
-    /// How often the bytes of a rule were read since it was set.
+    /// Returns how often the bytes of a rule were read since it was set.
     pub fn reads(&self, rule: usize) -> u64 {
         let bytes = fs::read(self.home.path().join("rules")).expect("a file");
         let end = (rule + 1) * RULE;

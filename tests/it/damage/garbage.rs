@@ -1,4 +1,4 @@
-//! Bytes that are not those that were written.
+//! Bytes that differ from the written ones.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -11,10 +11,10 @@ use crate::support::bridge::Bridge;
 use crate::support::cluster;
 use crate::support::http::{Connection, body, report};
 
-/// Reports before the damage: less than a file takes.
+/// The number of reports before the damage: fewer than a file can hold.
 const BEFORE: u64 = 400;
 
-/// Sends reports whose values have their marks on each page.
+/// Sends reports whose values have their marks on each of their pages.
 fn send(bridge: &Bridge, numbers: impl IntoIterator<Item = u64>) {
     let mut connection = Connection::open(bridge.ingress);
     for number in numbers {
@@ -27,7 +27,7 @@ fn send(bridge: &Bridge, numbers: impl IntoIterator<Item = u64>) {
     }
 }
 
-/// Overwrites a page with reports in the middle of a file; returns them.
+/// Overwrites a page with reports in the middle of a file, and returns these reports.
 fn damage(file: &std::path::Path) -> BTreeSet<u64> {
     let bytes = fs::read(file).expect("a file");
     let pages = bytes.chunks_exact(4096).enumerate();
@@ -40,7 +40,7 @@ fn damage(file: &std::path::Path) -> BTreeSet<u64> {
 }
 
 #[test]
-fn a_file_that_turns_out_to_be_damaged_takes_no_more_reports_and_costs_those_on_the_page() {
+fn a_file_found_damaged_gets_no_more_reports_and_costs_only_those_on_the_page() {
     let kafka = cluster::shared();
     let mut topics = Topics::without_events(&kafka);
     let (spool, faults) = (Spool::new(), Faults::new());
@@ -50,9 +50,9 @@ fn a_file_that_turns_out_to_be_damaged_takes_no_more_reports_and_costs_those_on_
     assert_eq!(files.len(), 1);
     let lost = damage(&files[0]);
     topics.create_events();
-    // Reports come as the damage is found, and after that.
+    // Send reports until the damage is found, and some more after that.
     let mut sent = BEFORE;
-    while !bridge.logged().contains("a file of the spool is damaged") {
+    while !bridge.logged().contains("a spool file is damaged") {
         send(&bridge, [sent + 1]);
         sent += 1;
     }

@@ -1,4 +1,4 @@
-//! A sector of SQLite's log that can't be read after a kill.
+//! Unreadable sectors of SQLite's log after a kill.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,26 +10,27 @@ use super::{REPORTS, Spool, Topics, drain, mark, name};
 use crate::suite::rig::lasting;
 use crate::support::cluster;
 
-/// The header of a log, and a page in it with its own header (<https://sqlite.org/fileformat2.html#walformat>).
+/// The bytes of a log's header and of a frame with its header (<https://sqlite.org/fileformat2.html#walformat>).
 const HEADER: u64 = 32;
 const FRAME: u64 = 24 + 4096;
 
-/// The bytes of the frames that a sector is a part of.
+/// Returns the range of the frames that contain a part of a sector.
 fn frames_with(sector: u64) -> Range<u64> {
     let frame_at = |byte: u64| byte.saturating_sub(HEADER) / FRAME;
     let (first, last) = (frame_at(sector * 4096), frame_at(sector * 4096 + 4095));
     HEADER + first * FRAME..HEADER + (last + 1) * FRAME
 }
 
-/// The frames of a log, without those of an earlier use of it.
+/// Returns the number of frames in a log, without those of an earlier use of the log.
 fn used(log: &[u8]) -> u64 {
     let frames = log[32..].chunks_exact(24 + 4096);
     let frames = frames.take_while(|frame| frame[8..16] == log[16..24]);
     frames.count() as u64
 }
 
-/// Some sectors of a log, of so many, can't be read.
-fn assert_costs_its_frames_at_most(sectors_of: impl Fn(u64) -> Vec<u64>) {
+/// Makes sectors of a log unreadable, one after the other, and checks which reports are lost. `sectors_of` chooses
+/// them from the number of sectors.
+fn assert_costs_at_most_its_frames(sectors_of: impl Fn(u64) -> Vec<u64>) {
     let kafka = cluster::shared();
     let mut topics = Topics::new(&kafka);
     let left = Spool::killed(&topics.events);
@@ -57,17 +58,17 @@ fn assert_costs_its_frames_at_most(sectors_of: impl Fn(u64) -> Vec<u64>) {
 }
 
 #[test]
-fn the_first_sector_of_the_log_costs_the_reports_in_its_frames_at_most() {
-    assert_costs_its_frames_at_most(|_| vec![0]);
+fn the_first_sector_of_the_log_costs_at_most_the_reports_in_its_frames() {
+    assert_costs_at_most_its_frames(|_| vec![0]);
 }
 
 #[test]
-fn a_sector_in_the_log_costs_the_reports_in_its_frames_at_most() {
+fn a_sector_in_the_log_costs_at_most_the_reports_in_its_frames() {
     let each_fifth = |sectors| (1..sectors - 1).step_by(5).collect();
-    assert_costs_its_frames_at_most(|sectors| lasting(vec![sectors / 2], each_fifth(sectors)));
+    assert_costs_at_most_its_frames(|sectors| lasting(vec![sectors / 2], each_fifth(sectors)));
 }
 
 #[test]
-fn the_end_of_the_log_costs_the_reports_in_its_frames_at_most() {
-    assert_costs_its_frames_at_most(|sectors| vec![sectors - 1]);
+fn the_last_sector_of_the_log_costs_at_most_the_reports_in_its_frames() {
+    assert_costs_at_most_its_frames(|sectors| vec![sectors - 1]);
 }

@@ -1,5 +1,5 @@
-//! A disk that reads badly: sectors that can't be read, for a moment or for good, bytes that are not those that were
-//! written, and files that can't be opened for a while. Each costs the reports that it holds, and no others.
+//! Read errors: sectors that can't be read for a moment or for good, bytes that differ from the written ones, and
+//! files that can't be opened for a while. Each error costs only the affected reports.
 
 mod faults;
 mod garbage;
@@ -26,11 +26,11 @@ use crate::support::bridge::{Bridge, PATIENCE, eventually, koobridge};
 use crate::support::records::{Kafka, read_all, unused_name};
 use faults::Faults;
 
-/// The partitions of the reports in a spool.
+/// The number of partitions of the reports in a spool.
 const PARTITIONS: u32 = 6;
-/// Reports in a spool: they take three files.
+/// The number of reports in a spool: they fill three files.
 const REPORTS: u64 = 1_100;
-/// The settings of such a spool: a file is turned over at 1 MiB.
+/// The limit of such a spool: a file is replaced at 1 MiB.
 const LIMIT: (&str, &str) = ("spool.disk_limit", "16 MiB");
 
 /// A spool of an earlier run, with reports of one topic.
@@ -39,7 +39,7 @@ struct Spool {
 }
 
 impl Spool {
-    /// Reports with the numbers from 1 to [`REPORTS`], in three files without logs.
+    /// Returns a spool with the reports from 1 to [`REPORTS`], in three files without logs.
     fn closed(topic: &str) -> Self {
         let spool = Self::new();
         let open = fill(&spool.path(), topic);
@@ -48,7 +48,7 @@ impl Spool {
         spool
     }
 
-    /// The same, as a kill leaves it: the newest file has a log.
+    /// Returns the same spool as a kill leaves it: the newest file has a log.
     fn killed(topic: &str) -> Self {
         let spool = Self::new();
         let open = fill(&spool.path(), topic);
@@ -71,7 +71,7 @@ impl Spool {
         self.path().display().to_string()
     }
 
-    /// The same, elsewhere.
+    /// Copies the spool to another directory.
     fn copy(&self) -> Self {
         let copy = Self::new();
         fs::create_dir(copy.path()).expect("a directory");
@@ -81,7 +81,7 @@ impl Spool {
         copy
     }
 
-    /// Its files, the oldest first; none that was set aside, and no logs.
+    /// Returns its files, the oldest first, without logs and without files that were set aside.
     fn files(&self) -> Vec<PathBuf> {
         self.names_with(|name| name.ends_with(".sqlite"))
     }
@@ -100,7 +100,7 @@ impl Spool {
         files
     }
 
-    /// `koobridge spool …`, which can print more than a pipe holds.
+    /// Runs `koobridge spool …`. `output` reads while it runs, because it can print more than a pipe holds.
     fn command(&self, faults: &Faults, words: &[&str]) -> Output {
         let mut command = koobridge();
         command.arg("spool").args(words).arg("--directory");
@@ -115,13 +115,14 @@ fn name(path: &Path) -> &str {
         .expect("a plain name")
 }
 
-/// The mark of a report, which its key is and its value consists of: it is found on each page with a part of it.
+/// Returns the mark of a report, which is its key and is repeated in its value: each page with a part of the report
+/// contains the mark.
 fn mark(number: u64) -> String {
     format!("<{number:06}>")
 }
 
 fn record(number: u64) -> Record {
-    // Some are on more than one page.
+    // Some reports need several pages.
     let times = if number.is_multiple_of(40) {
         1_500
     } else {
@@ -135,7 +136,7 @@ fn record(number: u64) -> Record {
     }
 }
 
-/// Writes the reports, and does not close the spool.
+/// Writes the reports without closing the spool.
 fn fill(directory: &Path, topic: &str) -> spool::Spool<()> {
     let options = Options {
         directory: directory.to_owned(),
@@ -160,12 +161,12 @@ fn fill(directory: &Path, topic: &str) -> spool::Spool<()> {
     spool
 }
 
-/// Topics for the reports of spools, and what is on them.
+/// Topics for the reports of spools.
 struct Topics<'a> {
     kafka: &'a Kafka,
     events: String,
     rejected: String,
-    /// Records on each partition that were taken already.
+    /// The number of records that were taken from each partition.
     taken: [i64; PARTITIONS as usize],
 }
 
@@ -176,7 +177,7 @@ impl<'a> Topics<'a> {
         topics
     }
 
-    /// The same before there is a topic for the events.
+    /// Creates only the rejected topic.
     fn without_events(kafka: &'a Kafka) -> Self {
         let partitions = i32::try_from(PARTITIONS).expect("a few");
         Self {
@@ -187,7 +188,7 @@ impl<'a> Topics<'a> {
         }
     }
 
-    /// Makes the topic for the events: a bridge that runs begins to deliver.
+    /// Creates the events topic: a running bridge begins to deliver.
     fn create_events(&self) {
         let partitions = i32::try_from(PARTITIONS).expect("a few");
         let in_sync = [("min.insync.replicas", "2")];
@@ -195,7 +196,7 @@ impl<'a> Topics<'a> {
             .create_topic(&self.events, partitions, 3, &in_sync);
     }
 
-    /// The marks of the records that came since the last call, sorted.
+    /// Returns the marks of the records since the last call, sorted.
     fn take(&mut self) -> Vec<String> {
         let records = read_all(self.kafka.bootstrap(), &self.events);
         let mut marks = Vec::new();
@@ -222,7 +223,7 @@ impl<'a> Topics<'a> {
     }
 }
 
-/// Starts a bridge on a spool; returns what it has logged if it ends before it listens.
+/// Starts a bridge on a spool. If it ends before it listens, returns its log as the error.
 fn start(
     bootstrap: &str,
     [events, rejected]: [&str; 2],
@@ -244,7 +245,7 @@ fn start(
     )
 }
 
-/// Waits until a bridge has delivered its spool, and ends it.
+/// Waits until a bridge has delivered its spool, and stops it.
 fn drain(bridge: &mut Bridge) {
     wait_for_reports(bridge, 0);
     bridge.signal(Signal::TERM);
@@ -256,7 +257,7 @@ fn drain(bridge: &mut Bridge) {
     );
 }
 
-/// Waits until a bridge has so many reports, and knows that.
+/// Waits until a bridge has counted all its reports and has `expected` ones.
 fn wait_for_reports(bridge: &Bridge, expected: u64) {
     eventually(|| {
         let status = bridge.probe("/readyz").json();
@@ -268,7 +269,7 @@ fn wait_for_reports(bridge: &Bridge, expected: u64) {
     });
 }
 
-/// The marks of reports but for those of the numbers.
+/// Returns the marks of all reports except the lost ones.
 fn all_but(lost: &BTreeSet<u64>) -> Vec<String> {
     (1..=REPORTS)
         .filter(|number| !lost.contains(number))
@@ -283,6 +284,6 @@ fn json_lines(output: &Output) -> Vec<Value> {
         .collect()
 }
 
-fn said(output: &Output) -> &str {
+fn stderr(output: &Output) -> &str {
     str::from_utf8(&output.stderr).expect("text")
 }

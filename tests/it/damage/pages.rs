@@ -1,11 +1,11 @@
-//! The pages of a spool's file.
+//! The pages of a spool file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::Connection;
 
-/// What a page of a file is for.
+/// A page of a file and its use.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The first has the number 0.
@@ -14,7 +14,7 @@ pub struct Page {
     pub kind: String,
 }
 
-/// The pages of a sound file that hold something.
+/// Returns the used pages of a sound file.
 pub fn pages(file: &Path) -> Vec<Page> {
     let connection = Connection::open(file).expect("a file");
     let mut select = connection
@@ -31,7 +31,7 @@ pub fn pages(file: &Path) -> Vec<Page> {
     pages.expect("a sound file")
 }
 
-/// The reports that bytes of a file hold a part of.
+/// Returns the reports of which `bytes` contains a part.
 pub fn reports_in(bytes: &[u8]) -> BTreeSet<u64> {
     let text = String::from_utf8_lossy(bytes);
     let marks = text
@@ -40,11 +40,12 @@ pub fn reports_in(bytes: &[u8]) -> BTreeSet<u64> {
     marks.filter_map(|number| number.parse().ok()).collect()
 }
 
-/// The reports whose rows a page holds: bytes of other rows, which were moved to another page, may stand between them.
+/// Returns the reports whose rows are on a page. The page may also contain old bytes of rows that were moved to
+/// another page.
 pub fn reports_on(page: &[u8]) -> BTreeSet<u64> {
     let short = |at: usize| usize::from(u16::from_be_bytes([page[at], page[at + 1]]));
     let starts = (0..short(3)).map(|cell| short(8 + 2 * cell));
-    // The key is at the start of a row.
+    // The key is near the start of a row.
     starts
         .flat_map(|at| reports_in(&page[at..at + 64]))
         .collect()

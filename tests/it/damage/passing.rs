@@ -1,4 +1,4 @@
-//! Errors that pass.
+//! Transient errors.
 
 use std::path::PathBuf;
 
@@ -9,12 +9,12 @@ use super::{REPORTS, Spool, Topics, all_but, drain, start, wait_for_reports};
 use crate::suite::rig::lasting;
 use crate::support::cluster;
 
-/// No broker.
+/// An address without a broker.
 const NOWHERE: &str = "127.0.0.1:1";
-/// No file that was set aside.
+/// No files that were set aside.
 const NONE: [PathBuf; 0] = [];
 
-/// Some numbers from `first` to below `last`: the first ones, and others far apart.
+/// Returns some numbers from `first` to below `last`: the first `close` ones, and about `count` others.
 fn some_of(first: u64, last: u64, close: u64, count: u64) -> impl Iterator<Item = u64> {
     let close = (first + close).min(last);
     let step = (last - close).div_ceil(count).max(1);
@@ -22,8 +22,8 @@ fn some_of(first: u64, last: u64, close: u64, count: u64) -> impl Iterator<Item 
     (first..close).chain((close..last).step_by(step))
 }
 
-/// A start without Kafka on a spool of which some reads fail. The bridge has all reports, or refuses to start and names
-/// the file. Returns how many reads there were.
+/// Starts a bridge without Kafka on a spool with read errors. Either the bridge has all reports, or it ends with an
+/// error that names the file. Returns the number of reads.
 fn assert_starts(spool: &Spool, events: &str, unreadable: Unreadable) -> u64 {
     let faults = Faults::new();
     let case = format!("{unreadable:?}");
@@ -36,15 +36,18 @@ fn assert_starts(spool: &Spool, events: &str, unreadable: Unreadable) -> u64 {
         }
         Err(logged) => {
             let (directory, words) = (spool.text(), ["can't read", "can't use"]);
-            let is_said = words.iter().any(|words| logged.contains(words));
-            assert!(is_said && logged.contains(&directory), "{case}: {logged}");
+            let is_reported = words.iter().any(|words| logged.contains(words));
+            assert!(
+                is_reported && logged.contains(&directory),
+                "{case}: {logged}"
+            );
         }
     }
     assert_eq!(spool.set_aside(), NONE, "{case}");
     faults.reads(0)
 }
 
-/// Starts fail to read in some places, and one without errors delivers each report once.
+/// Starts bridges with read errors in several places. Then a bridge without errors must deliver each report once.
 fn assert_errors_of_a_start_cost_nothing(kind: Kind, times: u64) {
     let kafka = cluster::shared();
     let mut topics = Topics::new(&kafka);
@@ -54,7 +57,7 @@ fn assert_errors_of_a_start_cost_nothing(kind: Kind, times: u64) {
     let mut spool = left.copy();
     for skip in some_of(0, reads, lasting(2, 40), lasting(3, 100)) {
         if kind == Kind::Log {
-            // A start moves it to the file.
+            // A start moves the log to the file.
             spool = left.copy();
         }
         assert_starts(&spool, &topics.events, Unreadable::some(kind, skip, times));
@@ -80,16 +83,16 @@ fn three_reads_of_the_log_that_fail_during_a_start_cost_nothing() {
 }
 
 #[test]
-fn a_file_that_can_not_be_found_for_a_moment_of_a_start_costs_nothing() {
+fn a_lookup_that_fails_during_a_start_costs_nothing() {
     assert_errors_of_a_start_cost_nothing(Kind::Lookup, 1);
 }
 
 #[test]
-fn files_that_can_not_be_found_for_a_while_of_a_start_cost_nothing() {
+fn ten_lookups_that_fail_during_a_start_cost_nothing() {
     assert_errors_of_a_start_cost_nothing(Kind::Lookup, 10);
 }
 
-/// A bridge fails to read in some places while it delivers its spool.
+/// Checks that a bridge delivers all reports if reads fail while it drains its spool.
 fn assert_errors_cost_nothing(kind: Kind, times: u64) {
     let kafka = cluster::shared();
     let mut topics = Topics::new(&kafka);
@@ -117,6 +120,6 @@ fn three_reads_that_fail_while_the_spool_is_drained_cost_nothing() {
 }
 
 #[test]
-fn files_that_can_not_be_found_while_the_spool_is_drained_cost_nothing() {
+fn ten_lookups_that_fail_while_the_spool_is_drained_cost_nothing() {
     assert_errors_cost_nothing(Kind::Lookup, 10);
 }

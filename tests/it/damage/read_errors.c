@@ -1,6 +1,6 @@
-// Fails reads of the spool's files with EIO, by LD_PRELOAD, as the rules in the file named by READ_ERRORS say, at any moment.
-// As a disk does, a read that begins before a sector that can't be read returns what is before it. Opening the files and
-// their directory, and looking at them, fails with ENOMEM.
+// An LD_PRELOAD library that fails reads of spool files with EIO. The rules are in the file that READ_ERRORS names, and
+// can change at any moment. As on a disk, a read that begins before an unreadable sector returns the bytes before it.
+// Opening and looking up the files and their directory fails with ENOMEM.
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -17,8 +17,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The names of files begin so; the bytes from `first` to `end` can't be read `times` times, after the first `skip` reads
-// of them.
+// If a file's name begins with `name`, reads of its bytes from `first` to `end` succeed `skip` times and then fail
+// `times` times.
 struct rule {
     char name[24];
     int64_t kind, first, end, skip, times, reads;
@@ -44,7 +44,7 @@ static int fails(struct rule *rule) {
     return before >= rule->skip && before - rule->skip < rule->times;
 }
 
-// The name of a file of the spool, without its directory.
+// Stores the name of a spool file without its directory. Returns 0 if it is another file.
 static int name_of(int file, char *name, size_t size) {
     char link[32], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
@@ -62,7 +62,7 @@ static int is_log(const char *name) {
     return length > 4 && !strcmp(name + length - 4, "-wal");
 }
 
-// How many bytes can be read; -1 if the first can't be.
+// Returns how many bytes can be read; -1 if the first one can't.
 static ssize_t readable(int file, int64_t at, size_t length) {
     char name[256];
     int errors = errno;
@@ -100,7 +100,7 @@ ssize_t pread64(int file, void *to, size_t length, off64_t at) {
 
 ssize_t pread(int file, void *to, size_t length, off_t at) { return pread64(file, to, length, at); }
 
-// Whether a file or the directory can't be found now.
+// Returns whether a lookup of a file or the directory fails, and sets errno.
 static int is_hidden(const char *path) {
     const char *last = path ? strrchr(path, '/') : NULL;
     for (int i = 0; rules && last && i < RULES; i++) {

@@ -1,21 +1,21 @@
-//! Sectors that never can be read.
+//! Sectors that are permanently unreadable.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use super::faults::{Faults, Kind, Unreadable};
 use super::pages::{Page, pages, reports_in, reports_on};
-use super::{REPORTS, Spool, Topics, all_but, drain, json_lines, name, said, wait_for_reports};
+use super::{REPORTS, Spool, Topics, all_but, drain, json_lines, name, stderr, wait_for_reports};
 use crate::support::cluster;
 
-/// Pages of the second of three files.
+/// Unreadable pages of the second of three files.
 struct Sectors {
     pages: Vec<Page>,
-    /// The reports in the file.
+    /// All reports in the file.
     all: BTreeSet<u64>,
     /// The reports on the pages.
     lost: BTreeSet<u64>,
-    /// How many of those reports can be seen, but not as a whole.
+    /// The number of those reports that can be read in part.
     fragments: usize,
 }
 
@@ -56,8 +56,8 @@ impl Sectors {
     }
 }
 
-/// Pages of each kind. In the short form they can't be read together, since the bridge waits for a disk that does not
-/// read.
+/// Returns unreadable pages of each kind. In a short run all are unreadable together, to save time: the bridge waits
+/// for a disk that fails to read.
 fn samples(spool: &Spool) -> Vec<Sectors> {
     let pages = pages(&spool.files()[1]);
     let of_kind = |table: &str, kind: &str| -> Vec<Page> {
@@ -98,25 +98,25 @@ fn samples(spool: &Spool) -> Vec<Sectors> {
     vec![Sectors::of(spool, some.into())]
 }
 
-/// What the commands show while the file is in its place.
+/// Checks the output of the commands before the file is set aside.
 fn assert_shown(spool: &Spool, faults: &Faults, sectors: &Sectors) {
     let pages = &sectors.pages;
     let problem = format!(
-        "{} is damaged (Input/output error (os error 5)): what can be read of it was shown; pages of 4 KiB that can't be \
-         read: {}; reports that can't be delivered: {}",
+        "{} is damaged (Input/output error (os error 5)): only its readable reports were shown; unreadable pages of \
+         4 KiB: {}; undeliverable reports: {}",
         spool.files()[1].display(),
         pages.len(),
         sectors.fragments
     );
-    // It counts the reports, and reads of each only the beginning.
+    // `status` reads only the beginning of each report.
     let is_seen = pages.iter().any(|page| page.kind != "overflow");
     let status = spool.command(faults, &["status"]);
     assert_eq!(status.status.code(), Some(i32::from(is_seen)), "{pages:?}");
     assert_eq!(
-        said(&status).contains(&problem),
+        stderr(&status).contains(&problem),
         is_seen,
         "{pages:?}: {}",
-        said(&status)
+        stderr(&status)
     );
     let text = str::from_utf8(&status.stdout).expect("text");
     let lost = if is_seen { sectors.lost.len() } else { 0 };
@@ -128,9 +128,9 @@ fn assert_shown(spool: &Spool, faults: &Faults, sectors: &Sectors) {
     let export = spool.command(faults, &["export"]);
     assert_eq!(export.status.code(), Some(1), "{pages:?}");
     assert!(
-        said(&export).contains(&problem),
+        stderr(&export).contains(&problem),
         "{pages:?}: {}",
-        said(&export)
+        stderr(&export)
     );
     let key = |line: serde_json::Value| line["key"].as_str().expect("a key").to_owned();
     let mut shown: Vec<_> = json_lines(&export).into_iter().map(key).collect();
@@ -138,7 +138,7 @@ fn assert_shown(spool: &Spool, faults: &Faults, sectors: &Sectors) {
     assert_eq!(shown, all_but(&sectors.lost), "{pages:?}");
 }
 
-/// What the log and the commands say of the file once the rest was delivered.
+/// Checks the log and the output of the commands after the file was set aside.
 fn assert_set_aside(spool: &Spool, faults: &Faults, sectors: &Sectors, logged: &str) {
     let pages = &sectors.pages;
     let aside = spool.set_aside();
@@ -162,7 +162,7 @@ fn assert_set_aside(spool: &Spool, faults: &Faults, sectors: &Sectors, logged: &
         status.status.code(),
         Some(0),
         "{pages:?}: {}",
-        said(&status)
+        stderr(&status)
     );
     let text = str::from_utf8(&status.stdout).expect("text");
     assert!(
@@ -190,12 +190,16 @@ fn assert_set_aside(spool: &Spool, faults: &Faults, sectors: &Sectors, logged: &
         .map(|line| line["number"].as_u64().expect("a number"));
     let numbers: BTreeSet<u64> = numbers.collect();
     assert_eq!(numbers, &sectors.all - &sectors.lost, "{pages:?}");
-    let unread = format!("pages of 4 KiB that can't be read: {}", pages.len());
-    assert!(said(&rest).contains(&unread), "{pages:?}: {}", said(&rest));
+    let unread = format!("unreadable pages of 4 KiB: {}", pages.len());
+    assert!(
+        stderr(&rest).contains(&unread),
+        "{pages:?}: {}",
+        stderr(&rest)
+    );
 }
 
 #[test]
-fn sectors_that_can_not_be_read_at_the_start_cost_the_reports_on_them_and_no_others() {
+fn sectors_that_are_unreadable_at_the_start_cost_only_the_reports_on_them() {
     let kafka = cluster::shared();
     let mut topics = Topics::new(&kafka);
     let left = Spool::closed(&topics.events);
@@ -211,7 +215,7 @@ fn sectors_that_can_not_be_read_at_the_start_cost_the_reports_on_them_and_no_oth
 }
 
 #[test]
-fn sectors_that_can_not_be_read_any_more_cost_the_reports_on_them_and_no_others() {
+fn sectors_that_become_unreadable_cost_only_the_reports_on_them() {
     let kafka = cluster::shared();
     let mut topics = Topics::without_events(&kafka);
     let mut left = Spool::closed(&topics.events);

@@ -1,4 +1,4 @@
-//! A disk that nothing can be written to when a process starts: full, or read-only.
+//! A disk that is full or read-only when a process starts.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,14 @@ use crate::support::mounts::{Disk, read_only};
 use crate::support::records::{Kafka, read_all};
 
 const REPORTS: u64 = 200;
-/// Topics with the partitions of the reports in a spool.
+/// Creates topics with as many partitions as the reports in a spool have.
 fn topics(kafka: &Kafka) -> [String; 2] {
     let partitions = i32::try_from(PARTITIONS).expect("a few");
     ["events", "rejected"].map(|name| kafka.topic(name, partitions))
 }
 
-/// A bridge on such a disk is ready while Kafka is up, publishes a report, and warns in one of these words.
+/// Checks that a bridge on such a disk is ready while Kafka is up, publishes a report, and logs a warning with one of
+/// these words.
 fn assert_serves(
     kafka: &Kafka,
     topics: &[String; 2],
@@ -29,7 +30,7 @@ fn assert_serves(
     let settings = [("spool.directory", text(spool)), ("spool.free_space", "0")];
     let bridge = Bridge::start_by(wrapper, kafka.bootstrap(), topic, rejected, &settings);
     bridge.wait_until_ready();
-    // A lane that still waits for Kafka's first acknowledgement needs the disk.
+    // A lane needs the disk until it gets Kafka's first acknowledgement.
     bridge.wait_for_metric("koobridge_partitions_waiting", 0);
     let sent = report(&body("new", "read"));
     assert_eq!(exchange(bridge.ingress, &sent).status, 200);

@@ -1,5 +1,4 @@
-//! A spool on a system that does not let everything be written: no temporary files, a disk that is full or read-only,
-//! a directory that is gone.
+//! A spool on a system with limits on writing: no temporary files, a full or read-only disk, a removed directory.
 
 mod full;
 mod read_only;
@@ -19,10 +18,10 @@ use tempfile::TempDir;
 
 use crate::support::bridge::{Bridge, PATIENCE, eventually, run, wrapped};
 
-/// The partitions that the reports of [`fill`] are for.
+/// The number of partitions of the reports of [`fill`].
 const PARTITIONS: u32 = 6;
 
-/// A spool's directory, on a file system as usual.
+/// A spool's directory on a normal file system.
 struct Spool {
     home: TempDir,
     path: PathBuf,
@@ -39,7 +38,7 @@ impl Spool {
         text(&self.path)
     }
 
-    /// The directory and its files once more, elsewhere.
+    /// Copies the directory and its files.
     fn copy(&self) -> PathBuf {
         let copy = self.home.path().join("copy");
         fs::create_dir(&copy).expect("a directory");
@@ -54,7 +53,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
-/// Writes so many reports of a topic, with the keys `m1`, `m2`, …, and closes the spool.
+/// Writes `count` reports of a topic, with the keys `m1`, `m2`, …, and closes the spool.
 fn fill(directory: &Path, topic: &str, count: u64) {
     let options = Options {
         directory: directory.to_owned(),
@@ -88,7 +87,7 @@ fn record(number: u64) -> Record {
     }
 }
 
-/// What `koobridge spool …` prints of a directory.
+/// Runs `koobridge spool …` on a directory.
 fn spool_command(wrapper: &[&str], words: &[&str], directory: &Path) -> Output {
     run(wrapped(wrapper)
         .arg("spool")
@@ -97,14 +96,14 @@ fn spool_command(wrapper: &[&str], words: &[&str], directory: &Path) -> Output {
         .arg(directory))
 }
 
-/// The lanes that `koobridge spool status --json` has printed.
+/// Returns the lanes in the output of `koobridge spool status --json`.
 fn lanes(status: &Output) -> Value {
     assert!(status.status.success(), "{status:?}");
     let mut status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
     status["lanes"].take()
 }
 
-/// Waits until the bridge warns of something in one of these words.
+/// Waits until the bridge logs a warning or an error with one of these words.
 fn wait_for_warning(bridge: &Bridge, words: &[&str]) {
     eventually(|| {
         let logged = bridge.logged();

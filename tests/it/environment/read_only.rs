@@ -1,5 +1,5 @@
-//! A spool on a read-only disk, as one is mounted whose machine is lost. It is shown as a copy that can be written to
-//! would be, or an error says that a copy is needed.
+//! A spool on a read-only disk, for example the disk of a lost machine. The commands show the same as for a writable
+//! copy, or an error says that a copy is needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use crate::support::bridge::Bridge;
 use crate::support::http::{body, exchange, report};
 use crate::support::mounts::read_only;
 
-const REMEDY: [&str; 3] = ["copy", "a disk that can be written", "--directory"];
+const REMEDY: [&str; 3] = ["copy", "a writable disk", "--directory"];
 
-/// A spool with ten reports, of a bridge that was killed twice, without a broker.
+/// Returns a spool with ten reports of a bridge that ran without a broker and was killed twice.
 fn killed() -> Spool {
     let spool = Spool::new();
     let settings = [("spool.directory", spool.text()), ("spool.after", "50ms")];
@@ -33,7 +33,7 @@ fn send(bridge: &Bridge, run: u32) {
     }
 }
 
-/// The same, closed in good order. The index files that it had are in its home.
+/// Returns the same spool with empty logs that were removed. Copies of its index files are in its home directory.
 fn closed() -> Spool {
     let spool = killed();
     for index in files_with_end(&spool.path, "-shm") {
@@ -53,7 +53,7 @@ fn closed() -> Spool {
     spool
 }
 
-/// Files of a directory that end so.
+/// Returns the files of a directory whose names end with `end`.
 fn files_with_end(directory: &Path, end: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(directory).expect("a directory").flatten();
     let mut files: Vec<_> = files.map(|file| file.path()).collect();
@@ -68,9 +68,12 @@ fn assert_shown_as_from_a_copy(spool: &Spool) {
         let expected = spool_command(&[], words, &copy);
         assert!(expected.status.success(), "{expected:?}");
         if !shown.status.success() {
-            let said = String::from_utf8(shown.stderr).expect("text");
-            assert_eq!(shown.status.code(), Some(1), "{said}");
-            assert!(REMEDY.iter().all(|word| said.contains(word)), "{said}");
+            let message = String::from_utf8(shown.stderr).expect("text");
+            assert_eq!(shown.status.code(), Some(1), "{message}");
+            assert!(
+                REMEDY.iter().all(|word| message.contains(word)),
+                "{message}"
+            );
         } else if words == ["export"] {
             let (shown, expected) = (shown.stdout, expected.stdout);
             assert_eq!(text_of(&shown).lines().count(), 10);
@@ -123,7 +126,7 @@ fn a_spool_of_a_killed_bridge_on_a_read_only_disk_is_shown_as_from_a_copy() {
 }
 
 #[test]
-fn a_spool_of_a_killed_bridge_on_a_read_only_disk_without_index_files_is_shown_as_from_a_copy() {
+fn a_killed_spool_on_a_read_only_disk_without_indexes_is_shown_as_from_a_copy() {
     let spool = killed();
     for index in files_with_end(&spool.path, "-shm") {
         fs::remove_file(index).expect("a file");

@@ -8,7 +8,8 @@ use crate::suite::evidence::export;
 use crate::support::bridge::Bridge;
 use crate::support::http::{body, exchange, report};
 
-/// The bridge makes the spool again, or answers 503. No broker is there, so that the spool alone earns a 200.
+/// Removes the spool. Then the bridge must create it again or answer 503. Without a broker, a 200 depends on the
+/// spool alone.
 fn no_later_200_is_lost(remove: impl Fn(&Path)) {
     let spool = Spool::new();
     let settings = [("spool.directory", spool.text()), ("spool.after", "50ms")];

@@ -1,5 +1,5 @@
-//! A root file system that is read-only, as the manifests in deploy/ have it: SQLite finds no place for temporary
-//! files, which it makes if what it sorts is more than its cache.
+//! A read-only root file system, as in the manifests in deploy/. SQLite can't create temporary files, which it needs
+//! if it sorts more data than its cache holds.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::{PARTITIONS, Spool, fill, lanes, spool_command};
 use crate::support::bridge::{Bridge, configuration, run, wrapped};
 use crate::support::mounts::without_temporary_files;
 
-/// Far more than a cache holds.
+/// Many more than a cache holds.
 const REPORTS: u64 = 120_000;
 
 fn large_spool() -> Spool {
@@ -44,7 +44,7 @@ fn a_large_spool_is_shown_and_checked_without_temporary_files() {
 }
 
 #[test]
-fn a_bridge_counts_a_large_spool_and_says_what_it_leaves_without_temporary_files() {
+fn a_bridge_counts_a_large_spool_without_temporary_files() {
     let spool = large_spool();
     let wrapper = without_temporary_files(spool.text());
     let settings = [

@@ -1,4 +1,4 @@
-//! What libFuzzer calls with each body that it thinks of.
+//! The fuzz target for bodies.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What libFuzzer calls with each connection's bytes that it thinks of.
+//! The fuzz target for a connection's bytes.
 
 #![no_main]
 

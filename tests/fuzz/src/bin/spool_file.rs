@@ -1,4 +1,4 @@
-//! What libFuzzer calls with each file of the spool that it thinks of.
+//! The fuzz target for spool files.
 
 #![no_main]
 
