@@ -1,4 +1,4 @@
-//! From where reports may come.
+//! The networks from which reports may come.
 
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{Bridge, CHANNEL};

@@ -1,4 +1,4 @@
-//! What is answered: every case of the contract, in its order of refusal.
+//! The answers to every case of the contract, in the order in which they are checked.
 
 use crate::support::bridge::{Bridge, CHANNEL, PASSWORD, eventually};
 use crate::support::cluster;
@@ -136,7 +136,7 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
         (&post, &[("Authorization", Some("S3cret, with spaces"))]),
         (&unknown, &[]),
         (&unknown, &[("Authorization", None)]),
-        // No type, no length that would do, an expectation: the password comes first.
+        // A wrong type, length or expectation as well: the password is checked first.
         (
             &post,
             &[
@@ -166,7 +166,7 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
     });
     assert_eq!(failures.iter().sum::<u64>(), count);
     assert!(failures.iter().all(|of_one| *of_one > 0), "{failures:?}");
-    // Repeated failures are one line, of known and unknown channels together.
+    // Known and unknown channels share one throttled line.
     let told = bridge.logged().matches("repeated passwords").count();
     assert_eq!(told, 1, "{}", bridge.logged());
     assert!(read_all(kafka.bootstrap(), &topic).is_empty());
@@ -174,7 +174,7 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
     assert!(!bridge.logged().contains("s3cret"));
 }
 
-/// A series that the first failure created would tell a known channel by its time.
+/// If only the first failure created the series, its time would reveal a known channel.
 #[test]
 fn every_channel_has_its_count_of_wrong_passwords_before_the_first() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
@@ -223,7 +223,7 @@ fn the_head_must_pass_before_the_body_is_asked_for() {
         ),
     ] {
         let mut connection = Connection::open(bridge.ingress);
-        // The head alone: an answer that waited for the body would never come.
+        // Sends the head alone: if the answer waited for the body, it would never come.
         connection.send(&request(&post(), changes, b""));
         let answer = connection.answer();
         assert_eq!(

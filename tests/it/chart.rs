@@ -1,4 +1,4 @@
-//! The Helm chart: what it makes, held against Kubernetes' schemas and against the program.
+//! The Helm chart's manifests, checked with Kubernetes' schemas and with the program.
 
 use koobridge::config::{Applies, KEYS};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::deployed::{Home, read};
 use crate::support::helm::{helm, manifests, python, rendered, values};
 use crate::support::http::{body, exchange, report};
 
-/// The sets of values that are tried.
+/// The sets of values under test.
 const SETS: [&str; 4] = ["standalone", "sidecar", "without-spool", "full"];
 
 fn of_kind<'a>(manifests: &'a [Value], kind: &str) -> &'a Value {
@@ -21,14 +21,14 @@ fn configuration(manifests: &[Value]) -> &str {
     text.as_str().expect("text")
 }
 
-/// The template of the pods.
+/// Returns the template of the pods.
 fn pod(manifests: &[Value]) -> &Value {
     let is_workload = |manifest: &&Value| !manifest["spec"]["template"].is_null();
     let workload = manifests.iter().find(is_workload).expect("pods");
     &workload["spec"]["template"]
 }
 
-/// koobridge's own container, in either form.
+/// Returns koobridge's own container, in both forms of the chart.
 fn container(manifests: &[Value]) -> &Value {
     let spec = &pod(manifests)["spec"];
     let lists = ["initContainers", "containers"].map(|list| spec[list].as_array());
@@ -79,7 +79,7 @@ fn every_kubernetes_takes_the_manifests_of_every_set_of_values() {
     }
 }
 
-/// In memory and in time to stop.
+/// Checks the limit of memory and the grace period.
 #[test]
 fn the_program_takes_every_configuration_and_has_the_room_that_it_says() {
     for set in SETS {
@@ -150,7 +150,7 @@ fn values_that_do_not_fit_are_refused_in_words() {
             "extraEnv[0].name=KOOBRIDGE_INGRESS_DEADLINE",
             "extraEnv: KOOBRIDGE_INGRESS_DEADLINE: put it into config",
         ),
-        // What the schema of the values says.
+        // Messages of the values' schema.
         ("form=daemon", "'standalone', 'sidecar'"),
         ("replicas=3", "additional properties 'replicas' not allowed"),
         ("ports.admin=80", "minimum: got 80, want 1,024"),
@@ -195,7 +195,7 @@ fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
         .split_once("define \"koobridge.takenOver\" -}}\n")
         .expect("the keys");
     let (block, _) = block.split_once("\n{{- end").expect("an end");
-    // These two change the pod's time to stop.
+    // These two keys change the pod's grace period.
     let restarting = ["ingress.deadline", "ingress.head_timeout"];
     let keys = KEYS.iter().filter(|key| key.applies != Applies::Start);
     let keys = keys.map(|key| key.name);
@@ -216,7 +216,7 @@ fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
 fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
     let plain = manifests("sidecar", &[]);
     let spec = &pod(&plain)["spec"];
-    // Of the pod it would count for the adapter, too, whose image may have to run as root.
+    // A security context of the pod would apply to the adapter too, whose image may have to run as root.
     assert_eq!(
         spec["securityContext"],
         json!({ "fsGroup": 10001, "fsGroupChangePolicy": "OnRootMismatch" })
@@ -227,9 +227,9 @@ fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
     let koobridge = container(&plain);
     assert_eq!(koobridge["restartPolicy"], "Always");
     assert_eq!(koobridge["securityContext"]["runAsNonRoot"], true);
-    // A pod is not ready any more when its adapter has ended.
+    // When its adapter has ended, a pod is no longer ready.
     assert_eq!(adapter["lifecycle"], koobridge["lifecycle"]);
-    // A limit of ephemeral-storage would count for the adapter's files, too.
+    // A limit of ephemeral-storage would count the adapter's files too.
     let requests = json!({ "cpu": "250m", "memory": "384Mi", "ephemeral-storage": "1536Mi" });
     let resources = json!({ "requests": requests, "limits": { "memory": "384Mi" } });
     assert_eq!(koobridge["resources"], resources);
@@ -266,7 +266,7 @@ fn a_deployment_has_longer_to_progress_than_its_pods_to_be_ready() {
     }
 }
 
-/// Numbers of a file of values are floating-point numbers.
+/// Helm parses the numbers in a values file as floating-point numbers.
 #[test]
 fn a_large_user_stays_a_whole_number() {
     let manifests = manifests("full", &[]);
@@ -306,7 +306,7 @@ fn the_dashboard_is_the_one_that_compose_has() {
         .iter()
         .filter_map(|manifest| manifest["data"]["koobridge.json"].as_str());
     let text = texts.next().expect("a dashboard");
-    // Too long to be printed.
+    // assert_eq would print the whole dashboard.
     assert!(text.trim_end() == read("deploy/grafana/koobridge.json").trim_end());
 }
 

@@ -20,8 +20,8 @@ fn value(record: &Record) -> Value {
     serde_json::from_slice(record.value.as_ref().expect("never null")).expect("JSON")
 }
 
-/// The request of the interface document as printed: its header names, order and body. Only its
-/// content-length is corrected (it says 401) and its masked password filled in.
+/// Returns the printed request of the interface document: its header names, order and body. Only its content-length is
+/// corrected (the document says 401), and its masked password is filled in.
 fn printed_sample() -> Vec<u8> {
     let body = "{\n    \"sender\": \"86173xxxx4526\",\n    \"user_number\": \"86187xxxx5632\", \n    \
                 \"message_id\": \"044852ee407b40ec88ea65adb73ff5c27\",\n    \"status\": \"read\"\n}";

@@ -1,5 +1,5 @@
-//! Ten thousand connections that begin a head or a handshake and go no further, and that come back when they are
-//! closed: senders with a password notice nothing, and a stop ends in its time.
+//! Ten thousand connections that begin a head or a handshake, never complete it, and come back when they are closed.
+//! The senders with a password are not disturbed, and the bridge stops within its limit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use crate::support::cluster;
 use crate::support::http::{Connection, body, report};
 use crate::tls::secure;
 
-/// The default of `ingress.connections`, and some that find no place.
+/// The default of `ingress.connections`; more senders than that connect.
 const LIMIT: u64 = 10_000;
 const SENDERS: u64 = LIMIT + 300;
-/// Long enough to reach the limit on connections. After it a head or handshake is ended, in a stop too.
+/// Long enough to reach the limit on connections. It also ends heads and handshakes while the bridge stops.
 const HEAD_TIMEOUT: (&str, &str) = ("ingress.head_timeout", "10s");
-/// What a stop takes at most: the deadline, a head, two seconds, and the flush.
+/// The longest time that a stop may take: the deadline, a head, two seconds, and the flush.
 const ANNOUNCED: Duration = Duration::from_secs(30 + 10 + 2 + 10);
-/// Pause before a connection that was closed is opened again.
+/// The pause before a closed connection is opened again.
 const RENEWAL: Duration = Duration::from_secs(1);
 /// The first byte of a head, and of a TLS record with a handshake.
 const HEAD: u8 = b'P';
 const HANDSHAKE: u8 = 22;
 
-// One after the other: both at once are more files than many systems allow this process.
+// One after the other, because both together need more files than many systems allow a process.
 #[test]
 fn ten_thousand_slow_heads_or_handshakes_keep_no_sender_out_and_hold_up_no_stop() {
     hold_against(HEAD, &[], Connection::open);
@@ -60,7 +60,7 @@ fn hold_against(
     let ingress = bridge.ingress;
     let calm = open.clone();
     let normal = Normal::start(move || open(ingress));
-    // A sender with pauses, whose connection is idle for most of the time.
+    // This sender pauses, so that its connection is mostly idle.
     let mut rested = calm(ingress);
     send(&mut rested, "first");
     let crowd = Crowd::start(ingress, byte);
@@ -90,7 +90,7 @@ fn send(sender: &mut Connection, id: &str) {
     assert_eq!(sender.answer().status, 200, "{id}");
 }
 
-/// The connections, on a thread of their own until this is dropped.
+/// The connections, on a thread that ends when this is dropped.
 struct Crowd {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

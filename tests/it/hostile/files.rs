@@ -1,4 +1,4 @@
-//! Few open files: fewer connections are open at once, and everything else goes on.
+//! A low limit on open files: the bridge allows fewer connections, and everything else works.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use crate::support::proc::open_files;
 
 /// Idle connections to each listener beyond its limit.
 const BEYOND: u64 = 300;
-/// A stop on a busy machine. Connections that are idle are closed at once.
+/// The time limit of a stop on a busy machine. Idle connections are closed at once.
 const STOP: Duration = Duration::from_secs(10);
 const NEW_PASSWORD: &str = "a new password";
 
@@ -23,7 +23,7 @@ fn open(address: SocketAddr, count: u64) -> Vec<TcpStream> {
     (0..count).map(open).collect()
 }
 
-/// Opens far more idle connections than may be open, and waits until the bridge has as many as it may.
+/// Opens far more idle connections than the bridge allows, and waits until it has as many as it allows.
 fn crowd(bridge: &Bridge, allowed: u64, connections: u64) -> Vec<TcpStream> {
     let line = bridge.wait_for_log("the limit of open files allows fewer connections");
     assert!(
@@ -117,6 +117,6 @@ fn a_crowd_of_connections_keeps_no_file_from_the_spool() {
         assert_eq!(exchange(bridge.ingress, &report).status, 200);
     }
     assert_eq!(bridge.metric("koobridge_spool_reports"), 20);
-    // Reports are left in the spool.
+    // The spool still has reports.
     assert_stops(&mut bridge, 3);
 }

@@ -1,5 +1,4 @@
-//! A flood of wrong passwords, from everywhere and for every channel that can be thought of: it leaves
-//! nothing behind but a few counters.
+//! A flood of wrong passwords, from many addresses and for many channels: it leaves nothing but counters.
 
 use std::ops::Range;
 use std::thread;
@@ -11,15 +10,15 @@ use crate::support::bridge::{Bridge, CHANNEL};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, path, request};
 
-/// Requests that are sent before the bridge's size is taken.
+/// Requests that are sent before the bridge's memory is measured.
 const FIRST: usize = 1_000;
 const ALL: usize = 40_000;
-/// Requests that one connection sends before it reads their answers.
+/// Requests that a connection sends before it reads the answers.
 const BATCH: usize = 50;
 const CONNECTIONS: usize = 4;
-/// By how much the bridge may grow meanwhile, for whatever reason.
+/// The growth of the bridge's memory that is allowed during the flood.
 const GROWTH: u64 = 8 << 20;
-/// A throttled line comes at most this often.
+/// The shortest time between two throttled log lines.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 #[test]
@@ -40,7 +39,7 @@ fn a_flood_of_wrong_passwords_leaves_nothing_behind() {
     assert_eq!(self::series(&bridge), series);
 
     let sent = normal.stop("a flood of wrong passwords");
-    // A line at once, and then one an interval.
+    // One line at once, then one per interval.
     let lines = bridge.logged().lines().count() - logged;
     let intervals = started.elapsed().as_secs() / LOG_INTERVAL.as_secs();
     let most = 1 + usize::try_from(intervals).expect("a few");
@@ -49,7 +48,7 @@ fn a_flood_of_wrong_passwords_leaves_nothing_behind() {
     assert_kept(&kafka, [&topic, &rejected], sent);
 }
 
-/// Sends the requests of these numbers over several connections; each is answered 401.
+/// Sends the requests with these numbers over several connections; each is answered 401.
 fn flood(bridge: &Bridge, numbers: Range<usize>) {
     thread::scope(|scope| {
         for first in 0..CONNECTIONS {
@@ -69,8 +68,8 @@ fn flood(bridge: &Bridge, numbers: Range<usize>) {
     });
 }
 
-/// Every second one is for the channel that there is, the others for one that there is not; each comes
-/// from an address of its own.
+/// Returns a request with a wrong password. Every second one is for an existing channel, the others for unknown
+/// channels; each has another client address.
 fn guess(number: usize) -> Vec<u8> {
     let stranger = format!("{number:064}");
     let channel = if number.is_multiple_of(2) {
@@ -90,7 +89,7 @@ fn guess(number: usize) -> Vec<u8> {
     request(&line, &changes, &body("m1", "read"))
 }
 
-/// How many series there are.
+/// Returns the number of series in `/metrics`.
 fn series(bridge: &Bridge) -> usize {
     let text = bridge.probe("/metrics").text();
     text.lines().filter(|line| !line.starts_with('#')).count()

@@ -1,4 +1,4 @@
-//! A log that takes nothing: it costs its own lines, and no report.
+//! A log whose pipe or file accepts nothing: log lines are lost, reports are not.
 
 use std::io::pipe;
 use std::process::Stdio;
@@ -16,12 +16,12 @@ use crate::support::lines::Lines;
 use crate::support::records::Kafka;
 
 const DROPPED: &str = "koobridge_log_lines_dropped_total";
-/// A line for each report.
+/// One line for each report.
 const SETTINGS: [(&str, &str); 2] = [PATIENT, ("log.reports", "true")];
 const CONNECTIONS: usize = 64;
-/// A stop without reports in flight, and the second for which it waits for its last lines, on a busy machine.
+/// The time limit of a stop without reports in flight, including one second for the last log lines, on a busy machine.
 const STOP: Duration = Duration::from_secs(10);
-/// A trace id that one report has.
+/// The trace id of one report.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 struct Logged {
@@ -44,7 +44,7 @@ impl Logged {
         }
     }
 
-    /// Sends reports over several connections, `each` over one; all are answered 200.
+    /// Sends `each` reports over each of several connections; all are answered 200.
     fn send(&mut self, each: usize) {
         let (ingress, first) = (self.bridge.ingress, self.sent.len());
         let ids = |connection: usize| {
@@ -66,14 +66,14 @@ impl Logged {
         self.sent.extend(sent.map(|id| (id, "read".to_owned())));
     }
 
-    /// Sends reports until lines are dropped.
+    /// Sends reports until log lines are dropped.
     fn send_until_dropped(&mut self) {
         while self.bridge.metric(DROPPED) == 0 {
             self.send(20);
         }
     }
 
-    /// Sends a report whose line is known by its trace id.
+    /// Sends a report whose log line can be found by its trace id.
     fn send_traced(&mut self) {
         let id = format!("traced{}", self.sent.len());
         let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
@@ -83,7 +83,7 @@ impl Logged {
         self.sent.push((id, "read".to_owned()));
     }
 
-    /// It stops in time and in good order, and the topic has every report.
+    /// Asserts that the bridge stops in time with code 0, and that the topic has every report.
     fn stop(mut self, kafka: &Kafka) {
         let started = Instant::now();
         self.bridge.signal(Signal::TERM);
@@ -94,7 +94,7 @@ impl Logged {
     }
 }
 
-/// Every line is lost and counted, and nothing else happens.
+/// Asserts that every log line is lost and counted, and that no report is affected.
 fn costs_its_lines_alone(log: Stdio) {
     let kafka = cluster::shared();
     let mut logged = Logged::start(&kafka, log);
@@ -133,7 +133,7 @@ fn a_log_that_is_not_read_loses_lines_until_it_is_read_again() {
     let mut logged = Logged::start(&kafka, log.into());
     logged.send_until_dropped();
     let lines = Lines::read(reader);
-    // What has waited goes first, and until then there may be no room.
+    // The lines that waited are written first, and until then there may be no room for the next.
     eventually(|| {
         logged.send_traced();
         let line = lines.find(TRACE);

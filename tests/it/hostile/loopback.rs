@@ -1,4 +1,4 @@
-//! Networks without IPv4, or with IPv6 beside it.
+//! Networks without IPv4, or with IPv4 and IPv6.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,12 +10,12 @@ use crate::support::records::read_all;
 const V6: [(&str, &str); 2] = [("ingress.listen", "[::1]:0"), ("admin.listen", "[::1]:0")];
 const BOTH: [(&str, &str); 2] = [("ingress.listen", "[::]:0"), ("ingress.plain_http", "true")];
 
-/// A bridge without Kafka.
+/// Starts a bridge without Kafka.
 fn start(settings: &[&[(&str, &str)]]) -> Bridge {
     Bridge::start("127.0.0.1:1", "events", "rejected", &settings.concat())
 }
 
-/// The ingress as seen from `address`, of a bridge that listens on every one.
+/// Returns the ingress address for a client of `address`, if the bridge listens on all addresses.
 fn ingress_at(bridge: &Bridge, address: impl Into<IpAddr>) -> SocketAddr {
     SocketAddr::new(address.into(), bridge.ingress.port())
 }
@@ -28,7 +28,7 @@ fn wrong_password(forwarded_for: Option<&str>) -> Vec<u8> {
     request(&post(), &changes, &body("m1", "read"))
 }
 
-/// Sends a wrong password to `ingress`; it is logged as one from `network`.
+/// Sends a wrong password to `ingress`, and asserts that the log names `network` as its source.
 fn assert_told(bridge: &Bridge, ingress: SocketAddr, forwarded_for: Option<&str>, network: &str) {
     let answer = exchange(ingress, &wrong_password(forwarded_for));
     assert_eq!(answer.status, 401);

@@ -1,4 +1,4 @@
-//! Senders that do everything right, beside those that do not: a few connections, each kept for a while.
+//! Senders that do everything right, beside a flood of others: a few connections, each kept for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,21 +12,21 @@ use crate::support::http::{Connection, body, report};
 use crate::support::records::until;
 
 const SENDERS: usize = 8;
-/// Between two reports of one sender, where it is answered by then: 200 reports a second in sum.
+/// The pause between two reports of one sender: 200 reports a second in sum, if answers take no longer.
 const PERIOD: Duration = Duration::from_millis(40);
 /// Reports that are sent over one connection.
 const KEPT: usize = 50;
-/// Reports that are answered before anything is done to the bridge.
+/// Reports that are answered before the disturbance begins.
 const ALONE: usize = 500;
 
 pub struct Normal {
     course: Arc<Course>,
     senders: Vec<JoinHandle<Vec<Answered>>>,
-    /// Since when there are others.
+    /// The time at which the disturbance began.
     beside: Instant,
 }
 
-/// How far all of them are.
+/// The progress of all senders.
 #[derive(Default)]
 struct Course {
     answered: AtomicUsize,
@@ -40,7 +40,7 @@ struct Answered {
 }
 
 impl Normal {
-    /// Starts them on the connections that `open` opens, and returns when they have been alone for a while.
+    /// Starts the senders with connections from `open`, and waits until [`ALONE`] reports are answered.
     pub fn start(open: impl Fn() -> Connection + Clone + Send + 'static) -> Self {
         let course = Arc::new(Course::default());
         let start = |number| {
@@ -60,7 +60,7 @@ impl Normal {
         }
     }
 
-    /// Stops them and shows how long they waited. Each was answered 200; gives what they sent.
+    /// Stops the senders, prints how long they waited, and returns their reports. Each was answered 200.
     pub fn stop(mut self, others: &str) -> Vec<Report> {
         self.course.is_over.store(true, Ordering::Relaxed);
         let senders = std::mem::take(&mut self.senders).into_iter();
@@ -85,7 +85,7 @@ impl Drop for Normal {
     }
 }
 
-/// What one of them does.
+/// Sends reports until the test is over.
 fn send(number: usize, course: &Course, open: impl Fn() -> Connection) -> Vec<Answered> {
     let (mut answered, mut connection) = (Vec::new(), open());
     while !course.is_over.load(Ordering::Relaxed) {

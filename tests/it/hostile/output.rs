@@ -1,4 +1,5 @@
-//! Commands whose output or error stream takes nothing: they end with a code that says so, and never by a panic.
+//! Commands whose standard output or standard error cannot be written: they exit with a code that says so, never by a
+//! panic.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
@@ -11,23 +12,23 @@ use rustix::io::ioctl_fionbio;
 use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run, wrapped};
 use crate::support::http::{body, exchange, report};
 
-/// What is said of an output on a full disk.
+/// The message about an output on a full disk.
 const NO_SPACE: &str =
     "koobridge: can't write to standard output: No space left on device (os error 28)\n";
 
-/// A file on a full disk.
+/// Returns a file on a full disk.
 pub fn full_disk() -> Stdio {
     let device = File::options().write(true).open("/dev/full");
     device.expect("Linux has this device").into()
 }
 
-/// A pipe whose reader has gone.
+/// Returns a pipe whose reader is closed.
 pub fn unread() -> Stdio {
     let (_, writer) = pipe().expect("a pipe");
     writer.into()
 }
 
-/// A pipe that is full, with its reader.
+/// Returns a full pipe and its reader.
 pub fn stuck() -> (PipeReader, Stdio) {
     let (reader, writer) = pipe().expect("a pipe");
     fill(&writer);
@@ -40,7 +41,7 @@ fn fill(mut writer: &PipeWriter) {
     ioctl_fionbio(writer, false).expect("a pipe");
 }
 
-/// Waits for the end of a command, and returns its exit code; `None` if it was aborted.
+/// Waits until a command ends, and returns its exit code, or `None` if it was aborted.
 fn code(command: &Command, mut child: Child) -> Option<i32> {
     let ended = eventually(|| {
         let ended = child.try_wait().expect("a child");
@@ -49,7 +50,7 @@ fn code(command: &Command, mut child: Child) -> Option<i32> {
     ended.code()
 }
 
-/// Runs a command whose output goes to `out`; returns its exit code and what it says on its error stream.
+/// Runs a command with `out` as its standard output; returns its exit code and its standard error.
 fn run_to(out: Stdio, mut command: Command) -> (Option<i32>, String) {
     let command = command.stdout(out).stderr(Stdio::piped());
     let mut child = command.spawn().expect("koobridge starts");
@@ -60,14 +61,14 @@ fn run_to(out: Stdio, mut command: Command) -> (Option<i32>, String) {
     (code, said)
 }
 
-/// Runs a command whose error stream is `err`, and returns its exit code.
+/// Runs a command with `err` as its standard error, and returns its exit code.
 fn run_telling(err: Stdio, mut command: Command) -> Option<i32> {
     let command = command.stdout(Stdio::null()).stderr(err);
     let child = command.spawn().expect("koobridge starts");
     code(command, child)
 }
 
-/// Asserts how commands with these arguments end if their output cannot be written.
+/// Asserts the exit of a command if its output cannot be written.
 fn assert_ends(args: &[&str], undisturbed: i32) {
     let command = |mut command: Command| {
         command.args(args);
@@ -94,7 +95,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
-/// Fills a spool with reports that are larger than what is written at once.
+/// Fills a spool with reports that are larger than an output buffer.
 fn spool(directory: &Path) {
     let settings = [
         ("spool.directory", text(directory)),

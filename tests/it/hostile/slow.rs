@@ -1,4 +1,4 @@
-//! Senders that are slow or stuck, two thousand at once: each is ended by the limit that is for it.
+//! Two thousand senders that are slow or stuck: each is ended by the timeout for its state.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,16 +26,16 @@ const SETTINGS: [(&str, &str); 4] = [
     ("ingress.idle_timeout", "10s"),
 ];
 
-/// How a sender is slow.
+/// The way in which a sender is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Slow {
-    /// A byte of its head a second.
+    /// Sends a byte of its head each second.
     Head,
-    /// The whole head of a report, and a byte of its body a second.
+    /// Sends the whole head of a report, and then a byte of the body each second.
     Body,
-    /// Not a byte.
+    /// Sends nothing.
     Silent,
-    /// A whole report, but its answer is not read before the bridge closes.
+    /// Sends a whole report, and does not read the answer before the bridge closes.
     Deaf,
 }
 
@@ -43,7 +43,7 @@ const KINDS: [Slow; 4] = [Slow::Head, Slow::Body, Slow::Silent, Slow::Deaf];
 /// Senders of each kind.
 const EACH: usize = 500;
 
-/// How the bridge ended a sender's connection.
+/// The end of a sender's connection.
 struct Ended {
     slow: Slow,
     answers: Vec<u16>,
@@ -69,7 +69,7 @@ fn two_thousand_slow_senders_are_ended_by_the_limits_that_are_for_them() {
     for Ended { slow, took, .. } in &ended {
         assert!(*took >= slow.limit(), "{slow:?} ended after {took:?}");
     }
-    // Neither is answered: which of the two limits it was, the time tells.
+    // Neither of these two kinds is answered, so only the time shows which timeout ended the connection.
     let heads = ended.iter().filter(|ended| ended.slow == Slow::Head);
     assert!(heads.map(|ended| ended.took).max() < Some(IDLE_TIMEOUT));
 
@@ -101,7 +101,7 @@ fn deaf_report(number: usize) -> Report {
 }
 
 impl Slow {
-    /// What it is answered before the bridge closes.
+    /// Returns the answers before the bridge closes.
     fn answers(self) -> &'static [u16] {
         match self {
             Self::Head | Self::Silent => &[],
@@ -110,7 +110,7 @@ impl Slow {
         }
     }
 
-    /// How long the bridge bears with it at least.
+    /// Returns the timeout that ends the connection.
     fn limit(self) -> Duration {
         match self {
             Self::Body => BODY_TIMEOUT,
@@ -150,7 +150,7 @@ impl Slow {
     }
 }
 
-/// Sends a byte a second until the bridge closes, and gives what it answered.
+/// Sends a byte each second until the bridge closes, and returns its answers.
 async fn trickle(stream: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
     let (mut reader, mut writer) = stream.split();
     let send = async {
@@ -175,7 +175,7 @@ async fn until_closed(stream: &TcpStream) {
         if ready.is_read_closed() {
             return;
         }
-        // What there is to read stays there: only the next event is waited for.
+        // Reads nothing, so that only the next event is waited for.
         let unread = stream.try_io(Interest::READABLE, || {
             Err::<(), _>(std::io::ErrorKind::WouldBlock.into())
         });

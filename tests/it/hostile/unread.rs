@@ -1,4 +1,4 @@
-//! Peers that read none of their answers: they do not keep a connection, a place or a stop for themselves.
+//! Peers that never read their answers: they do not keep a connection, and do not delay a stop.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -14,21 +14,21 @@ use crate::support::cluster;
 use crate::support::http::{Connection, Stream, body, exchange, post, report, request};
 use crate::tls::secure;
 
-/// Answers of some 300 bytes that fit into the buffers of both sides, with room to spare. With those that
-/// systems give by themselves it is ten thousand and more.
+/// A number of answers of some 300 bytes that fits easily into the buffers of both sides. With the system's default
+/// buffers, more than ten thousand fit.
 const ANSWERS: u64 = 2000;
-/// How long a peer may take to read. Every other limit is longer than the test waits.
+/// The time limit for a peer to read. Every other limit is longer than the test.
 const HEAD_TIMEOUT: (&str, &str) = ("ingress.head_timeout", "2s");
 const ENDLESS: (&str, &str) = ("ingress.idle_timeout", "10m");
-/// How long a write may take until its peer takes no more.
+/// A write that blocks for so long means that the peer reads nothing more.
 const STUCK: Duration = Duration::from_millis(300);
 
-/// What a peer sends again and again.
+/// The request that a peer sends again and again.
 #[derive(Clone, Copy, Debug)]
 enum Sent {
     /// A refused request.
     Refused,
-    /// A refused request that waits for `100 Continue`, with its body at once.
+    /// A refused request that expects `100 Continue`, and sends its body at once.
     Expecting,
     /// A refused request with a chunked body.
     Chunked,
@@ -56,7 +56,7 @@ impl Sent {
         }
     }
 
-    /// Sends until the bridge takes no more.
+    /// Sends until the bridge reads nothing more.
     fn flood(self, bridge: &Bridge, authority: Option<&Authority>) -> Box<dyn Stream> {
         let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
         socket.set_write_timeout(Some(STUCK)).expect("a timeout");
@@ -71,7 +71,7 @@ impl Sent {
     }
 }
 
-/// Runs `test` on a bridge that speaks plain HTTP and on one that speaks TLS. Neither needs a Kafka.
+/// Runs `test` on a bridge with plain HTTP and on one with TLS. Neither needs Kafka.
 fn with_and_without_tls(settings: &[(&str, &str)], test: impl Fn(Bridge, Option<&Authority>)) {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
@@ -95,7 +95,7 @@ fn a_sender_that_reads_no_answer_gets_few() {
 
 #[test]
 fn a_peer_that_reads_nothing_is_let_go_in_the_time_of_a_head() {
-    // Without a Kafka, a report is answered 503 at the deadline.
+    // Without Kafka, a report is answered 503 at the deadline.
     let settings = [HEAD_TIMEOUT, ENDLESS, ("ingress.deadline", "2100ms")];
     with_and_without_tls(&settings, |bridge, authority| {
         let _held = KINDS.map(|sent| sent.flood(&bridge, authority));

@@ -1,4 +1,4 @@
-//! A headless Chromium that the tests look at a page with, by way of `chromedriver`.
+//! A headless Chromium, driven through `chromedriver`.
 
 use std::fs;
 use std::path::Path;
@@ -14,19 +14,19 @@ use tokio::runtime::Runtime;
 use crate::support::lines::Lines;
 use crate::support::records::until;
 
-/// A browser starts in a second or two, on a busy machine in more.
+/// A browser starts in one or two seconds, or later if the machine is busy.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How a browser looks at pages.
+/// A browser's window and settings.
 #[derive(Clone, Copy, Default)]
 pub struct Look {
     pub is_dark: bool,
-    /// A phone's screen, as wide as so many CSS pixels.
+    /// A phone's screen with this width in CSS pixels.
     pub phone: Option<u32>,
     pub is_without_scripts: bool,
 }
 
-/// A browser with one window; gone when dropped.
+/// A browser with one window, closed when dropped.
 pub struct Browser {
     driver: Child,
     runtime: Runtime,
@@ -69,7 +69,7 @@ impl Browser {
         gone.unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
-    /// What a script returns that runs in the page.
+    /// Runs a script in the page and returns its result.
     pub fn run(&self, script: &str) -> Value {
         let run = self
             .runtime
@@ -77,7 +77,7 @@ impl Browser {
         run.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// The text of the first element that a selector finds, as it can be read; "" where there is none.
+    /// Returns the visible text of the first element that matches, or "" if there is none.
     pub fn text(&self, selector: &str) -> String {
         let found = self.run(&format!(
             "const found = document.querySelector({selector:?});
@@ -86,7 +86,7 @@ impl Browser {
         found.as_str().expect("text").to_owned()
     }
 
-    /// Waits until an element's text holds a part.
+    /// Waits until an element's text contains `part`.
     pub fn wait_for(&self, selector: &str, part: &str) {
         let seen = until(PATIENCE, || match self.text(selector) {
             text if text.contains(part) => Ok(()),
@@ -95,7 +95,7 @@ impl Browser {
         seen.unwrap_or_else(|wrong| panic!("{wrong}"));
     }
 
-    /// Keeps the page as it is seen in `target/tmp/NAME.png`, for whoever wants to look at it.
+    /// Saves a screenshot of the page as `target/tmp/NAME.png`.
     pub fn picture(&self, name: &str) {
         let picture = self.runtime.block_on(self.client().screenshot());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
@@ -106,7 +106,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            // The browser ends with its session; where it does not, the driver is ended all the same.
+            // Closing the session ends the browser; the driver is killed even if this fails.
             let _closed = self.runtime.block_on(client.close());
         }
         self.driver.kill().expect("a child can be killed");
@@ -114,8 +114,8 @@ impl Drop for Browser {
     }
 }
 
-/// Starts the driver; returns it and where it listens. It ends at once if the port that it has chosen for IPv6 is taken
-/// for IPv4: then it is started again.
+/// Starts the driver, and returns it with its port. It is started again if it ends at once: it chooses a free port for
+/// IPv6, which may be in use for IPv4.
 fn start_driver() -> (Child, u16) {
     const SAYS: &str = "started successfully on port ";
     let line = until(PATIENCE, || {
@@ -148,7 +148,7 @@ fn options(look: Look) -> Value {
     let mut arguments = vec![
         "--headless=new",
         "--disable-gpu",
-        // In a container there is little of it.
+        // Containers have a small /dev/shm.
         "--disable-dev-shm-usage",
         "--hide-scrollbars",
         "--window-size=1200,1000",
