@@ -1,4 +1,4 @@
-//! The Debian package: the documents in it lead to each other, and the program in it to them.
+//! The Debian package: its documents link to each other, and the program names them by their installed paths.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The files of the package, by the path that it gives them. Those in `target/` are there after a build only.
+/// Returns the files of the package by their installed path. Those in `target/` exist only after a build.
 fn packaged() -> BTreeMap<PathBuf, PathBuf> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
     let manifest: toml::Table = manifest.parse().expect("TOML");
@@ -36,7 +36,7 @@ fn packaged() -> BTreeMap<PathBuf, PathBuf> {
     packaged
 }
 
-/// The files that an asset names, with their paths below its directory.
+/// Returns the files that an asset matches, with their paths below its directory.
 fn sources(asset: &str) -> Vec<(PathBuf, PathBuf)> {
     let (directory, pattern) = asset.rsplit_once('/').unwrap_or(("", asset));
     let Some(end) = pattern.strip_prefix('*') else {
@@ -59,7 +59,7 @@ fn sources(asset: &str) -> Vec<(PathBuf, PathBuf)> {
     named
 }
 
-/// The targets of a page's links and images that are files.
+/// Returns the targets of a page's links and images that are files.
 fn links(page: &str) -> impl Iterator<Item = &str> {
     let links = page.split("](").skip(1).map(|rest| (rest, ')'));
     let images = page.split("src=\"").skip(1).map(|rest| (rest, '"'));
@@ -70,7 +70,7 @@ fn links(page: &str) -> impl Iterator<Item = &str> {
         .filter(|target| !target.is_empty() && !target.contains("://"))
 }
 
-/// The path that a relative link in a directory leads to.
+/// Resolves a relative link in a directory.
 fn resolved(directory: &Path, link: &str) -> PathBuf {
     let mut path = directory.to_owned();
     for component in Path::new(link).components() {

@@ -1,4 +1,4 @@
-//! The status page, as a browser shows it.
+//! The status page in a browser.
 
 use std::fs;
 use std::net::TcpListener;
@@ -16,13 +16,13 @@ use crate::support::cluster::{self, BROKERS, Exclusive};
 use crate::support::http::{body, exchange, report};
 use crate::support::records::{until, unused_name};
 
-/// How soon a change has to be seen.
+/// The time within which a change must be visible.
 const SOON: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const AWAY: &str = "Serving from the spool while Kafka is away";
 
-/// Notes each state that the page shows with its time, and what the policy keeps out.
+/// Records each state that the page shows with its time, and each resource that the content security policy blocks.
 const WATCH: &str = "
     window.states = [];
     new MutationObserver(() => states.push([document.querySelector('#state').textContent, Date.now()]))
@@ -45,7 +45,7 @@ fn send(bridge: &Bridge, body: &[u8]) -> u16 {
     exchange(bridge.ingress, &report(body)).status
 }
 
-/// The counts that a row shows: of 15 minutes and since the start.
+/// Returns the two counts in a row: of the last 15 minutes, and since the start.
 fn row(bridge: &Bridge, name: &str) -> [String; 2] {
     let page = bridge.probe("/status").text();
     let (_, row) = page
@@ -92,12 +92,12 @@ fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
     assert_eq!(row(&bridge, "Accepted, in Kafka"), ["4", "4"]);
     assert_eq!(row(&bridge, "Rejected"), ["1", "1"]);
     assert_eq!(row(&bridge, "unknown-status"), ["1", "1"]);
-    // The passwords are read anew, and what was heard is not forgotten.
+    // When the passwords are reloaded, the page keeps what it knows of the other channels.
     let another = bridge.directory().join("channels").join("another");
     fs::write(another, "password\n").expect("a channel");
     browser.wait_for("#channels", "1 channel has sent no report since the start.");
     assert!(browser.text("#channels").contains(CHANNEL));
-    // The axes of a young bridge are as long as it runs.
+    // While a bridge is young, the axes are as long as its uptime.
     let shape = "return document.querySelector('path.read')?.getAttribute('d') ?? ''";
     eventually(|| match browser.run(shape) {
         Value::String(path) if path.starts_with('M') => Ok(()),
@@ -142,7 +142,7 @@ fn the_policy_keeps_out_what_is_not_the_pages_own() {
     );
 }
 
-/// When the page showed a state for the first time after `moment`, counted from then.
+/// Returns the time from `moment` until the page first showed `state`.
 fn shown_after(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
     let moment = moment
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -161,7 +161,7 @@ fn shown_after(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
     Duration::from_millis(shown.saturating_sub(since))
 }
 
-/// Waits until a new client hears of a leader of each partition; since when it is so at the latest.
+/// Waits until a new client sees a leader of each partition, and returns the time.
 fn serves_again(kafka: &Exclusive, topic: &str) -> SystemTime {
     let led = until(PATIENCE, || {
         let metadata = kafka.metadata(Some(topic))?;
@@ -184,7 +184,7 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
     assert_eq!(browser.text("#state"), "Serving");
     let mut took = Vec::new();
     for round in 0..4 {
-        // At each quarter of the second after which the page looks again.
+        // The rounds begin at different quarters of the second between two refreshes of the page.
         pause(round * Duration::from_millis(250));
         kafka.freeze_all();
         took.push(("frozen", shown_after(&browser, SystemTime::now(), AWAY)));
@@ -201,7 +201,7 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
     took.push(("killed", shown_after(&browser, SystemTime::now(), AWAY)));
     browser.wait_for("#notes", "No broker has answered since");
     assert!(!browser.text("#notes").contains("bootstrap.servers"));
-    // With a spool, an outage is amber everywhere.
+    // With a spool, an outage is a warning everywhere, not an error.
     let severities = "return [document.querySelector('h1').className,
         ...document.querySelectorAll('#notes li, #kafka dl > div')]
         .map(it => it.className ?? it).filter(it => it === 'critical').length";
@@ -215,7 +215,7 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
     let moment = serves_again(&kafka, &topic);
     took.push(("started", shown_after(&browser, moment, "Serving")));
     println!("{took:?}");
-    // A busy machine delays some of them, not all.
+    // A busy machine delays some rounds, but not all.
     for kind in ["frozen", "thawed"] {
         let rounds = took.iter().filter(|(what, _)| *what == kind);
         let fastest = rounds.map(|(_, took)| *took).min();
@@ -248,7 +248,7 @@ fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machine
     });
     kafka.freeze_all();
     let browser = open(&bridge, Look::default());
-    // Until the spool is seen to grow.
+    // Waits until the bridge knows how fast the spool grows.
     let full_in = eventually(|| {
         assert_eq!(send(&bridge, &body("m1", "read")), 200);
         let spool = bridge.probe("/readyz").json()["spool"].clone();
@@ -361,7 +361,7 @@ fn refused_requests_are_shown_and_wrong_passwords_said_with_what_to_do() {
         "1 wrong password in the last minute, answered 401: ",
     );
     browser.wait_for("#notes", "for channels that are not configured");
-    // Kafka may be slow for a moment, which is worse.
+    // Kafka may be slow for a moment, which would be the more severe state.
     eventually(|| {
         let heading = "const h = document.querySelector('h1'); return [h.className, h.textContent]";
         let shown = browser.run(heading).to_string();
@@ -406,7 +406,7 @@ fn on_a_phone_a_page_of_a_healthy_bridge_is_short_and_its_sections_open_and_stay
 
 #[test]
 fn on_a_phone_nothing_is_wider_than_the_screen_and_at_night_it_is_dark() {
-    // As long as Kafka lets a topic's name be, and a word that no line end divides.
+    // The longest topic name that Kafka allows, and a word without a place for a line break.
     let long = "x".repeat(248);
     let bridge = Bridge::start("127.0.0.1:1", &long, &format!("{long}2"), &[]);
     let brightness = |browser: &Browser| {

@@ -1,4 +1,4 @@
-//! A stop under traffic: every request that was sent whole is answered, whatever it met the stop with.
+//! A stop under traffic: every request that was sent whole is answered, in whichever state the stop finds it.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -19,21 +19,21 @@ use crate::tls::secure;
 
 /// The pause between two reports of one of twelve senders: 300 reports a second in sum.
 const PERIOD: Duration = Duration::from_millis(40);
-/// A connection that was idle for longer is not used again: a bridge that stops closes it after a second.
+/// If a connection was idle for longer, the sender opens a new one: a stopping bridge closes idle ones after a second.
 const RESTED: Duration = Duration::from_millis(700);
 /// Reports that are answered before the stop begins.
 const BEFORE: usize = 300;
-/// A busy machine alone is no reason for a 503.
+/// So long that a busy machine alone causes no 503.
 const PATIENT: (&str, &str) = ("ingress.deadline", "30s");
 
-/// How a sender uses connections.
+/// The way in which a sender uses connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     KeptAlive,
     NewForEach,
 }
 
-/// A bridge to send to, over plain HTTP or over TLS.
+/// A bridge that is reached over plain HTTP or over TLS.
 #[derive(Clone, Copy)]
 struct Target<'a> {
     address: SocketAddr,
@@ -41,7 +41,7 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Opens a connection; `None` once the bridge does not listen any more.
+    /// Opens a connection; returns `None` if the bridge no longer listens.
     fn open(self) -> Option<Connection> {
         let socket = match TcpStream::connect(self.address) {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => return None,
@@ -53,7 +53,7 @@ impl Target<'_> {
         }))
     }
 
-    /// Sends reports until the bridge does not listen any more. Each is answered 200. Returns their ids.
+    /// Sends reports until the bridge no longer listens, and returns their ids. Each is answered 200.
     fn send(self, name: &str, how: Use, answered: &AtomicUsize) -> Vec<String> {
         let mut sent = Vec::new();
         while let Some(mut connection) = self.open() {
@@ -166,7 +166,7 @@ fn a_handshake_that_is_under_way_comes_to_its_report() {
         address: bridge.ingress,
         authority: Some(&authority),
     };
-    // The handshake begins with the first byte that is sent.
+    // The handshake begins when the first byte is sent.
     let mut sender = target.open().expect("the bridge listens");
     bridge.wait_for_metric("koobridge_connections", 1);
     bridge.signal(Signal::TERM);

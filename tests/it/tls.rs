@@ -1,4 +1,4 @@
-//! The ingress' own TLS.
+//! TLS on the ingress.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -25,7 +25,7 @@ pub fn secure(config: ClientConfig, socket: TcpStream) -> StreamOwned<ClientConn
     StreamOwned::new(client, socket)
 }
 
-/// Names the series of the handshakes that failed for `reason`.
+/// Returns the series of the handshakes that failed for `reason`.
 pub fn failures(reason: &str) -> String {
     format!("koobridge_tls_handshake_failures_total{{reason=\"{reason}\"}}")
 }
@@ -34,7 +34,7 @@ fn open(bridge: &Bridge, config: ClientConfig) -> Connection {
     Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)))
 }
 
-/// The serial number of the certificate that a new connection is shown.
+/// Returns the certificate that a new connection is shown.
 fn shown(bridge: &Bridge, authority: &Authority) -> Vec<u8> {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let mut stream = secure(authority.client(&[&TLS13]), socket);
@@ -115,7 +115,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     );
 }
 
-/// How a new connection's handshake went, once it has had an answer.
+/// Opens a connection, waits for an answer, and returns the kind of its handshake.
 fn handshake(bridge: &Bridge, config: &ClientConfig) -> HandshakeKind {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let mut stream = secure(config.clone(), socket);
@@ -169,7 +169,7 @@ fn a_sender_needs_a_certificate_where_an_authority_is_named() {
     settings.push(("ingress.tls.client_ca", authority.setting("ca.crt")));
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &borrowed(&settings));
 
-    // In TLS 1.2 the client's handshake fails, too.
+    // In TLS 1.2 the handshake fails on the client's side too.
     for name in [None, Some("stranger")] {
         let config = authority.client_as(&[&TLS12], name);
         let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
@@ -197,7 +197,7 @@ fn a_handshake_has_its_time() {
     bridge.wait_for_metric("koobridge_connections", 0);
 }
 
-/// Sends requests without a password, until nobody reads them any more since the answers are not read.
+/// Sends requests without a password and reads no answers, until the bridge stops reading.
 fn flood(bridge: &Bridge, authority: &Authority) -> StreamOwned<ClientConnection, TcpStream> {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let patience = Some(Duration::from_millis(200));

@@ -1,7 +1,7 @@
-//! The files of the ingress' TLS: what is wrong with them is named at the start, by a check, and on a reload.
+//! Mistakes in the files of the ingress' TLS: a start, a check and a reload name them.
 //!
-//! `tls_files/` holds what rcgen can't make with ring: keys and self-signed authorities of OpenSSL, valid from 2020 to
-//! 2100, and one key that is encrypted (`openssl pkcs8 -topk8`, `openssl ec -aes128`).
+//! `tls_files/` has files that rcgen can't make with ring: keys and self-signed authorities of OpenSSL, valid from 2020
+//! to 2100, and one encrypted key (`openssl pkcs8 -topk8`, `openssl ec -aes128`).
 
 use std::fs;
 
@@ -24,7 +24,7 @@ macro_rules! fixture {
     };
 }
 
-/// A directory with `server.crt` and `server.key`, and `ca.crt` if authorities are named.
+/// A directory with `server.crt` and `server.key`, and with `ca.crt` if there are authorities.
 struct Files {
     home: TempDir,
     settings: Vec<String>,
@@ -54,7 +54,7 @@ impl Files {
         self.with("client_ca", "ca.crt", content)
     }
 
-    /// What a check finds about the certificate, without the directory of the files.
+    /// Returns the findings of `check` about the certificate, without the directory of the files.
     fn check(&self, level: &str) -> Vec<String> {
         let output = self.run("check", &["--json"]);
         let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -65,7 +65,7 @@ impl Files {
         found.collect()
     }
 
-    /// What is wrong, said by `serve` and by `check` in the same words.
+    /// Returns the errors, which `serve` and `check` report in the same words.
     fn errors(&self) -> Vec<String> {
         let output = self.run("serve", &[]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -76,7 +76,7 @@ impl Files {
         errors
     }
 
-    /// The warnings of `check`, each of which a bridge logs at its start.
+    /// Returns the warnings of `check`, each of which a bridge logs when it starts.
     fn warnings(&self) -> Vec<String> {
         assert_eq!(self.check("fail"), Vec::<String>::new());
         let bridge = self.start();
@@ -88,7 +88,7 @@ impl Files {
         warnings
     }
 
-    /// The warnings of files without authorities that are read at this time.
+    /// Returns the warnings at this time, without authorities.
     fn warnings_at(&self, now: Timestamp) -> Vec<String> {
         let files = Tls {
             certificate: self.home.path().join("server.crt"),
@@ -125,7 +125,7 @@ impl Files {
     }
 }
 
-/// A sound pair of an authority.
+/// Returns a valid certificate of an authority, and its key.
 fn pair(authority: &Authority) -> [String; 2] {
     authority.issue("server", 1, NOW);
     ["server.crt", "server.key"].map(|name| authority.read(name))
@@ -143,7 +143,7 @@ fn der(pem: &str) -> Vec<u8> {
     certificate.expect("a certificate").to_vec()
 }
 
-/// A client with a certificate of `authority` has an answer.
+/// Asserts that a client with a certificate of `authority` is answered.
 fn assert_accepted(bridge: &Bridge, server: &Authority, authority: &Authority) {
     authority.issue("client", 2, NOW);
     for name in ["client.crt", "client.key"] {
@@ -241,7 +241,7 @@ fn a_certificate_that_would_be_dropped_is_named() {
         joined.contains(&format!("ca.crt: line {lines}: {alone}")),
         "{joined:?}"
     );
-    // Base64 that is sound, of a certificate that is not.
+    // Valid base64 that is no valid certificate.
     let damaged = format!("{one}{}", cut(&two, 3));
     let errors = with_authorities(damaged).errors();
     assert!(errors[0].starts_with("ca.crt: certificate 2"), "{errors:?}");
