@@ -22,6 +22,7 @@ mod hostile;
 mod ignored_files;
 mod kafka_tls;
 mod limits;
+mod links;
 mod memory;
 mod metrics_formats;
 mod notices;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::links::links;
 use crate::support::bridge::{configuration, run};
 use crate::support::files::files_below;
 
@@ -59,17 +60,6 @@ fn sources(asset: &str) -> Vec<(PathBuf, PathBuf)> {
     named
 }
 
-/// Returns the targets of a page's links and images that are files.
-fn links(page: &str) -> impl Iterator<Item = &str> {
-    let links = page.split("](").skip(1).map(|rest| (rest, ')'));
-    let images = page.split("src=\"").skip(1).map(|rest| (rest, '"'));
-    links
-        .chain(images)
-        .filter_map(|(rest, end)| Some(rest.split_once(end)?.0))
-        .map(|target| target.split('#').next().unwrap_or_default())
-        .filter(|target| !target.is_empty() && !target.contains("://"))
-}
-
 /// Resolves a relative link in a directory.
 fn resolved(directory: &Path, link: &str) -> PathBuf {
     let mut path = directory.to_owned();
@@ -93,7 +83,8 @@ fn every_link_of_a_packaged_page_leads_to_a_file_of_the_package() {
         .filter(|(path, _)| path.extension().is_some_and(|end| end == "md"));
     for (path, source) in pages {
         let page = fs::read_to_string(source).expect("a page");
-        for link in links(&page) {
+        let files = links(&page).filter(|(path, _)| !path.is_empty());
+        for (link, _) in files {
             count += 1;
             let directory = path.parent().expect("a directory");
             if !leads_to_a_file(&resolved(directory, link)) {
