@@ -30,7 +30,7 @@ fn a_success_is_200_and_empty() {
 }
 
 #[test]
-fn a_success_is_202_or_204_where_that_is_configured() {
+fn a_success_is_202_or_204_if_configured() {
     let kafka = cluster::shared();
     for status in [202, 204] {
         let setting = status.to_string();
@@ -41,7 +41,7 @@ fn a_success_is_202_or_204_where_that_is_configured() {
 }
 
 #[test]
-fn any_other_path_is_404_as_it_came() {
+fn any_other_path_is_404_without_normalization() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let long = "x".repeat(65);
@@ -72,7 +72,7 @@ fn any_other_path_is_404_as_it_came() {
 }
 
 #[test]
-fn a_query_is_ignored_and_an_absolute_target_taken() {
+fn a_query_is_ignored_and_an_absolute_target_accepted() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     for target in [
@@ -176,7 +176,7 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
 
 /// If only the first failure created the series, its time would reveal a known channel.
 #[test]
-fn every_channel_has_its_count_of_wrong_passwords_before_the_first() {
+fn every_channel_has_its_series_of_failures_from_the_start() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     let is_shown = |channel: &str| {
         let line = format!("koobridge_authentication_failures_total{{channel=\"{channel}\"}} 0");
@@ -193,7 +193,7 @@ fn every_channel_has_its_count_of_wrong_passwords_before_the_first() {
 }
 
 #[test]
-fn the_head_must_pass_before_the_body_is_asked_for() {
+fn the_head_is_checked_before_the_body_is_requested() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let expect = ("Expect", Some("100-continue"));
@@ -255,7 +255,7 @@ fn a_sender_that_waits_for_100_continue_gets_it() {
 }
 
 #[test]
-fn one_connection_carries_many_reports_also_pipelined() {
+fn one_connection_carries_many_reports_even_pipelined() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
     let mut connection = Connection::open(bridge.ingress);
@@ -273,7 +273,7 @@ fn one_connection_carries_many_reports_also_pipelined() {
 }
 
 #[test]
-fn a_refused_request_does_not_cost_the_connection() {
+fn a_refused_request_leaves_the_connection_open() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let mut connection = Connection::open(bridge.ingress);

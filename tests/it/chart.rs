@@ -38,7 +38,7 @@ fn container(manifests: &[Value]) -> &Value {
 }
 
 #[test]
-fn helm_finds_nothing_wrong_with_the_chart() {
+fn helm_lint_passes_for_every_set_of_values() {
     for set in SETS {
         let output = helm(&["lint", "--strict", "--values", &values(set), "."]);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -56,7 +56,7 @@ fn helm_finds_nothing_wrong_with_the_chart() {
 }
 
 #[test]
-fn every_kubernetes_takes_the_manifests_of_every_set_of_values() {
+fn every_kubernetes_version_accepts_the_manifests() {
     let common = "NetworkPolicy PodDisruptionBudget ServiceAccount ConfigMap";
     for (set, expected) in [
         ("standalone", "Service Service StatefulSet"),
@@ -81,7 +81,7 @@ fn every_kubernetes_takes_the_manifests_of_every_set_of_values() {
 
 /// Checks the limit of memory and the grace period.
 #[test]
-fn the_program_takes_every_configuration_and_has_the_room_that_it_says() {
+fn every_configuration_is_valid_and_fits_the_pods_limits() {
     for set in SETS {
         let manifests = manifests(set, &[]);
         let most = Home::new().check(configuration(&manifests));
@@ -111,7 +111,7 @@ fn the_program_takes_every_configuration_and_has_the_room_that_it_says() {
 }
 
 #[test]
-fn values_that_do_not_fit_are_refused_in_words() {
+fn invalid_values_are_refused_with_a_message() {
     let standalone = [
         (
             "terminationGracePeriodSeconds=64",
@@ -189,7 +189,7 @@ fn values_that_do_not_fit_are_refused_in_words() {
 }
 
 #[test]
-fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
+fn a_change_restarts_the_pods_only_if_it_cannot_be_reloaded() {
     let template = read("deploy/helm/koobridge/templates/_config.tpl");
     let (_, block) = template
         .split_once("define \"koobridge.takenOver\" -}}\n")
@@ -213,7 +213,7 @@ fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
 }
 
 #[test]
-fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
+fn a_sidecar_restricts_only_itself_and_stops_after_the_adapter() {
     let plain = manifests("sidecar", &[]);
     let spec = &pod(&plain)["spec"];
     // A security context of the pod would apply to the adapter too, whose image may have to run as root.
@@ -242,7 +242,7 @@ fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
 }
 
 #[test]
-fn services_know_the_ports_of_a_sidecar_by_number() {
+fn services_target_a_sidecars_ports_by_number() {
     for (set, expected) in [("standalone", &[18446, 18447][..]), ("sidecar", &[18446])] {
         let manifests = manifests(set, &[]);
         let services = manifests
@@ -257,7 +257,7 @@ fn services_know_the_ports_of_a_sidecar_by_number() {
 
 /// Kubernetes refuses a deadline that is not longer.
 #[test]
-fn a_deployment_has_longer_to_progress_than_its_pods_to_be_ready() {
+fn the_progress_deadline_is_longer_than_min_ready_seconds() {
     for (ready, deadline) in [(0, 600), (900, 1500)] {
         let manifests = manifests("sidecar", &[&format!("minReadySeconds={ready}")]);
         let spec = &of_kind(&manifests, "Deployment")["spec"];
@@ -268,7 +268,7 @@ fn a_deployment_has_longer_to_progress_than_its_pods_to_be_ready() {
 
 /// Helm parses the numbers in a values file as floating-point numbers.
 #[test]
-fn a_large_user_stays_a_whole_number() {
+fn a_large_user_id_stays_an_integer() {
     let manifests = manifests("full", &[]);
     let koobridge = &container(&manifests)["securityContext"];
     let users = [&koobridge["runAsUser"], &koobridge["runAsGroup"]];
@@ -279,7 +279,7 @@ fn a_large_user_stays_a_whole_number() {
 }
 
 #[test]
-fn labels_of_a_part_count_more_than_those_of_all() {
+fn labels_of_a_part_override_the_common_ones() {
     let manifests = manifests("full", &[]);
     let team = |kind: &str| &of_kind(&manifests, kind)["metadata"]["labels"]["team"];
     assert_eq!(team("StatefulSet"), "messaging");
@@ -289,7 +289,7 @@ fn labels_of_a_part_count_more_than_those_of_all() {
 }
 
 #[test]
-fn the_rule_has_the_alerts_that_are_tested() {
+fn the_rule_has_the_tested_alerts() {
     let parse = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
     let mut alerts = python(&["-c", parse], &read("deploy/prometheus/alerts.yml"));
     let rules = alerts["groups"][0]["rules"].as_array_mut().expect("rules");
@@ -300,7 +300,7 @@ fn the_rule_has_the_alerts_that_are_tested() {
 }
 
 #[test]
-fn the_dashboard_is_the_one_that_compose_has() {
+fn the_dashboard_is_the_one_of_docker_compose() {
     let manifests = manifests("full", &[]);
     let mut texts = manifests
         .iter()
@@ -311,7 +311,7 @@ fn the_dashboard_is_the_one_that_compose_has() {
 }
 
 #[test]
-fn with_ipv6_both_families_are_listened_on_and_asked_for() {
+fn with_ipv6_enabled_both_address_families_work() {
     let manifests = manifests("full", &[]);
     for listen in ["listen = \"[::]:18446\"", "listen = \"[::]:18447\""] {
         assert!(configuration(&manifests).contains(listen));

@@ -41,7 +41,7 @@ fn warm(kafka: &Exclusive, settings: &[(&str, &str)]) -> Bridge {
 }
 
 #[test]
-fn what_fails_for_a_reason_that_can_pass_is_tried_again() {
+fn a_retryable_failure_is_retried() {
     let broker = mock();
     let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &[]);
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -66,7 +66,7 @@ fn what_fails_for_a_reason_that_can_pass_is_tried_again() {
 }
 
 #[test]
-fn what_fails_for_longer_than_the_deadline_is_503_and_failed() {
+fn a_report_that_fails_past_the_deadline_is_503_and_failed() {
     let broker = mock();
     let settings = [
         ("ingress.deadline", "1s"),
@@ -148,7 +148,7 @@ fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
 }
 
 #[test]
-fn past_the_byte_limit_it_is_503_too() {
+fn past_the_byte_limit_a_report_is_503() {
     let kafka = cluster::exclusive();
     let settings = [
         ("ingress.bytes_in_flight", "80 KiB"),
@@ -172,7 +172,7 @@ fn past_the_byte_limit_it_is_503_too() {
 }
 
 #[test]
-fn past_the_deadline_it_is_503_and_unsure_until_kafka_has_it() {
+fn past_the_deadline_a_report_is_503_and_unsure_until_kafka_has_it() {
     let kafka = cluster::exclusive();
     let settings = [
         ("ingress.deadline", "1s"),
@@ -205,7 +205,7 @@ fn past_the_deadline_it_is_503_and_unsure_until_kafka_has_it() {
 
 /// The errors after which a producer id cannot be used.
 #[test]
-fn a_producer_that_is_of_no_use_any_more_is_replaced_without_a_restart() {
+fn an_unusable_producer_is_replaced_without_a_restart() {
     use RDKafkaRespErr::{
         RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH as INVALID_EPOCH,
         RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER as OUT_OF_ORDER,
@@ -235,7 +235,7 @@ fn a_producer_that_is_of_no_use_any_more_is_replaced_without_a_restart() {
 }
 
 #[test]
-fn a_producer_id_that_is_refused_for_a_while_is_asked_for_again() {
+fn a_refused_producer_id_is_requested_again() {
     let broker = mock();
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
     broker.request_errors(RDKafkaApiKey::InitProducerId, &[denied; 6]);
@@ -258,7 +258,7 @@ fn a_producer_id_that_is_refused_for_a_while_is_asked_for_again() {
 }
 
 #[test]
-fn a_producer_that_gets_no_acknowledgement_for_a_minute_is_replaced() {
+fn a_producer_without_acknowledgements_for_a_minute_is_replaced() {
     let broker = mock();
     let settings = [("ingress.reports_in_flight", "100")];
     let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &settings);

@@ -201,7 +201,7 @@ fn structured_mode_puts_the_attributes_into_the_value() {
 }
 
 #[test]
-fn the_trace_goes_on_in_the_record() {
+fn the_record_continues_the_trace() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[]);
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -231,7 +231,7 @@ fn the_trace_goes_on_in_the_record() {
 }
 
 #[test]
-fn no_phone_number_leaves_the_value() {
+fn phone_numbers_are_only_in_the_value() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[("log.level", "trace")]);
     assert_eq!(

@@ -97,13 +97,13 @@ fn assert_logged(bridge: &Bridge, reason: &str, error: &str) {
 }
 
 #[test]
-fn every_kind_of_failure_is_shown_from_the_start() {
+fn every_reason_has_a_series_from_the_start() {
     let authority = Authority::new();
     assert_counted(&start(&authority, &[]), &[]);
 }
 
 #[test]
-fn other_protocols_on_the_port_are_told_apart() {
+fn other_protocols_on_the_port_are_counted_separately() {
     let authority = Authority::new();
     let bridge = start(&authority, &[]);
     let junk: [&[u8]; 5] = [
@@ -125,7 +125,7 @@ fn other_protocols_on_the_port_are_told_apart() {
 }
 
 #[test]
-fn clients_without_a_common_protocol_are_told_apart() {
+fn clients_without_a_common_protocol_are_counted_separately() {
     let authority = Authority::new();
     let bridge = start(&authority, &[]);
     send(&bridge, &HELLO_OF_TLS_1_0);
@@ -140,7 +140,7 @@ fn clients_without_a_common_protocol_are_told_apart() {
 }
 
 #[test]
-fn clients_without_an_accepted_certificate_are_told_apart() {
+fn clients_without_an_accepted_certificate_are_counted_separately() {
     let [authority, stranger] = [Authority::new(), Authority::new()];
     let bridge = start(
         &authority,
@@ -163,7 +163,7 @@ fn clients_without_an_accepted_certificate_are_told_apart() {
 }
 
 #[test]
-fn clients_that_refuse_the_certificate_are_told_apart() {
+fn clients_that_refuse_the_certificate_are_counted_separately() {
     let [authority, renewed, stranger] = ["A", "A", "B"].map(Authority::named);
     let bridge = start(&authority, &[]);
     shake_hands(&bridge, stranger.client(&[&TLS13]));
@@ -177,7 +177,7 @@ fn clients_that_refuse_the_certificate_are_told_apart() {
 }
 
 #[test]
-fn connections_that_are_closed_again_are_counted_and_not_logged() {
+fn connections_closed_during_the_handshake_are_counted_and_not_logged() {
     let authority = Authority::new();
     let bridge = start(&authority, &[]);
     for bytes in [&[][..], &HELLO_OF_TLS_1_0[..20]] {
@@ -195,7 +195,7 @@ fn connections_that_are_closed_again_are_counted_and_not_logged() {
 }
 
 #[test]
-fn handshakes_that_take_too_long_are_told_apart() {
+fn handshakes_that_time_out_are_counted_separately() {
     let authority = Authority::new();
     let bridge = start(&authority, &[("ingress.head_timeout", "300ms".to_owned())]);
     send(&bridge, &HELLO_OF_TLS_1_0[..20]);
@@ -204,7 +204,7 @@ fn handshakes_that_take_too_long_are_told_apart() {
 }
 
 #[test]
-fn many_failures_of_one_kind_are_a_few_lines() {
+fn many_failures_of_one_kind_log_few_lines() {
     let authority = Authority::new();
     let bridge = start(&authority, &[]);
     let begun = std::time::Instant::now();

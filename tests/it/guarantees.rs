@@ -41,7 +41,7 @@ fn is_unit_test(name: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_a_guarantee_names_is_there() {
+fn every_test_that_a_guarantee_names_exists() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md");
     let document = fs::read_to_string(document).expect("a document");
     let tests = tests();

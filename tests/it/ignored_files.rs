@@ -51,7 +51,7 @@ fn ignored<'a>(paths: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn what_the_documents_have_a_user_create_is_ignored() {
+fn files_with_secrets_are_ignored() {
     assert_eq!(ignored(&CREATED), CREATED);
 }
 

@@ -16,7 +16,7 @@ fn assert_about(took: Duration, limit: Duration) {
 }
 
 #[test]
-fn a_body_at_the_limit_is_taken_and_one_beyond_is_not() {
+fn a_body_at_the_limit_is_accepted_and_a_larger_one_is_413() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.body_limit", "1 KiB")]);
     let mut exact = body("m1", "read");
@@ -44,7 +44,7 @@ fn a_slow_body_is_408_and_closed() {
 }
 
 #[test]
-fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
+fn a_slow_head_and_an_idle_connection_have_separate_limits() {
     let kafka = cluster::shared();
     let settings = [
         ("ingress.head_timeout", "300ms"),
@@ -75,7 +75,7 @@ fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
 }
 
 #[test]
-fn the_answer_after_a_connections_age_closes_it() {
+fn the_first_answer_after_the_connection_age_closes_it() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connection_age", "2s")]);
     let started = Instant::now();

@@ -71,7 +71,7 @@ fn family(name: &str, family: &Value) -> (String, String, String, Vec<Value>) {
 }
 
 #[test]
-fn both_formats_are_sound_and_hold_the_same() {
+fn both_formats_are_valid_and_have_the_same_content() {
     let (bridge, _spool) = busy();
     let open_metrics = exchange(bridge.admin, &scrape("GET", &[PROMETHEUS]));
     assert_eq!(open_metrics.header("content-type"), Some(OPEN_METRICS));
@@ -114,7 +114,7 @@ fn both_formats_are_sound_and_hold_the_same() {
 }
 
 #[test]
-fn each_answer_says_that_it_depends_on_accept_and_head_has_no_body() {
+fn each_answer_varies_by_accept_and_head_has_no_body() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     for (accept, kind) in [

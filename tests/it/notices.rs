@@ -69,7 +69,7 @@ fn every_crate_of_the_program_is_in_the_notices() {
 }
 
 #[test]
-fn the_notices_name_no_version_that_is_not_locked() {
+fn the_notices_name_only_locked_versions() {
     let locked: toml::Table = read("Cargo.lock").parse().expect("TOML");
     let packages = locked["package"].as_array().expect("a list").iter();
     let text = |package: &toml::Value, key: &str| package[key].as_str().expect("text").to_owned();

@@ -72,7 +72,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_metric_is_documented_and_every_documented_one_is_there() {
+fn every_metric_is_documented_and_every_documented_metric_exists() {
     let documented = named(&read("docs/metrics.md"));
     // The documents name a histogram without the suffixes of its series.
     let whole = |name: &String| {
@@ -85,7 +85,7 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
 }
 
 #[test]
-fn every_metric_that_is_alerted_on_or_drawn_is_there() {
+fn every_metric_of_alerts_and_dashboard_exists() {
     let exposed = exposed();
     for path in [
         "deploy/prometheus/alerts.yml",
@@ -117,7 +117,7 @@ fn the_dashboard_finds_its_data_source() {
 
 /// The job may have any name. If `All` had no limits, it would show every program's `process_*`.
 #[test]
-fn the_dashboard_asks_for_bridges_alone() {
+fn the_dashboard_queries_only_bridges() {
     let text = read("deploy/grafana/koobridge.json");
     let dashboard: Value = serde_json::from_str(&text).expect("JSON");
     let variables = dashboard["templating"]["list"].as_array().expect("a list");
@@ -148,7 +148,7 @@ fn the_dashboard_asks_for_bridges_alone() {
 }
 
 #[test]
-fn the_alerts_are_sound_and_call_for_what_they_are_for() {
+fn the_alerts_are_valid_and_fire_as_their_tests_expect() {
     for arguments in [
         ["check", "rules", "alerts.yml"],
         ["test", "rules", "alerts.test.yml"],
@@ -172,7 +172,7 @@ fn names<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
 /// promtool checks that each alert fires or stays silent as the files expect; this test checks that they name every
 /// alert.
 #[test]
-fn every_alert_is_seen_to_call_and_to_be_silent() {
+fn every_alert_is_tested_firing_and_silent() {
     let alerts = read("deploy/prometheus/alerts.yml");
     let alerts = names(&alerts, "- alert: ");
     let tests =
@@ -263,7 +263,7 @@ fn reports_are_counted_by_channel_and_status_and_rejected_ones_by_reason() {
 }
 
 #[test]
-fn what_the_process_takes_is_shown() {
+fn the_resources_of_the_process_are_exposed() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     let value = |name: &str| figure(&bridge, name);
     let memory = value("process_resident_memory_bytes");
@@ -288,7 +288,7 @@ fn what_the_process_takes_is_shown() {
 }
 
 #[test]
-fn a_line_a_report_names_its_trace_and_neither_message_nor_person() {
+fn a_reports_log_line_has_its_trace_and_no_personal_data() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("log.reports", "true")]);
     let parent = format!("00-{TRACE_ID}-00f067aa0ba902b7-01");
@@ -341,7 +341,7 @@ fn a_line_a_report_names_its_trace_and_neither_message_nor_person() {
 }
 
 #[test]
-fn without_being_asked_for_there_is_no_line_for_a_report() {
+fn reports_are_not_logged_by_default() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     assert_eq!(
@@ -367,7 +367,7 @@ fn a_bridge_without_kafka_has_started_and_is_not_ready() {
 
 /// Kafka is frozen until the topics are not ready, and the senders go on.
 #[test]
-fn an_outage_is_two_lines_and_the_second_counts() {
+fn an_outage_logs_two_lines_and_the_second_has_the_counts() {
     let kafka = cluster::exclusive();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();

@@ -27,7 +27,7 @@ pub fn sized(message_id: &str, size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn past_the_limit_of_reports_a_body_is_not_even_read() {
+fn past_the_limit_of_reports_no_body_is_read() {
     let kafka = cluster::exclusive();
     let settings = [("ingress.reports_in_flight", "3"), UNHURRIED];
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
@@ -78,7 +78,7 @@ fn waiting(bridge: &Bridge, count: usize) -> Vec<Connection> {
 }
 
 #[test]
-fn what_has_come_of_a_body_counts_against_the_bytes() {
+fn the_received_part_of_a_body_counts_towards_the_byte_limit() {
     let kafka = cluster::shared();
     let settings = [
         ("ingress.body_limit", "64 KiB"),
@@ -166,7 +166,7 @@ fn past_the_limit_of_connections_the_longest_idle_makes_room() {
 }
 
 #[test]
-fn while_no_connection_is_idle_accepting_waits() {
+fn accepting_waits_while_no_connection_is_idle() {
     let kafka = cluster::exclusive();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connections", "2"), UNHURRIED]);
     kafka.freeze_all();

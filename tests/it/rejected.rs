@@ -182,7 +182,7 @@ fn an_unknown_status_is_accepted_and_kept_for_a_later_version() {
 }
 
 #[test]
-fn no_value_is_ever_repeated_in_an_answer() {
+fn no_answer_repeats_a_value() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     for body in [
@@ -221,7 +221,7 @@ fn without_the_rejected_topic_a_bad_report_is_503_and_a_good_one_200() {
 }
 
 #[test]
-fn what_was_not_authenticated_is_never_kept() {
+fn an_unauthenticated_request_is_never_kept() {
     let kafka = cluster::shared();
     let (bridge, _, rejected) = Bridge::with_topics(&kafka, 1, &[]);
     let line = post();
@@ -322,7 +322,7 @@ fn another_spelling_of_the_type_and_no_encoding_are_accepted() {
 }
 
 #[test]
-fn a_report_with_another_type_that_is_not_read_whole_is_not_kept() {
+fn a_partial_report_with_another_type_is_not_kept() {
     let kafka = cluster::shared();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &[]);
     let odd = ("Content-Type", Some("text/plain"));

@@ -59,7 +59,7 @@ fn row(bridge: &Bridge, name: &str) -> [String; 2] {
 }
 
 #[test]
-fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
+fn the_page_updates_without_a_reload_and_has_no_personal_data() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
     let browser = open(&bridge, Look::default());
@@ -118,7 +118,7 @@ fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
 }
 
 #[test]
-fn the_policy_keeps_out_what_is_not_the_pages_own() {
+fn the_content_security_policy_blocks_inline_scripts() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     let browser = open(&bridge, Look::default());
     browser.wait_for("#state", "Not ready");
@@ -175,7 +175,7 @@ fn serves_again(kafka: &Exclusive, topic: &str) -> SystemTime {
 }
 
 #[test]
-fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
+fn an_outage_and_its_end_are_shown_within_two_seconds() {
     let mut kafka = cluster::exclusive();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
@@ -229,7 +229,7 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
 }
 
 #[test]
-fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machines() {
+fn a_spool_older_than_the_retention_is_shown_logged_and_exposed() {
     let kafka = cluster::exclusive();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
@@ -277,7 +277,7 @@ fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machine
 }
 
 #[test]
-fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
+fn a_missing_topic_and_a_stop_are_shown() {
     let kafka = cluster::shared();
     let rejected = kafka.topic("status-rejected", 1);
     let settings = [("ingress.drain_delay", "1m")];
@@ -301,7 +301,7 @@ fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
 }
 
 #[test]
-fn a_page_that_has_lost_its_bridge_says_so_until_it_is_back() {
+fn a_page_without_its_bridge_says_so_until_it_is_back() {
     let admin = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let admin = admin.expect("a free port").to_string();
     let settings = [("admin.listen", &*admin)];
@@ -342,7 +342,7 @@ fn without_scripts_the_page_reloads_by_itself() {
 }
 
 #[test]
-fn refused_requests_are_shown_and_wrong_passwords_said_with_what_to_do() {
+fn refused_requests_and_wrong_passwords_are_shown_with_a_remedy() {
     let kafka = cluster::shared();
     let (bridge, _, _) = Bridge::with_topics(&kafka, 1, &[("ingress.body_limit", "1KiB")]);
     let browser = open(&bridge, Look::default());
@@ -378,7 +378,7 @@ fn refused_requests_are_shown_and_wrong_passwords_said_with_what_to_do() {
 }
 
 #[test]
-fn on_a_phone_a_page_of_a_healthy_bridge_is_short_and_its_sections_open_and_stay_open() {
+fn on_a_phone_a_healthy_page_is_short_and_opened_sections_stay_open() {
     let kafka = cluster::shared();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
@@ -405,7 +405,7 @@ fn on_a_phone_a_page_of_a_healthy_bridge_is_short_and_its_sections_open_and_stay
 }
 
 #[test]
-fn on_a_phone_nothing_is_wider_than_the_screen_and_at_night_it_is_dark() {
+fn on_a_phone_nothing_exceeds_the_screen_and_dark_mode_is_dark() {
     // The longest topic name that Kafka allows, and a word without a place for a line break.
     let long = "x".repeat(248);
     let bridge = Bridge::start("127.0.0.1:1", &long, &format!("{long}2"), &[]);

@@ -154,7 +154,7 @@ fn requests_that_wait_to_be_accepted_are_answered() {
 }
 
 #[test]
-fn a_handshake_that_is_under_way_comes_to_its_report() {
+fn a_connection_opened_before_the_stop_can_send_its_report() {
     let kafka = cluster::shared();
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
@@ -188,7 +188,7 @@ fn a_handshake_that_is_under_way_comes_to_its_report() {
 }
 
 #[test]
-fn a_peer_that_sends_nothing_has_a_second() {
+fn a_peer_that_sends_nothing_does_not_delay_a_stop() {
     let settings = [
         ("ingress.idle_timeout", "10m"),
         ("ingress.head_timeout", "5m"),

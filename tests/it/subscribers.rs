@@ -346,8 +346,8 @@ macro_rules! each_does {
             }
 
             #[test]
-            fn extreme_members_change_nothing() {
-                super::extreme::extreme_members_change_nothing(Language::$variant);
+            fn reports_with_extreme_members_are_applied() {
+                super::extreme::reports_with_extreme_members_are_applied(Language::$variant);
             }
 
             #[test]

@@ -55,7 +55,7 @@ fn der(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn reports_come_over_tls_1_2_and_1_3_and_over_nothing_else() {
+fn reports_are_accepted_over_tls_1_2_and_1_3_only() {
     let kafka = cluster::shared();
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
@@ -154,7 +154,7 @@ fn sessions_of_many_senders_are_resumed_until_the_certificate_changes() {
 }
 
 #[test]
-fn a_sender_needs_a_certificate_where_an_authority_is_named() {
+fn a_sender_needs_a_certificate_if_an_authority_is_configured() {
     let kafka = cluster::shared();
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
@@ -185,7 +185,7 @@ fn a_sender_needs_a_certificate_where_an_authority_is_named() {
 }
 
 #[test]
-fn a_handshake_has_its_time() {
+fn a_handshake_times_out() {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let mut settings = authority.settings().to_vec();
@@ -210,7 +210,7 @@ fn flood(bridge: &Bridge, authority: &Authority) -> StreamOwned<ClientConnection
 }
 
 #[test]
-fn a_peer_that_reads_nothing_is_let_go() {
+fn a_peer_that_reads_nothing_is_closed() {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let mut settings = authority.settings().to_vec();
@@ -224,7 +224,7 @@ fn a_peer_that_reads_nothing_is_let_go() {
 }
 
 #[test]
-fn with_a_certificate_any_address_may_be_listened_on() {
+fn with_a_certificate_the_bridge_may_listen_on_any_address() {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let mut settings = authority.settings().to_vec();

@@ -236,7 +236,7 @@ fn a_report_is_two_spans_and_its_record_continues_from_the_second() {
 }
 
 #[test]
-fn a_request_without_a_sound_context_begins_a_trace() {
+fn a_request_without_a_valid_context_begins_a_trace() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     // The bridge must resolve this name.
@@ -266,7 +266,7 @@ fn a_request_without_a_sound_context_begins_a_trace() {
 }
 
 #[test]
-fn what_is_rejected_has_the_span_of_its_record_too() {
+fn a_rejected_report_has_a_span_for_its_record() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     let (bridge, _, rejected) = start(&kafka, &collector.endpoint(), &[], &[]);
@@ -291,7 +291,7 @@ fn what_is_rejected_has_the_span_of_its_record_too() {
 }
 
 #[test]
-fn a_request_without_a_password_has_no_span_and_nothing_of_a_sender_is_in_one() {
+fn an_unauthenticated_request_has_no_span_and_spans_have_no_sender_data() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     let (bridge, ..) = start(&kafka, &collector.endpoint(), &[], &[]);
@@ -344,7 +344,7 @@ fn a_request_without_a_password_has_no_span_and_nothing_of_a_sender_is_in_one() 
 }
 
 #[test]
-fn the_sender_decides_on_its_traces_and_the_ratio_on_the_others() {
+fn the_sender_samples_its_traces_and_the_ratio_samples_the_others() {
     let kafka = cluster::shared();
     for (ratio, sampler, flags, recorded) in [
         ("1", "", Some("01"), true),
@@ -392,7 +392,7 @@ fn the_sender_decides_on_its_traces_and_the_ratio_on_the_others() {
 }
 
 #[test]
-fn a_spooled_report_and_one_that_nothing_keeps_say_so() {
+fn spans_show_that_a_report_was_spooled_or_not_kept() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     let [away] = free_addresses();
@@ -424,7 +424,7 @@ fn a_spooled_report_and_one_that_nothing_keeps_say_so() {
 }
 
 #[test]
-fn a_report_that_kafka_refuses_for_good_says_that_it_is_redirected() {
+fn the_span_of_a_permanently_refused_report_shows_the_redirect() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     let small = [("min.insync.replicas", "2"), ("max.message.bytes", "4096")];
@@ -456,7 +456,7 @@ fn a_report_that_kafka_refuses_for_good_says_that_it_is_redirected() {
 }
 
 #[test]
-fn a_collector_with_a_certificate_is_checked() {
+fn the_certificate_of_a_collector_is_verified() {
     let kafka = cluster::shared();
     let [known, other] = [Authority::new(), Authority::named("other")];
     known.issue("localhost", 1, [2000, 2100]);
@@ -507,7 +507,7 @@ fn load(ingress: SocketAddr, connections: usize, reports: usize) {
 }
 
 #[test]
-fn a_collector_that_does_not_take_spans_changes_no_answer_and_delays_no_stop() {
+fn a_failing_collector_changes_no_answer_and_delays_no_stop() {
     let kafka = cluster::shared();
     let [nowhere] = free_addresses();
     for behaviour in [

@@ -161,7 +161,7 @@ fn assert_goes_on(connection: &mut Connection, answer: &Response, expected: bool
 }
 
 #[test]
-fn a_request_refused_by_its_head_keeps_its_connection_only_if_the_rest_is_little_and_comes_soon() {
+fn a_refusal_by_head_keeps_the_connection_only_if_the_body_is_small_and_soon() {
     let (bridge, _spool) = bridge(&[]);
     for refused in refused_by_their_head() {
         for rest in RESTS {
@@ -189,7 +189,7 @@ fn the_rest_of_a_refused_body_may_come_together_with_the_next_request() {
 
 /// If the request is authenticated, the bridge reads the body like a report's before it refuses the request.
 #[test]
-fn a_request_refused_for_its_body_or_type_keeps_its_connection_once_the_body_is_whole() {
+fn a_refusal_by_body_or_type_keeps_the_connection_if_the_body_is_whole() {
     let (bridge, _spool) = bridge(&[("ingress.body_timeout", "1s")]);
     let text = &[("Content-Type", Some("text/plain"))][..];
     for (changes, breach) in [(&[][..], 400), (text, 415)] {
@@ -226,7 +226,7 @@ fn a_request_refused_for_its_body_or_type_keeps_its_connection_once_the_body_is_
 }
 
 #[test]
-fn a_report_that_is_too_much_keeps_its_connection_only_if_the_rest_is_little_and_comes_soon() {
+fn a_shed_report_keeps_the_connection_only_if_the_body_is_small_and_soon() {
     let settings = [
         ("ingress.body_limit", "64 KiB"),
         ("ingress.bytes_in_flight", "80 KiB"),
@@ -286,7 +286,7 @@ fn a_report_that_is_too_much_keeps_its_connection_only_if_the_rest_is_little_and
 }
 
 #[test]
-fn an_answer_that_comes_before_a_large_body_is_read_whole() {
+fn an_answer_before_the_end_of_a_large_body_arrives_whole() {
     let (bridge, _spool) = bridge(&[]);
     let length = (16 << 20).to_string();
     let wrong = [
@@ -309,7 +309,7 @@ fn an_answer_that_comes_before_a_large_body_is_read_whole() {
 }
 
 #[test]
-fn a_refused_body_delays_no_answer_past_the_time_of_the_head_or_the_deadline() {
+fn a_refused_body_delays_no_answer_past_the_head_timeout_or_the_deadline() {
     let wrong = [
         ("Authorization", Some("wrong")),
         ("Content-Length", Some("500")),
@@ -341,7 +341,7 @@ fn a_refused_body_delays_no_answer_past_the_time_of_the_head_or_the_deadline() {
 }
 
 #[test]
-fn a_refused_body_counts_for_nothing_and_its_connection_makes_room() {
+fn a_refused_body_uses_no_permit_and_its_connection_makes_room() {
     let settings = [
         ("ingress.connections", "3"),
         ("ingress.body_limit", "64 KiB"),

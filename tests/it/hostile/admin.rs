@@ -30,7 +30,7 @@ const SCRAPE: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const KINDS: [&[u8]; 3] = [b"", b"G", SCRAPE];
 
 #[test]
-fn probes_and_scrapes_are_answered_during_a_flood_whose_connections_end_in_their_time() {
+fn probes_and_scrapes_are_answered_during_a_flood_that_times_out() {
     let (bridge, _channels) = with_many_channels();
     runtime();
     let mut flood = Vec::new();
@@ -64,7 +64,7 @@ fn a_stop_does_not_wait_for_a_flood_of_the_admin_port() {
 }
 
 #[test]
-fn each_answer_of_the_admin_port_closes_is_not_sniffed_and_not_stored() {
+fn each_admin_answer_has_security_headers_and_closes() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     for request in [
         "GET / HTTP/1.1\r\nHost: localhost",
@@ -96,7 +96,7 @@ fn each_answer_of_the_admin_port_closes_is_not_sniffed_and_not_stored() {
 }
 
 #[test]
-fn a_name_that_is_not_configured_reads_nothing_on_any_path() {
+fn a_host_that_is_not_configured_is_421_on_any_path() {
     let settings = [("admin.hosts", "koobridge.monitoring.svc")];
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
     let get = |path: &str, host: &str| -> Response {

@@ -37,7 +37,7 @@ const HANDSHAKE: u8 = 22;
 
 // One after the other, because both together need more files than many systems allow a process.
 #[test]
-fn ten_thousand_slow_heads_or_handshakes_keep_no_sender_out_and_hold_up_no_stop() {
+fn ten_thousand_slow_connections_exclude_no_sender_and_delay_no_stop() {
     hold_against(HEAD, &[], Connection::open);
 
     let authority = Authority::new();

@@ -89,17 +89,17 @@ fn serves_a_crowd(allowed: u64, connections: u64) {
 }
 
 #[test]
-fn a_crowd_of_connections_keeps_no_file_from_a_bridge_with_300() {
+fn a_bridge_with_300_files_serves_beside_a_crowd() {
     serves_a_crowd(300, 75);
 }
 
 #[test]
-fn a_crowd_of_connections_keeps_no_file_from_a_bridge_with_1024() {
+fn a_bridge_with_1024_files_serves_beside_a_crowd() {
     serves_a_crowd(1024, 512);
 }
 
 #[test]
-fn a_crowd_of_connections_keeps_no_file_from_the_spool() {
+fn the_spool_gets_its_files_beside_a_crowd() {
     raise_open_files();
     let home = tempfile::tempdir().expect("a temporary directory");
     let spool = home.path().join("spool");

@@ -22,7 +22,7 @@ const GROWTH: u64 = 8 << 20;
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 #[test]
-fn a_flood_of_wrong_passwords_leaves_nothing_behind() {
+fn a_flood_of_wrong_passwords_leaves_only_counters() {
     let kafka = cluster::shared();
     let settings = [PATIENT, ("ingress.trusted_proxies", "127.0.0.0/8")];
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);

@@ -57,7 +57,7 @@ fn assert_counted(bridge: &Bridge, expected: &[(u16, u64)]) {
 }
 
 #[test]
-fn a_proxy_header_is_400_and_one_line_that_names_its_protocol() {
+fn a_proxy_header_is_400_and_logged_with_its_protocol() {
     for header in [PROXY_1, PROXY_2] {
         let bridge = start(&[]);
         for _ in 0..3 {
@@ -71,7 +71,7 @@ fn a_proxy_header_is_400_and_one_line_that_names_its_protocol() {
 }
 
 #[test]
-fn a_handshake_of_tls_on_a_plain_port_is_400_and_a_hint() {
+fn a_tls_handshake_on_a_plain_port_is_400_and_logged_with_a_hint() {
     let bridge = start(&[]);
     assert_eq!(answers(&bridge, TLS), [400]);
     assert_counted(&bridge, &[(400, 1)]);
@@ -79,7 +79,7 @@ fn a_handshake_of_tls_on_a_plain_port_is_400_and_a_hint() {
 }
 
 #[test]
-fn http_2_is_a_hint_and_no_answer_is_counted_that_is_not_sent() {
+fn http_2_is_logged_with_a_hint_and_counts_no_unsent_answer() {
     let bridge = start(&[]);
     assert_eq!(answers(&bridge, HTTP_2), [0_u16; 0]);
     bridge.wait_for_log("a peer speaks HTTP/2 without TLS");
@@ -87,7 +87,7 @@ fn http_2_is_a_hint_and_no_answer_is_counted_that_is_not_sent() {
 }
 
 #[test]
-fn a_large_head_is_431_and_counted_as_such() {
+fn a_large_head_is_431_and_counted() {
     let bridge = start(&[]);
     let long = "x".repeat(20 << 10);
     let head = format!("POST / HTTP/1.1\r\nHost: bridge\r\nLarge: {long}\r\n\r\n");
@@ -98,7 +98,7 @@ fn a_large_head_is_431_and_counted_as_such() {
 }
 
 #[test]
-fn a_target_beyond_that_of_the_http_library_is_414_and_counted_as_such() {
+fn a_target_too_long_for_hyper_is_414_and_counted() {
     let bridge = start(&[("ingress.head_limit", "64 KiB")]);
     let long = "x".repeat(65_535);
     let target = format!("POST /{long} HTTP/1.1\r\nHost: bridge\r\n\r\n");
@@ -116,7 +116,7 @@ fn a_target_beyond_that_of_the_http_library_is_414_and_counted_as_such() {
 }
 
 #[test]
-fn a_proxy_header_before_tls_is_a_hint() {
+fn a_proxy_header_before_tls_is_logged_with_a_hint() {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let settings = authority.settings();

@@ -45,7 +45,7 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 
 #[test]
-fn a_thousand_handshakes_that_are_left_are_ended_in_their_time() {
+fn a_thousand_unfinished_handshakes_time_out() {
     let kafka = cluster::shared();
     let authority = Authority::new();
     authority.issue("server", 1, NOW);

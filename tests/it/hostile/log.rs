@@ -108,17 +108,17 @@ fn costs_its_lines_alone(log: Stdio) {
 }
 
 #[test]
-fn a_log_on_a_full_disk_costs_its_lines_alone() {
+fn a_log_on_a_full_disk_loses_only_its_lines() {
     costs_its_lines_alone(full_disk());
 }
 
 #[test]
-fn a_log_whose_reader_has_gone_costs_its_lines_alone() {
+fn a_log_without_a_reader_loses_only_its_lines() {
     costs_its_lines_alone(unread());
 }
 
 #[test]
-fn a_log_that_is_not_read_keeps_no_report_and_no_stop_waiting() {
+fn an_unread_log_delays_no_report_and_no_stop() {
     let kafka = cluster::shared();
     let (_reader, log) = stuck();
     let mut logged = Logged::start(&kafka, log);
@@ -127,7 +127,7 @@ fn a_log_that_is_not_read_keeps_no_report_and_no_stop_waiting() {
 }
 
 #[test]
-fn a_log_that_is_not_read_loses_lines_until_it_is_read_again() {
+fn an_unread_log_loses_lines_until_it_is_read_again() {
     let kafka = cluster::shared();
     let (reader, log) = pipe().expect("a pipe");
     let mut logged = Logged::start(&kafka, log.into());

@@ -58,7 +58,7 @@ fn dev_without_a_loopback_interface_ends_with_a_message() {
 }
 
 #[test]
-fn reports_probes_and_metrics_come_over_ipv6() {
+fn reports_probes_and_metrics_work_over_ipv6() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &V6);
     assert_eq!(bridge.ingress.ip(), Ipv6Addr::LOCALHOST);
@@ -72,7 +72,7 @@ fn reports_probes_and_metrics_come_over_ipv6() {
 }
 
 #[test]
-fn networks_of_ipv6_are_admitted_trusted_and_told() {
+fn ipv6_networks_are_allowed_trusted_and_logged() {
     let allowed = start(&[&V6, &[("ingress.allow", "::1/128")]]);
     assert_told(&allowed, allowed.ingress, None, "::/48");
     let refused = start(&[&V6, &[("ingress.allow", "2001:db8::/32, 127.0.0.0/8")]]);
@@ -91,7 +91,7 @@ fn networks_of_ipv6_are_admitted_trusted_and_told() {
 }
 
 #[test]
-fn a_listener_for_both_sees_peers_of_ipv4_as_such() {
+fn a_dual_stack_listener_sees_ipv4_peers_as_ipv4() {
     let only_v4 = start(&[&BOTH, &[("ingress.allow", "127.0.0.0/8")]]);
     let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
         .map(|address: IpAddr| ingress_at(&only_v4, address));

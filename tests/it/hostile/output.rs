@@ -111,7 +111,7 @@ fn spool(directory: &Path) {
 }
 
 #[test]
-fn every_command_ends_quietly_if_its_output_is_not_read_and_says_so_if_it_cannot_be_written() {
+fn a_command_ends_quietly_if_its_output_is_closed_and_fails_on_a_full_disk() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let config = configuration(home.path(), "127.0.0.1:1", "events", "rejected");
     let [lines, directory] = ["lines", "spool"].map(|name| home.path().join(name));
@@ -149,7 +149,7 @@ fn every_command_ends_quietly_if_its_output_is_not_read_and_says_so_if_it_cannot
 }
 
 #[test]
-fn help_that_is_not_read_is_no_panic() {
+fn unread_help_causes_no_panic() {
     for args in [&["--help"][..], &["--version"], &["serve", "--help"]] {
         for out in [full_disk(), unread()] {
             let mut command = koobridge();
@@ -160,7 +160,7 @@ fn help_that_is_not_read_is_no_panic() {
 }
 
 #[test]
-fn a_failing_start_ends_with_2_whatever_becomes_of_its_message() {
+fn a_failing_start_exits_with_2_even_if_its_message_is_lost() {
     let (_reader, stuck) = stuck();
     let (_another, stuck_dev) = self::stuck();
     let wrong = ["serve", "--config", "/nowhere"];

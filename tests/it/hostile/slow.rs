@@ -51,7 +51,7 @@ struct Ended {
 }
 
 #[test]
-fn two_thousand_slow_senders_are_ended_by_the_limits_that_are_for_them() {
+fn two_thousand_slow_senders_are_ended_by_their_timeouts() {
     let kafka = cluster::shared();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &SETTINGS);
     let ingress = bridge.ingress;

@@ -40,7 +40,7 @@ enum Start {
 }
 
 #[test]
-fn a_bridge_that_cannot_start_a_thread_says_which_and_ends() {
+fn a_bridge_that_cannot_start_a_thread_names_it_and_exits() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let kafka = MockCluster::new(1).expect("a mock cluster");
     for topic in ["events", "rejected"] {

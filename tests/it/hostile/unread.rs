@@ -84,7 +84,7 @@ fn with_and_without_tls(settings: &[(&str, &str)], test: impl Fn(Bridge, Option<
 }
 
 #[test]
-fn a_sender_that_reads_no_answer_gets_few() {
+fn a_sender_that_reads_no_answers_is_sent_few() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.head_timeout", "1s")]);
     let _held = Sent::Refused.flood(&bridge, None);
@@ -94,7 +94,7 @@ fn a_sender_that_reads_no_answer_gets_few() {
 }
 
 #[test]
-fn a_peer_that_reads_nothing_is_let_go_in_the_time_of_a_head() {
+fn a_peer_that_reads_nothing_is_closed_after_the_head_timeout() {
     // Without Kafka, a report is answered 503 at the deadline.
     let settings = [HEAD_TIMEOUT, ENDLESS, ("ingress.deadline", "2100ms")];
     with_and_without_tls(&settings, |bridge, authority| {
@@ -104,7 +104,7 @@ fn a_peer_that_reads_nothing_is_let_go_in_the_time_of_a_head() {
 }
 
 #[test]
-fn peers_that_read_nothing_keep_no_sender_out() {
+fn peers_that_read_nothing_exclude_no_sender() {
     let kafka = cluster::shared();
     let settings = [
         PATIENT,
@@ -125,7 +125,7 @@ fn peers_that_read_nothing_keep_no_sender_out() {
 }
 
 #[test]
-fn peers_that_read_nothing_do_not_hold_up_a_stop() {
+fn peers_that_read_nothing_do_not_delay_a_stop() {
     let settings = [
         HEAD_TIMEOUT,
         ENDLESS,

@@ -53,7 +53,7 @@ fn many_members() -> String {
 
 const GUID: &str = "89791762-2336-4186-9674-299b90a802e2";
 
-pub(super) fn extreme_members_change_nothing(language: Language) {
+pub(super) fn reports_with_extreme_members_are_applied(language: Language) {
     let kafka = cluster::shared();
     let topic = kafka.topic("events", PARTITIONS);
     let rejected = kafka.topic("rejected", PARTITIONS);
