@@ -143,7 +143,7 @@ impl Drop for Balancer {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a killed child ends");
         if std::thread::panicking() {
-            eprintln!("the balancer said:\n{}", self.lines.all());
+            eprintln!("the balancer's output:\n{}", self.lines.all());
         }
     }
 }

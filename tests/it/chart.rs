@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::bridge::Bridge;
 use crate::support::deployed::{Home, read};
-use crate::support::helm::{helm, manifests, python, rendered, values};
+use crate::support::helm::{helm, manifests, python, render, values};
 use crate::support::http::{body, exchange, report};
 
 /// The sets of values under test.
@@ -182,10 +182,10 @@ fn invalid_values_are_refused_with_a_message() {
     let standalone = standalone.map(|case| ("standalone", case));
     let sidecar = sidecar.map(|case| ("sidecar", case));
     for (set, (value, expected)) in standalone.into_iter().chain(sidecar) {
-        let said = rendered(set, &[value]).expect_err(value);
+        let said = render(set, &[value]).expect_err(value);
         assert!(said.contains(expected), "{value}: {said}");
     }
-    assert!(rendered("standalone", &["terminationGracePeriodSeconds=65"]).is_ok());
+    assert!(render("standalone", &["terminationGracePeriodSeconds=65"]).is_ok());
 }
 
 #[test]

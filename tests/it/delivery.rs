@@ -25,7 +25,7 @@ fn mock() -> MockCluster<'static, DefaultProducerContext> {
 }
 
 /// Starts a bridge on the real cluster that has delivered a report, so that its producer is connected.
-fn warm(kafka: &Exclusive, settings: &[(&str, &str)]) -> Bridge {
+fn connected_bridge(kafka: &Exclusive, settings: &[(&str, &str)]) -> Bridge {
     let topic = kafka.topic("delivery", 1);
     let rejected = kafka.topic("delivery-rejected", 1);
     let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, settings);
@@ -115,8 +115,8 @@ fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
         "ingress.reports_in_flight",
         "kafka.properties.queue.buffering.max.messages",
     ] {
-        // The deadline is so long that the report in flight meets it, even if the other requests take long.
-        let bridge = warm(&kafka, &[(limit, "1"), ("ingress.deadline", "20s")]);
+        // The deadline is so long that the report in flight does not reach it, even if the other requests take long.
+        let bridge = connected_bridge(&kafka, &[(limit, "1"), ("ingress.deadline", "20s")]);
         kafka.freeze_all();
         let mut first = Connection::open(bridge.ingress);
         first.send(&report(&body("m1", "read")));
@@ -154,7 +154,7 @@ fn past_the_byte_limit_a_report_is_503() {
         ("ingress.bytes_in_flight", "80 KiB"),
         ("ingress.deadline", "20s"),
     ];
-    let bridge = warm(&kafka, &settings);
+    let bridge = connected_bridge(&kafka, &settings);
     kafka.freeze_all();
     let mut large = body("m1", "read");
     let padding = format!(",\"pad\":\"{}\"}}", "x".repeat(60 << 10));
@@ -178,7 +178,7 @@ fn past_the_deadline_a_report_is_503_and_unsure_until_kafka_has_it() {
         ("ingress.deadline", "1s"),
         ("ingress.body_timeout", "500ms"),
     ];
-    let bridge = warm(&kafka, &settings);
+    let bridge = connected_bridge(&kafka, &settings);
     let [deadline, late] = [
         "koobridge_reports_total{answer=\"deadline\"}",
         "koobridge_report_fates_total{fate=\"delivered_late\"}",

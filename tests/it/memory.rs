@@ -6,21 +6,21 @@ use crate::support::cluster;
 use crate::support::http::{Connection, body, post, report, request};
 
 /// The limits of the tests.
-const CEILINGS: [(&str, &str); 3] = [
+const LIMITS: [(&str, &str); 3] = [
     ("ingress.connections", "700"),
     ("ingress.reports_in_flight", "100000"),
     ("ingress.bytes_in_flight", "24 MiB"),
 ];
 
 /// Timeouts that are longer than the tests.
-const PATIENT: [(&str, &str); 3] = [
+const LONG_TIMEOUTS: [(&str, &str); 3] = [
     ("ingress.deadline", "120s"),
     ("ingress.body_timeout", "100s"),
     ("ingress.head_timeout", "100s"),
 ];
 
 /// The bridge answers soon, and goes on delivering the report.
-const HASTY: [(&str, &str); 2] = [
+const SHORT_DEADLINE: [(&str, &str); 2] = [
     ("ingress.deadline", "300ms"),
     ("ingress.body_timeout", "250ms"),
 ];
@@ -60,7 +60,7 @@ fn assert_within(bound: u64, idle: u64, bridge: &Bridge) {
 }
 
 fn with_limits<'a>(others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    CEILINGS.iter().chain(others).copied().collect()
+    LIMITS.iter().chain(others).copied().collect()
 }
 
 /// Waits until less than one large report fits into the limit of bytes.
@@ -84,7 +84,7 @@ fn send_on_each(bridge: &Bridge, count: usize, bytes: &[u8]) -> Vec<Connection> 
 #[test]
 fn large_reports_and_heads_at_every_limit_stay_under_the_bound() {
     let kafka = cluster::exclusive();
-    let settings = with_limits(&PATIENT);
+    let settings = with_limits(&LONG_TIMEOUTS);
     let (bridge, ..) = Bridge::with_topics(&kafka, 6, &settings);
     let idle = bridge.resident_bytes();
     kafka.freeze_all();
@@ -104,7 +104,7 @@ fn large_reports_and_heads_at_every_limit_stay_under_the_bound() {
 #[test]
 fn small_reports_up_to_the_limit_of_bytes_stay_under_the_bound() {
     let kafka = cluster::exclusive();
-    let settings = with_limits(&HASTY);
+    let settings = with_limits(&SHORT_DEADLINE);
     let (bridge, ..) = Bridge::with_topics(&kafka, 6, &settings);
     let idle = bridge.resident_bytes();
     kafka.freeze_all();

@@ -24,7 +24,7 @@ fn scrape(method: &str, accept: &[&str]) -> Vec<u8> {
 }
 
 /// Starts a bridge and sends reports of every kind, so that it has series of each metric.
-fn busy() -> (Bridge, tempfile::TempDir) {
+fn busy_bridge() -> (Bridge, tempfile::TempDir) {
     let kafka = cluster::shared();
     let spool = tempfile::tempdir().expect("a directory");
     let directory = spool.path().display().to_string();
@@ -72,7 +72,7 @@ fn family(name: &str, family: &Value) -> (String, String, String, Vec<Value>) {
 
 #[test]
 fn both_formats_are_valid_and_have_the_same_content() {
-    let (bridge, _spool) = busy();
+    let (bridge, _spool) = busy_bridge();
     let open_metrics = exchange(bridge.admin, &scrape("GET", &[PROMETHEUS]));
     assert_eq!(open_metrics.header("content-type"), Some(OPEN_METRICS));
     let classic = exchange(bridge.admin, &scrape("GET", &["text/plain"]));

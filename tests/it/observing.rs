@@ -26,7 +26,7 @@ fn read(path: &str) -> String {
 }
 
 /// Returns the value of a series, which may be a fraction.
-fn figure(bridge: &Bridge, series: &str) -> f64 {
+fn metric_value(bridge: &Bridge, series: &str) -> f64 {
     let text = bridge.probe("/metrics").text();
     let value = text
         .lines()
@@ -65,7 +65,7 @@ fn exposed() -> BTreeSet<String> {
 }
 
 /// Returns every name in a text that looks like a metric of the program.
-fn named(text: &str) -> BTreeSet<String> {
+fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let ours = |word: &&str| word.starts_with("koobridge_") || word.starts_with("process_");
     words.filter(ours).map(str::to_owned).collect()
@@ -73,7 +73,7 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_metric_is_documented_and_every_documented_metric_exists() {
-    let documented = named(&read("docs/metrics.md"));
+    let documented = metrics_in(&read("docs/metrics.md"));
     // The documents name a histogram without the suffixes of its series.
     let whole = |name: &String| {
         let suffixes = ["_bucket", "_sum", "_count"];
@@ -93,7 +93,7 @@ fn every_metric_of_alerts_and_dashboard_exists() {
         "deploy/prometheus/nights.test.yml",
         "deploy/grafana/koobridge.json",
     ] {
-        let used = named(&read(path));
+        let used = metrics_in(&read(path));
         assert!(!used.is_empty(), "{path}");
         let unknown: Vec<_> = used.difference(&exposed).collect();
         assert!(unknown.is_empty(), "{path}: {unknown:?}");
@@ -141,7 +141,7 @@ fn the_dashboard_queries_only_bridges() {
         .collect();
     assert!(asked.len() > 40);
     for expression in asked {
-        let metrics = named(expression).len();
+        let metrics = metrics_in(expression).len();
         let chosen = "{job=~\"$job\",instance=~\"$instance\"";
         assert_eq!(expression.matches(chosen).count(), metrics, "{expression}");
     }
@@ -265,7 +265,7 @@ fn reports_are_counted_by_channel_and_status_and_rejected_ones_by_reason() {
 #[test]
 fn the_resources_of_the_process_are_exposed() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
-    let value = |name: &str| figure(&bridge, name);
+    let value = |name: &str| metric_value(&bridge, name);
     let memory = value("process_resident_memory_bytes");
     let really = f64::from(u32::try_from(bridge.resident_bytes()).expect("less than 4 GiB"));
     let ratio = memory / really;
@@ -397,7 +397,7 @@ fn an_outage_logs_two_lines_and_the_second_has_the_counts() {
     // The spool still accepts reports, so there is no reason to send them elsewhere.
     pause(Duration::from_secs(3));
     assert_eq!(bridge.probe("/readyz").status, 200);
-    let age = figure(&bridge, "koobridge_spool_oldest_age_seconds");
+    let age = metric_value(&bridge, "koobridge_spool_oldest_age_seconds");
     assert!((3.0..60.0).contains(&age), "{age}");
     let lasted = spooled.elapsed().as_secs_f64();
     kafka.thaw_all();
@@ -414,7 +414,7 @@ fn an_outage_logs_two_lines_and_the_second_has_the_counts() {
     );
     bridge.wait_for_metric("koobridge_spool_reports", 0);
     eventually(
-        || match figure(&bridge, "koobridge_spool_oldest_age_seconds") {
+        || match metric_value(&bridge, "koobridge_spool_oldest_age_seconds") {
             0.0 => Ok(()),
             age => Err(format!("the oldest is {age} s old")),
         },

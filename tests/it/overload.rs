@@ -7,8 +7,8 @@ use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, report, request};
 use crate::support::records::read_all;
 
-/// A deadline that no report reaches, and half of it: an answer before that came at once.
-const UNHURRIED: (&str, &str) = ("ingress.deadline", "30s");
+/// A deadline that no report reaches, and half of it: an earlier answer came at once.
+const LONG_DEADLINE: (&str, &str) = ("ingress.deadline", "30s");
 const AT_ONCE: Duration = Duration::from_secs(15);
 
 const IN_FLIGHT: &str = "koobridge_reports_in_flight";
@@ -29,7 +29,7 @@ pub fn sized(message_id: &str, size: usize) -> Vec<u8> {
 #[test]
 fn past_the_limit_of_reports_no_body_is_read() {
     let kafka = cluster::exclusive();
-    let settings = [("ingress.reports_in_flight", "3"), UNHURRIED];
+    let settings = [("ingress.reports_in_flight", "3"), LONG_DEADLINE];
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
     kafka.freeze_all();
     let mut waiting = waiting(&bridge, 3);
@@ -168,7 +168,8 @@ fn past_the_limit_of_connections_the_longest_idle_makes_room() {
 #[test]
 fn accepting_waits_while_no_connection_is_idle() {
     let kafka = cluster::exclusive();
-    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connections", "2"), UNHURRIED]);
+    let (bridge, ..) =
+        Bridge::with_topics(&kafka, 1, &[("ingress.connections", "2"), LONG_DEADLINE]);
     kafka.freeze_all();
     let mut senders = waiting(&bridge, 2);
     bridge.wait_for_metric(IN_FLIGHT, 2);
@@ -178,7 +179,7 @@ fn accepting_waits_while_no_connection_is_idle() {
     for sender in &mut senders {
         assert_eq!(sender.answer().status, 200);
     }
-    // A permit is free a moment after the answer that it was held for.
+    // When a sender is answered, its connection becomes idle a moment later, and makes room.
     assert_eq!(third.answer().status, 200);
     assert_eq!(
         (bridge.metric(CONNECTIONS), bridge.metric(DISPLACED)),

@@ -10,32 +10,32 @@ use serde_json::Value;
 
 use crate::suite::rig::pause;
 use crate::support::bridge::{BUSY, Bridge, CHANNEL, PASSWORD, eventually};
-use crate::support::browser::{Browser, Look};
+use crate::support::browser::{Browser, View};
 use crate::support::clock::Clock;
 use crate::support::cluster::{self, BROKERS, Exclusive};
 use crate::support::http::{body, exchange, report};
 use crate::support::records::{until, unused_name};
 
 /// The time within which a change must be visible.
-const SOON: Duration = Duration::from_secs(2);
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_mins(1);
 
-const AWAY: &str = "Serving from the spool while Kafka is away";
+const SERVING_FROM_SPOOL: &str = "Serving from the spool while Kafka is away";
 
 /// Records each state that the page shows with its time, and each resource that the content security policy blocks.
-const WATCH: &str = "
+const RECORD_STATES: &str = "
     window.states = [];
     new MutationObserver(() => states.push([document.querySelector('#state').textContent, Date.now()]))
         .observe(document.querySelector('#headline'), {subtree: true, childList: true});
-    window.kept_out = [];
-    new ReportingObserver(reports => kept_out.push(...reports.map(it => it.body.effectiveDirective)),
+    window.blocked = [];
+    new ReportingObserver(reports => blocked.push(...reports.map(it => it.body.effectiveDirective)),
         {types: ['csp-violation'], buffered: true}).observe();
     window.is_the_same_page = true;";
 
-fn open(bridge: &Bridge, look: Look) -> Browser {
-    let browser = Browser::open(&format!("http://{}/", bridge.admin), look);
-    if !look.is_without_scripts {
-        browser.run(WATCH);
+fn open(bridge: &Bridge, view: View) -> Browser {
+    let browser = Browser::open(&format!("http://{}/", bridge.admin), view);
+    if !view.is_without_scripts {
+        browser.run(RECORD_STATES);
         browser.wait_for("#seen", "Live");
     }
     browser
@@ -62,7 +62,7 @@ fn row(bridge: &Bridge, name: &str) -> [String; 2] {
 fn the_page_updates_without_a_reload_and_has_no_personal_data() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     browser.wait_for("#state", "Serving");
     browser.wait_for("#empty", "No report has come yet.");
     browser.wait_for("#channels", "1 channel has sent no report since the start.");
@@ -92,7 +92,7 @@ fn the_page_updates_without_a_reload_and_has_no_personal_data() {
     assert_eq!(row(&bridge, "Accepted, in Kafka"), ["4", "4"]);
     assert_eq!(row(&bridge, "Rejected"), ["1", "1"]);
     assert_eq!(row(&bridge, "unknown-status"), ["1", "1"]);
-    // When the passwords are reloaded, the page keeps what it knows of the other channels.
+    // When the passwords are reloaded, the page keeps the state of the other channels.
     let another = bridge.directory().join("channels").join("another");
     fs::write(another, "password\n").expect("a channel");
     browser.wait_for("#channels", "1 channel has sent no report since the start.");
@@ -120,30 +120,27 @@ fn the_page_updates_without_a_reload_and_has_no_personal_data() {
 #[test]
 fn the_content_security_policy_blocks_inline_scripts() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     browser.wait_for("#state", "Not ready");
-    assert_eq!(browser.run("return kept_out"), Value::Array(Vec::new()));
+    assert_eq!(browser.run("return blocked"), Value::Array(Vec::new()));
     assert_eq!(
         browser.run("return getComputedStyle(document.querySelector('.brand')).display"),
         "flex"
     );
     browser.run(
         "const script = document.createElement('script');
-         script.textContent = 'window.has_come_in = true';
+         script.textContent = 'window.has_run = true';
          document.body.append(script);",
     );
-    eventually(|| match browser.run("return kept_out") {
-        Value::Array(kept_out) if kept_out == ["script-src-elem"] => Ok(()),
-        other => Err(format!("{other} is kept out")),
+    eventually(|| match browser.run("return blocked") {
+        Value::Array(blocked) if blocked == ["script-src-elem"] => Ok(()),
+        other => Err(format!("{other} is blocked")),
     });
-    assert_eq!(
-        browser.run("return window.has_come_in ?? null"),
-        Value::Null
-    );
+    assert_eq!(browser.run("return window.has_run ?? null"), Value::Null);
 }
 
 /// Returns the time from `moment` until the page first showed `state`.
-fn shown_after(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
+fn time_until_shown(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
     let moment = moment
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("a time");
@@ -162,7 +159,7 @@ fn shown_after(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
 }
 
 /// Waits until a new client sees a leader of each partition, and returns the time.
-fn serves_again(kafka: &Exclusive, topic: &str) -> SystemTime {
+fn wait_until_led(kafka: &Exclusive, topic: &str) -> SystemTime {
     let led = until(PATIENCE, || {
         let metadata = kafka.metadata(Some(topic))?;
         let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
@@ -180,25 +177,31 @@ fn an_outage_and_its_end_are_shown_within_two_seconds() {
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[("spool.directory", &spool)]);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     assert_eq!(browser.text("#state"), "Serving");
     let mut took = Vec::new();
     for round in 0..4 {
         // The rounds begin at different quarters of the second between two refreshes of the page.
         pause(round * Duration::from_millis(250));
         kafka.freeze_all();
-        took.push(("frozen", shown_after(&browser, SystemTime::now(), AWAY)));
+        took.push((
+            "frozen",
+            time_until_shown(&browser, SystemTime::now(), SERVING_FROM_SPOOL),
+        ));
         assert_eq!(send(&bridge, &body(&format!("m{round}"), "read")), 200);
         browser.wait_for("#notes", "No broker has answered since");
         browser.wait_for("#kafka", "no answer");
         kafka.thaw_all();
-        let moment = serves_again(&kafka, &topic);
-        took.push(("thawed", shown_after(&browser, moment, "Serving")));
+        let moment = wait_until_led(&kafka, &topic);
+        took.push(("thawed", time_until_shown(&browser, moment, "Serving")));
     }
     for broker in 0..BROKERS {
         kafka.kill(broker);
     }
-    took.push(("killed", shown_after(&browser, SystemTime::now(), AWAY)));
+    took.push((
+        "killed",
+        time_until_shown(&browser, SystemTime::now(), SERVING_FROM_SPOOL),
+    ));
     browser.wait_for("#notes", "No broker has answered since");
     assert!(!browser.text("#notes").contains("bootstrap.servers"));
     // With a spool, an outage is a warning everywhere, not an error.
@@ -210,21 +213,21 @@ fn an_outage_and_its_end_are_shown_within_two_seconds() {
     browser.wait_for(".key", "Kafka could not take every record");
     browser.wait_for(".key", "kept in the spool");
     browser.wait_for("#bridge", "ready, by the spool");
-    browser.picture("status-away");
+    browser.screenshot("status-away");
     kafka.start_all([0, 1, 2]);
-    let moment = serves_again(&kafka, &topic);
-    took.push(("started", shown_after(&browser, moment, "Serving")));
+    let moment = wait_until_led(&kafka, &topic);
+    took.push(("started", time_until_shown(&browser, moment, "Serving")));
     println!("{took:?}");
     // A busy machine delays some rounds, but not all.
     for kind in ["frozen", "thawed"] {
         let rounds = took.iter().filter(|(what, _)| *what == kind);
         let fastest = rounds.map(|(_, took)| *took).min();
-        assert!(fastest <= Some(SOON), "{kind}: {took:?}");
+        assert!(fastest <= Some(SHOWN_WITHIN), "{kind}: {took:?}");
     }
     for (what, took) in &took {
-        assert!(*took <= SOON + BUSY, "{what}: {took:?}");
+        assert!(*took <= SHOWN_WITHIN + BUSY, "{what}: {took:?}");
     }
-    assert_eq!(browser.run("return kept_out"), Value::Array(Vec::new()));
+    assert_eq!(browser.run("return blocked"), Value::Array(Vec::new()));
     assert_eq!(browser.run("return window.is_the_same_page"), true);
 }
 
@@ -247,7 +250,7 @@ fn a_spool_older_than_the_retention_is_shown_logged_and_exposed() {
         text => Err(text),
     });
     kafka.freeze_all();
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     // Waits until the bridge knows how fast the spool grows.
     let full_in = eventually(|| {
         assert_eq!(send(&bridge, &body("m1", "read")), 200);
@@ -264,7 +267,7 @@ fn a_spool_older_than_the_retention_is_shown_logged_and_exposed() {
     let line = bridge.wait_for_log(&said);
     assert!(line.contains("Raise retention.ms of the topic before Kafka gets the reports."));
     browser.wait_for("#notes", &said);
-    browser.picture("status-late");
+    browser.screenshot("status-late");
     let age = bridge.probe("/readyz").json()["spool"]["oldest_age_seconds"].clone();
     assert!(age.as_u64() >= Some(2 * 24 * 60 * 60), "{age}");
     assert_eq!(
@@ -287,14 +290,14 @@ fn a_missing_topic_and_a_stop_are_shown() {
         &rejected,
         &settings,
     );
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     browser.wait_for("#state", "Kafka can't take every report");
     browser.wait_for(
         "#notes",
         "the topic does not exist; create it, koobridge does not",
     );
     browser.wait_for("#kafka", "does not exist");
-    browser.picture("status-topic-missing");
+    browser.screenshot("status-topic-missing");
     bridge.signal(Signal::TERM);
     browser.wait_for("#state", "Draining, and still taking reports");
     browser.wait_for("#notes", "koobridge was told to stop.");
@@ -306,7 +309,7 @@ fn a_page_without_its_bridge_says_so_until_it_is_back() {
     let admin = admin.expect("a free port").to_string();
     let settings = [("admin.listen", &*admin)];
     let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     assert_eq!(browser.text("#lost"), "");
     bridge.kill9();
     browser.wait_for("#lost", "This page has lost the bridge: last seen ");
@@ -325,11 +328,11 @@ fn a_page_without_its_bridge_says_so_until_it_is_back() {
 #[test]
 fn without_scripts_the_page_reloads_by_itself() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
-    let look = Look {
+    let view = View {
         is_without_scripts: true,
-        ..Look::default()
+        ..View::default()
     };
-    let browser = open(&bridge, look);
+    let browser = open(&bridge, view);
     browser.wait_for("#state", "Not ready: Kafka is away");
     assert!(browser.text("#notes").contains("Kafka can't be reached"));
     assert!(browser.text("#kafka").contains("no answer"));
@@ -345,7 +348,7 @@ fn without_scripts_the_page_reloads_by_itself() {
 fn refused_requests_and_wrong_passwords_are_shown_with_a_remedy() {
     let kafka = cluster::shared();
     let (bridge, _, _) = Bridge::with_topics(&kafka, 1, &[("ingress.body_limit", "1KiB")]);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     browser.wait_for("#refused", "No request has been refused since the start.");
     let sound = String::from_utf8(report(&body("m", "read"))).expect("text");
     let wrong = sound.replace(PASSWORD, "another");
@@ -384,11 +387,11 @@ fn on_a_phone_a_healthy_page_is_short_and_opened_sections_stay_open() {
     let spool = spool.path().join("spool").display().to_string();
     let (bridge, _, _) = Bridge::with_topics(&kafka, 3, &[("spool.directory", &spool)]);
     assert_eq!(send(&bridge, &body("m", "read")), 200);
-    let look = Look {
+    let view = View {
         phone: Some(390),
-        ..Look::default()
+        ..View::default()
     };
-    let browser = open(&bridge, look);
+    let browser = open(&bridge, view);
     browser.wait_for("p.strip", "p99 answer time:");
     let height = browser.run("return document.documentElement.scrollHeight");
     assert!(height.as_u64() < Some(1200), "{height} pixels");
@@ -401,7 +404,7 @@ fn on_a_phone_a_healthy_page_is_short_and_opened_sections_stay_open() {
         later => Err(later),
     });
     assert!(browser.text("#spool").contains("Disk"));
-    browser.picture("status-phone-healthy");
+    browser.screenshot("status-phone-healthy");
 }
 
 #[test]
@@ -416,19 +419,19 @@ fn on_a_phone_nothing_exceeds_the_screen_and_dark_mode_is_dark() {
         red.and_then(|red| red.parse::<u8>().ok()).expect("a color")
     };
     for is_dark in [false, true] {
-        let look = Look {
+        let view = View {
             is_dark,
             phone: Some(390),
-            ..Look::default()
+            ..View::default()
         };
-        let browser = open(&bridge, look);
+        let browser = open(&bridge, view);
         browser.wait_for("#state", "Not ready");
         browser.wait_for("#notes", "Kafka can't be reached");
         let widths = browser.run("return [innerWidth, document.documentElement.scrollWidth]");
         assert_eq!(widths, serde_json::json!([390, 390]));
         let brightness = brightness(&browser);
         assert_eq!(brightness < 64, is_dark, "{brightness}");
-        browser.picture(if is_dark {
+        browser.screenshot(if is_dark {
             "status-phone-dark"
         } else {
             "status-phone"

@@ -35,7 +35,7 @@ fn open(bridge: &Bridge, config: ClientConfig) -> Connection {
 }
 
 /// Returns the certificate that a new connection is shown.
-fn shown(bridge: &Bridge, authority: &Authority) -> Vec<u8> {
+fn presented_certificate(bridge: &Bridge, authority: &Authority) -> Vec<u8> {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let mut stream = secure(authority.client(&[&TLS13]), socket);
     while stream.conn.is_handshaking() {
@@ -83,7 +83,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     let settings = authority.settings();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &borrowed(&settings));
     let first = der(&authority.path("server.crt"));
-    assert_eq!(shown(&bridge, &authority), first);
+    assert_eq!(presented_certificate(&bridge, &authority), first);
     let mut open = open(&bridge, authority.client(&[&TLS13]));
     open.send(&report(&body("m1", "read")));
     assert_eq!(open.answer().status, 200);
@@ -91,10 +91,10 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     authority.issue("server", 2, NOW);
     let second = der(&authority.path("server.crt"));
     eventually(|| {
-        let shown = shown(&bridge, &authority);
-        (shown == second)
+        let presented = presented_certificate(&bridge, &authority);
+        (presented == second)
             .then_some(())
-            .ok_or_else(|| "the first certificate is still shown".to_owned())
+            .ok_or_else(|| "the first certificate is still presented".to_owned())
     });
     open.send(&report(&body("m1", "read")));
     assert_eq!(open.answer().status, 200);
@@ -104,7 +104,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     fs::rename(authority.path("other.key"), authority.path("server.key")).expect("a file");
     let problem = eventually(|| bridge.stale("certificate").ok_or("not noticed".to_owned()));
     assert!(problem.contains("is not the key of"), "{problem}");
-    assert_eq!(shown(&bridge, &authority), second);
+    assert_eq!(presented_certificate(&bridge, &authority), second);
     assert_eq!(bridge.metric("koobridge_stale{part=\"certificate\"}"), 1);
 
     authority.issue("server", 4, [2020, 2030]);
@@ -141,16 +141,18 @@ fn sessions_of_many_senders_are_resumed_until_the_certificate_changes() {
         let kinds = senders.iter().map(|config| handshake(&bridge, config));
         kinds.filter(|kind| *kind == HandshakeKind::Resumed).count()
     };
-    assert_eq!(resumed(), 0, "nobody was here");
+    assert_eq!(resumed(), 0, "there are no sessions yet");
     assert_eq!(resumed(), senders.len());
 
     authority.issue("server", 2, NOW);
     let second = der(&authority.path("server.crt"));
     eventually(|| {
-        let shown = shown(&bridge, &authority);
-        (shown == second).then_some(()).ok_or("not yet".to_owned())
+        let presented = presented_certificate(&bridge, &authority);
+        (presented == second)
+            .then_some(())
+            .ok_or("not yet".to_owned())
     });
-    assert_eq!(resumed(), 0, "under the old one");
+    assert_eq!(resumed(), 0, "sessions of the old certificate");
 }
 
 #[test]

@@ -28,7 +28,7 @@ const ROUTE: &str = "/social/on/whatsapp/koomessage/report/{channelId}";
 const DROPPED: &str = "koobridge_trace_spans_dropped_total";
 
 /// Returns an environment that sends spans soon.
-fn soon() -> Vec<(&'static str, OsString)> {
+fn fast_export() -> Vec<(&'static str, OsString)> {
     vec![("OTEL_BSP_SCHEDULE_DELAY", "50".into())]
 }
 
@@ -43,7 +43,10 @@ fn start(
     let rejected = kafka.topic("rejected", 6);
     let traced = [("traces.endpoint", endpoint)];
     let settings: Vec<_> = traced.into_iter().chain(settings.iter().copied()).collect();
-    let environment: Vec<_> = soon().into_iter().chain(environment.to_vec()).collect();
+    let environment: Vec<_> = fast_export()
+        .into_iter()
+        .chain(environment.to_vec())
+        .collect();
     let bridge = Bridge::start_in(
         &environment,
         kafka.bootstrap(),
@@ -412,7 +415,7 @@ fn spans_show_that_a_report_was_spooled_or_not_kept() {
             ("kafka.flush_timeout", "0s"),
         ];
         let before = collector.spans().len();
-        let bridge = Bridge::start_in(&soon(), &away, &topic, "rejected", &settings);
+        let bridge = Bridge::start_in(&fast_export(), &away, &topic, "rejected", &settings);
         assert_eq!(send_traced(&bridge, "01", &body("m1", "read")).status, code);
         let spans = collector.wait_for_spans(before + 2);
         let [[request, sent]] = pairs(&spans[before..])[..] else {
@@ -432,7 +435,13 @@ fn the_span_of_a_permanently_refused_report_shows_the_redirect() {
     let rejected = kafka.topic("rejected", 1);
     let endpoint = collector.endpoint();
     let settings = [("traces.endpoint", &*endpoint), ("ingress.deadline", "20s")];
-    let bridge = Bridge::start_in(&soon(), kafka.bootstrap(), &topic, &rejected, &settings);
+    let bridge = Bridge::start_in(
+        &fast_export(),
+        kafka.bootstrap(),
+        &topic,
+        &rejected,
+        &settings,
+    );
     bridge.wait_until_ready();
     let large = json!({
         "message_id": "m1", "sender": "s", "user_number": "u", "status": "read", "x": "x".repeat(8 << 10),

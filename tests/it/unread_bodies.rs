@@ -9,9 +9,9 @@ use crate::support::bridge::{Bridge, eventually};
 use crate::support::http::{Connection, Response, body, path, post, report, request};
 
 /// The pause between a head and its body.
-const LATE: Duration = Duration::from_millis(50);
+const BODY_DELAY: Duration = Duration::from_millis(50);
 /// A body that is sent within this time arrives before the bridge stops waiting for it (500 ms).
-const SOON: Duration = Duration::from_millis(400);
+const BODY_TIME: Duration = Duration::from_millis(400);
 /// More than the bridge reads of a body: 64 KiB before it refuses the request, and as much after.
 const LARGE: usize = 192 << 10;
 
@@ -36,7 +36,7 @@ struct Refused {
     status: u16,
 }
 
-/// Returns the requests that are refused by their head alone.
+/// Returns the requests that are refused by their head.
 fn refused_by_their_head() -> [Refused; 4] {
     let get = format!("GET {} HTTP/1.1", path("unknown"));
     let wrong = &[("Authorization", Some("wrong"))][..];
@@ -84,7 +84,7 @@ const RESTS: [Rest; 7] = [
 
 impl Rest {
     /// Returns `true` if the connection can take another request.
-    fn keeps(self) -> bool {
+    fn keeps_connection(self) -> bool {
         matches!(self, Self::Late | Self::LateChunks)
     }
 
@@ -136,11 +136,11 @@ fn refuse(bridge: &Bridge, head: &[u8], rest: &[u8]) -> (Response, Connection) {
         let mut connection = Connection::open(bridge.ingress);
         let started = Instant::now();
         connection.send(head);
-        pause(LATE);
+        pause(BODY_DELAY);
         connection.send(rest);
         let took = started.elapsed();
         let answer = connection.answer();
-        if took < SOON {
+        if took < BODY_TIME {
             Ok((answer, connection))
         } else {
             Err(format!("sending took {took:?}"))
@@ -169,7 +169,7 @@ fn a_refusal_by_head_keeps_the_connection_only_if_the_body_is_small_and_soon() {
             let (head, bytes) = (rest.head(&refused), rest.bytes());
             let (answer, mut connection) = refuse(&bridge, &head, &bytes);
             assert_eq!(answer.status, refused.status, "{case}");
-            assert_goes_on(&mut connection, &answer, rest.keeps(), &case);
+            assert_goes_on(&mut connection, &answer, rest.keeps_connection(), &case);
         }
     }
     assert_eq!(bridge.metric(BYTES), 0);
@@ -213,14 +213,14 @@ fn a_refusal_by_body_or_type_keeps_the_connection_if_the_body_is_whole() {
             }
             let (mut answer, mut connection) = refuse(&bridge, &rest.head(&refused), &bytes);
             assert_eq!(answer.status, status, "{case}");
-            let mut keeps = rest.keeps();
+            let mut keeps_connection = rest.keeps_connection();
             if rest == Rest::Awaited {
                 connection.send(b"[]");
                 answer = connection.answer();
                 assert_eq!(answer.status, breach, "{case}");
-                keeps = true;
+                keeps_connection = true;
             }
-            assert_goes_on(&mut connection, &answer, keeps, &case);
+            assert_goes_on(&mut connection, &answer, keeps_connection, &case);
         }
     }
 }
@@ -266,7 +266,7 @@ fn a_shed_report_keeps_the_connection_only_if_the_body_is_small_and_soon() {
             "{rest:?}"
         );
         let closes = answer.header("connection") == Some("close");
-        assert_eq!(!closes, rest.keeps(), "{rest:?}");
+        assert_eq!(!closes, rest.keeps_connection(), "{rest:?}");
         if closes {
             assert!(connection.is_closed(), "{rest:?}");
         } else {
@@ -332,7 +332,7 @@ fn a_refused_body_delays_no_answer_past_the_head_timeout_or_the_deadline() {
                 (401, Some("close"))
             );
             assert!(connection.is_closed());
-            let is_early = took < SOON;
+            let is_early = took < BODY_TIME;
             is_early
                 .then_some(())
                 .ok_or_else(|| format!("{settings:?}: answered after {took:?}"))

@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::queues::Queues;
-use super::{PATIENCE, PATIENT, Report, assert_kept, codes, read_to_close, runtime};
+use super::{LONG_DEADLINE, PATIENCE, Report, assert_kept, codes, read_to_close, runtime};
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::http::{body, exchange, post, report, request};
@@ -55,7 +55,7 @@ const EACH: usize = 10;
 const UNREAD: usize = 100;
 /// With these limits, the bridge itself ends no connection during the test.
 const SETTINGS: [(&str, &str); 3] = [
-    PATIENT,
+    LONG_DEADLINE,
     ("ingress.head_timeout", "20s"),
     ("ingress.body_timeout", "20s"),
 ];
@@ -66,10 +66,10 @@ fn a_connection_may_end_at_any_stage_and_in_any_way() {
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &SETTINGS);
     // During the first round the bridge opens files and threads that it keeps.
     let mut kept = end_at_every_stage(&kafka, &bridge, "first");
-    let before = held(&bridge);
+    let before = files_and_threads(&bridge);
     kept.extend(end_at_every_stage(&kafka, &bridge, "second"));
     eventually(|| {
-        let after = held(&bridge);
+        let after = files_and_threads(&bridge);
         let is_back = after
             .iter()
             .zip(before)
@@ -86,7 +86,7 @@ fn a_connection_may_end_at_any_stage_and_in_any_way() {
 }
 
 /// Returns the number of the bridge's open files and threads.
-fn held(bridge: &Bridge) -> [usize; 2] {
+fn files_and_threads(bridge: &Bridge) -> [usize; 2] {
     ["fd", "task"].map(|what| {
         let entries = fs::read_dir(format!("/proc/{}/{what}", bridge.pid()));
         entries.expect("a running process").count()
@@ -107,7 +107,7 @@ fn end_at(stage: Stage, kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<
     }
     let runtime = runtime();
     let (senders, reports) = runtime.block_on(reach_all(stage, bridge, round));
-    wait_until_all_are_at(stage, bridge);
+    wait_until_reached(stage, bridge);
     let half_closed = runtime.block_on(end_all(senders));
     // The bridge must see each end before it can answer.
     eventually(|| match Queues::of(bridge).len() {
@@ -120,7 +120,7 @@ fn end_at(stage: Stage, kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<
     runtime.block_on(assert_answers(stage, half_closed));
     bridge.wait_for_metric("koobridge_connections", 0);
     bridge.wait_for_metric("koobridge_reports_in_flight", 0);
-    if stage.is_whole() {
+    if stage.sends_whole_report() {
         reports
     } else {
         Vec::new()
@@ -160,7 +160,7 @@ async fn end_all(senders: Senders) -> Vec<TcpStream> {
 }
 
 /// Waits until the bridge has read all requests.
-fn wait_until_all_are_at(stage: Stage, bridge: &Bridge) {
+fn wait_until_reached(stage: Stage, bridge: &Bridge) {
     let count = ENDS.len() * EACH;
     bridge.wait_for_metric("koobridge_connections", count as u64);
     if stage == Stage::Unanswered {
@@ -190,7 +190,7 @@ async fn assert_answers(stage: Stage, half_closed: Vec<TcpStream>) {
 
 impl Stage {
     /// Returns `true` if a whole report is sent.
-    fn is_whole(self) -> bool {
+    fn sends_whole_report(self) -> bool {
         matches!(self, Self::NextHead | Self::Answers | Self::Unanswered)
     }
 

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{PATIENT, assert_kept, raise_open_files};
+use super::{LONG_DEADLINE, assert_kept, raise_open_files};
 use crate::support::bridge::{Bridge, CHANNEL, eventually};
 use crate::support::cluster;
 use crate::support::http::{body, exchange, post, report, request};
 use crate::support::proc::open_files;
 
 /// Idle connections to each listener beyond its limit.
-const BEYOND: u64 = 300;
+const EXCESS: u64 = 300;
 /// The time limit of a stop on a busy machine. Idle connections are closed at once.
-const STOP: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 const NEW_PASSWORD: &str = "a new password";
 
 fn open(address: SocketAddr, count: u64) -> Vec<TcpStream> {
@@ -31,8 +31,8 @@ fn crowd(bridge: &Bridge, allowed: u64, connections: u64) -> Vec<TcpStream> {
         "{line}"
     );
     assert_eq!(bridge.metric("koobridge_connections_limit"), connections);
-    let mut idle = open(bridge.ingress, connections + BEYOND);
-    idle.extend(open(bridge.admin, BEYOND));
+    let mut idle = open(bridge.ingress, connections + EXCESS);
+    idle.extend(open(bridge.admin, EXCESS));
     bridge.wait_for_metric("koobridge_connections", connections);
     let open = open_files(bridge.pid());
     println!("{open} of {allowed} files are open");
@@ -45,7 +45,7 @@ fn assert_stops(bridge: &mut Bridge, code: i32) {
     bridge.signal(Signal::TERM);
     assert_eq!(bridge.wait_for_exit().code(), Some(code));
     let took = started.elapsed();
-    assert!(took < STOP, "{took:?}");
+    assert!(took < STOP_LIMIT, "{took:?}");
     assert!(
         !bridge.logged().contains("Too many open files"),
         "{}",
@@ -53,14 +53,14 @@ fn assert_stops(bridge: &mut Bridge, code: i32) {
     );
 }
 
-fn serves_a_crowd(allowed: u64, connections: u64) {
+fn assert_serves_beside_crowd(allowed: u64, connections: u64) {
     raise_open_files();
     let kafka = cluster::shared();
     let [topic, rejected] = ["events", "rejected"].map(|name| kafka.topic(name, 6));
     let limit = format!("--nofile={allowed}:{allowed}");
     let wrapper = ["prlimit", &limit];
     let bootstrap = kafka.bootstrap();
-    let mut bridge = Bridge::start_by(&wrapper, bootstrap, &topic, &rejected, &[PATIENT]);
+    let mut bridge = Bridge::start_by(&wrapper, bootstrap, &topic, &rejected, &[LONG_DEADLINE]);
     bridge.wait_until_ready();
     let _idle = crowd(&bridge, allowed, connections);
     let mut sent = Vec::new();
@@ -90,12 +90,12 @@ fn serves_a_crowd(allowed: u64, connections: u64) {
 
 #[test]
 fn a_bridge_with_300_files_serves_beside_a_crowd() {
-    serves_a_crowd(300, 75);
+    assert_serves_beside_crowd(300, 75);
 }
 
 #[test]
 fn a_bridge_with_1024_files_serves_beside_a_crowd() {
-    serves_a_crowd(1024, 512);
+    assert_serves_beside_crowd(1024, 512);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn the_spool_gets_its_files_beside_a_crowd() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let spool = home.path().join("spool");
     let settings = [
-        PATIENT,
+        LONG_DEADLINE,
         ("spool.directory", spool.to_str().expect("a plain path")),
         ("spool.after", "50ms"),
         ("kafka.flush_timeout", "100ms"),

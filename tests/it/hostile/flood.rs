@@ -5,14 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::normal::Normal;
-use super::{PATIENT, assert_kept};
+use super::{LONG_DEADLINE, assert_kept};
 use crate::support::bridge::{Bridge, CHANNEL};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, path, request};
 
 /// Requests that are sent before the bridge's memory is measured.
-const FIRST: usize = 1_000;
-const ALL: usize = 40_000;
+const WARM_UP: usize = 1_000;
+const TOTAL: usize = 40_000;
 /// Requests that a connection sends before it reads the answers.
 const BATCH: usize = 50;
 const CONNECTIONS: usize = 4;
@@ -24,17 +24,17 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[test]
 fn a_flood_of_wrong_passwords_leaves_only_counters() {
     let kafka = cluster::shared();
-    let settings = [PATIENT, ("ingress.trusted_proxies", "127.0.0.0/8")];
+    let settings = [LONG_DEADLINE, ("ingress.trusted_proxies", "127.0.0.0/8")];
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
     let ingress = bridge.ingress;
     let normal = Normal::start(move || Connection::open(ingress));
     let (started, logged) = (Instant::now(), bridge.logged().lines().count());
 
-    flood(&bridge, 0..FIRST);
+    flood(&bridge, 0..WARM_UP);
     let (resident, series) = (bridge.resident_bytes(), series(&bridge));
-    flood(&bridge, FIRST..ALL);
+    flood(&bridge, WARM_UP..TOTAL);
     let grown = bridge.resident_bytes().saturating_sub(resident);
-    println!("{ALL} wrong passwords: {grown} bytes more resident");
+    println!("{TOTAL} wrong passwords: {grown} bytes more resident");
     assert!(grown < GROWTH, "{grown} bytes more than after the first");
     assert_eq!(self::series(&bridge), series);
 
@@ -57,7 +57,7 @@ fn flood(bridge: &Bridge, numbers: Range<usize>) {
             scope.spawn(move || {
                 let mut connection = Connection::open(bridge.ingress);
                 for batch in own.chunks(BATCH) {
-                    let requests: Vec<_> = batch.iter().copied().map(guess).collect();
+                    let requests: Vec<_> = batch.iter().copied().map(request_with_guess).collect();
                     connection.send(&requests.concat());
                     for _ in batch {
                         assert_eq!(connection.answer().status, 401);
@@ -70,7 +70,7 @@ fn flood(bridge: &Bridge, numbers: Range<usize>) {
 
 /// Returns a request with a wrong password. Every second one is for an existing channel, the others for unknown
 /// channels; each has another client address.
-fn guess(number: usize) -> Vec<u8> {
+fn request_with_guess(number: usize) -> Vec<u8> {
     let stranger = format!("{number:064}");
     let channel = if number.is_multiple_of(2) {
         CHANNEL
@@ -102,8 +102,8 @@ fn assert_counted(bridge: &Bridge) {
             "koobridge_authentication_failures_total{{{labels}}}"
         ))
     };
-    let half = ALL as u64 / 2;
+    let half = TOTAL as u64 / 2;
     assert_eq!([CHANNEL, ""].map(failures), [half, half]);
     let refused = bridge.metric("koobridge_answers_total{code=\"401\"}");
-    assert_eq!(refused, ALL as u64);
+    assert_eq!(refused, TOTAL as u64);
 }

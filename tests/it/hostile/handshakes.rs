@@ -13,7 +13,7 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 use super::normal::Normal;
-use super::{PATIENCE, PATIENT, assert_kept, read_to_close, runtime};
+use super::{LONG_DEADLINE, PATIENCE, assert_kept, read_to_close, runtime};
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::Bridge;
 use crate::support::cluster;
@@ -52,7 +52,7 @@ fn a_thousand_unfinished_handshakes_time_out() {
     let files = authority.settings();
     let settings = [
         &borrowed(&files)[..],
-        &[PATIENT, ("ingress.head_timeout", "3s")],
+        &[LONG_DEADLINE, ("ingress.head_timeout", "3s")],
     ]
     .concat();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::output::{full_disk, stuck, unread};
-use super::{PATIENT, Report, assert_kept};
+use super::output::{full_disk, full_pipe, unread};
+use super::{LONG_DEADLINE, Report, assert_kept};
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, report, request};
@@ -17,10 +17,10 @@ use crate::support::records::Kafka;
 
 const DROPPED: &str = "koobridge_log_lines_dropped_total";
 /// One line for each report.
-const SETTINGS: [(&str, &str); 2] = [PATIENT, ("log.reports", "true")];
+const SETTINGS: [(&str, &str); 2] = [LONG_DEADLINE, ("log.reports", "true")];
 const CONNECTIONS: usize = 64;
 /// The time limit of a stop without reports in flight, including one second for the last log lines, on a busy machine.
-const STOP: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// The trace id of one report.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -89,13 +89,13 @@ impl Logged {
         self.bridge.signal(Signal::TERM);
         assert_eq!(self.bridge.wait_for_exit().code(), Some(0));
         let took = started.elapsed();
-        assert!(took < STOP, "{took:?}");
+        assert!(took < STOP_LIMIT, "{took:?}");
         assert_kept(kafka, [&self.topic, &self.rejected], self.sent);
     }
 }
 
 /// Asserts that every log line is lost and counted, and that no report is affected.
-fn costs_its_lines_alone(log: Stdio) {
+fn assert_only_lines_are_lost(log: Stdio) {
     let kafka = cluster::shared();
     let mut logged = Logged::start(&kafka, log);
     logged.send(3);
@@ -109,18 +109,18 @@ fn costs_its_lines_alone(log: Stdio) {
 
 #[test]
 fn a_log_on_a_full_disk_loses_only_its_lines() {
-    costs_its_lines_alone(full_disk());
+    assert_only_lines_are_lost(full_disk());
 }
 
 #[test]
 fn a_log_without_a_reader_loses_only_its_lines() {
-    costs_its_lines_alone(unread());
+    assert_only_lines_are_lost(unread());
 }
 
 #[test]
 fn an_unread_log_delays_no_report_and_no_stop() {
     let kafka = cluster::shared();
-    let (_reader, log) = stuck();
+    let (_reader, log) = full_pipe();
     let mut logged = Logged::start(&kafka, log);
     logged.send(3);
     logged.stop(&kafka);

@@ -29,7 +29,7 @@ fn wrong_password(forwarded_for: Option<&str>) -> Vec<u8> {
 }
 
 /// Sends a wrong password to `ingress`, and asserts that the log names `network` as its source.
-fn assert_told(bridge: &Bridge, ingress: SocketAddr, forwarded_for: Option<&str>, network: &str) {
+fn assert_logged(bridge: &Bridge, ingress: SocketAddr, forwarded_for: Option<&str>, network: &str) {
     let answer = exchange(ingress, &wrong_password(forwarded_for));
     assert_eq!(answer.status, 401);
     let line = bridge.wait_for_log("repeated passwords");
@@ -74,7 +74,7 @@ fn reports_probes_and_metrics_work_over_ipv6() {
 #[test]
 fn ipv6_networks_are_allowed_trusted_and_logged() {
     let allowed = start(&[&V6, &[("ingress.allow", "::1/128")]]);
-    assert_told(&allowed, allowed.ingress, None, "::/48");
+    assert_logged(&allowed, allowed.ingress, None, "::/48");
     let refused = start(&[&V6, &[("ingress.allow", "2001:db8::/32, 127.0.0.0/8")]]);
     assert!(Connection::open(refused.ingress).is_closed());
     let line = refused.wait_for_log("ingress.allow does not have their network");
@@ -85,7 +85,7 @@ fn ipv6_networks_are_allowed_trusted_and_logged() {
     ];
     let proxied = start(&[&V6, &proxied]);
     let peer = Some("2001:db8:1:2::7");
-    assert_told(&proxied, proxied.ingress, peer, "2001:db8:1::/48");
+    assert_logged(&proxied, proxied.ingress, peer, "2001:db8:1::/48");
     let answer = exchange(proxied.ingress, &wrong_password(Some("2001:db9::1")));
     assert_eq!(answer.status, 403);
 }
@@ -95,7 +95,7 @@ fn a_dual_stack_listener_sees_ipv4_peers_as_ipv4() {
     let only_v4 = start(&[&BOTH, &[("ingress.allow", "127.0.0.0/8")]]);
     let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
         .map(|address: IpAddr| ingress_at(&only_v4, address));
-    assert_told(&only_v4, v4, None, "127.0.0.0/24");
+    assert_logged(&only_v4, v4, None, "127.0.0.0/24");
     assert!(Connection::open(v6).is_closed());
     let only_v6 = start(&[&BOTH, &[("ingress.allow", "::1")]]);
     let v4 = ingress_at(&only_v6, Ipv4Addr::LOCALHOST);
@@ -104,5 +104,5 @@ fn a_dual_stack_listener_sees_ipv4_peers_as_ipv4() {
     assert!(line.contains("\"network\":\"127.0.0.0/24\""), "{line}");
     let proxied = start(&[&BOTH, &[("ingress.trusted_proxies", "127.0.0.1")]]);
     let v4 = ingress_at(&proxied, Ipv4Addr::LOCALHOST);
-    assert_told(&proxied, v4, Some("198.51.100.77"), "198.51.100.0/24");
+    assert_logged(&proxied, v4, Some("198.51.100.77"), "198.51.100.0/24");
 }

@@ -30,7 +30,7 @@ use crate::support::records::{Kafka, read_all};
 /// Longer than any connection here lasts.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// So long that a busy machine alone causes no 503.
-const PATIENT: (&str, &str) = ("ingress.deadline", "30s");
+const LONG_DEADLINE: (&str, &str) = ("ingress.deadline", "30s");
 
 /// The message's id and its status.
 type Report = (String, String);

@@ -29,7 +29,7 @@ pub fn unread() -> Stdio {
 }
 
 /// Returns a full pipe and its reader.
-pub fn stuck() -> (PipeReader, Stdio) {
+pub fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = pipe().expect("a pipe");
     fill(&writer);
     (reader, writer.into())
@@ -51,7 +51,7 @@ fn code(command: &Command, mut child: Child) -> Option<i32> {
 }
 
 /// Runs a command with `out` as its standard output; returns its exit code and its standard error.
-fn run_to(out: Stdio, mut command: Command) -> (Option<i32>, String) {
+fn run_with_stdout(out: Stdio, mut command: Command) -> (Option<i32>, String) {
     let command = command.stdout(out).stderr(Stdio::piped());
     let mut child = command.spawn().expect("koobridge starts");
     let mut errors = child.stderr.take().expect("a pipe");
@@ -62,7 +62,7 @@ fn run_to(out: Stdio, mut command: Command) -> (Option<i32>, String) {
 }
 
 /// Runs a command with `err` as its standard error, and returns its exit code.
-fn run_telling(err: Stdio, mut command: Command) -> Option<i32> {
+fn run_with_stderr(err: Stdio, mut command: Command) -> Option<i32> {
     let command = command.stdout(Stdio::null()).stderr(err);
     let child = command.spawn().expect("koobridge starts");
     code(command, child)
@@ -76,18 +76,18 @@ fn assert_ends(args: &[&str], undisturbed: i32) {
     };
     let failed = (Some(1), NO_SPACE.to_owned());
     assert_eq!(
-        run_to(full_disk(), command(koobridge())),
+        run_with_stdout(full_disk(), command(koobridge())),
         failed,
         "{args:?}"
     );
     let read_enough = (Some(0), String::new());
     assert_eq!(
-        run_to(unread(), command(koobridge())),
+        run_with_stdout(unread(), command(koobridge())),
         read_enough,
         "{args:?}"
     );
     let closed = command(wrapped(&["sh", "-c", r#"exec "$0" "$@" >&-"#]));
-    let (code, _) = run_to(Stdio::null(), closed);
+    let (code, _) = run_with_stdout(Stdio::null(), closed);
     assert_eq!(code, Some(undisturbed), "{args:?}");
 }
 
@@ -154,32 +154,36 @@ fn unread_help_causes_no_panic() {
         for out in [full_disk(), unread()] {
             let mut command = koobridge();
             command.args(args);
-            assert_eq!(run_to(out, command), (Some(0), String::new()), "{args:?}");
+            assert_eq!(
+                run_with_stdout(out, command),
+                (Some(0), String::new()),
+                "{args:?}"
+            );
         }
     }
 }
 
 #[test]
 fn a_failing_start_exits_with_2_even_if_its_message_is_lost() {
-    let (_reader, stuck) = stuck();
-    let (_another, stuck_dev) = self::stuck();
+    let (_reader, full_pipe) = full_pipe();
+    let (_another, full_pipe_of_dev) = self::full_pipe();
     let wrong = ["serve", "--config", "/nowhere"];
     let wrong_dev = ["dev", "--set", "kafka.topic=?"];
     for (args, err) in [
         (&wrong[..], full_disk()),
         (&wrong, unread()),
-        (&wrong, stuck),
+        (&wrong, full_pipe),
         (&wrong_dev, full_disk()),
         (&wrong_dev, unread()),
-        (&wrong_dev, stuck_dev),
+        (&wrong_dev, full_pipe_of_dev),
         (&["--nonsense"], full_disk()),
         (&["--nonsense"], unread()),
     ] {
         let mut command = koobridge();
         command.args(args);
-        assert_eq!(run_telling(err, command), Some(2), "{args:?}");
+        assert_eq!(run_with_stderr(err, command), Some(2), "{args:?}");
     }
     let mut closed = wrapped(&["sh", "-c", r#"exec "$0" "$@" 2>&-"#]);
     closed.args(wrong);
-    assert_eq!(run_telling(Stdio::null(), closed), Some(2));
+    assert_eq!(run_with_stderr(Stdio::null(), closed), Some(2));
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::normal::Normal;
-use super::{PATIENCE, PATIENT, Report, assert_kept, codes, read_to_close, runtime};
+use super::{LONG_DEADLINE, PATIENCE, Report, assert_kept, codes, read_to_close, runtime};
 use crate::support::bridge::Bridge;
 use crate::support::cluster;
 use crate::support::http::{Connection, body, report};
@@ -20,7 +20,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTINGS: [(&str, &str); 4] = [
-    PATIENT,
+    LONG_DEADLINE,
     ("ingress.body_timeout", "2s"),
     ("ingress.head_timeout", "3s"),
     ("ingress.idle_timeout", "10s"),
@@ -36,10 +36,10 @@ enum Slow {
     /// Sends nothing.
     Silent,
     /// Sends a whole report, and does not read the answer before the bridge closes.
-    Deaf,
+    NeverReads,
 }
 
-const KINDS: [Slow; 4] = [Slow::Head, Slow::Body, Slow::Silent, Slow::Deaf];
+const KINDS: [Slow; 4] = [Slow::Head, Slow::Body, Slow::Silent, Slow::NeverReads];
 /// Senders of each kind.
 const EACH: usize = 500;
 
@@ -74,7 +74,7 @@ fn two_thousand_slow_senders_are_ended_by_their_timeouts() {
     assert!(heads.map(|ended| ended.took).max() < Some(IDLE_TIMEOUT));
 
     let answers = |code: u16| bridge.metric(&format!("koobridge_answers_total{{code=\"{code}\"}}"));
-    sent.extend((0..EACH).map(deaf_report));
+    sent.extend((0..EACH).map(unread_report));
     assert_eq!(
         [200, 408, 400].map(answers),
         [sent.len(), EACH, 0].map(|count| count as u64)
@@ -96,7 +96,7 @@ async fn send_all(bridge: SocketAddr) -> Vec<Ended> {
     senders.join_all().await
 }
 
-fn deaf_report(number: usize) -> Report {
+fn unread_report(number: usize) -> Report {
     (format!("deaf-{number}"), "read".to_owned())
 }
 
@@ -106,7 +106,7 @@ impl Slow {
         match self {
             Self::Head | Self::Silent => &[],
             Self::Body => &[408],
-            Self::Deaf => &[200],
+            Self::NeverReads => &[200],
         }
     }
 
@@ -115,7 +115,7 @@ impl Slow {
         match self {
             Self::Body => BODY_TIMEOUT,
             Self::Head => HEAD_TIMEOUT,
-            Self::Silent | Self::Deaf => IDLE_TIMEOUT,
+            Self::Silent | Self::NeverReads => IDLE_TIMEOUT,
         }
     }
 
@@ -134,11 +134,11 @@ impl Slow {
                 trickle(&mut stream, body).await
             }
             Self::Silent => read_to_close(&mut stream).await,
-            Self::Deaf => {
-                let (id, status) = deaf_report(number);
+            Self::NeverReads => {
+                let (id, status) = unread_report(number);
                 let whole = report(&body(&id, &status));
                 stream.write_all(&whole).await.expect("the bridge reads");
-                until_closed(&stream).await;
+                wait_until_closed(&stream).await;
                 read_to_close(&mut stream).await
             }
         };
@@ -169,7 +169,7 @@ async fn trickle(stream: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Waits until the bridge closes, and reads nothing.
-async fn until_closed(stream: &TcpStream) {
+async fn wait_until_closed(stream: &TcpStream) {
     loop {
         let ready = stream.ready(Interest::READABLE).await.expect("a socket");
         if ready.is_read_closed() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_rustls::rustls::version::TLS13;
 
-use super::PATIENT;
+use super::LONG_DEADLINE;
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{BUSY, Bridge};
 use crate::support::cluster;
@@ -16,7 +16,7 @@ use crate::tls::secure;
 
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Row {
+enum State {
     /// Nothing was sent over plain TCP; with TLS, the handshake is not complete.
     Connected,
     /// The last report is answered.
@@ -33,14 +33,14 @@ enum Row {
     Body,
 }
 
-const ROWS: [Row; 7] = [
-    Row::Connected,
-    Row::Idle,
-    Row::Head,
-    Row::LaterHead,
-    Row::PipelinedHead,
-    Row::RefusedBody,
-    Row::Body,
+const STATES: [State; 7] = [
+    State::Connected,
+    State::Idle,
+    State::Head,
+    State::LaterHead,
+    State::PipelinedHead,
+    State::RefusedBody,
+    State::Body,
 ];
 
 const HEAD: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ const PART_OF_HEAD: usize = 20;
 /// The time limit for the rest of a refused body.
 const DISCARD: Duration = Duration::from_millis(500);
 /// With these limits, no connection is ended during a test.
-const ENDLESS: [(&str, &str); 5] = [
+const LONG_LIMITS: [(&str, &str); 5] = [
     ("ingress.head_timeout", "5m"),
     ("ingress.idle_timeout", "10m"),
     ("ingress.body_timeout", "5m"),
@@ -64,7 +64,7 @@ const ENDLESS: [(&str, &str); 5] = [
     ("ingress.connections", "1"),
 ];
 
-impl Row {
+impl State {
     /// Returns the time limit of the state.
     fn limit(self, is_tls: bool) -> Duration {
         match self {
@@ -152,27 +152,27 @@ fn each_state_lasts_as_long_as_its_limit() {
     let kafka = cluster::shared();
     for scheme in Scheme::both() {
         let files = scheme.settings();
-        let settings = [&borrowed(&files)[..], &LIMITS, &[PATIENT]].concat();
+        let settings = [&borrowed(&files)[..], &LIMITS, &[LONG_DEADLINE]].concat();
         let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
         let (scheme, bridge) = (&scheme, &bridge);
         thread::scope(|scope| {
-            for row in ROWS {
+            for state in STATES {
                 scope.spawn(move || {
-                    let mut connection = row.reach(scheme, bridge);
+                    let mut connection = state.reach(scheme, bridge);
                     let started = Instant::now();
-                    if let Some(code) = row.last_answer() {
+                    if let Some(code) = state.last_answer() {
                         let answer = connection.answer();
                         let notice = answer.header("connection");
-                        assert_eq!((answer.status, notice), (code, Some("close")), "{row:?}");
+                        assert_eq!((answer.status, notice), (code, Some("close")), "{state:?}");
                     }
-                    assert!(connection.is_closed(), "{row:?}");
-                    let (took, limit) = (started.elapsed(), row.limit(scheme.0.is_some()));
+                    assert!(connection.is_closed(), "{state:?}");
+                    let (took, limit) = (started.elapsed(), state.limit(scheme.0.is_some()));
                     // The bridge's clock starts a moment before this one.
                     let least = limit.saturating_sub(Duration::from_millis(200));
-                    assert!(took >= least, "{row:?} lasted {took:?}, not {limit:?}");
+                    assert!(took >= least, "{state:?} lasted {took:?}, not {limit:?}");
                     assert!(
                         took < limit + BUSY,
-                        "{row:?} lasted {took:?}, not {limit:?}"
+                        "{state:?} lasted {took:?}, not {limit:?}"
                     );
                 });
             }
@@ -188,19 +188,19 @@ fn each_state_makes_room_or_keeps_its_place() {
         for scheme in &schemes {
             let kafka = &kafka;
             scope.spawn(move || {
-                for row in ROWS {
-                    row.hold_against_a_newcomer(scheme, kafka);
+                for state in STATES {
+                    state.assert_room_for_newcomer(scheme, kafka);
                 }
             });
         }
     });
 }
 
-impl Row {
+impl State {
     /// Brings a connection to this state, and opens a second one to a bridge that allows one.
-    fn hold_against_a_newcomer(self, scheme: &Scheme, kafka: &Kafka) {
+    fn assert_room_for_newcomer(self, scheme: &Scheme, kafka: &Kafka) {
         let files = scheme.settings();
-        let settings = [&borrowed(&files)[..], &ENDLESS].concat();
+        let settings = [&borrowed(&files)[..], &LONG_LIMITS].concat();
         let (bridge, ..) = Bridge::with_topics(kafka, 1, &settings);
         let mut held = self.reach(scheme, &bridge);
         bridge.wait_for_metric("koobridge_connections", 1);

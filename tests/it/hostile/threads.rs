@@ -22,9 +22,9 @@ const ENOUGH: u32 = 44;
 const USERS: u32 = 20_000;
 
 /// A process that is killed when dropped.
-struct Killed(Child);
+struct KillOnDrop(Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         self.0.kill().expect("a child can be killed");
         self.0.wait().expect("a killed child ends");
@@ -121,7 +121,7 @@ fn start(limit: u32, program: &Path, directory: &Path) -> Start {
         .stderr(Stdio::piped())
         .spawn()
         .expect("setpriv starts");
-    let mut child = Killed(child);
+    let mut child = KillOnDrop(child);
     let child = &mut child.0;
     let lines = Lines::read(child.stderr.take().expect("a pipe"));
     let started = eventually(|| {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio_rustls::rustls::version::TLS13;
 
-use super::{PATIENT, assert_kept};
+use super::{LONG_DEADLINE, assert_kept};
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{BUSY, Bridge};
 use crate::support::cluster;
@@ -16,10 +16,10 @@ use crate::tls::secure;
 
 /// A number of answers of some 300 bytes that fits easily into the buffers of both sides. With the system's default
 /// buffers, more than ten thousand fit.
-const ANSWERS: u64 = 2000;
+const MAX_ANSWERS: u64 = 2000;
 /// The time limit for a peer to read. Every other limit is longer than the test.
 const HEAD_TIMEOUT: (&str, &str) = ("ingress.head_timeout", "2s");
-const ENDLESS: (&str, &str) = ("ingress.idle_timeout", "10m");
+const LONG_IDLE: (&str, &str) = ("ingress.idle_timeout", "10m");
 /// A write that blocks for so long means that the peer reads nothing more.
 const STUCK: Duration = Duration::from_millis(300);
 
@@ -90,13 +90,13 @@ fn a_sender_that_reads_no_answers_is_sent_few() {
     let _held = Sent::Refused.flood(&bridge, None);
     bridge.wait_for_metric("koobridge_connections", 0);
     let answers = bridge.metric("koobridge_answers_total{code=\"401\"}");
-    assert!((100..ANSWERS).contains(&answers), "{answers} answers");
+    assert!((100..MAX_ANSWERS).contains(&answers), "{answers} answers");
 }
 
 #[test]
 fn a_peer_that_reads_nothing_is_closed_after_the_head_timeout() {
     // Without Kafka, a report is answered 503 at the deadline.
-    let settings = [HEAD_TIMEOUT, ENDLESS, ("ingress.deadline", "2100ms")];
+    let settings = [HEAD_TIMEOUT, LONG_IDLE, ("ingress.deadline", "2100ms")];
     with_and_without_tls(&settings, |bridge, authority| {
         let _held = KINDS.map(|sent| sent.flood(&bridge, authority));
         bridge.wait_for_metric("koobridge_connections", 0);
@@ -107,8 +107,8 @@ fn a_peer_that_reads_nothing_is_closed_after_the_head_timeout() {
 fn peers_that_read_nothing_exclude_no_sender() {
     let kafka = cluster::shared();
     let settings = [
-        PATIENT,
-        ENDLESS,
+        LONG_DEADLINE,
+        LONG_IDLE,
         ("ingress.head_timeout", "5m"),
         ("ingress.connections", "3"),
     ];
@@ -128,7 +128,7 @@ fn peers_that_read_nothing_exclude_no_sender() {
 fn peers_that_read_nothing_do_not_delay_a_stop() {
     let settings = [
         HEAD_TIMEOUT,
-        ENDLESS,
+        LONG_IDLE,
         ("ingress.deadline", "2100ms"),
         ("kafka.flush_timeout", "1s"),
     ];

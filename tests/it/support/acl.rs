@@ -17,7 +17,7 @@ pub enum Resource {
     TransactionalIds,
 }
 
-/// Allows the user these operations on the topics, in addition to the rights that it has.
+/// Allows the user these operations on the topics. Without a right, it may do nothing.
 pub fn allow(kafka: &Exclusive, operations: &[&str], topics: &[&str]) {
     change_rights(kafka, &["--add"], operations, &named("--topic", topics));
 }
@@ -37,7 +37,7 @@ pub fn grant(kafka: &Exclusive, right: Right<'_>) {
 }
 
 /// Takes a right from the user.
-pub fn take(kafka: &Exclusive, right: Right<'_>) {
+pub fn withdraw(kafka: &Exclusive, right: Right<'_>) {
     change_right(kafka, &["--remove", "--force"], right);
 }
 

@@ -436,7 +436,7 @@ pub fn run(command: &mut Command) -> Output {
     let output = child.wait_with_output().expect("its output");
     if let Err(wrong) = ended {
         let said = String::from_utf8_lossy(&output.stderr);
-        panic!("{wrong}; it said: {said}");
+        panic!("{wrong}; its output: {said}");
     }
     output
 }

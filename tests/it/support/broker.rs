@@ -165,7 +165,7 @@ impl Broker {
         self.java = Some(Java::run(&self.dir, &self.jars, &["kafka.Kafka"]));
     }
 
-    /// Writes the class archive, unless the jars have one: a JVM writes it when it exits.
+    /// Writes the class archive beside the jars. A JVM writes it when it exits, so the broker starts twice.
     pub fn archive_classes(&mut self) -> Result<(), String> {
         let part = self.dir.join(ARCHIVE);
         let option = format!("-XX:ArchiveClassesAtExit={}", part.display());
@@ -227,7 +227,7 @@ impl Broker {
     pub fn freeze(&self) {
         if let Some(java) = &self.java {
             java.signal(Signal::STOP);
-            until(PATIENCE, || java.stands_still()).expect("SIGSTOP stops every thread");
+            until(PATIENCE, || java.check_stopped()).expect("SIGSTOP stops every thread");
         }
     }
 
@@ -299,7 +299,7 @@ impl Java {
         kill_process(self.pid, signal).expect("a running JVM takes signals");
     }
 
-    fn stands_still(&self) -> io::Result<()> {
+    fn check_stopped(&self) -> io::Result<()> {
         for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
             let stat = fs::read_to_string(thread?.path().join("stat"))?;
             // The state follows the name, which is in parentheses and may contain any character.

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A browser's window and settings.
 #[derive(Clone, Copy, Default)]
-pub struct Look {
+pub struct View {
     pub is_dark: bool,
     /// A phone's screen with this width in CSS pixels.
     pub phone: Option<u32>,
@@ -34,7 +34,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    pub fn open(url: &str, look: Look) -> Self {
+    pub fn open(url: &str, view: View) -> Self {
         let (driver, port) = start_driver();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -48,7 +48,7 @@ impl Browser {
         let address = format!("http://127.0.0.1:{port}");
         let client = browser.runtime.block_on(async {
             let mut builder = ClientBuilder::new(HttpConnector::new());
-            let options = json!({"goog:chromeOptions": options(look)});
+            let options = json!({"goog:chromeOptions": options(view)});
             let options = options.as_object().expect("an object").clone();
             builder.capabilities(options).connect(&address).await
         });
@@ -56,7 +56,7 @@ impl Browser {
             panic!("no browser ({error}): script/bootstrap --tests installs chromium")
         });
         browser.client = Some(client);
-        browser.go_to(url);
+        browser.navigate(url);
         browser
     }
 
@@ -64,9 +64,9 @@ impl Browser {
         self.client.as_ref().expect("there is one until the end")
     }
 
-    pub fn go_to(&self, url: &str) {
-        let gone = self.runtime.block_on(self.client().goto(url));
-        gone.unwrap_or_else(|error| panic!("{url}: {error}"));
+    pub fn navigate(&self, url: &str) {
+        let loaded = self.runtime.block_on(self.client().goto(url));
+        loaded.unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
     /// Runs a script in the page and returns its result.
@@ -96,10 +96,11 @@ impl Browser {
     }
 
     /// Saves a screenshot of the page as `target/tmp/NAME.png`.
-    pub fn picture(&self, name: &str) {
-        let picture = self.runtime.block_on(self.client().screenshot());
+    pub fn screenshot(&self, name: &str) {
+        let screenshot = self.runtime.block_on(self.client().screenshot());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
-        fs::write(path, picture.expect("a picture")).expect("the target directory is writable");
+        fs::write(path, screenshot.expect("a screenshot"))
+            .expect("the target directory is writable");
     }
 }
 
@@ -117,7 +118,7 @@ impl Drop for Browser {
 /// Starts the driver, and returns it with its port. It is started again if it ends at once: it chooses a free port for
 /// IPv6, which may be in use for IPv4.
 fn start_driver() -> (Child, u16) {
-    const SAYS: &str = "started successfully on port ";
+    const STARTED: &str = "started successfully on port ";
     let line = until(PATIENCE, || {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -130,7 +131,7 @@ fn start_driver() -> (Child, u16) {
                 )
             });
         let lines = Lines::read(driver.stdout.take().expect("a pipe"));
-        until(PATIENCE, || match lines.find(SAYS) {
+        until(PATIENCE, || match lines.find(STARTED) {
             Some(line) => Ok(Some(line)),
             None if driver.try_wait().expect("a child").is_some() => Ok(None),
             None => Err(lines.all()),
@@ -138,13 +139,13 @@ fn start_driver() -> (Child, u16) {
         .and_then(|line| line.ok_or_else(|| lines.all()))
         .map(|line| (driver, line))
     });
-    let (driver, line) = line.unwrap_or_else(|said| panic!("chromedriver says: {said}"));
-    let (_, port) = line.split_once(SAYS).expect("it says so");
+    let (driver, line) = line.unwrap_or_else(|said| panic!("chromedriver does not start: {said}"));
+    let (_, port) = line.split_once(STARTED).expect("the line has the port");
     let port = port.trim_end_matches('.').parse().expect("a port");
     (driver, port)
 }
 
-fn options(look: Look) -> Value {
+fn options(view: View) -> Value {
     let mut arguments = vec![
         "--headless=new",
         "--disable-gpu",
@@ -156,15 +157,15 @@ fn options(look: Look) -> Value {
     if geteuid().is_root() {
         arguments.push("--no-sandbox");
     }
-    if look.is_dark {
+    if view.is_dark {
         arguments.push("--blink-settings=preferredColorScheme=0");
     }
     let mut options = json!({"args": arguments});
-    if let Some(width) = look.phone {
+    if let Some(width) = view.phone {
         let screen = json!({"width": width, "height": 812, "pixelRatio": 2.0, "touch": true});
         options["mobileEmulation"] = json!({"deviceMetrics": screen});
     }
-    if look.is_without_scripts {
+    if view.is_without_scripts {
         options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
     }
     options

@@ -38,7 +38,7 @@ const SHORT_SESSION: Duration = Duration::from_secs(3);
 /// The session timeout in the scenarios of `script/faults --long`.
 const LONG_SESSION: Duration = Duration::from_secs(6);
 /// The number of clusters that can be lent at the same time.
-const LENT: usize = 3;
+const MAX_LENT: usize = 3;
 
 /// Poisoned if the start fails, so that it is not repeated.
 static SHARED: LazyLock<Cluster> =
@@ -46,7 +46,7 @@ static SHARED: LazyLock<Cluster> =
 static POOL: Pool = Pool {
     lent: Mutex::new(Lent {
         idle: Vec::new(),
-        places: LENT,
+        leases: MAX_LENT,
         failed_starts: 0,
     }),
     returned: Condvar::new(),
@@ -108,26 +108,26 @@ struct Pool {
 struct Lent {
     idle: Vec<Cluster>,
     /// The number of clusters that can still be lent.
-    places: usize,
+    leases: usize,
     failed_starts: usize,
 }
 
 /// A test's claim to a cluster of the pool, returned when dropped.
-struct Place(&'static Pool);
+struct Lease(&'static Pool);
 
-impl Drop for Place {
+impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.locked().places += 1;
+        self.0.locked().leases += 1;
         self.0.returned.notify_one();
     }
 }
 
 impl Pool {
-    fn place(&'static self) -> Place {
+    fn place(&'static self) -> Lease {
         let mut lent = self.locked();
-        self.returned.wait_while(&mut lent, |lent| lent.places == 0);
-        lent.places -= 1;
-        Place(self)
+        self.returned.wait_while(&mut lent, |lent| lent.leases == 0);
+        lent.leases -= 1;
+        Lease(self)
     }
 
     /// Returns an idle cluster, or a new one if there is none.
@@ -138,7 +138,7 @@ impl Pool {
         };
         idle.unwrap_or_else(|| {
             assert!(
-                failed_starts < LENT,
+                failed_starts < MAX_LENT,
                 "Kafka did not start for the tests before"
             );
             Cluster::start(session()).unwrap_or_else(|why| {
@@ -174,7 +174,7 @@ pub struct Exclusive {
     /// `None` only after the drop.
     cluster: Option<Cluster>,
     /// `None` if the cluster ends with the test.
-    place: Option<Place>,
+    place: Option<Lease>,
 }
 
 impl Deref for Exclusive {
@@ -191,8 +191,8 @@ impl Exclusive {
     }
 
     /// Notes that a broker is harmed.
-    fn harm(&self) {
-        self.cluster().is_sound.store(false, Ordering::Relaxed);
+    fn mark_harmed(&self) {
+        self.cluster().is_healthy.store(false, Ordering::Relaxed);
     }
 
     fn cluster_mut(&mut self) -> &mut Cluster {
@@ -227,7 +227,7 @@ impl Exclusive {
 
     /// Kills all brokers, and starts them with proxies at other ports.
     pub fn move_proxies(&mut self) {
-        self.harm();
+        self.mark_harmed();
         let ports: [u16; BROKERS] = free_ports();
         for (broker, port) in self.cluster_mut().brokers.iter_mut().zip(ports) {
             broker.kill();
@@ -238,7 +238,7 @@ impl Exclusive {
 
     /// Freezes a broker with its connections open, and waits until every thread stands still.
     pub fn freeze(&self, broker: usize) {
-        self.harm();
+        self.mark_harmed();
         self.cluster().brokers[broker].freeze();
     }
 
@@ -247,7 +247,7 @@ impl Exclusive {
     }
 
     pub fn freeze_all(&self) {
-        self.harm();
+        self.mark_harmed();
         self.cluster().brokers.iter().for_each(Broker::freeze);
     }
 
@@ -257,13 +257,13 @@ impl Exclusive {
 
     /// Sends SIGKILL and waits until the broker has ended.
     pub fn kill(&mut self, broker: usize) {
-        self.harm();
+        self.mark_harmed();
         self.cluster_mut().brokers[broker].kill();
     }
 
     /// Sends SIGTERM and waits until the broker has handed over its partitions and ended.
     pub fn stop(&mut self, broker: usize) {
-        self.harm();
+        self.mark_harmed();
         self.cluster_mut().brokers[broker].stop();
     }
 
@@ -335,7 +335,7 @@ pub struct Cluster {
     /// The directory of the brokers' files.
     run: PathBuf,
     /// `true` if no broker was harmed since the cluster was last healthy.
-    is_sound: AtomicBool,
+    is_healthy: AtomicBool,
 }
 
 impl Cluster {
@@ -353,7 +353,7 @@ impl Cluster {
             kafka: Kafka::at(addresses.join(",")),
             brokers,
             run,
-            is_sound: AtomicBool::new(false),
+            is_healthy: AtomicBool::new(false),
         };
         let healthy = cluster.wait_until_healthy();
         healthy.map_err(|why| format!("a new Kafka is not healthy: {why}"))?;
@@ -361,12 +361,12 @@ impl Cluster {
     }
 
     fn wait_until_healthy(&self) -> Result<(), String> {
-        if self.is_sound.load(Ordering::Relaxed) {
+        if self.is_healthy.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut since = None;
         let healthy = until(PATIENCE, || {
-            let look = self.kafka.look_healthy(BROKERS);
+            let look = self.kafka.check_health(BROKERS);
             since = look
                 .as_ref()
                 .ok()
@@ -376,7 +376,7 @@ impl Cluster {
                 _ => look,
             }
         });
-        self.is_sound.store(healthy.is_ok(), Ordering::Relaxed);
+        self.is_healthy.store(healthy.is_ok(), Ordering::Relaxed);
         healthy
     }
 
@@ -407,7 +407,7 @@ static HOME: LazyLock<Home> = LazyLock::new(|| {
     let at = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka");
     fs::create_dir_all(&at).expect("the target directory is writable");
     let lock = lock(&at.join("lock"));
-    sweep(&at);
+    delete_earlier_runs(&at);
     let jars = fetch_jars(&at);
     Home {
         at,
@@ -454,12 +454,12 @@ fn lock(path: &Path) -> File {
 }
 
 /// Deletes the files of earlier runs.
-fn sweep(home: &Path) {
+fn delete_earlier_runs(home: &Path) {
     let entries = fs::read_dir(home).expect("the directory is there");
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with("run-") {
             until(PATIENCE, || fs::remove_dir_all(entry.path()))
-                .expect("an earlier run's data can be removed once its brokers are gone");
+                .expect("an earlier run's data can be deleted when its brokers have ended");
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Home(TempDir);
 
 /// The limits that follow from a configuration.
 #[derive(Debug)]
-pub struct Most {
+pub struct Bounds {
     pub memory_mebibytes: u64,
     /// Time from SIGTERM to the end of the process.
     pub stop_seconds: f64,
@@ -37,7 +37,7 @@ impl Home {
     }
 
     /// Checks a configuration with the program, which must find no mistake, and returns its limits.
-    pub fn check(&self, text: &str) -> Most {
+    pub fn check(&self, text: &str) -> Bounds {
         let directory = format!("{}/", self.0.path().display());
         let file = self.0.path().join("koobridge.toml");
         fs::write(&file, text.replace("/etc/koobridge/", &directory)).expect("a file");
@@ -49,7 +49,7 @@ impl Home {
         let shown = String::from_utf8(output.stdout).expect("text");
         let stop: f64 = between(&shown, "# A stop, at most: ", " s, and ");
         let stuck: f64 = between(&shown, " s, and ", " s more");
-        Most {
+        Bounds {
             memory_mebibytes: between(&shown, "# Memory, at most: ", " MiB"),
             stop_seconds: stop + stuck,
         }

@@ -11,7 +11,7 @@ const CHART: &str = "deploy/helm/koobridge";
 /// The Kubernetes versions for which every manifest must be valid.
 const VERSIONS: [&str; 7] = ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
 /// Helm's warning about the alerts and the dashboard, which are links to the files of Prometheus and Grafana.
-const LINKED: &str = "found symbolic link in path";
+const LINK_WARNING: &str = "found symbolic link in path";
 
 /// The directory into which `tests/chart/tools` installs them.
 static TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -35,7 +35,7 @@ pub fn helm(arguments: &[&str]) -> Output {
 }
 
 /// Renders the chart with a file of values and more arguments; returns Helm's message if that fails.
-pub fn rendered(set: &str, more: &[&str]) -> Result<String, String> {
+pub fn render(set: &str, more: &[&str]) -> Result<String, String> {
     let values = values(set);
     let mut arguments = vec!["template", "bridge", ".", "--namespace", "shop"];
     arguments.extend(["--kube-version", VERSIONS[0], "--values", &*values]);
@@ -45,7 +45,7 @@ pub fn rendered(set: &str, more: &[&str]) -> Result<String, String> {
     if output.status.success() {
         Ok(String::from_utf8(output.stdout).expect("text"))
     } else {
-        let lines = said.lines().filter(|line| !line.contains(LINKED));
+        let lines = said.lines().filter(|line| !line.contains(LINK_WARNING));
         Err(lines.collect::<Vec<_>>().join("\n"))
     }
 }
@@ -70,7 +70,7 @@ pub fn python(arguments: &[&str], text: &str) -> Value {
 
 /// Renders the chart and returns its manifests, each of which is valid for every version of Kubernetes.
 pub fn manifests(set: &str, more: &[&str]) -> Vec<Value> {
-    let text = rendered(set, more).unwrap_or_else(|error| panic!("{set}: {error}"));
+    let text = render(set, more).unwrap_or_else(|error| panic!("{set}: {error}"));
     let mut seen = python(&["tests/chart/manifests.py"], &text);
     assert_eq!(seen["versions"], json!(VERSIONS));
     serde_json::from_value(seen["documents"].take()).expect("documents")

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 /// The capacity for delayed chunks in one direction of a connection.
-const UNDER_WAY: usize = 4096;
+const DELAYED_CHUNKS: usize = 4096;
 
 /// The state of the network, for all connections.
 #[derive(Clone, Copy, Default)]
@@ -93,13 +93,13 @@ async fn accept(listener: TcpListener, to: u16, network: watch::Receiver<Network
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.expect("a client");
-        connections.spawn(carry(client, to, network.clone()));
+        connections.spawn(forward(client, to, network.clone()));
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// Forwards one connection until an end closes it or it is cut.
-async fn carry(mut client: TcpStream, to: u16, mut network: watch::Receiver<Network>) {
+async fn forward(mut client: TcpStream, to: u16, mut network: watch::Receiver<Network>) {
     let Ok(mut broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else {
         return;
     };
@@ -112,8 +112,8 @@ async fn carry(mut client: TcpStream, to: u16, mut network: watch::Receiver<Netw
     let (there, back) = (network.clone(), network.clone());
     let both = async {
         tokio::try_join!(
-            pump(from_client, to_broker, there),
-            pump(from_broker, to_client, back)
+            copy_delayed(from_client, to_broker, there),
+            copy_delayed(from_broker, to_client, back)
         )
     };
     // Both sockets are closed in every case.
@@ -124,12 +124,12 @@ async fn carry(mut client: TcpStream, to: u16, mut network: watch::Receiver<Netw
 }
 
 /// Delays each chunk by half a round trip. The end of the stream is an error, so that the other direction ends too.
-async fn pump(
+async fn copy_delayed(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut network: watch::Receiver<Network>,
 ) -> io::Result<()> {
-    let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY);
+    let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(DELAYED_CHUNKS);
     let state = network.clone();
     let read = async move {
         loop {

@@ -128,7 +128,7 @@ impl Kafka {
     }
 
     /// Returns an error unless a controller would place `brokers` replicas now and every replica is in sync.
-    pub fn look_healthy(&self, brokers: usize) -> Result<(), String> {
+    pub fn check_health(&self, brokers: usize) -> Result<(), String> {
         let replicas = i32::try_from(brokers).expect("a handful of brokers");
         let probe = NewTopic::new("health-probe", 1, TopicReplication::Fixed(replicas));
         create_topic(&self.admin(), &probe, true)?;
