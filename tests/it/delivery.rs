@@ -1,6 +1,6 @@
-//! The answers while Kafka is silent or refuses records.
+//! The answers when Kafka is silent or refuses records.
 //!
-//! Kafka is silent while its brokers are frozen. Refusals come from librdkafka's mock cluster, which returns any error
+//! Kafka is silent when its brokers are frozen. Refusals come from librdkafka's mock cluster, which returns any error
 //! on request; it judges neither loss nor order nor repeats.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Every relative link in the Markdown pages leads to a file, every `#anchor` to a heading, and readers find every document.
+//! Relative links of the Markdown pages lead to files, anchors to headings, and the readmes link to every document.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Mistakes in the files of the ingress' TLS: a start, a check and a reload name them.
+//! Mistakes in the files of the ingress' TLS: the bridge names them when it starts, checks or reloads.
 //!
 //! `tls_files/` has files that rcgen can't make with ring: keys and self-signed authorities of OpenSSL, valid from 2020
 //! to 2100, and one encrypted key (`openssl pkcs8 -topk8`, `openssl ec -aes128`).

@@ -68,7 +68,7 @@ enum Rest {
     Large,
     /// The same in chunks.
     LargeChunks,
-    /// A body that is sent only after `100 Continue`.
+    /// A body that is sent only when `100 Continue` has come.
     Awaited,
 }
 

@@ -51,7 +51,7 @@ enum End {
 const ENDS: [End; 3] = [End::HalfClose, End::Reset, End::Close];
 /// Connections for each stage and each way to end.
 const EACH: usize = 10;
-/// Requests without a password after a report: their answers exceed the sender's receive buffer.
+/// Requests without a password, sent after a report: their answers exceed the sender's receive buffer.
 const UNREAD: usize = 100;
 /// With these limits, the bridge itself ends no connection during the test.
 const SETTINGS: [(&str, &str); 3] = [
@@ -109,7 +109,7 @@ fn end_at(stage: Stage, kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<
     let (senders, reports) = runtime.block_on(reach_all(stage, bridge, round));
     wait_until_reached(stage, bridge);
     let half_closed = runtime.block_on(end_all(senders));
-    // The bridge must see each end before it can answer.
+    // The bridge must answer only when it has seen each end.
     eventually(|| match Queues::of(bridge).len() {
         0 => Ok(()),
         open => Err(format!("{stage:?}: {open} connections have not ended")),

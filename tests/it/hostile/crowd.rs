@@ -25,7 +25,7 @@ use crate::tls::secure;
 /// The default of `ingress.connections`; more senders than that connect.
 const LIMIT: u64 = 10_000;
 const SENDERS: u64 = LIMIT + 300;
-/// Long enough to reach the limit on connections. It also ends heads and handshakes while the bridge stops.
+/// Long enough to reach the limit on connections. It also ends heads and handshakes when the bridge stops.
 const HEAD_TIMEOUT: (&str, &str) = ("ingress.head_timeout", "10s");
 /// The longest time that a stop may take: the deadline, a head, two seconds, and the flush.
 const STOP_LIMIT: Duration = Duration::from_secs(30 + 10 + 2 + 10);

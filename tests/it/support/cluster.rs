@@ -171,7 +171,7 @@ impl Deref for Shared {
 
 /// A cluster for one test. Brokers have indexes from 0 to 2, which are their Kafka ids too.
 pub struct Exclusive {
-    /// `None` only after the drop.
+    /// `None` only when it is being dropped.
     cluster: Option<Cluster>,
     /// `None` if the cluster ends with the test.
     place: Option<Lease>,

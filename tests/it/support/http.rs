@@ -152,7 +152,7 @@ impl Connection {
         self.unread.is_empty() && !self.read_some()
     }
 
-    /// Reads available bytes; returns `false` at the end of the stream.
+    /// Reads available bytes; returns `false` when the stream has ended.
     fn read_some(&mut self) -> bool {
         let mut buffer = [0; 4096];
         match self.stream.read(&mut buffer) {

@@ -1,4 +1,4 @@
-//! Ports for servers that keep their port while they are down. Each port is given once.
+//! Ports for servers that keep their port when they are down. Each port is given once.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
