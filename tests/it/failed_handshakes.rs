@@ -22,7 +22,7 @@ const REASONS: [&str; 7] = [
     "other",
 ];
 
-/// The ClientHello of a client before TLS 1.2: TLS 1.0, `TLS_RSA_WITH_AES_128_CBC_SHA`, no extensions.
+/// The `ClientHello` of a client before TLS 1.2: TLS 1.0, `TLS_RSA_WITH_AES_128_CBC_SHA`, no extensions.
 const HELLO_OF_TLS_1_0: [u8; 50] = {
     let mut hello = [7; 50];
     let head = [22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 1];

@@ -79,7 +79,7 @@ fn a_thousand_unfinished_handshakes_time_out() {
     assert_kept(&kafka, [&topic, &rejected], sent);
 }
 
-/// Returns the ClientHello of a correct client.
+/// Returns the `ClientHello` of a correct client.
 fn hello(config: ClientConfig) -> Vec<u8> {
     let name = "127.0.0.1".try_into().expect("a name");
     let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");

@@ -55,7 +55,7 @@ time_t time(time_t *seconds) {
     return now.tv_sec;
 }
 
-// These wait until a time of day, so they need the system's time again. glibc's second function does not call its first.
+// These wait until a time of day, so they need the system's time. glibc's second function does not call its first.
 #define WAIT(name, condition_type, mutex_type)                                                             \
     int name(condition_type *restrict condition, mutex_type *restrict mutex, const struct timespec *restrict until) { \
         static int (*wait)(condition_type *, mutex_type *, const struct timespec *);                       \
