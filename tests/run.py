@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs the checks and the tests of koobridge, and prints where the time went: see script/test and docs/testing.md.
+"""Runs the checks and the tests of koobridge, and prints the time of each phase: see script/test and docs/testing.md.
 
-The test programs run with libtest's JSON events, the only ones that carry a test's start, time and output. They are
-unstable, so a stable toolchain shows them only with RUSTC_BOOTSTRAP=1. It is set for the test programs alone: the
-builds are those of plain cargo.
+The test programs run with libtest's JSON events, because only they give a test's start, time and output. They are
+unstable, so a stable toolchain prints them only with RUSTC_BOOTSTRAP=1, which is set for the test programs but not for
+the builds.
 """
 
 import argparse
@@ -24,12 +24,12 @@ QUICK = [
     "events::the_documents_sample_becomes_the_documented_event",
 ]
 SLOWEST = 10
-# A test program that reports nothing for so many seconds is stuck.
+# If a test program reports nothing for this many seconds, it is stuck.
 SILENCE = 900
 
 
 class Failed(Exception):
-    """A phase failed; its text says why."""
+    """A phase failed; the text gives the reason."""
 
 
 class Run:
@@ -78,7 +78,7 @@ def command(*words, **environment):
 
 
 def build(programs):
-    """Builds the test programs and fills `programs` with the path of each: `lib` has the unit tests, `it` the rest."""
+    """Builds the test programs and adds their paths to `programs`: `lib` has the unit tests, `it` the rest."""
 
     def work():
         words = ["cargo", "test", "--locked", "--no-run", "--message-format", "json-render-diagnostics"]
@@ -94,7 +94,7 @@ def build(programs):
 
 
 def unit_tests(run, programs):
-    """Runs every test program but the integration tests."""
+    """Runs every test program except the integration tests."""
 
     def work():
         for name, program in programs.items():
@@ -113,7 +113,7 @@ def integration_tests(run, programs, only):
 
 
 def run_tests(run, program, *filters, least):
-    """Runs the tests of a program, a line each as they end, with the output of those that fail."""
+    """Runs the tests of a program. Prints a line when a test ends, and the output if it failed."""
     words = [program, "-Z", "unstable-options", "--format", "json", "--report-time"]
     words += ["--test-threads", os.environ.get("RUST_TEST_THREADS", THREADS), *filters]
     process = subprocess.Popen(
@@ -154,7 +154,7 @@ def run_tests(run, program, *filters, least):
     except queue.Empty:
         problem = f"no test ended for {SILENCE} s"
     finally:
-        # Whatever the tests left: a program that they started, or the tests themselves.
+        # Kills the test program and every program that it started.
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -167,7 +167,7 @@ def run_tests(run, program, *filters, least):
 
 
 def read_events(process, events):
-    """Passes the events on, and None at the end, which an orphan that holds the pipe open does not delay."""
+    """Passes on the events, and None when the process ends, even if an orphan keeps the pipe open."""
 
     def read():
         for line in process.stdout:
@@ -186,11 +186,11 @@ def read_events(process, events):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="script/test", description="Checks everything that must hold.")
+    parser = argparse.ArgumentParser(prog="script/test", description="Runs the checks and the tests.")
     parser.add_argument("which", nargs="?", choices=["all", "quick"], default="all")
     quick = parser.parse_args().which == "quick"
     run, programs, failure = Run(), {}, None
-    # The tests have a session of their own, and end with this process.
+    # The tests run in another session, so this process must end them when it ends.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     phases = [
@@ -198,10 +198,10 @@ def main():
         ("lints", command("cargo", "clippy", "--all-targets", "--locked", "--", "-D", "warnings")),
         ("build of the tests", build(programs)),
         ("unit tests", unit_tests(run, programs)),
-        ("integration tests, with a Kafka of their own", integration_tests(run, programs, QUICK if quick else [])),
+        ("integration tests, with their own Kafka", integration_tests(run, programs, QUICK if quick else [])),
     ]
     if not quick:
-        # Built before the tests, one of which would otherwise wait for it for minutes.
+        # Built before the tests, because otherwise one of them would wait for this for minutes.
         phases.insert(-1, ("tools of the chart's tests", command("tests/chart/tools")))
         deny = command("script/tool", "cargo-deny", "--locked", "check", "bans", "licenses", "sources")
         phases.insert(2, ("dependencies: licences, sources, duplicates", deny))

@@ -1,5 +1,5 @@
--- Applies one report (channel, message, status, when) forward only: failed < delivered < read, so that
--- `failed` is final only where nothing better came.
+-- Applies one report (channel, message, status, received_at) forward only: failed < delivered < read. `failed` stays
+-- only if no better status comes.
 INSERT INTO messages VALUES (?1, ?2, ?3, ?4, 1)
 ON CONFLICT (channel_id, message_id) DO UPDATE SET
     reports = messages.reports + 1,

@@ -1,10 +1,10 @@
--- What a subscriber keeps. Each statement can be run again.
+-- The tables of a subscriber. Each statement can be repeated.
 CREATE TABLE IF NOT EXISTS messages (
     channel_id TEXT NOT NULL,
     message_id TEXT NOT NULL,
     status     TEXT NOT NULL,    -- the highest of failed < delivered < read
-    status_at  TEXT NOT NULL,    -- received_at of the report that said so
-    reports    INTEGER NOT NULL, -- how many different reports there were
+    status_at  TEXT NOT NULL,    -- received_at of the report with this status
+    reports    INTEGER NOT NULL, -- the number of different reports
     PRIMARY KEY (channel_id, message_id)
 );
 CREATE TABLE IF NOT EXISTS seen (

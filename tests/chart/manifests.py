@@ -1,4 +1,4 @@
-"""Reads YAML documents on standard input, and writes them as JSON with the versions of Kubernetes that take them.
+"""Reads YAML documents from standard input, and prints them as JSON with the Kubernetes versions that accept them.
 
 Each document is validated strictly: an unknown member is an error, as in `kubectl apply --validate=strict`.
 """
@@ -15,12 +15,12 @@ from kubernetes_validate import utils
 OLDEST = (1, 31)
 DEFINITIONS = pathlib.Path(__file__).parents[2] / "target/chart/definitions"
 
-# Each call would read megabytes again.
+# Otherwise each call would read megabytes again.
 utils.schema_contents = functools.cache(utils.schema_contents)
 
 
 class Loader(yaml.CSafeLoader):
-    """Refuses a mapping that has a key twice, of which others take one without a word."""
+    """Refuses a mapping that has a key twice; other loaders silently use one of the values."""
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value]

@@ -1,4 +1,4 @@
-//! From where reports may come.
+//! The networks from which reports may come.
 
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{Bridge, CHANNEL};
@@ -13,7 +13,7 @@ fn status(bridge: &Bridge, forwarded_for: Option<&str>) -> u16 {
 }
 
 #[test]
-fn the_peer_decides_whatever_it_says_of_itself() {
+fn x_forwarded_for_of_an_untrusted_peer_is_ignored() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.allow", "127.0.0.0/8")]);
     assert_eq!(status(&bridge, None), 200);
@@ -41,7 +41,7 @@ fn a_peer_outside_the_allowed_networks_is_closed_before_it_sends_anything() {
 }
 
 #[test]
-fn a_trusted_proxy_is_believed() {
+fn x_forwarded_for_of_a_trusted_proxy_counts() {
     let kafka = cluster::shared();
     let settings = [
         ("ingress.allow", "192.0.2.0/24"),
@@ -68,7 +68,7 @@ fn a_trusted_proxy_is_believed() {
 }
 
 #[test]
-fn a_wrong_password_is_told_with_the_network_that_it_came_from() {
+fn a_wrong_password_is_logged_with_its_network() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.trusted_proxies", "127.0.0.1")]);
     let changes = [

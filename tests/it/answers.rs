@@ -1,4 +1,4 @@
-//! What is answered: every case of the contract, in its order of refusal.
+//! The answers to every case of the contract, in the order in which they are checked.
 
 use crate::support::bridge::{Bridge, CHANNEL, PASSWORD, eventually};
 use crate::support::cluster;
@@ -30,7 +30,7 @@ fn a_success_is_200_and_empty() {
 }
 
 #[test]
-fn a_success_is_202_or_204_where_that_is_configured() {
+fn a_success_is_202_or_204_if_configured() {
     let kafka = cluster::shared();
     for status in [202, 204] {
         let setting = status.to_string();
@@ -41,7 +41,7 @@ fn a_success_is_202_or_204_where_that_is_configured() {
 }
 
 #[test]
-fn any_other_path_is_404_as_it_came() {
+fn any_other_path_is_404_without_normalization() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let long = "x".repeat(65);
@@ -72,7 +72,7 @@ fn any_other_path_is_404_as_it_came() {
 }
 
 #[test]
-fn a_query_is_ignored_and_an_absolute_target_taken() {
+fn a_query_is_ignored_and_an_absolute_target_accepted() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     for target in [
@@ -136,7 +136,7 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
         (&post, &[("Authorization", Some("S3cret, with spaces"))]),
         (&unknown, &[]),
         (&unknown, &[("Authorization", None)]),
-        // No type, no length that would do, an expectation: the password comes first.
+        // A wrong type, length or expectation as well: the password is checked first.
         (
             &post,
             &[
@@ -166,7 +166,7 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
     });
     assert_eq!(failures.iter().sum::<u64>(), count);
     assert!(failures.iter().all(|of_one| *of_one > 0), "{failures:?}");
-    // Repeated failures are one line, of known and unknown channels together.
+    // Known and unknown channels share one throttled line.
     let told = bridge.logged().matches("repeated passwords").count();
     assert_eq!(told, 1, "{}", bridge.logged());
     assert!(read_all(kafka.bootstrap(), &topic).is_empty());
@@ -174,9 +174,9 @@ fn a_wrong_password_and_an_unknown_channel_are_the_same_401() {
     assert!(!bridge.logged().contains("s3cret"));
 }
 
-/// A series that the first failure created would tell a known channel by its time.
+/// If only the first failure created the series, its time would reveal a known channel.
 #[test]
-fn every_channel_has_its_count_of_wrong_passwords_before_the_first() {
+fn every_channel_has_its_series_of_failures_from_the_start() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     let is_shown = |channel: &str| {
         let line = format!("koobridge_authentication_failures_total{{channel=\"{channel}\"}} 0");
@@ -193,7 +193,7 @@ fn every_channel_has_its_count_of_wrong_passwords_before_the_first() {
 }
 
 #[test]
-fn the_head_must_pass_before_the_body_is_asked_for() {
+fn the_head_is_checked_before_the_body_is_requested() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let expect = ("Expect", Some("100-continue"));
@@ -223,7 +223,7 @@ fn the_head_must_pass_before_the_body_is_asked_for() {
         ),
     ] {
         let mut connection = Connection::open(bridge.ingress);
-        // The head alone: an answer that waited for the body would never come.
+        // Sends only the head: if the answer waited for the body, it would never come.
         connection.send(&request(&post(), changes, b""));
         let answer = connection.answer();
         assert_eq!(
@@ -255,7 +255,7 @@ fn a_sender_that_waits_for_100_continue_gets_it() {
 }
 
 #[test]
-fn one_connection_carries_many_reports_also_pipelined() {
+fn one_connection_carries_many_reports_even_pipelined() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
     let mut connection = Connection::open(bridge.ingress);
@@ -273,7 +273,7 @@ fn one_connection_carries_many_reports_also_pipelined() {
 }
 
 #[test]
-fn a_refused_request_does_not_cost_the_connection() {
+fn a_refused_request_leaves_the_connection_open() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let mut connection = Connection::open(bridge.ingress);

@@ -1,5 +1,4 @@
-//! The load balancers that `deploy/` shows, started as operators start them: TLS ends there, and two replicas stand
-//! behind.
+//! The load balancers of `deploy/`, started as operators start them: they terminate TLS in front of two replicas.
 
 use std::env;
 use std::fs;
@@ -20,10 +19,10 @@ use crate::support::lines::Lines;
 use crate::support::ports::free_addresses;
 use crate::tls::secure;
 
-/// The address that haproxy has for its replicas.
+/// The address from which haproxy connects to its replicas.
 pub const HAPROXY: &str = "127.0.0.2";
 
-/// What is replaced in a configuration, and by what.
+/// A text in a configuration, and its replacement.
 type Change<'a> = (&'a str, &'a str);
 
 /// A balancer's process, killed when dropped.
@@ -35,7 +34,7 @@ pub struct Balancer {
     _directory: TempDir,
 }
 
-/// What a balancer needs before it starts.
+/// A balancer's files.
 struct Home {
     directory: TempDir,
     address: String,
@@ -73,7 +72,7 @@ impl Home {
 
 impl Balancer {
     fn start(home: Home, program: &str, arguments: &[&str], file: &Path) -> Self {
-        // Not everybody has it in his path.
+        // /usr/sbin is not in every user's PATH.
         let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let mut child = Command::new(program)
             .env("PATH", path)
@@ -144,19 +143,19 @@ impl Drop for Balancer {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a killed child ends");
         if std::thread::panicking() {
-            eprintln!("the balancer said:\n{}", self.lines.all());
+            eprintln!("the balancer's output:\n{}", self.lines.all());
         }
     }
 }
 
-/// A haproxy, which can be asked for what it sees of its replicas.
+/// A haproxy, and the socket that gives its view of the replicas.
 pub struct Haproxy {
     pub balancer: Balancer,
     socket: PathBuf,
 }
 
 impl Haproxy {
-    /// Starts it, and waits until it sees both replicas up.
+    /// Starts haproxy, and waits until it sees both replicas up.
     pub fn start(replicas: &[Bridge; 2], changes: &[Change<'_>]) -> Self {
         let home = Home::new();
         let pem = home.write("koobridge.pem", &(home.certificate.clone() + &home.key));
@@ -182,7 +181,7 @@ impl Haproxy {
         haproxy
     }
 
-    /// Waits until haproxy sees the replica so.
+    /// Waits until haproxy gives the replica this status.
     pub fn wait_for(&self, replica: usize, status: &str) {
         let server = format!("koobridge-{}", replica + 1);
         eventually(|| match self.status(&server) {
@@ -194,7 +193,7 @@ impl Haproxy {
         });
     }
 
-    /// Returns the status of a server as the statistics have it, for example `UP 1/2`.
+    /// Returns a server's status in haproxy's statistics, for example `UP 1/2`.
     fn status(&self, server: &str) -> Result<String, String> {
         let table = self.ask("show stat").map_err(|error| error.to_string())?;
         let mut rows = table.lines().map(|row| row.split(',').collect::<Vec<_>>());
@@ -218,7 +217,7 @@ impl Haproxy {
     }
 }
 
-/// A configuration that operators are shown, with what the test has instead.
+/// Applies the test's changes to a configuration of `deploy/`.
 fn changed<'a>(shown: &str, changes: impl Iterator<Item = Change<'a>>) -> String {
     changes.fold(shown.to_owned(), |text, (from, to)| {
         assert_eq!(text.matches(from).count(), 1, "{from} in the file");

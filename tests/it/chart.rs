@@ -1,14 +1,14 @@
-//! The Helm chart: what it makes, held against Kubernetes' schemas and against the program.
+//! The Helm chart's manifests, checked with Kubernetes' schemas and with the program.
 
 use koobridge::config::{Applies, KEYS};
 use serde_json::{Value, json};
 
 use crate::support::bridge::Bridge;
 use crate::support::deployed::{Home, read};
-use crate::support::helm::{helm, manifests, python, rendered, values};
+use crate::support::helm::{helm, manifests, python, render, values};
 use crate::support::http::{body, exchange, report};
 
-/// The sets of values that are tried.
+/// The sets of values under test.
 const SETS: [&str; 4] = ["standalone", "sidecar", "without-spool", "full"];
 
 fn of_kind<'a>(manifests: &'a [Value], kind: &str) -> &'a Value {
@@ -21,14 +21,14 @@ fn configuration(manifests: &[Value]) -> &str {
     text.as_str().expect("text")
 }
 
-/// The template of the pods.
+/// Returns the template of the pods.
 fn pod(manifests: &[Value]) -> &Value {
     let is_workload = |manifest: &&Value| !manifest["spec"]["template"].is_null();
     let workload = manifests.iter().find(is_workload).expect("pods");
     &workload["spec"]["template"]
 }
 
-/// koobridge's own container, in either form.
+/// Returns koobridge's own container, in both forms of the chart.
 fn container(manifests: &[Value]) -> &Value {
     let spec = &pod(manifests)["spec"];
     let lists = ["initContainers", "containers"].map(|list| spec[list].as_array());
@@ -38,7 +38,7 @@ fn container(manifests: &[Value]) -> &Value {
 }
 
 #[test]
-fn helm_finds_nothing_wrong_with_the_chart() {
+fn helm_lint_passes_for_every_set_of_values() {
     for set in SETS {
         let output = helm(&["lint", "--strict", "--values", &values(set), "."]);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -56,7 +56,7 @@ fn helm_finds_nothing_wrong_with_the_chart() {
 }
 
 #[test]
-fn every_kubernetes_takes_the_manifests_of_every_set_of_values() {
+fn every_kubernetes_version_accepts_the_manifests() {
     let common = "NetworkPolicy PodDisruptionBudget ServiceAccount ConfigMap";
     for (set, expected) in [
         ("standalone", "Service Service StatefulSet"),
@@ -79,9 +79,9 @@ fn every_kubernetes_takes_the_manifests_of_every_set_of_values() {
     }
 }
 
-/// In memory and in time to stop.
+/// Checks the limit of memory and the grace period.
 #[test]
-fn the_program_takes_every_configuration_and_has_the_room_that_it_says() {
+fn every_configuration_is_valid_and_fits_the_pods_limits() {
     for set in SETS {
         let manifests = manifests(set, &[]);
         let most = Home::new().check(configuration(&manifests));
@@ -111,7 +111,7 @@ fn the_program_takes_every_configuration_and_has_the_room_that_it_says() {
 }
 
 #[test]
-fn values_that_do_not_fit_are_refused_in_words() {
+fn invalid_values_are_refused_with_a_message() {
     let standalone = [
         (
             "terminationGracePeriodSeconds=64",
@@ -150,7 +150,7 @@ fn values_that_do_not_fit_are_refused_in_words() {
             "extraEnv[0].name=KOOBRIDGE_INGRESS_DEADLINE",
             "extraEnv: KOOBRIDGE_INGRESS_DEADLINE: put it into config",
         ),
-        // What the schema of the values says.
+        // Messages of the values' schema.
         ("form=daemon", "'standalone', 'sidecar'"),
         ("replicas=3", "additional properties 'replicas' not allowed"),
         ("ports.admin=80", "minimum: got 80, want 1,024"),
@@ -182,20 +182,20 @@ fn values_that_do_not_fit_are_refused_in_words() {
     let standalone = standalone.map(|case| ("standalone", case));
     let sidecar = sidecar.map(|case| ("sidecar", case));
     for (set, (value, expected)) in standalone.into_iter().chain(sidecar) {
-        let said = rendered(set, &[value]).expect_err(value);
+        let said = render(set, &[value]).expect_err(value);
         assert!(said.contains(expected), "{value}: {said}");
     }
-    assert!(rendered("standalone", &["terminationGracePeriodSeconds=65"]).is_ok());
+    assert!(render("standalone", &["terminationGracePeriodSeconds=65"]).is_ok());
 }
 
 #[test]
-fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
+fn a_change_restarts_the_pods_only_if_it_cannot_be_reloaded() {
     let template = read("deploy/helm/koobridge/templates/_config.tpl");
     let (_, block) = template
         .split_once("define \"koobridge.takenOver\" -}}\n")
         .expect("the keys");
     let (block, _) = block.split_once("\n{{- end").expect("an end");
-    // These two change the pod's time to stop.
+    // These two keys change the pod's grace period.
     let restarting = ["ingress.deadline", "ingress.head_timeout"];
     let keys = KEYS.iter().filter(|key| key.applies != Applies::Start);
     let keys = keys.map(|key| key.name);
@@ -213,10 +213,10 @@ fn a_change_restarts_the_pods_only_if_the_program_does_not_take_it_over() {
 }
 
 #[test]
-fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
+fn a_sidecar_restricts_only_itself_and_stops_after_the_adapter() {
     let plain = manifests("sidecar", &[]);
     let spec = &pod(&plain)["spec"];
-    // Of the pod it would count for the adapter, too, whose image may have to run as root.
+    // A security context of the pod would apply to the adapter too, whose image may have to run as root.
     assert_eq!(
         spec["securityContext"],
         json!({ "fsGroup": 10001, "fsGroupChangePolicy": "OnRootMismatch" })
@@ -227,9 +227,9 @@ fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
     let koobridge = container(&plain);
     assert_eq!(koobridge["restartPolicy"], "Always");
     assert_eq!(koobridge["securityContext"]["runAsNonRoot"], true);
-    // A pod is not ready any more when its adapter has ended.
+    // When its adapter has ended, a pod is no longer ready.
     assert_eq!(adapter["lifecycle"], koobridge["lifecycle"]);
-    // A limit of ephemeral-storage would count for the adapter's files, too.
+    // A limit of ephemeral-storage would count the adapter's files too.
     let requests = json!({ "cpu": "250m", "memory": "384Mi", "ephemeral-storage": "1536Mi" });
     let resources = json!({ "requests": requests, "limits": { "memory": "384Mi" } });
     assert_eq!(koobridge["resources"], resources);
@@ -242,7 +242,7 @@ fn a_sidecar_asks_nothing_of_the_adapter_and_stops_after_it() {
 }
 
 #[test]
-fn services_know_the_ports_of_a_sidecar_by_number() {
+fn services_target_a_sidecars_ports_by_number() {
     for (set, expected) in [("standalone", &[18446, 18447][..]), ("sidecar", &[18446])] {
         let manifests = manifests(set, &[]);
         let services = manifests
@@ -257,7 +257,7 @@ fn services_know_the_ports_of_a_sidecar_by_number() {
 
 /// Kubernetes refuses a deadline that is not longer.
 #[test]
-fn a_deployment_has_longer_to_progress_than_its_pods_to_be_ready() {
+fn the_progress_deadline_is_longer_than_min_ready_seconds() {
     for (ready, deadline) in [(0, 600), (900, 1500)] {
         let manifests = manifests("sidecar", &[&format!("minReadySeconds={ready}")]);
         let spec = &of_kind(&manifests, "Deployment")["spec"];
@@ -266,9 +266,9 @@ fn a_deployment_has_longer_to_progress_than_its_pods_to_be_ready() {
     }
 }
 
-/// Numbers of a file of values are floating-point numbers.
+/// Helm parses the numbers in a values file as floating-point numbers.
 #[test]
-fn a_large_user_stays_a_whole_number() {
+fn a_large_user_id_stays_an_integer() {
     let manifests = manifests("full", &[]);
     let koobridge = &container(&manifests)["securityContext"];
     let users = [&koobridge["runAsUser"], &koobridge["runAsGroup"]];
@@ -279,7 +279,7 @@ fn a_large_user_stays_a_whole_number() {
 }
 
 #[test]
-fn labels_of_a_part_count_more_than_those_of_all() {
+fn labels_of_a_part_override_the_common_ones() {
     let manifests = manifests("full", &[]);
     let team = |kind: &str| &of_kind(&manifests, kind)["metadata"]["labels"]["team"];
     assert_eq!(team("StatefulSet"), "messaging");
@@ -289,7 +289,7 @@ fn labels_of_a_part_count_more_than_those_of_all() {
 }
 
 #[test]
-fn the_rule_has_the_alerts_that_are_tested() {
+fn the_rule_has_the_tested_alerts() {
     let parse = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
     let mut alerts = python(&["-c", parse], &read("deploy/prometheus/alerts.yml"));
     let rules = alerts["groups"][0]["rules"].as_array_mut().expect("rules");
@@ -300,18 +300,18 @@ fn the_rule_has_the_alerts_that_are_tested() {
 }
 
 #[test]
-fn the_dashboard_is_the_one_that_compose_has() {
+fn the_dashboard_is_the_one_of_docker_compose() {
     let manifests = manifests("full", &[]);
     let mut texts = manifests
         .iter()
         .filter_map(|manifest| manifest["data"]["koobridge.json"].as_str());
     let text = texts.next().expect("a dashboard");
-    // Too long to be printed.
+    // assert_eq would print the whole dashboard.
     assert!(text.trim_end() == read("deploy/grafana/koobridge.json").trim_end());
 }
 
 #[test]
-fn with_ipv6_both_families_are_listened_on_and_asked_for() {
+fn with_ipv6_enabled_both_address_families_work() {
     let manifests = manifests("full", &[]);
     for listen in ["listen = \"[::]:18446\"", "listen = \"[::]:18447\""] {
         assert!(configuration(&manifests).contains(listen));

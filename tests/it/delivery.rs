@@ -1,7 +1,7 @@
-//! What a sender is told while Kafka does not answer, or refuses.
+//! The answers when Kafka is silent or refuses records.
 //!
-//! Kafka does not answer where its brokers are frozen. Refusals come from librdkafka's mock cluster,
-//! which gives any error on request; it judges neither loss nor order nor repeats.
+//! Kafka is silent when its brokers are frozen. Refusals come from librdkafka's mock cluster, which returns any error
+//! on request; it judges neither loss nor order nor repeats.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -24,12 +24,12 @@ fn mock() -> MockCluster<'static, DefaultProducerContext> {
     broker
 }
 
-/// A bridge on the real cluster that has delivered a report: its producer has its connections.
-fn warm(kafka: &Exclusive, settings: &[(&str, &str)]) -> Bridge {
+/// Starts a bridge on the real cluster that has delivered a report, so that its producer is connected.
+fn connected_bridge(kafka: &Exclusive, settings: &[(&str, &str)]) -> Bridge {
     let topic = kafka.topic("delivery", 1);
     let rejected = kafka.topic("delivery-rejected", 1);
     let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, settings);
-    // On a slow machine the first connections can take longer than the deadline.
+    // If the machine is slow, the first connections can take longer than the deadline.
     eventually(
         || match exchange(bridge.ingress, &report(&body("first", "read"))).status {
             200 => Ok(()),
@@ -41,7 +41,7 @@ fn warm(kafka: &Exclusive, settings: &[(&str, &str)]) -> Bridge {
 }
 
 #[test]
-fn what_fails_for_a_reason_that_can_pass_is_tried_again() {
+fn a_retryable_failure_is_retried() {
     let broker = mock();
     let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &[]);
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -66,7 +66,7 @@ fn what_fails_for_a_reason_that_can_pass_is_tried_again() {
 }
 
 #[test]
-fn what_fails_for_longer_than_the_deadline_is_503_and_failed() {
+fn a_report_that_fails_past_the_deadline_is_503_and_failed() {
     let broker = mock();
     let settings = [
         ("ingress.deadline", "1s"),
@@ -99,7 +99,7 @@ fn what_fails_for_longer_than_the_deadline_is_503_and_failed() {
     assert_eq!(bridge.metric("koobridge_reports_unsure"), 0);
     assert_eq!(bridge.metric("koobridge_reports_in_flight"), 0);
     broker.clear_request_errors(RDKafkaApiKey::Produce);
-    // Each refusal has librdkafka ask for a new producer id, which can take longer than the deadline.
+    // After each refusal librdkafka requests a new producer id, which can take longer than the deadline.
     eventually(
         || match exchange(bridge.ingress, &report(&body("m2", "read"))).status {
             200 => Ok(()),
@@ -115,8 +115,8 @@ fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
         "ingress.reports_in_flight",
         "kafka.properties.queue.buffering.max.messages",
     ] {
-        // The report in flight is not to meet its deadline, however long the others take.
-        let bridge = warm(&kafka, &[(limit, "1"), ("ingress.deadline", "20s")]);
+        // The deadline is so long that the report in flight does not reach it, even if the other requests take long.
+        let bridge = connected_bridge(&kafka, &[(limit, "1"), ("ingress.deadline", "20s")]);
         kafka.freeze_all();
         let mut first = Connection::open(bridge.ingress);
         first.send(&report(&body("m1", "read")));
@@ -148,13 +148,13 @@ fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
 }
 
 #[test]
-fn past_the_byte_limit_it_is_503_too() {
+fn past_the_byte_limit_a_report_is_503() {
     let kafka = cluster::exclusive();
     let settings = [
         ("ingress.bytes_in_flight", "80 KiB"),
         ("ingress.deadline", "20s"),
     ];
-    let bridge = warm(&kafka, &settings);
+    let bridge = connected_bridge(&kafka, &settings);
     kafka.freeze_all();
     let mut large = body("m1", "read");
     let padding = format!(",\"pad\":\"{}\"}}", "x".repeat(60 << 10));
@@ -172,13 +172,13 @@ fn past_the_byte_limit_it_is_503_too() {
 }
 
 #[test]
-fn past_the_deadline_it_is_503_and_unsure_until_kafka_has_it() {
+fn past_the_deadline_a_report_is_503_and_unsure_until_kafka_has_it() {
     let kafka = cluster::exclusive();
     let settings = [
         ("ingress.deadline", "1s"),
         ("ingress.body_timeout", "500ms"),
     ];
-    let bridge = warm(&kafka, &settings);
+    let bridge = connected_bridge(&kafka, &settings);
     let [deadline, late] = [
         "koobridge_reports_total{answer=\"deadline\"}",
         "koobridge_report_fates_total{fate=\"delivered_late\"}",
@@ -203,9 +203,9 @@ fn past_the_deadline_it_is_503_and_unsure_until_kafka_has_it() {
     assert_eq!(bridge.metric("koobridge_reports_in_flight"), 0);
 }
 
-/// What a broker can say that no producer id survives.
+/// The errors after which a producer id cannot be used.
 #[test]
-fn a_producer_that_is_of_no_use_any_more_is_replaced_without_a_restart() {
+fn an_unusable_producer_is_replaced_without_a_restart() {
     use RDKafkaRespErr::{
         RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH as INVALID_EPOCH,
         RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER as OUT_OF_ORDER,
@@ -235,7 +235,7 @@ fn a_producer_that_is_of_no_use_any_more_is_replaced_without_a_restart() {
 }
 
 #[test]
-fn a_producer_id_that_is_refused_for_a_while_is_asked_for_again() {
+fn a_refused_producer_id_is_requested_again() {
     let broker = mock();
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
     broker.request_errors(RDKafkaApiKey::InitProducerId, &[denied; 6]);
@@ -248,7 +248,7 @@ fn a_producer_id_that_is_refused_for_a_while_is_asked_for_again() {
     );
     let rebuilds = bridge.metric("koobridge_producer_rebuilds_total");
     assert!(rebuilds >= 1, "fatal errors are not mended by waiting");
-    // What was answered 503 at the deadline may arrive as well.
+    // Reports that were answered 503 at the deadline may arrive as well.
     let records = read_all(&broker.bootstrap_servers(), "events");
     let ids: BTreeSet<_> = records
         .iter()
@@ -258,11 +258,11 @@ fn a_producer_id_that_is_refused_for_a_while_is_asked_for_again() {
 }
 
 #[test]
-fn a_producer_that_gets_no_acknowledgement_for_a_minute_is_replaced() {
+fn a_producer_without_acknowledgements_for_a_minute_is_replaced() {
     let broker = mock();
     let settings = [("ingress.reports_in_flight", "100")];
     let bridge = Bridge::ready(&broker.bootstrap_servers(), "events", "rejected", &settings);
-    // librdkafka asks again and again by itself, and tells nobody.
+    // librdkafka retries this error by itself and reports nothing.
     let later = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
     broker.request_errors(RDKafkaApiKey::Produce, &vec![later; 10_000]);
     assert_eq!(

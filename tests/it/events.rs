@@ -20,8 +20,8 @@ fn value(record: &Record) -> Value {
     serde_json::from_slice(record.value.as_ref().expect("never null")).expect("JSON")
 }
 
-/// The request of the interface document as printed: its header names, order and body. Only its
-/// content-length is corrected (it says 401) and its masked password filled in.
+/// Returns the printed request of the interface document: its header names, order and body. Only its content-length is
+/// corrected (the document says 401), and its masked password is filled in.
 fn printed_sample() -> Vec<u8> {
     let body = "{\n    \"sender\": \"86173xxxx4526\",\n    \"user_number\": \"86187xxxx5632\", \n    \
                 \"message_id\": \"044852ee407b40ec88ea65adb73ff5c27\",\n    \"status\": \"read\"\n}";
@@ -201,7 +201,7 @@ fn structured_mode_puts_the_attributes_into_the_value() {
 }
 
 #[test]
-fn the_trace_goes_on_in_the_record() {
+fn the_record_continues_the_trace() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[]);
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -231,7 +231,7 @@ fn the_trace_goes_on_in_the_record() {
 }
 
 #[test]
-fn no_phone_number_leaves_the_value() {
+fn phone_numbers_are_only_in_the_value() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 6, &[("log.level", "trace")]);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Failed TLS handshakes: each kind is counted by itself, and logged.
+//! Failed TLS handshakes: each kind is counted separately and logged.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ const REASONS: [&str; 7] = [
     "other",
 ];
 
-/// What clients before TLS 1.2 send: TLS 1.0, `TLS_RSA_WITH_AES_128_CBC_SHA`, no extensions.
+/// The `ClientHello` of a client before TLS 1.2: TLS 1.0, `TLS_RSA_WITH_AES_128_CBC_SHA`, no extensions.
 const HELLO_OF_TLS_1_0: [u8; 50] = {
     let mut hello = [7; 50];
     let head = [22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 1];
@@ -41,24 +41,24 @@ fn start(authority: &Authority, settings: &[(&'static str, String)]) -> Bridge {
     Bridge::start("127.0.0.1:1", "events", "rejected", &borrowed(&settings))
 }
 
-/// Sends `bytes` in place of a handshake, until the bridge closes the connection.
+/// Sends `bytes` in place of a handshake, and waits until the bridge closes the connection.
 fn send(bridge: &Bridge, bytes: &[u8]) {
     let mut socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     socket.write_all(bytes).expect("the bridge reads");
-    // A reset ends it as well.
+    // The connection may also end by a reset.
     let _ended = socket.read_to_end(&mut Vec::new());
 }
 
-/// Tries a handshake, until the bridge or the client gives it up.
+/// Tries a handshake, until the bridge or the client ends it.
 fn shake_hands(bridge: &Bridge, config: ClientConfig) {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let mut stream = secure(config, socket);
-    // In TLS 1.3 a client is done before the bridge has looked at its certificate.
+    // In TLS 1.3 a client completes its handshake before the bridge has checked the client's certificate.
     let ended = stream.read(&mut [0]);
     assert!(ended.is_err(), "{ended:?}");
 }
 
-/// These reasons have been counted this often, and all others never.
+/// Asserts the counts of these reasons, and that every other count is 0.
 fn assert_counted(bridge: &Bridge, expected: &[(&str, u64)]) {
     for (reason, count) in expected {
         bridge.wait_for_metric(&failures(reason), *count);
@@ -78,8 +78,8 @@ fn assert_counted(bridge: &Bridge, expected: &[(&str, u64)]) {
     }
 }
 
-/// The bridge has logged the first failure of this kind. It is asked before there is a second one, which another
-/// worker could log first.
+/// Asserts that the bridge has logged the first failure of this kind. Call it before there is a second failure, which
+/// another worker could log first.
 fn assert_logged(bridge: &Bridge, reason: &str, error: &str) {
     let line = bridge.wait_for_log(&format!("\"reason\":\"{reason}\""));
     let line: Value = serde_json::from_str(&line).expect("a JSON line");
@@ -97,20 +97,20 @@ fn assert_logged(bridge: &Bridge, reason: &str, error: &str) {
 }
 
 #[test]
-fn every_kind_of_failure_is_shown_from_the_start() {
+fn every_reason_has_a_series_from_the_start() {
     let authority = Authority::new();
     assert_counted(&start(&authority, &[]), &[]);
 }
 
 #[test]
-fn other_protocols_on_the_port_are_told_apart() {
+fn other_protocols_on_the_port_are_counted_separately() {
     let authority = Authority::new();
     let bridge = start(&authority, &[]);
     let junk: [&[u8]; 5] = [
         b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n",
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n",
-        // A handshake's type, and a version that there is not.
+        // The type of a handshake record, and a version that does not exist.
         &[22, 9, 9, 0, 5, 1, 0, 0, 1, 0],
         // SSL 2.
         &[0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10],
@@ -125,7 +125,7 @@ fn other_protocols_on_the_port_are_told_apart() {
 }
 
 #[test]
-fn clients_without_a_common_protocol_are_told_apart() {
+fn clients_without_a_common_protocol_are_counted_separately() {
     let authority = Authority::new();
     let bridge = start(&authority, &[]);
     send(&bridge, &HELLO_OF_TLS_1_0);
@@ -140,7 +140,7 @@ fn clients_without_a_common_protocol_are_told_apart() {
 }
 
 #[test]
-fn clients_without_an_accepted_certificate_are_told_apart() {
+fn clients_without_an_accepted_certificate_are_counted_separately() {
     let [authority, stranger] = [Authority::new(), Authority::new()];
     let bridge = start(
         &authority,
@@ -163,7 +163,7 @@ fn clients_without_an_accepted_certificate_are_told_apart() {
 }
 
 #[test]
-fn clients_that_refuse_the_certificate_are_told_apart() {
+fn clients_that_refuse_the_certificate_are_counted_separately() {
     let [authority, renewed, stranger] = ["A", "A", "B"].map(Authority::named);
     let bridge = start(&authority, &[]);
     shake_hands(&bridge, stranger.client(&[&TLS13]));
@@ -177,7 +177,7 @@ fn clients_that_refuse_the_certificate_are_told_apart() {
 }
 
 #[test]
-fn connections_that_are_closed_again_are_counted_and_not_logged() {
+fn connections_closed_during_the_handshake_are_counted_and_not_logged() {
     let authority = Authority::new();
     let bridge = start(&authority, &[]);
     for bytes in [&[][..], &HELLO_OF_TLS_1_0[..20]] {
@@ -195,7 +195,7 @@ fn connections_that_are_closed_again_are_counted_and_not_logged() {
 }
 
 #[test]
-fn handshakes_that_take_too_long_are_told_apart() {
+fn handshakes_that_time_out_are_counted_separately() {
     let authority = Authority::new();
     let bridge = start(&authority, &[("ingress.head_timeout", "300ms".to_owned())]);
     send(&bridge, &HELLO_OF_TLS_1_0[..20]);
@@ -204,7 +204,7 @@ fn handshakes_that_take_too_long_are_told_apart() {
 }
 
 #[test]
-fn many_failures_of_one_kind_are_a_few_lines() {
+fn many_failures_of_one_kind_log_few_lines() {
     let authority = Authority::new();
     let bridge = start(&authority, &[]);
     let begun = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Framing: what makes a request unsound, and what is taken although it is unusual.
+//! Framing: requests that are unsound, and unusual ones that are accepted.
 
 use crate::support::bridge::{Bridge, CHANNEL};
 use crate::support::cluster;
@@ -12,7 +12,7 @@ fn unsound_framing_is_400_and_closed_before_anything_else() {
     let body = body("m1", "read");
     let chunked = ("Transfer-Encoding", Some("chunked"));
     let no_length = ("Content-Length", None);
-    // An unknown path and a wrong password too: framing comes first.
+    // The path is unknown and the password wrong too: framing is checked first.
     let astray = "POST /nowhere HTTP/1.1";
     for (line, changes, code) in [
         (astray, &[("Host", None)][..], "host-missing"),
@@ -49,7 +49,7 @@ fn unsound_framing_is_400_and_closed_before_anything_else() {
 }
 
 #[test]
-fn what_hyper_refuses_by_itself_is_counted_too() {
+fn requests_that_hyper_refuses_are_counted_too() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let long = format!(
@@ -87,7 +87,7 @@ fn what_hyper_refuses_by_itself_is_counted_too() {
 }
 
 #[test]
-fn a_chunked_body_is_taken_and_a_large_one_is_413() {
+fn a_chunked_body_is_accepted_and_a_large_one_is_413() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 3, &[]);
     let chunked = [

@@ -1,4 +1,4 @@
-//! `docs/guarantees.md` names the tests that hold each promise: none of them may go unnoticed.
+//! Checks that the tests which `docs/guarantees.md` names exist.
 
 use std::collections::HashSet;
 use std::env;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Every test of this binary.
+/// Returns the names of all tests of this binary.
 fn tests() -> HashSet<String> {
     let listed = Command::new(env::current_exe().expect("this binary"))
         .arg("--list")
@@ -19,7 +19,7 @@ fn tests() -> HashSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Whether the library has a test of its own by that name: the file that its path names has the function.
+/// Returns `true` if the library has a unit test with this name: the file of its module has the function.
 fn is_unit_test(name: &str) -> bool {
     let Some((module, function)) = name.split_once("::tests::") else {
         return false;
@@ -41,12 +41,12 @@ fn is_unit_test(name: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_a_guarantee_names_is_there() {
+fn every_test_that_a_guarantee_names_exists() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md");
     let document = fs::read_to_string(document).expect("a document");
     let tests = tests();
     let quoted = document.split('`').skip(1).step_by(2);
-    // A module ends in `::` or has no function after it: what is meant is all of it.
+    // A module ends in `::`, or no function follows: the citation means all its tests.
     let (modules, named): (Vec<_>, Vec<_>) = quoted
         .filter(|quoted| quoted.contains("::") && !quoted.contains(' '))
         .map(|name| name.trim_end_matches(':'))

@@ -1,4 +1,4 @@
-//! Git leaves out the files with secrets and phone numbers that the documents have a user create, and no file of the project.
+//! Git ignores the secrets and phone numbers that the documentation has users create, and no file of the project.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use crate::support::files::files_below;
 
-/// Passwords, keys, and reports: `README.md`, `docs/configuration.md`, `docs/replaying.md`, `docs/spool.md`, `deploy/README.md`.
+/// Passwords, keys, and reports: `README.md`, `docs/configuration.md`, `docs/replaying.md`, `docs/spool.md`,
+/// `deploy/README.md`.
 const CREATED: [&str; 10] = [
     "koobridge.toml",
     "channels/202105102694809992",
@@ -22,7 +23,7 @@ const CREATED: [&str; 10] = [
     "reports.jsonl",
 ];
 
-/// A repository with the project's `.gitignore` alone: the tests may run where the project itself is none.
+/// Creates a repository with only the project's `.gitignore`, because the checkout may be no repository.
 fn repository() -> TempDir {
     let repository = tempfile::tempdir().expect("a temporary directory");
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join(".gitignore");
@@ -34,13 +35,13 @@ fn repository() -> TempDir {
 
 fn git(repository: &TempDir) -> Command {
     let mut git = Command::new("git");
-    // No rules of this machine's user.
+    // Without the ignore rules of this machine's user.
     git.env("GIT_CONFIG_GLOBAL", "/dev/null");
     git.arg("-C").arg(repository.path());
     git
 }
 
-/// The paths of `paths` that git ignores.
+/// Returns the paths that git ignores.
 fn ignored<'a>(paths: &[&'a str]) -> Vec<&'a str> {
     let repository = repository();
     let output = git(&repository).arg("check-ignore").args(paths).output();
@@ -50,7 +51,7 @@ fn ignored<'a>(paths: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn what_the_documents_have_a_user_create_is_ignored() {
+fn files_with_secrets_are_ignored() {
     assert_eq!(ignored(&CREATED), CREATED);
 }
 

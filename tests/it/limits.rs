@@ -1,4 +1,4 @@
-//! Limits of size and time of one request or connection. `overload` has the limits of all together.
+//! Limits on the size and duration of one request or connection. The limits on their sum are in `overload`.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use crate::support::bridge::{BUSY, Bridge, eventually};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, report, request};
 
-/// Between the limit and what a busy machine may add to it.
+/// Allows the delay that a busy machine may add to the limit.
 fn assert_about(took: Duration, limit: Duration) {
     assert!(
         took >= limit && took < limit + BUSY,
@@ -16,7 +16,7 @@ fn assert_about(took: Duration, limit: Duration) {
 }
 
 #[test]
-fn a_body_at_the_limit_is_taken_and_one_beyond_is_not() {
+fn a_body_at_the_limit_is_accepted_and_a_larger_one_is_413() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.body_limit", "1 KiB")]);
     let mut exact = body("m1", "read");
@@ -44,7 +44,7 @@ fn a_slow_body_is_408_and_closed() {
 }
 
 #[test]
-fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
+fn a_slow_head_and_an_idle_connection_have_separate_limits() {
     let kafka = cluster::shared();
     let settings = [
         ("ingress.head_timeout", "300ms"),
@@ -60,14 +60,14 @@ fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
 
     let mut idle = Connection::open(bridge.ingress);
     for _ in 0..5 {
-        // Longer in sum than the limit: it counts from the last answer, not from the first byte.
+        // The sum exceeds the limit, because the limit counts from the last answer, not from the first byte.
         thread::park_timeout(Duration::from_secs(1));
         idle.send(&report(&body("m1", "read")));
         assert_eq!(idle.answer().status, 200);
     }
     let started = Instant::now();
     assert!(idle.is_closed());
-    // The bridge's clock starts a moment before this one's.
+    // The bridge's clock starts a moment before this one.
     assert_about(
         started.elapsed() + Duration::from_millis(50),
         Duration::from_secs(4),
@@ -75,7 +75,7 @@ fn a_slow_head_and_an_idle_connection_have_limits_of_their_own() {
 }
 
 #[test]
-fn the_answer_after_a_connections_age_closes_it() {
+fn the_first_answer_after_the_connection_age_closes_it() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connection_age", "2s")]);
     let started = Instant::now();
@@ -87,7 +87,7 @@ fn the_answer_after_a_connections_age_closes_it() {
         let is_last = answer.header("connection") == Some("close");
         is_last.then(Instant::now).ok_or("it stays".to_owned())
     });
-    // Less up to a tenth.
+    // The age is reduced by up to a tenth.
     assert_about(last - started, Duration::from_millis(1800));
     assert!(connection.is_closed());
 }

@@ -1,6 +1,6 @@
-//! The program, started as a user starts it, against a real three-broker Apache Kafka.
+//! Integration tests: the program, started as a user starts it, against a real Apache Kafka with three brokers.
 //!
-//! One binary with a module a feature, so that librdkafka links once.
+//! One binary with a module per feature, so that librdkafka is linked once.
 
 mod access;
 mod answers;
@@ -22,6 +22,7 @@ mod hostile;
 mod ignored_files;
 mod kafka_tls;
 mod limits;
+mod links;
 mod memory;
 mod metrics_formats;
 mod notices;

@@ -1,31 +1,31 @@
-//! Everything at its limit at once takes no more memory than `--print-config` says.
+//! At all limits together, the bridge uses no more memory than `--print-config` prints.
 
 use crate::overload::{BYTES, CONNECTIONS, sized};
 use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, post, report, request};
 
-/// What all limits are at.
-const CEILINGS: [(&str, &str); 3] = [
+/// The limits of the tests.
+const LIMITS: [(&str, &str); 3] = [
     ("ingress.connections", "700"),
     ("ingress.reports_in_flight", "100000"),
     ("ingress.bytes_in_flight", "24 MiB"),
 ];
 
-/// Nothing is over before everything has come.
-const PATIENT: [(&str, &str); 3] = [
+/// Timeouts that are longer than the tests.
+const LONG_TIMEOUTS: [(&str, &str); 3] = [
     ("ingress.deadline", "120s"),
     ("ingress.body_timeout", "100s"),
     ("ingress.head_timeout", "100s"),
 ];
 
-/// A report is given up soon, and delivery goes on.
-const HASTY: [(&str, &str); 2] = [
+/// The bridge answers soon, and goes on delivering the report.
+const SHORT_DEADLINE: [(&str, &str); 2] = [
     ("ingress.deadline", "300ms"),
     ("ingress.body_timeout", "250ms"),
 ];
 
-/// The bound that `--print-config` shows with these settings, without the program itself.
+/// Returns the memory limit that `--print-config` prints with these settings, without the program itself.
 pub fn printed_bound(settings: &[(&str, &str)]) -> u64 {
     let directory = tempfile::tempdir().expect("a directory");
     let file = configuration(directory.path(), "127.0.0.1:1", "events", "rejected");
@@ -49,7 +49,7 @@ pub fn printed_bound(settings: &[(&str, &str)]) -> u64 {
     (mebibytes("Memory, at most", " MiB") - mebibytes("the program", " MiB")) << 20
 }
 
-/// Holds what the bridge took at its most to the bound; the program is another one when it is debugged.
+/// Asserts the growth to the peak, not the peak itself: the size of the program depends on the build profile.
 fn assert_within(bound: u64, idle: u64, bridge: &Bridge) {
     let grown = bridge.peak_resident_bytes().saturating_sub(idle);
     println!("{} KiB of {} KiB", grown >> 10, bound >> 10);
@@ -60,10 +60,10 @@ fn assert_within(bound: u64, idle: u64, bridge: &Bridge) {
 }
 
 fn with_limits<'a>(others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    CEILINGS.iter().chain(others).copied().collect()
+    LIMITS.iter().chain(others).copied().collect()
 }
 
-/// Waits until the bytes are at their limit, but for less than what a large report takes.
+/// Waits until less than one large report fits into the limit of bytes.
 fn wait_until_full(bridge: &Bridge) {
     eventually(|| match bridge.metric(BYTES) {
         bytes if bytes > 23 << 20 => Ok(()),
@@ -71,7 +71,7 @@ fn wait_until_full(bridge: &Bridge) {
     });
 }
 
-/// Sends on so many new connections, whether all of it is read or not, and leaves them open.
+/// Sends `bytes` on each of `count` new connections, and leaves them open.
 fn send_on_each(bridge: &Bridge, count: usize, bytes: &[u8]) -> Vec<Connection> {
     let send = |_| {
         let mut sender = Connection::open(bridge.ingress);
@@ -84,7 +84,7 @@ fn send_on_each(bridge: &Bridge, count: usize, bytes: &[u8]) -> Vec<Connection> 
 #[test]
 fn large_reports_and_heads_at_every_limit_stay_under_the_bound() {
     let kafka = cluster::exclusive();
-    let settings = with_limits(&PATIENT);
+    let settings = with_limits(&LONG_TIMEOUTS);
     let (bridge, ..) = Bridge::with_topics(&kafka, 6, &settings);
     let idle = bridge.resident_bytes();
     kafka.freeze_all();
@@ -104,7 +104,7 @@ fn large_reports_and_heads_at_every_limit_stay_under_the_bound() {
 #[test]
 fn small_reports_up_to_the_limit_of_bytes_stay_under_the_bound() {
     let kafka = cluster::exclusive();
-    let settings = with_limits(&HASTY);
+    let settings = with_limits(&SHORT_DEADLINE);
     let (bridge, ..) = Bridge::with_topics(&kafka, 6, &settings);
     let idle = bridge.resident_bytes();
     kafka.freeze_all();
@@ -121,7 +121,7 @@ fn a_spool_that_fills_and_drains_stays_under_the_bound() {
     let directory = tempfile::tempdir().expect("a directory");
     let settings = [
         ("spool.directory", directory.path().to_str().expect("text")),
-        // Little beside what the spool may take.
+        // Small compared with the spool's limit.
         ("ingress.connections", "101"),
         ("ingress.reports_in_flight", "1000"),
         ("ingress.bytes_in_flight", "1 MiB"),
@@ -136,7 +136,7 @@ fn a_spool_that_fills_and_drains_stays_under_the_bound() {
     assert_within(printed_bound(&settings), idle, &bridge);
 }
 
-/// Sends 40,000 small reports from so many senders, far more than the bytes are for; each is answered by
+/// Sends 40,000 small reports from `senders` connections, more than the limit of bytes allows. Each is answered
 /// `expected`.
 fn fill(bridge: &Bridge, senders: usize, expected: u16) {
     let open = |_| Connection::open(bridge.ingress);
@@ -151,7 +151,7 @@ fn fill(bridge: &Bridge, senders: usize, expected: u16) {
     }
 }
 
-/// `.cargo/config.toml` has them.
+/// The settings are in `.cargo/config.toml`.
 #[cfg(feature = "jemalloc")]
 #[test]
 fn the_allocator_has_the_settings_of_this_project() {

@@ -1,4 +1,4 @@
-//! The metrics of a busy bridge in both text formats, read by the parsers of other authors.
+//! The metrics of a busy bridge in both text formats, read by independent parsers.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, report, request};
 use crate::support::python;
 
-/// What Prometheus 2.x sends.
+/// The `Accept` header of Prometheus 2.x.
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
                           text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,8 +23,8 @@ fn scrape(method: &str, accept: &[&str]) -> Vec<u8> {
         .into_bytes()
 }
 
-/// A bridge with a series of each metric that reports of all kinds make.
-fn busy() -> (Bridge, tempfile::TempDir) {
+/// Starts a bridge and sends reports of every kind, so that it has series of each metric.
+fn busy_bridge() -> (Bridge, tempfile::TempDir) {
     let kafka = cluster::shared();
     let spool = tempfile::tempdir().expect("a directory");
     let directory = spool.path().display().to_string();
@@ -59,7 +59,8 @@ fn parsed(format: &str, text: &str) -> Map<String, Value> {
     serde_json::from_str(&families).expect("an object")
 }
 
-/// The name, type, help and series of each family, as the classic format has them. The values go on between two scrapes.
+/// Returns the name, type, help and series of a family. The values are left out, because they change between two
+/// scrapes.
 fn family(name: &str, family: &Value) -> (String, String, String, Vec<Value>) {
     let text = |at: usize| family[at].as_str().expect("text").to_owned();
     let samples = family[2].as_array().expect("samples");
@@ -70,8 +71,8 @@ fn family(name: &str, family: &Value) -> (String, String, String, Vec<Value>) {
 }
 
 #[test]
-fn both_formats_are_sound_and_hold_the_same() {
-    let (bridge, _spool) = busy();
+fn both_formats_are_valid_and_have_the_same_content() {
+    let (bridge, _spool) = busy_bridge();
     let open_metrics = exchange(bridge.admin, &scrape("GET", &[PROMETHEUS]));
     assert_eq!(open_metrics.header("content-type"), Some(OPEN_METRICS));
     let classic = exchange(bridge.admin, &scrape("GET", &["text/plain"]));
@@ -113,7 +114,7 @@ fn both_formats_are_sound_and_hold_the_same() {
 }
 
 #[test]
-fn each_answer_says_that_it_depends_on_accept_and_head_has_no_body() {
+fn each_answer_varies_by_accept_and_head_has_no_body() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     for (accept, kind) in [

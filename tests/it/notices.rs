@@ -1,4 +1,4 @@
-//! The third-party notices hold every crate and C library that is in the program; `script/notices` writes them.
+//! The third-party notices name every crate and C library of the program. `script/notices` writes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,7 +28,7 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Name and version of the crates that are in the program for `target`, or run to build it.
+/// Returns name and version of the crates that are linked for `target` or run during its build.
 fn crates(target: &str) -> BTreeSet<(String, String)> {
     let edges = ["tree", "--edges", "normal,build", "--target", target];
     let lines = ["--prefix", "none", "--no-dedupe", "--format", "{p}"];
@@ -41,7 +41,7 @@ fn crates(target: &str) -> BTreeSet<(String, String)> {
     crates.filter(|(name, _)| name != "koobridge").collect()
 }
 
-/// Name and version of the crates in the notices.
+/// Returns name and version of the crates in the notices.
 fn noticed() -> BTreeSet<(String, String)> {
     let notices = read("deploy/notices/THIRD-PARTY-NOTICES.txt");
     let (_, notices) = notices.split_once("\nCRATES\n").expect("the section");
@@ -69,7 +69,7 @@ fn every_crate_of_the_program_is_in_the_notices() {
 }
 
 #[test]
-fn the_notices_name_no_version_that_is_not_locked() {
+fn the_notices_name_only_locked_versions() {
     let locked: toml::Table = read("Cargo.lock").parse().expect("TOML");
     let packages = locked["package"].as_array().expect("a list").iter();
     let text = |package: &toml::Value, key: &str| package[key].as_str().expect("text").to_owned();
@@ -81,7 +81,7 @@ fn the_notices_name_no_version_that_is_not_locked() {
     assert!(stale.is_empty(), "run script/notices: {stale:?}");
 }
 
-/// A crate that declares a native library says so with `links`.
+/// A crate that links a native library declares it with `links`.
 #[test]
 fn every_c_library_of_the_program_is_in_the_notices() {
     let used: BTreeMap<_, _> = crates(TARGETS[0]).into_iter().collect();

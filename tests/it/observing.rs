@@ -1,4 +1,4 @@
-//! What is seen from outside: metrics, readiness and logs, and what is made of their names.
+//! Metrics, readiness, logs, alerts and the dashboard.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,8 +25,8 @@ fn read(path: &str) -> String {
     fs::read_to_string(file(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The value of a series that need not be a whole number.
-fn figure(bridge: &Bridge, series: &str) -> f64 {
+/// Returns the value of a series, which may be a fraction.
+fn metric_value(bridge: &Bridge, series: &str) -> f64 {
     let text = bridge.probe("/metrics").text();
     let value = text
         .lines()
@@ -35,7 +35,8 @@ fn figure(bridge: &Bridge, series: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no {series} in:\n{text}"))
 }
 
-/// Every series' name that the program can show. A metric without any series yet is not shown.
+/// Returns the name of every series that the program can expose. A metric without series is not exposed, so that some
+/// get a value first.
 fn exposed() -> BTreeSet<String> {
     let metrics = Metrics::new();
     metrics.built_with(String::new());
@@ -63,17 +64,17 @@ fn exposed() -> BTreeSet<String> {
     names.collect()
 }
 
-/// Every name in a text that looks like one of the program's metrics.
-fn named(text: &str) -> BTreeSet<String> {
+/// Returns every name in a text that looks like a metric of the program.
+fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let ours = |word: &&str| word.starts_with("koobridge_") || word.starts_with("process_");
     words.filter(ours).map(str::to_owned).collect()
 }
 
 #[test]
-fn every_metric_is_documented_and_every_documented_one_is_there() {
-    let documented = named(&read("docs/metrics.md"));
-    // A histogram is documented as a whole.
+fn every_metric_is_documented_and_every_documented_metric_exists() {
+    let documented = metrics_in(&read("docs/metrics.md"));
+    // The documents name a histogram without the suffixes of its series.
     let whole = |name: &String| {
         let suffixes = ["_bucket", "_sum", "_count"];
         let stem = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
@@ -84,7 +85,7 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
 }
 
 #[test]
-fn every_metric_that_is_alerted_on_or_drawn_is_there() {
+fn every_metric_of_alerts_and_dashboard_exists() {
     let exposed = exposed();
     for path in [
         "deploy/prometheus/alerts.yml",
@@ -92,7 +93,7 @@ fn every_metric_that_is_alerted_on_or_drawn_is_there() {
         "deploy/prometheus/nights.test.yml",
         "deploy/grafana/koobridge.json",
     ] {
-        let used = named(&read(path));
+        let used = metrics_in(&read(path));
         assert!(!used.is_empty(), "{path}");
         let unknown: Vec<_> = used.difference(&exposed).collect();
         assert!(unknown.is_empty(), "{path}: {unknown:?}");
@@ -114,9 +115,9 @@ fn the_dashboard_finds_its_data_source() {
     }
 }
 
-/// Whatever name its job has. An unbounded `All` would show every program's `process_*`.
+/// The job may have any name. If `All` had no limits, it would show every program's `process_*`.
 #[test]
-fn the_dashboard_asks_for_bridges_alone() {
+fn the_dashboard_queries_only_bridges() {
     let text = read("deploy/grafana/koobridge.json");
     let dashboard: Value = serde_json::from_str(&text).expect("JSON");
     let variables = dashboard["templating"]["list"].as_array().expect("a list");
@@ -140,14 +141,14 @@ fn the_dashboard_asks_for_bridges_alone() {
         .collect();
     assert!(asked.len() > 40);
     for expression in asked {
-        let metrics = named(expression).len();
+        let metrics = metrics_in(expression).len();
         let chosen = "{job=~\"$job\",instance=~\"$instance\"";
         assert_eq!(expression.matches(chosen).count(), metrics, "{expression}");
     }
 }
 
 #[test]
-fn the_alerts_are_sound_and_call_for_what_they_are_for() {
+fn the_alerts_are_valid_and_fire_as_their_tests_expect() {
     for arguments in [
         ["check", "rules", "alerts.yml"],
         ["test", "rules", "alerts.test.yml"],
@@ -162,20 +163,21 @@ fn the_alerts_are_sound_and_call_for_what_they_are_for() {
     }
 }
 
-/// The names in the lines that begin like this.
+/// Returns the names in the lines that begin with `start`.
 fn names<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
     let lines = text.lines().map(str::trim);
     lines.filter_map(|line| line.strip_prefix(start)).collect()
 }
 
-/// promtool holds each name below to whether it calls or not.
+/// promtool checks that each alert fires or stays silent as the files expect; this test checks that they name every
+/// alert.
 #[test]
-fn every_alert_is_seen_to_call_and_to_be_silent() {
+fn every_alert_is_tested_firing_and_silent() {
     let alerts = read("deploy/prometheus/alerts.yml");
     let alerts = names(&alerts, "- alert: ");
     let tests =
         ["alerts", "nights"].map(|name| read(&format!("deploy/prometheus/{name}.test.yml")));
-    // An alert that calls is followed by the alerts that are expected; one that is silent stands in one line.
+    // If an alert is expected to fire, its alerts follow; if not, the test is a single line.
     let blocks = tests
         .iter()
         .flat_map(|test| test.split("- eval_time: ").skip(1));
@@ -251,7 +253,7 @@ fn reports_are_counted_by_channel_and_status_and_rejected_ones_by_reason() {
     );
     assert_eq!(bridge.metric("koobridge_spool_commit_seconds_count"), 0);
     assert_eq!(bridge.metric("koobridge_reports_in_flight_limit"), 10_000);
-    // An unknown channel is no label.
+    // An unknown channel must not become a label.
     let line = post().replace(CHANNEL, "another");
     assert_eq!(
         exchange(bridge.ingress, &request(&line, &[], b"{}")).status,
@@ -261,9 +263,9 @@ fn reports_are_counted_by_channel_and_status_and_rejected_ones_by_reason() {
 }
 
 #[test]
-fn what_the_process_takes_is_shown() {
+fn the_resources_of_the_process_are_exposed() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
-    let value = |name: &str| figure(&bridge, name);
+    let value = |name: &str| metric_value(&bridge, name);
     let memory = value("process_resident_memory_bytes");
     let really = f64::from(u32::try_from(bridge.resident_bytes()).expect("less than 4 GiB"));
     let ratio = memory / really;
@@ -286,7 +288,7 @@ fn what_the_process_takes_is_shown() {
 }
 
 #[test]
-fn a_line_a_report_names_its_trace_and_neither_message_nor_person() {
+fn a_reports_log_line_has_its_trace_and_no_personal_data() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("log.reports", "true")]);
     let parent = format!("00-{TRACE_ID}-00f067aa0ba902b7-01");
@@ -339,7 +341,7 @@ fn a_line_a_report_names_its_trace_and_neither_message_nor_person() {
 }
 
 #[test]
-fn without_being_asked_for_there_is_no_line_for_a_report() {
+fn reports_are_not_logged_by_default() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     assert_eq!(
@@ -363,9 +365,9 @@ fn a_bridge_without_kafka_has_started_and_is_not_ready() {
     assert_eq!(bridge.metric("koobridge_topic_ready{topic=\"events\"}"), 0);
 }
 
-/// Kafka stands still for longer than readiness is held, and the senders go on.
+/// Kafka is frozen until the topics are not ready, and the senders go on.
 #[test]
-fn an_outage_is_two_lines_and_the_second_counts() {
+fn an_outage_logs_two_lines_and_the_second_has_the_counts() {
     let kafka = cluster::exclusive();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
@@ -392,10 +394,10 @@ fn an_outage_is_two_lines_and_the_second_counts() {
     assert!(began.contains("Kafka can't be reached"), "{began}");
     bridge.wait_for_metric(&ready(&topic), 0);
     bridge.wait_for_metric(&ready(&rejected), 0);
-    // The spool keeps what comes: there is no reason to send reports elsewhere.
+    // The spool still accepts reports, so there is no reason to send them elsewhere.
     pause(Duration::from_secs(3));
     assert_eq!(bridge.probe("/readyz").status, 200);
-    let age = figure(&bridge, "koobridge_spool_oldest_age_seconds");
+    let age = metric_value(&bridge, "koobridge_spool_oldest_age_seconds");
     assert!((3.0..60.0).contains(&age), "{age}");
     let lasted = spooled.elapsed().as_secs_f64();
     kafka.thaw_all();
@@ -412,12 +414,12 @@ fn an_outage_is_two_lines_and_the_second_counts() {
     );
     bridge.wait_for_metric("koobridge_spool_reports", 0);
     eventually(
-        || match figure(&bridge, "koobridge_spool_oldest_age_seconds") {
+        || match metric_value(&bridge, "koobridge_spool_oldest_age_seconds") {
             0.0 => Ok(()),
             age => Err(format!("the oldest is {age} s old")),
         },
     );
-    // It began with the first report that was spooled, before Kafka's silence was noticed.
+    // The outage begins with the first spooled report, before the bridge notices that Kafka is silent.
     let seconds = over["seconds"].as_f64().expect("a time");
     assert!(
         (lasted..took + 1.0).contains(&seconds),

@@ -1,4 +1,4 @@
-//! More than the bridge can take: what it sheds, and what it keeps.
+//! More load than the bridge allows: which requests it sheds, and which reports it keeps.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, report, request};
 use crate::support::records::read_all;
 
-/// A deadline that no report meets, and half of it: an answer that comes at once comes before.
-const UNHURRIED: (&str, &str) = ("ingress.deadline", "30s");
+/// A deadline that no report reaches, and half of it: an earlier answer came at once.
+const LONG_DEADLINE: (&str, &str) = ("ingress.deadline", "30s");
 const AT_ONCE: Duration = Duration::from_secs(15);
 
 const IN_FLIGHT: &str = "koobridge_reports_in_flight";
@@ -16,7 +16,7 @@ pub const BYTES: &str = "koobridge_in_flight_bytes";
 pub const CONNECTIONS: &str = "koobridge_connections";
 const DISPLACED: &str = "koobridge_connections_displaced_total";
 
-/// A report whose body has `size` bytes, most of them in a member that the contract does not name.
+/// Returns a valid body of `size` bytes, most of them in a member that the contract does not name.
 pub fn sized(message_id: &str, size: usize) -> Vec<u8> {
     let mut body = body(message_id, "read");
     body.pop();
@@ -27,9 +27,9 @@ pub fn sized(message_id: &str, size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn past_the_limit_of_reports_a_body_is_not_even_read() {
+fn past_the_limit_of_reports_no_body_is_read() {
     let kafka = cluster::exclusive();
-    let settings = [("ingress.reports_in_flight", "3"), UNHURRIED];
+    let settings = [("ingress.reports_in_flight", "3"), LONG_DEADLINE];
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
     kafka.freeze_all();
     let mut waiting = waiting(&bridge, 3);
@@ -67,7 +67,7 @@ fn past_the_limit_of_reports_a_body_is_not_even_read() {
     assert_eq!(other.answer().status, 200);
 }
 
-/// So many reports, each sent on a connection of its own and not answered yet.
+/// Sends `count` reports, each on a new connection, and reads no answer.
 fn waiting(bridge: &Bridge, count: usize) -> Vec<Connection> {
     let send = |number| {
         let mut sender = Connection::open(bridge.ingress);
@@ -78,7 +78,7 @@ fn waiting(bridge: &Bridge, count: usize) -> Vec<Connection> {
 }
 
 #[test]
-fn what_has_come_of_a_body_counts_against_the_bytes() {
+fn the_received_part_of_a_body_counts_towards_the_byte_limit() {
     let kafka = cluster::shared();
     let settings = [
         ("ingress.body_limit", "64 KiB"),
@@ -123,7 +123,7 @@ fn a_stalled_producer_does_not_keep_reports_from_the_spool() {
         for sender in &mut senders {
             assert_eq!(sender.answer().status, 200);
         }
-        // Kafka has half of the places, and one for each partition that had nothing in flight.
+        // Kafka gets half of the permits, and one more for each partition that had nothing in flight.
         assert!(bridge.metric(IN_FLIGHT) <= 30 + 6);
     }
     kafka.thaw_all();
@@ -143,7 +143,7 @@ fn past_the_limit_of_connections_the_longest_idle_makes_room() {
     let mut third = Connection::open(bridge.ingress);
     third.send(&report(&body("m3", "read")));
     assert_eq!(third.answer().status, 200);
-    // Used again, it is not the longest idle any more.
+    // This connection is used again, so it is no longer the longest idle.
     first.send(&report(&body("m1", "failed")));
     assert_eq!(first.answer().status, 200);
     assert_eq!(bridge.metric(DISPLACED), 0);
@@ -166,9 +166,10 @@ fn past_the_limit_of_connections_the_longest_idle_makes_room() {
 }
 
 #[test]
-fn while_no_connection_is_idle_accepting_waits() {
+fn accepting_waits_while_no_connection_is_idle() {
     let kafka = cluster::exclusive();
-    let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.connections", "2"), UNHURRIED]);
+    let (bridge, ..) =
+        Bridge::with_topics(&kafka, 1, &[("ingress.connections", "2"), LONG_DEADLINE]);
     kafka.freeze_all();
     let mut senders = waiting(&bridge, 2);
     bridge.wait_for_metric(IN_FLIGHT, 2);
@@ -178,7 +179,7 @@ fn while_no_connection_is_idle_accepting_waits() {
     for sender in &mut senders {
         assert_eq!(sender.answer().status, 200);
     }
-    // Whoever is served first leaves the place a moment later.
+    // When a sender is answered, its connection becomes idle a moment later, and makes room.
     assert_eq!(third.answer().status, 200);
     assert_eq!(
         (bridge.metric(CONNECTIONS), bridge.metric(DISPLACED)),

@@ -1,4 +1,4 @@
-//! The Debian package: the documents in it lead to each other, and the program in it to them.
+//! The Debian package: its documents link to each other, and the program names them by their installed paths.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::links::links;
 use crate::support::bridge::{configuration, run};
 use crate::support::files::files_below;
 
@@ -16,7 +17,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The files of the package, by the path that it gives them. Those in `target/` are there after a build only.
+/// Returns the files of the package by their installed path. Those in `target/` exist only after a build.
 fn packaged() -> BTreeMap<PathBuf, PathBuf> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
     let manifest: toml::Table = manifest.parse().expect("TOML");
@@ -36,7 +37,7 @@ fn packaged() -> BTreeMap<PathBuf, PathBuf> {
     packaged
 }
 
-/// The files that an asset names, with their paths below its directory.
+/// Returns the files that an asset matches, with their paths below its directory.
 fn sources(asset: &str) -> Vec<(PathBuf, PathBuf)> {
     let (directory, pattern) = asset.rsplit_once('/').unwrap_or(("", asset));
     let Some(end) = pattern.strip_prefix('*') else {
@@ -59,18 +60,7 @@ fn sources(asset: &str) -> Vec<(PathBuf, PathBuf)> {
     named
 }
 
-/// The targets of a page's links and images that are files.
-fn links(page: &str) -> impl Iterator<Item = &str> {
-    let links = page.split("](").skip(1).map(|rest| (rest, ')'));
-    let images = page.split("src=\"").skip(1).map(|rest| (rest, '"'));
-    links
-        .chain(images)
-        .filter_map(|(rest, end)| Some(rest.split_once(end)?.0))
-        .map(|target| target.split('#').next().unwrap_or_default())
-        .filter(|target| !target.is_empty() && !target.contains("://"))
-}
-
-/// The path that a relative link in a directory leads to.
+/// Resolves a relative link in a directory.
 fn resolved(directory: &Path, link: &str) -> PathBuf {
     let mut path = directory.to_owned();
     for component in Path::new(link).components() {
@@ -93,7 +83,8 @@ fn every_link_of_a_packaged_page_leads_to_a_file_of_the_package() {
         .filter(|(path, _)| path.extension().is_some_and(|end| end == "md"));
     for (path, source) in pages {
         let page = fs::read_to_string(source).expect("a page");
-        for link in links(&page) {
+        let files = links(&page).filter(|(path, _)| !path.is_empty());
+        for (link, _) in files {
             count += 1;
             let directory = path.parent().expect("a directory");
             if !leads_to_a_file(&resolved(directory, link)) {

@@ -1,11 +1,11 @@
-//! What could not be accepted, whole, on the rejected topic.
+//! Reports that could not be accepted, kept whole on the rejected topic.
 
 use crate::support::bridge::{Bridge, CHANNEL};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, report, request};
 use crate::support::records::read_all;
 
-/// A body that breaks the contract, and what is said of it.
+/// A body that breaks the contract, with the expected reason.
 struct Breach {
     body: Vec<u8>,
     reason: &'static str,
@@ -14,7 +14,7 @@ struct Breach {
     key: Option<&'static str>,
 }
 
-/// Breaches of the body as a whole.
+/// Returns bodies that are unsound as a whole.
 fn unsound_bodies() -> impl Iterator<Item = Breach> {
     let cases = [
         (&b""[..], "not-json"),
@@ -36,7 +36,7 @@ fn unsound_bodies() -> impl Iterator<Item = Breach> {
     })
 }
 
-/// Breaches in a body whose `message_id` can be read.
+/// Returns bodies with an unsound member, whose `message_id` can be read.
 fn unsound_members() -> impl Iterator<Item = Breach> {
     let status = Some("status");
     let deep = format!(
@@ -182,7 +182,7 @@ fn an_unknown_status_is_accepted_and_kept_for_a_later_version() {
 }
 
 #[test]
-fn no_value_is_ever_repeated_in_an_answer() {
+fn no_answer_repeats_a_value() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     for body in [
@@ -221,7 +221,7 @@ fn without_the_rejected_topic_a_bad_report_is_503_and_a_good_one_200() {
 }
 
 #[test]
-fn what_was_not_authenticated_is_never_kept() {
+fn an_unauthenticated_request_is_never_kept() {
     let kafka = cluster::shared();
     let (bridge, _, rejected) = Bridge::with_topics(&kafka, 1, &[]);
     let line = post();
@@ -232,10 +232,10 @@ fn what_was_not_authenticated_is_never_kept() {
 
 const GZIP: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00";
 
-/// Changes of a request's headers.
+/// Changes to a request's headers.
 type Changes = &'static [(&'static str, Option<&'static str>)];
 
-/// Headers that are not the contract's, the reason code, and the value that is kept.
+/// Headers that break the contract, the reason code, and the header value that is kept.
 #[rustfmt::skip]
 const ODD_HEADERS: [(Changes, &str, Option<&str>); 11] = [
     (&[("Content-Type", Some("text/plain"))], "content-type", Some("text/plain")),
@@ -263,7 +263,7 @@ fn a_report_with_another_type_or_encoding_is_415_and_kept_whole() {
     let cases = [(&long[..], "content-type", Some(&*cut))];
     let cases: Vec<_> = ODD_HEADERS.into_iter().chain(cases).collect();
     let bodies = [(body("m1", "read"), Some("m1")), (GZIP.to_vec(), None)];
-    // They all come on one connection.
+    // All of them use one connection.
     let mut connection = Connection::open(bridge.ingress);
     for (changes, reason, _) in &cases {
         for (body, _) in &bodies {
@@ -322,7 +322,7 @@ fn another_spelling_of_the_type_and_no_encoding_are_accepted() {
 }
 
 #[test]
-fn a_report_with_another_type_that_is_not_read_whole_is_not_kept() {
+fn a_partial_report_with_another_type_is_not_kept() {
     let kafka = cluster::shared();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &[]);
     let odd = ("Content-Type", Some("text/plain"));

@@ -1,4 +1,4 @@
-//! Senders that leave before they are answered.
+//! Senders that close the connection before they are answered.
 
 use crate::support::bridge::Bridge;
 use crate::support::cluster;

@@ -1,4 +1,4 @@
-//! The status page, as a browser shows it.
+//! The status page in a browser.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,32 +10,32 @@ use serde_json::Value;
 
 use crate::suite::rig::pause;
 use crate::support::bridge::{BUSY, Bridge, CHANNEL, PASSWORD, eventually};
-use crate::support::browser::{Browser, Look};
+use crate::support::browser::{Browser, View};
 use crate::support::clock::Clock;
 use crate::support::cluster::{self, BROKERS, Exclusive};
 use crate::support::http::{body, exchange, report};
 use crate::support::records::{until, unused_name};
 
-/// How soon a change has to be seen.
-const SOON: Duration = Duration::from_secs(2);
+/// The time within which a change must be visible.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_mins(1);
 
-const AWAY: &str = "Serving from the spool while Kafka is away";
+const SERVING_FROM_SPOOL: &str = "Serving from the spool while Kafka is away";
 
-/// Notes each state that the page shows with its time, and what the policy keeps out.
-const WATCH: &str = "
+/// Records each state that the page shows with its time, and each resource that the content security policy blocks.
+const RECORD_STATES: &str = "
     window.states = [];
     new MutationObserver(() => states.push([document.querySelector('#state').textContent, Date.now()]))
         .observe(document.querySelector('#headline'), {subtree: true, childList: true});
-    window.kept_out = [];
-    new ReportingObserver(reports => kept_out.push(...reports.map(it => it.body.effectiveDirective)),
+    window.blocked = [];
+    new ReportingObserver(reports => blocked.push(...reports.map(it => it.body.effectiveDirective)),
         {types: ['csp-violation'], buffered: true}).observe();
     window.is_the_same_page = true;";
 
-fn open(bridge: &Bridge, look: Look) -> Browser {
-    let browser = Browser::open(&format!("http://{}/", bridge.admin), look);
-    if !look.is_without_scripts {
-        browser.run(WATCH);
+fn open(bridge: &Bridge, view: View) -> Browser {
+    let browser = Browser::open(&format!("http://{}/", bridge.admin), view);
+    if !view.is_without_scripts {
+        browser.run(RECORD_STATES);
         browser.wait_for("#seen", "Live");
     }
     browser
@@ -45,7 +45,7 @@ fn send(bridge: &Bridge, body: &[u8]) -> u16 {
     exchange(bridge.ingress, &report(body)).status
 }
 
-/// The counts that a row shows: of 15 minutes and since the start.
+/// Returns the two counts in a row: of the last 15 minutes, and since the start.
 fn row(bridge: &Bridge, name: &str) -> [String; 2] {
     let page = bridge.probe("/status").text();
     let (_, row) = page
@@ -59,10 +59,10 @@ fn row(bridge: &Bridge, name: &str) -> [String; 2] {
 }
 
 #[test]
-fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
+fn the_page_updates_without_a_reload_and_has_no_personal_data() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     browser.wait_for("#state", "Serving");
     browser.wait_for("#empty", "No report has come yet.");
     browser.wait_for("#channels", "1 channel has sent no report since the start.");
@@ -92,12 +92,12 @@ fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
     assert_eq!(row(&bridge, "Accepted, in Kafka"), ["4", "4"]);
     assert_eq!(row(&bridge, "Rejected"), ["1", "1"]);
     assert_eq!(row(&bridge, "unknown-status"), ["1", "1"]);
-    // The passwords are read anew, and what was heard is not forgotten.
+    // When the passwords are reloaded, the page keeps the state of the other channels.
     let another = bridge.directory().join("channels").join("another");
     fs::write(another, "password\n").expect("a channel");
     browser.wait_for("#channels", "1 channel has sent no report since the start.");
     assert!(browser.text("#channels").contains(CHANNEL));
-    // The axes of a young bridge are as long as it runs.
+    // While a bridge is young, the axes are as long as its uptime.
     let shape = "return document.querySelector('path.read')?.getAttribute('d') ?? ''";
     eventually(|| match browser.run(shape) {
         Value::String(path) if path.starts_with('M') => Ok(()),
@@ -118,32 +118,29 @@ fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
 }
 
 #[test]
-fn the_policy_keeps_out_what_is_not_the_pages_own() {
+fn the_content_security_policy_blocks_inline_scripts() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     browser.wait_for("#state", "Not ready");
-    assert_eq!(browser.run("return kept_out"), Value::Array(Vec::new()));
+    assert_eq!(browser.run("return blocked"), Value::Array(Vec::new()));
     assert_eq!(
         browser.run("return getComputedStyle(document.querySelector('.brand')).display"),
         "flex"
     );
     browser.run(
         "const script = document.createElement('script');
-         script.textContent = 'window.has_come_in = true';
+         script.textContent = 'window.has_run = true';
          document.body.append(script);",
     );
-    eventually(|| match browser.run("return kept_out") {
-        Value::Array(kept_out) if kept_out == ["script-src-elem"] => Ok(()),
-        other => Err(format!("{other} is kept out")),
+    eventually(|| match browser.run("return blocked") {
+        Value::Array(blocked) if blocked == ["script-src-elem"] => Ok(()),
+        other => Err(format!("{other} is blocked")),
     });
-    assert_eq!(
-        browser.run("return window.has_come_in ?? null"),
-        Value::Null
-    );
+    assert_eq!(browser.run("return window.has_run ?? null"), Value::Null);
 }
 
-/// When the page showed a state for the first time after `moment`, counted from then.
-fn shown_after(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
+/// Returns the time from `moment` until the page first showed `state`.
+fn time_until_shown(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
     let moment = moment
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("a time");
@@ -161,8 +158,8 @@ fn shown_after(browser: &Browser, moment: SystemTime, state: &str) -> Duration {
     Duration::from_millis(shown.saturating_sub(since))
 }
 
-/// Waits until a new client hears of a leader of each partition; since when it is so at the latest.
-fn serves_again(kafka: &Exclusive, topic: &str) -> SystemTime {
+/// Waits until a new client sees a leader of each partition, and returns the time.
+fn wait_until_led(kafka: &Exclusive, topic: &str) -> SystemTime {
     let led = until(PATIENCE, || {
         let metadata = kafka.metadata(Some(topic))?;
         let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
@@ -175,33 +172,39 @@ fn serves_again(kafka: &Exclusive, topic: &str) -> SystemTime {
 }
 
 #[test]
-fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
+fn an_outage_and_its_end_are_shown_within_two_seconds() {
     let mut kafka = cluster::exclusive();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[("spool.directory", &spool)]);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     assert_eq!(browser.text("#state"), "Serving");
     let mut took = Vec::new();
     for round in 0..4 {
-        // At each quarter of the second after which the page looks again.
+        // The rounds begin at different quarters of the second between two refreshes of the page.
         pause(round * Duration::from_millis(250));
         kafka.freeze_all();
-        took.push(("frozen", shown_after(&browser, SystemTime::now(), AWAY)));
+        took.push((
+            "frozen",
+            time_until_shown(&browser, SystemTime::now(), SERVING_FROM_SPOOL),
+        ));
         assert_eq!(send(&bridge, &body(&format!("m{round}"), "read")), 200);
         browser.wait_for("#notes", "No broker has answered since");
         browser.wait_for("#kafka", "no answer");
         kafka.thaw_all();
-        let moment = serves_again(&kafka, &topic);
-        took.push(("thawed", shown_after(&browser, moment, "Serving")));
+        let moment = wait_until_led(&kafka, &topic);
+        took.push(("thawed", time_until_shown(&browser, moment, "Serving")));
     }
     for broker in 0..BROKERS {
         kafka.kill(broker);
     }
-    took.push(("killed", shown_after(&browser, SystemTime::now(), AWAY)));
+    took.push((
+        "killed",
+        time_until_shown(&browser, SystemTime::now(), SERVING_FROM_SPOOL),
+    ));
     browser.wait_for("#notes", "No broker has answered since");
     assert!(!browser.text("#notes").contains("bootstrap.servers"));
-    // With a spool, an outage is amber everywhere.
+    // With a spool, an outage is a warning everywhere, not an error.
     let severities = "return [document.querySelector('h1').className,
         ...document.querySelectorAll('#notes li, #kafka dl > div')]
         .map(it => it.className ?? it).filter(it => it === 'critical').length";
@@ -210,26 +213,26 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
     browser.wait_for(".key", "Kafka could not take every record");
     browser.wait_for(".key", "kept in the spool");
     browser.wait_for("#bridge", "ready, by the spool");
-    browser.picture("status-away");
+    browser.screenshot("status-away");
     kafka.start_all([0, 1, 2]);
-    let moment = serves_again(&kafka, &topic);
-    took.push(("started", shown_after(&browser, moment, "Serving")));
+    let moment = wait_until_led(&kafka, &topic);
+    took.push(("started", time_until_shown(&browser, moment, "Serving")));
     println!("{took:?}");
-    // A busy machine delays some of them, not all.
+    // A busy machine delays some rounds, but not all.
     for kind in ["frozen", "thawed"] {
         let rounds = took.iter().filter(|(what, _)| *what == kind);
         let fastest = rounds.map(|(_, took)| *took).min();
-        assert!(fastest <= Some(SOON), "{kind}: {took:?}");
+        assert!(fastest <= Some(SHOWN_WITHIN), "{kind}: {took:?}");
     }
     for (what, took) in &took {
-        assert!(*took <= SOON + BUSY, "{what}: {took:?}");
+        assert!(*took <= SHOWN_WITHIN + BUSY, "{what}: {took:?}");
     }
-    assert_eq!(browser.run("return kept_out"), Value::Array(Vec::new()));
+    assert_eq!(browser.run("return blocked"), Value::Array(Vec::new()));
     assert_eq!(browser.run("return window.is_the_same_page"), true);
 }
 
 #[test]
-fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machines() {
+fn a_spool_older_than_the_retention_is_shown_logged_and_exposed() {
     let kafka = cluster::exclusive();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
@@ -247,8 +250,8 @@ fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machine
         text => Err(text),
     });
     kafka.freeze_all();
-    let browser = open(&bridge, Look::default());
-    // Until the spool is seen to grow.
+    let browser = open(&bridge, View::default());
+    // Waits until the bridge knows how fast the spool grows.
     let full_in = eventually(|| {
         assert_eq!(send(&bridge, &body("m1", "read")), 200);
         let spool = bridge.probe("/readyz").json()["spool"].clone();
@@ -264,7 +267,7 @@ fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machine
     let line = bridge.wait_for_log(&said);
     assert!(line.contains("Raise retention.ms of the topic before Kafka gets the reports."));
     browser.wait_for("#notes", &said);
-    browser.picture("status-late");
+    browser.screenshot("status-late");
     let age = bridge.probe("/readyz").json()["spool"]["oldest_age_seconds"].clone();
     assert!(age.as_u64() >= Some(2 * 24 * 60 * 60), "{age}");
     assert_eq!(
@@ -277,7 +280,7 @@ fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machine
 }
 
 #[test]
-fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
+fn a_missing_topic_and_a_stop_are_shown() {
     let kafka = cluster::shared();
     let rejected = kafka.topic("status-rejected", 1);
     let settings = [("ingress.drain_delay", "1m")];
@@ -287,26 +290,26 @@ fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
         &rejected,
         &settings,
     );
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     browser.wait_for("#state", "Kafka can't take every report");
     browser.wait_for(
         "#notes",
         "the topic does not exist; create it, koobridge does not",
     );
     browser.wait_for("#kafka", "does not exist");
-    browser.picture("status-topic-missing");
+    browser.screenshot("status-topic-missing");
     bridge.signal(Signal::TERM);
     browser.wait_for("#state", "Draining, and still taking reports");
     browser.wait_for("#notes", "koobridge was told to stop.");
 }
 
 #[test]
-fn a_page_that_has_lost_its_bridge_says_so_until_it_is_back() {
+fn a_page_without_its_bridge_says_so_until_it_is_back() {
     let admin = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let admin = admin.expect("a free port").to_string();
     let settings = [("admin.listen", &*admin)];
     let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     assert_eq!(browser.text("#lost"), "");
     bridge.kill9();
     browser.wait_for("#lost", "This page has lost the bridge: last seen ");
@@ -325,11 +328,11 @@ fn a_page_that_has_lost_its_bridge_says_so_until_it_is_back() {
 #[test]
 fn without_scripts_the_page_reloads_by_itself() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
-    let look = Look {
+    let view = View {
         is_without_scripts: true,
-        ..Look::default()
+        ..View::default()
     };
-    let browser = open(&bridge, look);
+    let browser = open(&bridge, view);
     browser.wait_for("#state", "Not ready: Kafka is away");
     assert!(browser.text("#notes").contains("Kafka can't be reached"));
     assert!(browser.text("#kafka").contains("no answer"));
@@ -342,10 +345,10 @@ fn without_scripts_the_page_reloads_by_itself() {
 }
 
 #[test]
-fn refused_requests_are_shown_and_wrong_passwords_said_with_what_to_do() {
+fn refused_requests_and_wrong_passwords_are_shown_with_a_remedy() {
     let kafka = cluster::shared();
     let (bridge, _, _) = Bridge::with_topics(&kafka, 1, &[("ingress.body_limit", "1KiB")]);
-    let browser = open(&bridge, Look::default());
+    let browser = open(&bridge, View::default());
     browser.wait_for("#refused", "No request has been refused since the start.");
     let sound = String::from_utf8(report(&body("m", "read"))).expect("text");
     let wrong = sound.replace(PASSWORD, "another");
@@ -361,7 +364,7 @@ fn refused_requests_are_shown_and_wrong_passwords_said_with_what_to_do() {
         "1 wrong password in the last minute, answered 401: ",
     );
     browser.wait_for("#notes", "for channels that are not configured");
-    // Kafka may be slow for a moment, which is worse.
+    // If Kafka is slow for a moment, the page shows that more severe state first.
     eventually(|| {
         let heading = "const h = document.querySelector('h1'); return [h.className, h.textContent]";
         let shown = browser.run(heading).to_string();
@@ -378,17 +381,17 @@ fn refused_requests_are_shown_and_wrong_passwords_said_with_what_to_do() {
 }
 
 #[test]
-fn on_a_phone_a_page_of_a_healthy_bridge_is_short_and_its_sections_open_and_stay_open() {
+fn on_a_phone_a_healthy_page_is_short_and_opened_sections_stay_open() {
     let kafka = cluster::shared();
     let spool = tempfile::tempdir().expect("a temporary directory");
     let spool = spool.path().join("spool").display().to_string();
     let (bridge, _, _) = Bridge::with_topics(&kafka, 3, &[("spool.directory", &spool)]);
     assert_eq!(send(&bridge, &body("m", "read")), 200);
-    let look = Look {
+    let view = View {
         phone: Some(390),
-        ..Look::default()
+        ..View::default()
     };
-    let browser = open(&bridge, look);
+    let browser = open(&bridge, view);
     browser.wait_for("p.strip", "p99 answer time:");
     let height = browser.run("return document.documentElement.scrollHeight");
     assert!(height.as_u64() < Some(1200), "{height} pixels");
@@ -401,12 +404,12 @@ fn on_a_phone_a_page_of_a_healthy_bridge_is_short_and_its_sections_open_and_stay
         later => Err(later),
     });
     assert!(browser.text("#spool").contains("Disk"));
-    browser.picture("status-phone-healthy");
+    browser.screenshot("status-phone-healthy");
 }
 
 #[test]
-fn on_a_phone_nothing_is_wider_than_the_screen_and_at_night_it_is_dark() {
-    // As long as Kafka lets a topic's name be, and a word that no line end divides.
+fn on_a_phone_nothing_exceeds_the_screen_and_dark_mode_is_dark() {
+    // The longest topic name that Kafka allows, and a word without a place for a line break.
     let long = "x".repeat(248);
     let bridge = Bridge::start("127.0.0.1:1", &long, &format!("{long}2"), &[]);
     let brightness = |browser: &Browser| {
@@ -416,19 +419,19 @@ fn on_a_phone_nothing_is_wider_than_the_screen_and_at_night_it_is_dark() {
         red.and_then(|red| red.parse::<u8>().ok()).expect("a color")
     };
     for is_dark in [false, true] {
-        let look = Look {
+        let view = View {
             is_dark,
             phone: Some(390),
-            ..Look::default()
+            ..View::default()
         };
-        let browser = open(&bridge, look);
+        let browser = open(&bridge, view);
         browser.wait_for("#state", "Not ready");
         browser.wait_for("#notes", "Kafka can't be reached");
         let widths = browser.run("return [innerWidth, document.documentElement.scrollWidth]");
         assert_eq!(widths, serde_json::json!([390, 390]));
         let brightness = brightness(&browser);
         assert_eq!(brightness < 64, is_dark, "{brightness}");
-        browser.picture(if is_dark {
+        browser.screenshot(if is_dark {
             "status-phone-dark"
         } else {
             "status-phone"

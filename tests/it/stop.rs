@@ -1,4 +1,4 @@
-//! A stop under traffic: every request that was sent whole is answered, whatever it met the stop with.
+//! A stop under traffic: every request that was sent whole is answered, in whichever state it is when the stop begins.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -19,21 +19,21 @@ use crate::tls::secure;
 
 /// The pause between two reports of one of twelve senders: 300 reports a second in sum.
 const PERIOD: Duration = Duration::from_millis(40);
-/// A connection that was idle for longer is not used again: a bridge that stops closes it after a second.
-const RESTED: Duration = Duration::from_millis(700);
+/// If a connection was idle for longer, the sender opens a new one: when a bridge stops, it soon closes idle ones.
+const MAX_IDLE: Duration = Duration::from_millis(700);
 /// Reports that are answered before the stop begins.
-const BEFORE: usize = 300;
-/// A busy machine alone is no reason for a 503.
-const PATIENT: (&str, &str) = ("ingress.deadline", "30s");
+const REPORTS_BEFORE_STOP: usize = 300;
+/// So long that a busy machine alone causes no 503.
+const LONG_DEADLINE: (&str, &str) = ("ingress.deadline", "30s");
 
-/// How a sender uses connections.
+/// The way in which a sender uses connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
+enum ConnectionUse {
     KeptAlive,
     NewForEach,
 }
 
-/// A bridge to send to, over plain HTTP or over TLS.
+/// A bridge that is reached over plain HTTP or over TLS.
 #[derive(Clone, Copy)]
 struct Target<'a> {
     address: SocketAddr,
@@ -41,7 +41,7 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Opens a connection; `None` once the bridge does not listen any more.
+    /// Opens a connection; returns `None` if the bridge no longer listens.
     fn open(self) -> Option<Connection> {
         let socket = match TcpStream::connect(self.address) {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => return None,
@@ -53,8 +53,8 @@ impl Target<'_> {
         }))
     }
 
-    /// Sends reports until the bridge does not listen any more. Each is answered 200. Returns their ids.
-    fn send(self, name: &str, how: Use, answered: &AtomicUsize) -> Vec<String> {
+    /// Sends reports until the bridge no longer listens, and returns their ids. Each is answered 200.
+    fn send(self, name: &str, how: ConnectionUse, answered: &AtomicUsize) -> Vec<String> {
         let mut sent = Vec::new();
         while let Some(mut connection) = self.open() {
             loop {
@@ -66,7 +66,7 @@ impl Target<'_> {
                 answered.fetch_add(1, Ordering::Relaxed);
                 sent.push(id);
                 pause(PERIOD);
-                if how == Use::NewForEach || is_last(&answer) || at.elapsed() > RESTED {
+                if how == ConnectionUse::NewForEach || is_last(&answer) || at.elapsed() > MAX_IDLE {
                     break;
                 }
             }
@@ -87,7 +87,7 @@ fn under_load_each_report_that_was_sent_is_answered() {
     let files = authority.settings();
     for (files, authority) in [(Vec::new(), None), (borrowed(&files), Some(&authority))] {
         for drain_delay in ["0s", "5s"] {
-            let settings = [PATIENT, ("ingress.drain_delay", drain_delay)];
+            let settings = [LONG_DEADLINE, ("ingress.drain_delay", drain_delay)];
             let settings = [&files[..], &settings].concat();
             let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
             let target = Target {
@@ -96,14 +96,14 @@ fn under_load_each_report_that_was_sent_is_answered() {
             };
             let answered = AtomicUsize::new(0);
             let sent = thread::scope(|scope| {
-                let senders = [Use::KeptAlive, Use::NewForEach].map(|how| {
+                let senders = [ConnectionUse::KeptAlive, ConnectionUse::NewForEach].map(|how| {
                     [0, 1, 2, 3, 4, 5].map(|number| {
                         let (name, answered) = (format!("{how:?}-{number}"), &answered);
                         scope.spawn(move || target.send(&name, how, answered))
                     })
                 });
                 eventually(|| match answered.load(Ordering::Relaxed) {
-                    count if count >= BEFORE => Ok(()),
+                    count if count >= REPORTS_BEFORE_STOP => Ok(()),
                     count => Err(format!("{count} reports are answered")),
                 });
                 bridge.signal(Signal::TERM);
@@ -125,7 +125,7 @@ fn under_load_each_report_that_was_sent_is_answered() {
 #[test]
 fn requests_that_wait_to_be_accepted_are_answered() {
     let kafka = cluster::exclusive();
-    let settings = [PATIENT, ("ingress.connections", "2")];
+    let settings = [LONG_DEADLINE, ("ingress.connections", "2")];
     let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &settings);
     kafka.freeze_all();
     let mut senders: Vec<_> = (0..6)
@@ -154,19 +154,19 @@ fn requests_that_wait_to_be_accepted_are_answered() {
 }
 
 #[test]
-fn a_handshake_that_is_under_way_comes_to_its_report() {
+fn a_connection_opened_before_the_stop_can_send_its_report() {
     let kafka = cluster::shared();
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let files = authority.settings();
-    let patient = [PATIENT, ("ingress.head_timeout", "20s")];
+    let patient = [LONG_DEADLINE, ("ingress.head_timeout", "20s")];
     let settings = [&borrowed(&files)[..], &patient].concat();
     let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &settings);
     let target = Target {
         address: bridge.ingress,
         authority: Some(&authority),
     };
-    // The handshake begins with the first byte that is sent.
+    // The handshake begins when the first byte is sent.
     let mut sender = target.open().expect("the bridge listens");
     bridge.wait_for_metric("koobridge_connections", 1);
     bridge.signal(Signal::TERM);
@@ -188,7 +188,7 @@ fn a_handshake_that_is_under_way_comes_to_its_report() {
 }
 
 #[test]
-fn a_peer_that_sends_nothing_has_a_second() {
+fn a_peer_that_sends_nothing_does_not_delay_a_stop() {
     let settings = [
         ("ingress.idle_timeout", "10m"),
         ("ingress.head_timeout", "5m"),

@@ -1,4 +1,4 @@
-//! The example subscribers, held to the same tables after the same histories.
+//! The example subscribers: after the same histories, they have the same tables.
 
 mod extreme;
 
@@ -31,7 +31,7 @@ enum Language {
 }
 
 impl Language {
-    /// The program, built: the first start of those in Java and Python does that.
+    /// Returns the program. The first call runs it once without arguments, which builds those in Java and Python.
     fn program(self) -> PathBuf {
         static BUILT: [Once; 3] = [const { Once::new() }; 3];
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/subscribers");
@@ -48,7 +48,7 @@ impl Language {
             let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
             let says = String::from_utf8(output.stderr).expect("text");
             let usage = "usage: subscriber BOOTSTRAP TOPIC DATABASE [GROUP]\n";
-            // What builds it may say something before.
+            // The build may print messages before the usage.
             assert!(says.ends_with(usage), "{says}");
             assert_eq!(output.status.code(), Some(2));
         });
@@ -56,7 +56,7 @@ impl Language {
     }
 }
 
-/// A subscriber's state and how it is started.
+/// A subscriber's database and arguments.
 struct Subscriber<'a> {
     program: PathBuf,
     kafka: &'a Kafka,
@@ -92,7 +92,7 @@ impl<'a> Subscriber<'a> {
         Running { child, says }
     }
 
-    /// Waits until the group has committed all that is on the topic.
+    /// Waits until the group has committed the end of the topic.
     fn wait_until_read(&self, running: &Running) {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.kafka.bootstrap())
@@ -125,13 +125,13 @@ impl<'a> Subscriber<'a> {
         rows.expect("rows").map(|row| row.expect("text")).collect()
     }
 
-    /// How many reports were applied so far.
+    /// Returns the number of reports that were applied so far.
     fn reports(&self) -> u64 {
         let count = Connection::open(self.database()).and_then(|database| {
             database.busy_timeout(PATIENCE)?;
             database.query_row("SELECT count(*) FROM seen", [], |row| row.get(0))
         });
-        // At first there is no table.
+        // The table does not exist at first.
         count.map_or(0, i64::cast_unsigned)
     }
 
@@ -150,7 +150,7 @@ struct Running {
 }
 
 impl Running {
-    /// As an operator stops it.
+    /// Stops it as an operator does.
     fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
         let status = until(PATIENCE, || {
@@ -166,7 +166,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ended = self.child.kill();
         self.child.wait().expect("a child ends");
     }
@@ -195,7 +195,7 @@ fn write(kafka: &Kafka, topic: &str, records: &[Value]) {
     producer.flush(PATIENCE).expect("Kafka takes the records");
 }
 
-/// A record's key or value, as text or as hexadecimal digits.
+/// Returns a record's key or value, given as text or as hexadecimal digits.
 fn bytes(record: &Value, name: &str) -> Option<Vec<u8>> {
     let text = record[name].as_str().map(|text| text.as_bytes().to_vec());
     let hex = record[format!("{name}_hex")].as_str();
@@ -250,7 +250,7 @@ fn every_history_ends_in_the_expected_tables(language: Language) {
     assert_eq!(dead, texts(&all("dead_letters"), &["key", "reason"]));
 }
 
-/// Reports of 1,000 messages, each with its three statuses in another order, all of it twice.
+/// Returns reports of 1,000 messages, each with its three statuses in another order, all of them twice.
 fn many() -> (Vec<Value>, Vec<Vec<String>>) {
     const ORDERS: [[&str; 3]; 3] = [
         ["delivered", "read", "failed"],
@@ -295,7 +295,7 @@ fn killed_in_the_middle_nothing_is_lost_or_applied_twice(language: Language) {
     let (records, messages) = many();
     let subscriber = Subscriber::new(language, &kafka, &topic);
     let mut random = Random::new();
-    // The second half is repeats, which apply nothing.
+    // The second half repeats the first, so it applies nothing.
     let (new, repeats) = records.split_at(records.len() / 2);
     for part in new.chunks(new.len() / 3) {
         let mut running = subscriber.start();
@@ -346,8 +346,8 @@ macro_rules! each_does {
             }
 
             #[test]
-            fn extreme_members_change_nothing() {
-                super::extreme::extreme_members_change_nothing(Language::$variant);
+            fn reports_with_extreme_members_are_applied() {
+                super::extreme::reports_with_extreme_members_are_applied(Language::$variant);
             }
 
             #[test]

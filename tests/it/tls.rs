@@ -1,4 +1,4 @@
-//! The ingress' own TLS.
+//! TLS on the ingress.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -25,7 +25,7 @@ pub fn secure(config: ClientConfig, socket: TcpStream) -> StreamOwned<ClientConn
     StreamOwned::new(client, socket)
 }
 
-/// Names the series of the handshakes that failed for `reason`.
+/// Returns the series of the handshakes that failed for `reason`.
 pub fn failures(reason: &str) -> String {
     format!("koobridge_tls_handshake_failures_total{{reason=\"{reason}\"}}")
 }
@@ -34,8 +34,8 @@ fn open(bridge: &Bridge, config: ClientConfig) -> Connection {
     Connection::over(bridge.ingress, |socket| Box::new(secure(config, socket)))
 }
 
-/// The serial number of the certificate that a new connection is shown.
-fn shown(bridge: &Bridge, authority: &Authority) -> Vec<u8> {
+/// Returns the certificate that a new connection is shown.
+fn presented_certificate(bridge: &Bridge, authority: &Authority) -> Vec<u8> {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let mut stream = secure(authority.client(&[&TLS13]), socket);
     while stream.conn.is_handshaking() {
@@ -55,7 +55,7 @@ fn der(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn reports_come_over_tls_1_2_and_1_3_and_over_nothing_else() {
+fn reports_are_accepted_over_tls_1_2_and_1_3_only() {
     let kafka = cluster::shared();
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
@@ -83,7 +83,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     let settings = authority.settings();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &borrowed(&settings));
     let first = der(&authority.path("server.crt"));
-    assert_eq!(shown(&bridge, &authority), first);
+    assert_eq!(presented_certificate(&bridge, &authority), first);
     let mut open = open(&bridge, authority.client(&[&TLS13]));
     open.send(&report(&body("m1", "read")));
     assert_eq!(open.answer().status, 200);
@@ -91,10 +91,10 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     authority.issue("server", 2, NOW);
     let second = der(&authority.path("server.crt"));
     eventually(|| {
-        let shown = shown(&bridge, &authority);
-        (shown == second)
+        let presented = presented_certificate(&bridge, &authority);
+        (presented == second)
             .then_some(())
-            .ok_or_else(|| "the first certificate is still shown".to_owned())
+            .ok_or_else(|| "the first certificate is still presented".to_owned())
     });
     open.send(&report(&body("m1", "read")));
     assert_eq!(open.answer().status, 200);
@@ -104,7 +104,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     fs::rename(authority.path("other.key"), authority.path("server.key")).expect("a file");
     let problem = eventually(|| bridge.stale("certificate").ok_or("not noticed".to_owned()));
     assert!(problem.contains("is not the key of"), "{problem}");
-    assert_eq!(shown(&bridge, &authority), second);
+    assert_eq!(presented_certificate(&bridge, &authority), second);
     assert_eq!(bridge.metric("koobridge_stale{part=\"certificate\"}"), 1);
 
     authority.issue("server", 4, [2020, 2030]);
@@ -115,7 +115,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     );
 }
 
-/// How a new connection's handshake went, once it has had an answer.
+/// Opens a connection, waits for an answer, and returns the kind of its handshake.
 fn handshake(bridge: &Bridge, config: &ClientConfig) -> HandshakeKind {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let mut stream = secure(config.clone(), socket);
@@ -141,20 +141,22 @@ fn sessions_of_many_senders_are_resumed_until_the_certificate_changes() {
         let kinds = senders.iter().map(|config| handshake(&bridge, config));
         kinds.filter(|kind| *kind == HandshakeKind::Resumed).count()
     };
-    assert_eq!(resumed(), 0, "nobody was here");
+    assert_eq!(resumed(), 0, "there are no sessions yet");
     assert_eq!(resumed(), senders.len());
 
     authority.issue("server", 2, NOW);
     let second = der(&authority.path("server.crt"));
     eventually(|| {
-        let shown = shown(&bridge, &authority);
-        (shown == second).then_some(()).ok_or("not yet".to_owned())
+        let presented = presented_certificate(&bridge, &authority);
+        (presented == second)
+            .then_some(())
+            .ok_or("not yet".to_owned())
     });
-    assert_eq!(resumed(), 0, "under the old one");
+    assert_eq!(resumed(), 0, "sessions of the old certificate");
 }
 
 #[test]
-fn a_sender_needs_a_certificate_where_an_authority_is_named() {
+fn a_sender_needs_a_certificate_if_an_authority_is_configured() {
     let kafka = cluster::shared();
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
@@ -169,7 +171,7 @@ fn a_sender_needs_a_certificate_where_an_authority_is_named() {
     settings.push(("ingress.tls.client_ca", authority.setting("ca.crt")));
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &borrowed(&settings));
 
-    // In TLS 1.2 the client's handshake fails, too.
+    // In TLS 1.2 the handshake fails on the client's side too.
     for name in [None, Some("stranger")] {
         let config = authority.client_as(&[&TLS12], name);
         let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
@@ -185,7 +187,7 @@ fn a_sender_needs_a_certificate_where_an_authority_is_named() {
 }
 
 #[test]
-fn a_handshake_has_its_time() {
+fn a_handshake_times_out() {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let mut settings = authority.settings().to_vec();
@@ -197,7 +199,7 @@ fn a_handshake_has_its_time() {
     bridge.wait_for_metric("koobridge_connections", 0);
 }
 
-/// Sends requests without a password, until nobody reads them any more since the answers are not read.
+/// Sends requests without a password and reads no answers, until the bridge stops reading.
 fn flood(bridge: &Bridge, authority: &Authority) -> StreamOwned<ClientConnection, TcpStream> {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let patience = Some(Duration::from_millis(200));
@@ -210,7 +212,7 @@ fn flood(bridge: &Bridge, authority: &Authority) -> StreamOwned<ClientConnection
 }
 
 #[test]
-fn a_peer_that_reads_nothing_is_let_go() {
+fn a_peer_that_reads_nothing_is_closed() {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let mut settings = authority.settings().to_vec();
@@ -224,7 +226,7 @@ fn a_peer_that_reads_nothing_is_let_go() {
 }
 
 #[test]
-fn with_a_certificate_any_address_may_be_listened_on() {
+fn with_a_certificate_the_bridge_may_listen_on_any_address() {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let mut settings = authority.settings().to_vec();

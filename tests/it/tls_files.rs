@@ -1,7 +1,7 @@
-//! The files of the ingress' TLS: what is wrong with them is named at the start, by a check, and on a reload.
+//! Mistakes in the files of the ingress' TLS: the bridge names them when it starts, checks or reloads.
 //!
-//! `tls_files/` holds what rcgen can't make with ring: keys and self-signed authorities of OpenSSL, valid from 2020 to
-//! 2100, and one key that is encrypted (`openssl pkcs8 -topk8`, `openssl ec -aes128`).
+//! `tls_files/` has files that rcgen can't make with ring: keys and self-signed authorities of OpenSSL, valid from 2020
+//! to 2100, and one encrypted key (`openssl pkcs8 -topk8`, `openssl ec -aes128`).
 
 use std::fs;
 
@@ -24,7 +24,7 @@ macro_rules! fixture {
     };
 }
 
-/// A directory with `server.crt` and `server.key`, and `ca.crt` if authorities are named.
+/// A directory with `server.crt` and `server.key`, and with `ca.crt` if there are authorities.
 struct Files {
     home: TempDir,
     settings: Vec<String>,
@@ -54,7 +54,7 @@ impl Files {
         self.with("client_ca", "ca.crt", content)
     }
 
-    /// What a check finds about the certificate, without the directory of the files.
+    /// Returns the findings of `check` about the certificate, without the directory of the files.
     fn check(&self, level: &str) -> Vec<String> {
         let output = self.run("check", &["--json"]);
         let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -65,7 +65,7 @@ impl Files {
         found.collect()
     }
 
-    /// What is wrong, said by `serve` and by `check` in the same words.
+    /// Returns the errors, which `serve` and `check` report in the same words.
     fn errors(&self) -> Vec<String> {
         let output = self.run("serve", &[]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -76,7 +76,7 @@ impl Files {
         errors
     }
 
-    /// The warnings of `check`, each of which a bridge logs at its start.
+    /// Returns the warnings of `check`, each of which a bridge logs when it starts.
     fn warnings(&self) -> Vec<String> {
         assert_eq!(self.check("fail"), Vec::<String>::new());
         let bridge = self.start();
@@ -88,7 +88,7 @@ impl Files {
         warnings
     }
 
-    /// The warnings of files without authorities that are read at this time.
+    /// Returns the warnings at this time, without authorities.
     fn warnings_at(&self, now: Timestamp) -> Vec<String> {
         let files = Tls {
             certificate: self.home.path().join("server.crt"),
@@ -125,7 +125,7 @@ impl Files {
     }
 }
 
-/// A sound pair of an authority.
+/// Returns a valid certificate of an authority, and its key.
 fn pair(authority: &Authority) -> [String; 2] {
     authority.issue("server", 1, NOW);
     ["server.crt", "server.key"].map(|name| authority.read(name))
@@ -143,7 +143,7 @@ fn der(pem: &str) -> Vec<u8> {
     certificate.expect("a certificate").to_vec()
 }
 
-/// A client with a certificate of `authority` has an answer.
+/// Asserts that a client with a certificate of `authority` is answered.
 fn assert_accepted(bridge: &Bridge, server: &Authority, authority: &Authority) {
     authority.issue("client", 2, NOW);
     for name in ["client.crt", "client.key"] {
@@ -157,7 +157,7 @@ fn assert_accepted(bridge: &Bridge, server: &Authority, authority: &Authority) {
 }
 
 #[test]
-fn every_authority_counts_whatever_stands_around_its_certificate() {
+fn every_authority_is_read_despite_text_around_its_certificate() {
     let authorities = ["A", "B"].map(Authority::named);
     let [one, two] = authorities
         .each_ref()
@@ -183,7 +183,7 @@ fn every_authority_counts_whatever_stands_around_its_certificate() {
 }
 
 #[test]
-fn a_certificate_that_would_be_dropped_is_named() {
+fn a_certificate_that_would_be_skipped_is_an_error() {
     let [one, two] = ["A", "B"].map(|name| Authority::named(name).read("ca.crt"));
     let (lines, after) = (one.lines().count(), one.lines().count() + 1);
     let cut = |text: &str, line: usize| {
@@ -241,7 +241,7 @@ fn a_certificate_that_would_be_dropped_is_named() {
         joined.contains(&format!("ca.crt: line {lines}: {alone}")),
         "{joined:?}"
     );
-    // Base64 that is sound, of a certificate that is not.
+    // Valid base64 that is no valid certificate.
     let damaged = format!("{one}{}", cut(&two, 3));
     let errors = with_authorities(damaged).errors();
     assert!(errors[0].starts_with("ca.crt: certificate 2"), "{errors:?}");
@@ -281,7 +281,7 @@ fn a_block_of_another_kind_beside_certificates_is_a_warning() {
 }
 
 #[test]
-fn a_block_in_comments_is_no_block() {
+fn a_block_in_comments_is_ignored() {
     let [certificate, key] = pair(&Authority::new());
     let commented = certificate.trim_end().replace('\n', "\n# ");
     let files = Files::new(
@@ -292,7 +292,7 @@ fn a_block_in_comments_is_no_block() {
 }
 
 #[test]
-fn a_file_in_another_format_is_named_with_the_command_that_converts_it() {
+fn a_file_in_another_format_is_an_error_with_the_converting_command() {
     let [certificate, key] = pair(&Authority::new());
     let utf_16 = |start: &[u8], bytes: fn(u16) -> [u8; 2]| {
         let text = certificate.encode_utf16().flat_map(bytes);
@@ -349,7 +349,7 @@ fn a_file_in_another_format_is_named_with_the_command_that_converts_it() {
 }
 
 #[test]
-fn a_key_that_cannot_be_used_is_named_with_its_kind() {
+fn an_unusable_key_is_an_error_with_its_kind() {
     let [certificate, key] = pair(&Authority::new());
     let unusable = |algorithm: &str| {
         format!(
@@ -384,7 +384,7 @@ fn a_key_that_cannot_be_used_is_named_with_its_kind() {
 }
 
 #[test]
-fn a_key_is_named_that_is_of_another_certificate_or_of_none() {
+fn a_key_of_another_certificate_is_an_error() {
     let root = Authority::named("root");
     let below = root.issue_authority("below", NOW);
     let [certificate, key] = pair(&below);
@@ -465,7 +465,7 @@ fn a_chain_that_is_out_of_order_or_incomplete_is_a_warning() {
 const REFUSED: &str = "clients that need it refuse the connection while it is not valid";
 
 #[test]
-fn a_certificate_of_the_chain_that_is_not_valid_is_named() {
+fn an_invalid_certificate_in_the_chain_is_named() {
     let root = Authority::named("root");
     for (years, problem) in [
         ([2000, 2001], "has expired at 2001-01-01T00:00:00Z"),
@@ -494,7 +494,7 @@ fn a_certificate_of_the_chain_that_is_not_valid_is_named() {
 }
 
 #[test]
-fn an_expired_root_that_is_sent_is_to_be_taken_out() {
+fn an_expired_root_in_the_chain_should_be_removed() {
     let root = Authority::named("root").issue_authority("root", [2000, 2001]);
     let below = root.issue_authority("below", NOW);
     let [certificate, key] = pair(&below);
@@ -509,7 +509,7 @@ fn an_expired_root_that_is_sent_is_to_be_taken_out() {
 }
 
 #[test]
-fn the_expiry_that_is_shown_is_that_of_the_first_certificate() {
+fn the_exposed_expiry_is_that_of_the_first_certificate() {
     let cross_signed = Authority::named("old").issue_authority("root", [2000, 2001]);
     let below = cross_signed.issue_authority("below", [2020, 2090]);
     let [certificate, key] = pair(&below);
@@ -601,7 +601,7 @@ fn an_authority_whose_signatures_cannot_be_verified_is_a_warning_beside_another(
 }
 
 #[test]
-fn an_authority_that_is_none_or_has_expired_is_a_warning() {
+fn an_expired_or_false_authority_is_a_warning() {
     let root = Authority::named("root");
     root.issue("client", 2, NOW);
     let expired = root.issue_authority("expired", [2000, 2001]).read("ca.crt");
@@ -617,7 +617,7 @@ fn an_authority_that_is_none_or_has_expired_is_a_warning() {
 }
 
 #[test]
-fn what_is_wrong_with_each_file_is_said_at_once() {
+fn mistakes_in_several_files_are_reported_together() {
     let files = Files::new("no PEM", fixture!("encrypted.key")).client_ca(fixture!("p-521.crt"));
     let errors = files.errors();
     let named: Vec<_> = errors
@@ -628,7 +628,7 @@ fn what_is_wrong_with_each_file_is_said_at_once() {
 }
 
 #[test]
-fn a_file_or_a_setting_that_is_missing_is_named() {
+fn a_missing_file_or_setting_is_named() {
     let [certificate, key] = pair(&Authority::new());
     let all = || Files::new(&certificate, &key).client_ca(&certificate);
     for missing in ["server.crt", "server.key", "ca.crt"] {
@@ -653,7 +653,7 @@ fn a_file_or_a_setting_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_reload_names_them_and_keeps_the_last_good_state() {
+fn a_reload_reports_mistakes_and_keeps_the_last_valid_files() {
     let authority = Authority::named("A");
     let files = with_authorities(authority.read("ca.crt"));
     let bridge = files.start();

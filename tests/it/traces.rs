@@ -1,4 +1,4 @@
-//! Traces as a collector gets them.
+//! The traces that a collector receives.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,12 +27,12 @@ const PARENT: &str = "00f067aa0ba902b7";
 const ROUTE: &str = "/social/on/whatsapp/koomessage/report/{channelId}";
 const DROPPED: &str = "koobridge_trace_spans_dropped_total";
 
-/// Spans are sent soon.
-fn soon() -> Vec<(&'static str, OsString)> {
+/// Returns an environment that sends spans soon.
+fn fast_export() -> Vec<(&'static str, OsString)> {
     vec![("OTEL_BSP_SCHEDULE_DELAY", "50".into())]
 }
 
-/// Starts a bridge that traces, on topics of its own.
+/// Starts a bridge that sends traces, on new topics.
 fn start(
     kafka: &Shared,
     endpoint: &str,
@@ -43,7 +43,10 @@ fn start(
     let rejected = kafka.topic("rejected", 6);
     let traced = [("traces.endpoint", endpoint)];
     let settings: Vec<_> = traced.into_iter().chain(settings.iter().copied()).collect();
-    let environment: Vec<_> = soon().into_iter().chain(environment.to_vec()).collect();
+    let environment: Vec<_> = fast_export()
+        .into_iter()
+        .chain(environment.to_vec())
+        .collect();
     let bridge = Bridge::start_in(
         &environment,
         kafka.bootstrap(),
@@ -55,7 +58,7 @@ fn start(
     (bridge, topic, rejected)
 }
 
-/// Sends a report whose trace its sender has begun.
+/// Sends a report with the trace context of its sender.
 fn send_traced(bridge: &Bridge, flags: &str, body: &[u8]) -> Response {
     let parent = format!("00-{TRACE}-{PARENT}-{flags}");
     let traced = [
@@ -87,7 +90,7 @@ fn attributes(attributes: &[KeyValue]) -> serde_json::Value {
     json!(pairs)
 }
 
-/// Everything of a span but its ids and times.
+/// Returns the content of a span except its ids and times.
 fn content(span: &Span) -> serde_json::Value {
     assert!(span.events.is_empty() && span.links.is_empty());
     assert!(0 < span.start_time_unix_nano && span.start_time_unix_nano <= span.end_time_unix_nano);
@@ -102,7 +105,7 @@ fn content(span: &Span) -> serde_json::Value {
     ])
 }
 
-/// The spans of each request, the one of the request first.
+/// Returns the two spans of each report: the request's, then the record's.
 fn pairs(spans: &[Span]) -> Vec<[&Span; 2]> {
     let requests = spans.iter().filter(|span| span.kind() == SpanKind::Server);
     requests
@@ -134,7 +137,7 @@ fn request_content(code: u16, answer: &str) -> serde_json::Value {
     ])
 }
 
-/// The content of the span of a record, with attributes that differ from case to case.
+/// Returns the expected content of a record's span, with the attributes of the case.
 fn send_content(
     topic: &str,
     is_error: bool,
@@ -181,7 +184,7 @@ fn a_report_is_two_spans_and_its_record_continues_from_the_second() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3%20cret".into()),
     ];
     let (bridge, topic, _) = start(&kafka, &collector.endpoint(), &environment, &[]);
-    // The offset of the second one is not 0.
+    // Two reports, so that the offset of the second is not 0.
     for _ in 0..2 {
         assert_eq!(send_traced(&bridge, "01", &body("m1", "read")).status, 200);
     }
@@ -236,10 +239,10 @@ fn a_report_is_two_spans_and_its_record_continues_from_the_second() {
 }
 
 #[test]
-fn a_request_without_a_sound_context_begins_a_trace() {
+fn a_request_without_a_valid_context_begins_a_trace() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
-    // Its name is looked up.
+    // The bridge must resolve this name.
     let endpoint = collector.endpoint().replace("127.0.0.1", "localhost");
     let (bridge, topic, _) = start(&kafka, &endpoint, &[], &[("log.reports", "true")]);
     assert_eq!(
@@ -266,7 +269,7 @@ fn a_request_without_a_sound_context_begins_a_trace() {
 }
 
 #[test]
-fn what_is_rejected_has_the_span_of_its_record_too() {
+fn a_rejected_report_has_a_span_for_its_record() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     let (bridge, _, rejected) = start(&kafka, &collector.endpoint(), &[], &[]);
@@ -291,7 +294,7 @@ fn what_is_rejected_has_the_span_of_its_record_too() {
 }
 
 #[test]
-fn a_request_without_a_password_has_no_span_and_nothing_of_a_sender_is_in_one() {
+fn an_unauthenticated_request_has_no_span_and_spans_have_no_sender_data() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     let (bridge, ..) = start(&kafka, &collector.endpoint(), &[], &[]);
@@ -344,7 +347,7 @@ fn a_request_without_a_password_has_no_span_and_nothing_of_a_sender_is_in_one() 
 }
 
 #[test]
-fn the_sender_decides_on_its_traces_and_the_ratio_on_the_others() {
+fn the_sender_samples_its_traces_and_the_ratio_samples_the_others() {
     let kafka = cluster::shared();
     for (ratio, sampler, flags, recorded) in [
         ("1", "", Some("01"), true),
@@ -365,7 +368,7 @@ fn the_sender_decides_on_its_traces_and_the_ratio_on_the_others() {
             None => exchange(bridge.ingress, &report(&body("m1", "read"))),
         };
         assert_eq!(answer.status, 200);
-        // All spans are sent when it has ended.
+        // When the bridge has stopped, it has sent all spans.
         bridge.signal(Signal::TERM);
         assert!(bridge.wait_for_exit().success());
         let spans = collector.spans();
@@ -392,7 +395,7 @@ fn the_sender_decides_on_its_traces_and_the_ratio_on_the_others() {
 }
 
 #[test]
-fn a_spooled_report_and_one_that_nothing_keeps_say_so() {
+fn spans_show_that_a_report_was_spooled_or_not_kept() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     let [away] = free_addresses();
@@ -412,7 +415,7 @@ fn a_spooled_report_and_one_that_nothing_keeps_say_so() {
             ("kafka.flush_timeout", "0s"),
         ];
         let before = collector.spans().len();
-        let bridge = Bridge::start_in(&soon(), &away, &topic, "rejected", &settings);
+        let bridge = Bridge::start_in(&fast_export(), &away, &topic, "rejected", &settings);
         assert_eq!(send_traced(&bridge, "01", &body("m1", "read")).status, code);
         let spans = collector.wait_for_spans(before + 2);
         let [[request, sent]] = pairs(&spans[before..])[..] else {
@@ -424,7 +427,7 @@ fn a_spooled_report_and_one_that_nothing_keeps_say_so() {
 }
 
 #[test]
-fn a_report_that_kafka_refuses_for_good_says_that_it_is_redirected() {
+fn the_span_of_a_permanently_refused_report_shows_the_redirect() {
     let kafka = cluster::shared();
     let collector = Collector::start(Behaviour::Takes);
     let small = [("min.insync.replicas", "2"), ("max.message.bytes", "4096")];
@@ -432,7 +435,13 @@ fn a_report_that_kafka_refuses_for_good_says_that_it_is_redirected() {
     let rejected = kafka.topic("rejected", 1);
     let endpoint = collector.endpoint();
     let settings = [("traces.endpoint", &*endpoint), ("ingress.deadline", "20s")];
-    let bridge = Bridge::start_in(&soon(), kafka.bootstrap(), &topic, &rejected, &settings);
+    let bridge = Bridge::start_in(
+        &fast_export(),
+        kafka.bootstrap(),
+        &topic,
+        &rejected,
+        &settings,
+    );
     bridge.wait_until_ready();
     let large = json!({
         "message_id": "m1", "sender": "s", "user_number": "u", "status": "read", "x": "x".repeat(8 << 10),
@@ -456,7 +465,7 @@ fn a_report_that_kafka_refuses_for_good_says_that_it_is_redirected() {
 }
 
 #[test]
-fn a_collector_with_a_certificate_is_checked() {
+fn the_certificate_of_a_collector_is_verified() {
     let kafka = cluster::shared();
     let [known, other] = [Authority::new(), Authority::named("other")];
     known.issue("localhost", 1, [2000, 2100]);
@@ -507,7 +516,7 @@ fn load(ingress: SocketAddr, connections: usize, reports: usize) {
 }
 
 #[test]
-fn a_collector_that_does_not_take_spans_changes_no_answer_and_delays_no_stop() {
+fn a_failing_collector_changes_no_answer_and_delays_no_stop() {
     let kafka = cluster::shared();
     let [nowhere] = free_addresses();
     for behaviour in [
@@ -532,7 +541,7 @@ fn a_collector_that_does_not_take_spans_changes_no_answer_and_delays_no_stop() {
         let grown = bridge.peak_resident_bytes() - before;
         assert!(grown < 8 << 20, "{behaviour:?}: {grown} bytes");
         let spans = 8 * 300 * 2;
-        // At most the queue is not dropped yet.
+        // All spans are dropped, except those that are still in the queue (up to 200).
         eventually(|| match bridge.metric(DROPPED) {
             dropped if (spans - 200..=spans).contains(&dropped) => Ok(()),
             dropped => Err(format!("{dropped} of {spans} spans are dropped")),
@@ -541,7 +550,7 @@ fn a_collector_that_does_not_take_spans_changes_no_answer_and_delays_no_stop() {
         bridge.signal(Signal::TERM);
         assert!(bridge.wait_for_exit().success());
         let took = asked.elapsed();
-        // Two seconds for the last spans, and less than one for all else.
+        // Two seconds for the last spans, and less than one for everything else.
         assert!(
             took < Duration::from_secs(3) + BUSY,
             "{behaviour:?}: {took:?}"
@@ -551,7 +560,7 @@ fn a_collector_that_does_not_take_spans_changes_no_answer_and_delays_no_stop() {
             .lines()
             .filter(|line| line.contains("traces are not sent"));
         let told = told.count();
-        // One in ten seconds; a batch that is never answered fails after ten seconds.
+        // One line each ten seconds; a batch that is never answered fails after ten seconds.
         let most = 1 + started.elapsed().as_secs() / 10;
         assert!(told as u64 <= most, "{told} lines");
         assert!(

@@ -1,5 +1,5 @@
-//! Requests that are refused while their body is still to come: the connection goes on if the rest is little and
-//! comes soon, else the answer says that it is the last.
+//! Requests that are refused before their body has come: if the rest is small and comes soon, the connection goes on;
+//! otherwise the answer has `Connection: close`.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::suite::rig::pause;
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::http::{Connection, Response, body, path, post, report, request};
 
-/// Between a head and its body.
-const LATE: Duration = Duration::from_millis(50);
-/// A body that was sent within this time has come before the bridge gives it up (500 ms).
-const SOON: Duration = Duration::from_millis(400);
+/// The pause between a head and its body.
+const BODY_DELAY: Duration = Duration::from_millis(50);
+/// A body that is sent within this time arrives before the bridge stops waiting for it (500 ms).
+const BODY_TIME: Duration = Duration::from_millis(400);
 /// More than the bridge reads of a body: 64 KiB before it refuses the request, and as much after.
 const LARGE: usize = 192 << 10;
 
@@ -20,7 +20,7 @@ const CHUNKED: [(&str, Option<&str>); 2] = [
     ("Transfer-Encoding", Some("chunked")),
 ];
 
-/// A bridge that keeps reports in a spool, and needs no Kafka.
+/// Starts a bridge that keeps reports in a spool and needs no Kafka.
 fn bridge(settings: &[(&str, &str)]) -> (Bridge, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let spool = directory.path().join("spool").display().to_string();
@@ -29,14 +29,14 @@ fn bridge(settings: &[(&str, &str)]) -> (Bridge, tempfile::TempDir) {
     (bridge, directory)
 }
 
-/// A request without its body, and how it is refused.
+/// A request without its body, and the status that refuses it.
 struct Refused {
     line: String,
     changes: &'static [(&'static str, Option<&'static str>)],
     status: u16,
 }
 
-/// The requests that are refused by their head alone.
+/// Returns the requests that are refused by their head.
 fn refused_by_their_head() -> [Refused; 4] {
     let get = format!("GET {} HTTP/1.1", path("unknown"));
     let wrong = &[("Authorization", Some("wrong"))][..];
@@ -53,22 +53,22 @@ fn refused_by_their_head() -> [Refused; 4] {
     })
 }
 
-/// What comes after the head.
+/// The bytes after the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
-    /// A small body, which comes late but soon.
+    /// A small body that comes late but soon enough.
     Late,
     /// The same in chunks.
     LateChunks,
     /// Only a part of a body.
     Part,
-    /// Only a part of one in chunks.
+    /// Only a part of a chunked body.
     PartChunks,
-    /// A body that is announced as large, all of which is sent before the answer is read.
+    /// A body that is announced as large, and sent whole before the answer is read.
     Large,
     /// The same in chunks.
     LargeChunks,
-    /// A body that is sent after `100 Continue` only.
+    /// A body that is sent only when `100 Continue` has come.
     Awaited,
 }
 
@@ -83,8 +83,8 @@ const RESTS: [Rest; 7] = [
 ];
 
 impl Rest {
-    /// Whether the connection can take another request.
-    fn keeps(self) -> bool {
+    /// Returns `true` if the connection can take another request.
+    fn keeps_connection(self) -> bool {
         matches!(self, Self::Late | Self::LateChunks)
     }
 
@@ -129,18 +129,18 @@ fn chunk(part: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat()
 }
 
-/// Sends a head and, a moment later, the rest, on a connection of its own. Returns the answer and the connection,
-/// once the rest was sent in time.
+/// Sends a head and, a moment later, the rest on a new connection, and returns its answer. Repeats this until the rest
+/// was sent in time.
 fn refuse(bridge: &Bridge, head: &[u8], rest: &[u8]) -> (Response, Connection) {
     eventually(|| {
         let mut connection = Connection::open(bridge.ingress);
         let started = Instant::now();
         connection.send(head);
-        pause(LATE);
+        pause(BODY_DELAY);
         connection.send(rest);
         let took = started.elapsed();
         let answer = connection.answer();
-        if took < SOON {
+        if took < BODY_TIME {
             Ok((answer, connection))
         } else {
             Err(format!("sending took {took:?}"))
@@ -148,7 +148,7 @@ fn refuse(bridge: &Bridge, head: &[u8], rest: &[u8]) -> (Response, Connection) {
     })
 }
 
-/// The connection goes on, or it was said to end and does.
+/// Asserts that the connection goes on, or that the answer announced its end and it is closed.
 fn assert_goes_on(connection: &mut Connection, answer: &Response, expected: bool, case: &str) {
     let closes = answer.header("connection") == Some("close");
     assert_eq!(!closes, expected, "{case}: {answer:?}");
@@ -161,7 +161,7 @@ fn assert_goes_on(connection: &mut Connection, answer: &Response, expected: bool
 }
 
 #[test]
-fn a_request_refused_by_its_head_keeps_its_connection_only_if_the_rest_is_little_and_comes_soon() {
+fn a_refusal_by_head_keeps_the_connection_only_if_the_body_is_small_and_soon() {
     let (bridge, _spool) = bridge(&[]);
     for refused in refused_by_their_head() {
         for rest in RESTS {
@@ -169,7 +169,7 @@ fn a_request_refused_by_its_head_keeps_its_connection_only_if_the_rest_is_little
             let (head, bytes) = (rest.head(&refused), rest.bytes());
             let (answer, mut connection) = refuse(&bridge, &head, &bytes);
             assert_eq!(answer.status, refused.status, "{case}");
-            assert_goes_on(&mut connection, &answer, rest.keeps(), &case);
+            assert_goes_on(&mut connection, &answer, rest.keeps_connection(), &case);
         }
     }
     assert_eq!(bridge.metric(BYTES), 0);
@@ -187,9 +187,9 @@ fn the_rest_of_a_refused_body_may_come_together_with_the_next_request() {
     }
 }
 
-/// Of an authenticated request the body is read as a report's before it is refused.
+/// If the request is authenticated, the bridge reads the body like a report's before it refuses the request.
 #[test]
-fn a_request_refused_for_its_body_or_type_keeps_its_connection_once_the_body_is_whole() {
+fn a_refusal_by_body_or_type_keeps_the_connection_if_the_body_is_whole() {
     let (bridge, _spool) = bridge(&[("ingress.body_timeout", "1s")]);
     let text = &[("Content-Type", Some("text/plain"))][..];
     for (changes, breach) in [(&[][..], 400), (text, 415)] {
@@ -207,26 +207,26 @@ fn a_request_refused_for_its_body_or_type_keeps_its_connection_once_the_body_is_
             };
             let case = format!("{breach} and {rest:?}");
             let mut bytes = rest.bytes();
-            // No JSON any more.
+            // Makes the JSON invalid.
             if let Some(quote) = bytes.iter_mut().find(|byte| **byte == b'"') {
                 *quote = b' ';
             }
             let (mut answer, mut connection) = refuse(&bridge, &rest.head(&refused), &bytes);
             assert_eq!(answer.status, status, "{case}");
-            let mut keeps = rest.keeps();
+            let mut keeps_connection = rest.keeps_connection();
             if rest == Rest::Awaited {
                 connection.send(b"[]");
                 answer = connection.answer();
                 assert_eq!(answer.status, breach, "{case}");
-                keeps = true;
+                keeps_connection = true;
             }
-            assert_goes_on(&mut connection, &answer, keeps, &case);
+            assert_goes_on(&mut connection, &answer, keeps_connection, &case);
         }
     }
 }
 
 #[test]
-fn a_report_that_is_too_much_keeps_its_connection_only_if_the_rest_is_little_and_comes_soon() {
+fn a_shed_report_keeps_the_connection_only_if_the_body_is_small_and_soon() {
     let settings = [
         ("ingress.body_limit", "64 KiB"),
         ("ingress.bytes_in_flight", "80 KiB"),
@@ -266,14 +266,14 @@ fn a_report_that_is_too_much_keeps_its_connection_only_if_the_rest_is_little_and
             "{rest:?}"
         );
         let closes = answer.header("connection") == Some("close");
-        assert_eq!(!closes, rest.keeps(), "{rest:?}");
+        assert_eq!(!closes, rest.keeps_connection(), "{rest:?}");
         if closes {
             assert!(connection.is_closed(), "{rest:?}");
         } else {
             going_on.push(connection);
         }
     }
-    // One of them has to go before there is room for the other.
+    // One of them must end before there is room for the other.
     let [(large, _), (mut small, last)] = slow;
     drop(large);
     bridge.wait_for_metric(BYTES, 20 << 10);
@@ -286,7 +286,7 @@ fn a_report_that_is_too_much_keeps_its_connection_only_if_the_rest_is_little_and
 }
 
 #[test]
-fn an_answer_that_comes_before_a_large_body_is_read_whole() {
+fn an_answer_before_the_end_of_a_large_body_arrives_whole() {
     let (bridge, _spool) = bridge(&[]);
     let length = (16 << 20).to_string();
     let wrong = [
@@ -297,7 +297,7 @@ fn an_answer_that_comes_before_a_large_body_is_read_whole() {
     for (changes, status) in [(&wrong[..], 401), (&large, 413)] {
         let mut connection = Connection::open(bridge.ingress);
         connection.send(&request(&post(), changes, b""));
-        // What comes after the answer is thrown away rather than answered with a reset.
+        // The bridge discards bytes that come after the answer, because a reset could destroy the answer.
         for _ in 0..10 {
             connection.send(&vec![b' '; 32 << 10]);
         }
@@ -309,7 +309,7 @@ fn an_answer_that_comes_before_a_large_body_is_read_whole() {
 }
 
 #[test]
-fn a_refused_body_delays_no_answer_past_the_time_of_the_head_or_the_deadline() {
+fn a_refused_body_delays_no_answer_past_the_head_timeout_or_the_deadline() {
     let wrong = [
         ("Authorization", Some("wrong")),
         ("Content-Length", Some("500")),
@@ -332,7 +332,7 @@ fn a_refused_body_delays_no_answer_past_the_time_of_the_head_or_the_deadline() {
                 (401, Some("close"))
             );
             assert!(connection.is_closed());
-            let is_early = took < SOON;
+            let is_early = took < BODY_TIME;
             is_early
                 .then_some(())
                 .ok_or_else(|| format!("{settings:?}: answered after {took:?}"))
@@ -341,7 +341,7 @@ fn a_refused_body_delays_no_answer_past_the_time_of_the_head_or_the_deadline() {
 }
 
 #[test]
-fn a_refused_body_counts_for_nothing_and_its_connection_makes_room() {
+fn a_refused_body_uses_no_permit_and_its_connection_makes_room() {
     let settings = [
         ("ingress.connections", "3"),
         ("ingress.body_limit", "64 KiB"),
@@ -353,7 +353,7 @@ fn a_refused_body_counts_for_nothing_and_its_connection_makes_room() {
         ("Content-Length", Some("65536")),
     ];
     let part = request(&post(), &wrong, &vec![b' '; 60 << 10]);
-    // They may have been answered on a busy machine before the report comes: then it needs no room.
+    // If the machine is busy, the bridge may have answered them before the report comes, which then needs no room.
     eventually(|| {
         let before = bridge.metric("koobridge_connections_displaced_total");
         let _strangers = [(); 3].map(|()| {

@@ -33,9 +33,9 @@ import sun.misc.Signal;
  *
  * <pre>./run 127.0.0.1:9092 koomessage.reports state.db</pre>
  *
- * It drops repeats by {@code ce_id}, merges statuses forward only, commits its offsets after the
- * database has what they stand for, and puts what it can't read into a table of its own instead of
- * stopping.
+ * It drops repeats by {@code ce_id}, merges statuses forward only, commits offsets after the
+ * database has the records, and puts records that it can't read into the table {@code dead_letters}
+ * instead of stopping.
  */
 public final class Subscriber {
     private static final int SQLITE_BUSY = 5;
@@ -43,8 +43,8 @@ public final class Subscriber {
     private static final Set<String> STATUSES = Set.of("delivered", "read", "failed");
 
     static {
-        // `extra` holds whatever a sender wrote, and koobridge has limited it already: no report
-        // may be refused for a long number or name. Set before the first parser is made.
+        // `extra` can contain long numbers and names, which no parser may refuse; koobridge has
+        // limited its size already. Must be set before the first parser is created.
         StreamReadConstraints.overrideDefaultStreamReadConstraints(StreamReadConstraints.builder()
                 .maxNumberLength(Integer.MAX_VALUE)
                 .maxNameLength(Integer.MAX_VALUE)
@@ -58,7 +58,7 @@ public final class Subscriber {
 
     private static volatile boolean stopping = false;
 
-    /** What this subscriber needs of an event's data. */
+    /** The members of an event's data that this subscriber needs. */
     private record Report(String channelId, String messageId, String status, String receivedAt) {}
 
     /** A record that can't be read. Its message is the reason. */
@@ -80,7 +80,7 @@ public final class Subscriber {
         try {
             run(arguments[0], arguments[1], arguments[2], group);
         } catch (SQLException error) {
-            System.err.println("subscriber: the database does not take it; nothing was committed: "
+            System.err.println("subscriber: can't write to the database; no offset was committed: "
                     + error.getMessage());
             System.exit(1);
         } catch (KafkaException error) {
@@ -96,17 +96,15 @@ public final class Subscriber {
                 "group.id", group,
                 "auto.offset.reset", "earliest",
                 "enable.auto.commit", false,
-                // One database transaction is for so many records at most.
+                // A database transaction takes at most this many records.
                 "max.poll.records", 500,
-                // A member that was killed is missed after so long, and its partitions are given
-                // to others.
+                // If a member is killed, Kafka gives its partitions to others after this time.
                 "session.timeout.ms", 6000,
                 "heartbeat.interval.ms", 2000,
-                // Replays are written in transactions. The Java client's default is to read
+                // koobridge writes replays in transactions. By default, the Java client reads
                 // uncommitted records too.
                 "isolation.level", "read_committed");
-        // Closing the consumer leaves the group, so that others need not wait for this member to
-        // be missed.
+        // Closing the consumer leaves the group, so that its partitions go to others at once.
         try (Connection database = open(path);
                 KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(
                         settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
@@ -124,8 +122,8 @@ public final class Subscriber {
     }
 
     /**
-     * Opens the database. Of two subscribers that open a new one at once, only one can switch its
-     * journal: the mode is the file's.
+     * Opens the database. If two subscribers open a new one at once, only one can switch the
+     * journal mode, which the file keeps.
      */
     private static Connection open(String path) throws SQLException {
         String url = "jdbc:sqlite:" + path + "?busy_timeout=30000";
@@ -145,7 +143,7 @@ public final class Subscriber {
         }
     }
 
-    /** Everything of a batch or nothing of it: where this throws, the program ends. */
+    /** Writes a whole batch or nothing of it: if this throws, the program ends. */
     private static void keep(
             Connection database, String merge, ConsumerRecords<byte[], byte[]> batch)
             throws SQLException {
@@ -155,7 +153,7 @@ public final class Subscriber {
                 if (event.getType().equals(EVENT_TYPE)) {
                     apply(database, merge, event.getId(), readReport(event));
                 }
-                // An event of another type is none of our business.
+                // Events of other types are ignored.
             } catch (Poison poison) {
                 bury(database, record, poison.getMessage());
             }
@@ -163,7 +161,7 @@ public final class Subscriber {
         database.commit();
     }
 
-    /** Both content modes of CloudEvents on Kafka. */
+    /** Reads an event in either content mode of CloudEvents. */
     private static CloudEvent readEvent(ConsumerRecord<byte[], byte[]> record) throws Poison {
         if (record.value() == null) {
             throw new Poison("no-value");
@@ -173,7 +171,7 @@ public final class Subscriber {
                     ? JSON.readValue(utf8(record.value()), CloudEvent.class)
                     : KafkaMessageFactory.createReader(record).toEvent();
         } catch (IOException | RuntimeException error) {
-            // There is no end to what can be wrong with a record.
+            // A record can be wrong in any way.
             throw new Poison("not-a-cloudevent");
         }
     }
@@ -211,8 +209,8 @@ public final class Subscriber {
     }
 
     /**
-     * Decodes strictly. Of bytes, Jackson would guess the encoding, and refuse a member's name with
-     * half of a surrogate pair.
+     * Decodes strictly. If Jackson got bytes, it would guess the encoding, and refuse a member's
+     * name with an unpaired surrogate.
      */
     private static String utf8(byte[] bytes) throws CharacterCodingException {
         return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
@@ -223,7 +221,7 @@ public final class Subscriber {
         if (!member.isTextual()) {
             throw new IllegalArgumentException(name);
         }
-        // Refuses half of a surrogate pair, of which a database would make something else.
+        // Refuses an unpaired surrogate, which a database would change.
         StandardCharsets.UTF_8.newEncoder().encode(CharBuffer.wrap(member.textValue()));
         return member.textValue();
     }
@@ -255,8 +253,8 @@ public final class Subscriber {
     }
 
     /**
-     * Says that all of it is kept. Where the partitions have gone to another member meanwhile, that
-     * one reads some of it again, and drops it by its id.
+     * Commits the offsets of a batch that is kept. If another member has the partitions now, it
+     * reads some records again and drops them by their ids.
      */
     private static void commit(
             KafkaConsumer<byte[], byte[]> consumer, ConsumerRecords<byte[], byte[]> batch) {
@@ -266,7 +264,7 @@ public final class Subscriber {
         try {
             consumer.commitSync(batch.nextOffsets());
         } catch (KafkaException error) {
-            System.err.println("Kafka does not take the offsets: " + error);
+            System.err.println("can't commit the offsets: " + error);
         }
     }
 }

@@ -2,8 +2,8 @@
 
     ./run 127.0.0.1:9092 koomessage.reports state.db
 
-It drops repeats by `ce_id`, merges statuses forward only, commits its offsets after the database
-has what they stand for, and puts what it can't read into a table of its own instead of stopping.
+It drops repeats by `ce_id`, merges statuses forward only, commits offsets after the database has the
+records, and puts records that it can't read into the table `dead_letters` instead of stopping.
 """
 
 import json
@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 EVENT_TYPE = "com.huaweicloud.koomessage.report.v1"
 SHARED = Path(__file__).resolve().parent.parent
 MERGE = (SHARED / "merge.sql").read_text()
-# One database transaction is for so many records at most, and waits so long for them (seconds).
+# A database transaction takes at most this many records, and waits this long for them (seconds).
 BATCH = 500
 WAIT = 0.1
 
@@ -30,7 +30,7 @@ class Poison(Exception):
 
 
 class BareData(JSONFormat):
-    """Leaves the data as it is; the SDK would guess what it means where it is no JSON."""
+    """Leaves the data unchanged; if it is no JSON, the SDK would guess its meaning."""
 
     def read_data(self, body, datacontenttype):
         return body
@@ -40,8 +40,8 @@ def main():
     if not 4 <= len(sys.argv) <= 5:
         print("usage: subscriber BOOTSTRAP TOPIC DATABASE [GROUP]", file=sys.stderr)
         return 2
-    # `extra` holds whatever a sender wrote, and koobridge has limited it already: no report may be
-    # refused for a number of more than 4,300 digits. For the SDK's parser too.
+    # `extra` can contain numbers of more than 4,300 digits, which no parser may refuse, the SDK's included.
+    # koobridge has limited its size already.
     sys.set_int_max_str_digits(0)
     bootstrap, topic, path = sys.argv[1:4]
     group = sys.argv[4] if len(sys.argv) == 5 else "conversation-state"
@@ -58,10 +58,10 @@ def main():
         "group.id": group,
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
-        # A member that was killed is missed after so long, and its partitions are given to others.
+        # If a member is killed, Kafka gives its partitions to others after this time.
         "session.timeout.ms": 6000,
         "heartbeat.interval.ms": 2000,
-        # Replays are written in transactions.
+        # koobridge writes replays in transactions.
         "isolation.level": "read_committed",
     })
     consumer.subscribe([topic])
@@ -72,11 +72,11 @@ def main():
             keep(database, batch)
             commit(consumer, batch)
     except sqlite3.Error as error:
-        why = "the database does not take it; nothing was committed"
+        why = "can't write to the database; no offset was committed"
         print(f"subscriber: {why}: {error}", file=sys.stderr)
         return 1
     finally:
-        # Leaves the group, so that others need not wait for this member to be missed.
+        # Leaves the group, so that its partitions go to others at once.
         consumer.close()
     return 0
 
@@ -86,7 +86,7 @@ def open_database(path):
     try:
         database.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError as error:
-        # Another subscriber switches it at this moment; the mode is the file's.
+        # Another subscriber is switching the mode of the same file.
         if "locked" not in str(error):
             raise
     database.executescript((SHARED / "schema.sql").read_text())
@@ -97,7 +97,7 @@ def next_batch(consumer):
     batch = []
     for record in consumer.consume(BATCH, WAIT):
         if record.error():
-            # Brokers come and go; librdkafka goes on by itself.
+            # librdkafka reconnects by itself.
             print(f"Kafka: {record.error()}", file=sys.stderr)
         else:
             batch.append(record)
@@ -105,40 +105,40 @@ def next_batch(consumer):
 
 
 def keep(database, batch):
-    """Everything of a batch or nothing of it."""
+    """Writes a whole batch or nothing of it."""
     with database:
         for record in batch:
             try:
                 event = read_event(record)
                 if event.get_type() == EVENT_TYPE:
                     apply(database, event.get_id(), *read_report(event))
-                # An event of another type is none of our business.
+                # Events of other types are ignored.
             except Poison as poison:
                 bury(database, record, *poison.args)
 
 
 def read_event(record):
-    """Both content modes of CloudEvents on Kafka."""
+    """Reads an event in either content mode of CloudEvents."""
     if record.value() is None:
         raise Poison("no-value")
-    # The SDK reads each header as text, and one of another library's need not be.
+    # The SDK decodes each header as text, but headers of other libraries may be no text.
     headers = {
         name: value
         for name, value in record.headers() or []
         if value is not None and (name.startswith("ce_") or name == "content-type")
     }
-    # The key is none of the event's attributes, and need not be text.
+    # The key is no attribute of the event, and may be no text.
     message = kafka.KafkaMessage(headers, key=None, value=record.value())
     try:
         if headers.get("content-type", b"").startswith(b"application/cloudevents"):
             return kafka.from_structured(message, BareData(), whole_event)
         return kafka.from_binary(message, BareData(), whole_event)
-    except Exception as error:  # There is no end to what can be wrong with a record.
+    except Exception as error:  # A record can be wrong in any way.
         raise Poison("not-a-cloudevent") from error
 
 
 def whole_event(attributes, data):
-    """Refuses what the SDK would make up: an id of its own would make every repeat a new event."""
+    """Refuses an event without an id. The SDK would generate one, so that every repeat would be a new event."""
     if not {"id", "specversion"} <= attributes.keys():
         raise ValueError("no id or no specversion")
     return CloudEvent(attributes, data)
@@ -150,7 +150,7 @@ def read_report(event):
         report = json.loads(data.decode()) if isinstance(data, bytes) else data
         fields = [report[name] for name in ("channel_id", "message_id", "status", "received_at")]
         for field in fields:
-            field.encode()  # Text, and without half of a surrogate pair.
+            field.encode()  # Text without an unpaired surrogate.
     except Exception as error:
         raise Poison("not-a-report") from error
     if fields[2] not in ("delivered", "read", "failed"):
@@ -172,15 +172,15 @@ def bury(database, record, reason):
 
 
 def commit(consumer, batch):
-    """Says that all of it is kept. Where the partitions have gone to another member meanwhile, that
-    one reads some of it again, and drops it by its id."""
+    """Commits the offsets of a batch that is kept. If another member has the partitions now, it reads
+    some records again and drops them by their ids."""
     places = {(record.topic(), record.partition()): record.offset() + 1 for record in batch}
     offsets = [TopicPartition(*place, offset) for place, offset in places.items()]
     try:
         if offsets:
             consumer.commit(offsets=offsets, asynchronous=False)
     except KafkaException as error:
-        print(f"Kafka does not take the offsets: {error}", file=sys.stderr)
+        print(f"can't commit the offsets: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

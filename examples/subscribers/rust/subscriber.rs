@@ -2,8 +2,8 @@
 //!
 //!     cargo run --example subscriber -- 127.0.0.1:9092 koomessage.reports state.db
 //!
-//! It drops repeats by `ce_id`, merges statuses forward only, commits its offsets after the database
-//! has what they stand for, and puts what it can't read into a table of its own instead of stopping.
+//! It drops repeats by `ce_id`, merges statuses forward only, commits offsets after the database has the
+//! records, and puts records that it can't read into the table `dead_letters` instead of stopping.
 
 use std::env;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 const EVENT_TYPE: &str = "com.huaweicloud.koomessage.report.v1";
 const SCHEMA: &str = include_str!("../schema.sql");
 const MERGE: &str = include_str!("../merge.sql");
-/// One database transaction is for so many records at most, and waits so long for them.
+/// A database transaction takes at most this many records, and waits this long for them.
 const BATCH: usize = 500;
 const WAIT: Duration = Duration::from_millis(100);
 
@@ -34,12 +34,12 @@ struct Report {
     received_at: String,
 }
 
-/// A whole CloudEvents document, as structured mode has it.
+/// An event in structured mode.
 #[derive(Deserialize)]
 struct Document<'a> {
     specversion: String,
     id: String,
-    /// Nothing is done with it, but no event is without one.
+    /// Unused, but mandatory in an event.
     #[serde(rename = "source")]
     _source: String,
     #[serde(rename = "type")]
@@ -48,15 +48,15 @@ struct Document<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// What a record is to this subscriber.
+/// The meaning of a record to this subscriber.
 enum Meaning {
     Report {
         event_id: String,
         report: Report,
     },
-    /// An event of another type: none of our business.
+    /// An event of another type, which is ignored.
     Other,
-    /// Why it can't be read.
+    /// The reason why the record can't be read.
     Poison(&'static str),
 }
 
@@ -88,10 +88,10 @@ async fn run(bootstrap: &str, topic: &str, database: &str, group: &str) -> anyho
         .set("group.id", group)
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false")
-        // A member that was killed is missed after so long, and its partitions are given to others.
+        // If a member is killed, Kafka gives its partitions to others after this time.
         .set("session.timeout.ms", "6000")
         .set("heartbeat.interval.ms", "2000")
-        // Replays are written in transactions.
+        // koobridge writes replays in transactions.
         .set("isolation.level", "read_committed")
         .create()?;
     consumer.subscribe(&[topic])?;
@@ -105,10 +105,10 @@ async fn run(bootstrap: &str, topic: &str, database: &str, group: &str) -> anyho
             _ = interrupt.recv() => break,
         };
         keep(&mut database, &batch)
-            .context("the database does not take it; nothing was committed")?;
+            .context("can't write to the database; no offset was committed")?;
         commit(&consumer, &batch);
     }
-    // Leaves the group, so that others need not wait for this member to be missed.
+    // Leaves the group, so that its partitions go to others at once.
     consumer.unsubscribe();
     Ok(())
 }
@@ -117,7 +117,7 @@ fn open(path: &str) -> rusqlite::Result<Connection> {
     let database = Connection::open(path)?;
     database.busy_timeout(Duration::from_secs(30))?;
     match database.pragma_update(None, "journal_mode", "WAL") {
-        // Another subscriber switches it at this moment; the mode is the file's.
+        // Another subscriber is switching the mode of the same file.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
         switched => switched?,
     }
@@ -130,7 +130,7 @@ async fn next_batch(consumer: &StreamConsumer) -> anyhow::Result<Vec<OwnedMessag
     while batch.len() < BATCH {
         match timeout(WAIT, consumer.recv()).await {
             Ok(Ok(record)) => batch.push(BorrowedMessage::detach(&record)),
-            // Brokers come and go; librdkafka goes on by itself.
+            // librdkafka reconnects by itself.
             Ok(Err(error)) if error.rdkafka_error_code().is_some() => eprintln!("Kafka: {error}"),
             Ok(Err(error)) => bail!(error),
             Err(_) if batch.is_empty() => {}
@@ -140,7 +140,7 @@ async fn next_batch(consumer: &StreamConsumer) -> anyhow::Result<Vec<OwnedMessag
     Ok(batch)
 }
 
-/// Everything of a batch or nothing of it.
+/// Writes a whole batch or nothing of it.
 fn keep(database: &mut Connection, batch: &[OwnedMessage]) -> rusqlite::Result<()> {
     let transaction = database.transaction()?;
     for record in batch {
@@ -189,7 +189,7 @@ fn bury(
     Ok(())
 }
 
-/// Both content modes of CloudEvents on Kafka.
+/// Reads an event in either content mode of CloudEvents.
 fn meaning(record: &OwnedMessage) -> Meaning {
     let Some(value) = record.payload() else {
         return Meaning::Poison("no-value");
@@ -228,8 +228,8 @@ fn header<'a>(record: &'a OwnedMessage, name: &str) -> Option<&'a str> {
     str::from_utf8(headers.find(|header| header.key == name)?.value?).ok()
 }
 
-/// Says that all of it is kept. Where the partitions have gone to another member meanwhile, that one
-/// reads some of it again, and drops it by its id.
+/// Commits the offsets of a batch that is kept. If another member has the partitions now, it reads some
+/// records again and drops them by their ids.
 fn commit(consumer: &StreamConsumer, batch: &[OwnedMessage]) {
     let mut next = TopicPartitionList::new();
     for record in batch {
@@ -241,6 +241,6 @@ fn commit(consumer: &StreamConsumer, batch: &[OwnedMessage]) {
         .expect("an offset that Kafka gave");
     }
     if let Err(error) = consumer.commit(&next, CommitMode::Sync) {
-        eprintln!("Kafka does not take the offsets: {error}");
+        eprintln!("can't commit the offsets: {error}");
     }
 }

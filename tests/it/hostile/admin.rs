@@ -1,5 +1,4 @@
-//! Peers that hold the connections of the admin port, and web pages that try to read it: probes and
-//! scrapers are answered beside them.
+//! Floods of connections to the admin port, and web pages that try to read it.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,24 +13,24 @@ use super::runtime;
 use crate::support::bridge::{BUSY, Bridge, PASSWORD};
 use crate::support::http::{Connection, Response, exchange, path, request};
 
-/// How long a head may take.
+/// The time limit of a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may last.
+/// The time limit of a connection.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Connections of each kind and round.
 const EACH: usize = 150;
 const ROUNDS: usize = 3;
 const CHANNELS: usize = 10_000;
-/// More than the buffers of a connection that is not read.
+/// Larger than the socket buffers of a connection whose peer reads nothing.
 const LARGE: usize = 1 << 20;
 
 const SCRAPE: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
-/// All that is sent on a connection of a flood; no answer is read.
+/// The bytes that each kind of connection in a flood sends; no answer is read.
 const KINDS: [&[u8]; 3] = [b"", b"G", SCRAPE];
 
 #[test]
-fn probes_and_scrapes_are_answered_during_a_flood_whose_connections_end_in_their_time() {
+fn probes_and_scrapes_are_answered_during_a_flood_that_times_out() {
     let (bridge, _channels) = with_many_channels();
     runtime();
     let mut flood = Vec::new();
@@ -65,7 +64,7 @@ fn a_stop_does_not_wait_for_a_flood_of_the_admin_port() {
 }
 
 #[test]
-fn each_answer_of_the_admin_port_closes_is_not_sniffed_and_not_stored() {
+fn each_admin_answer_has_security_headers_and_closes() {
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     for request in [
         "GET / HTTP/1.1\r\nHost: localhost",
@@ -97,7 +96,7 @@ fn each_answer_of_the_admin_port_closes_is_not_sniffed_and_not_stored() {
 }
 
 #[test]
-fn a_name_that_is_not_configured_reads_nothing_on_any_path() {
+fn a_host_that_is_not_configured_is_421_on_any_path() {
     let settings = [("admin.hosts", "koobridge.monitoring.svc")];
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
     let get = |path: &str, host: &str| -> Response {
@@ -126,14 +125,14 @@ fn open_flood(admin: SocketAddr) -> Vec<TcpStream> {
     let kinds = KINDS.iter().flat_map(|sent| [sent; EACH]);
     let open = |sent: &&[u8]| {
         let mut stream = TcpStream::connect(admin).expect("the bridge listens");
-        // One that had to make room may be closed by now.
+        // The bridge may have closed it already to make room.
         let _sent = stream.write_all(sent);
         stream
     };
     kinds.map(open).collect()
 }
 
-/// A bridge whose metrics have a series for each of many channels.
+/// Starts a bridge whose metrics have a series for each of many channels.
 fn with_many_channels() -> (Bridge, TempDir) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let channels: Vec<String> = (0..CHANNELS)

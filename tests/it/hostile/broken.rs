@@ -1,5 +1,5 @@
-//! Connections that end in the middle: at every stage of a request, in every way that a connection can
-//! end. Nothing of them stays, a whole report is kept once, and of a part of one there is nothing.
+//! Connections that end in every way at every stage of a request. When they have ended, the bridge holds nothing of
+//! them, and has kept each whole report once and no partial one.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::queues::Queues;
-use super::{PATIENCE, PATIENT, Report, assert_kept, codes, read_to_close, runtime};
+use super::{LONG_DEADLINE, PATIENCE, Report, assert_kept, codes, read_to_close, runtime};
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::http::{body, exchange, post, report, request};
 
-/// How far a sender comes.
+/// The last thing that a sender has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Connected,
@@ -21,11 +21,11 @@ enum Stage {
     /// The whole head of a report.
     Head,
     PartOfBody,
-    /// One report is answered, and of the next there is a part of the head.
+    /// One report, which is answered, and a part of the next head.
     NextHead,
-    /// A report and more requests are sent, whose answers wait for the sender to read them.
+    /// A report and more requests; the sender does not read the answers.
     Answers,
-    /// A whole report is sent, and Kafka has not taken it.
+    /// A whole report, which Kafka has not acknowledged.
     Unanswered,
 }
 
@@ -39,23 +39,23 @@ const STAGES: [Stage; 7] = [
     Stage::Unanswered,
 ];
 
-/// How its connection ends.
+/// The way in which the connection ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// It has said all that it wants to, and reads on.
+    /// The sender shuts down its sending side and goes on reading.
     HalfClose,
     Reset,
     Close,
 }
 
 const ENDS: [End; 3] = [End::HalfClose, End::Reset, End::Close];
-/// Connections of each stage and end.
+/// Connections for each stage and each way to end.
 const EACH: usize = 10;
-/// Requests without a password after a report: their answers are more than a sender's socket holds.
+/// Requests without a password, sent after a report: their answers exceed the sender's receive buffer.
 const UNREAD: usize = 100;
-/// No limit of the bridge's ends a connection here.
+/// With these limits, the bridge itself ends no connection during the test.
 const SETTINGS: [(&str, &str); 3] = [
-    PATIENT,
+    LONG_DEADLINE,
     ("ingress.head_timeout", "20s"),
     ("ingress.body_timeout", "20s"),
 ];
@@ -64,12 +64,12 @@ const SETTINGS: [(&str, &str); 3] = [
 fn a_connection_may_end_at_any_stage_and_in_any_way() {
     let kafka = cluster::exclusive();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 1, &SETTINGS);
-    // The first round opens what the bridge then keeps open for itself.
+    // During the first round the bridge opens files and threads that it keeps.
     let mut kept = end_at_every_stage(&kafka, &bridge, "first");
-    let before = held(&bridge);
+    let before = files_and_threads(&bridge);
     kept.extend(end_at_every_stage(&kafka, &bridge, "second"));
     eventually(|| {
-        let after = held(&bridge);
+        let after = files_and_threads(&bridge);
         let is_back = after
             .iter()
             .zip(before)
@@ -85,31 +85,31 @@ fn a_connection_may_end_at_any_stage_and_in_any_way() {
     assert_kept(&kafka, [&topic, &rejected], kept);
 }
 
-/// The files and the threads that the bridge has.
-fn held(bridge: &Bridge) -> [usize; 2] {
+/// Returns the number of the bridge's open files and threads.
+fn files_and_threads(bridge: &Bridge) -> [usize; 2] {
     ["fd", "task"].map(|what| {
         let entries = fs::read_dir(format!("/proc/{}/{what}", bridge.pid()));
         entries.expect("a running process").count()
     })
 }
 
-/// Gives the reports that were whole.
+/// Returns the reports that were sent whole.
 fn end_at_every_stage(kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<Report> {
     let stages = STAGES.iter();
     let reports = stages.flat_map(|stage| end_at(*stage, kafka, bridge, round));
     reports.collect()
 }
 
-/// Brings connections to a stage, ends them in every way, and gives the reports that were whole.
+/// Brings connections to a stage, ends them in every way, and returns the reports that were sent whole.
 fn end_at(stage: Stage, kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<Report> {
     if stage == Stage::Unanswered {
         kafka.freeze_all();
     }
     let runtime = runtime();
     let (senders, reports) = runtime.block_on(reach_all(stage, bridge, round));
-    wait_until_all_are_at(stage, bridge);
+    wait_until_reached(stage, bridge);
     let half_closed = runtime.block_on(end_all(senders));
-    // Each end has come to the bridge's side before it can answer.
+    // The bridge must answer only when it has seen each end.
     eventually(|| match Queues::of(bridge).len() {
         0 => Ok(()),
         open => Err(format!("{stage:?}: {open} connections have not ended")),
@@ -120,7 +120,7 @@ fn end_at(stage: Stage, kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<
     runtime.block_on(assert_answers(stage, half_closed));
     bridge.wait_for_metric("koobridge_connections", 0);
     bridge.wait_for_metric("koobridge_reports_in_flight", 0);
-    if stage.is_whole() {
+    if stage.sends_whole_report() {
         reports
     } else {
         Vec::new()
@@ -129,7 +129,7 @@ fn end_at(stage: Stage, kafka: &Exclusive, bridge: &Bridge, round: &str) -> Vec<
 
 type Senders = Vec<(End, TcpStream)>;
 
-/// The senders at the stage, and what each reports.
+/// Opens the connections and brings them to the stage; returns them with their reports.
 async fn reach_all(stage: Stage, bridge: &Bridge, round: &str) -> (Senders, Vec<Report>) {
     let (mut senders, mut reports) = (Vec::new(), Vec::new());
     for end in ENDS {
@@ -143,7 +143,7 @@ async fn reach_all(stage: Stage, bridge: &Bridge, round: &str) -> (Senders, Vec<
     (senders, reports)
 }
 
-/// Ends every connection, and gives those that are still open for answers.
+/// Ends every connection, and returns those that can still receive answers.
 async fn end_all(senders: Senders) -> Vec<TcpStream> {
     let mut half_closed = Vec::new();
     for (end, mut sender) in senders {
@@ -159,8 +159,8 @@ async fn end_all(senders: Senders) -> Vec<TcpStream> {
     half_closed
 }
 
-/// Waits until the bridge has taken all that was sent.
-fn wait_until_all_are_at(stage: Stage, bridge: &Bridge) {
+/// Waits until the bridge has read all requests.
+fn wait_until_reached(stage: Stage, bridge: &Bridge) {
     let count = ENDS.len() * EACH;
     bridge.wait_for_metric("koobridge_connections", count as u64);
     if stage == Stage::Unanswered {
@@ -178,7 +178,7 @@ fn wait_until_all_are_at(stage: Stage, bridge: &Bridge) {
     });
 }
 
-/// What a sender still gets that closes only its own half.
+/// Asserts the answers to senders that have shut down their sending side only.
 async fn assert_answers(stage: Stage, half_closed: Vec<TcpStream>) {
     assert_eq!(half_closed.len(), EACH);
     for mut sender in half_closed {
@@ -189,12 +189,12 @@ async fn assert_answers(stage: Stage, half_closed: Vec<TcpStream>) {
 }
 
 impl Stage {
-    /// Whether a whole report is sent.
-    fn is_whole(self) -> bool {
+    /// Returns `true` if a whole report is sent.
+    fn sends_whole_report(self) -> bool {
         matches!(self, Self::NextHead | Self::Answers | Self::Unanswered)
     }
 
-    /// What is answered to a sender that then closes its half.
+    /// Returns the answers that a sender receives if it shuts down its sending side now.
     fn answers(self) -> Vec<u16> {
         match self {
             Self::Connected | Self::PartOfHead | Self::NextHead => vec![],
@@ -223,7 +223,7 @@ impl Stage {
         whole
     }
 
-    /// A sender that is there.
+    /// Opens a connection and sends the requests of this stage.
     async fn reach(self, bridge: &Bridge, id: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");

@@ -1,5 +1,5 @@
-//! Ten thousand connections that begin a head or a handshake and go no further, and that come back when they are
-//! closed: senders with a password notice nothing, and a stop ends in its time.
+//! Ten thousand connections that begin a head or a handshake, never complete it, and come back when they are closed.
+//! The senders with a password are not disturbed, and the bridge stops within its limit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,54 +15,54 @@ use tokio::time::sleep;
 use tokio_rustls::rustls::version::TLS13;
 
 use super::normal::Normal;
-use super::{PATIENT, assert_kept, read_to_close, runtime};
+use super::{LONG_DEADLINE, assert_kept, read_to_close, runtime};
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{BUSY, Bridge, eventually};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, report};
 use crate::tls::secure;
 
-/// The default of `ingress.connections`, and some that find no place.
+/// The default of `ingress.connections`; more senders than that connect.
 const LIMIT: u64 = 10_000;
 const SENDERS: u64 = LIMIT + 300;
-/// Long enough to reach the limit on connections. After it a head or handshake is ended, in a stop too.
+/// Long enough to reach the limit on connections. It also ends heads and handshakes when the bridge stops.
 const HEAD_TIMEOUT: (&str, &str) = ("ingress.head_timeout", "10s");
-/// What a stop takes at most: the deadline, a head, two seconds, and the flush.
-const ANNOUNCED: Duration = Duration::from_secs(30 + 10 + 2 + 10);
-/// Pause before a connection that was closed is opened again.
-const RENEWAL: Duration = Duration::from_secs(1);
+/// The longest time that a stop may take: the deadline, a head, two seconds, and the flush.
+const STOP_LIMIT: Duration = Duration::from_secs(30 + 10 + 2 + 10);
+/// The pause before a closed connection is opened again.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// The first byte of a head, and of a TLS record with a handshake.
 const HEAD: u8 = b'P';
 const HANDSHAKE: u8 = 22;
 
-// One after the other: both at once are more files than many systems allow this process.
+// One after the other, because both together need more files than many systems allow a process.
 #[test]
-fn ten_thousand_slow_heads_or_handshakes_keep_no_sender_out_and_hold_up_no_stop() {
-    hold_against(HEAD, &[], Connection::open);
+fn ten_thousand_slow_connections_exclude_no_sender_and_delay_no_stop() {
+    assert_serves_beside_crowd(HEAD, &[], Connection::open);
 
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let client = authority.client(&[&TLS13]);
     let files = authority.settings();
-    hold_against(HANDSHAKE, &borrowed(&files), move |ingress| {
+    assert_serves_beside_crowd(HANDSHAKE, &borrowed(&files), move |ingress| {
         Connection::over(ingress, |socket| Box::new(secure(client.clone(), socket)))
     });
 }
 
-fn hold_against(
+fn assert_serves_beside_crowd(
     byte: u8,
     settings: &[(&str, &str)],
     open: impl Fn(SocketAddr) -> Connection + Clone + Send + 'static,
 ) {
     let kafka = cluster::shared();
-    let settings = [settings, &[PATIENT, HEAD_TIMEOUT]].concat();
+    let settings = [settings, &[LONG_DEADLINE, HEAD_TIMEOUT]].concat();
     let (mut bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
     let ingress = bridge.ingress;
-    let calm = open.clone();
+    let open_idle = open.clone();
     let normal = Normal::start(move || open(ingress));
-    // A sender with pauses, whose connection is idle for most of the time.
-    let mut rested = calm(ingress);
-    send(&mut rested, "first");
+    // This sender pauses, so that its connection is mostly idle.
+    let mut idle = open_idle(ingress);
+    send(&mut idle, "first");
     let crowd = Crowd::start(ingress, byte);
     bridge.wait_for_metric("koobridge_connections", LIMIT);
     let displaced = bridge.metric("koobridge_connections_displaced_total");
@@ -71,7 +71,7 @@ fn hold_against(
         let enough = now >= displaced + SENDERS - LIMIT;
         enough.then_some(()).ok_or(format!("{now} were displaced"))
     });
-    send(&mut rested, "second");
+    send(&mut idle, "second");
     let mut sent = normal.stop("10,000 that begin and go no further");
     sent.extend(["first", "second"].map(|id| (id.to_owned(), "read".to_owned())));
 
@@ -81,7 +81,7 @@ fn hold_against(
     let took = started.elapsed();
     drop(crowd);
     assert_eq!(status.code(), Some(0), "{}", bridge.logged());
-    assert!(took < ANNOUNCED + BUSY, "{took:?}");
+    assert!(took < STOP_LIMIT + BUSY, "{took:?}");
     assert_kept(&kafka, [&topic, &rejected], sent);
 }
 
@@ -90,7 +90,7 @@ fn send(sender: &mut Connection, id: &str) {
     assert_eq!(sender.answer().status, 200, "{id}");
 }
 
-/// The connections, on a thread of their own until this is dropped.
+/// The connections, on a thread that ends when this is dropped.
 struct Crowd {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -105,10 +105,10 @@ impl Crowd {
                 runtime().block_on(async {
                     let mut senders = JoinSet::new();
                     for _ in 0..SENDERS {
-                        senders.spawn(begin_again_and_again(bridge, byte));
+                        senders.spawn(connect_repeatedly(bridge, byte));
                     }
                     while !is_over.load(Ordering::Relaxed) {
-                        sleep(RENEWAL).await;
+                        sleep(RECONNECT_PAUSE).await;
                     }
                 });
             }
@@ -129,13 +129,13 @@ impl Drop for Crowd {
     }
 }
 
-async fn begin_again_and_again(bridge: SocketAddr, byte: u8) {
+async fn connect_repeatedly(bridge: SocketAddr, byte: u8) {
     loop {
         if let Ok(mut stream) = TcpStream::connect(bridge).await
             && stream.write_all(&[byte]).await.is_ok()
         {
             read_to_close(&mut stream).await;
         }
-        sleep(RENEWAL).await;
+        sleep(RECONNECT_PAUSE).await;
     }
 }

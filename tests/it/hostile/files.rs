@@ -1,4 +1,4 @@
-//! Few open files: fewer connections are open at once, and everything else goes on.
+//! A low limit on open files: the bridge allows fewer connections, and everything else works.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{PATIENT, assert_kept, raise_open_files};
+use super::{LONG_DEADLINE, assert_kept, raise_open_files};
 use crate::support::bridge::{Bridge, CHANNEL, eventually};
 use crate::support::cluster;
 use crate::support::http::{body, exchange, post, report, request};
 use crate::support::proc::open_files;
 
 /// Idle connections to each listener beyond its limit.
-const BEYOND: u64 = 300;
-/// A stop on a busy machine. Connections that are idle are closed at once.
-const STOP: Duration = Duration::from_secs(10);
+const EXCESS: u64 = 300;
+/// The time limit of a stop on a busy machine. Idle connections are closed at once.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 const NEW_PASSWORD: &str = "a new password";
 
 fn open(address: SocketAddr, count: u64) -> Vec<TcpStream> {
@@ -23,7 +23,7 @@ fn open(address: SocketAddr, count: u64) -> Vec<TcpStream> {
     (0..count).map(open).collect()
 }
 
-/// Opens far more idle connections than may be open, and waits until the bridge has as many as it may.
+/// Opens far more idle connections than the bridge allows, and waits until it has as many as it allows.
 fn crowd(bridge: &Bridge, allowed: u64, connections: u64) -> Vec<TcpStream> {
     let line = bridge.wait_for_log("the limit of open files allows fewer connections");
     assert!(
@@ -31,8 +31,8 @@ fn crowd(bridge: &Bridge, allowed: u64, connections: u64) -> Vec<TcpStream> {
         "{line}"
     );
     assert_eq!(bridge.metric("koobridge_connections_limit"), connections);
-    let mut idle = open(bridge.ingress, connections + BEYOND);
-    idle.extend(open(bridge.admin, BEYOND));
+    let mut idle = open(bridge.ingress, connections + EXCESS);
+    idle.extend(open(bridge.admin, EXCESS));
     bridge.wait_for_metric("koobridge_connections", connections);
     let open = open_files(bridge.pid());
     println!("{open} of {allowed} files are open");
@@ -45,7 +45,7 @@ fn assert_stops(bridge: &mut Bridge, code: i32) {
     bridge.signal(Signal::TERM);
     assert_eq!(bridge.wait_for_exit().code(), Some(code));
     let took = started.elapsed();
-    assert!(took < STOP, "{took:?}");
+    assert!(took < STOP_LIMIT, "{took:?}");
     assert!(
         !bridge.logged().contains("Too many open files"),
         "{}",
@@ -53,14 +53,14 @@ fn assert_stops(bridge: &mut Bridge, code: i32) {
     );
 }
 
-fn serves_a_crowd(allowed: u64, connections: u64) {
+fn assert_serves_beside_crowd(allowed: u64, connections: u64) {
     raise_open_files();
     let kafka = cluster::shared();
     let [topic, rejected] = ["events", "rejected"].map(|name| kafka.topic(name, 6));
     let limit = format!("--nofile={allowed}:{allowed}");
     let wrapper = ["prlimit", &limit];
     let bootstrap = kafka.bootstrap();
-    let mut bridge = Bridge::start_by(&wrapper, bootstrap, &topic, &rejected, &[PATIENT]);
+    let mut bridge = Bridge::start_by(&wrapper, bootstrap, &topic, &rejected, &[LONG_DEADLINE]);
     bridge.wait_until_ready();
     let _idle = crowd(&bridge, allowed, connections);
     let mut sent = Vec::new();
@@ -89,22 +89,22 @@ fn serves_a_crowd(allowed: u64, connections: u64) {
 }
 
 #[test]
-fn a_crowd_of_connections_keeps_no_file_from_a_bridge_with_300() {
-    serves_a_crowd(300, 75);
+fn a_bridge_with_300_files_serves_beside_a_crowd() {
+    assert_serves_beside_crowd(300, 75);
 }
 
 #[test]
-fn a_crowd_of_connections_keeps_no_file_from_a_bridge_with_1024() {
-    serves_a_crowd(1024, 512);
+fn a_bridge_with_1024_files_serves_beside_a_crowd() {
+    assert_serves_beside_crowd(1024, 512);
 }
 
 #[test]
-fn a_crowd_of_connections_keeps_no_file_from_the_spool() {
+fn the_spool_gets_its_files_beside_a_crowd() {
     raise_open_files();
     let home = tempfile::tempdir().expect("a temporary directory");
     let spool = home.path().join("spool");
     let settings = [
-        PATIENT,
+        LONG_DEADLINE,
         ("spool.directory", spool.to_str().expect("a plain path")),
         ("spool.after", "50ms"),
         ("kafka.flush_timeout", "100ms"),
@@ -117,6 +117,6 @@ fn a_crowd_of_connections_keeps_no_file_from_the_spool() {
         assert_eq!(exchange(bridge.ingress, &report).status, 200);
     }
     assert_eq!(bridge.metric("koobridge_spool_reports"), 20);
-    // Reports are left in the spool.
+    // The spool still has reports.
     assert_stops(&mut bridge, 3);
 }

@@ -1,46 +1,45 @@
-//! A flood of wrong passwords, from everywhere and for every channel that can be thought of: it leaves
-//! nothing behind but a few counters.
+//! A flood of wrong passwords, from many addresses and for many channels: it leaves nothing but counters.
 
 use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::normal::Normal;
-use super::{PATIENT, assert_kept};
+use super::{LONG_DEADLINE, assert_kept};
 use crate::support::bridge::{Bridge, CHANNEL};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, path, request};
 
-/// Requests that are sent before the bridge's size is taken.
-const FIRST: usize = 1_000;
-const ALL: usize = 40_000;
-/// Requests that one connection sends before it reads their answers.
+/// Requests that are sent before the bridge's memory is measured.
+const WARM_UP: usize = 1_000;
+const TOTAL: usize = 40_000;
+/// Requests that a connection sends before it reads the answers.
 const BATCH: usize = 50;
 const CONNECTIONS: usize = 4;
-/// By how much the bridge may grow meanwhile, for whatever reason.
+/// The growth of the bridge's memory that is allowed during the flood.
 const GROWTH: u64 = 8 << 20;
-/// A throttled line comes at most this often.
+/// The shortest time between two throttled log lines.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 #[test]
-fn a_flood_of_wrong_passwords_leaves_nothing_behind() {
+fn a_flood_of_wrong_passwords_leaves_only_counters() {
     let kafka = cluster::shared();
-    let settings = [PATIENT, ("ingress.trusted_proxies", "127.0.0.0/8")];
+    let settings = [LONG_DEADLINE, ("ingress.trusted_proxies", "127.0.0.0/8")];
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
     let ingress = bridge.ingress;
     let normal = Normal::start(move || Connection::open(ingress));
     let (started, logged) = (Instant::now(), bridge.logged().lines().count());
 
-    flood(&bridge, 0..FIRST);
+    flood(&bridge, 0..WARM_UP);
     let (resident, series) = (bridge.resident_bytes(), series(&bridge));
-    flood(&bridge, FIRST..ALL);
+    flood(&bridge, WARM_UP..TOTAL);
     let grown = bridge.resident_bytes().saturating_sub(resident);
-    println!("{ALL} wrong passwords: {grown} bytes more resident");
+    println!("{TOTAL} wrong passwords: {grown} bytes more resident");
     assert!(grown < GROWTH, "{grown} bytes more than after the first");
     assert_eq!(self::series(&bridge), series);
 
     let sent = normal.stop("a flood of wrong passwords");
-    // A line at once, and then one an interval.
+    // One line at once, then one per interval.
     let lines = bridge.logged().lines().count() - logged;
     let intervals = started.elapsed().as_secs() / LOG_INTERVAL.as_secs();
     let most = 1 + usize::try_from(intervals).expect("a few");
@@ -49,7 +48,7 @@ fn a_flood_of_wrong_passwords_leaves_nothing_behind() {
     assert_kept(&kafka, [&topic, &rejected], sent);
 }
 
-/// Sends the requests of these numbers over several connections; each is answered 401.
+/// Sends the requests with these numbers over several connections; each is answered 401.
 fn flood(bridge: &Bridge, numbers: Range<usize>) {
     thread::scope(|scope| {
         for first in 0..CONNECTIONS {
@@ -58,7 +57,7 @@ fn flood(bridge: &Bridge, numbers: Range<usize>) {
             scope.spawn(move || {
                 let mut connection = Connection::open(bridge.ingress);
                 for batch in own.chunks(BATCH) {
-                    let requests: Vec<_> = batch.iter().copied().map(guess).collect();
+                    let requests: Vec<_> = batch.iter().copied().map(request_with_guess).collect();
                     connection.send(&requests.concat());
                     for _ in batch {
                         assert_eq!(connection.answer().status, 401);
@@ -69,9 +68,9 @@ fn flood(bridge: &Bridge, numbers: Range<usize>) {
     });
 }
 
-/// Every second one is for the channel that there is, the others for one that there is not; each comes
-/// from an address of its own.
-fn guess(number: usize) -> Vec<u8> {
+/// Returns a request with a wrong password. Every second one is for an existing channel, the others for unknown
+/// channels; each has another client address.
+fn request_with_guess(number: usize) -> Vec<u8> {
     let stranger = format!("{number:064}");
     let channel = if number.is_multiple_of(2) {
         CHANNEL
@@ -90,7 +89,7 @@ fn guess(number: usize) -> Vec<u8> {
     request(&line, &changes, &body("m1", "read"))
 }
 
-/// How many series there are.
+/// Returns the number of series in `/metrics`.
 fn series(bridge: &Bridge) -> usize {
     let text = bridge.probe("/metrics").text();
     text.lines().filter(|line| !line.starts_with('#')).count()
@@ -103,8 +102,8 @@ fn assert_counted(bridge: &Bridge) {
             "koobridge_authentication_failures_total{{{labels}}}"
         ))
     };
-    let half = ALL as u64 / 2;
+    let half = TOTAL as u64 / 2;
     assert_eq!([CHANNEL, ""].map(failures), [half, half]);
     let refused = bridge.metric("koobridge_answers_total{code=\"401\"}");
-    assert_eq!(refused, ALL as u64);
+    assert_eq!(refused, TOTAL as u64);
 }

@@ -1,5 +1,5 @@
-//! Other protocols on the port, and heads that cannot be read: each is answered if it can be, counted as it is
-//! answered, and logged with what is to be done.
+//! Other protocols on the port, and heads that cannot be parsed: the bridge answers them if it can, counts the answers,
+//! and logs what to do.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use crate::support::bridge::{Bridge, eventually};
 use crate::tls::failures;
 
 const PROXY_1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n";
-/// Version 2: a connection by TCP over IPv4, with both addresses and ports.
+/// Version 2: a TCP connection over IPv4, with both addresses and ports.
 const PROXY_2: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\xd2\x01\xbb";
 const TLS: &[u8] = b"\x16\x03\x01\0\x05\x01\0\0\x01\x03";
@@ -37,7 +37,7 @@ fn read(mut socket: TcpStream) -> Vec<u8> {
     answers
 }
 
-/// These answers are counted, and no others.
+/// Asserts that exactly these answers are counted.
 fn assert_counted(bridge: &Bridge, expected: &[(u16, u64)]) {
     let expected: Vec<_> = expected
         .iter()
@@ -57,7 +57,7 @@ fn assert_counted(bridge: &Bridge, expected: &[(u16, u64)]) {
 }
 
 #[test]
-fn a_proxy_header_is_400_and_one_line_that_names_its_protocol() {
+fn a_proxy_header_is_400_and_logged_with_its_protocol() {
     for header in [PROXY_1, PROXY_2] {
         let bridge = start(&[]);
         for _ in 0..3 {
@@ -71,7 +71,7 @@ fn a_proxy_header_is_400_and_one_line_that_names_its_protocol() {
 }
 
 #[test]
-fn a_handshake_of_tls_on_a_plain_port_is_400_and_a_hint() {
+fn a_tls_handshake_on_a_plain_port_is_400_and_logged_with_a_hint() {
     let bridge = start(&[]);
     assert_eq!(answers(&bridge, TLS), [400]);
     assert_counted(&bridge, &[(400, 1)]);
@@ -79,7 +79,7 @@ fn a_handshake_of_tls_on_a_plain_port_is_400_and_a_hint() {
 }
 
 #[test]
-fn http_2_is_a_hint_and_no_answer_is_counted_that_is_not_sent() {
+fn http_2_is_logged_with_a_hint_and_counts_no_unsent_answer() {
     let bridge = start(&[]);
     assert_eq!(answers(&bridge, HTTP_2), [0_u16; 0]);
     bridge.wait_for_log("a peer speaks HTTP/2 without TLS");
@@ -87,7 +87,7 @@ fn http_2_is_a_hint_and_no_answer_is_counted_that_is_not_sent() {
 }
 
 #[test]
-fn a_large_head_is_431_and_counted_as_such() {
+fn a_large_head_is_431_and_counted() {
     let bridge = start(&[]);
     let long = "x".repeat(20 << 10);
     let head = format!("POST / HTTP/1.1\r\nHost: bridge\r\nLarge: {long}\r\n\r\n");
@@ -98,12 +98,12 @@ fn a_large_head_is_431_and_counted_as_such() {
 }
 
 #[test]
-fn a_target_beyond_that_of_the_http_library_is_414_and_counted_as_such() {
+fn a_target_too_long_for_hyper_is_414_and_counted() {
     let bridge = start(&[("ingress.head_limit", "64 KiB")]);
     let long = "x".repeat(65_535);
     let target = format!("POST /{long} HTTP/1.1\r\nHost: bridge\r\n\r\n");
     let mut socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
-    // Less than the limit first: the rest then comes at once, and completes the target.
+    // A part below the limit first, so that the rest completes the target at once.
     let (first, rest) = target.as_bytes().split_at(65_000);
     socket.write_all(first).expect("the bridge reads");
     eventually(|| match &Queues::of(&bridge)[..] {
@@ -116,7 +116,7 @@ fn a_target_beyond_that_of_the_http_library_is_414_and_counted_as_such() {
 }
 
 #[test]
-fn a_proxy_header_before_tls_is_a_hint() {
+fn a_proxy_header_before_tls_is_logged_with_a_hint() {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let settings = authority.settings();
@@ -125,7 +125,7 @@ fn a_proxy_header_before_tls_is_a_hint() {
         let mut socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
         socket.write_all(header).expect("the bridge reads");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        // A reset ends it as well.
+        // The connection may also end by a reset.
         let _ended = socket.read_to_end(&mut Vec::new());
     }
     bridge.wait_for_metric(&failures("not_tls"), 2);

@@ -1,4 +1,4 @@
-//! TLS handshakes that are started and left, a thousand at once: each has its time, and no more.
+//! A thousand TLS handshakes that are begun and never completed: each is ended by its timeout.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 use super::normal::Normal;
-use super::{PATIENCE, PATIENT, assert_kept, read_to_close, runtime};
+use super::{LONG_DEADLINE, PATIENCE, assert_kept, read_to_close, runtime};
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::Bridge;
 use crate::support::cluster;
@@ -24,7 +24,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections of each kind.
 const EACH: usize = 250;
 
-/// How much of a handshake is sent.
+/// The part of a handshake that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Started {
     Nothing,
@@ -40,19 +40,19 @@ const KINDS: [Started; 4] = [
     Started::Garbage,
 ];
 
-/// The first byte that a bridge answers, which is the type of a TLS record.
+/// The first byte of the bridge's answer, which is the type of a TLS record.
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 
 #[test]
-fn a_thousand_handshakes_that_are_left_are_ended_in_their_time() {
+fn a_thousand_unfinished_handshakes_time_out() {
     let kafka = cluster::shared();
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
     let files = authority.settings();
     let settings = [
         &borrowed(&files)[..],
-        &[PATIENT, ("ingress.head_timeout", "3s")],
+        &[LONG_DEADLINE, ("ingress.head_timeout", "3s")],
     ]
     .concat();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &settings);
@@ -79,7 +79,7 @@ fn a_thousand_handshakes_that_are_left_are_ended_in_their_time() {
     assert_kept(&kafka, [&topic, &rejected], sent);
 }
 
-/// What a sound client says first.
+/// Returns the `ClientHello` of a correct client.
 fn hello(config: ClientConfig) -> Vec<u8> {
     let name = "127.0.0.1".try_into().expect("a name");
     let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");
@@ -90,8 +90,8 @@ fn hello(config: ClientConfig) -> Vec<u8> {
 
 type Ended = (Started, Option<u8>, Duration);
 
-/// Starts every kind of handshake at once, until the bridge has ended each connection. Gives the first
-/// byte of its answer, and how long it bore with the sender.
+/// Starts every kind of handshake at once, until the bridge has ended each connection. Returns for each the first byte
+/// of the answer, and the time until the end.
 async fn start_all(bridge: SocketAddr, hello: &[u8]) -> Vec<Ended> {
     let mut senders = JoinSet::new();
     for started in KINDS {
@@ -126,7 +126,7 @@ impl Started {
         }
     }
 
-    /// The first byte that the bridge answers.
+    /// Returns the first byte of the bridge's answer.
     fn answer(self) -> Option<u8> {
         match self {
             Self::Nothing | Self::HalfOfTheHello => None,

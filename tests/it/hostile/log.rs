@@ -1,4 +1,4 @@
-//! A log that takes nothing: it costs its own lines, and no report.
+//! A log whose pipe or file accepts nothing: log lines are lost, reports are not.
 
 use std::io::pipe;
 use std::process::Stdio;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::output::{full_disk, stuck, unread};
-use super::{PATIENT, Report, assert_kept};
+use super::output::{full_disk, full_pipe, unread};
+use super::{LONG_DEADLINE, Report, assert_kept};
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, report, request};
@@ -16,12 +16,12 @@ use crate::support::lines::Lines;
 use crate::support::records::Kafka;
 
 const DROPPED: &str = "koobridge_log_lines_dropped_total";
-/// A line for each report.
-const SETTINGS: [(&str, &str); 2] = [PATIENT, ("log.reports", "true")];
+/// One line for each report.
+const SETTINGS: [(&str, &str); 2] = [LONG_DEADLINE, ("log.reports", "true")];
 const CONNECTIONS: usize = 64;
-/// A stop without reports in flight, and the second for which it waits for its last lines, on a busy machine.
-const STOP: Duration = Duration::from_secs(10);
-/// A trace id that one report has.
+/// The time limit of a stop without reports in flight, including one second for the last log lines, on a busy machine.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// The trace id of one report.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 struct Logged {
@@ -44,7 +44,7 @@ impl Logged {
         }
     }
 
-    /// Sends reports over several connections, `each` over one; all are answered 200.
+    /// Sends `each` reports over each of several connections; all are answered 200.
     fn send(&mut self, each: usize) {
         let (ingress, first) = (self.bridge.ingress, self.sent.len());
         let ids = |connection: usize| {
@@ -66,14 +66,14 @@ impl Logged {
         self.sent.extend(sent.map(|id| (id, "read".to_owned())));
     }
 
-    /// Sends reports until lines are dropped.
+    /// Sends reports until log lines are dropped.
     fn send_until_dropped(&mut self) {
         while self.bridge.metric(DROPPED) == 0 {
             self.send(20);
         }
     }
 
-    /// Sends a report whose line is known by its trace id.
+    /// Sends a report whose log line can be found by its trace id.
     fn send_traced(&mut self) {
         let id = format!("traced{}", self.sent.len());
         let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
@@ -83,19 +83,19 @@ impl Logged {
         self.sent.push((id, "read".to_owned()));
     }
 
-    /// It stops in time and in good order, and the topic has every report.
+    /// Asserts that the bridge stops in time with code 0, and that the topic has every report.
     fn stop(mut self, kafka: &Kafka) {
         let started = Instant::now();
         self.bridge.signal(Signal::TERM);
         assert_eq!(self.bridge.wait_for_exit().code(), Some(0));
         let took = started.elapsed();
-        assert!(took < STOP, "{took:?}");
+        assert!(took < STOP_LIMIT, "{took:?}");
         assert_kept(kafka, [&self.topic, &self.rejected], self.sent);
     }
 }
 
-/// Every line is lost and counted, and nothing else happens.
-fn costs_its_lines_alone(log: Stdio) {
+/// Asserts that every log line is lost and counted, and that no report is affected.
+fn assert_only_lines_are_lost(log: Stdio) {
     let kafka = cluster::shared();
     let mut logged = Logged::start(&kafka, log);
     logged.send(3);
@@ -108,32 +108,32 @@ fn costs_its_lines_alone(log: Stdio) {
 }
 
 #[test]
-fn a_log_on_a_full_disk_costs_its_lines_alone() {
-    costs_its_lines_alone(full_disk());
+fn a_log_on_a_full_disk_loses_only_its_lines() {
+    assert_only_lines_are_lost(full_disk());
 }
 
 #[test]
-fn a_log_whose_reader_has_gone_costs_its_lines_alone() {
-    costs_its_lines_alone(unread());
+fn a_log_without_a_reader_loses_only_its_lines() {
+    assert_only_lines_are_lost(unread());
 }
 
 #[test]
-fn a_log_that_is_not_read_keeps_no_report_and_no_stop_waiting() {
+fn an_unread_log_delays_no_report_and_no_stop() {
     let kafka = cluster::shared();
-    let (_reader, log) = stuck();
+    let (_reader, log) = full_pipe();
     let mut logged = Logged::start(&kafka, log);
     logged.send(3);
     logged.stop(&kafka);
 }
 
 #[test]
-fn a_log_that_is_not_read_loses_lines_until_it_is_read_again() {
+fn an_unread_log_loses_lines_until_it_is_read_again() {
     let kafka = cluster::shared();
     let (reader, log) = pipe().expect("a pipe");
     let mut logged = Logged::start(&kafka, log.into());
     logged.send_until_dropped();
     let lines = Lines::read(reader);
-    // What has waited goes first, and until then there may be no room.
+    // The lines that waited are written first, and until then there may be no room for the next.
     eventually(|| {
         logged.send_traced();
         let line = lines.find(TRACE);

@@ -1,4 +1,4 @@
-//! Networks without IPv4, or with IPv6 beside it.
+//! Networks without IPv4, or with IPv4 and IPv6.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,12 +10,12 @@ use crate::support::records::read_all;
 const V6: [(&str, &str); 2] = [("ingress.listen", "[::1]:0"), ("admin.listen", "[::1]:0")];
 const BOTH: [(&str, &str); 2] = [("ingress.listen", "[::]:0"), ("ingress.plain_http", "true")];
 
-/// A bridge without Kafka.
+/// Starts a bridge without Kafka.
 fn start(settings: &[&[(&str, &str)]]) -> Bridge {
     Bridge::start("127.0.0.1:1", "events", "rejected", &settings.concat())
 }
 
-/// The ingress as seen from `address`, of a bridge that listens on every one.
+/// Returns the ingress address for a client of `address`, if the bridge listens on all addresses.
 fn ingress_at(bridge: &Bridge, address: impl Into<IpAddr>) -> SocketAddr {
     SocketAddr::new(address.into(), bridge.ingress.port())
 }
@@ -28,8 +28,8 @@ fn wrong_password(forwarded_for: Option<&str>) -> Vec<u8> {
     request(&post(), &changes, &body("m1", "read"))
 }
 
-/// Sends a wrong password to `ingress`; it is logged as one from `network`.
-fn assert_told(bridge: &Bridge, ingress: SocketAddr, forwarded_for: Option<&str>, network: &str) {
+/// Sends a wrong password to `ingress`, and asserts that the log names `network` as its source.
+fn assert_logged(bridge: &Bridge, ingress: SocketAddr, forwarded_for: Option<&str>, network: &str) {
     let answer = exchange(ingress, &wrong_password(forwarded_for));
     assert_eq!(answer.status, 401);
     let line = bridge.wait_for_log("repeated passwords");
@@ -58,7 +58,7 @@ fn dev_without_a_loopback_interface_ends_with_a_message() {
 }
 
 #[test]
-fn reports_probes_and_metrics_come_over_ipv6() {
+fn reports_probes_and_metrics_work_over_ipv6() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &V6);
     assert_eq!(bridge.ingress.ip(), Ipv6Addr::LOCALHOST);
@@ -72,9 +72,9 @@ fn reports_probes_and_metrics_come_over_ipv6() {
 }
 
 #[test]
-fn networks_of_ipv6_are_admitted_trusted_and_told() {
+fn ipv6_networks_are_allowed_trusted_and_logged() {
     let allowed = start(&[&V6, &[("ingress.allow", "::1/128")]]);
-    assert_told(&allowed, allowed.ingress, None, "::/48");
+    assert_logged(&allowed, allowed.ingress, None, "::/48");
     let refused = start(&[&V6, &[("ingress.allow", "2001:db8::/32, 127.0.0.0/8")]]);
     assert!(Connection::open(refused.ingress).is_closed());
     let line = refused.wait_for_log("ingress.allow does not have their network");
@@ -85,17 +85,17 @@ fn networks_of_ipv6_are_admitted_trusted_and_told() {
     ];
     let proxied = start(&[&V6, &proxied]);
     let peer = Some("2001:db8:1:2::7");
-    assert_told(&proxied, proxied.ingress, peer, "2001:db8:1::/48");
+    assert_logged(&proxied, proxied.ingress, peer, "2001:db8:1::/48");
     let answer = exchange(proxied.ingress, &wrong_password(Some("2001:db9::1")));
     assert_eq!(answer.status, 403);
 }
 
 #[test]
-fn a_listener_for_both_sees_peers_of_ipv4_as_such() {
+fn a_dual_stack_listener_sees_ipv4_peers_as_ipv4() {
     let only_v4 = start(&[&BOTH, &[("ingress.allow", "127.0.0.0/8")]]);
     let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
         .map(|address: IpAddr| ingress_at(&only_v4, address));
-    assert_told(&only_v4, v4, None, "127.0.0.0/24");
+    assert_logged(&only_v4, v4, None, "127.0.0.0/24");
     assert!(Connection::open(v6).is_closed());
     let only_v6 = start(&[&BOTH, &[("ingress.allow", "::1")]]);
     let v4 = ingress_at(&only_v6, Ipv4Addr::LOCALHOST);
@@ -104,5 +104,5 @@ fn a_listener_for_both_sees_peers_of_ipv4_as_such() {
     assert!(line.contains("\"network\":\"127.0.0.0/24\""), "{line}");
     let proxied = start(&[&BOTH, &[("ingress.trusted_proxies", "127.0.0.1")]]);
     let v4 = ingress_at(&proxied, Ipv4Addr::LOCALHOST);
-    assert_told(&proxied, v4, Some("198.51.100.77"), "198.51.100.0/24");
+    assert_logged(&proxied, v4, Some("198.51.100.77"), "198.51.100.0/24");
 }

@@ -1,6 +1,5 @@
-//! Senders that are broken or mean harm: what the bridge does about each, what they cost it, and that
-//! the normal senders beside them notice nothing. The same for broken surroundings: a log that takes nothing, no more
-//! files or threads, no IPv4.
+//! Broken or malicious senders: the bridge's response to each, its cost, and undisturbed normal senders beside them.
+//! Also broken surroundings: a log that accepts nothing, no more files or threads, no IPv4.
 
 mod admin;
 mod broken;
@@ -30,20 +29,20 @@ use crate::support::records::{Kafka, read_all};
 
 /// Longer than any connection here lasts.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// A busy machine alone is no reason for a 503.
-const PATIENT: (&str, &str) = ("ingress.deadline", "30s");
+/// So long that a busy machine alone causes no 503.
+const LONG_DEADLINE: (&str, &str) = ("ingress.deadline", "30s");
 
 /// The message's id and its status.
 type Report = (String, String);
 
-/// For thousands of connections on one thread: as many as the system allows.
+/// Returns a single-threaded runtime, and raises the limit on open files for thousands of connections.
 fn runtime() -> Runtime {
     raise_open_files();
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("the system can start a runtime")
 }
 
-/// Allows this process as many open files as the system does.
+/// Raises this process' limit on open files to the system's maximum.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -53,7 +52,7 @@ fn raise_open_files() {
     setrlimit(Resource::Nofile, raised).expect("a soft limit can be raised");
 }
 
-/// What comes until the bridge closes: a reset is an end too.
+/// Reads until the bridge closes or resets the connection.
 async fn read_to_close(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     while stream
@@ -64,14 +63,14 @@ async fn read_to_close(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     bytes
 }
 
-/// The status codes of the answers.
+/// Returns the status codes of the answers.
 fn codes(answers: &[u8]) -> Vec<u16> {
     let answers = str::from_utf8(answers).expect("text");
     let code = |answer: &str| answer[..3].parse().expect("a status code");
     answers.split("HTTP/1.1 ").skip(1).map(code).collect()
 }
 
-/// The topic holds these reports, each once, and nothing else; and there is no rejected one.
+/// Asserts that the topic has exactly these reports, each once, and that the rejected topic is empty.
 pub fn assert_kept(kafka: &Kafka, [topic, rejected]: [&str; 2], mut expected: Vec<Report>) {
     let events = Evidence::gather(kafka.bootstrap(), [topic, rejected], None).events;
     let report = |landed: Landed| (landed.message_id, landed.status);

@@ -1,4 +1,4 @@
-//! Senders that do everything right, beside those that do not: a few connections, each kept for a while.
+//! Senders that do everything right, beside a flood of others: a few connections, each kept for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,23 +12,23 @@ use crate::support::http::{Connection, body, report};
 use crate::support::records::until;
 
 const SENDERS: usize = 8;
-/// Between two reports of one sender, where it is answered by then: 200 reports a second in sum.
+/// The pause between two reports of one sender: 200 reports a second in sum, if answers take no longer.
 const PERIOD: Duration = Duration::from_millis(40);
 /// Reports that are sent over one connection.
-const KEPT: usize = 50;
-/// Reports that are answered before anything is done to the bridge.
-const ALONE: usize = 500;
+const REPORTS_PER_CONNECTION: usize = 50;
+/// Reports that are answered before the disturbance begins.
+const UNDISTURBED: usize = 500;
 
 pub struct Normal {
-    course: Arc<Course>,
+    progress: Arc<Progress>,
     senders: Vec<JoinHandle<Vec<Answered>>>,
-    /// Since when there are others.
-    beside: Instant,
+    /// The time at which the disturbance began.
+    disturbed_since: Instant,
 }
 
-/// How far all of them are.
+/// The progress of all senders.
 #[derive(Default)]
-struct Course {
+struct Progress {
     answered: AtomicUsize,
     is_over: AtomicBool,
 }
@@ -40,36 +40,38 @@ struct Answered {
 }
 
 impl Normal {
-    /// Starts them on the connections that `open` opens, and returns when they have been alone for a while.
+    /// Starts the senders with connections from `open`, and waits until [`UNDISTURBED`] reports are answered.
     pub fn start(open: impl Fn() -> Connection + Clone + Send + 'static) -> Self {
-        let course = Arc::new(Course::default());
+        let progress = Arc::new(Progress::default());
         let start = |number| {
-            let (course, open) = (Arc::clone(&course), open.clone());
-            thread::spawn(move || send(number, &course, open))
+            let (progress, open) = (Arc::clone(&progress), open.clone());
+            thread::spawn(move || send(number, &progress, open))
         };
         let senders = (0..SENDERS).map(start).collect();
-        let alone = until(PATIENCE, || match course.answered.load(Ordering::Relaxed) {
-            answered if answered >= ALONE => Ok(()),
-            answered => Err(format!("{answered} reports are answered")),
+        let alone = until(PATIENCE, || {
+            match progress.answered.load(Ordering::Relaxed) {
+                answered if answered >= UNDISTURBED => Ok(()),
+                answered => Err(format!("{answered} reports are answered")),
+            }
         });
         alone.unwrap_or_else(|why| panic!("{why}"));
         Self {
-            course,
+            progress,
             senders,
-            beside: Instant::now(),
+            disturbed_since: Instant::now(),
         }
     }
 
-    /// Stops them and shows how long they waited. Each was answered 200; gives what they sent.
+    /// Stops the senders, prints how long they waited, and returns their reports. Each was answered 200.
     pub fn stop(mut self, others: &str) -> Vec<Report> {
-        self.course.is_over.store(true, Ordering::Relaxed);
+        self.progress.is_over.store(true, Ordering::Relaxed);
         let senders = std::mem::take(&mut self.senders).into_iter();
         let answered: Vec<Answered> = senders
             .flat_map(|sender| sender.join().expect("every report is answered 200"))
             .collect();
-        let is_before = |answered: &&Answered| answered.at < self.beside;
+        let is_before = |answered: &&Answered| answered.at < self.disturbed_since;
         let (before, during): (Vec<_>, Vec<_>) = answered.iter().partition(is_before);
-        assert!(!during.is_empty(), "nobody was beside {others}");
+        assert!(!during.is_empty(), "no report was sent beside {others}");
         let [before, during] = [before, during].map(waits);
         println!("beside {others}: {during}; before: {before}");
         answered
@@ -81,16 +83,16 @@ impl Normal {
 
 impl Drop for Normal {
     fn drop(&mut self) {
-        self.course.is_over.store(true, Ordering::Relaxed);
+        self.progress.is_over.store(true, Ordering::Relaxed);
     }
 }
 
-/// What one of them does.
-fn send(number: usize, course: &Course, open: impl Fn() -> Connection) -> Vec<Answered> {
+/// Sends reports until the test is over.
+fn send(number: usize, progress: &Progress, open: impl Fn() -> Connection) -> Vec<Answered> {
     let (mut answered, mut connection) = (Vec::new(), open());
-    while !course.is_over.load(Ordering::Relaxed) {
+    while !progress.is_over.load(Ordering::Relaxed) {
         let count = answered.len();
-        if count > 0 && count.is_multiple_of(KEPT) {
+        if count > 0 && count.is_multiple_of(REPORTS_PER_CONNECTION) {
             connection = open();
         }
         let id = format!("normal-{number}-{count}");
@@ -102,7 +104,7 @@ fn send(number: usize, course: &Course, open: impl Fn() -> Connection) -> Vec<An
             at: Instant::now(),
             took: sent.elapsed(),
         });
-        course.answered.fetch_add(1, Ordering::Relaxed);
+        progress.answered.fetch_add(1, Ordering::Relaxed);
         pause(PERIOD.saturating_sub(sent.elapsed()));
     }
     answered

@@ -1,4 +1,5 @@
-//! Commands whose output or error stream takes nothing: they end with a code that says so, and never by a panic.
+//! Commands whose standard output or standard error cannot be written: they exit with a code that says so, never by a
+//! panic.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
@@ -11,24 +12,24 @@ use rustix::io::ioctl_fionbio;
 use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run, wrapped};
 use crate::support::http::{body, exchange, report};
 
-/// What is said of an output on a full disk.
+/// The message about an output on a full disk.
 const NO_SPACE: &str =
     "koobridge: can't write to standard output: No space left on device (os error 28)\n";
 
-/// A file on a full disk.
+/// Returns a file on a full disk.
 pub fn full_disk() -> Stdio {
     let device = File::options().write(true).open("/dev/full");
     device.expect("Linux has this device").into()
 }
 
-/// A pipe whose reader has gone.
+/// Returns a pipe whose reader is closed.
 pub fn unread() -> Stdio {
     let (_, writer) = pipe().expect("a pipe");
     writer.into()
 }
 
-/// A pipe that is full, with its reader.
-pub fn stuck() -> (PipeReader, Stdio) {
+/// Returns a full pipe and its reader.
+pub fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = pipe().expect("a pipe");
     fill(&writer);
     (reader, writer.into())
@@ -40,7 +41,7 @@ fn fill(mut writer: &PipeWriter) {
     ioctl_fionbio(writer, false).expect("a pipe");
 }
 
-/// Waits for the end of a command, and returns its exit code; `None` if it was aborted.
+/// Waits until a command ends, and returns its exit code, or `None` if it was aborted.
 fn code(command: &Command, mut child: Child) -> Option<i32> {
     let ended = eventually(|| {
         let ended = child.try_wait().expect("a child");
@@ -49,8 +50,8 @@ fn code(command: &Command, mut child: Child) -> Option<i32> {
     ended.code()
 }
 
-/// Runs a command whose output goes to `out`; returns its exit code and what it says on its error stream.
-fn run_to(out: Stdio, mut command: Command) -> (Option<i32>, String) {
+/// Runs a command with `out` as its standard output; returns its exit code and its standard error.
+fn run_with_stdout(out: Stdio, mut command: Command) -> (Option<i32>, String) {
     let command = command.stdout(out).stderr(Stdio::piped());
     let mut child = command.spawn().expect("koobridge starts");
     let mut errors = child.stderr.take().expect("a pipe");
@@ -60,14 +61,14 @@ fn run_to(out: Stdio, mut command: Command) -> (Option<i32>, String) {
     (code, said)
 }
 
-/// Runs a command whose error stream is `err`, and returns its exit code.
-fn run_telling(err: Stdio, mut command: Command) -> Option<i32> {
+/// Runs a command with `err` as its standard error, and returns its exit code.
+fn run_with_stderr(err: Stdio, mut command: Command) -> Option<i32> {
     let command = command.stdout(Stdio::null()).stderr(err);
     let child = command.spawn().expect("koobridge starts");
     code(command, child)
 }
 
-/// Asserts how commands with these arguments end if their output cannot be written.
+/// Asserts the exit of a command if its output cannot be written.
 fn assert_ends(args: &[&str], undisturbed: i32) {
     let command = |mut command: Command| {
         command.args(args);
@@ -75,18 +76,18 @@ fn assert_ends(args: &[&str], undisturbed: i32) {
     };
     let failed = (Some(1), NO_SPACE.to_owned());
     assert_eq!(
-        run_to(full_disk(), command(koobridge())),
+        run_with_stdout(full_disk(), command(koobridge())),
         failed,
         "{args:?}"
     );
     let read_enough = (Some(0), String::new());
     assert_eq!(
-        run_to(unread(), command(koobridge())),
+        run_with_stdout(unread(), command(koobridge())),
         read_enough,
         "{args:?}"
     );
     let closed = command(wrapped(&["sh", "-c", r#"exec "$0" "$@" >&-"#]));
-    let (code, _) = run_to(Stdio::null(), closed);
+    let (code, _) = run_with_stdout(Stdio::null(), closed);
     assert_eq!(code, Some(undisturbed), "{args:?}");
 }
 
@@ -94,7 +95,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
-/// Fills a spool with reports that are larger than what is written at once.
+/// Fills a spool with reports that are larger than an output buffer.
 fn spool(directory: &Path) {
     let settings = [
         ("spool.directory", text(directory)),
@@ -110,7 +111,7 @@ fn spool(directory: &Path) {
 }
 
 #[test]
-fn every_command_ends_quietly_if_its_output_is_not_read_and_says_so_if_it_cannot_be_written() {
+fn a_command_ends_quietly_if_its_output_is_closed_and_fails_on_a_full_disk() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let config = configuration(home.path(), "127.0.0.1:1", "events", "rejected");
     let [lines, directory] = ["lines", "spool"].map(|name| home.path().join(name));
@@ -148,37 +149,41 @@ fn every_command_ends_quietly_if_its_output_is_not_read_and_says_so_if_it_cannot
 }
 
 #[test]
-fn help_that_is_not_read_is_no_panic() {
+fn unread_help_causes_no_panic() {
     for args in [&["--help"][..], &["--version"], &["serve", "--help"]] {
         for out in [full_disk(), unread()] {
             let mut command = koobridge();
             command.args(args);
-            assert_eq!(run_to(out, command), (Some(0), String::new()), "{args:?}");
+            assert_eq!(
+                run_with_stdout(out, command),
+                (Some(0), String::new()),
+                "{args:?}"
+            );
         }
     }
 }
 
 #[test]
-fn a_failing_start_ends_with_2_whatever_becomes_of_its_message() {
-    let (_reader, stuck) = stuck();
-    let (_another, stuck_dev) = self::stuck();
+fn a_failing_start_exits_with_2_even_if_its_message_is_lost() {
+    let (_reader, full_pipe) = full_pipe();
+    let (_another, full_pipe_of_dev) = self::full_pipe();
     let wrong = ["serve", "--config", "/nowhere"];
     let wrong_dev = ["dev", "--set", "kafka.topic=?"];
     for (args, err) in [
         (&wrong[..], full_disk()),
         (&wrong, unread()),
-        (&wrong, stuck),
+        (&wrong, full_pipe),
         (&wrong_dev, full_disk()),
         (&wrong_dev, unread()),
-        (&wrong_dev, stuck_dev),
+        (&wrong_dev, full_pipe_of_dev),
         (&["--nonsense"], full_disk()),
         (&["--nonsense"], unread()),
     ] {
         let mut command = koobridge();
         command.args(args);
-        assert_eq!(run_telling(err, command), Some(2), "{args:?}");
+        assert_eq!(run_with_stderr(err, command), Some(2), "{args:?}");
     }
     let mut closed = wrapped(&["sh", "-c", r#"exec "$0" "$@" 2>&-"#]);
     closed.args(wrong);
-    assert_eq!(run_telling(Stdio::null(), closed), Some(2));
+    assert_eq!(run_with_stderr(Stdio::null(), closed), Some(2));
 }

@@ -1,27 +1,27 @@
-//! What lies in the sockets of a bridge's connections, as the kernel tells in `/proc/PID/net/tcp`: the
-//! only place where one sees that a part of a request has been read.
+//! The socket queues of a bridge's connections, from `/proc/PID/net/tcp`. Only they show whether the bridge has read a
+//! part of a request.
 
 use std::fs;
 use std::net::SocketAddr;
 
 use crate::support::bridge::Bridge;
 
-/// Bytes of one connection.
+/// The bytes in the queues of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Queues {
-    /// Sent by the bridge, and not acknowledged by its sender's side.
+    /// Sent by the bridge, and not acknowledged by the sender's side.
     pub unsent: u64,
-    /// Come from the sender, and not read by the bridge.
+    /// Received, and not read by the bridge.
     pub unread: u64,
 }
 
 impl Queues {
-    /// Those of every open connection of the ingress.
+    /// Returns the queues of every open connection of the ingress.
     pub fn of(bridge: &Bridge) -> Vec<Self> {
         Self::at(bridge, bridge.ingress)
     }
 
-    /// Those of every open connection of one of the bridge's addresses.
+    /// Returns the queues of every open connection of one of the bridge's addresses.
     pub fn at(bridge: &Bridge, address: SocketAddr) -> Vec<Self> {
         let table = fs::read_to_string(format!("/proc/{}/net/tcp", bridge.pid()));
         let table = table.expect("a running process");
@@ -33,7 +33,7 @@ impl Queues {
     }
 }
 
-/// A line has its number, the local and the remote address, the state and both queues, in hexadecimal.
+/// Parses a line: number, local address, remote address, state, and both queues, in hexadecimal.
 fn parse(line: &str, port: &str) -> Option<Queues> {
     const ESTABLISHED: &str = "01";
     let mut fields = line.split_whitespace().skip(1);

@@ -1,4 +1,4 @@
-//! Senders that are slow or stuck, two thousand at once: each is ended by the limit that is for it.
+//! Two thousand senders that are slow or stuck: each is ended by the timeout for its state.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::normal::Normal;
-use super::{PATIENCE, PATIENT, Report, assert_kept, codes, read_to_close, runtime};
+use super::{LONG_DEADLINE, PATIENCE, Report, assert_kept, codes, read_to_close, runtime};
 use crate::support::bridge::Bridge;
 use crate::support::cluster;
 use crate::support::http::{Connection, body, report};
@@ -20,30 +20,30 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTINGS: [(&str, &str); 4] = [
-    PATIENT,
+    LONG_DEADLINE,
     ("ingress.body_timeout", "2s"),
     ("ingress.head_timeout", "3s"),
     ("ingress.idle_timeout", "10s"),
 ];
 
-/// How a sender is slow.
+/// The way in which a sender is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Slow {
-    /// A byte of its head a second.
+    /// Sends a byte of its head each second.
     Head,
-    /// The whole head of a report, and a byte of its body a second.
+    /// Sends the whole head of a report, and then a byte of the body each second.
     Body,
-    /// Not a byte.
+    /// Sends nothing.
     Silent,
-    /// A whole report, but its answer is not read before the bridge closes.
-    Deaf,
+    /// Sends a whole report, and does not read the answer before the bridge closes.
+    NeverReads,
 }
 
-const KINDS: [Slow; 4] = [Slow::Head, Slow::Body, Slow::Silent, Slow::Deaf];
+const KINDS: [Slow; 4] = [Slow::Head, Slow::Body, Slow::Silent, Slow::NeverReads];
 /// Senders of each kind.
 const EACH: usize = 500;
 
-/// How the bridge ended a sender's connection.
+/// The end of a sender's connection.
 struct Ended {
     slow: Slow,
     answers: Vec<u16>,
@@ -51,7 +51,7 @@ struct Ended {
 }
 
 #[test]
-fn two_thousand_slow_senders_are_ended_by_the_limits_that_are_for_them() {
+fn two_thousand_slow_senders_are_ended_by_their_timeouts() {
     let kafka = cluster::shared();
     let (bridge, topic, rejected) = Bridge::with_topics(&kafka, 6, &SETTINGS);
     let ingress = bridge.ingress;
@@ -69,12 +69,12 @@ fn two_thousand_slow_senders_are_ended_by_the_limits_that_are_for_them() {
     for Ended { slow, took, .. } in &ended {
         assert!(*took >= slow.limit(), "{slow:?} ended after {took:?}");
     }
-    // Neither is answered: which of the two limits it was, the time tells.
+    // Neither of these two kinds is answered, so only the time shows which timeout ended the connection.
     let heads = ended.iter().filter(|ended| ended.slow == Slow::Head);
     assert!(heads.map(|ended| ended.took).max() < Some(IDLE_TIMEOUT));
 
     let answers = |code: u16| bridge.metric(&format!("koobridge_answers_total{{code=\"{code}\"}}"));
-    sent.extend((0..EACH).map(deaf_report));
+    sent.extend((0..EACH).map(unread_report));
     assert_eq!(
         [200, 408, 400].map(answers),
         [sent.len(), EACH, 0].map(|count| count as u64)
@@ -96,26 +96,26 @@ async fn send_all(bridge: SocketAddr) -> Vec<Ended> {
     senders.join_all().await
 }
 
-fn deaf_report(number: usize) -> Report {
+fn unread_report(number: usize) -> Report {
     (format!("deaf-{number}"), "read".to_owned())
 }
 
 impl Slow {
-    /// What it is answered before the bridge closes.
+    /// Returns the answers before the bridge closes.
     fn answers(self) -> &'static [u16] {
         match self {
             Self::Head | Self::Silent => &[],
             Self::Body => &[408],
-            Self::Deaf => &[200],
+            Self::NeverReads => &[200],
         }
     }
 
-    /// How long the bridge bears with it at least.
+    /// Returns the timeout that ends the connection.
     fn limit(self) -> Duration {
         match self {
             Self::Body => BODY_TIMEOUT,
             Self::Head => HEAD_TIMEOUT,
-            Self::Silent | Self::Deaf => IDLE_TIMEOUT,
+            Self::Silent | Self::NeverReads => IDLE_TIMEOUT,
         }
     }
 
@@ -134,11 +134,11 @@ impl Slow {
                 trickle(&mut stream, body).await
             }
             Self::Silent => read_to_close(&mut stream).await,
-            Self::Deaf => {
-                let (id, status) = deaf_report(number);
+            Self::NeverReads => {
+                let (id, status) = unread_report(number);
                 let whole = report(&body(&id, &status));
                 stream.write_all(&whole).await.expect("the bridge reads");
-                until_closed(&stream).await;
+                wait_until_closed(&stream).await;
                 read_to_close(&mut stream).await
             }
         };
@@ -150,7 +150,7 @@ impl Slow {
     }
 }
 
-/// Sends a byte a second until the bridge closes, and gives what it answered.
+/// Sends a byte each second until the bridge closes, and returns its answers.
 async fn trickle(stream: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
     let (mut reader, mut writer) = stream.split();
     let send = async {
@@ -169,13 +169,13 @@ async fn trickle(stream: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Waits until the bridge closes, and reads nothing.
-async fn until_closed(stream: &TcpStream) {
+async fn wait_until_closed(stream: &TcpStream) {
     loop {
         let ready = stream.ready(Interest::READABLE).await.expect("a socket");
         if ready.is_read_closed() {
             return;
         }
-        // What there is to read stays there: only the next event is waited for.
+        // Reads nothing, so that only the next event is waited for.
         let unread = stream.try_io(Interest::READABLE, || {
             Err::<(), _>(std::io::ErrorKind::WouldBlock.into())
         });

@@ -1,12 +1,12 @@
-//! The table of `src/bridge/ingress/state.rs`, row by row: how long a connection may be in each state, and whether it makes
-//! room for a new one. With TLS and without.
+//! Every row of the table in `src/bridge/ingress/state.rs`, with and without TLS: how long a connection may stay in
+//! each state, and whether it makes room for a new one.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio_rustls::rustls::version::TLS13;
 
-use super::PATIENT;
+use super::LONG_DEADLINE;
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{BUSY, Bridge};
 use crate::support::cluster;
@@ -14,18 +14,18 @@ use crate::support::http::{Connection, body, post, report, request};
 use crate::support::records::Kafka;
 use crate::tls::secure;
 
-/// What a connection does. Those that are authenticated have sent a report before.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Row {
-    /// Nothing, over plain TCP: with TLS its handshake is open.
+enum State {
+    /// Nothing was sent over plain TCP; with TLS, the handshake is not complete.
     Connected,
-    /// Its last report is answered.
+    /// The last report is answered.
     Idle,
-    /// Its first head is incomplete.
+    /// The first head is incomplete.
     Head,
     /// A later head is incomplete.
     LaterHead,
-    /// A head is incomplete whose first bytes came together with the report before it.
+    /// A head is incomplete, and its first bytes came together with the report before it.
     PipelinedHead,
     /// The body of a refused request is incomplete.
     RefusedBody,
@@ -33,14 +33,14 @@ enum Row {
     Body,
 }
 
-const ROWS: [Row; 7] = [
-    Row::Connected,
-    Row::Idle,
-    Row::Head,
-    Row::LaterHead,
-    Row::PipelinedHead,
-    Row::RefusedBody,
-    Row::Body,
+const STATES: [State; 7] = [
+    State::Connected,
+    State::Idle,
+    State::Head,
+    State::LaterHead,
+    State::PipelinedHead,
+    State::RefusedBody,
+    State::Body,
 ];
 
 const HEAD: Duration = Duration::from_secs(1);
@@ -53,10 +53,10 @@ const LIMITS: [(&str, &str); 3] = [
 ];
 /// Bytes of a head.
 const PART_OF_HEAD: usize = 20;
-/// How long the rest of a refused body may take.
+/// The time limit for the rest of a refused body.
 const DISCARD: Duration = Duration::from_millis(500);
-/// No limit of these ends a connection while a test lasts.
-const ENDLESS: [(&str, &str); 5] = [
+/// With these limits, no connection is ended during a test.
+const LONG_LIMITS: [(&str, &str); 5] = [
     ("ingress.head_timeout", "5m"),
     ("ingress.idle_timeout", "10m"),
     ("ingress.body_timeout", "5m"),
@@ -64,8 +64,8 @@ const ENDLESS: [(&str, &str); 5] = [
     ("ingress.connections", "1"),
 ];
 
-impl Row {
-    /// How long the connection may stay so.
+impl State {
+    /// Returns the time limit of the state.
     fn limit(self, is_tls: bool) -> Duration {
         match self {
             Self::Connected if is_tls => HEAD,
@@ -76,7 +76,7 @@ impl Row {
         }
     }
 
-    /// The answer with which it ends.
+    /// Returns the answer that ends the connection.
     fn last_answer(self) -> Option<u16> {
         match self {
             Self::RefusedBody => Some(401),
@@ -85,7 +85,7 @@ impl Row {
         }
     }
 
-    /// Opens a connection that does this.
+    /// Opens a connection and brings it to this state.
     fn reach(self, scheme: &Scheme, bridge: &Bridge) -> Connection {
         if self == Self::Connected {
             return Connection::open(bridge.ingress);
@@ -117,13 +117,13 @@ impl Row {
     }
 }
 
-/// Sends a report, and perhaps more, and waits for its answer.
+/// Sends a report, and perhaps more bytes, and waits for its answer.
 fn send_whole(connection: &mut Connection, bytes: &[u8]) {
     connection.send(bytes);
     assert_eq!(connection.answer().status, 200);
 }
 
-/// Plain HTTP, or HTTPS.
+/// Plain HTTP, or HTTPS if there is an authority.
 struct Scheme(Option<Authority>);
 
 impl Scheme {
@@ -152,27 +152,27 @@ fn each_state_lasts_as_long_as_its_limit() {
     let kafka = cluster::shared();
     for scheme in Scheme::both() {
         let files = scheme.settings();
-        let settings = [&borrowed(&files)[..], &LIMITS, &[PATIENT]].concat();
+        let settings = [&borrowed(&files)[..], &LIMITS, &[LONG_DEADLINE]].concat();
         let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
         let (scheme, bridge) = (&scheme, &bridge);
         thread::scope(|scope| {
-            for row in ROWS {
+            for state in STATES {
                 scope.spawn(move || {
-                    let mut connection = row.reach(scheme, bridge);
+                    let mut connection = state.reach(scheme, bridge);
                     let started = Instant::now();
-                    if let Some(code) = row.last_answer() {
+                    if let Some(code) = state.last_answer() {
                         let answer = connection.answer();
                         let notice = answer.header("connection");
-                        assert_eq!((answer.status, notice), (code, Some("close")), "{row:?}");
+                        assert_eq!((answer.status, notice), (code, Some("close")), "{state:?}");
                     }
-                    assert!(connection.is_closed(), "{row:?}");
-                    let (took, limit) = (started.elapsed(), row.limit(scheme.0.is_some()));
-                    // The bridge's clock starts a moment before this one's.
+                    assert!(connection.is_closed(), "{state:?}");
+                    let (took, limit) = (started.elapsed(), state.limit(scheme.0.is_some()));
+                    // The bridge's clock starts a moment before this one.
                     let least = limit.saturating_sub(Duration::from_millis(200));
-                    assert!(took >= least, "{row:?} lasted {took:?}, not {limit:?}");
+                    assert!(took >= least, "{state:?} lasted {took:?}, not {limit:?}");
                     assert!(
                         took < limit + BUSY,
-                        "{row:?} lasted {took:?}, not {limit:?}"
+                        "{state:?} lasted {took:?}, not {limit:?}"
                     );
                 });
             }
@@ -188,19 +188,19 @@ fn each_state_makes_room_or_keeps_its_place() {
         for scheme in &schemes {
             let kafka = &kafka;
             scope.spawn(move || {
-                for row in ROWS {
-                    row.hold_against_a_newcomer(scheme, kafka);
+                for state in STATES {
+                    state.assert_room_for_newcomer(scheme, kafka);
                 }
             });
         }
     });
 }
 
-impl Row {
-    /// Has a connection do this, and a second one come to a bridge that allows one.
-    fn hold_against_a_newcomer(self, scheme: &Scheme, kafka: &Kafka) {
+impl State {
+    /// Brings a connection to this state, and opens a second one to a bridge that allows one.
+    fn assert_room_for_newcomer(self, scheme: &Scheme, kafka: &Kafka) {
         let files = scheme.settings();
-        let settings = [&borrowed(&files)[..], &ENDLESS].concat();
+        let settings = [&borrowed(&files)[..], &LONG_LIMITS].concat();
         let (bridge, ..) = Bridge::with_topics(kafka, 1, &settings);
         let mut held = self.reach(scheme, &bridge);
         bridge.wait_for_metric("koobridge_connections", 1);
@@ -212,10 +212,10 @@ impl Row {
             });
             bridge.wait_for_log("the limit on connections is reached");
             match self {
-                // Its connection makes room, or its time is over before.
+                // The connection makes room, or it times out before.
                 Self::RefusedBody => {}
                 Self::Connected | Self::Idle | Self::Head => assert!(held.is_closed(), "{self:?}"),
-                // It has kept its place, and can go on until it leaves it.
+                // The connection keeps its place, and goes on until it is idle.
                 Self::LaterHead | Self::PipelinedHead => {
                     held.send(&report(&body("later", "read"))[PART_OF_HEAD..]);
                     assert_eq!(held.answer().status, 200, "{self:?}");

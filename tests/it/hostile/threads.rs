@@ -1,4 +1,4 @@
-//! A system that has no more threads for the bridge: a start that fails says which thread is missing.
+//! The system refuses new threads: a failed start names the thread that is missing.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,30 +17,30 @@ use crate::support::lines::Lines;
 
 /// More threads than a bridge with two workers and one broker has.
 const ENOUGH: u32 = 44;
-/// The first of the users of whom no process runs: the system counts the threads of a user. Each limit, and each test
-/// program, has its own.
+/// The first of the unused user ids: the system counts threads per user. Each limit uses another id, and so does each
+/// test program.
 const USERS: u32 = 20_000;
 
-/// A process that does not outlive its test.
-struct Killed(Child);
+/// A process that is killed when dropped.
+struct KillOnDrop(Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         self.0.kill().expect("a child can be killed");
         self.0.wait().expect("a killed child ends");
     }
 }
 
-/// How a start came out.
+/// The result of a start.
 #[derive(Debug)]
 enum Start {
-    /// It listened, answered, and stopped by SIGTERM.
+    /// The bridge listened, answered, and stopped by SIGTERM.
     Served(ExitStatus, String),
     Failed(ExitStatus, String),
 }
 
 #[test]
-fn a_bridge_that_cannot_start_a_thread_says_which_and_ends() {
+fn a_bridge_that_cannot_start_a_thread_names_it_and_exits() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let kafka = MockCluster::new(1).expect("a mock cluster");
     for topic in ["events", "rejected"] {
@@ -69,13 +69,13 @@ fn a_bridge_that_cannot_start_a_thread_says_which_and_ends() {
             }
         }
     }
-    // The allocator has threads of its own, and starts them when it likes: the limits between may do or not.
+    // The allocator starts its own threads at any time, so the limits in between may suffice or not.
     let is_served = |start: &&Start| matches!(start, Start::Served(..));
     assert_eq!(starts.iter().take(10).filter(is_served).count(), 0);
     assert!(starts.last().is_some_and(|last| is_served(&last)));
 }
 
-/// The message says what could not be started, and why.
+/// Asserts that the message names the thread that could not be started, and the reason.
 fn assert_named(said: &str) {
     const MISSING: [&str; 7] = [
         "can't start the log's thread",
@@ -99,7 +99,7 @@ fn assert_named(said: &str) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// Puts the program and its configuration where every user can read them.
+/// Copies the program and its configuration to a directory that every user can read.
 fn prepare(directory: &Path, bootstrap: &str) -> PathBuf {
     let program = directory.join("koobridge");
     fs::copy(env!("CARGO_BIN_EXE_koobridge"), &program).expect("room for the program");
@@ -108,7 +108,7 @@ fn prepare(directory: &Path, bootstrap: &str) -> PathBuf {
     program
 }
 
-/// Starts a bridge as a user who may have `limit` threads.
+/// Starts a bridge as a user with a limit of `limit` threads.
 fn start(limit: u32, program: &Path, directory: &Path) -> Start {
     let user = (USERS + process::id() % 1000 * ENOUGH + limit).to_string();
     let child = Command::new("setpriv")
@@ -121,7 +121,7 @@ fn start(limit: u32, program: &Path, directory: &Path) -> Start {
         .stderr(Stdio::piped())
         .spawn()
         .expect("setpriv starts");
-    let mut child = Killed(child);
+    let mut child = KillOnDrop(child);
     let child = &mut child.0;
     let lines = Lines::read(child.stderr.take().expect("a pipe"));
     let started = eventually(|| {
@@ -142,7 +142,7 @@ fn start(limit: u32, program: &Path, directory: &Path) -> Start {
     }
 }
 
-/// Has every kind of thread do something, also the one of the stop.
+/// Makes every kind of thread do something, and then stops the bridge.
 fn serve_and_stop(child: &mut Child, lines: &Lines, listening: &str) -> ExitStatus {
     let listening: Value = serde_json::from_str(listening).expect("a JSON line");
     let address = |name: &str| -> SocketAddr {
@@ -159,7 +159,7 @@ fn serve_and_stop(child: &mut Child, lines: &Lines, listening: &str) -> ExitStat
         let answer = exchange(address, request.as_bytes());
         assert_eq!(answer.status, status, "{name} {path}");
     }
-    // For the topics' settings another client of Kafka is started.
+    // Another Kafka client is started to read the topics' settings.
     eventually(|| {
         let asked = lines.find("the topic's settings");
         asked.ok_or_else(|| lines.all())

@@ -1,4 +1,4 @@
-//! Peers that read none of their answers: they do not keep a connection, a place or a stop for themselves.
+//! Peers that never read their answers: they do not keep a connection, and do not delay a stop.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -7,28 +7,28 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio_rustls::rustls::version::TLS13;
 
-use super::{PATIENT, assert_kept};
+use super::{LONG_DEADLINE, assert_kept};
 use crate::support::authority::{Authority, NOW, borrowed};
 use crate::support::bridge::{BUSY, Bridge};
 use crate::support::cluster;
 use crate::support::http::{Connection, Stream, body, exchange, post, report, request};
 use crate::tls::secure;
 
-/// Answers of some 300 bytes that fit into the buffers of both sides, with room to spare. With those that
-/// systems give by themselves it is ten thousand and more.
-const ANSWERS: u64 = 2000;
-/// How long a peer may take to read. Every other limit is longer than the test waits.
+/// A number of answers of some 300 bytes that fits easily into the buffers of both sides. With the system's default
+/// buffers, more than ten thousand fit.
+const MAX_ANSWERS: u64 = 2000;
+/// The time limit for a peer to read. Every other limit is longer than the test.
 const HEAD_TIMEOUT: (&str, &str) = ("ingress.head_timeout", "2s");
-const ENDLESS: (&str, &str) = ("ingress.idle_timeout", "10m");
-/// How long a write may take until its peer takes no more.
+const LONG_IDLE: (&str, &str) = ("ingress.idle_timeout", "10m");
+/// A write that blocks for so long means that the peer reads nothing more.
 const STUCK: Duration = Duration::from_millis(300);
 
-/// What a peer sends again and again.
+/// The request that a peer sends again and again.
 #[derive(Clone, Copy, Debug)]
 enum Sent {
     /// A refused request.
     Refused,
-    /// A refused request that waits for `100 Continue`, with its body at once.
+    /// A refused request that expects `100 Continue`, and sends its body at once.
     Expecting,
     /// A refused request with a chunked body.
     Chunked,
@@ -56,7 +56,7 @@ impl Sent {
         }
     }
 
-    /// Sends until the bridge takes no more.
+    /// Sends until the bridge reads nothing more.
     fn flood(self, bridge: &Bridge, authority: Option<&Authority>) -> Box<dyn Stream> {
         let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
         socket.set_write_timeout(Some(STUCK)).expect("a timeout");
@@ -71,7 +71,7 @@ impl Sent {
     }
 }
 
-/// Runs `test` on a bridge that speaks plain HTTP and on one that speaks TLS. Neither needs a Kafka.
+/// Runs `test` on a bridge with plain HTTP and on one with TLS. Neither needs Kafka.
 fn with_and_without_tls(settings: &[(&str, &str)], test: impl Fn(Bridge, Option<&Authority>)) {
     let authority = Authority::new();
     authority.issue("server", 1, NOW);
@@ -84,19 +84,19 @@ fn with_and_without_tls(settings: &[(&str, &str)], test: impl Fn(Bridge, Option<
 }
 
 #[test]
-fn a_sender_that_reads_no_answer_gets_few() {
+fn a_sender_that_reads_no_answers_is_sent_few() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[("ingress.head_timeout", "1s")]);
     let _held = Sent::Refused.flood(&bridge, None);
     bridge.wait_for_metric("koobridge_connections", 0);
     let answers = bridge.metric("koobridge_answers_total{code=\"401\"}");
-    assert!((100..ANSWERS).contains(&answers), "{answers} answers");
+    assert!((100..MAX_ANSWERS).contains(&answers), "{answers} answers");
 }
 
 #[test]
-fn a_peer_that_reads_nothing_is_let_go_in_the_time_of_a_head() {
-    // Without a Kafka, a report is answered 503 at the deadline.
-    let settings = [HEAD_TIMEOUT, ENDLESS, ("ingress.deadline", "2100ms")];
+fn a_peer_that_reads_nothing_is_closed_after_the_head_timeout() {
+    // Without Kafka, a report is answered 503 at the deadline.
+    let settings = [HEAD_TIMEOUT, LONG_IDLE, ("ingress.deadline", "2100ms")];
     with_and_without_tls(&settings, |bridge, authority| {
         let _held = KINDS.map(|sent| sent.flood(&bridge, authority));
         bridge.wait_for_metric("koobridge_connections", 0);
@@ -104,11 +104,11 @@ fn a_peer_that_reads_nothing_is_let_go_in_the_time_of_a_head() {
 }
 
 #[test]
-fn peers_that_read_nothing_keep_no_sender_out() {
+fn peers_that_read_nothing_exclude_no_sender() {
     let kafka = cluster::shared();
     let settings = [
-        PATIENT,
-        ENDLESS,
+        LONG_DEADLINE,
+        LONG_IDLE,
         ("ingress.head_timeout", "5m"),
         ("ingress.connections", "3"),
     ];
@@ -125,10 +125,10 @@ fn peers_that_read_nothing_keep_no_sender_out() {
 }
 
 #[test]
-fn peers_that_read_nothing_do_not_hold_up_a_stop() {
+fn peers_that_read_nothing_do_not_delay_a_stop() {
     let settings = [
         HEAD_TIMEOUT,
-        ENDLESS,
+        LONG_IDLE,
         ("ingress.deadline", "2100ms"),
         ("kafka.flush_timeout", "1s"),
     ];

@@ -2,7 +2,7 @@
 
 usage: open_metrics.py openmetrics|classic
 
-The parsers are those of prometheus_client; the one of OpenMetrics refuses whatever the specification does not allow.
+The parsers come from prometheus_client; the OpenMetrics parser refuses text that the specification does not allow.
 """
 
 import json

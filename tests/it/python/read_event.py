@@ -1,8 +1,8 @@
-"""Reads the records of a topic as a program does that uses Confluent's deserializer.
+"""Reads the records of a topic with Confluent's deserializer.
 
 usage: read_event.py BOOTSTRAP TOPIC REGISTRY COUNT
 
-Prints a line of JSON for each record: the value, and the name ($id) of the schema that its header led to.
+Prints a line of JSON for each record: the value, and the name ($id) of the schema that its header names.
 """
 
 import json
@@ -26,7 +26,7 @@ def watched(schema_id, *rest, **named):
 
 
 registry.get_schema = watched
-# Without a schema of its own it takes the one that the record's header names, and validates the value with it.
+# Without a schema as its argument, it fetches the schema that the record's header names, and validates the value.
 deserialize = JSONDeserializer(None, schema_registry_client=registry)
 consumer = Consumer(
     {"bootstrap.servers": bootstrap, "group.id": "koobridge-tests-registry", "auto.offset.reset": "earliest"}

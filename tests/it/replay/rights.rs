@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use super::desk::{Desk, code, event, said};
 use super::redrive::{rejected, sound};
-use crate::support::acl::{Resource, Right, allow, grant, revoke, take};
+use crate::support::acl::{Resource, Right, allow, grant, revoke, withdraw};
 use crate::support::bridge::{eventually, koobridge, run};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::lines::Lines;
@@ -120,7 +120,7 @@ fn each_right_is_needed(
     };
     eventually(done);
     for (right, words) in rights {
-        take(kafka, *right);
+        withdraw(kafka, *right);
         eventually(|| match attempt() {
             (1, said) if said.contains(words) => Ok(()),
             (code, said) => Err(format!("{arguments:?} without {right:?}: {code}: {said}")),
@@ -129,7 +129,7 @@ fn each_right_is_needed(
         eventually(done);
     }
     for (right, _) in rights {
-        take(kafka, *right);
+        withdraw(kafka, *right);
     }
 }
 
@@ -182,7 +182,7 @@ fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
         }
     });
     for right in rights {
-        take(&kafka, right);
+        withdraw(&kafka, right);
     }
 }
 

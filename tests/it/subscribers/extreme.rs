@@ -1,11 +1,11 @@
-//! Sound reports whose unknown members go to the limits of what JSON parsers take.
+//! Valid reports whose unknown members are at the limits of JSON parsers.
 
 use super::{Language, PARTITIONS, Subscriber};
 use crate::support::bridge::{Bridge, CHANNEL};
 use crate::support::cluster;
 use crate::support::http::{exchange, report};
 
-/// What each kind of report has behind its own members; the body limit is 64 KiB.
+/// Returns members that are appended to valid reports; the body limit is 64 KiB.
 fn members() -> Vec<(&'static str, String)> {
     let digits = "7".repeat(60_000);
     let nested =
@@ -53,12 +53,12 @@ fn many_members() -> String {
 
 const GUID: &str = "89791762-2336-4186-9674-299b90a802e2";
 
-pub(super) fn extreme_members_change_nothing(language: Language) {
+pub(super) fn reports_with_extreme_members_are_applied(language: Language) {
     let kafka = cluster::shared();
     let topic = kafka.topic("events", PARTITIONS);
     let rejected = kafka.topic("rejected", PARTITIONS);
     let mut expected = Vec::new();
-    // The last one has a header that is not text.
+    // The last case has a header that is not text.
     for (form, setting) in [
         ("binary", ("kafka.event_mode", "binary")),
         ("structured", ("kafka.event_mode", "structured")),

@@ -1,25 +1,23 @@
-//! What the user of the brokers' listener with a password may do. librdkafka's safe wrapper knows no
-//! rights: Kafka's own tool changes them.
+//! Access rights (ACLs) of the user on the brokers' SASL listener. rdkafka cannot change ACLs; Kafka's own tool does.
 
 use std::process::Command;
 
 use crate::support::cluster::{self, Exclusive};
 use crate::support::logins::SASL_USER;
 
-/// A right: an operation, the kind of the resource, and the resource.
+/// An operation, the kind of the resource, and the resource's name.
 pub type Right<'a> = (&'a str, Resource, &'a str);
 
-/// The kind of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     Topic,
-    /// Every consumer group whose name begins so.
+    /// Every consumer group with this prefix.
     Groups,
-    /// Every transactional id that begins so.
+    /// Every transactional id with this prefix.
     TransactionalIds,
 }
 
-/// Lets the user do these things to the topics; nothing else is allowed.
+/// Allows the user these operations on the topics. Without a right, it may do nothing.
 pub fn allow(kafka: &Exclusive, operations: &[&str], topics: &[&str]) {
     change_rights(kafka, &["--add"], operations, &named("--topic", topics));
 }
@@ -33,13 +31,13 @@ pub fn revoke(kafka: &Exclusive, operations: &[&str], topics: &[&str]) {
     );
 }
 
-/// Gives the user a right.
+/// Grants the user a right.
 pub fn grant(kafka: &Exclusive, right: Right<'_>) {
     change_right(kafka, &["--add"], right);
 }
 
 /// Takes a right from the user.
-pub fn take(kafka: &Exclusive, right: Right<'_>) {
+pub fn withdraw(kafka: &Exclusive, right: Right<'_>) {
     change_right(kafka, &["--remove", "--force"], right);
 }
 

@@ -1,4 +1,4 @@
-//! Authorities and the certificates that they issue, as PEM files.
+//! Certificate authorities and the certificates that they issue, as PEM files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-/// An authority, and the directory where what it issues is written.
+/// A certificate authority and the directory of its files.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     home: tempfile::TempDir,
@@ -56,7 +56,7 @@ impl Authority {
         self.path(name).display().to_string()
     }
 
-    /// Issues `NAME.crt` and `NAME.key`, valid in these years.
+    /// Writes `NAME.crt` and `NAME.key`, a certificate for these years and its key.
     pub fn issue(&self, name: &str, serial: u64, years: [i32; 2]) {
         let mut params = params(name, years);
         params.serial_number = Some(SerialNumber::from(serial));
@@ -65,7 +65,7 @@ impl Authority {
         self.write(&format!("{name}.key"), &key);
     }
 
-    /// Issues a certificate that is valid for so long from now on. Returns it and its key.
+    /// Returns a certificate that expires after `time`, and its key.
     pub fn issue_for(&self, common_name: &str, time: Duration) -> [String; 2] {
         let mut params = params(common_name, NOW);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -88,7 +88,7 @@ impl Authority {
         fs::rename(self.path(".new"), self.path(name)).expect("a file");
     }
 
-    /// The settings of a bridge with `server.crt` and `server.key`.
+    /// Returns the settings of a bridge that uses `server.crt` and `server.key`.
     pub fn settings(&self) -> [(&'static str, String); 2] {
         [
             ("ingress.tls.certificate", self.setting("server.crt")),

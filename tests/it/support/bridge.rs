@@ -1,4 +1,4 @@
-//! A running koobridge: started as a process with a configuration file, ended with the test.
+//! A running koobridge: a process with its configuration file, killed when the test ends.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -21,23 +21,23 @@ pub const CHANNEL: &str = "202105102694809992";
 const FILE: &str = "koobridge.toml";
 pub const PASSWORD: &str = "s3cret, with spaces";
 
-/// How long anything that a bridge does by itself may take, on a machine that is busy with other things too.
+/// A generous limit for anything that the bridge does by itself, because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How much a machine that is busy with other things may add to a time that the bridge keeps.
+/// The delay that a busy machine may add to a timeout of the bridge.
 pub const BUSY: Duration = Duration::from_secs(3);
 
-/// Looks until there is something to see; panics with what was wrong at the last look.
+/// Polls until `look` succeeds; panics with its last error after [`PATIENCE`].
 pub fn eventually<T>(look: impl FnMut() -> Result<T, String>) -> T {
     records::until(PATIENCE, look).unwrap_or_else(|wrong| panic!("{wrong}"))
 }
 
-/// The program, built as the tests are.
+/// Returns a command that runs the program in the tests' build profile.
 pub fn koobridge() -> Command {
     wrapped(&[] as &[&str])
 }
 
-/// The same, started by a command that becomes the program which its last arguments name.
+/// Returns a command in which `wrapper` runs the program (`prlimit`, for example).
 pub fn wrapped<S: AsRef<OsStr>>(wrapper: &[S]) -> Command {
     const PROGRAM: &str = env!("CARGO_BIN_EXE_koobridge");
     let words = wrapper.iter().map(AsRef::as_ref);
@@ -55,7 +55,7 @@ pub fn wrapped<S: AsRef<OsStr>>(wrapper: &[S]) -> Command {
 /// The address of a bridge that does not listen yet.
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// A `koobridge serve`, killed when dropped.
+/// A `koobridge serve` process, killed when dropped.
 pub struct Bridge {
     child: Child,
     lines: Lines,
@@ -69,14 +69,14 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Starts a bridge and waits until it is ready. `settings` go over the defaults of the tests.
+    /// Starts a bridge and waits until it is ready. `settings` override the tests' defaults.
     pub fn ready(bootstrap: &str, topic: &str, rejected: &str, settings: &[(&str, &str)]) -> Self {
         let bridge = Self::start(bootstrap, topic, rejected, settings);
         bridge.wait_until_ready();
         bridge
     }
 
-    /// Starts a bridge with topics of its own and waits until it is ready; gives their names too.
+    /// Starts a bridge on two new topics, waits until it is ready, and returns the topics' names too.
     pub fn with_topics(
         kafka: &Kafka,
         partitions: i32,
@@ -93,7 +93,7 @@ impl Bridge {
         Self::start_in(&[], bootstrap, topic, rejected, settings)
     }
 
-    /// Starts a bridge by a command, `prlimit` for example, that becomes the program which its last arguments name.
+    /// Starts a bridge by a wrapper (`prlimit`, for example) and waits until it listens.
     pub fn start_by(
         wrapper: &[&str],
         bootstrap: &str,
@@ -105,7 +105,7 @@ impl Bridge {
         Self::launch(wrapper, &[], bootstrap, topic, rejected, settings)
     }
 
-    /// Starts a bridge whose log goes to `log`, and waits until it answers.
+    /// Starts a bridge that logs to `log`, and waits until its admin port accepts connections.
     pub fn with_log(
         log: Stdio,
         bootstrap: &str,
@@ -141,7 +141,7 @@ impl Bridge {
         bridge
     }
 
-    /// The same with variables in the environment of its process.
+    /// Starts a bridge with these environment variables, and waits until it listens.
     pub fn start_in(
         environment: &[(&'static str, OsString)],
         bootstrap: &str,
@@ -165,8 +165,7 @@ impl Bridge {
         bridge
     }
 
-    /// Starts a bridge with variables in the environment of its process, and waits until it listens. Returns what it has
-    /// logged if it ends before.
+    /// Starts a bridge with these environment variables, and waits until it listens. Returns its log if it ends first.
     pub fn try_start_in(
         environment: &[(&'static str, OsString)],
         bootstrap: &str,
@@ -202,7 +201,7 @@ impl Bridge {
         let file = configuration(directory.path(), bootstrap, topic, rejected);
         let (settings, environment) = (flags(&file, settings), environment.to_vec());
         let (child, lines, log) = spawn(&wrapper, directory.path(), &settings, &environment);
-        // From here on it is killed, and its log named, whatever happens.
+        // Its `Drop` kills the process, so nothing may panic before this.
         Self {
             child,
             lines,
@@ -216,13 +215,13 @@ impl Bridge {
         }
     }
 
-    /// SIGKILL, and returns when it is gone.
+    /// Sends SIGKILL and waits until the process has ended.
     pub fn kill9(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a killed child ends");
     }
 
-    /// Starts it again as it was started, once it has ended, and waits until it listens.
+    /// Waits until the process has ended, starts it again with the same settings, and waits until it listens.
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "only an ended bridge can be restarted");
         (self.child, self.lines, self.log) = spawn(
@@ -245,7 +244,7 @@ impl Bridge {
         probe(self.admin, path)
     }
 
-    /// The value of one series as `/metrics` shows it; 0 where it does not show it.
+    /// Returns the value of a series in `/metrics`, or 0 if the series is absent.
     pub fn metric(&self, series: &str) -> u64 {
         metric(self.admin, series)
     }
@@ -269,12 +268,12 @@ impl Bridge {
         self.lines.all()
     }
 
-    /// The memory that is resident, in bytes.
+    /// Returns the resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
         proc::status(self.pid(), "VmRSS") << 10
     }
 
-    /// The most that ever was.
+    /// Returns the peak of the resident memory in bytes.
     pub fn peak_resident_bytes(&self) -> u64 {
         proc::status(self.pid(), "VmHWM") << 10
     }
@@ -294,12 +293,12 @@ impl Bridge {
         })
     }
 
-    /// Where its configuration and its channels are.
+    /// Returns the directory of the configuration and the channels.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The words of the part in `/readyz` whose last change could not be taken over.
+    /// Returns the message in `/readyz` about a part that could not be reloaded.
     pub fn stale(&self, part: &str) -> Option<String> {
         let readiness = self.probe("/readyz").json();
         readiness["stale"][part].as_str().map(str::to_owned)
@@ -309,7 +308,7 @@ impl Bridge {
         self.child.id()
     }
 
-    /// Whether the process is the one that was started.
+    /// Returns `true` if the process has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
@@ -347,7 +346,7 @@ fn serve(mut command: Command, file: &Path, settings: &[String]) -> Command {
     for setting in settings {
         command.args(["--set", setting]);
     }
-    // The runner reads the standard output of the test program, which a child must not keep open.
+    // The test runner waits until its standard output is closed, so no child may inherit it.
     command.stdout(Stdio::null());
     command
 }
@@ -357,7 +356,7 @@ fn probe(admin: SocketAddr, path: &str) -> Response {
     exchange(admin, request.as_bytes())
 }
 
-/// What [`Bridge::metric`] gives, for a thread that has no more than the address.
+/// Does the same as [`Bridge::metric`], for a thread that has only the address.
 pub fn metric(admin: SocketAddr, series: &str) -> u64 {
     let text = probe(admin, "/metrics").text();
     text.lines()
@@ -365,7 +364,7 @@ pub fn metric(admin: SocketAddr, series: &str) -> u64 {
         .map_or(0, |value| value.parse().expect("a whole number"))
 }
 
-/// Where it listens, ingress and admin, once it does.
+/// Waits until the bridge listens, and returns the addresses of ingress and admin.
 fn addresses(lines: &Lines) -> [SocketAddr; 2] {
     let listening = eventually(|| {
         lines
@@ -403,8 +402,8 @@ pub fn configuration(directory: &Path, bootstrap: &str, topic: &str, rejected: &
     file
 }
 
-/// Returns settings as `--set` takes them. Properties of Kafka whose value is a table go into the file, which alone can
-/// hold one.
+/// Returns settings as arguments of `--set`. Kafka properties whose value is a table go into the file, because `--set`
+/// cannot hold a table.
 pub fn flags(file: &Path, settings: &[(&str, &str)]) -> Vec<String> {
     let is_table = |(_, value): &&(&str, &str)| value.starts_with("{ ");
     let (tables, flags): (Vec<_>, Vec<_>) = settings.iter().partition(is_table);
@@ -419,7 +418,7 @@ pub fn flags(file: &Path, settings: &[(&str, &str)]) -> Vec<String> {
     flags.map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-/// Runs the program to its end, or says what it had said when it should have ended.
+/// Runs the program until it ends; panics with its output if it does not end in time.
 pub fn run(command: &mut Command) -> Output {
     let mut child = command
         .stdout(Stdio::piped())
@@ -437,7 +436,7 @@ pub fn run(command: &mut Command) -> Output {
     let output = child.wait_with_output().expect("its output");
     if let Err(wrong) = ended {
         let said = String::from_utf8_lossy(&output.stderr);
-        panic!("{wrong}; it said: {said}");
+        panic!("{wrong}; its output: {said}");
     }
     output
 }

@@ -1,4 +1,4 @@
-//! One broker of the cluster: its files, its JVM and the watchdog that lets no JVM outlive the tests.
+//! One Kafka broker: its files, its JVM, and the watchdog that kills the JVM when the tests end.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
@@ -17,19 +17,17 @@ use crate::support::logins::{
 use crate::support::records::{Kafka, until};
 
 const CLUSTER_ID: &str = "a29vYnJpZGdlLXRlc3RzIQ";
-/// How the JVMs run; what nobody has chosen before the first starts is as the tests want it.
+/// The JVM's options; [`SMALL_JVM`] unless they are set before the first broker starts.
 pub static JVM: OnceLock<&str> = OnceLock::new();
-/// Small heaps, one collector thread and no second compiler: three JVMs share what the tests leave.
+/// Small heaps, the serial collector and one compiler, because three JVMs share the machine with the tests.
 const SMALL_JVM: &str = "-Xms64m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
                    -Dlog4j2.level=WARN";
 
-/// What a JVM made of the classes that a broker loads, beside their jars. A broker starts on two thirds of the CPU
-/// with it, which its neighbours need while it does.
+/// A class data sharing archive beside the jars. A broker that uses it starts with a third less CPU time.
 pub const ARCHIVE: &str = "classes.jsa";
 
-/// Runs its arguments, prints their pid, and kills them when its stdin closes. The signals it
-/// ignores are what a terminal or an orphaned process group with a stopped member may send it; its
-/// program ends by SIGTERM, as an operator has it.
+/// Runs its arguments, prints their process id, and kills them when its standard input closes. It ignores the signals
+/// that a terminal or an orphaned process group may send; the program ends by SIGTERM, as operators stop it.
 pub const WATCHDOG: &str = r#"
     trap '' HUP INT TERM
     exec 3<&0
@@ -45,7 +43,7 @@ pub const WATCHDOG: &str = r#"
 /// The ports of all brokers of a cluster.
 pub type AllPorts = [u16; 8 * BROKERS];
 
-/// The ports that concern one broker.
+/// The ports in one broker's configuration.
 struct Ports {
     plain: u16,
     controller: u16,
@@ -113,7 +111,7 @@ impl Broker {
         format!("127.0.0.1:{}", self.ports.plain)
     }
 
-    /// Where it listens for what comes in this way.
+    /// Returns the address of a listener.
     pub fn address_for(&self, way: Way) -> String {
         let port = match way {
             Way::Sasl => self.ports.sasl,
@@ -124,18 +122,18 @@ impl Broker {
         format!("127.0.0.1:{port}")
     }
 
-    /// Where it listens for what comes by a proxy, and where it tells its clients that the proxy is.
+    /// Returns the port that serves the proxy, and the port that the broker advertises for the proxy.
     pub fn proxy_ports(&self) -> [u16; 2] {
         [self.ports.behind_proxy, self.ports.proxy]
     }
 
-    /// The file of the first records of a partition.
+    /// Returns the first log segment of a partition.
     pub fn log_file(&self, topic: &str, partition: u32) -> PathBuf {
         let partition = self.dir.join(format!("data/{topic}-{partition}"));
         partition.join("00000000000000000000.log")
     }
 
-    /// Tells its clients from its next start on that the proxy is at another port.
+    /// Changes the advertised port of the proxy; effective when the broker starts again.
     pub fn readvertise(&mut self, proxy: u16) {
         let file = self.dir.join("server.properties");
         let text = fs::read_to_string(&file).expect("its properties");
@@ -167,7 +165,7 @@ impl Broker {
         self.java = Some(Java::run(&self.dir, &self.jars, &["kafka.Kafka"]));
     }
 
-    /// Starts anew twice: the first time leaves the archive, once for a set of jars.
+    /// Writes the class archive beside the jars. A JVM writes it when it exits, so the broker starts twice.
     pub fn archive_classes(&mut self) -> Result<(), String> {
         let part = self.dir.join(ARCHIVE);
         let option = format!("-XX:ArchiveClassesAtExit={}", part.display());
@@ -182,7 +180,7 @@ impl Broker {
         self.wait_until_registered()
     }
 
-    /// A new client that knows this broker only must hear from it that it is one of the cluster.
+    /// Waits until this broker itself reports that it is registered in the cluster.
     pub fn wait_until_registered(&mut self) -> Result<(), String> {
         let itself = Kafka::at(self.address());
         let id = i32::try_from(self.id).expect("a handful of brokers");
@@ -217,7 +215,7 @@ impl Broker {
         }
     }
 
-    /// SIGTERM, as an operator stops it, and returns when it is gone.
+    /// Sends SIGTERM, as operators do, and waits until the broker has ended.
     pub fn stop(&mut self) {
         if let Some(java) = &self.java {
             java.signal(Signal::TERM);
@@ -229,7 +227,7 @@ impl Broker {
     pub fn freeze(&self) {
         if let Some(java) = &self.java {
             java.signal(Signal::STOP);
-            until(PATIENCE, || java.stands_still()).expect("SIGSTOP stops every thread");
+            until(PATIENCE, || java.check_stopped()).expect("SIGSTOP stops every thread");
         }
     }
 
@@ -240,7 +238,7 @@ impl Broker {
     }
 }
 
-/// A JVM and the shell that watches over it, which kills it when this is dropped.
+/// A JVM and its watchdog shell; dropping it kills both.
 struct Java {
     watchdog: Child,
     pid: Pid,
@@ -301,10 +299,10 @@ impl Java {
         kill_process(self.pid, signal).expect("a running JVM takes signals");
     }
 
-    fn stands_still(&self) -> io::Result<()> {
+    fn check_stopped(&self) -> io::Result<()> {
         for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
             let stat = fs::read_to_string(thread?.path().join("stat"))?;
-            // The state follows the name, which is in parentheses and may hold any character.
+            // The state follows the name, which is in parentheses and may contain any character.
             let state = stat.rsplit(") ").next().unwrap_or_default();
             if !state.starts_with('T') {
                 return Err(io::Error::other("a thread runs on"));
@@ -314,10 +312,9 @@ impl Java {
     }
 }
 
-/// Clients without a password may do everything, and so may those of the listeners with TLS; those with a password and
-/// without TLS may do only what they are granted. Offsets and transactions
-/// are as small as they may be, and nothing is deleted for its age: the tests' records are as old as they please. The
-/// last four lines save a fifth of the processor time of an idle broker.
+/// Every client may do everything, except a user with a password on the listener without TLS: it needs ACLs. Offsets
+/// and transactions use the smallest internal topics, and nothing expires, because the tests' records have arbitrary
+/// timestamps. The last four lines save a fifth of an idle broker's CPU time.
 fn properties(id: usize, ports: &AllPorts, session: Duration) -> String {
     let (session, heartbeat) = (session.as_millis(), session.as_millis() / 6);
     let Ports {

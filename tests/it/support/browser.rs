@@ -1,4 +1,4 @@
-//! A headless Chromium that the tests look at a page with, by way of `chromedriver`.
+//! A headless Chromium, driven through `chromedriver`.
 
 use std::fs;
 use std::path::Path;
@@ -14,19 +14,19 @@ use tokio::runtime::Runtime;
 use crate::support::lines::Lines;
 use crate::support::records::until;
 
-/// A browser starts in a second or two, on a busy machine in more.
+/// A browser starts in one or two seconds, or later if the machine is busy.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How a browser looks at pages.
+/// A browser's window and settings.
 #[derive(Clone, Copy, Default)]
-pub struct Look {
+pub struct View {
     pub is_dark: bool,
-    /// A phone's screen, as wide as so many CSS pixels.
+    /// A phone's screen with this width in CSS pixels.
     pub phone: Option<u32>,
     pub is_without_scripts: bool,
 }
 
-/// A browser with one window; gone when dropped.
+/// A browser with one window, closed when dropped.
 pub struct Browser {
     driver: Child,
     runtime: Runtime,
@@ -34,7 +34,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    pub fn open(url: &str, look: Look) -> Self {
+    pub fn open(url: &str, view: View) -> Self {
         let (driver, port) = start_driver();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -48,7 +48,7 @@ impl Browser {
         let address = format!("http://127.0.0.1:{port}");
         let client = browser.runtime.block_on(async {
             let mut builder = ClientBuilder::new(HttpConnector::new());
-            let options = json!({"goog:chromeOptions": options(look)});
+            let options = json!({"goog:chromeOptions": options(view)});
             let options = options.as_object().expect("an object").clone();
             builder.capabilities(options).connect(&address).await
         });
@@ -56,7 +56,7 @@ impl Browser {
             panic!("no browser ({error}): script/bootstrap --tests installs chromium")
         });
         browser.client = Some(client);
-        browser.go_to(url);
+        browser.navigate(url);
         browser
     }
 
@@ -64,12 +64,12 @@ impl Browser {
         self.client.as_ref().expect("there is one until the end")
     }
 
-    pub fn go_to(&self, url: &str) {
-        let gone = self.runtime.block_on(self.client().goto(url));
-        gone.unwrap_or_else(|error| panic!("{url}: {error}"));
+    pub fn navigate(&self, url: &str) {
+        let loaded = self.runtime.block_on(self.client().goto(url));
+        loaded.unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
-    /// What a script returns that runs in the page.
+    /// Runs a script in the page and returns its result.
     pub fn run(&self, script: &str) -> Value {
         let run = self
             .runtime
@@ -77,7 +77,7 @@ impl Browser {
         run.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// The text of the first element that a selector finds, as it can be read; "" where there is none.
+    /// Returns the visible text of the first element that matches, or "" if there is none.
     pub fn text(&self, selector: &str) -> String {
         let found = self.run(&format!(
             "const found = document.querySelector({selector:?});
@@ -86,7 +86,7 @@ impl Browser {
         found.as_str().expect("text").to_owned()
     }
 
-    /// Waits until an element's text holds a part.
+    /// Waits until an element's text contains `part`.
     pub fn wait_for(&self, selector: &str, part: &str) {
         let seen = until(PATIENCE, || match self.text(selector) {
             text if text.contains(part) => Ok(()),
@@ -95,18 +95,19 @@ impl Browser {
         seen.unwrap_or_else(|wrong| panic!("{wrong}"));
     }
 
-    /// Keeps the page as it is seen in `target/tmp/NAME.png`, for whoever wants to look at it.
-    pub fn picture(&self, name: &str) {
-        let picture = self.runtime.block_on(self.client().screenshot());
+    /// Saves a screenshot of the page as `target/tmp/NAME.png`.
+    pub fn screenshot(&self, name: &str) {
+        let screenshot = self.runtime.block_on(self.client().screenshot());
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
-        fs::write(path, picture.expect("a picture")).expect("the target directory is writable");
+        fs::write(path, screenshot.expect("a screenshot"))
+            .expect("the target directory is writable");
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            // The browser ends with its session; where it does not, the driver is ended all the same.
+            // Closing the session ends the browser; the driver is killed even if this fails.
             let _closed = self.runtime.block_on(client.close());
         }
         self.driver.kill().expect("a child can be killed");
@@ -114,10 +115,10 @@ impl Drop for Browser {
     }
 }
 
-/// Starts the driver; returns it and where it listens. It ends at once if the port that it has chosen for IPv6 is taken
-/// for IPv4: then it is started again.
+/// Starts the driver, and returns it with its port. It is started again if it ends at once: it chooses a free port for
+/// IPv6, which may be in use for IPv4.
 fn start_driver() -> (Child, u16) {
-    const SAYS: &str = "started successfully on port ";
+    const STARTED: &str = "started successfully on port ";
     let line = until(PATIENCE, || {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -130,7 +131,7 @@ fn start_driver() -> (Child, u16) {
                 )
             });
         let lines = Lines::read(driver.stdout.take().expect("a pipe"));
-        until(PATIENCE, || match lines.find(SAYS) {
+        until(PATIENCE, || match lines.find(STARTED) {
             Some(line) => Ok(Some(line)),
             None if driver.try_wait().expect("a child").is_some() => Ok(None),
             None => Err(lines.all()),
@@ -138,17 +139,17 @@ fn start_driver() -> (Child, u16) {
         .and_then(|line| line.ok_or_else(|| lines.all()))
         .map(|line| (driver, line))
     });
-    let (driver, line) = line.unwrap_or_else(|said| panic!("chromedriver says: {said}"));
-    let (_, port) = line.split_once(SAYS).expect("it says so");
+    let (driver, line) = line.unwrap_or_else(|said| panic!("chromedriver does not start: {said}"));
+    let (_, port) = line.split_once(STARTED).expect("the line has the port");
     let port = port.trim_end_matches('.').parse().expect("a port");
     (driver, port)
 }
 
-fn options(look: Look) -> Value {
+fn options(view: View) -> Value {
     let mut arguments = vec![
         "--headless=new",
         "--disable-gpu",
-        // In a container there is little of it.
+        // Containers have a small /dev/shm.
         "--disable-dev-shm-usage",
         "--hide-scrollbars",
         "--window-size=1200,1000",
@@ -156,15 +157,15 @@ fn options(look: Look) -> Value {
     if geteuid().is_root() {
         arguments.push("--no-sandbox");
     }
-    if look.is_dark {
+    if view.is_dark {
         arguments.push("--blink-settings=preferredColorScheme=0");
     }
     let mut options = json!({"args": arguments});
-    if let Some(width) = look.phone {
+    if let Some(width) = view.phone {
         let screen = json!({"width": width, "height": 812, "pixelRatio": 2.0, "touch": true});
         options["mobileEmulation"] = json!({"deviceMetrics": screen});
     }
-    if look.is_without_scripts {
+    if view.is_without_scripts {
         options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
     }
     options

@@ -1,6 +1,6 @@
-// Gives a process another time of day, by LD_PRELOAD: the system's and as many nanoseconds more as the file named by
-// CLOCK_OFFSET holds, an int64_t, at any moment. libfaketime does that too, but allocates while an allocator that asks for
-// the time starts: a program with jemalloc hangs.
+// Changes a process' time of day by LD_PRELOAD: adds the nanoseconds in the file CLOCK_OFFSET (an int64_t, which may
+// change at any time) to the system's time. libfaketime does this too, but it allocates when jemalloc, while it starts,
+// asks for the time: the program hangs.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -55,7 +55,7 @@ time_t time(time_t *seconds) {
     return now.tv_sec;
 }
 
-// These wait until a time of day, which has to be the system's again. glibc's second does not go by its first.
+// These wait until a time of day, so they need the system's time. glibc's second function does not call its first.
 #define WAIT(name, condition_type, mutex_type)                                                             \
     int name(condition_type *restrict condition, mutex_type *restrict mutex, const struct timespec *restrict until) { \
         static int (*wait)(condition_type *, mutex_type *, const struct timespec *);                       \

@@ -1,4 +1,4 @@
-//! The time of day as a process is told it: `clock.c`, compiled when it is first needed.
+//! A settable time of day for a process, by the library `clock.c`, which is compiled when a test first needs it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -35,7 +35,7 @@ impl Clock {
         Self { home, offset }
     }
 
-    /// What a process that is to go by it has in its environment.
+    /// Returns the environment of a process that uses this clock.
     pub fn environment(&self) -> [(&'static str, OsString); 2] {
         [
             ("LD_PRELOAD", LIBRARY.1.clone().into()),
@@ -43,10 +43,10 @@ impl Clock {
         ]
     }
 
-    /// So many seconds ahead of the system's from now on.
+    /// Sets the clock this many seconds ahead of the system's.
     pub fn set(&self, seconds: i64) {
         let nanoseconds = seconds * 1_000_000_000;
-        // One write of eight bytes is never seen half.
+        // The reader never sees half of an eight-byte write.
         let written = self.offset.write_all_at(&nanoseconds.to_ne_bytes(), 0);
         written.expect("a file");
     }

@@ -1,9 +1,10 @@
-//! The Apache Kafka that the tests run against: clusters of three brokers each (`KRaft`), fetched with Maven. A cluster
-//! starts when a test first needs one more, and ends with the test process, however that ends. The brokers' logs stay
-//! in `target/kafka/run-*/` until the next run.
+//! Clusters of three Apache Kafka brokers each (`KRaft`), fetched with Maven. A cluster starts when a test needs one
+//! and none is idle, and ends with the test process, even if that is killed. The brokers' logs stay in
+//! `target/kafka/run-*/` until the next run.
 //!
 //! One cluster is never harmed and serves all tests that only need a Kafka ([`shared`]). The others are lent to one
-//! test at a time, to do harm to ([`exclusive`]): scenarios mostly wait, so several run side by side.
+//! test at a time, which may stop, freeze and kill brokers ([`exclusive`]). Such tests mostly wait, so several run side
+//! by side.
 
 use std::env;
 use std::fs::{self, File};
@@ -28,30 +29,30 @@ use crate::support::records::{Kafka, until};
 
 pub const BROKERS: usize = 3;
 pub const PATIENCE: Duration = Duration::from_mins(2);
-/// How long a cluster must look healthy to be: its view of itself lags after a freeze.
+/// A cluster must look healthy for this long, because its metadata lags after a freeze.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long a broker may be silent until the cluster takes it for dead: Kafka's default.
+/// Kafka's default session timeout of a broker.
 pub const KAFKA_SESSION: Duration = Duration::from_secs(9);
-/// The same for the scenarios of `script/test`.
+/// The session timeout in the scenarios of `script/test`.
 const SHORT_SESSION: Duration = Duration::from_secs(3);
-/// The same for the scenarios of `script/faults --long`.
+/// The session timeout in the scenarios of `script/faults --long`.
 const LONG_SESSION: Duration = Duration::from_secs(6);
-/// Clusters that tests do harm to at the same time.
-const LENT: usize = 3;
+/// The number of clusters that can be lent at the same time.
+const MAX_LENT: usize = 3;
 
-/// Poisoned when the start fails, so that it is not tried again.
+/// Poisoned if the start fails, so that it is not repeated.
 static SHARED: LazyLock<Cluster> =
     LazyLock::new(|| Cluster::start(KAFKA_SESSION).unwrap_or_else(|why| panic!("{why}")));
 static POOL: Pool = Pool {
     lent: Mutex::new(Lent {
         idle: Vec::new(),
-        places: LENT,
+        leases: MAX_LENT,
         failed_starts: 0,
     }),
     returned: Condvar::new(),
 };
 
-/// Whether scenarios take their time: `script/faults --long`.
+/// Returns `true` in `script/faults --long`, which gives the faults more time.
 pub fn is_long() -> bool {
     env::var_os("KOOBRIDGE_TEST_LONG").is_some()
 }
@@ -64,8 +65,7 @@ fn session() -> Duration {
     }
 }
 
-/// Returns a healthy Kafka: `KOOBRIDGE_TEST_BROKERS` (at least three brokers) if set, else the cluster that is never
-/// harmed.
+/// Returns a healthy Kafka that no test harms: `KOOBRIDGE_TEST_BROKERS` (three brokers or more) if set, else a cluster.
 pub fn shared() -> Shared {
     match env::var("KOOBRIDGE_TEST_BROKERS") {
         Ok(bootstrap) => Shared::Given(Kafka::at(bootstrap)),
@@ -73,8 +73,8 @@ pub fn shared() -> Shared {
     }
 }
 
-/// Returns a cluster with no other test on it, to do harm to; waits until one is free. It is healed when dropped. A test
-/// that holds two can wait for ever.
+/// Waits for a cluster that no other test uses and returns it. When dropped, it is healed. A test that holds two can
+/// deadlock with another one.
 pub fn exclusive() -> Exclusive {
     let place = POOL.place();
     let exclusive = Exclusive {
@@ -85,7 +85,7 @@ pub fn exclusive() -> Exclusive {
     exclusive
 }
 
-/// Returns a new cluster with that session timeout, which ends with the test.
+/// Returns a new cluster with this session timeout, which ends with the test.
 pub fn exclusive_with_session(session: Duration) -> Exclusive {
     let cluster = Cluster::start(session).unwrap_or_else(|why| panic!("{why}"));
     Exclusive {
@@ -94,7 +94,7 @@ pub fn exclusive_with_session(session: Duration) -> Exclusive {
     }
 }
 
-/// Returns the directory of Kafka's own tools.
+/// Returns the directory of Kafka's jars, which contain its tools.
 pub fn jars() -> &'static Path {
     &HOME.jars
 }
@@ -107,30 +107,30 @@ struct Pool {
 
 struct Lent {
     idle: Vec<Cluster>,
-    /// How many more tests may have a cluster.
-    places: usize,
+    /// The number of clusters that can still be lent.
+    leases: usize,
     failed_starts: usize,
 }
 
-/// The right of one test to a cluster of the pool, returned when dropped.
-struct Place(&'static Pool);
+/// A test's claim to a cluster of the pool, returned when dropped.
+struct Lease(&'static Pool);
 
-impl Drop for Place {
+impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.locked().places += 1;
+        self.0.locked().leases += 1;
         self.0.returned.notify_one();
     }
 }
 
 impl Pool {
-    fn place(&'static self) -> Place {
+    fn place(&'static self) -> Lease {
         let mut lent = self.locked();
-        self.returned.wait_while(&mut lent, |lent| lent.places == 0);
-        lent.places -= 1;
-        Place(self)
+        self.returned.wait_while(&mut lent, |lent| lent.leases == 0);
+        lent.leases -= 1;
+        Lease(self)
     }
 
-    /// An idle cluster, or a new one.
+    /// Returns an idle cluster, or a new one if there is none.
     fn cluster(&self) -> Cluster {
         let (idle, failed_starts) = {
             let mut lent = self.locked();
@@ -138,7 +138,7 @@ impl Pool {
         };
         idle.unwrap_or_else(|| {
             assert!(
-                failed_starts < LENT,
+                failed_starts < MAX_LENT,
                 "Kafka did not start for the tests before"
             );
             Cluster::start(session()).unwrap_or_else(|why| {
@@ -169,12 +169,12 @@ impl Deref for Shared {
     }
 }
 
-/// A cluster for one test. Brokers go by index, 0 to 2, which is their Kafka id too.
+/// A cluster for one test. Brokers have indexes from 0 to 2, which are their Kafka ids too.
 pub struct Exclusive {
-    /// Present until the drop.
+    /// `None` only when it is being dropped.
     cluster: Option<Cluster>,
-    /// Absent for a cluster that ends with the test.
-    place: Option<Place>,
+    /// `None` if the cluster ends with the test.
+    place: Option<Lease>,
 }
 
 impl Deref for Exclusive {
@@ -191,27 +191,27 @@ impl Exclusive {
     }
 
     /// Notes that a broker is harmed.
-    fn harm(&self) {
-        self.cluster().is_sound.store(false, Ordering::Relaxed);
+    fn mark_harmed(&self) {
+        self.cluster().is_healthy.store(false, Ordering::Relaxed);
     }
 
     fn cluster_mut(&mut self) -> &mut Cluster {
         self.cluster.as_mut().expect("present until the drop")
     }
 
-    /// The listeners that ask for a password: `logins::SASL_USER` has one.
+    /// Returns the SASL listeners, which expect the password of `logins::SASL_USER`.
     pub fn sasl_bootstrap(&self) -> String {
         self.bootstrap_for(Way::Sasl)
     }
 
-    /// The listeners for clients that come in this way.
+    /// Returns the bootstrap addresses of a listener.
     pub fn bootstrap_for(&self, way: Way) -> String {
         let brokers = self.cluster().brokers.iter();
         let addresses: Vec<_> = brokers.map(|broker| broker.address_for(way)).collect();
         addresses.join(",")
     }
 
-    /// Of each broker: where it listens for what comes by a proxy, and where the proxy has to be.
+    /// Returns for each broker the port that serves the proxy, and the port of the proxy itself.
     pub fn proxy_ports(&self) -> Vec<[u16; 2]> {
         self.cluster()
             .brokers
@@ -220,14 +220,14 @@ impl Exclusive {
             .collect()
     }
 
-    /// The file of the first records of a partition on that broker.
+    /// Returns the first log segment of a partition on this broker.
     pub fn log_file(&self, broker: usize, topic: &str, partition: u32) -> PathBuf {
         self.cluster().brokers[broker].log_file(topic, partition)
     }
 
     /// Kills all brokers, and starts them with proxies at other ports.
     pub fn move_proxies(&mut self) {
-        self.harm();
+        self.mark_harmed();
         let ports: [u16; BROKERS] = free_ports();
         for (broker, port) in self.cluster_mut().brokers.iter_mut().zip(ports) {
             broker.kill();
@@ -236,9 +236,9 @@ impl Exclusive {
         self.start_all([0, 1, 2]);
     }
 
-    /// Stops a broker in its tracks, its connections open. Returns when every thread stands still.
+    /// Freezes a broker with its connections open, and waits until every thread stands still.
     pub fn freeze(&self, broker: usize) {
-        self.harm();
+        self.mark_harmed();
         self.cluster().brokers[broker].freeze();
     }
 
@@ -247,7 +247,7 @@ impl Exclusive {
     }
 
     pub fn freeze_all(&self) {
-        self.harm();
+        self.mark_harmed();
         self.cluster().brokers.iter().for_each(Broker::freeze);
     }
 
@@ -255,24 +255,24 @@ impl Exclusive {
         self.cluster().brokers.iter().for_each(Broker::thaw);
     }
 
-    /// SIGKILL, and returns when the broker is gone.
+    /// Sends SIGKILL and waits until the broker has ended.
     pub fn kill(&mut self, broker: usize) {
-        self.harm();
+        self.mark_harmed();
         self.cluster_mut().brokers[broker].kill();
     }
 
-    /// SIGTERM, and returns when the broker has handed over what it led and is gone.
+    /// Sends SIGTERM and waits until the broker has handed over its partitions and ended.
     pub fn stop(&mut self, broker: usize) {
-        self.harm();
+        self.mark_harmed();
         self.cluster_mut().brokers[broker].stop();
     }
 
-    /// Starts a dead broker on what it had, and returns when it is registered again.
+    /// Starts a dead broker on its old data, and waits until it is registered again.
     pub fn start(&mut self, broker: usize) {
         self.start_all([broker]);
     }
 
-    /// The same of several at once: one may need another's vote.
+    /// Starts several brokers together, because one may need another's vote.
     pub fn start_all<const N: usize>(&mut self, brokers: [usize; N]) {
         for broker in brokers {
             let broker = &mut self.cluster_mut().brokers[broker];
@@ -285,7 +285,7 @@ impl Exclusive {
         }
     }
 
-    /// The broker that leads the partition, once one does.
+    /// Waits until the partition has a leader, and returns its index.
     pub fn leader_index(&self, topic: &str, partition: i32) -> usize {
         let leader = until(PATIENCE, || {
             let metadata = self.metadata(Some(topic))?;
@@ -299,7 +299,7 @@ impl Exclusive {
         leader.unwrap_or_else(|why| panic!("{topic}/{partition}: {why}"))
     }
 
-    /// A controller that would place three replicas, and every replica in sync, for a second.
+    /// Waits until a controller would place three replicas and every replica is in sync, for a second.
     pub fn wait_until_healthy(&self) {
         self.cluster()
             .wait_until_healthy()
@@ -316,7 +316,7 @@ impl Drop for Exclusive {
         let Some(_place) = self.place.take() else {
             return;
         };
-        // A panic here would abort a process whose test panics already.
+        // A second panic during a test's panic would abort the process.
         let healed = panic::catch_unwind(AssertUnwindSafe(|| cluster.heal()));
         match healed {
             Ok(Ok(())) => POOL.locked().idle.push(cluster),
@@ -334,13 +334,12 @@ pub struct Cluster {
     brokers: Vec<Broker>,
     /// The directory of the brokers' files.
     run: PathBuf,
-    /// No broker was harmed since it was last seen healthy.
-    is_sound: AtomicBool,
+    /// `true` if no broker was harmed since the cluster was last healthy.
+    is_healthy: AtomicBool,
 }
 
 impl Cluster {
-    /// One at a time: brokers that start side by side only take each other's processors, and the first archives the
-    /// classes for all.
+    /// Serializes the starts: brokers compete for the CPU, and the first one writes the class archive for all.
     fn start(session: Duration) -> Result<Self, String> {
         static STARTING: Mutex<()> = Mutex::new(());
         let _turn = STARTING.lock();
@@ -354,7 +353,7 @@ impl Cluster {
             kafka: Kafka::at(addresses.join(",")),
             brokers,
             run,
-            is_sound: AtomicBool::new(false),
+            is_healthy: AtomicBool::new(false),
         };
         let healthy = cluster.wait_until_healthy();
         healthy.map_err(|why| format!("a new Kafka is not healthy: {why}"))?;
@@ -362,12 +361,12 @@ impl Cluster {
     }
 
     fn wait_until_healthy(&self) -> Result<(), String> {
-        if self.is_sound.load(Ordering::Relaxed) {
+        if self.is_healthy.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut since = None;
         let healthy = until(PATIENCE, || {
-            let look = self.kafka.look_healthy(BROKERS);
+            let look = self.kafka.check_health(BROKERS);
             since = look
                 .as_ref()
                 .ok()
@@ -377,7 +376,7 @@ impl Cluster {
                 _ => look,
             }
         });
-        self.is_sound.store(healthy.is_ok(), Ordering::Relaxed);
+        self.is_healthy.store(healthy.is_ok(), Ordering::Relaxed);
         healthy
     }
 
@@ -400,7 +399,7 @@ impl Cluster {
 struct Home {
     at: PathBuf,
     jars: PathBuf,
-    /// Held as long as the process lives: one test run at a time for one target directory.
+    /// Held while the process lives, so that test runs with the same target directory wait for each other.
     _lock: File,
 }
 
@@ -408,7 +407,7 @@ static HOME: LazyLock<Home> = LazyLock::new(|| {
     let at = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka");
     fs::create_dir_all(&at).expect("the target directory is writable");
     let lock = lock(&at.join("lock"));
-    sweep(&at);
+    delete_earlier_runs(&at);
     let jars = fetch_jars(&at);
     Home {
         at,
@@ -441,7 +440,7 @@ fn start_brokers(home: &Home, session: Duration) -> Result<(Vec<Broker>, PathBuf
 fn lock(path: &Path) -> File {
     let file = File::create(path).expect("the target directory is writable");
     if file.try_lock().is_err() {
-        // Not captured, unlike eprintln: a person waits.
+        // eprintln would be captured, and a person waits for this.
         let mut terminal = io::stderr();
         let said = writeln!(
             terminal,
@@ -454,13 +453,13 @@ fn lock(path: &Path) -> File {
     file
 }
 
-/// Earlier runs' data, kept until now for whoever had to look at it.
-fn sweep(home: &Path) {
+/// Deletes the files of earlier runs.
+fn delete_earlier_runs(home: &Path) {
     let entries = fs::read_dir(home).expect("the directory is there");
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with("run-") {
             until(PATIENCE, || fs::remove_dir_all(entry.path()))
-                .expect("an earlier run's data can be removed once its brokers are gone");
+                .expect("an earlier run's data can be deleted when its brokers have ended");
         }
     }
 }

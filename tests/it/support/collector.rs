@@ -1,4 +1,4 @@
-//! A collector of traces: an HTTP server that keeps what it gets by OTLP.
+//! A trace collector: an HTTP server that keeps the OTLP batches that it receives.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,7 +26,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::support::bridge::eventually;
 
-/// What it does with a batch.
+/// The collector's response to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     Takes,
@@ -34,7 +34,7 @@ pub enum Behaviour {
     NeverAnswers,
 }
 
-/// A batch as it came.
+/// A received batch.
 #[derive(Clone)]
 pub struct Batch {
     /// Method and path.
@@ -63,7 +63,7 @@ impl Collector {
         Self::listen(behaviour, None)
     }
 
-    /// Starts one that speaks HTTPS and takes everything.
+    /// Starts a collector that speaks HTTPS and accepts every batch.
     pub fn with_tls(certificate: &Path, key: &Path) -> Self {
         let chain = CertificateDer::pem_file_iter(certificate).expect("a certificate");
         let chain = chain.map(|certificate| certificate.expect("a certificate"));
@@ -104,7 +104,7 @@ impl Collector {
         }
     }
 
-    /// The URL for batches, as a setting.
+    /// Returns the URL for batches, as a setting.
     pub fn endpoint(&self) -> String {
         let (scheme, address) = (self.scheme, self.address);
         format!("{scheme}://{address}/v1/traces")
@@ -121,7 +121,7 @@ impl Collector {
         scopes.flat_map(|scope| scope.spans).collect()
     }
 
-    /// Waits until there are so many spans, and no more.
+    /// Waits until there are exactly this many spans.
     pub fn wait_for_spans(&self, count: usize) -> Vec<Span> {
         eventually(|| match self.spans() {
             spans if spans.len() == count => Ok(spans),
@@ -152,7 +152,7 @@ async fn serve(
         let (tls, batches) = (tls.clone(), Arc::clone(&batches));
         connections.spawn(async move {
             let service = service_fn(|request| answer(request, behaviour, &batches));
-            // A client that goes, or that does not trust the certificate, is none of the collector's concern.
+            // The client may close the connection, or may not trust the certificate.
             let _ended = match tls {
                 None => {
                     let stream = TokioIo::new(stream);

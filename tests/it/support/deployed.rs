@@ -1,4 +1,4 @@
-//! What `deploy/` holds, and the program's own view of a configuration in it.
+//! The files of `deploy/`, and the program's check of a configuration in them.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A directory that stands for `/etc/koobridge`, with the secrets that configurations name.
+/// A directory in place of `/etc/koobridge`, with the secrets that the configurations name.
 pub struct Home(TempDir);
 
-/// What a configuration takes at most.
+/// The limits that follow from a configuration.
 #[derive(Debug)]
-pub struct Most {
+pub struct Bounds {
     pub memory_mebibytes: u64,
-    /// From SIGTERM to the end of the process.
+    /// Time from SIGTERM to the end of the process.
     pub stop_seconds: f64,
 }
 
@@ -36,8 +36,8 @@ impl Home {
         Self(home)
     }
 
-    /// Has the program look at a configuration; it must have nothing to say against it.
-    pub fn check(&self, text: &str) -> Most {
+    /// Checks a configuration with the program, which must find no mistake, and returns its limits.
+    pub fn check(&self, text: &str) -> Bounds {
         let directory = format!("{}/", self.0.path().display());
         let file = self.0.path().join("koobridge.toml");
         fs::write(&file, text.replace("/etc/koobridge/", &directory)).expect("a file");
@@ -49,7 +49,7 @@ impl Home {
         let shown = String::from_utf8(output.stdout).expect("text");
         let stop: f64 = between(&shown, "# A stop, at most: ", " s, and ");
         let stuck: f64 = between(&shown, " s, and ", " s more");
-        Most {
+        Bounds {
             memory_mebibytes: between(&shown, "# Memory, at most: ", " MiB"),
             stop_seconds: stop + stuck,
         }

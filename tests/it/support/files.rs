@@ -1,9 +1,9 @@
-//! The files of a directory.
+//! Lists the files of a directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the files in `directory`, with those of the directories in it if `deep`.
+/// Returns the files in `directory`, and those in its subdirectories if `deep`.
 pub fn files_below(directory: &Path, deep: bool) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let entries =

@@ -1,4 +1,4 @@
-//! Helm, and what it makes of the chart, as Kubernetes' schemas have it.
+//! Helm, the manifests that it renders from the chart, and their validation by Kubernetes' schemas.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 const CHART: &str = "deploy/helm/koobridge";
-/// The versions of Kubernetes that every manifest is valid for.
+/// The Kubernetes versions for which every manifest must be valid.
 const VERSIONS: [&str; 7] = ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
-/// What Helm says of the alerts and the dashboard, which the chart has from where Prometheus and Grafana have them.
-const LINKED: &str = "found symbolic link in path";
+/// Helm's warning about the alerts and the dashboard, which are links to the files of Prometheus and Grafana.
+const LINK_WARNING: &str = "found symbolic link in path";
 
-/// Where `tests/chart/tools` has put them.
+/// The directory into which `tests/chart/tools` installs them.
 static TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {
     let status = Command::new(file("tests/chart/tools")).status();
     assert!(status.expect("bash").success(), "tests/chart/tools");
@@ -34,8 +34,8 @@ pub fn helm(arguments: &[&str]) -> Output {
     helm.output().expect("helm starts")
 }
 
-/// Renders the chart with a set of values and more of them, or says why Helm does not.
-pub fn rendered(set: &str, more: &[&str]) -> Result<String, String> {
+/// Renders the chart with a file of values and more arguments; returns Helm's message if that fails.
+pub fn render(set: &str, more: &[&str]) -> Result<String, String> {
     let values = values(set);
     let mut arguments = vec!["template", "bridge", ".", "--namespace", "shop"];
     arguments.extend(["--kube-version", VERSIONS[0], "--values", &*values]);
@@ -45,12 +45,12 @@ pub fn rendered(set: &str, more: &[&str]) -> Result<String, String> {
     if output.status.success() {
         Ok(String::from_utf8(output.stdout).expect("text"))
     } else {
-        let lines = said.lines().filter(|line| !line.contains(LINKED));
+        let lines = said.lines().filter(|line| !line.contains(LINK_WARNING));
         Err(lines.collect::<Vec<_>>().join("\n"))
     }
 }
 
-/// Runs a program of the tools' Python on a text.
+/// Runs a Python program with `text` as its input.
 pub fn python(arguments: &[&str], text: &str) -> Value {
     let mut python = Command::new(TOOLS.join("venv/bin/python"));
     python
@@ -59,7 +59,7 @@ pub fn python(arguments: &[&str], text: &str) -> Value {
     python.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = python.stderr(Stdio::piped()).spawn().expect("it starts");
     let mut input = child.stdin.take().expect("a pipe");
-    // It reads all of it before it writes.
+    // The program reads all input before it writes.
     input.write_all(text.as_bytes()).expect("it reads");
     drop(input);
     let output = child.wait_with_output().expect("it ends");
@@ -68,9 +68,9 @@ pub fn python(arguments: &[&str], text: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// The manifests of a set of values, which every version of Kubernetes takes.
+/// Renders the chart and returns its manifests, each of which is valid for every version of Kubernetes.
 pub fn manifests(set: &str, more: &[&str]) -> Vec<Value> {
-    let text = rendered(set, more).unwrap_or_else(|error| panic!("{set}: {error}"));
+    let text = render(set, more).unwrap_or_else(|error| panic!("{set}: {error}"));
     let mut seen = python(&["tests/chart/manifests.py"], &text);
     assert_eq!(seen["versions"], json!(VERSIONS));
     serde_json::from_value(seen["documents"].take()).expect("documents")

@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client that sends bytes as they are, sound or not.
+//! A plain HTTP/1.1 client that sends bytes unchanged, valid or not.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
@@ -12,11 +12,11 @@ use crate::support::bridge::{CHANNEL, PASSWORD};
 /// Longer than any answer may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
-    /// Names in lower case.
+    /// The names are in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -37,7 +37,7 @@ impl Response {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
-    /// The code and the member of a problem document.
+    /// Returns the code and the member of a problem document.
     pub fn problem(&self) -> (String, Option<String>) {
         assert_eq!(
             self.header("content-type"),
@@ -57,7 +57,7 @@ impl Response {
     }
 }
 
-/// Plain bytes, or what TLS makes of them.
+/// A byte stream: TCP, or TLS over TCP.
 pub trait Stream: Read + Write {}
 
 impl<S: Read + Write> Stream for S {}
@@ -74,7 +74,7 @@ impl Connection {
         Self::over(address, |socket| Box::new(socket))
     }
 
-    /// Opens one over which `wrap` speaks.
+    /// Opens a connection with a stream that `wrap` makes of its socket.
     pub fn over(address: SocketAddr, wrap: impl FnOnce(TcpStream) -> Box<dyn Stream>) -> Self {
         Self::on(
             TcpStream::connect(address).expect("the bridge listens"),
@@ -82,7 +82,7 @@ impl Connection {
         )
     }
 
-    /// Takes a socket over which `wrap` speaks.
+    /// Takes a socket, of which `wrap` makes a stream.
     pub fn on(socket: TcpStream, wrap: impl FnOnce(TcpStream) -> Box<dyn Stream>) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket.set_nodelay(true).expect("no delay");
@@ -97,14 +97,14 @@ impl Connection {
         self.stream.write_all(bytes).expect("the bridge reads");
     }
 
-    /// Closes this side, as a sender that has said all it wants to.
+    /// Shuts down the sending direction.
     pub fn half_close(&self) {
         self.socket
             .shutdown(Shutdown::Write)
             .expect("an open connection");
     }
 
-    /// The next answer. An interim one (100) has no body.
+    /// Reads the next answer. An interim one (100) has no body.
     pub fn answer(&mut self) -> Response {
         let mut response = self.head();
         let length = response
@@ -117,7 +117,7 @@ impl Connection {
         response
     }
 
-    /// The head of the next answer: the whole answer to HEAD.
+    /// Reads the head of the next answer, which is the whole answer to HEAD.
     pub fn head(&mut self) -> Response {
         let head_end = loop {
             if let Some(at) = find(&self.unread, b"\r\n\r\n") {
@@ -147,12 +147,12 @@ impl Connection {
         }
     }
 
-    /// Whether the bridge closes the connection without another byte.
+    /// Returns `true` if the bridge closes the connection without another byte.
     pub fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !self.read_some()
     }
 
-    /// Reads what is there; `false` at the end of the stream.
+    /// Reads available bytes; returns `false` when the stream has ended.
     fn read_some(&mut self) -> bool {
         let mut buffer = [0; 4096];
         match self.stream.read(&mut buffer) {
@@ -160,7 +160,7 @@ impl Connection {
                 self.unread.extend_from_slice(&buffer[..count]);
                 count > 0
             }
-            // Over TLS the bridge says goodbye only at the end of an answer.
+            // Over TLS the bridge sends close_notify only after an answer.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -180,30 +180,29 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
         .position(|window| window == needle)
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection and returns its answer.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Response {
     let mut connection = Connection::open(address);
     connection.send(request);
     connection.answer()
 }
 
-/// A sound request with this body.
+/// Returns a valid request with this body.
 pub fn report(body: &[u8]) -> Vec<u8> {
     request(&post(), &[], body)
 }
 
-/// The path of a channel's reports.
+/// Returns the path of a channel's reports.
 pub fn path(channel: &str) -> String {
     format!("/social/on/whatsapp/koomessage/report/{channel}")
 }
 
-/// The request line of a report on the tests' channel.
+/// Returns the request line of a report on the tests' channel.
 pub fn post() -> String {
     format!("POST {} HTTP/1.1", path(CHANNEL))
 }
 
-/// A request with the usual headers; one in `changes` replaces those of its name, with `None` it
-/// takes them away.
+/// Returns a request with the usual headers. `changes` replace headers by name; `None` removes one.
 pub fn request(line: &str, changes: &[(&str, Option<&str>)], body: &[u8]) -> Vec<u8> {
     let length = body.len().to_string();
     let usual = [
@@ -230,7 +229,7 @@ pub fn request(line: &str, changes: &[(&str, Option<&str>)], body: &[u8]) -> Vec
     [text.as_bytes(), body].concat()
 }
 
-/// A body that keeps the contract.
+/// Returns a valid body.
 pub fn body(message_id: &str, status: &str) -> Vec<u8> {
     format!(
         r#"{{"sender":"86173xxxx4526","user_number":"86187xxxx5632","message_id":"{message_id}","status":"{status}"}}"#

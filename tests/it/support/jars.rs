@@ -1,11 +1,11 @@
-//! The jars of Apache Kafka, fetched with Maven.
+//! Fetches the jars of Apache Kafka with Maven.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const KAFKA: &str = "4.3.1";
-/// The log4j that Kafka's own dependencies bring.
+/// The version of log4j among Kafka's own dependencies.
 const LOG4J: &str = "2.25.4";
 
 const POM: &str = r"
@@ -28,7 +28,7 @@ const POM: &str = r"
   </dependencies>
 </project>";
 
-/// The directory is renamed into place, so that what has its name is whole.
+/// Renames the directory when it is complete, so that a directory with this name is always complete.
 pub fn fetch_jars(home: &Path) -> PathBuf {
     let jars = home.join(format!("libs-{KAFKA}"));
     if !jars.exists() {

@@ -1,4 +1,4 @@
-//! The lines that a running program has logged so far.
+//! Collects the log lines of a running program.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,12 +16,12 @@ use crate::support::bridge::eventually;
 pub struct Lines(Arc<Mutex<Vec<String>>>, Arc<AtomicBool>);
 
 impl Lines {
-    /// Reads until the writer ends, on a thread of its own.
+    /// Reads on a thread until the writer ends.
     pub fn read(source: impl Read + Send + 'static) -> Self {
         Self::read_and_copy(source, io::sink())
     }
 
-    /// The same, and each line goes to `copy` too.
+    /// Does the same, and writes each line to `copy` too.
     pub fn read_and_copy(
         source: impl Read + Send + 'static,
         mut copy: impl Write + Send + 'static,
@@ -43,7 +43,7 @@ impl Lines {
         lines.iter().find(|line| line.contains(part)).cloned()
     }
 
-    /// All lines of a writer that ends.
+    /// Waits until the writer ends, and returns all lines.
     pub fn wait_for_end(&self) -> String {
         eventually(|| {
             let has_ended = self.1.load(Ordering::Acquire);
@@ -62,11 +62,11 @@ impl Lines {
     }
 }
 
-/// Creates the log file of the next program that this test starts, in `target/logs`. The next test program deletes it.
+/// Creates a log file in `target/logs` for the next program of this test. The next test run deletes it.
 pub fn log_file() -> (File, PathBuf) {
     static EMPTIED: Once = Once::new();
     static STARTED: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
-    // The thread of a test has the test's name.
+    // A test's thread has the test's name.
     let test = thread::current()
         .name()
         .unwrap_or("unnamed")
@@ -78,7 +78,7 @@ pub fn log_file() -> (File, PathBuf) {
         *number
     };
     let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("logs");
-    // Those of an earlier run would be taken for this one's. At first there are none.
+    // Deletes the files of an earlier run, which would look like this run's.
     EMPTIED.call_once(|| drop(fs::remove_dir_all(&logs)));
     let path = logs.join(format!("{test}.{number}.log"));
     let file = fs::create_dir_all(&logs).and_then(|()| File::create(&path));

@@ -1,4 +1,4 @@
-//! The brokers' listeners that ask for TLS, a certificate or a password, and the settings of clients that come by them.
+//! The brokers' listeners with TLS, certificates or passwords, and the settings of clients that use them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,20 @@ use tempfile::TempDir;
 use crate::support::authority::{Authority, NOW};
 use crate::support::cluster::{self, Exclusive};
 
-/// Who may come by the listener with SASL and without TLS.
+/// The user of the listener with SASL and without TLS.
 pub const SASL_USER: &str = "bridge";
 pub const SASL_PASSWORD: &str = "bridge-secret";
-/// Another user of that listener with the same password, by PLAIN only, to whom no test gives a right.
+/// A second user of that listener with the same password, by PLAIN only, without any right.
 pub const STRANGER: &str = "stranger";
-/// Who may come by the listener with SASL and TLS, with the same password, and may do everything.
+/// The user of the listener with SASL and TLS, with the same password and every right.
 pub const TLS_USER: &str = "bridge-over-tls";
-/// The name in the certificate of a client that may do everything.
+/// The common name in the certificate of a client with every right.
 pub const COMMON_NAME: &str = "koobridge";
-/// Files in the directory of a broker: its certificate with its key, and the authority of its clients.
+/// Files in a broker's directory: its certificate with its key, and the authority of its clients.
 pub const KEYSTORE: &str = "keystore.pem";
 pub const TRUSTSTORE: &str = "truststore.pem";
 
-/// The authority of the brokers' certificates and of their clients'.
+/// The authority of the brokers' and the clients' certificates.
 pub static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let authority = Authority::named("Kafka");
     authority.issue("broker", 1, NOW);
@@ -36,21 +36,21 @@ pub static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
 pub enum Way {
     /// A password over plain TCP.
     Sasl,
-    /// TLS, in which the broker alone shows a certificate.
+    /// TLS with the broker's certificate only.
     Tls,
-    /// TLS, in which the client shows one too.
+    /// TLS with a certificate of the client too.
     MutualTls,
     /// A password over TLS.
     SaslTls,
 }
 
-/// A setting of a client: its key and its value.
+/// A client's setting: its key and its value.
 pub type Setting = (&'static str, String);
 
 /// The settings of [`SASL_USER`].
 pub const LOGIN: [(&str, &str); 4] = login("SCRAM-SHA-256", SASL_USER, SASL_PASSWORD);
 
-/// The settings of a client with a password, over plain TCP.
+/// Returns the settings of a client with a password, over plain TCP.
 pub const fn login<'a>(
     mechanism: &'a str,
     user: &'a str,
@@ -72,24 +72,24 @@ const CA: &str = "kafka.properties.ssl.ca.location";
 const CERTIFICATE: &str = "kafka.properties.ssl.certificate.location";
 const KEY: &str = "kafka.properties.ssl.key.location";
 
-/// Writes what a broker needs for TLS into its directory.
+/// Writes a broker's TLS files into its directory.
 pub fn write_broker_files(directory: &Path) {
     let keystore = AUTHORITY.read("broker.key") + &AUTHORITY.read("broker.crt");
     fs::write(directory.join(KEYSTORE), keystore).expect("the broker's directory is writable");
     fs::copy(AUTHORITY.path("ca.crt"), directory.join(TRUSTSTORE)).expect("so it is");
 }
 
-/// How long a certificate is valid about which no warning is due.
+/// The validity of a certificate that causes no warning about its expiry.
 pub const FRESH: Duration = Duration::from_hours(100 * 24);
 
-/// The files of a client, which it names in its settings.
+/// The files that a client's settings name.
 pub struct ClientFiles {
     way: Way,
     home: TempDir,
 }
 
 impl ClientFiles {
-    /// Writes what a client needs to come in this way. A certificate is [`FRESH`].
+    /// Writes the files that a client of this listener needs. Its certificate is [`FRESH`].
     pub fn new(way: Way) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let files = Self { way, home };
@@ -102,7 +102,7 @@ impl ClientFiles {
         files
     }
 
-    /// Returns the settings of the client.
+    /// Returns the client's settings.
     pub fn settings(&self) -> Vec<Setting> {
         let path = |name| self.path(name).display().to_string();
         let protocol = match self.way {
@@ -129,13 +129,13 @@ impl ClientFiles {
         self.home.path().join(name)
     }
 
-    /// Replaces a file as a whole.
+    /// Replaces a file atomically.
     pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(".new"), text).expect("a file");
         fs::rename(self.path(".new"), self.path(name)).expect("a file");
     }
 
-    /// Replaces the certificate and its key by ones that are valid for so long.
+    /// Replaces the certificate and its key by new ones that are valid for `time`.
     pub fn renew_certificate(&self, time: Duration) {
         let [certificate, key] = AUTHORITY.issue_for(COMMON_NAME, time);
         self.write("client.key", &key);
@@ -144,7 +144,7 @@ impl ClientFiles {
 }
 
 impl Way {
-    /// Returns the mechanism by which a client logs in, and its user.
+    /// Returns the client's SASL mechanism and user.
     fn user(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Sasl => Some(("SCRAM-SHA-256", SASL_USER)),
@@ -154,7 +154,7 @@ impl Way {
     }
 }
 
-/// Gives the user of this way another password.
+/// Changes the password of this listener's user.
 pub fn set_password(kafka: &Exclusive, way: Way, password: &str) {
     let (mechanism, user) = way.user().expect("a way with a password");
     let output = Command::new("java")

@@ -1,4 +1,4 @@
-//! Fixtures: the program, Kafka, peers, and what they write, for the tests and the benchmarks.
+//! Fixtures for the tests and the benchmarks: the program, Kafka, peers, and their files.
 
 pub mod acl;
 pub mod authority;

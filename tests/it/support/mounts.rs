@@ -1,4 +1,4 @@
-//! File systems that are small, full or read-only for the processes of a test. They need root.
+//! File systems that are small, full or read-only for the processes of a test. Needs root.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -8,7 +8,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-/// A small file system of its own, mounted as root, which goes with the test.
+/// A small file system, mounted as root, unmounted when dropped.
 pub struct Disk(TempDir);
 
 impl Disk {
@@ -23,7 +23,7 @@ impl Disk {
         self.0.path().join("spool")
     }
 
-    /// Writes until nothing more fits.
+    /// Writes until the file system is full.
     pub fn fill(&self) {
         let mut filler = File::create(self.filler()).expect("a file");
         let full = (0..).find_map(|_| filler.write_all(&[0; 4096]).err());
@@ -59,7 +59,7 @@ pub fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}, as root: {output:?}");
 }
 
-/// The start of a command for which a directory is read-only.
+/// Returns a command prefix that makes a directory read-only for a command.
 pub fn read_only(directory: &str) -> [&str; 6] {
     const MOUNT: &str = r#"
         mount --bind "$0" "$0"
@@ -69,8 +69,8 @@ pub fn read_only(directory: &str) -> [&str; 6] {
     ["unshare", "--mount", "sh", "-ec", MOUNT, directory]
 }
 
-/// The start of a command for which every place is read-only where SQLite makes temporary files
-/// (<https://sqlite.org/tempfiles.html>). One directory can be written to.
+/// Returns a command prefix that makes every directory read-only in which SQLite creates temporary files
+/// (<https://sqlite.org/tempfiles.html>), except `writable`.
 pub fn without_temporary_files(writable: &str) -> [&str; 6] {
     const MOUNT: &str = r#"
         for place in "${SQLITE_TMPDIR:-}" "${TMPDIR:-}" /var/tmp /usr/tmp /tmp "$PWD"; do

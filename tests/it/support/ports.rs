@@ -1,4 +1,4 @@
-//! Ports for servers that keep theirs while they are down, each given once.
+//! Ports for servers that keep their port when they are down. Each port is given once.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
@@ -6,13 +6,12 @@ use std::process;
 
 use parking_lot::Mutex;
 
-/// Below the range from which Linux takes the ports of clients: one of them could otherwise sit on the port of a
-/// server that is down.
+/// Below the range of Linux' ephemeral ports: a client could otherwise take the port of a server that is down.
 const PORTS: Range<u16> = 12_000..32_000;
-/// Test runs at the same time mostly begin this far apart.
+/// The distance between the first ports of simultaneous test runs, usually.
 const RUN: u16 = 500;
 
-/// Returns ports on which nothing listens and that no other test of this process was given.
+/// Returns free ports that no other test of this process was given.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     static NEXT: Mutex<Option<u16>> = Mutex::new(None);
     let mut next = NEXT.lock();
@@ -35,12 +34,12 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     ports
 }
 
-/// Returns the same as addresses on the loopback interface.
+/// Returns free ports as addresses on the loopback interface.
 pub fn free_addresses<const N: usize>() -> [String; N] {
     free_ports().map(|port| format!("127.0.0.1:{port}"))
 }
 
-/// The first port of this run.
+/// Returns the first port of this run.
 fn first() -> u16 {
     let runs = (PORTS.end - PORTS.start) / RUN;
     let run = process::id() % u32::from(runs);

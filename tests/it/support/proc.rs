@@ -1,13 +1,13 @@
-//! What Linux says of a running process.
+//! Reads figures of a running process from `/proc`.
 
 use std::fs;
 
-/// A number that Linux knows of a running process; sizes are in kibibytes.
+/// Returns a number from a process' `/proc/PID/status`; sizes are in kibibytes.
 pub fn status(pid: u32, name: &str) -> u64 {
     known_status(pid, name).expect("a running process, of which Linux knows it")
 }
 
-/// The same, or `None` if the process has ended.
+/// Does the same, or returns `None` if the process has ended.
 pub fn known_status(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let mut lines = status.lines();
@@ -20,13 +20,13 @@ pub fn open_files(pid: u32) -> u64 {
     descriptors(pid).expect("a running process").0
 }
 
-/// How many descriptors a process has open, and how many of them are no sockets; `None` if it has ended.
+/// Returns the number of open descriptors, and how many of them are no sockets; `None` if the process has ended.
 pub fn descriptors(pid: u32) -> Option<(u64, u64)> {
     let (mut all, mut files) = (0, 0);
     for descriptor in fs::read_dir(format!("/proc/{pid}/fd")).ok()? {
         let target = fs::read_link(descriptor.ok()?.path());
         all += 1;
-        // A descriptor that was closed since has no target.
+        // A descriptor that was closed meanwhile has no target.
         let is_socket = target.map_or(true, |target| {
             target.to_string_lossy().starts_with("socket:")
         });

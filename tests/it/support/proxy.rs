@@ -1,4 +1,4 @@
-//! A TCP proxy in front of every broker: a network that can be cut, stalled and slow.
+//! A TCP proxy in front of every broker, to cut, stall and slow down the network.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as Listener};
@@ -11,15 +11,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-/// Chunks under way in one direction of one connection.
-const UNDER_WAY: usize = 4096;
+/// The capacity for delayed chunks in one direction of a connection.
+const DELAYED_CHUNKS: usize = 4096;
 
-/// The network's state, for all connections.
+/// The state of the network, for all connections.
 #[derive(Clone, Copy, Default)]
 struct Network {
     round_trip: Duration,
     is_stalled: bool,
-    /// How often every connection was cut.
+    /// The number of cuts so far.
     cuts: u64,
     is_over: bool,
 }
@@ -30,7 +30,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on the second port of each pair for what goes to the first.
+    /// Forwards connections from the second port of each pair to the first.
     pub fn start(ports: Vec<[u16; 2]>) -> Self {
         let listen = |[to, at]: [u16; 2]| {
             let listener = Listener::bind((Ipv4Addr::LOCALHOST, at)).expect("a free port");
@@ -52,12 +52,12 @@ impl Proxy {
         }
     }
 
-    /// Closes every connection; new ones are taken.
+    /// Closes every connection; new connections are accepted.
     pub fn cut(&self) {
         self.network.send_modify(|network| network.cuts += 1);
     }
 
-    /// Holds back every byte, or lets them go.
+    /// Holds back every byte, or releases them.
     pub fn stall(&self, is_stalled: bool) {
         self.network
             .send_modify(|network| network.is_stalled = is_stalled);
@@ -93,13 +93,13 @@ async fn accept(listener: TcpListener, to: u16, network: watch::Receiver<Network
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.expect("a client");
-        connections.spawn(carry(client, to, network.clone()));
+        connections.spawn(forward(client, to, network.clone()));
         while connections.try_join_next().is_some() {}
     }
 }
 
-/// One connection, until either end closes it or it is cut.
-async fn carry(mut client: TcpStream, to: u16, mut network: watch::Receiver<Network>) {
+/// Forwards one connection until an end closes it or it is cut.
+async fn forward(mut client: TcpStream, to: u16, mut network: watch::Receiver<Network>) {
     let Ok(mut broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else {
         return;
     };
@@ -112,25 +112,24 @@ async fn carry(mut client: TcpStream, to: u16, mut network: watch::Receiver<Netw
     let (there, back) = (network.clone(), network.clone());
     let both = async {
         tokio::try_join!(
-            pump(from_client, to_broker, there),
-            pump(from_broker, to_client, back)
+            copy_delayed(from_client, to_broker, there),
+            copy_delayed(from_broker, to_client, back)
         )
     };
-    // However it ends, both sockets are closed.
+    // Both sockets are closed in every case.
     tokio::select! {
         _ = both => {}
         _ = network.wait_for(|network| network.cuts != cuts) => {}
     }
 }
 
-/// Each chunk arrives half a round trip after it was sent. The end of the stream is an error, which
-/// ends the other direction too.
-async fn pump(
+/// Delays each chunk by half a round trip. The end of the stream is an error, so that the other direction ends too.
+async fn copy_delayed(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut network: watch::Receiver<Network>,
 ) -> io::Result<()> {
-    let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY);
+    let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(DELAYED_CHUNKS);
     let state = network.clone();
     let read = async move {
         loop {

@@ -1,5 +1,4 @@
-//! Python with the packages of `tests/it/python/requirements.txt`, for programs of other authors that read what the bridge
-//! writes.
+//! Python with the packages of `tests/it/python/requirements.txt`: independent readers of the bridge's output.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +8,7 @@ use std::sync::LazyLock;
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
-/// Runs a script of `tests/it/python` with that input, and returns its output.
+/// Runs a script of `tests/it/python` with this input, and returns its output.
 pub fn run(script: &str, arguments: &[&str], input: &str) -> String {
     static PYTHON: LazyLock<PathBuf> = LazyLock::new(install);
     let mut child = Command::new(&*PYTHON)
@@ -21,7 +20,7 @@ pub fn run(script: &str, arguments: &[&str], input: &str) -> String {
         .spawn()
         .expect("Python");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // A script that does not read it says why on its standard error.
+    // If the script ends without reading, its standard error gives the reason.
     let _unread = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("an output");
@@ -34,7 +33,7 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python")
 }
 
-/// Makes the virtual environment, unless it is there with these packages.
+/// Creates the virtual environment, unless it has these packages already.
 fn install() -> PathBuf {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python");
     let python = home.join("bin/python");

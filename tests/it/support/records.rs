@@ -1,5 +1,5 @@
-//! A Kafka as its clients see it, real or librdkafka's mock: topics to make, records to read back.
-//! Knows nothing of what runs it. `until` is the one place where the tests sleep.
+//! Kafka as a client sees it, real or librdkafka's mock: creates topics and reads records. `until` is the only place in
+//! which the tests sleep.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -23,7 +23,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 const PATIENCE: Duration = Duration::from_mins(1);
 const ANSWER: Duration = Duration::from_mins(1);
 
-/// Looks until there is something to see, or says what the last look found wrong.
+/// Polls until `look` succeeds, or returns its last error after `within`.
 pub fn until<T, E: Display>(
     within: Duration,
     mut look: impl FnMut() -> Result<T, E>,
@@ -34,21 +34,21 @@ pub fn until<T, E: Display>(
             Err(why) if Instant::now() >= deadline => {
                 return Err(format!("{why} (waited {within:?})"));
             }
-            // Nobody unparks this thread: it is the pause between two looks.
+            // No other thread unparks this one: this is the pause between two polls.
             Err(_) => thread::park_timeout(Duration::from_millis(50)),
             Ok(seen) => return Ok(seen),
         }
     }
 }
 
-/// A topic name that no test has used.
+/// Returns a topic name that no test has used.
 pub fn unused_name(prefix: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     format!("{prefix}-{}-{count}", process::id())
 }
 
-/// What a client needs of a Kafka, whoever runs it.
+/// A Kafka cluster as its clients see it.
 pub struct Kafka {
     bootstrap: String,
 }
@@ -58,17 +58,17 @@ impl Kafka {
         Self { bootstrap }
     }
 
-    /// Every broker, as `host:port,…`.
+    /// Returns the address of every broker, as `host:port,…`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// A new topic as production has it: three replicas, two of which must have a record.
+    /// Creates a topic as in production: three replicas, of which two must have a record.
     pub fn topic(&self, prefix: &str, partitions: i32) -> String {
         self.topic_with(prefix, partitions, 3, &[("min.insync.replicas", "2")])
     }
 
-    /// A new topic with that replication and configuration, every replica in sync.
+    /// Creates a topic with this replication and configuration, and waits until every replica is in sync.
     pub fn topic_with(
         &self,
         prefix: &str,
@@ -81,7 +81,7 @@ impl Kafka {
         name
     }
 
-    /// Creates the topic of that name and waits until each broker knows it and every replica is in sync.
+    /// Creates this topic, and waits until each broker knows it and every replica is in sync.
     pub fn create_topic(
         &self,
         name: &str,
@@ -96,7 +96,7 @@ impl Kafka {
             .unwrap_or_else(|why| panic!("cannot create topic {name}: {why}"));
     }
 
-    /// Deletes all topics but Kafka's own, and returns when it shows none.
+    /// Deletes all topics except Kafka's internal ones, and waits until Kafka shows none.
     pub fn clear(&self) -> Result<(), String> {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         until(PATIENCE, || {
@@ -127,9 +127,8 @@ impl Kafka {
             .expect("an admin client needs no more than brokers")
     }
 
-    /// Whether a controller would place `brokers` replicas now and every replica of the rest is in
-    /// sync, or what is amiss.
-    pub fn look_healthy(&self, brokers: usize) -> Result<(), String> {
+    /// Returns an error unless a controller would place `brokers` replicas now and every replica is in sync.
+    pub fn check_health(&self, brokers: usize) -> Result<(), String> {
         let replicas = i32::try_from(brokers).expect("a handful of brokers");
         let probe = NewTopic::new("health-probe", 1, TopicReplication::Fixed(replicas));
         create_topic(&self.admin(), &probe, true)?;
@@ -141,7 +140,7 @@ impl Kafka {
         every_replica_is_in_sync(&metadata)
     }
 
-    /// As one of the bootstrap brokers sees it: the client is new and knows no other.
+    /// Returns the metadata of one of the bootstrap brokers: the client is new and knows no other broker.
     pub fn metadata(&self, topic: Option<&str>) -> Result<Metadata, String> {
         let admin = self.admin();
         admin
@@ -191,7 +190,7 @@ fn every_replica_is_in_sync(metadata: &Metadata) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits for one future on this thread: rdkafka's admin requests end by their own timeout.
+/// Waits for a future on this thread. rdkafka's admin requests end by their own timeout.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -221,7 +220,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The first header of that name, if its value is text.
+    /// Returns the first header with this name, if its value is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
         str::from_utf8(value.as_deref()?).ok()
@@ -245,13 +244,13 @@ impl Record {
     }
 }
 
-/// Every committed record there is at the call, by partition and offset. A transaction's
-/// count when its marker is written, which can be shortly after its commit is answered.
+/// Returns every record that is committed at the time of the call, by partition and offset. A transaction's records
+/// count when its marker is written, which can be shortly after the commit is acknowledged.
 pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
     read_each(bootstrap, topic, |record| record)
 }
 
-/// The same, of which only what `keep` makes of each record is held: there may be a million.
+/// Does the same, but keeps only the result of `keep` for each record: there may be a million.
 pub fn read_each<T>(bootstrap: &str, topic: &str, keep: impl Fn(Record) -> T) -> Vec<T> {
     read(bootstrap, topic, keep).unwrap_or_else(|why| panic!("cannot read {topic}: {why}"))
 }
@@ -279,7 +278,7 @@ fn read<T>(bootstrap: &str, topic: &str, keep: impl Fn(Record) -> T) -> Result<V
                 records.push(((record.partition, record.offset), keep(record)));
                 last = Instant::now();
             }
-            // A transaction's last offset is its marker, which no consumer is given.
+            // A transaction's last offset is its marker, which consumers do not receive.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 unread.remove(&partition);
             }
@@ -292,7 +291,7 @@ fn read<T>(bootstrap: &str, topic: &str, keep: impl Fn(Record) -> T) -> Result<V
     Ok(records.into_iter().map(|(_, kept)| kept).collect())
 }
 
-/// Never commits: the group is there because librdkafka assigns nothing without one.
+/// Never commits; librdkafka assigns partitions only to a consumer with a group.
 fn consumer(bootstrap: &str) -> BaseConsumer {
     ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
@@ -306,7 +305,7 @@ fn consumer(bootstrap: &str) -> BaseConsumer {
         .expect("the consumer's configuration is valid")
 }
 
-/// Starts at the first offset of every partition that has any, and returns where each ends now.
+/// Assigns every partition that has records, from its first offset, and returns their current end offsets.
 fn assign_to_the_ends(
     consumer: &BaseConsumer,
     topic: &str,

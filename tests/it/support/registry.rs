@@ -1,4 +1,4 @@
-//! A schema registry: Apicurio Registry, fetched with Maven. It speaks Confluent's API under a path of its own.
+//! A schema registry: Apicurio Registry, fetched with Maven, which also serves Confluent's API.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -17,22 +17,22 @@ use crate::support::ports::free_ports;
 use crate::support::records::until;
 
 const APICURIO: &str = "3.0.9";
-/// It starts in 10 s on an idle machine.
+/// It starts within 10 s on an idle machine.
 const START: Duration = Duration::from_mins(4);
-/// Short starts go before fast answers.
+/// The registry must start fast; its answers may be slow.
 const JVM: [&str; 2] = ["-Xmx256m", "-XX:TieredStopAtLevel=1"];
 /// The path of Confluent's API.
 const API: &str = "/apis/ccompat/v7";
 
-/// A registry without any schema at its start; it keeps them in memory.
+/// A registry that keeps its schemas in memory.
 pub struct Registry {
     port: u16,
-    /// Kills the registry when its input ends, which is when this process ends.
+    /// Kills the registry when its standard input closes, which happens when this process ends.
     _watchdog: Child,
     home: TempDir,
 }
 
-/// Returns the registry of this run. Each test has subjects of its own.
+/// Returns the registry of this run. Each test uses its own subjects.
 pub fn shared() -> &'static Registry {
     static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::start);
     &REGISTRY
@@ -89,7 +89,7 @@ impl Registry {
         read.map_or_else(|error| error.to_string(), |_| text)
     }
 
-    /// The address of Confluent's API.
+    /// Returns the address of Confluent's API.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}{API}", self.port)
     }
@@ -117,7 +117,7 @@ impl Registry {
     }
 }
 
-/// Returns the program. Its directory is renamed into place, so that what has its name is whole.
+/// Returns the path of the program. Renames its directory when it is complete, so that the name implies completeness.
 fn fetch() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let home = target.join(format!("apicurio-{APICURIO}"));
