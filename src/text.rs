@@ -20,7 +20,7 @@ const LARGE: u64 = 64 << 20;
 /// Those of the system, and `InvalidInput` if it is not a regular file or has more than 1 MiB.
 pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
-        let problem = "it is not a regular file; put one there";
+        let problem = "it is not a regular file; replace it with one";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
     read_at_most(path, SMALL)
@@ -32,7 +32,7 @@ fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         .take(limit + 1)
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        let problem = format!("it has more than {} MiB", limit >> 20);
+        let problem = format!("it is larger than {} MiB", limit >> 20);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
     Ok(bytes)
@@ -116,7 +116,7 @@ impl fmt::Display for Unseen {
         let (place, code) = (self.place, u32::from(self.character));
         write!(
             f,
-            "{place} {name} (U+{code:04X}), which cannot be seen; remove it"
+            "{place} {name} (U+{code:04X}), which is invisible; remove it"
         )
     }
 }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn white_space_beyond_ascii_is_found_at_the_ends_and_invisible_characters_everywhere() {
-        let rest = "which cannot be seen; remove it";
+        let rest = "which is invisible; remove it";
         for (text, expected) in [
             ("\u{feff}a", "begins with a byte order mark (U+FEFF)"),
             ("\u{feff}", "begins with a byte order mark (U+FEFF)"),
@@ -210,14 +210,20 @@ mod tests {
         );
         fs::write(&path, vec![b'x'; (1 << 20) + 1]).expect("a file");
         let problem = |path: &Path| read_small(path).unwrap_err().to_string();
-        assert_eq!(problem(&path), "it has more than 1 MiB");
+        assert_eq!(problem(&path), "it is larger than 1 MiB");
         for other in [home.path(), Path::new("/dev/zero")] {
-            assert_eq!(problem(other), "it is not a regular file; put one there");
+            assert_eq!(
+                problem(other),
+                "it is not a regular file; replace it with one"
+            );
         }
         // Opening a pipe waits for its other end.
         let pipe = home.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.expect("coreutils").success());
-        assert_eq!(problem(&pipe), "it is not a regular file; put one there");
+        assert_eq!(
+            problem(&pipe),
+            "it is not a regular file; replace it with one"
+        );
     }
 }

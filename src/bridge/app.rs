@@ -71,7 +71,7 @@ impl App {
         broker: Broker,
         watch: Option<(Watch, Signal)>,
     ) -> anyhow::Result<Self> {
-        let signals = Signals::new().context("can't wait for signals")?;
+        let signals = Signals::new().context("can't listen for signals")?;
         let admin = Admin::bind(&config.admin).with_context(|| {
             format!(
                 "admin.listen: can't listen on {}; name another address",
@@ -94,7 +94,7 @@ impl App {
         for property in &config.kafka.unsafe_settings {
             warn!(
                 property,
-                "an unsafe value is in force, as kafka.allow_unsafe asks"
+                "kafka.allow_unsafe permits an unsafe value of this property"
             );
             metrics.unsafe_setting(property);
         }
@@ -185,7 +185,7 @@ impl App {
         let delay = config.ingress.drain_delay;
         info!(
             ?delay,
-            "stopping: not ready any more, and still taking reports for a while"
+            "stopping: no longer ready, but still accepting reports for ingress.drain_delay"
         );
         phase.send_replace(Phase::Draining);
         tokio::select! {
@@ -323,9 +323,9 @@ async fn finish(
 /// Runs the last work of a bridge on a thread of its own, and returns how the bridge ended.
 pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
     let left = match on_thread("stop", finish) {
-        Ok(finished) => finished.await.expect("the last work does not panic"),
+        Ok(finished) => finished.await.expect("stopping does not panic"),
         Err((error, finish)) => {
-            warn!(%error, "can't start a thread to stop on: a second signal is not heard");
+            warn!(%error, "can't start the thread that stops the bridge: a second signal has no effect");
             finish()
         }
     };
@@ -341,7 +341,7 @@ fn connection_limit(configured: u32) -> u32 {
     let configured = u64::from(configured);
     let needed = open_files::needed(configured);
     let allowed = open_files::raise(needed).unwrap_or_else(|error| {
-        warn!(%error, "can't raise the limit of open files");
+        warn!(%error, "can't raise the limit on open files");
         open_files::in_force()
     });
     let limit = allowed.map_or(configured, |allowed| {
@@ -353,8 +353,8 @@ fn connection_limit(configured: u32) -> u32 {
             configured,
             open_files = allowed,
             needed,
-            "the limit of open files allows fewer connections than ingress.connections: raise it (LimitNOFILE= of \
-             systemd, ulimit -n), or lower ingress.connections"
+            "the limit on open files allows fewer connections than ingress.connections: raise the limit (systemd: \
+             LimitNOFILE=, shell: ulimit -n) or lower ingress.connections"
         );
     }
     u32::try_from(limit).unwrap_or(u32::MAX)

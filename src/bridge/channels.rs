@@ -28,8 +28,8 @@ pub fn load(directory: &Path) -> Result<Channels, Vec<ConfigError>> {
         }
     }
     if errors.is_empty() && channels.is_empty() {
-        let problem = "holds no channel; add a file named by the channel's id that holds its \
-                       webhook password";
+        let problem = "holds no channel; add a file that is named after the channel's id and \
+                       holds its webhook password";
         errors.push(ConfigError::of_file(directory, problem.to_owned()));
     }
     if errors.is_empty() {
@@ -60,7 +60,10 @@ fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<ConfigErr
         .ok_or(())
         .and_then(|name| ChannelId::parse(name).map_err(|_| ()));
     let channel = channel.map_err(|()| {
-        one("its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'".to_owned())
+        one(
+            "its name is not a channel id, which has 1 to 64 letters, digits, '_' or '-'"
+                .to_owned(),
+        )
     })?;
     let bytes = text::read_small(&path).map_err(|error| one(format!("can't be read: {error}")))?;
     if text::is_utf16(&bytes) {
@@ -99,12 +102,11 @@ fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), V
         (Some(first), second, None) => Ok((first, second)),
         (None, ..) => Err(vec![ConfigError::of_file(
             path,
-            "holds no password; write one on a line".to_owned(),
+            "holds no password; write it on a line".to_owned(),
         )]),
         (Some(_), _, Some(_)) => {
-            let problem = format!(
-                "holds {count} passwords; keep one, or two while you change from one to the other"
-            );
+            let problem =
+                format!("holds {count} passwords; keep one, or two while you change the password");
             Err(vec![ConfigError::of_file(path, problem)])
         }
     }

@@ -109,12 +109,12 @@ fn certified(
     let path = files.certificate.display();
     problems.error(&files.key, match certified.cert.iter().position(is_its_own) {
         Some(index) => format!(
-            "is the key of certificate {} in {path}, not of the first; put that certificate first, and after each one \
-             the one that has issued it",
+            "is the key of certificate {} in {path}, not of the first; put that certificate first, and each issuer \
+             after the certificate that it issued",
             index + 1
         ),
         None => format!(
-            "is not the key of the certificate in {path}; name the two that belong together"
+            "is not the key of the certificate in {path}; name a certificate and its own key"
         ),
     });
     None

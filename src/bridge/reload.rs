@@ -161,7 +161,7 @@ impl Watch {
         bridge.delivery.renew(settings);
         (self.kafka_contents, self.kafka_read) = (contents, Arc::new(read));
         info!(
-            "the files that kafka.properties names were read anew: the producers are replaced one after the other"
+            "the files that kafka.properties names were reloaded: the producers are replaced one after another"
         );
         Ok(())
     }
@@ -210,10 +210,10 @@ fn read_configuration(
         let keys = fixed.join(", ");
         warn!(
             keys,
-            "these have changed, and need a restart to be in force"
+            "these keys have changed, and take effect after a restart"
         );
     }
-    info!("the configuration was read anew");
+    info!("the configuration was reloaded");
     Ok(())
 }
 
@@ -223,7 +223,7 @@ fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), ConfigErrors> 
     let count = channels.len();
     let channels = CountedChannels::new(channels, &bridge.metrics);
     bridge.live.channels.store(Arc::new(channels));
-    info!(channels = count, "the channels' passwords were read anew");
+    info!(channels = count, "the channels' passwords were reloaded");
     Ok(())
 }
 
@@ -236,7 +236,7 @@ fn read_certificate(files: &Tls, bridge: &Bridge) -> Result<(), ConfigErrors> {
     let expires = identity.expires();
     current.store(Arc::new(identity));
     bridge.metrics.certificate_expires(expires);
-    info!(%expires, "the certificate was read anew");
+    info!(%expires, "the certificate was reloaded");
     Ok(())
 }
 
@@ -247,7 +247,7 @@ fn note(part: Part, outcome: Result<(), ConfigErrors>, bridge: &Bridge) {
         let part = part.name();
         warn!(
             part,
-            problem, "what has changed can't be taken over; the last good state stays"
+            problem, "can't apply a change; the previous state stays in use"
         );
     }
     bridge.live.note(part, problem);

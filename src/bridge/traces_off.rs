@@ -26,7 +26,7 @@ impl Traces {
     /// # Errors
     /// Always; the check of the configuration refuses an endpoint before.
     pub fn start(_: &config::Traces, _: &config::Config, _: Counter) -> anyhow::Result<Self> {
-        anyhow::bail!("this build of koobridge has no traces")
+        anyhow::bail!("this build of koobridge does not support traces")
     }
 
     pub fn finish(&self) {

@@ -31,9 +31,12 @@ pub(crate) fn read(
     let is_sound = problems.errors.len() == errors;
     if is_sound && certificates.is_empty() {
         let label = &blocks[0].label;
-        problems.error(path, format!(
-            "holds no certificate, but a block of the kind {label}; is it another file that should be named?"
-        ));
+        problems.error(
+            path,
+            format!(
+                "holds a {label} block but no certificate; name the file that holds the certificate"
+            ),
+        );
         return None;
     }
     is_sound.then_some(certificates)
@@ -56,16 +59,16 @@ fn decode(
         let certificate = block.certificate();
         if certificate.is_none() {
             let problem =
-                "the block that begins here is no sound base64; copy the certificate anew";
+                "the block that begins here is not valid base64; copy the certificate again";
             problems.error(path, format!("line {line}: {problem}"));
         }
         return certificate;
     }
-    let block = format!("line {line}: a block of the kind {label}");
+    let block = format!("line {line}: the {label} block");
     if let Some(remedy) = refused(label, content) {
-        problems.error(path, format!("{block} is not read; {remedy}"));
+        problems.error(path, format!("{block} can't be read; {remedy}"));
     } else if !is_beside(label) {
-        let problem = "is ignored: only CERTIFICATE blocks count; take it out";
+        let problem = "is ignored: only CERTIFICATE blocks are read; remove it";
         problems.warn(path, format!("{block} {problem}"));
     }
     None
@@ -75,13 +78,13 @@ fn decode(
 fn refused(label: &str, content: Content) -> Option<&'static str> {
     match label {
         "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
-            Some("convert it to CERTIFICATE (openssl x509), or take it out")
+            Some("convert it to CERTIFICATE (openssl x509), or remove it")
         }
         "PKCS7" | "PKCS #7 SIGNED DATA" => {
-            Some("convert it to CERTIFICATE (openssl pkcs7 -print_certs), or take it out")
+            Some("convert it to CERTIFICATE (openssl pkcs7 -print_certs), or remove it")
         }
         "X509 CRL" if content == Content::Authorities => {
-            Some("the bridge does not check whether a client's certificate is revoked; take it out")
+            Some("the bridge does not check whether a client's certificate is revoked; remove it")
         }
         _ => None,
     }
@@ -91,9 +94,9 @@ fn refused(label: &str, content: Content) -> Option<&'static str> {
 pub(crate) fn invalid(certificate: &Certificate, now: Timestamp) -> Option<String> {
     let [begins, expires] = validity(certificate);
     if expires <= now {
-        return Some(format!("has expired at {expires}"));
+        return Some(format!("expired at {expires}"));
     }
-    (begins > now).then(|| format!("is valid from {begins} on"))
+    (begins > now).then(|| format!("is not valid before {begins}"))
 }
 
 pub(crate) fn expires(certificate: &Certificate) -> Timestamp {

@@ -96,7 +96,7 @@ pub(crate) fn read(path: &Path, content: Content, problems: &mut Problems) -> Ve
     let (blocks, broken) = parse(&String::from_utf8_lossy(&bytes));
     if blocks.is_empty() && broken.is_empty() {
         let name = content.name();
-        problems.error(path, format!("holds no {name}; it must be in PEM"));
+        problems.error(path, format!("holds no {name} in PEM format"));
     }
     for (line, problem) in broken {
         problems.error(path, format!("line {line}: {problem}"));
@@ -170,7 +170,7 @@ fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
             }
         } else if is_garbled(line) {
             let problem =
-                "BEGIN and END stand in lines of their own, with five hyphens before and after";
+                "put BEGIN and END on separate lines, each with five hyphens before and after it";
             broken.push((number, problem.to_owned()));
             open = None;
         } else if let Some(block) = &mut open

@@ -27,7 +27,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// # Errors
 /// If the system can't start a thread.
 pub fn start_writer() -> anyhow::Result<()> {
-    WRITER.start().context("can't start the log's thread")
+    WRITER.start().context("can't start the log thread")
 }
 
 /// Starts logging. Only the first call counts.

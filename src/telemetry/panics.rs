@@ -35,7 +35,7 @@ fn tell(panic: &PanicHookInfo<'_>) {
     } else {
         error!(
             thread,
-            place, message, "a thread panicked, which is a defect of koobridge: the process ends"
+            place, message, "a thread panicked, which is a bug in koobridge: the process ends"
         );
     }
 }

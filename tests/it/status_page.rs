@@ -20,7 +20,7 @@ use crate::support::records::{until, unused_name};
 const SOON: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_mins(1);
 
-const AWAY: &str = "Serving from the spool while Kafka is away";
+const AWAY: &str = "Serving from the spool: Kafka does not answer";
 
 /// Notes each state that the page shows with its time, and what the policy keeps out.
 const WATCH: &str = "
@@ -64,7 +64,7 @@ fn the_page_is_live_without_a_reload_and_names_neither_message_nor_person() {
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
     let browser = open(&bridge, Look::default());
     browser.wait_for("#state", "Serving");
-    browser.wait_for("#empty", "No report has come yet.");
+    browser.wait_for("#empty", "No report has arrived yet.");
     browser.wait_for("#channels", "1 channel has sent no report since the start.");
     browser.wait_for("#kafka", "3 partitions, 3 replicas, min.insync.replicas 2");
     for (sent, expected) in [
@@ -207,9 +207,9 @@ fn brokers_that_go_away_and_come_back_are_seen_within_two_seconds() {
         .map(it => it.className ?? it).filter(it => it === 'critical').length";
     assert_eq!(browser.run(severities), 0);
     assert!(browser.text("h1").contains("1 warning"));
-    browser.wait_for(".key", "Kafka could not take every record");
+    browser.wait_for(".key", "Kafka could not accept every record");
     browser.wait_for(".key", "kept in the spool");
-    browser.wait_for("#bridge", "ready, by the spool");
+    browser.wait_for("#bridge", "ready, because of the spool");
     browser.picture("status-away");
     kafka.start_all([0, 1, 2]);
     let moment = serves_again(&kafka, &topic);
@@ -259,10 +259,12 @@ fn a_spool_that_waits_for_too_long_is_told_on_the_page_in_the_log_and_to_machine
     assert!(!bridge.logged().contains("The oldest report in the spool"));
     clock.set(2 * 24 * 60 * 60);
     let said = format!(
-        "The oldest report in the spool has waited for 2 days, and {topic} keeps reports for 24 hours"
+        "The oldest report in the spool has waited for 2 days, and {topic} keeps reports only for 24 hours"
     );
     let line = bridge.wait_for_log(&said);
-    assert!(line.contains("Raise retention.ms of the topic before Kafka gets the reports."));
+    assert!(
+        line.contains("Raise retention.ms of the topic before the spool delivers the reports.")
+    );
     browser.wait_for("#notes", &said);
     browser.picture("status-late");
     let age = bridge.probe("/readyz").json()["spool"]["oldest_age_seconds"].clone();
@@ -288,7 +290,7 @@ fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
         &settings,
     );
     let browser = open(&bridge, Look::default());
-    browser.wait_for("#state", "Kafka can't take every report");
+    browser.wait_for("#state", "Kafka can't accept every report");
     browser.wait_for(
         "#notes",
         "the topic does not exist; create it, koobridge does not",
@@ -296,8 +298,8 @@ fn a_topic_that_is_missing_and_a_bridge_that_stops_are_said() {
     browser.wait_for("#kafka", "does not exist");
     browser.picture("status-topic-missing");
     bridge.signal(Signal::TERM);
-    browser.wait_for("#state", "Draining, and still taking reports");
-    browser.wait_for("#notes", "koobridge was told to stop.");
+    browser.wait_for("#state", "Draining, still accepting reports");
+    browser.wait_for("#notes", "koobridge is stopping.");
 }
 
 #[test]
@@ -309,7 +311,10 @@ fn a_page_that_has_lost_its_bridge_says_so_until_it_is_back() {
     let browser = open(&bridge, Look::default());
     assert_eq!(browser.text("#lost"), "");
     bridge.kill9();
-    browser.wait_for("#lost", "This page has lost the bridge: last seen ");
+    browser.wait_for(
+        "#lost",
+        "This page has lost the connection to the bridge: last update ",
+    );
     let lost = browser.text("#lost");
     let time = lost.rsplit(' ').nth(1).expect("a word");
     assert!(
@@ -330,7 +335,7 @@ fn without_scripts_the_page_reloads_by_itself() {
         ..Look::default()
     };
     let browser = open(&bridge, look);
-    browser.wait_for("#state", "Not ready: Kafka is away");
+    browser.wait_for("#state", "Not ready: Kafka does not answer");
     assert!(browser.text("#notes").contains("Kafka can't be reached"));
     assert!(browser.text("#kafka").contains("no answer"));
     let seen = browser.text("#seen");
@@ -370,7 +375,7 @@ fn refused_requests_are_shown_and_wrong_passwords_said_with_what_to_do() {
     });
     for (name, count) in [
         ("401: wrong password or unknown channel", "2"),
-        ("404: another path", "1"),
+        ("404: unknown path", "1"),
         ("413: larger than ingress.body_limit", "1"),
     ] {
         assert_eq!(row(&bridge, name), [count, count]);

@@ -25,8 +25,8 @@ const JSON: &str = "application/json";
 /// The paths, for a request for another.
 const PATHS: &str = "try / (the status page), /livez, /readyz, /startupz or /metrics\n";
 const MALFORMED: &str = "Host is missing, repeated or malformed\n";
-const UNKNOWN: &str = "the name in Host is not known here: ask for an IP address or for localhost, or add \
-                       the name to admin.hosts\n";
+const UNKNOWN: &str =
+    "unknown name in Host: use an IP address or localhost, or add the name to admin.hosts\n";
 
 /// Answers a request, with the headers that every answer has.
 pub(super) async fn answer(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<Bytes>> {
@@ -67,7 +67,7 @@ async fn find(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<By
 }
 
 fn wrong_method() -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD only\n");
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "use GET or HEAD\n");
     let allowed = HeaderValue::from_static("GET, HEAD");
     response.headers_mut().insert(ALLOW, allowed);
     response
@@ -111,7 +111,7 @@ fn started(bridge: &Bridge) -> Response<Full<Bytes>> {
     if topics.iter().all(is_known) {
         text(StatusCode::OK, PLAIN, "started\n")
     } else {
-        let waiting = "Kafka has not been heard of yet\n";
+        let waiting = "waiting for the first answer of Kafka\n";
         text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, waiting)
     }
 }

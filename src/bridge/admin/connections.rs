@@ -41,7 +41,7 @@ pub(super) async fn serve(socket: TcpListener, view: &Arc<View>) {
             }
             Err(error) => {
                 if let Some(times) = failed.count() {
-                    warn!(%error, times, "accepting admin connections failed");
+                    warn!(%error, times, "can't accept admin connections");
                 }
                 sleep(PAUSE).await;
             }

@@ -50,21 +50,21 @@ impl Late {
         let (verb, outcome) = match (setting, topic) {
             (ACCEPTED, 0) => (
                 "accepts",
-                "Kafka refuses older ones, and they go to the rejected topic",
+                "Kafka refuses older reports, and they go to the rejected topic",
             ),
             (ACCEPTED, _) => (
                 "accepts",
-                "Kafka refuses older ones, and they stay in the spool",
+                "Kafka refuses older reports, and they stay in the spool",
             ),
             _ => (
                 "keeps",
-                "Kafka may delete older ones as soon as they are delivered",
+                "Kafka may delete older reports right after their delivery",
             ),
         };
         let (age, limit) = (HumanDuration(*age), HumanDuration(limit));
         format!(
-            "The oldest report in the spool has waited for {age}, and {name} {verb} reports for {limit} from their \
-             arrival: {outcome}. Raise {setting} of the topic before Kafka gets the reports."
+            "The oldest report in the spool has waited for {age}, and {name} {verb} reports only for {limit} after \
+             their arrival: {outcome}. Raise {setting} of the topic before the spool delivers the reports."
         )
     }
 }
@@ -139,12 +139,12 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "The oldest report in the spool has waited for 2 days, and events keeps reports for 24 hours from their \
-                 arrival: Kafka may delete older ones as soon as they are delivered. Raise retention.ms of the topic \
-                 before Kafka gets the reports.",
-                "The oldest report in the spool has waited for 2 days, and rejected accepts reports for 24 hours from \
-                 their arrival: Kafka refuses older ones, and they stay in the spool. Raise \
-                 message.timestamp.before.max.ms of the topic before Kafka gets the reports."
+                "The oldest report in the spool has waited for 2 days, and events keeps reports only for 24 hours after \
+                 their arrival: Kafka may delete older reports right after their delivery. Raise retention.ms of the \
+                 topic before the spool delivers the reports.",
+                "The oldest report in the spool has waited for 2 days, and rejected accepts reports only for 24 hours after \
+                 their arrival: Kafka refuses older reports, and they stay in the spool. Raise \
+                 message.timestamp.before.max.ms of the topic before the spool delivers the reports."
             ]
         );
     }

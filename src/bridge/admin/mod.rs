@@ -130,7 +130,7 @@ impl Running {
     pub async fn stop(self) {
         drop(self.stop);
         if timeout(STOP_TIMEOUT, self.ended).await.is_err() {
-            warn!("the admin listener's thread has not ended; it ends with the process");
+            warn!("the admin thread did not stop in time; it ends with the process");
         }
     }
 }

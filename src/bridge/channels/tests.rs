@@ -88,9 +88,10 @@ fn every_error_is_named_at_once_and_no_password_repeated() {
     let expected = [
         (
             "a.txt",
-            "its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'".to_owned(),
+            "its name is not a channel id, which has 1 to 64 letters, digits, '_' or '-'"
+                .to_owned(),
         ),
-        ("blank", "holds no password; write one on a line".to_owned()),
+        ("blank", "holds no password; write it on a line".to_owned()),
         (
             "control",
             "the password on line 1 holds a control character, which no header can carry"
@@ -100,11 +101,11 @@ fn every_error_is_named_at_once_and_no_password_repeated() {
         ("ends", format!("the password on line 3 {space}")),
         (
             "folder",
-            "can't be read: it is not a regular file; put one there".to_owned(),
+            "can't be read: it is not a regular file; replace it with one".to_owned(),
         ),
         (
             "three",
-            "holds 3 passwords; keep one, or two while you change from one to the other".to_owned(),
+            "holds 3 passwords; keep one, or two while you change the password".to_owned(),
         ),
     ];
     let expected = expected.map(|(name, problem)| (name.to_owned(), problem));
@@ -140,7 +141,7 @@ fn an_error_in_words_has_the_whole_path_and_what_is_right() {
     };
     assert_eq!(
         in_words(directory.load()),
-        "DIR/empty: holds no password; write one on a line"
+        "DIR/empty: holds no password; write it on a line"
     );
     assert_eq!(
         in_words(load(&directory.path("missing"))),
@@ -155,7 +156,7 @@ fn an_error_in_words_has_the_whole_path_and_what_is_right() {
     fs::remove_file(directory.path("empty")).expect("a file");
     assert_eq!(
         in_words(directory.load()),
-        "DIR: holds no channel; add a file named by the channel's id that holds its webhook password"
+        "DIR: holds no channel; add a file that is named after the channel's id and holds its webhook password"
     );
 }
 
@@ -209,7 +210,7 @@ fn a_file_that_is_no_channel_is_an_error_and_a_link_to_nothing_too() {
     let long = "x".repeat(65);
     fs::write(directory.path(&long), "p").expect("a file");
     symlink("..data/gone", directory.path("gone")).expect("a link");
-    let name = "its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'";
+    let name = "its name is not a channel id, which has 1 to 64 letters, digits, '_' or '-'";
     let gone = "can't be read: No such file or directory (os error 2)";
     let expected = [("a b", name), ("a.b", name), ("gone", gone), (&long, name)];
     let expected = expected.map(|(name, problem)| (name.to_owned(), problem.to_owned()));
@@ -224,7 +225,7 @@ fn a_file_that_is_no_channel_is_an_error_and_a_link_to_nothing_too() {
 /// A password that is right on the screen, and that no sender sends: it would be answered 401 for ever.
 #[test]
 fn a_character_that_cannot_be_seen_is_named_with_its_line_and_never_the_password() {
-    let seen = "which cannot be seen; remove it";
+    let seen = "which is invisible; remove it";
     for (text, number, found) in [
         (
             &b"\xef\xbb\xbfhunter2\n"[..],

@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Opti
             None => format!("certificate {}", index + 1),
         };
         if let Err(error) = store.add(der) {
-            let remedy = "copy it anew, or take it out";
+            let remedy = "copy it again, or remove it";
             problems.error(path, format!("{title} can't be used: {error}; {remedy}"));
         } else if let Some(problem) = unverifiable(&store) {
             store.roots.pop();
@@ -48,8 +48,8 @@ pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Opti
 /// Returns why signatures of the last authority that was added can't be verified.
 fn unverifiable(store: &RootCertStore) -> Option<String> {
     let added = store.roots.last()?;
-    let remedy = "clients with a certificate of it are refused; authorities have keys of P-256, P-384, Ed25519, or \
-                  RSA with 2048 to 8192 bits; have its clients' certificates issued by one of these, and take it out";
+    let remedy = "clients with its certificates are refused; remove it, and issue the certificates from an authority \
+                  with a key of P-256, P-384, Ed25519, or RSA with 2048 to 8192 bits";
     match Algorithm::of_public(&added.subject_public_key_info) {
         Ok(algorithm) if algorithm.can_verify() => None,
         Ok(algorithm) => Some(format!(
@@ -69,8 +69,8 @@ fn check(
 ) {
     if let Some(invalid) = invalid(certificate, now) {
         problems.warn(path, format!(
-            "{title} {invalid}; clients with a certificate of this authority are accepted all the same; \
-             take it out if they should not be"
+            "{title} {invalid}; clients with certificates of this authority are still accepted; \
+             remove it to refuse them"
         ));
     }
     let constraints = certificate
@@ -78,7 +78,7 @@ fn check(
         .get_extension::<BasicConstraints>();
     if !matches!(constraints, Ok(Some((_, constraints))) if constraints.ca) {
         problems.warn(path, format!(
-            "{title} is no authority (its basic constraints do not say CA); clients are accepted only if it has \
+            "{title} is not an authority (its basic constraints do not say CA); clients are accepted only if it \
              issued their certificates; name the authority itself"
         ));
     }

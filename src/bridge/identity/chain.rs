@@ -59,12 +59,12 @@ fn parse<'a>(
         match Certificate::from_der(der) {
             Ok(certificate) => links.push(Link { index, der, certificate }),
             Err(error) if index == 0 => {
-                let problem = format!("certificate {number} is no sound X.509: {error}");
-                problems.error(path, format!("{problem}; copy it anew"));
+                let problem = format!("certificate {number} is not valid X.509: {error}");
+                problems.error(path, format!("{problem}; copy it again"));
             }
             Err(error) => problems.warn(path, format!(
                 "certificate {number} can't be read ({error}); it is sent, but its validity and its place in the chain are \
-                 not checked; if clients refuse it, copy it anew"
+                 not checked; if clients refuse it, copy it again"
             )),
         }
     }
@@ -78,19 +78,19 @@ fn check_validity(path: &Path, links: &[Link<'_>], now: Timestamp, problems: &mu
     {
         let invalid = invalid(certificate, now);
         if *index == 0 {
-            let remedy = "put a new one there, and look at the clock of this machine";
+            let remedy = "replace it, and check the clock of this machine";
             if let Some(invalid) = invalid {
                 problems.error(path, format!("its certificate {invalid}; {remedy}"));
             }
         } else if let Some(problem) = invalid.or_else(|| expires_soon(certificate, now)) {
             let title = title(*index, certificate);
             let remedy = if is_self_issued(certificate) {
-                "take it out: clients have roots of their own"
+                "remove it: clients have their own roots"
             } else {
-                "put its successor there, or take it out if it has none"
+                "replace it by its successor, or remove it if it has none"
             };
             problems.warn(path, format!(
-                "{title} {problem}; clients that need it refuse the connection while it is not valid; {remedy}"
+                "{title} {problem}; clients that need it refuse to connect while it is not valid; {remedy}"
             ));
         }
     }
@@ -126,15 +126,17 @@ fn misplaced(
 ) -> Option<String> {
     let named = link.certificate.tbs_certificate().issuer();
     let problem = if is_self_issued(&link.certificate) {
-        return Some("ends the chain, for it has issued itself; take it out".to_owned());
+        return Some(
+            "ends the chain because it issued itself; remove the certificates after it".to_owned(),
+        );
     } else if named != issuer.tbs_certificate().subject() {
-        "another one has issued"
+        "has another issuer"
     } else if is_signed_by(link, issuer, algorithms) == Ok(false) {
         "names it as its issuer, but is signed by another key"
     } else {
         return None;
     };
-    let remedy = "put after each certificate the one that has issued it, here";
+    let remedy = "put each issuer after the certificate that it issued, here";
     Some(format!("{problem}; {remedy} {named}"))
 }
 

@@ -182,21 +182,21 @@ impl Refusal {
     #[rustfmt::skip]
     fn wording(&self) -> (u16, &'static str, &'static str) {
         match self {
-            Self::NotAllowed => (403, "not-allowed", "This bridge takes no reports from where the request comes from."),
+            Self::NotAllowed => (403, "not-allowed", "Reports from this network are not allowed."),
             Self::HostMissing => (400, "host-missing", "The request has no Host header."),
             Self::HostRepeated => (400, "host-repeated", "The request has more than one Host header."),
-            Self::HostMalformed => (400, "host-malformed", "The Host header is no host and port."),
-            Self::TransferEncoding => (400, "transfer-encoding", "The only Transfer-Encoding is a single \"chunked\", on HTTP/1.1."),
-            Self::NotFound => (404, "not-found", "Reports go to /social/on/whatsapp/koomessage/report/{channelId}."),
-            Self::MethodNotAllowed => (405, "method-not-allowed", "Reports are sent by POST."),
-            Self::Unauthorized => (401, "unauthorized", "The Authorization header must be the channel's webhook password as it is."),
-            Self::Expectation => (417, "expectation", "The only expectation that can be met is 100-continue."),
-            Self::BodyTooLarge => (413, "body-too-large", "The body is larger than this bridge takes."),
+            Self::HostMalformed => (400, "host-malformed", "The Host header is not a valid host and port."),
+            Self::TransferEncoding => (400, "transfer-encoding", "The only supported Transfer-Encoding is a single \"chunked\", on HTTP/1.1."),
+            Self::NotFound => (404, "not-found", "Send reports to /social/on/whatsapp/koomessage/report/{channelId}."),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "Send reports with POST."),
+            Self::Unauthorized => (401, "unauthorized", "The Authorization header must contain the channel's webhook password and nothing else."),
+            Self::Expectation => (417, "expectation", "The only supported expectation is 100-continue."),
+            Self::BodyTooLarge => (413, "body-too-large", "The body is larger than the limit of this bridge."),
             Self::BodyTimeout => (408, "body-timeout", "The body did not arrive in time."),
-            Self::BodyBroken => (400, "body-broken", "The body ended early or its chunks are broken."),
+            Self::BodyBroken => (400, "body-broken", "The body ended early, or its chunked encoding is invalid."),
             Self::Invalid(fault) => (status_of(fault.reason), fault.reason.code(), fault.reason.detail()),
-            Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again."),
-            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Refused | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not taken the report in time; send it again."),
+            Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again later."),
+            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Refused | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not acknowledged the report; send it again later."),
         }
     }
 

@@ -21,7 +21,10 @@ pub(super) fn note(counters: &ChannelCounters, origin: Option<IpAddr>, trace_id:
         let network = origin.map(|origin| access::network(origin).to_string());
         warn!(
             channel,
-            network, trace_id, failures, "wrong, missing or repeated passwords"
+            network,
+            trace_id,
+            failures,
+            "authentication failed: wrong, missing or repeated passwords"
         );
     }
     counters.authentication_failed();

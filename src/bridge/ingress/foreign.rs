@@ -47,16 +47,14 @@ impl Foreign {
     fn hint(self) -> &'static str {
         match self {
             Self::Proxy => {
-                "a proxy sends a PROXY protocol header, which koobridge does not read: turn it off in the proxy \
+                "a proxy sends a PROXY protocol header, which koobridge does not read: turn the header off in the proxy \
                  (nginx: proxy_protocol off; haproxy: no send-proxy on the server line) and let it add x-forwarded-for"
             }
             Self::Tls => {
-                "a peer speaks TLS, and this listener speaks plain HTTP: name ingress.tls.certificate and \
-                 ingress.tls.key, or have the peer send plain HTTP"
+                "a client speaks TLS, but this listener speaks plain HTTP: set ingress.tls.certificate and \
+                 ingress.tls.key, or let the client send plain HTTP"
             }
-            Self::Http2 => {
-                "a peer speaks HTTP/2 without TLS: koobridge speaks HTTP/1.1, have the peer send that"
-            }
+            Self::Http2 => "a client speaks HTTP/2 without TLS: let it send HTTP/1.1",
         }
     }
 }

@@ -15,8 +15,7 @@ static LINES: [Throttle; HandshakeFailure::ALL.len()] =
     [const { Throttle::new() }; HandshakeFailure::ALL.len()];
 
 /// Both come from a proxy that is configured for another port.
-const NOT_TLS: &str =
-    "the peer may send plain HTTP or a PROXY protocol header: have it send TLS alone";
+const NOT_TLS: &str = "the client may send plain HTTP, or a proxy sends a PROXY protocol header: only TLS is accepted here";
 
 /// Counts a failed handshake and logs it.
 pub(super) fn failed(error: &io::Error, peer: IpAddr, metrics: &Metrics) {

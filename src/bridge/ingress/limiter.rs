@@ -132,8 +132,8 @@ impl ConnectionLimiter {
             warn!(
                 times,
                 limit = self.limit,
-                "the limit on connections is reached: each new connection gets the place of one that has not \
-                 authenticated or is idle, or waits"
+                "the limit on connections is reached: each new connection replaces an unauthenticated or idle one, or \
+                 waits"
             );
         }
         self.give_up_one();

@@ -110,7 +110,7 @@ impl Acceptor {
     /// request that is in the queue of a listener that closes is answered by a reset.
     pub async fn finish(mut self, end: Instant) {
         if let Err(error) = SockRef::from(&self.socket).attach_filter(&WITHOUT_SYN) {
-            debug!(%error, "can't keep new connections off the listener before it closes");
+            debug!(%error, "can't block new connections before the listener closes");
         }
         let all = async {
             while timeout(QUIET, self.wait_for_one()).await.is_ok() {
@@ -118,7 +118,7 @@ impl Acceptor {
             }
         };
         if timeout_at(end.into(), all).await.is_err() {
-            warn!("connections waited for a place when the listener was closed: they are cut");
+            warn!("the listener closed while connections waited for a free permit: they are cut");
         }
     }
 
@@ -144,7 +144,7 @@ impl Acceptor {
             Ok(_refused) => None,
             Err(error) => {
                 if let Some(times) = self.failed.count() {
-                    warn!(%error, times, "accepting connections failed");
+                    warn!(%error, times, "can't accept connections");
                 }
                 self.limiter.give_up_one();
                 sleep(PAUSE).await;
@@ -162,7 +162,7 @@ impl Acceptor {
                 let network = access::network(peer.to_canonical()).to_string();
                 warn!(
                     network,
-                    times, "connections were closed: ingress.allow does not have their network"
+                    times, "connections were closed: ingress.allow does not include their network"
                 );
             }
         }

@@ -115,7 +115,7 @@ impl Workers {
             thread::park_timeout(LOOK);
         }
         if !are_ended() {
-            warn!("a worker is stuck: its connections are cut");
+            warn!("a worker thread did not end in time: its connections are cut");
         }
     }
 }
@@ -134,7 +134,7 @@ fn serve_all(
         let ended = timeout_at(cut.into(), all).await;
         if ended.is_err() {
             let left = connections.len();
-            warn!(left, "connections that do not end are cut");
+            warn!(left, "connections did not end in time: they are cut");
         }
     });
 }
@@ -159,6 +159,6 @@ async fn serve_until_closed(
 async fn serve((stream, peer, permit): Accepted, bridge: Arc<Bridge>) {
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => connection::serve(stream, peer, &permit, &bridge).await,
-        Err(error) => warn!(%error, "a connection could not be served"),
+        Err(error) => warn!(%error, "can't serve a connection"),
     }
 }

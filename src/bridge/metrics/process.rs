@@ -38,10 +38,10 @@ impl Collector for Process {
             metric.encode(encoder)
         };
         let started = ConstGauge::new(self.started.as_duration().as_secs_f64());
-        let help = "When the process started, in seconds since 1970";
+        let help = "Start time of the process, in seconds since 1970";
         show("process_start_time", help, Some(&Unit::Seconds), &started)?;
         if let Some(limit) = getrlimit(Resource::Nofile).current {
-            let help = "How many files the process may have open";
+            let help = "Limit on open files of the process";
             show(
                 "process_max_fds",
                 help,
@@ -52,22 +52,17 @@ impl Collector for Process {
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
             // One of them is this look.
             let open = ConstGauge::new(open.count().saturating_sub(1) as f64);
-            show(
-                "process_open_fds",
-                "Files that the process has open",
-                None,
-                &open,
-            )?;
+            show("process_open_fds", "Open files of the process", None, &open)?;
         }
         let stat = fs::read_to_string("/proc/self/stat").ok();
         let Some(usage) = stat.and_then(|text| Usage::parse(&text)) else {
             return Ok(());
         };
         let cpu = ConstCounter::new(usage.ticks as f64 / clock_ticks_per_second() as f64);
-        let help = "CPU time that the process has used";
+        let help = "User and system CPU time of the process";
         show("process_cpu", help, Some(&Unit::Seconds), &cpu)?;
         let memory = ConstGauge::new(usage.pages as f64 * page_size() as f64);
-        let help = "Memory of the process that is resident";
+        let help = "Resident memory of the process";
         show("process_resident_memory", help, Some(&Unit::Bytes), &memory)?;
         let threads = ConstGauge::new(usage.threads as f64);
         show("process_threads", "Threads of the process", None, &threads)

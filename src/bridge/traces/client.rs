@@ -110,7 +110,7 @@ fn authorities(file: Option<&Path>) -> anyhow::Result<RootCertStore> {
     store.add_parsable_certificates(found.certs);
     ensure!(
         !store.is_empty(),
-        "traces.endpoint: the system has no certificates of authorities to check the collector's with; name a file in \
+        "traces.endpoint: the system has no CA certificates to verify the collector with; name a file in \
          OTEL_EXPORTER_OTLP_CERTIFICATE"
     );
     Ok(store)

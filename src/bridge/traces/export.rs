@@ -152,7 +152,7 @@ impl SpanExporter for Exporter {
             self.queue.dropped.inc_by(spans as u64);
             let cause = self.failure.take();
             if let Some(batches) = FAILED.count() {
-                warn!(%error, cause, batches, spans, "traces are not sent: the spans of these batches are dropped");
+                warn!(%error, cause, batches, spans, "can't send traces: the spans of these batches are dropped");
             }
         }
         result

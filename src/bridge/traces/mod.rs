@@ -74,7 +74,7 @@ impl Traces {
     pub fn finish(&self) {
         if self.provider.shutdown_with_timeout(LAST_SPANS).is_err() {
             let spans = self.queue.waiting();
-            warn!(spans, "the collector did not take the last spans in time");
+            warn!(spans, "the collector did not accept the last spans in time");
         }
     }
 }
@@ -91,7 +91,7 @@ fn exporter(config: &config::Traces, queue: Arc<Queue>) -> anyhow::Result<Export
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(config.timeout)
         .with_headers(headers.collect::<HashMap<_, _>>());
-    let exporter = exporter.build().context("traces can't be sent")?;
+    let exporter = exporter.build().context("can't send traces")?;
     Exporter::new(exporter, failure, queue)
 }
 

@@ -26,7 +26,7 @@ const NAMES: [[&str; 2]; SERIES] = [
     ["read", "read"],
     ["failed", "failed"],
     ["unknown", "unknown status"],
-    ["rejected", "breaks contract"],
+    ["rejected", "invalid"],
 ];
 
 pub(super) struct Chart<'s> {
@@ -54,7 +54,7 @@ impl<'s> Chart<'s> {
         let (strips, key) = (self.strips(), self.key());
         let [t3, t2, t1] = [3, 2, 1].map(|third| HumanDuration(self.span * third / 3));
         format!(
-            r#"<h2>Reports a second</h2>
+            r#"<h2>Reports per second</h2>
 <div class="plot">{rates}{strips}
 <p class="times" aria-hidden="true"><span>{t3:#} ago</span><span>{t2:#}</span><span>{t1:#}</span><span>now</span></p>{key}</div>
 <div class="legend">{legend}</div>"#
@@ -81,7 +81,7 @@ impl<'s> Chart<'s> {
         let empty = self.empty();
         format!(
             r#"<p class="scale" aria-hidden="true"><span>{}</span><span>{}</span><span>0</span></p>
-<div class="field"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Reports a second by status; the table has the figures">
+<div class="field"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Reports per second by status; the table has the figures">
 <defs><pattern id="hatching" width="10" height="8" patternUnits="userSpaceOnUse"><path class="hatching" d="M0 8L10 0"/></pattern></defs>
 <path class="grid" d="M0 0H900M0 50H900M300 0V100M600 0V100"/>{shapes}<path class="floor" d="M0 100H900"/></svg>{empty}</div>"#,
             rate(top),
@@ -165,7 +165,7 @@ impl<'s> Chart<'s> {
     fn key(&self) -> String {
         let mut entries = String::new();
         if self.intervals.iter().any(|interval| interval.has_trouble) {
-            entries += r#"<span class="trouble">Kafka could not take every record</span>"#;
+            entries += r#"<span class="trouble">Kafka could not accept every record</span>"#;
         }
         if self.intervals.iter().any(|it| spooled_rate(it) > 0.0) {
             entries += r#"<span class="hatch">kept in the spool</span>"#;
@@ -176,9 +176,9 @@ impl<'s> Chart<'s> {
     fn empty(&self) -> &'static str {
         let none = [0; SERIES];
         if series(&self.snapshot.counts) == none {
-            r#"<p id="empty">No report has come yet.</p>"#
+            r#"<p id="empty">No report has arrived yet.</p>"#
         } else if series(&self.recent.counts) == none {
-            r#"<p id="empty">No report has come in the last 15 minutes.</p>"#
+            r#"<p id="empty">No report has arrived in the last 15 minutes.</p>"#
         } else {
             ""
         }
@@ -197,7 +197,7 @@ impl<'s> Chart<'s> {
             );
         }
         format!(
-            r#"<table><thead><tr><th scope="col">status</th><th scope="col">a second</th><th scope="col">15 min</th><th scope="col">since start</th></tr></thead><tbody>{rows}</tbody></table>"#
+            r#"<table><thead><tr><th scope="col">status</th><th scope="col">per second</th><th scope="col">15 min</th><th scope="col">since start</th></tr></thead><tbody>{rows}</tbody></table>"#
         )
     }
 }
@@ -297,7 +297,10 @@ mod tests {
         back.counts.answers[1] = 4;
         let html = Chart::of(&back, &history).html();
         assert!(html.contains("<path class=\"trouble\" d=\"M"), "{html}");
-        assert!(html.contains("Kafka could not take every record"), "{html}");
+        assert!(
+            html.contains("Kafka could not accept every record"),
+            "{html}"
+        );
         let hatch = "<path class=\"hatch\" d=\"M";
         assert!(html.contains(hatch), "{html}");
         assert!(html.contains("kept in the spool"), "{html}");
@@ -307,7 +310,7 @@ mod tests {
     fn a_chart_without_reports_says_so() {
         let (history, mut snapshot) = (History::default(), well());
         let empty = |snapshot: &Snapshot| Chart::of(snapshot, &history).empty();
-        assert!(empty(&snapshot).contains("No report has come yet."));
+        assert!(empty(&snapshot).contains("No report has arrived yet."));
         history.observe(&snapshot);
         snapshot.counts.statuses[1] = 1;
         assert_eq!(empty(&snapshot), "");

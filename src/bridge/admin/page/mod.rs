@@ -40,7 +40,7 @@ pub(super) fn html(snapshot: &Snapshot, history: &History) -> String {
 <header>
 <p class="brand"><span>koobridge</span> <span id="seen">As of <time>{as_of}</time></span></p>
 <div id="headline" data-swap aria-live="polite"><h1 class="{severity}"><span id="state">{headline}</span> <small>{tally}</small></h1></div>
-<p id="lost" class="critical" role="alert" hidden>This page has lost the bridge: last seen <time></time></p>
+<p id="lost" class="critical" role="alert" hidden>This page has lost the connection to the bridge: last update <time></time></p>
 <ul id="notes" data-swap>{notes}</ul>
 </header>
 <main>

@@ -133,7 +133,7 @@ fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Inte
     table.row(None, "Acknowledged, p50 · p99", minute, &recent);
     table.row(
         Some(Subject::Lanes),
-        "Partitions that wait",
+        "Partitions waiting for Kafka",
         snapshot.waiting_partitions,
         "",
     );
@@ -143,7 +143,12 @@ fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Inte
         snapshot.reports,
         HumanCount,
     );
-    table.limit(Subject::Bytes, "Their memory", snapshot.bytes, BinaryBytes);
+    table.limit(
+        Subject::Bytes,
+        "Memory of these reports",
+        snapshot.bytes,
+        BinaryBytes,
+    );
     let brief = condition(snapshot, &snapshot.topics[0]);
     table.section("kafka", "Kafka", brief, "")
 }
@@ -179,27 +184,27 @@ fn shape(topic: &Destination) -> String {
 
 fn spool(mut table: Table, snapshot: &Snapshot) -> String {
     let Some(level) = snapshot.spool else {
-        let foot = "There is none: a report that Kafka can't take in time is lost unless the sender retries. \
-                    spool.directory creates one.";
+        let foot = "There is no spool: a report that Kafka does not accept in time is lost unless the sender retries. \
+                    Set spool.directory to have one.";
         return table.section("spool", "Spool", "none", foot);
     };
     let waiting = level.reports.saturating_sub(level.quarantined);
     let at_least = ["at least ", ""][usize::from(level.is_counted)];
     let oldest = snapshot.oldest_age().map_or_else(|| "–".to_owned(), ago);
     let writable = ["no", "yes"][usize::from(level.is_writable)];
-    table.row(
-        Some(Subject::SpoolWrites),
-        "Can be written to",
-        writable,
-        "",
-    );
+    table.row(Some(Subject::SpoolWrites), "Writable", writable, "");
     table.row(
         Some(Subject::OtherTopics),
-        "Reports that wait for Kafka",
+        "Reports waiting for Kafka",
         format!("{at_least}{}", HumanCount(waiting)),
         "",
     );
-    table.row(Some(Subject::SpoolAge), "The oldest came", oldest, "");
+    table.row(
+        Some(Subject::SpoolAge),
+        "Oldest report received",
+        oldest,
+        "",
+    );
     table.row(
         Some(Subject::Quarantine),
         "Quarantined",
@@ -257,8 +262,11 @@ fn refused(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
         )
     });
     let unavailable = [
-        ("no room, or no topic", ReportAnswer::Shed),
-        ("not in time; it may still arrive", ReportAnswer::Deadline),
+        ("no capacity or no topic", ReportAnswer::Shed),
+        (
+            "not acknowledged in time; may still arrive",
+            ReportAnswer::Deadline,
+        ),
     ]
     .map(|(reason, answer)| (503, reason, [recent.told(answer), total.told(answer)]));
     let (mut in_fifteen, mut foot) = (0, "No request has been refused since the start.");
@@ -277,12 +285,12 @@ fn refusal(code: u16) -> &'static str {
     match code {
         401 => "wrong password or unknown channel",
         403 => "network outside ingress.allow",
-        404 => "another path",
-        405 => "another method than POST",
-        408 => "the body came too slowly",
+        404 => "unknown path",
+        405 => "method other than POST",
+        408 => "the body took too long",
         413 => "larger than ingress.body_limit",
         414 => "the path is too long",
-        417 => "an unknown expectation",
+        417 => "unsupported expectation",
         431 => "larger than ingress.head_limit",
         _ => "malformed HTTP",
     }
@@ -296,12 +304,9 @@ fn rejected(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String 
     let mut foot = "No report has been rejected since the start.";
     for (counts, reason) in counts {
         let known = Reason::ALL.into_iter().find(|it| it.code() == reason);
-        let detail = known.map_or(
-            "Kafka refuses it for its size, form or timestamp.",
-            Reason::detail,
-        );
+        let detail = known.map_or("Kafka refuses its size, form or timestamp.", Reason::detail);
         table.counts(None, reason, counts, &note(detail));
-        foot = "koobridge tail --rejected shows them whole.";
+        foot = "koobridge tail --rejected shows the full reports.";
     }
     let brief = HumanCount(recent.iter().sum());
     table.section("rejected", "Rejected, by reason", brief, foot)
@@ -311,10 +316,10 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
     let ready = match (snapshot.is_ready, snapshot.intake()) {
         (false, _) => "not ready",
         (true, Intake::Full) => "ready",
-        (true, _) if snapshot.has_spool() => "ready, by the spool",
-        (true, _) => "ready until this has lasted 2 s",
+        (true, _) if snapshot.has_spool() => "ready, because of the spool",
+        (true, _) => "ready, but not if this lasts 2 s",
     };
-    table.row(Some(Subject::Phase), "/readyz says", ready, "");
+    table.row(Some(Subject::Phase), "/readyz", ready, "");
     if let Some(expires) = snapshot.certificate {
         let left = expires.duration_since(snapshot.now);
         let value = if left.is_positive() {
@@ -333,7 +338,7 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
     }
     for (part, problem) in &snapshot.stale {
         let name = format!("Change of the {part}");
-        table.row(Some(Subject::Reload), &name, "not in use", &note(problem));
+        table.row(Some(Subject::Reload), &name, "not applied", &note(problem));
     }
     table.limit(
         Subject::Connections,
@@ -341,7 +346,7 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
         snapshot.connections,
         HumanCount,
     );
-    table.row(None, "Running for", HumanDuration(snapshot.uptime), "");
+    table.row(None, "Uptime", HumanDuration(snapshot.uptime), "");
     table.row(None, "koobridge", env!("CARGO_PKG_VERSION"), "");
     table.row(None, "librdkafka", kafka::version(), "");
     table.section("bridge", "This bridge", ready, "")
@@ -363,7 +368,7 @@ fn channels(mut table: Table, snapshot: &Snapshot) -> String {
     let mut foot = String::new();
     if let Some((channel, last)) = more.last() {
         let (more, longest) = (HumanCount(more.len() as u64), said(last));
-        foot = format!("And {more} more; silent for longest is {channel}: {longest}. ");
+        foot = format!("And {more} more; the longest silent is {channel}: {longest}. ");
     }
     let silent = (snapshot.channels.len() - heard.len()) as u64;
     if silent > 0 {

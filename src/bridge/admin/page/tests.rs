@@ -11,9 +11,9 @@ use crate::spool::Level;
 
 const NEVER: &str = "Kafka can't be reached: refused; check bootstrap.servers, security.protocol and the sasl and ssl \
                      properties under [kafka.properties].";
-const SPOOLED: &str = "Reports are kept in the spool and delivered in order once Kafka takes them. koobridge needs no restart.";
+const SPOOLED: &str = "Reports are kept in the spool, and delivered in order when Kafka accepts them. koobridge needs no restart.";
 const UNTAKEN: &str =
-    "Reports that Kafka does not take in time are answered 503. koobridge needs no restart.";
+    "Reports that Kafka does not accept in time are answered 503. koobridge needs no restart.";
 
 fn silent(snapshot: Snapshot) -> Snapshot {
     let silence = Some(Duration::from_secs(1));
@@ -71,11 +71,11 @@ fn pair(value: &str, severity: &str) -> (String, String) {
 #[test]
 fn each_state_has_its_headline_and_severity() {
     use Severity::{Critical, Fine, Warning};
-    let away = "Serving from the spool while Kafka is away";
-    let partly = "Serving from the spool: Kafka can't take every report";
-    let not_all = "Kafka can't take every report";
+    let away = "Serving from the spool: Kafka does not answer";
+    let partly = "Serving from the spool: Kafka can't accept every report";
+    let not_all = "Kafka can't accept every report";
     let started = "Started, waiting for Kafka";
-    let lost = "Not ready: Kafka is away";
+    let lost = "Not ready: Kafka does not answer";
     for (snapshot, expected) in [
         (well(), ("Serving", Fine)),
         (spooling(), ("Serving", Fine)),
@@ -98,14 +98,14 @@ fn each_state_has_its_headline_and_severity() {
 #[test]
 fn a_stopping_bridge_is_draining_whatever_kafka_does() {
     for (phase, words) in [
-        (Phase::Draining, "Draining, and still taking reports"),
+        (Phase::Draining, "Draining, still accepting reports"),
         (Phase::Closing, "Draining"),
     ] {
         for snapshot in [well(), silent(spooling())] {
             let snapshot = Snapshot { phase, ..snapshot };
             assert_eq!(headline(&snapshot), words);
             assert_eq!(findings(&snapshot).worst(), Severity::Warning);
-            assert!(page(&snapshot).contains("koobridge was told to stop."));
+            assert!(page(&snapshot).contains("koobridge is stopping."));
         }
     }
 }
@@ -149,7 +149,7 @@ fn with_a_spool_an_outage_is_amber_everywhere_and_nothing_claims_to_be_well() {
     for topic in ["events", "rejected"] {
         assert_eq!(row(&page, topic), pair("no answer", "warning"));
     }
-    assert_eq!(row(&page, "/readyz says").0, "ready, by the spool");
+    assert_eq!(row(&page, "/readyz").0, "ready, because of the spool");
     assert!(page.contains("<small>1 warning</small>"), "{page}");
     assert!(!page.contains("Producers"), "{page}");
 }
@@ -198,7 +198,7 @@ fn problems_of_topics_are_said_with_what_to_do() {
         notes_of(&missing),
         [
             format!("events: {create} {SPOOLED}"),
-            format!("rejected: {create} Reports that keep the contract go on."),
+            format!("rejected: {create} Valid reports are not affected."),
         ]
     );
     let mut snapshot = well();
@@ -247,10 +247,13 @@ fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
     assert_eq!(row(&page, "Disk"), pair("1.00 GiB of 1.00 GiB", "warning"));
     assert_eq!(row(&page, "Quarantined"), pair("7", "warning"));
     assert_eq!(
-        row(&page, "Reports that wait for Kafka"),
+        row(&page, "Reports waiting for Kafka"),
         pair("1,200", "fine")
     );
-    assert_eq!(row(&page, "The oldest came"), pair("3 minutes ago", "fine"));
+    assert_eq!(
+        row(&page, "Oldest report received"),
+        pair("3 minutes ago", "fine")
+    );
     for bar in ["M0 0H80V1H0Z", "M0 0H100V1H0Z"] {
         assert!(page.contains(bar), "{bar} is not in:\n{page}");
     }
@@ -258,7 +261,7 @@ fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
     let begins = [
         "7 reports are quarantined: ",
         "The reports in flight are near ingress.reports_in_flight: ",
-        "The spool is nearly full: at spool.disk_limit reports are answered 503.",
+        "The spool is nearly full: at spool.disk_limit, reports that Kafka does not accept are answered 503.",
     ];
     assert_eq!(told.len(), begins.len(), "{told:?}");
     for (note, begin) in told.iter().zip(begins) {
@@ -282,15 +285,15 @@ fn a_certificate_is_told_of_two_weeks_before_its_end() {
 #[test]
 fn a_change_that_could_not_be_applied_is_said() {
     let mut snapshot = well();
-    let problem = "/etc/koobridge/channels/1: holds no password; write one on a line";
+    let problem = "/etc/koobridge/channels/1: holds no password; write it on a line";
     snapshot.stale.insert("channels", problem.to_owned());
     let expected = format!(
-        "The last change of the channels is not in use: {problem}. The version before stays in use."
+        "The last change of the channels was not applied: {problem}. The previous version stays in use."
     );
     assert_eq!(notes_of(&snapshot), [expected]);
     assert_eq!(
         row(&page(&snapshot), "Change of the channels"),
-        pair("not in use", "warning")
+        pair("not applied", "warning")
     );
 }
 
@@ -315,9 +318,9 @@ fn refused_requests_are_shown_by_answer_and_wrong_passwords_said_while_they_come
     for name in [
         "400: malformed HTTP",
         "403: network outside ingress.allow",
-        "404: another path",
-        "405: another method than POST",
-        "408: the body came too slowly",
+        "404: unknown path",
+        "405: method other than POST",
+        "408: the body took too long",
         "413: larger than ingress.body_limit",
         "431: larger than ingress.head_limit",
     ] {
@@ -362,7 +365,7 @@ fn reports_that_were_answered_503_are_said() {
     let expected =
         "2 reports were answered 503 in the last minute: lost unless the sender retries.";
     assert_eq!(notes[0].text, expected);
-    let shown = row(&html(&now, &history), "503: no room, or no topic");
+    let shown = row(&html(&now, &history), "503: no capacity or no topic");
     assert_eq!(shown, pair("1", "warning"));
 }
 
@@ -380,7 +383,7 @@ fn rejected_reports_are_kept_and_refused_requests_are_not() {
         "<dt>Rejected</dt>",
         "<h2>Refused, not kept</h2>",
         "No request has been refused since the start.",
-        "koobridge tail --rejected shows them whole.",
+        "koobridge tail --rejected shows the full reports.",
     ] {
         assert!(page.contains(words), "{words} is not in:\n{page}");
     }
@@ -414,7 +417,7 @@ fn the_last_channels_are_listed_and_the_others_counted() {
         .zip(10..)
         .map(|(name, age)| (name.as_str(), Some(age)));
     snapshot.channels = channels(&many.collect::<Vec<_>>());
-    let expected = "And 10 more; silent for longest is m59: 69 seconds ago. ";
+    let expected = "And 10 more; the longest silent is m59: 69 seconds ago. ";
     assert_eq!(foot(&snapshot), expected);
     assert!(!page(&snapshot).contains("<dt>m50</dt>"));
 }
@@ -468,7 +471,7 @@ fn a_spool_that_needs_a_person_says_for_what() {
     for (note, part) in notes.iter().zip([
         "The spool is full in 40 minutes",
         "1 damaged file is set aside in the spool's directory: koobridge spool export --set-aside",
-        "The disk does not let 3 delivered reports be deleted: a restart delivers them again",
+        "The disk does not allow koobridge to delete 3 delivered reports: a restart delivers them again",
         "The spool holds reports for former, which is not configured: they stay there.",
     ]) {
         assert!(note.contains(part), "{part:?} is not in {note:?}");
@@ -476,7 +479,7 @@ fn a_spool_that_needs_a_person_says_for_what() {
     assert_eq!(notes.len(), 4);
     let page = page(&snapshot);
     for (name, value) in [
-        ("Reports that wait for Kafka", "at least 12"),
+        ("Reports waiting for Kafka", "at least 12"),
         ("Delivered, not deleted", "3"),
         ("Files set aside", "1"),
         ("Full", "in 40 minutes"),
@@ -500,7 +503,7 @@ fn a_report_that_waits_for_longer_than_its_topic_keeps_records_is_critical() {
     for (limit, severity) in [(27, "fine"), (26, "warning"), (20, "critical")] {
         snapshot.topics[0].state.age_limits.kept = Some(Duration::from_hours(limit));
         assert_eq!(
-            row(&page(&snapshot), "The oldest came"),
+            row(&page(&snapshot), "Oldest report received"),
             pair("20 hours ago", severity)
         );
     }
