@@ -1,4 +1,4 @@
-//! A bridge from its start to its end: what `serve` and `dev` share.
+//! Starts, runs and stops a bridge, for `serve` and for `dev`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -24,42 +24,42 @@ use crate::contract::Channels;
 use crate::kafka::{self, ClientCertificate, Settings};
 use crate::spool;
 
-/// What a bridge publishes to.
+/// The broker that a bridge publishes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broker {
-    /// A Kafka cluster, whose topics' durability is read.
+    /// A Kafka cluster. The bridge reads the durability of its topics.
     Cluster,
-    /// The embedded broker, which keeps nothing.
+    /// The embedded broker, which stores nothing.
     Embedded,
 }
 
-/// A bridge that listens.
+/// A running bridge.
 pub struct App {
     config: Config,
     bridge: Arc<Bridge>,
     phase: watch::Sender<Phase>,
     listener: Listener,
     workers: Workers,
-    /// How many connections may be open.
+    /// The limit on open connections.
     connections: u32,
     admin: admin::Running,
     signals: Signals,
 }
 
-/// How a bridge ended.
+/// The way in which a bridge ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Every answer went out, and Kafka was given the time it is allowed.
+    /// Every answer was sent, and no report remains undelivered.
     Drained,
-    /// The same, and reports are left in the spool, or without a promise in memory.
+    /// Every answer was sent, but undelivered reports remain in the spool, or unpromised ones in memory.
     Left(Left),
-    /// A second signal did not want to wait.
+    /// A second signal ended it at once.
     Forced,
 }
 
 impl App {
-    /// Opens both listeners and starts every thread; Kafka need not be there yet. Changes of the files that are
-    /// watched are taken over; a `Signal` asks for that.
+    /// Opens both listeners and starts every thread. Kafka need not be reachable yet. If there is a `watch`, changes of the
+    /// watched files are applied, at once when the `Signal` arrives.
     ///
     /// # Errors
     /// If an address can't be listened on, librdkafka refuses the settings as a whole, or the system can't start a
@@ -147,21 +147,21 @@ impl App {
         })
     }
 
-    /// The addresses of the ingress and of the admin listener.
+    /// Returns the addresses of the ingress and of the admin listener.
     ///
     /// # Errors
-    /// What the system reports.
+    /// If the system can't report an address.
     pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.listener.address()?, self.admin.address()))
     }
 
-    /// What the metrics count.
+    /// Returns the metrics.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.bridge.metrics)
     }
 
-    /// Serves until a signal, then drains; a second signal ends it at once.
+    /// Serves until a signal arrives, then drains. A second signal ends the bridge at once.
     ///
     /// # Errors
     /// If the runtime can't watch the listener.
@@ -205,13 +205,13 @@ impl App {
             () = signals.next() => End::Forced,
         };
         admin.stop().await;
-        // Everything is flushed: dropping the producers would only wait for their threads.
+        // Everything is flushed: if the producers were dropped, that would only wait for their threads.
         std::mem::forget(bridge);
         Ok(end)
     }
 }
 
-/// Starts the producers, and opens the spool, as the configuration says.
+/// Starts the producers and opens the spool, as configured.
 ///
 /// # Errors
 /// If librdkafka refuses the settings as a whole, or the spool can't be owned.
@@ -265,7 +265,7 @@ fn start_watching(
     config: &Config,
 ) -> anyhow::Result<()> {
     let mut asks = Vec::new();
-    // Kafka can take long to answer whether it accepts what its files hold now.
+    // A thread of its own for Kafka's files: a check with Kafka can take long.
     for (name, watch) in ["reload", "reload-kafka"].into_iter().zip(watch.split()) {
         let (ask, asked) = mpsc::channel();
         asks.push(ask);
@@ -285,11 +285,12 @@ fn start_watching(
     Ok(())
 }
 
-/// The times of the last connections of a bridge that stops.
+/// The deadlines of the last connections when a bridge stops.
 struct LastConnections {
-    /// Until then they are accepted: by the deadline every answer that is under way has made room.
+    /// Connections are accepted until then. By then, every answer in progress has reached its deadline and freed its permit.
     accepted: Instant,
-    /// Then they are cut: the last one that was accepted has had the time of a head or, with its head, the deadline.
+    /// Connections are cut then. By then, the last accepted one has had the time for a head or, if its head is complete,
+    /// for an answer.
     cut: Instant,
 }
 
@@ -301,7 +302,7 @@ impl LastConnections {
     }
 }
 
-/// Waits for the last answers, then for Kafka's acknowledgements; what is left then goes to the spool.
+/// Waits for the last answers, then for Kafka's acknowledgements. Unacknowledged reports then go to the spool.
 async fn finish(
     workers: Workers,
     cut: Instant,
@@ -320,7 +321,7 @@ async fn finish(
     .await
 }
 
-/// Runs the last work of a bridge on a thread of its own, and returns how the bridge ended.
+/// Runs the last work of a bridge on a separate thread, and returns how the bridge ended.
 pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
     let left = match on_thread("stop", finish) {
         Ok(finished) => finished.await.expect("stopping does not panic"),
@@ -336,7 +337,7 @@ pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
     }
 }
 
-/// Returns how many connections may be open: as many as are configured, if the system allows so many files.
+/// Returns the limit on open connections: the configured one, or less if the system does not allow that many files.
 fn connection_limit(configured: u32) -> u32 {
     let configured = u64::from(configured);
     let needed = open_files::needed(configured);
@@ -368,10 +369,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals, which end the process no more.
+    /// Starts to receive the signals. From then on, they do not end the process.
     ///
     /// # Errors
-    /// If the runtime can't wait for them.
+    /// If the runtime can't receive them.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -379,7 +380,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,4 +1,5 @@
-//! Files of certificates: the chain of the ingress, the authorities of client certificates, and what a client shows Kafka.
+//! Files of certificates: the chain of the ingress, the authorities of client certificates, and the client certificate
+//! for Kafka.
 
 pub(crate) mod pem;
 pub(crate) mod problems;
@@ -13,10 +14,10 @@ use x509_cert::time::Time;
 use pem::{Block, Content};
 use problems::Problems;
 
-/// How long before its end a certificate is worth a warning.
+/// A certificate that expires within this time is a warning.
 pub(crate) const RENEW: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// Reads the certificates of a file; none if one of them can't be read.
+/// Reads the certificates of a file. Returns `None` if one of them can't be read.
 pub(crate) fn read(
     path: &Path,
     content: Content,
@@ -42,12 +43,12 @@ pub(crate) fn read(
     is_sound.then_some(certificates)
 }
 
-/// Blocks that may stand in one file with certificates.
+/// Returns whether blocks of this kind may be in one file with certificates.
 fn is_beside(label: &str) -> bool {
     label.ends_with("PRIVATE KEY") || label.ends_with("PARAMETERS")
 }
 
-/// Returns the certificate of a block. A block of another kind is a problem, unless it may stand beside certificates.
+/// Returns the certificate of a block. A block of another kind is a problem, unless it may be beside certificates.
 fn decode(
     path: &Path,
     block: &Block,
@@ -74,7 +75,7 @@ fn decode(
     None
 }
 
-/// Returns the remedy for a block that holds certificates in another format, or that asks for a check which is not made.
+/// Returns the remedy for a block that holds certificates in another format, or a revocation list, which is not checked.
 fn refused(label: &str, content: Content) -> Option<&'static str> {
     match label {
         "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
@@ -110,19 +111,19 @@ pub(crate) fn validity(certificate: &Certificate) -> [Timestamp; 2] {
     [validity.not_before, validity.not_after].map(to_timestamp)
 }
 
-/// X.509 knows the years to 9999, as jiff does.
+/// Exact, because X.509 and jiff both end with the year 9999.
 fn to_timestamp(time: Time) -> Timestamp {
     let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
     Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
-/// Whether a certificate names itself as its issuer, as that of a root does.
+/// Returns whether a certificate names itself as its issuer, as a root does.
 pub(crate) fn is_self_issued(certificate: &Certificate) -> bool {
     let certificate = certificate.tbs_certificate();
     certificate.subject() == certificate.issuer()
 }
 
-/// Returns the number, counted from 1, and the name of a certificate in its file.
+/// Returns the number of a certificate in its file, counted from 1, and its name.
 pub(crate) fn title(index: usize, certificate: &Certificate) -> String {
     let subject = certificate.tbs_certificate().subject();
     format!("certificate {} ({subject})", index + 1)

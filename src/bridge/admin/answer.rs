@@ -1,4 +1,4 @@
-//! The answer of each path.
+//! The answer for each path.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,13 +22,13 @@ use crate::kafka::{Condition, TopicState};
 const PLAIN: &str = "text/plain";
 const JSON: &str = "application/json";
 
-/// The paths, for a request for another.
+/// The answer for an unknown path.
 const PATHS: &str = "try / (the status page), /livez, /readyz, /startupz or /metrics\n";
 const MALFORMED: &str = "Host is missing, repeated or malformed\n";
 const UNKNOWN: &str =
     "unknown name in Host: use an IP address or localhost, or add the name to admin.hosts\n";
 
-/// Answers a request, with the headers that every answer has.
+/// Answers a request.
 pub(super) async fn answer(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<Bytes>> {
     let mut response = match view.hosts.check(request) {
         Ok(()) => find(request, view).await,
@@ -73,7 +73,7 @@ fn wrong_method() -> Response<Full<Bytes>> {
     response
 }
 
-/// The status page. Whatever gets into it, it runs and loads nothing but its own script and style.
+/// Returns the status page. Its policy allows only its own script and style, even if other text gets into the page.
 fn document(page: String) -> Response<Full<Bytes>> {
     let mut response = text(StatusCode::OK, "text/html; charset=utf-8", page);
     let policy = HeaderValue::from_static(
@@ -104,7 +104,7 @@ fn ready(view: &View) -> Response<Full<Bytes>> {
     text(status, JSON, readiness.to_json())
 }
 
-/// 200 once Kafka has been asked for both topics, even without success: a restart would not help.
+/// Answers 200 after Kafka was asked for both topics, even if that failed: a restart would not help.
 fn started(bridge: &Bridge) -> Response<Full<Bytes>> {
     let topics = bridge.delivery.topics();
     let is_known = |(_, state): &(&str, TopicState)| state.condition != Condition::Unknown;

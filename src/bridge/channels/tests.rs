@@ -222,7 +222,7 @@ fn a_file_that_is_no_channel_is_an_error_and_a_link_to_nothing_too() {
     assert!(is_good(&channels, &longest, b"p"));
 }
 
-/// A password that is right on the screen, and that no sender sends: it would be answered 401 for ever.
+/// A password that looks right, but that no sender sends: every request would be answered 401.
 #[test]
 fn a_character_that_cannot_be_seen_is_named_with_its_line_and_never_the_password() {
     let seen = "which is invisible; remove it";

@@ -19,7 +19,7 @@ pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Opti
     let mut unusable = Vec::new();
     let certificates = certificates::read(path, Content::Authorities, problems)?;
     for (index, der) in certificates.into_iter().enumerate() {
-        // rustls takes what this parser does not: it asks for less.
+        // rustls accepts more certificates than this parser.
         let certificate = Certificate::from_der(&der).ok();
         let title = match &certificate {
             Some(certificate) => title(index, certificate),
@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Opti
     (problems.errors.len() == errors).then_some(store)
 }
 
-/// Returns why signatures of the last authority that was added can't be verified.
+/// Returns why signatures of the authority that was added last can't be verified.
 fn unverifiable(store: &RootCertStore) -> Option<String> {
     let added = store.roots.last()?;
     let remedy = "clients with its certificates are refused; remove it, and issue the certificates from an authority \
@@ -59,7 +59,7 @@ fn unverifiable(store: &RootCertStore) -> Option<String> {
     }
 }
 
-/// rustls looks neither at the validity of an authority nor at its right to issue certificates.
+/// rustls checks neither the validity of an authority nor its right to issue certificates.
 fn check(
     path: &Path,
     title: &str,

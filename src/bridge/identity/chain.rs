@@ -1,4 +1,4 @@
-//! The certificate of the ingress, and those that it was issued by.
+//! The certificate of the ingress, and the certificates of its issuers.
 
 use std::path::Path;
 
@@ -15,11 +15,11 @@ use crate::certificates::{self, RENEW, expires, invalid, is_self_issued, title};
 
 pub(super) struct Chain {
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    /// When the first of them, that of the ingress, expires.
+    /// When the first certificate, which is the ingress' own, expires.
     pub(super) expires: Timestamp,
 }
 
-/// A certificate as it is sent, and as it is read.
+/// A certificate in its encoded and its parsed form.
 struct Link<'a> {
     /// Its place in the chain.
     index: usize,
@@ -47,7 +47,7 @@ impl Chain {
     }
 }
 
-/// Clients may accept a certificate that this parser does not: only the first one must pass it.
+/// Only the first certificate must be readable: clients may accept others that this parser does not.
 fn parse<'a>(
     path: &Path,
     certificates: &'a [CertificateDer<'static>],
@@ -101,7 +101,7 @@ fn expires_soon(certificate: &Certificate, now: Timestamp) -> Option<String> {
     (expires.duration_since(now) < RENEW).then(|| format!("expires at {expires}"))
 }
 
-/// Many clients find their way through any order, and some do not.
+/// A wrong order is a warning: many clients accept any order, but some do not.
 fn check_order(
     path: &Path,
     links: &[Link<'_>],
@@ -118,7 +118,7 @@ fn check_order(
     }
 }
 
-/// Returns why `issuer` should not follow a certificate, and what should.
+/// Returns why `issuer` should not follow a certificate, and the name of its real issuer.
 fn misplaced(
     link: &Link<'_>,
     issuer: &Certificate,
@@ -140,7 +140,7 @@ fn misplaced(
     Some(format!("{problem}; {remedy} {named}"))
 }
 
-/// Whether the key of `issuer` has signed a certificate; an error if that can't be found out.
+/// Returns whether the key of `issuer` has signed a certificate; an error if the signature can't be verified.
 fn is_signed_by(
     Link {
         der, certificate, ..

@@ -1,5 +1,5 @@
-//! What the process itself takes, under the names that Prometheus' client libraries agree on. Read
-//! from Linux' `/proc` when somebody looks.
+//! The metrics of the process itself, under the standard names of Prometheus' client libraries. They are read from Linux'
+//! `/proc` at each scrape.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Unit;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-/// The figures, read at each look.
+/// Collects the metrics of the process.
 #[derive(Debug)]
 pub(super) struct Process {
     started: Timestamp,
@@ -50,7 +50,7 @@ impl Collector for Process {
             )?;
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
-            // One of them is this look.
+            // One of them is this directory.
             let open = ConstGauge::new(open.count().saturating_sub(1) as f64);
             show("process_open_fds", "Open files of the process", None, &open)?;
         }
@@ -69,7 +69,7 @@ impl Collector for Process {
     }
 }
 
-/// What `/proc/self/stat` says: see `proc_pid_stat(5)`.
+/// The fields of `/proc/self/stat` (see `proc_pid_stat(5)`) that are used.
 #[derive(Debug, PartialEq, Eq)]
 struct Usage {
     /// User and system time, in clock ticks.
@@ -81,7 +81,7 @@ struct Usage {
 
 impl Usage {
     fn parse(text: &str) -> Option<Self> {
-        // The second field, the name, may hold spaces and brackets; the third stands behind the last one.
+        // The second field, the name, may contain spaces and brackets. The third follows the last bracket.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         Some(Self {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_line_is_read_whatever_the_programs_name() {
+    fn the_stat_line_is_parsed_whatever_the_name_of_the_program() {
         let line = "7 (a) (b c) S 1 2 3 4 5 6 7 8 9 10 140 25 0 0 20 0 9 0 100 4096000 512 1 2\n";
         let expected = Usage {
             ticks: 165,

@@ -7,7 +7,7 @@ use super::channels::{Failures, Received};
 use super::process::Process;
 use crate::telemetry;
 
-/// Where metrics go under the program's prefix.
+/// The registry of the metrics that have the program's prefix.
 struct Section<'r>(&'r mut Registry);
 
 impl Section<'_> {
@@ -15,14 +15,14 @@ impl Section<'_> {
         self.0.register(name, help, metric.clone());
     }
 
-    /// The name ends in the unit.
+    /// Registers a metric whose name ends with the unit.
     fn in_unit(&mut self, name: &str, unit: Unit, help: &str, metric: &(impl Metric + Clone)) {
         self.0.register_with_unit(name, help, unit, metric.clone());
     }
 }
 
 impl Metrics {
-    /// All of them, each under its name.
+    /// Registers every metric under its name.
     pub(super) fn register(&self) -> Registry {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Process::new()));

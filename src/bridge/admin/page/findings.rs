@@ -1,5 +1,5 @@
-//! The findings of the page: each has a severity and says what to do. The headline, the notes and the tables all show
-//! these severities, and no others.
+//! The findings of the page. Each has a severity and a remedy. The headline, the notes and the tables show the same
+//! severities.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::certificates::RENEW;
 use crate::kafka::{Condition, Durability};
 use crate::spool::Level;
 
-/// What counts as happening now.
+/// The time that counts as now.
 const RECENT: Duration = Duration::from_mins(1);
 
-/// How soon a spool is full that is to be looked after now.
+/// If the spool will be full within this time, that is a finding.
 const SOON: Duration = Duration::from_hours(1);
 
 const REPORTS_HIGH: &str = "The reports in flight are near ingress.reports_in_flight: above it, reports are answered 503. \
@@ -36,7 +36,7 @@ pub(super) enum Severity {
     Critical,
 }
 
-/// The thing that a finding is about; it has a row in a table.
+/// The subject of a finding, which has a row in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Phase,
@@ -69,7 +69,7 @@ pub(super) struct Finding {
     pub(super) text: String,
 }
 
-/// The findings of one snapshot, the worst first.
+/// The findings of one snapshot, sorted by severity, the worst first.
 pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
@@ -91,7 +91,7 @@ impl Findings {
 
     /// Returns the severity of a table's row.
     pub(super) fn severity(&self, subject: Subject) -> Severity {
-        // The worst come first.
+        // The worst findings come first.
         let mut findings = self.0.iter();
         let worst = findings.find(|finding| finding.subject == subject);
         worst.map(|finding| finding.severity).unwrap_or_default()
@@ -126,24 +126,27 @@ impl Findings {
         self.warn(Subject::Phase, text.to_owned());
     }
 
-    /// Says why Kafka does not take every event, and what becomes of reports meanwhile.
+    /// Adds why Kafka does not accept every event, and the consequence for reports.
     fn kafka(&mut self, snapshot: &Snapshot) {
         let events = &snapshot.topics[0];
-        let (condition, thin) = (&events.state.condition, events.thin_partitions());
+        let (condition, thin) = (
+            &events.state.condition,
+            events.under_replicated_partitions(),
+        );
         let wrong = match (snapshot.intake(), condition) {
             (Intake::Full, _) => return,
-            (Intake::Away, Condition::Unreachable(no_answer))
+            (Intake::NoAnswer, Condition::Unreachable(no_answer))
                 if no_answer.last_answer.is_some() =>
             {
-                let since = last_heard(no_answer.last_answer.unwrap_or_default());
+                let since = last_answer(no_answer.last_answer.unwrap_or_default());
                 format!("{since}: {}.", no_answer.reason)
             }
-            (Intake::Away, Condition::Unreachable(_)) | (Intake::Unknown, _) => {
+            (Intake::NoAnswer, Condition::Unreachable(_)) | (Intake::Unknown, _) => {
                 format!("{condition}.")
             }
-            (Intake::Away, _) => {
+            (Intake::NoAnswer, _) => {
                 let silence = snapshot.silence.unwrap_or_default();
-                format!("{}.", last_heard(snapshot.now - silence))
+                format!("{}.", last_answer(snapshot.now - silence))
             }
             (Intake::Partial, Condition::Ready) => format!(
                 "{}: {thin} of its partitions have too few in-sync replicas; start the missing brokers.",
@@ -221,7 +224,7 @@ impl Findings {
         self.leftovers(snapshot, level);
     }
 
-    /// Reports that wait for too long, and a spool that will soon be full.
+    /// Adds reports that wait for too long, and a spool that will soon be full.
     fn ages(&mut self, snapshot: &Snapshot) {
         for late in Late::of(snapshot) {
             let severity = if late.reached.is_past {
@@ -241,7 +244,7 @@ impl Findings {
         }
     }
 
-    /// Things in the spool that koobridge does not clear up by itself.
+    /// Adds contents of the spool that koobridge does not clean up by itself.
     fn leftovers(&mut self, snapshot: &Snapshot, level: Level) {
         if level.set_aside > 0 {
             let files = counted(level.set_aside, "damaged file is", "damaged files are");
@@ -281,7 +284,7 @@ impl Findings {
         }
     }
 
-    /// Certificates, passwords and the configuration.
+    /// Adds problems of certificates, passwords and the configuration.
     fn files(&mut self, snapshot: &Snapshot) {
         for (part, problem) in &snapshot.stale {
             let part = part.replace('_', " ");
@@ -307,7 +310,7 @@ impl Findings {
         }
     }
 
-    /// Requests that are being refused now.
+    /// Adds requests that are being refused now.
     fn answers(&mut self, minute: &Interval) {
         let counts = &minute.counts;
         let unauthorized = counts.refused(401);
@@ -339,21 +342,21 @@ impl Findings {
     }
 }
 
-fn last_heard(answer: jiff::Timestamp) -> String {
+fn last_answer(answer: jiff::Timestamp) -> String {
     let answer = answer.strftime("%H:%M:%S (UTC)");
     format!("No broker has answered since {answer}")
 }
 
-/// The state in a few words.
+/// Returns the state as a short headline.
 pub(super) fn headline(snapshot: &Snapshot) -> &'static str {
     match (snapshot.phase, snapshot.intake(), snapshot.has_spool()) {
         (Phase::Draining, ..) => "Draining, still accepting reports",
         (Phase::Closing, ..) => "Draining",
         (_, Intake::Full, _) => "Serving",
         (_, Intake::Unknown, _) => "Started, waiting for Kafka",
-        (_, Intake::Away, true) => "Serving from the spool: Kafka does not answer",
+        (_, Intake::NoAnswer, true) => "Serving from the spool: Kafka does not answer",
         (_, Intake::Partial, true) => "Serving from the spool: Kafka can't accept every report",
-        (_, Intake::Away, false) => "Not ready: Kafka does not answer",
+        (_, Intake::NoAnswer, false) => "Not ready: Kafka does not answer",
         (_, Intake::Partial, false) => "Kafka can't accept every report",
     }
 }

@@ -1,5 +1,5 @@
-//! The status page: HTML that is rendered here alone. The script only fetches the page again and swaps in the parts
-//! that have changed. Nothing on the page names a message or a person.
+//! The status page. The HTML is rendered only here: the script fetches the page again and replaces the parts that have
+//! changed. The page names neither messages nor persons.
 
 mod chart;
 mod findings;
@@ -15,7 +15,7 @@ use words::escape;
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");
 
-/// Renders the page. The elements with `data-swap` are those that the script replaces.
+/// Renders the page. The script replaces the elements with `data-swap`.
 pub(super) fn html(snapshot: &Snapshot, history: &History) -> String {
     let findings = Findings::of(snapshot, history);
     let (headline, severity) = (headline(snapshot), findings.worst().name());
@@ -61,7 +61,7 @@ fn notes(findings: &Findings) -> String {
     findings.0.iter().map(note).collect()
 }
 
-/// How many findings there are: colors alone do not tell everyone.
+/// Returns the number of findings as text, because not all people can distinguish the colors.
 fn tally(findings: &Findings) -> String {
     let count = |severity| {
         let of_it = findings.0.iter().filter(|it| it.severity == severity);
@@ -75,7 +75,7 @@ fn tally(findings: &Findings) -> String {
 }
 
 impl Severity {
-    /// The name in the style.
+    /// Returns the name of the CSS class.
     fn name(self) -> &'static str {
         match self {
             Self::Fine => "fine",

@@ -1,4 +1,4 @@
-//! The tables below the chart. On a phone a table in which all is well is closed.
+//! The tables below the chart. On a phone, tables without findings are closed.
 
 use std::cmp::Reverse;
 use std::fmt::{Display, Write as _};
@@ -15,7 +15,7 @@ use crate::bridge::metrics::{REASONS, REFUSALS, ReportAnswer};
 use crate::contract::Reason;
 use crate::kafka::{self, Condition};
 
-/// How many channels are listed one by one.
+/// The number of channels that are listed individually.
 const LISTED: usize = 50;
 
 pub(super) fn html(snapshot: &Snapshot, history: &History, findings: &Findings) -> String {
@@ -38,7 +38,7 @@ pub(super) fn html(snapshot: &Snapshot, history: &History, findings: &Findings) 
     .concat()
 }
 
-/// A table whose rows are as severe as the findings about their subjects.
+/// A table whose rows have the severities of the findings about their subjects.
 struct Table<'f> {
     findings: &'f Findings,
     worst: Severity,
@@ -67,7 +67,7 @@ impl<'f> Table<'f> {
         self.rows += &row;
     }
 
-    /// Adds the counts of fifteen minutes and since the start.
+    /// Adds a row with the counts of fifteen minutes and since the start.
     fn counts(&mut self, subject: Option<Subject>, name: &str, counts: [u64; 2], note: &str) {
         let [recent, total] = counts.map(HumanCount);
         let total = format!(r#"<dd class="second">{total}</dd>{note}"#);
@@ -75,7 +75,7 @@ impl<'f> Table<'f> {
         self.row(subject, name, recent, &total);
     }
 
-    /// Adds how much of a limit is used, with a bar.
+    /// Adds a row with the used part of a limit, and a bar.
     fn limit<T: Display>(
         &mut self,
         subject: Subject,
@@ -91,7 +91,7 @@ impl<'f> Table<'f> {
         self.row(Some(subject), name, value, &bar);
     }
 
-    /// Returns the section; `brief` is shown if it is closed.
+    /// Returns the section. It shows `brief` if it is closed.
     fn section(self, id: &str, title: &str, brief: impl Display, foot: &str) -> String {
         let Self { rows, heads, .. } = self;
         let (severity, open) = (
@@ -114,7 +114,7 @@ fn note(text: &str) -> String {
 fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Interval) -> String {
     for (at, topic) in snapshot.topics.iter().enumerate() {
         let subject = match snapshot.intake() {
-            Intake::Away | Intake::Unknown => Subject::Kafka,
+            Intake::NoAnswer | Intake::Unknown => Subject::Kafka,
             Intake::Partial | Intake::Full => Subject::Topic(at),
         };
         let shape = note(&shape(topic));
@@ -153,12 +153,12 @@ fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Inte
     table.section("kafka", "Kafka", brief, "")
 }
 
-/// The topic's condition in a few words; the notes say more.
+/// Returns the topic's condition in a few words. The notes have the details.
 fn condition(snapshot: &Snapshot, topic: &Destination) -> String {
-    let thin = topic.thin_partitions();
+    let thin = topic.under_replicated_partitions();
     match &topic.state.condition {
         Condition::Unknown => "no answer yet".to_owned(),
-        _ if snapshot.intake() == Intake::Away => "no answer".to_owned(),
+        _ if snapshot.intake() == Intake::NoAnswer => "no answer".to_owned(),
         Condition::Unreachable(_) => "no answer".to_owned(),
         Condition::Missing => "does not exist".to_owned(),
         Condition::Refused(_) => "refused".to_owned(),
@@ -168,7 +168,7 @@ fn condition(snapshot: &Snapshot, topic: &Destination) -> String {
     }
 }
 
-/// How large the topic is, and how safe.
+/// Returns the size and the replication of a topic.
 fn shape(topic: &Destination) -> String {
     let mut shape = String::new();
     if let Some(partitions) = topic.state.partitions {
@@ -251,7 +251,7 @@ fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     table.section("answers", "Kept reports", brief, "")
 }
 
-/// The requests that were not kept, by answer.
+/// Returns the section of the requests that were not kept, by answer.
 fn refused(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     let (recent, total) = (&recent.counts, &snapshot.counts);
     let codes = REFUSALS.map(|code| {
@@ -317,7 +317,7 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
         (false, _) => "not ready",
         (true, Intake::Full) => "ready",
         (true, _) if snapshot.has_spool() => "ready, because of the spool",
-        (true, _) => "ready, but not if this lasts 2 s",
+        (true, _) => "ready, but Kafka is impaired",
     };
     table.row(Some(Subject::Phase), "/readyz", ready, "");
     if let Some(expires) = snapshot.certificate {
@@ -352,13 +352,13 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
     table.section("bridge", "This bridge", ready, "")
 }
 
-/// When each channel was last heard from. Their ids are labels of metrics too.
+/// Returns the section of the channels with their last reports. The page may show their ids, as the metrics do.
 fn channels(mut table: Table, snapshot: &Snapshot) -> String {
     let heard = snapshot.channels.last_reports();
     let mut heard: Vec<(&str, Timestamp)> = heard
         .filter_map(|(channel, last)| Some((channel.as_str(), last?)))
         .collect();
-    // Of those of one second the order must not change from look to look.
+    // Within a second, sorted by name, so that the order does not change on every refresh.
     heard.sort_unstable_by_key(|(channel, last)| (Reverse(last.as_second()), *channel));
     let said = |last: &Timestamp| ago(snapshot.since(*last));
     let (listed, more) = heard.split_at(heard.len().min(LISTED));

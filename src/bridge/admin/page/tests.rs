@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::bridge::Phase;
-use crate::bridge::admin::snapshot::tests::{channels, later, ready, spooling, well};
+use crate::bridge::admin::snapshot::tests::{channels, healthy, later, ready, spooling};
 use crate::bridge::metrics::{Metrics, ReportAnswer};
 use crate::kafka::{Condition, Durability, NoAnswer};
 use crate::spool::Level;
@@ -49,7 +49,7 @@ fn notes_of(snapshot: &Snapshot) -> Vec<String> {
     findings.map(|finding| finding.text).collect()
 }
 
-/// The value of a row and its severity.
+/// Returns the value of a row and its severity.
 fn row(page: &str, name: &str) -> (String, String) {
     let (before, after) = page
         .split_once(&format!("<dt>{name}</dt><dd>"))
@@ -77,18 +77,21 @@ fn each_state_has_its_headline_and_severity() {
     let started = "Started, waiting for Kafka";
     let lost = "Not ready: Kafka does not answer";
     for (snapshot, expected) in [
-        (well(), ("Serving", Fine)),
+        (healthy(), ("Serving", Fine)),
         (spooling(), ("Serving", Fine)),
-        (silent(well()), (lost, Critical)),
-        (unreachable(well()), (lost, Critical)),
-        (condition(well(), Condition::Missing), (not_all, Critical)),
+        (silent(healthy()), (lost, Critical)),
+        (unreachable(healthy()), (lost, Critical)),
+        (
+            condition(healthy(), Condition::Missing),
+            (not_all, Critical),
+        ),
         (silent(spooling()), (away, Warning)),
         (unreachable(spooling()), (away, Warning)),
         (
             condition(spooling(), Condition::Leaderless(2)),
             (partly, Warning),
         ),
-        (condition(well(), Condition::Unknown), (started, Warning)),
+        (condition(healthy(), Condition::Unknown), (started, Warning)),
     ] {
         let shown = (headline(&snapshot), findings(&snapshot).worst());
         assert_eq!(shown, expected, "{snapshot:?}");
@@ -96,12 +99,12 @@ fn each_state_has_its_headline_and_severity() {
 }
 
 #[test]
-fn a_stopping_bridge_is_draining_whatever_kafka_does() {
+fn a_stopping_bridge_is_draining_whatever_the_state_of_kafka() {
     for (phase, words) in [
         (Phase::Draining, "Draining, still accepting reports"),
         (Phase::Closing, "Draining"),
     ] {
-        for snapshot in [well(), silent(spooling())] {
+        for snapshot in [healthy(), silent(spooling())] {
             let snapshot = Snapshot { phase, ..snapshot };
             assert_eq!(headline(&snapshot), words);
             assert_eq!(findings(&snapshot).worst(), Severity::Warning);
@@ -110,21 +113,20 @@ fn a_stopping_bridge_is_draining_whatever_kafka_does() {
     }
 }
 
-/// What the headline says is as bad as the worst row, and the other way round.
 #[test]
-fn headline_notes_and_rows_agree_on_how_bad_it_is() {
+fn headline_notes_and_rows_show_the_same_severity() {
     let mut broken_spool = spooling();
     broken_spool.spool = Some(Level::default());
-    let mut expired = well();
+    let mut expired = healthy();
     expired.certificate = Some(expired.now);
-    let mut busy = well();
+    let mut busy = healthy();
     busy.reports.used = 9000;
     for snapshot in [
-        well(),
-        silent(well()),
+        healthy(),
+        silent(healthy()),
         silent(spooling()),
         unreachable(spooling()),
-        condition(well(), Condition::Missing),
+        condition(healthy(), Condition::Missing),
         broken_spool,
         expired,
         busy,
@@ -142,7 +144,7 @@ fn headline_notes_and_rows_agree_on_how_bad_it_is() {
 }
 
 #[test]
-fn with_a_spool_an_outage_is_amber_everywhere_and_nothing_claims_to_be_well() {
+fn with_a_spool_an_outage_is_only_a_warning_everywhere() {
     let snapshot = unreachable(spooling());
     let page = page(&snapshot);
     assert!(!page.contains("class=\"critical\"><dt>"), "{page}");
@@ -155,7 +157,7 @@ fn with_a_spool_an_outage_is_amber_everywhere_and_nothing_claims_to_be_well() {
 }
 
 #[test]
-fn a_section_is_open_only_if_something_is_wrong_in_it() {
+fn a_section_is_open_only_if_it_has_a_finding() {
     let page_of = |snapshot: &Snapshot| {
         let page = page(snapshot);
         [
@@ -163,7 +165,7 @@ fn a_section_is_open_only_if_something_is_wrong_in_it() {
         ]
         .map(|section| is_open(&page, section))
     };
-    assert_eq!(page_of(&well()), [false; 7]);
+    assert_eq!(page_of(&healthy()), [false; 7]);
     let mut snapshot = silent(spooling());
     snapshot.certificate = Some(snapshot.now);
     let open = [true, false, false, false, false, true, false];
@@ -171,7 +173,7 @@ fn a_section_is_open_only_if_something_is_wrong_in_it() {
 }
 
 #[test]
-fn an_outage_is_told_by_when_kafka_last_answered_and_only_else_by_the_configuration() {
+fn an_outage_names_the_last_answer_or_else_the_configuration() {
     let said = |snapshot: &Snapshot| notes_of(snapshot)[0].clone();
     let away = unreachable(spooling());
     assert_eq!(said(&away), format!("{NEVER} {SPOOLED}"));
@@ -183,14 +185,14 @@ fn an_outage_is_told_by_when_kafka_last_answered_and_only_else_by_the_configurat
     };
     let away = condition(later(&away, 5), Condition::Unreachable(no_answer));
     assert_eq!(said(&away), format!("{since}: refused. {SPOOLED}"));
-    let mut frozen = later(&silent(well()), 10);
+    let mut frozen = later(&silent(healthy()), 10);
     frozen.silence = Some(Duration::from_secs(10));
     assert_eq!(said(&frozen), format!("{since}. {UNTAKEN}"));
 }
 
 #[test]
-fn problems_of_topics_are_said_with_what_to_do() {
-    assert_eq!(notes_of(&well()), [""; 0]);
+fn problems_of_topics_are_shown_with_their_remedies() {
+    assert_eq!(notes_of(&healthy()), [""; 0]);
     let mut missing = condition(spooling(), Condition::Missing);
     missing.topics[1].state.condition = Condition::Missing;
     let create = "the topic does not exist; create it, koobridge does not.";
@@ -201,7 +203,7 @@ fn problems_of_topics_are_said_with_what_to_do() {
             format!("rejected: {create} Valid reports are not affected."),
         ]
     );
-    let mut snapshot = well();
+    let mut snapshot = healthy();
     snapshot.topics[0].state.durability = Some(Durability {
         replication: 1,
         min_insync: 1,
@@ -217,7 +219,7 @@ fn problems_of_topics_are_said_with_what_to_do() {
             "A producer of rejected is being replaced; the log says why.",
         ]
     );
-    let mut thin = well();
+    let mut thin = healthy();
     thin.topics[0].state.led[0] = false;
     let expected =
         "events: 1 of its partitions have too few in-sync replicas; start the missing brokers.";
@@ -227,7 +229,7 @@ fn problems_of_topics_are_said_with_what_to_do() {
 }
 
 #[test]
-fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
+fn limits_have_bars_and_findings_before_they_are_reached() {
     let mut snapshot = spooling();
     snapshot.reports.used = 8000;
     assert_eq!(findings(&snapshot).worst(), Severity::Fine);
@@ -270,9 +272,9 @@ fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
 }
 
 #[test]
-fn a_certificate_is_told_of_two_weeks_before_its_end() {
+fn a_certificate_is_a_finding_two_weeks_before_its_expiry() {
     let with = |days: i64| {
-        let mut snapshot = well();
+        let mut snapshot = healthy();
         snapshot.certificate = Some(snapshot.now + SignedDuration::from_hours(days * 24));
         row(&page(&snapshot), "Certificate")
     };
@@ -283,8 +285,8 @@ fn a_certificate_is_told_of_two_weeks_before_its_end() {
 }
 
 #[test]
-fn a_change_that_could_not_be_applied_is_said() {
-    let mut snapshot = well();
+fn a_change_that_could_not_be_applied_is_a_finding() {
+    let mut snapshot = healthy();
     let problem = "/etc/koobridge/channels/1: holds no password; write it on a line";
     snapshot.stale.insert("channels", problem.to_owned());
     let expected = format!(
@@ -297,10 +299,9 @@ fn a_change_that_could_not_be_applied_is_said() {
     );
 }
 
-/// A bridge that refused requests, and its page a minute and a half later.
 #[test]
-fn refused_requests_are_shown_by_answer_and_wrong_passwords_said_while_they_come() {
-    let (history, first, metrics) = (History::default(), well(), Metrics::new());
+fn refused_requests_are_shown_by_answer_and_recent_wrong_passwords_are_findings() {
+    let (history, first, metrics) = (History::default(), healthy(), Metrics::new());
     history.observe(&first);
     for code in [401, 401, 401, 403, 404, 405, 408, 413, 431, 415, 400] {
         metrics.answered(code);
@@ -353,8 +354,8 @@ fn refused_requests_are_shown_by_answer_and_wrong_passwords_said_while_they_come
 }
 
 #[test]
-fn reports_that_were_answered_503_are_said() {
-    let (history, first, metrics) = (History::default(), well(), Metrics::new());
+fn reports_that_were_answered_503_are_a_finding() {
+    let (history, first, metrics) = (History::default(), healthy(), Metrics::new());
     history.observe(&first);
     for answer in [ReportAnswer::Shed, ReportAnswer::Deadline] {
         metrics.report_answered(answer, Duration::ZERO);
@@ -375,7 +376,7 @@ fn rejected_reports_are_kept_and_refused_requests_are_not() {
     for reason in ["not-json", "record-too-large", "record-too-large"] {
         metrics.report_rejected(reason);
     }
-    let mut snapshot = well();
+    let mut snapshot = healthy();
     snapshot.counts = metrics.counts();
     let page = page(&snapshot);
     for words in [
@@ -394,8 +395,8 @@ fn rejected_reports_are_kept_and_refused_requests_are_not() {
 }
 
 #[test]
-fn the_last_channels_are_listed_and_the_others_counted() {
-    let mut snapshot = well();
+fn the_most_recent_channels_are_listed_and_the_others_counted() {
+    let mut snapshot = healthy();
     let foot = |snapshot: &Snapshot| {
         let page = page(snapshot);
         let (_, channels) = page
@@ -407,7 +408,7 @@ fn the_last_channels_are_listed_and_the_others_counted() {
     snapshot.channels = channels(&[("c1", None)]);
     let silent = "1 channel has sent no report since the start.";
     assert_eq!(foot(&snapshot), silent);
-    // The clock was set back after the last one.
+    // The clock was set back after the last report.
     snapshot.channels = channels(&[("c1", None), ("c2", Some(7200)), ("c3", Some(-60))]);
     assert_eq!(row(&page(&snapshot), "c2").0, "2 hours ago");
     assert_eq!(row(&page(&snapshot), "c3").0, "now");
@@ -423,9 +424,9 @@ fn the_last_channels_are_listed_and_the_others_counted() {
 }
 
 #[test]
-fn text_from_elsewhere_stays_text() {
+fn text_from_outside_is_escaped() {
     let hostile = "</script><script>alert(1)</script>";
-    let mut snapshot = condition(well(), Condition::Refused(hostile.to_owned()));
+    let mut snapshot = condition(healthy(), Condition::Refused(hostile.to_owned()));
     snapshot.topics[1] = ready(hostile);
     snapshot.topics[1].has_producer = false;
     snapshot.stale.insert("channels", hostile.to_owned());
@@ -436,8 +437,8 @@ fn text_from_elsewhere_stays_text() {
 }
 
 #[test]
-fn every_part_that_the_script_swaps_has_an_id_of_its_own() {
-    let page = page(&well());
+fn every_part_that_the_script_replaces_has_a_unique_id() {
+    let page = page(&healthy());
     let ids: Vec<&str> = page
         .split(" id=\"")
         .skip(1)
@@ -455,7 +456,7 @@ fn every_part_that_the_script_swaps_has_an_id_of_its_own() {
 }
 
 #[test]
-fn a_spool_that_needs_a_person_says_for_what() {
+fn spool_problems_are_findings_with_their_remedies() {
     let mut snapshot = spooling();
     let level = Level {
         reports: 12,
@@ -492,7 +493,7 @@ fn a_spool_that_needs_a_person_says_for_what() {
 }
 
 #[test]
-fn a_report_that_waits_for_longer_than_its_topic_keeps_records_is_critical() {
+fn a_report_older_than_the_retention_of_its_topic_is_critical() {
     let mut snapshot = spooling();
     let oldest = snapshot.now - SignedDuration::from_hours(20);
     snapshot.spool = snapshot.spool.map(|level| Level {
