@@ -1,4 +1,5 @@
-//! Runs blocking work on separate threads. tokio's blocking threads would end the process if the system can't start one.
+//! Runs blocking work on separate threads. tokio's blocking threads would end the process if the system can't start
+//! one.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// Returns a random number. The hash of an empty value is random because each `RandomState` has different keys. This is good
-/// enough for names and pauses.
+/// Returns a random number. The hash of an empty value is random because each `RandomState` has different keys. This is
+/// good enough for names and pauses.
 pub fn number() -> u64 {
     RandomState::new().hash_one(())
 }

@@ -19,8 +19,8 @@
 //!
 //! # The path of one report
 //!
-//! 1. A worker of [`bridge::ingress::Workers`] serves a connection of the [`bridge::ingress::Listener`]. hyper reads the
-//!    head; its framing, path and method are checked first.
+//! 1. A worker of [`bridge::ingress::Workers`] serves a connection of the [`bridge::ingress::Listener`]. hyper reads
+//!    the head; its framing, path and method are checked first.
 //! 2. *Authenticate*: [`contract::Channels::authenticate`] compares the password's digest and makes
 //!    an [`contract::Authenticated`]. Then the body is read, which makes a [`contract::Received`].
 //! 3. *Validate*: [`contract::Received::validate`] checks it against the interface document and makes a
@@ -52,8 +52,8 @@ pub mod telemetry;
 mod text;
 pub mod tools;
 
-/// jemalloc returns memory to the system after a peak of connections; glibc's allocator keeps it. librdkafka and SQLite use
-/// it too. It is a feature because it takes long to compile.
+/// jemalloc returns memory to the system after a peak of connections; glibc's allocator keeps it. librdkafka and SQLite
+/// use it too. It is a feature because it takes long to compile.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

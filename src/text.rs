@@ -13,8 +13,8 @@ const SMALL: u64 = 1 << 20;
 /// The size limit of any other file, in bytes.
 const LARGE: u64 = 64 << 20;
 
-/// Reads a small file, which the bridge reads repeatedly while it serves. Only regular files are opened: a pipe could block
-/// for ever, and a device has no end.
+/// Reads a small file, which the bridge reads repeatedly while it serves. Only regular files are opened: a pipe could
+/// block for ever, and a device has no end.
 ///
 /// # Errors
 /// If the system can't read it, or with `InvalidInput` if it is not a regular file or is larger than 1 MiB.
@@ -41,7 +41,8 @@ fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Reads a file of UTF-8 text. Removes a byte order mark at its start.
 ///
 /// # Errors
-/// If the system can't read it, or with `InvalidData` if it is not UTF-8, or `InvalidInput` if it is larger than 64 MiB.
+/// If the system can't read it, or with `InvalidData` if it is not UTF-8, or `InvalidInput` if it is larger than 64
+/// MiB.
 pub fn read(path: &Path) -> io::Result<String> {
     let bytes = read_at_most(path, LARGE)?;
     let invalid = |problem| io::Error::new(io::ErrorKind::InvalidData, problem);
@@ -121,8 +122,8 @@ impl fmt::Display for Unseen {
     }
 }
 
-/// Returns whether a character is blank at an end of a text. This includes joiners, which are valid only inside words or
-/// emojis.
+/// Returns whether a character is blank at an end of a text. This includes joiners, which are valid only inside words
+/// or emojis.
 fn is_blank(character: char) -> bool {
     let is_joiner = matches!(character, '\u{200c}' | '\u{200d}');
     !character.is_ascii() && (character.is_whitespace() || is_joiner) || is_invisible(character)

@@ -1,5 +1,5 @@
-//! Draws figures as lines over a logarithmic axis. There is no background and the colours have medium brightness, so that
-//! the pictures fit light and dark pages.
+//! Draws figures as lines over a logarithmic axis. There is no background and the colours have medium brightness, so
+//! that the pictures fit light and dark pages.
 
 use std::error::Error;
 use std::ops::Range;

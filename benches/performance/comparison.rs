@@ -1,5 +1,5 @@
-//! Compares the bridge with another one on the same brokers with the same work: acks=all from an idempotent producer, and an
-//! answer only after the acknowledgement. `mq-bridge.py` configures the other bridge.
+//! Compares the bridge with another one on the same brokers with the same work: acks=all from an idempotent producer,
+//! and an answer only after the acknowledgement. `mq-bridge.py` configures the other bridge.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

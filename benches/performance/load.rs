@@ -1,8 +1,8 @@
 //! The load, in a separate process, so that its CPU time is not counted as the server's. It sends reports over many
 //! connections: the next one when the last one is answered (closed loop), or at a fixed rate (open loop).
 //!
-//! Other load generators lack one of two features: a different message in each body, so that records go to all partitions,
-//! and latencies from the time when a report was due, so that they contain a stall completely.
+//! Other load generators lack one of two features: a different message in each body, so that records go to all
+//! partitions, and latencies from the time when a report was due, so that they contain a stall completely.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -70,8 +70,8 @@ pub struct Answers {
     /// The number of resumed TLS sessions.
     pub resumed: u64,
     pub seconds: f64,
-    /// The p50, p90, p99 and p99.9 latencies in milliseconds. In an open loop they count from when a report was due, and
-    /// include reports that were unanswered at the end, with their time until then.
+    /// The p50, p90, p99 and p99.9 latencies in milliseconds. In an open loop they count from when a report was due,
+    /// and include reports that were unanswered at the end, with their time until then.
     pub within: [f64; 4],
 }
 

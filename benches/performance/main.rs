@@ -37,8 +37,9 @@ use support::cluster::{self, Exclusive};
 
 /// As in production, except for the size of the heap.
 const BROKER_JVM: &str = "-Xms512m -Xmx512m -Dlog4j2.level=WARN";
-/// After their start, brokers are two to three times slower until their code is compiled. This load is repeated, at most
-/// [`WARM_UPS`] times, while each makes them faster by [`FASTER`]. The pauses leave the machine to their compilers.
+/// After their start, brokers are two to three times slower until their code is compiled. This load is repeated, at
+/// most [`WARM_UPS`] times, while each makes them faster by [`FASTER`]. The pauses leave the machine to their
+/// compilers.
 const WARM_UP: Load = Load {
     connections: 256,
     seconds: 10,

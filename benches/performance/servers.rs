@@ -66,8 +66,8 @@ impl Work {
     }
 }
 
-/// Runs a hyper server, which prints its address. It has a current-thread runtime, as each worker of the bridge, except with
-/// [`Work::Threads`].
+/// Runs a hyper server, which prints its address. It has a current-thread runtime, as each worker of the bridge, except
+/// with [`Work::Threads`].
 pub fn run(name: &str) {
     let work = Work::named(name);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -58,8 +58,8 @@ pub enum End {
 }
 
 impl App {
-    /// Opens both listeners and starts every thread. Kafka need not be reachable yet. If there is a `watch`, changes of the
-    /// watched files are applied, at once when the `Signal` arrives.
+    /// Opens both listeners and starts every thread. Kafka need not be reachable yet. If there is a `watch`, changes of
+    /// the watched files are applied, at once when the `Signal` arrives.
     ///
     /// # Errors
     /// If an address can't be listened on, librdkafka refuses the settings as a whole, or the system can't start a
@@ -86,10 +86,10 @@ impl App {
         })?;
         let connections = connection_limit(config.ingress.connections.get());
         let metrics = Metrics::new();
-        metrics.built_with(kafka::version());
+        metrics.set_versions(kafka::version());
         show_limits(&config, connections, &metrics);
         for part in Part::ALL {
-            metrics.can_be_reloaded(part.name());
+            metrics.register_reloadable(part.name());
         }
         for property in &config.kafka.unsafe_settings {
             warn!(
@@ -287,10 +287,11 @@ fn start_watching(
 
 /// The deadlines of the last connections when a bridge stops.
 struct LastConnections {
-    /// Connections are accepted until then. By then, every answer in progress has reached its deadline and freed its permit.
+    /// Connections are accepted until then. By then, every answer in progress has reached its deadline and freed its
+    /// permit.
     accepted: Instant,
-    /// Connections are cut then. By then, the last accepted one has had the time for a head or, if its head is complete,
-    /// for an answer.
+    /// Connections are cut then. By then, the last accepted one has had the time for a head or, if its head is
+    /// complete, for an answer.
     cut: Instant,
 }
 

@@ -1,5 +1,5 @@
-//! The directory of webhook passwords. Each channel has a file that is named after its id and holds one or two passwords,
-//! one per line. A mounted Kubernetes Secret has this form.
+//! The directory of webhook passwords. Each channel has a file that is named after its id and holds one or two
+//! passwords, one per line. A mounted Kubernetes Secret has this form.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -41,8 +41,8 @@ impl CountedChannels {
     /// Returns the sender and the counters of its channel.
     ///
     /// # Errors
-    /// If the password is wrong, the counters of the channel; if the channel is unknown, those of the unknown channels. The
-    /// steps are the same for both, so that the response time does not tell whether the channel exists.
+    /// If the password is wrong, the counters of the channel; if the channel is unknown, those of the unknown channels.
+    /// The steps are the same for both, so that the response time does not tell whether the channel exists.
     pub fn authenticate(
         &self,
         channel: &str,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_was_removed_and_added_again_goes_on_counting() {
+    fn the_counters_of_a_channel_that_is_removed_and_added_again_continue() {
         let metrics = Metrics::new();
         for ids in [&["c1", "c2"][..], &["c1"], &["c3", "c2"]] {
             let channels = counted(ids, &metrics);

@@ -7,8 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::spool;
 
 /// Files reserved for everything except the ingress' connections: the producers, the admin listener and its 64
-/// connections, reloading, the runtimes, and the spool. A producer has about three per broker, so there is room for eight
-/// producers and ten brokers.
+/// connections, reloading, the runtimes, and the spool. A producer has about three per broker, so there is room for
+/// eight producers and ten brokers.
 const RESERVE: u64 = 512;
 /// The part of the reserve that the spool does not use.
 const OTHERS: u64 = 384;
@@ -23,8 +23,8 @@ pub fn needed(connections: u64) -> u64 {
     connections + RESERVE
 }
 
-/// Returns how many of `wanted` connections fit into a limit of `allowed` open files. If the limit is small, connections get
-/// a quarter of it.
+/// Returns how many of `wanted` connections fit into a limit of `allowed` open files. If the limit is small,
+/// connections get a quarter of it.
 #[must_use]
 pub fn connections(wanted: u64, allowed: u64) -> u64 {
     let reserve = RESERVE.min(allowed / 4 * 3);
@@ -43,8 +43,8 @@ pub fn most() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// If the limit is below `needed`, raises it as far as the system allows. Returns the new current limit, or `None` if there
-/// is none.
+/// If the limit is below `needed`, raises it as far as the system allows. Returns the new current limit, or `None` if
+/// there is none.
 ///
 /// # Errors
 /// If the system refuses to raise the limit.

@@ -1,9 +1,9 @@
-//! Reloads passwords, certificates, the configuration file and the files that it names for Kafka, while the bridge serves.
-//! When one of them changes, it is read again and its state is swapped as a whole. If it can't be applied, the previous state
-//! stays in use, and the problem is logged and shown.
+//! Reloads passwords, certificates, the configuration file and the files that it names for Kafka, while the bridge
+//! serves. When one of them changes, it is read again and its state is swapped as a whole. If it can't be applied, the
+//! previous state stays in use, and the problem is logged and shown.
 //!
-//! The metadata of the files is polled. This also works without file events (network file systems, some mounts), and follows
-//! the symbolic links by which Kubernetes swaps a mounted Secret.
+//! The metadata of the files is polled. This also works without file events (network file systems, some mounts), and
+//! follows the symbolic links by which Kubernetes swaps a mounted Secret.
 
 mod files;
 
@@ -24,10 +24,11 @@ use crate::kafka;
 
 /// The interval at which files are checked. A change takes effect within two seconds.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The interval after a change. A file is read when two checks find it the same, so that a half-written file is not read.
+/// The interval after a change. A file is read when two checks find it the same, so that a half-written file is not
+/// read.
 const CHANGED: Duration = Duration::from_millis(250);
-/// The interval at which a change that could not be applied is tried again: a disk can recover, and a certificate become
-/// valid.
+/// The interval at which a change that could not be applied is tried again: a disk can recover, and a certificate
+/// become valid.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// The files of a bridge. Their metadata is recorded before they are read, so that no change is missed.
@@ -68,7 +69,8 @@ impl Watch {
         (watch, settings)
     }
 
-    /// Returns a watch of the files that can be read at once, and a watch of Kafka's files, which are checked with Kafka.
+    /// Returns a watch of the files that can be read at once, and a watch of Kafka's files, which are checked with
+    /// Kafka.
     #[must_use]
     pub fn split(self) -> [Self; 2] {
         let is_kafka = |(part, _): &(Part, Files)| *part == Part::KafkaFiles;

@@ -44,7 +44,7 @@ pub(crate) fn read(
 }
 
 /// Returns whether blocks of this kind may be in one file with certificates.
-fn is_beside(label: &str) -> bool {
+fn may_be_beside_certificates(label: &str) -> bool {
     label.ends_with("PRIVATE KEY") || label.ends_with("PARAMETERS")
 }
 
@@ -68,14 +68,15 @@ fn decode(
     let block = format!("line {line}: the {label} block");
     if let Some(remedy) = refused(label, content) {
         problems.error(path, format!("{block} can't be read; {remedy}"));
-    } else if !is_beside(label) {
+    } else if !may_be_beside_certificates(label) {
         let problem = "is ignored: only CERTIFICATE blocks are read; remove it";
         problems.warn(path, format!("{block} {problem}"));
     }
     None
 }
 
-/// Returns the remedy for a block that holds certificates in another format, or a revocation list, which is not checked.
+/// Returns the remedy for a block that holds certificates in another format, or a revocation list, which is not
+/// checked.
 fn refused(label: &str, content: Content) -> Option<&'static str> {
     match label {
         "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
@@ -92,7 +93,7 @@ fn refused(label: &str, content: Content) -> Option<&'static str> {
 }
 
 /// Returns why a certificate is not valid `now`.
-pub(crate) fn invalid(certificate: &Certificate, now: Timestamp) -> Option<String> {
+pub(crate) fn validity_problem(certificate: &Certificate, now: Timestamp) -> Option<String> {
     let [begins, expires] = validity(certificate);
     if expires <= now {
         return Some(format!("expired at {expires}"));

@@ -1,7 +1,7 @@
 //! Reads PEM files without silently skipping a block.
 //!
-//! The decoder of rustls skips lines that it does not know: it would miss a certificate if a byte order mark comes before
-//! its BEGIN line, or if its END line has no line break.
+//! The decoder of rustls skips lines that it does not know: it would miss a certificate if a byte order mark comes
+//! before its BEGIN line, or if its END line has no line break.
 
 use std::path::Path;
 
@@ -158,17 +158,17 @@ fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
     for (line, number) in text.split(['\n', '\r']).zip(1..) {
         let line = line.trim_matches(|c: char| c.is_whitespace() || c == BYTE_ORDER_MARK);
         if let Some(label) = label(line, BEGIN) {
-            broken.extend(open.replace(Block::new(number, label)).map(unfinished));
+            broken.extend(open.replace(Block::new(number, label)).map(unterminated));
         } else if let Some(label) = label(line, END) {
             match open.take() {
                 Some(mut block) if block.label == label => {
                     block.text.push_str(line);
                     blocks.push(block);
                 }
-                Some(block) => broken.push(unfinished(block)),
+                Some(block) => broken.push(unterminated(block)),
                 None => broken.push((number, "this END line has no BEGIN line".to_owned())),
             }
-        } else if is_garbled(line) {
+        } else if is_malformed_boundary(line) {
             let problem =
                 "put BEGIN and END on separate lines, each with five hyphens before and after it";
             broken.push((number, problem.to_owned()));
@@ -180,7 +180,7 @@ fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
             block.text.push('\n');
         }
     }
-    broken.extend(open.map(unfinished));
+    broken.extend(open.map(unterminated));
     (blocks, broken)
 }
 
@@ -189,9 +189,9 @@ fn label<'a>(line: &'a str, start: &str) -> Option<&'a str> {
     (!label.contains('-')).then_some(label)
 }
 
-/// Returns whether a line is a malformed BEGIN or END line: it has too few hyphens, or an editor has replaced them by dashes,
-/// or two files were joined in it without a line break.
-fn is_garbled(line: &str) -> bool {
+/// Returns whether a line is a malformed BEGIN or END line: it has too few hyphens, or an editor has replaced them by
+/// dashes, or two files were joined in it without a line break.
+fn is_malformed_boundary(line: &str) -> bool {
     let is_dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}');
     let between = line.trim_matches(is_dash);
     let label = between
@@ -202,7 +202,7 @@ fn is_garbled(line: &str) -> bool {
     is_known && has_dashes || line.starts_with(BEGIN) || line.starts_with(END)
 }
 
-fn unfinished(block: Block) -> Broken {
+fn unterminated(block: Block) -> Broken {
     let problem = format!("the {} block that begins here has no END line", block.label);
     (block.line, problem)
 }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn text_line_ends_and_byte_order_marks_cost_no_block() {
+    fn text_line_ends_and_byte_order_marks_do_not_hide_a_block() {
         for text in [
             BLOCK.repeat(2),
             BLOCK.repeat(2).replace('\n', "\r\n"),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_no_blocks() {
+    fn comments_are_not_blocks() {
         let commented = BLOCK.replace('\n', "\n  # ");
         for comment in [
             format!("# {commented}\n"),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_block_is_named_and_spoils_no_other() {
+    fn a_broken_block_is_named_and_does_not_affect_others() {
         let lines: Vec<&str> = BLOCK.lines().collect();
         let [begin, body, end] = lines[..] else {
             panic!("{lines:?}");

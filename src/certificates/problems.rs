@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::config::ConfigError;
 
-/// An error means that no client can connect or that a certificate would be ignored; a warning, that some clients may fail.
+/// An error means that no client can connect or that a certificate would be ignored; a warning, that some clients may
+/// fail.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     pub(crate) errors: Vec<ConfigError>,

@@ -1,5 +1,5 @@
-//! Logs to standard error: as text if it is a terminal, and as JSON otherwise. If standard error is slow or broken, that
-//! neither blocks nor ends the program: a separate thread writes the lines, and drops those that it can't write.
+//! Logs to standard error: as text if it is a terminal, and as JSON otherwise. If standard error is slow or broken,
+//! that neither blocks nor ends the program: a separate thread writes the lines, and drops those that it can't write.
 
 mod panics;
 mod throttle;
@@ -20,7 +20,7 @@ use writer::{Line, WRITER};
 use crate::config::{Log, LogFormat, LogLevel};
 
 /// How long the program waits for its last lines to be written when it ends.
-const LAST_LINES: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts the thread that writes to standard error. From then on, writing does not block.
 ///
@@ -63,12 +63,12 @@ pub fn start(log: Log) -> anyhow::Result<()> {
 
 /// Waits until the lines so far are written, at most for a second.
 pub fn flush() {
-    WRITER.flush(LAST_LINES);
+    WRITER.flush(FLUSH_TIMEOUT);
 }
 
 /// Writes text to standard error without a log format, after the lines so far.
 pub fn tell(text: fmt::Arguments<'_>) {
-    WRITER.tell(text.to_string().as_bytes(), LAST_LINES);
+    WRITER.tell(text.to_string().as_bytes(), FLUSH_TIMEOUT);
 }
 
 /// Returns the counter of lines that could not be written.

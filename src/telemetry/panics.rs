@@ -1,5 +1,5 @@
-//! Ends the process if a thread panics. A bridge without one of its threads would look healthy but not work; if the process
-//! ends, a supervisor restarts it.
+//! Ends the process if a thread panics. A bridge without one of its threads would look healthy but not work; if the
+//! process ends, a supervisor restarts it.
 
 use std::panic::{self, PanicHookInfo};
 use std::process;

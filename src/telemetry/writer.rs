@@ -20,8 +20,8 @@ const PANIC_ROOM: usize = 16 << 10;
 /// Pause before another attempt if standard error would block.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Writes lines to standard error in order, on a separate thread, so that logging never blocks. A line that does not fit into
-/// the queue, or that can't be written, is dropped and counted.
+/// Writes lines to standard error in order, on a separate thread, so that logging never blocks. A line that does not
+/// fit into the queue, or that can't be written, is dropped and counted.
 #[derive(Default)]
 pub(super) struct Writer {
     queue: Mutex<Queue>,
@@ -83,7 +83,8 @@ impl Writer {
         }
     }
 
-    /// Queues text after the lines so far, and waits for room, for `timeout` at most. Without the thread, writes it directly.
+    /// Queues text after the lines so far, and waits for room, for `timeout` at most. Without the thread, writes it
+    /// directly.
     pub(super) fn tell(&self, text: &[u8], timeout: Duration) {
         if !self.lock().is_started {
             let _unread = io::stderr().write_all(text);

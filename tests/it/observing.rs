@@ -38,7 +38,7 @@ fn figure(bridge: &Bridge, series: &str) -> f64 {
 /// Every series' name that the program can show. A metric without any series yet is not shown.
 fn exposed() -> BTreeSet<String> {
     let metrics = Metrics::new();
-    metrics.built_with(String::new());
+    metrics.set_versions(String::new());
     metrics.answered(200);
     let channel = ChannelId::parse(CHANNEL).expect("a channel id");
     metrics.channel(Some(&channel)).report_received("read");

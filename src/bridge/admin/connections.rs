@@ -18,7 +18,8 @@ use super::View;
 use super::answer::answer;
 use crate::telemetry::Throttle;
 
-/// The limit on open connections. Probes and a scraper need few; a flood must not use up the files that the ingress needs.
+/// The limit on open connections. Probes and a scraper need few; a flood must not use up the files that the ingress
+/// needs.
 const LIMIT: usize = 64;
 /// The largest head, in bytes.
 const HEAD_LIMIT: usize = 16 << 10;
@@ -84,8 +85,8 @@ impl Connections {
     }
 }
 
-/// Returns the index of the oldest connection without a complete head, or else of the oldest one: a probe sends its head at
-/// once.
+/// Returns the index of the oldest connection without a complete head, or else of the oldest one: a probe sends its
+/// head at once.
 fn displaced(open: &VecDeque<Open>) -> usize {
     let is_headless = |open: &Open| !open.has_head.load(Ordering::Relaxed);
     open.iter().position(is_headless).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! Debounces readiness, so that a load balancer does not remove and add a replica when a leader moves or a broker restarts.
+//! Debounces readiness, so that a load balancer does not remove and add a replica when a leader moves or a broker
+//! restarts.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,8 @@ struct State {
 }
 
 impl Debounce {
-    /// Takes the current readiness, and returns the debounced one. When the bridge is ready for the first time, that counts at
-    /// once.
+    /// Takes the current readiness, and returns the debounced one. When the bridge is ready for the first time, that
+    /// counts at once.
     pub(super) fn observe(&self, is_ready: bool, now: Instant) -> bool {
         let mut state = self.0.lock();
         if is_ready == state.is_ready {

@@ -31,8 +31,9 @@ impl Exposition {
         }
     }
 
-    /// Chooses `OpenMetrics` if its weight is higher, or if it is named exactly and the weights are equal. If a scraper accepts
-    /// neither format, it gets the classic one, as RFC 9110 (12.4.1) allows. Malformed media ranges are ignored.
+    /// Chooses `OpenMetrics` if its weight is higher, or if it is named exactly and the weights are equal. If a scraper
+    /// accepts neither format, it gets the classic one, as RFC 9110 (12.4.1) allows. Malformed media ranges are
+    /// ignored.
     pub(super) fn chosen<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
         let texts = accept.into_iter().filter_map(|value| value.to_str().ok());
         let ranges: Vec<Range<'_>> = texts

@@ -1,7 +1,7 @@
 //! The host names that the admin listener answers.
 //!
-//! A web page can let its own name resolve to this listener (DNS rebinding), and then the browser lets the page read the
-//! answers. This attack needs a name, so requests for an IP address or for `localhost` are safe.
+//! A web page can let its own name resolve to this listener (DNS rebinding), and then the browser lets the page read
+//! the answers. This attack needs a name, so requests for an IP address or for `localhost` are safe.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

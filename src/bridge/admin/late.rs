@@ -110,7 +110,8 @@ mod tests {
     use crate::kafka::AgeLimits;
     use crate::spool::Level;
 
-    /// Returns a bridge whose oldest report has waited for this many hours. Its topics keep and accept records for a day.
+    /// Returns a bridge whose oldest report has waited for this many hours. Its topics keep and accept records for a
+    /// day.
     fn waiting(hours: i64) -> Snapshot {
         let mut snapshot = spooling();
         let oldest = snapshot.now - jiff::SignedDuration::from_hours(hours);

@@ -1,8 +1,8 @@
 //! The admin listener: probes, metrics and the status page for the operator. It is read-only.
 //!
 //! It has its own thread, so that it answers even if the ingress and the main thread are busy. `connections` limits the
-//! connections, `hosts` prevents web pages from reading the answers, `renderer` renders metrics and pages on another thread,
-//! and `answer` has the paths. All answers about the state are made from a `snapshot`.
+//! connections, `hosts` prevents web pages from reading the answers, `renderer` renders metrics and pages on another
+//! thread, and `answer` has the paths. All answers about the state are made from a `snapshot`.
 
 mod answer;
 mod connections;
@@ -42,8 +42,8 @@ use snapshot::{SILENT, Snapshot};
 
 /// The number of connections that may wait to be accepted; the system may lower it.
 const BACKLOG: i32 = 1024;
-/// The sizes of the system's buffers of a connection, in bytes; the system doubles both. Metrics can be megabytes, and a
-/// request is small.
+/// The sizes of the system's buffers of a connection, in bytes; the system doubles both. Metrics can be megabytes, and
+/// a request is small.
 const SEND_BUFFER: usize = 256 << 10;
 const RECEIVE_BUFFER: usize = 16 << 10;
 /// How often the state is observed.
@@ -179,7 +179,8 @@ impl View {
         }
     }
 
-    /// Observes the state regularly, for the debounced readiness, for the history, and to log reports that wait for too long.
+    /// Observes the state regularly, for the debounced readiness, for the history, and to log reports that wait for too
+    /// long.
     async fn observe(&self) {
         let mut late = LateLog::default();
         loop {

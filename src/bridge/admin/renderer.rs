@@ -1,4 +1,5 @@
-//! Renders metrics and pages on a separate thread, because they take long with many channels and the listener must not wait.
+//! Renders metrics and pages on a separate thread, because they take long with many channels and the listener must not
+//! wait.
 
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -13,7 +14,8 @@ use super::exposition::Exposition;
 /// The limit on texts of the metrics in memory for each format. With many channels, each has several megabytes.
 const TEXTS: usize = 2;
 
-/// Runs one job at a time. Its thread runs from the start, so that no scrape needs a new one, and ends when this is dropped.
+/// Runs one job at a time. Its thread runs from the start, so that no scrape needs a new one, and ends when this is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Renderer {
     texts: Arc<Mutex<Texts>>,
@@ -64,8 +66,8 @@ impl Renderer {
 }
 
 impl Texts {
-    /// Returns a text whose encoding began after `asked`, and encodes it if there is none. If too many texts are being sent,
-    /// returns the latest one, which is at most as old as a connection.
+    /// Returns a text whose encoding began after `asked`, and encodes it if there is none. If too many texts are being
+    /// sent, returns the latest one, which is at most as old as a connection.
     pub(super) fn since(
         &mut self,
         format: Exposition,

@@ -11,7 +11,7 @@ use x509_cert::ext::pkix::BasicConstraints;
 use super::algorithm::Algorithm;
 use crate::certificates::pem::Content;
 use crate::certificates::problems::Problems;
-use crate::certificates::{self, invalid, title};
+use crate::certificates::{self, title, validity_problem};
 
 pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Option<RootCertStore> {
     let errors = problems.errors.len();
@@ -67,9 +67,9 @@ fn check(
     now: Timestamp,
     problems: &mut Problems,
 ) {
-    if let Some(invalid) = invalid(certificate, now) {
+    if let Some(problem) = validity_problem(certificate, now) {
         problems.warn(path, format!(
-            "{title} {invalid}; clients with certificates of this authority are still accepted; \
+            "{title} {problem}; clients with certificates of this authority are still accepted; \
              remove it to refuse them"
         ));
     }

@@ -11,7 +11,7 @@ use x509_cert::der::{self, Decode as _, Encode, Reader as _, SliceReader};
 
 use crate::certificates::pem::Content;
 use crate::certificates::problems::Problems;
-use crate::certificates::{self, RENEW, expires, invalid, is_self_issued, title};
+use crate::certificates::{self, RENEW, expires, is_self_issued, title, validity_problem};
 
 pub(super) struct Chain {
     pub(super) certificates: Vec<CertificateDer<'static>>,
@@ -76,7 +76,7 @@ fn check_validity(path: &Path, links: &[Link<'_>], now: Timestamp, problems: &mu
         index, certificate, ..
     } in links
     {
-        let invalid = invalid(certificate, now);
+        let invalid = validity_problem(certificate, now);
         if *index == 0 {
             let remedy = "replace it, and check the clock of this machine";
             if let Some(invalid) = invalid {

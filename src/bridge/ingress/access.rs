@@ -9,9 +9,9 @@ use crate::config::Access;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Returns the origin address of a request: its peer, or if the peer is a trusted proxy, an address in `x-forwarded-for`.
-/// Each proxy appends its own peer to that header, so the last address that is not a trusted proxy counts. A sender can
-/// forge the addresses before it.
+/// Returns the origin address of a request: its peer, or if the peer is a trusted proxy, an address in
+/// `x-forwarded-for`. Each proxy appends its own peer to that header, so the last address that is not a trusted proxy
+/// counts. A sender can forge the addresses before it.
 ///
 /// Returns `None` if a trusted proxy sends something that is not an address.
 pub(super) fn origin(access: &Access, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {

@@ -1,4 +1,5 @@
-//! Records each request for the operator: in the metrics, in spans if there are traces, and in the log if reports are logged.
+//! Records each request for the operator: in the metrics, in spans if there are traces, and in the log if reports are
+//! logged.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,8 +37,8 @@ impl<'b> Account<'b> {
         }
     }
 
-    /// Records that the sender was authenticated for a channel. If there are traces, sets the context in `arrival` to that of
-    /// the request's span.
+    /// Records that the sender was authenticated for a channel. If there are traces, sets the context in `arrival` to
+    /// that of the request's span.
     pub(super) fn authenticated(&mut self, channel: Arc<ChannelCounters>, arrival: &mut Arrival) {
         self.channel = Some(channel);
         self.span = self.traces.map(|traces| Box::new(traces.request(arrival)));

@@ -141,8 +141,8 @@ fn status_of(reason: Reason) -> u16 {
     }
 }
 
-/// Returns the time until a retry, in whole seconds. It is random, so that senders that were refused together do not retry
-/// together.
+/// Returns the time until a retry, in whole seconds. It is random, so that senders that were refused together do not
+/// retry together.
 fn retry_after() -> u64 {
     jitter::between([Duration::from_secs(1), Duration::from_millis(5999)]).as_secs()
 }

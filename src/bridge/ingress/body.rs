@@ -12,16 +12,17 @@ use super::head;
 use crate::bridge::delivery::{BodyPermit, NotTaken};
 
 /// The initial buffer, in bytes. It fits most bodies, and grows with the others.
-const FIRST: usize = 4 << 10;
-/// The limit on reading and discarding the body of a refused request, in bytes, so that the connection can be used again.
-const DISCARDED: u64 = 64 << 10;
+const INITIAL_CAPACITY: usize = 4 << 10;
+/// The limit on reading and discarding the body of a refused request, in bytes, so that the connection can be used
+/// again.
+const DISCARD_LIMIT: u64 = 64 << 10;
 /// The time limit for that.
 const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The body of a request.
 pub(super) struct RequestBody {
     incoming: Incoming,
-    is_begun: bool,
+    is_started: bool,
 }
 
 impl RequestBody {
@@ -29,7 +30,7 @@ impl RequestBody {
     pub(super) fn new(incoming: Incoming) -> Self {
         Self {
             incoming,
-            is_begun: false,
+            is_started: false,
         }
     }
 
@@ -44,7 +45,7 @@ impl RequestBody {
         if self.declared() > limit as u64 {
             return Err(Refusal::BodyTooLarge);
         }
-        self.is_begun = true;
+        self.is_started = true;
         match timeout_at(deadline.into(), self.collect(limit, permit)).await {
             Ok(whole) => whole,
             Err(_) => Err(Refusal::BodyTimeout),
@@ -57,7 +58,7 @@ impl RequestBody {
 
     async fn collect(&mut self, limit: usize, permit: &mut BodyPermit) -> Result<Vec<u8>, Refusal> {
         let declared = usize::try_from(self.declared()).unwrap_or(limit);
-        let mut whole = Vec::with_capacity(declared.min(limit).min(FIRST));
+        let mut whole = Vec::with_capacity(declared.min(limit).min(INITIAL_CAPACITY));
         while let Some(frame) = self.incoming.frame().await {
             // Trailers are ignored: the contract has none.
             let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else {
@@ -74,14 +75,14 @@ impl RequestBody {
         Ok(whole)
     }
 
-    /// Reads and discards the remaining body, if it is small and arrives soon, and before `deadline`. Returns whether the whole
-    /// body was read: only then can the connection be used for another request.
+    /// Reads and discards the remaining body, if it is small and arrives soon, and before `deadline`. Returns whether
+    /// the whole body was read: only then can the connection be used for another request.
     pub(super) async fn discard(&mut self, head: &Parts, deadline: Instant) -> bool {
         if self.incoming.is_end_stream() {
             return true;
         }
-        let is_awaited = !self.is_begun && head::expects_continue(head);
-        if is_awaited || self.declared() > DISCARDED {
+        let is_awaited = !self.is_started && head::expects_continue(head);
+        if is_awaited || self.declared() > DISCARD_LIMIT {
             return false;
         }
         let deadline = deadline.min(Instant::now() + DISCARD_TIMEOUT);
@@ -89,12 +90,12 @@ impl RequestBody {
     }
 
     async fn drain(&mut self) -> bool {
-        let mut left = DISCARDED;
+        let mut remaining = DISCARD_LIMIT;
         while let Some(frame) = self.incoming.frame().await {
             let Ok(frame) = frame else { return false };
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            match left.checked_sub(length) {
-                Some(rest) => left = rest,
+            match remaining.checked_sub(length) {
+                Some(rest) => remaining = rest,
                 None => return false,
             }
         }

@@ -40,12 +40,12 @@ pub(super) async fn serve(
         return speak_http(stream, peer, permit, bridge).await;
     };
     let acceptor = TlsAcceptor::from(Arc::clone(&identity.load().config));
-    let patience = bridge.live.rules.load().limits.head_timeout;
-    let shaken = tokio::select! {
-        shaken = timeout(patience, acceptor.accept(stream)) => shaken,
+    let head_timeout = bridge.live.rules.load().limits.head_timeout;
+    let accepted = tokio::select! {
+        accepted = timeout(head_timeout, acceptor.accept(stream)) => accepted,
         () = permit.displaced() => return,
     };
-    match shaken.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+    match accepted.unwrap_or_else(|elapsed| Err(elapsed.into())) {
         Ok(stream) => speak_http(stream, peer, permit, bridge).await,
         Err(error) => handshake::failed(&error, peer, &bridge.metrics),
     }
@@ -97,8 +97,8 @@ fn spread(age: Duration) -> Duration {
     jitter::between([age / 10 * 9, age])
 }
 
-/// Answers one request. hyper polls it only after the earlier answers were sent. After `aged`, its answer is the last one of
-/// the connection.
+/// Answers one request. hyper polls it only after the earlier answers were sent. After `aged`, its answer is the last
+/// one of the connection.
 async fn respond(
     request: Request<Incoming>,
     peer: IpAddr,

@@ -1,5 +1,5 @@
-//! Counts wrong passwords by channel, and logs them at a limited rate with the network of the sender. Passwords are never
-//! logged.
+//! Counts wrong passwords by channel, and logs them at a limited rate with the network of the sender. Passwords are
+//! never logged.
 
 use std::net::IpAddr;
 

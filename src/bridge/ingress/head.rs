@@ -1,5 +1,5 @@
-//! The checks of a request's head before its body is read, in addition to those of hyper (RFC 9112 sections 3.2 and 6.1,
-//! RFC 9110 sections 8.3, 8.4 and 10.1.1).
+//! The checks of a request's head before its body is read, in addition to those of hyper (RFC 9112 sections 3.2 and
+//! 6.1, RFC 9110 sections 8.3, 8.4 and 10.1.1).
 
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
@@ -83,7 +83,8 @@ fn is_host(host: &HeaderValue) -> bool {
         || digits.bytes().all(|byte| byte.is_ascii_digit()) && authority.port_u16().is_some()
 }
 
-/// Returns whether this is a name or an IPv4 address, and maybe a port. Most senders send such a host, and the check is fast.
+/// Returns whether this is a name or an IPv4 address, and maybe a port. Most senders send such a host, and the check is
+/// fast.
 fn is_name_and_port(host: &[u8]) -> bool {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
     let end = host.iter().position(|byte| !is_of_name(byte));
@@ -145,8 +146,8 @@ fn values(headers: &HeaderMap, name: &HeaderName) -> String {
     texts.join(", ")
 }
 
-/// Returns whether a type is `application/json` with UTF-8 or no charset. Case and space are ignored, because the sample in
-/// the interface document and its Chinese edition differ in them.
+/// Returns whether a type is `application/json` with UTF-8 or no charset. Case and space are ignored, because the
+/// sample in the interface document and its Chinese edition differ in them.
 fn is_json_in_utf8(value: &HeaderValue) -> bool {
     // As KooMessage sends it.
     if value == "application/json; charset=UTF-8" {

@@ -155,8 +155,8 @@ impl Bridge {
     }
 }
 
-/// Refuses a report that is on the rejected topic, unless only its status is unknown: a later version of the interface may
-/// define it, and the sender made no mistake.
+/// Refuses a report that is on the rejected topic, unless only its status is unknown: a later version of the interface
+/// may define it, and the sender made no mistake.
 fn accept_or_refuse((kept, fault): (Promised, Fault)) -> Result<Promised, Refusal> {
     if fault.reason == Reason::UnknownStatus {
         Ok(kept)

@@ -1,5 +1,5 @@
-//! The limit on open connections. At the limit, a new connection displaces the oldest one that had time to authenticate and
-//! did not, or else the one that has been idle longest. If there is neither, the new connection waits.
+//! The limit on open connections. At the limit, a new connection displaces the oldest one that had time to authenticate
+//! and did not, or else the one that has been idle longest. If there is neither, the new connection waits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::state::{ConnectionState, Displacement, REST, State, TimedState};
+use super::state::{ConnectionState, Displacement, IDLE_GRACE, State, TimedState};
 use crate::bridge::metrics::Metrics;
 use crate::telemetry::Throttle;
 
 /// Pause between two searches for a connection to displace.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The time that a connection has to authenticate before it can be displaced: enough for a TLS handshake and a request over
-/// a slow network.
-const TIME_TO_BEGIN: Duration = REST;
+/// The time that a connection has to authenticate before it can be displaced: enough for a TLS handshake and a request
+/// over a slow network.
+const AUTHENTICATION_TIME: Duration = IDLE_GRACE;
 /// The same if most of the connections that can be displaced are unauthenticated.
-const TIME_IN_FLOOD: Duration = Duration::from_millis(250);
+const AUTHENTICATION_TIME_IN_FLOOD: Duration = Duration::from_millis(250);
 /// The time for which the result of a search is used.
-const FRESH: Duration = PAUSE;
+const SEARCH_LIFETIME: Duration = PAUSE;
 /// The number of connections that one search remembers. A search checks all of them.
-const FOUND: usize = 256;
+const SEARCH_SIZE: usize = 256;
 
 static FULL: Throttle = Throttle::new();
 
@@ -56,8 +56,8 @@ struct Holder {
 struct Open {
     next: u64,
     holders: HashMap<u64, Arc<Holder>>,
-    /// The connections that the last search found: all are unauthenticated, or all are idle. The next one to displace is at
-    /// the end.
+    /// The connections that the last search found: all are unauthenticated, or all are idle. The next one to displace
+    /// is at the end.
     found: Vec<Candidate>,
     searched: Option<Instant>,
 }
@@ -146,7 +146,7 @@ impl ConnectionLimiter {
 impl Open {
     fn displace_one(&mut self, now: Instant) -> Option<Arc<Holder>> {
         // Newer unauthenticated connections are displaced before the idle ones that were found.
-        if self.searched.is_some_and(|at| at + FRESH <= now) {
+        if self.searched.is_some_and(|at| at + SEARCH_LIFETIME <= now) {
             self.found.clear();
         }
         self.displace_found().or_else(|| {
@@ -178,9 +178,9 @@ impl Open {
         // New senders have time to authenticate: if many connect at once, they wait instead of displacing one another.
         let is_flood = unauthenticated.count() * 2 > found.len();
         let time = if is_flood {
-            TIME_IN_FLOOD
+            AUTHENTICATION_TIME_IN_FLOOD
         } else {
-            TIME_TO_BEGIN
+            AUTHENTICATION_TIME
         };
         // In a flood, an unauthenticated connection can soon be displaced, so idle senders stay.
         found.retain(|one| match one.displacement {
@@ -189,9 +189,9 @@ impl Open {
         });
         let first = found.iter().map(|one| one.displacement).min();
         found.retain(|one| Some(one.displacement) == first);
-        if found.len() > FOUND {
-            found.select_nth_unstable(FOUND);
-            found.truncate(FOUND);
+        if found.len() > SEARCH_SIZE {
+            found.select_nth_unstable(SEARCH_SIZE);
+            found.truncate(SEARCH_SIZE);
         }
         found.sort_unstable_by(|one, other| other.cmp(one));
         self.found = found;
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn the_longest_idle_connection_is_displaced_first_and_each_once() {
         // More than one search remembers.
-        let (limiter, permits) = full(FOUND + 10);
+        let (limiter, permits) = full(SEARCH_SIZE + 10);
         authenticate(&permits, State::Idle);
         permits[1].state().set(State::Busy);
         permits[2].state().set(State::Head);
@@ -300,7 +300,7 @@ mod tests {
         let later = Instant::now() + Duration::from_micros(2);
         while Instant::now() < later {}
         permits[0].state().set(State::Idle);
-        let displaced = all_displaced(&limiter, &permits, REST * 2);
+        let displaced = all_displaced(&limiter, &permits, IDLE_GRACE * 2);
         let (last, others) = displaced.split_last().expect("connections to displace");
         // The first one became idle last.
         assert_eq!(*last, 0);
@@ -310,16 +310,16 @@ mod tests {
 
     #[test]
     fn a_search_remembers_a_limited_number_of_connections() {
-        let (limiter, permits) = full(FOUND * 2);
-        assert!(displaced(&limiter, &permits, REST * 2).is_some());
-        assert_eq!(limiter.lock().found.len(), FOUND - 1);
+        let (limiter, permits) = full(SEARCH_SIZE * 2);
+        assert!(displaced(&limiter, &permits, IDLE_GRACE * 2).is_some());
+        assert_eq!(limiter.lock().found.len(), SEARCH_SIZE - 1);
     }
 
     #[test]
     fn a_connection_is_displaced_until_it_receives_something() {
         let (limiter, permits) = full(1);
         assert!(!permits[0].is_displaced());
-        assert_eq!(displaced(&limiter, &permits, REST * 2), Some(0));
+        assert_eq!(displaced(&limiter, &permits, IDLE_GRACE * 2), Some(0));
         assert!(permits[0].is_displaced());
         permits[0].state().set(State::Head);
         assert!(!permits[0].is_displaced());
@@ -328,11 +328,11 @@ mod tests {
     #[test]
     fn a_connection_that_was_used_since_the_search_is_not_displaced() {
         let (limiter, permits) = full(3);
-        assert!(displaced(&limiter, &permits, REST * 2).is_some());
+        assert!(displaced(&limiter, &permits, IDLE_GRACE * 2).is_some());
         for permit in &permits {
             permit.state().set(State::Busy);
         }
-        assert_eq!(displaced(&limiter, &permits, REST * 2), None);
+        assert_eq!(displaced(&limiter, &permits, IDLE_GRACE * 2), None);
     }
 
     #[test]
@@ -350,7 +350,7 @@ mod tests {
             permit.state().set(State::Head);
         }
         assert_eq!(
-            all_displaced(&limiter, &permits, REST * 2),
+            all_displaced(&limiter, &permits, IDLE_GRACE * 2),
             [1, 2, 3, 0],
             "the head of 3 began first, and its connection is the youngest"
         );
@@ -362,7 +362,10 @@ mod tests {
         // Connections in use can't be displaced, and do not count.
         authenticate(&permits[..3], State::Busy);
         assert_eq!(displaced(&limiter, &permits, Duration::ZERO), None);
-        assert_eq!(all_displaced(&limiter, &permits, TIME_IN_FLOOD), [3]);
+        assert_eq!(
+            all_displaced(&limiter, &permits, AUTHENTICATION_TIME_IN_FLOOD),
+            [3]
+        );
     }
 
     #[test]
@@ -370,7 +373,7 @@ mod tests {
         let (limiter, permits) = full(4);
         authenticate(&permits[..1], State::Idle);
         // The sender has been idle for a while, and unauthenticated connections are new.
-        let rested = Instant::now() + REST * 2;
+        let rested = Instant::now() + IDLE_GRACE * 2;
         let holders = std::mem::take(&mut limiter.lock().holders);
         let young = holders.into_iter().map(|(number, holder)| {
             let (opened, state) = (rested, ConnectionState::new(State::Head));
@@ -393,7 +396,7 @@ mod tests {
         assert!(
             limiter
                 .lock()
-                .displace_one(rested + TIME_IN_FLOOD)
+                .displace_one(rested + AUTHENTICATION_TIME_IN_FLOOD)
                 .is_some()
         );
         assert_eq!(permits[0].state().current().state(), State::Idle);

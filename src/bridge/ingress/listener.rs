@@ -16,11 +16,12 @@ use super::workers::{Dispatcher, Workers};
 use crate::bridge::Bridge;
 use crate::telemetry::Throttle;
 
-/// The number of connections that may wait to be accepted; the system may lower it. The standard library's 128 are too few
-/// for a burst: clients try again only after 1, 3, 7, … seconds.
+/// The number of connections that may wait to be accepted; the system may lower it. The standard library's 128 are too
+/// few for a burst: clients try again only after 1, 3, 7, … seconds.
 const BACKLOG: i32 = 4096;
-/// The sizes of the system's buffers of a connection, in bytes; the system doubles both. Answers are short, and a head and a
-/// body need a few round trips. By default, a sender that reads no answers, or sends unread bytes, could occupy megabytes.
+/// The sizes of the system's buffers of a connection, in bytes; the system doubles both. Answers are short, and a head
+/// and a body need a few round trips. By default, a sender that reads no answers, or sends unread bytes, could occupy
+/// megabytes.
 const SEND_BUFFER: usize = 16 << 10;
 const RECEIVE_BUFFER: usize = 64 << 10;
 /// How long the system keeps bytes that a peer does not acknowledge. By default, it keeps the last answers of closed
@@ -28,8 +29,8 @@ const RECEIVE_BUFFER: usize = 64 << 10;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Pause after a failure to accept, which usually means that no file descriptor is free.
 const PAUSE: Duration = Duration::from_millis(100);
-/// If no connection arrives for this long, a closing listener regards its queue as empty. A connection in its TCP handshake
-/// needs one round trip.
+/// If no connection arrives for this long, a closing listener regards its queue as empty. A connection in its TCP
+/// handshake needs one round trip.
 
 const QUIET: Duration = Duration::from_millis(200);
 /// A listening socket that has not accepted anything yet.
@@ -177,8 +178,8 @@ async fn accept(socket: &tokio::net::TcpListener) -> io::Result<(TcpStream, IpAd
     Ok((stream.into_std()?, peer.ip()))
 }
 
-/// A classic BPF program over the TCP header that drops segments with SYN: a peer that connects now tries again and is then
-/// refused. Handshakes that have begun are completed.
+/// A classic BPF program over the TCP header that drops segments with SYN: a peer that connects now tries again and is
+/// then refused. Handshakes that have begun are completed.
 const WITHOUT_SYN: [SockFilter; 4] = {
     const LOAD_BYTE: u16 = 0x30;
     const JUMP_IF_SET: u16 = 0x45;

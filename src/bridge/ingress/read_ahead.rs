@@ -1,5 +1,5 @@
-//! Finds out whether the next request of a connection has begun: hyper reads ahead without a notification. A started head
-//! has a shorter time limit than an idle connection.
+//! Finds out whether the next request of a connection has begun: hyper reads ahead without a notification. A started
+//! head has a shorter time limit than an idle connection.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -43,8 +43,8 @@ impl ReadAhead {
         self.tail.store(tail, Ordering::Relaxed);
     }
 
-    /// Ends the current request, whose body had this length (`None` if it was chunked). Returns whether bytes of the next
-    /// request have arrived, or `false` if that is unknown, as after pipelined requests.
+    /// Ends the current request, whose body had this length (`None` if it was chunked). Returns whether bytes of the
+    /// next request have arrived, or `false` if that is unknown, as after pipelined requests.
     pub(super) fn end_request(&self, body: Option<u64>) -> bool {
         let after = self.after_head.swap(UNKNOWN, Ordering::Relaxed);
         let tail = self.tail.load(Ordering::Relaxed).to_be_bytes();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_start_is_no_start() {
+    fn an_unknown_start_does_not_count() {
         let ahead = ReadAhead::new();
         ahead.note(&[HEAD, b"{}", HEAD, b"{}"].concat(), true);
         assert!(ahead.end_request(Some(2)), "the second of two requests has");

@@ -1,16 +1,17 @@
-//! The state of one connection. It determines how long the state may last, and whether a new connection may displace the
-//! connection.
+//! The state of one connection. It determines how long the state may last, and whether a new connection may displace
+//! the connection.
 //!
 //! | state | ends with | at most | can be displaced |
 //! |---|---|---|---|
 //! | [`State::Handshake`] | the end of the TLS handshake | `head_timeout` | if not authenticated |
-//! | [`State::Idle`] | the first byte of a request | `idle_timeout`, or [`REST`] if the bridge closes | if not authenticated, or after [`REST`] |
+//! | [`State::Idle`] | the first byte of a request | `idle_timeout`, or [`IDLE_GRACE`] if the bridge closes | if not authenticated, or after [`IDLE_GRACE`] |
 //! | [`State::Head`] | the end of the head, or of a refused request | `head_timeout` | if not authenticated |
 //! | [`State::Busy`] | the answer to an authenticated request | the request's own deadlines (`journey`) | no |
 //! | [`State::Displaced`] | the end of the connection, or the first byte of a request | `head_timeout` | no |
 //!
-//! A connection is authenticated for [`TRUST`] after a request with the right password. In every state, the peer has
-//! `head_timeout` to read its answers after its buffers are full. A closed connection lingers for a second.
+//! A connection is authenticated for [`AUTHENTICATION_LIFETIME`] after a request with the right password. In every
+//! state, the peer has `head_timeout` to read its answers after its buffers are full. A closed connection lingers for a
+//! second.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,13 +19,13 @@ use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 
-/// An idle connection is not displaced before this time is over: its sender may be about to use it again, and would have to
-/// resend a report if the connection was closed.
-pub(super) const REST: Duration = Duration::from_secs(1);
+/// An idle connection is not displaced before this time is over: its sender may be about to use it again, and would
+/// have to resend a report if the connection was closed.
+pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
-/// A connection counts as authenticated for this time after a request with the right password. An active sender sends the
-/// password again before that, unless the password was removed.
-pub(super) const TRUST: Duration = Duration::from_mins(2);
+/// A connection counts as authenticated for this time after a request with the right password. An active sender sends
+/// the password again before that, unless the password was removed.
+pub(super) const AUTHENTICATION_LIFETIME: Duration = Duration::from_mins(2);
 
 /// The origin of the stored times.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -49,7 +50,7 @@ impl State {
     pub(super) fn limit(self, limits: &Limits, is_closing: bool) -> Option<Duration> {
         match self {
             Self::Handshake | Self::Head | Self::Displaced => Some(limits.head_timeout),
-            Self::Idle if is_closing => Some(limits.idle_timeout.min(REST)),
+            Self::Idle if is_closing => Some(limits.idle_timeout.min(IDLE_GRACE)),
             Self::Idle => Some(limits.idle_timeout),
             Self::Busy => None,
         }
@@ -95,7 +96,8 @@ impl ConnectionState {
         self.store(TimedState::new(state, micros_now()));
     }
 
-    /// Records that a request whose head was complete at `complete` has the right password. The connection is then busy.
+    /// Records that a request whose head was complete at `complete` has the right password. The connection is then
+    /// busy.
     pub(super) fn authenticated(&self, complete: Instant) {
         let now = micros(complete);
         self.authenticated.store(now, Ordering::Relaxed);
@@ -127,7 +129,7 @@ impl ConnectionState {
         match (seen.state(), self.is_authenticated(now)) {
             (State::Busy | State::Displaced, _) => Displacement::Never,
             (_, false) => Displacement::Unauthenticated,
-            (State::Idle, true) if seen.since() + REST <= now => Displacement::Idle,
+            (State::Idle, true) if seen.since() + IDLE_GRACE <= now => Displacement::Idle,
             (_, true) => Displacement::Never,
         }
     }
@@ -135,7 +137,7 @@ impl ConnectionState {
     fn is_authenticated(&self, now: Instant) -> bool {
         match self.authenticated.load(Ordering::Relaxed) {
             0 => false,
-            at => instant(at) + TRUST > now,
+            at => instant(at) + AUTHENTICATION_LIFETIME > now,
         }
     }
 
@@ -236,8 +238,8 @@ pub(super) mod tests {
         let of = |limits: Limits, is_closing| ALL.map(|state| state.limit(&limits, is_closing));
         for (idle_timeout, is_closing, expected) in [
             (idle, false, idle),
-            (idle, true, REST),
-            (REST / 2, true, REST / 2),
+            (idle, true, IDLE_GRACE),
+            (IDLE_GRACE / 2, true, IDLE_GRACE / 2),
         ] {
             let limits = limits(head, idle_timeout);
             assert_eq!(
@@ -272,10 +274,13 @@ pub(super) mod tests {
         );
         connection.authenticated(Instant::now());
         assert_eq!(displacements(&connection, Duration::ZERO), [Never; 5]);
-        let rested = displacements(&connection, REST * 2);
+        let rested = displacements(&connection, IDLE_GRACE * 2);
         assert_eq!(rested, [Never, Idle, Never, Never, Never]);
         // A password may have been removed in the meantime.
-        assert_eq!(displacements(&connection, TRUST), of_unauthenticated);
+        assert_eq!(
+            displacements(&connection, AUTHENTICATION_LIFETIME),
+            of_unauthenticated
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The stream of a connection, with the time limits that hyper does not have: for each state (see [`super::state`]), for
-//! the peer to read, and for a closed connection to linger.
+//! The stream of a connection, with the time limits that hyper does not have: for each state (see [`super::state`]),
+//! for the peer to read, and for a closed connection to linger.
 
 use std::io;
 use std::pin::Pin;
@@ -15,8 +15,8 @@ use super::read_ahead::ReadAhead;
 use super::state::{ConnectionState, State};
 use crate::config::Limits;
 
-/// How long the bytes of a closed connection are read and discarded. Otherwise the system answers them with a reset, which
-/// can overtake the answer (RFC 9112, section 9.6).
+/// How long the bytes of a closed connection are read and discarded. Otherwise the system answers them with a reset,
+/// which can overtake the answer (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 /// The limit on those bytes.
 const LINGER_BYTES: usize = 1 << 20;

@@ -1,5 +1,5 @@
-//! The threads that serve connections. Each has a current-thread runtime, which costs less per request than one runtime for
-//! all threads.
+//! The threads that serve connections. Each has a current-thread runtime, which costs less per request than one runtime
+//! for all threads.
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
@@ -69,7 +69,8 @@ impl Workers {
             let thread = thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
-                    // Built here, because it must not be dropped on the caller's thread, which has a runtime, if no thread starts.
+                    // Built here, because it must not be dropped on the caller's thread, which has a runtime, if no
+                    // thread starts.
                     let runtime = Builder::new_current_thread().enable_all().build();
                     match runtime {
                         Ok(runtime) => {
@@ -102,8 +103,8 @@ impl Workers {
         self.dispatcher.clone()
     }
 
-    /// Waits until every connection has ended, and cuts the remaining ones at `cut`. The listener must be closed, and the
-    /// bridge closing. Blocks, so it must not run on a runtime's thread.
+    /// Waits until every connection has ended, and cuts the remaining ones at `cut`. The listener must be closed, and
+    /// the bridge closing. Blocks, so it must not run on a runtime's thread.
     pub fn join(self, cut: Instant) {
         let cut = *self.cut.get_or_init(|| cut);
         drop(self.dispatcher);

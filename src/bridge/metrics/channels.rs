@@ -67,8 +67,8 @@ impl ChannelCounters {
     }
 }
 
-/// The counters of every channel that was configured since the start. If a channel is removed and added again, its counters
-/// continue. Clones share them.
+/// The counters of every channel that was configured since the start. If a channel is removed and added again, its
+/// counters continue. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByChannel(Arc<Mutex<Table>>);
 
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_has_its_failures_series_at_once_and_a_status_series_with_its_first_report() {
+    fn a_failures_series_exists_at_once_and_a_status_series_with_its_first_report() {
         let metrics = Metrics::new();
         let failures = || series(&metrics, "koobridge_authentication_failures_total");
         let received = || series(&metrics, "koobridge_reports_received_total");

@@ -1,10 +1,10 @@
-//! Metrics in Prometheus' text format 0.0.4, for scrapers that do not read OpenMetrics. The `OpenMetrics` text is converted
-//! line by line, so that both formats have the same content.
+//! Metrics in Prometheus' text format 0.0.4, for scrapers that do not read OpenMetrics. The `OpenMetrics` text is
+//! converted line by line, so that both formats have the same content.
 
 /// Converts a text of the encoder in `prometheus_client`.
 ///
-/// The format has no `# UNIT`, no `# EOF` and no exemplars. A family has the name of its samples: it ends with `_total` for a
-/// counter, and with `_info` for an info, which is a gauge in this format.
+/// The format has no `# UNIT`, no `# EOF` and no exemplars. A family has the name of its samples: it ends with `_total`
+/// for a counter, and with `_info` for an info, which is a gauge in this format.
 #[must_use]
 pub(super) fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());

@@ -1,5 +1,5 @@
-//! Counters with one label, whose values are known when the program is built. Counting is one atomic addition at an index of
-//! an array.
+//! Counters with one label, whose values are known when the program is built. Counting is one atomic addition at an
+//! index of an array.
 
 use std::array;
 use std::fmt;
@@ -25,7 +25,8 @@ struct Inner<V, const N: usize> {
 }
 
 impl<V, const N: usize> Counters<V, N> {
-    /// Makes counters whose series all exist from the start, at 0. Otherwise a rate would miss the first event of a series.
+    /// Makes counters whose series all exist from the start, at 0. Otherwise a rate would miss the first event of a
+    /// series.
     pub(super) fn new(label: &'static str, values: [V; N]) -> Self {
         Self::showing_zeros(label, values, true)
     }

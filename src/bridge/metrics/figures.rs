@@ -20,8 +20,8 @@ pub const REASONS: [&str; Reason::ALL.len() + 3] = {
     codes
 };
 
-/// The status codes of requests that are not kept, except 503. The code 400 is also sent, like 415, for a report that is on
-/// the rejected topic.
+/// The status codes of requests that are not kept, except 503. The code 400 is also sent, like 415, for a report that
+/// is on the rejected topic.
 pub const REFUSALS: [u16; 10] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 431];
 
 /// The counts since the start that the status page shows over time.
@@ -66,7 +66,7 @@ impl Counts {
 
     /// Returns the number of reports with this answer.
     #[must_use]
-    pub fn told(&self, answer: ReportAnswer) -> u64 {
+    pub fn with_answer(&self, answer: ReportAnswer) -> u64 {
         let at = ReportAnswer::ALL.iter().position(|known| *known == answer);
         at.map_or(0, |at| self.answers[at])
     }
@@ -78,8 +78,8 @@ impl Counts {
         at.map_or(0, |at| self.refusals[at])
     }
 
-    /// Returns the number of reports that break the contract. `statuses` counts those with an unknown status, and those that
-    /// only Kafka refuses.
+    /// Returns the number of reports that break the contract. `statuses` counts those with an unknown status, and those
+    /// that only Kafka refuses.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         let reasons = Reason::ALL.iter().zip(self.reasons);
@@ -112,8 +112,8 @@ impl Buckets {
         Self(less.collect())
     }
 
-    /// Returns the quantile `share` in seconds, or `None` if there are no times. Times are assumed to be spread evenly in their
-    /// bucket, and times above the last finite bound to equal it.
+    /// Returns the quantile `share` in seconds, or `None` if there are no times. Times are assumed to be spread evenly
+    /// in their bucket, and times above the last finite bound to equal it.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
@@ -222,7 +222,7 @@ mod tests {
         let counts = metrics.counts();
         assert_eq!(counts.refusals, [1, 2, 0, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(counts.unknown_channels, 1);
-        assert_eq!(counts.told(ReportAnswer::Rejected), 2);
+        assert_eq!(counts.with_answer(ReportAnswer::Rejected), 2);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use prometheus_client::metrics::MetricType;
 
 /// A histogram of times. Clones share the counts.
 ///
-/// The sum and the buckets are not read at the same instant. The count is the sum of the buckets, so that it always equals
-/// the last cumulative bucket.
+/// The sum and the buckets are not read at the same instant. The count is the sum of the buckets, so that it always
+/// equals the last cumulative bucket.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram(Arc<Inner>);
 

@@ -1,9 +1,9 @@
 //! The metrics. This file has their values and the methods that count, `registry` their names, units and helps, and
-//! `figures` the counts for the status page. No decision of the bridge depends on a metric. A report is counted only by atomic
-//! additions, in `channels`, `counters` and `histogram`; a `Family` is for rare events.
+//! `figures` the counts for the status page. No decision of the bridge depends on a metric. A report is counted only by
+//! atomic additions, in `channels`, `counters` and `histogram`; a `Family` is for rare events.
 //!
-//! The values of labels are few, and known when the program is built, or configured: an unknown channel, a message id or a
-//! phone number is never a label.
+//! The values of labels are few, and known when the program is built, or configured: an unknown channel, a message id
+//! or a phone number is never a label.
 
 mod channels;
 mod classic;
@@ -199,16 +199,16 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// Returns the counters of a channel, or with `None` those of all unknown channels. From then on, the channel has a series
-    /// of failed authentications: if the first failure created the series, it would take longer than a failure for an unknown
-    /// channel.
+    /// Returns the counters of a channel, or with `None` those of all unknown channels. From then on, the channel has a
+    /// series of failed authentications: if the first failure created the series, it would take longer than a failure
+    /// for an unknown channel.
     #[must_use]
     pub fn channel(&self, channel: Option<&ChannelId>) -> Arc<ChannelCounters> {
         self.channels.counters(channel)
     }
 
     /// Shows the versions of koobridge and librdkafka.
-    pub fn built_with(&self, librdkafka: String) {
+    pub fn set_versions(&self, librdkafka: String) {
         let version = env!("CARGO_PKG_VERSION");
         self.build
             .get_or_create(&BuildLabel {
@@ -276,7 +276,7 @@ impl Metrics {
     }
 
     /// Creates the series of a reloadable part.
-    pub fn can_be_reloaded(&self, part: &'static str) {
+    pub fn register_reloadable(&self, part: &'static str) {
         for result in [OK, FAILED] {
             drop(self.reloads.get_or_create(&ReloadLabel { part, result }));
         }

@@ -1,5 +1,5 @@
-//! The metrics of the process itself, under the standard names of Prometheus' client libraries. They are read from Linux'
-//! `/proc` at each scrape.
+//! The metrics of the process itself, under the standard names of Prometheus' client libraries. They are read from
+//! Linux' `/proc` at each scrape.
 
 use std::fmt;
 use std::fs;

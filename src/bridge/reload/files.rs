@@ -41,8 +41,8 @@ impl Files {
         self.read = self.seen;
     }
 
-    /// Returns a hash of the contents of the files. Unreadable files, and all that are not small regular files, count as one
-    /// content.
+    /// Returns a hash of the contents of the files. Unreadable files, and all that are not small regular files, count
+    /// as one content.
     pub(super) fn contents(&self) -> Contents {
         let mut hasher = DefaultHasher::new();
         for path in &self.paths {
@@ -88,7 +88,8 @@ impl Files {
 /// A hash of the contents of files.
 pub(super) type Contents = u64;
 
-/// A hash of the metadata of files. One number, because there may be ten thousand files, which are checked all the time.
+/// A hash of the metadata of files. One number, because there may be ten thousand files, which are checked all the
+/// time.
 type Fingerprint = u64;
 
 fn fingerprint(paths: &[PathBuf]) -> Fingerprint {

@@ -20,7 +20,8 @@ use crate::blocking::on_thread;
 use crate::config::SpanQueue;
 use crate::telemetry::Throttle;
 
-/// How long the thread that resolves names waits for the next name. tokio panics if it can't start another thread later.
+/// How long the thread that resolves names waits for the next name. tokio panics if it can't start another thread
+/// later.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 static FAILED: Throttle = Throttle::new();

@@ -1,8 +1,8 @@
-//! Traces: two spans for each report of an authenticated sender, sent to a collector by OTLP over HTTP. Spans contain no
-//! passwords, channel or message ids, phone numbers or parts of a body.
+//! Traces: two spans for each report of an authenticated sender, sent to a collector by OTLP over HTTP. Spans contain
+//! no passwords, channel or message ids, phone numbers or parts of a body.
 //!
-//! The batch processor of OpenTelemetry's SDK queues ended spans and sends them on its own thread (`export`, with the HTTP
-//! client in `client`), so that neither requests nor delivery wait for the collector.
+//! The batch processor of OpenTelemetry's SDK queues ended spans and sends them on its own thread (`export`, with the
+//! HTTP client in `client`), so that neither requests nor delivery wait for the collector.
 
 mod client;
 mod export;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, HumanDuration};
 
-use super::words::{quantile, rate};
+use super::format::{quantile, rate};
 use crate::bridge::admin::history::{History, Interval, SPAN};
 use crate::bridge::admin::snapshot::Snapshot;
 use crate::bridge::metrics::{Counts, ReportAnswer, STATUSES};
@@ -226,7 +226,7 @@ fn stack(interval: &Interval) -> [f64; SERIES] {
 }
 
 fn spooled_rate(interval: &Interval) -> f64 {
-    interval.rate(interval.counts.told(ReportAnswer::Spooled))
+    interval.rate(interval.counts.with_answer(ReportAnswer::Spooled))
 }
 
 /// Returns the lowest of 1, 2, 3, 5, 10, 20, … that is not below `highest`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use super::words::{counted, days};
+use super::format::{counted, days};
 use crate::bridge::Phase;
 use crate::bridge::admin::history::{History, Interval};
 use crate::bridge::admin::late::Late;
@@ -331,7 +331,8 @@ impl Findings {
             );
             self.warn(Subject::Answer(401), text);
         }
-        let turned_away = counts.told(ReportAnswer::Shed) + counts.told(ReportAnswer::Deadline);
+        let turned_away =
+            counts.with_answer(ReportAnswer::Shed) + counts.with_answer(ReportAnswer::Deadline);
         if turned_away > 0 {
             let reports = counted(turned_away, "report was", "reports were");
             let text = format!(

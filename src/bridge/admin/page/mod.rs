@@ -3,14 +3,14 @@
 
 mod chart;
 mod findings;
+mod format;
 mod sections;
-mod words;
 
 use super::history::History;
 use super::snapshot::Snapshot;
 use chart::Chart;
 use findings::{Findings, Severity, headline};
-use words::escape;
+use format::escape;
 
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");
@@ -67,8 +67,8 @@ fn tally(findings: &Findings) -> String {
         let of_it = findings.0.iter().filter(|it| it.severity == severity);
         of_it.count() as u64
     };
-    let errors = words::counted(count(Severity::Critical), "error", "errors");
-    let warnings = words::counted(count(Severity::Warning), "warning", "warnings");
+    let errors = format::counted(count(Severity::Critical), "error", "errors");
+    let warnings = format::counted(count(Severity::Warning), "warning", "warnings");
     let parts = [(Severity::Critical, errors), (Severity::Warning, warnings)].into_iter();
     let parts = parts.filter(|(severity, _)| count(*severity) > 0);
     parts.map(|(_, text)| text).collect::<Vec<_>>().join(", ")

@@ -8,7 +8,7 @@ use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
 
 use super::findings::{Findings, Severity, Subject};
-use super::words::{ago, counted, days, escape, quantile};
+use super::format::{ago, counted, days, escape, quantile};
 use crate::bridge::admin::history::{History, Interval, SPAN};
 use crate::bridge::admin::snapshot::{Destination, Intake, Snapshot, Utilization};
 use crate::bridge::metrics::{REASONS, REFUSALS, ReportAnswer};
@@ -240,7 +240,12 @@ fn spool(mut table: Table, snapshot: &Snapshot) -> String {
 }
 
 fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
-    let both = |answer| [recent.counts.told(answer), snapshot.counts.told(answer)];
+    let both = |answer| {
+        [
+            recent.counts.with_answer(answer),
+            snapshot.counts.with_answer(answer),
+        ]
+    };
     let [accepted, spooled] = [ReportAnswer::Accepted, ReportAnswer::Spooled].map(both);
     let rejected = both(ReportAnswer::Rejected);
     table.counts(None, "Accepted, in Kafka", accepted, "");
@@ -268,7 +273,13 @@ fn refused(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
             ReportAnswer::Deadline,
         ),
     ]
-    .map(|(reason, answer)| (503, reason, [recent.told(answer), total.told(answer)]));
+    .map(|(reason, answer)| {
+        (
+            503,
+            reason,
+            [recent.with_answer(answer), total.with_answer(answer)],
+        )
+    });
     let (mut in_fifteen, mut foot) = (0, "No request has been refused since the start.");
     for (code, reason, counts) in codes.into_iter().chain(unavailable) {
         if counts[1] > 0 {
