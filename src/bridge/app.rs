@@ -265,7 +265,7 @@ fn start_watching(
     config: &Config,
 ) -> anyhow::Result<()> {
     let mut asks = Vec::new();
-    // A thread of its own for Kafka's files: a check with Kafka can take long.
+    // Kafka's files have a separate thread, because a check with Kafka can take long.
     for (name, watch) in ["reload", "reload-kafka"].into_iter().zip(watch.split()) {
         let (ask, asked) = mpsc::channel();
         asks.push(ask);

@@ -31,8 +31,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 /// If no connection arrives for this long, a closing listener regards its queue as empty. A connection in its TCP
 /// handshake needs one round trip.
-
 const QUIET: Duration = Duration::from_millis(200);
+
 /// A listening socket that has not accepted anything yet.
 #[derive(Debug)]
 pub struct Listener {
