@@ -1,4 +1,5 @@
-//! Work that blocks, on threads of its own. tokio's threads for it would end the process if the system can't start one.
+//! Runs blocking work on separate threads. tokio's blocking threads would end the process if the system can't start
+//! one.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use tokio::sync::oneshot;
 /// Runs `work` on a new thread, and returns the receiver of its result.
 ///
 /// # Errors
-/// If the system can't start a thread: then `work` has not begun and is given back.
+/// If the system can't start a thread. Then `work` has not begun, and is returned.
 pub fn on_thread<W, T>(name: &str, work: W) -> Result<oneshot::Receiver<T>, (io::Error, W)>
 where
     W: FnOnce() -> T + Send + 'static,
@@ -54,7 +55,7 @@ impl StoppableThread {
         })
     }
 
-    /// Tells the thread to stop, and does not wait for it.
+    /// Tells the thread to stop, without waiting for it.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
     }

@@ -1,16 +1,15 @@
-//! Chance: durations that differ from one caller to the next, so that those who failed together do not
-//! come back together, and numbers to make names of.
+//! Random durations, so that clients that failed together do not retry together, and random numbers for names.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// Any number. Each `RandomState` has keys of its own, which makes the empty hash a random number, and
-/// one good enough for names and pauses.
+/// Returns a random number. The hash of an empty value is random because each `RandomState` has different keys. This is
+/// good enough for names and pauses.
 pub fn number() -> u64 {
     RandomState::new().hash_one(())
 }
 
-/// Somewhere between two durations.
+/// Returns a random duration between two others.
 pub fn between([least, most]: [Duration; 2]) -> Duration {
     let span = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
     let share = number() % (span + 1);
@@ -22,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_stays_between_and_differs() {
+    fn durations_are_within_the_bounds_and_differ() {
         let range = [Duration::from_millis(50), Duration::from_millis(150)];
         let drawn: Vec<Duration> = (0..100).map(|_| between(range)).collect();
         assert!(

@@ -1,4 +1,4 @@
-//! The program: parse what was typed, run one command, say how it ended.
+//! Parses the command line, runs one command, and reports its result.
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     telemetry::end_on_panic();
     let code = commands::run(&Cli::parse().command).unwrap_or_else(|error| {
         tell!("koobridge: {error:#}");
-        // The same code as clap gives for a command line that it can't read.
+        // The same exit code as clap's for an invalid command line.
         if error.is::<ConfigErrors>() || error.is::<UsageError>() {
             ExitCode::from(2)
         } else {

@@ -1,4 +1,4 @@
-//! Text that people write: reads files and lengths of time, and finds characters that cannot be seen.
+//! Reads text files that people write, and finds invisible characters in them.
 
 use std::fmt;
 use std::fs;
@@ -8,19 +8,19 @@ use std::path::Path;
 /// The character that some editors put before the text of a file.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The most that a file of passwords, certificates or a key can hold.
+/// The size limit of a file of passwords, certificates or a key, in bytes.
 const SMALL: u64 = 1 << 20;
-/// The most that any other file can hold.
+/// The size limit of any other file, in bytes.
 const LARGE: u64 = 64 << 20;
 
-/// Reads a small file that is read again and again while the bridge serves. Nothing else than a regular file is opened:
-/// a pipe could block for ever, and a device has no end.
+/// Reads a small file, which the bridge reads repeatedly while it serves. Only regular files are opened: a pipe could
+/// block for ever, and a device has no end.
 ///
 /// # Errors
-/// Those of the system, and `InvalidInput` if it is not a regular file or has more than 1 MiB.
+/// If the system can't read it, or with `InvalidInput` if it is not a regular file or is larger than 1 MiB.
 pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
-        let problem = "it is not a regular file; put one there";
+        let problem = "it is not a regular file; replace it with one";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
     read_at_most(path, SMALL)
@@ -32,16 +32,17 @@ fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         .take(limit + 1)
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        let problem = format!("it has more than {} MiB", limit >> 20);
+        let problem = format!("it is larger than {} MiB", limit >> 20);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
     Ok(bytes)
 }
 
-/// Reads a file of UTF-8 text. A byte order mark at its head is not part of the text.
+/// Reads a file of UTF-8 text. Removes a byte order mark at its start.
 ///
 /// # Errors
-/// Those of the system, `InvalidData` if the file is not UTF-8, and `InvalidInput` if it has more than 64 MiB.
+/// If the system can't read it, or with `InvalidData` if it is not UTF-8, or `InvalidInput` if it is larger than 64
+/// MiB.
 pub fn read(path: &Path) -> io::Result<String> {
     let bytes = read_at_most(path, LARGE)?;
     let invalid = |problem| io::Error::new(io::ErrorKind::InvalidData, problem);
@@ -56,10 +57,10 @@ pub fn read(path: &Path) -> io::Result<String> {
     }
 }
 
-/// What to tell about a file of which [`is_utf16`] is true.
+/// The problem with a file for which [`is_utf16`] returns `true`.
 pub const UTF_16: &str = "it is UTF-16 text; save it as UTF-8";
 
-/// Whether a file has UTF-16's byte order mark, or begins with an ASCII character in UTF-16.
+/// Returns whether a file has the byte order mark of UTF-16, or begins with an ASCII character in UTF-16.
 #[must_use]
 pub fn is_utf16(bytes: &[u8]) -> bool {
     match bytes {
@@ -69,8 +70,8 @@ pub fn is_utf16(bytes: &[u8]) -> bool {
     }
 }
 
-/// A character that a person does not see: white space beyond ASCII at an end of a text, or an invisible
-/// character anywhere in it.
+/// A character that people do not see: non-ASCII white space at the start or end of a text, or an invisible character
+/// anywhere in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unseen {
     character: char,
@@ -78,7 +79,7 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    /// Returns the first such character of a text that need not be UTF-8 throughout.
+    /// Returns the first such character of a text, which may contain invalid UTF-8.
     #[must_use]
     pub fn find(text: &[u8]) -> Option<Self> {
         let chunks = || text.utf8_chunks();
@@ -116,18 +117,19 @@ impl fmt::Display for Unseen {
         let (place, code) = (self.place, u32::from(self.character));
         write!(
             f,
-            "{place} {name} (U+{code:04X}), which cannot be seen; remove it"
+            "{place} {name} (U+{code:04X}), which is invisible; remove it"
         )
     }
 }
 
-/// Joiners belong inside a word or an emoji, and never at an end.
+/// Returns whether a character is blank at an end of a text. This includes joiners, which are valid only inside words
+/// or emojis.
 fn is_blank(character: char) -> bool {
     let is_joiner = matches!(character, '\u{200c}' | '\u{200d}');
     !character.is_ascii() && (character.is_whitespace() || is_joiner) || is_invisible(character)
 }
 
-/// Hyphens, fillers and marks of direction that have no width: they come along when text is copied.
+/// Returns whether a character has no width. Such hyphens, fillers and direction marks are often copied with a text.
 fn is_invisible(character: char) -> bool {
     matches!(
         character,
@@ -146,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn white_space_beyond_ascii_is_found_at_the_ends_and_invisible_characters_everywhere() {
-        let rest = "which cannot be seen; remove it";
+    fn non_ascii_white_space_is_found_at_the_ends_and_invisible_characters_everywhere() {
+        let rest = "which is invisible; remove it";
         for (text, expected) in [
             ("\u{feff}a", "begins with a byte order mark (U+FEFF)"),
             ("\u{feff}", "begins with a byte order mark (U+FEFF)"),
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_can_mean_is_not_found() {
+    fn intended_characters_are_not_found() {
         let family = "\u{1f468}\u{200d}\u{1f469}";
         let heart = "\u{2764}\u{fe0f}";
         for text in ["", "a b", " a\t", "a\u{a0}b", "é", "密码", family, heart] {
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_without_its_byte_order_mark_and_only_as_utf_8() {
+    fn a_file_is_read_as_utf_8_without_its_byte_order_mark() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("text");
         let read_of = |bytes: &[u8]| {
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_file_is_a_regular_one_of_at_most_a_mebibyte() {
+    fn a_small_file_is_a_regular_file_of_at_most_1_mib() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("file");
         fs::write(&path, vec![b'x'; 1 << 20]).expect("a file");
@@ -210,14 +212,20 @@ mod tests {
         );
         fs::write(&path, vec![b'x'; (1 << 20) + 1]).expect("a file");
         let problem = |path: &Path| read_small(path).unwrap_err().to_string();
-        assert_eq!(problem(&path), "it has more than 1 MiB");
+        assert_eq!(problem(&path), "it is larger than 1 MiB");
         for other in [home.path(), Path::new("/dev/zero")] {
-            assert_eq!(problem(other), "it is not a regular file; put one there");
+            assert_eq!(
+                problem(other),
+                "it is not a regular file; replace it with one"
+            );
         }
         // Opening a pipe waits for its other end.
         let pipe = home.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.expect("coreutils").success());
-        assert_eq!(problem(&pipe), "it is not a regular file; put one there");
+        assert_eq!(
+            problem(&pipe),
+            "it is not a regular file; replace it with one"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A certificate of the server's own, which the load trusts.
+//! A self-signed certificate of the server, which the load trusts.
 
 use std::fs;
 use std::path::Path;
@@ -7,13 +7,13 @@ use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
 
 pub struct Certificate {
-    /// The files' paths; both are gone with the directory.
+    /// The paths of the files, which are deleted with the directory.
     files: [String; 2],
     _directory: TempDir,
 }
 
 impl Certificate {
-    /// ECDSA on P-256, as rcgen makes them.
+    /// Generates a certificate with rcgen's default key, ECDSA on P-256.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let issued = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
@@ -32,7 +32,7 @@ impl Certificate {
         Path::new(&self.files[0])
     }
 
-    /// What has a bridge use it.
+    /// Returns the settings for a bridge to use it.
     pub fn settings(&self) -> [(&str, &str); 2] {
         let [certificate, key] = &self.files;
         [

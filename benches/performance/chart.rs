@@ -1,5 +1,5 @@
-//! Figures as pictures: lines over an axis whose steps are factors. Without a background and in colours of
-//! middling brightness, for light pages and dark ones.
+//! Draws figures as lines over a logarithmic axis. There is no background and the colours have medium brightness, so
+//! that the pictures fit light and dark pages.
 
 use std::error::Error;
 use std::ops::Range;
@@ -19,12 +19,12 @@ const COLOURS: [RGBColor; 3] = [BLUE, ORANGE, RED];
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
-/// One picture of several.
+/// One chart of a picture.
 pub struct Panel {
     pub title: &'static str,
     pub across: &'static str,
-    /// Also the vertical axis goes by factors.
-    pub is_steep: bool,
+    /// Whether the vertical axis is logarithmic too.
+    pub is_logarithmic: bool,
     pub lines: Vec<Line>,
 }
 
@@ -33,7 +33,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// The panels, two side by side, as SVG.
+/// Draws the panels as SVG, two per row.
 pub fn draw(panels: &[Panel]) -> String {
     let mut svg = String::new();
     draw_into(&mut svg, panels).expect("drawing in memory can't fail");
@@ -47,7 +47,7 @@ fn draw_into(svg: &mut String, panels: &[Panel]) -> Drawn {
     for (panel, area) in panels.iter().zip(areas.split_evenly((rows, 2))) {
         let all = panel.lines.iter().flat_map(|line| &line.points);
         let most = all.clone().map(|point| point.1).fold(0.0, f64::max);
-        if panel.is_steep {
+        if panel.is_logarithmic {
             let least = all.map(|point| point.1).fold(f64::MAX, f64::min);
             draw_panel(&area, panel, (least / 1.5..most * 1.5).log_scale())?;
         } else {
@@ -106,7 +106,7 @@ fn across(panel: &Panel) -> Range<f64> {
     least / 1.1..most * 1.1
 }
 
-/// On a logarithmic axis there may be a label for each digit, and no room.
+/// Formats a label, or nothing if it begins with another digit than 1, 2 or 5: a logarithmic axis has no room for all.
 fn sparse(value: f64) -> String {
     let text = number(value);
     if text.starts_with(['1', '2', '5']) {

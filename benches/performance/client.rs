@@ -1,4 +1,4 @@
-//! What the load sends, and the connections it goes over.
+//! The requests of the load, and its connections.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -15,19 +15,19 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
-/// Channels are numbers of ten digits from here on.
+/// The first channel. Channels are consecutive numbers of ten digits.
 pub const FIRST_CHANNEL: u64 = 1_000_000_000;
 pub const PASSWORD: &str = "password";
 
 /// When a connection is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Opened {
-    /// Before the load; it lasts until its end.
+    /// Before the load. It stays open until the end.
     #[default]
     Before,
-    /// For each report, with a whole handshake where it is TLS.
+    /// For each report, with a full handshake if it is TLS.
     Each,
-    /// For each report; a handshake goes on where an earlier one has left off.
+    /// For each report, with a resumed TLS session.
     EachResumed,
 }
 
@@ -40,7 +40,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The first digit of the answer's status.
+    /// Sends a request and reads the answer. Returns the first digit of its status.
     pub async fn ask(&mut self, request: &[u8], answer: &mut Vec<u8>) -> u8 {
         self.write(request).await;
         self.read_answer(answer).await
@@ -51,7 +51,7 @@ impl Stream {
         sent.expect("the server reads");
     }
 
-    /// Reads an answer whole; the first digit of its status.
+    /// Reads a whole answer. Returns the first digit of its status.
     pub async fn read_answer(&mut self, answer: &mut Vec<u8>) -> u8 {
         let stream = &mut self.bytes;
         answer.clear();
@@ -70,7 +70,7 @@ impl Stream {
     }
 }
 
-/// Where connections go.
+/// The server that connections are opened to.
 pub struct Server {
     address: SocketAddr,
     tls: Option<TlsConnector>,
@@ -122,7 +122,7 @@ fn length(head: &[u8]) -> usize {
     length.map_or(0, |(_, value)| value.trim().parse().expect("a length"))
 }
 
-/// A request that is sent again and again, with another message and channel each time.
+/// A request that is sent repeatedly, with a different message and channel each time.
 pub struct Request {
     bytes: Vec<u8>,
     channel: usize,
@@ -131,7 +131,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// With a body of so many bytes, for so many channels in turn.
+    /// Makes a request with a body of `size` bytes, for `channels` channels in turn.
     pub fn new(size: usize, channels: u64) -> Self {
         let message = "0".repeat(32);
         let fixed = format!(
@@ -154,7 +154,7 @@ impl Request {
 
     pub fn of(&mut self, number: u64) -> &[u8] {
         let channel = FIRST_CHANNEL + number % self.channels;
-        // Spread, so that what sorts or hashes has no easy work.
+        // Scattered, so that sorting and hashing are not easier than with real ids.
         let message = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let mut at = &mut self.bytes[self.channel..];
         write!(at, "{channel:010}").expect("room");

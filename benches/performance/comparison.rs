@@ -1,5 +1,5 @@
-//! The bridge beside another one, on the same brokers and the same work: acks=all from an idempotent producer, and
-//! an answer only after the acknowledgement. `mq-bridge.py` sets the other one up.
+//! Compares the bridge with another one on the same brokers with the same work: acks=all from an idempotent producer,
+//! and an answer only after the acknowledgement. `mq-bridge.py` configures the other bridge.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::support::records::{Kafka, until};
 const ROUNDS: usize = 5;
 const PARTITIONS: i32 = 6;
 const CONNECTIONS: [usize; 2] = [64, 256];
-/// The newest in the Python package index when this was written.
+/// The newest version in the Python package index when this was written.
 const MQ_BRIDGE: &str = "mq-bridge==1.2.0";
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -72,7 +72,7 @@ pub fn run(kafka: &Kafka) {
     document::put("comparison", &table);
 }
 
-/// A Python with mq-bridge in it.
+/// Installs mq-bridge in a virtual environment. Returns its Python.
 fn install() -> PathBuf {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mq-bridge");
     let python = home.join("bin/python");

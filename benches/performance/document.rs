@@ -1,10 +1,10 @@
-//! The page that the figures go to: `docs/performance.md`, what stands between `<!-- name -->` and `<!-- / -->`.
+//! Writes the figures to `docs/performance.md`, between `<!-- name -->` and `<!-- / -->`.
 
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Prints a section's figures, and puts them in their place on the page.
+/// Prints the figures of a section, and writes them to their place on the page.
 pub fn put(name: &str, figures: &impl Display) {
     println!("## {name}\n\n{figures}");
     let path = docs().join("performance.md");
@@ -17,7 +17,7 @@ pub fn put(name: &str, figures: &impl Display) {
     fs::write(path, page).expect("docs/performance.md can be written");
 }
 
-/// Puts a picture beside the page.
+/// Writes a picture beside the page.
 pub fn put_picture(name: &str, svg: &str) {
     let path = docs().join(format!("performance-{name}.svg"));
     fs::write(path, svg).expect("docs can be written to");

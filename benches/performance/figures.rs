@@ -1,4 +1,4 @@
-//! Figures: how they are gathered and shown.
+//! Collects and formats figures.
 
 use std::fmt;
 
@@ -31,8 +31,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// The samples of each subject. They take turns, so that what the machine does meanwhile meets all of them; one
-/// round more, the first, warms up.
+/// Returns the samples of each subject. The subjects take turns, so that other work of the machine affects all of them.
+/// An additional first round warms up.
 pub fn rounds<S, T>(count: usize, subjects: &[S], measure: impl Fn(&S) -> T) -> Vec<Vec<T>> {
     let mut samples: Vec<Vec<T>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 0..=count {

@@ -1,4 +1,4 @@
-//! What grows with what: cost and throughput over connections, channels, sizes and partitions.
+//! Cost and throughput by the number of connections, channels, bytes and partitions.
 
 use crate::chart::{Line, Panel, draw};
 use crate::document;
@@ -8,8 +8,8 @@ use crate::subject::{Embedded, ONE_WORKER, Subject};
 use crate::support::cluster::Exclusive;
 
 const ROUNDS: usize = 5;
-/// Where differences are large.
-const FEW: usize = 3;
+/// Fewer rounds, for large differences.
+const FEW_ROUNDS: usize = 3;
 const SECONDS: u64 = 2;
 const CONNECTIONS: [usize; 5] = [16, 64, 256, 1024, 4096];
 const CHANNELS: [u64; 3] = [1, 100, 10_000];
@@ -64,7 +64,7 @@ pub fn run(kafka: &Exclusive) {
     document::put_picture("growth", &draw(&panels(&points)));
 }
 
-/// What does not depend on Kafka is measured without it.
+/// Measures what does not depend on Kafka, without Kafka.
 fn on_embedded_broker() -> Vec<Point> {
     let embedded = Embedded::start();
     let bridge = |channels| embedded.bridge(channels, &ONE_WORKER);
@@ -100,7 +100,7 @@ fn on_embedded_broker() -> Vec<Point> {
         bytes,
         ..load.clone()
     });
-    let samples = rounds(FEW, &over_bytes, |load| small.measure(load));
+    let samples = rounds(FEW_ROUNDS, &over_bytes, |load| small.measure(load));
     points.extend(curve(
         "bytes of a body",
         BYTES.map(|n| as_f64(n as u64)),
@@ -116,7 +116,7 @@ fn on_kafka(kafka: &Exclusive) -> Vec<Point> {
     };
     let subjects =
         KAFKA_PARTITIONS.map(|partitions| Subject::bridge_on(kafka, partitions, &ONE_WORKER));
-    let samples = rounds(FEW, &subjects, |subject| subject.measure(&load));
+    let samples = rounds(FEW_ROUNDS, &subjects, |subject| subject.measure(&load));
     let partitions = KAFKA_PARTITIONS.map(f64::from);
     curve("partitions on three brokers", partitions, samples).collect()
 }
@@ -143,7 +143,7 @@ fn panels(points: &[Point]) -> Vec<Panel> {
     let panel = |title, across, value| Panel {
         title,
         across,
-        is_steep: false,
+        is_logarithmic: false,
         lines: vec![line(across, value)],
     };
     let cpu: fn(&Sample) -> f64 = |sample| sample.micros;

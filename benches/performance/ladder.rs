@@ -1,4 +1,4 @@
-//! What each part of a report's journey costs, from a bare hyper POST up to the bridge on real Kafka.
+//! The cost of each part of a report's journey, from a bare hyper POST up to the bridge with real Kafka.
 
 use crate::document;
 use crate::figures::{Table, median, rounds};

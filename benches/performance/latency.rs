@@ -1,4 +1,4 @@
-//! Latency against the rate at which reports are due, in an open loop, on three brokers, with TLS and without.
+//! Latency by the rate at which reports are due, in an open loop, on three brokers, with and without TLS.
 
 use crate::certificate::Certificate;
 use crate::chart::{Line, Panel, draw};
@@ -9,11 +9,11 @@ use crate::servers::Work;
 use crate::subject::Subject;
 use crate::support::records::Kafka;
 
-/// Up to where a server gives out.
+/// Reports per second, up to more than a server can answer.
 const RATES: [u64; 7] = [500, 2_000, 5_000, 10_000, 15_000, 20_000, 30_000];
 const SECONDS: u64 = 4;
 const PARTITIONS: i32 = 6;
-/// Half, 99 and 99.9 of 100, among those of the load.
+/// The quantiles in the chart, as indexes of the load's quantiles.
 const SHOWN: [(usize, &str); 3] = [(0, "p50"), (2, "p99"), (3, "p99.9")];
 
 struct Server {
@@ -48,7 +48,7 @@ pub fn run(kafka: &Kafka) {
             load: plain,
         },
     ];
-    // Everything is slower at first.
+    // Warms up.
     for server in &servers {
         server.subject.measure(&server.load);
     }
@@ -85,7 +85,7 @@ pub fn run(kafka: &Kafka) {
     document::put_picture("latency", &draw(&panels));
 }
 
-/// Each rate, and the first that it does not keep up with.
+/// Measures each rate, up to the first one that the server can't keep up with.
 fn climb(server: &Server) -> Vec<(u64, Sample)> {
     let mut steps = Vec::new();
     for rate in RATES {
@@ -118,7 +118,7 @@ fn panel(name: &'static str, steps: &[(u64, Sample)]) -> Panel {
             "HTTPS: milliseconds to the answer"
         },
         across: "reports due a second",
-        is_steep: true,
+        is_logarithmic: true,
         lines: SHOWN.map(line).into(),
     }
 }

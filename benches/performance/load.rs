@@ -1,8 +1,8 @@
-//! The load, in a process of its own, so that no server's account has it: reports over many connections, each as
-//! soon as the one before is answered (closed loop), or so many a second whatever the server does (open loop).
+//! The load, in a separate process, so that its CPU time is not counted as the server's. It sends reports over many
+//! connections: the next one when the last one is answered (closed loop), or at a fixed rate (open loop).
 //!
-//! It is the project's own for two things that the figures need together: another message in each body, so that records go
-//! to all partitions, and latencies that count from when a report was due, so that a stall is in them whole.
+//! Other load generators lack one of two features: a different message in each body, so that records go to all
+//! partitions, and latencies from the time when a report was due, so that they contain a stall completely.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -21,26 +21,26 @@ use crate::client::{Opened, Request, Server, Stream};
 use crate::figures::as_f64;
 use crate::process;
 
-/// The argument by which this program is the load.
+/// The argument that makes this program the load.
 pub const FLAG: &str = "--load";
-/// Not counted, and before that every connection is open.
+/// Answers in this first part of the load are not counted. It begins when every connection is open.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How finely reports of an open loop are spread; the clock of the runtime has no finer step.
+/// The interval at which an open loop releases reports; the runtime's clock is not finer.
 const TICK: Duration = Duration::from_millis(1);
 const SHARES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
-/// What is sent.
+/// The configuration of a load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {
     pub connections: usize,
     pub seconds: u64,
-    /// Reports a second; each connection sends as it can where there is none.
+    /// Reports per second in an open loop; `None` is a closed loop.
     pub rate: Option<u64>,
-    /// Size of a body.
+    /// The size of a body, in bytes.
     pub bytes: usize,
-    /// Reports go to so many channels in turn.
+    /// The number of channels, which are used in turn.
     pub channels: u64,
-    /// PEM file with the server's certificate, where it speaks TLS.
+    /// The PEM file with the server's certificate, if it speaks TLS.
     pub certificate: Option<PathBuf>,
     #[serde(default)]
     pub opened: Opened,
@@ -60,22 +60,22 @@ impl Default for Load {
     }
 }
 
-/// What came of it, the warm-up aside.
+/// The answers, without those of the warm-up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answers {
-    /// How many were answered 2xx.
+    /// The number of 2xx answers.
     pub accepted: u64,
-    /// Answered otherwise.
+    /// The number of other answers.
     pub refused: u64,
-    /// Handshakes that went on where an earlier one had left off.
+    /// The number of resumed TLS sessions.
     pub resumed: u64,
     pub seconds: f64,
-    /// Milliseconds within which half, 90, 99 and 99.9 of 100 were answered: in an open loop, since each was due.
-    /// What was due and not answered at the end counts with its time until then.
+    /// The p50, p90, p99 and p99.9 latencies in milliseconds. In an open loop they count from when a report was due,
+    /// and include reports that were unanswered at the end, with their time until then.
     pub within: [f64; 4],
 }
 
-/// What a server took and gave.
+/// The cost and the answers of a server.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// CPU time of a request, in microseconds.
@@ -85,7 +85,7 @@ pub struct Sample {
     pub answers: Answers,
 }
 
-/// Has another process send, and looks at what the server takes meanwhile.
+/// Runs the load in another process, and measures the CPU time of the server.
 pub fn measure(load: &Load, address: SocketAddr, server: u32) -> Sample {
     let spec = serde_json::to_string(load).expect("JSON");
     let mut child = Command::new(std::env::current_exe().expect("this program"))
@@ -109,7 +109,7 @@ pub fn measure(load: &Load, address: SocketAddr, server: u32) -> Sample {
     }
 }
 
-/// What the other process does.
+/// Runs the load in this process.
 pub fn run(address: &str, spec: &str) {
     let load: Load = serde_json::from_str(spec).expect("a load");
     let address = address.parse().expect("an address");
@@ -121,7 +121,7 @@ pub fn run(address: &str, spec: &str) {
     println!("{}", serde_json::to_string(&answers).expect("JSON"));
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Plan {
     load: Load,
     /// A permit for each report that is due, in an open loop.
@@ -133,7 +133,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Waits for the next report's turn; its number, and when it was due.
+    /// Waits until the next report is due. Returns its number and the time when it was due.
     async fn next(&self) -> (u64, Instant) {
         let Some(rate) = self.load.rate else {
             return (self.next.fetch_add(1, Ordering::Relaxed), Instant::now());
@@ -151,7 +151,7 @@ impl Plan {
         self.from + Duration::from_secs_f64(as_f64(number) / as_f64(rate))
     }
 
-    /// Lets reports go as they become due.
+    /// Adds a permit for each report when it becomes due.
     async fn dispatch(&self, rate: u64) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -165,7 +165,7 @@ impl Plan {
         }
     }
 
-    /// The latencies of what was due and had not even been sent at the end.
+    /// Returns the latencies of reports that were due but unsent at the end.
     fn unsent(&self) -> Vec<Duration> {
         let rate = self.load.rate.unwrap_or_default();
         let first = self.next.load(Ordering::Relaxed);
@@ -179,20 +179,20 @@ impl Plan {
     }
 }
 
-/// What one connection saw.
+/// The results of one connection.
 #[derive(Default)]
 struct Seen {
     refused: u64,
     resumed: u64,
     latencies: Vec<Duration>,
-    /// Of the last request, where the end came first.
+    /// The time of the last request, if it was unanswered at the end.
     unanswered: Option<Duration>,
 }
 
 async fn send(load: Load, address: SocketAddr) -> Answers {
     let mut connections = Vec::new();
     for _ in 0..load.connections {
-        // Each sender remembers its own sessions.
+        // Each sender stores its own TLS sessions.
         let server = Server::new(address, load.certificate.as_deref(), load.opened);
         connections.push((server.open().await, server));
     }
@@ -215,7 +215,7 @@ async fn send(load: Load, address: SocketAddr) -> Answers {
     }
     sleep_until((now + WARM_UP).into()).await;
     println!("warm");
-    std::io::stdout().flush().expect("somebody listens");
+    std::io::stdout().flush().expect("the parent reads");
     let seen = senders.join_all().await;
     let accepted: usize = seen.iter().map(|seen| seen.latencies.len()).sum();
     let mut latencies: Vec<Duration> = plan.unsent();

@@ -1,7 +1,7 @@
-//! What koobridge costs and what it can do: `script/bench`.
+//! Measures the cost and the throughput of koobridge; run it with `script/bench`.
 //!
-//! Every server runs in a process of its own, whose CPU time the kernel accounts for; so do the load and the
-//! brokers. Ratios hold; absolute figures are this machine's.
+//! Each server, the load and the brokers run in separate processes, so that the kernel accounts for their CPU time
+//! separately. Ratios are comparable between machines; absolute figures are not.
 
 mod certificate;
 mod chart;
@@ -22,7 +22,7 @@ mod servers;
 mod storage;
 mod storm;
 mod subject;
-#[expect(dead_code, reason = "the tests ask more of it")]
+#[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
@@ -35,10 +35,11 @@ use subject::Subject;
 use support::broker;
 use support::cluster::{self, Exclusive};
 
-/// As brokers run in production, but for the size of their heaps.
+/// As in production, except for the size of the heap.
 const BROKER_JVM: &str = "-Xms512m -Xmx512m -Dlog4j2.level=WARN";
-/// After their start, brokers are two to three times slower until their code is compiled. Sent again while it makes
-/// them faster by that factor, so often at most; between two loads they have the machine for compiling.
+/// After their start, brokers are two to three times slower until their code is compiled. This load is repeated, at
+/// most [`WARM_UPS`] times, while each makes them faster by [`FASTER`]. The pauses leave the machine to their
+/// compilers.
 const WARM_UP: Load = Load {
     connections: 256,
     seconds: 10,
@@ -54,7 +55,7 @@ const BETWEEN: Duration = Duration::from_secs(4);
 
 type Section = (&'static str, fn(&Exclusive));
 
-/// In the order in which they run; the last freezes the brokers, which take a while to be themselves again.
+/// The sections, in the order in which they run. The last one freezes the brokers, which recover slowly.
 const SECTIONS: [Section; 9] = [
     ("ladder", |kafka| ladder::run(kafka)),
     ("latency", |kafka| latency::run(kafka)),
@@ -79,14 +80,14 @@ fn main() {
     }
 }
 
-/// The sections of these names, or all.
+/// Runs the sections with these names, or all.
 fn run(names: &[&str]) {
     if let Some(unknown) = names
         .iter()
         .find(|name| !SECTIONS.iter().any(|(known, _)| known == *name))
     {
         let known = SECTIONS.map(|(name, _)| name).join(", ");
-        eprintln!("there is no section {unknown}; there are {known}");
+        eprintln!("unknown section {unknown}; choose from: {known}");
         std::process::exit(2);
     }
     broker::JVM.set(BROKER_JVM).expect("no broker runs yet");
@@ -113,7 +114,7 @@ fn warm_up(kafka: &Exclusive) {
     }
 }
 
-/// Where a span of time is what is needed, or what is left after one is measured.
+/// Pauses for `span`, if there is no condition to wait for.
 #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
 pub fn pause(span: Duration) {
     thread::sleep(span);

@@ -1,4 +1,4 @@
-//! What a bridge takes beside its work: memory, start-up, wake-ups.
+//! Memory, start-up time and wake-ups of a bridge.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ use crate::support::records::Kafka;
 const PARTITIONS: i32 = 6;
 const MANY_PARTITIONS: i32 = 60;
 const STARTS: usize = 5;
-/// How long wake-ups are counted.
+/// The time over which wake-ups are counted.
 const WATCH: Duration = Duration::from_secs(10);
-/// What connections took to be opened is given back by then, mostly.
+/// After this time, most memory that was needed to open connections is freed.
 const SETTLED: Duration = Duration::from_secs(5);
 const UNDER_LOAD: Load = Load {
     connections: 256,
@@ -50,12 +50,12 @@ pub fn run(kafka: &Kafka) {
     for count in [1_000, 9_900] {
         connections.grow(count);
         pause(SETTLED);
-        let what = format!("{count} connections that rest");
+        let what = format!("{count} idle connections");
         table.row(row(&what, String::new(), Some(&bridge)));
     }
     drop(connections);
     pause(WATCH);
-    let what = "ten seconds after they have gone";
+    let what = "ten seconds after they were closed";
     table.row(row(what, String::new(), Some(&bridge)));
     let rate = format!("{:.0} reports/s", bridge.measure(&UNDER_LOAD).rate);
     table.row(row("256 connections under load", rate, Some(&bridge)));
@@ -76,12 +76,12 @@ pub fn run(kafka: &Kafka) {
     let mut connections = Resting::new(bridge.address(), Some(certificate.path()));
     connections.grow(1_000);
     pause(SETTLED);
-    let what = "1000 connections that rest, HTTPS";
+    let what = "1000 idle connections, HTTPS";
     table.row(row(what, String::new(), Some(&bridge)));
     document::put("memory", &table);
 }
 
-/// Adds the row of a bridge that does nothing, once its start or load is long over.
+/// Adds the row of an idle bridge, long after its start or load.
 fn idle(table: &mut Table, what: &str, bridge: &Subject) {
     pause(WATCH);
     let before = process::wakeups(bridge.pid());
@@ -106,7 +106,7 @@ fn row(what: &str, figure: String, bridge: Option<&Subject>) -> Vec<String> {
     ]
 }
 
-/// This process has the other end of each connection.
+/// Raises the limit on open files, because this process has the other end of each connection.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

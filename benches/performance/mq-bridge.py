@@ -1,7 +1,7 @@
 """mq-bridge as a webhook-to-Kafka bridge: mq-bridge.py ADDRESS BOOTSTRAP TOPIC.
 
-Its defaults but for what the work asks for: an answer after Kafka's acknowledgement (delayed_ack), the producer's
-acks and idempotence, and room for as many requests at once as there are connections.
+It has the defaults, except that it answers after Kafka's acknowledgement (delayed_ack), sets the producer's acks and
+idempotence, and allows as many concurrent requests as there are connections.
 """
 
 import sys

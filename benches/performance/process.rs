@@ -1,10 +1,10 @@
-//! What a process takes, by the kernel's own accounts.
+//! The resources of a process, as the kernel counts them.
 
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-/// The CPU time of each thread of a process.
+/// Returns the CPU time of each thread of a process.
 pub fn time(pid: u32) -> HashMap<String, Duration> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
     let times = tasks.filter_map(|task| {
@@ -16,7 +16,7 @@ pub fn time(pid: u32) -> HashMap<String, Duration> {
     times.collect()
 }
 
-/// What the threads that are there now have used since.
+/// Returns the CPU time that the current threads have used since `before`.
 pub fn used_since(pid: u32, before: &HashMap<String, Duration>) -> Duration {
     let now = time(pid);
     let used = now.iter().map(|(thread, time)| {
@@ -26,7 +26,7 @@ pub fn used_since(pid: u32, before: &HashMap<String, Duration>) -> Duration {
     used.sum()
 }
 
-/// How often the threads of a process have waited for something and were woken.
+/// Returns how often the threads of a process were woken after a wait.
 pub fn wakeups(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
     let counts = tasks.filter_map(|task| {

@@ -1,4 +1,4 @@
-//! One producer beside several, over partitions, connections, and the distance to the brokers.
+//! Compares one producer with several, by partitions, connections, and the round-trip time to the brokers.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::support::proxy::Proxy;
 const ROUNDS: usize = 3;
 const SECONDS: u64 = 2;
 const PARTITIONS: [i32; 4] = [6, 12, 24, 60];
-/// The fewest only without a distance.
+/// The first one is used only without a delay.
 const CONNECTIONS: [usize; 3] = [16, 64, 256];
-/// Between bridge and brokers, there and back, in milliseconds.
+/// The round-trip times between bridge and brokers, in milliseconds.
 const ROUND_TRIPS: [u64; 4] = [0, 1, 5, 20];
 const PRODUCERS: [&str; 2] = ["1", "4"];
 

@@ -1,4 +1,4 @@
-//! A replay beside a plain copy: `kcat -C | kcat -P`, an idempotent producer without transactions.
+//! Compares a replay with a plain copy by `kcat -C | kcat -P`, an idempotent producer without transactions.
 
 use std::io::{BufWriter, Write as _};
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use crate::support::records::{Kafka, block_on};
 const ROUNDS: usize = 3;
 const PARTITIONS: i32 = 6;
 const EVENTS: u32 = 200_000;
-/// Copies are deleted at once, and so are their files.
+/// Deletes the files of a deleted topic at once.
 const CONFIG: [(&str, &str); 2] = [("min.insync.replicas", "2"), ("file.delete.delay.ms", "0")];
 const KEY_END: &str = "|";
 /// The headers of an event, and those that a replay adds, in their usual sizes.
@@ -41,7 +41,7 @@ const REPLAYED: [(&str, &str); 4] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Copier {
     Replay,
-    /// kcat can't copy headers. It can write the same ones with each record.
+    /// kcat can't copy headers, but can write the same headers with each record.
     KcatWithHeaders,
     Kcat,
 }

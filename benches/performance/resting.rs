@@ -1,4 +1,4 @@
-//! Connections that have sent a report each, and rest.
+//! Idle connections, each of which has sent a report.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,7 +26,7 @@ impl Resting {
         }
     }
 
-    /// Opens more of them, up to so many.
+    /// Opens connections until there are `count`.
     pub fn grow(&mut self, count: usize) {
         let Load {
             bytes, channels, ..

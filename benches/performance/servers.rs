@@ -1,4 +1,4 @@
-//! The servers beside the bridge: each does what the one before does, and more, in a process of its own.
+//! Servers to compare with the bridge. Each does more work than the one before, in a separate process.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -21,19 +21,19 @@ use tokio::runtime::Builder;
 
 use crate::client::{FIRST_CHANNEL, PASSWORD};
 
-/// The argument by which this program is one of them.
+/// The argument that makes this program one of the servers.
 pub const FLAG: &str = "--serve";
 
-/// How far a server goes that is no bridge.
+/// The work of such a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Reads the body and answers 200.
     Bare,
-    /// The same on tokio's multi-thread runtime.
+    /// The same as `Bare`, on tokio's multi-thread runtime.
     Threads,
-    /// Finds the channel and compares its password first.
+    /// Also finds the channel and compares its password.
     Authenticate,
-    /// And makes an event of the body.
+    /// Also makes an event from the body.
     Normalise,
 }
 
@@ -66,8 +66,8 @@ impl Work {
     }
 }
 
-/// A hyper server that prints its address, on one current-thread runtime, as each of the bridge's workers is, unless
-/// it is to have the other one.
+/// Runs a hyper server, which prints its address. It has a current-thread runtime, as each worker of the bridge, except
+/// with [`Work::Threads`].
 pub fn run(name: &str) {
     let work = Work::named(name);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -79,8 +79,7 @@ pub fn run(name: &str) {
         _ => Builder::new_current_thread(),
     };
     let runtime = builder.enable_all().build().expect("a runtime");
-    // Connections go to tasks of their own, and so does the accepting: on the multi-thread runtime it would
-    // otherwise stay on this thread.
+    // Accepting is a task too: otherwise it would stay on this thread with the multi-thread runtime.
     let serving = runtime.spawn(serve(listener, work, channels));
     runtime.block_on(serving).expect("it serves for ever");
 }

@@ -1,4 +1,4 @@
-//! How fast reports go to the spool while Kafka is away, and from there to Kafka.
+//! The throughput to the spool while Kafka is down, and from the spool to Kafka.
 
 use std::time::Instant;
 
@@ -44,19 +44,19 @@ pub fn run(kafka: &Exclusive) {
     document::put("storage", &table);
 }
 
-/// The seconds from the first report that leaves the spool until it is empty.
+/// Waits until the spool is empty. Returns the seconds from its first delivery on.
 fn emptied(bridge: &Subject, waiting: u64) -> f64 {
-    let left = || bridge.metric("koobridge_spool_reports");
+    let remaining = || bridge.metric("koobridge_spool_reports");
     let mut began = None;
     until(PATIENCE * 3, || {
-        let now = left();
+        let now = remaining();
         if now < waiting && began.is_none() {
             began = Some(Instant::now());
         }
         if now == 0 {
             Ok(())
         } else {
-            Err(format!("{now} are left"))
+            Err(format!("{now} remain"))
         }
     })
     .expect("Kafka takes them");

@@ -1,4 +1,4 @@
-//! A storm of new connections: each sends one report and is closed.
+//! Many new connections, each of which sends one report and is closed.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What is measured: a server that runs in a process of its own, and ends with its owner.
+//! The measured server, which runs in a separate process until it is dropped.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -17,12 +17,12 @@ use crate::support::bridge::Bridge;
 use crate::support::proc;
 use crate::support::records::Kafka;
 
-/// What makes two bridges alike on any machine.
+/// Makes bridges comparable between machines.
 pub const ONE_WORKER: [(&str, &str); 1] = [("ingress.workers", "1")];
 const PARTITIONS: u16 = 6;
 const TOPICS: [&str; 2] = ["events", "rejected"];
 
-/// An embedded broker, in this process, with the topics of its bridges.
+/// An embedded broker in this process, with the topics of its bridges.
 pub struct Embedded(EmbeddedBroker);
 
 impl Embedded {
@@ -44,12 +44,12 @@ pub enum Subject {
     Server(Process),
     Bridge {
         bridge: Box<Bridge>,
-        /// The bridge looks at them again and again.
+        /// Kept, because the bridge polls these files.
         _channels: TempDir,
     },
 }
 
-/// Killed when dropped.
+/// A process that is killed when this is dropped.
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
@@ -63,7 +63,7 @@ impl Drop for Process {
 }
 
 impl Subject {
-    /// This program again, as one of the servers that are no bridge.
+    /// Starts this program as one of the servers that are not a bridge.
     pub fn server(work: Work) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args([servers::FLAG, work.name()])
@@ -77,7 +77,7 @@ impl Subject {
         Self::Server(Process { child, address })
     }
 
-    /// A `koobridge serve` that is ready; its channels are the load's.
+    /// Starts `koobridge serve` with the channels of the load, and waits until it is ready.
     pub fn bridge(
         bootstrap: &str,
         [topic, rejected]: [&str; 2],
@@ -86,7 +86,7 @@ impl Subject {
         Self::bridge_with_channels(1, bootstrap, [topic, rejected], settings)
     }
 
-    /// The same on topics of its own.
+    /// The same as [`Subject::bridge`], with new topics.
     pub fn bridge_on(kafka: &Kafka, partitions: i32, settings: &[(&str, &str)]) -> Self {
         let [events, rejected] = ["events", "rejected"].map(|topic| kafka.topic(topic, partitions));
         Self::bridge(kafka.bootstrap(), [&events, &rejected], settings)
@@ -123,7 +123,7 @@ impl Subject {
         }
     }
 
-    /// A figure of the bridge's own.
+    /// Returns the value of one of the bridge's metrics.
     pub fn metric(&self, series: &str) -> u64 {
         match self {
             Self::Server(_) => panic!("only a bridge has metrics"),
@@ -148,7 +148,7 @@ impl Subject {
 /// Memory in MiB.
 pub struct Memory {
     pub resident: f64,
-    /// The part that is no page of a file.
+    /// The part that is not mapped from files.
     pub private: f64,
 }
 

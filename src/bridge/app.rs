@@ -1,4 +1,4 @@
-//! A bridge from its start to its end: what `serve` and `dev` share.
+//! Starts, runs and stops a bridge, for `serve` and for `dev`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -24,42 +24,42 @@ use crate::contract::Channels;
 use crate::kafka::{self, ClientCertificate, Settings};
 use crate::spool;
 
-/// What a bridge publishes to.
+/// The broker that a bridge publishes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broker {
-    /// A Kafka cluster, whose topics' durability is read.
+    /// A Kafka cluster. The bridge reads the durability of its topics.
     Cluster,
-    /// The embedded broker, which keeps nothing.
+    /// The embedded broker, which stores nothing.
     Embedded,
 }
 
-/// A bridge that listens.
+/// A running bridge.
 pub struct App {
     config: Config,
     bridge: Arc<Bridge>,
     phase: watch::Sender<Phase>,
     listener: Listener,
     workers: Workers,
-    /// How many connections may be open.
+    /// The limit on open connections.
     connections: u32,
     admin: admin::Running,
     signals: Signals,
 }
 
-/// How a bridge ended.
+/// The way in which a bridge ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Every answer went out, and Kafka was given the time it is allowed.
+    /// Every answer was sent, and no report remains undelivered.
     Drained,
-    /// The same, and reports are left in the spool, or without a promise in memory.
+    /// Every answer was sent, but undelivered reports remain in the spool, or unpromised ones in memory.
     Left(Left),
-    /// A second signal did not want to wait.
+    /// A second signal ended it at once.
     Forced,
 }
 
 impl App {
-    /// Opens both listeners and starts every thread; Kafka need not be there yet. Changes of the files that are
-    /// watched are taken over; a `Signal` asks for that.
+    /// Opens both listeners and starts every thread. Kafka need not be reachable yet. If there is a `watch`, changes of
+    /// the watched files are applied, at once when the `Signal` arrives.
     ///
     /// # Errors
     /// If an address can't be listened on, librdkafka refuses the settings as a whole, or the system can't start a
@@ -71,7 +71,7 @@ impl App {
         broker: Broker,
         watch: Option<(Watch, Signal)>,
     ) -> anyhow::Result<Self> {
-        let signals = Signals::new().context("can't wait for signals")?;
+        let signals = Signals::new().context("can't listen for signals")?;
         let admin = Admin::bind(&config.admin).with_context(|| {
             format!(
                 "admin.listen: can't listen on {}; name another address",
@@ -86,15 +86,15 @@ impl App {
         })?;
         let connections = connection_limit(config.ingress.connections.get());
         let metrics = Metrics::new();
-        metrics.built_with(kafka::version());
+        metrics.set_versions(kafka::version());
         show_limits(&config, connections, &metrics);
         for part in Part::ALL {
-            metrics.can_be_reloaded(part.name());
+            metrics.register_reloadable(part.name());
         }
         for property in &config.kafka.unsafe_settings {
             warn!(
                 property,
-                "an unsafe value is in force, as kafka.allow_unsafe asks"
+                "kafka.allow_unsafe permits an unsafe value of this property"
             );
             metrics.unsafe_setting(property);
         }
@@ -147,21 +147,21 @@ impl App {
         })
     }
 
-    /// The addresses of the ingress and of the admin listener.
+    /// Returns the addresses of the ingress and of the admin listener.
     ///
     /// # Errors
-    /// What the system reports.
+    /// If the system can't report an address.
     pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.listener.address()?, self.admin.address()))
     }
 
-    /// What the metrics count.
+    /// Returns the metrics.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.bridge.metrics)
     }
 
-    /// Serves until a signal, then drains; a second signal ends it at once.
+    /// Serves until a signal arrives, then drains. A second signal ends the bridge at once.
     ///
     /// # Errors
     /// If the runtime can't watch the listener.
@@ -185,7 +185,7 @@ impl App {
         let delay = config.ingress.drain_delay;
         info!(
             ?delay,
-            "stopping: not ready any more, and still taking reports for a while"
+            "stopping: no longer ready, but still accepting reports for ingress.drain_delay"
         );
         phase.send_replace(Phase::Draining);
         tokio::select! {
@@ -205,13 +205,13 @@ impl App {
             () = signals.next() => End::Forced,
         };
         admin.stop().await;
-        // Everything is flushed: dropping the producers would only wait for their threads.
+        // Everything is flushed: if the producers were dropped, that would only wait for their threads.
         std::mem::forget(bridge);
         Ok(end)
     }
 }
 
-/// Starts the producers, and opens the spool, as the configuration says.
+/// Starts the producers and opens the spool, as configured.
 ///
 /// # Errors
 /// If librdkafka refuses the settings as a whole, or the spool can't be owned.
@@ -265,7 +265,7 @@ fn start_watching(
     config: &Config,
 ) -> anyhow::Result<()> {
     let mut asks = Vec::new();
-    // Kafka can take long to answer whether it accepts what its files hold now.
+    // Kafka's files have a separate thread, because a check with Kafka can take long.
     for (name, watch) in ["reload", "reload-kafka"].into_iter().zip(watch.split()) {
         let (ask, asked) = mpsc::channel();
         asks.push(ask);
@@ -285,11 +285,13 @@ fn start_watching(
     Ok(())
 }
 
-/// The times of the last connections of a bridge that stops.
+/// The deadlines of the last connections when a bridge stops.
 struct LastConnections {
-    /// Until then they are accepted: by the deadline every answer that is under way has made room.
+    /// Connections are accepted until then. By then, every answer in progress has reached its deadline and freed its
+    /// permit.
     accepted: Instant,
-    /// Then they are cut: the last one that was accepted has had the time of a head or, with its head, the deadline.
+    /// Connections are cut then. By then, the last accepted one has had the time for a head or, if its head is
+    /// complete, for an answer.
     cut: Instant,
 }
 
@@ -301,7 +303,7 @@ impl LastConnections {
     }
 }
 
-/// Waits for the last answers, then for Kafka's acknowledgements; what is left then goes to the spool.
+/// Waits for the last answers, then for Kafka's acknowledgements. Unacknowledged reports then go to the spool.
 async fn finish(
     workers: Workers,
     cut: Instant,
@@ -320,12 +322,12 @@ async fn finish(
     .await
 }
 
-/// Runs the last work of a bridge on a thread of its own, and returns how the bridge ended.
+/// Runs the last work of a bridge on a separate thread, and returns how the bridge ended.
 pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
     let left = match on_thread("stop", finish) {
-        Ok(finished) => finished.await.expect("the last work does not panic"),
+        Ok(finished) => finished.await.expect("stopping does not panic"),
         Err((error, finish)) => {
-            warn!(%error, "can't start a thread to stop on: a second signal is not heard");
+            warn!(%error, "can't start the thread that stops the bridge: a second signal has no effect");
             finish()
         }
     };
@@ -336,12 +338,12 @@ pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
     }
 }
 
-/// Returns how many connections may be open: as many as are configured, if the system allows so many files.
+/// Returns the limit on open connections: the configured one, or less if the system does not allow that many files.
 fn connection_limit(configured: u32) -> u32 {
     let configured = u64::from(configured);
     let needed = open_files::needed(configured);
     let allowed = open_files::raise(needed).unwrap_or_else(|error| {
-        warn!(%error, "can't raise the limit of open files");
+        warn!(%error, "can't raise the limit on open files");
         open_files::in_force()
     });
     let limit = allowed.map_or(configured, |allowed| {
@@ -353,8 +355,8 @@ fn connection_limit(configured: u32) -> u32 {
             configured,
             open_files = allowed,
             needed,
-            "the limit of open files allows fewer connections than ingress.connections: raise it (LimitNOFILE= of \
-             systemd, ulimit -n), or lower ingress.connections"
+            "the limit on open files allows fewer connections than ingress.connections: raise the limit (systemd: \
+             LimitNOFILE=, shell: ulimit -n) or lower ingress.connections"
         );
     }
     u32::try_from(limit).unwrap_or(u32::MAX)
@@ -368,10 +370,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals, which end the process no more.
+    /// Starts to receive the signals. From then on, they do not end the process.
     ///
     /// # Errors
-    /// If the runtime can't wait for them.
+    /// If the runtime can't receive them.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -379,7 +381,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,5 +1,5 @@
-//! The directory of webhook passwords: one file a channel, named by its id, one or two passwords,
-//! one a line. That is just how a mounted Kubernetes Secret looks.
+//! The directory of webhook passwords. Each channel has a file that is named after its id and holds one or two
+//! passwords, one per line. A mounted Kubernetes Secret has this form.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::text;
 /// Reads the directory.
 ///
 /// # Errors
-/// Every error at once. None repeats a password.
+/// All errors at once. They contain no passwords.
 pub fn load(directory: &Path) -> Result<Channels, Vec<ConfigError>> {
     let names = file_names(directory).map_err(|error| {
         let problem = format!("can't be read: {error}; name the directory of channel files");
@@ -28,8 +28,8 @@ pub fn load(directory: &Path) -> Result<Channels, Vec<ConfigError>> {
         }
     }
     if errors.is_empty() && channels.is_empty() {
-        let problem = "holds no channel; add a file named by the channel's id that holds its \
-                       webhook password";
+        let problem = "holds no channel; add a file that is named after the channel's id and \
+                       holds its webhook password";
         errors.push(ConfigError::of_file(directory, problem.to_owned()));
     }
     if errors.is_empty() {
@@ -39,7 +39,7 @@ pub fn load(directory: &Path) -> Result<Channels, Vec<ConfigError>> {
     }
 }
 
-/// The files' names in order; hidden ones are Kubernetes' own (`..data`) or an editor's.
+/// Returns the sorted names of the files, without hidden files, which belong to Kubernetes (`..data`) or to an editor.
 fn file_names(directory: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     let entries = fs::read_dir(directory)?;
     let mut names = entries
@@ -60,7 +60,10 @@ fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<ConfigErr
         .ok_or(())
         .and_then(|name| ChannelId::parse(name).map_err(|_| ()));
     let channel = channel.map_err(|()| {
-        one("its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'".to_owned())
+        one(
+            "its name is not a channel id, which has 1 to 64 letters, digits, '_' or '-'"
+                .to_owned(),
+        )
     })?;
     let bytes = text::read_small(&path).map_err(|error| one(format!("can't be read: {error}")))?;
     if text::is_utf16(&bytes) {
@@ -70,12 +73,12 @@ fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<ConfigErr
     Ok((channel, first, second))
 }
 
-/// One or two passwords, one a line; blank lines do not count, and `#` starts no comment.
+/// Parses one or two passwords, one per line. Blank lines are ignored, and `#` does not start a comment.
 fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), Vec<ConfigError>> {
     let mut good = Vec::new();
     let mut errors = Vec::new();
     for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
-        // A header can't hold a carriage return, so one before the line end belongs to it.
+        // A header can't contain a carriage return, so it belongs to the line end.
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             continue;
@@ -99,12 +102,11 @@ fn passwords(path: &Path, text: &[u8]) -> Result<(Password, Option<Password>), V
         (Some(first), second, None) => Ok((first, second)),
         (None, ..) => Err(vec![ConfigError::of_file(
             path,
-            "holds no password; write one on a line".to_owned(),
+            "holds no password; write it on a line".to_owned(),
         )]),
         (Some(_), _, Some(_)) => {
-            let problem = format!(
-                "holds {count} passwords; keep one, or two while you change from one to the other"
-            );
+            let problem =
+                format!("holds {count} passwords; keep one, or two while you change the password");
             Err(vec![ConfigError::of_file(path, problem)])
         }
     }

@@ -1,4 +1,4 @@
-//! The channels with their counters, swapped together: a request finds both with one look-up.
+//! The channels and their counters, which are swapped together: a request finds both with one lookup.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::metrics::{ChannelCounters, Metrics};
 use crate::contract::{Authenticated, Channels};
 
-/// The channels that are configured, each with its counters.
+/// The configured channels, each with its counters.
 #[derive(Debug)]
 pub struct CountedChannels {
     channels: Arc<Channels>,
@@ -17,7 +17,7 @@ pub struct CountedChannels {
 }
 
 impl CountedChannels {
-    /// Joins the channels with their counters, which `metrics` shows from now on.
+    /// Adds counters to the channels. From now on, `metrics` shows them.
     #[must_use]
     pub fn new(channels: Channels, metrics: &Metrics) -> Self {
         let unknown = metrics.channel(None);
@@ -32,17 +32,17 @@ impl CountedChannels {
         }
     }
 
-    /// The channels alone.
+    /// Returns the channels without their counters.
     #[must_use]
     pub fn channels(&self) -> &Arc<Channels> {
         &self.channels
     }
 
-    /// Returns the sender with the counters of its channel.
+    /// Returns the sender and the counters of its channel.
     ///
     /// # Errors
-    /// The counters of the channel whose password the sender does not have, or those of the unknown channels. The steps
-    /// are the same for both, so that the time does not tell them apart.
+    /// If the password is wrong, the counters of the channel; if the channel is unknown, those of the unknown channels.
+    /// The steps are the same for both, so that the response time does not tell whether the channel exists.
     pub fn authenticate(
         &self,
         channel: &str,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_was_removed_and_added_again_goes_on_counting() {
+    fn the_counters_of_a_channel_that_is_removed_and_added_again_continue() {
         let metrics = Metrics::new();
         for ids in [&["c1", "c2"][..], &["c1"], &["c3", "c2"]] {
             let channels = counted(ids, &metrics);

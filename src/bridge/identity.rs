@@ -1,4 +1,4 @@
-//! The ingress' own TLS, and the files that it is read from.
+//! The TLS configuration of the ingress, and the files that it is read from.
 
 mod algorithm;
 mod authorities;
@@ -67,13 +67,14 @@ impl Identity {
         })
     }
 
-    /// Returns when the certificate of the ingress expires. Others of its chain that expire are among the warnings.
+    /// Returns when the certificate of the ingress expires. If another certificate of its chain expires, that is a
+    /// warning.
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
 
-    /// Returns the problems with which some clients may still work.
+    /// Returns the problems that affect only some clients.
     #[must_use]
     pub fn warnings(&self) -> &[ConfigError] {
         &self.warnings
@@ -87,7 +88,7 @@ impl Identity {
     }
 }
 
-/// Puts the key and the chain together, if the key is that of the chain's first certificate.
+/// Combines the key and the chain, if the key belongs to the first certificate of the chain.
 fn certified(
     files: &Tls,
     chain: Vec<CertificateDer<'static>>,
@@ -109,12 +110,12 @@ fn certified(
     let path = files.certificate.display();
     problems.error(&files.key, match certified.cert.iter().position(is_its_own) {
         Some(index) => format!(
-            "is the key of certificate {} in {path}, not of the first; put that certificate first, and after each one \
-             the one that has issued it",
+            "is the key of certificate {} in {path}, not of the first; put that certificate first, and each issuer \
+             after the certificate that it issued",
             index + 1
         ),
         None => format!(
-            "is not the key of the certificate in {path}; name the two that belong together"
+            "is not the key of the certificate in {path}; name a certificate and its own key"
         ),
     });
     None
@@ -140,9 +141,9 @@ fn server_config(
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // The sender keeps its session: the memory that rustls has for them knows 256, too few for two hundred senders that
-    // open a connection for each report. Each identity has keys of its own: a ticket from before a change of the
-    // authorities is not accepted after it.
+    // Senders keep their sessions as tickets: the session cache of rustls holds 256, too few for two hundred senders
+    // that open a connection for each report. Each identity has its own ticket keys: if the authorities change, older
+    // tickets are refused.
     config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
     Ok(config)
 }

@@ -1,8 +1,7 @@
 //! The bridge: the program that runs for months, from an HTTP request to Kafka's acknowledgement.
 //!
-//! `app` starts and stops it. `ingress` and `admin` are siblings: what they share with `reload` is the
-//! [`Bridge`] in `state`, with the parts that change while it serves. Only `delivery` sends to
-//! Kafka and writes to the spool.
+//! `app` starts and stops it. `ingress`, `admin` and `reload` share the [`Bridge`] in `state`, which holds the parts
+//! that change while it serves. Only `delivery` sends to Kafka and writes to the spool.
 
 pub mod admin;
 pub mod app;

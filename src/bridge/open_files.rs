@@ -1,4 +1,4 @@
-//! The limit on open files, and how many connections it allows.
+//! The limit on open files, and the number of connections that it allows.
 
 use std::io;
 
@@ -6,48 +6,48 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::spool;
 
-/// Files that are kept for everything but the ingress' connections: the producers, the admin listener and its 64
-/// connections, reloading, the runtimes, and the spool. A producer has some three for each broker: eight of them and ten
-/// brokers have room.
+/// Files reserved for everything except the ingress' connections: the producers, the admin listener and its 64
+/// connections, reloading, the runtimes, and the spool. A producer has about three per broker, so there is room for
+/// eight producers and ten brokers.
 const RESERVE: u64 = 512;
-/// Those that are not the spool's.
+/// The part of the reserve that the spool does not use.
 const OTHERS: u64 = 384;
 const _: () = assert!(
     OTHERS + spool::DESCRIPTORS <= RESERVE,
-    "the spool takes what is kept for it"
+    "the spool uses more files than reserved for it"
 );
 
-/// Returns how many files `connections` need.
+/// Returns the number of files that `connections` need.
 #[must_use]
 pub fn needed(connections: u64) -> u64 {
     connections + RESERVE
 }
 
-/// Returns how many of `wanted` connections fit into a limit of `allowed` open files. Of a small limit a quarter is
-/// for connections.
+/// Returns how many of `wanted` connections fit into a limit of `allowed` open files. If the limit is small,
+/// connections get a quarter of it.
 #[must_use]
 pub fn connections(wanted: u64, allowed: u64) -> u64 {
     let reserve = RESERVE.min(allowed / 4 * 3);
     wanted.min(allowed - reserve).max(1)
 }
 
-/// Returns the limit that is in force; `None` if there is none.
+/// Returns the current limit, or `None` if there is none.
 #[must_use]
 pub fn in_force() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Returns the most open files that this process may allow itself; `None` if there is no limit.
+/// Returns the highest limit that this process can set, or `None` if there is none.
 #[must_use]
 pub fn most() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// Raises the limit as far as the system allows, if `needed` files are more than the limit. Returns the limit that is
-/// in force then; `None` if there is none.
+/// If the limit is below `needed`, raises it as far as the system allows. Returns the new current limit, or `None` if
+/// there is none.
 ///
 /// # Errors
-/// If the system does not let the limit be raised.
+/// If the system refuses to raise the limit.
 pub fn raise(needed: u64) -> io::Result<Option<u64>> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {

@@ -1,9 +1,9 @@
-//! Passwords, certificates, the configuration's file and the files that it names for Kafka, looked at while the bridge serves: what has
-//! changed is read anew and swapped whole. Where it can't be, the last good state stays, and it is said.
+//! Reloads passwords, certificates, the configuration file and the files that it names for Kafka, while the bridge
+//! serves. When one of them changes, it is read again and its state is swapped as a whole. If it can't be applied, the
+//! previous state stays in use, and the problem is logged and shown.
 //!
-//! Files are looked at by their metadata again and again, which works where no file events come
-//! (network file systems, some mounts), and follows the symbolic links by which Kubernetes swaps a
-//! mounted Secret.
+//! The metadata of the files is polled. This also works without file events (network file systems, some mounts), and
+//! follows the symbolic links by which Kubernetes swaps a mounted Secret.
 
 mod files;
 
@@ -22,29 +22,28 @@ use crate::bridge::{Bridge, CountedChannels, Identity, Part, Rules};
 use crate::config::{Config, ConfigError, ConfigErrors, Settings, Tls, Typed};
 use crate::kafka;
 
-/// How often files are looked at. What has changed is in force within two seconds.
-const EACH: Duration = Duration::from_secs(1);
-/// How soon again where one has changed. It is read when a look finds it the same as the one before: nobody reads
-/// half a file while it is being written.
+/// The interval at which files are checked. A change takes effect within two seconds.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The interval after a change. A file is read when two checks find it the same, so that a half-written file is not
+/// read.
 const CHANGED: Duration = Duration::from_millis(250);
-/// How soon to try again what could not be taken over: a disk can come back, and a certificate become
-/// valid.
+/// The interval at which a change that could not be applied is tried again: a disk can recover, and a certificate
+/// become valid.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// The files of a bridge. What they were like is noted before they are read, so that no change
-/// is missed.
+/// The files of a bridge. Their metadata is recorded before they are read, so that no change is missed.
 pub struct Watch {
     typed: Typed,
-    /// What was typed when the bridge started.
+    /// The settings when the bridge started.
     started: Arc<Settings>,
     files: Vec<(Part, Files)>,
-    /// The contents of Kafka's files before they were read last, and what was typed with what was read.
+    /// The contents of Kafka's files before they were read last, and the settings with these contents.
     kafka_contents: Contents,
     kafka_read: Arc<Settings>,
 }
 
 impl Watch {
-    /// Gathers what was typed, and notes what the files are like that it names.
+    /// Gathers the settings, and records the metadata of the files that they name.
     #[must_use]
     pub fn new(typed: Typed) -> (Self, Arc<Settings>) {
         let configuration = Files::new(typed.file.clone());
@@ -53,7 +52,7 @@ impl Watch {
         let certificate = Files::new(named.tls_files().map(Path::to_owned));
         let kafka_files = Files::new(kafka_files(&named));
         let kafka_contents = kafka_files.contents();
-        // What was read before it was noted is read again.
+        // Read again, after their contents were recorded.
         let settings = Arc::new(named.with_kafka_files());
         let watch = Self {
             typed,
@@ -70,7 +69,8 @@ impl Watch {
         (watch, settings)
     }
 
-    /// Returns a watch of what can be read at once, and one of Kafka's files, about which Kafka is asked.
+    /// Returns a watch of the files that can be read at once, and a watch of Kafka's files, which are checked with
+    /// Kafka.
     #[must_use]
     pub fn split(self) -> [Self; 2] {
         let is_kafka = |(part, _): &(Part, Files)| *part == Part::KafkaFiles;
@@ -85,9 +85,9 @@ impl Watch {
         [local, kafka].map(with)
     }
 
-    /// Looks until nobody can ask any more; whoever asks has everything read at once.
+    /// Watches the files until the senders of `asked` are dropped. A message in `asked` reloads everything at once.
     pub fn run(mut self, bridge: &Bridge, config: &Config, asked: &Receiver<()>) {
-        let (mut pause, mut retried) = (EACH, Instant::now());
+        let (mut pause, mut retried) = (INTERVAL, Instant::now());
         loop {
             let is_asked = match asked.recv_timeout(pause) {
                 Ok(()) => true,
@@ -100,42 +100,42 @@ impl Watch {
                 note(part, outcome, bridge);
             }
             if self.files.iter().any(|(part, _)| *part == Part::KafkaFiles) {
-                look_at_producers(bridge);
+                update_producer_state(bridge);
             }
             if now.duration_since(retried) >= RETRY {
                 self.retry(config, bridge);
                 retried = Instant::now();
             }
-            let is_at_rest = self.files.iter().all(|(_, files)| files.are_at_rest());
-            pause = if is_at_rest { EACH } else { CHANGED };
+            let are_stable = self.files.iter().all(|(_, files)| files.are_stable());
+            pause = if are_stable { INTERVAL } else { CHANGED };
         }
     }
 
-    /// Tries again what could not be taken over.
+    /// Tries the changes again that could not be applied.
     fn retry(&mut self, config: &Config, bridge: &Bridge) {
         let stale = bridge.live.stale().into_keys();
         let watched = |part: &Part| self.files.iter().any(|(watched, _)| watched == part);
         for part in stale.filter(watched).collect::<Vec<_>>() {
             match self.read(part, config, bridge) {
                 Ok(()) => note(part, Ok(()), bridge),
-                // What is still wrong is no news, even if the reason is another one.
+                // Not logged or counted again, even if the reason is another one.
                 Err(errors) => bridge.live.note(part, Some(errors.in_one_line())),
             }
         }
     }
 
-    /// Returns the parts to be read now: all of them if that was asked for.
+    /// Returns the parts to be read now, which are all parts if `is_asked`.
     fn due(&mut self, now: Instant, is_asked: bool) -> Vec<Part> {
         let due = self.files.iter_mut().filter_map(|(part, files)| {
             if is_asked {
-                files.are_read();
+                files.mark_read();
             }
             (files.are_due(now) || is_asked).then_some(*part)
         });
         due.collect()
     }
 
-    /// Reads a part anew and takes it over.
+    /// Reads a part again and applies it.
     fn read(&mut self, part: Part, config: &Config, bridge: &Bridge) -> Result<(), ConfigErrors> {
         match part {
             Part::Configuration => read_configuration(&self.typed, &self.started, bridge),
@@ -148,7 +148,7 @@ impl Watch {
         }
     }
 
-    /// Has the producers replaced if Kafka answers a client with what its files hold now.
+    /// Replaces the producers if Kafka accepts a client with the current contents of its files.
     fn read_kafka_files(&mut self, bridge: &Bridge) -> Result<(), ConfigErrors> {
         let contents = Files::new(kafka_files(&self.started)).contents();
         let read = self.started.with_kafka_files();
@@ -161,7 +161,7 @@ impl Watch {
         bridge.delivery.renew(settings);
         (self.kafka_contents, self.kafka_read) = (contents, Arc::new(read));
         info!(
-            "the files that kafka.properties names were read anew: the producers are replaced one after the other"
+            "the files that kafka.properties names were reloaded: the producers are replaced one after another"
         );
         Ok(())
     }
@@ -176,8 +176,8 @@ fn failed(problem: String) -> Result<(), ConfigErrors> {
     Err(ConfigErrors(vec![error]))
 }
 
-/// Shows which certificate the producers use, and whether they can't use what Kafka's files hold.
-fn look_at_producers(bridge: &Bridge) {
+/// Shows the certificate of the producers, and notes the problem if they can't use the contents of Kafka's files.
+fn update_producer_state(bridge: &Bridge) {
     let expires = bridge.delivery.certificate_expires();
     bridge.metrics.kafka_certificate_expires(expires);
     let part = Part::KafkaFiles;
@@ -188,7 +188,7 @@ fn look_at_producers(bridge: &Bridge) {
     }
 }
 
-/// The files that Kafka's properties name.
+/// Returns the files that Kafka's properties name.
 fn kafka_files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
     settings.kafka_files().map(Path::to_owned)
 }
@@ -200,7 +200,7 @@ fn read_configuration(
 ) -> Result<(), ConfigErrors> {
     let settings = Settings::gather(typed);
     Config::check(&settings, kafka::check_property)?;
-    // It has to fit what stays as it is until a restart, too.
+    // It must also fit the keys that do not change until a restart.
     let taken_over = settings.taken_over_from(started);
     let config = Config::check(&taken_over, kafka::check_property)?;
     let rules = Rules::from(&config);
@@ -210,10 +210,10 @@ fn read_configuration(
         let keys = fixed.join(", ");
         warn!(
             keys,
-            "these have changed, and need a restart to be in force"
+            "these keys have changed, and take effect after a restart"
         );
     }
-    info!("the configuration was read anew");
+    info!("the configuration was reloaded");
     Ok(())
 }
 
@@ -223,7 +223,7 @@ fn read_channels(directory: &Path, bridge: &Bridge) -> Result<(), ConfigErrors> 
     let count = channels.len();
     let channels = CountedChannels::new(channels, &bridge.metrics);
     bridge.live.channels.store(Arc::new(channels));
-    info!(channels = count, "the channels' passwords were read anew");
+    info!(channels = count, "the channels' passwords were reloaded");
     Ok(())
 }
 
@@ -236,7 +236,7 @@ fn read_certificate(files: &Tls, bridge: &Bridge) -> Result<(), ConfigErrors> {
     let expires = identity.expires();
     current.store(Arc::new(identity));
     bridge.metrics.certificate_expires(expires);
-    info!(%expires, "the certificate was read anew");
+    info!(%expires, "the certificate was reloaded");
     Ok(())
 }
 
@@ -247,7 +247,7 @@ fn note(part: Part, outcome: Result<(), ConfigErrors>, bridge: &Bridge) {
         let part = part.name();
         warn!(
             part,
-            problem, "what has changed can't be taken over; the last good state stays"
+            problem, "can't apply a change; the previous state stays in use"
         );
     }
     bridge.live.note(part, problem);

@@ -1,5 +1,5 @@
-//! The state of a bridge that ingress, admin and reload share. Each part that can change while the bridge
-//! serves is swapped whole, so that a request sees one state of it or the next.
+//! The state of a bridge that ingress, admin and reload share. Each part that can change while the bridge serves is
+//! swapped as a whole, so that a request sees either the old state or the new one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::traces::Traces;
 use crate::config::{Access, Config, Limits, Success};
 use crate::contract::EventFormat;
 
-/// Everything that a request and a look at the bridge need.
+/// The state that requests and the admin listener need.
 #[derive(Debug)]
 pub struct Bridge {
     pub live: Live,
@@ -26,7 +26,7 @@ pub struct Bridge {
     pub metrics: Arc<Metrics>,
     /// `None` if no spans are recorded.
     pub traces: Option<Traces>,
-    /// It has seen [`Phase::Serving`] alone.
+    /// Has seen only [`Phase::Serving`], so that `has_changed` tells whether the bridge still serves.
     pub phase: watch::Receiver<Phase>,
 }
 
@@ -34,34 +34,34 @@ pub struct Bridge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Serving,
-    /// Told to stop: requests are still taken, each answer closes its connection.
+    /// The bridge is stopping: it still accepts requests, and each answer closes its connection.
     Draining,
-    /// The listener is closed. Requests on open connections are still answered; connections that are idle are closed.
+    /// The listener is closed. Requests on open connections are still answered; idle connections are closed.
     Closing,
 }
 
-/// The reloadable parts, as they are in force now.
+/// The current state of the reloadable parts.
 #[derive(Debug)]
 pub struct Live {
     pub channels: ArcSwap<CountedChannels>,
-    /// `None` where the ingress speaks plain HTTP.
+    /// `None` if the ingress speaks plain HTTP.
     pub identity: Option<ArcSwap<Identity>>,
     pub rules: ArcSwap<Rules>,
-    /// What could not be taken over, and why: the last good state stays.
+    /// The parts whose last change could not be applied, with the problem. Their previous state stays in use.
     stale: Mutex<BTreeMap<Part, String>>,
 }
 
-/// The parts of the configuration that can change alone.
+/// The keys of the configuration that can change without a restart.
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub limits: Limits,
     pub success: Success,
     pub access: Access,
-    /// Whether there is a line in the log for each report.
+    /// Whether each report is logged.
     pub log_reports: bool,
 }
 
-/// A part that is read anew by itself.
+/// A part that is reloaded independently of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     Channels,
@@ -72,9 +72,9 @@ pub enum Part {
 }
 
 impl Bridge {
-    /// Returns the phase of this moment.
+    /// Returns the current phase.
     pub fn phase(&self) -> Phase {
-        // Before its first change it is read without the lock that all requests share.
+        // Until its first change, this avoids the lock that all requests share.
         match self.phase.has_changed() {
             Ok(false) => Phase::Serving,
             _ => *self.phase.borrow(),
@@ -124,7 +124,7 @@ impl Live {
         }
     }
 
-    /// Notes why a part could not be taken over, or that it was.
+    /// Records the problem with a part's last change, or that there is none.
     pub fn note(&self, part: Part, problem: Option<String>) {
         let mut stale = self.stale.lock();
         match problem {
@@ -133,7 +133,7 @@ impl Live {
         };
     }
 
-    /// The parts whose last change could not be taken over, and why.
+    /// Returns the parts whose last change could not be applied, with the problem.
     #[must_use]
     pub fn stale(&self) -> BTreeMap<Part, String> {
         let stale = self.stale.lock();

@@ -1,4 +1,4 @@
-//! Traces of a build without them: there are none, which the compiler knows.
+//! Replaces `traces` in a build without that feature. `Traces` has no values.
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -24,9 +24,9 @@ pub struct SendSpan;
 
 impl Traces {
     /// # Errors
-    /// Always; the check of the configuration refuses an endpoint before.
+    /// Always. The configuration check refuses an endpoint first.
     pub fn start(_: &config::Traces, _: &config::Config, _: Counter) -> anyhow::Result<Self> {
-        anyhow::bail!("this build of koobridge has no traces")
+        anyhow::bail!("this build of koobridge does not support traces")
     }
 
     pub fn finish(&self) {

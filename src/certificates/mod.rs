@@ -1,4 +1,5 @@
-//! Files of certificates: the chain of the ingress, the authorities of client certificates, and what a client shows Kafka.
+//! Files of certificates: the chain of the ingress, the authorities of client certificates, and the client certificate
+//! for Kafka.
 
 pub(crate) mod pem;
 pub(crate) mod problems;
@@ -13,10 +14,10 @@ use x509_cert::time::Time;
 use pem::{Block, Content};
 use problems::Problems;
 
-/// How long before its end a certificate is worth a warning.
+/// A certificate that expires within this time is a warning.
 pub(crate) const RENEW: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// Reads the certificates of a file; none if one of them can't be read.
+/// Reads the certificates of a file. Returns `None` if one of them can't be read.
 pub(crate) fn read(
     path: &Path,
     content: Content,
@@ -31,20 +32,23 @@ pub(crate) fn read(
     let is_sound = problems.errors.len() == errors;
     if is_sound && certificates.is_empty() {
         let label = &blocks[0].label;
-        problems.error(path, format!(
-            "holds no certificate, but a block of the kind {label}; is it another file that should be named?"
-        ));
+        problems.error(
+            path,
+            format!(
+                "holds a {label} block but no certificate; name the file that holds the certificate"
+            ),
+        );
         return None;
     }
     is_sound.then_some(certificates)
 }
 
-/// Blocks that may stand in one file with certificates.
-fn is_beside(label: &str) -> bool {
+/// Returns whether blocks of this kind may be in one file with certificates.
+fn may_be_beside_certificates(label: &str) -> bool {
     label.ends_with("PRIVATE KEY") || label.ends_with("PARAMETERS")
 }
 
-/// Returns the certificate of a block. A block of another kind is a problem, unless it may stand beside certificates.
+/// Returns the certificate of a block. A block of another kind is a problem, unless it may be beside certificates.
 fn decode(
     path: &Path,
     block: &Block,
@@ -56,44 +60,45 @@ fn decode(
         let certificate = block.certificate();
         if certificate.is_none() {
             let problem =
-                "the block that begins here is no sound base64; copy the certificate anew";
+                "the block that begins here is not valid base64; copy the certificate again";
             problems.error(path, format!("line {line}: {problem}"));
         }
         return certificate;
     }
-    let block = format!("line {line}: a block of the kind {label}");
+    let block = format!("line {line}: the {label} block");
     if let Some(remedy) = refused(label, content) {
-        problems.error(path, format!("{block} is not read; {remedy}"));
-    } else if !is_beside(label) {
-        let problem = "is ignored: only CERTIFICATE blocks count; take it out";
+        problems.error(path, format!("{block} can't be read; {remedy}"));
+    } else if !may_be_beside_certificates(label) {
+        let problem = "is ignored: only CERTIFICATE blocks are read; remove it";
         problems.warn(path, format!("{block} {problem}"));
     }
     None
 }
 
-/// Returns the remedy for a block that holds certificates in another format, or that asks for a check which is not made.
+/// Returns the remedy for a block that holds certificates in another format, or a revocation list, which is not
+/// checked.
 fn refused(label: &str, content: Content) -> Option<&'static str> {
     match label {
         "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
-            Some("convert it to CERTIFICATE (openssl x509), or take it out")
+            Some("convert it to CERTIFICATE (openssl x509), or remove it")
         }
         "PKCS7" | "PKCS #7 SIGNED DATA" => {
-            Some("convert it to CERTIFICATE (openssl pkcs7 -print_certs), or take it out")
+            Some("convert it to CERTIFICATE (openssl pkcs7 -print_certs), or remove it")
         }
         "X509 CRL" if content == Content::Authorities => {
-            Some("the bridge does not check whether a client's certificate is revoked; take it out")
+            Some("the bridge does not check whether a client's certificate is revoked; remove it")
         }
         _ => None,
     }
 }
 
 /// Returns why a certificate is not valid `now`.
-pub(crate) fn invalid(certificate: &Certificate, now: Timestamp) -> Option<String> {
+pub(crate) fn validity_problem(certificate: &Certificate, now: Timestamp) -> Option<String> {
     let [begins, expires] = validity(certificate);
     if expires <= now {
-        return Some(format!("has expired at {expires}"));
+        return Some(format!("expired at {expires}"));
     }
-    (begins > now).then(|| format!("is valid from {begins} on"))
+    (begins > now).then(|| format!("is not valid before {begins}"))
 }
 
 pub(crate) fn expires(certificate: &Certificate) -> Timestamp {
@@ -107,19 +112,19 @@ pub(crate) fn validity(certificate: &Certificate) -> [Timestamp; 2] {
     [validity.not_before, validity.not_after].map(to_timestamp)
 }
 
-/// X.509 knows the years to 9999, as jiff does.
+/// Exact, because X.509 and jiff both end with the year 9999.
 fn to_timestamp(time: Time) -> Timestamp {
     let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
     Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
-/// Whether a certificate names itself as its issuer, as that of a root does.
+/// Returns whether a certificate names itself as its issuer, as a root does.
 pub(crate) fn is_self_issued(certificate: &Certificate) -> bool {
     let certificate = certificate.tbs_certificate();
     certificate.subject() == certificate.issuer()
 }
 
-/// Returns the number, counted from 1, and the name of a certificate in its file.
+/// Returns the number of a certificate in its file, counted from 1, and its name.
 pub(crate) fn title(index: usize, certificate: &Certificate) -> String {
     let subject = certificate.tbs_certificate().subject();
     format!("certificate {} ({subject})", index + 1)

@@ -1,7 +1,7 @@
-//! PEM files, read so that no block is passed over in silence.
+//! Reads PEM files without silently skipping a block.
 //!
-//! The decoder of rustls looks for lines that it knows and skips the others: a byte order mark before a BEGIN line, or
-//! an END line without its line break, would cost a certificate.
+//! The decoder of rustls skips lines that it does not know: it would miss a certificate if a byte order mark comes
+//! before its BEGIN line, or if its END line has no line break.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::text::{self, BYTE_ORDER_MARK, is_utf16};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
-/// Certificates and private keys: a comment between hyphens has another label.
+/// The labels of certificates and private keys. Other text between hyphens may be a comment.
 const LABELS: [&str; 8] = [
     "CERTIFICATE",
     "TRUSTED CERTIFICATE",
@@ -25,17 +25,17 @@ const LABELS: [&str; 8] = [
     "EC PRIVATE KEY",
 ];
 
-/// What a file is to hold.
+/// The expected content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// The certificate of the ingress, and those that it was issued by.
+    /// The certificate of the ingress, and the certificates of its issuers.
     Chain,
     /// The authorities of client certificates.
     Authorities,
     PrivateKey,
 }
 
-/// The lines from a BEGIN line to its END line. It may hold a key, and can't be printed.
+/// The lines from a BEGIN line to its END line. They may hold a key, so there is no `Debug`.
 pub(crate) struct Block {
     /// The number of its BEGIN line, counted from 1.
     pub(crate) line: usize,
@@ -73,7 +73,7 @@ impl Block {
         self.label.ends_with("PRIVATE KEY")
     }
 
-    /// Of PKCS#8 by its label, of OpenSSL's older format by its header.
+    /// PKCS#8 shows encryption in the label, and OpenSSL's older format in a header.
     pub(crate) fn is_encrypted(&self) -> bool {
         let is_header = |line: &str| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
         self.label == "ENCRYPTED PRIVATE KEY" || self.text.lines().any(is_header)
@@ -96,7 +96,7 @@ pub(crate) fn read(path: &Path, content: Content, problems: &mut Problems) -> Ve
     let (blocks, broken) = parse(&String::from_utf8_lossy(&bytes));
     if blocks.is_empty() && broken.is_empty() {
         let name = content.name();
-        problems.error(path, format!("holds no {name}; it must be in PEM"));
+        problems.error(path, format!("holds no {name} in PEM format"));
     }
     for (line, problem) in broken {
         problems.error(path, format!("line {line}: {problem}"));
@@ -104,7 +104,7 @@ pub(crate) fn read(path: &Path, content: Content, problems: &mut Problems) -> Ve
     blocks
 }
 
-/// Recognizes formats that are often mistaken for PEM.
+/// Returns the problem with a file in a format that is often mistaken for PEM.
 fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
     if bytes
         .windows(BEGIN.len())
@@ -118,7 +118,7 @@ fn other_format(bytes: &[u8], path: &Path, content: Content) -> Option<String> {
             let command = format!("iconv -f UTF-16 -t UTF-8 {path} > NEW");
             ("UTF-16, not UTF-8", command)
         }
-        // A SEQUENCE that starts with the version, which is 3 in PKCS#12.
+        // A SEQUENCE that starts with a version; PKCS#12 has version 3.
         [0x30, 0x82, _, _, 2, 1, 3, ..]
         | [0x30, 0x80 | 0x81, _, 2, 1, 3, ..]
         | [0x30, 0x80, 2, 1, 3, ..] => {
@@ -158,19 +158,19 @@ fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
     for (line, number) in text.split(['\n', '\r']).zip(1..) {
         let line = line.trim_matches(|c: char| c.is_whitespace() || c == BYTE_ORDER_MARK);
         if let Some(label) = label(line, BEGIN) {
-            broken.extend(open.replace(Block::new(number, label)).map(unfinished));
+            broken.extend(open.replace(Block::new(number, label)).map(unterminated));
         } else if let Some(label) = label(line, END) {
             match open.take() {
                 Some(mut block) if block.label == label => {
                     block.text.push_str(line);
                     blocks.push(block);
                 }
-                Some(block) => broken.push(unfinished(block)),
+                Some(block) => broken.push(unterminated(block)),
                 None => broken.push((number, "this END line has no BEGIN line".to_owned())),
             }
-        } else if is_garbled(line) {
+        } else if is_malformed_boundary(line) {
             let problem =
-                "BEGIN and END stand in lines of their own, with five hyphens before and after";
+                "put BEGIN and END on separate lines, each with five hyphens before and after it";
             broken.push((number, problem.to_owned()));
             open = None;
         } else if let Some(block) = &mut open
@@ -180,7 +180,7 @@ fn parse(text: &str) -> (Vec<Block>, Vec<Broken>) {
             block.text.push('\n');
         }
     }
-    broken.extend(open.map(unfinished));
+    broken.extend(open.map(unterminated));
     (blocks, broken)
 }
 
@@ -189,9 +189,9 @@ fn label<'a>(line: &'a str, start: &str) -> Option<&'a str> {
     (!label.contains('-')).then_some(label)
 }
 
-/// Whether a line resembles a BEGIN or END line: it has too few hyphens, or dashes that an editor has put in their place,
-/// or two files meet in it without a line break.
-fn is_garbled(line: &str) -> bool {
+/// Returns whether a line is a malformed BEGIN or END line: it has too few hyphens, or an editor has replaced them by
+/// dashes, or two files were joined in it without a line break.
+fn is_malformed_boundary(line: &str) -> bool {
     let is_dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}');
     let between = line.trim_matches(is_dash);
     let label = between
@@ -202,7 +202,7 @@ fn is_garbled(line: &str) -> bool {
     is_known && has_dashes || line.starts_with(BEGIN) || line.starts_with(END)
 }
 
-fn unfinished(block: Block) -> Broken {
+fn unterminated(block: Block) -> Broken {
     let problem = format!("the {} block that begins here has no END line", block.label);
     (block.line, problem)
 }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn text_line_ends_and_byte_order_marks_cost_no_block() {
+    fn text_line_ends_and_byte_order_marks_do_not_hide_a_block() {
         for text in [
             BLOCK.repeat(2),
             BLOCK.repeat(2).replace('\n', "\r\n"),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_no_blocks() {
+    fn comments_are_not_blocks() {
         let commented = BLOCK.replace('\n', "\n  # ");
         for comment in [
             format!("# {commented}\n"),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_block_is_named_and_spoils_no_other() {
+    fn a_broken_block_is_named_and_does_not_affect_others() {
         let lines: Vec<&str> = BLOCK.lines().collect();
         let [begin, body, end] = lines[..] else {
             panic!("{lines:?}");

@@ -1,10 +1,11 @@
-//! The problems of the TLS files: errors, with which the bridge does not start, and warnings.
+//! The problems of the TLS files: errors, which prevent the start, and warnings.
 
 use std::path::Path;
 
 use crate::config::ConfigError;
 
-/// With an error no client works, or a certificate would be passed over; with a warning some clients may fail.
+/// An error means that no client can connect or that a certificate would be ignored; a warning, that some clients may
+/// fail.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     pub(crate) errors: Vec<ConfigError>,

@@ -1,5 +1,5 @@
-//! Logs: lines on standard error, for people on a terminal and for machines otherwise. A slow or broken standard error
-//! neither blocks nor ends the program: a thread of its own writes the lines, and drops those that it can't write.
+//! Logs to standard error: as text if it is a terminal, and as JSON otherwise. If standard error is slow or broken,
+//! that neither blocks nor ends the program: a separate thread writes the lines, and drops those that it can't write.
 
 mod panics;
 mod throttle;
@@ -19,18 +19,18 @@ use writer::{Line, WRITER};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
-/// How long the program waits at its end for its last lines to be written.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long the program waits for its last lines to be written when it ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the thread that writes to standard error: from now on, no text is waited for.
+/// Starts the thread that writes to standard error. From then on, writing does not block.
 ///
 /// # Errors
 /// If the system can't start a thread.
 pub fn start_writer() -> anyhow::Result<()> {
-    WRITER.start().context("can't start the log's thread")
+    WRITER.start().context("can't start the log thread")
 }
 
-/// Starts logging. Only the first call counts.
+/// Starts logging. Only the first call has an effect.
 ///
 /// # Errors
 /// If the system can't start a thread.
@@ -61,14 +61,14 @@ pub fn start(log: Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the lines so far are written, for a second at most.
+/// Waits until the lines so far are written, at most for a second.
 pub fn flush() {
-    WRITER.flush(LAST_LINES);
+    WRITER.flush(FLUSH_TIMEOUT);
 }
 
-/// Writes text to standard error as it is, after the log's lines so far.
+/// Writes text to standard error without a log format, after the lines so far.
 pub fn tell(text: fmt::Arguments<'_>) {
-    WRITER.tell(text.to_string().as_bytes(), LAST_LINES);
+    WRITER.tell(text.to_string().as_bytes(), FLUSH_TIMEOUT);
 }
 
 /// Returns the counter of lines that could not be written.
@@ -77,7 +77,7 @@ pub fn lines_dropped() -> Counter {
     WRITER.dropped()
 }
 
-/// Writes a line to standard error, as `eprintln` does, without a panic if standard error is broken.
+/// Writes a line to standard error like `eprintln`, but does not panic if standard error is broken.
 #[macro_export]
 macro_rules! tell {
     ($($text:tt)*) => { $crate::telemetry::tell(format_args!("{}\n", format_args!($($text)*))) };

@@ -1,5 +1,5 @@
-//! The end of the process if a thread panics. A bridge that goes on without one of its threads looks well and does
-//! nothing; a supervisor starts a process that has ended again.
+//! Ends the process if a thread panics. A bridge without one of its threads would look healthy but not work; if the
+//! process ends, a supervisor restarts it.
 
 use std::panic::{self, PanicHookInfo};
 use std::process;
@@ -9,12 +9,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::error;
 use tracing::level_filters::LevelFilter;
 
-/// Has the process end with a message if any thread panics from now on.
+/// Installs a panic hook that logs a message and ends the process.
 pub fn end_on_panic() {
     panic::set_hook(Box::new(|panic| {
-        tell(panic);
+        log(panic);
         super::flush();
-        // A core would hold passwords and phone numbers.
+        // A core dump would contain passwords and phone numbers.
         let none = Rlimit {
             current: Some(0),
             ..getrlimit(Resource::Core)
@@ -24,7 +24,7 @@ pub fn end_on_panic() {
     }));
 }
 
-fn tell(panic: &PanicHookInfo<'_>) {
+fn log(panic: &PanicHookInfo<'_>) {
     let current = thread::current();
     let thread = current.name().unwrap_or("unnamed");
     let message = panic.payload_as_str().unwrap_or("no message");
@@ -35,7 +35,7 @@ fn tell(panic: &PanicHookInfo<'_>) {
     } else {
         error!(
             thread,
-            place, message, "a thread panicked, which is a defect of koobridge: the process ends"
+            place, message, "a thread panicked, which is a bug in koobridge: the process ends"
         );
     }
 }

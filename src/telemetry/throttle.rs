@@ -1,48 +1,47 @@
-//! A bound on how often the same failure is logged.
+//! Limits how often the same failure is logged.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How often the same failure is told at most.
-const EACH: Duration = Duration::from_secs(10);
+/// The minimum interval between two lines about the same failure.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Keeps what fails again and again from filling the log: one line in ten seconds, which says how many
-/// there were.
+/// Limits a repeated failure to one log line in ten seconds, which has the number of failures.
 #[derive(Debug, Default)]
-pub struct Throttle(Mutex<Untold>);
+pub struct Throttle(Mutex<Unlogged>);
 
 #[derive(Debug, Default)]
-struct Untold {
+struct Unlogged {
     last: Option<Instant>,
-    /// How many there were since.
+    /// The number of failures since then.
     count: u64,
 }
 
 impl Throttle {
     #[must_use]
     pub const fn new() -> Self {
-        Self(Mutex::new(Untold {
+        Self(Mutex::new(Unlogged {
             last: None,
             count: 0,
         }))
     }
 
-    /// Counts one more; how many there were since the last line, where it is time for one.
+    /// Counts a failure. Returns the number of failures since the last line, if it is time for a new line.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }
 
     fn count_at(&self, now: Instant) -> Option<u64> {
-        let mut untold = self.0.lock();
-        untold.count += 1;
-        let is_time = untold
+        let mut unlogged = self.0.lock();
+        unlogged.count += 1;
+        let is_time = unlogged
             .last
-            .is_none_or(|last| now.duration_since(last) >= EACH);
+            .is_none_or(|last| now.duration_since(last) >= INTERVAL);
         is_time.then(|| {
-            untold.last = Some(now);
-            std::mem::take(&mut untold.count)
+            unlogged.last = Some(now);
+            std::mem::take(&mut unlogged.count)
         })
     }
 }
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_at_once_and_the_others_together() {
+    fn the_first_failure_is_logged_at_once_and_the_others_together() {
         let throttle = Throttle::new();
         let start = Instant::now();
         let at = |seconds| throttle.count_at(start + Duration::from_secs(seconds));

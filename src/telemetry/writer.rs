@@ -11,17 +11,17 @@ use prometheus_client::metrics::counter::Counter;
 /// The writer of this process.
 pub(super) static WRITER: std::sync::LazyLock<Writer> = std::sync::LazyLock::new(Writer::default);
 
-/// Bytes that wait to be written at most: a reader that pauses for a moment loses nothing.
+/// The limit on queued bytes. If a reader pauses for a moment, no line is lost.
 const LIMIT: usize = 1 << 20;
-/// Bytes of a text that are handed over at once.
+/// The size of the pieces in which a text is queued, in bytes.
 const PIECE: usize = 64 << 10;
-/// Room beyond that for the last words of a thread that panics.
-const LAST_WORDS: usize = 16 << 10;
-/// Pause before standard error is tried again that takes nothing now.
+/// Additional room for the message of a thread that panics, in bytes.
+const PANIC_ROOM: usize = 16 << 10;
+/// Pause before another attempt if standard error would block.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Writes what it is given on a thread of its own, in order. It never waits for standard error: a line that does
-/// not fit, or that can't be written, is dropped and counted.
+/// Writes lines to standard error in order, on a separate thread, so that logging never blocks. A line that does not
+/// fit into the queue, or that can't be written, is dropped and counted.
 #[derive(Default)]
 pub(super) struct Writer {
     queue: Mutex<Queue>,
@@ -36,7 +36,7 @@ struct Queue {
     is_writing: bool,
 }
 
-/// One line of the log: `tracing_subscriber` writes a line at once.
+/// Queues a line of the log. `tracing_subscriber` writes each line with one call.
 pub(super) struct Line;
 
 impl Write for Line {
@@ -51,7 +51,7 @@ impl Write for Line {
 }
 
 impl Writer {
-    /// Starts the thread, if it is not there yet.
+    /// Starts the thread, if it does not run yet.
     pub(super) fn start(&'static self) -> io::Result<()> {
         let mut queue = self.lock();
         if !queue.is_started {
@@ -67,9 +67,9 @@ impl Writer {
         self.dropped.clone()
     }
 
-    /// Has a line written, if there is room for it.
+    /// Queues a line if there is room for it.
     fn put(&self, line: &[u8]) {
-        let limit = LIMIT + if thread::panicking() { LAST_WORDS } else { 0 };
+        let limit = LIMIT + if thread::panicking() { PANIC_ROOM } else { 0 };
         let mut queue = self.lock();
         if queue.bytes.len() + line.len() > limit {
             self.dropped.inc();
@@ -83,7 +83,8 @@ impl Writer {
         }
     }
 
-    /// Writes text after the lines so far, and waits for room until `timeout`; without the thread, writes it at once.
+    /// Queues text after the lines so far, and waits for room, for `timeout` at most. Without the thread, writes it
+    /// directly.
     pub(super) fn tell(&self, text: &[u8], timeout: Duration) {
         if !self.lock().is_started {
             let _unread = io::stderr().write_all(text);
@@ -119,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// Waits until there is something to be written.
+    /// Waits for queued bytes and returns them.
     fn take(&self) -> Vec<u8> {
         let mut queue = self.lock();
         self.changed
@@ -133,14 +134,14 @@ impl Writer {
     }
 }
 
-/// Writes as much as `out` takes, and returns the rest if it is broken.
+/// Writes `bytes`. If `out` is broken, returns the unwritten ones.
 fn write<'a>(mut bytes: &'a [u8], out: &mut impl Write) -> &'a [u8] {
     while !bytes.is_empty() {
         match out.write(bytes) {
             Ok(0) => return bytes,
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Another process made the terminal or pipe that it shares with this one non-blocking.
+            // Another process made the shared terminal or pipe non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::park_timeout(PAUSE),
             Err(_) => return bytes,
         }
@@ -152,7 +153,7 @@ fn write<'a>(mut bytes: &'a [u8], out: &mut impl Write) -> &'a [u8] {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, and then fails.
+    /// Accepts this number of bytes, and then fails.
     struct Full(Vec<u8>, usize);
 
     impl Write for Full {
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_is_what_is_left() {
+    fn unwritten_bytes_are_returned() {
         for (room, expected) in [(9, ""), (4, "two\n"), (6, "o\n")] {
             let mut out = Full(Vec::new(), room);
             let left = write(b"one\ntwo\n", &mut out);
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_above_the_limit_is_told_in_pieces() {
+    fn a_text_above_the_limit_is_written_in_pieces() {
         let writer: &'static Writer = Box::leak(Box::default());
         writer.lock().is_started = true;
         thread::spawn(|| writer.run(&mut io::sink()));
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_waits_for_the_last_lines_and_not_for_ever() {
+    fn a_flush_waits_for_the_last_lines_up_to_its_timeout() {
         let writer: &'static Writer = Box::leak(Box::default());
         writer.lock().is_started = true;
         writer.put(b"last\n");

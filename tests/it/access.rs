@@ -35,7 +35,7 @@ fn a_peer_outside_the_allowed_networks_is_closed_before_it_sends_anything() {
         bridge.wait_for_metric("koobridge_connections_refused_total", 3);
         let answers = bridge.probe("/metrics").text();
         assert!(!answers.contains("koobridge_answers_total{"), "{answers}");
-        let line = bridge.wait_for_log("ingress.allow does not have their network");
+        let line = bridge.wait_for_log("ingress.allow does not include their network");
         assert!(line.contains("127.0.0.0/24"), "{line}");
     }
 }

@@ -237,7 +237,7 @@ fn channels_files_and_certificates_are_looked_at() {
     let kafka = cluster::shared();
     let bad = Setup::of(&kafka);
     fs::write(bad.path("channels").join("a.b"), "pw").expect("a file");
-    bad.assert_only("fail", "channels", "its name is no channel id");
+    bad.assert_only("fail", "channels", "its name is not a channel id");
 
     // Where everybody comes to.
     let home = tempfile::tempdir_in("/tmp").expect("a directory");
@@ -263,7 +263,7 @@ fn channels_files_and_certificates_are_looked_at() {
         settings.fold(setup, |setup, (key, value)| setup.set(key, &value))
     };
     let expired = secure(Setup::of(&kafka));
-    expired.assert_only("fail", "certificate", "has expired at 2021-01-01");
+    expired.assert_only("fail", "certificate", "expired at 2021-01-01");
     authority.issue("server", 2, NOW);
     assert_eq!(
         secure(Setup::of(&kafka)).amiss(&["--strict"]),

@@ -39,7 +39,7 @@ fn metric_value(bridge: &Bridge, series: &str) -> f64 {
 /// get a value first.
 fn exposed() -> BTreeSet<String> {
     let metrics = Metrics::new();
-    metrics.built_with(String::new());
+    metrics.set_versions(String::new());
     metrics.answered(200);
     let channel = ChannelId::parse(CHANNEL).expect("a channel id");
     metrics.channel(Some(&channel)).report_received("read");

@@ -129,7 +129,10 @@ fn a_broken_change_leaves_what_was_good_and_is_said() {
     wait_for(&bridge, "good", 200);
     replace(&channels.join("no channel"), "s3cret");
     let problem = eventually(|| bridge.stale("channels").ok_or("not noticed".to_owned()));
-    assert!(problem.contains("its name is no channel id"), "{problem}");
+    assert!(
+        problem.contains("its name is not a channel id"),
+        "{problem}"
+    );
     assert_eq!(status(&bridge, "good"), 200);
     let series =
         |result: &str| format!("koobridge_reloads_total{{part=\"channels\",result=\"{result}\"}}");

@@ -20,7 +20,7 @@ use crate::support::records::{until, unused_name};
 const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_mins(1);
 
-const SERVING_FROM_SPOOL: &str = "Serving from the spool while Kafka is away";
+const SERVING_FROM_SPOOL: &str = "Serving from the spool: Kafka does not answer";
 
 /// Records each state that the page shows with its time, and each resource that the content security policy blocks.
 const RECORD_STATES: &str = "
@@ -64,7 +64,7 @@ fn the_page_updates_without_a_reload_and_has_no_personal_data() {
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 3, &[]);
     let browser = open(&bridge, View::default());
     browser.wait_for("#state", "Serving");
-    browser.wait_for("#empty", "No report has come yet.");
+    browser.wait_for("#empty", "No report has arrived yet.");
     browser.wait_for("#channels", "1 channel has sent no report since the start.");
     browser.wait_for("#kafka", "3 partitions, 3 replicas, min.insync.replicas 2");
     for (sent, expected) in [
@@ -210,9 +210,9 @@ fn an_outage_and_its_end_are_shown_within_two_seconds() {
         .map(it => it.className ?? it).filter(it => it === 'critical').length";
     assert_eq!(browser.run(severities), 0);
     assert!(browser.text("h1").contains("1 warning"));
-    browser.wait_for(".key", "Kafka could not take every record");
+    browser.wait_for(".key", "Kafka could not accept every record");
     browser.wait_for(".key", "kept in the spool");
-    browser.wait_for("#bridge", "ready, by the spool");
+    browser.wait_for("#bridge", "ready, because of the spool");
     browser.screenshot("status-away");
     kafka.start_all([0, 1, 2]);
     let moment = wait_until_led(&kafka, &topic);
@@ -262,10 +262,12 @@ fn a_spool_older_than_the_retention_is_shown_logged_and_exposed() {
     assert!(!bridge.logged().contains("The oldest report in the spool"));
     clock.set(2 * 24 * 60 * 60);
     let said = format!(
-        "The oldest report in the spool has waited for 2 days, and {topic} keeps reports for 24 hours"
+        "The oldest report in the spool has waited for 2 days, and {topic} keeps reports only for 24 hours"
     );
     let line = bridge.wait_for_log(&said);
-    assert!(line.contains("Raise retention.ms of the topic before Kafka gets the reports."));
+    assert!(
+        line.contains("Raise retention.ms of the topic before the spool delivers the reports.")
+    );
     browser.wait_for("#notes", &said);
     browser.screenshot("status-late");
     let age = bridge.probe("/readyz").json()["spool"]["oldest_age_seconds"].clone();
@@ -290,8 +292,13 @@ fn a_missing_topic_and_a_stop_are_shown() {
         &rejected,
         &settings,
     );
+<<<<<<< HEAD
     let browser = open(&bridge, View::default());
     browser.wait_for("#state", "Kafka can't take every report");
+=======
+    let browser = open(&bridge, Look::default());
+    browser.wait_for("#state", "Kafka can't accept every report");
+>>>>>>> words-bridge
     browser.wait_for(
         "#notes",
         "the topic does not exist; create it, koobridge does not",
@@ -299,8 +306,8 @@ fn a_missing_topic_and_a_stop_are_shown() {
     browser.wait_for("#kafka", "does not exist");
     browser.screenshot("status-topic-missing");
     bridge.signal(Signal::TERM);
-    browser.wait_for("#state", "Draining, and still taking reports");
-    browser.wait_for("#notes", "koobridge was told to stop.");
+    browser.wait_for("#state", "Draining, still accepting reports");
+    browser.wait_for("#notes", "koobridge is stopping.");
 }
 
 #[test]
@@ -312,7 +319,10 @@ fn a_page_without_its_bridge_says_so_until_it_is_back() {
     let browser = open(&bridge, View::default());
     assert_eq!(browser.text("#lost"), "");
     bridge.kill9();
-    browser.wait_for("#lost", "This page has lost the bridge: last seen ");
+    browser.wait_for(
+        "#lost",
+        "This page has lost the connection to the bridge: last update ",
+    );
     let lost = browser.text("#lost");
     let time = lost.rsplit(' ').nth(1).expect("a word");
     assert!(
@@ -332,8 +342,13 @@ fn without_scripts_the_page_reloads_by_itself() {
         is_without_scripts: true,
         ..View::default()
     };
+<<<<<<< HEAD
     let browser = open(&bridge, view);
     browser.wait_for("#state", "Not ready: Kafka is away");
+=======
+    let browser = open(&bridge, look);
+    browser.wait_for("#state", "Not ready: Kafka does not answer");
+>>>>>>> words-bridge
     assert!(browser.text("#notes").contains("Kafka can't be reached"));
     assert!(browser.text("#kafka").contains("no answer"));
     let seen = browser.text("#seen");
@@ -373,7 +388,7 @@ fn refused_requests_and_wrong_passwords_are_shown_with_a_remedy() {
     });
     for (name, count) in [
         ("401: wrong password or unknown channel", "2"),
-        ("404: another path", "1"),
+        ("404: unknown path", "1"),
         ("413: larger than ingress.body_limit", "1"),
     ] {
         assert_eq!(row(&bridge, name), [count, count]);

@@ -192,13 +192,13 @@ fn a_certificate_that_would_be_skipped_is_an_error() {
         lines.concat()
     };
     let no_end = "the CERTIFICATE block that begins here has no END line";
-    let alone = "BEGIN and END stand in lines of their own, with five hyphens before and after";
+    let alone = "put BEGIN and END on separate lines, each with five hyphens before and after it";
     let refused = |label: &str, remedy: &str| {
-        format!("line {after}: a block of the kind {label} is not read; {remedy}")
+        format!("line {after}: the {label} block can't be read; {remedy}")
     };
-    let convert = "convert it to CERTIFICATE (openssl x509), or take it out";
-    let print = "convert it to CERTIFICATE (openssl pkcs7 -print_certs), or take it out";
-    let crl = "the bridge does not check whether a client's certificate is revoked; take it out";
+    let convert = "convert it to CERTIFICATE (openssl x509), or remove it";
+    let print = "convert it to CERTIFICATE (openssl pkcs7 -print_certs), or remove it";
+    let crl = "the bridge does not check whether a client's certificate is revoked; remove it";
     let relabelled = |label: &str| format!("{one}{}", two.replace("CERTIFICATE", label));
     for (client_ca, expected) in [
         (
@@ -215,7 +215,7 @@ fn a_certificate_that_would_be_skipped_is_an_error() {
         ),
         (
             format!("{}{two}", one.replacen('M', "*", 1)),
-            "line 1: the block that begins here is no sound base64; copy the certificate anew"
+            "line 1: the block that begins here is not valid base64; copy the certificate again"
                 .to_owned(),
         ),
         (
@@ -257,7 +257,7 @@ fn a_block_of_another_kind_beside_certificates_is_a_warning() {
     };
     let ignored = |file: &str, label: &str| {
         format!(
-            "{file}: line {after}: a block of the kind {label} is ignored: only CERTIFICATE blocks count; take it out"
+            "{file}: line {after}: the {label} block is ignored: only CERTIFICATE blocks are read; remove it"
         )
     };
     for label in ["X509 CRL", "CERTIFICATE REQUEST", "PUBLIC KEY", "CMS"] {
@@ -270,8 +270,7 @@ fn a_block_of_another_kind_beside_certificates_is_a_warning() {
     assert_eq!(
         with_authorities(format!("{authority}{request}")).warnings(),
         [format!(
-            "ca.crt: line {after}: a block of the kind CERTIFICATE REQUEST is ignored: only CERTIFICATE blocks count; take \
-             it out"
+            "ca.crt: line {after}: the CERTIFICATE REQUEST block is ignored: only CERTIFICATE blocks are read; remove it"
         )]
     );
     for label in ["EC PARAMETERS", "PRIVATE KEY"] {
@@ -316,14 +315,11 @@ fn a_file_in_another_format_is_an_error_with_the_converting_command() {
             utf_16(&[], u16::to_be_bytes),
             "is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 server.crt > NEW",
         ),
-        (Vec::new(), "holds no certificate; it must be in PEM"),
-        (
-            b"no PEM".to_vec(),
-            "holds no certificate; it must be in PEM",
-        ),
+        (Vec::new(), "holds no certificate in PEM format"),
+        (b"no PEM".to_vec(), "holds no certificate in PEM format"),
         (
             key.clone().into_bytes(),
-            "holds no certificate, but a block of the kind PRIVATE KEY; is it another file that should be named?",
+            "holds a PRIVATE KEY block but no certificate; name the file that holds the certificate",
         ),
     ] {
         let files = Files::new(certificate, &key);
@@ -334,13 +330,10 @@ fn a_file_in_another_format_is_an_error_with_the_converting_command() {
             pkcs_12.to_vec(),
             "is PKCS#12, not PEM; convert it: openssl pkcs12 -in server.key -nocerts -nodes -out NEW",
         ),
-        (
-            b"no PEM".to_vec(),
-            "holds no private key; it must be in PEM",
-        ),
+        (b"no PEM".to_vec(), "holds no private key in PEM format"),
         (
             certificate.clone().into_bytes(),
-            "holds no private key, but a block of the kind CERTIFICATE; is it another file that ingress.tls.key should name?",
+            "holds a CERTIFICATE block but no private key; set ingress.tls.key to the key's file",
         ),
     ] {
         let files = Files::new(&certificate, key);
@@ -353,11 +346,11 @@ fn an_unusable_key_is_an_error_with_its_kind() {
     let [certificate, key] = pair(&Authority::new());
     let unusable = |algorithm: &str| {
         format!(
-            "its private key can't sign: {algorithm} can't be used; take a key of P-256, P-384, Ed25519, or RSA with \
+            "its private key can't sign: {algorithm} is not supported; use a key of P-256, P-384, Ed25519, or RSA with \
              2048, 3072 or 4096 bits, and a certificate for it"
         )
     };
-    let encrypted = "line 1: the private key is encrypted, and can't be read without its passphrase; decrypt it: \
+    let encrypted = "line 1: the private key is encrypted; decrypt it: \
                      openssl pkey -in server.key -out NEW";
     for (unusable_key, expected) in [
         (fixture!("p-521.key"), unusable("P-521")),
@@ -379,7 +372,7 @@ fn an_unusable_key_is_an_error_with_its_kind() {
     assert_eq!(rsa.warnings(), Vec::<String>::new());
     let other = fixture!("rsa-2048.key");
     let several = Files::new(&certificate, format!("{key}{other}")).warnings();
-    let expected = "server.key: holds 2 private keys, and only the first counts; leave the certificate's key there alone";
+    let expected = "server.key: holds 2 private keys, but only the first is read; keep only the certificate's key";
     assert_eq!(several, [expected]);
 }
 
@@ -392,8 +385,8 @@ fn a_key_of_another_certificate_is_an_error() {
     assert_eq!(
         turned.errors(),
         [
-            "server.key: is the key of certificate 2 in server.crt, not of the first; put that certificate first, and after \
-          each one the one that has issued it"
+            "server.key: is the key of certificate 2 in server.crt, not of the first; put that certificate first, and \
+          each issuer after the certificate that it issued"
         ]
     );
     let [_, stranger] = pair(&Authority::new());
@@ -401,7 +394,7 @@ fn a_key_of_another_certificate_is_an_error() {
     assert_eq!(
         foreign.errors(),
         [
-            "server.key: is not the key of the certificate in server.crt; name the two that belong together"
+            "server.key: is not the key of the certificate in server.crt; name a certificate and its own key"
         ]
     );
 }
@@ -423,12 +416,12 @@ fn a_chain_that_is_out_of_order_or_incomplete_is_a_warning() {
     };
     let other_issuer = |named: &str| {
         format!(
-            "another one has issued; put after each certificate the one that has issued it, here CN={named}"
+            "has another issuer; put each issuer after the certificate that it issued, here CN={named}"
         )
     };
-    let other_key = "names it as its issuer, but is signed by another key; put after each certificate the one that has \
-                     issued it, here CN=lower";
-    let root_first = "ends the chain, for it has issued itself; take it out";
+    let other_key = "names it as its issuer, but is signed by another key; put each issuer after the certificate that it \
+                     issued, here CN=lower";
+    let root_first = "ends the chain because it issued itself; remove the certificates after it";
     for (chain, expected) in [
         (vec![&server], vec![]),
         (vec![&server, &lower, &upper], vec![]),
@@ -462,14 +455,14 @@ fn a_chain_that_is_out_of_order_or_incomplete_is_a_warning() {
     }
 }
 
-const REFUSED: &str = "clients that need it refuse the connection while it is not valid";
+const REFUSED: &str = "clients that need it refuse to connect while it is not valid";
 
 #[test]
 fn an_invalid_certificate_in_the_chain_is_named() {
     let root = Authority::named("root");
     for (years, problem) in [
-        ([2000, 2001], "has expired at 2001-01-01T00:00:00Z"),
-        ([2100, 2101], "is valid from 2100-01-01T00:00:00Z on"),
+        ([2000, 2001], "expired at 2001-01-01T00:00:00Z"),
+        ([2100, 2101], "is not valid before 2100-01-01T00:00:00Z"),
     ] {
         let below = root.issue_authority("below", years);
         let [certificate, key] = pair(&below);
@@ -477,7 +470,7 @@ fn an_invalid_certificate_in_the_chain_is_named() {
         assert_eq!(
             files.warnings(),
             [format!(
-                "server.crt: certificate 2 (CN=below) {problem}; {REFUSED}; put its successor there, or take it out if it \
+                "server.crt: certificate 2 (CN=below) {problem}; {REFUSED}; replace it by its successor, or remove it if it \
                  has none"
             )]
         );
@@ -487,7 +480,7 @@ fn an_invalid_certificate_in_the_chain_is_named() {
         assert_eq!(
             Files::new(certificate, key).errors(),
             [format!(
-                "server.crt: its certificate {problem}; put a new one there, and look at the clock of this machine"
+                "server.crt: its certificate {problem}; replace it, and check the clock of this machine"
             )]
         );
     }
@@ -502,8 +495,8 @@ fn an_expired_root_in_the_chain_should_be_removed() {
     assert_eq!(
         Files::new(chain, key).warnings(),
         [format!(
-            "server.crt: certificate 3 (CN=root) has expired at 2001-01-01T00:00:00Z; {REFUSED}; take it out: clients have \
-             roots of their own"
+            "server.crt: certificate 3 (CN=root) expired at 2001-01-01T00:00:00Z; {REFUSED}; remove it: clients have their \
+             own roots"
         )]
     );
 }
@@ -539,8 +532,8 @@ fn a_certificate_of_the_chain_that_expires_within_14_days_is_a_warning() {
     assert_eq!(
         files.warnings_at(days_before + SignedDuration::from_secs(1)),
         [format!(
-            "server.crt: certificate 2 (CN=below) expires at 2090-01-01T00:00:00Z; {REFUSED}; put its successor there, or \
-             take it out if it has none"
+            "server.crt: certificate 2 (CN=below) expires at 2090-01-01T00:00:00Z; {REFUSED}; replace it by its successor, or \
+             remove it if it has none"
         )]
     );
 }
@@ -560,12 +553,12 @@ fn only_the_first_certificate_of_the_chain_must_be_readable() {
     };
     let begins = "server.crt: certificate 2 can't be read (";
     assert!(warning.starts_with(begins), "{warning}");
-    let ends = "); it is sent, but its validity and its place in the chain are not checked; if clients refuse it, copy it anew";
+    let ends = "); it is sent, but its validity and its place in the chain are not checked; if clients refuse it, copy it again";
     assert!(warning.ends_with(ends), "{warning}");
 
     let key = fixture!("rsa-2048.key");
     let errors = Files::new(unread, key).errors();
-    let begins = "server.crt: certificate 1 is no sound X.509: ";
+    let begins = "server.crt: certificate 1 is not valid X.509: ";
     assert!(errors[0].starts_with(begins), "{errors:?}");
 }
 
@@ -583,8 +576,8 @@ fn an_authority_whose_signatures_cannot_be_verified_is_a_warning_beside_another(
         let problem = |number: usize| {
             format!(
                 "ca.crt: certificate {number} (CN={name}) has a key whose signatures can't be verified ({algorithm}); \
-                 clients with a certificate of it are refused; authorities have keys of P-256, P-384, Ed25519, or RSA with \
-                 2048 to 8192 bits; have its clients' certificates issued by one of these, and take it out"
+                 clients with its certificates are refused; remove it, and issue the certificates from an authority with a \
+                 key of P-256, P-384, Ed25519, or RSA with 2048 to 8192 bits"
             )
         };
         let beside = Files::new(&certificate, &key).client_ca(format!("{sound}{authority}"));
@@ -608,10 +601,10 @@ fn an_expired_or_false_authority_is_a_warning() {
     assert_eq!(
         with_authorities(format!("{}{expired}", root.read("client.crt"))).warnings(),
         [
-            "ca.crt: certificate 1 (CN=client) is no authority (its basic constraints do not say CA); clients are accepted \
-             only if it has issued their certificates; name the authority itself",
-            "ca.crt: certificate 2 (CN=expired) has expired at 2001-01-01T00:00:00Z; clients with a certificate of this \
-             authority are accepted all the same; take it out if they should not be",
+            "ca.crt: certificate 1 (CN=client) is not an authority (its basic constraints do not say CA); clients are \
+             accepted only if it issued their certificates; name the authority itself",
+            "ca.crt: certificate 2 (CN=expired) expired at 2001-01-01T00:00:00Z; clients with certificates of this \
+             authority are still accepted; remove it to refuse them",
         ]
     );
 }
@@ -674,5 +667,5 @@ fn a_reload_reports_mistakes_and_keeps_the_last_valid_files() {
     authority.issue("client", 2, NOW);
     replace(&authority.read("client.crt"));
     bridge.wait_for_metric("koobridge_stale{part=\"certificate\"}", 0);
-    bridge.wait_for_log("certificate 1 (CN=client) is no authority");
+    bridge.wait_for_log("certificate 1 (CN=client) is not an authority");
 }

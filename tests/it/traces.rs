@@ -493,7 +493,7 @@ fn the_certificate_of_a_collector_is_verified() {
         exchange(bridge.ingress, &report(&body("m1", "read"))).status,
         200
     );
-    let line = bridge.wait_for_log("traces are not sent");
+    let line = bridge.wait_for_log("can't send traces");
     assert!(line.contains("UnknownIssuer"), "{line}");
     bridge.wait_for_metric(DROPPED, 2);
     assert_eq!(collector.spans().len(), 2);
@@ -558,7 +558,7 @@ fn a_failing_collector_changes_no_answer_and_delays_no_stop() {
         let lines = bridge.logged();
         let told = lines
             .lines()
-            .filter(|line| line.contains("traces are not sent"));
+            .filter(|line| line.contains("can't send traces"));
         let told = told.count();
         // One line each ten seconds; a batch that is never answered fails after ten seconds.
         let most = 1 + started.elapsed().as_secs() / 10;
@@ -567,7 +567,7 @@ fn a_failing_collector_changes_no_answer_and_delays_no_stop() {
             told > 0 || behaviour == Some(Behaviour::NeverAnswers),
             "{lines}"
         );
-        let is_left = lines.contains("the collector did not take the last spans in time");
+        let is_left = lines.contains("the collector did not accept the last spans in time");
         assert!(
             is_left || behaviour != Some(Behaviour::NeverAnswers),
             "{lines}"

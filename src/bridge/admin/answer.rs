@@ -1,4 +1,4 @@
-//! The answer of each path.
+//! The answer for each path.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,13 +22,13 @@ use crate::kafka::{Condition, TopicState};
 const PLAIN: &str = "text/plain";
 const JSON: &str = "application/json";
 
-/// The paths, for a request for another.
+/// The answer for an unknown path.
 const PATHS: &str = "try / (the status page), /livez, /readyz, /startupz or /metrics\n";
 const MALFORMED: &str = "Host is missing, repeated or malformed\n";
-const UNKNOWN: &str = "the name in Host is not known here: ask for an IP address or for localhost, or add \
-                       the name to admin.hosts\n";
+const UNKNOWN: &str =
+    "unknown name in Host: use an IP address or localhost, or add the name to admin.hosts\n";
 
-/// Answers a request, with the headers that every answer has.
+/// Answers a request.
 pub(super) async fn answer(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<Bytes>> {
     let mut response = match view.hosts.check(request) {
         Ok(()) => find(request, view).await,
@@ -67,13 +67,13 @@ async fn find(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<By
 }
 
 fn wrong_method() -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD only\n");
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "use GET or HEAD\n");
     let allowed = HeaderValue::from_static("GET, HEAD");
     response.headers_mut().insert(ALLOW, allowed);
     response
 }
 
-/// The status page. Whatever gets into it, it runs and loads nothing but its own script and style.
+/// Returns the status page. Its policy allows only its own script and style, even if other text gets into the page.
 fn document(page: String) -> Response<Full<Bytes>> {
     let mut response = text(StatusCode::OK, "text/html; charset=utf-8", page);
     let policy = HeaderValue::from_static(
@@ -104,14 +104,14 @@ fn ready(view: &View) -> Response<Full<Bytes>> {
     text(status, JSON, readiness.to_json())
 }
 
-/// 200 once Kafka has been asked for both topics, even without success: a restart would not help.
+/// Answers 200 after Kafka was asked for both topics, even if that failed: a restart would not help.
 fn started(bridge: &Bridge) -> Response<Full<Bytes>> {
     let topics = bridge.delivery.topics();
     let is_known = |(_, state): &(&str, TopicState)| state.condition != Condition::Unknown;
     if topics.iter().all(is_known) {
         text(StatusCode::OK, PLAIN, "started\n")
     } else {
-        let waiting = "Kafka has not been heard of yet\n";
+        let waiting = "waiting for the first answer of Kafka\n";
         text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, waiting)
     }
 }

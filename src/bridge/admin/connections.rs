@@ -1,4 +1,4 @@
-//! The open connections: few, each for one request, and each for a short time.
+//! The open connections. They are few, and each serves one request within a short time.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,18 +18,19 @@ use super::View;
 use super::answer::answer;
 use crate::telemetry::Throttle;
 
-/// Probes and a scraper need few connections; a flood of them must not cost the ingress its own.
+/// The limit on open connections. Probes and a scraper need few; a flood must not use up the files that the ingress
+/// needs.
 const LIMIT: usize = 64;
 /// The largest head, in bytes.
 const HEAD_LIMIT: usize = 16 << 10;
-/// How long a head may take.
+/// The time limit for a head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may last, its head and its answer included.
+/// The time limit for a connection, including its head and its answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait after accepting failed: no file descriptors left, most of the time.
+/// Pause after a failure to accept, which usually means that no file descriptor is free.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts and serves connections until the future is dropped, and closes those that are open then.
+/// Accepts and serves connections until the future is dropped, which closes the open ones.
 pub(super) async fn serve(socket: TcpListener, view: &Arc<View>) {
     let failed = Throttle::new();
     let mut connections = Connections::default();
@@ -41,7 +42,7 @@ pub(super) async fn serve(socket: TcpListener, view: &Arc<View>) {
             }
             Err(error) => {
                 if let Some(times) = failed.count() {
-                    warn!(%error, times, "accepting admin connections failed");
+                    warn!(%error, times, "can't accept admin connections");
                 }
                 sleep(PAUSE).await;
             }
@@ -49,17 +50,17 @@ pub(super) async fn serve(socket: TcpListener, view: &Arc<View>) {
     }
 }
 
-/// The connections that are open.
+/// The open connections.
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    /// Those that were not told to end, in the order of acceptance.
+    /// The connections that were not aborted, in the order of acceptance.
     open: VecDeque<Open>,
 }
 
 struct Open {
     task: AbortHandle,
-    /// Whether its request's head is complete.
+    /// Whether the head of its request is complete.
     has_head: Arc<AtomicBool>,
 }
 
@@ -71,7 +72,7 @@ impl Connections {
         self.open.push_back(Open { task, has_head });
     }
 
-    /// Waits until there is room for one more connection, for which one is closed at the limit.
+    /// Makes room for one more connection. At the limit, this closes one and waits for its end.
     async fn make_room(&mut self) {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|open| !open.task.is_finished());
@@ -84,8 +85,8 @@ impl Connections {
     }
 }
 
-/// Picks the oldest connection without a complete head, and the oldest of all if there is none: a probe
-/// sends its head at once.
+/// Returns the index of the oldest connection without a complete head, or else of the oldest one: a probe sends its
+/// head at once.
 fn displaced(open: &VecDeque<Open>) -> usize {
     let is_headless = |open: &Open| !open.has_head.load(Ordering::Relaxed);
     open.iter().position(is_headless).unwrap_or_default()
@@ -114,7 +115,7 @@ async fn serve_one(stream: TcpStream, view: Arc<View>, has_head: Arc<AtomicBool>
 mod tests {
     use super::*;
 
-    /// Connections of which some have sent their head, as tasks that never end.
+    /// Returns connections with or without a complete head, as tasks that never end.
     fn connections(heads: &[bool]) -> Connections {
         let mut connections = Connections::default();
         for has_head in heads {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_limit_the_oldest_without_a_head_makes_room() {
+    async fn at_the_limit_the_oldest_connection_without_a_head_is_displaced() {
         let mut sent = [true; LIMIT];
         sent[3] = false;
         sent[5] = false;
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_makes_room_if_every_head_is_complete() {
+    async fn the_oldest_connection_is_displaced_if_every_head_is_complete() {
         let mut connections = connections(&[true; LIMIT]);
         let oldest = connections.open[0].task.clone();
         connections.make_room().await;
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_that_have_ended_are_forgotten() {
+    async fn ended_connections_are_removed() {
         let mut connections = connections(&[true; LIMIT]);
         for open in &connections.open {
             open.task.abort();

@@ -1,14 +1,14 @@
-//! Readiness without its short changes: a leader that moves, or a broker that restarts, does not take a
-//! replica out of its load balancer and put it back.
+//! Debounces readiness, so that a load balancer does not remove and add a replica when a leader moves or a broker
+//! restarts.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long a change has to last before it counts.
+/// A change counts only after this time.
 const LASTING: Duration = Duration::from_secs(2);
 
-/// The readiness that counts, and since when the observed one has differed.
+/// The debounced readiness, and since when the observed one has differed.
 #[derive(Debug, Default)]
 pub(super) struct Debounce(Mutex<State>);
 
@@ -20,8 +20,8 @@ struct State {
 }
 
 impl Debounce {
-    /// Takes the readiness of this moment, and returns the one that counts. The first time that the bridge is
-    /// ready counts at once.
+    /// Takes the current readiness, and returns the debounced one. When the bridge is ready for the first time, that
+    /// counts at once.
     pub(super) fn observe(&self, is_ready: bool, now: Instant) -> bool {
         let mut state = self.0.lock();
         if is_ready == state.is_ready {
@@ -42,7 +42,7 @@ impl Debounce {
 mod tests {
     use super::*;
 
-    /// What counts at each look, one every half second.
+    /// Returns the debounced readiness of observations at intervals of half a second.
     fn looks(ready: &[bool]) -> Vec<bool> {
         let debounce = Debounce::default();
         let start = Instant::now();
@@ -53,12 +53,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_time_counts_at_once() {
+    fn the_first_readiness_counts_at_once() {
         assert_eq!(looks(&[false, false, true]), [false, false, true]);
     }
 
     #[test]
-    fn a_change_counts_once_it_has_lasted() {
+    fn a_lasting_change_counts() {
         let (y, n) = (true, false);
         assert_eq!(looks(&[y, n, n, n, n, n, n]), [y, y, y, y, y, n, n]);
         assert_eq!(
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_changes_nothing() {
+    fn a_short_change_does_not_count() {
         let (y, n) = (true, false);
         assert_eq!(looks(&[y, n, n, n, y, n, n, n, y, n]), [y; 10]);
     }

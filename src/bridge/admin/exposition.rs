@@ -1,4 +1,4 @@
-//! The format of the metrics, which the scraper's `Accept` chooses.
+//! Chooses the format of the metrics by the scraper's `Accept`.
 
 use hyper::header::HeaderValue;
 
@@ -10,15 +10,15 @@ pub(super) enum Exposition {
     Classic,
 }
 
-/// How much a media range is wanted, in thousandths.
+/// The weight of a media range, in thousandths.
 type Weight = u16;
 
-/// How a media range of `Accept` names a format; the more specific one counts.
+/// How specifically a media range matches a format. The most specific range counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
     /// `*/*`
     Any,
-    /// The type alone: `text/*`.
+    /// A type with any subtype, such as `text/*`.
     Type,
     Exact,
 }
@@ -31,8 +31,9 @@ impl Exposition {
         }
     }
 
-    /// Chooses `OpenMetrics` if it is wanted more, or by its name and as much. A scraper that accepts neither gets the
-    /// classic format, as RFC 9110 (12.4.1) allows. Media ranges that are malformed are left out.
+    /// Chooses `OpenMetrics` if its weight is higher, or if it is named exactly and the weights are equal. If a scraper
+    /// accepts neither format, it gets the classic one, as RFC 9110 (12.4.1) allows. Malformed media ranges are
+    /// ignored.
     pub(super) fn chosen<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
         let texts = accept.into_iter().filter_map(|value| value.to_str().ok());
         let ranges: Vec<Range<'_>> = texts
@@ -51,7 +52,7 @@ impl Exposition {
     }
 }
 
-/// Returns the weight of the most specific ranges that name a format; of several, the highest.
+/// Returns the most specific match of a format, with the highest weight among equally specific ranges.
 fn best(ranges: &[Range<'_>], kind: &str, name: &str, version: &str) -> Option<(Match, Weight)> {
     ranges
         .iter()
@@ -103,7 +104,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// Parses a weight of RFC 9110 (12.4.2): from 0 to 1, with three decimals at most.
+/// Parses a weight (RFC 9110, 12.4.2), which is from 0 to 1 and has at most three decimals.
 fn weight(text: &str) -> Option<Weight> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let are_digits = decimals.bytes().all(|byte| byte.is_ascii_digit());
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_the_one_that_accept_asks_for() {
+    fn accept_chooses_the_format() {
         for (accept, expected) in [
             // Prometheus 2.x, 3.x, and the oldest with OpenMetrics.
             (
@@ -212,7 +213,7 @@ mod tests {
             ("application/openmetrics-text;q=0.000,*/*", Classic),
             ("application/openmetrics-text;q=0,text/plain;q=0", Classic),
             ("application/openmetrics-text;q=0.001", OpenMetrics),
-            // Malformed ranges are left out.
+            // Malformed ranges are ignored.
             ("application/openmetrics-text;q=", Classic),
             ("application/openmetrics-text;q=high", Classic),
             ("application/openmetrics-text;q=1.1", Classic),
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_header_is_one_list_and_a_missing_one_asks_for_nothing() {
+    fn a_repeated_header_is_one_list_and_a_missing_one_chooses_the_classic_format() {
         assert_eq!(chosen(&[]), Classic);
         let named = &b"application/openmetrics-text;q=0.5"[..];
         assert_eq!(chosen(&[b"*/*;q=0.1", named]), OpenMetrics);
@@ -243,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_header_has_an_answer(text in "[\\x20-\\x7e]*") {
+        fn any_header_chooses_a_format(text in "[\\x20-\\x7e]*") {
             chosen(&[text.as_bytes()]);
         }
     }

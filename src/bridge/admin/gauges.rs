@@ -1,4 +1,4 @@
-//! The gauges that are set when they are read.
+//! Sets the gauges at each scrape.
 
 use super::snapshot::Snapshot;
 use crate::bridge::metrics::Metrics;

@@ -1,4 +1,4 @@
-//! The last fifteen minutes, in steps of five seconds: some 200 KB, however long the bridge runs.
+//! The counts of the last fifteen minutes, in steps of five seconds. They take about 200 KB.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use crate::spool::Level;
 
 /// The time between two samples.
 const STEP: Duration = Duration::from_secs(5);
-/// How far back the history goes.
+/// The length of the history.
 pub(super) const SPAN: Duration = Duration::from_mins(15);
 const SAMPLES: usize = 181;
-/// How long the growth of the spool is looked back on.
+/// The time over which the growth of the spool is measured.
 const GROWTH: Duration = Duration::from_mins(2);
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct History(Mutex<Log>);
 struct Log {
     /// The oldest first.
     samples: VecDeque<Sample>,
-    /// Whether Kafka could not take every event at some moment since the last sample.
+    /// Whether Kafka could not accept every event at some moment since the last sample.
     has_trouble: bool,
 }
 
@@ -34,16 +34,16 @@ struct Sample {
     counts: Counts,
     /// Reports in the spool.
     spooled: u64,
-    /// Bytes that the spool uses, once that is measured.
+    /// Bytes that the spool uses, if they were measured already.
     used: Option<u64>,
-    /// Whether Kafka could not take every event since the sample before.
+    /// Whether Kafka could not accept every event at some moment since the sample before.
     has_trouble: bool,
 }
 
-/// The counts of a time between two samples.
+/// The counts between two samples.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Interval {
-    /// How long before the snapshot it began and ended, in seconds.
+    /// The ages of its begin and end when the snapshot was taken, in seconds.
     pub(super) began: f64,
     pub(super) ended: f64,
     pub(super) counts: Counts,
@@ -53,7 +53,7 @@ pub(super) struct Interval {
 }
 
 impl History {
-    /// Takes the state of this moment.
+    /// Adds the current state. At most one sample is stored per step.
     pub(super) fn observe(&self, snapshot: &Snapshot) {
         let mut log = self.0.lock();
         let intake = snapshot.intake();
@@ -70,7 +70,7 @@ impl History {
         log.has_trouble = false;
     }
 
-    /// Returns the counts of about the last `window`, or since the start if that is shorter.
+    /// Returns the counts of about the last `window`, or of the whole history if that is shorter.
     pub(super) fn recent(&self, snapshot: &Snapshot, window: Duration) -> Interval {
         let log = self.0.lock();
         let age = |sample: &Sample| snapshot.at.saturating_duration_since(sample.at);
@@ -82,7 +82,7 @@ impl History {
         })
     }
 
-    /// Returns how soon the spool is full if it grows on as in the last minutes; `None` if it has not grown.
+    /// Returns the time until the spool is full at its recent growth rate, or `None` if it has not grown.
     #[expect(
         clippy::cast_precision_loss,
         reason = "an estimate is shown with a few digits"
@@ -116,13 +116,13 @@ impl History {
     }
 }
 
-/// Returns the bytes that a spool uses; both numbers are 0 until they are measured.
+/// Returns the bytes that a spool uses, or `None` if they are not measured yet: both numbers are 0 then.
 fn measured(level: &Level) -> Option<u64> {
     (level.used > 0 || level.room > 0).then_some(level.used)
 }
 
 fn is_trouble(intake: Intake) -> bool {
-    matches!(intake, Intake::Away | Intake::Partial)
+    matches!(intake, Intake::NoAnswer | Intake::Partial)
 }
 
 impl Sample {
@@ -149,13 +149,13 @@ impl Interval {
         }
     }
 
-    /// How many of `count` there were a second.
+    /// Returns the rate of `count` events per second.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a rate is shown with a few digits"
     )]
     pub(super) fn rate(&self, count: u64) -> f64 {
-        // In less than a second a single report would look like many.
+        // At least a second, so that a single report in the first moment does not look like a high rate.
         count as f64 / (self.began - self.ended).max(1.0)
     }
 }
@@ -163,11 +163,11 @@ impl Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::admin::snapshot::tests::{later, well};
+    use crate::bridge::admin::snapshot::tests::{healthy, later};
 
-    /// One more report in each step than in the step before.
+    /// Returns a history in which each step has one report more than the step before.
     fn growing(steps: u64) -> (History, Snapshot) {
-        let (history, mut snapshot) = (History::default(), well());
+        let (history, mut snapshot) = (History::default(), healthy());
         for step in 0..steps {
             snapshot.counts.statuses[0] += step;
             history.observe(&snapshot);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_those_between_two_samples_and_up_to_now() {
+    fn intervals_are_between_samples_and_up_to_now() {
         let (history, mut now) = growing(4);
         now.counts.statuses[0] += 7;
         let intervals = history.intervals(&now);
@@ -193,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn observations_of_one_step_make_one_sample() {
-        let (history, snapshot) = (History::default(), well());
+    fn observations_within_one_step_make_one_sample() {
+        let (history, snapshot) = (History::default(), healthy());
         for second in 0..11 {
             history.observe(&later(&snapshot, second));
         }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_fifteen_minutes_and_no_more() {
+    fn the_history_is_limited_to_fifteen_minutes() {
         let (history, now) = growing(1000);
         let intervals = history.intervals(&now);
         assert_eq!(intervals.len(), SAMPLES);
@@ -223,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_between_two_samples_is_not_forgotten() {
-        let (history, snapshot) = (History::default(), well());
+    fn an_outage_between_two_samples_is_recorded() {
+        let (history, snapshot) = (History::default(), healthy());
         history.observe(&snapshot);
         let mut away = later(&snapshot, 1);
         away.silence = Some(Duration::from_secs(1));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spool_is_full_when_its_growth_has_filled_its_room() {
+    fn the_time_until_the_spool_is_full_follows_from_its_recent_growth() {
         let level = |used, room| Level {
             used,
             room,
@@ -245,9 +245,9 @@ mod tests {
         };
         let at = |second: u64, level| Snapshot {
             spool: Some(level),
-            ..later(&well(), second)
+            ..later(&healthy(), second)
         };
-        let (history, start) = (History::default(), well());
+        let (history, start) = (History::default(), healthy());
         let full_in = |second, used, room| {
             let at = start.at + Duration::from_secs(second);
             let full_in = history.full_in(at, &level(used, room));
@@ -259,7 +259,7 @@ mod tests {
             history.observe(&Snapshot { at, ..snapshot });
         };
         let soon = |seconds: &str| Some(seconds.to_owned());
-        // Not measured yet: what an earlier run left has not come in this second.
+        // The spool is not measured yet.
         observe(0, level(0, 0));
         assert_eq!(full_in(5, 500, 500), None);
         observe(5, level(500, 500));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_in_the_first_moment_is_no_flood() {
+    fn a_report_in_the_first_moment_is_not_a_high_rate() {
         let interval = Interval {
             began: 0.001,
             ..Interval::default()

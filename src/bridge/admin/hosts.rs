@@ -1,8 +1,7 @@
-//! The names under which the admin listener answers.
+//! The host names that the admin listener answers.
 //!
-//! A web page can make its own name point to this listener (DNS rebinding); the browser then lets the page
-//! read the answers. It needs a name for that: a request for an IP address or for `localhost` is from a
-//! page or program that was given this address.
+//! A web page can let its own name resolve to this listener (DNS rebinding), and then the browser lets the page read
+//! the answers. This attack needs a name, so requests for an IP address or for `localhost` are safe.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,11 +9,11 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Version};
 
-/// The configured names; `localhost` and every IP address are known without them.
+/// The configured names. `localhost` and every IP address are allowed without configuration.
 #[derive(Debug)]
 pub(super) struct Hosts(Vec<String>);
 
-/// Why a request is not answered.
+/// The reason to refuse a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// `Host` is missing, repeated or malformed.
@@ -28,7 +27,7 @@ impl Hosts {
         Self(names)
     }
 
-    /// Checks the names that a request is for: that of its target, if it has one, and that of `Host`.
+    /// Checks the name in the request's target, if it has one, and the name in `Host`.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let (target, host) = (request.uri().authority(), host(request)?);
         let mut names = target.into_iter().chain(&host).map(Authority::host);
@@ -51,7 +50,7 @@ impl Hosts {
 fn is_address(name: &str) -> bool {
     let in_brackets = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     match in_brackets {
-        // Some clients leave the zone of a link-local address there.
+        // Some clients keep the zone of a link-local address.
         Some(address) => {
             let (address, _zone) = address.split_once('%').unwrap_or((address, ""));
             address.parse::<Ipv6Addr>().is_ok()
@@ -60,7 +59,7 @@ fn is_address(name: &str) -> bool {
     }
 }
 
-/// Returns what `Host` says. Only HTTP/1.0, which browsers do not speak, may leave it out.
+/// Returns the value of `Host`. Only HTTP/1.0, which browsers do not use, may omit it.
 fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refusal> {
     let mut values = request.headers().get_all(HOST).iter();
     match (values.next(), values.next()) {
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_repeated_or_malformed_host_is_no_host() {
+    fn a_missing_repeated_or_malformed_host_is_refused() {
         for values in [
             &[][..],
             &["localhost", "localhost"],
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_in_a_target_counts_too() {
+    fn the_name_in_the_target_is_checked_too() {
         let target = |target| check(Version::HTTP_11, target, &["localhost"]);
         assert_eq!(target("http://localhost/livez"), Ok(()));
         assert_eq!(target("http://web.example/livez"), Err(Refusal::Unknown));

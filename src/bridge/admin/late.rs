@@ -1,4 +1,4 @@
-//! Reports that wait in the spool for longer than their topic keeps or accepts records.
+//! Reports that wait in the spool for longer than their topic keeps or accepts records, or nearly so.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use tracing::warn;
 use super::snapshot::Snapshot;
 use crate::kafka::{ACCEPTED, Reached};
 
-/// How often the log is reminded.
+/// The interval between two log lines about the same limit.
 const REMINDER: Duration = Duration::from_hours(1);
 
-/// A limit of a topic that the oldest report in the spool is past, or near.
+/// A limit of a topic that the oldest report in the spool has passed or is near.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Late {
     /// The events topic (0) or the rejected topic (1).
@@ -23,7 +23,7 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// Returns the limits of both topics that are reached. Without an answer of Kafka's none is known.
+    /// Returns the limits of both topics that are reached. If Kafka has not answered yet, no limit is known.
     pub(super) fn of(snapshot: &Snapshot) -> Vec<Self> {
         let Some(age) = snapshot.oldest_age() else {
             return Vec::new();
@@ -41,7 +41,7 @@ impl Late {
         late.collect()
     }
 
-    /// Returns what is so, what becomes of it, and what to do.
+    /// Returns the problem, its consequence and the remedy.
     pub(super) fn text(&self) -> String {
         let Self {
             topic, name, age, ..
@@ -50,26 +50,26 @@ impl Late {
         let (verb, outcome) = match (setting, topic) {
             (ACCEPTED, 0) => (
                 "accepts",
-                "Kafka refuses older ones, and they go to the rejected topic",
+                "Kafka refuses older reports, and they go to the rejected topic",
             ),
             (ACCEPTED, _) => (
                 "accepts",
-                "Kafka refuses older ones, and they stay in the spool",
+                "Kafka refuses older reports, and they stay in the spool",
             ),
             _ => (
                 "keeps",
-                "Kafka may delete older ones as soon as they are delivered",
+                "Kafka may delete older reports right after their delivery",
             ),
         };
         let (age, limit) = (HumanDuration(*age), HumanDuration(limit));
         format!(
-            "The oldest report in the spool has waited for {age}, and {name} {verb} reports for {limit} from their \
-             arrival: {outcome}. Raise {setting} of the topic before Kafka gets the reports."
+            "The oldest report in the spool has waited for {age}, and {name} {verb} reports only for {limit} after \
+             their arrival: {outcome}. Raise {setting} of the topic before the spool delivers the reports."
         )
     }
 }
 
-/// Logs late reports: at once, again when the limit has passed, and then at a slow pace.
+/// Logs late reports at once, again when the limit has passed, and then once an hour.
 #[derive(Debug, Default)]
 pub(super) struct LateLog(BTreeMap<(usize, &'static str), (bool, Instant)>);
 
@@ -83,7 +83,7 @@ impl LateLog {
         }
     }
 
-    /// Returns those that are to be logged now.
+    /// Returns the entries that are to be logged now.
     fn due<'l>(&mut self, late: &'l [Late], now: Instant) -> Vec<&'l Late> {
         let key = |late: &Late| (late.topic, late.reached.setting);
         self.0
@@ -110,7 +110,8 @@ mod tests {
     use crate::kafka::AgeLimits;
     use crate::spool::Level;
 
-    /// A bridge whose oldest report has waited for so many hours, with topics that keep records for a day.
+    /// Returns a bridge whose oldest report has waited for this many hours. Its topics keep and accept records for a
+    /// day.
     fn waiting(hours: i64) -> Snapshot {
         let mut snapshot = spooling();
         let oldest = snapshot.now - jiff::SignedDuration::from_hours(hours);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn late_reports_are_told_with_their_topic_its_limit_and_what_to_do() {
+    fn the_text_names_the_topic_its_limit_and_the_remedy() {
         assert_eq!(Late::of(&spooling()), []);
         assert_eq!(Late::of(&waiting(17)), []);
         let late = Late::of(&waiting(48));
@@ -139,18 +140,18 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "The oldest report in the spool has waited for 2 days, and events keeps reports for 24 hours from their \
-                 arrival: Kafka may delete older ones as soon as they are delivered. Raise retention.ms of the topic \
-                 before Kafka gets the reports.",
-                "The oldest report in the spool has waited for 2 days, and rejected accepts reports for 24 hours from \
-                 their arrival: Kafka refuses older ones, and they stay in the spool. Raise \
-                 message.timestamp.before.max.ms of the topic before Kafka gets the reports."
+                "The oldest report in the spool has waited for 2 days, and events keeps reports only for 24 hours after \
+                 their arrival: Kafka may delete older reports right after their delivery. Raise retention.ms of the \
+                 topic before the spool delivers the reports.",
+                "The oldest report in the spool has waited for 2 days, and rejected accepts reports only for 24 hours after \
+                 their arrival: Kafka refuses older reports, and they stay in the spool. Raise \
+                 message.timestamp.before.max.ms of the topic before the spool delivers the reports."
             ]
         );
     }
 
     #[test]
-    fn the_log_is_told_once_and_reminded_each_hour_and_when_the_limit_has_passed() {
+    fn late_reports_are_logged_once_each_hour_and_when_the_limit_has_passed() {
         let mut log = LateLog::default();
         let start = Instant::now();
         let mut lines = |hours, minutes: u64| {

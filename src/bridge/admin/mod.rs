@@ -1,10 +1,8 @@
-//! The admin listener: probes, metrics and the status page for the operator. Nothing here changes
-//! anything.
+//! The admin listener: probes, metrics and the status page for the operator. It is read-only.
 //!
-//! It has a thread of its own, so that it answers however busy the ingress and the main thread are.
-//! `connections` limits how much and how long a peer can hold, `hosts` keeps web pages from reading the
-//! answers, `renderer` renders metrics and pages on another thread, and `answer` has the paths. All that they
-//! say of the bridge is one `snapshot`.
+//! It has its own thread, so that it answers even if the ingress and the main thread are busy. `connections` limits the
+//! connections, `hosts` prevents web pages from reading the answers, `renderer` renders metrics and pages on another
+//! thread, and `answer` has the paths. All answers about the state are made from a `snapshot`.
 
 mod answer;
 mod connections;
@@ -42,15 +40,15 @@ use late::LateLog;
 use renderer::Renderer;
 use snapshot::{SILENT, Snapshot};
 
-/// How many connections may wait to be accepted; the system caps it.
+/// The number of connections that may wait to be accepted; the system may lower it.
 const BACKLOG: i32 = 1024;
-/// How many bytes the system may hold of a connection in each direction; it doubles both. Metrics can be
-/// megabytes, and a request is small.
+/// The sizes of the system's buffers of a connection, in bytes; the system doubles both. Metrics can be megabytes, and
+/// a request is small.
 const SEND_BUFFER: usize = 256 << 10;
 const RECEIVE_BUFFER: usize = 16 << 10;
 /// How often the state is observed.
 const OBSERVE: Duration = Duration::from_secs(1);
-/// How long a stop waits for the listener's thread.
+/// How long `stop` waits for the listener's thread.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The listening socket of probes, metrics and the status page.
@@ -60,7 +58,7 @@ pub struct Admin {
     hosts: Hosts,
 }
 
-/// The thread that answers. It is told to end when this is dropped.
+/// The running thread. When this is dropped, the thread ends.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
@@ -72,14 +70,14 @@ impl Admin {
     /// Listens on the configured address; port 0 lets the system choose.
     ///
     /// # Errors
-    /// If the address is taken or not this machine's.
+    /// If the address is in use or does not belong to this machine.
     pub fn bind(config: &config::Admin) -> io::Result<Self> {
         let socket = TcpListener::bind(config.listen)?;
         let options = SockRef::from(&socket);
-        // Connections have what the listening socket has.
+        // Accepted connections inherit these options.
         options.set_send_buffer_size(SEND_BUFFER)?;
         options.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        // A connection that is closed with an answer that its peer does not read would stay for minutes.
+        // Otherwise a closed connection would stay for minutes if its peer does not read the answer.
         options.set_tcp_user_timeout(Some(connections::TIMEOUT))?;
         options.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
@@ -121,21 +119,21 @@ impl Admin {
 }
 
 impl Running {
-    /// The address with the port that was chosen.
+    /// Returns the address with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Closes the listener and its connections. It waits for no peer.
+    /// Closes the listener and its connections, without waiting for peers.
     pub async fn stop(self) {
         drop(self.stop);
         if timeout(STOP_TIMEOUT, self.ended).await.is_err() {
-            warn!("the admin listener's thread has not ended; it ends with the process");
+            warn!("the admin thread did not stop in time; it ends with the process");
         }
     }
 }
 
-/// A runtime for one thread, the socket as that runtime watches it, and the renderer.
+/// Starts the runtime and the renderer, and registers the socket with the runtime.
 fn prepare(socket: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener, Renderer)> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -168,7 +166,7 @@ impl View {
         }
     }
 
-    /// Answers until `stopped` is, or its sender is dropped.
+    /// Answers until `stopped` is ready, which it also is when its sender is dropped.
     async fn serve(
         self: Arc<Self>,
         socket: tokio::net::TcpListener,
@@ -181,8 +179,8 @@ impl View {
         }
     }
 
-    /// Observes the state regularly: a change of readiness counts once it has lasted, the page shows the last
-    /// minutes, and reports that wait for too long are logged.
+    /// Observes the state regularly, for the debounced readiness, for the history, and to log reports that wait for too
+    /// long.
     async fn observe(&self) {
         let mut late = LateLog::default();
         loop {
@@ -197,7 +195,7 @@ impl View {
         Snapshot::take(&self.bridge, &self.debounce, &self.history, self.started)
     }
 
-    /// Renders the page once Kafka has answered, or has owed its answer for [`SILENT`].
+    /// Renders the page after Kafka has answered, or has not answered for [`SILENT`].
     async fn page(self: &Arc<Self>) -> String {
         self.bridge.delivery.asking().ask(SILENT).await;
         let view = Arc::clone(self);
@@ -205,7 +203,7 @@ impl View {
         self.renderer.run(render).await
     }
 
-    /// Returns the metrics, encoded after `asked` unless too many earlier texts are still being sent.
+    /// Returns the metrics. They are encoded after `asked`, unless too many earlier texts are still being sent.
     async fn metrics(self: &Arc<Self>, format: Exposition, asked: Instant) -> Bytes {
         let view = Arc::clone(self);
         let encode = move || {

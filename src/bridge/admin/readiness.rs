@@ -1,4 +1,4 @@
-//! The answer of `/readyz`: whether the bridge can take reports, and why.
+//! The answer of `/readyz`: whether the bridge is ready, and the reasons.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,9 @@ use crate::kafka::Durability;
 /// The answer of `/readyz`.
 #[derive(Debug, Serialize)]
 pub(super) struct Readiness {
-    /// Every partition of the events topic has a leader, or there is a spool that can be written to;
-    /// and the bridge is not draining.
+    /// Every partition of the events topic has a leader, or there is a writable spool; and the bridge is not draining.
     pub(super) ready: bool,
-    /// Whether the parts below say the same; a change of theirs counts once it has lasted.
+    /// Whether `ready` matches the current state below. A change counts only if it lasts.
     settled: bool,
     draining: bool,
     topics: Vec<Topic>,
@@ -31,16 +30,16 @@ pub(super) struct Readiness {
 #[derive(Debug, Serialize)]
 struct Spool {
     writable: bool,
-    /// At least so many, unless `counted`.
+    /// A lower bound, unless `counted`.
     reports: u64,
     counted: bool,
     quarantined: u64,
-    /// Delivered, but the disk does not let them be deleted yet.
+    /// Delivered reports that the disk does not allow to delete yet.
     undeleted: u64,
     /// Damaged files that were set aside.
     set_aside: u64,
     bytes: u64,
-    /// `None` if no report waits.
+    /// `None` if no report waits in the spool.
     oldest_age_seconds: Option<u64>,
     /// `None` if the spool does not grow.
     full_in_seconds: Option<u64>,
@@ -50,12 +49,12 @@ struct Spool {
 struct Topic {
     name: String,
     ready: bool,
-    /// In words.
+    /// The condition as text.
     condition: String,
     partitions: Option<u32>,
     replication_factor: Option<u32>,
     min_insync_replicas: Option<u32>,
-    /// Whether a record survives the loss of a broker, if Kafka says.
+    /// Whether a record survives the loss of a broker. `None` if that is not known.
     durable: Option<bool>,
 }
 

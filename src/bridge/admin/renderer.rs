@@ -1,5 +1,5 @@
-//! Renders metrics and pages on another thread: with many channels they take long, and the listener goes
-//! on meanwhile.
+//! Renders metrics and pages on a separate thread, because they take long with many channels and the listener must not
+//! wait.
 
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -11,11 +11,11 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::exposition::Exposition;
 
-/// How many different texts of the metrics may be in memory in each format, each of several megabytes with many channels.
+/// The limit on texts of the metrics in memory for each format. With many channels, each has several megabytes.
 const TEXTS: usize = 2;
 
-/// Renders one thing at a time. Its thread is there from the start, so that no scrape needs a new one, and ends when
-/// this is dropped.
+/// Runs one job at a time. Its thread runs from the start, so that no scrape needs a new one, and ends when this is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Renderer {
     texts: Arc<Mutex<Texts>>,
@@ -51,12 +51,12 @@ impl Renderer {
         })
     }
 
-    /// Runs `render` on the other thread, after all earlier ones. A caller that is dropped does not end it.
+    /// Runs `render` on the other thread, after all earlier jobs. It runs to its end even if the caller is dropped.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         render: impl FnOnce(&mut Texts) -> T + Send + 'static,
     ) -> T {
-        // The thread holds the lock, not the caller: otherwise a dropped caller would let a second one run.
+        // The job holds the lock, not the caller: otherwise a second job could start if the caller was dropped.
         let mut texts = Arc::clone(&self.texts).lock_owned().await;
         let (send, rendered) = oneshot::channel();
         let job = Box::new(move || _ = send.send(render(&mut texts)));
@@ -66,8 +66,8 @@ impl Renderer {
 }
 
 impl Texts {
-    /// Encodes a text, or returns one whose encoding began after `asked`. While too many texts are being sent
-    /// it returns the latest of them: that is at most as old as a connection can be.
+    /// Returns a text whose encoding began after `asked`, and encodes it if there is none. If too many texts are being
+    /// sent, returns the latest one, which is at most as old as a connection.
     pub(super) fn since(
         &mut self,
         format: Exposition,
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_callers_thread_goes_on_while_something_is_rendered() {
+    async fn rendering_does_not_block_the_thread_of_the_caller() {
         let renderer = Arc::new(Renderer::start().expect("a thread"));
         let (begin, beginning) = oneshot::channel();
         let (end, ended) = mpsc::channel();
@@ -111,7 +111,7 @@ mod tests {
         beginning.await.expect("it begins");
         let second = tokio::spawn(async move { renderer.run(|_| ()).await });
         tokio::task::yield_now().await;
-        // Neither has ended, and this thread is free to say so.
+        // Neither has ended, and this thread is not blocked.
         assert!(!first.is_finished() && !second.is_finished());
         end.send(()).expect("it waits");
         assert_eq!(first.await.expect("it ends"), (Ok(()), Ok(())));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_that_goes_leaves_no_second_one_at_work() {
+    async fn a_dropped_caller_does_not_allow_a_second_job_at_the_same_time() {
         let renderer = Renderer::start().expect("a thread");
         let (begin, beginning) = oneshot::channel();
         let (end, ended) = mpsc::channel::<()>();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn scrapes_share_a_text_that_is_not_older_than_they_are() {
+    fn scrapes_share_a_text_that_is_newer_than_their_requests() {
         let mut texts = Texts::default();
         let asked = Instant::now();
         let first = texts.since(OpenMetrics, asked, || "first".to_owned());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn each_format_has_texts_of_its_own() {
+    fn each_format_has_its_own_texts() {
         let mut texts = Texts::default();
         let asked = Instant::now();
         let mut since = |format, name: &str| texts.since(format, asked, || name.to_owned());
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_not_taken_are_few_and_the_latest_is_sent_instead_of_one_more() {
+    fn unsent_texts_are_limited_and_then_the_latest_is_shared() {
         let mut texts = Texts::default();
         let mut next = 0..;
         let mut text = || {

@@ -1,4 +1,4 @@
-//! The state of a bridge at one moment: readiness, gauges and the status page all read this.
+//! The state of a bridge at one moment, for readiness, gauges and the status page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +16,7 @@ use crate::contract::Channels;
 use crate::kafka::{Condition, TopicState};
 use crate::spool::Level;
 
-/// How long Kafka may owe an answer before the page says that it is away. Readiness and delivery go by the
-/// answers alone.
+/// If Kafka has not answered for this long, the page says so. Readiness and delivery depend only on Kafka's answers.
 pub(super) const SILENT: Duration = Duration::from_millis(600);
 
 #[derive(Clone, Debug)]
@@ -26,13 +25,13 @@ pub(super) struct Snapshot {
     pub(super) now: Timestamp,
     pub(super) uptime: Duration,
     pub(super) phase: Phase,
-    /// Whether the bridge can take reports; a change counts once it has lasted.
+    /// Whether the bridge is ready. A change counts only if it lasts.
     pub(super) is_ready: bool,
-    /// Whether `is_ready` is also true of this very moment.
+    /// Whether the debounced readiness equals the current one.
     pub(super) is_settled: bool,
     /// The events topic and the rejected topic.
     pub(super) topics: [Destination; 2],
-    /// How long Kafka has owed an answer, if that is [`SILENT`] or longer.
+    /// How long Kafka has not answered, if that is [`SILENT`] or longer.
     pub(super) silence: Option<Duration>,
     /// Partitions whose reports wait for Kafka.
     pub(super) waiting_partitions: usize,
@@ -42,9 +41,9 @@ pub(super) struct Snapshot {
     pub(super) spool: Option<Level>,
     /// In bytes; 0 without a spool.
     pub(super) spool_limit: u64,
-    /// How soon the spool is full, if it grows.
+    /// The time until the spool is full, if it grows.
     pub(super) full_in: Option<Duration>,
-    /// Topics that are not configured and that the spool holds reports for.
+    /// Topics that are not configured but have reports in the spool.
     pub(super) other_topics: Vec<String>,
     /// When the certificate expires, if there is one.
     pub(super) certificate: Option<Timestamp>,
@@ -69,14 +68,14 @@ pub(super) struct Utilization {
     pub(super) limit: u64,
 }
 
-/// How Kafka takes events.
+/// Whether Kafka accepts events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intake {
     /// Kafka has not answered since the start.
     Unknown,
     /// Kafka does not answer.
-    Away,
-    /// Kafka answers, but does not take every event.
+    NoAnswer,
+    /// Kafka answers, but does not accept every event.
     Partial,
     Full,
 }
@@ -97,7 +96,7 @@ impl Snapshot {
             has_producer: metrics.is_producer_up(name),
         });
         let spool = delivery.spool_level();
-        // Reports that keep the contract need no rejected topic.
+        // Valid reports need no rejected topic.
         let can_take = topics[0].is_ready() || spool.is_some_and(|level| level.is_writable);
         let counts_as_ready = debounce.observe(can_take, at);
         let silence = delivery.asking().silence();
@@ -137,18 +136,18 @@ impl Snapshot {
         let events = &self.topics[0];
         match (&events.state.condition, self.silence) {
             (Condition::Unknown, _) => Intake::Unknown,
-            (Condition::Unreachable(_), _) | (_, Some(_)) => Intake::Away,
-            (Condition::Ready, None) if events.thin_partitions() == 0 => Intake::Full,
+            (Condition::Unreachable(_), _) | (_, Some(_)) => Intake::NoAnswer,
+            (Condition::Ready, None) if events.under_replicated_partitions() == 0 => Intake::Full,
             _ => Intake::Partial,
         }
     }
 
-    /// Whether the spool takes what Kafka can't.
+    /// Returns whether there is a writable spool.
     pub(super) fn has_spool(&self) -> bool {
         self.spool.is_some_and(|level| level.is_writable)
     }
 
-    /// The age of the oldest report that waits in the spool.
+    /// Returns the age of the oldest report that waits in the spool.
     pub(super) fn oldest_age(&self) -> Option<Duration> {
         let at = self.spool?.oldest?;
         Timestamp::from_millisecond(at)
@@ -156,7 +155,7 @@ impl Snapshot {
             .map(|at| self.since(at))
     }
 
-    /// How much of the spool's limit is used.
+    /// Returns the used part of the spool's limit.
     pub(super) fn disk(&self) -> Utilization {
         Utilization {
             used: self.spool.map_or(0, |level| level.used),
@@ -164,7 +163,7 @@ impl Snapshot {
         }
     }
 
-    /// How long ago something was; zero if the clock has been set back since.
+    /// Returns the time since `then`, or zero if the clock was set back.
     pub(super) fn since(&self, then: Timestamp) -> Duration {
         Duration::try_from(self.now.duration_since(then)).unwrap_or_default()
     }
@@ -175,8 +174,8 @@ impl Destination {
         self.state.condition == Condition::Ready
     }
 
-    /// Partitions that have a leader, but too few in-sync replicas to take records.
-    pub(super) fn thin_partitions(&self) -> usize {
+    /// Returns the number of partitions that have a leader, but too few in-sync replicas to take records.
+    pub(super) fn under_replicated_partitions(&self) -> usize {
         self.state.led.iter().filter(|led| !**led).count()
     }
 }
@@ -187,7 +186,7 @@ impl Utilization {
         Self { used, limit }
     }
 
-    /// More than four fifths are used.
+    /// Returns whether more than four fifths are used.
     pub(super) fn is_high(self) -> bool {
         self.limit > 0 && self.used.saturating_mul(5) > self.limit.saturating_mul(4)
     }

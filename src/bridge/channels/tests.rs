@@ -47,7 +47,7 @@ fn is_good(channels: &Channels, channel: &str, password: &[u8]) -> bool {
 }
 
 #[test]
-fn one_file_a_channel_with_one_or_two_passwords() {
+fn each_file_is_a_channel_with_one_or_two_passwords() {
     let directory = Directory::with(&[
         ("one", b"secret, with spaces"),
         ("two", b"\r\n# old\r\n\n\xffnew\n\n"),
@@ -62,7 +62,7 @@ fn one_file_a_channel_with_one_or_two_passwords() {
 }
 
 #[test]
-fn a_mounted_kubernetes_secret_is_such_a_directory() {
+fn a_mounted_kubernetes_secret_is_read() {
     let directory = Directory::with(&[]);
     fs::create_dir(directory.path("..2026_11_23")).expect("a directory");
     fs::write(directory.path("..2026_11_23/one"), "secret").expect("a file");
@@ -74,7 +74,7 @@ fn a_mounted_kubernetes_secret_is_such_a_directory() {
 }
 
 #[test]
-fn every_error_is_named_at_once_and_no_password_repeated() {
+fn all_errors_are_reported_at_once_without_passwords() {
     let directory = Directory::with(&[
         ("a.txt", b"secret"),
         ("blank", b"\n\r\n"),
@@ -88,9 +88,10 @@ fn every_error_is_named_at_once_and_no_password_repeated() {
     let expected = [
         (
             "a.txt",
-            "its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'".to_owned(),
+            "its name is not a channel id, which has 1 to 64 letters, digits, '_' or '-'"
+                .to_owned(),
         ),
-        ("blank", "holds no password; write one on a line".to_owned()),
+        ("blank", "holds no password; write it on a line".to_owned()),
         (
             "control",
             "the password on line 1 holds a control character, which no header can carry"
@@ -100,11 +101,11 @@ fn every_error_is_named_at_once_and_no_password_repeated() {
         ("ends", format!("the password on line 3 {space}")),
         (
             "folder",
-            "can't be read: it is not a regular file; put one there".to_owned(),
+            "can't be read: it is not a regular file; replace it with one".to_owned(),
         ),
         (
             "three",
-            "holds 3 passwords; keep one, or two while you change from one to the other".to_owned(),
+            "holds 3 passwords; keep one, or two while you change the password".to_owned(),
         ),
     ];
     let expected = expected.map(|(name, problem)| (name.to_owned(), problem));
@@ -130,7 +131,7 @@ fn a_directory_without_a_channel_is_an_error() {
 }
 
 #[test]
-fn an_error_in_words_has_the_whole_path_and_what_is_right() {
+fn an_error_has_the_full_path_and_the_remedy() {
     let directory = Directory::with(&[("empty", b"")]);
     let root = directory.0.path().display().to_string();
     let in_words = |found: Result<Channels, Vec<ConfigError>>| {
@@ -140,7 +141,7 @@ fn an_error_in_words_has_the_whole_path_and_what_is_right() {
     };
     assert_eq!(
         in_words(directory.load()),
-        "DIR/empty: holds no password; write one on a line"
+        "DIR/empty: holds no password; write it on a line"
     );
     assert_eq!(
         in_words(load(&directory.path("missing"))),
@@ -155,12 +156,12 @@ fn an_error_in_words_has_the_whole_path_and_what_is_right() {
     fs::remove_file(directory.path("empty")).expect("a file");
     assert_eq!(
         in_words(directory.load()),
-        "DIR: holds no channel; add a file named by the channel's id that holds its webhook password"
+        "DIR: holds no channel; add a file that is named after the channel's id and holds its webhook password"
     );
 }
 
 #[test]
-fn a_line_is_a_password_to_the_byte_whatever_ends_it() {
+fn a_line_without_its_line_end_is_a_password() {
     for (text, passwords) in [
         (&b"one"[..], &[&b"one"[..]][..]),
         (b"one\n", &[b"one"]),
@@ -183,7 +184,7 @@ fn a_line_is_a_password_to_the_byte_whatever_ends_it() {
 }
 
 #[test]
-fn what_no_header_can_carry_is_named_by_its_line_and_never_shown() {
+fn characters_that_no_header_can_carry_are_named_by_line_and_not_shown() {
     let control = "holds a control character, which no header can carry";
     let space = "has a space or tab at an end, which HTTP strips from the header";
     for (text, number, problem) in [
@@ -204,12 +205,12 @@ fn what_no_header_can_carry_is_named_by_its_line_and_never_shown() {
 }
 
 #[test]
-fn a_file_that_is_no_channel_is_an_error_and_a_link_to_nothing_too() {
+fn a_file_that_is_not_a_channel_and_a_dangling_link_are_errors() {
     let directory = Directory::with(&[("a.b", b"p"), ("a b", b"p"), ("good", b"p")]);
     let long = "x".repeat(65);
     fs::write(directory.path(&long), "p").expect("a file");
     symlink("..data/gone", directory.path("gone")).expect("a link");
-    let name = "its name is no channel id, which is 1 to 64 letters, digits, '_' or '-'";
+    let name = "its name is not a channel id, which has 1 to 64 letters, digits, '_' or '-'";
     let gone = "can't be read: No such file or directory (os error 2)";
     let expected = [("a b", name), ("a.b", name), ("gone", gone), (&long, name)];
     let expected = expected.map(|(name, problem)| (name.to_owned(), problem.to_owned()));
@@ -221,10 +222,10 @@ fn a_file_that_is_no_channel_is_an_error_and_a_link_to_nothing_too() {
     assert!(is_good(&channels, &longest, b"p"));
 }
 
-/// A password that is right on the screen, and that no sender sends: it would be answered 401 for ever.
+/// A password that looks right, but that no sender sends: every request would be answered 401.
 #[test]
-fn a_character_that_cannot_be_seen_is_named_with_its_line_and_never_the_password() {
-    let seen = "which cannot be seen; remove it";
+fn an_invisible_character_is_named_with_its_line_but_without_the_password() {
+    let seen = "which is invisible; remove it";
     for (text, number, found) in [
         (
             &b"\xef\xbb\xbfhunter2\n"[..],
@@ -259,7 +260,7 @@ fn a_character_that_cannot_be_seen_is_named_with_its_line_and_never_the_password
 }
 
 #[test]
-fn a_file_in_utf_16_is_named_as_such() {
+fn a_utf_16_file_is_an_error() {
     for text in [&b"\xff\xfeh\0u\0\n\0"[..], b"\xfe\xff\0h\0u", b"h\0u\0"] {
         let errors = Directory::with(&[("c", text)]).errors();
         let expected = "can't be used: it is UTF-16 text; save it as UTF-8".to_owned();

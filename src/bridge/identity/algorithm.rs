@@ -1,4 +1,4 @@
-//! The algorithms of keys, named as people know them.
+//! The algorithms of keys, and their usual names.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ const NAMES: [(&str, ObjectIdentifier); 8] = [
 /// The algorithm of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
-    /// RSA with a modulus of so many bits.
+    /// RSA, with the size of the modulus in bits.
     Rsa(usize),
     /// A curve, or another algorithm whose keys have one size.
     Named(ObjectIdentifier),
@@ -83,10 +83,10 @@ impl Algorithm {
         }
     }
 
-    /// Whether ring can verify what such a key has signed.
+    /// Returns whether ring can verify signatures of such a key.
     pub(super) fn can_verify(self) -> bool {
         match self {
-            // It takes a modulus of a few bits less for 2,048.
+            // ring rounds the size of the modulus up to whole bytes.
             Self::Rsa(bits) => (2048..=8192).contains(&bits.next_multiple_of(8)),
             Self::Named(name) => [P_256, P_384, ED25519].contains(&name),
         }

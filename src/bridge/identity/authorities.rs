@@ -11,7 +11,7 @@ use x509_cert::ext::pkix::BasicConstraints;
 use super::algorithm::Algorithm;
 use crate::certificates::pem::Content;
 use crate::certificates::problems::Problems;
-use crate::certificates::{self, invalid, title};
+use crate::certificates::{self, title, validity_problem};
 
 pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Option<RootCertStore> {
     let errors = problems.errors.len();
@@ -19,14 +19,14 @@ pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Opti
     let mut unusable = Vec::new();
     let certificates = certificates::read(path, Content::Authorities, problems)?;
     for (index, der) in certificates.into_iter().enumerate() {
-        // rustls takes what this parser does not: it asks for less.
+        // rustls accepts more certificates than this parser.
         let certificate = Certificate::from_der(&der).ok();
         let title = match &certificate {
             Some(certificate) => title(index, certificate),
             None => format!("certificate {}", index + 1),
         };
         if let Err(error) = store.add(der) {
-            let remedy = "copy it anew, or take it out";
+            let remedy = "copy it again, or remove it";
             problems.error(path, format!("{title} can't be used: {error}; {remedy}"));
         } else if let Some(problem) = unverifiable(&store) {
             store.roots.pop();
@@ -45,11 +45,11 @@ pub(super) fn read(path: &Path, now: Timestamp, problems: &mut Problems) -> Opti
     (problems.errors.len() == errors).then_some(store)
 }
 
-/// Returns why signatures of the last authority that was added can't be verified.
+/// Returns why signatures of the authority that was added last can't be verified.
 fn unverifiable(store: &RootCertStore) -> Option<String> {
     let added = store.roots.last()?;
-    let remedy = "clients with a certificate of it are refused; authorities have keys of P-256, P-384, Ed25519, or \
-                  RSA with 2048 to 8192 bits; have its clients' certificates issued by one of these, and take it out";
+    let remedy = "clients with its certificates are refused; remove it, and issue the certificates from an authority \
+                  with a key of P-256, P-384, Ed25519, or RSA with 2048 to 8192 bits";
     match Algorithm::of_public(&added.subject_public_key_info) {
         Ok(algorithm) if algorithm.can_verify() => None,
         Ok(algorithm) => Some(format!(
@@ -59,7 +59,7 @@ fn unverifiable(store: &RootCertStore) -> Option<String> {
     }
 }
 
-/// rustls looks neither at the validity of an authority nor at its right to issue certificates.
+/// rustls checks neither the validity of an authority nor its right to issue certificates.
 fn check(
     path: &Path,
     title: &str,
@@ -67,10 +67,10 @@ fn check(
     now: Timestamp,
     problems: &mut Problems,
 ) {
-    if let Some(invalid) = invalid(certificate, now) {
+    if let Some(problem) = validity_problem(certificate, now) {
         problems.warn(path, format!(
-            "{title} {invalid}; clients with a certificate of this authority are accepted all the same; \
-             take it out if they should not be"
+            "{title} {problem}; clients with certificates of this authority are still accepted; \
+             remove it to refuse them"
         ));
     }
     let constraints = certificate
@@ -78,7 +78,7 @@ fn check(
         .get_extension::<BasicConstraints>();
     if !matches!(constraints, Ok(Some((_, constraints))) if constraints.ca) {
         problems.warn(path, format!(
-            "{title} is no authority (its basic constraints do not say CA); clients are accepted only if it has \
+            "{title} is not an authority (its basic constraints do not say CA); clients are accepted only if it \
              issued their certificates; name the authority itself"
         ));
     }

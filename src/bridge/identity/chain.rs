@@ -1,4 +1,4 @@
-//! The certificate of the ingress, and those that it was issued by.
+//! The certificate of the ingress, and the certificates of its issuers.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use x509_cert::der::{self, Decode as _, Encode, Reader as _, SliceReader};
 
 use crate::certificates::pem::Content;
 use crate::certificates::problems::Problems;
-use crate::certificates::{self, RENEW, expires, invalid, is_self_issued, title};
+use crate::certificates::{self, RENEW, expires, is_self_issued, title, validity_problem};
 
 pub(super) struct Chain {
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    /// When the first of them, that of the ingress, expires.
+    /// When the first certificate, which is the ingress' own, expires.
     pub(super) expires: Timestamp,
 }
 
-/// A certificate as it is sent, and as it is read.
+/// A certificate in its encoded and its parsed form.
 struct Link<'a> {
     /// Its place in the chain.
     index: usize,
@@ -47,7 +47,7 @@ impl Chain {
     }
 }
 
-/// Clients may accept a certificate that this parser does not: only the first one must pass it.
+/// Only the first certificate must be readable: clients may accept others that this parser does not.
 fn parse<'a>(
     path: &Path,
     certificates: &'a [CertificateDer<'static>],
@@ -59,12 +59,12 @@ fn parse<'a>(
         match Certificate::from_der(der) {
             Ok(certificate) => links.push(Link { index, der, certificate }),
             Err(error) if index == 0 => {
-                let problem = format!("certificate {number} is no sound X.509: {error}");
-                problems.error(path, format!("{problem}; copy it anew"));
+                let problem = format!("certificate {number} is not valid X.509: {error}");
+                problems.error(path, format!("{problem}; copy it again"));
             }
             Err(error) => problems.warn(path, format!(
                 "certificate {number} can't be read ({error}); it is sent, but its validity and its place in the chain are \
-                 not checked; if clients refuse it, copy it anew"
+                 not checked; if clients refuse it, copy it again"
             )),
         }
     }
@@ -76,21 +76,21 @@ fn check_validity(path: &Path, links: &[Link<'_>], now: Timestamp, problems: &mu
         index, certificate, ..
     } in links
     {
-        let invalid = invalid(certificate, now);
+        let invalid = validity_problem(certificate, now);
         if *index == 0 {
-            let remedy = "put a new one there, and look at the clock of this machine";
+            let remedy = "replace it, and check the clock of this machine";
             if let Some(invalid) = invalid {
                 problems.error(path, format!("its certificate {invalid}; {remedy}"));
             }
         } else if let Some(problem) = invalid.or_else(|| expires_soon(certificate, now)) {
             let title = title(*index, certificate);
             let remedy = if is_self_issued(certificate) {
-                "take it out: clients have roots of their own"
+                "remove it: clients have their own roots"
             } else {
-                "put its successor there, or take it out if it has none"
+                "replace it by its successor, or remove it if it has none"
             };
             problems.warn(path, format!(
-                "{title} {problem}; clients that need it refuse the connection while it is not valid; {remedy}"
+                "{title} {problem}; clients that need it refuse to connect while it is not valid; {remedy}"
             ));
         }
     }
@@ -101,7 +101,7 @@ fn expires_soon(certificate: &Certificate, now: Timestamp) -> Option<String> {
     (expires.duration_since(now) < RENEW).then(|| format!("expires at {expires}"))
 }
 
-/// Many clients find their way through any order, and some do not.
+/// A wrong order is a warning: many clients accept any order, but some do not.
 fn check_order(
     path: &Path,
     links: &[Link<'_>],
@@ -118,7 +118,7 @@ fn check_order(
     }
 }
 
-/// Returns why `issuer` should not follow a certificate, and what should.
+/// Returns why `issuer` should not follow a certificate, and the name of its real issuer.
 fn misplaced(
     link: &Link<'_>,
     issuer: &Certificate,
@@ -126,19 +126,21 @@ fn misplaced(
 ) -> Option<String> {
     let named = link.certificate.tbs_certificate().issuer();
     let problem = if is_self_issued(&link.certificate) {
-        return Some("ends the chain, for it has issued itself; take it out".to_owned());
+        return Some(
+            "ends the chain because it issued itself; remove the certificates after it".to_owned(),
+        );
     } else if named != issuer.tbs_certificate().subject() {
-        "another one has issued"
+        "has another issuer"
     } else if is_signed_by(link, issuer, algorithms) == Ok(false) {
         "names it as its issuer, but is signed by another key"
     } else {
         return None;
     };
-    let remedy = "put after each certificate the one that has issued it, here";
+    let remedy = "put each issuer after the certificate that it issued, here";
     Some(format!("{problem}; {remedy} {named}"))
 }
 
-/// Whether the key of `issuer` has signed a certificate; an error if that can't be found out.
+/// Returns whether the key of `issuer` has signed a certificate; an error if the signature can't be verified.
 fn is_signed_by(
     Link {
         der, certificate, ..

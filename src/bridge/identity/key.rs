@@ -24,18 +24,15 @@ pub(super) fn read(path: &Path, problems: &mut Problems) -> Option<Arc<dyn Signi
         .collect();
     if keys.len() > 1 {
         let problem = format!(
-            "holds {} private keys, and only the first counts",
+            "holds {} private keys, but only the first is read",
             keys.len()
         );
-        problems.warn(
-            path,
-            format!("{problem}; leave the certificate's key there alone"),
-        );
+        problems.warn(path, format!("{problem}; keep only the certificate's key"));
     }
     let loaded = match keys.first() {
         Some(block) => load(block, path),
         None => Err(format!(
-            "holds no private key, but a block of the kind {}; is it another file that ingress.tls.key should name?",
+            "holds a {} block but no private key; set ingress.tls.key to the key's file",
             blocks[0].label
         )),
     };
@@ -47,25 +44,25 @@ fn load(block: &Block, path: &Path) -> Result<Arc<dyn SigningKey>, String> {
     if block.is_encrypted() {
         let path = path.display();
         return Err(format!(
-            "line {line}: the private key is encrypted, and can't be read without its passphrase; decrypt it: \
+            "line {line}: the private key is encrypted; decrypt it: \
              openssl pkey -in {path} -out NEW"
         ));
     }
     let Some(key) = block.private_key() else {
         return Err(format!(
-            "line {line}: the {label} block can't be read; write the key in PKCS#8 (BEGIN PRIVATE KEY)"
+            "line {line}: the {label} block can't be read; convert the key to PKCS#8 (BEGIN PRIVATE KEY)"
         ));
     };
     sign::any_supported_type(&key).map_err(|_| unusable(&key))
 }
 
 fn unusable(key: &PrivateKeyDer<'_>) -> String {
-    let what = match Algorithm::of_private(key) {
-        Ok(algorithm) => format!("{algorithm} can't be used"),
+    let problem = match Algorithm::of_private(key) {
+        Ok(algorithm) => format!("{algorithm} is not supported"),
         Err(_) => "it is damaged".to_owned(),
     };
     format!(
-        "its private key can't sign: {what}; take a key of P-256, P-384, Ed25519, or RSA with 2048, 3072 or 4096 bits, \
+        "its private key can't sign: {problem}; use a key of P-256, P-384, Ed25519, or RSA with 2048, 3072 or 4096 bits, \
          and a certificate for it"
     )
 }

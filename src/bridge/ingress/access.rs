@@ -1,4 +1,4 @@
-//! Where a request comes from, and whether that may send.
+//! The origin address of a request, and whether it may send.
 
 use std::net::IpAddr;
 
@@ -9,11 +9,11 @@ use crate::config::Access;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address that a request comes from: its peer's; or where that is a trusted proxy, the one that
-/// the proxies name. Each adds its own peer at the end of `x-forwarded-for`, so that from the end the
-/// first that is no trusted proxy counts; what stands before it could be anybody's invention.
+/// Returns the origin address of a request: its peer, or if the peer is a trusted proxy, an address in
+/// `x-forwarded-for`. Each proxy appends its own peer to that header, so the last address that is not a trusted proxy
+/// counts. A sender can forge the addresses before it.
 ///
-/// `None` where a trusted proxy names something that is no address.
+/// Returns `None` if a trusted proxy sends something that is not an address.
 pub(super) fn origin(access: &Access, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if !is_in(&access.trusted_proxies, peer) {
@@ -31,18 +31,18 @@ pub(super) fn origin(access: &Access, peer: IpAddr, headers: &HeaderMap) -> Opti
     Some(origin)
 }
 
-/// Returns whether any request of `peer` could be admitted.
+/// Returns whether any request from `peer` could be admitted.
 pub(super) fn admits_peer(access: &Access, peer: IpAddr) -> bool {
     let peer = peer.to_canonical();
     access.allow.is_empty() || is_in(&access.allow, peer) || is_in(&access.trusted_proxies, peer)
 }
 
-/// Whether a request from there is answered at all.
+/// Returns whether requests from `origin` are admitted.
 pub(super) fn admits(access: &Access, origin: Option<IpAddr>) -> bool {
     access.allow.is_empty() || origin.is_some_and(|origin| is_in(&access.allow, origin))
 }
 
-/// The network of an address that is told in logs.
+/// Returns the network of an address, which is logged instead of the address.
 pub(super) fn network(address: IpAddr) -> IpNet {
     let prefix = if address.is_ipv4() { 24 } else { 48 };
     IpNet::new(address, prefix)
@@ -54,7 +54,7 @@ fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// An address as proxies write it: some add the port, and then put IPv6 in brackets.
+/// Parses an address of a proxy's header. Some proxies add the port, and put IPv6 addresses in brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.parse().ok();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_address_from_the_end_that_is_no_proxy_counts() {
+    fn the_last_address_that_is_not_a_proxy_counts() {
         for (forwarded_for, expected) in [
             (&["203.0.113.5, 198.51.100.9, 10.2.2.2"][..], "198.51.100.9"),
             (&["203.0.113.5", "198.51.100.9,10.2.2.2"], "198.51.100.9"),
@@ -137,11 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn without_networks_everybody_may_send() {
-        let somebody = Some("192.0.2.1".parse().expect("an address"));
+    fn without_allowed_networks_every_address_may_send() {
+        let allowed = Some("192.0.2.1".parse().expect("an address"));
         assert!(admits(&access(&[], &[]), None));
         let some = access(&["192.0.2.0/24"], &[]);
-        assert!(admits(&some, somebody));
+        assert!(admits(&some, allowed));
         assert!(!admits(
             &some,
             Some("198.51.100.1".parse().expect("an address"))
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_tell_a_network_and_no_address() {
+    fn logs_show_the_network_instead_of_the_address() {
         let network = |text: &str| network(text.parse().expect("an address")).to_string();
         assert_eq!(network("198.51.100.9"), "198.51.100.0/24");
         assert_eq!(network("2001:db8:1:2::7"), "2001:db8:1::/48");

@@ -1,5 +1,5 @@
-//! What is told of a request to whoever runs the bridge: the metrics, its spans if there are traces, and a line in the
-//! log where one a report is asked for.
+//! Records each request for the operator: in the metrics, in spans if there are traces, and in the log if reports are
+//! logged.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,16 +11,16 @@ use crate::bridge::metrics::{ChannelCounters, Metrics};
 use crate::bridge::traces::{Destination, RequestSpan, SendSpan, Traces};
 use crate::contract::{Arrival, ChannelId, Fault, Reason, Report};
 
-/// One request, as far as it is known.
+/// The record of one request, which grows with each step.
 pub(super) struct Account<'b> {
     metrics: &'b Metrics,
-    /// When its head was complete.
+    /// When the head of the request was complete.
     pub(super) complete: Instant,
     trace_id: Option<String>,
     channel: Option<Arc<ChannelCounters>>,
     status: Option<&'static str>,
     traces: Option<&'b Traces>,
-    /// Boxed, since it is large and seldom there.
+    /// Boxed, because it is large and traces are usually off.
     span: Option<Box<RequestSpan>>,
 }
 
@@ -37,15 +37,15 @@ impl<'b> Account<'b> {
         }
     }
 
-    /// A sender has authenticated itself for a channel. If there are traces, `arrival` gets the context of this
-    /// request's span.
+    /// Records that the sender was authenticated for a channel. If there are traces, sets the context in `arrival` to
+    /// that of the request's span.
     pub(super) fn authenticated(&mut self, channel: Arc<ChannelCounters>, arrival: &mut Arrival) {
         self.channel = Some(channel);
         self.span = self.traces.map(|traces| Box::new(traces.request(arrival)));
         self.trace_id = arrival.trace_id().map(str::to_owned);
     }
 
-    /// Its body was held against the contract.
+    /// Records the result of the validation.
     pub(super) fn validated(&mut self, report: &Result<Report<'_>, Fault>) {
         self.status = match report {
             Ok(report) => Some(report.status().as_str()),
@@ -60,13 +60,13 @@ impl<'b> Account<'b> {
         }
     }
 
-    /// Its record is about to be sent. Returns the span of that, if there are traces.
+    /// Starts the span of sending the record, if there are traces.
     pub(super) fn send(&self, to: Destination) -> Option<Box<SendSpan>> {
         let (traces, span) = (self.traces?, self.span.as_ref()?);
         Some(Box::new(traces.send(span, to)))
     }
 
-    /// It was answered. Nothing that is logged names a message or a person.
+    /// Records the answer. The log line names neither a message nor a person.
     pub(super) fn close(self, answer: &Answer, is_logged: bool) {
         self.metrics.answered(answer.code());
         if let Some(span) = self.span {

@@ -1,6 +1,6 @@
-//! What a sender is told: the only file that chooses status codes and words.
+//! The answers to senders. Only this file chooses status codes and texts.
 //!
-//! Errors are RFC 9457 problem documents. They name the member at fault and repeat no value.
+//! Errors are RFC 9457 problem documents. They name the wrong member, but contain no values of the request.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::config::Success;
 use crate::contract::{Fault, Reason};
 use crate::jitter;
 
-/// Every reason not to accept a request, in the order in which they are looked for.
+/// The reasons to refuse a request, in the order in which they are checked.
 #[derive(Debug)]
 pub(super) enum Refusal {
     NotAllowed,
@@ -33,7 +33,7 @@ pub(super) enum Refusal {
     BodyTooLarge,
     BodyTimeout,
     BodyBroken,
-    /// The rejected topic has it.
+    /// The report is on the rejected topic.
     Invalid(Fault),
     NotTaken(NotTaken),
 }
@@ -55,7 +55,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The success: no body, as the interface document wants it. It takes a promise.
+    /// The answer to a promised report. It has no body, as the interface document requires.
     pub(super) fn accepted(promised: &Promised, success: Success) -> Self {
         let status = match success {
             Success::Ok => StatusCode::OK,
@@ -74,7 +74,7 @@ impl Answer {
         }
     }
 
-    /// Has the connection closed after this answer.
+    /// Closes the connection after this answer.
     pub(super) fn close(&mut self) {
         self.header(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -88,7 +88,7 @@ impl Answer {
         self.response.status().as_u16()
     }
 
-    /// What it says of a report, where it speaks of one.
+    /// Returns the answer to the report, or `None` if the request was refused before it counted as a report.
     pub(super) fn report(&self) -> Option<ReportAnswer> {
         self.report
     }
@@ -133,7 +133,7 @@ impl From<&Refusal> for Answer {
     }
 }
 
-/// The status of what the rejected topic has.
+/// Returns the status code for a report that is on the rejected topic.
 fn status_of(reason: Reason) -> u16 {
     match reason {
         Reason::ContentType | Reason::ContentEncoding => 415,
@@ -141,13 +141,13 @@ fn status_of(reason: Reason) -> u16 {
     }
 }
 
-/// When to come back, in whole seconds; spread, so that senders that were refused together do not
-/// come back together.
+/// Returns the time until a retry, in whole seconds. It is random, so that senders that were refused together do not
+/// retry together.
 fn retry_after() -> u64 {
     jitter::between([Duration::from_secs(1), Duration::from_millis(5999)]).as_secs()
 }
 
-/// RFC 9457, section 3.1.
+/// A problem document (RFC 9457, section 3.1).
 #[derive(Serialize)]
 struct Problem<'a> {
     #[serde(rename = "type")]
@@ -182,26 +182,25 @@ impl Refusal {
     #[rustfmt::skip]
     fn wording(&self) -> (u16, &'static str, &'static str) {
         match self {
-            Self::NotAllowed => (403, "not-allowed", "This bridge takes no reports from where the request comes from."),
+            Self::NotAllowed => (403, "not-allowed", "Reports from this network are not allowed."),
             Self::HostMissing => (400, "host-missing", "The request has no Host header."),
             Self::HostRepeated => (400, "host-repeated", "The request has more than one Host header."),
-            Self::HostMalformed => (400, "host-malformed", "The Host header is no host and port."),
-            Self::TransferEncoding => (400, "transfer-encoding", "The only Transfer-Encoding is a single \"chunked\", on HTTP/1.1."),
-            Self::NotFound => (404, "not-found", "Reports go to /social/on/whatsapp/koomessage/report/{channelId}."),
-            Self::MethodNotAllowed => (405, "method-not-allowed", "Reports are sent by POST."),
-            Self::Unauthorized => (401, "unauthorized", "The Authorization header must be the channel's webhook password as it is."),
-            Self::Expectation => (417, "expectation", "The only expectation that can be met is 100-continue."),
-            Self::BodyTooLarge => (413, "body-too-large", "The body is larger than this bridge takes."),
+            Self::HostMalformed => (400, "host-malformed", "The Host header is not a valid host and port."),
+            Self::TransferEncoding => (400, "transfer-encoding", "The only supported Transfer-Encoding is a single \"chunked\", on HTTP/1.1."),
+            Self::NotFound => (404, "not-found", "Send reports to /social/on/whatsapp/koomessage/report/{channelId}."),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "Send reports with POST."),
+            Self::Unauthorized => (401, "unauthorized", "The Authorization header must contain the channel's webhook password and nothing else."),
+            Self::Expectation => (417, "expectation", "The only supported expectation is 100-continue."),
+            Self::BodyTooLarge => (413, "body-too-large", "The body is larger than the limit of this bridge."),
             Self::BodyTimeout => (408, "body-timeout", "The body did not arrive in time."),
-            Self::BodyBroken => (400, "body-broken", "The body ended early or its chunks are broken."),
+            Self::BodyBroken => (400, "body-broken", "The body ended early, or its chunked encoding is invalid."),
             Self::Invalid(fault) => (status_of(fault.reason), fault.reason.code(), fault.reason.detail()),
-            Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again."),
-            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Refused | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not taken the report in time; send it again."),
+            Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again later."),
+            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Refused | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not acknowledged the report; send it again later."),
         }
     }
 
-    /// Whether the connection can't or should not go on: its framing is unsound, or a large rest of a
-    /// body is still to come.
+    /// Returns whether the connection must be closed: its framing is invalid, or too much of a body is unread.
     fn ends_the_connection(&self) -> bool {
         match self {
             Self::NotAllowed
@@ -250,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// The seconds that a refused sender is told to wait.
+    /// Returns the value of `Retry-After`, in seconds.
     fn wait(refusal: &Refusal) -> Option<u64> {
         let response = Answer::from(refusal).into_response();
         let value = response.headers().get(RETRY_AFTER)?;
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_told_503_is_told_when_to_come_back_and_not_all_at_once() {
+    fn a_503_has_a_random_retry_after() {
         let refusal = Refusal::NotTaken(NotTaken::Overloaded);
         let told: BTreeSet<_> = (0..500).filter_map(|_| wait(&refusal)).collect();
         assert_eq!(told, BTreeSet::from([1, 2, 3, 4, 5]));

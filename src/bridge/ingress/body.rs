@@ -1,4 +1,4 @@
-//! A request's body, within limits of size and time.
+//! The body of a request, with limits on its size and time.
 
 use std::time::{Duration, Instant};
 
@@ -11,41 +11,41 @@ use super::answer::Refusal;
 use super::head;
 use crate::bridge::delivery::{BodyPermit, NotTaken};
 
-/// Memory for the first bytes, which most bodies fit in; more is taken as more comes.
-const FIRST: usize = 4 << 10;
-/// How much of a refused request's body is read and thrown away, so that the connection can go on.
-const DISCARDED: u64 = 64 << 10;
-/// How long the rest of such a body may take.
+/// The initial buffer, in bytes. It fits most bodies, and grows with the others.
+const INITIAL_CAPACITY: usize = 4 << 10;
+/// The limit on reading and discarding the body of a refused request, in bytes, so that the connection can be used
+/// again.
+const DISCARD_LIMIT: u64 = 64 << 10;
+/// The time limit for that.
 const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The body of a request.
 pub(super) struct RequestBody {
     incoming: Incoming,
-    is_begun: bool,
+    is_started: bool,
 }
 
 impl RequestBody {
-    /// Takes a body of which nothing has been read yet.
+    /// Makes a body from an unread one.
     pub(super) fn new(incoming: Incoming) -> Self {
         Self {
             incoming,
-            is_begun: false,
+            is_started: false,
         }
     }
 
-    /// Reads the body to its end; `permit` counts the bytes that have come. Reading it sends `100 Continue` if the
-    /// sender waits for that.
+    /// Reads the body to its end. `permit` counts its bytes. If the sender waits for `100 Continue`, reading sends it.
     pub(super) async fn read(
         &mut self,
         limit: usize,
         deadline: Instant,
         permit: &mut BodyPermit,
     ) -> Result<Vec<u8>, Refusal> {
-        // Of a chunked body nothing is known yet.
+        // The size of a chunked body is not known yet: 0.
         if self.declared() > limit as u64 {
             return Err(Refusal::BodyTooLarge);
         }
-        self.is_begun = true;
+        self.is_started = true;
         match timeout_at(deadline.into(), self.collect(limit, permit)).await {
             Ok(whole) => whole,
             Err(_) => Err(Refusal::BodyTimeout),
@@ -58,9 +58,9 @@ impl RequestBody {
 
     async fn collect(&mut self, limit: usize, permit: &mut BodyPermit) -> Result<Vec<u8>, Refusal> {
         let declared = usize::try_from(self.declared()).unwrap_or(limit);
-        let mut whole = Vec::with_capacity(declared.min(limit).min(FIRST));
+        let mut whole = Vec::with_capacity(declared.min(limit).min(INITIAL_CAPACITY));
         while let Some(frame) = self.incoming.frame().await {
-            // Trailers say nothing that the contract knows.
+            // Trailers are ignored: the contract has none.
             let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else {
                 continue;
             };
@@ -75,14 +75,14 @@ impl RequestBody {
         Ok(whole)
     }
 
-    /// Reads and drops the rest, if it is little and comes soon, by the `deadline` of the answer at the latest.
-    /// Returns whether nothing is left: only then can the connection take another request.
+    /// Reads and discards the remaining body, if it is small and arrives soon, and before `deadline`. Returns whether
+    /// the whole body was read: only then can the connection be used for another request.
     pub(super) async fn discard(&mut self, head: &Parts, deadline: Instant) -> bool {
         if self.incoming.is_end_stream() {
             return true;
         }
-        let is_awaited = !self.is_begun && head::expects_continue(head);
-        if is_awaited || self.declared() > DISCARDED {
+        let is_awaited = !self.is_started && head::expects_continue(head);
+        if is_awaited || self.declared() > DISCARD_LIMIT {
             return false;
         }
         let deadline = deadline.min(Instant::now() + DISCARD_TIMEOUT);
@@ -90,12 +90,12 @@ impl RequestBody {
     }
 
     async fn drain(&mut self) -> bool {
-        let mut left = DISCARDED;
+        let mut remaining = DISCARD_LIMIT;
         while let Some(frame) = self.incoming.frame().await {
             let Ok(frame) = frame else { return false };
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            match left.checked_sub(length) {
-                Some(rest) => left = rest,
+            match remaining.checked_sub(length) {
+                Some(rest) => remaining = rest,
                 None => return false,
             }
         }

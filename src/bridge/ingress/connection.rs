@@ -1,4 +1,4 @@
-//! One connection from its first byte to its end.
+//! Serves one connection.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -28,8 +28,8 @@ use super::stream::{Progress, TimedStream};
 use crate::bridge::{Bridge, Phase};
 use crate::jitter;
 
-/// Serves a connection until its peer, a time limit, another connection that needs its place, or the end of
-/// the bridge closes it.
+/// Serves a connection until the peer closes it, a time limit is over, another connection displaces it, or the bridge
+/// stops.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: IpAddr,
@@ -40,12 +40,12 @@ pub(super) async fn serve(
         return speak_http(stream, peer, permit, bridge).await;
     };
     let acceptor = TlsAcceptor::from(Arc::clone(&identity.load().config));
-    let patience = bridge.live.rules.load().limits.head_timeout;
-    let shaken = tokio::select! {
-        shaken = timeout(patience, acceptor.accept(stream)) => shaken,
+    let head_timeout = bridge.live.rules.load().limits.head_timeout;
+    let accepted = tokio::select! {
+        accepted = timeout(head_timeout, acceptor.accept(stream)) => accepted,
         () = permit.displaced() => return,
     };
-    match shaken.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+    match accepted.unwrap_or_else(|elapsed| Err(elapsed.into())) {
         Ok(stream) => speak_http(stream, peer, permit, bridge).await,
         Err(error) => handshake::failed(&error, peer, &bridge.metrics),
     }
@@ -63,7 +63,7 @@ where
         .map(|age| Instant::now() + spread(age));
     let service = service_fn(|request| respond(request, peer, aged, &progress, bridge));
     let connection = http1::Builder::new()
-        // A sender may close its side once its request is out, and still wants the answer.
+        // A sender may close its side after it has sent the request, and still waits for the answer.
         .half_close(true)
         .max_buf_size(limits.head)
         .serve_connection(TokioIo::new(stream), service);
@@ -72,11 +72,11 @@ where
     let (state, mut is_ending) = (permit.state(), false);
     let ended = loop {
         tokio::select! {
-            // First, so that a request that has come meanwhile is seen.
+            // First, so that a request that has arrived in the meantime is seen.
             biased;
             ended = connection.as_mut() => break ended,
             () = displaced.as_mut(), if !is_ending => {
-                // It is idle or not authenticated: there is nothing to wait for.
+                // It is idle or unauthenticated, so no answer is pending.
                 if permit.is_displaced() {
                     return;
                 }
@@ -92,14 +92,13 @@ where
     }
 }
 
-/// Returns an age that differs from connection to connection: those that began together do not all come back
-/// together.
+/// Returns a random age, so that senders that connected together do not all reconnect together.
 fn spread(age: Duration) -> Duration {
     jitter::between([age / 10 * 9, age])
 }
 
-/// Answers one request. It is polled only once the answers before it are out. From `aged` on its answer is the
-/// connection's last.
+/// Answers one request. hyper polls it only after the earlier answers were sent. After `aged`, its answer is the last
+/// one of the connection.
 async fn respond(
     request: Request<Incoming>,
     peer: IpAddr,
@@ -120,7 +119,7 @@ async fn respond(
 /// Waits until the listener is closed. One task must poll it to its end.
 async fn closing(phase: &mut watch::Receiver<Phase>) {
     let unseen = phase.clone();
-    // Unconstrained, so that its first poll registers it even if the task has used up its turn.
+    // Unconstrained, so that its first poll registers it even if the task has used up its budget.
     let closed = unconstrained(phase.wait_for(|phase| *phase == Phase::Closing));
     let mut closed = pin!(closed);
     let mut is_waiting = false;
@@ -132,11 +131,11 @@ async fn closing(phase: &mut watch::Receiver<Phase>) {
         is_waiting = true;
         closed.as_mut().poll(context)
     });
-    // A bridge that is gone is closing too.
+    // If the bridge is gone, it is closing too.
     let _ended = ended.await.is_err();
 }
 
-/// Counts what hyper answered to a head that it can't read, before any of this code saw it.
+/// Counts an answer that hyper itself sent to an unreadable head.
 fn note_refusal_by_hyper(
     error: &hyper::Error,
     peer: IpAddr,
@@ -154,9 +153,9 @@ fn note_refusal_by_hyper(
     }
 }
 
-/// Returns the status code that hyper answers to a head that it can't read, if it answers at all.
+/// Returns the status code of hyper's answer to an unreadable head, if hyper answers.
 fn answer_of_hyper(error: &hyper::Error) -> Option<u16> {
-    // hyper has no other way to tell the two apart.
+    // hyper distinguishes the two only by this text.
     let is_uri_too_long = || error.to_string().ends_with("URI too long");
     match error {
         error if error.is_parse_version_h2() => None,

@@ -1,4 +1,4 @@
-//! Protocols that reach the port by a mistake in the configuration of a sender or a proxy.
+//! Recognizes protocols that reach the port because a sender or a proxy is configured wrongly.
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ pub(super) enum Foreign {
     Http2,
 }
 
-/// The first bytes of each.
+/// The first bytes of each protocol.
 const STARTS: [(&[u8], Foreign); 4] = [
     (b"PROXY ", Foreign::Proxy),
     (b"\r\n\r\n\0\r\nQUIT\n", Foreign::Proxy),
@@ -26,7 +26,7 @@ const STARTS: [(&[u8], Foreign); 4] = [
     (b"PRI * HTTP/2", Foreign::Http2),
 ];
 
-/// One for each protocol.
+/// One throttle for each protocol.
 static NOTED: [Throttle; 3] = [const { Throttle::new() }; 3];
 
 impl Foreign {
@@ -36,7 +36,7 @@ impl Foreign {
         known.map(|(_, foreign)| *foreign)
     }
 
-    /// Logs the setting to change, at a bounded rate.
+    /// Logs the setting to change, at a limited rate.
     pub(super) fn note(self, peer: IpAddr) {
         if let Some(times) = NOTED[self as usize].count() {
             let network = access::network(peer.to_canonical()).to_string();
@@ -47,16 +47,14 @@ impl Foreign {
     fn hint(self) -> &'static str {
         match self {
             Self::Proxy => {
-                "a proxy sends a PROXY protocol header, which koobridge does not read: turn it off in the proxy \
+                "a proxy sends a PROXY protocol header, which koobridge does not read: turn the header off in the proxy \
                  (nginx: proxy_protocol off; haproxy: no send-proxy on the server line) and let it add x-forwarded-for"
             }
             Self::Tls => {
-                "a peer speaks TLS, and this listener speaks plain HTTP: name ingress.tls.certificate and \
-                 ingress.tls.key, or have the peer send plain HTTP"
+                "a client speaks TLS, but this listener speaks plain HTTP: set ingress.tls.certificate and \
+                 ingress.tls.key, or let the client send plain HTTP"
             }
-            Self::Http2 => {
-                "a peer speaks HTTP/2 without TLS: koobridge speaks HTTP/1.1, have the peer send that"
-            }
+            Self::Http2 => "a client speaks HTTP/2 without TLS: let it send HTTP/1.1",
         }
     }
 }

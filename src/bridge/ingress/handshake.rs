@@ -1,4 +1,4 @@
-//! Failed TLS handshakes: counted by reason, and logged at a bounded rate with the network of the peer.
+//! Counts failed TLS handshakes by reason, and logs them at a limited rate with the network of the peer.
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -10,20 +10,18 @@ use super::access;
 use crate::bridge::metrics::{HandshakeFailure, Metrics};
 use crate::telemetry::Throttle;
 
-/// One for each reason, so that junk on the port does not hide a sender whose certificate is refused.
+/// One throttle for each reason, so that junk on the port does not hide a sender whose certificate is refused.
 static LINES: [Throttle; HandshakeFailure::ALL.len()] =
     [const { Throttle::new() }; HandshakeFailure::ALL.len()];
 
-/// Both come from a proxy that is configured for another port.
-const NOT_TLS: &str =
-    "the peer may send plain HTTP or a PROXY protocol header: have it send TLS alone";
+const NOT_TLS: &str = "the client may send plain HTTP, or a proxy sends a PROXY protocol header: only TLS is accepted here";
 
 /// Counts a failed handshake and logs it.
 pub(super) fn failed(error: &io::Error, peer: IpAddr, metrics: &Metrics) {
     let failure = classify(error);
     metrics.handshake_failed(failure);
     let (reason, network) = (failure.name(), access::network(peer.to_canonical()));
-    // Load balancers check a port by opening it and closing it again.
+    // Load balancers check a port by opening and closing a connection.
     if failure == HandshakeFailure::Closed {
         debug!(reason, %network, %error, "a TLS handshake failed");
     } else if let Some(failures) = LINES[failure as usize].count() {
@@ -50,7 +48,7 @@ fn classify(error: &io::Error) -> HandshakeFailure {
 
 fn classify_tls(error: &Error) -> HandshakeFailure {
     match error {
-        // These are about the header of a record, which only other protocols get wrong.
+        // These are errors in a record header, which only other protocols cause.
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType
             | InvalidMessage::UnknownProtocolVersion
@@ -66,7 +64,7 @@ fn classify_tls(error: &Error) -> HandshakeFailure {
     }
 }
 
-/// The alerts that RFC 8446 has for a certificate, and those for a lack of common ground.
+/// Maps the alerts of RFC 8446 about certificates and about missing common parameters.
 fn classify_alert(alert: Alert) -> HandshakeFailure {
     match alert {
         Alert::BadCertificate
@@ -77,7 +75,7 @@ fn classify_alert(alert: Alert) -> HandshakeFailure {
         | Alert::UnknownCA
         | Alert::UnrecognisedName
         | Alert::BadCertificateStatusResponse
-        // The signature of a certificate, by an authority of the same name with another key.
+        // A client sends this if an authority of the same name has another key.
         | Alert::DecryptError => HandshakeFailure::CertificateRefused,
         Alert::ProtocolVersion
         | Alert::HandshakeFailure

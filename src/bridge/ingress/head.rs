@@ -1,5 +1,5 @@
-//! What a request's head must say before a byte of its body is read, beyond what hyper checks
-//! (RFC 9112 sections 3.2 and 6.1, RFC 9110 sections 8.3, 8.4 and 10.1.1).
+//! The checks of a request's head before its body is read, in addition to those of hyper (RFC 9112 sections 3.2 and
+//! 6.1, RFC 9110 sections 8.3, 8.4 and 10.1.1).
 
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::answer::Refusal;
 use crate::contract::{Arrival, ChannelId, Reason, SOURCE_PREFIX, TraceContext};
 
-/// When the head was complete, and its trace context.
+/// Returns the current time, as the time when the head was complete, and the trace context of the head.
 pub(super) fn arrival(head: &Parts) -> Arrival {
     let parent = only(&head.headers, &HeaderName::from_static("traceparent"));
     let trace = parent.and_then(|parent| {
@@ -27,10 +27,10 @@ pub(super) fn arrival(head: &Parts) -> Arrival {
     }
 }
 
-/// The channel that the request is for: sound framing, then the path, then the method.
+/// Returns the channel of the request, after checks of the framing, the path and the method.
 pub(super) fn route(head: &Parts) -> Result<&str, Refusal> {
     check_framing(head)?;
-    // The path counts as it came: nothing is decoded, no dot segment is resolved.
+    // The raw path counts: nothing is decoded, and no dot segment is resolved.
     let channel = head
         .uri
         .path()
@@ -74,7 +74,7 @@ fn is_host(host: &HeaderValue) -> bool {
         return false;
     };
     let (name, whole) = (authority.host(), authority.as_str());
-    // Nothing stands before the name: no user.
+    // There is no user before the name.
     let Some(port) = whole.strip_prefix(name).filter(|_| !name.is_empty()) else {
         return false;
     };
@@ -83,7 +83,8 @@ fn is_host(host: &HeaderValue) -> bool {
         || digits.bytes().all(|byte| byte.is_ascii_digit()) && authority.port_u16().is_some()
 }
 
-/// Returns whether this is a host as most senders write it, which takes less time than any other to check.
+/// Returns whether this is a name or an IPv4 address, and maybe a port. Most senders send such a host, and the check is
+/// fast.
 fn is_name_and_port(host: &[u8]) -> bool {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
     let end = host.iter().position(|byte| !is_of_name(byte));
@@ -99,7 +100,7 @@ fn is_name_and_port(host: &[u8]) -> bool {
         && digits.iter().fold(0, number) < 1_u32 << 16
 }
 
-/// The password that came; `None` where it is missing or repeated.
+/// Returns the password, or `None` if it is missing or repeated.
 pub(super) fn password(head: &Parts) -> Option<&[u8]> {
     only(&head.headers, &AUTHORIZATION).map(HeaderValue::as_bytes)
 }
@@ -122,8 +123,8 @@ fn is_continue(expectation: &HeaderValue) -> bool {
     expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
-/// Returns why the body is not read as a report, with the values of the header at fault: its type or its
-/// encoding is not the contract's.
+/// Returns why the body can't be a report, with the values of the wrong header: its type or its encoding is not the
+/// contract's.
 pub(super) fn unsupported(head: &Parts) -> Option<(Reason, String)> {
     let headers = &head.headers;
     if !only(headers, &CONTENT_TYPE).is_some_and(is_json_in_utf8) {
@@ -145,8 +146,8 @@ fn values(headers: &HeaderMap, name: &HeaderName) -> String {
     texts.join(", ")
 }
 
-/// `application/json`, its charset absent or UTF-8: the interface document's own sample and its
-/// Chinese edition differ in case and space, so neither counts.
+/// Returns whether a type is `application/json` with UTF-8 or no charset. Case and space are ignored, because the
+/// sample in the interface document and its Chinese edition differ in them.
 fn is_json_in_utf8(value: &HeaderValue) -> bool {
     // As KooMessage sends it.
     if value == "application/json; charset=UTF-8" {
@@ -171,7 +172,7 @@ fn is_json_in_utf8(value: &HeaderValue) -> bool {
     is_json && parameters.next().is_none_or(is_utf8) && parameters.next().is_none()
 }
 
-/// The header's value where there is exactly one.
+/// Returns the value of a header, if there is exactly one.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+    fn a_host_is_a_name_or_address_with_an_optional_port() {
         for value in [
             "bridge",
             "bridge:",

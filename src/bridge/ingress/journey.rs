@@ -18,9 +18,8 @@ use crate::bridge::{Bridge, Phase, Rules};
 use crate::config::{Limits, Success};
 use crate::contract::{Event, Fault, Reason, Rejected};
 
-/// The rules in force, as far as they concern one request. Copied, so that nothing that all requests share is held
-/// until the answer.
-struct Terms {
+/// The rules for one request. They are copied, so that no request holds shared state until its answer.
+struct RequestRules {
     limits: Limits,
     success: Success,
     log_reports: bool,
@@ -28,7 +27,7 @@ struct Terms {
     is_admitted: bool,
 }
 
-impl Terms {
+impl RequestRules {
     fn of(rules: &Rules, peer: IpAddr, head: &Parts) -> Self {
         let origin = access::origin(&rules.access, peer, &head.headers);
         Self {
@@ -42,7 +41,7 @@ impl Terms {
 }
 
 impl Bridge {
-    /// Takes one request of `peer` to its answer, whatever it is.
+    /// Answers one request of `peer`.
     pub(super) async fn respond(
         &self,
         request: Request<Incoming>,
@@ -51,36 +50,36 @@ impl Bridge {
     ) -> Answer {
         let mut account = Account::open(&self.metrics, self.traces.as_ref());
         let (head, body) = request.into_parts();
-        let terms = Terms::of(&self.live.rules.load(), peer, &head);
+        let rules = RequestRules::of(&self.live.rules.load(), peer, &head);
         let mut body = RequestBody::new(body);
-        let journey = self.journey(&head, &mut body, &terms, connection, &mut account);
+        let journey = self.journey(&head, &mut body, &rules, connection, &mut account);
         let mut answer = match journey.await {
-            Ok(accepted) => Answer::accepted(&accepted, terms.success),
+            Ok(accepted) => Answer::accepted(&accepted, rules.success),
             Err(refusal) => Answer::from(&refusal),
         };
-        let deadline = account.complete + terms.limits.deadline;
+        let deadline = account.complete + rules.limits.deadline;
         let is_stopping = self.phase() != Phase::Serving;
         if is_stopping || !answer.is_last() && !body.discard(&head, deadline).await {
             answer.close();
         }
-        account.close(&answer, terms.log_reports);
+        account.close(&answer, rules.log_reports);
         answer
     }
 
-    /// The journey itself; each step needs what only the step before can make.
+    /// Runs the steps. Each step needs a value that only the step before can make.
     async fn journey(
         &self,
         head: &Parts,
         body: &mut RequestBody,
-        terms: &Terms,
+        rules: &RequestRules,
         connection: &ConnectionState,
         account: &mut Account<'_>,
     ) -> Result<Promised, Refusal> {
-        let Terms { limits, origin, .. } = terms;
+        let RequestRules { limits, origin, .. } = rules;
         let deadline = account.complete + limits.deadline;
         let mut arrival = head::arrival(head);
 
-        if !terms.is_admitted {
+        if !rules.is_admitted {
             return Err(Refusal::NotAllowed);
         }
         let channel = head::route(head)?;
@@ -107,7 +106,7 @@ impl Bridge {
 
         match report.map(|report| report.normalise(self.event_format)) {
             Ok(event) => {
-                // The event has a permit of its own.
+                // The event acquires its own permit.
                 drop((received, permit));
                 Ok(self.publish(event, deadline, account).await?)
             }
@@ -119,7 +118,7 @@ impl Bridge {
         }
     }
 
-    /// Publishes an event, in a span of its own if there are traces.
+    /// Publishes an event, in its own span if there are traces.
     async fn publish(
         &self,
         mut event: Event,
@@ -137,7 +136,7 @@ impl Bridge {
         kept
     }
 
-    /// Keeps what could not be accepted, in a span of its own if there are traces.
+    /// Publishes a rejected report to the rejected topic, in its own span if there are traces.
     async fn keep(
         &self,
         mut rejected: Rejected,
@@ -156,8 +155,8 @@ impl Bridge {
     }
 }
 
-/// What is kept on the rejected topic is refused, but for a sound report whose status only a later
-/// version knows: its sender did nothing wrong.
+/// Refuses a report that is on the rejected topic, unless only its status is unknown: a later version of the interface
+/// may define it, and the sender made no mistake.
 fn accept_or_refuse((kept, fault): (Promised, Fault)) -> Result<Promised, Refusal> {
     if fault.reason == Reason::UnknownStatus {
         Ok(kept)

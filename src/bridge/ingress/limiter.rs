@@ -1,6 +1,5 @@
-//! The limit on open connections. At the limit, a new connection gets the place of another one: of the oldest
-//! that is not authenticated and has had time for it; if there is none, of the one that has been idle longest. If
-//! there is none of either, the new connection waits to be accepted.
+//! The limit on open connections. At the limit, a new connection displaces the oldest one that had time to authenticate
+//! and did not, or else the one that has been idle longest. If there is neither, the new connection waits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,21 +12,21 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::state::{Claim, ConnectionState, Moment, REST, State};
+use super::state::{ConnectionState, Displacement, IDLE_GRACE, State, TimedState};
 use crate::bridge::metrics::Metrics;
 use crate::telemetry::Throttle;
 
-/// Pause between two searches for a connection that can make room.
+/// Pause between two searches for a connection to displace.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a connection keeps its place that does not authenticate: enough for a TLS handshake and a request from far
-/// away.
-const TIME_TO_BEGIN: Duration = REST;
-/// The same if most connections that could make room do not authenticate.
-const TIME_IN_FLOOD: Duration = Duration::from_millis(250);
-/// How long the findings of a search hold.
-const FRESH: Duration = PAUSE;
-/// Connections that are remembered of one search, which looks at all of them.
-const FOUND: usize = 256;
+/// The time that a connection has to authenticate before it can be displaced: enough for a TLS handshake and a request
+/// over a slow network.
+const AUTHENTICATION_TIME: Duration = IDLE_GRACE;
+/// The same if most of the connections that can be displaced are unauthenticated.
+const AUTHENTICATION_TIME_IN_FLOOD: Duration = Duration::from_millis(250);
+/// The time for which the result of a search is used.
+const SEARCH_LIFETIME: Duration = PAUSE;
+/// The number of connections that one search remembers. A search checks all of them.
+const SEARCH_SIZE: usize = 256;
 
 static FULL: Throttle = Throttle::new();
 
@@ -40,7 +39,7 @@ pub(super) struct ConnectionLimiter {
     metrics: Arc<Metrics>,
 }
 
-/// The right to be open, until it is dropped.
+/// Allows a connection to be open until it is dropped.
 pub(super) struct ConnectionPermit {
     number: u64,
     holder: Arc<Holder>,
@@ -57,7 +56,7 @@ struct Holder {
 struct Open {
     next: u64,
     holders: HashMap<u64, Arc<Holder>>,
-    /// Connections that can make room, as the last search found them: all strangers, or all idle. The next one
+    /// The connections that the last search found: all are unauthenticated, or all are idle. The next one to displace
     /// is at the end.
     found: Vec<Candidate>,
     searched: Option<Instant>,
@@ -65,11 +64,11 @@ struct Open {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
-    claim: Claim,
-    /// Since when it has been idle; of a stranger, whose state may change, since when it has been open.
+    displacement: Displacement,
+    /// When an idle connection became idle, or when another one was opened.
     since: Instant,
     number: u64,
-    seen: Moment,
+    seen: TimedState,
 }
 
 impl ConnectionLimiter {
@@ -87,13 +86,13 @@ impl ConnectionLimiter {
     /// Waits for a permit.
     pub(super) async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
         loop {
-            // Made first, so that it misses no permit that is freed from here on.
+            // Created first, so that it misses no permit that is freed from now on.
             let freed = self.freed.notified();
             if let Some(permit) = self.try_acquire() {
                 return permit;
             }
             self.make_room();
-            // The connection that was chosen may just have received a request.
+            // A timeout, because the chosen connection may just have received a request.
             let _freed = timeout(PAUSE, freed).await;
         }
     }
@@ -119,8 +118,8 @@ impl ConnectionLimiter {
         })
     }
 
-    /// Has a connection make room because the system allows no more open files.
-    pub(super) fn give_up_one(&self) {
+    /// Displaces a connection because the system allows no more open files.
+    pub(super) fn displace_one(&self) {
         if let Some(holder) = self.lock().displace_one(Instant::now()) {
             self.metrics.connections_displaced.inc();
             holder.displaced.notify_one();
@@ -132,11 +131,11 @@ impl ConnectionLimiter {
             warn!(
                 times,
                 limit = self.limit,
-                "the limit on connections is reached: each new connection gets the place of one that has not \
-                 authenticated or is idle, or waits"
+                "the limit on connections is reached: each new connection replaces an unauthenticated or idle one, or \
+                 waits"
             );
         }
-        self.give_up_one();
+        self.displace_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -146,8 +145,8 @@ impl ConnectionLimiter {
 
 impl Open {
     fn displace_one(&mut self, now: Instant) -> Option<Arc<Holder>> {
-        // Strangers that have come since go before the idle ones that were found.
-        if self.searched.is_some_and(|at| at + FRESH <= now) {
+        // Newer unauthenticated connections are displaced before the idle ones that were found.
+        if self.searched.is_some_and(|at| at + SEARCH_LIFETIME <= now) {
             self.found.clear();
         }
         self.displace_found().or_else(|| {
@@ -156,7 +155,7 @@ impl Open {
         })
     }
 
-    /// Displaces the next connection that was found and to which nothing has happened since.
+    /// Displaces the next connection that was found and has not changed since.
     fn displace_found(&mut self) -> Option<Arc<Holder>> {
         while let Some(Candidate { number, seen, .. }) = self.found.pop() {
             let holder = self.holders.get(&number);
@@ -171,26 +170,28 @@ impl Open {
         let holders = self.holders.iter();
         let mut found: Vec<_> = holders
             .map(|(number, holder)| Candidate::new(*number, holder, now))
-            .filter(|candidate| candidate.claim != Claim::Kept)
+            .filter(|candidate| candidate.displacement != Displacement::Never)
             .collect();
-        let strangers = found.iter().filter(|one| one.claim == Claim::Stranger);
-        // Senders have time to begin: if many come at once, they wait in turn instead of displacing one another.
-        let is_flood = strangers.count() * 2 > found.len();
+        let unauthenticated = found
+            .iter()
+            .filter(|one| one.displacement == Displacement::Unauthenticated);
+        // New senders have time to authenticate: if many connect at once, they wait instead of displacing one another.
+        let is_flood = unauthenticated.count() * 2 > found.len();
         let time = if is_flood {
-            TIME_IN_FLOOD
+            AUTHENTICATION_TIME_IN_FLOOD
         } else {
-            TIME_TO_BEGIN
+            AUTHENTICATION_TIME
         };
-        // In a flood a place is soon free without harm to a sender that is idle.
-        found.retain(|one| match one.claim {
-            Claim::Stranger => one.since + time <= now,
-            Claim::Idle | Claim::Kept => !is_flood,
+        // In a flood, an unauthenticated connection can soon be displaced, so idle senders stay.
+        found.retain(|one| match one.displacement {
+            Displacement::Unauthenticated => one.since + time <= now,
+            Displacement::Idle | Displacement::Never => !is_flood,
         });
-        let first = found.iter().map(|one| one.claim).min();
-        found.retain(|one| Some(one.claim) == first);
-        if found.len() > FOUND {
-            found.select_nth_unstable(FOUND);
-            found.truncate(FOUND);
+        let first = found.iter().map(|one| one.displacement).min();
+        found.retain(|one| Some(one.displacement) == first);
+        if found.len() > SEARCH_SIZE {
+            found.select_nth_unstable(SEARCH_SIZE);
+            found.truncate(SEARCH_SIZE);
         }
         found.sort_unstable_by(|one, other| other.cmp(one));
         self.found = found;
@@ -200,14 +201,14 @@ impl Open {
 
 impl Candidate {
     fn new(number: u64, holder: &Holder, now: Instant) -> Self {
-        let seen = holder.state.moment();
-        let claim = holder.state.claim(seen, now);
-        let since = match claim {
-            Claim::Idle => seen.since(),
-            Claim::Stranger | Claim::Kept => holder.opened,
+        let seen = holder.state.current();
+        let displacement = holder.state.displacement(seen, now);
+        let since = match displacement {
+            Displacement::Idle => seen.since(),
+            Displacement::Unauthenticated | Displacement::Never => holder.opened,
         };
         Self {
-            claim,
+            displacement,
             since,
             number,
             seen,
@@ -220,16 +221,16 @@ impl ConnectionPermit {
         &self.holder.state
     }
 
-    /// Waits until another connection needs the place.
+    /// Waits until another connection displaces this one.
     pub(super) async fn displaced(&self) {
         self.holder.displaced.notified().await;
-        // The runtime looks at its sockets, so that a request that has come meanwhile is seen.
+        // Lets the runtime poll its sockets, so that a request that has arrived in the meantime is seen.
         yield_now().await;
     }
 
-    /// Returns whether nothing has happened since the connection was displaced.
+    /// Returns whether nothing has arrived since the connection was displaced.
     pub(super) fn is_displaced(&self) -> bool {
-        self.state().moment().state() == State::Displaced
+        self.state().current().state() == State::Displaced
     }
 }
 
@@ -251,7 +252,7 @@ mod tests {
         (limiter, permits)
     }
 
-    /// The place among `permits` of the connection that makes room if it is looked for that much later.
+    /// Returns the index in `permits` of the connection that is displaced if the search runs `later`.
     fn displaced(
         limiter: &Arc<ConnectionLimiter>,
         permits: &[ConnectionPermit],
@@ -289,9 +290,9 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_idle_makes_room_first_and_each_once() {
-        // More than one search finds.
-        let (limiter, permits) = full(FOUND + 10);
+    fn the_longest_idle_connection_is_displaced_first_and_each_once() {
+        // More than one search remembers.
+        let (limiter, permits) = full(SEARCH_SIZE + 10);
         authenticate(&permits, State::Idle);
         permits[1].state().set(State::Busy);
         permits[2].state().set(State::Head);
@@ -299,77 +300,80 @@ mod tests {
         let later = Instant::now() + Duration::from_micros(2);
         while Instant::now() < later {}
         permits[0].state().set(State::Idle);
-        let displaced = all_displaced(&limiter, &permits, REST * 2);
-        let (last, others) = displaced.split_last().expect("connections that make room");
-        // The first one has been idle again for less long than all others.
+        let displaced = all_displaced(&limiter, &permits, IDLE_GRACE * 2);
+        let (last, others) = displaced.split_last().expect("connections to displace");
+        // The first one became idle last.
         assert_eq!(*last, 0);
         assert_eq!(others.len(), permits.len() - 3);
         assert!(others.iter().all(|at| *at >= 3));
     }
 
     #[test]
-    fn one_search_remembers_only_so_many() {
-        let (limiter, permits) = full(FOUND * 2);
-        assert!(displaced(&limiter, &permits, REST * 2).is_some());
-        assert_eq!(limiter.lock().found.len(), FOUND - 1);
+    fn a_search_remembers_a_limited_number_of_connections() {
+        let (limiter, permits) = full(SEARCH_SIZE * 2);
+        assert!(displaced(&limiter, &permits, IDLE_GRACE * 2).is_some());
+        assert_eq!(limiter.lock().found.len(), SEARCH_SIZE - 1);
     }
 
     #[test]
-    fn a_displaced_connection_is_so_until_something_comes() {
+    fn a_connection_is_displaced_until_it_receives_something() {
         let (limiter, permits) = full(1);
         assert!(!permits[0].is_displaced());
-        assert_eq!(displaced(&limiter, &permits, REST * 2), Some(0));
+        assert_eq!(displaced(&limiter, &permits, IDLE_GRACE * 2), Some(0));
         assert!(permits[0].is_displaced());
         permits[0].state().set(State::Head);
         assert!(!permits[0].is_displaced());
     }
 
     #[test]
-    fn a_connection_that_was_found_and_used_since_stays() {
+    fn a_connection_that_was_used_since_the_search_is_not_displaced() {
         let (limiter, permits) = full(3);
-        assert!(displaced(&limiter, &permits, REST * 2).is_some());
+        assert!(displaced(&limiter, &permits, IDLE_GRACE * 2).is_some());
         for permit in &permits {
             permit.state().set(State::Busy);
         }
-        assert_eq!(displaced(&limiter, &permits, REST * 2), None);
+        assert_eq!(displaced(&limiter, &permits, IDLE_GRACE * 2), None);
     }
 
     #[test]
-    fn an_authenticated_connection_that_was_used_a_moment_ago_stays() {
+    fn an_authenticated_connection_that_was_just_used_is_not_displaced() {
         let (limiter, permits) = full(3);
         authenticate(&permits, State::Idle);
         assert_eq!(displaced(&limiter, &permits, Duration::ZERO), None);
     }
 
     #[test]
-    fn strangers_make_room_before_idle_senders_the_oldest_first() {
+    fn unauthenticated_connections_are_displaced_before_idle_ones_oldest_first() {
         let (limiter, permits) = full(4);
         authenticate(&permits[..1], State::Idle);
         for permit in permits[1..].iter().rev() {
             permit.state().set(State::Head);
         }
         assert_eq!(
-            all_displaced(&limiter, &permits, REST * 2),
+            all_displaced(&limiter, &permits, IDLE_GRACE * 2),
             [1, 2, 3, 0],
             "the head of 3 began first, and its connection is the youngest"
         );
     }
 
     #[test]
-    fn strangers_have_time_to_begin() {
+    fn new_connections_have_time_to_authenticate() {
         let (limiter, permits) = full(4);
-        // Connections that are in use can't make room, and do not count.
+        // Connections in use can't be displaced, and do not count.
         authenticate(&permits[..3], State::Busy);
         assert_eq!(displaced(&limiter, &permits, Duration::ZERO), None);
-        assert_eq!(all_displaced(&limiter, &permits, TIME_IN_FLOOD), [3]);
+        assert_eq!(
+            all_displaced(&limiter, &permits, AUTHENTICATION_TIME_IN_FLOOD),
+            [3]
+        );
     }
 
     #[test]
-    fn in_a_flood_idle_senders_keep_their_places() {
+    fn in_a_flood_idle_senders_are_not_displaced() {
         let (limiter, permits) = full(4);
         authenticate(&permits[..1], State::Idle);
-        // The sender has rested, and strangers have only just come.
-        let rested = Instant::now() + REST * 2;
+        // The sender has been idle for a while, and unauthenticated connections are new.
+        let rested = Instant::now() + IDLE_GRACE * 2;
         let holders = std::mem::take(&mut limiter.lock().holders);
         let young = holders.into_iter().map(|(number, holder)| {
             let (opened, state) = (rested, ConnectionState::new(State::Head));
@@ -392,9 +396,9 @@ mod tests {
         assert!(
             limiter
                 .lock()
-                .displace_one(rested + TIME_IN_FLOOD)
+                .displace_one(rested + AUTHENTICATION_TIME_IN_FLOOD)
                 .is_some()
         );
-        assert_eq!(permits[0].state().moment().state(), State::Idle);
+        assert_eq!(permits[0].state().current().state(), State::Idle);
     }
 }

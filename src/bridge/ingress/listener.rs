@@ -1,4 +1,4 @@
-//! The listening socket: accepts connections up to the limit, from the networks that may send.
+//! The listening socket. Accepts connections up to the limit, from the allowed networks.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -12,26 +12,27 @@ use tracing::{debug, warn};
 use super::access;
 use super::limiter::ConnectionLimiter;
 use super::state::State;
-use super::workers::{HandOut, Workers};
+use super::workers::{Dispatcher, Workers};
 use crate::bridge::Bridge;
 use crate::telemetry::Throttle;
 
-/// How many connections may wait to be accepted; the system caps it. With the 128 of the standard library a
-/// burst overflows, and a connection that does not fit in is tried again after 1, 3, 7, … seconds.
+/// The number of connections that may wait to be accepted; the system may lower it. The standard library's 128 are too
+/// few for a burst: clients try again only after 1, 3, 7, … seconds.
 const BACKLOG: i32 = 4096;
-/// What the system may hold of a connection in each direction; it doubles both. Answers are short, and a
-/// head and a body come in a few round trips. By itself it would let a sender that reads no answers, or
-/// sends what is not read, have megabytes.
+/// The sizes of the system's buffers of a connection, in bytes; the system doubles both. Answers are short, and a head
+/// and a body need a few round trips. By default, a sender that reads no answers, or sends unread bytes, could occupy
+/// megabytes.
 const SEND_BUFFER: usize = 16 << 10;
 const RECEIVE_BUFFER: usize = 64 << 10;
-/// How long the system keeps what a peer does not acknowledge. By itself it would keep the last answers of closed
+/// How long the system keeps bytes that a peer does not acknowledge. By default, it keeps the last answers of closed
 /// connections for minutes.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// Pause after a failure to accept: no file descriptors left, most of the time.
+/// Pause after a failure to accept, which usually means that no file descriptor is free.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long no connection may come before a closing listener takes its queue to be empty. A connection whose
-/// handshake is under way needs one round trip.
+/// If no connection arrives for this long, a closing listener regards its queue as empty. A connection in its TCP
+/// handshake needs one round trip.
 const QUIET: Duration = Duration::from_millis(200);
+
 /// A listening socket that has not accepted anything yet.
 #[derive(Debug)]
 pub struct Listener {
@@ -42,7 +43,7 @@ impl Listener {
     /// Listens on `address`; port 0 lets the system choose.
     ///
     /// # Errors
-    /// If the address is taken or not this machine's.
+    /// If the address is in use or does not belong to this machine.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         let options = SockRef::from(&socket);
@@ -55,10 +56,10 @@ impl Listener {
         Ok(Self { socket })
     }
 
-    /// Returns the address with the port that was chosen.
+    /// Returns the address with the port that the system chose.
     ///
     /// # Errors
-    /// What the system reports.
+    /// If the system can't report the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
@@ -76,7 +77,7 @@ impl Listener {
         Ok(Acceptor {
             socket: tokio::net::TcpListener::from_std(self.socket)?,
             limiter: ConnectionLimiter::new(limit, first_state, Arc::clone(&bridge.metrics)),
-            hand_out: workers.hand_out(),
+            dispatcher: workers.dispatcher(),
             bridge,
             waiting: None,
             failed: Throttle::new(),
@@ -85,11 +86,11 @@ impl Listener {
     }
 }
 
-/// Accepts connections and hands them out to the workers.
+/// Accepts connections and distributes them to the workers.
 pub struct Acceptor {
     socket: tokio::net::TcpListener,
     limiter: Arc<ConnectionLimiter>,
-    hand_out: HandOut,
+    dispatcher: Dispatcher,
     bridge: Arc<Bridge>,
     /// A connection that waits for a permit.
     waiting: Option<(TcpStream, IpAddr)>,
@@ -98,27 +99,27 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts connections until the future is dropped, which loses none.
+    /// Accepts connections until the future is dropped. No connection is lost then.
     pub async fn run(&mut self) {
         loop {
             self.wait_for_one().await;
-            self.hand_out_waiting().await;
+            self.dispatch_waiting().await;
         }
     }
 
-    /// Accepts the connections that have come already, until `end` at most, and then closes the listener: a
-    /// request that is in the queue of a listener that closes is answered by a reset.
+    /// Accepts the connections that are already in the queue, until `end` at most, and then closes the listener: when a
+    /// listener closes, the system resets the connections in its queue.
     pub async fn finish(mut self, end: Instant) {
         if let Err(error) = SockRef::from(&self.socket).attach_filter(&WITHOUT_SYN) {
-            debug!(%error, "can't keep new connections off the listener before it closes");
+            debug!(%error, "can't block new connections before the listener closes");
         }
         let all = async {
             while timeout(QUIET, self.wait_for_one()).await.is_ok() {
-                self.hand_out_waiting().await;
+                self.dispatch_waiting().await;
             }
         };
         if timeout_at(end.into(), all).await.is_err() {
-            warn!("connections waited for a place when the listener was closed: they are cut");
+            warn!("the listener closed while connections waited for a free permit: they are cut");
         }
     }
 
@@ -128,12 +129,12 @@ impl Acceptor {
         }
     }
 
-    async fn hand_out_waiting(&mut self) {
+    async fn dispatch_waiting(&mut self) {
         if self.waiting.is_some() {
-            // Only now: no connection makes room for one that could not be accepted.
+            // Only after the accept, so that no connection is displaced in vain.
             let permit = self.limiter.acquire().await;
             if let Some((stream, peer)) = self.waiting.take() {
-                self.hand_out.give((stream, peer, permit));
+                self.dispatcher.dispatch((stream, peer, permit));
             }
         }
     }
@@ -144,16 +145,16 @@ impl Acceptor {
             Ok(_refused) => None,
             Err(error) => {
                 if let Some(times) = self.failed.count() {
-                    warn!(%error, times, "accepting connections failed");
+                    warn!(%error, times, "can't accept connections");
                 }
-                self.limiter.give_up_one();
+                self.limiter.displace_one();
                 sleep(PAUSE).await;
                 None
             }
         }
     }
 
-    /// Returns whether any request of this peer could be admitted.
+    /// Returns whether any request from this peer could be admitted.
     fn admits(&self, peer: IpAddr) -> bool {
         let is_admitted = access::admits_peer(&self.bridge.live.rules.load().access, peer);
         if !is_admitted {
@@ -162,7 +163,7 @@ impl Acceptor {
                 let network = access::network(peer.to_canonical()).to_string();
                 warn!(
                     network,
-                    times, "connections were closed: ingress.allow does not have their network"
+                    times, "connections were closed: ingress.allow does not include their network"
                 );
             }
         }
@@ -170,15 +171,15 @@ impl Acceptor {
     }
 }
 
-/// Accepts a connection. It leaves this runtime: it is to be registered with a worker's.
+/// Accepts a connection, and takes it off this runtime, because a worker's runtime will serve it.
 async fn accept(socket: &tokio::net::TcpListener) -> io::Result<(TcpStream, IpAddr)> {
     let (stream, peer) = socket.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream.into_std()?, peer.ip()))
 }
 
-/// A classic BPF program over the TCP header that drops segments with SYN: a peer that connects now tries again and
-/// is refused. Handshakes that have begun come to their end.
+/// A classic BPF program over the TCP header that drops segments with SYN: a peer that connects now tries again and is
+/// then refused. Handshakes that have begun are completed.
 const WITHOUT_SYN: [SockFilter; 4] = {
     const LOAD_BYTE: u16 = 0x30;
     const JUMP_IF_SET: u16 = 0x45;

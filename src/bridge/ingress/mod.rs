@@ -1,7 +1,7 @@
 //! The ingress: the HTTP listener for reports. Only this folder and `admin` use `hyper`.
 //!
-//! A [`Listener`] accepts connections and hands them out evenly to [`Workers`]. The steps of a
-//! request are in `journey`; `answer` is the only file where status codes are chosen.
+//! A [`Listener`] accepts connections and distributes them evenly to [`Workers`]. The steps of a request are in
+//! `journey`. Only `answer` chooses status codes.
 
 mod access;
 mod account;

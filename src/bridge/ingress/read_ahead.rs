@@ -1,18 +1,17 @@
-//! Whether the next request of a connection has begun: hyper reads ahead and does not tell. A head that
-//! has begun has less time than an idle connection.
+//! Finds out whether the next request of a connection has begun: hyper reads ahead without a notification. A started
+//! head has a shorter time limit than an idle connection.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 const HEAD_END: &[u8] = b"\r\n\r\n";
 const UNKNOWN: usize = usize::MAX;
 
-/// The bytes of a connection that were read after the head of its current request. Only the connection's
-/// task uses it.
+/// The number of bytes that were read after the head of the current request. Only the connection's task uses it.
 #[derive(Debug)]
 pub(super) struct ReadAhead {
-    /// [`UNKNOWN`] if the end of the head was not seen: it is incomplete, or came with an earlier request.
+    /// [`UNKNOWN`] if the end of the head was not seen: the head is incomplete, or arrived with an earlier request.
     after_head: AtomicUsize,
-    /// The last four bytes, the last one lowest.
+    /// The last four bytes; the last one is the least significant.
     tail: AtomicU32,
 }
 
@@ -24,7 +23,7 @@ impl ReadAhead {
         }
     }
 
-    /// Notes bytes that were read; `is_head` if a head is expected or incomplete.
+    /// Records bytes that were read. `is_head` is true if a head is expected or incomplete.
     pub(super) fn note(&self, bytes: &[u8], is_head: bool) {
         let after = match self.after_head.load(Ordering::Relaxed) {
             UNKNOWN if is_head => bytes
@@ -45,13 +44,13 @@ impl ReadAhead {
     }
 
     /// Ends the current request, whose body had this length (`None` if it was chunked). Returns whether bytes of the
-    /// next request have come. If that is not known, as after pipelined requests, they have not.
+    /// next request have arrived, or `false` if that is unknown, as after pipelined requests.
     pub(super) fn end_request(&self, body: Option<u64>) -> bool {
         let after = self.after_head.swap(UNKNOWN, Ordering::Relaxed);
         let tail = self.tail.load(Ordering::Relaxed).to_be_bytes();
         match body {
             _ if after == UNKNOWN => false,
-            // The last chunk ends in a blank line, with and without trailers.
+            // The last chunk ends with a blank line, with or without trailers.
             None => tail != HEAD_END,
             Some(length) => {
                 match after.saturating_sub(usize::try_from(length).unwrap_or(UNKNOWN)) {
@@ -74,7 +73,7 @@ mod tests {
 
     const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-    /// Whether the next request has begun after these reads. The first of them are of the head.
+    /// Returns whether the next request has begun after these reads: first those of the head, then the others.
     fn has_begun(head: &[&[u8]], rest: &[&[u8]], body: Option<u64>) -> bool {
         let ahead = ReadAhead::new();
         for bytes in head {
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_body_of_known_length_one_byte_more_begins_a_request() {
+    fn one_byte_after_a_body_of_known_length_begins_a_request() {
         let with = |body: &str| [HEAD, body.as_bytes()].concat();
         for (text, expected) in [
             ("{}", false),
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn after_chunks_the_end_of_the_last_one_tells() {
+    fn bytes_after_the_last_chunk_begin_a_request() {
         for (last, expected) in [
             (&["2\r\n{}\r\n0\r\n\r\n"][..], false),
             (&["0\r\nTrailer: a\r\n\r\n"], false),
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_has_not_begun() {
+    fn an_unknown_start_does_not_count() {
         let ahead = ReadAhead::new();
         ahead.note(&[HEAD, b"{}", HEAD, b"{}"].concat(), true);
         assert!(ahead.end_request(Some(2)), "the second of two requests has");

@@ -1,16 +1,17 @@
-//! The state of one connection, and the table of what depends on it: how long the state may last, and whether
-//! the connection may be closed to make room for a new one.
+//! The state of one connection. It determines how long the state may last, and whether a new connection may displace
+//! the connection.
 //!
-//! | state | until | at most | makes room |
+//! | state | ends with | at most | can be displaced |
 //! |---|---|---|---|
-//! | [`State::Handshake`] | TLS is agreed on | `head_timeout` | if not authenticated |
-//! | [`State::Idle`] | a request's first byte | `idle_timeout`, or [`REST`] if the bridge closes | if not authenticated; else after [`REST`] |
+//! | [`State::Handshake`] | the end of the TLS handshake | `head_timeout` | if not authenticated |
+//! | [`State::Idle`] | the first byte of a request | `idle_timeout`, or [`IDLE_GRACE`] if closing | if not authenticated, or after [`IDLE_GRACE`] |
 //! | [`State::Head`] | the end of the head, or of a refused request | `head_timeout` | if not authenticated |
 //! | [`State::Busy`] | the answer to an authenticated request | the request's own deadlines (`journey`) | no |
-//! | [`State::Displaced`] | the connection's task sees it | `head_timeout` | already |
+//! | [`State::Displaced`] | the end of the connection, or the first byte of a request | `head_timeout` | no |
 //!
-//! A connection is authenticated for [`TRUST`] after a request with the right password. In every state the peer has
-//! `head_timeout` to read its answers, from the moment when its buffers are full. A closed connection lingers for a second.
+//! A connection is authenticated for [`AUTHENTICATION_LIFETIME`] after a request with the right password. In every
+//! state, the peer has `head_timeout` to read its answers after its buffers are full. A closed connection lingers for a
+//! second.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,29 +19,29 @@ use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 
-/// A connection that was used this long ago or less is not closed while it is idle: its sender may be about to
-/// use it again, and a report that meets a closed connection has to be sent again.
-pub(super) const REST: Duration = Duration::from_secs(1);
+/// An idle connection is not displaced before this time is over: its sender may be about to use it again, and would
+/// have to resend a report if the connection was closed.
+pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a connection counts as authenticated after a request with the right password. A connection that is in use
-/// shows it again before that, unless it was removed.
-pub(super) const TRUST: Duration = Duration::from_mins(2);
+/// A connection counts as authenticated for this time after a request with the right password. An active sender sends
+/// the password again before that, unless the password was removed.
+pub(super) const AUTHENTICATION_LIFETIME: Duration = Duration::from_mins(2);
 
-/// The origin of all times.
+/// The origin of the stored times.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// What a connection waits for.
+/// The event that a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// The end of the TLS handshake.
     Handshake,
     /// The first byte of a request.
     Idle,
-    /// The rest of a head that has begun, pipelined ones included, or of a request that is refused.
+    /// The rest of a started head, which may be pipelined, or of a refused request.
     Head,
     /// The answer to an authenticated request.
     Busy,
-    /// Its end: another connection needs its place.
+    /// Its end, because another connection displaces it.
     Displaced,
 }
 
@@ -49,57 +50,58 @@ impl State {
     pub(super) fn limit(self, limits: &Limits, is_closing: bool) -> Option<Duration> {
         match self {
             Self::Handshake | Self::Head | Self::Displaced => Some(limits.head_timeout),
-            Self::Idle if is_closing => Some(limits.idle_timeout.min(REST)),
+            Self::Idle if is_closing => Some(limits.idle_timeout.min(IDLE_GRACE)),
             Self::Idle => Some(limits.idle_timeout),
             Self::Busy => None,
         }
     }
 }
 
-/// How readily a connection makes room for a new one.
+/// Whether, and how early, a connection is displaced for a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Claim {
-    /// First: it is not authenticated.
-    Stranger,
-    /// If there is no stranger: it is idle.
+pub(super) enum Displacement {
+    /// First, because it is not authenticated.
+    Unauthenticated,
+    /// If there is no unauthenticated connection, because it is idle.
     Idle,
     /// Not at all.
-    Kept,
+    Never,
 }
 
-/// The state of one connection, which its task sets and the limiter reads.
+/// The state of one connection. Its task sets the state, and the limiter reads it.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
-    /// A [`Moment`].
-    moment: AtomicU64,
-    /// When a request last had the right password, in microseconds; 0 if none had.
+    /// A [`TimedState`].
+    current: AtomicU64,
+    /// When a request last had the right password, in microseconds; 0 if never.
     authenticated: AtomicU64,
     is_closing: AtomicBool,
 }
 
-/// A state with the time when it began, in one word: microseconds, then three bits of state. Of two moments the older is
-/// less. Two moments of one connection are equal if nothing has happened between them.
+/// A state and the time when it began, in one word: microseconds, then three bits of state. An older value is less. Two
+/// values of one connection are equal if nothing has happened in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(u64);
+pub(super) struct TimedState(u64);
 
 impl ConnectionState {
     pub(super) fn new(state: State) -> Self {
         Self {
-            moment: AtomicU64::new(Moment::new(state, micros_now()).0),
+            current: AtomicU64::new(TimedState::new(state, micros_now()).0),
             authenticated: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
         }
     }
 
     pub(super) fn set(&self, state: State) {
-        self.store(Moment::new(state, micros_now()));
+        self.store(TimedState::new(state, micros_now()));
     }
 
-    /// Notes that a request whose head was `complete` then has the right password, and is on its way to its answer.
+    /// Records that a request whose head was complete at `complete` has the right password. The connection is then
+    /// busy.
     pub(super) fn authenticated(&self, complete: Instant) {
         let now = micros(complete);
         self.authenticated.store(now, Ordering::Relaxed);
-        self.store(Moment::new(State::Busy, now));
+        self.store(TimedState::new(State::Busy, now));
     }
 
     /// Shortens the time for which the connection may be idle.
@@ -111,49 +113,49 @@ impl ConnectionState {
         self.is_closing.load(Ordering::Relaxed)
     }
 
-    pub(super) fn moment(&self) -> Moment {
-        Moment(self.moment.load(Ordering::Relaxed))
+    pub(super) fn current(&self) -> TimedState {
+        TimedState(self.current.load(Ordering::Relaxed))
     }
 
-    /// Returns when the state will have lasted too long.
+    /// Returns the time at which the current state has lasted too long.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        let moment = self.moment();
-        let limit = moment.state().limit(limits, self.is_closing())?;
-        Some(moment.since() + limit)
+        let current = self.current();
+        let limit = current.state().limit(limits, self.is_closing())?;
+        Some(current.since() + limit)
     }
 
-    /// Returns how readily the connection makes room at `now`, if it is as it was `seen`.
-    pub(super) fn claim(&self, seen: Moment, now: Instant) -> Claim {
+    /// Returns whether the connection, if its state is still `seen`, can be displaced at `now`.
+    pub(super) fn displacement(&self, seen: TimedState, now: Instant) -> Displacement {
         match (seen.state(), self.is_authenticated(now)) {
-            (State::Busy | State::Displaced, _) => Claim::Kept,
-            (_, false) => Claim::Stranger,
-            (State::Idle, true) if seen.since() + REST <= now => Claim::Idle,
-            (_, true) => Claim::Kept,
+            (State::Busy | State::Displaced, _) => Displacement::Never,
+            (_, false) => Displacement::Unauthenticated,
+            (State::Idle, true) if seen.since() + IDLE_GRACE <= now => Displacement::Idle,
+            (_, true) => Displacement::Never,
         }
     }
 
     fn is_authenticated(&self, now: Instant) -> bool {
         match self.authenticated.load(Ordering::Relaxed) {
             0 => false,
-            at => instant(at) + TRUST > now,
+            at => instant(at) + AUTHENTICATION_LIFETIME > now,
         }
     }
 
-    /// Moves on from `seen` to [`State::Displaced`]; `false` if something has happened since.
-    pub(super) fn displace(&self, seen: Moment) -> bool {
-        let displaced = Moment::new(State::Displaced, micros_now());
-        self.moment
+    /// Changes from `seen` to [`State::Displaced`]. Returns `false` if the state is no longer `seen`.
+    pub(super) fn displace(&self, seen: TimedState) -> bool {
+        let displaced = TimedState::new(State::Displaced, micros_now());
+        self.current
             .compare_exchange(seen.0, displaced.0, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
 
-    fn store(&self, moment: Moment) {
-        self.moment.store(moment.0, Ordering::Relaxed);
+    fn store(&self, state: TimedState) {
+        self.current.store(state.0, Ordering::Relaxed);
     }
 }
 
 fn micros_now() -> u64 {
-    // First, so that no time is before it.
+    // First, so that no time is before the origin.
     LazyLock::force(&EPOCH);
     micros(Instant::now())
 }
@@ -171,7 +173,7 @@ fn instant(micros: u64) -> Instant {
 const STATE: u64 = 0b111;
 const TIME: u32 = 3;
 
-impl Moment {
+impl TimedState {
     fn new(state: State, micros: u64) -> Self {
         Self(micros << TIME | state as u64)
     }
@@ -217,27 +219,27 @@ pub(super) mod tests {
     ];
 
     #[test]
-    fn a_moment_has_a_state_and_a_time() {
+    fn a_timed_state_has_a_state_and_a_time() {
         let before = Instant::now();
         let connection = ConnectionState::new(State::Handshake);
         for state in ALL {
             connection.set(state);
-            assert_eq!(connection.moment().state(), state);
+            assert_eq!(connection.current().state(), state);
         }
-        let since = connection.moment().since();
+        let since = connection.current().since();
         assert!(since <= Instant::now());
-        // Less than a microsecond is cut off.
+        // Times are truncated to microseconds.
         assert!(since + Duration::from_micros(1) >= before);
     }
 
     #[test]
-    fn the_table_of_limits() {
+    fn each_state_has_its_time_limit() {
         let [head, idle] = [Duration::from_secs(5), Duration::from_secs(75)];
         let of = |limits: Limits, is_closing| ALL.map(|state| state.limit(&limits, is_closing));
         for (idle_timeout, is_closing, expected) in [
             (idle, false, idle),
-            (idle, true, REST),
-            (REST / 2, true, REST / 2),
+            (idle, true, IDLE_GRACE),
+            (IDLE_GRACE / 2, true, IDLE_GRACE / 2),
         ] {
             let limits = limits(head, idle_timeout);
             assert_eq!(
@@ -247,36 +249,48 @@ pub(super) mod tests {
         }
     }
 
-    /// The claims of all states that began `later` ago.
-    fn claims(connection: &ConnectionState, later: Duration) -> [Claim; 5] {
+    /// Returns the values of all states that began `later` ago.
+    fn displacements(connection: &ConnectionState, later: Duration) -> [Displacement; 5] {
         ALL.map(|state| {
             connection.set(state);
-            connection.claim(connection.moment(), Instant::now() + later)
+            connection.displacement(connection.current(), Instant::now() + later)
         })
     }
 
     #[test]
-    fn the_table_of_claims() {
-        use Claim::{Idle, Kept, Stranger};
+    fn only_unauthenticated_and_idle_connections_can_be_displaced() {
+        use Displacement::{Idle, Never, Unauthenticated};
         let connection = ConnectionState::new(State::Handshake);
-        let of_a_stranger = [Stranger, Stranger, Stranger, Kept, Kept];
-        assert_eq!(claims(&connection, Duration::ZERO), of_a_stranger);
+        let of_unauthenticated = [
+            Unauthenticated,
+            Unauthenticated,
+            Unauthenticated,
+            Never,
+            Never,
+        ];
+        assert_eq!(
+            displacements(&connection, Duration::ZERO),
+            of_unauthenticated
+        );
         connection.authenticated(Instant::now());
-        assert_eq!(claims(&connection, Duration::ZERO), [Kept; 5]);
-        let rested = claims(&connection, REST * 2);
-        assert_eq!(rested, [Kept, Idle, Kept, Kept, Kept]);
-        // A password may have been removed meanwhile.
-        assert_eq!(claims(&connection, TRUST), of_a_stranger);
+        assert_eq!(displacements(&connection, Duration::ZERO), [Never; 5]);
+        let rested = displacements(&connection, IDLE_GRACE * 2);
+        assert_eq!(rested, [Never, Idle, Never, Never, Never]);
+        // A password may have been removed in the meantime.
+        assert_eq!(
+            displacements(&connection, AUTHENTICATION_LIFETIME),
+            of_unauthenticated
+        );
     }
 
     #[test]
     fn a_connection_is_displaced_unless_something_has_happened() {
         let connection = ConnectionState::new(State::Idle);
-        let seen = connection.moment();
+        let seen = connection.current();
         connection.set(State::Head);
         assert!(!connection.displace(seen));
-        assert_eq!(connection.moment().state(), State::Head);
-        assert!(connection.displace(connection.moment()));
-        assert_eq!(connection.moment().state(), State::Displaced);
+        assert_eq!(connection.current().state(), State::Head);
+        assert!(connection.displace(connection.current()));
+        assert_eq!(connection.current().state(), State::Displaced);
     }
 }

@@ -1,5 +1,5 @@
-//! A connection's bytes, with the time limits that hyper leaves open: how long each state may last (see
-//! [`super::state`]), how long the peer may take to read, and how long a closed connection lingers.
+//! The stream of a connection, with the time limits that hyper does not have: for each state (see [`super::state`]),
+//! for the peer to read, and for a closed connection to linger.
 
 use std::io;
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use super::read_ahead::ReadAhead;
 use super::state::{ConnectionState, State};
 use crate::config::Limits;
 
-/// How long a closed connection's unread bytes are thrown away. Without that the system answers
-/// them with a reset, which can overtake the answer (RFC 9112, section 9.6).
+/// How long the bytes of a closed connection are read and discarded. Otherwise the system answers them with a reset,
+/// which can overtake the answer (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
-/// How many of those bytes are read at most.
+/// The limit on those bytes.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// The progress of a connection, which its stream and its requests share.
+/// The progress of a connection, shared by its stream and its requests.
 pub(super) struct Progress<'a> {
     state: &'a ConnectionState,
     read_ahead: ReadAhead,
@@ -38,19 +38,19 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The state of the connection.
+    /// Returns the state of the connection.
     pub(super) fn state(&self) -> &'a ConnectionState {
         self.state
     }
 
-    /// A head is complete. It may have come together with an earlier request.
+    /// Records that a head is complete. It may have arrived together with an earlier request.
     pub(super) fn begin_request(&self) {
-        if matches!(self.state.moment().state(), State::Idle | State::Displaced) {
+        if matches!(self.state.current().state(), State::Idle | State::Displaced) {
             self.state.set(State::Head);
         }
     }
 
-    /// It is answered; its body had this length, `None` if it was chunked.
+    /// Records that the request is answered. Its body had this length (`None` if it was chunked).
     pub(super) fn end_request(&self, body: Option<u64>) {
         let next = if self.read_ahead.end_request(body) {
             State::Head
@@ -60,14 +60,14 @@ impl<'a> Progress<'a> {
         self.state.set(next);
     }
 
-    /// Returns the protocol that the peer speaks instead of HTTP/1.1, if it is a known one.
+    /// Returns the protocol that the peer speaks instead of HTTP/1.1, if it is known.
     pub(super) fn foreign(&self) -> Option<Foreign> {
         self.foreign.get().copied()
     }
 
-    /// Notes bytes that were read.
+    /// Records bytes that were read.
     fn note(&self, bytes: &[u8]) {
-        let state = self.state.moment().state();
+        let state = self.state.current().state();
         self.read_ahead.note(bytes, state != State::Busy);
         if matches!(state, State::Idle | State::Displaced) {
             self.state.set(State::Head);
@@ -78,32 +78,32 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// A stream that ends when its peer takes too long.
+/// A stream that ends if its peer takes too long.
 pub(super) struct TimedStream<'a, S> {
     stream: S,
     progress: &'a Progress<'a>,
     timer: Pin<Box<Sleep>>,
     limits: Limits,
-    /// Since when the peer has not taken all that was written.
+    /// Since when the peer has not read everything that was written.
     unflushed: Option<Instant>,
     ending: Ending,
 }
 
-/// How far a connection is shut down.
+/// The progress of a connection's shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     NotYet,
     ShuttingDown,
-    /// Its last answer is out, and so many bytes that the peer still sends are read.
+    /// The last answer was sent. The peer may still send this number of bytes, which are discarded.
     Lingering(usize),
 }
 
-/// Which of its times a peer has used up.
+/// The time limit that a peer has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Overdue {
-    /// To send the next request.
+    /// For sending the next request.
     Idle,
-    /// To send the rest of something, or to read.
+    /// For sending the rest of a request, or for reading.
     Late,
 }
 
@@ -119,10 +119,10 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
         }
     }
 
-    /// Returns when the peer will have taken too long to send, and what.
+    /// Returns the deadline for the peer to send, and the limit that it then exceeds.
     fn read_deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.progress.state;
-        let overdue = match state.moment().state() {
+        let overdue = match state.current().state() {
             State::Idle => Overdue::Idle,
             _ => Overdue::Late,
         };
@@ -130,16 +130,16 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
         Some((Instant::from_std(deadline), overdue))
     }
 
-    /// Returns when the peer will have taken too long to read.
+    /// Returns the deadline for the peer to read.
     fn write_deadline(&self) -> Option<(Instant, Overdue)> {
         let since = self.unflushed?;
         Some((since + self.limits.head_timeout, Overdue::Late))
     }
 
-    /// Waits until a deadline has passed that can change meanwhile.
+    /// Waits until a deadline has passed. The deadline can change while this waits.
     ///
-    /// The timer is only moved if it would be late. Woken early, it looks again: moving it for
-    /// every request would cost more.
+    /// The timer is reset only if it would fire too late. If it fires too early, the deadline is checked again: this is
+    /// cheaper than a reset for every request.
     fn poll_overdue(
         &mut self,
         deadline: impl Fn(&Self) -> Option<(Instant, Overdue)>,
@@ -235,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<'_, S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Over TLS an answer may still be here when the socket takes no more.
+        // Over TLS, an answer may still be buffered here when the socket is full.
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_ready() {
             self.unflushed = None;
@@ -251,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<'_, S> {
         if self.ending == Ending::ShuttingDown {
             match Pin::new(&mut self.stream).poll_shutdown(cx) {
                 Poll::Ready(shut_down) => shut_down?,
-                // TLS has a last word, which a peer that reads nothing does not take.
+                // TLS sends a close_notify, which a peer that does not read never receives.
                 Poll::Pending => return self.timer.as_mut().poll(cx).map(Ok),
             }
             self.ending = Ending::Lingering(LINGER_BYTES);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_state_has_the_limit_of_the_table() {
+    async fn each_state_has_its_time_limit() {
         for (state, head, idle, expected) in [
             (State::Idle, ENDLESS, NONE, END),
             (State::Idle, NONE, ENDLESS, Poll::Pending),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_byte_of_a_request_begins_a_head_and_the_end_begins_none() {
+    async fn the_first_byte_of_a_request_begins_a_head_and_an_end_of_stream_does_not() {
         for (state, then) in [
             (State::Idle, State::Head),
             (State::Displaced, State::Head),
@@ -321,17 +321,17 @@ mod tests {
             assert_eq!(now(peer.write(b"P")), Poll::Ready(Ok(1)));
             connection.set(state);
             assert_eq!(now(stream.read(&mut [0])), Poll::Ready(Ok(1)));
-            assert_eq!(connection.moment().state(), then);
+            assert_eq!(connection.current().state(), then);
 
             drop(peer);
             connection.set(state);
             assert_eq!(now(stream.read(&mut [0])), END);
-            assert_eq!(connection.moment().state(), state);
+            assert_eq!(connection.current().state(), state);
         }
     }
 
     #[tokio::test]
-    async fn a_pipelined_head_that_has_begun_is_a_head_once_the_answer_is_out() {
+    async fn a_started_pipelined_head_is_a_head_after_the_answer() {
         for (next, then) in [(&b""[..], State::Idle), (b"P", State::Head)] {
             let connection = ConnectionState::new(State::Idle);
             let progress = Progress::new(&connection);
@@ -343,12 +343,12 @@ mod tests {
             assert_eq!(read, Poll::Ready(Ok(bytes.len())));
             progress.begin_request();
             progress.end_request(Some(2));
-            assert_eq!(connection.moment().state(), then);
+            assert_eq!(connection.current().state(), then);
         }
     }
 
     #[tokio::test]
-    async fn a_head_that_stays_without_its_end_is_ended_before_the_limit_for_idleness() {
+    async fn an_unfinished_head_ends_before_the_idle_timeout() {
         let connection = ConnectionState::new(State::Idle);
         let progress = Progress::new(&connection);
         let (ours, _peer) = duplex(1);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_has_the_time_of_a_head_to_take_an_answer_in_every_state() {
+    async fn in_every_state_a_peer_has_the_head_timeout_to_read_an_answer() {
         for state in [State::Idle, State::Head, State::Busy] {
             for (head, expected) in [(ENDLESS, Poll::Pending), (NONE, TOO_LATE)] {
                 let connection = ConnectionState::new(State::Idle);
@@ -380,7 +380,7 @@ mod tests {
                 assert_eq!(now(stream.write(b"er")), expected);
                 assert_eq!(now(stream.write_vectored(&slices)), expected);
 
-                // As over TLS, the answer is taken here before the peer has room for it.
+                // As over TLS, the answer is buffered before the peer has room for it.
                 let (ours, _peer) = duplex(4);
                 let mut stream = TimedStream::new(BufWriter::new(ours), &progress, &limits);
                 assert_eq!(now(stream.write(b"answer")), Poll::Ready(Ok(6)));
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_was_taken_late_gives_the_next_one_its_whole_time() {
+    async fn after_a_late_read_the_next_answer_has_its_full_time() {
         let connection = ConnectionState::new(State::Idle);
         let progress = Progress::new(&connection);
         let (ours, mut peer) = duplex(4);
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_connection_is_ended_at_once_and_what_still_comes_is_thrown_away() {
+    async fn a_closed_connection_shuts_down_at_once_and_discards_further_bytes() {
         let connection = ConnectionState::new(State::Idle);
         let progress = Progress::new(&connection);
         let (ours, mut peer) = duplex(4);

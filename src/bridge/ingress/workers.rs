@@ -1,5 +1,5 @@
-//! The threads that serve connections: each a current-thread runtime, which costs less for each
-//! request than one runtime over all threads. What they share is in `delivery`.
+//! The threads that serve connections. Each has a current-thread runtime, which costs less per request than one runtime
+//! for all threads.
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
@@ -23,33 +23,32 @@ use crate::bridge::delivery::Replies;
 /// An accepted connection, its peer, and its permit.
 pub(super) type Accepted = (TcpStream, IpAddr, ConnectionPermit);
 
-/// Pause between two looks at whether the workers have ended.
-const LOOK: Duration = Duration::from_millis(10);
-/// How much later than its connections a worker may end.
-const STUCK: Duration = Duration::from_secs(1);
+/// Pause between two checks whether the workers have ended.
+const POLL: Duration = Duration::from_millis(10);
+/// The time that a worker has to end after its connections were cut.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The worker threads. They end when every sender of connections is gone and every connection
-/// has ended, or has had its time.
+/// The worker threads. They end when every sender of connections is dropped and every connection has ended or was cut.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
-    hand_out: HandOut,
+    dispatcher: Dispatcher,
     bridge: Arc<Bridge>,
-    /// When connections that are still open are cut; set once no more can come.
+    /// When open connections are cut. It is set when no more connections can arrive.
     cut: Arc<OnceLock<Instant>>,
 }
 
-/// Hands connections out, one worker after the other.
+/// Distributes connections to the workers in turn.
 #[derive(Clone)]
-pub(super) struct HandOut {
+pub(super) struct Dispatcher {
     workers: Vec<mpsc::UnboundedSender<Accepted>>,
     next: Arc<AtomicUsize>,
 }
 
-impl HandOut {
-    /// Gives a connection to the next worker. The permits bound the channel.
-    pub(super) fn give(&self, accepted: Accepted) {
+impl Dispatcher {
+    /// Sends a connection to the next worker. The permits limit the length of the channel.
+    pub(super) fn dispatch(&self, accepted: Accepted) {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
-        // A worker that is gone is one that panicked, which ends the process.
+        // A worker is gone only if it panicked, which ends the process.
         let _gone = self.workers[next].send(accepted);
     }
 }
@@ -70,7 +69,8 @@ impl Workers {
             let thread = thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
-                    // Here: a runtime must not be dropped on the caller's thread, which has one, if no thread starts.
+                    // Built here, because it must not be dropped on the caller's thread, which has a runtime, if no
+                    // thread starts.
                     let runtime = Builder::new_current_thread().enable_all().build();
                     match runtime {
                         Ok(runtime) => {
@@ -86,7 +86,7 @@ impl Workers {
         }
         Ok(Self {
             threads,
-            hand_out: HandOut {
+            dispatcher: Dispatcher {
                 workers,
                 next: Arc::default(),
             },
@@ -99,23 +99,23 @@ impl Workers {
         &self.bridge
     }
 
-    pub(super) fn hand_out(&self) -> HandOut {
-        self.hand_out.clone()
+    pub(super) fn dispatcher(&self) -> Dispatcher {
+        self.dispatcher.clone()
     }
 
-    /// Waits until every connection has ended, and cuts those that have not at `cut`. Blocks: not for a runtime's
-    /// thread. The listener must be gone, and the bridge closing.
+    /// Waits until every connection has ended, and cuts the remaining ones at `cut`. The listener must be closed, and
+    /// the bridge closing. Blocks, so it must not run on a runtime's thread.
     pub fn join(self, cut: Instant) {
         let cut = *self.cut.get_or_init(|| cut);
-        drop(self.hand_out);
-        // Each worker ends by itself. One that does not is stuck, and the rest of the stop must not wait for it.
-        let until = cut + STUCK;
+        drop(self.dispatcher);
+        // Each worker ends by itself. If one is stuck, stopping the bridge must not wait for it.
+        let until = cut + JOIN_TIMEOUT;
         let are_ended = || self.threads.iter().all(JoinHandle::is_finished);
         while !are_ended() && Instant::now() < until {
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL);
         }
         if !are_ended() {
-            warn!("a worker is stuck: its connections are cut");
+            warn!("a worker thread did not end in time: its connections are cut");
         }
     }
 }
@@ -134,12 +134,12 @@ fn serve_all(
         let ended = timeout_at(cut.into(), all).await;
         if ended.is_err() {
             let left = connections.len();
-            warn!(left, "connections that do not end are cut");
+            warn!(left, "connections did not end in time: they are cut");
         }
     });
 }
 
-/// Serves connections until no more can come. Returns those that are left.
+/// Serves connections until no more can arrive. Returns the connections that are still open.
 async fn serve_until_closed(
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
     bridge: &Arc<Bridge>,
@@ -159,6 +159,6 @@ async fn serve_until_closed(
 async fn serve((stream, peer, permit): Accepted, bridge: Arc<Bridge>) {
     match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => connection::serve(stream, peer, &permit, &bridge).await,
-        Err(error) => warn!(%error, "a connection could not be served"),
+        Err(error) => warn!(%error, "can't serve a connection"),
     }
 }

@@ -1,4 +1,4 @@
-//! The counters of the channels. A channel's are looked up when it is loaded, not when a report comes.
+//! The counters of the channels. They are looked up when a channel is loaded, not when a report arrives.
 
 use std::array;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl ChannelCounters {
         })
     }
 
-    /// The channel; `None` stands for the unknown ones.
+    /// Returns the channel, or `None` for the unknown ones.
     #[must_use]
     pub fn channel(&self) -> Option<&ChannelId> {
         self.channel.as_ref()
@@ -43,7 +43,7 @@ impl ChannelCounters {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a sound report of an authenticated sender, whether or not it is kept.
+    /// Counts a sound report of an authenticated sender, whatever its answer.
     pub fn report_received(&self, status: &str) {
         let place = STATUSES.iter().position(|known| *known == status);
         debug_assert!(place.is_some(), "{status} has no series");
@@ -67,22 +67,22 @@ impl ChannelCounters {
     }
 }
 
-/// The counters of every channel that was configured since the start: one that is removed and added again goes on
-/// counting. Clones share them.
+/// The counters of every channel that was configured since the start. If a channel is removed and added again, its
+/// counters continue. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByChannel(Arc<Mutex<Table>>);
 
 type Table = BTreeMap<Option<ChannelId>, Arc<ChannelCounters>>;
 
 impl ByChannel {
-    /// Returns the counters of a channel, new ones if it has none yet; `None` stands for the unknown channels.
+    /// Returns the counters of a channel, or with `None` those of the unknown channels. Creates them if there are none.
     pub(super) fn counters(&self, channel: Option<&ChannelId>) -> Arc<ChannelCounters> {
         let mut table = self.0.lock();
         let counters = table.entry(channel.cloned());
         Arc::clone(counters.or_insert_with(|| ChannelCounters::new(channel)))
     }
 
-    /// Returns how many reports were received, in the order of [`STATUSES`].
+    /// Returns the number of received reports, in the order of [`STATUSES`].
     pub(super) fn received(&self) -> [u64; STATUSES.len()] {
         let mut sums = [0; STATUSES.len()];
         for counters in self.0.lock().values() {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_is_loaded_again_goes_on_counting() {
+    fn the_counters_of_a_reloaded_channel_continue() {
         let metrics = Metrics::new();
         let channel = ChannelId::parse("c1").expect("an id");
         let before = metrics.channel(Some(&channel));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_has_its_failures_at_once_and_a_status_with_its_first_report() {
+    fn a_failures_series_exists_at_once_and_a_status_series_with_its_first_report() {
         let metrics = Metrics::new();
         let failures = || series(&metrics, "koobridge_authentication_failures_total");
         let received = || series(&metrics, "koobridge_reports_received_total");

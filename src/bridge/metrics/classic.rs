@@ -1,14 +1,14 @@
-//! Metrics in Prometheus' text format 0.0.4, for scrapers that do not read OpenMetrics. It is made of the `OpenMetrics` text
-//! line by line, so that both hold the same.
+//! Metrics in Prometheus' text format 0.0.4, for scrapers that do not read OpenMetrics. The `OpenMetrics` text is
+//! converted line by line, so that both formats have the same content.
 
 /// Converts a text of the encoder in `prometheus_client`.
 ///
-/// The format has no `# UNIT` and no `# EOF`, and a family has the name of its samples: with `_total` if it is a counter,
-/// and with `_info` if it is an info, whose type is gauge here. Samples are the same, but for exemplars, which it does not have.
+/// The format has no `# UNIT`, no `# EOF` and no exemplars. A family has the name of its samples: it ends with `_total`
+/// for a counter, and with `_info` for an info, which is a gauge in this format.
 #[must_use]
 pub(super) fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
-    // The help comes before the type, on which the name in it depends.
+    // The help comes before the type, but its name depends on the type.
     let mut help = None;
     for line in open_metrics.lines() {
         match line.strip_prefix("# ") {
@@ -16,7 +16,7 @@ pub(super) fn classic(open_metrics: &str) -> String {
             Some(comment) => match *comment.splitn(3, ' ').collect::<Vec<_>>() {
                 ["HELP", name, words] => help = Some((name, words)),
                 ["TYPE", name, kind] => push_family(&mut text, name, kind, help.take()),
-                // The unit is a part of the name, and the end is the end of the answer.
+                // The unit is part of the name, and the end needs no mark.
                 _ => {}
             },
         }
@@ -39,7 +39,7 @@ fn push_family(text: &mut String, name: &str, kind: &str, help: Option<(&str, &s
     push(text, &["# TYPE ", name, suffix, " ", kind]);
 }
 
-/// Returns the sample without ` # {…} …` at its end, which a label's value can hold, too.
+/// Returns the sample without the exemplar ` # {…} …` at its end. The value of a label can contain such text.
 fn without_exemplar(sample: &str) -> &str {
     let mut is_quoted = false;
     let mut is_escaped = false;
@@ -132,14 +132,14 @@ traced_total 1
     }
 
     #[test]
-    fn no_metrics_are_an_empty_text() {
+    fn the_text_of_no_metrics_is_empty() {
         assert_eq!(converted(&Registry::default()), "");
     }
 
     proptest! {
-        /// Any text in a label stays the same, and no sample is lost or added.
+        /// Any text in a label is preserved, and no sample is lost or added.
         #[test]
-        fn every_sample_stays_as_it_is(values in prop::collection::btree_map("(?s).*", 0..9_u64, 0..8)) {
+        fn every_sample_is_preserved(values in prop::collection::btree_map("(?s).*", 0..9_u64, 0..8)) {
             let mut registry = Registry::default();
             let family = Family::<Labels, CounterWithExemplar<Labels>>::default();
             registry.register("requests", "Requests", family.clone());

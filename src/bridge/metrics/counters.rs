@@ -1,5 +1,5 @@
-//! Counters that one label tells apart, whose values are known when the program is built. To count is one atomic
-//! addition at a place in an array.
+//! Counters with one label, whose values are known when the program is built. Counting is one atomic addition at an
+//! index of an array.
 
 use std::array;
 use std::fmt;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 #[derive(Clone, Debug)]
 pub(super) struct Counters<V, const N: usize>(Arc<Inner<V, N>>);
 
-/// On cache lines of its own: every worker counts here.
+/// Has its own cache lines, because every worker counts here.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Inner<V, const N: usize> {
@@ -25,12 +25,13 @@ struct Inner<V, const N: usize> {
 }
 
 impl<V, const N: usize> Counters<V, N> {
-    /// Every series is there from the start, at 0: a rate misses the first event of a series that appears with it.
+    /// Makes counters whose series all exist from the start, at 0. Otherwise a rate would miss the first event of a
+    /// series.
     pub(super) fn new(label: &'static str, values: [V; N]) -> Self {
         Self::showing_zeros(label, values, true)
     }
 
-    /// A series appears with its first event.
+    /// Makes counters whose series appear with their first event.
     pub(super) fn without_zeros(label: &'static str, values: [V; N]) -> Self {
         Self::showing_zeros(label, values, false)
     }
@@ -44,7 +45,7 @@ impl<V, const N: usize> Counters<V, N> {
         }))
     }
 
-    /// Counts an event of the value at `place`. A place that does not exist counts nothing.
+    /// Counts an event of the value at `place`. Does nothing if the place does not exist.
     pub(super) fn inc(&self, place: usize) {
         if let Some(count) = self.0.counts.get(place) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_does_not_exist_counts_nothing() {
+    fn an_unknown_place_is_not_counted() {
         let counters = Counters::new("of", ["a", "b"]);
         counters.inc(2);
         assert_eq!((counters.all(), counters.get(2)), ([0, 0], 0));

@@ -1,13 +1,13 @@
-//! The metrics as figures of the moment, for the status page: what it shows is what they count.
+//! The current counts of the metrics, for the status page.
 
 use super::histogram::Histogram;
 use super::{Metrics, ReportAnswer, place_of, topic_label};
 use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Reason};
 
-/// The statuses of sound reports: those of the contract, and what this version doesn't know.
+/// The statuses of sound reports: those of the contract, and `unknown` for all others.
 pub const STATUSES: [&str; 4] = ["delivered", "read", "failed", "unknown"];
 
-/// Every reason for which a report goes to the rejected topic: those of the contract, then Kafka's.
+/// The reasons for which a report goes to the rejected topic: those of the contract, then those of Kafka.
 pub const REASONS: [&str; Reason::ALL.len() + 3] = {
     let mut codes = [INVALID_RECORD; Reason::ALL.len() + 3];
     let mut at = 0;
@@ -20,8 +20,8 @@ pub const REASONS: [&str; Reason::ALL.len() + 3] = {
     codes
 };
 
-/// The answers to requests that are not kept, 503 excepted. An answer 400 or 415 is one of these, or tells of a report
-/// that the rejected topic has.
+/// The status codes of requests that are not kept, except 503. The code 400 is also sent, like 415, for a report that
+/// is on the rejected topic.
 pub const REFUSALS: [u16; 10] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 431];
 
 /// The counts since the start that the status page shows over time.
@@ -35,15 +35,15 @@ pub struct Counts {
     pub answers: [u64; ReportAnswer::ALL.len()],
     /// In the order of [`REFUSALS`].
     pub refusals: [u64; REFUSALS.len()],
-    /// Passwords sent for channels that are not configured; answered 401.
+    /// Requests for channels that are not configured, answered 401.
     pub unknown_channels: u64,
-    /// How long senders waited for their answers.
+    /// The time that senders waited for their answers.
     pub answered: Buckets,
-    /// How long Kafka took to acknowledge records.
+    /// The time that Kafka took to acknowledge records.
     pub acknowledged: Buckets,
 }
 
-/// A histogram's counts: how many took at most so many seconds. The last bound is infinite.
+/// The cumulative counts of a histogram by upper bound, in seconds. The last bound is infinite.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Buckets(Vec<(f64, u64)>);
 
@@ -64,22 +64,22 @@ impl Counts {
         }
     }
 
-    /// How many were told `answer`.
+    /// Returns the number of reports with this answer.
     #[must_use]
-    pub fn told(&self, answer: ReportAnswer) -> u64 {
+    pub fn with_answer(&self, answer: ReportAnswer) -> u64 {
         let at = ReportAnswer::ALL.iter().position(|known| *known == answer);
         at.map_or(0, |at| self.answers[at])
     }
 
-    /// How many requests were refused with this answer.
+    /// Returns the number of requests that were refused with this code.
     #[must_use]
     pub fn refused(&self, code: u16) -> u64 {
         let at = REFUSALS.iter().position(|known| *known == code);
         at.map_or(0, |at| self.refusals[at])
     }
 
-    /// Reports that break the contract. Those of an unknown status, and those that only Kafka refuses,
-    /// are among the statuses.
+    /// Returns the number of reports that break the contract. `statuses` counts those with an unknown status, and those
+    /// that only Kafka refuses.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         let reasons = Reason::ALL.iter().zip(self.reasons);
@@ -112,8 +112,8 @@ impl Buckets {
         Self(less.collect())
     }
 
-    /// Returns the time within which `share` of all came, in seconds, if there are any: times are taken to be spread
-    /// evenly in their bucket, and those beyond the last bound to be at it.
+    /// Returns the quantile `share` in seconds, or `None` if there are no times. Times are assumed to be spread evenly
+    /// in their bucket, and times above the last finite bound to equal it.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
@@ -138,7 +138,7 @@ impl Buckets {
 }
 
 impl Metrics {
-    /// Returns how many records Kafka has acknowledged.
+    /// Returns the number of records that Kafka has acknowledged.
     #[must_use]
     pub fn acknowledgements(&self) -> u64 {
         self.acknowledgement_time.count()
@@ -148,7 +148,7 @@ impl Metrics {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let sent = |code| self.answers.get(place_of(code));
-        // Before the reports: an answer is counted before its report.
+        // Read before the reports, because an answer is counted before its report.
         let (mut refusals, unfit) = (REFUSALS.map(sent), sent(415));
         let answers = self.report_answers.all();
         refusals[0] = (refusals[0] + unfit).saturating_sub(self.reports(ReportAnswer::Rejected));
@@ -163,7 +163,7 @@ impl Metrics {
         }
     }
 
-    /// Whether all producers of a topic are in service.
+    /// Returns whether all producers of a topic are in service.
     #[must_use]
     pub fn is_producer_up(&self, topic: &str) -> bool {
         self.producer_up.get_or_create(&topic_label(topic)).get() == 1
@@ -178,7 +178,7 @@ mod tests {
     use crate::contract::ChannelId;
 
     #[test]
-    fn every_reason_is_there_once() {
+    fn every_reason_has_one_place() {
         let expected: Vec<&str> = Reason::ALL
             .map(Reason::code)
             .into_iter()
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_read_back() {
+    fn counted_events_are_read_back() {
         let metrics = Metrics::new();
         for channel in ["c1", "c2"] {
             let channel = ChannelId::parse(channel).expect("an id");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_the_answers_without_those_of_kept_reports() {
+    fn refusals_exclude_the_answers_to_rejected_reports() {
         let metrics = Metrics::new();
         // 99 and 600 are no codes of HTTP, and are not counted.
         for code in [200, 400, 400, 415, 401, 401, 413, 503, 99, 600, 0, u16::MAX] {
@@ -222,11 +222,11 @@ mod tests {
         let counts = metrics.counts();
         assert_eq!(counts.refusals, [1, 2, 0, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(counts.unknown_channels, 1);
-        assert_eq!(counts.told(ReportAnswer::Rejected), 2);
+        assert_eq!(counts.with_answer(ReportAnswer::Rejected), 2);
     }
 
     #[test]
-    fn a_time_is_found_in_its_bucket() {
+    fn a_quantile_is_interpolated_in_its_bucket() {
         let buckets = Buckets(vec![(0.01, 50), (0.02, 100), (f64::INFINITY, 100)]);
         let times = [0.25, 0.5, 0.75, 1.0].map(|share| buckets.quantile(share));
         assert_eq!(times, [0.005, 0.01, 0.015, 0.02].map(Some));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_between_two_looks_is_their_difference() {
+    fn counts_between_two_moments_are_their_difference() {
         let metrics = Metrics::new();
         metrics.report_rejected("not-json");
         metrics.acknowledged(Duration::from_millis(3));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_is_up_once_it_was_said_to_be() {
+    fn a_producer_is_up_after_it_was_set_up() {
         let metrics = Metrics::new();
         assert!(!metrics.is_producer_up("events"));
         metrics.producer_up("events", true);

@@ -1,4 +1,4 @@
-//! Histograms of atomic counts: to observe a time takes no lock.
+//! Histograms of atomic counts, which are updated without a lock.
 
 use std::fmt;
 use std::iter::once;
@@ -9,20 +9,20 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// How often times were at most so many seconds. Clones share the counts.
+/// A histogram of times. Clones share the counts.
 ///
-/// While times are observed, the sum may be read a moment before or after the buckets. The count is the sum of the
-/// buckets, so that it always equals the last cumulative one.
+/// The sum and the buckets are not read at the same instant. The count is the sum of the buckets, so that it always
+/// equals the last cumulative bucket.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The upper bounds of the buckets but the last, in seconds, in ascending order.
+    /// The upper bounds of all buckets except the last, in seconds, in ascending order.
     bounds: &'static [f64],
-    /// Not cumulative; the last is for times beyond every bound.
+    /// Not cumulative. The last one is for times above every bound.
     counts: Box<[AtomicU64]>,
-    /// The sum of all times: 580,000 years fit in.
+    /// The sum of all times. It can hold 580,000 years.
     microseconds: AtomicU64,
 }
 
@@ -54,13 +54,13 @@ impl Histogram {
             .collect()
     }
 
-    /// Returns how many times were observed.
+    /// Returns the number of observed times.
     pub(super) fn count(&self) -> u64 {
         self.buckets().iter().map(|(_, count)| count).sum()
     }
 }
 
-/// Cut off instead of rounded, times would be half a microsecond short on average.
+/// Rounds a time. If times were truncated, their average would be half a microsecond too low.
 fn rounded_microseconds(time: Duration) -> u64 {
     let below_a_second = u64::from(time.subsec_nanos() + 500) / 1000;
     time.as_secs()
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn its_text_is_that_of_the_library() {
+    fn its_text_equals_that_of_the_library() {
         let (ours, theirs) = (Histogram::new(&BOUNDS), histogram::Histogram::new(BOUNDS));
         assert_eq!(text(ours.clone()), text(theirs.clone()));
         // In halves and quarters of a second, so that the library's sum of floats is exact too.
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn each_time_is_in_the_first_bucket_that_holds_it() {
+    fn each_time_is_in_the_first_bucket_with_a_sufficient_bound() {
         let histogram = Histogram::new(&BOUNDS);
         for micros in [250_000, 250_001, 1_000_000, 30_000_001] {
             histogram.observe(Duration::from_micros(micros));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_is_lost_among_threads() {
+    fn concurrent_observations_are_all_counted() {
         let histogram = Histogram::new(&BOUNDS);
         thread::scope(|scope| {
             for _ in 0..4 {

@@ -1,32 +1,32 @@
-//! The labels of the metrics: few values each, known when the program is built, or configured.
+//! The labels of the metrics. Each has few values, which are known when the program is built, or configured.
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// What the sender of a report was told.
+/// The answer to the sender of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReportAnswer {
-    /// 2xx: Kafka has it.
+    /// 2xx: Kafka has acknowledged it.
     Accepted,
-    /// 2xx: the spool has it, and Kafka is still to get it.
+    /// 2xx: it is in the spool, and not yet in Kafka.
     Spooled,
-    /// 400 or 415: it breaks the contract, and the rejected topic has it.
+    /// 400 or 415: it breaks the contract, and is on the rejected topic.
     Rejected,
-    /// 503 at once: too much in flight, no topic, or neither Kafka nor the spool takes it.
+    /// 503 at once: too much is in flight, there is no topic, or neither Kafka nor the spool accepts it.
     Shed,
-    /// 503 at the deadline: not promised, and it may still arrive.
+    /// 503 at the deadline: it is not promised, but may still arrive.
     Deadline,
 }
 
-/// What became of a report that was admitted, known when Kafka has said so.
+/// The outcome of an admitted report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReportFate {
-    /// Acknowledged by Kafka, and its sender was told.
+    /// Kafka acknowledged it, and its sender got a success.
     Delivered,
-    /// Acknowledged by Kafka after its sender had been told 503.
+    /// Kafka acknowledged it after its sender had got a 503.
     DeliveredLate,
-    /// Given up: its sender was told 503, or had gone.
+    /// It was given up, and its sender got a 503 or had hung up.
     Failed,
-    /// Acknowledged by Kafka after its sender had hung up.
+    /// Kafka acknowledged it after its sender had hung up.
     SenderGone,
 }
 
@@ -39,7 +39,7 @@ impl ReportAnswer {
         Self::Deadline,
     ];
 
-    /// As it stands in labels and logs.
+    /// Returns the name that labels and logs use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ impl ReportFate {
         Self::SenderGone,
     ];
 
-    /// As it stands in labels.
+    /// Returns the name that labels use.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -148,7 +148,7 @@ mod tests {
 
     /// The counters are arrays in the order of `ALL`.
     #[test]
-    fn every_value_stands_at_its_own_place() {
+    fn every_value_has_the_index_of_its_counter() {
         let answers = ReportAnswer::ALL.map(|answer| answer as usize);
         assert_eq!(answers, [0, 1, 2, 3, 4]);
         assert_eq!(ReportFate::ALL.map(|fate| fate as usize), [0, 1, 2, 3]);

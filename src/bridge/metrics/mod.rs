@@ -1,9 +1,9 @@
-//! The metrics: their values and the methods that count here, names, units and help in `registry`, and the counts
-//! that the status page shows in `figures`. They only observe: no decision of the bridge reads one. A report is counted by
-//! atomic additions alone, in `channels`, `counters` and `histogram`; a `Family` is for rare events.
+//! The metrics. This file has their values and the methods that count, `registry` their names, units and helps, and
+//! `figures` the counts for the status page. No decision of the bridge depends on a metric. A report is counted only by
+//! atomic additions, in `channels`, `counters` and `histogram`; a `Family` is for rare events.
 //!
-//! Labels have few values, known when the program is built, or are configured: an unknown channel, a
-//! message id or a phone number never becomes one.
+//! The values of labels are few, and known when the program is built, or configured: an unknown channel, a message id
+//! or a phone number is never a label.
 
 mod channels;
 mod classic;
@@ -35,11 +35,11 @@ use histogram::Histogram;
 use labels::{BuildLabel, PartLabel, PropertyLabel, ReloadLabel, TopicLabel};
 pub use labels::{HandshakeFailure, ReportAnswer, ReportFate};
 
-/// Bounds of the buckets, in seconds. An answer comes inside the deadline, or after `spool.after`.
+/// Bounds of the buckets, in seconds. An answer is sent before the deadline, or after `spool.after`.
 const REQUEST: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0,
 ];
-/// A partition without a leader holds its records for as long as that takes.
+/// Up to minutes, because the records of a partition without a leader wait for one.
 const ACKNOWLEDGEMENT: [f64; 15] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
 ];
@@ -48,17 +48,17 @@ const COMMIT: [f64; 12] = [
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 ];
 
-/// How many status codes HTTP has: those from 100 to 599 (RFC 9110, 15).
+/// The number of HTTP status codes, from 100 to 599 (RFC 9110, 15).
 const CODES: usize = 500;
 
-/// How reading a changed part anew can end.
+/// The results of a reload.
 const OK: &str = "ok";
 const FAILED: &str = "failed";
 
 /// A gauge of seconds.
 pub type Seconds = Gauge<f64, AtomicU64>;
 
-/// The program's metrics; one set a bridge.
+/// The metrics of a bridge.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -81,61 +81,61 @@ pub struct Metrics {
     handshake_failures: Counters<&'static str, { HandshakeFailure::ALL.len() }>,
     certificate_expiry: Gauge,
     kafka_certificate_expiry: Gauge,
-    /// Reports that were admitted and whose fate is still open.
+    /// Admitted reports whose outcome is not known yet.
     pub reports_in_flight: Gauge,
-    /// What those reports hold in memory, and what has been read of bodies, in bytes.
+    /// The memory of those reports and the bytes that were read of bodies.
     pub bytes_in_flight: Gauge,
-    /// Reports that were answered 503 at the deadline and whose fate is still open.
+    /// Reports that were answered 503 at the deadline and whose outcome is not known yet.
     pub reports_unsure: Gauge,
     /// Open connections on the ingress.
     pub connections: Gauge,
     /// Connections that were closed to make room for new ones.
     pub connections_displaced: Counter,
-    /// Connections that were closed at once: `ingress.allow` does not have their network.
+    /// Connections that were closed at once because `ingress.allow` does not include their network.
     pub connections_refused: Counter,
-    /// 1 where the bridge can take reports.
+    /// 1 if the bridge is ready.
     pub ready: Gauge,
-    /// Producers that were replaced since they were of no use any more.
+    /// Producers that were replaced because they failed.
     pub producer_rebuilds: Counter,
     pub producer_renewals: Counter,
     /// Partitions whose reports wait for Kafka.
     pub waiting_partitions: Gauge,
     /// Spans that were not sent to the collector.
     pub trace_spans_dropped: Counter,
-    /// What the spool holds.
+    /// The spool's metrics.
     pub spool: SpoolMetrics,
-    /// The limits that are configured.
+    /// The configured limits.
     pub limits: LimitMetrics,
 }
 
-/// What the spool holds, set when somebody looks; all 0 without one.
+/// The state of the spool, set at each scrape; all 0 without a spool.
 #[derive(Debug)]
 pub struct SpoolMetrics {
     pub reports: Gauge,
-    /// 1 if all of them are counted.
+    /// 1 if all reports are counted.
     pub counted: Gauge,
     pub quarantined: Gauge,
     pub undeleted: Gauge,
     pub set_aside: Gauge,
     /// Bytes on disk.
     pub bytes: Gauge,
-    /// Bytes of them that hold something.
+    /// The used part of these bytes.
     pub used: Gauge,
     pub oldest_age: Seconds,
-    /// 1 where the last write succeeded.
+    /// 1 if the last write succeeded.
     pub writable: Gauge,
-    /// Has no series while the spool does not grow.
+    /// Has no series if the spool does not grow.
     full_in: Family<[(&'static str, &'static str); 0], Seconds>,
     commit_time: Histogram,
 }
 
-/// The limits that are configured.
+/// The configured limits.
 #[derive(Debug, Default)]
 pub struct LimitMetrics {
     pub reports_in_flight: Gauge,
     pub bytes_in_flight: Gauge,
     pub connections: Gauge,
-    /// Bytes of the spool on disk; 0 without one.
+    /// The used bytes of the spool on disk; 0 without a spool.
     pub spool_bytes: Gauge,
 }
 
@@ -194,21 +194,21 @@ impl Metrics {
             limits: LimitMetrics::default(),
         };
         metrics.registry = metrics.register();
-        // The series of the unknown channels is there from the start.
+        // The series of the unknown channels exists from the start.
         drop(metrics.channel(None));
         Arc::new(metrics)
     }
 
-    /// Returns the counters of a channel, or those of all unknown channels together. From then on the channel has a
-    /// series of failed authentications: if the first failure created it, that would take longer than one of an
-    /// unknown channel.
+    /// Returns the counters of a channel, or with `None` those of all unknown channels. From then on, the channel has a
+    /// series of failed authentications: if the first failure created the series, it would take longer than a failure
+    /// for an unknown channel.
     #[must_use]
     pub fn channel(&self, channel: Option<&ChannelId>) -> Arc<ChannelCounters> {
         self.channels.counters(channel)
     }
 
-    /// Shows what runs.
-    pub fn built_with(&self, librdkafka: String) {
+    /// Shows the versions of koobridge and librdkafka.
+    pub fn set_versions(&self, librdkafka: String) {
         let version = env!("CARGO_PKG_VERSION");
         self.build
             .get_or_create(&BuildLabel {
@@ -237,28 +237,28 @@ impl Metrics {
         }
     }
 
-    /// Counts what a report's sender was told, and how long that took from its complete head.
+    /// Counts the answer to a report, and the time that it took from the complete head.
     pub fn report_answered(&self, answer: ReportAnswer, took: Duration) {
         self.report_answers.inc(answer as usize);
         self.request_time.observe(took);
     }
 
-    /// Counts what became of an admitted report.
+    /// Counts the outcome of an admitted report.
     pub fn report_settled(&self, fate: ReportFate) {
         self.report_fates.inc(fate as usize);
     }
 
-    /// How long Kafka took to acknowledge a record.
+    /// Records how long Kafka took to acknowledge a record.
     pub fn acknowledged(&self, took: Duration) {
         self.acknowledgement_time.observe(took);
     }
 
-    /// How long the spool took for a transaction, its fsync included.
+    /// Records how long the spool took for a transaction, including its fsync.
     pub fn committed(&self, took: Duration) {
         self.spool.commit_time.observe(took);
     }
 
-    /// The counter behind [`Metrics::report_answered`]: how many were told `answer` so far.
+    /// Returns the number of reports with this answer so far.
     #[must_use]
     pub fn reports(&self, answer: ReportAnswer) -> u64 {
         self.report_answers.get(answer as usize)
@@ -269,21 +269,21 @@ impl Metrics {
         self.certificate_expiry.set(at.as_second());
     }
 
-    /// Shows when the certificate expires that Kafka is shown, if there is one.
+    /// Shows when the client certificate for Kafka expires, if there is one.
     pub fn kafka_certificate_expires(&self, at: Option<Timestamp>) {
         let at = at.map_or(0, Timestamp::as_second);
         self.kafka_certificate_expiry.set(at);
     }
 
-    /// Shows a part that can be read anew, as one that was not yet.
-    pub fn can_be_reloaded(&self, part: &'static str) {
+    /// Creates the series of a reloadable part.
+    pub fn register_reloadable(&self, part: &'static str) {
         for result in [OK, FAILED] {
             drop(self.reloads.get_or_create(&ReloadLabel { part, result }));
         }
         drop(self.stale.get_or_create(&PartLabel { part }));
     }
 
-    /// Counts a part that was read anew, and shows whether its last change could be taken over.
+    /// Counts a reload of a part, and shows whether its last change could be applied.
     pub fn reloaded(&self, part: &'static str, is_good: bool) {
         let result = if is_good { OK } else { FAILED };
         self.reloads
@@ -309,7 +309,7 @@ impl Metrics {
             .set(is_ready.into());
     }
 
-    /// Shows how old a record may be on a topic; `None` if that is not known, or not limited.
+    /// Shows how old a record may be on a topic; `None` if the limit is unknown or there is none.
     pub fn topic_age_limit(&self, topic: &str, limit: Option<Duration>) {
         let label = topic_label(topic);
         if let Some(limit) = limit {
@@ -320,7 +320,7 @@ impl Metrics {
         }
     }
 
-    /// Shows how soon the spool is full; `None` if it does not grow.
+    /// Shows the time until the spool is full; `None` if it does not grow.
     pub fn spool_full_in(&self, time: Option<Duration>) {
         let full_in = &self.spool.full_in;
         if let Some(time) = time {
@@ -330,7 +330,7 @@ impl Metrics {
         }
     }
 
-    /// Shows how safely Kafka keeps a topic.
+    /// Shows the replication of a topic.
     pub fn topic_durability(&self, topic: &str, replication: u32, min_insync: u32) {
         let label = topic_label(topic);
         self.replication
@@ -346,7 +346,7 @@ impl Metrics {
             .set(is_up.into());
     }
 
-    /// All metrics in the OpenMetrics text format.
+    /// Returns all metrics in the OpenMetrics text format.
     ///
     /// # Panics
     /// Never: writing to memory can't fail.
@@ -358,19 +358,19 @@ impl Metrics {
         text
     }
 
-    /// All metrics in Prometheus' text format 0.0.4.
+    /// Returns all metrics in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn classic_text(&self) -> String {
         classic(&self.text())
     }
 }
 
-/// Returns the code that is counted at `place`.
+/// Returns the status code that is counted at `place`.
 fn code_at(place: usize) -> u16 {
     u16::try_from(100 + place).unwrap_or(u16::MAX)
 }
 
-/// Returns the place of a code; no place of [`CODES`] if HTTP does not have it.
+/// Returns the place of a status code. The place does not exist if HTTP has no such code.
 fn place_of(code: u16) -> usize {
     usize::from(code).wrapping_sub(100)
 }

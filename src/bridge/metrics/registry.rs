@@ -7,7 +7,7 @@ use super::channels::{Failures, Received};
 use super::process::Process;
 use crate::telemetry;
 
-/// Where metrics go under the program's prefix.
+/// The registry of the metrics that have the program's prefix.
 struct Section<'r>(&'r mut Registry);
 
 impl Section<'_> {
@@ -15,14 +15,14 @@ impl Section<'_> {
         self.0.register(name, help, metric.clone());
     }
 
-    /// The name ends in the unit.
+    /// Registers a metric whose name ends with the unit.
     fn in_unit(&mut self, name: &str, unit: Unit, help: &str, metric: &(impl Metric + Clone)) {
         self.0.register_with_unit(name, help, unit, metric.clone());
     }
 }
 
 impl Metrics {
-    /// All of them, each under its name.
+    /// Registers every metric under its name.
     pub(super) fn register(&self) -> Registry {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Process::new()));
@@ -39,23 +39,23 @@ impl Metrics {
     fn register_answers(&self, section: &mut Section<'_>) {
         section.of(
             "answers",
-            "Answers of the ingress by status code, those that hyper gives by itself included",
+            "Answers of the ingress by status code, including those that hyper sends itself",
             &self.answers,
         );
         section.in_unit(
             "request_duration",
             Unit::Seconds,
-            "Time from a report's complete head to its answer",
+            "Time from the complete head of a report's request to its answer",
             &self.request_time,
         );
         section.of(
             "authentication_failures",
-            "Requests with a wrong, missing or repeated password, by channel; of unknown channels together",
+            "Requests with a wrong, missing or repeated password by channel; unknown channels share one series",
             &Failures(self.channels.clone()),
         );
         section.of(
             "tls_handshake_failures",
-            "TLS handshakes that failed or took too long, by the reason why",
+            "TLS handshakes that failed or timed out, by reason",
             &self.handshake_failures,
         );
         section.of(
@@ -65,12 +65,12 @@ impl Metrics {
         );
         section.of(
             "connections_displaced",
-            "Connections that were closed to make room for new ones: not authenticated, or idle",
+            "Unauthenticated or idle connections that were closed to make room for new ones",
             &self.connections_displaced,
         );
         section.of(
             "connections_refused",
-            "Connections that were closed at once, since ingress.allow does not have their network",
+            "Connections that were closed at once because ingress.allow does not include their network",
             &self.connections_refused,
         );
     }
@@ -78,38 +78,38 @@ impl Metrics {
     fn register_reports(&self, section: &mut Section<'_>) {
         section.of(
             "reports",
-            "Reports by what their sender was told",
+            "Reports by the answer to their sender",
             &self.report_answers,
         );
         section.of(
             "reports_received",
-            "Sound reports of authenticated senders by channel and status, whatever they were told",
+            "Sound reports of authenticated senders by channel and status, whatever the answer",
             &Received(self.channels.clone()),
         );
         section.of(
             "reports_rejected",
-            "Reports for the rejected topic by the reason why",
+            "Reports for the rejected topic by reason",
             &self.rejected,
         );
         section.of(
             "report_fates",
-            "Admitted reports by what became of them",
+            "Admitted reports by final outcome",
             &self.report_fates,
         );
         section.of(
             "reports_in_flight",
-            "Admitted reports whose fate is still open",
+            "Admitted reports whose outcome is not known yet",
             &self.reports_in_flight,
         );
         section.in_unit(
             "in_flight",
             Unit::Bytes,
-            "Memory that the reports in flight hold",
+            "Memory of the reports in flight, including the bytes that were read of bodies",
             &self.bytes_in_flight,
         );
         section.of(
             "reports_unsure",
-            "Reports answered 503 at the deadline whose fate is still open",
+            "Reports answered 503 at the deadline whose outcome is not known yet",
             &self.reports_unsure,
         );
     }
@@ -123,17 +123,17 @@ impl Metrics {
         );
         section.of(
             "producer_up",
-            "1 if all producers of the topic are in service, 0 while one is being replaced: the reports of its partitions wait",
+            "1 if all producers of the topic are in service, 0 if one is being replaced and the reports of its partitions wait",
             &self.producer_up,
         );
         section.of(
             "producer_rebuilds",
-            "Producers that were replaced since they were of no use any more",
+            "Producers that were replaced because they failed",
             &self.producer_rebuilds,
         );
         section.of(
             "producer_renewals",
-            "Producers that were replaced since a file that Kafka's properties name has changed",
+            "Producers that were replaced because a file that kafka.properties names has changed",
             &self.producer_renewals,
         );
         section.of(
@@ -143,13 +143,13 @@ impl Metrics {
         );
         section.of(
             "topic_ready",
-            "1 where every partition of the topic can take records, else 0",
+            "1 if every partition of the topic can take records, 0 if not",
             &self.topic_ready,
         );
         section.in_unit(
             "topic_age_limit",
             Unit::Seconds,
-            "Age from which on Kafka refuses a record for the topic, or may delete it; absent without a limit",
+            "Age at which Kafka refuses a record for the topic or may delete it; absent if there is no limit",
             &self.age_limit,
         );
         section.of(
@@ -164,7 +164,7 @@ impl Metrics {
         );
         section.of(
             "kafka_unsafe_setting",
-            "1 for each librdkafka property whose unsafe value was allowed by name",
+            "1 for each librdkafka property that has an unsafe value, which kafka.allow_unsafe permits",
             &self.unsafe_settings,
         );
     }
@@ -173,28 +173,28 @@ impl Metrics {
         let spool = &self.spool;
         section.of(
             "spool_reports",
-            "Reports in the spool, quarantined ones included; a lower bound until spool_counted is 1",
+            "Reports in the spool, including quarantined ones; a lower bound until spool_counted is 1",
             &spool.reports,
         );
         section.of(
             "spool_counted",
-            "1 if every report that earlier runs left in the spool is counted, else 0",
+            "1 if every report that earlier runs left in the spool is counted, 0 if not",
             &spool.counted,
         );
         section.of(
             "spool_undeleted",
-            "Reports that were delivered and that the disk does not let be deleted yet",
+            "Delivered reports that could not be deleted from the spool yet",
             &spool.undeleted,
         );
         section.of(
             "spool_set_aside",
-            "Damaged files of the spool that were set aside",
+            "Damaged spool files that were set aside",
             &spool.set_aside,
         );
         section.in_unit(
             "spool_full_in",
             Unit::Seconds,
-            "Time until the spool is full at the rate of the last two minutes; absent while it does not grow",
+            "Time until the spool is full at the rate of the last two minutes; absent if it does not grow",
             &spool.full_in,
         );
         section.of(
@@ -205,30 +205,30 @@ impl Metrics {
         section.in_unit(
             "spool",
             Unit::Bytes,
-            "What the spool takes on disk",
+            "Size of the spool on disk",
             &spool.bytes,
         );
         section.in_unit(
             "spool_used",
             Unit::Bytes,
-            "What of the spool on disk holds something: the limit is for this",
+            "Used part of the spool on disk, which spool.disk_limit limits",
             &spool.used,
         );
         section.in_unit(
             "spool_oldest_age",
             Unit::Seconds,
-            "Age of the oldest report in the spool that waits for Kafka; 0 where none does",
+            "Age of the oldest report in the spool that waits for Kafka; 0 if none waits",
             &spool.oldest_age,
         );
         section.of(
             "spool_writable",
-            "1 where the last write to the spool succeeded, else 0",
+            "1 if the last write to the spool succeeded, 0 if not",
             &spool.writable,
         );
         section.in_unit(
             "spool_commit",
             Unit::Seconds,
-            "Time of a transaction of the spool, its fsync included",
+            "Duration of a spool transaction, including its fsync",
             &spool.commit_time,
         );
     }
@@ -237,24 +237,24 @@ impl Metrics {
         let limits = &self.limits;
         section.of(
             "reports_in_flight_limit",
-            "The limit of reports in flight",
+            "Limit on reports in flight",
             &limits.reports_in_flight,
         );
         section.in_unit(
             "in_flight_limit",
             Unit::Bytes,
-            "The limit of what the reports in flight hold",
+            "Limit on the memory of the reports in flight",
             &limits.bytes_in_flight,
         );
         section.of(
             "connections_limit",
-            "The limit of open connections",
+            "Limit on open connections",
             &limits.connections,
         );
         section.in_unit(
             "spool_limit",
             Unit::Bytes,
-            "The limit of what the spool takes on disk; 0 without one",
+            "Limit on the used part of the spool on disk; 0 without a spool",
             &limits.spool_bytes,
         );
     }
@@ -262,44 +262,40 @@ impl Metrics {
     fn register_state(&self, section: &mut Section<'_>) {
         section.of(
             "build_info",
-            "1, with the versions of the program and of the library that it publishes with",
+            "1, with the versions of koobridge and librdkafka",
             &self.build,
         );
         section.of(
             "log_lines_dropped",
-            "Lines of the log that standard error did not take: it was broken or too slow",
+            "Log lines that were dropped because standard error was broken or too slow",
             &telemetry::lines_dropped(),
         );
         section.of(
             "trace_spans_dropped",
-            "Spans that were not sent: the collector was too slow, did not answer, or refused their batch",
+            "Spans that were dropped because the collector was too slow, did not answer, or refused their batch",
             &self.trace_spans_dropped,
         );
-        section.of(
-            "ready",
-            "1 where the bridge can take reports, else 0",
-            &self.ready,
-        );
+        section.of("ready", "1 if the bridge is ready, 0 if not", &self.ready);
         section.of(
             "reloads",
-            "Changed files that were read while the bridge serves, by part and result",
+            "Reloads of changed files while the bridge serves, by part and result",
             &self.reloads,
         );
         section.of(
             "stale",
-            "1 where a part's last change could not be taken over, and the state before it holds",
+            "1 if the last change of the part could not be applied and its previous state stays in use, 0 if not",
             &self.stale,
         );
         section.in_unit(
             "certificate_expiry_timestamp",
             Unit::Seconds,
-            "When the ingress' certificate expires, in seconds since 1970; 0 without TLS",
+            "Expiry time of the ingress certificate, in seconds since 1970; 0 without TLS",
             &self.certificate_expiry,
         );
         section.in_unit(
             "kafka_certificate_expiry_timestamp",
             Unit::Seconds,
-            "When the certificate expires that Kafka is shown, in seconds since 1970; 0 without one",
+            "Expiry time of the client certificate for Kafka, in seconds since 1970; 0 without one",
             &self.kafka_certificate_expiry,
         );
     }

@@ -1,4 +1,4 @@
-//! Files that are looked at again and again: whether they have changed and come to rest.
+//! Detects changes of files, and whether a change is complete.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry, Metadata};
@@ -10,39 +10,39 @@ use std::time::{Duration, Instant};
 
 use crate::text;
 
-/// Files that never come to rest are read all the same.
-const RESTLESS: Duration = Duration::from_millis(750);
+/// Files that change all the time are read after this time.
+const MAX_CHANGING: Duration = Duration::from_millis(750);
 
 /// Files and directories of files that belong together.
 pub(super) struct Files {
     paths: Vec<PathBuf>,
-    /// What they were like when they were read last.
-    read: Look,
-    /// What they were like at the last look.
-    seen: Look,
-    restless_since: Option<Instant>,
+    /// Their fingerprint when they were read last.
+    read: Fingerprint,
+    /// Their fingerprint at the last check.
+    seen: Fingerprint,
+    changing_since: Option<Instant>,
 }
 
 impl Files {
     pub(super) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let paths: Vec<PathBuf> = paths.into_iter().collect();
-        let read = look(&paths);
+        let read = fingerprint(&paths);
         Self {
             paths,
             seen: read,
             read,
-            restless_since: None,
+            changing_since: None,
         }
     }
 
-    /// They are being read.
-    pub(super) fn are_read(&mut self) {
-        self.seen = look(&self.paths);
+    /// Records that the files are being read.
+    pub(super) fn mark_read(&mut self) {
+        self.seen = fingerprint(&self.paths);
         self.read = self.seen;
     }
 
-    /// Returns what they hold. A file that can't be read has contents of its own, and so has anything else than a small
-    /// regular file.
+    /// Returns a hash of the contents of the files. Unreadable files, and all that are not small regular files, count
+    /// as one content.
     pub(super) fn contents(&self) -> Contents {
         let mut hasher = DefaultHasher::new();
         for path in &self.paths {
@@ -56,57 +56,58 @@ impl Files {
         hasher.finish()
     }
 
-    /// Whether they have not changed of late.
-    pub(super) fn are_at_rest(&self) -> bool {
-        self.restless_since.is_none()
+    /// Returns whether no change is in progress.
+    pub(super) fn are_stable(&self) -> bool {
+        self.changing_since.is_none()
     }
 
-    /// Whether they have changed since they were read, and have come to rest.
+    /// Returns whether the files have changed since they were read, and the change is complete.
     pub(super) fn are_due(&mut self, now: Instant) -> bool {
-        let seen = look(&self.paths);
-        let is_at_rest = seen == self.seen;
+        let seen = fingerprint(&self.paths);
+        let is_stable = seen == self.seen;
         self.seen = seen;
         if self.seen == self.read {
-            self.restless_since = None;
+            self.changing_since = None;
             return false;
         }
-        if is_at_rest {
+        if is_stable {
             self.read = self.seen;
-            self.restless_since = None;
+            self.changing_since = None;
             return true;
         }
-        let since = *self.restless_since.get_or_insert(now);
-        let is_enough = now.duration_since(since) >= RESTLESS;
+        let since = *self.changing_since.get_or_insert(now);
+        let is_enough = now.duration_since(since) >= MAX_CHANGING;
         if is_enough {
-            // Once at rest they are read again.
-            self.restless_since = Some(now);
+            // They are read again when they are stable.
+            self.changing_since = Some(now);
         }
         is_enough
     }
 }
 
-/// What files hold, in one number.
+/// A hash of the contents of files.
 pub(super) type Contents = u64;
 
-/// What files are like, in one number: there may be ten thousand, and they are looked at all the time.
-type Look = u64;
+/// A hash of the metadata of files. One number, because there may be ten thousand files, which are checked all the
+/// time.
+type Fingerprint = u64;
 
-fn look(paths: &[PathBuf]) -> Look {
-    let looks = paths.iter().map(|path| {
+fn fingerprint(paths: &[PathBuf]) -> Fingerprint {
+    let fingerprints = paths.iter().map(|path| {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        // A directory names its files in any order.
+        // Added up, because a directory lists its files in any order.
         entries
-            .map(|entry| like(&entry.file_name(), metadata_inside(&entry)))
+            .map(|entry| fingerprint_of(&entry.file_name(), entry_metadata(&entry)))
             .fold(
-                like(path.as_os_str(), fs::metadata(path)),
-                Look::wrapping_add,
+                fingerprint_of(path.as_os_str(), fs::metadata(path)),
+                Fingerprint::wrapping_add,
             )
     });
-    looks.fold(0, Look::wrapping_add)
+    fingerprints.fold(0, Fingerprint::wrapping_add)
 }
 
-/// Of what a link points to. The rest is faster by the directory's own handle.
-fn metadata_inside(entry: &DirEntry) -> io::Result<Metadata> {
+/// Returns the metadata of an entry, or of the target if it is a link. For others, the directory's handle is faster.
+fn entry_metadata(entry: &DirEntry) -> io::Result<Metadata> {
     if entry.file_type()?.is_symlink() {
         fs::metadata(entry.path())
     } else {
@@ -114,8 +115,8 @@ fn metadata_inside(entry: &DirEntry) -> io::Result<Metadata> {
     }
 }
 
-/// A file that can't be looked at is like itself, too.
-fn like(name: &OsStr, metadata: io::Result<Metadata>) -> Look {
+/// Returns the fingerprint of one file. An unreadable file counts as unchanged.
+fn fingerprint_of(name: &OsStr, metadata: io::Result<Metadata>) -> Fingerprint {
     let metadata = metadata.ok().map(|file| {
         let changed = [
             file.mtime(),
@@ -137,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// How soon changed files are looked at again.
+    /// The interval after a change.
     const CHANGED: Duration = Duration::from_millis(250);
 
     fn after(start: Instant, looks: u32) -> Instant {
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_due_once_it_has_come_to_rest() {
+    fn a_complete_change_is_due() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("one");
         fs::write(&path, "old").expect("a file");
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_never_rests_is_read_in_time_and_when_it_rests() {
+    fn a_file_that_changes_all_the_time_is_read_after_a_limit_and_at_the_end() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("one");
         let mut files = Files::new([path.clone()]);

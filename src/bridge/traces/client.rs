@@ -20,10 +20,10 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::config;
 
-/// The most bytes of an answer.
+/// The size limit of an answer, in bytes.
 const LARGEST_ANSWER: usize = 64 << 10;
 
-/// Why the last request failed: the exporter only says that the network did.
+/// The reason why the last request failed. The exporter's error does not contain it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
 
@@ -82,7 +82,7 @@ impl HttpClient for Client {
     }
 }
 
-/// Writes an error and its causes.
+/// Formats an error and its causes.
 fn in_words(error: &(dyn Error + 'static)) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
@@ -93,7 +93,7 @@ fn in_words(error: &(dyn Error + 'static)) -> String {
     words
 }
 
-/// Returns the authorities in a PEM file, or else those of the system.
+/// Returns the authorities in a PEM file, or those of the system if there is no file.
 fn authorities(file: Option<&Path>) -> anyhow::Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     if let Some(path) = file {
@@ -110,7 +110,7 @@ fn authorities(file: Option<&Path>) -> anyhow::Result<RootCertStore> {
     store.add_parsable_certificates(found.certs);
     ensure!(
         !store.is_empty(),
-        "traces.endpoint: the system has no certificates of authorities to check the collector's with; name a file in \
+        "traces.endpoint: the system has no CA certificates to verify the collector with; name a file in \
          OTEL_EXPORTER_OTLP_CERTIFICATE"
     );
     Ok(store)

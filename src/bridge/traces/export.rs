@@ -1,4 +1,4 @@
-//! The queue of ended spans, and the sending of its batches.
+//! Queues ended spans, and sends them in batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,12 +20,13 @@ use crate::blocking::on_thread;
 use crate::config::SpanQueue;
 use crate::telemetry::Throttle;
 
-/// How long the thread that looks names up waits for the next one. tokio panics if it can't start another one later.
+/// How long the thread that resolves names waits for the next name. tokio panics if it can't start another thread
+/// later.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 static FAILED: Throttle = Throttle::new();
 
-/// Counts the spans that wait to be sent or are being sent, and those that were dropped.
+/// Counts the spans that are queued or being sent, and the dropped ones.
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: AtomicUsize,
@@ -46,7 +47,7 @@ impl Queue {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Takes a span in, unless the queue is full.
+    /// Adds a span, unless the queue is full. Returns whether it was added.
     fn enter(&self) -> bool {
         let has_room = self.waiting.fetch_add(1, Ordering::Relaxed) < self.limit;
         if !has_room {
@@ -61,7 +62,7 @@ impl Queue {
     }
 }
 
-/// The SDK's batch processor behind a limit that is counted: it drops in silence.
+/// The SDK's batch processor behind a limit that counts dropped spans: the processor itself drops them without a count.
 #[derive(Debug)]
 pub(super) struct LimitedProcessor {
     inner: BatchSpanProcessor,
@@ -105,7 +106,7 @@ impl SpanProcessor for LimitedProcessor {
     }
 }
 
-/// Sends batches on the thread of the batch processor, which has no runtime of its own.
+/// Sends batches on the thread of the batch processor, which has no runtime.
 #[derive(Debug)]
 pub(super) struct Exporter {
     inner: opentelemetry_otlp::SpanExporter,
@@ -127,7 +128,7 @@ impl Exporter {
             .thread_keep_alive(FOR_EVER)
             .build();
         let runtime = runtime.context("can't start the runtime that sends traces")?;
-        // tokio and the SDK panic if the system can't start their threads.
+        // Checked first, because tokio and the SDK panic if the system can't start their threads.
         for name in ["traces", "traces-names"] {
             let started = on_thread(name, || ()).map_err(|(error, _)| error);
             drop(started.context("can't start a thread that sends traces")?);
@@ -137,7 +138,7 @@ impl Exporter {
             inner,
             failure,
             queue,
-            // Dropped, it would wait for a name server that does not answer.
+            // Leaked: if it was dropped, it would wait for a name server that does not answer.
             runtime: Box::leak(Box::new(runtime)),
         })
     }
@@ -152,7 +153,7 @@ impl SpanExporter for Exporter {
             self.queue.dropped.inc_by(spans as u64);
             let cause = self.failure.take();
             if let Some(batches) = FAILED.count() {
-                warn!(%error, cause, batches, spans, "traces are not sent: the spans of these batches are dropped");
+                warn!(%error, cause, batches, spans, "can't send traces: the spans of these batches are dropped");
             }
         }
         result

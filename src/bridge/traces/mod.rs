@@ -1,8 +1,8 @@
-//! Traces: two spans for each report of an authenticated sender, sent to a collector by OTLP over HTTP. Spans hold no
-//! password, no name of a channel or message, no number of a person, and nothing of a body.
+//! Traces: two spans for each report of an authenticated sender, sent to a collector by OTLP over HTTP. Spans contain
+//! no passwords, channel or message ids, phone numbers or parts of a body.
 //!
-//! The batch processor of OpenTelemetry's SDK collects ended spans in a queue, and sends them on a thread of its own
-//! (`export`, with the HTTP client in `client`): neither a request nor delivery waits for the collector.
+//! The batch processor of OpenTelemetry's SDK queues ended spans and sends them on its own thread (`export`, with the
+//! HTTP client in `client`), so that neither requests nor delivery wait for the collector.
 
 mod client;
 mod export;
@@ -26,7 +26,7 @@ use client::{Client, LastFailure};
 use export::{Exporter, LimitedProcessor, Queue};
 pub use spans::{Destination, RequestSpan, SendSpan};
 
-/// Starts spans, and sends those that have ended.
+/// Starts spans, and sends the ended ones.
 #[derive(Debug)]
 pub struct Traces {
     tracer: SdkTracer,
@@ -39,10 +39,10 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Starts the thread that sends spans. `dropped` counts those that are not sent.
+    /// Starts the thread that sends spans. `dropped` counts the spans that are not sent.
     ///
     /// # Errors
-    /// If the certificates that a collector is checked against can't be read, or the endpoint is not a URL.
+    /// If the CA certificates for the collector can't be read, or the endpoint is not a URL.
     pub fn start(
         config: &config::Traces,
         bridge: &config::Config,
@@ -56,7 +56,7 @@ impl Traces {
             .with_sampler(sampler(config.sampler))
             .with_resource(resource(config))
             .build();
-        // Dropped, it would wait for the collector: a second signal ends a bridge at once.
+        // Leaked: if it was dropped, it would wait for the collector, but a second signal must end a bridge at once.
         std::mem::forget(provider.clone());
         let scope =
             InstrumentationScope::builder("koobridge").with_version(env!("CARGO_PKG_VERSION"));
@@ -70,11 +70,11 @@ impl Traces {
         })
     }
 
-    /// Sends the last spans, as long as that does not take longer than two seconds. Blocks.
+    /// Sends the last spans, for two seconds at most. Blocks.
     pub fn finish(&self) {
         if self.provider.shutdown_with_timeout(LAST_SPANS).is_err() {
             let spans = self.queue.waiting();
-            warn!(spans, "the collector did not take the last spans in time");
+            warn!(spans, "the collector did not accept the last spans in time");
         }
     }
 }
@@ -91,7 +91,7 @@ fn exporter(config: &config::Traces, queue: Arc<Queue>) -> anyhow::Result<Export
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(config.timeout)
         .with_headers(headers.collect::<HashMap<_, _>>());
-    let exporter = exporter.build().context("traces can't be sent")?;
+    let exporter = exporter.build().context("can't send traces")?;
     Exporter::new(exporter, failure, queue)
 }
 

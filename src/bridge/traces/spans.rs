@@ -25,20 +25,20 @@ pub enum Destination {
 #[derive(Debug)]
 pub struct RequestSpan {
     span: Span,
-    /// The request's own `tracestate`, as it came.
+    /// The `tracestate` of the request, unchanged.
     state: Option<String>,
 }
 
-/// The span of a record, from its report's normalised form to the place that keeps it.
+/// The span of sending a record, until it is acknowledged or spooled.
 #[derive(Debug)]
 pub struct SendSpan {
     span: Span,
-    /// What the record carries; `None` if the spans have no ids since the bridge stops.
+    /// The context for the record; `None` if the span has no ids because the bridge stops.
     context: Option<TraceContext>,
 }
 
 impl Traces {
-    /// Starts the span of an authenticated request. From here on its report belongs to that.
+    /// Starts the span of an authenticated request, and sets the context of its report to that span.
     pub fn request(&self, arrival: &mut Arrival) -> RequestSpan {
         let route = format!("{SOURCE_PREFIX}{{channelId}}");
         let builder = SpanBuilder::from_name(format!("POST {route}"))
@@ -64,7 +64,7 @@ impl Traces {
         RequestSpan { span, state }
     }
 
-    /// Starts the span of the record of a request.
+    /// Starts the span of sending the record of a request.
     pub fn send(&self, request: &RequestSpan, to: Destination) -> SendSpan {
         let topic = match to {
             Destination::Events => &self.events,
@@ -88,7 +88,7 @@ impl Traces {
 }
 
 impl RequestSpan {
-    /// The request was answered.
+    /// Ends the span with the answer.
     pub fn end(mut self, code: u16, report: Option<ReportAnswer>) {
         let span = &mut self.span;
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(code)));
@@ -103,12 +103,12 @@ impl RequestSpan {
 }
 
 impl SendSpan {
-    /// The context for the record: a subscriber goes on from this span.
+    /// Returns the context for the record, so that a subscriber can continue the trace.
     pub fn context(&self) -> Option<&TraceContext> {
         self.context.as_ref()
     }
 
-    /// The sender can be told.
+    /// Ends the span with the result.
     pub fn end(mut self, kept: Result<&Promised, &NotTaken>) {
         let span = &mut self.span;
         match kept {
@@ -135,7 +135,7 @@ impl SendSpan {
     }
 }
 
-/// Marks a span that was not ended: its sender has hung up.
+/// Marks a span as cancelled if it is dropped without an end, because the sender has hung up.
 macro_rules! ends_if_dropped {
     ($($span:ty),+) => {$(
         impl Drop for $span {
@@ -165,7 +165,7 @@ fn name(why: NotTaken) -> &'static str {
     }
 }
 
-/// Returns a request's trace context in the SDK's form. A `tracestate` that the SDK can't read does not come along.
+/// Returns a request's trace context in the SDK's form, without a `tracestate` that the SDK can't parse.
 fn remote(context: &TraceContext) -> Option<SpanContext> {
     let flags = u8::from_str_radix(context.flags(), 16).ok()?;
     let state = context.state().and_then(|state| state.parse().ok());
@@ -201,7 +201,7 @@ mod tests {
     use super::super::export::Queue;
     use super::*;
 
-    /// Keeps the spans that have ended.
+    /// Collects the ended spans.
     #[derive(Clone, Debug, Default)]
     struct Ended(Arc<Mutex<Vec<SpanData>>>);
 
@@ -222,7 +222,7 @@ mod tests {
     }
 
     impl Ended {
-        /// The attribute `error.type` of each, and whether it is an error.
+        /// Returns the attribute `error.type` of each span, and whether its status is an error.
         fn errors(&self) -> Vec<(Option<String>, bool)> {
             let spans = self.0.lock();
             let error = |span: &SpanData| {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_whose_sender_hangs_up_has_spans_that_say_so() {
+    fn the_spans_of_a_request_are_cancelled_if_its_sender_hangs_up() {
         let (traces, ended) = traces();
         let request = traces.request(&mut arrival());
         drop(traces.send(&request, Destination::Events));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_that_has_sent_its_last_spans_leaves_the_context_of_a_request_as_it_is() {
+    fn after_the_last_spans_the_context_of_a_request_is_unchanged() {
         let (traces, _) = traces();
         traces.finish();
         let parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

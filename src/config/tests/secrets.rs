@@ -169,7 +169,7 @@ fn a_file_that_holds_nothing_is_no_value() {
 
 #[test]
 fn a_character_that_cannot_be_seen_is_an_error_wherever_the_value_was_typed() {
-    let problem = "ends with a no-break space (U+00A0), which cannot be seen; remove it";
+    let problem = "ends with a no-break space (U+00A0), which is invisible; remove it";
     let key = "kafka.properties.sasl.password";
     let value = format!("{SECRET}\u{a0}");
     let variable = "KOOBRIDGE_KAFKA_PROPERTIES_SASL_PASSWORD";

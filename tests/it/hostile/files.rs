@@ -25,7 +25,7 @@ fn open(address: SocketAddr, count: u64) -> Vec<TcpStream> {
 
 /// Opens far more idle connections than the bridge allows, and waits until it has as many as it allows.
 fn crowd(bridge: &Bridge, allowed: u64, connections: u64) -> Vec<TcpStream> {
-    let line = bridge.wait_for_log("the limit of open files allows fewer connections");
+    let line = bridge.wait_for_log("the limit on open files allows fewer connections");
     assert!(
         line.contains(&format!("\"limit\":{connections},")),
         "{line}"

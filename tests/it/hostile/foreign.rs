@@ -75,14 +75,14 @@ fn a_tls_handshake_on_a_plain_port_is_400_and_logged_with_a_hint() {
     let bridge = start(&[]);
     assert_eq!(answers(&bridge, TLS), [400]);
     assert_counted(&bridge, &[(400, 1)]);
-    bridge.wait_for_log("a peer speaks TLS, and this listener speaks plain HTTP");
+    bridge.wait_for_log("a client speaks TLS, but this listener speaks plain HTTP");
 }
 
 #[test]
 fn http_2_is_logged_with_a_hint_and_counts_no_unsent_answer() {
     let bridge = start(&[]);
     assert_eq!(answers(&bridge, HTTP_2), [0_u16; 0]);
-    bridge.wait_for_log("a peer speaks HTTP/2 without TLS");
+    bridge.wait_for_log("a client speaks HTTP/2 without TLS");
     assert_counted(&bridge, &[]);
 }
 

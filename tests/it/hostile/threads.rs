@@ -78,7 +78,7 @@ fn a_bridge_that_cannot_start_a_thread_names_it_and_exits() {
 /// Asserts that the message names the thread that could not be started, and the reason.
 fn assert_named(said: &str) {
     const MISSING: [&str; 7] = [
-        "can't start the log's thread",
+        "can't start the log thread",
         "the system can't start the threads of a Kafka client",
         "can't start the thread kafka-health",
         "can't start the thread deliver-",

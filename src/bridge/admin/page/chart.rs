@@ -1,32 +1,32 @@
-//! The chart of reports a second, with the outages, the p99 answer time and the spool's depth on the same time axis.
+//! The chart of reports per second, with outages, the p99 answer time and the spool's depth on the same time axis.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use indicatif::{HumanCount, HumanDuration};
 
-use super::words::{quantile, rate};
+use super::format::{quantile, rate};
 use crate::bridge::admin::history::{History, Interval, SPAN};
 use crate::bridge::admin::snapshot::Snapshot;
 use crate::bridge::metrics::{Counts, ReportAnswer, STATUSES};
 
-/// The size of the box that shapes are drawn in; the browser stretches it.
+/// The size of the view box, which the browser stretches.
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 100.0;
-/// The time over which the current rates are taken.
+/// The time over which the current rates are measured.
 const NOW: Duration = Duration::from_secs(10);
-/// The least that the axes show.
+/// The minimum lengths of the axes.
 const LEAST_SPAN: Duration = Duration::from_secs(15);
 const LEAST_TOP: f64 = 1.0;
 
 const SERIES: usize = STATUSES.len() + 1;
-/// The series' classes in the style and their names, from the bottom of the stack to its top.
+/// The CSS classes and names of the series, from the bottom of the stack to its top.
 const NAMES: [[&str; 2]; SERIES] = [
     ["delivered", "delivered"],
     ["read", "read"],
     ["failed", "failed"],
     ["unknown", "unknown status"],
-    ["rejected", "breaks contract"],
+    ["rejected", "invalid"],
 ];
 
 pub(super) struct Chart<'s> {
@@ -34,7 +34,7 @@ pub(super) struct Chart<'s> {
     intervals: Vec<Interval>,
     now: Interval,
     recent: Interval,
-    /// What the time axis shows, up to fifteen minutes.
+    /// The length of the time axis, up to fifteen minutes.
     span: Duration,
 }
 
@@ -54,7 +54,7 @@ impl<'s> Chart<'s> {
         let (strips, key) = (self.strips(), self.key());
         let [t3, t2, t1] = [3, 2, 1].map(|third| HumanDuration(self.span * third / 3));
         format!(
-            r#"<h2>Reports a second</h2>
+            r#"<h2>Reports per second</h2>
 <div class="plot">{rates}{strips}
 <p class="times" aria-hidden="true"><span>{t3:#} ago</span><span>{t2:#}</span><span>{t1:#}</span><span>now</span></p>{key}</div>
 <div class="legend">{legend}</div>"#
@@ -81,7 +81,7 @@ impl<'s> Chart<'s> {
         let empty = self.empty();
         format!(
             r#"<p class="scale" aria-hidden="true"><span>{}</span><span>{}</span><span>0</span></p>
-<div class="field"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Reports a second by status; the table has the figures">
+<div class="field"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Reports per second by status; the table has the figures">
 <defs><pattern id="hatching" width="10" height="8" patternUnits="userSpaceOnUse"><path class="hatching" d="M0 8L10 0"/></pattern></defs>
 <path class="grid" d="M0 0H900M0 50H900M300 0V100M600 0V100"/>{shapes}<path class="floor" d="M0 100H900"/></svg>{empty}</div>"#,
             rate(top),
@@ -89,14 +89,14 @@ impl<'s> Chart<'s> {
         )
     }
 
-    /// The times in which Kafka could not take every event.
+    /// Returns the shape of the times in which Kafka could not accept every event.
     fn trouble(&self) -> String {
         let bands = self.intervals.iter();
         let bands = bands.map(|it| [0.0, f64::from(u8::from(it.has_trouble))]);
         shape("trouble", &self.areas(bands))
     }
 
-    /// A rectangle for each interval from one share of the height to another.
+    /// Returns a path with a rectangle for each interval, between two shares of the height.
     fn areas(&self, bands: impl Iterator<Item = [f64; 2]>) -> String {
         let mut path = String::new();
         for (interval, [low, high]) in self.intervals.iter().zip(bands) {
@@ -131,7 +131,7 @@ impl<'s> Chart<'s> {
         answers + &spool
     }
 
-    /// A small line, if it is ever above 0.
+    /// Returns a small line chart, or nothing if all values are 0.
     fn strip(
         &self,
         name: &str,
@@ -161,11 +161,11 @@ impl<'s> Chart<'s> {
         )
     }
 
-    /// What the shades mean, if there are any.
+    /// Returns the legend of the shades, if there are any.
     fn key(&self) -> String {
         let mut entries = String::new();
         if self.intervals.iter().any(|interval| interval.has_trouble) {
-            entries += r#"<span class="trouble">Kafka could not take every record</span>"#;
+            entries += r#"<span class="trouble">Kafka could not accept every record</span>"#;
         }
         if self.intervals.iter().any(|it| spooled_rate(it) > 0.0) {
             entries += r#"<span class="hatch">kept in the spool</span>"#;
@@ -176,9 +176,9 @@ impl<'s> Chart<'s> {
     fn empty(&self) -> &'static str {
         let none = [0; SERIES];
         if series(&self.snapshot.counts) == none {
-            r#"<p id="empty">No report has come yet.</p>"#
+            r#"<p id="empty">No report has arrived yet.</p>"#
         } else if series(&self.recent.counts) == none {
-            r#"<p id="empty">No report has come in the last 15 minutes.</p>"#
+            r#"<p id="empty">No report has arrived in the last 15 minutes.</p>"#
         } else {
             ""
         }
@@ -197,12 +197,12 @@ impl<'s> Chart<'s> {
             );
         }
         format!(
-            r#"<table><thead><tr><th scope="col">status</th><th scope="col">a second</th><th scope="col">15 min</th><th scope="col">since start</th></tr></thead><tbody>{rows}</tbody></table>"#
+            r#"<table><thead><tr><th scope="col">status</th><th scope="col">per second</th><th scope="col">15 min</th><th scope="col">since start</th></tr></thead><tbody>{rows}</tbody></table>"#
         )
     }
 }
 
-/// A shape of a class of the style, if it is not empty.
+/// Returns a path with a CSS class, or nothing if the path is empty.
 fn shape(class: &str, path: &str) -> String {
     if path.is_empty() {
         return String::new();
@@ -210,13 +210,13 @@ fn shape(class: &str, path: &str) -> String {
     format!(r#"<path class="{class}" d="{path}"/>"#)
 }
 
-/// The counts of the chart's series.
+/// Returns the counts of the chart's series.
 fn series(counts: &Counts) -> [u64; SERIES] {
     let [delivered, read, failed, unknown] = counts.statuses;
     [delivered, read, failed, unknown, counts.rejected()]
 }
 
-/// The rates of the series, each on top of the one before.
+/// Returns the rates of the series, each added to those below it.
 fn stack(interval: &Interval) -> [f64; SERIES] {
     let mut sum = 0;
     series(&interval.counts).map(|count| {
@@ -226,10 +226,10 @@ fn stack(interval: &Interval) -> [f64; SERIES] {
 }
 
 fn spooled_rate(interval: &Interval) -> f64 {
-    interval.rate(interval.counts.told(ReportAnswer::Spooled))
+    interval.rate(interval.counts.with_answer(ReportAnswer::Spooled))
 }
 
-/// The next of 1, 2, 3, 5, 10, 20 and so on.
+/// Returns the lowest of 1, 2, 3, 5, 10, 20, … that is not below `highest`.
 fn scale(highest: f64) -> f64 {
     let unit = 10_f64.powf(highest.log10().floor());
     let fits = |factor: &f64| factor * unit >= highest * 0.999;
@@ -239,19 +239,19 @@ fn scale(highest: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::admin::snapshot::tests::{later, well};
+    use crate::bridge::admin::snapshot::tests::{healthy, later};
 
     #[test]
-    fn the_scale_ends_at_a_round_number_above_the_highest() {
+    fn the_scale_ends_at_a_round_number_above_the_highest_value() {
         let tops = [1.0, 1.01, 2.1, 4.9, 5.1, 99.0, 100.0, 101.0, 777.0];
         let expected = ["1", "2", "3", "5", "10", "100", "100", "200", "1,000"];
         assert_eq!(tops.map(|highest| rate(scale(highest))), expected);
     }
 
     #[test]
-    fn a_young_bridges_time_axis_is_as_long_as_it_runs() {
+    fn the_time_axis_is_as_long_as_the_uptime_of_a_young_bridge() {
         let times = |seconds| {
-            let mut snapshot = well();
+            let mut snapshot = healthy();
             snapshot.uptime = Duration::from_secs(seconds);
             let html = Chart::of(&snapshot, &History::default()).html();
             let (_, times) = html.split_once("<p class=\"times\"").expect("times");
@@ -265,8 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn series_stand_on_one_another_and_the_newest_is_at_the_right() {
-        let (history, mut first) = (History::default(), well());
+    fn series_are_stacked_and_the_newest_interval_is_at_the_right() {
+        let (history, mut first) = (History::default(), healthy());
         first.uptime = Duration::ZERO;
         history.observe(&first);
         let mut second = later(&first, 15);
@@ -286,8 +286,8 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_leaves_a_shade_and_spooled_reports_are_hatched() {
-        let (history, first) = (History::default(), well());
+    fn outages_are_shaded_and_spooled_reports_are_hatched() {
+        let (history, first) = (History::default(), healthy());
         history.observe(&first);
         let mut away = later(&first, 2);
         away.silence = Some(Duration::from_secs(1));
@@ -297,7 +297,10 @@ mod tests {
         back.counts.answers[1] = 4;
         let html = Chart::of(&back, &history).html();
         assert!(html.contains("<path class=\"trouble\" d=\"M"), "{html}");
-        assert!(html.contains("Kafka could not take every record"), "{html}");
+        assert!(
+            html.contains("Kafka could not accept every record"),
+            "{html}"
+        );
         let hatch = "<path class=\"hatch\" d=\"M";
         assert!(html.contains(hatch), "{html}");
         assert!(html.contains("kept in the spool"), "{html}");
@@ -305,9 +308,9 @@ mod tests {
 
     #[test]
     fn a_chart_without_reports_says_so() {
-        let (history, mut snapshot) = (History::default(), well());
+        let (history, mut snapshot) = (History::default(), healthy());
         let empty = |snapshot: &Snapshot| Chart::of(snapshot, &history).empty();
-        assert!(empty(&snapshot).contains("No report has come yet."));
+        assert!(empty(&snapshot).contains("No report has arrived yet."));
         history.observe(&snapshot);
         snapshot.counts.statuses[1] = 1;
         assert_eq!(empty(&snapshot), "");

@@ -1,11 +1,11 @@
-//! The findings of the page: each has a severity and says what to do. The headline, the notes and the tables all show
-//! these severities, and no others.
+//! The findings of the page. Each has a severity and a remedy. The headline, the notes and the tables show the same
+//! severities.
 
 use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use super::words::{counted, days};
+use super::format::{counted, days};
 use crate::bridge::Phase;
 use crate::bridge::admin::history::{History, Interval};
 use crate::bridge::admin::late::Late;
@@ -15,18 +15,18 @@ use crate::certificates::RENEW;
 use crate::kafka::{Condition, Durability};
 use crate::spool::Level;
 
-/// What counts as happening now.
+/// The time that counts as now.
 const RECENT: Duration = Duration::from_mins(1);
 
-/// How soon a spool is full that is to be looked after now.
+/// If the spool will be full within this time, that is a finding.
 const SOON: Duration = Duration::from_hours(1);
 
-const REPORTS_HIGH: &str = "The reports in flight are near ingress.reports_in_flight: at the limit, further ones are \
-                            answered 503. Kafka is slow, or the limit is low.";
-const BYTES_HIGH: &str = "The memory of reports in flight is near ingress.bytes_in_flight: at the limit, further ones \
-                          are answered 503. Kafka is slow, or the limit is low.";
-const CONNECTIONS_HIGH: &str = "The open connections are near ingress.connections: at the limit, idle ones are closed to make room.";
-const DISK_HIGH: &str = "The spool is nearly full: at spool.disk_limit reports are answered 503.";
+const REPORTS_HIGH: &str = "The reports in flight are near ingress.reports_in_flight: above it, reports are answered 503. \
+                            Kafka is slow, or the limit is low.";
+const BYTES_HIGH: &str = "The memory of the reports in flight is near ingress.bytes_in_flight: above it, reports are \
+                          answered 503. Kafka is slow, or the limit is low.";
+const CONNECTIONS_HIGH: &str = "The open connections are near ingress.connections: at the limit, idle connections are closed to make room.";
+const DISK_HIGH: &str = "The spool is nearly full: at spool.disk_limit, reports that Kafka does not accept are answered 503.";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
@@ -36,7 +36,7 @@ pub(super) enum Severity {
     Critical,
 }
 
-/// The thing that a finding is about; it has a row in a table.
+/// The subject of a finding, which has a row in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Phase,
@@ -69,7 +69,7 @@ pub(super) struct Finding {
     pub(super) text: String,
 }
 
-/// The findings of one snapshot, the worst first.
+/// The findings of one snapshot, sorted by severity, the worst first.
 pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
@@ -91,7 +91,7 @@ impl Findings {
 
     /// Returns the severity of a table's row.
     pub(super) fn severity(&self, subject: Subject) -> Severity {
-        // The worst come first.
+        // The worst findings come first.
         let mut findings = self.0.iter();
         let worst = findings.find(|finding| finding.subject == subject);
         worst.map(|finding| finding.severity).unwrap_or_default()
@@ -119,31 +119,34 @@ impl Findings {
         let text = match snapshot.phase {
             Phase::Serving => return,
             Phase::Draining => {
-                "koobridge was told to stop. It takes reports for ingress.drain_delay, then closes the listener."
+                "koobridge is stopping. It accepts reports for ingress.drain_delay, then closes the listener."
             }
-            Phase::Closing => "koobridge was told to stop. The last answers wait for Kafka.",
+            Phase::Closing => "koobridge is stopping. The last answers wait for Kafka.",
         };
         self.warn(Subject::Phase, text.to_owned());
     }
 
-    /// Says why Kafka does not take every event, and what becomes of reports meanwhile.
+    /// Adds why Kafka does not accept every event, and the consequence for reports.
     fn kafka(&mut self, snapshot: &Snapshot) {
         let events = &snapshot.topics[0];
-        let (condition, thin) = (&events.state.condition, events.thin_partitions());
+        let (condition, thin) = (
+            &events.state.condition,
+            events.under_replicated_partitions(),
+        );
         let wrong = match (snapshot.intake(), condition) {
             (Intake::Full, _) => return,
-            (Intake::Away, Condition::Unreachable(no_answer))
+            (Intake::NoAnswer, Condition::Unreachable(no_answer))
                 if no_answer.last_answer.is_some() =>
             {
-                let since = last_heard(no_answer.last_answer.unwrap_or_default());
+                let since = last_answer(no_answer.last_answer.unwrap_or_default());
                 format!("{since}: {}.", no_answer.reason)
             }
-            (Intake::Away, Condition::Unreachable(_)) | (Intake::Unknown, _) => {
+            (Intake::NoAnswer, Condition::Unreachable(_)) | (Intake::Unknown, _) => {
                 format!("{condition}.")
             }
-            (Intake::Away, _) => {
+            (Intake::NoAnswer, _) => {
                 let silence = snapshot.silence.unwrap_or_default();
-                format!("{}.", last_heard(snapshot.now - silence))
+                format!("{}.", last_answer(snapshot.now - silence))
             }
             (Intake::Partial, Condition::Ready) => format!(
                 "{}: {thin} of its partitions have too few in-sync replicas; start the missing brokers.",
@@ -154,12 +157,12 @@ impl Findings {
         let (severity, meanwhile) = if snapshot.has_spool() {
             (
                 Severity::Warning,
-                "Reports are kept in the spool and delivered in order once Kafka takes them.",
+                "Reports are kept in the spool, and delivered in order when Kafka accepts them.",
             )
         } else {
             (
                 Severity::Critical,
-                "Reports that Kafka does not take in time are answered 503.",
+                "Reports that Kafka does not accept in time are answered 503.",
             )
         };
         let (subject, severity) = match snapshot.intake() {
@@ -177,7 +180,7 @@ impl Findings {
         let has_answer = matches!(snapshot.intake(), Intake::Full | Intake::Partial);
         if has_answer && !rejected.is_ready() {
             let (name, condition) = (&rejected.name, &rejected.state.condition);
-            let text = format!("{name}: {condition}. Reports that keep the contract go on.");
+            let text = format!("{name}: {condition}. Valid reports are not affected.");
             self.warn(Subject::Topic(1), text);
         }
         if snapshot.intake() == Intake::Full && snapshot.waiting_partitions > 0 {
@@ -205,15 +208,15 @@ impl Findings {
     fn spool(&mut self, snapshot: &Snapshot) {
         let Some(level) = snapshot.spool else { return };
         if !level.is_writable {
-            let text = "The spool can't be written to: the disk is full, read-only or fails, or has less free than \
-                        spool.free_space. Make room or replace the disk; koobridge notices by itself.";
+            let text = "The spool can't be written to: the disk is full, read-only or failing, or has less free space than \
+                        spool.free_space. Free some space or replace the disk; koobridge notices by itself.";
             self.add(Subject::SpoolWrites, Severity::Critical, text.to_owned());
         }
         if level.quarantined > 0 {
             let reports = counted(level.quarantined, "report is", "reports are");
             let text = format!(
-                "{reports} quarantined: neither topic takes a record that is too large or not well formed. \
-                 koobridge spool export shows it."
+                "{reports} quarantined: neither topic accepts a record that is too large or malformed. \
+                 koobridge spool export shows the quarantined reports."
             );
             self.warn(Subject::Quarantine, text);
         }
@@ -221,7 +224,7 @@ impl Findings {
         self.leftovers(snapshot, level);
     }
 
-    /// Reports that wait for too long, and a spool that will soon be full.
+    /// Adds reports that wait for too long, and a spool that will soon be full.
     fn ages(&mut self, snapshot: &Snapshot) {
         for late in Late::of(snapshot) {
             let severity = if late.reached.is_past {
@@ -234,35 +237,35 @@ impl Findings {
         if let Some(full_in) = snapshot.full_in.filter(|time| *time < SOON) {
             let full_in = HumanDuration(full_in);
             let text = format!(
-                "The spool is full in {full_in} if it grows on as in the last two minutes; then reports are answered 503. \
-                 Get Kafka back, or raise spool.disk_limit and restart if the disk has room."
+                "The spool is full in {full_in} at the rate of the last two minutes; then reports are answered 503. \
+                 Restore Kafka, or raise spool.disk_limit and restart if the disk has room."
             );
             self.warn(Subject::SpoolFull, text);
         }
     }
 
-    /// Things in the spool that koobridge does not clear up by itself.
+    /// Adds contents of the spool that koobridge does not clean up by itself.
     fn leftovers(&mut self, snapshot: &Snapshot, level: Level) {
         if level.set_aside > 0 {
             let files = counted(level.set_aside, "damaged file is", "damaged files are");
             let text = format!(
-                "{files} set aside in the spool's directory: koobridge spool export --set-aside shows what is left in \
-                 them. They count for spool.disk_limit until you move them away."
+                "{files} set aside in the spool's directory: koobridge spool export --set-aside shows the reports \
+                 in them. They count towards spool.disk_limit until you move them elsewhere."
             );
             self.warn(Subject::SetAside, text);
         }
         if level.undeleted > 0 {
             let reports = counted(level.undeleted, "delivered report", "delivered reports");
             let text = format!(
-                "The disk does not let {reports} be deleted: a restart delivers them again, with the same ce_id. Mend the \
-                 disk or make it writable; koobridge notices by itself."
+                "The disk does not allow koobridge to delete {reports}: a restart delivers them again, with the same \
+                 ce_id. Repair the disk or make it writable; koobridge notices by itself."
             );
             self.warn(Subject::Undeleted, text);
         }
         for topic in &snapshot.other_topics {
             let text = format!(
-                "The spool holds reports for {topic}, which is not configured: they stay there. After a stop, koobridge \
-                 spool drain --set kafka.topic={topic} delivers them."
+                "The spool holds reports for {topic}, which is not configured: they stay there. To deliver them, stop the \
+                 bridge and run koobridge spool drain --set kafka.topic={topic}."
             );
             self.warn(Subject::OtherTopics, text);
         }
@@ -281,12 +284,12 @@ impl Findings {
         }
     }
 
-    /// Certificates, passwords and the configuration.
+    /// Adds problems of certificates, passwords and the configuration.
     fn files(&mut self, snapshot: &Snapshot) {
         for (part, problem) in &snapshot.stale {
             let part = part.replace('_', " ");
             let text = format!(
-                "The last change of the {part} is not in use: {problem}. The version before stays in use."
+                "The last change of the {part} was not applied: {problem}. The previous version stays in use."
             );
             self.warn(Subject::Reload, text);
         }
@@ -294,7 +297,7 @@ impl Findings {
             return;
         };
         let left = expires.duration_since(snapshot.now);
-        let renew = "Put a new pair in its place; koobridge loads it by itself.";
+        let renew = "Replace the certificate and its key; koobridge loads them by itself.";
         if !left.is_positive() {
             let text = format!(
                 "The certificate has expired: senders that check it can't connect. {renew}"
@@ -307,7 +310,7 @@ impl Findings {
         }
     }
 
-    /// Requests that are being refused now.
+    /// Adds requests that are being refused now.
     fn answers(&mut self, minute: &Interval) {
         let counts = &minute.counts;
         let unauthorized = counts.refused(401);
@@ -315,20 +318,21 @@ impl Findings {
         if wrong > 0 {
             let wrong = counted(wrong, "wrong password", "wrong passwords");
             let text = format!(
-                "{wrong} in the last minute, answered 401: if a sender's password has changed, write the new one in \
-                 its channel's file, and koobridge loads it by itself. The log names the channel and the network."
+                "{wrong} in the last minute, answered 401: if a sender's password has changed, write the new one to \
+                 its channel's file; koobridge loads it by itself. The log names the channel and the network."
             );
             self.warn(Subject::Answer(401), text);
         }
         if counts.unknown_channels > 0 {
             let requests = counted(counts.unknown_channels, "request", "requests");
             let text = format!(
-                "{requests} in the last minute for channels that are not configured, answered 401: if the channel is \
-                 yours, add a file with its password. The log names the network."
+                "{requests} in the last minute for channels that are not configured, answered 401: if a channel is \
+                 missing, add a file with its password. The log names the network."
             );
             self.warn(Subject::Answer(401), text);
         }
-        let turned_away = counts.told(ReportAnswer::Shed) + counts.told(ReportAnswer::Deadline);
+        let turned_away =
+            counts.with_answer(ReportAnswer::Shed) + counts.with_answer(ReportAnswer::Deadline);
         if turned_away > 0 {
             let reports = counted(turned_away, "report was", "reports were");
             let text = format!(
@@ -339,21 +343,21 @@ impl Findings {
     }
 }
 
-fn last_heard(answer: jiff::Timestamp) -> String {
+fn last_answer(answer: jiff::Timestamp) -> String {
     let answer = answer.strftime("%H:%M:%S (UTC)");
     format!("No broker has answered since {answer}")
 }
 
-/// The state in a few words.
+/// Returns the state as a short headline.
 pub(super) fn headline(snapshot: &Snapshot) -> &'static str {
     match (snapshot.phase, snapshot.intake(), snapshot.has_spool()) {
-        (Phase::Draining, ..) => "Draining, and still taking reports",
+        (Phase::Draining, ..) => "Draining, still accepting reports",
         (Phase::Closing, ..) => "Draining",
         (_, Intake::Full, _) => "Serving",
         (_, Intake::Unknown, _) => "Started, waiting for Kafka",
-        (_, Intake::Away, true) => "Serving from the spool while Kafka is away",
-        (_, Intake::Partial, true) => "Serving from the spool: Kafka can't take every report",
-        (_, Intake::Away, false) => "Not ready: Kafka is away",
-        (_, Intake::Partial, false) => "Kafka can't take every report",
+        (_, Intake::NoAnswer, true) => "Serving from the spool: Kafka does not answer",
+        (_, Intake::Partial, true) => "Serving from the spool: Kafka can't accept every report",
+        (_, Intake::NoAnswer, false) => "Not ready: Kafka does not answer",
+        (_, Intake::Partial, false) => "Kafka can't accept every report",
     }
 }

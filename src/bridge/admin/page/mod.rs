@@ -1,21 +1,21 @@
-//! The status page: HTML that is rendered here alone. The script only fetches the page again and swaps in the parts
-//! that have changed. Nothing on the page names a message or a person.
+//! The status page. The HTML is rendered only here: the script fetches the page again and replaces the parts that have
+//! changed. The page names neither messages nor persons.
 
 mod chart;
 mod findings;
+mod format;
 mod sections;
-mod words;
 
 use super::history::History;
 use super::snapshot::Snapshot;
 use chart::Chart;
 use findings::{Findings, Severity, headline};
-use words::escape;
+use format::escape;
 
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");
 
-/// Renders the page. The elements with `data-swap` are those that the script replaces.
+/// Renders the page. The script replaces the elements with `data-swap`.
 pub(super) fn html(snapshot: &Snapshot, history: &History) -> String {
     let findings = Findings::of(snapshot, history);
     let (headline, severity) = (headline(snapshot), findings.worst().name());
@@ -40,7 +40,7 @@ pub(super) fn html(snapshot: &Snapshot, history: &History) -> String {
 <header>
 <p class="brand"><span>koobridge</span> <span id="seen">As of <time>{as_of}</time></span></p>
 <div id="headline" data-swap aria-live="polite"><h1 class="{severity}"><span id="state">{headline}</span> <small>{tally}</small></h1></div>
-<p id="lost" class="critical" role="alert" hidden>This page has lost the bridge: last seen <time></time></p>
+<p id="lost" class="critical" role="alert" hidden>This page has lost the connection to the bridge: last update <time></time></p>
 <ul id="notes" data-swap>{notes}</ul>
 </header>
 <main>
@@ -61,21 +61,21 @@ fn notes(findings: &Findings) -> String {
     findings.0.iter().map(note).collect()
 }
 
-/// How many findings there are: colors alone do not tell everyone.
+/// Returns the number of findings as text, because not all people can distinguish the colors.
 fn tally(findings: &Findings) -> String {
     let count = |severity| {
         let of_it = findings.0.iter().filter(|it| it.severity == severity);
         of_it.count() as u64
     };
-    let errors = words::counted(count(Severity::Critical), "error", "errors");
-    let warnings = words::counted(count(Severity::Warning), "warning", "warnings");
+    let errors = format::counted(count(Severity::Critical), "error", "errors");
+    let warnings = format::counted(count(Severity::Warning), "warning", "warnings");
     let parts = [(Severity::Critical, errors), (Severity::Warning, warnings)].into_iter();
     let parts = parts.filter(|(severity, _)| count(*severity) > 0);
     parts.map(|(_, text)| text).collect::<Vec<_>>().join(", ")
 }
 
 impl Severity {
-    /// The name in the style.
+    /// Returns the name of the CSS class.
     fn name(self) -> &'static str {
         match self {
             Self::Fine => "fine",

@@ -1,5 +1,5 @@
 "use strict";
-// Fetches the page again and again, and swaps in the parts that have changed.
+// Fetches the page repeatedly, and replaces the parts that have changed.
 {
   const TIMEOUT = 3000;
   const PAUSE = 1000;
@@ -12,7 +12,7 @@
       const old = find(part.id);
       if (!old.isEqualNode(part)) old.replaceChildren(...part.childNodes);
     }
-    // A person's choice stays until the bridge's changes.
+    // A section that a person has opened or closed stays so until the bridge's choice changes.
     for (const { id, open } of page.querySelectorAll("details")) {
       if (find(id).dataset.open !== String(open)) find(id).open = open;
       find(id).dataset.open = open;

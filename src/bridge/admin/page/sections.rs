@@ -1,4 +1,4 @@
-//! The tables below the chart. On a phone a table in which all is well is closed.
+//! The tables below the chart. On a phone, tables without findings are closed.
 
 use std::cmp::Reverse;
 use std::fmt::{Display, Write as _};
@@ -8,14 +8,14 @@ use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
 
 use super::findings::{Findings, Severity, Subject};
-use super::words::{ago, counted, days, escape, quantile};
+use super::format::{ago, counted, days, escape, quantile};
 use crate::bridge::admin::history::{History, Interval, SPAN};
 use crate::bridge::admin::snapshot::{Destination, Intake, Snapshot, Utilization};
 use crate::bridge::metrics::{REASONS, REFUSALS, ReportAnswer};
 use crate::contract::Reason;
 use crate::kafka::{self, Condition};
 
-/// How many channels are listed one by one.
+/// The number of channels that are listed individually.
 const LISTED: usize = 50;
 
 pub(super) fn html(snapshot: &Snapshot, history: &History, findings: &Findings) -> String {
@@ -38,7 +38,7 @@ pub(super) fn html(snapshot: &Snapshot, history: &History, findings: &Findings) 
     .concat()
 }
 
-/// A table whose rows are as severe as the findings about their subjects.
+/// A table whose rows have the severities of the findings about their subjects.
 struct Table<'f> {
     findings: &'f Findings,
     worst: Severity,
@@ -67,7 +67,7 @@ impl<'f> Table<'f> {
         self.rows += &row;
     }
 
-    /// Adds the counts of fifteen minutes and since the start.
+    /// Adds a row with the counts of fifteen minutes and since the start.
     fn counts(&mut self, subject: Option<Subject>, name: &str, counts: [u64; 2], note: &str) {
         let [recent, total] = counts.map(HumanCount);
         let total = format!(r#"<dd class="second">{total}</dd>{note}"#);
@@ -75,7 +75,7 @@ impl<'f> Table<'f> {
         self.row(subject, name, recent, &total);
     }
 
-    /// Adds how much of a limit is used, with a bar.
+    /// Adds a row with the used part of a limit, and a bar.
     fn limit<T: Display>(
         &mut self,
         subject: Subject,
@@ -91,7 +91,7 @@ impl<'f> Table<'f> {
         self.row(Some(subject), name, value, &bar);
     }
 
-    /// Returns the section; `brief` is shown if it is closed.
+    /// Returns the section. It shows `brief` if it is closed.
     fn section(self, id: &str, title: &str, brief: impl Display, foot: &str) -> String {
         let Self { rows, heads, .. } = self;
         let (severity, open) = (
@@ -114,7 +114,7 @@ fn note(text: &str) -> String {
 fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Interval) -> String {
     for (at, topic) in snapshot.topics.iter().enumerate() {
         let subject = match snapshot.intake() {
-            Intake::Away | Intake::Unknown => Subject::Kafka,
+            Intake::NoAnswer | Intake::Unknown => Subject::Kafka,
             Intake::Partial | Intake::Full => Subject::Topic(at),
         };
         let shape = note(&shape(topic));
@@ -133,7 +133,7 @@ fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Inte
     table.row(None, "Acknowledged, p50 · p99", minute, &recent);
     table.row(
         Some(Subject::Lanes),
-        "Partitions that wait",
+        "Partitions waiting for Kafka",
         snapshot.waiting_partitions,
         "",
     );
@@ -143,17 +143,22 @@ fn kafka(mut table: Table, snapshot: &Snapshot, minute: &Interval, recent: &Inte
         snapshot.reports,
         HumanCount,
     );
-    table.limit(Subject::Bytes, "Their memory", snapshot.bytes, BinaryBytes);
+    table.limit(
+        Subject::Bytes,
+        "Memory of these reports",
+        snapshot.bytes,
+        BinaryBytes,
+    );
     let brief = condition(snapshot, &snapshot.topics[0]);
     table.section("kafka", "Kafka", brief, "")
 }
 
-/// The topic's condition in a few words; the notes say more.
+/// Returns the topic's condition in a few words. The notes have the details.
 fn condition(snapshot: &Snapshot, topic: &Destination) -> String {
-    let thin = topic.thin_partitions();
+    let thin = topic.under_replicated_partitions();
     match &topic.state.condition {
         Condition::Unknown => "no answer yet".to_owned(),
-        _ if snapshot.intake() == Intake::Away => "no answer".to_owned(),
+        _ if snapshot.intake() == Intake::NoAnswer => "no answer".to_owned(),
         Condition::Unreachable(_) => "no answer".to_owned(),
         Condition::Missing => "does not exist".to_owned(),
         Condition::Refused(_) => "refused".to_owned(),
@@ -163,7 +168,7 @@ fn condition(snapshot: &Snapshot, topic: &Destination) -> String {
     }
 }
 
-/// How large the topic is, and how safe.
+/// Returns the size and the replication of a topic.
 fn shape(topic: &Destination) -> String {
     let mut shape = String::new();
     if let Some(partitions) = topic.state.partitions {
@@ -179,27 +184,27 @@ fn shape(topic: &Destination) -> String {
 
 fn spool(mut table: Table, snapshot: &Snapshot) -> String {
     let Some(level) = snapshot.spool else {
-        let foot = "There is none: a report that Kafka can't take in time is lost unless the sender retries. \
-                    spool.directory creates one.";
+        let foot = "There is no spool: a report that Kafka does not accept in time is lost unless the sender retries. \
+                    Set spool.directory to have one.";
         return table.section("spool", "Spool", "none", foot);
     };
     let waiting = level.reports.saturating_sub(level.quarantined);
     let at_least = ["at least ", ""][usize::from(level.is_counted)];
     let oldest = snapshot.oldest_age().map_or_else(|| "–".to_owned(), ago);
     let writable = ["no", "yes"][usize::from(level.is_writable)];
-    table.row(
-        Some(Subject::SpoolWrites),
-        "Can be written to",
-        writable,
-        "",
-    );
+    table.row(Some(Subject::SpoolWrites), "Writable", writable, "");
     table.row(
         Some(Subject::OtherTopics),
-        "Reports that wait for Kafka",
+        "Reports waiting for Kafka",
         format!("{at_least}{}", HumanCount(waiting)),
         "",
     );
-    table.row(Some(Subject::SpoolAge), "The oldest came", oldest, "");
+    table.row(
+        Some(Subject::SpoolAge),
+        "Oldest report received",
+        oldest,
+        "",
+    );
     table.row(
         Some(Subject::Quarantine),
         "Quarantined",
@@ -235,7 +240,12 @@ fn spool(mut table: Table, snapshot: &Snapshot) -> String {
 }
 
 fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
-    let both = |answer| [recent.counts.told(answer), snapshot.counts.told(answer)];
+    let both = |answer| {
+        [
+            recent.counts.with_answer(answer),
+            snapshot.counts.with_answer(answer),
+        ]
+    };
     let [accepted, spooled] = [ReportAnswer::Accepted, ReportAnswer::Spooled].map(both);
     let rejected = both(ReportAnswer::Rejected);
     table.counts(None, "Accepted, in Kafka", accepted, "");
@@ -246,7 +256,7 @@ fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     table.section("answers", "Kept reports", brief, "")
 }
 
-/// The requests that were not kept, by answer.
+/// Returns the section of the requests that were not kept, by answer.
 fn refused(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     let (recent, total) = (&recent.counts, &snapshot.counts);
     let codes = REFUSALS.map(|code| {
@@ -257,10 +267,19 @@ fn refused(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
         )
     });
     let unavailable = [
-        ("no room, or no topic", ReportAnswer::Shed),
-        ("not in time; it may still arrive", ReportAnswer::Deadline),
+        ("no capacity or no topic", ReportAnswer::Shed),
+        (
+            "not acknowledged in time; may still arrive",
+            ReportAnswer::Deadline,
+        ),
     ]
-    .map(|(reason, answer)| (503, reason, [recent.told(answer), total.told(answer)]));
+    .map(|(reason, answer)| {
+        (
+            503,
+            reason,
+            [recent.with_answer(answer), total.with_answer(answer)],
+        )
+    });
     let (mut in_fifteen, mut foot) = (0, "No request has been refused since the start.");
     for (code, reason, counts) in codes.into_iter().chain(unavailable) {
         if counts[1] > 0 {
@@ -277,12 +296,12 @@ fn refusal(code: u16) -> &'static str {
     match code {
         401 => "wrong password or unknown channel",
         403 => "network outside ingress.allow",
-        404 => "another path",
-        405 => "another method than POST",
-        408 => "the body came too slowly",
+        404 => "unknown path",
+        405 => "method other than POST",
+        408 => "the body took too long",
         413 => "larger than ingress.body_limit",
         414 => "the path is too long",
-        417 => "an unknown expectation",
+        417 => "unsupported expectation",
         431 => "larger than ingress.head_limit",
         _ => "malformed HTTP",
     }
@@ -296,12 +315,9 @@ fn rejected(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String 
     let mut foot = "No report has been rejected since the start.";
     for (counts, reason) in counts {
         let known = Reason::ALL.into_iter().find(|it| it.code() == reason);
-        let detail = known.map_or(
-            "Kafka refuses it for its size, form or timestamp.",
-            Reason::detail,
-        );
+        let detail = known.map_or("Kafka refuses its size, form or timestamp.", Reason::detail);
         table.counts(None, reason, counts, &note(detail));
-        foot = "koobridge tail --rejected shows them whole.";
+        foot = "koobridge tail --rejected shows the full reports.";
     }
     let brief = HumanCount(recent.iter().sum());
     table.section("rejected", "Rejected, by reason", brief, foot)
@@ -311,10 +327,10 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
     let ready = match (snapshot.is_ready, snapshot.intake()) {
         (false, _) => "not ready",
         (true, Intake::Full) => "ready",
-        (true, _) if snapshot.has_spool() => "ready, by the spool",
-        (true, _) => "ready until this has lasted 2 s",
+        (true, _) if snapshot.has_spool() => "ready, because of the spool",
+        (true, _) => "ready, but Kafka is impaired",
     };
-    table.row(Some(Subject::Phase), "/readyz says", ready, "");
+    table.row(Some(Subject::Phase), "/readyz", ready, "");
     if let Some(expires) = snapshot.certificate {
         let left = expires.duration_since(snapshot.now);
         let value = if left.is_positive() {
@@ -333,7 +349,7 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
     }
     for (part, problem) in &snapshot.stale {
         let name = format!("Change of the {part}");
-        table.row(Some(Subject::Reload), &name, "not in use", &note(problem));
+        table.row(Some(Subject::Reload), &name, "not applied", &note(problem));
     }
     table.limit(
         Subject::Connections,
@@ -341,19 +357,19 @@ fn bridge(mut table: Table, snapshot: &Snapshot) -> String {
         snapshot.connections,
         HumanCount,
     );
-    table.row(None, "Running for", HumanDuration(snapshot.uptime), "");
+    table.row(None, "Uptime", HumanDuration(snapshot.uptime), "");
     table.row(None, "koobridge", env!("CARGO_PKG_VERSION"), "");
     table.row(None, "librdkafka", kafka::version(), "");
     table.section("bridge", "This bridge", ready, "")
 }
 
-/// When each channel was last heard from. Their ids are labels of metrics too.
+/// Returns the section of the channels with their last reports. The page may show their ids, as the metrics do.
 fn channels(mut table: Table, snapshot: &Snapshot) -> String {
     let heard = snapshot.channels.last_reports();
     let mut heard: Vec<(&str, Timestamp)> = heard
         .filter_map(|(channel, last)| Some((channel.as_str(), last?)))
         .collect();
-    // Of those of one second the order must not change from look to look.
+    // Within a second, sorted by name, so that the order does not change on every refresh.
     heard.sort_unstable_by_key(|(channel, last)| (Reverse(last.as_second()), *channel));
     let said = |last: &Timestamp| ago(snapshot.since(*last));
     let (listed, more) = heard.split_at(heard.len().min(LISTED));
@@ -363,7 +379,7 @@ fn channels(mut table: Table, snapshot: &Snapshot) -> String {
     let mut foot = String::new();
     if let Some((channel, last)) = more.last() {
         let (more, longest) = (HumanCount(more.len() as u64), said(last));
-        foot = format!("And {more} more; silent for longest is {channel}: {longest}. ");
+        foot = format!("And {more} more; the longest silent is {channel}: {longest}. ");
     }
     let silent = (snapshot.channels.len() - heard.len()) as u64;
     if silent > 0 {

@@ -4,16 +4,16 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::bridge::Phase;
-use crate::bridge::admin::snapshot::tests::{channels, later, ready, spooling, well};
+use crate::bridge::admin::snapshot::tests::{channels, healthy, later, ready, spooling};
 use crate::bridge::metrics::{Metrics, ReportAnswer};
 use crate::kafka::{Condition, Durability, NoAnswer};
 use crate::spool::Level;
 
 const NEVER: &str = "Kafka can't be reached: refused; check bootstrap.servers, security.protocol and the sasl and ssl \
                      properties under [kafka.properties].";
-const SPOOLED: &str = "Reports are kept in the spool and delivered in order once Kafka takes them. koobridge needs no restart.";
+const SPOOLED: &str = "Reports are kept in the spool, and delivered in order when Kafka accepts them. koobridge needs no restart.";
 const UNTAKEN: &str =
-    "Reports that Kafka does not take in time are answered 503. koobridge needs no restart.";
+    "Reports that Kafka does not accept in time are answered 503. koobridge needs no restart.";
 
 fn silent(snapshot: Snapshot) -> Snapshot {
     let silence = Some(Duration::from_secs(1));
@@ -49,7 +49,7 @@ fn notes_of(snapshot: &Snapshot) -> Vec<String> {
     findings.map(|finding| finding.text).collect()
 }
 
-/// The value of a row and its severity.
+/// Returns the value of a row and its severity.
 fn row(page: &str, name: &str) -> (String, String) {
     let (before, after) = page
         .split_once(&format!("<dt>{name}</dt><dd>"))
@@ -71,24 +71,27 @@ fn pair(value: &str, severity: &str) -> (String, String) {
 #[test]
 fn each_state_has_its_headline_and_severity() {
     use Severity::{Critical, Fine, Warning};
-    let away = "Serving from the spool while Kafka is away";
-    let partly = "Serving from the spool: Kafka can't take every report";
-    let not_all = "Kafka can't take every report";
+    let away = "Serving from the spool: Kafka does not answer";
+    let partly = "Serving from the spool: Kafka can't accept every report";
+    let not_all = "Kafka can't accept every report";
     let started = "Started, waiting for Kafka";
-    let lost = "Not ready: Kafka is away";
+    let lost = "Not ready: Kafka does not answer";
     for (snapshot, expected) in [
-        (well(), ("Serving", Fine)),
+        (healthy(), ("Serving", Fine)),
         (spooling(), ("Serving", Fine)),
-        (silent(well()), (lost, Critical)),
-        (unreachable(well()), (lost, Critical)),
-        (condition(well(), Condition::Missing), (not_all, Critical)),
+        (silent(healthy()), (lost, Critical)),
+        (unreachable(healthy()), (lost, Critical)),
+        (
+            condition(healthy(), Condition::Missing),
+            (not_all, Critical),
+        ),
         (silent(spooling()), (away, Warning)),
         (unreachable(spooling()), (away, Warning)),
         (
             condition(spooling(), Condition::Leaderless(2)),
             (partly, Warning),
         ),
-        (condition(well(), Condition::Unknown), (started, Warning)),
+        (condition(healthy(), Condition::Unknown), (started, Warning)),
     ] {
         let shown = (headline(&snapshot), findings(&snapshot).worst());
         assert_eq!(shown, expected, "{snapshot:?}");
@@ -96,35 +99,34 @@ fn each_state_has_its_headline_and_severity() {
 }
 
 #[test]
-fn a_stopping_bridge_is_draining_whatever_kafka_does() {
+fn a_stopping_bridge_is_draining_whatever_the_state_of_kafka() {
     for (phase, words) in [
-        (Phase::Draining, "Draining, and still taking reports"),
+        (Phase::Draining, "Draining, still accepting reports"),
         (Phase::Closing, "Draining"),
     ] {
-        for snapshot in [well(), silent(spooling())] {
+        for snapshot in [healthy(), silent(spooling())] {
             let snapshot = Snapshot { phase, ..snapshot };
             assert_eq!(headline(&snapshot), words);
             assert_eq!(findings(&snapshot).worst(), Severity::Warning);
-            assert!(page(&snapshot).contains("koobridge was told to stop."));
+            assert!(page(&snapshot).contains("koobridge is stopping."));
         }
     }
 }
 
-/// What the headline says is as bad as the worst row, and the other way round.
 #[test]
-fn headline_notes_and_rows_agree_on_how_bad_it_is() {
+fn headline_notes_and_rows_show_the_same_severity() {
     let mut broken_spool = spooling();
     broken_spool.spool = Some(Level::default());
-    let mut expired = well();
+    let mut expired = healthy();
     expired.certificate = Some(expired.now);
-    let mut busy = well();
+    let mut busy = healthy();
     busy.reports.used = 9000;
     for snapshot in [
-        well(),
-        silent(well()),
+        healthy(),
+        silent(healthy()),
         silent(spooling()),
         unreachable(spooling()),
-        condition(well(), Condition::Missing),
+        condition(healthy(), Condition::Missing),
         broken_spool,
         expired,
         busy,
@@ -142,20 +144,20 @@ fn headline_notes_and_rows_agree_on_how_bad_it_is() {
 }
 
 #[test]
-fn with_a_spool_an_outage_is_amber_everywhere_and_nothing_claims_to_be_well() {
+fn with_a_spool_an_outage_is_only_a_warning_everywhere() {
     let snapshot = unreachable(spooling());
     let page = page(&snapshot);
     assert!(!page.contains("class=\"critical\"><dt>"), "{page}");
     for topic in ["events", "rejected"] {
         assert_eq!(row(&page, topic), pair("no answer", "warning"));
     }
-    assert_eq!(row(&page, "/readyz says").0, "ready, by the spool");
+    assert_eq!(row(&page, "/readyz").0, "ready, because of the spool");
     assert!(page.contains("<small>1 warning</small>"), "{page}");
     assert!(!page.contains("Producers"), "{page}");
 }
 
 #[test]
-fn a_section_is_open_only_if_something_is_wrong_in_it() {
+fn a_section_is_open_only_if_it_has_a_finding() {
     let page_of = |snapshot: &Snapshot| {
         let page = page(snapshot);
         [
@@ -163,7 +165,7 @@ fn a_section_is_open_only_if_something_is_wrong_in_it() {
         ]
         .map(|section| is_open(&page, section))
     };
-    assert_eq!(page_of(&well()), [false; 7]);
+    assert_eq!(page_of(&healthy()), [false; 7]);
     let mut snapshot = silent(spooling());
     snapshot.certificate = Some(snapshot.now);
     let open = [true, false, false, false, false, true, false];
@@ -171,7 +173,7 @@ fn a_section_is_open_only_if_something_is_wrong_in_it() {
 }
 
 #[test]
-fn an_outage_is_told_by_when_kafka_last_answered_and_only_else_by_the_configuration() {
+fn an_outage_names_the_last_answer_or_else_the_configuration() {
     let said = |snapshot: &Snapshot| notes_of(snapshot)[0].clone();
     let away = unreachable(spooling());
     assert_eq!(said(&away), format!("{NEVER} {SPOOLED}"));
@@ -183,14 +185,14 @@ fn an_outage_is_told_by_when_kafka_last_answered_and_only_else_by_the_configurat
     };
     let away = condition(later(&away, 5), Condition::Unreachable(no_answer));
     assert_eq!(said(&away), format!("{since}: refused. {SPOOLED}"));
-    let mut frozen = later(&silent(well()), 10);
+    let mut frozen = later(&silent(healthy()), 10);
     frozen.silence = Some(Duration::from_secs(10));
     assert_eq!(said(&frozen), format!("{since}. {UNTAKEN}"));
 }
 
 #[test]
-fn problems_of_topics_are_said_with_what_to_do() {
-    assert_eq!(notes_of(&well()), [""; 0]);
+fn problems_of_topics_are_shown_with_their_remedies() {
+    assert_eq!(notes_of(&healthy()), [""; 0]);
     let mut missing = condition(spooling(), Condition::Missing);
     missing.topics[1].state.condition = Condition::Missing;
     let create = "the topic does not exist; create it, koobridge does not.";
@@ -198,10 +200,10 @@ fn problems_of_topics_are_said_with_what_to_do() {
         notes_of(&missing),
         [
             format!("events: {create} {SPOOLED}"),
-            format!("rejected: {create} Reports that keep the contract go on."),
+            format!("rejected: {create} Valid reports are not affected."),
         ]
     );
-    let mut snapshot = well();
+    let mut snapshot = healthy();
     snapshot.topics[0].state.durability = Some(Durability {
         replication: 1,
         min_insync: 1,
@@ -217,7 +219,7 @@ fn problems_of_topics_are_said_with_what_to_do() {
             "A producer of rejected is being replaced; the log says why.",
         ]
     );
-    let mut thin = well();
+    let mut thin = healthy();
     thin.topics[0].state.led[0] = false;
     let expected =
         "events: 1 of its partitions have too few in-sync replicas; start the missing brokers.";
@@ -227,7 +229,7 @@ fn problems_of_topics_are_said_with_what_to_do() {
 }
 
 #[test]
-fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
+fn limits_have_bars_and_findings_before_they_are_reached() {
     let mut snapshot = spooling();
     snapshot.reports.used = 8000;
     assert_eq!(findings(&snapshot).worst(), Severity::Fine);
@@ -247,10 +249,13 @@ fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
     assert_eq!(row(&page, "Disk"), pair("1.00 GiB of 1.00 GiB", "warning"));
     assert_eq!(row(&page, "Quarantined"), pair("7", "warning"));
     assert_eq!(
-        row(&page, "Reports that wait for Kafka"),
+        row(&page, "Reports waiting for Kafka"),
         pair("1,200", "fine")
     );
-    assert_eq!(row(&page, "The oldest came"), pair("3 minutes ago", "fine"));
+    assert_eq!(
+        row(&page, "Oldest report received"),
+        pair("3 minutes ago", "fine")
+    );
     for bar in ["M0 0H80V1H0Z", "M0 0H100V1H0Z"] {
         assert!(page.contains(bar), "{bar} is not in:\n{page}");
     }
@@ -258,7 +263,7 @@ fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
     let begins = [
         "7 reports are quarantined: ",
         "The reports in flight are near ingress.reports_in_flight: ",
-        "The spool is nearly full: at spool.disk_limit reports are answered 503.",
+        "The spool is nearly full: at spool.disk_limit, reports that Kafka does not accept are answered 503.",
     ];
     assert_eq!(told.len(), begins.len(), "{told:?}");
     for (note, begin) in told.iter().zip(begins) {
@@ -267,9 +272,9 @@ fn limits_are_shown_as_bars_and_told_of_before_they_are_reached() {
 }
 
 #[test]
-fn a_certificate_is_told_of_two_weeks_before_its_end() {
+fn a_certificate_is_a_finding_two_weeks_before_its_expiry() {
     let with = |days: i64| {
-        let mut snapshot = well();
+        let mut snapshot = healthy();
         snapshot.certificate = Some(snapshot.now + SignedDuration::from_hours(days * 24));
         row(&page(&snapshot), "Certificate")
     };
@@ -280,24 +285,23 @@ fn a_certificate_is_told_of_two_weeks_before_its_end() {
 }
 
 #[test]
-fn a_change_that_could_not_be_applied_is_said() {
-    let mut snapshot = well();
-    let problem = "/etc/koobridge/channels/1: holds no password; write one on a line";
+fn a_change_that_could_not_be_applied_is_a_finding() {
+    let mut snapshot = healthy();
+    let problem = "/etc/koobridge/channels/1: holds no password; write it on a line";
     snapshot.stale.insert("channels", problem.to_owned());
     let expected = format!(
-        "The last change of the channels is not in use: {problem}. The version before stays in use."
+        "The last change of the channels was not applied: {problem}. The previous version stays in use."
     );
     assert_eq!(notes_of(&snapshot), [expected]);
     assert_eq!(
         row(&page(&snapshot), "Change of the channels"),
-        pair("not in use", "warning")
+        pair("not applied", "warning")
     );
 }
 
-/// A bridge that refused requests, and its page a minute and a half later.
 #[test]
-fn refused_requests_are_shown_by_answer_and_wrong_passwords_said_while_they_come() {
-    let (history, first, metrics) = (History::default(), well(), Metrics::new());
+fn refused_requests_are_shown_by_answer_and_recent_wrong_passwords_are_findings() {
+    let (history, first, metrics) = (History::default(), healthy(), Metrics::new());
     history.observe(&first);
     for code in [401, 401, 401, 403, 404, 405, 408, 413, 431, 415, 400] {
         metrics.answered(code);
@@ -315,9 +319,9 @@ fn refused_requests_are_shown_by_answer_and_wrong_passwords_said_while_they_come
     for name in [
         "400: malformed HTTP",
         "403: network outside ingress.allow",
-        "404: another path",
-        "405: another method than POST",
-        "408: the body came too slowly",
+        "404: unknown path",
+        "405: method other than POST",
+        "408: the body took too long",
         "413: larger than ingress.body_limit",
         "431: larger than ingress.head_limit",
     ] {
@@ -350,8 +354,8 @@ fn refused_requests_are_shown_by_answer_and_wrong_passwords_said_while_they_come
 }
 
 #[test]
-fn reports_that_were_answered_503_are_said() {
-    let (history, first, metrics) = (History::default(), well(), Metrics::new());
+fn reports_that_were_answered_503_are_a_finding() {
+    let (history, first, metrics) = (History::default(), healthy(), Metrics::new());
     history.observe(&first);
     for answer in [ReportAnswer::Shed, ReportAnswer::Deadline] {
         metrics.report_answered(answer, Duration::ZERO);
@@ -362,7 +366,7 @@ fn reports_that_were_answered_503_are_said() {
     let expected =
         "2 reports were answered 503 in the last minute: lost unless the sender retries.";
     assert_eq!(notes[0].text, expected);
-    let shown = row(&html(&now, &history), "503: no room, or no topic");
+    let shown = row(&html(&now, &history), "503: no capacity or no topic");
     assert_eq!(shown, pair("1", "warning"));
 }
 
@@ -372,7 +376,7 @@ fn rejected_reports_are_kept_and_refused_requests_are_not() {
     for reason in ["not-json", "record-too-large", "record-too-large"] {
         metrics.report_rejected(reason);
     }
-    let mut snapshot = well();
+    let mut snapshot = healthy();
     snapshot.counts = metrics.counts();
     let page = page(&snapshot);
     for words in [
@@ -380,7 +384,7 @@ fn rejected_reports_are_kept_and_refused_requests_are_not() {
         "<dt>Rejected</dt>",
         "<h2>Refused, not kept</h2>",
         "No request has been refused since the start.",
-        "koobridge tail --rejected shows them whole.",
+        "koobridge tail --rejected shows the full reports.",
     ] {
         assert!(page.contains(words), "{words} is not in:\n{page}");
     }
@@ -391,8 +395,8 @@ fn rejected_reports_are_kept_and_refused_requests_are_not() {
 }
 
 #[test]
-fn the_last_channels_are_listed_and_the_others_counted() {
-    let mut snapshot = well();
+fn the_most_recent_channels_are_listed_and_the_others_counted() {
+    let mut snapshot = healthy();
     let foot = |snapshot: &Snapshot| {
         let page = page(snapshot);
         let (_, channels) = page
@@ -404,7 +408,7 @@ fn the_last_channels_are_listed_and_the_others_counted() {
     snapshot.channels = channels(&[("c1", None)]);
     let silent = "1 channel has sent no report since the start.";
     assert_eq!(foot(&snapshot), silent);
-    // The clock was set back after the last one.
+    // The clock was set back after the last report.
     snapshot.channels = channels(&[("c1", None), ("c2", Some(7200)), ("c3", Some(-60))]);
     assert_eq!(row(&page(&snapshot), "c2").0, "2 hours ago");
     assert_eq!(row(&page(&snapshot), "c3").0, "now");
@@ -414,15 +418,15 @@ fn the_last_channels_are_listed_and_the_others_counted() {
         .zip(10..)
         .map(|(name, age)| (name.as_str(), Some(age)));
     snapshot.channels = channels(&many.collect::<Vec<_>>());
-    let expected = "And 10 more; silent for longest is m59: 69 seconds ago. ";
+    let expected = "And 10 more; the longest silent is m59: 69 seconds ago. ";
     assert_eq!(foot(&snapshot), expected);
     assert!(!page(&snapshot).contains("<dt>m50</dt>"));
 }
 
 #[test]
-fn text_from_elsewhere_stays_text() {
+fn text_from_outside_is_escaped() {
     let hostile = "</script><script>alert(1)</script>";
-    let mut snapshot = condition(well(), Condition::Refused(hostile.to_owned()));
+    let mut snapshot = condition(healthy(), Condition::Refused(hostile.to_owned()));
     snapshot.topics[1] = ready(hostile);
     snapshot.topics[1].has_producer = false;
     snapshot.stale.insert("channels", hostile.to_owned());
@@ -433,8 +437,8 @@ fn text_from_elsewhere_stays_text() {
 }
 
 #[test]
-fn every_part_that_the_script_swaps_has_an_id_of_its_own() {
-    let page = page(&well());
+fn every_part_that_the_script_replaces_has_a_unique_id() {
+    let page = page(&healthy());
     let ids: Vec<&str> = page
         .split(" id=\"")
         .skip(1)
@@ -452,7 +456,7 @@ fn every_part_that_the_script_swaps_has_an_id_of_its_own() {
 }
 
 #[test]
-fn a_spool_that_needs_a_person_says_for_what() {
+fn spool_problems_are_findings_with_their_remedies() {
     let mut snapshot = spooling();
     let level = Level {
         reports: 12,
@@ -468,7 +472,7 @@ fn a_spool_that_needs_a_person_says_for_what() {
     for (note, part) in notes.iter().zip([
         "The spool is full in 40 minutes",
         "1 damaged file is set aside in the spool's directory: koobridge spool export --set-aside",
-        "The disk does not let 3 delivered reports be deleted: a restart delivers them again",
+        "The disk does not allow koobridge to delete 3 delivered reports: a restart delivers them again",
         "The spool holds reports for former, which is not configured: they stay there.",
     ]) {
         assert!(note.contains(part), "{part:?} is not in {note:?}");
@@ -476,7 +480,7 @@ fn a_spool_that_needs_a_person_says_for_what() {
     assert_eq!(notes.len(), 4);
     let page = page(&snapshot);
     for (name, value) in [
-        ("Reports that wait for Kafka", "at least 12"),
+        ("Reports waiting for Kafka", "at least 12"),
         ("Delivered, not deleted", "3"),
         ("Files set aside", "1"),
         ("Full", "in 40 minutes"),
@@ -489,7 +493,7 @@ fn a_spool_that_needs_a_person_says_for_what() {
 }
 
 #[test]
-fn a_report_that_waits_for_longer_than_its_topic_keeps_records_is_critical() {
+fn a_report_older_than_the_retention_of_its_topic_is_critical() {
     let mut snapshot = spooling();
     let oldest = snapshot.now - SignedDuration::from_hours(20);
     snapshot.spool = snapshot.spool.map(|level| Level {
@@ -500,7 +504,7 @@ fn a_report_that_waits_for_longer_than_its_topic_keeps_records_is_critical() {
     for (limit, severity) in [(27, "fine"), (26, "warning"), (20, "critical")] {
         snapshot.topics[0].state.age_limits.kept = Some(Duration::from_hours(limit));
         assert_eq!(
-            row(&page(&snapshot), "The oldest came"),
+            row(&page(&snapshot), "Oldest report received"),
             pair("20 hours ago", severity)
         );
     }

@@ -26,8 +26,8 @@ pub(in crate::bridge::admin) fn ready(name: &str) -> Destination {
     }
 }
 
-/// A bridge in which all is well, without a spool and without TLS.
-pub(in crate::bridge::admin) fn well() -> Snapshot {
+/// Returns a healthy bridge without a spool and without TLS.
+pub(in crate::bridge::admin) fn healthy() -> Snapshot {
     let unused = |limit| Utilization { used: 0, limit };
     Snapshot {
         at: Instant::now(),
@@ -53,7 +53,7 @@ pub(in crate::bridge::admin) fn well() -> Snapshot {
     }
 }
 
-/// The same with an empty spool.
+/// Returns a healthy bridge with an empty spool.
 pub(in crate::bridge::admin) fn spooling() -> Snapshot {
     Snapshot {
         spool: Some(Level {
@@ -61,11 +61,11 @@ pub(in crate::bridge::admin) fn spooling() -> Snapshot {
             is_writable: true,
             ..Level::default()
         }),
-        ..well()
+        ..healthy()
     }
 }
 
-/// The same bridge so many seconds later.
+/// Returns the same bridge this many seconds later.
 pub(in crate::bridge::admin) fn later(snapshot: &Snapshot, seconds: u64) -> Snapshot {
     let passed = Duration::from_secs(seconds);
     Snapshot {
@@ -76,7 +76,7 @@ pub(in crate::bridge::admin) fn later(snapshot: &Snapshot, seconds: u64) -> Snap
     }
 }
 
-/// Channels that were last heard from so many seconds before [`well`] is taken.
+/// Returns channels with the number of seconds between their last report and [`healthy`], if they have sent one.
 pub(in crate::bridge::admin) fn channels(heard: &[(&str, Option<i64>)]) -> Arc<Channels> {
     let mut channels = Channels::default();
     for (channel, _) in heard {

@@ -1,4 +1,4 @@
-//! Figures as people read them.
+//! Formats numbers and times for people.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use crate::bridge::metrics::Buckets;
 
-/// Text for HTML, between tags or in quotes.
+/// Escapes text for HTML, between tags or in quotes.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -35,13 +35,13 @@ pub(super) fn days(time: SignedDuration) -> String {
     counted(time.as_hours().unsigned_abs() / 24, "day", "days")
 }
 
-/// The time within which `share` of all came.
+/// Formats the quantile `share` of the times.
 pub(super) fn quantile(buckets: &Buckets, share: f64) -> String {
     let seconds = buckets.quantile(share).map(Duration::from_secs_f64);
     seconds.map_or_else(|| "–".to_owned(), |time| format!("{time:.1?}"))
 }
 
-/// A number of reports a second.
+/// Formats a rate of reports per second.
 pub(super) fn rate(per_second: f64) -> String {
     let whole = per_second >= 100.0;
     let digits = usize::from(!whole);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escaped_text_ends_neither_its_tag_nor_its_quotes() {
+    fn escaped_text_contains_neither_tags_nor_quotes() {
         assert_eq!(
             escape(r#"</script><b a="x" b='y'>&amp;"#),
             "&lt;/script&gt;&lt;b a=&quot;x&quot; b=&#39;y&#39;&gt;&amp;amp;"
