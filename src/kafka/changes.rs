@@ -83,7 +83,7 @@ impl Cluster {
             }
             thread::park_timeout(LOOK);
         }
-        Err("Kafka has accepted the change, and does not show it yet; look again with `koobridge topics`".to_owned())
+        Err("Kafka has accepted the change, but does not show it yet; check later with `koobridge topics`".to_owned())
     }
 }
 
@@ -106,7 +106,7 @@ fn done(answers: Result<Vec<TopicResult>, KafkaError>, right: &str) -> Result<()
     match answers.into_iter().next() {
         Some(Err((_, code))) => Err(explained(code, code.to_string(), right)),
         Some(Ok(_)) => Ok(()),
-        None => Err("Kafka said nothing of it".to_owned()),
+        None => Err("Kafka has not answered for the topic".to_owned()),
     }
 }
 

@@ -56,7 +56,7 @@ impl ClientCertificate {
         let begins = self.begins;
         (begins > now).then(|| {
             format!(
-                "the client certificate is valid from {begins} on; look at the clock of this machine, or renew {property}"
+                "the client certificate is valid from {begins} on; check the clock of this machine, or renew {property}"
             )
         })
     }

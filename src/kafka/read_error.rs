@@ -15,7 +15,7 @@ pub enum ReadError {
     Client(#[from] ClientError),
     #[error("there is no topic {0}")]
     NoTopic(String),
-    #[error("{topic} has no partition {partition} any more: the topic was made again")]
+    #[error("{topic} no longer has partition {partition}: the topic was created again")]
     NoPartition { topic: String, partition: u32 },
     /// The topic exists, but can't be read now.
     #[error("{0}: {1}")]
@@ -34,8 +34,8 @@ pub enum ReadError {
     Refused { topic: String, right: &'static str },
     /// Offsets at the end of the partition have disappeared.
     #[error(
-        "{topic} partition {partition} ends at offset {end}, before offset {offset} that was {seen} already: \
-         the topic was made again, or Kafka has lost records in an unclean leader election"
+        "{topic} partition {partition} ends at offset {end}, before offset {offset} that was already {seen}: \
+         the topic was created again, or Kafka has lost records in an unclean leader election"
     )]
     Shrunk {
         topic: String,
@@ -47,7 +47,7 @@ pub enum ReadError {
     },
     /// The log does not continue after the records that were read.
     #[error(
-        "the log of {0} does not go on from the records that were read: the topic was made again, or Kafka \
+        "the log of {0} does not continue after the records that were read: the topic was created again, or Kafka \
          has lost records in an unclean leader election"
     )]
     Truncated(String),

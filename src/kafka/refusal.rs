@@ -42,7 +42,7 @@ const ALERTS: [(&str, &str); 7] = [
     ),
     (
         "certificate verify failed",
-        "the broker's certificate is not accepted; look at ssl.ca.location, and at the name and the validity of the \
+        "the broker's certificate is not accepted; check ssl.ca.location, and the name and the validity of the \
          broker's certificate",
     ),
     (
@@ -111,8 +111,7 @@ impl Refusal {
         match self {
             Self::Tls => format!("the TLS handshake with {broker} failed: {why}"),
             Self::Login => format!(
-                "{broker} does not authenticate this client; look at sasl.mechanism, sasl.username and sasl.password \
-                 ({why})"
+                "authentication with {broker} failed; check sasl.mechanism, sasl.username and sasl.password ({why})"
             ),
         }
     }
@@ -195,7 +194,7 @@ mod tests {
         assert_eq!(
             Refusal::Login.in_words(refused, None, at(1)),
             format!(
-                "kafka-1:9094 does not authenticate this client; look at sasl.mechanism, sasl.username and \
+                "authentication with kafka-1:9094 failed; check sasl.mechanism, sasl.username and \
                  sasl.password ({refused})"
             )
         );

@@ -137,7 +137,7 @@ fn a_range_that_was_cut_off_is_an_error_after_half_a_minute() {
     let error = run.judge(30, [0, 40, 40]).expect_err("an error");
     assert_eq!(
         error.to_string(),
-        "events partition 2 ends at offset 40, before offset 49 that was there already: the topic was \
+        "events partition 2 ends at offset 40, before offset 49 that was already there: the topic was \
          made again, or Kafka has lost records in an unclean leader election"
     );
     let mut tail = Watch::tail(0);
@@ -146,7 +146,7 @@ fn a_range_that_was_cut_off_is_an_error_after_half_a_minute() {
     let error = tail.judge(31, [0, 7, 7]).expect_err("an error").to_string();
     assert!(
         error.starts_with(
-            "events partition 2 ends at offset 7, before offset 39 that was read already:"
+            "events partition 2 ends at offset 7, before offset 39 that was already read:"
         ),
         "{error}"
     );

@@ -80,7 +80,7 @@ impl Transactions {
             return Err(Broken::Producer(why));
         }
         Err(Broken::Producer(format!(
-            "Kafka answers, but does not let the transactional id {id} in ({why}). Its last transaction may be held up \
+            "Kafka answers, but does not accept the transactional id {id} ({why}). Its last transaction may be held up \
              by a partition without a leader; or there may be no coordinator for it: with fewer than three brokers, set \
              transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
              start the brokers again"
