@@ -138,7 +138,7 @@ fn a_range_that_was_cut_off_is_an_error_after_half_a_minute() {
     assert_eq!(
         error.to_string(),
         "events partition 2 ends at offset 40, before offset 49 that was already there: the topic was \
-         made again, or Kafka has lost records in an unclean leader election"
+         created again, or Kafka has lost records in an unclean leader election"
     );
     let mut tail = Watch::tail(0);
     tail.left.took(39);
