@@ -1,4 +1,4 @@
-//! The admin client of rdkafka, which ends the process if the system has no thread for it.
+//! rdkafka's admin client, with a check before its start: it ends the process if the system has no thread for it.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use super::questions::in_words;
 /// How long the system may take to remove threads that have ended.
 const REMOVED: Duration = Duration::from_secs(1);
 
-/// Brokers that a client may learn of, each with a thread, before its own thread has started.
+/// The number of brokers that a client may find, each with a thread, before its own thread has started.
 const LEARNED: usize = 8;
 
 /// Threads that an admin client may have before its own thread has started: that one, two of librdkafka's, and one for
@@ -40,7 +40,7 @@ pub(super) fn admin_client(
     Ok(AdminClient::from_config(config)?)
 }
 
-/// Returns the options for questions and changes that may take as long as `patience`.
+/// Returns the options for requests that may take as long as `patience`.
 pub(super) fn options(patience: Duration) -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(patience))
@@ -50,7 +50,7 @@ pub(super) fn options(patience: Duration) -> AdminOptions {
 /// Returns the settings of a topic; `None` if Kafka does not show them to this client.
 ///
 /// # Errors
-/// Kafka's words.
+/// Kafka's error text.
 pub(super) async fn topic_settings(
     admin: &AdminClient<DefaultClientContext>,
     topic: &str,
@@ -63,7 +63,7 @@ pub(super) async fn topic_settings(
         .into_iter()
         .next();
     match answer {
-        // rdkafka drops the error of a refusal, and leaves no entries.
+        // If Kafka refuses, rdkafka drops the error and returns no entries.
         None => Ok(None),
         Some(Ok(resource)) if resource.entries.is_empty() => Ok(None),
         Some(Ok(resource)) => Ok(Some(resource.entries)),
@@ -71,8 +71,8 @@ pub(super) async fn topic_settings(
     }
 }
 
-/// Starts as many threads as a client needs, all at once, and ends them. Another process can still take the last ones
-/// before the client starts its own.
+/// Starts as many threads as a client needs, all at once, and ends them. Even so, another process can take the last
+/// threads before the client starts its own.
 fn start_threads(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
     let started = Mutex::new(Vec::new());

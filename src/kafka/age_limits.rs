@@ -1,4 +1,4 @@
-//! How old a record may be on a topic.
+//! The limits on the age of a topic's records.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ pub const ACCEPTED: &str = "message.timestamp.before.max.ms";
 /// The setting by which Kafka deletes a record whose timestamp is too old.
 pub const KEPT: &str = "retention.ms";
 
-/// A topic's limits on the age of records, if it has any and goes by the timestamps of its records.
+/// A topic's limits on the age of records, if it has any and uses the timestamps of its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgeLimits {
     /// Kafka refuses an older record.
@@ -22,11 +22,11 @@ impl AgeLimits {
     #[must_use]
     pub fn of(settings: &BTreeMap<String, String>) -> Self {
         let text = |name| settings.get(name).map(String::as_str);
-        // With its own clock Kafka takes no notice of a record's age.
+        // If Kafka sets the timestamps itself, the age of a record does not matter.
         if text("message.timestamp.type") == Some("LogAppendTime") {
             return Self::default();
         }
-        // Without a limit it is -1, or the largest number.
+        // The value for "no limit" is -1, or the largest number.
         let limit = |name| {
             let limit = text(name)?.parse::<u64>().ok();
             let limit = limit.filter(|limit| *limit < i64::MAX.unsigned_abs());
@@ -46,7 +46,7 @@ impl AgeLimits {
         self.accepted.into_iter().chain(self.kept).min()
     }
 
-    /// Returns the limits that a record of this age is past, or has three quarters of behind it, the lowest first.
+    /// Returns the limits that a record of this age has passed, or of which three quarters are over, the lowest first.
     #[must_use]
     pub fn reached(self, age: Duration) -> Vec<Reached> {
         let limits = [(ACCEPTED, self.accepted), (KEPT, self.kept)];
@@ -65,7 +65,7 @@ impl AgeLimits {
     }
 }
 
-/// A limit that a record is past, or near.
+/// A limit that a record has passed, or is near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// The name of the topic's setting.

@@ -1,7 +1,6 @@
-//! The question that Kafka is being asked: since when it has been open, and a way to have one asked now.
-//!
-//! A Kafka that stands still answers nothing, and what it said last looks as good as ever until the
-//! question is given up. Who has to know at once looks here. Delivery decides by the answers alone.
+//! The open request to Kafka: since when it has been open, and a way to send one now. If Kafka is frozen, its last
+//! answer stays valid until the request times out; code that must notice earlier looks here. Delivery decides by the
+//! answers alone.
 
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -9,20 +8,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
-/// How long to rest between two rounds, however much the last answer is doubted. A round that began
-/// within this time is as good as a new one.
+/// The least pause between two rounds, even if the last answer is doubted. A round that began within this time counts
+/// as a new one.
 pub(super) const REST: Duration = Duration::from_millis(250);
 
-/// How far the asking is.
+/// The progress of the requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turn {
-    /// Since when a question has been without an answer.
+    /// Since when a request has been open.
     pub(super) open: Option<Instant>,
-    /// When the last round began that is over.
+    /// When the last finished round began.
     pub(super) over: Option<Instant>,
 }
 
-/// A view of the asking.
+/// A view of the requests.
 #[derive(Clone, Debug)]
 pub struct Asking {
     pub(super) turn: watch::Receiver<Turn>,
@@ -30,22 +29,22 @@ pub struct Asking {
 }
 
 impl Asking {
-    /// How long the question of the moment has been without an answer.
+    /// Returns how long the open request has had no answer.
     #[must_use]
     pub fn silence(&self) -> Option<Duration> {
         self.turn.borrow().open.map(|since| since.elapsed())
     }
 
-    /// Has Kafka asked, and waits until it has answered, or one question has been open for `patience`.
+    /// Requests an answer now, and waits until it comes, or until one request has been open for `patience`.
     pub async fn ask(&self, patience: Duration) {
         let began = Instant::now();
-        // A full channel means that a question was asked for already.
+        // A full channel means that a request was already ordered.
         let _asked = self.wake.try_send(());
-        // Two questions after a rest, each of which takes nearly as long as it may, are too much.
+        // Longer than a pause and two requests of nearly the longest duration.
         let _answered = timeout(REST + patience, self.answer(began, patience)).await;
     }
 
-    /// Waits for the end of a round that is as good as one from `began` on.
+    /// Waits for the end of a round that counts as one from `began` on.
     async fn answer(&self, began: Instant, patience: Duration) {
         let mut turn = self.turn.clone();
         loop {

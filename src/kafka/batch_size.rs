@@ -2,12 +2,13 @@
 
 use crate::contract::RecordRef;
 
-/// The head of a batch, in Kafka's format 2.
+/// The size of a batch's head in Kafka's format 2.
 const HEAD: usize = 61;
-/// A record's attributes, and its distance in time and offset from the first one of the batch, which is none.
+/// The size of a record's attributes, and of its distance in time and offset from the first record of the batch, both
+/// 0.
 const FIXED: usize = 3;
 
-/// Returns the bytes of a batch that holds this record alone and is not compressed.
+/// Returns the size in bytes of an uncompressed batch with this record alone.
 #[must_use]
 pub fn batch_size(record: &RecordRef<'_>) -> usize {
     let headers = record.headers.iter();
@@ -20,12 +21,12 @@ pub fn batch_size(record: &RecordRef<'_>) -> usize {
     HEAD + varint(body) + body
 }
 
-/// Returns the bytes of a part with its length; -1 stands for one that is missing.
+/// Returns the size in bytes of a part with its length; a missing part has the length -1.
 fn part(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint(bytes.len()) + bytes.len())
 }
 
-/// Returns the bytes of a number in the variable format of signed numbers.
+/// Returns the size in bytes of a number in the signed variable-length format.
 fn varint(number: usize) -> usize {
     let bits = usize::BITS - (number << 1 | 1).leading_zeros();
     bits.div_ceil(7) as usize

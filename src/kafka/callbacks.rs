@@ -21,7 +21,7 @@ use super::topic::NoAnswer;
 #[derive(Default)]
 pub(super) struct Callbacks<D = ()> {
     pub(super) deliveries: D,
-    /// The certificate that brokers are shown.
+    /// The client certificate.
     certificate: Option<ClientCertificate>,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// The last error by which a broker refused this client, and its time.
@@ -38,7 +38,7 @@ impl<D> Callbacks<D> {
         }
     }
 
-    /// Returns why no broker answers, by the last error.
+    /// Returns the reason why no broker answers, from the last error.
     pub(super) fn unreached(&self) -> Option<Unreached> {
         let (code, words) = self.last_error_with_code()?;
         let certificate = self.certificate.as_ref();
@@ -52,7 +52,7 @@ impl<D> Callbacks<D> {
         })
     }
 
-    /// Returns the last error as the reason for a question without an answer.
+    /// Returns the last error as the reason for an unanswered request.
     pub(super) fn no_answer(&self) -> Option<NoAnswer> {
         let (code, words) = self.last_error_with_code()?;
         let refusal = Refusal::of(code, &words);
@@ -64,7 +64,7 @@ impl<D> Callbacks<D> {
         })
     }
 
-    /// Returns the last error in librdkafka's words, unless it was forgotten.
+    /// Returns the last error as librdkafka words it, unless it was forgotten.
     pub(super) fn last_error(&self) -> Option<String> {
         self.last_error_with_code().map(|(_, reason)| reason)
     }
@@ -73,7 +73,7 @@ impl<D> Callbacks<D> {
         self.last_error.lock().clone()
     }
 
-    /// Returns why a broker has refused this client within so long, in words that say what to do.
+    /// Returns the reason and the remedy if a broker has refused this client within this time.
     pub(super) fn refusal_within(&self, time: Duration) -> Option<String> {
         let refusal = self.last_refusal.lock();
         let (at, why) = refusal.as_ref()?;
@@ -98,7 +98,7 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(target: "librdkafka", %error, "{reason}");
-        // "All brokers down" follows each broker's own reason and says less.
+        // "All brokers down" follows the reasons of the single brokers and adds nothing.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         if let Some(refusal) = Refusal::of(code, reason)
             && !Refusal::is_hang_up(reason)

@@ -1,4 +1,4 @@
-//! Topics made and changed: what `koobridge topics` has done.
+//! Creates and changes topics, for `koobridge topics`.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -12,11 +12,11 @@ use super::cluster::{Cluster, PATIENCE};
 use super::incremental_alter::{self, NotChanged};
 use super::questions::{by_name, in_words};
 
-/// How long a broker may take to show a change of settings, and how often to look.
+/// How long a broker may take to show changed settings, and how often to check.
 const SHOWN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A topic to be made.
+/// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
     pub name: &'a str,
@@ -26,10 +26,10 @@ pub struct Wanted<'a> {
 }
 
 impl Cluster {
-    /// Makes a topic.
+    /// Creates a topic.
     ///
     /// # Errors
-    /// Kafka's words, with the right that this client lacks.
+    /// Kafka's error text, with the right that this client lacks.
     pub fn create(&self, wanted: &Wanted<'_>) -> Result<(), String> {
         let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let replication = TopicReplication::Fixed(count(wanted.replication));
@@ -43,17 +43,17 @@ impl Cluster {
     /// Adds partitions to a topic, up to `partitions`.
     ///
     /// # Errors
-    /// Kafka's words, with the right that this client lacks.
+    /// Kafka's error text, with the right that this client lacks.
     pub fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), String> {
         let wanted = NewPartitions::new(topic, partitions as usize);
         let change = self.admin.create_partitions([&wanted], &options(PATIENCE));
         done(self.runtime.block_on(change), "ALTER")
     }
 
-    /// Changes a topic's settings, and leaves its others as they are, also those that another client changes meanwhile.
+    /// Changes these settings of a topic. All others stay, also those that another client changes meanwhile.
     ///
     /// # Errors
-    /// Kafka's words, with the right that this client lacks.
+    /// Kafka's error text, with the right that this client lacks.
     pub fn change(
         &self,
         topic: &str,
@@ -66,7 +66,7 @@ impl Cluster {
         self.wait_until_shown(topic, changes)
     }
 
-    /// Waits until a broker shows the change: it accepts one before every broker has it.
+    /// Waits until a broker shows the change: Kafka accepts a change before every broker has it.
     fn wait_until_shown(
         &self,
         topic: &str,
@@ -83,11 +83,11 @@ impl Cluster {
             }
             thread::park_timeout(LOOK);
         }
-        Err("Kafka has accepted the change, and does not show it yet; look again with `koobridge topics`".to_owned())
+        Err("Kafka has accepted the change, but does not show it yet; check later with `koobridge topics`".to_owned())
     }
 }
 
-/// Adds the right that a refusal is about, if it is about one; or its cause, of which rdkafka gives only the code.
+/// Adds the missing right to a refusal, or the cause if rdkafka gives only its code.
 fn explained(code: RDKafkaErrorCode, words: String, right: &str) -> String {
     use RDKafkaErrorCode::{ClusterAuthorizationFailed, InvalidTopic, TopicAuthorizationFailed};
     match code {
@@ -106,7 +106,7 @@ fn done(answers: Result<Vec<TopicResult>, KafkaError>, right: &str) -> Result<()
     match answers.into_iter().next() {
         Some(Err((_, code))) => Err(explained(code, code.to_string(), right)),
         Some(Ok(_)) => Ok(()),
-        None => Err("Kafka said nothing of it".to_owned()),
+        None => Err("Kafka has not answered for the topic".to_owned()),
     }
 }
 

@@ -1,11 +1,11 @@
-//! Why a Kafka client cannot start.
+//! The reasons why a Kafka client cannot start.
 
 use std::io;
 
 use rdkafka::error::KafkaError;
 use thiserror::Error;
 
-/// Why a Kafka client cannot start.
+/// The reason why a Kafka client cannot start.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// librdkafka refuses the settings as a whole.
@@ -19,7 +19,7 @@ pub enum ClientError {
 impl From<KafkaError> for ClientError {
     fn from(error: KafkaError) -> Self {
         match error {
-            // librdkafka has no code of its own for this.
+            // librdkafka has no error code for this.
             KafkaError::ClientCreation(why) if why.contains("Failed to create thread") => {
                 Self::Threads(why)
             }

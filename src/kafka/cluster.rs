@@ -1,4 +1,4 @@
-//! A client that asks a cluster about itself; `changes` has what it can change. It publishes nothing but a probe.
+//! A client that asks for the state of a cluster; `changes` has its changes. It publishes nothing except a probe.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +26,7 @@ use super::settings::Settings;
 use super::topic::Condition;
 use crate::contract::Record;
 
-/// How long to wait for the first answer, each time, and whether a refusal is believed after that.
+/// How long to wait for the first answer in each attempt, and whether a refusal is final after that.
 const CONNECTING: [(Duration, bool); 3] = [
     (Duration::from_secs(1), false),
     (Duration::from_secs(3), true),
@@ -37,7 +37,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a broker may take to know a topic that another one already shows, and how often to ask.
 const KNOWN: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(200);
-/// How long taking what librdkafka has to say takes, whether it says anything or not.
+/// How long to wait for librdkafka's events, whether there are any or not.
 const SHORTLY: Duration = Duration::from_millis(5);
 
 /// A connected client.
@@ -47,7 +47,7 @@ pub struct Cluster {
     pub(super) runtime: Runtime,
 }
 
-/// Why a cluster does not answer, in librdkafka's words.
+/// The reason why a cluster does not answer, as librdkafka words it.
 #[derive(Debug, Error)]
 pub enum Unreached {
     #[error(
@@ -62,7 +62,7 @@ pub enum Unreached {
     Nobody(String),
 }
 
-/// A broker, where it says that it is.
+/// A broker, and its advertised address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub id: i32,
@@ -70,14 +70,14 @@ pub struct Node {
     pub port: u16,
 }
 
-/// What Kafka says of a topic.
+/// Kafka's description of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicFacts {
     pub condition: Condition,
     pub partitions: u32,
     /// The replicas of the least replicated partition.
     pub replication: u32,
-    /// The replicas in sync of the partition that has the fewest.
+    /// The in-sync replicas of the partition with the fewest.
     pub in_sync: u32,
     /// The topic's settings by name; `None` if Kafka does not show them to this client.
     pub settings: Option<BTreeMap<String, String>>,
@@ -94,7 +94,7 @@ impl From<&MetadataBroker> for Node {
 }
 
 impl TopicFacts {
-    /// Whether records bear the time at which Kafka took them.
+    /// Returns whether records have the time at which Kafka appended them.
     #[must_use]
     pub fn has_own_clock(&self) -> bool {
         let settings = self.settings.as_ref();
@@ -103,7 +103,7 @@ impl TopicFacts {
             .is_some_and(|kind| kind == "LogAppendTime")
     }
 
-    /// Returns how old a record may be on the topic, as far as Kafka shows that.
+    /// Returns the limits on the age of the topic's records, if Kafka shows them.
     #[must_use]
     pub fn age_limits(&self) -> AgeLimits {
         self.settings
@@ -114,7 +114,7 @@ impl TopicFacts {
 }
 
 impl Cluster {
-    /// Starts a client, which connects by itself. What is asked for a topic makes none, whatever the settings say.
+    /// Starts a client, which connects by itself. Its requests create no topic, whatever the settings say.
     ///
     /// # Errors
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
@@ -131,18 +131,18 @@ impl Cluster {
         })
     }
 
-    /// Waits for the first answer: the brokers that there are. Later ones come from where these say that they are.
+    /// Waits for the first answer, the list of brokers. Later requests go to the addresses in it.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason if no broker answers.
     pub fn brokers(&self) -> Result<Vec<Node>, Unreached> {
         let mut last = Unreached::Nobody(String::new());
-        // The first broker that is asked need not be the one that answers.
+        // The first broker that is asked is not always the one that answers.
         for (patience, is_enough_for_a_refusal) in CONNECTING {
             match self.producer.client().fetch_metadata(None, patience) {
                 Ok(metadata) => return Ok(metadata.brokers().iter().map(Node::from).collect()),
                 Err(error) => {
-                    // librdkafka says why on the main queue, which only this takes from.
+                    // librdkafka reports the reason on the main queue, which only this code reads.
                     self.producer.poll(SHORTLY);
                     last = self.why(&error);
                 }
@@ -159,10 +159,10 @@ impl Cluster {
         last.unwrap_or_else(|| Unreached::Nobody(in_words(error)))
     }
 
-    /// What Kafka says of a topic. One that is being made is waited for by who made it.
+    /// Returns Kafka's description of a topic. The caller waits for a topic that it has just created.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// The error as librdkafka words it.
     pub fn topic(&self, name: &str) -> Result<TopicFacts, String> {
         let Answer {
             condition,
@@ -184,7 +184,7 @@ impl Cluster {
     /// Returns whether a topic can be used.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// The error as librdkafka words it.
     pub fn condition(&self, name: &str) -> Result<Condition, String> {
         self.answer(name).map(|answer| answer.condition)
     }
@@ -196,8 +196,8 @@ impl Cluster {
         Ok(topic.map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of))
     }
 
-    /// Returns the settings of a topic; `None` if Kafka does not show them. A broker that has not heard of a new
-    /// topic yet shows none, and is asked again.
+    /// Returns the settings of a topic; `None` if Kafka does not show them. A broker that does not know a new topic yet
+    /// is asked again.
     fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let until = Instant::now() + KNOWN;
         let mut entries = self.describe(name);
@@ -213,13 +213,13 @@ impl Cluster {
         self.runtime.block_on(answer)
     }
 
-    /// Publishes one record, and waits until every in-sync replica has it; gives the time that it bears on the
-    /// topic, in milliseconds since 1970.
+    /// Publishes one record, and waits until every in-sync replica has it. Returns its timestamp on the topic, in
+    /// milliseconds since 1970.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// The error as librdkafka words it.
     pub fn publish(&self, topic: &str, record: &Record) -> Result<Option<i64>, String> {
-        // What was the matter before is not why this is not taken.
+        // Earlier errors are not the reason of this failure.
         self.producer.context().forget_error();
         let (sender, receiver) = mpsc::channel();
         let outgoing = to_base_record(topic, record, Box::new(sender));
@@ -241,7 +241,7 @@ impl Cluster {
         Err(trouble.unwrap_or_else(|| "Kafka has not acknowledged it".to_owned()))
     }
 
-    /// What has ended the producer, where something has: every later error says only that it has.
+    /// Returns the error that ended the producer, if there is one: later errors only say that it has ended.
     fn last_words(&self) -> Option<String> {
         let (_, reason) = self.producer.client().fatal_error()?;
         Some(reason)
@@ -254,7 +254,7 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// The time that Kafka gave a record, or why Kafka did not accept it.
+/// The timestamp that Kafka gave a record, or the reason why Kafka did not accept it.
 type Acknowledgement = Result<Option<i64>, String>;
 
 impl ProducerContext for Callbacks {
@@ -265,7 +265,7 @@ impl ProducerContext for Callbacks {
             Ok(message) => Ok(message.timestamp().to_millis()),
             Err((error, _)) => Err(error.to_string()),
         };
-        // The receiver is gone if the wait for it has timed out.
+        // The receiver is gone if the wait has timed out.
         let _sent = sender.send(acknowledgement);
     }
 }

@@ -1,16 +1,16 @@
-//! Since when no broker answers a reader.
+//! The time since which no broker answers a reader.
 
 use std::time::{Duration, Instant};
 
 use super::cluster::Unreached;
 
-/// How long brokers may refuse a login or a TLS handshake: one that restarts can do so for a while.
+/// How long brokers may refuse a login or a TLS handshake: a broker that restarts can do so for a while.
 const REFUSED: Duration = Duration::from_secs(30);
-/// How long no broker may answer before the clients are replaced. librdkafka does not look the bootstrap servers up
-/// again if it knows other brokers, which can all have moved.
+/// How long no broker may answer before the clients are replaced. If librdkafka knows brokers, it does not look up the
+/// bootstrap servers again, so it misses that all brokers have moved.
 const LOST: Duration = Duration::from_mins(1);
 
-/// Since when no broker answers.
+/// The time since which no broker answers.
 #[derive(Default)]
 pub(super) struct Contact {
     lost_since: Option<Instant>,
@@ -21,10 +21,10 @@ impl Contact {
         self.lost_since = None;
     }
 
-    /// Notes that a question of this time was not answered. Returns whether the clients are to be replaced.
+    /// Notes that a request of this time was not answered. Returns whether to replace the clients.
     ///
     /// # Errors
-    /// The refusal, if brokers have refused this client for long.
+    /// The refusal, if brokers have refused this client for too long.
     pub(super) fn lost(
         &mut self,
         asked: Instant,

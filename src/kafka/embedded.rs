@@ -1,7 +1,7 @@
 //! The embedded broker of `koobridge dev`: librdkafka's mock cluster, in memory, on loopback.
 //!
-//! It keeps at most 5 MiB or 100,000 records a partition and checks no sequence numbers: good for
-//! trying things out, not for judging what is lost, repeated or reordered.
+//! It keeps at most 5 MiB or 100,000 records a partition, and checks no sequence numbers: use it to try things out, not
+//! to test for loss, duplicates or order.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -32,19 +32,19 @@ impl EmbeddedBroker {
     /// Creates a topic.
     ///
     /// # Errors
-    /// Where there is one of that name.
+    /// If a topic of this name exists.
     pub fn create_topic(&self, name: &str, partitions: u16) -> Result<(), KafkaError> {
         self.0.create_topic(name, partitions.into(), 1)
     }
 
-    /// The address for `bootstrap.servers`, of any Kafka client on this machine.
+    /// Returns the address for `bootstrap.servers` of any Kafka client on this machine.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         self.0.bootstrap_servers()
     }
 }
 
-/// Listens on 127.0.0.1 for a moment, and connects to it: without a loopback interface that is up, only the first works.
+/// Listens on 127.0.0.1 for a moment, and connects to it: if the loopback interface is down, only the first works.
 fn reach_loopback() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     TcpStream::connect(listener.local_addr()?).map(drop)

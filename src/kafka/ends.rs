@@ -12,26 +12,26 @@ use super::topic_consumer::TopicConsumer;
 /// The first offset and the two ends of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
-    /// The first offset that is still there.
+    /// The first offset that still exists.
     pub(super) first: u64,
-    /// The last stable offset: before it no transaction is open.
+    /// The last stable offset: no transaction is open before it.
     pub(super) stable: u64,
     /// The high watermark.
     pub(super) end: u64,
 }
 
-/// The answer to a question.
+/// The answer to a request.
 pub(super) enum Answer {
     Ends(Ends),
-    /// A broker answers, but the partition has no leader that does.
+    /// A broker answers, but the partition's leader does not, or there is none.
     NoLeader,
     /// No broker answers, for this reason.
     Lost(String),
-    /// The partition can't be read any more.
+    /// The partition can no longer be read.
     Failed(ReadError),
 }
 
-/// A thread that asks one question at a time, so that a reader never waits for an answer.
+/// A thread that sends one request at a time, so that a reader never waits for an answer.
 pub(super) struct Questions {
     /// Present until the drop.
     asked: Option<Sender<u32>>,
@@ -42,7 +42,7 @@ pub(super) struct Questions {
 }
 
 impl Drop for Questions {
-    /// Ends the thread. One that still waits for an answer is not joined: it ends when its question times out.
+    /// Ends the thread. If it waits for an answer it is not joined, and ends when its request times out.
     fn drop(&mut self) {
         self.asked = None;
         if let Some(thread) = self.thread.take().filter(|_| self.open_since.is_none()) {
@@ -74,7 +74,7 @@ impl Questions {
         })
     }
 
-    /// Whether an answer is still to come.
+    /// Returns whether an answer is still missing.
     pub(super) fn is_open(&self) -> bool {
         self.open_since.is_some()
     }
@@ -86,7 +86,7 @@ impl Questions {
         }
     }
 
-    /// Returns the answer if it has come: the partition, and when it was asked for.
+    /// Returns the answer, if there is one: the partition, and the time of the request.
     pub(super) fn answer(&mut self) -> Option<(u32, Instant, Answer)> {
         let (partition, answer) = self.answers.try_recv().ok()?;
         let since = self.open_since.take()?;

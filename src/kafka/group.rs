@@ -1,4 +1,4 @@
-//! The consumer group that holds how far a transactional reader is.
+//! The consumer group that keeps the progress of a transactional reader.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -22,29 +22,28 @@ use super::rights::missing_right;
 use super::settings::Settings;
 use crate::interrupt::Interrupt;
 
-/// How long Kafka may take to answer before it is checked whether it refuses.
+/// How long Kafka may take to answer before the client checks for a refusal.
 const SLICE: Duration = Duration::from_secs(5);
-/// How long to wait before Kafka is asked again.
+/// The pause before the next request.
 const REST: Duration = Duration::from_millis(100);
-/// How many errors of a client are looked at.
+/// How many errors of a client are read.
 const POLLS: usize = 100;
-/// How long a question may take that tells why there was no answer.
+/// How long a request may take that finds the reason for a missing answer.
 const QUESTION: Duration = Duration::from_secs(5);
 
-/// How far the reading of one partition is committed.
+/// The committed progress of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// The next offset to be read.
+    /// The next offset to read.
     pub next: u64,
-    /// What the caller committed with it.
+    /// The caller's text that was committed with it.
     pub text: String,
 }
 
-/// What is committed of a topic, by partition.
+/// The committed progress of a topic, by partition.
 pub type Offsets = BTreeMap<u32, Committed>;
 
-/// The group under the id of [`Transactions`](super::Transactions): what is committed there can be looked at without
-/// ending anything.
+/// The group with the id of [`Transactions`](super::Transactions). It can be read without ending a transaction.
 pub struct Group {
     pub(super) consumer: BaseConsumer<Callbacks>,
     name: String,
@@ -52,9 +51,9 @@ pub struct Group {
 }
 
 impl Group {
-    /// What is committed there is looked at once every transaction that has to do with it has ended. One
-    /// whose producer was killed ends when its time is up, which Kafka looks at every 10 s, or when
-    /// another producer starts under its id.
+    /// Opens the group for a reader that must see the result of every transaction: it waits until all transactions of
+    /// the group have ended. A transaction of a killed producer ends after its timeout, which Kafka checks every 10 s,
+    /// or when another producer starts under its id.
     ///
     /// # Errors
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
@@ -66,7 +65,7 @@ impl Group {
         Self::new(settings.for_reading(), settings, id, interrupt)
     }
 
-    /// What is committed there is what the last transaction that has ended left, whatever goes on.
+    /// Opens the group for a reader that sees the result of the last ended transaction, even if another one is open.
     ///
     /// # Errors
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
@@ -76,7 +75,7 @@ impl Group {
         interrupt: &Arc<Interrupt>,
     ) -> Result<Self, ClientError> {
         let mut config = settings.for_reading();
-        // For offsets, too: KIP-447.
+        // Also for offsets: KIP-447.
         config.set("isolation.level", "read_uncommitted");
         Self::new(config, settings, id, interrupt)
     }
@@ -97,7 +96,8 @@ impl Group {
         })
     }
 
-    /// Returns what is committed of a topic with that many partitions. Kafka may take as long as `patience` to answer.
+    /// Returns the committed progress of a topic with this many partitions. Kafka may take as long as `patience` to
+    /// answer.
     ///
     /// # Errors
     /// If Kafka does not answer, or refuses.
@@ -128,8 +128,8 @@ impl Group {
         Ok(offsets)
     }
 
-    /// Asks until there is an answer, or an error that says more than that there was none in time. A command that is to
-    /// stop asks once.
+    /// Repeats the request until there is an answer, or an error that gives more than a timeout. A command that is
+    /// stopping asks once.
     fn ask(
         &self,
         question: &TopicPartitionList,
@@ -151,7 +151,7 @@ impl Group {
                     }
                 }
                 Ok(answer) => {
-                    // An error of before is no reason for a later one.
+                    // An earlier error is not the reason of a later failure.
                     self.consumer.context().forget_error();
                     return Ok(answer);
                 }
@@ -160,8 +160,7 @@ impl Group {
         }
     }
 
-    /// Returns the error of a right that the client lacks: librdkafka hands it over by a poll only, as those of
-    /// connections.
+    /// Returns the error about a missing right: librdkafka reports it, like those of connections, only through a poll.
     fn refusal(&self) -> Option<KafkaError> {
         let polled = iter::from_fn(|| self.consumer.poll(Duration::ZERO));
         let mut errors = polled.take(POLLS).filter_map(Result::err);
@@ -196,7 +195,7 @@ impl Group {
     }
 }
 
-/// Returns whether Kafka may answer if it is asked again.
+/// Returns whether Kafka may answer a repeated request.
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut,

@@ -1,5 +1,5 @@
-//! The headers of a record that was read. rdkafka's own view of them panics at a name that is not UTF-8, which any
-//! producer can write.
+//! The headers of a consumed record. rdkafka's own view of them panics if a name is not UTF-8, and any producer can
+//! write such a name.
 
 use std::borrow::Cow;
 use std::ffi::CStr;

@@ -1,6 +1,5 @@
-//! What Kafka says of the topics: a thread asks again and again.
-//!
-//! Each answer is a true round trip to a broker, so that a bridge cut off from Kafka knows it.
+//! A thread that asks Kafka about the topics again and again. Each answer needs a round trip to a broker, so a bridge
+//! notices if it is cut off from Kafka.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,19 +21,19 @@ use super::questions::{Answer, PATIENCE, question, read_settings};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 
-/// How soon to ask again where all is well, and where it is not.
+/// The pause before the next request, if all is well and if not.
 const CALM: Duration = Duration::from_secs(5);
 const TROUBLED: Duration = Duration::from_secs(1);
-/// How soon to read a topic's settings again: they can be changed at any time.
+/// The pause before a topic's settings are read again: they can change at any time.
 const REREAD: Duration = Duration::from_mins(10);
 
-/// The asking thread. It is told to end when this is dropped, and ends after its question, which can take seconds.
+/// The thread that asks. When this is dropped, the thread ends after its open request, which can take seconds.
 pub struct Watching {
     stop: Arc<AtomicBool>,
     asking: Asking,
 }
 
-/// The topics that will be asked about, once there is a producer.
+/// The topics to ask about when there is a producer.
 pub struct Prepared {
     topics: Vec<WatchedTopic>,
     wake: SyncSender<()>,
@@ -42,8 +41,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Asks from now on, by the connections of the producer that `producer` returns each time. Durability is only
-    /// asked of real clusters (`with_durability`).
+    /// Starts to ask, through the connections of the producer that `producer` returns each time. Durability is read
+    /// only from real clusters (`with_durability`).
     ///
     /// # Errors
     /// If the system can't start a thread.
@@ -78,7 +77,7 @@ impl Prepared {
 }
 
 impl Watching {
-    /// Returns a view of each topic, and the topics to be asked about.
+    /// Returns a view of each topic, and the topics to ask about.
     pub fn prepare<const N: usize>(topics: [String; N]) -> ([TopicWatch; N], Prepared) {
         let (wake, woken) = mpsc::sync_channel(1);
         let pairs = topics.map(|topic| WatchedTopic::new(&topic, wake.clone()));
@@ -95,7 +94,7 @@ impl Watching {
         (watches, prepared)
     }
 
-    /// Since when Kafka owes an answer, and how to have it asked.
+    /// Since when an answer is missing, and a way to ask now.
     #[must_use]
     pub fn asking(&self) -> &Asking {
         &self.asking
@@ -105,14 +104,14 @@ impl Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // A full channel wakes the thread just as well.
+        // A full channel also wakes the thread.
         let _woken = self.asking.wake.try_send(());
     }
 }
 
 struct Asker<P> {
     producer: P,
-    /// For the admin client that reads durability.
+    /// The settings of the admin client that reads durability.
     settings: Option<Arc<ArcSwap<Settings>>>,
     topics: Vec<WatchedTopic>,
     turn: watch::Sender<Turn>,
@@ -135,7 +134,7 @@ impl<P> Asker<P> {
         }
     }
 
-    /// Waits until it is time to ask again, or to stop.
+    /// Waits until it is time for the next request, or for the stop.
     fn pause(&self, woken: &Receiver<()>) {
         let is_ready = |topic: &WatchedTopic| topic.state.condition == Condition::Ready;
         let calm = self.topics.iter().all(is_ready);
@@ -150,14 +149,14 @@ impl<P> Asker<P> {
     }
 }
 
-/// One topic: what was said of it last, and to whom to pass it on.
+/// One topic: its last state, and the channel to its watchers.
 struct WatchedTopic {
     name: String,
     state: TopicState,
     publish: watch::Sender<TopicState>,
     /// When a broker last answered.
     last_answer: Option<Timestamp>,
-    /// When the settings were last asked for, and how many replicas there were.
+    /// When the settings were last read, and the replication factor at that time.
     settings_asked: Option<(Instant, u32)>,
 }
 
@@ -197,7 +196,7 @@ impl WatchedTopic {
         let condition = self.with_last_answer(condition);
         let was_missing = self.state.condition == Condition::Missing;
         if condition == Condition::Missing && was_missing {
-            // A broker that has just started can deny a topic that is there: believe the second no.
+            // A broker that has just started can deny an existing topic: only the second denial counts.
             self.state.partitions = None;
             self.state.durability = None;
             self.state.age_limits = AgeLimits::default();
@@ -223,7 +222,7 @@ impl WatchedTopic {
         }
     }
 
-    /// Keeps the time of an answer. It is published with the next outage only, since each publication wakes the
+    /// Keeps the time of an answer. It is published only with the next outage, because each publication wakes the
     /// watchers.
     fn with_last_answer(&mut self, condition: Condition) -> Condition {
         match condition {
@@ -246,7 +245,7 @@ impl WatchedTopic {
         });
     }
 
-    /// Reads the settings if that is due, or the replication has changed.
+    /// Reads the settings if they are due, or if the replication factor has changed.
     fn read_settings(&mut self, settings: &Settings, replication: u32) {
         let is_known = self
             .settings_asked

@@ -1,7 +1,7 @@
-//! Changes of a topic's settings that leave its other settings alone: Kafka's `IncrementalAlterConfigs` (KIP-339).
+//! Changes some settings of a topic and leaves the others alone: Kafka's `IncrementalAlterConfigs` (KIP-339).
 //!
-//! rdkafka wraps `AlterConfigs` only, which resets each setting that a request does not name, and drops Kafka's answer
-//! about the topic. So this module calls librdkafka itself.
+//! rdkafka wraps only `AlterConfigs`, which resets each setting that a request does not name, and it drops Kafka's
+//! answer about the topic. So this module calls librdkafka directly.
 #![expect(
     unsafe_code,
     reason = "rdkafka has no safe function for IncrementalAlterConfigs"
@@ -32,21 +32,21 @@ use thiserror::Error;
 
 use super::questions::in_words;
 
-/// How much longer than the request's own timeout its answer is waited for: librdkafka reports the timeout itself.
+/// How much longer than the request's own timeout to wait: librdkafka reports the timeout itself.
 const MARGIN: Duration = Duration::from_secs(1);
 
 const NOT_SENT: &str = "librdkafka does not accept the request";
 
-/// Why settings were not changed.
+/// The reason why settings were not changed.
 #[derive(Debug, Error)]
 pub(super) enum NotChanged {
-    /// Kafka refused the change of the topic, in its own words.
+    /// Kafka refused the change of the topic, with this text.
     #[error("{words}")]
     Refused {
         code: RDKafkaErrorCode,
         words: String,
     },
-    /// The request did not come to an answer about the topic.
+    /// The request ended without an answer about the topic.
     #[error("{0}")]
     Unanswered(String),
 }
@@ -57,7 +57,7 @@ impl From<NulError> for NotChanged {
     }
 }
 
-/// Sets each of `changes` on a topic, all of them or none.
+/// Sets all of `changes` on a topic, or none.
 ///
 /// # Errors
 /// If Kafka refuses the change, or does not answer within `patience`.
@@ -92,7 +92,7 @@ pub(super) fn set(
     outcome(&unsafe { Owned::new(event, rd_kafka_event_destroy) }?)
 }
 
-/// The topic with its changes, as librdkafka wants them.
+/// The topic with its changes, in librdkafka's form.
 fn resource(
     topic: &str,
     changes: &BTreeMap<&'static str, String>,
@@ -153,7 +153,7 @@ fn options(
     answered(code).map(|()| options)
 }
 
-/// Returns what the answer says of the one topic that was asked for.
+/// Returns the result of the one topic in the answer.
 fn outcome(event: &Owned<rd_kafka_event_t>) -> Result<(), NotChanged> {
     // SAFETY: The event is valid.
     answered(unsafe { rd_kafka_event_error(event.as_ptr()) })?;
@@ -200,7 +200,7 @@ fn milliseconds(time: Duration) -> c_int {
     c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
 }
 
-/// Returns the words of a text of librdkafka's, without a full stop at the end: they become a part of a sentence.
+/// Returns a text of librdkafka without the full stop at its end, to be a part of a sentence.
 ///
 /// # Safety
 /// `text` is null or a C string.

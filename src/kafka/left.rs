@@ -1,4 +1,4 @@
-//! What is still to be read of a partition, and what the partition's ends mean for that.
+//! The offsets of a partition that are still to be read, and how the partition's ends affect them.
 
 mod silence;
 #[cfg(test)]
@@ -16,9 +16,10 @@ use super::waiting::Waiting;
 
 /// How long a partition may be silent before Kafka is asked for its ends, and asked again.
 const QUIET: Duration = Duration::from_secs(10);
-/// How soon Kafka is asked again if something is amiss, and how long a transaction is waited for without a word.
+/// The pause before Kafka is asked again if there is a problem, and how long to wait for a transaction before a line is
+/// printed.
 const SOON: Duration = Duration::from_secs(3);
-/// How soon Kafka is asked again for an offset that does not exist yet.
+/// The pause before Kafka is asked again for an offset that does not exist yet.
 const SHORTLY: Duration = Duration::from_secs(1);
 /// How long a partition may end too early: the high watermark of a new leader lags.
 const SHRUNK: Duration = Duration::from_secs(30);
@@ -26,10 +27,10 @@ const SHRUNK: Duration = Duration::from_secs(30);
 /// default.
 const LONGEST: Duration = Duration::from_mins(20);
 
-/// What is still to be read, by partition.
+/// The offsets that are still to be read, by partition.
 pub(super) type Remaining = BTreeMap<u32, Left>;
 
-/// What is still to be read of a partition.
+/// The offsets of a partition that are still to be read.
 #[derive(Clone)]
 pub(super) struct Left {
     first: u64,
@@ -37,44 +38,44 @@ pub(super) struct Left {
     end: u64,
     /// The partition has had all offsets before this one.
     known: u64,
-    /// When Kafka has said, since `next` was reached, that no transaction is open before `end`.
+    /// When Kafka said that no transaction is open before `end`, if that was after `next` was reached.
     confirmed: Option<Instant>,
-    /// How long that counts.
+    /// How long this answer counts.
     counts_for: Duration,
-    /// librdkafka has come to the last stable offset, and to nothing since.
+    /// Whether librdkafka has reached the last stable offset, and nothing later.
     is_at_end: bool,
     /// librdkafka may have stopped fetching.
     is_suspect: bool,
-    /// The last stable offset behind `next`, and since when librdkafka has come neither to a record nor to an end.
+    /// The last stable offset after `next`, and since when librdkafka has reached neither a record nor an end.
     lag: Option<(u64, Instant)>,
-    /// What the ends of the partition say against reading on.
+    /// The problem that the ends of the partition show.
     trouble: Option<(Kind, Trouble)>,
-    /// The leader of the partition does not answer.
+    /// The leader of the partition does not answer, and since when.
     leaderless: Option<Trouble>,
-    /// librdkafka can't fetch the records from `next` on.
+    /// librdkafka can't fetch the records from `next` on, and since when.
     stuck: Option<Trouble>,
-    /// librdkafka's last error since the last record; it does not say of which partition.
+    /// librdkafka's last error since the last record. It does not name the partition.
     error: Option<String>,
-    /// When Kafka is asked next for the ends; `None` if a record has come since the last look.
+    /// When to ask Kafka for the ends again; `None` if a record has come since the last check.
     ask_at: Option<Instant>,
 }
 
-/// What a reader is to do.
+/// The next step of a reader.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     Nothing,
-    /// Go back to `next`: the end counts if librdkafka comes to it once more.
+    /// Go back to `next`: the end counts if librdkafka reaches it again.
     Confirmed,
     /// Assign the partitions again.
     Stalled,
-    /// The same, and it has not helped before.
+    /// Assign the partitions again, for the second time or later.
     Stuck(Waiting),
-    /// Go on behind these offsets, which Kafka has deleted.
+    /// Continue after these offsets, which Kafka has deleted.
     Deleted(OffsetRange),
     Waiting(Waiting),
 }
 
-/// Returns the partition whose ends have been due the longest, if any are, and notes that Kafka is asked for them.
+/// Returns the partition whose ends have been due the longest, if any, and notes the request.
 pub(super) fn ask_next(remaining: &mut Remaining, now: Instant) -> Option<u32> {
     let due = remaining
         .iter_mut()
@@ -115,15 +116,16 @@ impl Left {
         offset < self.end
     }
 
-    /// Whether everything was read.
+    /// Returns whether everything was read.
     pub(super) fn is_over(&self) -> bool {
         self.next >= self.end
     }
 
-    /// Notes that librdkafka has come to the last stable offset. Between the last record and the end of a range there
-    /// can be marks of transactions and aborted records, which no reader is given: then only Kafka's word ends it. A
-    /// leader that has just been elected can end its log too early, so that its word counts once it was asked where
-    /// the log ends, and only shortly after: another leader may have followed. Returns whether the range has ended.
+    /// Notes that librdkafka has reached the last stable offset. Between the last record and the end of a range there
+    /// can be transaction markers and aborted records, which a reader does not get: then only Kafka's answer ends the
+    /// range. A newly elected leader can end its log too early, so the answer counts only if the request came after
+    /// `next` was reached, and only for a short time, because another leader may follow. Returns whether the range has
+    /// ended.
     pub(super) fn reached_end(&mut self, now: Instant) -> bool {
         self.is_at_end = true;
         self.stuck = None;
@@ -133,12 +135,12 @@ impl Left {
             return false;
         };
         let is_recent = now.saturating_duration_since(confirmed) < self.counts_for;
-        // Many aborted records can take long to be fetched again.
+        // Many aborted records can take long to fetch again.
         self.counts_for = self.counts_for.saturating_mul(2);
         is_recent
     }
 
-    /// Notes that librdkafka has stopped to fetch this partition or another one.
+    /// Notes that librdkafka has stopped fetching this partition or another one.
     pub(super) fn suspect(&mut self, now: Instant) {
         self.is_suspect = true;
         self.ask_at = Some(self.ask_at.map_or(now, |at| at.min(now)));
@@ -155,13 +157,13 @@ impl Left {
         self.lag = self.lag.map(|(stable, _)| (stable, now));
     }
 
-    /// Whether librdkafka can fetch from `next`.
+    /// Returns whether librdkafka can fetch from `next`.
     pub(super) fn is_there(&self) -> bool {
         let kind = self.trouble.as_ref().map(|(kind, _)| kind);
         !matches!(kind, Some(Kind::Ahead | Kind::Shrunk))
     }
 
-    /// Returns since when Kafka should have been asked for the ends of the partition, if it is time.
+    /// Returns since when the ends of the partition have been due, if they are due now.
     fn due_since(&mut self, now: Instant) -> Option<Instant> {
         let ask_at = *self.ask_at.get_or_insert(now + QUIET);
         (ask_at <= now).then_some(ask_at)
@@ -171,8 +173,8 @@ impl Left {
         self.ask_at = Some(now + SOON);
     }
 
-    /// Returns what the ends of the partition mean. `is_dry`: librdkafka has no more records of any partition ready;
-    /// otherwise records of this one can wait behind others.
+    /// Returns the step that the ends of the partition require. If `is_dry`, librdkafka has no more records of any
+    /// partition ready; otherwise records of this one can wait behind others.
     ///
     /// # Errors
     /// If the range can't be read to its end.
@@ -184,7 +186,7 @@ impl Left {
         is_dry: bool,
         now: Instant,
     ) -> Result<Finding, ReadError> {
-        // A record has come since the question: the answer is old.
+        // A record has come since the request, so the answer is old.
         if self.ask_at.replace(now + QUIET).is_none() {
             return Ok(Finding::Nothing);
         }
@@ -209,7 +211,7 @@ impl Left {
         }
     }
 
-    /// Notes what the ends say against reading on, and returns for how long they have said so.
+    /// Notes the problem that the ends show, and returns how long it has lasted.
     fn note(&mut self, kind: Option<Kind>, now: Instant) -> Duration {
         let before = self.trouble.take();
         self.trouble = kind.map(|kind| {
@@ -321,7 +323,7 @@ impl Left {
         Ok(self.waiting(waiting, now))
     }
 
-    /// Says what is waited for, once a minute.
+    /// Prints the reason for waiting, once a minute.
     fn waiting(&mut self, waiting: Waiting, now: Instant) -> Finding {
         let trouble = self.trouble.as_mut();
         if trouble.is_some_and(|(_, trouble)| trouble.is_to_be_said(now)) {

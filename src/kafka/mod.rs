@@ -1,11 +1,10 @@
-//! Kafka: `rdkafka` stops here.
+//! Kafka: no other module uses `rdkafka`.
 //!
-//! A [`Producer`] hands records over and passes each delivery report on; [`TopicWatch`] knows what
-//! Kafka says of a topic, and [`Asking`] since when it owes an answer; [`partition_for`] picks a record's
-//! partition as the Java client would; [`Settings`] turns checked properties into librdkafka's;
-//! [`EmbeddedBroker`] is librdkafka's own mock cluster. [`Reader`] reads ranges of a topic back, and
-//! [`Transactions`] writes records together with how far a reader is. [`Cluster`] asks about a cluster, and
-//! makes its topics. Nothing here knows what a report is.
+//! A [`Producer`] sends records and passes each delivery report on; [`TopicWatch`] has the state of a topic, and
+//! [`Asking`] the time since which an answer is missing; [`partition_for`] picks a record's partition as the Java
+//! client does; [`Settings`] turns checked properties into librdkafka's; [`EmbeddedBroker`] is librdkafka's mock
+//! cluster. [`Reader`] reads ranges of a topic, and [`Transactions`] writes records together with a reader's progress.
+//! [`Cluster`] asks about a cluster, and creates its topics. Nothing here knows reports.
 
 mod admin;
 mod age_limits;
@@ -64,7 +63,7 @@ pub use topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 pub use transactions::{Batching, Broken, Transactions};
 pub use waiting::Waiting;
 
-/// librdkafka's version.
+/// Returns librdkafka's version.
 #[must_use]
 pub fn version() -> String {
     rdkafka::util::get_rdkafka_version().1

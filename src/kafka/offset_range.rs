@@ -7,21 +7,21 @@ use std::collections::BTreeMap;
 pub struct OffsetRange {
     pub partition: u32,
     pub first: u64,
-    /// [`OffsetRange::ENDLESS`] if records that are still to come are in it too.
+    /// [`OffsetRange::ENDLESS`] if future records are in it too.
     pub end: u64,
 }
 
 impl OffsetRange {
-    /// The end of a range that has none.
+    /// The end of an endless range.
     pub const ENDLESS: u64 = u64::MAX;
 
-    /// Returns the number of offsets in it.
+    /// Returns the number of its offsets.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.end.saturating_sub(self.first)
     }
 
-    /// Returns what is left of the range if `next` holds the next offset of each partition that was begun.
+    /// Returns the remaining range, if `next` has the next offset of each partition that was begun.
     #[must_use]
     pub fn rest(self, next: &BTreeMap<u32, u64>) -> Self {
         let first = next.get(&self.partition).copied();

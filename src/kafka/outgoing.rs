@@ -13,7 +13,7 @@ pub(super) fn to_base_record<'a, T: IntoOpaque>(
     record: &'a Record,
     ticket: T,
 ) -> BaseRecord<'a, String, Vec<u8>, T> {
-    // Kafka refuses a time ahead of its own, which a record has whose clock was set back since.
+    // Kafka refuses a time in its future. A record has one if its clock was set back later.
     let timestamp = record.timestamp.min(Timestamp::now().as_millisecond());
     let headers = record.headers.iter();
     let headers = headers.map(|(name, value)| (&**name, Some(value.as_bytes())));

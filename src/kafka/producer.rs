@@ -23,27 +23,27 @@ use super::topic::Condition;
 use crate::blocking::StoppableThread;
 use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Record};
 
-/// How long the polling thread waits for something to happen before it looks whether to stop.
+/// How long the polling thread waits for an event before it checks whether to stop.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Why Kafka did not accept a record.
+/// The reason why Kafka did not accept a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Failed(RDKafkaErrorCode);
 
 impl Failed {
-    /// Nothing is known of it: its producer was replaced.
+    /// The result is unknown: its producer was replaced.
     pub const UNSURE: Self = Self(RDKafkaErrorCode::PurgeInflight);
 
-    /// Its producer will deliver nothing any more.
+    /// Its producer can no longer deliver.
     #[cfg(test)]
     pub const WEDGED: Self = Self(RDKafkaErrorCode::InvalidProducerEpoch);
 
     /// Kafka has refused a record of this size before.
     pub const TOO_LARGE: Self = Self(RDKafkaErrorCode::MessageSizeTooLarge);
 
-    /// Returns why Kafka refuses the batch for a record in it, as the rejected topic names the reason. Of a record that
-    /// was sent alone this is true for ever; every other failure can pass.
+    /// Returns the reason if Kafka refuses the batch for a record in it, as the rejected topic names it. For a record
+    /// that was sent alone the refusal is final; every other failure can pass.
     #[must_use]
     pub fn refusal(self) -> Option<&'static str> {
         use RDKafkaErrorCode as Code;
@@ -55,7 +55,7 @@ impl Failed {
         }
     }
 
-    /// Returns whether Kafka will refuse the batch again, for a record in it.
+    /// Returns whether Kafka will refuse the batch again, because of a record in it.
     #[must_use]
     pub fn is_for_good(self) -> bool {
         use RDKafkaErrorCode::{
@@ -69,7 +69,7 @@ impl Failed {
         self.refusal().is_some() || of_batch.contains(&self.0)
     }
 
-    /// The producer will not deliver anything any more, though librdkafka does not call it fatal.
+    /// The producer can no longer deliver, although librdkafka does not call the error fatal.
     #[must_use]
     pub fn is_wedged(self) -> bool {
         use RDKafkaErrorCode::{Fatal, Fenced, InvalidProducerEpoch};
@@ -99,11 +99,11 @@ impl Failed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
     pub partition: u32,
-    /// `None` if Kafka had the record already, from an attempt before.
+    /// `None` if Kafka had the record already, from an earlier attempt.
     pub offset: Option<u64>,
 }
 
-/// Takes a ticket back with the outcome of its record.
+/// A callback that gets the ticket of a record with its result.
 type OnReport<T> = Box<dyn Fn(T, Result<Acknowledged, Failed>) + Send + Sync>;
 
 /// A producer whose caller gets its `T` back with each delivery report.
@@ -140,10 +140,10 @@ impl<T: Send + Sync + 'static> Producer<T> {
         self.poller.stop();
     }
 
-    /// Hands a record over without waiting. Its delivery report comes later, exactly once.
+    /// Sends a record without waiting. Its delivery report comes later, exactly once.
     ///
     /// # Errors
-    /// If librdkafka refuses it: then no report will come, and `ticket` is returned.
+    /// If librdkafka refuses the record: then there is no delivery report, and `ticket` is returned.
     pub fn send(
         &self,
         topic: &str,
@@ -158,26 +158,25 @@ impl<T: Send + Sync + 'static> Producer<T> {
             .map_err(|(error, outgoing)| (failed(&error), *outgoing.delivery_opaque))
     }
 
-    /// Returns why a broker has refused a connection of this producer within so long, in words that say what to do.
+    /// Returns the reason and the remedy if a broker has refused a connection of this producer within this time.
     #[must_use]
     pub fn refusal_within(&self, time: Duration) -> Option<String> {
         self.callbacks().refusal_within(time)
     }
 
-    /// Returns what Kafka says of a topic. Waits for that for at most so long.
+    /// Returns Kafka's description of a topic, within this time.
     #[must_use]
     pub fn condition(&self, topic: &str, patience: Duration) -> Condition {
         question(self, topic, patience).condition
     }
 
-    /// Gives up what is waiting to be sent: its delivery reports come soon. Requests in flight go on.
+    /// Drops the records that are not sent yet: their delivery reports come soon. Requests in flight go on.
     pub fn purge_queue(&self) {
         self.inner
             .purge(PurgeConfig::default().queue().non_blocking());
     }
 
-    /// Returns why this producer will never deliver anything again, in librdkafka's words, with the right that is
-    /// missing.
+    /// Returns why this producer can no longer deliver, as librdkafka words it, with the missing right.
     #[must_use]
     pub fn fatal_error(&self) -> Option<String> {
         let (code, reason) = self.inner.client().fatal_error()?;
@@ -227,7 +226,7 @@ impl From<RDKafkaErrorCode> for Failed {
 fn acknowledged(record: &BorrowedMessage<'_>) -> Acknowledged {
     Acknowledged {
         partition: u32::try_from(record.partition()).unwrap_or_default(),
-        // Below 0 it is not known.
+        // A negative value means that it is not known.
         offset: u64::try_from(record.offset()).ok(),
     }
 }

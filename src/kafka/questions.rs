@@ -1,4 +1,4 @@
-//! What Kafka is asked about a topic, and how its answers are read.
+//! Requests about a topic, and how to read their answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use super::producer::Producer;
 use super::settings::Settings;
 use super::topic::Condition;
 
-/// How long one question may take.
+/// How long one request may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What Kafka says of a topic.
+/// Kafka's description of a topic.
 pub(super) struct Answer {
     pub(super) condition: Condition,
-    /// How many there are.
+    /// The number of partitions.
     pub(super) partitions: Option<u32>,
     /// The replicas of the least replicated partition.
     pub(super) replication: Option<u32>,
-    /// How many replicas of each partition are in sync; 0 where it has no leader.
+    /// The number of in-sync replicas of each partition; 0 if it has no leader.
     pub(super) in_sync: Vec<u32>,
     /// The first replica of each partition.
     pub(super) preferred_leaders: Vec<i32>,
@@ -70,7 +70,7 @@ pub(super) fn answer_of(topic: &MetadataTopic) -> Answer {
     }
 }
 
-/// Whether a topic can be used.
+/// Returns whether a topic can be used.
 pub(super) fn condition_of(topic: &MetadataTopic) -> Condition {
     use RDKafkaErrorCode::{UnknownTopic, UnknownTopicOrPartition};
     let has_no_leader = |partition: &&MetadataPartition| partition.leader() < 0;
@@ -88,7 +88,7 @@ pub(super) fn condition_of(topic: &MetadataTopic) -> Condition {
 fn answer_with(topic: &MetadataTopic) -> Answer {
     let partitions = topic.partitions();
     let to_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    // Kafka does not say in which order it lists them.
+    // Kafka lists them in no particular order.
     let mut in_sync = vec![0; partitions.len()];
     let mut preferred_leaders = vec![-1; partitions.len()];
     for partition in partitions {

@@ -1,4 +1,4 @@
-//! Why a topic can't be read.
+//! The reasons why a topic can't be read.
 
 use rdkafka::error::KafkaError;
 use thiserror::Error;
@@ -8,22 +8,22 @@ use super::cluster::Unreached;
 use super::questions::in_words;
 use super::topic::Condition;
 
-/// Why a topic can't be read.
+/// The reason why a topic can't be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("there is no topic {0}")]
     NoTopic(String),
-    #[error("{topic} has no partition {partition} any more: the topic was made again")]
+    #[error("{topic} no longer has partition {partition}: the topic was created again")]
     NoPartition { topic: String, partition: u32 },
     /// The topic exists, but can't be read now.
     #[error("{0}: {1}")]
     Topic(String, Condition),
-    /// Kafka does not answer a question.
+    /// Kafka does not answer a request.
     #[error("{0}")]
     Unanswered(String),
-    /// Kafka does not let this client do something else.
+    /// Kafka does not let this client do something other than read.
     #[error("{0}")]
     Denied(String),
     /// Brokers refuse the connection.
@@ -32,10 +32,10 @@ pub enum ReadError {
     /// Kafka does not let this client read.
     #[error("Kafka does not let this client read {topic}: grant it {right} on the topic")]
     Refused { topic: String, right: &'static str },
-    /// Offsets that were there are not there any more, at the end of the partition.
+    /// Offsets at the end of the partition have disappeared.
     #[error(
-        "{topic} partition {partition} ends at offset {end}, before offset {offset} that was {seen} already: \
-         the topic was made again, or Kafka has lost records in an unclean leader election"
+        "{topic} partition {partition} ends at offset {end}, before offset {offset} that was already {seen}: \
+         the topic was created again, or Kafka has lost records in an unclean leader election"
     )]
     Shrunk {
         topic: String,
@@ -45,9 +45,9 @@ pub enum ReadError {
         /// `read` or `there`.
         seen: &'static str,
     },
-    /// The log does not go on from what was read.
+    /// The log does not continue after the records that were read.
     #[error(
-        "the log of {0} does not go on from the records that were read: the topic was made again, or Kafka \
+        "the log of {0} does not continue after the records that were read: the topic was created again, or Kafka \
          has lost records in an unclean leader election"
     )]
     Truncated(String),
@@ -61,7 +61,7 @@ pub enum ReadError {
         partition: u32,
         lasts: &'static str,
     },
-    /// Records that are there can't be fetched.
+    /// Existing records can't be fetched.
     #[error(
         "the records of {topic} partition {partition} from offset {offset} on could not be fetched for 20 minutes \
          ({reason}): check the log of the partition's leader with `kafka-dump-log.sh`; if the batch is corrupt, \

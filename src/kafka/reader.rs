@@ -21,9 +21,9 @@ use super::settings::Settings;
 use super::topic_consumer::TopicConsumer;
 use super::waiting::Waiting;
 
-/// How long a question takes while nothing is amiss.
+/// How long a request takes if all is well.
 const ANSWERED: Duration = Duration::from_millis(10);
-/// After how many records it is checked whether Kafka is to be asked about a silent partition.
+/// After how many records the reader checks whether to ask Kafka about a silent partition.
 const LOOKED_EACH: u32 = 64;
 
 /// A reader of one topic.
@@ -37,7 +37,7 @@ pub struct Reader {
     records: u32,
 }
 
-/// What librdkafka gave last.
+/// librdkafka's last event.
 #[derive(Default)]
 enum Polled {
     #[default]
@@ -46,14 +46,14 @@ enum Polled {
     Failed(KafkaError),
 }
 
-/// One thing that happened while reading.
+/// One event of a reader.
 pub enum ReadStep<'a> {
     Record(ConsumedRecord<'a>),
-    /// Kafka has deleted what was to be read next; reading goes on behind it.
+    /// Kafka has deleted the next records; reading continues after them.
     Deleted(OffsetRange),
-    /// Why nothing comes.
+    /// The reason why no record comes.
     Waiting(Waiting),
-    /// Nothing came in time.
+    /// No record came in time.
     Nothing,
     /// Every range was read to its end.
     Finished,
@@ -78,12 +78,12 @@ impl Reader {
         })
     }
 
-    /// Returns how many partitions a topic has that records are published to: it need not be readable.
+    /// Returns the number of partitions of a topic to which records are published. The topic need not be readable.
     ///
     /// # Errors
-    /// If Kafka does not say.
+    /// If Kafka does not answer or refuses.
     pub fn partitions_of_target(settings: &Settings, topic: &str) -> Result<u32, ReadError> {
-        // No topic is read.
+        // This client reads no topic.
         TopicConsumer::connect(settings, "")?.partitions_of(topic)
     }
 
@@ -93,26 +93,26 @@ impl Reader {
         &self.source.topic
     }
 
-    /// How many partitions the topic has.
+    /// Returns the number of the topic's partitions.
     ///
     /// # Errors
-    /// If Kafka does not say.
+    /// If Kafka does not answer or refuses.
     pub fn partitions(&self) -> Result<u32, ReadError> {
         self.partitions_of(&self.source.topic)
     }
 
-    /// How many partitions another topic has.
+    /// Returns the number of another topic's partitions.
     ///
     /// # Errors
-    /// If Kafka does not say.
+    /// If Kafka does not answer or refuses.
     pub fn partitions_of(&self, topic: &str) -> Result<u32, ReadError> {
         self.source.partitions_of(topic)
     }
 
-    /// Returns all that is on a partition now, open transactions included.
+    /// Returns the present range of a partition, open transactions included.
     ///
     /// # Errors
-    /// If Kafka does not say.
+    /// If Kafka does not answer or refuses.
     pub fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
         self.source.whole(partition)
     }
@@ -121,16 +121,16 @@ impl Reader {
     /// or the end.
     ///
     /// # Errors
-    /// If Kafka does not say.
+    /// If Kafka does not answer or refuses.
     pub fn stable_end(&self, partition: u32) -> Result<u64, ReadError> {
         self.source.stable_end(partition)
     }
 
-    /// Returns for each of the partitions the first offset whose record has this time or a later one, in
-    /// milliseconds since 1970; none if there is no such record yet.
+    /// Returns for each of the partitions the first offset whose record has this time or a later one, in milliseconds
+    /// since 1970; `None` if there is no such record yet.
     ///
     /// # Errors
-    /// If Kafka does not say.
+    /// If Kafka does not answer or refuses.
     pub fn offsets_from(
         &self,
         partitions: &[u32],
@@ -139,10 +139,10 @@ impl Reader {
         self.source.offsets_from(partitions, time)
     }
 
-    /// Reads these ranges from now on, and nothing else. Their partitions have had all that is in them.
+    /// Reads these ranges from now on, and nothing else. All their offsets must exist or have existed.
     ///
     /// # Errors
-    /// If librdkafka takes no such assignment.
+    /// If librdkafka refuses the assignment.
     pub fn read(&mut self, ranges: &[OffsetRange]) -> Result<(), ReadError> {
         self.begin(ranges, |range| match range.end {
             OffsetRange::ENDLESS => range.first,
@@ -150,10 +150,10 @@ impl Reader {
         })
     }
 
-    /// Reads these ranges from now on, and nothing else. Offsets that do not exist yet are waited for.
+    /// Reads these ranges from now on, and nothing else. It waits for offsets that do not exist yet.
     ///
     /// # Errors
-    /// If librdkafka takes no such assignment.
+    /// If librdkafka refuses the assignment.
     pub fn follow(&mut self, ranges: &[OffsetRange]) -> Result<(), ReadError> {
         self.begin(ranges, |_| 0)
     }
@@ -172,7 +172,7 @@ impl Reader {
         self.source.assign(&self.remaining)
     }
 
-    /// Returns what happens next, within `patience`. Passing trouble with a broker is waited out.
+    /// Returns the next event, within `patience`. Temporary problems with a broker are waited out.
     ///
     /// # Errors
     /// If Kafka will not let this client read, or the ranges can't be read to their ends.
@@ -204,7 +204,7 @@ impl Reader {
         Ok(ReadStep::Nothing)
     }
 
-    /// Looks why a partition is silent.
+    /// Checks why a partition is silent.
     fn look(&mut self) -> Result<Option<ReadStep<'static>>, ReadError> {
         let polled = mem::take(&mut self.polled);
         if matches!(polled, Polled::Record) && !self.is_time_to_look() {
@@ -240,7 +240,7 @@ impl Reader {
         if let Some(fatal) = self.source.fatal(error) {
             return Err(fatal);
         }
-        // librdkafka does not say which partition it is. A refusal of the group is of no account: none is joined.
+        // librdkafka does not name the partition. A refusal of the group does not matter, because no group is joined.
         if let Some(
             Code::AutoOffsetReset
             | Code::OffsetOutOfRange
@@ -350,7 +350,7 @@ impl Reader {
     }
 }
 
-/// Notes how far a record brings its partition. One behind the end of its range ends it.
+/// Notes the progress that a record brings to its partition. A record after the end of its range ends it.
 fn took<'a>(remaining: &mut Remaining, message: BorrowedMessage<'a>) -> ReadStep<'a> {
     let (partition, offset) = (to_u32(message.partition()), to_u64(message.offset()));
     let Some(left) = remaining.get_mut(&partition) else {

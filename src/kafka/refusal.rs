@@ -1,11 +1,11 @@
-//! Why brokers refuse a client, in words that say what to do.
+//! The reasons why brokers refuse a client, with the remedy.
 
 use jiff::Timestamp;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client_certificate::ClientCertificate;
 
-/// How far a connection came.
+/// The progress of a connection before it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The TLS handshake failed, or the broker ended it by an alert.
@@ -42,7 +42,7 @@ const ALERTS: [(&str, &str); 7] = [
     ),
     (
         "certificate verify failed",
-        "the broker's certificate is not accepted; look at ssl.ca.location, and at the name and the validity of the \
+        "the broker's certificate is not accepted; check ssl.ca.location, and the name and the validity of the \
          broker's certificate",
     ),
     (
@@ -53,13 +53,13 @@ const ALERTS: [(&str, &str); 7] = [
 ];
 
 impl Refusal {
-    /// Tells by an error of a client whether a broker has refused it.
+    /// Returns the refusal if an error of a client shows that a broker has refused it.
     pub(super) fn of(code: RDKafkaErrorCode, words: &str) -> Option<Self> {
         use RDKafkaErrorCode::{
             Authentication, SSL, SaslAuthenticationFailed, UnsupportedSASLMechanism,
         };
-        // With TLS 1.3 a client learns after its handshake that the broker refuses its certificate, and under load a
-        // refusal can come as a lost connection.
+        // With TLS 1.3 a client learns only after its handshake that the broker refuses its certificate, and under load
+        // the refusal can arrive as a lost connection.
         let is_tls = [
             "SSL handshake failed",
             "certificate verify failed",
@@ -77,12 +77,12 @@ impl Refusal {
         }
     }
 
-    /// Returns whether the broker has hung up without a word: one that stops does that, too.
+    /// Returns whether the broker has closed the connection without an error: a broker that stops does that, too.
     pub(super) fn is_hang_up(words: &str) -> bool {
         words.contains("Disconnected")
     }
 
-    /// Returns librdkafka's `words`, and before them what they mean and what to do, if that is known.
+    /// Returns librdkafka's `words`, after their meaning and the remedy, if these are known.
     pub(super) fn explain(
         self,
         words: &str,
@@ -90,7 +90,7 @@ impl Refusal {
         now: Timestamp,
     ) -> String {
         let alert = || ALERTS.iter().find(|(alert, _)| words.contains(alert));
-        // Without an alert the broker has not said anything about the client certificate.
+        // Without an alert the broker has not named the client certificate as the reason.
         let certificate = certificate.filter(|_| words.contains(" alert "));
         let invalid = certificate.and_then(|certificate| certificate.invalid(now));
         let why = invalid.or_else(|| alert().map(|(_, why)| (*why).to_owned()));
@@ -100,7 +100,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the same as a sentence of its own.
+    /// Returns the same as a separate sentence.
     pub(super) fn in_words(
         self,
         words: &str,
@@ -111,8 +111,7 @@ impl Refusal {
         match self {
             Self::Tls => format!("the TLS handshake with {broker} failed: {why}"),
             Self::Login => format!(
-                "{broker} does not authenticate this client; look at sasl.mechanism, sasl.username and sasl.password \
-                 ({why})"
+                "authentication with {broker} failed; check sasl.mechanism, sasl.username and sasl.password ({why})"
             ),
         }
     }
@@ -195,7 +194,7 @@ mod tests {
         assert_eq!(
             Refusal::Login.in_words(refused, None, at(1)),
             format!(
-                "kafka-1:9094 does not authenticate this client; look at sasl.mechanism, sasl.username and \
+                "authentication with kafka-1:9094 failed; check sasl.mechanism, sasl.username and \
                  sasl.password ({refused})"
             )
         );

@@ -1,4 +1,4 @@
-//! The rights that Kafka wants of a client, in words.
+//! The rights that Kafka requires of a client, as text.
 
 use rdkafka::error::RDKafkaErrorCode;
 

@@ -1,5 +1,5 @@
-//! librdkafka's properties: the bridge's defaults, what the configuration puts over them, and
-//! whether librdkafka takes a value at all.
+//! librdkafka's properties: the bridge's defaults, the configured values over them, and whether librdkafka accepts a
+//! value at all.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -11,8 +11,7 @@ use super::topic::TopicState;
 use super::transactions::Batching;
 use crate::config::{Config, Kafka};
 
-/// What the bridge sets unless the configuration says otherwise. Measured on three brokers; the
-/// reasons are in `docs/configuration.md`.
+/// The bridge's defaults. Measured on three brokers; the reasons are in `docs/configuration.md`.
 pub const DEFAULTS: [(&str, &str); 14] = [
     ("acks", "all"),
     ("allow.auto.create.topics", "false"),
@@ -30,7 +29,7 @@ pub const DEFAULTS: [(&str, &str); 14] = [
     ("topic.metadata.propagation.max.ms", "1000"),
 ];
 
-/// Replaces the default if there is a spool: it keeps reports, however long Kafka takes to accept them.
+/// Replaces the default if there is a spool, which keeps reports for as long as Kafka does not accept them.
 pub const NO_TIMEOUT: (&str, &str) = ("message.timeout.ms", "0");
 
 const READING: [(&str, &str); 11] = [
@@ -39,10 +38,10 @@ const READING: [(&str, &str); 11] = [
     ("enable.partition.eof", "true"),
     ("fetch.max.bytes", "2097152"),
     ("fetch.message.max.bytes", "524288"),
-    // A full queue is looked at again after a second by default, which is what a fast reader then waits.
+    // By default a full queue is checked again after a second, which a fast reader would wait for.
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.wait.max.ms", "100"),
-    // librdkafka wants a group's name even where none is joined.
+    // librdkafka requires a group name even if no group is joined.
     ("group.id", "koobridge-reader"),
     ("isolation.level", "read_committed"),
     ("queued.max.messages.kbytes", "4096"),
@@ -54,22 +53,22 @@ const TRANSACTIONS: [(&str, &str); 9] = [
     ("enable.idempotence", "true"),
     // No sender waits for a single record, and larger batches cost the brokers less.
     ("linger.ms", "50"),
-    // As many as keep the order with an idempotent producer.
+    // The highest number that keeps the order with an idempotent producer.
     ("max.in.flight.requests.per.connection", "5"),
     ("message.max.bytes", "16777216"),
     ("queue.buffering.max.kbytes", "16384"),
     ("queue.buffering.max.messages", "7000"),
-    // librdkafka wants it to be no longer than a transaction may take.
+    // librdkafka requires it to be no longer than a transaction may take.
     ("socket.timeout.ms", "10000"),
-    // An open transaction holds back every read-committed subscriber of its topic.
+    // An open transaction blocks every read-committed subscriber of its topic.
     ("transaction.timeout.ms", "10000"),
 ];
 
-/// The properties of a client, complete.
+/// The complete properties of a client.
 #[derive(Clone)]
 pub struct Settings {
     config: ClientConfig,
-    /// The certificate that Kafka is shown, as its file was when these were made.
+    /// The client certificate, as its file was when these settings were made.
     certificate: Option<ClientCertificate>,
 }
 
@@ -96,7 +95,7 @@ fn properties(kafka: &Kafka) -> impl Iterator<Item = (&str, &str)> {
 }
 
 impl Settings {
-    /// Returns the properties of producers that have a spool or none.
+    /// Returns the properties of producers, with or without a spool.
     #[must_use]
     pub fn of_producers(kafka: &Kafka, has_spool: bool) -> Self {
         let spooled = has_spool.then_some(NO_TIMEOUT);
@@ -106,7 +105,7 @@ impl Settings {
         }
     }
 
-    /// Lays `properties` over the bridge's defaults. They were checked by [`check_property`].
+    /// Puts `properties` over the bridge's defaults. They were checked by [`check_property`].
     #[must_use]
     pub fn new<'a>(properties: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut config = ClientConfig::new();
@@ -120,17 +119,17 @@ impl Settings {
         }
     }
 
-    /// Returns the certificate that Kafka is shown, if there is one that can be read.
+    /// Returns the client certificate, if there is one that can be read.
     #[must_use]
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_ref()
     }
 
-    /// Returns if a client with these properties can take over from the producers of `topics`, as their states say that
-    /// Kafka answers those.
+    /// Returns `Ok` if a client with these properties can replace the producers of `topics`: Kafka must answer it as it
+    /// answers them.
     ///
     /// # Errors
-    /// Why not, or why librdkafka refuses the properties as a whole.
+    /// The reason why not, or why librdkafka refuses the properties as a whole.
     pub fn try_out(&self, topics: [(&str, TopicState); 2]) -> Result<(), String> {
         let cluster = Cluster::start(self).map_err(|error| error.to_string())?;
         cluster.brokers().map_err(|error| error.to_string())?;
@@ -143,8 +142,8 @@ impl Settings {
         Ok(())
     }
 
-    /// The same properties for a client that only reads: producers' own are left out, and what it
-    /// holds of what it has fetched has a limit. Committed records only, nothing committed itself.
+    /// Returns the properties of a client that only reads: without those of producers, and with a limit on fetched
+    /// records. It reads only committed records and commits nothing.
     pub(super) fn for_reading(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for name in self
@@ -162,8 +161,8 @@ impl Settings {
         config
     }
 
-    /// The same properties for a client that only asks about offsets, those of open transactions included. It has no
-    /// group, so that it needs no right on one.
+    /// Returns the properties of a client that only asks about offsets, those of open transactions included. It has no
+    /// group, so it needs no right on one.
     pub(super) fn for_asking(&self) -> ClientConfig {
         let mut config = self.for_reading();
         config.set("isolation.level", "read_uncommitted");
@@ -171,8 +170,8 @@ impl Settings {
         config
     }
 
-    /// The same properties for a producer with this transactional id. Its records wait as long as a
-    /// transaction may take, and are limited in size by their topic alone.
+    /// Returns the properties of a producer with this transactional id. Its records wait as long as a transaction may
+    /// take, and only their topic limits their size.
     pub(super) fn for_transactions(&self, id: &str, batching: Batching) -> ClientConfig {
         let mut config = self.config.clone();
         config.remove("message.timeout.ms");
@@ -189,7 +188,7 @@ impl Settings {
         config
     }
 
-    /// Whether records are compressed before Kafka weighs them.
+    /// Returns whether records are compressed before Kafka compares their size with the limit.
     #[must_use]
     pub fn compresses(&self) -> bool {
         let names = ["compression.type", "compression.codec"];
@@ -202,7 +201,7 @@ impl Settings {
     }
 }
 
-/// Whether a property is about connections rather than about producing.
+/// Returns whether a property concerns connections rather than producing.
 fn is_common(name: &str) -> bool {
     const NAMES: [&str; 8] = [
         "api.version.fallback.ms",
@@ -232,11 +231,11 @@ fn is_common(name: &str) -> bool {
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Asks librdkafka whether it has a property of this name and takes this value, and gives the
-/// value as librdkafka reads it.
+/// Asks librdkafka whether it has a property of this name and accepts this value, and returns the value as librdkafka
+/// reads it.
 ///
 /// # Errors
-/// librdkafka's own words for what is wrong.
+/// librdkafka's description of the error.
 pub fn check_property(name: &str, value: &str) -> Result<String, String> {
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(config) => Ok(config.get(name).unwrap_or_else(|_| value.to_owned())),
@@ -332,7 +331,7 @@ mod tests {
         sasl.oauthbearer.assertion.jwt.template.file sasl.oauthbearer.metadata.authentication.type
         plugin.library.paths client.rack retry.backoff.ms retry.backoff.max.ms client.dns.lookup enable.metrics.push";
 
-    /// Those of them that say nothing about connections: what a reader holds or makes, and librdkafka's own log.
+    /// Those of them that do not concern connections: a reader's memory, and librdkafka's own log.
     const NOT_ABOUT_CONNECTIONS: &str = "
         message.max.bytes message.copy.max.bytes receive.message.max.bytes max.in.flight.requests.per.connection
         max.in.flight topic.blacklist statistics.interval.ms enabled_events log_level log.queue log.thread.name
@@ -396,7 +395,7 @@ mod tests {
             check_property("lingr.ms", "5"),
             Err("No such configuration property: \"lingr.ms\"".to_owned())
         );
-        // librdkafka gives a property's other name.
+        // librdkafka returns the other name of a property.
         assert_eq!(
             check_property("linger.ms", "soon"),
             Err("Invalid value for configuration property \"queue.buffering.max.ms\"".to_owned())

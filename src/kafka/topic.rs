@@ -1,4 +1,4 @@
-//! What is known of a topic, and the handle by which the rest of the program looks at it.
+//! The known state of a topic, and the handle by which the rest of the program reads it.
 
 use std::fmt;
 use std::sync::mpsc::SyncSender;
@@ -9,19 +9,19 @@ use tokio::sync::watch;
 use super::age_limits::AgeLimits;
 use super::refusal::Refusal;
 
-/// What Kafka last said of a topic.
+/// The last known state of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicState {
     pub condition: Condition,
-    /// How many partitions there are; kept while Kafka can't be reached.
+    /// The number of partitions; kept while Kafka can't be reached.
     pub partitions: Option<u32>,
     pub durability: Option<Durability>,
-    /// As they were last read; kept while Kafka can't be reached.
+    /// The durability that was last read; kept while Kafka can't be reached.
     pub age_limits: AgeLimits,
-    /// For each partition whether it can take records: it has a leader and enough replicas in sync.
-    /// Empty where Kafka does not answer.
+    /// For each partition, whether it can take records: it has a leader and enough replicas in sync. Empty if Kafka
+    /// does not answer.
     pub led: Vec<bool>,
-    /// The preferred leader of each partition: its first replica, which leads it while nothing is amiss.
+    /// The preferred leader of each partition: its first replica, which leads it if all is well.
     pub preferred_leaders: Vec<i32>,
 }
 
@@ -35,19 +35,19 @@ pub enum Condition {
     Unreachable(NoAnswer),
     /// Kafka answers, but there is no such topic.
     Missing,
-    /// Kafka answers, but not to this client; librdkafka's words.
+    /// Kafka answers, but not to this client; the text is librdkafka's.
     Refused(String),
     /// This many partitions have no leader.
     Leaderless(usize),
     Ready,
 }
 
-/// A question that no broker answered.
+/// A request that no broker answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoAnswer {
-    /// librdkafka's words; if a broker has refused this client, in words that say what to do.
+    /// The reason in librdkafka's words; if a broker has refused this client, with the remedy.
     pub reason: String,
-    /// How far the connection came, if a broker has refused this client.
+    /// The progress of the connection, if a broker has refused this client.
     pub refusal: Option<Refusal>,
     /// When a broker last answered a question about the topic in this run.
     pub last_answer: Option<Timestamp>,
@@ -91,7 +91,7 @@ pub struct Durability {
 }
 
 impl Durability {
-    /// Whether a record survives the loss of a broker.
+    /// Returns whether a record survives the loss of a broker.
     #[must_use]
     pub fn is_safe(self) -> bool {
         self.replication >= 2 && self.min_insync >= 2
@@ -99,12 +99,12 @@ impl Durability {
 }
 
 impl Condition {
-    /// Returns whether a client that got this answer can take over from one that got `current`.
+    /// Returns whether a client that got this answer can replace one that got `current`.
     #[must_use]
     pub fn can_follow(&self, current: &Self) -> bool {
         match self {
             Self::Ready | Self::Leaderless(_) => true,
-            // A broker that has just started can deny a topic that is there.
+            // A broker that has just started can deny an existing topic.
             Self::Missing => !matches!(current, Self::Ready | Self::Leaderless(_)),
             Self::Refused(_) => self == current,
             Self::Unknown | Self::Unreachable(_) => false,
@@ -137,26 +137,25 @@ pub struct TopicWatch {
 }
 
 impl TopicWatch {
-    /// What Kafka last said.
+    /// Returns the last known state.
     #[must_use]
     pub fn state(&self) -> TopicState {
         self.state.borrow().clone()
     }
 
-    /// The number of partitions, waiting for Kafka's first answer; `None` where there is no topic
-    /// to send to.
+    /// Returns the number of partitions, after Kafka's first answer; `None` if the topic does not exist.
     pub async fn partitions(&mut self) -> Option<u32> {
         let answered = |state: &TopicState| state.condition != Condition::Unknown;
         self.state.wait_for(answered).await.ok()?.partitions
     }
 
-    /// The number of partitions where Kafka has named it already.
+    /// Returns the number of partitions if it is known already.
     #[must_use]
     pub fn known_partitions(&self) -> Option<u32> {
         self.state.borrow().partitions
     }
 
-    /// Whether Kafka said last that the partition can take records.
+    /// Returns whether the partition can take records, by Kafka's last answer.
     #[must_use]
     pub fn is_led(&self, partition: u32) -> bool {
         let state = self.state.borrow();
@@ -167,15 +166,15 @@ impl TopicWatch {
             .unwrap_or_default()
     }
 
-    /// Returns the preferred leader of each partition; empty if Kafka has not named them yet.
+    /// Returns the preferred leader of each partition; empty if it is not known yet.
     #[must_use]
     pub fn preferred_leaders(&self) -> Vec<i32> {
         self.state.borrow().preferred_leaders.clone()
     }
 
-    /// Has Kafka asked again at once: what it said last seems to be wrong.
+    /// Asks Kafka again at once, because its last answer seems to be wrong.
     pub fn doubt(&self) {
-        // A full channel means that a question was asked for already.
+        // A full channel means that a request was already ordered.
         let _asked = self.wake.try_send(());
     }
 }

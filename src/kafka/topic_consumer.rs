@@ -23,26 +23,26 @@ use super::read_error::ReadError;
 use super::settings::Settings;
 use super::topic::Condition;
 
-/// How long one question may take: long enough for a broker's death and the election of another leader.
+/// How long one request may take: long enough for a broker to fail and another leader to be elected.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The same for a person.
+/// The same if a person waits for the answer.
 const PATIENCE_IN_WORDS: &str = "15 seconds";
-/// How long to wait before a question is asked again.
+/// The pause before a repeated request.
 const AGAIN: Duration = Duration::from_millis(200);
-/// How long a question may take that is asked again.
+/// How long a request may take that will be repeated.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long taking librdkafka's errors takes, whether there are any or not.
+/// How long to wait for librdkafka's errors, whether there are any or not.
 const SHORTLY: Duration = Duration::from_millis(5);
-/// librdkafka's words for a log that ends before what was read, in place of a code.
+/// librdkafka's text, instead of a code, for a log that ends before the records that were read.
 const TRUNCATED: &str = "truncation detected";
 
 type Client = BaseConsumer<Callbacks>;
 
-/// The topic that is read, and the clients that read it.
+/// The topic that is read, and its clients.
 pub(super) struct TopicConsumer {
     /// Fetches records.
     pub(super) committed: Client,
-    /// Asks only: the end of a partition is the last stable offset for the other one.
+    /// Only asks: the fetching client takes the last stable offset for the end of a partition.
     uncommitted: Client,
     pub(super) topic: String,
 }
@@ -70,7 +70,7 @@ impl TopicConsumer {
         })?;
         let found = metadata.topics().first();
         match found.map_or(Condition::Missing, condition_of) {
-            // A partition without a leader is waited for when its offsets are asked for.
+            // The wait for a partition without a leader comes later, when its offsets are requested.
             Condition::Ready | Condition::Leaderless(_) => {
                 let count = found.map_or(0, |topic: &MetadataTopic| topic.partitions().len());
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
@@ -120,8 +120,8 @@ impl TopicConsumer {
         Ok((to_u64(first), to_u64(end)))
     }
 
-    /// Asks again until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no leader,
-    /// and waits for a broker that is gone if it does not know the next leader yet.
+    /// Repeats a request until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no
+    /// leader, and waits for a broker that is gone if it does not know the next leader yet.
     fn ask_patiently<T>(
         &self,
         client: &Client,
@@ -138,7 +138,7 @@ impl TopicConsumer {
             if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) {
                 return Err(self.refused("DESCRIBE and READ"));
             }
-            // Also tells the client of a new leader.
+            // This request also tells the client of a new leader.
             let metadata = client.fetch_metadata(Some(&self.topic), SHORT_PATIENCE);
             if Instant::now() >= deadline {
                 let mut topics = metadata.iter().flat_map(Metadata::topics);
@@ -156,9 +156,9 @@ impl TopicConsumer {
         }
     }
 
-    /// Asks where a partition begins and ends.
+    /// Returns the first offset and the ends of a partition.
     pub(super) fn ends(&self, partition: u32) -> Answer {
-        // In this order: an end that moves in between opens no transaction.
+        // In this order: if an end moves between the requests, no transaction seems open.
         let stable = self.watermarks(&self.committed, partition, SHORT_PATIENCE);
         let whole = stable.and_then(|(_, stable)| {
             let (first, end) = self.watermarks(&self.uncommitted, partition, SHORT_PATIENCE)?;
@@ -224,7 +224,7 @@ impl TopicConsumer {
         let assigned = there
             .try_for_each(|(partition, left)| self.add(&mut assignment, *partition, left.next))
             .and_then(|()| self.committed.assign(&assignment))
-            // A partition that was left stays paused where it is assigned again.
+            // If a paused partition is assigned again, it stays paused.
             .and_then(|()| self.committed.resume(&assignment));
         assigned.map_err(|error| {
             ReadError::Unanswered(format!("librdkafka can't read {}: {error}", self.topic))
@@ -235,7 +235,7 @@ impl TopicConsumer {
         list.add_partition_offset(&self.topic, to_i32(partition), Offset::Offset(to_i64(next)))
     }
 
-    /// Fetches a partition from this offset again, and drops what was fetched already.
+    /// Fetches a partition from this offset again, and drops the records that were fetched before.
     pub(super) fn seek(&self, partition: u32, next: u64) {
         let mut list = TopicPartitionList::new();
         let added = self.add(&mut list, partition, next);
@@ -254,7 +254,7 @@ impl TopicConsumer {
         }
     }
 
-    /// Returns what an error of the fetching client means for the whole topic.
+    /// Returns the read error that an error of the fetching client causes for the whole topic.
     pub(super) fn fatal(&self, error: &KafkaError) -> Option<ReadError> {
         match error.rdkafka_error_code()? {
             Code::TopicAuthorizationFailed => Some(self.refused("READ")),
@@ -268,7 +268,7 @@ impl TopicConsumer {
         }
     }
 
-    /// Why brokers refuse the connection, if they do.
+    /// Returns the reason why brokers refuse the connection, if they do.
     pub(super) fn refusal(&self) -> Option<Unreached> {
         let clients = [&self.committed, &self.uncommitted].into_iter();
         clients
@@ -282,7 +282,7 @@ impl TopicConsumer {
     }
 
     fn last_words(&self, error: &KafkaError) -> String {
-        // Nothing else takes the errors of this client.
+        // No other code reads the errors of this client.
         if let Some(Err(error)) = self.uncommitted.poll(SHORTLY) {
             debug!(%error, "no answer");
         }

@@ -1,8 +1,7 @@
-//! A producer whose records appear together with the place that its reader has reached, or not at all.
+//! A producer whose records appear together with its reader's progress, or not at all.
 //!
-//! The transactional id is a consumer group's name too: the group holds, for each partition that is
-//! read, the next offset and a text of the caller's. A producer that starts under an id first ends
-//! the transaction of the last one.
+//! The transactional id is also the name of a consumer group. For each partition that is read, the group keeps the next
+//! offset and a text of the caller. When a producer starts under an id, it first ends the transaction of the last one.
 
 mod failures;
 mod start;
@@ -37,33 +36,33 @@ use crate::interrupt::Interrupt;
 
 /// How long librdkafka may take for a step before the interrupt is checked.
 const SLICE: Duration = Duration::from_millis(500);
-/// How long librdkafka may take for offsets, which it sends again after that.
+/// How long librdkafka may take for offsets, which it then sends again.
 const OFFSETS: Duration = Duration::from_secs(10);
-/// How long a step may take; the producer is useless after that.
+/// How long a step may take; after that the producer is unusable.
 const STEP: Duration = Duration::from_secs(30);
-/// How long a step may take once the command is to stop, and once it is to give up its work.
+/// How long a step may take when the command is stopping, and when it has to end at once.
 const STOPPING: Duration = Duration::from_secs(10);
 const GIVING_UP: Duration = Duration::from_secs(3);
-/// How long librdkafka may take to give back the records that it has not sent.
+/// How long librdkafka may take to return the records that it has not sent.
 const TAKING_BACK: Duration = Duration::from_secs(1);
-/// How long to wait for room in librdkafka's queue before looking again.
+/// How long to wait for room in librdkafka's queue before checking again.
 const ROOM: Duration = Duration::from_millis(10);
-/// How many records are handed over between two looks for delivery reports.
+/// How many records are sent between two checks for delivery reports.
 const REPORTS_EACH: u32 = 256;
 
-/// Why a transaction has failed.
+/// The reason why a transaction has failed.
 #[derive(Debug, Error)]
 pub enum Broken {
-    /// Nothing of it will be seen; the same can be tried again.
+    /// No reader will see any of it; the same can be tried again.
     #[error("{0}")]
     Transaction(String),
-    /// This producer can't go on. Its last transaction may have been committed all the same.
+    /// This producer is unusable. Its last transaction may have been committed nevertheless.
     #[error("{0}")]
     Producer(String),
-    /// This producer can't go on: another one has started under the same id.
+    /// This producer is unusable: another one has started under the same id.
     #[error("{0}")]
     Fenced(String),
-    /// Kafka refuses it, and will again.
+    /// Kafka refuses it, and will refuse it again.
     #[error("{0}")]
     Refused(String),
 }
@@ -80,7 +79,7 @@ impl From<ClientError> for Broken {
 /// How the records of transactions are put into batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Batching {
-    /// The largest batch in bytes, if it has another limit than librdkafka's.
+    /// The largest batch in bytes, if it differs from librdkafka's limit.
     pub bytes: Option<u32>,
     /// Records are sent at once.
     pub is_immediate: bool,
@@ -88,11 +87,11 @@ pub struct Batching {
 
 type TransactionalProducer = BaseProducer<Callbacks<Mutex<Failures>>>;
 
-/// One producer with a transactional id. A transaction that is still open is aborted when this is dropped.
+/// One producer with a transactional id. If a transaction is open when this is dropped, it is aborted.
 pub struct Transactions {
     producer: Arc<TransactionalProducer>,
     interrupt: Arc<Interrupt>,
-    /// The transactional id, which is the name of the consumer group, too.
+    /// The transactional id, which is also the name of the consumer group.
     id: String,
     /// The topics that records were sent to.
     topics: BTreeSet<String>,
@@ -104,7 +103,7 @@ impl Transactions {
     /// Starts a transaction.
     ///
     /// # Errors
-    /// If this producer can't go on.
+    /// If this producer is unusable.
     pub fn begin(&self) -> Result<(), Broken> {
         let begun = self.producer.begin_transaction();
         begun.map_err(|error| self.broken(&error))?;
@@ -112,11 +111,10 @@ impl Transactions {
         Ok(())
     }
 
-    /// Hands a record over to the transaction, waiting for room if there is none. `tag` names it
-    /// if Kafka refuses it.
+    /// Adds a record to the transaction, after a wait if the queue is full. `tag` names it if Kafka refuses it.
     ///
     /// # Errors
-    /// If the transaction can't succeed any more.
+    /// If the transaction can no longer succeed.
     pub fn send(
         &mut self,
         topic: &str,
@@ -155,14 +153,14 @@ impl Transactions {
         }
     }
 
-    /// Returns why the open transaction can't succeed any more, if that is so. librdkafka drops the records of such a
-    /// transaction, and only says that it did.
+    /// Returns why the open transaction can no longer succeed, if it cannot. librdkafka drops the records of such a
+    /// transaction, and reports only that.
     fn failure(&self) -> Option<KafkaError> {
         let error = self.producer.begin_transaction().err()?;
         (error.rdkafka_error_code() != Some(RDKafkaErrorCode::State)).then_some(error)
     }
 
-    /// Returns why librdkafka does not take a record.
+    /// Returns why librdkafka does not accept a record.
     fn not_sent(&self, error: &KafkaError, tag: usize) -> Broken {
         let code = error.rdkafka_error_code();
         if let Some(failed) = code.map(Failed::from).filter(|failed| failed.is_for_good()) {
@@ -179,7 +177,7 @@ impl Transactions {
     /// Waits until Kafka has accepted or refused every record so far.
     ///
     /// # Errors
-    /// If the transaction can't succeed any more.
+    /// If the transaction can no longer succeed.
     pub fn flush(&self) -> Result<(), Broken> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
@@ -196,10 +194,11 @@ impl Transactions {
         Err(self.broken(&failure.unwrap_or(KafkaError::MessageProduction(code))))
     }
 
-    /// Commits the transaction with how far the reading of `topic` is, for the group of `group`.
+    /// Commits the transaction with the reader's progress in `topic`, for the group of `group`.
     ///
     /// # Errors
-    /// If the commit failed; after [`Broken::Producer`] and [`Broken::Fenced`] Kafka may have committed it all the same.
+    /// If the commit failed. After [`Broken::Producer`] and [`Broken::Fenced`] Kafka may have committed it
+    /// nevertheless.
     pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
         self.flush()?;
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
@@ -212,8 +211,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Adds offsets of a group to the transaction. librdkafka waits for the group's coordinator without an end, so that
-    /// this is done by a thread that can be left behind; the producer is useless then.
+    /// Adds offsets of a group to the transaction. librdkafka waits without a limit for the group's coordinator, so a
+    /// separate thread does this, which can be abandoned; then the producer is unusable.
     fn send_offsets(
         &self,
         topic: &str,
@@ -263,32 +262,32 @@ impl Transactions {
         }
     }
 
-    /// Gives the transaction up: nothing of it will be seen.
+    /// Aborts the transaction: no reader sees any of it.
     ///
     /// # Errors
-    /// If this producer can't go on.
+    /// If this producer is unusable.
     pub fn abort(&self) -> Result<(), Broken> {
         self.is_open.set(false);
-        // Aborting waits for delivery reports that only this thread can take.
+        // An abort waits for delivery reports that only this thread can take.
         self.take_back();
         *self.producer.context().deliveries.lock() = Failures::default();
         self.until_done(|producer| producer.abort_transaction(SLICE))
     }
 
-    /// Leaves the transaction to the next producer under the same id, which aborts it.
+    /// Leaves the transaction open: the next producer under the same id aborts it.
     pub fn abandon(&self) {
         self.is_open.set(false);
     }
 
-    /// Returns the tags of those records of this transaction that Kafka has refused for good, or for another record in
-    /// the same batch. A new producer is needed then: this one stumbles over the gap in its numbering.
+    /// Returns the tags of the records of this transaction that Kafka has refused for good, or because of another
+    /// record in the same batch. Then a new producer is needed, because this one has a gap in its sequence numbers.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<usize, Failed> {
         self.take_back();
         mem::take(&mut self.producer.context().deliveries.lock().refused)
     }
 
-    /// Takes back what is still to be sent, and every delivery report.
+    /// Drops the unsent records, and takes every delivery report.
     fn take_back(&self) {
         let begun = Instant::now();
         self.producer
@@ -298,7 +297,7 @@ impl Transactions {
         }
     }
 
-    /// Serves librdkafka while there is nothing else to do.
+    /// Serves librdkafka while the caller has no work.
     pub fn wait(&self, time: Duration) {
         self.producer.poll(time);
     }
@@ -321,7 +320,7 @@ impl Transactions {
         }
     }
 
-    /// Returns an error if what began at `begun` has taken too long.
+    /// Returns an error if the step that began at `begun` has taken too long.
     fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), Broken> {
         let limit = match (self.interrupt.is_stopping(), self.interrupt.is_at_once()) {
             (_, true) => GIVING_UP,
@@ -343,7 +342,7 @@ impl Transactions {
         missing_right(code, topic, &self.id).map(Broken::Refused)
     }
 
-    /// Returns the topics that an error of writing is about: those that it names, or all.
+    /// Returns the topics of a write error: those that it names, or all.
     fn written_topics(&self, words: &str) -> String {
         let topics = || self.topics.iter().map(String::as_str);
         let named: Vec<&str> = topics().filter(|topic| words.contains(topic)).collect();
@@ -410,7 +409,7 @@ impl Transactions {
 impl Drop for Transactions {
     fn drop(&mut self) {
         if self.is_open.get() {
-            // Kafka aborts it otherwise, after its timeout.
+            // Otherwise Kafka aborts it after its timeout.
             let _aborted = self.abort();
         }
     }
@@ -419,12 +418,12 @@ impl Drop for Transactions {
 /// Returns whether the same step can be tried again.
 fn is_passing(error: &KafkaError) -> bool {
     match error {
-        // An earlier step that was left behind is never over.
+        // An abandoned earlier step never ends.
         KafkaError::Transaction(error) => {
             use RDKafkaErrorCode::{Conflict, PreviousInProgress};
             error.is_retriable() && ![Conflict, PreviousInProgress].contains(&error.code())
         }
-        // A flush that has taken too long.
+        // The flush has taken too long.
         KafkaError::Flush(_) => true,
         _ => false,
     }

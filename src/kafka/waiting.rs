@@ -1,8 +1,8 @@
-//! What a reader waits for.
+//! The reasons why a reader waits.
 
 use std::fmt;
 
-/// What a reader waits for; its text is a line for a person.
+/// The reason why a reader waits; its text is a line for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Waiting {
     /// The end of a transaction that another producer holds open.
@@ -13,16 +13,16 @@ pub enum Waiting {
     },
     /// An offset that the partition does not have yet.
     Offset { partition: u32, end: u64, next: u64 },
-    /// A leader of the partition that answers.
+    /// A leader of the partition, or its answer.
     Leader { topic: String, partition: u32 },
-    /// Records that are there and can't be fetched.
+    /// Existing records that can't be fetched.
     Batch {
         topic: String,
         partition: u32,
         offset: u64,
         reason: String,
     },
-    /// A broker that answers.
+    /// An answer from a broker.
     Broker { topic: String, reason: String },
 }
 

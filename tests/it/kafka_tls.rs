@@ -145,7 +145,7 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
             mutual(&|files| files.write("ca.crt", &stranger.read("ca.crt"))),
             "fail",
             "tls",
-            "the broker's certificate is not accepted; look at ssl.ca.location",
+            "the broker's certificate is not accepted; check ssl.ca.location",
         ),
         (
             mutual(&|files| {

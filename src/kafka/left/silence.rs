@@ -1,4 +1,4 @@
-//! A partition from which no record comes because its leader does not answer, or because librdkafka does not fetch its
+//! A partition without new records, because its leader does not answer, or because librdkafka does not fetch its
 //! records.
 
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::{Finding, LONGEST, Left, QUIET, SOON};
 use crate::kafka::read_error::ReadError;
 use crate::kafka::waiting::Waiting;
 
-/// How long records that exist may not come before their partition is assigned again.
+/// How long existing records may be missing before their partition is assigned again.
 const STALLED: Duration = Duration::from_secs(20);
 
 impl Left {
@@ -22,7 +22,7 @@ impl Left {
         partition: u32,
         now: Instant,
     ) -> Result<Finding, ReadError> {
-        // A record has come since the question: the answer is old.
+        // A record has come since the request, so the answer is old.
         if self.ask_at.replace(now + SOON).is_none() {
             return Ok(Finding::Nothing);
         }
@@ -43,7 +43,7 @@ impl Left {
         Ok(Finding::Waiting(Waiting::Leader { topic, partition }))
     }
 
-    /// Whether records before the last stable offset should have come by now, or the offset itself been reached.
+    /// Returns whether records before the last stable offset, or the offset itself, should have been reached by now.
     pub(super) fn is_stalled(&mut self, stable: u64, is_dry: bool, now: Instant) -> bool {
         if self.next >= stable {
             self.lag = None;
@@ -54,7 +54,7 @@ impl Left {
             _ => now,
         };
         if self.lag.is_none_or(|(lag, _)| lag != stable) {
-            // librdkafka may have come to an earlier end only.
+            // librdkafka may have reached only an earlier end.
             self.is_at_end &= self.is_finite();
         }
         self.lag = Some((stable, since));
@@ -62,8 +62,8 @@ impl Left {
         is_dry && !self.is_at_end && lasts >= STALLED
     }
 
-    /// Notes that librdkafka does not fetch from `next`. Returns that the partition is to be assigned again, with a line if
-    /// that has not helped before and one is due.
+    /// Notes that librdkafka does not fetch from `next`. Returns the step to assign the partition again, with a line if
+    /// this has not helped before and a line is due.
     ///
     /// # Errors
     /// If records of a range could not be fetched for 20 minutes.

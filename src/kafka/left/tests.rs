@@ -1,4 +1,4 @@
-//! What the ends of a partition mean, second by second.
+//! Each step follows from the ends of a partition, second by second.
 
 use super::*;
 
@@ -40,7 +40,7 @@ impl Watch {
         self.left.reached_end(self.now())
     }
 
-    /// Whether Kafka is asked now.
+    /// Returns whether Kafka is asked at this second.
     fn is_due(&mut self) -> bool {
         let now = self.now();
         let is_due = self.left.due_since(now).is_some();
@@ -50,7 +50,7 @@ impl Watch {
         is_due
     }
 
-    /// What the ends mean that second.
+    /// Returns the step that the ends require at this second.
     fn at(&mut self, seconds: u64, [first, stable, end]: [u64; 3]) -> Finding {
         self.judge(seconds, [first, stable, end]).expect("no error")
     }
@@ -59,7 +59,7 @@ impl Watch {
         self.judge_while(true, seconds, ends)
     }
 
-    /// The same while records of other partitions come.
+    /// The same, while records of other partitions come.
     fn busy(&mut self, seconds: u64, ends: [u64; 3]) -> Finding {
         self.judge_while(false, seconds, ends).expect("no error")
     }
@@ -76,7 +76,7 @@ impl Watch {
         self.left.judge("events", 2, ends, is_dry, self.now())
     }
 
-    /// Notes that the leader does not answer that second.
+    /// Notes at this second that the leader does not answer.
     fn leaderless(&mut self, seconds: u64) -> Result<Finding, ReadError> {
         self.seconds = seconds;
         self.is_due();
@@ -111,7 +111,7 @@ fn an_end_that_was_confirmed_long_ago_ends_no_range() {
     assert!(!run.reached_end());
     assert!(run.is_due());
     assert_eq!(run.at(3, [0, 50, 50]), Finding::Confirmed);
-    // Those that take as long each time end too.
+    // Ranges whose requests always take that long end too.
     run.seconds = 8;
     assert!(run.reached_end());
 }
@@ -125,7 +125,7 @@ fn an_end_that_a_new_leader_puts_too_early_ends_no_range() {
         assert_eq!(run.at(seconds, [0, 40, 40]), Finding::Nothing);
         assert!(!run.reached_end());
     }
-    // The watch begins again, and what librdkafka came to was not the end.
+    // The watch begins again, and the offset that librdkafka reached was not the end.
     assert_eq!(run.at(31, [0, 50, 50]), Finding::Stalled);
 }
 
@@ -137,8 +137,8 @@ fn a_range_that_was_cut_off_is_an_error_after_half_a_minute() {
     let error = run.judge(30, [0, 40, 40]).expect_err("an error");
     assert_eq!(
         error.to_string(),
-        "events partition 2 ends at offset 40, before offset 49 that was there already: the topic was \
-         made again, or Kafka has lost records in an unclean leader election"
+        "events partition 2 ends at offset 40, before offset 49 that was already there: the topic was \
+         created again, or Kafka has lost records in an unclean leader election"
     );
     let mut tail = Watch::tail(0);
     tail.left.took(39);
@@ -146,7 +146,7 @@ fn a_range_that_was_cut_off_is_an_error_after_half_a_minute() {
     let error = tail.judge(31, [0, 7, 7]).expect_err("an error").to_string();
     assert!(
         error.starts_with(
-            "events partition 2 ends at offset 7, before offset 39 that was read already:"
+            "events partition 2 ends at offset 7, before offset 39 that was already read:"
         ),
         "{error}"
     );
@@ -181,7 +181,7 @@ fn a_transaction_that_ends_lets_the_range_end() {
     // Aborted: no record comes.
     assert_eq!(run.at(6, [0, 50, 50]), Finding::Confirmed);
     assert!(run.reached_end());
-    // One behind the range is of no account.
+    // A transaction after the range does not matter.
     let mut run = Watch::run(0, 50);
     assert!(!run.reached_end());
     assert_eq!(run.at(0, [0, 50, 60]), Finding::Confirmed);
@@ -196,7 +196,7 @@ fn a_tail_waits_for_a_transaction_without_a_limit() {
     assert_eq!(tail.at(10, [0, 10, 11]), Finding::Nothing);
     assert_eq!(tail.at(13, [0, 10, 11]), transaction(10));
     assert_eq!(tail.at(4000, [0, 10, 11]), transaction(10));
-    // Another one is waited for anew.
+    // The wait for another transaction begins anew.
     assert_eq!(tail.at(4001, [0, 12, 13]), Finding::Nothing);
     assert_eq!(tail.at(4004, [0, 12, 13]), transaction(12));
 }
@@ -277,7 +277,7 @@ fn a_partition_whose_records_do_not_come_is_assigned_again() {
     assert_eq!(tail.at(20, [0, 20, 20]), Finding::Stalled);
     tail.left.assigned(tail.now());
     assert_eq!(tail.at(30, [0, 20, 20]), Finding::Nothing);
-    // They were marks of transactions only.
+    // They were only transaction markers.
     assert!(!tail.reached_end());
     assert_eq!(tail.at(50, [0, 20, 20]), Finding::Nothing);
     assert_eq!(tail.at(500, [0, 20, 20]), Finding::Nothing);
@@ -453,7 +453,7 @@ fn records_that_wait_behind_those_of_other_partitions_are_neither_stalled_nor_de
         assert_eq!(run.busy(seconds, [30, 50, 50]), Finding::Nothing);
     }
     assert_eq!(run.at(2001, [0, 50, 50]), Finding::Stalled);
-    // An error of librdkafka comes behind the records that it has fetched before.
+    // librdkafka reports an error after the records that it had fetched before.
     run.left.suspect(run.now());
     let gone = OffsetRange {
         partition: 2,

@@ -1,25 +1,25 @@
-//! A trouble with a partition: its kind, and since when it lasts.
+//! A problem with a partition: its kind, and since when it has lasted.
 
 use std::time::{Duration, Instant};
 
 /// How often a line is repeated.
 const AGAIN: Duration = Duration::from_mins(1);
 
-/// Since when something has been amiss, and when a line about it was printed last.
+/// Since when there has been a problem, and when a line about it was last printed.
 #[derive(Clone)]
 pub(super) struct Trouble {
     since: Instant,
     said: Option<Instant>,
 }
 
-/// What the ends of a partition say against reading on.
+/// A problem that the ends of a partition show.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A transaction is open from this offset.
     Open(u64),
     /// The partition does not have the next offset yet.
     Ahead,
-    /// The partition ends before an offset that it has had.
+    /// The partition ends before an offset that it had.
     Shrunk,
 }
 

@@ -1,4 +1,4 @@
-//! The records of a transaction that were not delivered.
+//! The undelivered records of a transaction.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use crate::kafka::callbacks::Callbacks;
 use crate::kafka::producer::Failed;
 
-/// The records of this transaction that were not delivered.
+/// The undelivered records of this transaction.
 #[derive(Default)]
 pub(super) struct Failures {
     pub(super) first: Option<RDKafkaErrorCode>,
-    /// Those that Kafka refuses for good, by tag.
+    /// Records that Kafka refuses for good, by tag.
     pub(super) refused: BTreeMap<usize, Failed>,
 }
 

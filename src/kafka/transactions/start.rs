@@ -17,15 +17,15 @@ use crate::kafka::client_error::ClientError;
 use crate::kafka::cluster::Unreached;
 use crate::kafka::settings::Settings;
 
-/// How long a start may take: a coordinator is looked for, or still ends the last transaction.
+/// How long a start may take: Kafka looks for a coordinator, or the coordinator still ends the last transaction.
 const START: Duration = Duration::from_secs(45);
-/// How long a question may take that tells why a start has failed.
+/// How long a request may take that finds the reason of a failed start.
 const QUESTION: Duration = Duration::from_secs(5);
-/// How long a start is tried although the broker does not accept the client.
+/// How long a start is retried if the broker refuses the client.
 const REJECTED: Duration = Duration::from_secs(10);
 
 impl Transactions {
-    /// Ends the transaction that is open under `id`, and starts a producer under it. Each step of it heeds `interrupt`.
+    /// Ends the open transaction of `id`, and starts a producer under it. Each step checks `interrupt`.
     ///
     /// # Errors
     /// If Kafka refuses, or does not answer within a minute.
@@ -58,7 +58,7 @@ impl Transactions {
         }
     }
 
-    /// Waits before the next try of a start.
+    /// Waits before the next attempt.
     fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
         self.producer.poll(ROOM);
         let why = self.in_words(error);
@@ -80,7 +80,7 @@ impl Transactions {
             return Err(Broken::Producer(why));
         }
         Err(Broken::Producer(format!(
-            "Kafka answers, but does not let the transactional id {id} in ({why}). Its last transaction may be held up \
+            "Kafka answers, but does not accept the transactional id {id} ({why}). Its last transaction may be held up \
              by a partition without a leader; or there may be no coordinator for it: with fewer than three brokers, set \
              transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
              start the brokers again"

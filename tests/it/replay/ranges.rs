@@ -300,11 +300,11 @@ fn a_tail_whose_topic_is_made_again_ends() {
     assert_eq!(reading.join().expect("a reader"), 0);
     let said = running.says.wait_for_end();
     let shrunk =
-        format!("{topic} partition 0 ends at offset 1, before offset 8 that was read already:");
+        format!("{topic} partition 0 ends at offset 1, before offset 8 that was already read:");
     let reasons = [
         &shrunk,
         &format!("there is no topic {topic}"),
-        &format!("the log of {topic} does not go on from the records that were read:"),
+        &format!("the log of {topic} does not continue after the records that were read:"),
     ];
     assert!(
         reasons.iter().any(|reason| said.contains(*reason)),
