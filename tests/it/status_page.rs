@@ -292,13 +292,8 @@ fn a_missing_topic_and_a_stop_are_shown() {
         &rejected,
         &settings,
     );
-<<<<<<< HEAD
     let browser = open(&bridge, View::default());
-    browser.wait_for("#state", "Kafka can't take every report");
-=======
-    let browser = open(&bridge, Look::default());
     browser.wait_for("#state", "Kafka can't accept every report");
->>>>>>> words-bridge
     browser.wait_for(
         "#notes",
         "the topic does not exist; create it, koobridge does not",
@@ -342,13 +337,8 @@ fn without_scripts_the_page_reloads_by_itself() {
         is_without_scripts: true,
         ..View::default()
     };
-<<<<<<< HEAD
     let browser = open(&bridge, view);
-    browser.wait_for("#state", "Not ready: Kafka is away");
-=======
-    let browser = open(&bridge, look);
     browser.wait_for("#state", "Not ready: Kafka does not answer");
->>>>>>> words-bridge
     assert!(browser.text("#notes").contains("Kafka can't be reached"));
     assert!(browser.text("#kafka").contains("no answer"));
     let seen = browser.text("#seen");
