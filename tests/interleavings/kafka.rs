@@ -14,7 +14,7 @@ pub use koobridge::kafka::{
 use crate::contract::Record;
 
 /// Where each record is.
-pub const PLACE: Acknowledged = Acknowledged {
+pub const POSITION: Acknowledged = Acknowledged {
     partition: 0,
     offset: Some(0),
 };
@@ -130,7 +130,7 @@ impl<T: Send + 'static> Producer<T> {
         let in_flight = InFlight {
             producer: self.number,
             key: record.key.clone().expect("each record has a key"),
-            report: Box::new(move |outcome| on_report(ticket, outcome.map(|()| PLACE))),
+            report: Box::new(move |outcome| on_report(ticket, outcome.map(|()| POSITION))),
         };
         let cluster = &self.cluster.0;
         cluster.state.lock().in_flight.push_back(in_flight);

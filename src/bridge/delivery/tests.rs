@@ -109,7 +109,7 @@ impl Fixture {
 
 pub(super) const LONG: Duration = Duration::from_secs(10);
 
-const PLACE: Acknowledged = Acknowledged {
+const POSITION: Acknowledged = Acknowledged {
     partition: 0,
     offset: Some(0),
 };
@@ -118,7 +118,7 @@ const PLACE: Acknowledged = Acknowledged {
 fn a_promise_says_who_keeps_it() {
     let by_kafka = Kept {
         by: KeptBy::Kafka,
-        place: None,
+        position: None,
     };
     assert!(Promised::by(Kept::BY_SPOOL).is_spooled());
     assert!(!Promised::by(by_kafka).is_spooled());
@@ -131,11 +131,11 @@ async fn a_sender_learns_where_its_record_is() {
     for offset in 0..3 {
         let kept = routing::told(&fixture, "m1", LONG).await;
         let promised = Promised::by(kept.expect("a promise"));
-        let place = Acknowledged {
+        let position = Acknowledged {
             offset: Some(offset),
-            ..PLACE
+            ..POSITION
         };
-        assert_eq!(promised.place(), Some(place));
+        assert_eq!(promised.position(), Some(position));
     }
 }
 

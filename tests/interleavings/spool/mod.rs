@@ -80,14 +80,14 @@ impl<T> Spool<T> {
         let rows = self.rows.lock();
         let mut found: Vec<_> = rows.iter().filter(is_of_lane).collect();
         found.sort_by_key(|row| row.number);
-        let is_all = found.len() < 2;
+        let is_last = found.len() < 2;
         let first = found.first().map(|row| Row {
             number: row.number,
             record: Arc::clone(&row.record),
             is_in_inbox: row.lane.partition.is_none(),
             mark: row.mark,
         });
-        Ok((first.into_iter().collect(), is_all))
+        Ok((first.into_iter().collect(), is_last))
     }
 
     /// Returns whether the disk has a row of a key.

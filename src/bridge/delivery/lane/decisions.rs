@@ -26,7 +26,7 @@ impl Lane<u32> {
         self.after(Input::Admit {
             number: report.into(),
             report,
-            and_write: false,
+            must_write: false,
         })
     }
 
@@ -66,7 +66,7 @@ impl Lane<u32> {
     }
 
     fn next_of(&mut self, window: usize) -> Vec<Effect<u32>> {
-        self.after(Input::Next { window })
+        self.after(Input::SendNext { window })
     }
 }
 
@@ -153,14 +153,14 @@ fn a_probe_goes_alone_and_the_others_after_its_acknowledgement_within_the_window
     for report in 2..=4 {
         assert_eq!(lane.admitted(report), []);
     }
-    assert!(lane.probes());
+    assert!(lane.next_is_probe());
     assert_eq!(lane.next_of(2), [Effect::Send(1)]);
     lane.is_sent(1);
-    assert!(!lane.probes());
+    assert!(!lane.next_is_probe());
     assert_eq!(lane.next_of(2), []);
     lane.acknowledge(1);
     for number in [2, 3] {
-        assert!(!lane.probes());
+        assert!(!lane.next_is_probe());
         assert_eq!(lane.next_of(2), [Effect::Send(number)]);
         lane.is_sent(number);
     }
@@ -184,10 +184,10 @@ fn a_backlog_is_read_from_its_first_number_on_and_once_at_a_time() {
     // The disk could not be read: again.
     assert_eq!(lane.after(Input::NotReadBack), []);
     assert_eq!(lane.next_of(10), read_back(5, true));
-    let rows = |reports, to, is_all| Input::ReadBack {
+    let rows = |reports, to, is_last| Input::ReadBack {
         reports,
         to: Some(to),
-        is_all,
+        is_last,
     };
     assert_eq!(lane.after(rows(vec![(5, 50), (7, 70)], 7, false)), []);
     assert_eq!(lane.next_of(10), [Effect::Send(5)]);
@@ -232,7 +232,7 @@ fn a_suspect_is_sent_alone_and_redirected_if_it_is_refused_again() {
     lane.acknowledge(2);
     assert_eq!(lane.next_of(10), [Effect::Send(1)]);
     lane.is_sent(1);
-    assert!(lane.is_alone(1));
+    assert!(lane.is_sent_alone(1));
     assert_eq!(lane.next_of(10), []);
     let redirect = Effect::Refused {
         number: 1,
@@ -284,7 +284,7 @@ fn a_redirected_report_is_written_and_sent_at_once() {
     let admit = Input::Admit {
         number: 1,
         report: 1,
-        and_write: true,
+        must_write: true,
     };
     assert_eq!(lane.after(admit), [Effect::Write(1), Effect::Send(1)]);
 }
@@ -298,7 +298,7 @@ fn a_paused_lane_sends_nothing_and_begins_with_a_probe() {
     lane.acknowledge(2);
     lane.after(Input::Pause);
     lane.after(Input::Resume);
-    assert!(lane.probes());
+    assert!(lane.next_is_probe());
     assert_eq!(lane.next_of(10), [Effect::Send(3)]);
 }
 

@@ -1,6 +1,6 @@
 //! A record that was not delivered: it is due again, or Kafka refuses it for good.
 
-use super::{Effect, Effects, Generation, Lane, Mode, Number, RefusalCode, RowState, Standing};
+use super::{Effect, Effects, Generation, Lane, Mode, Number, RefusalCode, RefusalState, RowState};
 
 impl<R> Lane<R> {
     pub(super) fn failed(
@@ -15,21 +15,21 @@ impl<R> Lane<R> {
             return;
         };
         // What an earlier producer has still in flight fails with the one that is replaced now.
-        let is_its = match (entry.flight, generation) {
+        let concerns_this_attempt = match (entry.in_flight_with, generation) {
             (Some(of), Some(generation)) => of <= generation,
             (flight, generation) => flight.is_none() && generation.is_none(),
         };
-        if !is_its {
+        if !concerns_this_attempt {
             return;
         }
-        entry.flight = None;
-        let was_alone = self.alone == Some(number) || generation.is_none();
+        entry.in_flight_with = None;
+        let was_alone = self.suspect_in_flight == Some(number) || generation.is_none();
         if refusal.is_some() {
-            entry.standing = Standing::Suspect;
+            entry.refusal_state = RefusalState::Suspect;
         }
         self.due.insert(number);
         if generation.is_some() {
-            self.landed(number);
+            self.remove_in_flight(number);
         }
         if refusal.is_none() {
             self.mode = Mode::Spooling;
@@ -42,7 +42,7 @@ impl<R> Lane<R> {
         } else if self.policy.has_spool {
             self.write(number, effects);
         } else if !is_awaited {
-            self.drop(number, effects);
+            self.discard(number, effects);
         }
     }
 
@@ -54,9 +54,9 @@ impl<R> Lane<R> {
         if !self.policy.redirects && self.policy.has_spool {
             self.write(number, effects);
             let entry = self.reports.get_mut(&number).expect("it was refused");
-            entry.standing = Standing::Quarantined;
+            entry.refusal_state = RefusalState::Quarantined;
             if entry.row == RowState::Written {
-                self.leave_to_spool(number, effects);
+                self.evict_to_spool(number, effects);
             }
         } else if let Some(entry) = self.reports.remove(&number) {
             effects.push_back(Effect::Refused {

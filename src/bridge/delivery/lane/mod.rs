@@ -30,7 +30,7 @@ pub(super) struct Lane<R> {
     due: BTreeSet<Number>,
     in_flight: usize,
     /// The suspect that was sent alone, while it is in flight.
-    alone: Option<Number>,
+    suspect_in_flight: Option<Number>,
     backlog: Backlog,
     mode: Mode,
     is_paused: bool,
@@ -59,7 +59,7 @@ pub(super) enum Mode {
 #[derive(Debug, Default)]
 struct Backlog {
     /// Whether there may be any.
-    is_due: bool,
+    may_have_rows: bool,
     /// Every row up to this number has been read back.
     read_to: Number,
     is_being_read: bool,
@@ -69,9 +69,9 @@ struct Backlog {
 struct Entry<R> {
     report: R,
     /// The producer that has it.
-    flight: Option<Generation>,
+    in_flight_with: Option<Generation>,
     row: RowState,
-    standing: Standing,
+    refusal_state: RefusalState,
 }
 
 /// How far a report's row in the spool is.
@@ -83,8 +83,8 @@ enum RowState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Sound,
+enum RefusalState {
+    None,
     /// Kafka refused its batch for a record in it. Sent alone, it shows whether it is that record.
     Suspect,
     /// Kafka refused it, sent alone, and there is no other topic for it.
@@ -97,11 +97,11 @@ pub(super) type RefusalCode = &'static str;
 /// An event that concerns the lane.
 #[derive(Debug)]
 pub(super) enum Input<R> {
-    /// A report has arrived, with a number above all others. `and_write`: it is written in any mode.
+    /// A report has arrived, with a number above all others. `must_write`: it is written in any mode.
     Admit {
         number: Number,
         report: R,
-        and_write: bool,
+        must_write: bool,
     },
     /// A report of the inbox belongs here. Its row is being written.
     Adopt {
@@ -137,14 +137,14 @@ pub(super) enum Input<R> {
     /// The sender of a report was told 503.
     GiveUp(Number),
     /// There is time to send more, with `window` reports in flight at most.
-    Next {
+    SendNext {
         window: usize,
     },
-    /// Rows up to `to` were read back. `reports` has those that the lane does not know; `is_all`: there are no more.
+    /// Rows up to `to` were read back. `reports` has those that the lane does not know; `is_last`: there are no more.
     ReadBack {
         reports: Vec<(Number, R)>,
         to: Option<Number>,
-        is_all: bool,
+        is_last: bool,
     },
     /// Rows could not be read now.
     NotReadBack,
@@ -199,7 +199,7 @@ impl<R> Lane<R> {
             reports: BTreeMap::new(),
             due: BTreeSet::new(),
             in_flight: 0,
-            alone: None,
+            suspect_in_flight: None,
             backlog: Backlog::default(),
             mode: Mode::Direct,
             is_paused: false,
@@ -211,7 +211,7 @@ impl<R> Lane<R> {
         Self {
             sent_below: first,
             backlog: Backlog {
-                is_due: true,
+                may_have_rows: true,
                 ..Backlog::default()
             },
             mode: Mode::Spooling,
@@ -230,19 +230,20 @@ impl<R> Lane<R> {
     /// Returns whether the producer of `generation` has the report and has not reported on it.
     pub(super) fn is_in_flight(&self, number: Number, generation: Generation) -> bool {
         let entry = self.reports.get(&number);
-        entry.is_some_and(|entry| entry.flight == Some(generation))
+        entry.is_some_and(|entry| entry.in_flight_with == Some(generation))
     }
 
     /// Returns the reports that producers up to `generation` have not reported on.
     pub(super) fn in_flight_of(&self, generation: Generation) -> Vec<Number> {
         let entries = self.reports.iter();
-        let flying = entries.filter(|(_, entry)| entry.flight.is_some_and(|of| of <= generation));
+        let flying =
+            entries.filter(|(_, entry)| entry.in_flight_with.is_some_and(|of| of <= generation));
         flying.map(|(number, _)| *number).collect()
     }
 
     /// Returns whether nothing is left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.reports.is_empty() && !self.backlog.is_due
+        self.reports.is_empty() && !self.backlog.may_have_rows
     }
 
     /// Returns how many reports only the memory has.
@@ -260,13 +261,13 @@ impl<R> Lane<R> {
     }
 
     /// Returns whether a report is in flight alone: a refusal is then about this very record.
-    pub(super) fn is_alone(&self, number: Number) -> bool {
-        self.alone == Some(number)
+    pub(super) fn is_sent_alone(&self, number: Number) -> bool {
+        self.suspect_in_flight == Some(number)
     }
 
     /// Takes back a report that nothing has taken.
     pub(super) fn withdraw(&mut self, number: Number) -> Option<R> {
-        self.forget(number)
+        self.remove(number)
     }
 
     /// Takes an input, and adds what must be done to `effects`.
@@ -275,8 +276,8 @@ impl<R> Lane<R> {
             Input::Admit {
                 number,
                 report,
-                and_write,
-            } => self.admit(number, report, and_write, effects),
+                must_write,
+            } => self.admit(number, report, must_write, effects),
             Input::Adopt { number, report } => self.adopt(number, report),
             Input::Sent { number, generation } => self.sent(number, generation),
             Input::Acknowledged(number) => self.acknowledged(number, effects),
@@ -293,21 +294,21 @@ impl<R> Lane<R> {
                 self.not_written(number, is_awaited, effects);
             }
             Input::GiveUp(number) => self.give_up(number, effects),
-            Input::Next { window } => self.next(window, effects),
+            Input::SendNext { window } => self.send_next(window, effects),
             Input::ReadBack {
                 reports,
                 to,
-                is_all,
-            } => self.read_back(reports, to, is_all),
+                is_last,
+            } => self.read_back(reports, to, is_last),
             Input::NotReadBack => self.backlog.is_being_read = false,
             Input::Pause => (self.is_paused, self.mode) = (true, Mode::Spooling),
             Input::Resume => self.is_paused = false,
         }
     }
 
-    fn admit(&mut self, number: Number, report: R, and_write: bool, effects: &mut Effects<R>) {
+    fn admit(&mut self, number: Number, report: R, must_write: bool, effects: &mut Effects<R>) {
         let is_direct = self.mode == Mode::Direct;
-        let writes = self.policy.has_spool && (and_write || !is_direct);
+        let writes = self.policy.has_spool && (must_write || !is_direct);
         let row = if writes {
             effects.push_back(Effect::Write(number));
             RowState::Writing
@@ -332,9 +333,9 @@ impl<R> Lane<R> {
     fn sent(&mut self, number: Number, generation: Generation) {
         let entry = self.reports.get_mut(&number);
         let entry = entry.expect("a report that is sent is in memory");
-        entry.flight = Some(generation);
-        if entry.standing == Standing::Suspect {
-            self.alone = Some(number);
+        entry.in_flight_with = Some(generation);
+        if entry.refusal_state == RefusalState::Suspect {
+            self.suspect_in_flight = Some(number);
         }
         self.due.remove(&number);
         self.in_flight += 1;
@@ -346,8 +347,8 @@ impl<R> Lane<R> {
             return;
         };
         self.due.remove(&number);
-        if entry.flight.is_some() {
-            self.landed(number);
+        if entry.in_flight_with.is_some() {
+            self.remove_in_flight(number);
         }
         if self.mode == Mode::Spooling {
             self.mode = Mode::Recovering;
@@ -361,23 +362,24 @@ impl<R> Lane<R> {
 
     fn give_up(&mut self, number: Number, effects: &mut Effects<R>) {
         let entry = self.reports.get(&number);
-        if entry.is_some_and(|entry| entry.flight.is_none() && entry.row == RowState::None) {
-            self.drop(number, effects);
+        if entry.is_some_and(|entry| entry.in_flight_with.is_none() && entry.row == RowState::None)
+        {
+            self.discard(number, effects);
         }
     }
 
-    fn landed(&mut self, number: Number) {
+    fn remove_in_flight(&mut self, number: Number) {
         self.in_flight -= 1;
-        if self.alone == Some(number) {
-            self.alone = None;
+        if self.suspect_in_flight == Some(number) {
+            self.suspect_in_flight = None;
         }
     }
 
-    fn drop(&mut self, number: Number, effects: &mut Effects<R>) {
-        effects.extend(self.forget(number).map(Effect::Drop));
+    fn discard(&mut self, number: Number, effects: &mut Effects<R>) {
+        effects.extend(self.remove(number).map(Effect::Drop));
     }
 
-    fn forget(&mut self, number: Number) -> Option<R> {
+    fn remove(&mut self, number: Number) -> Option<R> {
         self.due.remove(&number);
         self.reports.remove(&number).map(|entry| entry.report)
     }
@@ -387,9 +389,9 @@ impl<R> Entry<R> {
     fn new(report: R, row: RowState) -> Self {
         Self {
             report,
-            flight: None,
+            in_flight_with: None,
             row,
-            standing: Standing::Sound,
+            refusal_state: RefusalState::None,
         }
     }
 }

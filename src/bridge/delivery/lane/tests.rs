@@ -199,13 +199,13 @@ impl World {
     fn admit(&mut self, choice: u8) {
         self.admitted += 1;
         let report = self.admitted;
-        let and_write = choice > 250;
+        let must_write = choice > 250;
         let number = self.next;
         self.next += 1;
         let input = Input::Admit {
             number,
             report,
-            and_write,
+            must_write,
         };
         self.handle(input, choice > 10);
     }
@@ -321,7 +321,7 @@ impl World {
 
     fn drain(&mut self, choice: u8) {
         for _ in 0..=choice % 4 {
-            self.handle(Input::Next { window: 3 }, true);
+            self.handle(Input::SendNext { window: 3 }, true);
         }
     }
 
@@ -331,7 +331,7 @@ impl World {
             return self.handle(Input::NotReadBack, true);
         }
         let rows: Vec<(Number, Id)> = self.due_on_disk(from).take(2).collect();
-        let is_all = rows.len() < 2;
+        let is_last = rows.len() < 2;
         // Things happen between the look at the disk and its result.
         self.write(choice);
         self.land(choice, true);
@@ -343,7 +343,7 @@ impl World {
         let input = Input::ReadBack {
             reports,
             to,
-            is_all,
+            is_last,
         };
         self.handle(input, true);
     }
@@ -459,7 +459,7 @@ impl World {
             );
         }
         let in_flight = self.lane.reports.values();
-        let in_flight = in_flight.filter(|entry| entry.flight.is_some());
+        let in_flight = in_flight.filter(|entry| entry.in_flight_with.is_some());
         assert_eq!(self.lane.in_flight(), in_flight.count());
     }
 

@@ -12,29 +12,33 @@ use crate::kafka::Condition;
 use crate::telemetry::Throttle;
 
 /// How long a partition may go without an acknowledgement while it has a leader.
-const STUCK: Duration = Duration::from_mins(1);
+const STUCK_AFTER: Duration = Duration::from_mins(1);
 /// The same while a broker refuses the producer: the next one would be refused too, and by every broker, while this one
 /// may have connections from before. But the broker that refuses need not be the one that leads the partition.
-const STUCK_AND_REFUSED: Duration = Duration::from_mins(10);
+const STUCK_AFTER_REFUSAL: Duration = Duration::from_mins(10);
 /// How long a refusal counts: librdkafka repeats an error that lasts after 30 s.
-pub(super) const REFUSED: Duration = Duration::from_secs(40);
+pub(super) const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(40);
 
 static REFUSALS: Throttle = Throttle::new();
 
 impl Work {
     /// Returns why a producer will not deliver anything any more, if that is so.
     pub(super) fn defect(&self, producer: usize) -> Option<String> {
-        let in_service = self.topic.producers.get(producer).load();
-        if let Some(reason) = in_service.producer.fatal_error() {
+        let current = self.topic.producers.get(producer).load();
+        if let Some(reason) = current.producer.fatal_error() {
             return Some(reason);
         }
         let shared = self.topic.shared();
-        if shared.noticed[producer].wedged.load(Ordering::Relaxed) == in_service.generation {
+        if shared.producer_health[producer]
+            .wedged
+            .load(Ordering::Relaxed)
+            == current.generation
+        {
             return Some("its producer id is not valid any more".to_owned());
         }
-        let patience = match in_service.producer.refusal_within(REFUSED) {
-            Some(_) => STUCK_AND_REFUSED,
-            None => STUCK,
+        let patience = match current.producer.refusal_within(REFUSAL_COUNTS_FOR) {
+            Some(_) => STUCK_AFTER_REFUSAL,
+            None => STUCK_AFTER,
         };
         let is_stuck = |partition: &&Arc<Partition>| {
             partition.producer() == Some(producer)
@@ -51,9 +55,9 @@ impl Work {
 
     /// Logs that a broker refuses a producer while others answer; an outage has lines of its own.
     pub(super) fn log_refusal(&self, producer: usize) {
-        let in_service = self.topic.producers.get(producer).load();
+        let current = self.topic.producers.get(producer).load();
         let is_ready = || self.topic.state().condition == Condition::Ready;
-        if let Some(why) = in_service.producer.refusal_within(REFUSED)
+        if let Some(why) = current.producer.refusal_within(REFUSAL_COUNTS_FOR)
             && is_ready()
             && REFUSALS.count().is_some()
         {

@@ -72,8 +72,8 @@ struct Work {
 impl Work {
     fn run(mut self, woken: &Receiver<()>, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
-            self.look_at_topic();
-            self.tend_producers();
+            self.check_topic();
+            self.check_producers();
             self.redirect();
             let later = self.drain();
             let tick = if self.is_replacing() { TICK / 20 } else { TICK };
@@ -88,18 +88,21 @@ impl Work {
     }
 
     /// A topic that has come back is tried at once.
-    fn look_at_topic(&mut self) {
+    fn check_topic(&mut self) {
         let topic = &self.topic;
         let (waiting, _) = topic.partitions.waiting();
-        let is_back = self
-            .outage
-            .look(topic.name(), &topic.state(), &topic.untaken, waiting == 0);
+        let is_back = self.outage.update(
+            topic.name(),
+            &topic.state(),
+            &topic.outage_answers,
+            waiting > 0,
+        );
         if is_back {
             self.topic
                 .partitions
                 .all()
                 .iter()
-                .for_each(|partition| partition.hurry());
+                .for_each(|partition| partition.retry_now());
         }
     }
 

@@ -6,16 +6,16 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::bridge::delivery::producers::InService;
+use crate::bridge::delivery::producers::StartedProducer;
 use crate::bridge::delivery::shared::Ticket;
 use crate::kafka::{Condition, Producer};
 
 /// How long it may take to get an answer of Kafka, and the pause after a question that failed sooner.
-const CONNECTING: Duration = Duration::from_secs(10);
-const AGAIN: Duration = Duration::from_millis(100);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Successor {
-    producer: InService,
+    producer: StartedProducer,
     /// What Kafka has said of the topic, or that it did not in time.
     answer: Arc<OnceLock<Condition>>,
 }
@@ -25,7 +25,7 @@ impl Successor {
     ///
     /// # Errors
     /// If the system can't start a thread.
-    pub(super) fn connect(producer: InService, role: &str, topic: &str) -> io::Result<Self> {
+    pub(super) fn connect(producer: StartedProducer, role: &str, topic: &str) -> io::Result<Self> {
         let (client, topic) = (Arc::clone(&producer.producer), topic.to_owned());
         let answer = Arc::new(OnceLock::new());
         let answered = Arc::clone(&answer);
@@ -37,26 +37,26 @@ impl Successor {
     }
 
     /// Returns whether Kafka has answered, or has not for too long.
-    pub(super) fn is_tried(&self) -> bool {
+    pub(super) fn has_result(&self) -> bool {
         self.answer.get().is_some()
     }
 
     /// Returns the producer and what Kafka has said of the topic by now.
-    pub(super) fn into_parts(self) -> (InService, Condition) {
+    pub(super) fn into_parts(self) -> (StartedProducer, Condition) {
         let answer = self.answer.get().cloned();
         (self.producer, answer.unwrap_or_default())
     }
 }
 
 fn first_answer(client: &Producer<Ticket>, topic: &str) -> Condition {
-    let until = Instant::now() + CONNECTING;
+    let until = Instant::now() + CONNECT_TIMEOUT;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let answer = client.condition(topic, left);
         let is_answer = !matches!(answer, Condition::Unreachable(_));
-        if is_answer || Instant::now() + AGAIN >= until {
+        if is_answer || Instant::now() + RETRY_PAUSE >= until {
             return answer;
         }
-        thread::park_timeout(AGAIN);
+        thread::park_timeout(RETRY_PAUSE);
     }
 }

@@ -23,16 +23,16 @@ static UNREAD: Throttle = Throttle::new();
 
 impl Partition {
     /// Sends what is due, as far as it may be sent. Returns when to come back, if time decides.
-    pub(in crate::bridge::delivery) fn drain(&self, via: &Producers) -> Option<Instant> {
+    pub(in crate::bridge::delivery) fn drain(&self, producers: &Producers) -> Option<Instant> {
         for _ in 0..ROUNDS {
             let mut state = self.state.lock();
             for _ in 0..AT_ONCE {
-                if state.lane.probes()
+                if state.lane.next_is_probe()
                     && let Some(at) = state.backoff.waits_until()
                 {
                     return Some(at);
                 }
-                state.handle(Input::Next { window: WINDOW });
+                state.handle(Input::SendNext { window: WINDOW });
                 match state.effects.pop_front() {
                     None => return None,
                     Some(Effect::ReadBack { from, is_probe }) => {
@@ -51,7 +51,7 @@ impl Partition {
                     }
                     Some(effect) => {
                         state.effects.push_front(effect);
-                        self.execute(&mut state, Some(via));
+                        self.execute(&mut state, Some(producers));
                     }
                 }
             }
@@ -62,7 +62,7 @@ impl Partition {
     /// Returns how many bytes may be read back at once; 0 if there is no room.
     fn room(&self) -> usize {
         let lanes = self.shared.lanes.load(Ordering::Relaxed).max(1);
-        let room = self.shared.memory / lanes;
+        let room = self.shared.read_back_memory / lanes;
         let taken = self.read_back.bytes();
         if taken == 0 || taken < room as u64 {
             (room / 2).max(1)
@@ -77,7 +77,7 @@ impl Partition {
         let found = spool.read(&self.key, from, bytes);
         let mut state = self.state.lock();
         match found {
-            Ok((rows, is_all)) => {
+            Ok((rows, is_last)) => {
                 let to = rows.last().map(|row| row.number);
                 let new = rows.into_iter().filter(|row| state.lane.is_new(row.number));
                 let metrics = &self.shared.metrics;
@@ -89,7 +89,7 @@ impl Partition {
                 state.handle(Input::ReadBack {
                     reports,
                     to,
-                    is_all,
+                    is_last,
                 });
                 Some(())
             }

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::backoff::Backoff;
 use super::given_up::Reason;
 use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
-use super::limits::ReadBack;
+use super::limits::ReadBackBytes;
 use super::pending::{NotTaken, Pending};
 use super::producers::Producers;
 use super::shared::{Shared, SpoolTicket, Ticket};
@@ -35,7 +35,7 @@ pub(super) struct Partition {
     inbox: LaneKey,
     shared: Arc<Shared>,
     state: Mutex<State>,
-    read_back: Arc<ReadBack>,
+    read_back: Arc<ReadBackBytes>,
 }
 
 struct State {
@@ -45,7 +45,7 @@ struct State {
     effects: Effects<Pending>,
     backoff: Backoff,
     /// Why a report could not be kept, the last time since Kafka has acknowledged one.
-    trouble: Option<Reason>,
+    last_error: Option<Reason>,
 }
 
 impl State {
@@ -66,7 +66,7 @@ impl Partition {
             producer: None,
             effects: Effects::new(),
             backoff: Backoff::new(longest),
-            trouble: None,
+            last_error: None,
         };
         Self {
             number,
@@ -88,9 +88,11 @@ impl Partition {
     }
 
     /// Binds the partition to a producer, if it has sent nothing yet.
-    pub(super) fn bind(&self, via: &Producers) {
+    pub(super) fn bind(&self, producers: &Producers) {
         let mut state = self.state.lock();
-        state.producer.get_or_insert_with(|| via.bind(self.number));
+        state
+            .producer
+            .get_or_insert_with(|| producers.bind(self.number));
     }
 
     /// Returns what `look` finds in the lane.
@@ -105,21 +107,21 @@ impl Partition {
     }
 
     /// Takes a report, and returns its number.
-    pub(super) fn admit(&self, report: Pending, via: &Producers) -> Number {
+    pub(super) fn admit(&self, report: Pending, producers: &Producers) -> Number {
         let mut state = self.state.lock();
         let is_busy = state.lane.mode() == Mode::Direct && state.lane.in_flight() > 0;
         if is_busy && self.shared.is_crowded() {
             state.handle(Input::SpillAll);
         }
         // Nothing spills a redirected report later: its sender waits elsewhere, if at all.
-        let and_write = report.is_redirected();
+        let must_write = report.is_redirected();
         let number = self.shared.next_number();
         state.handle(Input::Admit {
             number,
             report,
-            and_write,
+            must_write,
         });
-        self.execute(&mut state, Some(via));
+        self.execute(&mut state, Some(producers));
         if state.lane.mode() != Mode::Direct && self.shared.spool.is_none() {
             self.shared.wake();
         }
@@ -134,10 +136,10 @@ impl Partition {
     }
 
     /// Takes the delivery report of a record that Kafka has.
-    pub(super) fn acknowledged(&self, number: Number, place: Acknowledged) {
+    pub(super) fn acknowledged(&self, number: Number, position: Acknowledged) {
         let mut state = self.state.lock();
         state.backoff.reset();
-        state.trouble = None;
+        state.last_error = None;
         if let Some(producer) = state.producer {
             self.shared.delivered(producer);
         }
@@ -146,7 +148,7 @@ impl Partition {
         let drains = state.lane.mode() != Mode::Direct;
         drop(state);
         if let Some(report) = delivered {
-            report.delivered(place, &self.shared.metrics);
+            report.delivered(position, &self.shared.metrics);
         }
         if drains {
             self.shared.wake();
@@ -166,11 +168,11 @@ impl Partition {
     /// A report was not delivered, or not even sent (`generation` is `None`).
     fn fail(&self, state: &mut State, number: Number, generation: Option<Generation>, why: Failed) {
         debug!(topic = self.shared.name(), partition = self.number, error = %why, "a record was not delivered");
-        state.trouble = Some(Reason::Kafka(why));
+        state.last_error = Some(Reason::Kafka(why));
         let refusal = why.refusal();
         if why.is_too_large()
-            && state.lane.is_alone(number)
-            && !self.is_surplus()
+            && state.lane.is_sent_alone(number)
+            && !self.no_longer_exists()
             && let Some(report) = state.lane.report(number)
         {
             self.shared.refused_size.learn(report.record.size());
@@ -205,7 +207,7 @@ impl Partition {
     }
 
     /// Has the next probe sent at once.
-    pub(super) fn hurry(&self) {
+    pub(super) fn retry_now(&self) {
         self.state.lock().backoff.retry_now();
     }
 
@@ -228,13 +230,13 @@ impl Partition {
         match result {
             Ok(()) => state.handle(Input::Written(number)),
             Err(why) => {
-                state.trouble = Some(why.into());
+                state.last_error = Some(why.into());
                 state.handle(Input::NotWritten { number, is_awaited });
             }
         }
         self.execute(&mut state, None);
         // A lane that waits between two probes was looked at when its pause began.
-        let waits = state.lane.probes() && state.backoff.waits_until().is_some();
+        let waits = state.lane.next_is_probe() && state.backoff.waits_until().is_some();
         if state.lane.in_flight() == 0 && !waits {
             self.shared.wake();
         }
@@ -242,7 +244,7 @@ impl Partition {
 
     /// Executes the effects that the lane has decided on, in their order. Returns the report that Kafka has: its sender
     /// is told without the lock.
-    fn execute(&self, state: &mut State, via: Option<&Producers>) -> Option<Pending> {
+    fn execute(&self, state: &mut State, producers: Option<&Producers>) -> Option<Pending> {
         let mut delivered = None;
         while let Some(effect) = state.effects.pop_front() {
             match effect {
@@ -250,7 +252,7 @@ impl Partition {
                     self.send(
                         state,
                         number,
-                        via.expect("only who has a producer has reports sent"),
+                        producers.expect("only who has a producer has reports sent"),
                     );
                 }
                 Effect::Write(number) => self.write(state, number),
@@ -272,7 +274,7 @@ impl Partition {
                     report,
                     is_quarantined,
                 } => {
-                    let lane = self.lane_of(report.is_in_inbox);
+                    let lane = self.lane_key(report.is_in_inbox);
                     if is_quarantined {
                         self.quarantine(lane, number);
                     }
@@ -287,7 +289,7 @@ impl Partition {
                     self.refused(state, number, report, reason, is_written);
                 }
                 Effect::Drop(report) => {
-                    self.shared.dropped(report, state.trouble);
+                    self.shared.dropped(report, state.last_error);
                 }
             }
         }
@@ -295,16 +297,18 @@ impl Partition {
     }
 
     /// Gives a record to the producer. A record that it does not take has failed.
-    fn send(&self, state: &mut State, number: Number, via: &Producers) {
+    fn send(&self, state: &mut State, number: Number, producers: &Producers) {
         let report = state.lane.report(number);
         let record = Arc::clone(&report.expect("a report that is sent is in memory").record);
         let refused_size = &self.shared.refused_size;
         if refused_size.is_known() && refused_size.covers(record.size()) {
             return self.fail(state, number, None, Failed::TOO_LARGE);
         }
-        let producer = state.producer.get_or_insert_with(|| via.bind(self.number));
-        let via = via.get(*producer).load();
-        let generation = via.generation;
+        let producer = state
+            .producer
+            .get_or_insert_with(|| producers.bind(self.number));
+        let producers = producers.get(*producer).load();
+        let generation = producers.generation;
         let ticket = Ticket {
             partition: self.number,
             number,
@@ -312,7 +316,7 @@ impl Partition {
             sent: Instant::now(),
         };
         let topic = self.shared.name();
-        match via
+        match producers
             .producer
             .send(topic, self.target(&record), &record, ticket)
         {
@@ -330,7 +334,7 @@ impl Partition {
     }
 
     /// Returns whether the topic has fewer partitions than it once had: then others send to the same one.
-    fn is_surplus(&self) -> bool {
+    fn no_longer_exists(&self) -> bool {
         let partitions = self.shared.known_partitions();
         partitions.is_some_and(|count| self.number >= count)
     }
@@ -359,13 +363,13 @@ impl Partition {
     }
 
     /// Returns the lane of the spool that has a report's row.
-    fn lane_of(&self, is_in_inbox: bool) -> &LaneKey {
+    fn lane_key(&self, is_in_inbox: bool) -> &LaneKey {
         if is_in_inbox { &self.inbox } else { &self.key }
     }
 
     fn delete(&self, is_in_inbox: bool, number: Number) {
         if let Some(spool) = &self.shared.spool {
-            spool.delete(self.lane_of(is_in_inbox), number);
+            spool.delete(self.lane_key(is_in_inbox), number);
         }
     }
 
@@ -375,7 +379,7 @@ impl Partition {
         };
         self.shared.delete_origin(report);
         if let (Some(mark), Some(spool)) = (report.kept(), &self.shared.spool) {
-            spool.mark(self.lane_of(report.is_in_inbox), number, mark);
+            spool.mark(self.lane_key(report.is_in_inbox), number, mark);
         }
     }
 
@@ -389,7 +393,7 @@ impl Partition {
     ) {
         let Some(redirects) = &self.shared.redirects else {
             let shared = &self.shared;
-            return shared.give_up(report, NotTaken::Refused, state.trouble);
+            return shared.give_up(report, NotTaken::Refused, state.last_error);
         };
         self.shared.metrics.report_rejected(reason);
         if let Some(reports) = REFUSED.count() {
@@ -398,7 +402,7 @@ impl Partition {
                 reason, reports, "Kafka refuses reports: they go to the rejected topic"
             );
         }
-        let origin = is_written.then(|| (self.lane_of(report.is_in_inbox).clone(), number));
+        let origin = is_written.then(|| (self.lane_key(report.is_in_inbox).clone(), number));
         redirects.add(report.redirect(reason, origin));
     }
 

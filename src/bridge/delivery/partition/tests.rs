@@ -29,7 +29,7 @@ fn partition(lane: impl FnOnce(Policy) -> Lane<Pending>) -> (Partition, Receiver
         metrics: Metrics::new(),
         limits: Arc::new(limits),
         spool: None,
-        memory: 0,
+        read_back_memory: 0,
         partitions: AtomicU32::new(1),
         lanes: AtomicUsize::new(1),
         next: AtomicU64::new(1),
@@ -37,7 +37,7 @@ fn partition(lane: impl FnOnce(Policy) -> Lane<Pending>) -> (Partition, Receiver
         redirects: None,
         retries: Arc::new(Redirects::new(maintenance.clone())),
         maintenance,
-        noticed: Default::default(),
+        producer_health: Default::default(),
         unauthorized: Throttle::new(),
         given_up: Throttle::new(),
     };
@@ -67,7 +67,7 @@ impl Partition {
         Input::Admit {
             number,
             report: Pending::new(record, permit.expect("room")),
-            and_write: false,
+            must_write: false,
         }
     }
 
@@ -90,7 +90,7 @@ fn a_spooled_report_wakes_the_maintenance_thread_unless_its_lane_waits_between_p
         partition.spool(number);
     }
     assert_eq!(wakes(), 0, "the next probe has a time");
-    partition.hurry();
+    partition.retry_now();
     partition.spool(7);
     assert_eq!(wakes(), 1, "the pause is over");
 }

@@ -56,7 +56,7 @@ async fn a_failure_that_an_earlier_producer_reports_changes_nothing() {
     let fixture = in_flight(&HELD_BACK).await;
     fixture.lane().failed(1, 0, Failed::WEDGED);
     let shared = fixture.delivery.events.shared();
-    assert_eq!(shared.noticed[0].wedged.load(Ordering::Relaxed), 0);
+    assert_eq!(shared.producer_health[0].wedged.load(Ordering::Relaxed), 0);
     assert!(fixture.lane().lane(|lane| lane.mode() == Mode::Direct));
     assert_eq!(fixture.lane().lane(Lane::in_flight), 1);
 }
@@ -94,7 +94,7 @@ async fn a_producer_is_not_ended_by_a_thread_that_still_has_it() {
     let fixture = in_flight(&HELD_BACK).await;
     let held = fixture.delivery.events.producers.get(0).load_full();
     let weak = Arc::downgrade(&held);
-    fixture.lane().acknowledged(1, PLACE);
+    fixture.lane().acknowledged(1, POSITION);
     fixture.wedge();
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     // The thread that ends it waits for this one.
@@ -147,7 +147,7 @@ async fn a_producer_that_is_replaced_pauses_only_the_partitions_that_are_bound_t
     );
     assert_eq!(fixture.mode(1), Mode::Direct);
     assert_eq!(fixture.generations(), [1, 1]);
-    fixture.delivery.events.partitions.all()[0].acknowledged(1, PLACE);
+    fixture.delivery.events.partitions.all()[0].acknowledged(1, POSITION);
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     assert_eq!(fixture.generations(), [2, 1]);
     assert!(fixture.is_up());
@@ -164,11 +164,11 @@ async fn a_topic_is_not_up_until_each_of_its_producers_is_in_service() {
     let paused = || [0, 1].map(|partition| fixture.mode(partition) != Mode::Direct);
     eventually("not both are paused", || paused() == [true, true]).await;
     let all = fixture.delivery.events.partitions.all();
-    all[0].acknowledged(1, PLACE);
+    all[0].acknowledged(1, POSITION);
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     assert_eq!(fixture.generations(), [2, 1]);
     assert!(!fixture.is_up());
-    all[1].acknowledged(2, PLACE);
+    all[1].acknowledged(2, POSITION);
     eventually("it is not replaced", || fixture.rebuilds() == 2).await;
     eventually("it is not up", || fixture.is_up()).await;
 }
@@ -215,7 +215,7 @@ async fn a_topic_is_up_when_a_lost_producer_is_replaced_while_another_one_is_ren
     fixture.wedge_one(1);
     eventually("the second is not paused", || is_paused(1)).await;
     let all = fixture.delivery.events.partitions.all();
-    all[1].acknowledged(2, PLACE);
+    all[1].acknowledged(2, POSITION);
     eventually("not both are replaced", || fixture.generations() == [2, 2]).await;
     eventually("it is not up", || fixture.is_up()).await;
 }

@@ -108,7 +108,7 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
     let lane = Arc::clone(&all()[0]);
     for (number, next) in [(1, 2), (2, 7)] {
         assert!(lane.lane(|lane| lane.report(number).is_some()), "{number}");
-        lane.acknowledged(number, PLACE);
+        lane.acknowledged(number, POSITION);
         let producer = &events.producers;
         eventually("the next does not follow", || {
             lane.drain(producer);
@@ -116,7 +116,7 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
         })
         .await;
     }
-    lane.acknowledged(7, PLACE);
+    lane.acknowledged(7, POSITION);
     let spooled = || fixture.delivery.spool_level().expect("a spool").reports;
     eventually("the rows are not deleted", || spooled() == 4).await;
 }
@@ -173,7 +173,7 @@ async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowl
     })
     .await;
     let lane = Arc::clone(&all()[0]);
-    lane.acknowledged(1, PLACE);
+    lane.acknowledged(1, POSITION);
     let producer = &events.producers;
     eventually("nothing follows it", || {
         lane.drain(producer);

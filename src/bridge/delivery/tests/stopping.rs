@@ -112,15 +112,15 @@ async fn reports_for_a_topic_that_is_not_configured_are_left_and_no_start_delive
 
 #[test]
 fn nothing_is_left_only_if_that_is_known_and_the_next_run_repeats_nothing() {
-    let is_none = |left: Left| left.is_none();
-    assert!(is_none(left(0, 0)));
-    assert!(!is_none(left(1, 0)));
-    assert!(!is_none(left(0, 1)));
-    assert!(!is_none(Left {
+    let is_empty = |left: Left| left.is_empty();
+    assert!(is_empty(left(0, 0)));
+    assert!(!is_empty(left(1, 0)));
+    assert!(!is_empty(left(0, 1)));
+    assert!(!is_empty(Left {
         is_counted: false,
         ..left(0, 0)
     }));
-    assert!(!is_none(Left {
+    assert!(!is_empty(Left {
         undeleted: 1,
         ..left(0, 0)
     }));

@@ -12,7 +12,7 @@ use super::pending::{Kept, KeptBy, NotTaken, Pending};
 use super::replies::Replies;
 use crate::bridge::metrics::Metrics;
 use crate::contract::Record;
-use crate::kafka::PLACE;
+use crate::kafka::POSITION;
 
 fn limits() -> Arc<InFlightLimits> {
     Arc::new(InFlightLimits::new(InFlight {
@@ -52,7 +52,7 @@ pub(super) fn each_sender_wakes() {
     });
     let threads = reports.map(|report| {
         let metrics = Arc::clone(&metrics);
-        thread::spawn(move || report.delivered(PLACE, &metrics))
+        thread::spawn(move || report.delivered(POSITION, &metrics))
     });
     for sender in senders {
         let answer = future::block_on(sender).expect("an answer");
@@ -75,7 +75,7 @@ pub(super) fn the_first_end_counts() {
     let counting = Arc::clone(&metrics);
     let keepers = thread::spawn(move || {
         let mark = report.kept();
-        report.delivered(PLACE, &counting);
+        report.delivered(POSITION, &counting);
         mark
     });
     let is_refused = deadline.join().expect("a deadline");
@@ -100,7 +100,7 @@ pub(super) fn told_is_counted() {
     let report = pending(&limits);
     let sender = Arc::clone(&report.sender);
     let counting = Arc::clone(&metrics);
-    let kafka = thread::spawn(move || report.delivered(PLACE, &counting));
+    let kafka = thread::spawn(move || report.delivered(POSITION, &counting));
     let answer = future::block_on(pin!(sender.answer()));
     assert_eq!(answer.map(|kept| kept.by), Ok(KeptBy::Kafka));
     assert_eq!(metrics.fates(), [("delivered", 1)]);

@@ -180,7 +180,7 @@ fn shared(
         metrics: Metrics::new(),
         limits: Arc::new(InFlightLimits::new(max)),
         spool,
-        memory: 1 << 20,
+        read_back_memory: 1 << 20,
         partitions: AtomicU32::new(0),
         lanes: AtomicUsize::new(0),
         next: AtomicU64::new(1),
@@ -188,7 +188,7 @@ fn shared(
         redirects: None,
         retries: Arc::new(Redirects::new(wake.clone())),
         maintenance: wake,
-        noticed: Default::default(),
+        producer_health: Default::default(),
         unauthorized: Throttle::new(),
         given_up: Throttle::new(),
     }
