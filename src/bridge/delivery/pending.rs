@@ -42,7 +42,7 @@ pub enum NotTaken {
     NoTopic,
     /// Neither Kafka nor the spool can take it now.
     NoRoom,
-    /// Both topics refuse the record for its size, form or timestamp, and there is no spool.
+    /// Kafka refuses the record for its size, form or timestamp, on the rejected topic too, and there is no spool.
     Refused,
     /// Neither Kafka nor the spool had it at the deadline. The record may still arrive.
     Deadline,

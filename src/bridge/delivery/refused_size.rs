@@ -1,5 +1,5 @@
-//! Remembers the record size that Kafka has refused, so that larger records are not sent: each refusal stops librdkafka's
-//! idempotent producer for half a second, on every partition.
+//! Remembers the record size that Kafka has refused, so that equal and larger records are not sent: each refusal
+//! stops librdkafka's idempotent producer for half a second, on every partition.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

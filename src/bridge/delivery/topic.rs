@@ -144,7 +144,7 @@ impl Topic {
         }
     }
 
-    /// Takes a redirected report. Gives it back if this topic is not known to exist or to be missing yet.
+    /// Takes a redirected report. Gives it back if the state of this topic is not known yet.
     pub(super) fn take_over(&self, report: Pending) -> Result<(), Pending> {
         match self.place(report) {
             Ok(_) => Ok(()),

@@ -1,20 +1,20 @@
-//! How a lane is drained: which report is sent next, and which rows are read back for that.
+//! Drains a lane: decides which report is sent next, and when rows are read back.
 
 use super::{Effect, Effects, Entry, Lane, Mode, Number, RefusalState, RowState};
 
 impl<R> Lane<R> {
-    /// Returns whether the next report is sent as a probe: only its acknowledgement shows that Kafka is back.
+    /// Returns whether the next report is a probe, whose result shows whether Kafka is back.
     pub(in crate::bridge::delivery) fn next_is_probe(&self) -> bool {
         let is_due = !self.due.is_empty() || self.backlog.may_have_rows;
         self.mode == Mode::Spooling && self.in_flight == 0 && is_due
     }
 
-    /// Returns whether a row is new to the lane: not in memory, and never sent.
+    /// Returns whether a row is new to the lane: neither in memory nor sent or refused before.
     pub(in crate::bridge::delivery) fn is_new(&self, number: Number) -> bool {
         number >= self.sent_below && !self.reports.contains_key(&number)
     }
 
-    /// Sends one more report if that is allowed. If none is due any more, new ones go direct again.
+    /// Sends one more report if that is allowed. If no report is due, the lane goes to mode `Direct`.
     pub(super) fn send_next(&mut self, window: usize, effects: &mut Effects<R>) {
         let must_wait =
             self.is_paused || self.suspect_in_flight.is_some() || self.backlog.is_being_read;

@@ -1,4 +1,4 @@
-//! A record that was not delivered: it is due again, or Kafka refuses it for good.
+//! Handles records that were not delivered: they are due again, or Kafka refuses them for good.
 
 use super::{Effect, Effects, Generation, Lane, Mode, Number, RefusalCode, RefusalState, RowState};
 
@@ -14,7 +14,7 @@ impl<R> Lane<R> {
         let Some(entry) = self.reports.get_mut(&number) else {
             return;
         };
-        // What an earlier producer has still in flight fails with the one that is replaced now.
+        // Reports in flight with an earlier producer fail together with the one that is being replaced.
         let concerns_this_attempt = match (entry.in_flight_with, generation) {
             (Some(of), Some(generation)) => of <= generation,
             (flight, generation) => flight.is_none() && generation.is_none(),
@@ -34,7 +34,7 @@ impl<R> Lane<R> {
         if refusal.is_none() {
             self.mode = Mode::Spooling;
         } else if generation.is_some() {
-            // A refusal is an answer: Kafka is there, and the batch that it refused is due again.
+            // A refusal shows that Kafka answers. The refused batch is due again.
             self.mode = Mode::Recovering;
         }
         if let Some(reason) = refusal.filter(|_| was_alone) {
@@ -46,10 +46,10 @@ impl<R> Lane<R> {
         }
     }
 
-    /// Kafka refuses this very record, for good.
+    /// Handles a record that Kafka has refused for good.
     fn refused(&mut self, number: Number, reason: RefusalCode, effects: &mut Effects<R>) {
         self.due.remove(&number);
-        // Its row can be there for a while yet, and must not be read back.
+        // Its row may exist for a while, and must not be read back.
         self.sent_below = self.sent_below.max(number + 1);
         if !self.policy.redirects && self.policy.has_spool {
             self.write(number, effects);

@@ -1,4 +1,4 @@
-//! What goes to the spool, and what its answers mean.
+//! Decides which reports are spooled, and handles the spool's answers.
 
 use super::{Effect, Effects, Lane, Mode, Number, RefusalState, RowState};
 
@@ -67,7 +67,7 @@ impl<R> Lane<R> {
             return;
         };
         entry.row = RowState::None;
-        // In a lane that recovers it has a chance until its deadline.
+        // In mode `Recovering` it may still be sent before its deadline.
         let may_still_be_sent =
             self.mode != Mode::Spooling && self.due.contains(&number) && is_awaited;
         if entry.in_flight_with.is_none() && !may_still_be_sent {

@@ -1,8 +1,8 @@
-//! The replacement of a producer: of one that is of no use any more, or of one whose settings have changed.
+//! Replaces a producer that is defective or has old settings.
 //!
 //! Its partitions pause, requests in flight get some time for their true results, and the next generation takes over. If
-//! only the settings have changed, that begins when the successor has had an answer of Kafka, and one producer of a topic
-//! is replaced after the other.
+//! only the settings have changed, the replacement begins when Kafka has answered the successor, and the producers of a
+//! topic are replaced one after the other.
 
 use std::mem;
 use std::sync::Arc;
@@ -21,43 +21,43 @@ use crate::bridge::delivery::producers::StartedProducer;
 use crate::kafka::Condition;
 use crate::telemetry::Throttle;
 
-/// How long requests in flight may take to bring their true results before they count as unsure.
+/// How long to wait for the true results of requests in flight. After that, they are unsure.
 const RESULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pauses between two replacements, as long as no new producer delivers anything.
+/// The shortest and the longest pause before a replacement. The pause doubles if the last producer delivered nothing.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
-/// How often to look whether a retired producer is still in use.
+/// How often to check whether a retired producer is still in use.
 const RETIRE_POLL: Duration = Duration::from_millis(10);
-/// How soon another successor is tried if the last one could not take over.
+/// The pause before another successor is started after one could not take over.
 const RENEWAL_RETRY: Duration = Duration::from_secs(10);
-/// How long what an outdated producer has not sent yet may wait for it.
+/// How long an outdated producer may keep unsent records in its queue.
 const PURGE_AFTER: Duration = Duration::from_secs(1);
 
 static NOT_RENEWED: Throttle = Throttle::new();
 
-/// A producer, as the maintenance thread knows it.
+/// The maintenance thread's state of a producer.
 pub(super) struct ProducerState {
     stage: Stage,
-    /// How long the next generation waits if the last one has delivered nothing.
+    /// The pause before the next replacement if the producer delivers nothing until then.
     pause: Duration,
-    /// When a successor may be tried again.
+    /// When the next successor may be started.
     renew_after: Option<Instant>,
 }
 
 enum Stage {
     InService,
-    /// It delivers on while its successor connects.
+    /// Still delivers while its successor connects.
     Connecting(Successor),
-    /// It is given nothing any more.
+    /// Gets no more records.
     Replacing(Replacement),
 }
 
-/// A producer on its way out.
+/// A replacement in progress.
 struct Replacement {
     since: Instant,
     not_before: Instant,
-    /// The next producer, if it was started already.
+    /// The next producer if it is already started, which it is when the settings have changed.
     successor: Option<StartedProducer>,
-    /// When the records in its queue were last given back.
+    /// When its queue was last purged.
     purged: Option<Instant>,
 }
 
@@ -80,19 +80,19 @@ impl ProducerState {
         matches!(self.stage, Stage::Replacing(_))
     }
 
-    /// Returns whether it is out of service because of a defect. An outdated producer is not.
+    /// Returns whether it is being replaced because of a defect, not because of old settings.
     fn is_defective(&self) -> bool {
         matches!(&self.stage, Stage::Replacing(replacement) if replacement.successor.is_none())
     }
 }
 
 impl Work {
-    /// Returns whether a producer is being replaced, or its successor connects.
+    /// Returns whether a producer is being replaced or its successor connects.
     pub(super) fn is_replacing(&self) -> bool {
         !self.producers.iter().all(ProducerState::is_in_service)
     }
 
-    /// Returns whether a partition waits until its producer is replaced.
+    /// Returns whether the producer of a partition is being replaced.
     pub(super) fn is_paused(&self, partition: &Partition) -> bool {
         let producer = partition.producer();
         let state = producer.and_then(|producer| self.producers.get(producer));
@@ -137,7 +137,7 @@ impl Work {
         bound.cloned().collect()
     }
 
-    /// Returns whether a producer has reported on everything that it was given.
+    /// Returns whether a producer has no more reports in flight.
     fn has_results(&self, producer: usize) -> bool {
         let generation = self.topic.producers.get(producer).load().generation;
         let is_empty = |partition: &Arc<Partition>| {
@@ -146,7 +146,7 @@ impl Work {
         self.bound_partitions(producer).iter().all(is_empty)
     }
 
-    /// Returns whether a producer has other settings than the next one would have, and no other one is being replaced.
+    /// Returns whether a producer has old settings and none is being replaced.
     fn is_to_be_renewed(&self, producer: usize) -> bool {
         let is_time = |after: Instant| Instant::now() >= after;
         !self.is_replacing()
@@ -168,7 +168,8 @@ impl Work {
         }
     }
 
-    /// Lets a successor take over if Kafka has answered it as well as the old producer, which delivers on until then.
+    /// Starts the replacement if the successor has had an answer of Kafka that is no worse than the old producer's. Drops
+    /// the successor if it has not.
     fn check_successor(&mut self, producer: usize) {
         let state = &mut self.producers[producer];
         if !matches!(&state.stage, Stage::Connecting(successor) if successor.has_result()) {
@@ -195,12 +196,12 @@ impl Work {
                 producer = producer + 1,
                 why,
                 times,
-                "a producer with the new settings can't take over; the old one stays, trying again"
+                "a producer with the new settings can't take over: the old one stays in service; trying again"
             );
         }
     }
 
-    /// Ends the successor of a producer, if one connects.
+    /// Ends the successor of a producer if one is connecting.
     fn drop_successor(&mut self, producer: usize) {
         let stage = mem::replace(&mut self.producers[producer].stage, Stage::InService);
         if let Stage::Connecting(successor) = stage {
@@ -209,9 +210,9 @@ impl Work {
         }
     }
 
-    /// Has the partitions of a producer wait for its successor, which is connected.
+    /// Pauses the partitions of a producer until its connected successor takes over.
     fn renew(&mut self, producer: usize, successor: StartedProducer) {
-        // A partition that binds itself while the others pause would have reports in flight at the end.
+        // Otherwise a partition could bind itself now and not pause: its reports would be in flight at the switch.
         for partition in self.topic.partitions.all().iter() {
             partition.bind(&self.topic.producers);
         }
@@ -226,9 +227,9 @@ impl Work {
         self.purge_unsent(producer);
     }
 
-    /// Purges the queue of an outdated producer, whose successor sends those records. If the producer can't send all of
-    /// them, this happens at once and again each second, so that no healthy partition waits for another one; else once,
-    /// after a second.
+    /// Purges the queue of an outdated producer, whose successor then sends these records. If the producer is blocked, the
+    /// queue is purged at once and again each second, so that no healthy partition waits for the blocked one. Otherwise it is
+    /// purged once, after a second.
     fn purge_unsent(&mut self, producer: usize) {
         let is_blocked = self.is_blocked(producer);
         let Stage::Replacing(replacement) = &mut self.producers[producer].stage else {
@@ -245,7 +246,7 @@ impl Work {
         }
     }
 
-    /// Returns whether a producer can't send something that it has.
+    /// Returns whether a producer can't send some of its records.
     fn is_blocked(&self, producer: usize) -> bool {
         let current = self.topic.producers.get(producer).load();
         let watch = &self.topic.shared().watch;
@@ -269,7 +270,7 @@ impl Work {
         bound.len()
     }
 
-    /// Has the partitions of a producer wait for the next one.
+    /// Pauses the partitions of a defective producer until the next one is started.
     fn take_out_of_service(&mut self, producer: usize, why: &str) {
         self.drop_successor(producer);
         let partitions = self.pause(producer);
@@ -279,7 +280,7 @@ impl Work {
             producer = producer + 1,
             partitions,
             why,
-            "a producer is of no use any more: it is being replaced"
+            "a producer can no longer deliver: replacing it"
         );
         let shared = self.topic.shared();
         shared.metrics.producer_up(topic, false);
@@ -354,7 +355,7 @@ impl Work {
     }
 }
 
-/// Ends a producer, which takes a moment, on a thread of its own: once no worker is about to send with it.
+/// Ends a producer on its own thread, when no other thread uses it any more, since this takes a moment.
 fn retire(old: Arc<StartedProducer>, role: &str) {
     let kept = Arc::clone(&old);
     let end = move || {
@@ -366,7 +367,7 @@ fn retire(old: Arc<StartedProducer>, role: &str) {
     match thread.spawn(end) {
         Ok(_) => drop(kept),
         Err(error) => {
-            warn!(%error, "can't start a thread to end a producer: it is kept until the bridge ends");
+            warn!(%error, "can't start a thread to end a producer: it stays in memory until the bridge stops");
             mem::forget(kept);
         }
     }

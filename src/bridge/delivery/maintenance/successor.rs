@@ -1,5 +1,5 @@
-//! A producer with other settings that is to take over from one in service: Kafka is asked about the topic by its
-//! connections, on a thread of its own.
+//! A producer with new settings that will take over from one in service. Its connections are tested first, with a question
+//! about the topic on a separate thread.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -10,18 +10,20 @@ use crate::bridge::delivery::producers::StartedProducer;
 use crate::bridge::delivery::shared::Ticket;
 use crate::kafka::{Condition, Producer};
 
-/// How long it may take to get an answer of Kafka, and the pause after a question that failed sooner.
+/// How long Kafka may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after a question that failed sooner.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// A started producer that is being tested.
 pub(super) struct Successor {
     producer: StartedProducer,
-    /// What Kafka has said of the topic, or that it did not in time.
+    /// The state of the topic in Kafka's answer, or `Unreachable` if it did not answer in time.
     answer: Arc<OnceLock<Condition>>,
 }
 
 impl Successor {
-    /// Has Kafka asked by the connections of `producer`.
+    /// Starts to ask Kafka about `topic` through `producer`.
     ///
     /// # Errors
     /// If the system can't start a thread.
@@ -36,12 +38,12 @@ impl Successor {
         Ok(Self { producer, answer })
     }
 
-    /// Returns whether Kafka has answered, or has not for too long.
+    /// Returns whether Kafka has answered or the time is over.
     pub(super) fn has_result(&self) -> bool {
         self.answer.get().is_some()
     }
 
-    /// Returns the producer and what Kafka has said of the topic by now.
+    /// Returns the producer and the state of the topic, which is `Unknown` if there is no result yet.
     pub(super) fn into_parts(self) -> (StartedProducer, Condition) {
         let answer = self.answer.get().cloned();
         (self.producer, answer.unwrap_or_default())
