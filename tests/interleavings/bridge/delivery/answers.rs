@@ -1,4 +1,4 @@
-//! Scenarios of pending reports and of the batches in which their senders wake.
+//! Scenarios of pending reports and of reply batches.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ fn pending(limits: &Arc<InFlightLimits>) -> Pending {
     Pending::new(record, limits.report(1).expect("a permit"))
 }
 
-/// Begins to wake the senders of reports in batches.
+/// Starts to wake senders in batches.
 pub(super) fn wake_in_batches() {
     let mut batches = Box::pin(Replies::wake_in_batches());
-    // From here on reports have their replies added to the batches of this run.
+    // After the first poll, new reports use the reply batch of this run.
     let polled = batches
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()));
