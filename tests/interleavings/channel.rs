@@ -1,5 +1,5 @@
-//! A channel that the scheduler controls, in place of `std::sync::mpsc`. Senders do not block: items above the limit are
-//! refused.
+//! A channel that the scheduler controls, in place of `std::sync::mpsc`. Senders do not block: items above the limit
+//! are refused.
 
 pub use real_std::sync::mpsc::RecvTimeoutError;
 

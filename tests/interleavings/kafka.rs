@@ -52,8 +52,8 @@ struct InFlight {
 }
 
 impl Settings {
-    /// Answers records until the cluster is closed. `outcome` gets the number of the producer and the number of its record.
-    /// It returns `None` for a record without an answer. Records with `Ok` are appended to the topic.
+    /// Answers records until the cluster is closed. `outcome` gets the number of the producer and the number of its
+    /// record. It returns `None` for a record without an answer. Records with `Ok` are appended to the topic.
     pub fn serve(&self, outcome: impl Fn(usize, usize) -> Option<Result<(), Failed>>) {
         let mut records: BTreeMap<_, usize> = BTreeMap::new();
         while let Some(InFlight {

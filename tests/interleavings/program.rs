@@ -1,8 +1,8 @@
 //! Runs the parts of koobridge that several threads share under a scheduler that tries many interleavings.
 //!
 //! The parts are source files of the program. They import from this crate instead of `std`, `tokio`, `parking_lot` and
-//! `arc_swap`: it has the same names for locks, atomics, threads, channels and a clock that the scheduler controls. `kafka`,
-//! `spool` and `bridge::metrics` are fakes.
+//! `arc_swap`: it has the same names for locks, atomics, threads, channels and a clock that the scheduler controls.
+//! `kafka`, `spool` and `bridge::metrics` are fakes.
 
 #![allow(dead_code, reason = "scenarios use only a part of each file")]
 #![allow(

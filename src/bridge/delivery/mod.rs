@@ -1,5 +1,5 @@
-//! Delivers events to Kafka, or to the spool if Kafka is slow or down. In the bridge, only this folder sends to Kafka and
-//! writes to the spool.
+//! Delivers events to Kafka, or to the spool if Kafka is slow or down. In the bridge, only this folder sends to Kafka
+//! and writes to the spool.
 //!
 //! Each `Topic` has its own producers and maintenance thread, and each of its partitions has a lane, so that a fault of
 //! one does not delay the others. The path of a report:
@@ -207,11 +207,11 @@ impl Delivery {
         })
     }
 
-    /// Replaces the producers by ones with other settings, one after the other. Each is replaced when Kafka has answered
-    /// its successor and its own reports in flight have their results or have timed out.
+    /// Replaces the producers by ones with other settings, one after the other in each topic. Each is replaced when Kafka
+    /// has answered its successor and its own reports in flight have their results or have timed out.
     pub fn renew(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
-        for topic in self.both() {
+        for topic in self.both_topics() {
             *topic.renewal_problem.lock() = None;
             topic.shared().wake();
         }
@@ -221,13 +221,13 @@ impl Delivery {
     #[must_use]
     pub fn renewal_problem(&self) -> Option<String> {
         let problem = |topic: &Topic| topic.renewal_problem.lock().clone();
-        self.both().into_iter().find_map(problem)
+        self.both_topics().into_iter().find_map(problem)
     }
 
     /// Returns when the first client certificate of the producers expires, if they have any.
     #[must_use]
     pub fn certificate_expires(&self) -> Option<Timestamp> {
-        let producers = self.both().map(|topic| &topic.producers);
+        let producers = self.both_topics().map(|topic| &topic.producers);
         let expires = producers
             .into_iter()
             .filter_map(Producers::certificate_expires);
@@ -268,7 +268,8 @@ impl Delivery {
     /// Returns the state of the events topic and of the rejected topic, as Kafka last described it.
     #[must_use]
     pub fn topics(&self) -> [(&str, TopicState); 2] {
-        self.both().map(|topic| (topic.name(), topic.state()))
+        self.both_topics()
+            .map(|topic| (topic.name(), topic.state()))
     }
 
     /// Returns the handle that shows how long Kafka has not answered and requests a check now.
@@ -292,7 +293,7 @@ impl Delivery {
     /// Returns the number of partitions that wait for Kafka, and the number of all partitions.
     #[must_use]
     pub fn waiting_partitions(&self) -> (usize, usize) {
-        let [events, rejected] = self.both().map(|topic| topic.partitions.waiting());
+        let [events, rejected] = self.both_topics().map(|topic| topic.partitions.waiting());
         (events.0 + rejected.0, events.1 + rejected.1)
     }
 
@@ -302,8 +303,8 @@ impl Delivery {
         &self.other_topics
     }
 
-    /// Waits at most `timeout` until everything is delivered and counted, then writes the remaining reports to the spool.
-    /// Blocks, so it must not run on a thread of a runtime.
+    /// Waits at most `timeout` until everything is delivered and counted, then writes the remaining reports to the
+    /// spool. Blocks, so it must not run on a thread of a runtime.
     #[must_use]
     pub fn finish(&self, timeout: Duration) -> Left {
         let until = Instant::now() + timeout;
@@ -318,9 +319,9 @@ impl Delivery {
             .place(soon, |report| self.rejected.take_over(report));
         // Prevents replacements from now on, because a replacement resumes the partitions.
         let close = |topic: &Topic| *topic.is_closed.lock() = true;
-        self.both().into_iter().for_each(close);
+        self.both_topics().into_iter().for_each(close);
         for partition in self
-            .both()
+            .both_topics()
             .iter()
             .flat_map(|topic| topic.partitions.all().to_vec())
         {
@@ -361,11 +362,13 @@ impl Delivery {
     }
 
     fn count_unwritten(&self) -> usize {
-        let [events, rejected] = self.both().map(|topic| topic.partitions.count_unwritten());
+        let [events, rejected] = self
+            .both_topics()
+            .map(|topic| topic.partitions.count_unwritten());
         events + rejected + self.redirects.count_unwritten()
     }
 
-    fn both(&self) -> [&Topic; 2] {
+    fn both_topics(&self) -> [&Topic; 2] {
         [&self.events, &self.rejected]
     }
 }

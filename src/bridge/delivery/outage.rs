@@ -1,5 +1,5 @@
-//! Logs the beginning and the end of a topic's outage. The line at the end has the duration and the numbers of reports that
-//! were spooled and refused.
+//! Logs the beginning and the end of a topic's outage. The line at the end has the duration and the numbers of reports
+//! that were spooled and refused.
 
 use std::time::Instant;
 
@@ -52,8 +52,8 @@ pub(super) enum Outage {
 }
 
 impl Outage {
-    /// Takes the state of a topic from Kafka's metadata, and logs the beginning and the end of an outage. `is_waiting` is
-    /// whether a partition waits for Kafka. Returns whether the topic has become able to take records.
+    /// Takes the state of a topic from Kafka's metadata, and logs the beginning and the end of an outage. `is_waiting`
+    /// is whether a partition waits for Kafka. Returns whether the topic has become able to take records.
     pub(super) fn update(
         &mut self,
         topic: &str,
@@ -95,8 +95,8 @@ impl Outage {
     }
 }
 
-/// Logs a change of the trouble. It is a warning only if the operator must do something else now, since the trouble often
-/// changes while brokers come and go.
+/// Logs a change of the trouble. It is a warning only if the operator must do something else now, since the trouble
+/// often changes while brokers come and go.
 fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
     let kind = std::mem::discriminant::<Condition>;
     let refusal = |condition: &Condition| match condition {

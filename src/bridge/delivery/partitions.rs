@@ -166,8 +166,8 @@ impl Partitions {
                 .all(|partition| partition.lane(Lane::is_idle))
     }
 
-    /// Returns the number of partitions that wait for Kafka, and the number of all partitions. Before the partitions are
-    /// known, the topic counts as one.
+    /// Returns the number of partitions that wait for Kafka, and the number of all partitions. Before the partitions
+    /// are known, the topic counts as one.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let all = self.all.load();
         if all.is_empty() {

@@ -103,7 +103,8 @@ impl Promised {
         self.0.by == KeptBy::Spool
     }
 
-    /// Returns its partition and offset on the topic that it was sent to; `None` if the spool or the rejected topic has it.
+    /// Returns its partition and offset on the topic that it was sent to; `None` if the spool or the rejected topic has
+    /// it.
     pub fn position(&self) -> Option<Acknowledged> {
         self.0.position
     }
@@ -298,8 +299,8 @@ impl Sender {
         self.stop_waiting(State::Gone, || ());
     }
 
-    /// Ends the wait if there is no answer yet, and returns whether that was so. Calls `count` before the report can get a
-    /// fate.
+    /// Ends the wait if there is no answer yet, and returns whether that was so. Calls `count` before the report can
+    /// get a fate.
     fn stop_waiting(&self, end: State, count: impl FnOnce()) -> bool {
         let mut state = self.state.lock();
         let is_first = matches!(*state, State::Waiting(_));

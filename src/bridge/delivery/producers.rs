@@ -1,7 +1,9 @@
-//! The producers of a topic. A partition is bound to one of them for the life of the process, which preserves its order.
+//! The producers of a topic. A partition is bound to one of them for the life of the process, which preserves its
+//! order.
 //!
-//! librdkafka puts one partition in a request, and here sends one request at a time on a connection. Hence the partitions
-//! of a broker wait for each other. Each producer has its own connections, so several producers share this load.
+//! librdkafka puts one partition in a request, and here sends one request at a time on a connection. Hence the
+//! partitions of a broker wait for each other. Each producer has its own connections, so several producers share this
+//! load.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -85,8 +87,8 @@ impl Producers {
         started.expect("partitions are bound to producers that have been started")
     }
 
-    /// Returns the number of the producer for a partition that has sent nothing yet. Spreads the partitions of each broker
-    /// over the producers, and starts missing ones.
+    /// Returns the number of the producer for a partition that has sent nothing yet. Spreads the partitions of each
+    /// broker over the producers, and starts missing ones.
     pub(super) fn bind(&self, partition: u32) -> usize {
         let shared = &self.partitions.shared;
         let count = shared.known_partitions().unwrap_or_default();
@@ -169,8 +171,8 @@ impl Drop for Producers {
     }
 }
 
-/// Returns the best number of producers for this number of a broker's partitions. Measurements showed no gain for numbers
-/// in between.
+/// Returns the best number of producers for this number of a broker's partitions. Measurements showed no gain for
+/// numbers in between.
 fn default_count(partitions: usize) -> usize {
     if partitions < MIN_PARTITIONS * CHOSEN_PRODUCERS {
         1

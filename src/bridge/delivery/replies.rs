@@ -24,8 +24,8 @@ pub struct Replies {
 }
 
 impl Replies {
-    /// Wakes this thread's tasks in batches. Runs until it is dropped. On a thread without it, each reply wakes its task
-    /// directly.
+    /// Wakes this thread's tasks in batches. Runs until it is dropped. On a thread without it, each reply wakes its
+    /// task directly.
     pub async fn wake_in_batches() {
         let replies = Arc::new(Self::default());
         CURRENT.set(Some(Arc::clone(&replies)));

@@ -60,7 +60,7 @@ pub(super) struct Shared {
     pub(super) read_back_memory: usize,
     /// The number of partitions; 0 if it is not known. With a spool, the number stays when the topic is deleted.
     pub(super) partitions: AtomicU32,
-    /// The number of lanes that share the memory. It exceeds the number of partitions if the topic once had more.
+    /// The number of lanes that share the memory. It exceeds the number of partitions if the topic had more before.
     pub(super) lanes: AtomicUsize,
     /// The number of the next report.
     pub(super) next: AtomicU64,
@@ -128,7 +128,8 @@ impl Shared {
         }
     }
 
-    /// Handles a report that its lane or the inbox has dropped: retries it if it is redirected from a row, else gives it up.
+    /// Handles a report that its lane or the inbox has dropped: retries it if it is redirected from a row, else gives
+    /// it up.
     pub(super) fn dropped(&self, report: Pending, why: Option<Reason>) {
         // Without a retry, its row would stay unnoticed until the next start.
         if report.origin.is_some() {

@@ -27,7 +27,7 @@ pub(super) struct Topic {
     pub(super) outage_answers: OutageAnswers,
     /// Why a producer with the latest settings could not take over, until all producers have them.
     pub(super) renewal_problem: Mutex<Option<String>>,
-    /// Whether producers must not be replaced any more. Locked during a replacement.
+    /// Whether producers must no longer be replaced. Locked during a replacement.
     pub(super) is_closed: Mutex<bool>,
 }
 
@@ -181,8 +181,8 @@ struct DeliveryFuture<'t> {
 }
 
 impl DeliveryFuture<'_> {
-    /// Waits until the deadline at most. After it, delivery goes on if the report is in flight or in the spool, or is being
-    /// written to it.
+    /// Waits until the deadline at most. After it, delivery goes on if the report is in flight or in the spool, or is
+    /// being written to it.
     async fn wait(self, deadline: Instant) -> Result<Kept, NotTaken> {
         let spill_at = self.spill_at.filter(|_| Instant::now() < deadline);
         if let (Some(spill_at), Some((partition, number))) = (spill_at, &self.assigned) {

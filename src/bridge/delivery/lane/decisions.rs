@@ -1,5 +1,5 @@
-//! The decisions of a lane, one case at a time. `tests.rs` checks that no sequence of events breaks a promise. These tests
-//! check that a lane makes progress and takes no unnecessary steps.
+//! The decisions of a lane, one case at a time. `tests.rs` checks that no sequence of events breaks a promise. These
+//! tests check that a lane makes progress and takes no unnecessary steps.
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! A lane: the ordered queue of one partition's reports.
 //!
-//! A pure state machine without Kafka, spool or time. It takes inputs ([`Input`]) and decides on actions ([`Effect`]): where
-//! a report goes next, and when a sender may be answered.
+//! A pure state machine without Kafka, spool or time. It takes inputs ([`Input`]) and decides on actions ([`Effect`]):
+//! where a report goes next, and when a sender may be answered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -98,7 +98,8 @@ pub(super) type RefusalCode = &'static str;
 /// An event for the lane.
 #[derive(Debug)]
 pub(super) enum Input<R> {
-    /// A report has arrived, with a number higher than all others. If `must_write`, it is also spooled in mode `Direct`.
+    /// A report has arrived, with a number higher than all others. If `must_write`, it is also spooled in mode
+    /// `Direct`.
     Admit {
         number: Number,
         report: R,
@@ -141,7 +142,8 @@ pub(super) enum Input<R> {
     SendNext {
         window: usize,
     },
-    /// Rows up to `to` were read back. `reports` are those that are new to the lane. If `is_last`, there are no more rows.
+    /// Rows up to `to` were read back. `reports` are those that are new to the lane. If `is_last`, there are no more
+    /// rows.
     ReadBack {
         reports: Vec<(Number, R)>,
         to: Option<Number>,

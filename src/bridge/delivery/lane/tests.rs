@@ -1,5 +1,5 @@
-//! Tests the lane against a model of its surroundings: a broker, a disk, senders, crashes. Each random sequence of events
-//! must keep the promises.
+//! Tests the lane against a model of its surroundings: a broker, a disk, senders, crashes. Each random sequence of
+//! events must keep the promises.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,8 +1,8 @@
 //! Replaces a producer that is defective or has old settings.
 //!
-//! Its partitions pause, requests in flight get some time for their true results, and the next generation takes over. If
-//! only the settings have changed, the replacement begins when Kafka has answered the successor, and the producers of a
-//! topic are replaced one after the other.
+//! Its partitions pause, requests in flight get some time for their true results, and the next generation takes over.
+//! If only the settings have changed, the replacement begins when Kafka has answered the successor, and the producers
+//! of a topic are replaced one after the other.
 
 use std::mem;
 use std::sync::Arc;
@@ -168,8 +168,8 @@ impl Work {
         }
     }
 
-    /// Starts the replacement if the successor has had an answer of Kafka that is no worse than the old producer's. Drops
-    /// the successor if it has not.
+    /// Starts the replacement if the successor has had an answer of Kafka that is no worse than the old producer's.
+    /// Drops the successor if it has not.
     fn check_successor(&mut self, producer: usize) {
         let state = &mut self.producers[producer];
         if !matches!(&state.stage, Stage::Connecting(successor) if successor.has_result()) {
@@ -227,9 +227,9 @@ impl Work {
         self.purge_unsent(producer);
     }
 
-    /// Purges the queue of an outdated producer, whose successor then sends these records. If the producer is blocked, the
-    /// queue is purged at once and again each second, so that no healthy partition waits for the blocked one. Otherwise it is
-    /// purged once, after a second.
+    /// Purges the queue of an outdated producer, whose successor then sends these records. If the producer is blocked,
+    /// the queue is purged at once and again each second, so that no healthy partition waits for the blocked one.
+    /// Otherwise it is purged once, after a second.
     fn purge_unsent(&mut self, producer: usize) {
         let is_blocked = self.is_blocked(producer);
         let Stage::Replacing(replacement) = &mut self.producers[producer].stage else {
@@ -355,7 +355,7 @@ impl Work {
     }
 }
 
-/// Ends a producer on its own thread, when no other thread uses it any more, since this takes a moment.
+/// Ends a producer when no other thread uses it. This takes a moment, and so runs on its own thread.
 fn retire(old: Arc<StartedProducer>, role: &str) {
     let kept = Arc::clone(&old);
     let end = move || {

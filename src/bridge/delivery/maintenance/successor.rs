@@ -1,5 +1,5 @@
-//! A producer with new settings that will take over from one in service. Its connections are tested first, with a question
-//! about the topic on a separate thread.
+//! A producer with new settings that will take over from one in service. Its connections are tested first, with a
+//! question about the topic on a separate thread.
 
 use std::io;
 use std::sync::{Arc, OnceLock};

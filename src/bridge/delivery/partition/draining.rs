@@ -21,7 +21,8 @@ const MAX_BATCHES: usize = 64;
 static UNREAD: Throttle = Throttle::new();
 
 impl Partition {
-    /// Sends the due reports that may be sent now. Returns when to drain again; `None` if an event wakes the thread then.
+    /// Sends the due reports that may be sent now. Returns when to drain again; `None` if an event wakes the thread
+    /// then.
     pub(in crate::bridge::delivery) fn drain(&self, producers: &Producers) -> Option<Instant> {
         for _ in 0..MAX_BATCHES {
             let mut state = self.state.lock();

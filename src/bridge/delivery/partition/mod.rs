@@ -192,8 +192,8 @@ impl Partition {
         self.shared.failed(state.producer.zip(generation), why);
     }
 
-    /// Counts all records in flight with the producer of `generation` or an earlier one as failed, and resumes the lane.
-    /// Returns their number.
+    /// Counts all records in flight with the producer of `generation` or an earlier one as failed, and resumes the
+    /// lane. Returns their number.
     pub(super) fn resume(&self, generation: Generation) -> usize {
         let mut state = self.state.lock();
         let unsure = state.lane.in_flight_of(generation);
@@ -242,8 +242,8 @@ impl Partition {
         }
     }
 
-    /// Executes the effects of the lane in their order. Returns the delivered report, so that its sender is answered after
-    /// the lock is released.
+    /// Executes the effects of the lane in their order. Returns the delivered report, so that its sender is answered
+    /// after the lock is released.
     fn execute(&self, state: &mut State, producers: Option<&Producers>) -> Option<Pending> {
         let mut delivered = None;
         while let Some(effect) = state.effects.pop_front() {

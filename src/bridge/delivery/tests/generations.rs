@@ -119,7 +119,7 @@ async fn empty_partitions() -> Fixture {
     fixture
 }
 
-/// A topic with two partitions of the same broker, each with a producer of its own and a report in flight.
+/// A topic with two partitions of the same broker, each with its own producer and a report in flight.
 async fn two_partitions() -> Fixture {
     let fixture = empty_partitions().await;
     for key in OF_EACH {

@@ -1,5 +1,5 @@
-//! Tests delivery with a real spool and the embedded broker under random sequences of events: each promise is kept, and each
-//! report has one fate.
+//! Tests delivery with a real spool and the embedded broker under random sequences of events: each promise is kept, and
+//! each report has one fate.
 
 use std::collections::BTreeSet;
 

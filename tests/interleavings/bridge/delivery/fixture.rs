@@ -78,7 +78,8 @@ impl Fixture {
         self.threads.push(serving);
     }
 
-    /// Delivers a report for each key, each on its own thread. Checks that a promised report is on the topic or on disk.
+    /// Delivers a report for each key, each on its own thread. Checks that a promised report is on the topic or on
+    /// disk.
     pub(super) fn deliver(&mut self, timeout: Duration) {
         let senders = KEYS.map(|key| {
             let (topic, kafka) = (Arc::clone(&self.topic), self.kafka.clone());
@@ -108,8 +109,8 @@ impl Fixture {
         self.answered.load(Ordering::SeqCst) == KEYS.len()
     }
 
-    /// Waits until everything is delivered and deleted, and ends the threads. Checks that each report is on the topic once
-    /// and was counted once. Returns the answers to the senders.
+    /// Waits until everything is delivered and deleted, and ends the threads. Checks that each report is on the topic
+    /// once and was counted once. Returns the answers to the senders.
     pub(super) fn finish(mut self) -> Vec<Reply> {
         self.wait_until(|fixture| {
             fixture.topic.partitions.is_idle()
