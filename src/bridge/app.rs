@@ -331,7 +331,7 @@ pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
             finish()
         }
     };
-    if left.is_none() {
+    if left.is_empty() {
         End::Drained
     } else {
         End::Left(left)

@@ -1,4 +1,4 @@
-//! A thread of the scheduler in the place of the one that is joined when it is dropped.
+//! A `StoppableThread` that the scheduler controls.
 
 use std::io;
 use std::sync::Arc;

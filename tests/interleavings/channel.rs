@@ -1,5 +1,5 @@
-//! A channel of the scheduler, in the place of `std::sync::mpsc`. Its senders do not block: what is over the limit is
-//! refused.
+//! A channel that the scheduler controls, in place of `std::sync::mpsc`. Senders do not block: items above the limit
+//! are refused.
 
 pub use real_std::sync::mpsc::RecvTimeoutError;
 
@@ -48,7 +48,7 @@ impl<T> Clone for SyncSender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Waits for an item; there is always a sender.
+    /// Waits for an item. There is always a sender.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         let due = Instant::now() + timeout;
         let mut sent = self.0.sent.lock();

@@ -1,4 +1,4 @@
-//! A clock that stands still until [`pass`] is called, in the places of `std::time` and `tokio::time`.
+//! A clock that stands still until [`pass`] is called, in place of `std::time` and `tokio::time`.
 
 pub use real_std::time::*;
 
@@ -52,7 +52,7 @@ impl Sub for Instant {
     }
 }
 
-/// Lets time pass, and wakes the threads and tasks whose wait is over.
+/// Advances the clock, and runs the timers that are due.
 pub fn pass(by: Duration) {
     NOW.set(NOW.get() + by);
     let now = Instant::now();
@@ -63,7 +63,7 @@ pub fn pass(by: Duration) {
     }
 }
 
-/// Begins a run.
+/// Resets the clock at the start of a run.
 pub fn reset() {
     NOW.set(Duration::from_hours(1));
     TIMERS.take();

@@ -1,4 +1,4 @@
-//! No chance but the scheduler's, so that a schedule can be replayed.
+//! Jitter without randomness, so that a schedule can be replayed.
 
 use std::time::Duration;
 

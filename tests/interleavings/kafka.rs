@@ -13,18 +13,18 @@ pub use koobridge::kafka::{
 
 use crate::contract::Record;
 
-/// Where each record is.
-pub const PLACE: Acknowledged = Acknowledged {
+/// The position of each record.
+pub const POSITION: Acknowledged = Acknowledged {
     partition: 0,
     offset: Some(0),
 };
 
-/// What a producer needs to send: here the cluster itself.
+/// The settings of a producer: here the cluster itself.
 #[derive(Clone, Default)]
 pub struct Settings(Arc<Cluster>);
 
 impl Settings {
-    /// The cluster asks for none.
+    /// Returns `None`: the fake has no TLS.
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         None
     }
@@ -52,8 +52,8 @@ struct InFlight {
 }
 
 impl Settings {
-    /// Answers each record until it is closed. `outcome` gets the number of the producer and that of its record, and
-    /// returns `None` for a record that is never answered. The topic has those for which it is `Ok`.
+    /// Answers records until the cluster is closed. `outcome` gets the number of the producer and the number of its
+    /// record. It returns `None` for a record without an answer. Records with `Ok` are appended to the topic.
     pub fn serve(&self, outcome: impl Fn(usize, usize) -> Option<Result<(), Failed>>) {
         let mut records: BTreeMap<_, usize> = BTreeMap::new();
         while let Some(InFlight {
@@ -93,7 +93,7 @@ impl Settings {
         self.0.changed.notify_one();
     }
 
-    /// Returns whether the topic has a record of a key.
+    /// Returns whether the topic has a record with this key.
     pub fn has(&self, key: &str) -> bool {
         self.0.topic.lock().iter().any(|has| has == key)
     }
@@ -130,7 +130,7 @@ impl<T: Send + 'static> Producer<T> {
         let in_flight = InFlight {
             producer: self.number,
             key: record.key.clone().expect("each record has a key"),
-            report: Box::new(move |outcome| on_report(ticket, outcome.map(|()| PLACE))),
+            report: Box::new(move |outcome| on_report(ticket, outcome.map(|()| POSITION))),
         };
         let cluster = &self.cluster.0;
         cluster.state.lock().in_flight.push_back(in_flight);
@@ -140,7 +140,7 @@ impl<T: Send + 'static> Producer<T> {
 
     pub fn stop(&self) {}
 
-    /// The cluster answers at once.
+    /// Returns `Ready` at once.
     pub fn condition(&self, _: &str, _: Duration) -> Condition {
         Condition::Ready
     }
@@ -149,7 +149,7 @@ impl<T: Send + 'static> Producer<T> {
         None
     }
 
-    /// Records are in flight as soon as they are sent.
+    /// Does nothing: sent records are in flight at once.
     pub fn purge_queue(&self) {}
 
     pub fn fatal_error(&self) -> Option<String> {
@@ -157,7 +157,7 @@ impl<T: Send + 'static> Producer<T> {
     }
 }
 
-/// What the cluster says of the topic.
+/// The topic's metadata.
 #[derive(Clone, Default)]
 pub struct TopicWatch {
     pub name: String,
@@ -169,7 +169,7 @@ impl TopicWatch {
         self.state.lock().clone()
     }
 
-    /// The cluster answers: the topic has so many partitions.
+    /// Makes the number of partitions known.
     pub fn learn(&self, partitions: u32) {
         *self.state.lock() = TopicState {
             condition: Condition::Ready,
@@ -179,7 +179,7 @@ impl TopicWatch {
         };
     }
 
-    #[expect(clippy::unused_async, reason = "the true one waits")]
+    #[expect(clippy::unused_async, reason = "the real one waits")]
     pub async fn partitions(&mut self) -> Option<u32> {
         self.known_partitions()
     }
@@ -188,7 +188,7 @@ impl TopicWatch {
         self.state.lock().partitions
     }
 
-    /// One broker leads all partitions.
+    /// Returns the same leader for all partitions.
     pub fn preferred_leaders(&self) -> Vec<i32> {
         vec![1; 8]
     }

@@ -1,4 +1,4 @@
-//! Locks of the scheduler, in the places of those of `parking_lot` and `arc_swap`.
+//! Locks that the scheduler controls, in place of those of `parking_lot` and `arc_swap`.
 
 use shuttle::sync as shuttled;
 
@@ -13,7 +13,7 @@ pub struct Mutex<T>(shuttled::Mutex<T>);
 
 pub struct MutexGuard<'m, T> {
     mutex: &'m Mutex<T>,
-    /// `None` while its holder waits.
+    /// `None` while the guard's owner waits on a `Condvar`.
     held: Option<shuttled::MutexGuard<'m, T>>,
 }
 
@@ -47,9 +47,9 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 /// As `parking_lot::Condvar`.
 #[derive(Debug, Default)]
 pub struct Condvar {
-    /// Not held while another thread runs.
+    /// Never locked while another thread runs.
     waiting: real_parking_lot::Mutex<Vec<thread::Thread>>,
-    /// The scheduler can let others run before it changes.
+    /// The scheduler can switch threads before it changes.
     notified: AtomicU64,
 }
 

@@ -1,18 +1,18 @@
-//! Runs the parts of koobridge that threads share under a scheduler that tries many interleavings of them.
+//! Runs the parts of koobridge that several threads share under a scheduler that tries many interleavings.
 //!
-//! The parts are the program's own files. Here they import from this crate, which has modules and types of the same
-//! names in the places of `std`, `tokio`, `parking_lot` and `arc_swap`: locks, atomics, threads, channels and a clock of
-//! the scheduler. `kafka`, `spool` and `bridge::metrics` are fakes.
+//! The parts are source files of the program. They import from this crate instead of `std`, `tokio`, `parking_lot` and
+//! `arc_swap`: it has the same names for locks, atomics, threads, channels and a clock that the scheduler controls.
+//! `kafka`, `spool` and `bridge::metrics` are fakes.
 
 #![allow(dead_code, reason = "scenarios use only a part of each file")]
 #![allow(
     clippy::unnecessary_wraps,
     clippy::unused_self,
     clippy::useless_conversion,
-    reason = "the program's files use the fakes as if they were the true ones"
+    reason = "the fakes have the signatures of the real items"
 )]
 
-// The imports of the program's files lead here.
+// Redirects the imports of the program's files to this crate.
 extern crate parking_lot as real_parking_lot;
 extern crate self as arc_swap;
 extern crate self as parking_lot;
@@ -39,16 +39,16 @@ use koobridge::{config, contract, telemetry};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
-/// How many times the second scheduler takes the turn from a thread that could go on.
+/// How often the second scheduler preempts a thread that could continue.
 const PREEMPTIONS: usize = 3;
 
-/// Bytes of stack of each thread: enough for a build without optimisation.
+/// The stack size of each thread in bytes, enough for a build without optimisation.
 const STACK: usize = 1 << 20;
 
-/// Longer than anything waits.
+/// Longer than any wait.
 const LONG: time::Duration = time::Duration::from_hours(1);
 
-/// A claim, what is run to refute it, and how many interleavings of that each scheduler tries.
+/// A claim, the function that checks it, and the number of interleavings that each scheduler tries.
 type Scenario = (&'static str, fn(), usize);
 
 fn main() {
@@ -69,7 +69,7 @@ fn main() {
 
 fn check(scheduler: impl Scheduler + 'static, scenario: fn()) {
     let mut config = Config::new();
-    // The warning says that faults of weaker orders than SeqCst are not found.
+    // The warning says that shuttle treats all atomic orderings as SeqCst.
     config.silence_warnings = true;
     config.stack_size = STACK;
     Runner::new(scheduler, config).run(move || {

@@ -1,4 +1,4 @@
-//! Shared state of the scheduler, in the places of `std::sync` and `tokio::sync`.
+//! Shared state that the scheduler controls, in place of `std::sync` and `tokio::sync`.
 
 pub use real_std::sync::*;
 pub use shuttle::sync::atomic;
@@ -7,7 +7,7 @@ pub use crate::channel as mpsc;
 
 use self::atomic::{AtomicU64, Ordering};
 
-/// tokio's, before which other threads can run.
+/// tokio's `Notify`, with a point before each call at which other threads can run.
 #[derive(Debug, Default)]
 pub struct Notify {
     inner: real_tokio::sync::Notify,

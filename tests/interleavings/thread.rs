@@ -1,4 +1,4 @@
-//! Threads of the scheduler, in the place of `std::thread`.
+//! Threads that the scheduler controls, in place of `std::thread`.
 
 pub use shuttle::thread::*;
 

@@ -1,18 +1,18 @@
-//! When a lane may try again, and for how long Kafka has acknowledged nothing: the only clock of a lane.
+//! The timing of a lane: when it may send the next probe, and how long Kafka has acknowledged nothing.
 
 use std::time::{Duration, Instant};
 
 use crate::jitter;
 
-/// The first pause after a failed probe; each one after is twice as long.
+/// The first pause after a failure. Each further one is twice as long, up to the longest.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 pub(super) struct Backoff {
     pause: Duration,
     longest: Duration,
     not_before: Instant,
-    /// When Kafka last acknowledged something, or there was nothing to acknowledge.
-    heard: Instant,
+    /// When Kafka last acknowledged a report, or the first report in flight was sent, whichever is later.
+    last_progress: Instant,
 }
 
 impl Backoff {
@@ -22,21 +22,21 @@ impl Backoff {
             pause: SHORTEST,
             longest,
             not_before: now,
-            heard: now,
+            last_progress: now,
         }
     }
 
-    /// Notes that a record was sent. `in_flight` counts it.
+    /// Records that a report was sent. `in_flight` includes it.
     pub(super) fn sent(&mut self, in_flight: usize) {
         if in_flight == 1 {
-            self.heard = Instant::now();
+            self.last_progress = Instant::now();
         }
     }
 
-    /// Notes that Kafka answers: there is no reason to wait.
+    /// Records that Kafka has answered, and ends the pause.
     pub(super) fn reset(&mut self) {
         self.retry_now();
-        self.heard = self.not_before;
+        self.last_progress = self.not_before;
     }
 
     /// Ends the pause.
@@ -44,21 +44,21 @@ impl Backoff {
         (self.pause, self.not_before) = (SHORTEST, Instant::now());
     }
 
-    /// Notes that everything in flight has failed.
+    /// Starts the next pause, after everything in flight has failed or the spool could not be read.
     pub(super) fn failed(&mut self) {
-        // Jittered, so that lanes that failed together do not come back together.
+        // Jittered, so that lanes that failed together do not retry together.
         self.not_before = Instant::now() + jitter::between([self.pause / 2, self.pause]);
         self.pause = (self.pause * 2).min(self.longest);
     }
 
-    /// Returns when the next probe may be sent, if it must wait.
+    /// Returns when the next probe may be sent, if that is in the future.
     pub(super) fn waits_until(&self) -> Option<Instant> {
         Some(self.not_before).filter(|at| *at > Instant::now())
     }
 
-    /// Returns for how long nothing was acknowledged.
+    /// Returns the time since the last progress.
     pub(super) fn silence(&self) -> Duration {
-        self.heard.elapsed()
+        self.last_progress.elapsed()
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_ends_by_itself_or_with_an_acknowledgement() {
+    fn an_acknowledgement_ends_the_pause() {
         let mut backoff = Backoff::new(LONGEST);
         let later = Instant::now() + MINUTE;
         backoff.not_before = later;
@@ -98,12 +98,12 @@ mod tests {
     fn silence_begins_with_the_first_record_in_flight_and_ends_with_an_acknowledgement() {
         let mut backoff = Backoff::new(LONGEST);
         let long_ago = Instant::now().checked_sub(MINUTE).expect("a time");
-        backoff.heard = long_ago;
+        backoff.last_progress = long_ago;
         backoff.sent(2);
         assert!(backoff.silence() >= MINUTE);
         backoff.sent(1);
         assert!(backoff.silence() < MINUTE);
-        backoff.heard = long_ago;
+        backoff.last_progress = long_ago;
         backoff.retry_now();
         assert!(backoff.silence() >= MINUTE);
         backoff.reset();

@@ -1,4 +1,4 @@
-//! The line in the log about reports that nothing keeps any longer.
+//! Logs reports that were given up: neither Kafka nor the spool keeps them.
 
 use tracing::warn;
 
@@ -6,7 +6,7 @@ use crate::kafka::Failed;
 use crate::spool::NotWritten;
 use crate::telemetry::Throttle;
 
-/// Why a report could not be kept, when that was last tried.
+/// Why the last attempt to keep a report failed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum Reason {
     #[error("Kafka: {0}")]
@@ -28,13 +28,15 @@ impl From<NotWritten> for Reason {
     }
 }
 
-/// Logs that a report of a topic is given up, with the reason of the last one. `given_up` counts those of the topic.
+/// Logs that a report is given up, and why. `given_up` counts the reports of its topic between two lines of the log.
 pub(super) fn log(topic: &str, given_up: &Throttle, reason: Option<Reason>) {
     if let Some(reports) = given_up.count() {
-        let reason = reason.map_or("Kafka has not taken it".to_owned(), |why| why.to_string());
+        let reason = reason.map_or("Kafka has not acknowledged it".to_owned(), |why| {
+            why.to_string()
+        });
         warn!(
             topic,
-            reports, reason, "reports were given up: no sender was told a success"
+            reports, reason, "reports were given up: none of their senders got a 2xx"
         );
     }
 }

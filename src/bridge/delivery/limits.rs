@@ -1,10 +1,10 @@
-//! The limits on what is in flight: a number of reports, and the bytes that they take. What has been read of a body
-//! counts before its report does.
+//! The in-flight limits: a number of reports and a number of bytes. The bytes of a request body count as they are read,
+//! before its report exists.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The limits of one bridge, and how much of them is taken.
+/// The in-flight limits of a bridge, and their use.
 #[derive(Debug)]
 pub struct InFlightLimits {
     max: InFlight,
@@ -12,7 +12,7 @@ pub struct InFlightLimits {
     bytes: AtomicU64,
 }
 
-/// Reports in flight, and bytes that they and the bodies that are being read take.
+/// The number of reports in flight, and the bytes of these reports and of the bodies that are being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InFlight {
     pub reports: u64,
@@ -29,7 +29,7 @@ impl InFlightLimits {
         }
     }
 
-    /// Returns what is in flight now.
+    /// Returns the reports and bytes in flight now.
     pub(super) fn in_flight(&self) -> InFlight {
         InFlight {
             reports: self.reports.load(Ordering::Relaxed),
@@ -37,8 +37,8 @@ impl InFlightLimits {
         }
     }
 
-    /// Returns whether more than half of a limit is taken.
-    pub(super) fn are_half_reached(&self) -> bool {
+    /// Returns whether more than half of a limit is in use.
+    pub(super) fn are_half_used(&self) -> bool {
         let InFlight { reports, bytes } = self.in_flight();
         reports > self.max.reports / 2 || bytes > self.max.bytes / 2
     }
@@ -53,7 +53,7 @@ impl InFlightLimits {
         })
     }
 
-    /// Returns a permit for a report of so many bytes, or `None` if it would exceed a limit.
+    /// Returns a permit for a report of this size, or `None` if it would exceed a limit.
     pub(super) fn report(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let bytes = bytes as u64;
         let reports = self.reports.fetch_add(1, Ordering::Relaxed) + 1;
@@ -66,7 +66,7 @@ impl InFlightLimits {
     }
 }
 
-/// The bytes of a body that is being read; given back when dropped.
+/// The bytes of a body that is being read; released when dropped.
 #[derive(Debug)]
 pub struct BodyPermit {
     bytes: u64,
@@ -74,7 +74,7 @@ pub struct BodyPermit {
 }
 
 impl BodyPermit {
-    /// Counts so many bytes more. Returns `false` if they exceed the limit: then the body must be dropped.
+    /// Counts further bytes. Returns `false` if they exceed the limit. Then the body must be dropped.
     pub fn grow(&mut self, by: usize) -> bool {
         let by = by as u64;
         self.bytes += by;
@@ -88,16 +88,16 @@ impl Drop for BodyPermit {
     }
 }
 
-/// Bytes of the reports of one lane that were read back from the spool, wherever they are now.
+/// The bytes of a lane's reports that were read back from the spool and are still in memory, even if redirected.
 #[derive(Debug, Default)]
-pub(super) struct ReadBack(AtomicU64);
+pub(super) struct ReadBackBytes(AtomicU64);
 
-impl ReadBack {
+impl ReadBackBytes {
     pub(super) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts a report of so many bytes until the share is dropped.
+    /// Counts a report of this size until the share is dropped.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> ReadBackShare {
         let bytes = bytes as u64;
         self.0.fetch_add(bytes, Ordering::Relaxed);
@@ -108,11 +108,11 @@ impl ReadBack {
     }
 }
 
-/// The bytes of a report that was read back.
+/// The bytes of a report that was read back; released when dropped.
 #[derive(Debug)]
 pub(super) struct ReadBackShare {
     bytes: u64,
-    lane: Arc<ReadBack>,
+    lane: Arc<ReadBackBytes>,
 }
 
 impl Drop for ReadBackShare {
@@ -121,7 +121,7 @@ impl Drop for ReadBackShare {
     }
 }
 
-/// A report's share of the limits; given back when dropped.
+/// A report's share of the limits; released when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     bytes: u64,
@@ -149,7 +149,7 @@ mod tests {
     };
 
     #[test]
-    fn no_more_reports_than_the_limit() {
+    fn reports_above_the_limit_get_no_permit() {
         let limits = limits(2, u64::MAX);
         let first = limits.report(1).expect("a permit");
         let _second = limits.report(1).expect("a permit");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_bytes_than_the_limit() {
+    fn bytes_above_the_limit_get_no_permit() {
         let limits = limits(10, 3000);
         let first = limits.report(2000).expect("a permit");
         assert!(limits.report(1001).is_none());
@@ -170,18 +170,18 @@ mod tests {
     }
 
     #[test]
-    fn more_than_half_of_the_reports_or_of_the_bytes_is_half() {
+    fn more_than_half_of_the_reports_or_of_the_bytes_counts_as_half_used() {
         for limits in [limits(4, u64::MAX), limits(u64::MAX, 4)] {
             let half = [limits.report(1), limits.report(1)];
             assert!(half.iter().all(Option::is_some));
-            assert!(!limits.are_half_reached());
+            assert!(!limits.are_half_used());
             let _third = limits.report(1).expect("a permit");
-            assert!(limits.are_half_reached());
+            assert!(limits.are_half_used());
         }
     }
 
     #[test]
-    fn a_body_counts_from_the_first_byte_that_is_read_until_it_is_dropped() {
+    fn the_bytes_of_a_body_count_until_it_is_dropped() {
         let limits = limits(10, 1500);
         let mut body = limits.body().expect("room");
         assert!(body.grow(500));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn no_body_is_read_while_as_many_reports_as_allowed_are_in_flight() {
+    fn no_body_is_read_while_the_limit_of_reports_is_reached() {
         let limits = limits(1, u64::MAX);
         assert!(limits.body().is_some());
         let permit = limits.report(1).expect("a permit");

@@ -1,16 +1,17 @@
-//! Delivery: from an event to Kafka's acknowledgement, or to the spool. Only this folder sends to Kafka and writes to the
-//! spool.
+//! Delivers events to Kafka, or to the spool if Kafka is slow or down. In the bridge, only this folder sends to Kafka
+//! and writes to the spool.
 //!
-//! Each `Topic` has producers and a maintenance thread of its own, and each of its partitions a lane,
-//! so that a fault of one does not delay the others. The way of a report:
+//! Each `Topic` has its own producers and maintenance thread, and each of its partitions has a lane, so that a fault of
+//! one does not delay the others. The path of a report:
 //!
-//! 1. `topic` gets a permit from `limits`, makes a report `pending`, and picks its partition.
-//! 2. `partition` numbers it in its `lane`, which decides what is done, and does it: the producer or the spool has the
-//!    record. Until the partitions are known, the `inbox` has it written.
-//! 3. Kafka's delivery report and the spool's answer name it by a ticket (`shared`); `partitions` finds its partition,
-//!    the lane decides, and the sender that waits in `topic` is woken by `replies`.
+//! 1. `topic` gets a permit from `limits`, creates a `pending` report and picks its partition.
+//! 2. `partition` gives the report a number. Its `lane` decides on the next actions, and `partition` executes them: it
+//!    sends the record to Kafka or writes it to the spool. Until the partitions are known, the `inbox` writes it to the
+//!    spool.
+//! 3. Kafka's delivery report and the spool's answer carry a ticket (`shared`). `partitions` finds the partition of the
+//!    ticket, the lane decides, and `replies` wakes the sender that waits in `topic`.
 //!
-//! `maintenance` does the work that can block, with `backoff` and `outage` to say when.
+//! `maintenance` does the work that can block. `backoff` times its attempts, and `outage` logs outages.
 
 mod backoff;
 mod given_up;
@@ -60,8 +61,8 @@ use crate::kafka::{Asking, ClientError, Settings, TopicState, TopicWatch, Watchi
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
 use crate::telemetry::Throttle;
 
-/// How often to look whether everything is delivered.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often a stopping bridge checks whether everything is delivered.
+const FINISH_POLL: Duration = Duration::from_millis(20);
 
 /// Why delivery can't start.
 #[derive(Debug, thiserror::Error)]
@@ -74,73 +75,73 @@ pub enum StartError {
     Thread(&'static str, io::Error),
 }
 
-/// The spool, and when a report goes there.
+/// The settings of the spool.
 #[derive(Clone, Debug)]
 pub struct Spooling {
     pub spool: Options,
-    /// How long a report may wait for Kafka alone.
+    /// How long a report waits for Kafka before it is also written to the spool.
     pub after: Duration,
 }
 
-/// The reports that are not delivered when a bridge stops.
+/// The undelivered reports of a bridge that has stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// In the spool, without quarantined ones; a lower bound unless `is_counted`.
+    /// Reports in the spool, without quarantined ones; a lower bound unless `is_counted`.
     pub spooled: u64,
     /// Whether all reports in the spool are counted.
     pub is_counted: bool,
-    /// Whether some of them are of the two topics: a later run delivers these.
+    /// Whether the spool has reports for the two configured topics. The next run delivers them.
     pub is_due: bool,
-    /// The topics of others of them: a run without these topics does not deliver them.
+    /// Topics that are not configured, but have reports in the spool. No run delivers these until it is configured to.
     pub other_topics: Vec<String>,
-    /// Delivered, but the disk does not let them be deleted yet: a later run delivers them again.
+    /// Delivered reports that could not be deleted from the spool yet. The next run delivers them again.
     pub undeleted: u64,
-    /// In memory alone: none of them was promised.
+    /// Reports in memory only. Their senders were not promised anything.
     pub unpromised: u64,
 }
 
 impl Left {
-    /// Returns whether Kafka has every report, and the next run none to repeat.
+    /// Returns whether Kafka has every report and the next run repeats none.
     #[must_use]
-    pub fn is_none(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         let counts = [self.spooled, self.undeleted, self.unpromised];
         counts == [0; 3] && self.is_counted
     }
 }
 
-/// The two topics, and what their reports go through.
+/// The two topics, with the spool and the limits that they share.
 pub struct Delivery {
-    // The maintenance threads end first.
+    // First, so that these threads end before the other fields are dropped.
     _maintenance: [Maintenance; 2],
     watching: Watching,
     events: Arc<Topic>,
     rejected: Arc<Topic>,
     redirects: Arc<Redirects>,
     spool: Option<Arc<Spool<SpoolTicket>>>,
-    /// Topics that are not configured and that the spool holds reports for.
+    /// Topics that are not configured, but have reports in the spool.
     other_topics: Vec<String>,
     limits: Arc<InFlightLimits>,
     settings: CurrentSettings,
 }
 
-/// The two topics.
+/// The configuration of the two topics.
 #[derive(Clone, Debug)]
 pub struct Topics {
     pub events: String,
     pub rejected: String,
-    /// How many producers the events topic has; chosen by its partitions if it is not given.
+    /// The number of producers of the events topic. If it is `None`, it depends on the number of partitions.
     pub producers: Option<NonZeroUsize>,
 }
 
-/// The topics as the spool's thread finds them: it must not keep them alive.
-type Written = OnceLock<[Weak<Partitions>; 2]>;
+/// The topics, for the spool's thread, which must not keep them alive.
+type WeakTopics = OnceLock<[Weak<Partitions>; 2]>;
 
 impl Delivery {
-    /// Opens the spool and starts the producers. Kafka need not be there yet. `with_durability` has the topics'
-    /// replication read, which an embedded broker does not tell.
+    /// Opens the spool and starts the producers. Kafka need not be reachable yet. If `with_durability`, the topics'
+    /// replication settings are read too, which the embedded broker does not support.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the spool can't be owned.
+    /// If librdkafka refuses the settings, the spool can't be opened, or the system can't start a thread.
     pub fn start(
         settings: &Settings,
         topics: Topics,
@@ -149,10 +150,10 @@ impl Delivery {
         with_durability: bool,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let written = Arc::new(Written::new());
+        let weak_topics = Arc::new(WeakTopics::new());
         let opened = spooling
             .as_ref()
-            .map(|spooling| open_spool(spooling, &written, metrics));
+            .map(|spooling| open_spool(spooling, &weak_topics, metrics));
         let (spool, remains) = opened.transpose().map_err(StartError::Spool)?.unzip();
         let names = [topics.events, topics.rejected];
         let compresses = settings.compresses();
@@ -173,13 +174,12 @@ impl Delivery {
         let (wake_rejected, rejected_woken) = mpsc::sync_channel(1);
         let redirects = Arc::new(Redirects::new(wake_rejected.clone()));
         let producers = topics.producers.map(NonZeroUsize::get);
-        let events = parts.start("events", events, producers, wake_events, &redirects)?;
-        // Few reports go there, if senders are sound.
+        let events = parts.start_topic("events", events, producers, wake_events, &redirects)?;
+        // One producer is enough: few reports go to this topic.
         let one = Some(1);
-        let rejected = parts.start("rejected", rejected, one, wake_rejected, &redirects)?;
-        // The spool's thread does not keep them alive.
-        let _first =
-            written.set([&events, &rejected].map(|topic| Arc::downgrade(&topic.partitions)));
+        let rejected = parts.start_topic("rejected", rejected, one, wake_rejected, &redirects)?;
+        let _set_once =
+            weak_topics.set([&events, &rejected].map(|topic| Arc::downgrade(&topic.partitions)));
 
         let asked = Arc::clone(&events);
         let producer = move || Arc::clone(&asked.producers.get(0).load().producer);
@@ -207,37 +207,37 @@ impl Delivery {
         })
     }
 
-    /// Uses other settings from now on. The producers are replaced one after the other, each when its successor has
-    /// had an answer of Kafka and its own reports in flight have their results, or have waited for them for long.
+    /// Replaces the producers by ones with other settings, one after the other in each topic. Each is replaced when Kafka
+    /// has answered its successor and its own reports in flight have their results or have timed out.
     pub fn renew(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
-        for topic in self.both() {
+        for topic in self.both_topics() {
             *topic.renewal_problem.lock() = None;
             topic.shared().wake();
         }
     }
 
-    /// Returns why a producer with the latest settings could not take over, while one is left that has others.
+    /// Returns why a producer with the latest settings could not take over, until all producers have these settings.
     #[must_use]
     pub fn renewal_problem(&self) -> Option<String> {
         let problem = |topic: &Topic| topic.renewal_problem.lock().clone();
-        self.both().into_iter().find_map(problem)
+        self.both_topics().into_iter().find_map(problem)
     }
 
-    /// Returns when the first of the certificates expires that the producers show, if there are any.
+    /// Returns when the first client certificate of the producers expires, if they have any.
     #[must_use]
     pub fn certificate_expires(&self) -> Option<Timestamp> {
-        let producers = self.both().map(|topic| &topic.producers);
+        let producers = self.both_topics().map(|topic| &topic.producers);
         let expires = producers
             .into_iter()
             .filter_map(Producers::certificate_expires);
         expires.min()
     }
 
-    /// Returns a permit for a body that is about to be read; it counts until the report is published.
+    /// Returns a permit for a request body that is about to be read. Its bytes count until it is dropped.
     ///
     /// # Errors
-    /// [`NotTaken::Overloaded`] if no report can be taken now.
+    /// [`NotTaken::Overloaded`] if a limit is reached.
     pub fn body_permit(&self) -> Result<BodyPermit, NotTaken> {
         self.limits.body().ok_or(NotTaken::Overloaded)
     }
@@ -245,16 +245,16 @@ impl Delivery {
     /// Publishes an event and waits until Kafka or the spool has it.
     ///
     /// # Errors
-    /// Why the report is not promised. After [`NotTaken::Deadline`] the record may still arrive.
+    /// If neither Kafka nor the spool has the report. After [`NotTaken::Deadline`] the record may still arrive.
     pub async fn publish(&self, event: Event, deadline: Instant) -> Result<Promised, NotTaken> {
         let kept = self.events.deliver(event.into_record(), deadline).await?;
         Ok(Promised::by(kept))
     }
 
-    /// Keeps a request that could not be accepted, whole, on the rejected topic. Returns its fault.
+    /// Publishes a rejected request, unchanged, to the rejected topic. Returns its fault.
     ///
     /// # Errors
-    /// Why it is not kept. After [`NotTaken::Deadline`] the record may still arrive.
+    /// If neither Kafka nor the spool has the request. After [`NotTaken::Deadline`] the record may still arrive.
     pub async fn keep(
         &self,
         rejected: Rejected,
@@ -268,59 +268,60 @@ impl Delivery {
     /// Returns the state of the events topic and of the rejected topic, as Kafka last described it.
     #[must_use]
     pub fn topics(&self) -> [(&str, TopicState); 2] {
-        self.both().map(|topic| (topic.name(), topic.state()))
+        self.both_topics()
+            .map(|topic| (topic.name(), topic.state()))
     }
 
-    /// Returns since when Kafka owes an answer, and a way to have it asked now.
+    /// Returns the handle that shows how long Kafka has not answered and requests a check now.
     #[must_use]
     pub fn asking(&self) -> &Asking {
         self.watching.asking()
     }
 
-    /// Returns what the spool holds now, if there is one.
+    /// Returns the fill level of the spool, if there is one.
     #[must_use]
     pub fn spool_level(&self) -> Option<Level> {
         self.spool.as_ref().map(|spool| spool.level())
     }
 
-    /// Returns what is in flight now.
+    /// Returns the reports and bytes in flight now.
     #[must_use]
     pub fn in_flight(&self) -> InFlight {
         self.limits.in_flight()
     }
 
-    /// Returns how many partitions wait for Kafka, and of how many.
+    /// Returns the number of partitions that wait for Kafka, and the number of all partitions.
     #[must_use]
     pub fn waiting_partitions(&self) -> (usize, usize) {
-        let [events, rejected] = self.both().map(|topic| topic.partitions.waiting());
+        let [events, rejected] = self.both_topics().map(|topic| topic.partitions.waiting());
         (events.0 + rejected.0, events.1 + rejected.1)
     }
 
-    /// Returns the topics that are not configured and that the spool holds reports for: those stay there.
+    /// Returns the topics that are not configured, but have reports in the spool. These reports stay there.
     #[must_use]
     pub fn other_topics(&self) -> &[String] {
         &self.other_topics
     }
 
-    /// Waits until everything is delivered and counted, at most for `timeout`, then has the rest written to the
-    /// spool. Blocks: not for a runtime's thread.
+    /// Waits at most `timeout` until everything is delivered and counted, then writes the remaining reports to the
+    /// spool. Blocks, so it must not run on a thread of a runtime.
     #[must_use]
     pub fn finish(&self, timeout: Duration) -> Left {
         let until = Instant::now() + timeout;
         while Instant::now() < until && !(self.is_delivered() && self.is_counted()) {
-            thread::park_timeout(LOOK);
+            thread::park_timeout(FINISH_POLL);
         }
         let Some(spool) = &self.spool else {
-            return self.left(&Level::default(), self.limits.in_flight().reports);
+            return self.undelivered(&Level::default(), self.limits.in_flight().reports);
         };
-        let soon = Instant::now() + LOOK;
+        let soon = Instant::now() + FINISH_POLL;
         self.redirects
             .place(soon, |report| self.rejected.take_over(report));
-        // A producer that is replaced has its partitions go on.
+        // Prevents replacements from now on, because a replacement resumes the partitions.
         let close = |topic: &Topic| *topic.is_closed.lock() = true;
-        self.both().into_iter().for_each(close);
+        self.both_topics().into_iter().for_each(close);
         for partition in self
-            .both()
+            .both_topics()
             .iter()
             .flat_map(|topic| topic.partitions.all().to_vec())
         {
@@ -328,12 +329,12 @@ impl Delivery {
             partition.feed(Input::SpillAll);
         }
         if !spool.close(LAST_WRITES) {
-            warn!("the spool's disk does not answer: its last writes are left undone");
+            warn!("the spool's disk does not respond: the last writes did not finish");
         }
-        self.left(&spool.level(), self.count_unwritten() as u64)
+        self.undelivered(&spool.level(), self.count_unwritten() as u64)
     }
 
-    fn left(&self, level: &Level, unpromised: u64) -> Left {
+    fn undelivered(&self, level: &Level, unpromised: u64) -> Left {
         let spooled = level.reports.saturating_sub(level.quarantined);
         let is_counted = self.is_counted();
         Left {
@@ -351,26 +352,28 @@ impl Delivery {
         self.spool_level().is_none_or(|level| level.is_counted)
     }
 
-    /// Returns whether nothing is left to be delivered.
+    /// Returns whether every report is delivered.
     #[must_use]
     pub fn is_delivered(&self) -> bool {
-        // In the order in which reports move on.
+        // In the order in which reports move, so that none is missed in between.
         self.events.partitions.is_idle()
             && self.redirects.is_empty()
             && self.rejected.partitions.is_idle()
     }
 
     fn count_unwritten(&self) -> usize {
-        let [events, rejected] = self.both().map(|topic| topic.partitions.count_unwritten());
+        let [events, rejected] = self
+            .both_topics()
+            .map(|topic| topic.partitions.count_unwritten());
         events + rejected + self.redirects.count_unwritten()
     }
 
-    fn both(&self) -> [&Topic; 2] {
+    fn both_topics(&self) -> [&Topic; 2] {
         [&self.events, &self.rejected]
     }
 }
 
-/// What topics are made of.
+/// The parts that both topics are made of.
 struct Parts<'a> {
     settings: &'a CurrentSettings,
     compresses: bool,
@@ -382,8 +385,8 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Starts a topic with the lanes that earlier runs left.
-    fn start(
+    /// Starts a topic with the lanes that earlier runs left in the spool.
+    fn start_topic(
         &self,
         role: &'static str,
         watch: TopicWatch,
@@ -402,19 +405,19 @@ impl Parts<'_> {
             metrics: Arc::clone(self.metrics),
             limits: Arc::clone(&self.limits),
             spool: self.spool.clone(),
-            // The other half is for the pages of its files.
-            memory: self
+            // The other half is for SQLite's page cache.
+            read_back_memory: self
                 .spooling
                 .map_or(0, |spooling| spooling.spool.memory / 2),
             partitions: AtomicU32::new(0),
             lanes: AtomicUsize::new(0),
             next: AtomicU64::new(1),
-            // Compressed, a larger record can be the smaller one.
+            // With compression, a larger record can be smaller on the wire.
             refused_size: RefusedSize::new(!self.compresses),
             redirects: (!is_rejected).then(|| Arc::clone(redirects)),
             retries: Arc::clone(redirects),
             maintenance,
-            noticed: Default::default(),
+            producer_health: Default::default(),
             unauthorized: Throttle::new(),
             given_up: Throttle::new(),
         };
@@ -428,12 +431,12 @@ impl Parts<'_> {
 
 fn open_spool(
     spooling: &Spooling,
-    written: &Arc<Written>,
+    weak_topics: &Arc<WeakTopics>,
     metrics: &Arc<Metrics>,
 ) -> Result<(Arc<Spool<SpoolTicket>>, Remains), OpenError> {
-    let (written, metrics) = (Arc::clone(written), Arc::clone(metrics));
+    let (weak_topics, metrics) = (Arc::clone(weak_topics), Arc::clone(metrics));
     let on_written = move |ticket: SpoolTicket, result| {
-        let topic = written
+        let topic = weak_topics
             .get()
             .and_then(|topics| topics[ticket.topic].upgrade());
         if let Some(topic) = topic {
@@ -445,7 +448,7 @@ fn open_spool(
     Ok((Arc::new(spool), remains))
 }
 
-/// Returns the topics of due reports that are none of `names`, and warns of each.
+/// Returns the topics of due reports that are not in `names`, and logs a warning for each.
 fn other_topics(restored: &[Restored], names: &[String; 2]) -> Vec<String> {
     let due = restored.iter().filter(|lane| lane.first <= lane.last);
     let topics = due.map(|lane| lane.lane.topic.to_string());
@@ -454,8 +457,8 @@ fn other_topics(restored: &[Restored], names: &[String; 2]) -> Vec<String> {
     for topic in &others {
         warn!(
             topic,
-            "the spool holds reports for a topic that is not configured: they stay there until \
-             `koobridge spool drain --set kafka.topic={topic}` delivers them"
+            "the spool holds reports for a topic that is not configured: run `koobridge spool drain --set \
+             kafka.topic={topic}` to deliver them"
         );
     }
     others.into_iter().collect()

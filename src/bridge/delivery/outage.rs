@@ -1,5 +1,5 @@
-//! A topic's outage in two lines of the log: that it began, and that it is over, with its length and what senders
-//! were told meanwhile.
+//! Logs the beginning and the end of a topic's outage. The line at the end has the duration and the numbers of reports
+//! that were spooled and refused.
 
 use std::time::Instant;
 
@@ -9,19 +9,19 @@ use tracing::{debug, info, warn};
 use super::pending::{KeptBy, NotTaken};
 use crate::kafka::{Condition, TopicState};
 
-/// What the senders of one topic's reports were told since Kafka last had each of them.
+/// Counts the answers to senders whose reports Kafka does not have, since Kafka last had every report of the topic.
 #[derive(Debug, Default)]
-pub(super) struct Untaken(Mutex<Counts>);
+pub(super) struct OutageAnswers(Mutex<Counts>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    /// When the first of them was told.
+    /// When the first of these answers was given.
     since: Option<Instant>,
     spooled: u64,
     refused: u64,
 }
 
-impl Untaken {
+impl OutageAnswers {
     /// Counts an answer if Kafka does not have the report.
     pub(super) fn count(&self, answer: Result<KeptBy, NotTaken>) {
         if answer == Ok(KeptBy::Kafka) {
@@ -41,7 +41,7 @@ impl Untaken {
     }
 }
 
-/// How a topic was when it was last looked at.
+/// The last known state of a topic.
 #[derive(Debug, Default)]
 pub(super) enum Outage {
     /// Kafka has not answered yet.
@@ -52,21 +52,21 @@ pub(super) enum Outage {
 }
 
 impl Outage {
-    /// Looks at what Kafka says of a topic, and logs the beginning and the end of an outage. `is_calm`: no partition
-    /// waits for Kafka. Returns whether the topic can take records and could not before.
-    pub(super) fn look(
+    /// Takes the state of a topic from Kafka's metadata, and logs the beginning and the end of an outage. `is_waiting`
+    /// is whether a partition waits for Kafka. Returns whether the topic has become able to take records.
+    pub(super) fn update(
         &mut self,
         topic: &str,
         state: &TopicState,
-        untaken: &Untaken,
-        is_calm: bool,
+        outage_answers: &OutageAnswers,
+        is_waiting: bool,
     ) -> bool {
         match (&mut *self, &state.condition) {
             (_, Condition::Unknown) => false,
             (Self::None, Condition::Ready) => {
-                if is_calm {
-                    // No outage came of them.
-                    untaken.take();
+                if !is_waiting {
+                    // These answers were not part of an outage.
+                    outage_answers.take();
                 }
                 false
             }
@@ -77,7 +77,7 @@ impl Outage {
                 true
             }
             (Self::Since(noticed, _), Condition::Ready) => {
-                log_end(topic, *noticed, untaken.take());
+                log_end(topic, *noticed, outage_answers.take());
                 *self = Self::None;
                 true
             }
@@ -95,7 +95,8 @@ impl Outage {
     }
 }
 
-/// Logs a change that asks something else of an operator. The wording varies while brokers come and go.
+/// Logs a change of the trouble. It is a warning only if the operator must do something else now, since the trouble
+/// often changes while brokers come and go.
 fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
     let kind = std::mem::discriminant::<Condition>;
     let refusal = |condition: &Condition| match condition {
@@ -116,7 +117,7 @@ fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
     }
 }
 
-/// The first report that Kafka did not take is often earlier than the answer that tells why.
+/// Logs the end of an outage. It often begins with a report that times out, before the metadata shows a reason.
 fn log_end(topic: &str, noticed: Instant, counts: Counts) {
     let began = counts.since.map_or(noticed, |since| since.min(noticed));
     let seconds = (began.elapsed().as_secs_f64() * 10.0).round() / 10.0;
@@ -144,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_can_take_records_again_is_news_once() {
-        let untaken = Untaken::default();
+    fn the_end_of_an_outage_is_returned_once() {
+        let outage_answers = OutageAnswers::default();
         let mut outage = Outage::default();
-        for (condition, is_news) in [
+        for (condition, expected) in [
             (Condition::Unknown, false),
             (Condition::Ready, true),
             (Condition::Ready, false),
@@ -158,21 +159,21 @@ mod tests {
             (Condition::Ready, false),
         ] {
             let state = state(condition);
-            let again = outage.look("t", &state, &untaken, true);
-            assert_eq!(again, is_news, "{state:?}");
+            let is_back = outage.update("t", &state, &outage_answers, false);
+            assert_eq!(is_back, expected, "{state:?}");
         }
     }
 
     #[test]
-    fn an_outage_counts_from_the_first_report_that_kafka_did_not_take() {
-        let untaken = Untaken::default();
+    fn an_outage_begins_with_the_first_unacknowledged_report() {
+        let outage_answers = OutageAnswers::default();
         let mut outage = Outage::default();
         let ready = state(Condition::Ready);
-        outage.look("t", &ready, &untaken, true);
-        untaken.count(Err(NotTaken::Deadline));
-        // A lane that is direct again was in no outage.
-        outage.look("t", &ready, &untaken, true);
-        assert_eq!(untaken.take().refused, 0);
+        outage.update("t", &ready, &outage_answers, false);
+        outage_answers.count(Err(NotTaken::Deadline));
+        // Outside an outage the count restarts if no partition waits.
+        outage.update("t", &ready, &outage_answers, false);
+        assert_eq!(outage_answers.take().refused, 0);
 
         for answer in [
             Ok(KeptBy::Kafka),
@@ -180,19 +181,19 @@ mod tests {
             Ok(KeptBy::Spool),
             Err(NotTaken::Overloaded),
         ] {
-            untaken.count(answer);
+            outage_answers.count(answer);
         }
-        let first = untaken.0.lock().since.expect("one was not taken");
-        outage.look("t", &ready, &untaken, false);
-        outage.look("t", &state(Condition::Missing), &untaken, false);
-        let counts = *untaken.0.lock();
+        let first = outage_answers.0.lock().since.expect("a time");
+        outage.update("t", &ready, &outage_answers, true);
+        outage.update("t", &state(Condition::Missing), &outage_answers, true);
+        let counts = *outage_answers.0.lock();
         assert_eq!((counts.spooled, counts.refused), (2, 1));
         assert_eq!(counts.since, Some(first));
         let Outage::Since(noticed, _) = outage else {
             panic!("{outage:?}");
         };
         assert!(first <= noticed && first.elapsed() < Duration::from_mins(1));
-        assert!(outage.look("t", &ready, &untaken, false));
-        assert_eq!(untaken.take().since, None);
+        assert!(outage.update("t", &ready, &outage_answers, true));
+        assert_eq!(outage_answers.take().since, None);
     }
 }

@@ -1,4 +1,4 @@
-//! The partitions of a topic, and its inbox: who takes a report, and who takes the answers of Kafka and the spool.
+//! The partitions of a topic and its inbox. Routes reports to them, and the answers of Kafka and the spool.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ pub(super) struct Partitions {
     pub(super) shared: Arc<Shared>,
     pub(super) inbox: Option<Inbox>,
     all: ArcSwap<Vec<Arc<Partition>>>,
-    /// The first due number of each lane that earlier runs left, until lanes are opened for them.
+    /// The first due number of each lane that earlier runs left in the spool, until that lane is opened.
     restored: Mutex<BTreeMap<u32, Number>>,
-    /// Records without a key take turns.
-    turn: AtomicUsize,
+    /// Counts the records without a key, which go to the partitions in turn.
+    round_robin: AtomicUsize,
 }
 
 impl Partitions {
-    /// The lanes of `restored` are opened once the number of partitions is known.
+    /// Creates a topic without partitions. The lanes of `restored` are opened when the number of partitions is known.
     pub(super) fn new<'r>(
         shared: Arc<Shared>,
         restored: impl Iterator<Item = &'r Restored> + Clone,
@@ -44,7 +44,7 @@ impl Partitions {
             inbox: has_spool.then(|| Inbox::new(Arc::clone(&shared), inbox)),
             all: ArcSwap::default(),
             restored: Mutex::new(due.filter_map(of).collect()),
-            turn: AtomicUsize::new(0),
+            round_robin: AtomicUsize::new(0),
             shared,
         }
     }
@@ -53,21 +53,21 @@ impl Partitions {
         self.all.load_full()
     }
 
-    /// Notes how many partitions the topic has, and opens lanes for them.
+    /// Opens lanes for the `count` partitions of the topic. The first call ends the inbox.
     pub(super) fn open(&self, count: u32) {
         let mut restored = self.restored.lock();
         let mut all = Vec::clone(&self.all.load());
         let last = restored.last_key_value();
         let needed = last.map_or(count, |(last, _)| count.max(last + 1));
         let mut inbox = self.inbox.as_ref().map(Inbox::lock);
-        let held = inbox.as_mut().and_then(|inbox| inbox.take());
-        if held.is_some() {
+        let contents = inbox.as_mut().and_then(|inbox| inbox.take());
+        if contents.is_some() {
             self.assign_inbox(count);
         }
         let policy = self.shared.policy();
         for number in u32::try_from(all.len()).unwrap_or(u32::MAX)..needed {
-            // Rows of the inbox can belong to any lane.
-            let of_inbox = held.as_ref().and_then(|held| held.first);
+            // Any lane can own rows of the inbox.
+            let of_inbox = contents.as_ref().and_then(|contents| contents.first);
             let first = restored.remove(&number).into_iter().chain(of_inbox).min();
             let lane = first.map_or_else(
                 || Lane::new(policy),
@@ -76,9 +76,9 @@ impl Partitions {
             let partition = Partition::new(number, lane, Arc::clone(&self.shared));
             all.push(Arc::new(partition));
         }
-        for (number, report) in held.into_iter().flat_map(|held| held.reports) {
-            let place = partition_of(report.record.key.as_deref(), count);
-            all[place as usize].feed(Input::Adopt { number, report });
+        for (number, report) in contents.into_iter().flat_map(|contents| contents.reports) {
+            let partition = partition_of(report.record.key.as_deref(), count);
+            all[partition as usize].feed(Input::Adopt { number, report });
         }
         self.shared.lanes.store(all.len(), Ordering::Relaxed);
         self.all.store(Arc::new(all));
@@ -86,51 +86,51 @@ impl Partitions {
         self.shared.wake();
     }
 
-    /// Has the inbox's rows read with the lanes of their partitions.
+    /// Makes the spool return each row of the inbox with the lane of its partition.
     fn assign_inbox(&self, count: u32) {
         if let Some(spool) = &self.shared.spool {
-            let place = move |key: Option<&str>| partition_of(key, count);
-            spool.assign(self.shared.name(), place);
+            let partition = move |key: Option<&str>| partition_of(key, count);
+            spool.assign(self.shared.name(), partition);
         }
     }
 
-    /// Returns the partition for a record of a topic with `count` of them.
+    /// Returns the partition for a record of a topic with `count` partitions.
     pub(super) fn of(&self, record: &Record, count: u32) -> Arc<Partition> {
         let all = self.all.load();
         let all = &all[..count as usize];
-        let place = match &record.key {
+        let index = match &record.key {
             Some(key) => partition_for(key.as_bytes(), count) as usize,
-            None => self.next_turn(all),
+            None => self.next_round_robin(all),
         };
-        Arc::clone(&all[place])
+        Arc::clone(&all[index])
     }
 
-    /// Returns the next partition for a record that may go to any: a direct one, if there is one.
-    fn next_turn(&self, all: &[Arc<Partition>]) -> usize {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut places = (0..all.len()).map(|step| (first + step) % all.len());
-        let direct = places
+    /// Returns the index of the partition for a record without a key: preferably one in mode `Direct`.
+    fn next_round_robin(&self, all: &[Arc<Partition>]) -> usize {
+        let first = self.round_robin.fetch_add(1, Ordering::Relaxed);
+        let mut indexes = (0..all.len()).map(|step| (first + step) % all.len());
+        let direct = indexes
             .clone()
-            .find(|place| all[*place].lane(|lane| lane.mode() == Mode::Direct));
-        direct.or_else(|| places.next()).unwrap_or(0)
+            .find(|index| all[*index].lane(|lane| lane.mode() == Mode::Direct));
+        direct.or_else(|| indexes.next()).unwrap_or(0)
     }
 
-    /// Takes a delivery report. Runs on the producer's polling thread.
+    /// Handles a delivery report. Runs on the producer's polling thread.
     pub(super) fn reported(&self, ticket: Ticket, result: Result<Acknowledged, Failed>) {
         let all = self.all.load();
         let Some(partition) = all.get(ticket.partition as usize) else {
             return;
         };
         match result {
-            Ok(place) => {
+            Ok(position) => {
                 self.shared.metrics.acknowledged(ticket.sent.elapsed());
-                partition.acknowledged(ticket.number, place);
+                partition.acknowledged(ticket.number, position);
             }
             Err(why) => partition.failed(ticket.number, ticket.generation, why),
         }
     }
 
-    /// Takes the spool's answer. Runs on the spool's thread.
+    /// Handles the spool's answer to a write. Runs on the spool's thread.
     pub(super) fn written(&self, ticket: SpoolTicket, result: Result<(), NotWritten>) {
         let SpoolTicket {
             partition, number, ..
@@ -155,7 +155,7 @@ impl Partitions {
         }
     }
 
-    /// Returns whether nothing is left to be delivered.
+    /// Returns whether every report is delivered.
     pub(super) fn is_idle(&self) -> bool {
         self.restored.lock().is_empty()
             && self.inbox.as_ref().is_none_or(is_empty)
@@ -166,7 +166,8 @@ impl Partitions {
                 .all(|partition| partition.lane(Lane::is_idle))
     }
 
-    /// Returns how many partitions wait for Kafka, and of how many. An inbox counts as one.
+    /// Returns the number of partitions that wait for Kafka, and the number of all partitions. Before the partitions
+    /// are known, the topic counts as one.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let all = self.all.load();
         if all.is_empty() {
@@ -178,10 +179,13 @@ impl Partitions {
         (all.iter().filter(waits).count(), all.len())
     }
 
-    /// Returns how many reports only the memory has.
+    /// Returns the number of reports that are only in memory.
     pub(super) fn count_unwritten(&self) -> usize {
         let inbox = self.inbox.as_ref().map_or(0, |inbox| {
-            inbox.lock().as_ref().map_or(0, |held| held.reports.len())
+            inbox
+                .lock()
+                .as_ref()
+                .map_or(0, |contents| contents.reports.len())
         });
         let all = self.all.load();
         let partitions = all
@@ -195,10 +199,10 @@ fn is_empty(inbox: &Inbox) -> bool {
     inbox
         .lock()
         .as_ref()
-        .is_none_or(super::inbox::Held::is_empty)
+        .is_none_or(super::inbox::Contents::is_empty)
 }
 
-/// Returns the partition of a key. Reports without one go to the first partition from an inbox.
+/// Returns the partition of a report from the inbox. Reports without a key go to the first partition.
 fn partition_of(key: Option<&str>, count: u32) -> u32 {
     key.map_or(0, |key| partition_for(key.as_bytes(), count))
 }

@@ -1,4 +1,4 @@
-//! A pending report: its record, its permit, and the sender that waits for it. Fates are counted here, each once.
+//! A pending report: its record, its permit, and the sender that waits for it. Counts the fate of each report once.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -6,24 +6,24 @@ use std::task::{Poll, Waker};
 
 use parking_lot::Mutex;
 
-use super::limits::{Permit, ReadBack, ReadBackShare};
+use super::limits::{Permit, ReadBackBytes, ReadBackShare};
 use super::replies::Replies;
 use crate::bridge::metrics::{Metrics, ReportFate};
 use crate::contract::{Record, refused_by_kafka};
 use crate::kafka::Acknowledged;
 use crate::spool::{LaneKey, Mark, Row};
 
-/// Proof that a report is kept: every in-sync replica has it, at least `min.insync.replicas` of them, or the spool
-/// has it, fsynced. Only a delivery report or an fsync makes one, and only with one is a sender told 2xx.
+/// Proof that a report is kept: every in-sync replica has it (at least `min.insync.replicas` of them), or the spool has
+/// fsynced it. Only a delivery report or an fsync creates one, and a 2xx requires one.
 #[derive(Debug)]
 pub struct Promised(Kept);
 
-/// What keeps a report, and where.
+/// The place that keeps a report, and the report's position there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) by: KeptBy,
-    /// Its place on the topic that it was sent to; `None` if the spool has it, or another topic.
-    pub(super) place: Option<Acknowledged>,
+    /// Its partition and offset on the topic that it was sent to; `None` if the spool or the rejected topic has it.
+    pub(super) position: Option<Acknowledged>,
 }
 
 /// The place that keeps a report.
@@ -36,19 +36,19 @@ pub(super) enum KeptBy {
 /// Why a report is not promised to its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotTaken {
-    /// A limit is reached, or librdkafka's queue is full.
+    /// An in-flight limit is reached, or librdkafka's queue is full.
     Overloaded,
-    /// There is no topic to send to.
+    /// The topic does not exist.
     NoTopic,
-    /// Kafka cannot take it now, and neither can the spool.
+    /// Neither Kafka nor the spool can take it now.
     NoRoom,
-    /// Both topics refuse the record for its size, form or timestamp, and there is no spool.
+    /// Kafka refuses the record for its size, form or timestamp, on the rejected topic too, and there is no spool.
     Refused,
-    /// It was not kept by the deadline; the record may still arrive.
+    /// Neither Kafka nor the spool had it at the deadline. The record may still arrive.
     Deadline,
 }
 
-/// What a sender is told.
+/// The answer to a sender.
 pub(super) type Reply = Result<Kept, NotTaken>;
 
 /// A report in memory.
@@ -56,21 +56,21 @@ pub(super) type Reply = Result<Kept, NotTaken>;
 pub(super) struct Pending {
     pub(super) record: Arc<Record>,
     pub(super) sender: Arc<Sender>,
-    /// Held until the fate is known or only the spool keeps the report.
+    /// Held until the fate is known or the report is only in the spool.
     share: Share,
-    /// The row that keeps it until the rejected topic has it.
+    /// If it is redirected: the spool's row that keeps it until the rejected topic has it.
     pub(super) origin: Option<(LaneKey, u64)>,
     /// Whether its row is in the inbox.
     pub(super) is_in_inbox: bool,
     is_redirected: bool,
 }
 
-/// What a report takes of the memory; given back when dropped.
+/// A report's share of a memory limit; released when dropped.
 #[derive(Debug)]
 enum Share {
-    /// Of the limits on what is in flight.
+    /// A share of the in-flight limits.
     Limits(#[expect(dead_code, reason = "it is only held")] Permit),
-    /// Of its lane's room for what is read back.
+    /// A share of its lane's memory for reports read back from the spool.
     ReadBack(#[expect(dead_code, reason = "it is only held")] ReadBackShare),
 }
 
@@ -84,12 +84,12 @@ pub(super) struct Sender {
 #[derive(Debug)]
 enum State {
     Waiting(Option<Waker>),
-    /// The report goes with the answer if nothing else keeps it in memory: the sender's thread has allocated it, and
-    /// takes less time to free it than another thread.
-    Told(Reply, Option<(Arc<Record>, Share)>),
-    /// The deadline came first: the sender was told 503.
+    /// The answer, and the report if it has left the lane: the sender's thread allocated it, and frees it faster than
+    /// another thread.
+    Answered(Reply, Option<(Arc<Record>, Share)>),
+    /// The deadline passed first: the sender was told 503.
     Refused,
-    /// The sender has hung up.
+    /// The sender has disconnected.
     Gone,
 }
 
@@ -98,26 +98,27 @@ impl Promised {
         Self(kept)
     }
 
-    /// Returns whether the spool keeps it, and Kafka is still to get it.
+    /// Returns whether the spool keeps it until Kafka has it.
     pub fn is_spooled(&self) -> bool {
         self.0.by == KeptBy::Spool
     }
 
-    /// Returns its place on the topic that it was sent to; `None` if the spool has it, or the rejected topic instead.
-    pub fn place(&self) -> Option<Acknowledged> {
-        self.0.place
+    /// Returns its partition and offset on the topic that it was sent to; `None` if the spool or the rejected topic has
+    /// it.
+    pub fn position(&self) -> Option<Acknowledged> {
+        self.0.position
     }
 }
 
 impl Kept {
     pub(super) const BY_SPOOL: Self = Self {
         by: KeptBy::Spool,
-        place: None,
+        position: None,
     };
 }
 
 impl Pending {
-    /// A report whose sender waits on this thread's runtime.
+    /// Creates a report whose sender waits on this thread's runtime.
     pub(super) fn new(record: Record, permit: Permit) -> Self {
         Self {
             record: Arc::new(record),
@@ -129,8 +130,8 @@ impl Pending {
         }
     }
 
-    /// A report from the spool.
-    pub(super) fn read_back(row: Row, room: &Arc<ReadBack>, metrics: &Metrics) -> Self {
+    /// Creates a report from a row of the spool.
+    pub(super) fn read_back(row: Row, room: &Arc<ReadBackBytes>, metrics: &Metrics) -> Self {
         let share = Share::ReadBack(room.take(row.record.footprint()));
         let state = match row.mark {
             Some(Mark::Refused) => {
@@ -138,7 +139,7 @@ impl Pending {
                 State::Refused
             }
             Some(Mark::Gone) => State::Gone,
-            Some(Mark::Quarantined) | None => State::Told(Ok(Kept::BY_SPOOL), None),
+            Some(Mark::Quarantined) | None => State::Answered(Ok(Kept::BY_SPOOL), None),
         };
         Self {
             record: row.record,
@@ -150,7 +151,7 @@ impl Pending {
         }
     }
 
-    /// Makes it a report for the rejected topic. `origin` is the row that keeps it meanwhile.
+    /// Turns it into a report for the rejected topic. `origin` is the row that keeps it until that topic has it.
     pub(super) fn redirect(self, reason: &'static str, origin: Option<(LaneKey, u64)>) -> Self {
         Self {
             record: Arc::new(refused_by_kafka(&self.record, reason)),
@@ -165,12 +166,12 @@ impl Pending {
         self.is_redirected
     }
 
-    /// Returns whether its sender still waits for an answer.
+    /// Returns whether its sender waits for an answer.
     pub(super) fn is_awaited(&self) -> bool {
         matches!(*self.sender.state.lock(), State::Waiting(_))
     }
 
-    /// The spool has it too. It stays in memory. Returns how its row is to be marked.
+    /// Tells the sender that the spool has the report, which stays in memory. Returns the mark for its row.
     pub(super) fn kept(&self) -> Option<Mark> {
         let mut mark = None;
         self.sender
@@ -178,38 +179,38 @@ impl Pending {
         mark
     }
 
-    /// Kafka has it.
-    pub(super) fn delivered(self, place: Acknowledged, metrics: &Metrics) {
+    /// Ends the report when Kafka has it.
+    pub(super) fn delivered(self, position: Acknowledged, metrics: &Metrics) {
         let kept = Kept {
             by: KeptBy::Kafka,
-            place: (!self.is_redirected).then_some(place),
+            position: (!self.is_redirected).then_some(position),
         };
-        self.leave(Ok(kept), metrics, |fate| {
+        self.finish(Ok(kept), metrics, |fate| {
             metrics.report_settled(fate);
         });
     }
 
-    /// From here on only the spool keeps it. Returns how its row is to be marked.
+    /// Ends the report in memory when only the spool keeps it. Returns the mark for its row.
     pub(super) fn spooled(self, metrics: &Metrics) -> Option<Mark> {
         let mut mark = None;
-        self.leave(Ok(Kept::BY_SPOOL), metrics, |fate| mark = mark_of(fate));
+        self.finish(Ok(Kept::BY_SPOOL), metrics, |fate| mark = mark_of(fate));
         mark
     }
 
-    /// Nothing keeps it from here on.
+    /// Ends the report without keeping it.
     pub(super) fn failed(self, why: NotTaken, metrics: &Metrics) {
-        self.leave(Err(why), metrics, |_| {
+        self.finish(Err(why), metrics, |_| {
             metrics.report_settled(ReportFate::Failed);
         });
     }
 
-    /// It was not admitted, and has no fate.
+    /// Ends the report before it was admitted. It has no fate.
     pub(super) fn shed(self, metrics: &Metrics) {
-        self.leave(Err(NotTaken::Overloaded), metrics, |_| ());
+        self.finish(Err(NotTaken::Overloaded), metrics, |_| ());
     }
 
-    /// It leaves the memory. A sender that is told finds it counted.
-    fn leave(self, answer: Reply, metrics: &Metrics, count: impl FnOnce(ReportFate)) {
+    /// Answers the sender and ends the report. The fate is counted before the sender sees the answer.
+    fn finish(self, answer: Reply, metrics: &Metrics, count: impl FnOnce(ReportFate)) {
         let Self {
             sender,
             record,
@@ -225,7 +226,7 @@ impl Pending {
     }
 }
 
-/// Returns how the row of a report is to be marked that has this fate if Kafka has it.
+/// Returns the mark for the row of a report that will have this fate when Kafka has it.
 fn mark_of(fate: ReportFate) -> Option<Mark> {
     match fate {
         ReportFate::DeliveredLate => Some(Mark::Refused),
@@ -236,21 +237,21 @@ fn mark_of(fate: ReportFate) -> Option<Mark> {
 
 impl Sender {
     fn new(state: State) -> Arc<Self> {
-        let replies = matches!(state, State::Waiting(_)).then(Replies::here);
+        let replies = matches!(state, State::Waiting(_)).then(Replies::current);
         Arc::new(Self {
             state: Mutex::new(state),
             replies: replies.flatten(),
         })
     }
 
-    /// Waits for the answer.
+    /// Waits for the answer. If the wait has ended without one, returns [`NotTaken::Deadline`].
     pub(super) async fn answer(&self) -> Reply {
         poll_fn(|context| match &mut *self.state.lock() {
             State::Waiting(waker) => {
                 *waker = Some(context.waker().clone());
                 Poll::Pending
             }
-            State::Told(answer, report) => {
+            State::Answered(answer, report) => {
                 drop(report.take());
                 Poll::Ready(*answer)
             }
@@ -259,8 +260,8 @@ impl Sender {
         .await
     }
 
-    /// Tells a sender that still waits. Before that `count` runs, with the fate of the report if Kafka has it: under
-    /// the lock, so that no sender sees its answer earlier.
+    /// Answers the sender if it still waits. First calls `count` with the fate that the report has if it was delivered,
+    /// under the lock, so that the sender does not see the answer earlier.
     fn tell(
         &self,
         answer: Reply,
@@ -270,13 +271,13 @@ impl Sender {
         let mut state = self.state.lock();
         let (fate, waker) = match &mut *state {
             State::Waiting(waker) => (ReportFate::Delivered, waker.take()),
-            State::Told(..) => (ReportFate::Delivered, None),
+            State::Answered(..) => (ReportFate::Delivered, None),
             State::Refused => (ReportFate::DeliveredLate, None),
             State::Gone => (ReportFate::SenderGone, None),
         };
         count(fate);
         if matches!(*state, State::Waiting(_)) {
-            *state = State::Told(answer, report);
+            *state = State::Answered(answer, report);
         }
         drop(state);
         match (waker, &self.replies) {
@@ -286,20 +287,21 @@ impl Sender {
         }
     }
 
-    /// The deadline has come. Returns whether that is the answer: there may be one already.
+    /// Ends the wait at the deadline. Returns `false` if there was an answer already.
     pub(super) fn refuse(&self, metrics: &Metrics) -> bool {
-        self.end(State::Refused, || {
+        self.stop_waiting(State::Refused, || {
             metrics.reports_unsure.inc();
         })
     }
 
-    /// The sender waits no longer.
+    /// Ends the wait when the sender has disconnected.
     pub(super) fn hang_up(&self) {
-        self.end(State::Gone, || ());
+        self.stop_waiting(State::Gone, || ());
     }
 
-    /// Ends the wait for an answer, and counts that: before the report can have a fate. Returns whether there was none.
-    fn end(&self, end: State, count: impl FnOnce()) -> bool {
+    /// Ends the wait if there is no answer yet, and returns whether that was so. Calls `count` before the report can
+    /// get a fate.
+    fn stop_waiting(&self, end: State, count: impl FnOnce()) -> bool {
         let mut state = self.state.lock();
         let is_first = matches!(*state, State::Waiting(_));
         if is_first {
@@ -315,7 +317,7 @@ mod tests {
     use super::super::limits::{InFlight, InFlightLimits};
     use super::*;
 
-    const PLACE: Acknowledged = Acknowledged {
+    const POSITION: Acknowledged = Acknowledged {
         partition: 1,
         offset: Some(7),
     };
@@ -345,9 +347,8 @@ mod tests {
             .collect()
     }
 
-    /// However often it was written and read back meanwhile.
     #[test]
-    fn a_report_has_the_fate_that_its_sender_saw() {
+    fn a_report_that_is_spooled_and_read_back_keeps_its_fate() {
         for (end, mark, fate) in [
             ("answered", None, "delivered"),
             ("refused", Some(Mark::Refused), "delivered_late"),
@@ -373,14 +374,14 @@ mod tests {
             };
             let read_back = Pending::read_back(row, &Arc::default(), &metrics);
             assert_eq!(metrics.reports_unsure.get(), i64::from(end == "refused"));
-            read_back.delivered(PLACE, &metrics);
+            read_back.delivered(POSITION, &metrics);
             assert_eq!(fates(&metrics), [format!("{{fate=\"{fate}\"}} 1")]);
             assert_eq!(metrics.reports_unsure.get(), 0);
         }
     }
 
     #[tokio::test]
-    async fn the_first_end_counts_for_the_sender() {
+    async fn the_first_answer_wins() {
         let metrics = Metrics::new();
         let report = pending();
         let sender = Arc::clone(&report.sender);
@@ -391,10 +392,11 @@ mod tests {
         report.failed(NotTaken::NoRoom, &metrics);
         assert_eq!(sender.answer().await, Ok(Kept::BY_SPOOL));
     }
+
     #[tokio::test]
-    async fn a_sender_learns_the_place_on_the_topic_that_its_report_was_sent_to() {
+    async fn only_a_report_on_its_own_topic_has_a_position() {
         let metrics = Metrics::new();
-        for (is_redirected, place) in [(false, Some(PLACE)), (true, None)] {
+        for (is_redirected, position) in [(false, Some(POSITION)), (true, None)] {
             let report = pending();
             let sender = Arc::clone(&report.sender);
             let report = if is_redirected {
@@ -402,10 +404,10 @@ mod tests {
             } else {
                 report
             };
-            report.delivered(PLACE, &metrics);
+            report.delivered(POSITION, &metrics);
             let kept = Kept {
                 by: KeptBy::Kafka,
-                place,
+                position,
             };
             assert_eq!(sender.answer().await, Ok(kept));
         }

@@ -1,7 +1,9 @@
-//! The producers of a topic. A partition is bound to one of them for the life of the process, so that its order holds.
+//! The producers of a topic. A partition is bound to one of them for the life of the process, which preserves its
+//! order.
 //!
-//! librdkafka sends one partition in a request, and here one request at a time on a connection: the partitions of a
-//! broker wait for each other. Each producer has connections of its own, which take their share of them.
+//! librdkafka puts one partition in a request, and here sends one request at a time on a connection. Hence the
+//! partitions of a broker wait for each other. Each producer has its own connections, so several producers share this
+//! load.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -18,41 +20,41 @@ use crate::config::{CHOSEN_PRODUCERS, MOST_PRODUCERS};
 use crate::kafka::{ClientError, Producer, Settings};
 use crate::telemetry::Throttle;
 
-/// How many partitions of a broker each of them has at least: with fewer, they cost more than they gain.
-const LEAST: usize = 2;
-/// How many brokers are assumed to lead the partitions until Kafka has said it.
-const BROKERS: u32 = 3;
+/// The minimum number of a broker's partitions for each producer. With fewer, more producers cost more than they gain.
+const MIN_PARTITIONS: usize = 2;
+/// The number of brokers that are assumed to lead the partitions until the metadata is known.
+const ASSUMED_BROKERS: u32 = 3;
 
 static NOT_STARTED: Throttle = Throttle::new();
 
-/// The settings that producers are started with from now on.
+/// The settings for producers that are started from now on.
 pub(super) type CurrentSettings = Arc<ArcSwap<Settings>>;
 
-/// A producer, in one generation.
-pub(super) struct InService {
+/// A producer with its generation.
+pub(super) struct StartedProducer {
     pub(super) producer: Arc<Producer<Ticket>>,
     pub(super) generation: Generation,
     /// The settings that it was started with.
     settings: Arc<Settings>,
 }
 
-/// The producers of a topic, by their numbers from 0.
+/// The producers of a topic, numbered from 0.
 pub(super) struct Producers {
-    /// What they are called in threads and logs.
+    /// Their name in threads and logs.
     pub(super) role: &'static str,
     settings: CurrentSettings,
-    /// How many there are to be; chosen by the partitions if it is not given.
+    /// The configured number of producers. If it is `None`, it depends on the partitions.
     wanted: Option<usize>,
     pub(super) partitions: Arc<Partitions>,
-    started: [OnceLock<ArcSwap<InService>>; MOST_PRODUCERS],
+    started: [OnceLock<ArcSwap<StartedProducer>>; MOST_PRODUCERS],
     starting: Mutex<()>,
 }
 
 impl Producers {
-    /// Starts the first one. The others are started when partitions are bound to them.
+    /// Starts the first producer. The others are started when partitions are bound to them.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    /// If librdkafka refuses the settings, or the system can't start a thread.
     pub(super) fn start(
         role: &'static str,
         settings: &CurrentSettings,
@@ -71,33 +73,35 @@ impl Producers {
         Ok(producers)
     }
 
-    /// Returns the producers that have been started, in their order.
-    pub(super) fn all(&self) -> impl Iterator<Item = &ArcSwap<InService>> {
+    /// Returns the started producers, in the order of their numbers.
+    pub(super) fn all(&self) -> impl Iterator<Item = &ArcSwap<StartedProducer>> {
         self.started.iter().map_while(OnceLock::get)
     }
 
-    /// Returns a producer to which a partition is bound.
-    pub(super) fn get(&self, number: usize) -> &ArcSwap<InService> {
+    /// Returns a started producer.
+    ///
+    /// # Panics
+    /// If no producer has this number.
+    pub(super) fn get(&self, number: usize) -> &ArcSwap<StartedProducer> {
         let started = self.started[number].get();
         started.expect("partitions are bound to producers that have been started")
     }
 
-    /// Returns the number of the producer for a partition that has sent nothing yet.
-    ///
-    /// The partitions that one broker leads are spread over the producers.
+    /// Returns the number of the producer for a partition that has sent nothing yet. Spreads the partitions of each
+    /// broker over the producers, and starts missing ones.
     pub(super) fn bind(&self, partition: u32) -> usize {
         let shared = &self.partitions.shared;
         let count = shared.known_partitions().unwrap_or_default();
         let ranks = ranks(count, &shared.watch.preferred_leaders());
         let most = ranks.iter().max().map_or(1, |last| last + 1);
-        let wanted = self.wanted.unwrap_or_else(|| chosen(most));
+        let wanted = self.wanted.unwrap_or_else(|| default_count(most));
         let started = self.start_missing(wanted.min(most));
-        // The topic can have fewer partitions than it once had.
+        // A topic that was created again can have fewer partitions than before.
         let rank = ranks.get(partition as usize);
         rank.map_or(0, |rank| rank % started)
     }
 
-    /// Starts producers until there are so many. Returns how many there are: fewer if the system has no thread left.
+    /// Starts producers until there are `wanted`. Returns their number, which is lower if one can't be started.
     fn start_missing(&self, wanted: usize) -> usize {
         if self.all().count() < wanted {
             let _one_at_a_time = self.starting.lock();
@@ -105,7 +109,7 @@ impl Producers {
             if let Err(error) = added
                 && let Some(times) = NOT_STARTED.count()
             {
-                warn!(%error, times, "can't start another producer: its partitions go to the others");
+                warn!(%error, times, "can't start another producer: its partitions use the others");
             }
         }
         self.all().count()
@@ -114,16 +118,16 @@ impl Producers {
     fn add(&self, number: usize) -> Result<(), ClientError> {
         let first = self.start_one(number, 1)?;
         let added = self.started[number].set(ArcSwap::from_pointee(first));
-        assert!(added.is_ok(), "it is started once");
+        assert!(added.is_ok(), "each producer is started once");
         Ok(())
     }
 
-    /// Starts a producer with this number, the first or one that replaces another.
+    /// Starts a generation of the producer with this number, without putting it in service.
     pub(super) fn start_one(
         &self,
         number: usize,
         generation: Generation,
-    ) -> Result<InService, ClientError> {
+    ) -> Result<StartedProducer, ClientError> {
         let name = match number {
             0 => self.role.to_owned(),
             number => format!("{}-{}", self.role, number + 1),
@@ -132,28 +136,28 @@ impl Producers {
         let on_report = move |ticket, result| partitions.reported(ticket, result);
         let settings = self.settings.load_full();
         let producer = Producer::start(&name, &settings, on_report)?;
-        Ok(InService {
+        Ok(StartedProducer {
             producer: Arc::new(producer),
             generation,
             settings,
         })
     }
 
-    /// Returns whether the settings have changed since a producer was started.
+    /// Returns whether the settings have changed since the producer was started.
     pub(super) fn is_outdated(&self, number: usize) -> bool {
         !Arc::ptr_eq(&self.get(number).load().settings, &self.settings.load())
     }
 
-    /// Returns whether the settings have changed since one of the producers was started.
+    /// Returns whether any producer is outdated.
     pub(super) fn are_outdated(&self) -> bool {
         (0..self.all().count()).any(|number| self.is_outdated(number))
     }
 
-    /// Returns when the first of the certificates expires that the producers show, if there are any.
+    /// Returns when the first client certificate of the producers expires, if they have any.
     pub(super) fn certificate_expires(&self) -> Option<Timestamp> {
-        let expires = |one: &ArcSwap<InService>| {
-            let in_service = one.load();
-            let certificate = in_service.settings.certificate();
+        let expires = |one: &ArcSwap<StartedProducer>| {
+            let current = one.load();
+            let certificate = current.settings.certificate();
             certificate.map(|certificate| certificate.expires)
         };
         self.all().filter_map(expires).min()
@@ -161,29 +165,29 @@ impl Producers {
 }
 
 impl Drop for Producers {
-    /// Ends their polling threads, which takes a moment, at the same time.
+    /// Stops all polling threads at the same time, since each takes a moment.
     fn drop(&mut self) {
         self.all().for_each(|one| one.load().producer.stop());
     }
 }
 
-/// Returns how many producers serve so many partitions of a broker best. A number between these gained less than it
-/// cost.
-fn chosen(partitions: usize) -> usize {
-    if partitions < LEAST * CHOSEN_PRODUCERS {
+/// Returns the best number of producers for this number of a broker's partitions. Measurements showed no gain for
+/// numbers in between.
+fn default_count(partitions: usize) -> usize {
+    if partitions < MIN_PARTITIONS * CHOSEN_PRODUCERS {
         1
     } else {
         CHOSEN_PRODUCERS
     }
 }
 
-/// Returns for each partition how many before it the same broker leads.
+/// Returns for each partition the number of partitions before it with the same leader.
 fn ranks(count: u32, leaders: &[i32]) -> Vec<usize> {
     let leader = |partition: u32| leaders.get(partition as usize).copied();
     let mut ranks = Vec::new();
     let mut led = BTreeMap::new();
     for partition in 0..count {
-        let assumed = -1 - i32::try_from(partition % BROKERS).unwrap_or_default();
+        let assumed = -1 - i32::try_from(partition % ASSUMED_BROKERS).unwrap_or_default();
         let rank = led.entry(leader(partition).unwrap_or(assumed)).or_insert(0);
         ranks.push(*rank);
         *rank += 1;
@@ -204,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn there_are_four_producers_if_each_has_two_partitions_of_a_broker() {
-        let chosen = [1, 2, 4, 7, 8, 20, 1000].map(chosen);
-        assert_eq!(chosen, [1, 1, 1, 1, 4, 4, 4]);
+    fn four_producers_are_used_if_each_has_two_partitions_of_a_broker() {
+        let counts = [1, 2, 4, 7, 8, 20, 1000].map(default_count);
+        assert_eq!(counts, [1, 1, 1, 1, 4, 4, 4]);
     }
 }

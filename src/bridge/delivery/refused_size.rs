@@ -1,20 +1,20 @@
-//! The size that Kafka has refused, so that it is not asked again: each refusal stops librdkafka's
-//! idempotent producer for half a second, on every partition.
+//! Remembers the record size that Kafka has refused, so that equal and larger records are not sent: each refusal
+//! stops librdkafka's idempotent producer for half a second, on every partition.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// For how long a size is not tried again: the topic's limit can be raised.
+/// How long a size is not tried again. It expires because the topic's limit can be raised.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
 pub(super) struct RefusedSize {
-    /// The least size that was refused; every record is smaller where none was.
+    /// The smallest refused size; `usize::MAX` if there is none.
     least: AtomicUsize,
-    /// When it was.
+    /// When a record was last refused for its size.
     at: Mutex<Instant>,
-    /// A larger record is larger for Kafka too: nothing is compressed.
+    /// Whether sizes say something about each other: not if records are compressed.
     sizes_compare: bool,
 }
 
@@ -32,7 +32,7 @@ impl RefusedSize {
         self.least.load(Ordering::Relaxed) != usize::MAX
     }
 
-    /// Whether Kafka has just refused a record that was no larger.
+    /// Returns whether Kafka has recently refused a record of this size or smaller.
     pub(super) fn covers(&self, size: usize) -> bool {
         if size < self.least.load(Ordering::Relaxed) {
             return false;
@@ -45,7 +45,7 @@ impl RefusedSize {
         is_fresh
     }
 
-    /// A record of this size was refused, sent alone.
+    /// Records that Kafka has refused a record of this size that was sent alone.
     pub(super) fn learn(&self, size: usize) {
         if self.sizes_compare {
             let mut at = self.at.lock();
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_as_large_as_what_was_refused_is_not_tried() {
+    fn a_refused_size_covers_equal_and_larger_records() {
         let refused = RefusedSize::new(true);
         assert!(!refused.is_known() && !refused.covers(1 << 20));
         refused.learn(5000);
@@ -73,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn compressed_sizes_say_nothing() {
+    fn with_compression_no_size_is_remembered() {
         let refused = RefusedSize::new(false);
         refused.learn(5000);
         assert!(!refused.covers(7000));
     }
 
     #[test]
-    fn it_is_tried_again_after_a_while() {
+    fn a_refused_size_expires() {
         let refused = RefusedSize::new(true);
         refused.learn(5000);
         *refused.at.lock() = Instant::now().checked_sub(REMEMBERED).expect("a time");

@@ -1,5 +1,5 @@
-//! Replies in batches. Waking a task from another thread costs a system call; Kafka acknowledges reports by the
-//! hundred, and the tasks that wait for them wake together for the price of one.
+//! Replies in batches. Waking a task on another thread costs a system call. Kafka acknowledges hundreds of reports at
+//! once, so the tasks of a worker are woken together with one system call.
 
 use std::cell::RefCell;
 use std::mem;
@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 thread_local! {
-    static HERE: RefCell<Option<Arc<Replies>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<Replies>>> = const { RefCell::new(None) };
 }
 
-/// How many wakers' room is kept after a peak.
-const KEPT: usize = 1024;
+/// The capacity in wakers that is kept after a peak.
+const KEPT_CAPACITY: usize = 1024;
 
-/// The tasks of one current-thread runtime that have a reply.
+/// A batch of the tasks of one current-thread runtime that have a reply.
 #[derive(Debug, Default)]
 pub struct Replies {
     wakers: Mutex<Vec<Waker>>,
@@ -24,23 +24,23 @@ pub struct Replies {
 }
 
 impl Replies {
-    /// Wakes this thread's tasks in batches until it is dropped. On a thread without it each reply wakes its task
-    /// by itself.
+    /// Wakes this thread's tasks in batches. Runs until it is dropped. On a thread without it, each reply wakes its
+    /// task directly.
     pub async fn wake_in_batches() {
         let replies = Arc::new(Self::default());
-        HERE.set(Some(Arc::clone(&replies)));
+        CURRENT.set(Some(Arc::clone(&replies)));
         let mut batch = Vec::new();
         loop {
             replies.filled.notified().await;
             mem::swap(&mut batch, &mut *replies.wakers.lock());
             batch.drain(..).for_each(Waker::wake);
-            batch.shrink_to(KEPT);
+            batch.shrink_to(KEPT_CAPACITY);
         }
     }
 
     /// Returns the batch of this thread's runtime.
-    pub(super) fn here() -> Option<Arc<Self>> {
-        HERE.with_borrow(Option::clone)
+    pub(super) fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Option::clone)
     }
 
     /// Adds a task to the batch.
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_that_come_together_wake_their_worker_once() {
+    fn a_batch_of_replies_wakes_the_worker_once() {
         let worker = Arc::new(WakeUps::default());
         let waker = Waker::from(Arc::clone(&worker));
         let mut context = Context::from_waker(&waker);
@@ -86,9 +86,9 @@ mod tests {
         let tasks = Arc::new(WakeUps::default());
         for batch in 1..=3 {
             assert!(batches.as_mut().poll(&mut context).is_pending());
-            let here = Replies::here().expect("this thread's batch");
+            let replies = Replies::current().expect("this thread's batch");
             for _ in 0..100 {
-                here.add(Waker::from(Arc::clone(&tasks)));
+                replies.add(Waker::from(Arc::clone(&tasks)));
             }
             assert_eq!(worker.count(), batch);
             assert!(batches.as_mut().poll(&mut context).is_pending());

@@ -1,4 +1,4 @@
-//! What the partitions of a topic share, and the tickets by which Kafka and the spool name a report.
+//! The state that the partitions of a topic share, and the tickets that identify a report to Kafka and the spool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -19,10 +19,10 @@ use crate::kafka::{Failed, TopicWatch};
 use crate::spool::{LaneKey, Spool};
 use crate::telemetry::Throttle;
 
-/// How soon to try again to bring a report to the rejected topic.
+/// The pause before a redirected report is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Names a report of a topic to librdkafka, until its delivery report.
+/// Identifies a report of a topic in its delivery report.
 pub(super) struct Ticket {
     pub(super) partition: u32,
     pub(super) number: Number,
@@ -30,53 +30,52 @@ pub(super) struct Ticket {
     pub(super) sent: Instant,
 }
 
-/// Names a report to the spool, until it is written.
+/// Identifies a report in the spool's answer to a write.
 #[derive(Clone, Copy)]
 pub(super) struct SpoolTicket {
-    /// Which of the two topics.
+    /// The index of the topic: 0 for events, 1 for rejected.
     pub(super) topic: usize,
     /// `None` for the inbox.
     pub(super) partition: Option<u32>,
     pub(super) number: Number,
 }
 
-/// What the partitions that are bound to a producer have noticed of it.
+/// The health of a producer, as its partitions have seen it.
 #[derive(Default)]
-pub(super) struct Noticed {
-    /// The last generation whose producer id is not valid any more; 0 for none.
+pub(super) struct ProducerHealth {
+    /// The last generation whose producer id is no longer valid; 0 if there is none.
     pub(super) wedged: AtomicU64,
-    /// Whether the one in service has delivered anything.
+    /// Whether the producer has delivered anything since it was last taken out of service.
     pub(super) has_delivered: AtomicBool,
 }
 
 pub(super) struct Shared {
-    /// Which of the two topics it is, in tickets.
+    /// The index of the topic in tickets.
     pub(super) topic: usize,
     pub(super) watch: TopicWatch,
     pub(super) metrics: Arc<Metrics>,
     pub(super) limits: Arc<InFlightLimits>,
     pub(super) spool: Option<Arc<Spool<SpoolTicket>>>,
-    /// Bytes of memory for reports that were read back.
-    pub(super) memory: usize,
-    /// How many partitions the topic has; 0 if that is not known. With a spool the last count stays when the topic
-    /// vanishes.
+    /// The bytes of memory for reports that are read back from the spool.
+    pub(super) read_back_memory: usize,
+    /// The number of partitions; 0 if it is not known. With a spool, the number stays when the topic is deleted.
     pub(super) partitions: AtomicU32,
-    /// How many lanes share the memory: more than partitions if the topic once had more.
+    /// The number of lanes that share the memory. It exceeds the number of partitions if the topic had more before.
     pub(super) lanes: AtomicUsize,
-    /// The number of the topic's next report.
+    /// The number of the next report.
     pub(super) next: AtomicU64,
     pub(super) refused_size: RefusedSize,
-    /// For records that Kafka refuses here for good; the rejected topic has none.
+    /// The queue for records that Kafka refuses for good; `None` for the rejected topic.
     pub(super) redirects: Option<Arc<Redirects>>,
-    /// For redirected reports that the rejected topic cannot take now.
+    /// The queue for redirected reports that the rejected topic cannot take now.
     pub(super) retries: Arc<Redirects>,
     /// Wakes the maintenance thread.
     pub(super) maintenance: SyncSender<()>,
     /// By producer.
-    pub(super) noticed: [Noticed; MOST_PRODUCERS],
-    /// Counts the records that fail because the client has no right to write to the topic.
+    pub(super) producer_health: [ProducerHealth; MOST_PRODUCERS],
+    /// Counts the records that fail because the client is not authorized to write to the topic.
     pub(super) unauthorized: Throttle,
-    /// Counts the reports that nothing keeps any longer.
+    /// Counts the reports that were given up.
     pub(super) given_up: Throttle,
 }
 
@@ -99,29 +98,29 @@ impl Shared {
         }
     }
 
-    /// Returns the number of partitions, if it is known.
+    /// Returns the number of partitions if it is known.
     pub(super) fn known_partitions(&self) -> Option<u32> {
         let known = self.partitions.load(Ordering::Acquire);
         (known > 0).then_some(known)
     }
 
-    /// Returns a number for a report, above all others of the topic.
+    /// Returns a number for a report, higher than all others of the topic.
     pub(super) fn next_number(&self) -> Number {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Returns whether reports had better go to the spool than wait for Kafka.
+    /// Returns whether reports should go to the spool now, because the limits are half used.
     pub(super) fn is_crowded(&self) -> bool {
-        self.spool.is_some() && self.limits.are_half_reached()
+        self.spool.is_some() && self.limits.are_half_used()
     }
 
-    /// Has the maintenance thread look after the topic.
+    /// Wakes the maintenance thread.
     pub(super) fn wake(&self) {
-        // A full channel means that it is about to.
-        let _asked = self.maintenance.try_send(());
+        // If the channel is full, the thread is about to wake anyway.
+        let _is_full = self.maintenance.try_send(());
     }
 
-    /// From here on only the spool has a report.
+    /// Ends a report in memory that only the spool keeps now.
     pub(super) fn spooled(&self, lane: &LaneKey, number: Number, mut report: Pending) {
         self.delete_origin(&mut report);
         if let (Some(mark), Some(spool)) = (report.spooled(&self.metrics), &self.spool) {
@@ -129,9 +128,10 @@ impl Shared {
         }
     }
 
-    /// Nothing here keeps a report any longer. A sender that still waits is told that the spool has no room.
+    /// Handles a report that its lane or the inbox has dropped: retries it if it is redirected from a row, else gives
+    /// it up.
     pub(super) fn dropped(&self, report: Pending, why: Option<Reason>) {
-        // Without a retry its row would be forgotten until the next start.
+        // Without a retry, its row would stay unnoticed until the next start.
         if report.origin.is_some() {
             self.retries.retry(report);
         } else {
@@ -139,33 +139,33 @@ impl Shared {
         }
     }
 
-    /// Nothing keeps a report any longer.
+    /// Ends a report without keeping it, and logs why.
     pub(super) fn give_up(&self, report: Pending, answer: NotTaken, why: Option<Reason>) {
         given_up::log(self.name(), &self.given_up, why);
         report.failed(answer, &self.metrics);
     }
 
-    /// Deletes the row that kept a report until the rejected topic had it.
+    /// Deletes the row that kept a redirected report, if there is one.
     pub(super) fn delete_origin(&self, report: &mut Pending) {
         if let (Some((lane, number)), Some(spool)) = (report.origin.take(), &self.spool) {
             spool.delete(&lane, number);
         }
     }
 
-    /// Notes that a producer has delivered a record.
+    /// Records that a producer has delivered a record.
     pub(super) fn delivered(&self, producer: usize) {
-        let has_delivered = &self.noticed[producer].has_delivered;
+        let has_delivered = &self.producer_health[producer].has_delivered;
         if !has_delivered.load(Ordering::Relaxed) {
             has_delivered.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Notes that a record was not delivered, by a generation of a producer if it was sent.
+    /// Handles a failed delivery. `by` is the producer and its generation if the record was sent.
     pub(super) fn failed(&self, by: Option<(usize, Generation)>, why: Failed) {
         if let Some((producer, generation)) = by
             && why.is_wedged()
         {
-            let wedged = &self.noticed[producer].wedged;
+            let wedged = &self.producer_health[producer].wedged;
             wedged.fetch_max(generation, Ordering::Relaxed);
         }
         if why.is_unauthorized()
@@ -173,7 +173,8 @@ impl Shared {
         {
             warn!(
                 topic = self.name(),
-                records, "Kafka does not let this client write: grant it WRITE on the topic"
+                records,
+                "Kafka does not authorize this client to write: grant it WRITE on the topic"
             );
         }
         self.watch.doubt();
@@ -181,11 +182,11 @@ impl Shared {
     }
 }
 
-/// Reports on their way to the rejected topic, because Kafka refuses them on their own.
+/// The queue of redirected reports: Kafka refuses their records, so they go to the rejected topic.
 pub(super) struct Redirects {
     waiting: Mutex<Vec<(Instant, Pending)>>,
-    /// How many of them are being placed.
-    in_hand: AtomicUsize,
+    /// The number of reports that `place` has taken out and not placed yet.
+    being_placed: AtomicUsize,
     /// Wakes the maintenance thread of the rejected topic.
     maintenance: SyncSender<()>,
 }
@@ -194,43 +195,43 @@ impl Redirects {
     pub(super) fn new(maintenance: SyncSender<()>) -> Self {
         Self {
             waiting: Mutex::default(),
-            in_hand: AtomicUsize::new(0),
+            being_placed: AtomicUsize::new(0),
             maintenance,
         }
     }
 
     pub(super) fn add(&self, report: Pending) {
         self.waiting.lock().push((Instant::now(), report));
-        let _asked = self.maintenance.try_send(());
+        let _is_full = self.maintenance.try_send(());
     }
 
-    /// Takes a report back that the rejected topic could not take now.
+    /// Queues a report again that the rejected topic could not take now.
     pub(super) fn retry(&self, report: Pending) {
         self.waiting.lock().push((Instant::now() + RETRY, report));
     }
 
-    /// Gives the reports that are due by `now` to `place`, and keeps those that it gives back.
+    /// Gives the reports that are due at `now` to `place`, and queues those again that it gives back.
     pub(super) fn place(&self, now: Instant, place: impl Fn(Pending) -> Result<(), Pending>) {
         let due: Vec<_> = {
             let mut waiting = self.waiting.lock();
             let due = waiting.extract_if(.., |(not_before, _)| *not_before <= now);
             let due: Vec<_> = due.collect();
-            self.in_hand.fetch_add(due.len(), Ordering::SeqCst);
+            self.being_placed.fetch_add(due.len(), Ordering::SeqCst);
             due
         };
         for (_, report) in due {
             if let Err(report) = place(report) {
                 self.retry(report);
             }
-            self.in_hand.fetch_sub(1, Ordering::SeqCst);
+            self.being_placed.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty() && self.in_hand.load(Ordering::SeqCst) == 0
+        self.waiting.lock().is_empty() && self.being_placed.load(Ordering::SeqCst) == 0
     }
 
-    /// Returns how many of the waiting reports only the memory has.
+    /// Returns the number of waiting reports that are only in memory.
     pub(super) fn count_unwritten(&self) -> usize {
         let waiting = self.waiting.lock();
         let unwritten = |(_, report): &&(Instant, Pending)| report.origin.is_none();

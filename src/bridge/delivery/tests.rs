@@ -1,4 +1,4 @@
-//! Delivery to the embedded broker, without a spool: answers and fates.
+//! Tests delivery to the embedded broker without a spool: answers and fates.
 
 mod generations;
 mod model;
@@ -29,7 +29,7 @@ impl Fixture {
         Self::with(topic, 1, &[])
     }
 
-    /// With room for so many reports, and librdkafka's properties.
+    /// Starts with a limit of `reports` in flight, and with properties of librdkafka.
     fn with(topic: &str, reports: u64, properties: &[(&str, &str)]) -> Self {
         Self::start(topic, reports, properties, None)
     }
@@ -87,7 +87,7 @@ impl Fixture {
             .map(|kept| kept.by)
     }
 
-    /// Waits until nothing is in flight, then gives each fate that was counted.
+    /// Waits until nothing is in flight, and returns the fates that were counted.
     fn fates(&self) -> Vec<String> {
         let until = Instant::now() + Duration::from_secs(10);
         while self.delivery.in_flight().reports > 0 {
@@ -109,38 +109,38 @@ impl Fixture {
 
 pub(super) const LONG: Duration = Duration::from_secs(10);
 
-const PLACE: Acknowledged = Acknowledged {
+const POSITION: Acknowledged = Acknowledged {
     partition: 0,
     offset: Some(0),
 };
 
 #[test]
-fn a_promise_says_who_keeps_it() {
+fn a_promise_shows_whether_the_spool_keeps_the_report() {
     let by_kafka = Kept {
         by: KeptBy::Kafka,
-        place: None,
+        position: None,
     };
     assert!(Promised::by(Kept::BY_SPOOL).is_spooled());
     assert!(!Promised::by(by_kafka).is_spooled());
 }
 
 #[tokio::test]
-async fn a_sender_learns_where_its_record_is() {
+async fn a_promise_has_the_partition_and_offset_of_the_record() {
     let fixture = Fixture::new("there");
     assert_eq!(fixture.partitions().await, Some(1));
     for offset in 0..3 {
         let kept = routing::told(&fixture, "m1", LONG).await;
         let promised = Promised::by(kept.expect("a promise"));
-        let place = Acknowledged {
+        let position = Acknowledged {
             offset: Some(offset),
-            ..PLACE
+            ..POSITION
         };
-        assert_eq!(promised.place(), Some(place));
+        assert_eq!(promised.position(), Some(position));
     }
 }
 
 #[tokio::test]
-async fn a_delivery_report_gives_the_permit_back() {
+async fn a_delivery_report_releases_the_permit() {
     let fixture = Fixture::new("there");
     for _ in 0..3 {
         fixture.deliver(LONG).await.expect("an acknowledgement");
@@ -149,12 +149,12 @@ async fn a_delivery_report_gives_the_permit_back() {
 }
 
 #[tokio::test]
-async fn a_sender_that_goes_does_not_undo_the_delivery() {
+async fn a_sender_that_disconnects_does_not_undo_the_delivery() {
     let fixture = Fixture::new("there");
     assert_eq!(fixture.partitions().await, Some(1));
     {
         let mut delivery = Box::pin(fixture.deliver(LONG));
-        // Looked at once, the record is librdkafka's; its linger has hardly begun.
+        // Polled once, it has given the record to librdkafka, whose linger has hardly begun.
         tokio::select! {
             biased;
             told = &mut delivery => panic!("{told:?} before the broker can have it"),
@@ -166,7 +166,7 @@ async fn a_sender_that_goes_does_not_undo_the_delivery() {
 
 #[tokio::test]
 async fn a_deadline_leaves_the_report_unsure_until_it_is_delivered_late() {
-    // Linger keeps the record back, however late this test is looked at again.
+    // The linger time delays the record, so that the deadline passes first on slow machines too.
     let fixture = Fixture::with("there", 1, &[("linger.ms", "500")]);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
@@ -183,7 +183,7 @@ async fn without_a_topic_nothing_is_admitted() {
 }
 
 #[tokio::test]
-async fn above_the_limit_a_report_is_shed_and_takes_no_permit() {
+async fn a_report_above_the_limit_is_shed_and_takes_no_permit() {
     let fixture = Fixture::new("there");
     let permit = fixture.delivery.limits.report(1).expect("a permit");
     let told = fixture.deliver(LONG).await;
@@ -193,7 +193,7 @@ async fn above_the_limit_a_report_is_shed_and_takes_no_permit() {
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
 }
 
-/// The value of a metric without labels.
+/// Returns the value of a metric.
 fn shown(fixture: &Fixture, name: &str) -> String {
     let text = fixture.metrics.text();
     let line = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
@@ -202,25 +202,25 @@ fn shown(fixture: &Fixture, name: &str) -> String {
 
 #[tokio::test]
 async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
-    // Linger keeps the record back for as long as the metrics are looked at.
+    // The linger time delays the record while the metrics are read.
     let fixture = Fixture::with("there", 1, &[("linger.ms", "1500")]);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::from_millis(10)).await;
     assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
     assert_eq!(fixture.delivery.in_flight().reports, 1);
-    // Its permit is held until its delivery report, not until its answer.
+    // The permit is held until the delivery report, not until the answer.
     let told = fixture.deliver(LONG).await;
     assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "0");
     fixture.deliver(LONG).await.expect("an acknowledgement");
-    // Nor is a producer replaced because something has been in flight for a moment.
+    // No producer is replaced.
     assert_eq!(shown(&fixture, "koobridge_producer_rebuilds_total"), "0");
 }
 
 #[tokio::test]
-async fn a_report_that_kafka_never_takes_fails_once_after_its_deadline() {
+async fn a_report_that_is_never_acknowledged_fails_once_after_its_deadline() {
     let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "1000")]);
     assert_eq!(fixture.partitions().await, Some(1));
     fixture.broker = None;
@@ -231,14 +231,14 @@ async fn a_report_that_kafka_never_takes_fails_once_after_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_report_that_comes_back_is_tried_again_until_the_deadline_and_counted_once() {
+async fn a_failed_report_is_retried_until_the_deadline_and_counted_once() {
     let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "100")]);
     assert_eq!(fixture.partitions().await, Some(1));
     fixture.broker = None;
     let asked = Instant::now();
     let told = fixture.deliver(Duration::from_secs(3)).await;
     assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
-    // A first delivery that times out takes at most 2 s: the second one is what reaches this.
+    // The first delivery times out within 2 s, so only a second one lasts longer.
     assert!(asked.elapsed() >= Duration::from_millis(2500));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
@@ -254,9 +254,8 @@ async fn a_full_queue_sheds_the_report_and_takes_no_permit() {
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
 }
 
-/// Of two records the larger can be the smaller one once they are compressed.
 #[tokio::test]
-async fn a_refused_size_says_something_only_where_nothing_is_compressed() {
+async fn a_refused_size_is_remembered_only_without_compression() {
     for (codec, says) in [("none", true), ("gzip", false)] {
         let fixture = Fixture::with("there", 1, &[("compression.codec", codec)]);
         let refused = &fixture.delivery.events.shared().refused_size;

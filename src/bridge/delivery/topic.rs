@@ -1,4 +1,4 @@
-//! One destination topic: its partitions, its producers, and the way of a report to them.
+//! A destination topic: its partitions and producers. Gives each report to a partition and waits for the answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::given_up::Reason;
 use super::lane::{Input, Number};
-use super::outage::Untaken;
+use super::outage::OutageAnswers;
 use super::partition::Partition;
 use super::partitions::Partitions;
 use super::pending::{Kept, NotTaken, Pending, Sender};
@@ -22,17 +22,17 @@ use crate::kafka::{Condition, TopicState};
 pub(super) struct Topic {
     pub(super) partitions: Arc<Partitions>,
     pub(super) producers: Producers,
-    /// How long a report may wait for Kafka alone, if there is a spool.
+    /// How long a report waits for Kafka before it spills, if there is a spool.
     spill_after: Option<Duration>,
-    pub(super) untaken: Untaken,
+    pub(super) outage_answers: OutageAnswers,
     /// Why a producer with the latest settings could not take over, until all producers have them.
     pub(super) renewal_problem: Mutex<Option<String>>,
-    /// Whether no producer is replaced any more; locked while one is.
+    /// Whether producers must no longer be replaced. Locked during a replacement.
     pub(super) is_closed: Mutex<bool>,
 }
 
 impl Topic {
-    /// Opens the partitions if their number is `remembered` from an earlier run.
+    /// Creates a topic. Opens its partitions if the spool has `remembered` their number.
     pub(super) fn new(
         producers: Producers,
         spill_after: Option<Duration>,
@@ -46,7 +46,7 @@ impl Topic {
             partitions,
             producers,
             spill_after,
-            untaken: Untaken::default(),
+            outage_answers: OutageAnswers::default(),
             renewal_problem: Mutex::default(),
             is_closed: Mutex::default(),
         }
@@ -64,7 +64,7 @@ impl Topic {
         self.shared().watch.state()
     }
 
-    /// Delivers a record. Returns what keeps it.
+    /// Delivers a record, and returns the place that keeps it.
     pub(super) async fn deliver(
         &self,
         record: Record,
@@ -74,11 +74,11 @@ impl Topic {
             Ok(delivery) => delivery.wait(deadline).await,
             Err(why) => Err(why),
         };
-        self.untaken.count(answer.map(|kept| kept.by));
+        self.outage_answers.count(answer.map(|kept| kept.by));
         answer
     }
 
-    /// Takes a record in.
+    /// Gets a permit for a record and gives it to a partition or to the inbox.
     async fn admit(
         &self,
         record: Record,
@@ -93,17 +93,17 @@ impl Topic {
         }
         let report = Pending::new(record, permit);
         let sender = Arc::clone(&report.sender);
-        let place = self.place(report).map_err(|_| NotTaken::NoTopic)?;
+        let assigned = self.place(report).map_err(|_| NotTaken::NoTopic)?;
         Ok(DeliveryFuture {
             shared,
             sender,
-            place,
+            assigned,
             spill_at,
         })
     }
 
-    /// Gives a report to its partition, if the partitions are known, else to the inbox, if there is one. Returns the
-    /// partition and the number in it.
+    /// Gives a report to its partition if the partitions are known, else to the inbox if there is one. Returns the
+    /// partition and the report's number, or `None` for the inbox. Gives the report back if neither is possible.
     pub(super) fn place(
         &self,
         mut report: Pending,
@@ -111,7 +111,7 @@ impl Topic {
         if let (None, Some(inbox)) = (self.known_partitions(), &self.partitions.inbox) {
             match inbox.admit(report) {
                 Ok(()) => return Ok(None),
-                // It ends when the partitions are known.
+                // The inbox has ended, so the partitions are known now.
                 Err(back) => report = back,
             }
         }
@@ -123,7 +123,7 @@ impl Topic {
         Ok(Some((partition, number)))
     }
 
-    /// Returns the number of partitions, if it is known.
+    /// Returns the number of partitions if it is known. Opens them if it has just become known.
     fn known_partitions(&self) -> Option<u32> {
         let shared = self.shared();
         shared.known_partitions().or_else(|| {
@@ -144,7 +144,7 @@ impl Topic {
         }
     }
 
-    /// Takes a report that Kafka refuses on the other topic. Gives it back if that is too early to tell.
+    /// Takes a redirected report. Gives it back if the state of this topic is not known yet.
     pub(super) fn take_over(&self, report: Pending) -> Result<(), Pending> {
         match self.place(report) {
             Ok(_) => Ok(()),
@@ -157,12 +157,12 @@ impl Topic {
         }
     }
 
-    /// Notes how many partitions Kafka says that the topic has. Returns the number, if it is known.
+    /// Updates the number of partitions from Kafka's metadata. Returns the number if it is known.
     pub(super) fn note_partitions(&self) -> Option<u32> {
         let shared = self.shared();
         match shared.watch.known_partitions() {
             Some(count) if shared.known_partitions() != Some(count) => self.partitions.open(count),
-            // Without a spool nothing is taken for a topic that has vanished.
+            // Without a spool, reports for a deleted topic are refused.
             None if shared.spool.is_none() => shared.partitions.store(0, Ordering::Relaxed),
             _ => {}
         }
@@ -170,22 +170,23 @@ impl Topic {
     }
 }
 
-/// Waits for the answer to a report. If it is dropped before that, the sender has gone, and delivery goes on.
+/// Waits for the answer to a report. If it is dropped, the sender has disconnected; delivery goes on.
 struct DeliveryFuture<'t> {
     shared: &'t Shared,
     sender: Arc<Sender>,
-    /// `None` for a report in the inbox: the spool is writing it.
-    place: Option<(Arc<Partition>, Number)>,
-    /// When the report should go to the spool.
+    /// The partition and the number of the report; `None` if it is in the inbox.
+    assigned: Option<(Arc<Partition>, Number)>,
+    /// When the report spills.
     spill_at: Option<Instant>,
 }
 
 impl DeliveryFuture<'_> {
-    /// Waits until the deadline at most. Beyond it delivery goes on if Kafka or the spool is at work on the report.
+    /// Waits until the deadline at most. After it, delivery goes on if the report is in flight or in the spool, or is
+    /// being written to it.
     async fn wait(self, deadline: Instant) -> Result<Kept, NotTaken> {
         let spill_at = self.spill_at.filter(|_| Instant::now() < deadline);
-        if let (Some(spill_at), Some((partition, number))) = (spill_at, &self.place) {
-            // A report that goes to the spool has time for an fsync, however late it came.
+        if let (Some(spill_at), Some((partition, number))) = (spill_at, &self.assigned) {
+            // Leaves time for an fsync before the deadline.
             let latest = deadline.checked_sub(SPOOL_MARGIN).unwrap_or(deadline);
             let answer = timeout_at(spill_at.min(latest).into(), self.sender.answer());
             if let Ok(answer) = answer.await {
@@ -197,12 +198,12 @@ impl DeliveryFuture<'_> {
             return answer;
         }
         if self.sender.refuse(&self.shared.metrics) {
-            if let Some((partition, number)) = &self.place {
+            if let Some((partition, number)) = &self.assigned {
                 partition.feed(Input::GiveUp(*number));
             }
             return Err(NotTaken::Deadline);
         }
-        // The answer came this very moment.
+        // The answer arrived at the same moment.
         self.sender.answer().await
     }
 }

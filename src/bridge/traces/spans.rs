@@ -115,7 +115,7 @@ impl SendSpan {
             Ok(promised) if promised.is_spooled() => {
                 span.set_attribute(KeyValue::new("koobridge.spooled", true));
             }
-            Ok(promised) => match promised.place() {
+            Ok(promised) => match promised.position() {
                 Some(place) => {
                     let partition = place.partition.to_string();
                     span.set_attribute(KeyValue::new(

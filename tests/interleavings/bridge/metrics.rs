@@ -1,4 +1,4 @@
-//! A fake of the metrics that delivery counts: others can run before each one is counted.
+//! A fake of delivery's metrics. Other threads can run before each count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,12 +32,12 @@ impl Metrics {
         *self.fates.lock().entry(name).or_default() += 1;
     }
 
-    /// Returns how many reports had each fate.
+    /// Returns the number of reports with each fate.
     pub fn fates(&self) -> Vec<(&'static str, usize)> {
         self.fates.lock().clone().into_iter().collect()
     }
 
-    /// Returns how many reports have a fate.
+    /// Returns the number of reports that have a fate.
     pub fn settled(&self) -> usize {
         self.fates.lock().values().sum()
     }

@@ -1,4 +1,4 @@
-//! The bridge's parts.
+//! The parts of the bridge.
 
 pub mod delivery;
 pub mod metrics;

@@ -16,7 +16,7 @@ use self::queue::{Queue, Waiting, Write};
 use crate::LONG;
 use crate::contract::Record;
 
-/// The lane of a key.
+/// Returns the partition of a key.
 type Place = Arc<dyn Fn(Option<&str>) -> u32 + Send + Sync>;
 
 pub struct Spool<T> {
@@ -80,17 +80,17 @@ impl<T> Spool<T> {
         let rows = self.rows.lock();
         let mut found: Vec<_> = rows.iter().filter(is_of_lane).collect();
         found.sort_by_key(|row| row.number);
-        let is_all = found.len() < 2;
+        let is_last = found.len() < 2;
         let first = found.first().map(|row| Row {
             number: row.number,
             record: Arc::clone(&row.record),
             is_in_inbox: row.lane.partition.is_none(),
             mark: row.mark,
         });
-        Ok((first.into_iter().collect(), is_all))
+        Ok((first.into_iter().collect(), is_last))
     }
 
-    /// Returns whether the disk has a row of a key.
+    /// Returns whether the disk has a row with this key.
     pub fn has(&self, key: &str) -> bool {
         let rows = self.rows.lock();
         rows.iter()
@@ -101,7 +101,7 @@ impl<T> Spool<T> {
         self.rows.lock().is_empty()
     }
 
-    /// Does what the spool's thread does, until the spool is closed.
+    /// Runs the work of the spool's thread until the spool is closed.
     pub fn serve(&self, on_written: impl Fn(T, Result<(), NotWritten>)) {
         loop {
             let taken = self.queue.take(LONG);

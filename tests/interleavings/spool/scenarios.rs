@@ -16,17 +16,17 @@ pub const SCENARIOS: &[Scenario] = &[
         1000,
     ),
     (
-        "queue: a full group is taken first, and the marks of what is left are taken later",
+        "queue: a full group is taken first, and the marks of the other writes are taken later",
         || writes_and_marks(4096),
         50,
     ),
     (
-        "queue: a deletion is taken once it is due, and nothing else has to wake the thread",
+        "queue: a deletion is taken when it is due, without another event that wakes the thread",
         deletion_is_due,
         1000,
     ),
     (
-        "queue: a close is taken last, with everything that came before it",
+        "queue: a close is taken last, with all earlier entries",
         close_comes_last,
         1000,
     ),
@@ -54,7 +54,7 @@ fn write(number: u64) -> Write<u64> {
     }
 }
 
-/// Takes until the close is taken.
+/// Takes entries until the close is taken.
 fn take_all(queue: &Queue<u64>, mut each: impl FnMut(&Waiting<u64>)) {
     loop {
         let taken = queue.take(LONG);
@@ -65,7 +65,7 @@ fn take_all(queue: &Queue<u64>, mut each: impl FnMut(&Waiting<u64>)) {
     }
 }
 
-/// Two threads write and mark while a third takes; `before` writes wait already.
+/// Two threads write and mark while a third one takes. The queue has `before` writes at the start.
 fn writes_and_marks(before: u64) {
     let queue = Arc::new(Queue::default());
     for number in 1..=before {

@@ -109,7 +109,7 @@ fn a_partition_that_takes_nothing_has_only_its_own_producer_replaced() {
     assert!(while_down > 0, "{}", bridge.logged());
     assert_eq!(spooled(), 1, "a report waits for the other producer");
     assert_eq!(bridge.metric(&is_up), 1);
-    let log = bridge.wait_for_log("a producer is of no use any more");
+    let log = bridge.wait_for_log("a producer can no longer deliver");
     assert!(log.contains("\"producer\":2"), "{log}");
     kafka.start(NEEDED_BY_ONE);
     bridge.wait_for_metric("koobridge_spool_reports", 0);

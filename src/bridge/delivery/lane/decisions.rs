@@ -1,5 +1,5 @@
-//! The decisions of a lane, one case at a time. `tests.rs` shows that no promise breaks whatever happens; this shows
-//! that a lane neither stands still nor takes a detour.
+//! The decisions of a lane, one case at a time. `tests.rs` checks that no sequence of events breaks a promise. These
+//! tests check that a lane makes progress and takes no unnecessary steps.
 
 use super::*;
 
@@ -21,21 +21,21 @@ impl Lane<u32> {
         effects.into()
     }
 
-    /// A report is admitted under its own name.
+    /// Admits a report whose number is the report itself.
     fn admitted(&mut self, report: u32) -> Vec<Effect<u32>> {
         self.after(Input::Admit {
             number: report.into(),
             report,
-            and_write: false,
+            must_write: false,
         })
     }
 
-    fn is_sent(&mut self, number: Number) {
+    fn mark_sent(&mut self, number: Number) {
         let generation = 1;
         assert_eq!(self.after(Input::Sent { number, generation }), []);
     }
 
-    /// A report goes to the producer at once.
+    /// Admits a report that is sent at once.
     fn send(&mut self, report: u32) {
         let number = report.into();
         assert_eq!(self.admitted(report), [Effect::Send(number)]);
@@ -65,12 +65,12 @@ impl Lane<u32> {
         );
     }
 
-    fn next_of(&mut self, window: usize) -> Vec<Effect<u32>> {
-        self.after(Input::Next { window })
+    fn send_next_of(&mut self, window: usize) -> Vec<Effect<u32>> {
+        self.after(Input::SendNext { window })
     }
 }
 
-/// A lane whose spool drains: report 1 was acknowledged, report 2 is in flight and being written.
+/// A lane that recovers: report 1 was acknowledged, report 2 is in flight and being written.
 fn recovering() -> Lane<u32> {
     let mut lane = Lane::new(SPOOL);
     lane.send(1);
@@ -98,7 +98,7 @@ fn after_a_failure_new_reports_go_to_the_spool_or_wait_without_one() {
 }
 
 #[test]
-fn a_lane_that_spills_has_everything_written_and_leaves_it_in_flight() {
+fn a_spill_writes_all_reports_and_leaves_them_in_flight() {
     let mut lane = Lane::new(SPOOL);
     for report in 1..=3 {
         lane.send(report);
@@ -110,7 +110,7 @@ fn a_lane_that_spills_has_everything_written_and_leaves_it_in_flight() {
 }
 
 #[test]
-fn a_report_that_the_producer_has_not_taken_yet_spills_too() {
+fn a_report_that_is_not_sent_yet_spills_too() {
     let mut lane = Lane::new(SPOOL);
     assert_eq!(lane.admitted(1), [Effect::Send(1)]);
     assert_eq!(lane.after(Input::Spill(1)), [Effect::Write(1)]);
@@ -126,9 +126,8 @@ fn a_report_that_is_being_written_does_not_spill_again() {
     assert_eq!(lane.mode(), Mode::Recovering);
 }
 
-/// There was no room in the spool, and it waited behind others.
 #[test]
-fn a_report_that_is_still_due_is_written_and_one_in_flight_shows_that_kafka_is_slow() {
+fn only_a_report_in_flight_changes_the_mode_when_it_spills() {
     let mut lane = recovering();
     let not_written = |lane: &mut Lane<u32>| {
         let number = 3;
@@ -140,74 +139,74 @@ fn a_report_that_is_still_due_is_written_and_one_in_flight_shows_that_kafka_is_s
     assert_eq!(lane.after(Input::Spill(3)), [Effect::Write(3)]);
     assert_eq!(lane.mode(), Mode::Recovering);
     assert_eq!(not_written(&mut lane), []);
-    lane.is_sent(3);
+    lane.mark_sent(3);
     assert_eq!(lane.after(Input::Spill(3)), [Effect::Write(3)]);
     assert_eq!(lane.mode(), Mode::Spooling);
 }
 
 #[test]
-fn a_probe_goes_alone_and_the_others_after_its_acknowledgement_within_the_window() {
+fn a_probe_is_sent_alone_and_the_others_after_its_acknowledgement() {
     let mut lane = Lane::new(NO_SPOOL);
     lane.send(1);
     assert_eq!(lane.fails(1, None), []);
     for report in 2..=4 {
         assert_eq!(lane.admitted(report), []);
     }
-    assert!(lane.probes());
-    assert_eq!(lane.next_of(2), [Effect::Send(1)]);
-    lane.is_sent(1);
-    assert!(!lane.probes());
-    assert_eq!(lane.next_of(2), []);
+    assert!(lane.next_is_probe());
+    assert_eq!(lane.send_next_of(2), [Effect::Send(1)]);
+    lane.mark_sent(1);
+    assert!(!lane.next_is_probe());
+    assert_eq!(lane.send_next_of(2), []);
     lane.acknowledge(1);
     for number in [2, 3] {
-        assert!(!lane.probes());
-        assert_eq!(lane.next_of(2), [Effect::Send(number)]);
-        lane.is_sent(number);
+        assert!(!lane.next_is_probe());
+        assert_eq!(lane.send_next_of(2), [Effect::Send(number)]);
+        lane.mark_sent(number);
     }
-    assert_eq!(lane.next_of(2), []);
+    assert_eq!(lane.send_next_of(2), []);
     lane.acknowledge(2);
-    assert_eq!(lane.next_of(2), [Effect::Send(4)]);
-    lane.is_sent(4);
+    assert_eq!(lane.send_next_of(2), [Effect::Send(4)]);
+    lane.mark_sent(4);
     assert_eq!(lane.mode(), Mode::Recovering);
     lane.acknowledge(3);
-    assert_eq!(lane.next_of(2), []);
+    assert_eq!(lane.send_next_of(2), []);
     assert_eq!(lane.mode(), Mode::Direct);
 }
 
 #[test]
-fn a_backlog_is_read_from_its_first_number_on_and_once_at_a_time() {
+fn a_backlog_is_read_in_order_and_by_one_read_at_a_time() {
     let mut lane = Lane::with_backlog(SPOOL, 5);
     assert!(lane.mode() == Mode::Spooling && !lane.is_idle());
     let read_back = |from, is_probe| [Effect::ReadBack { from, is_probe }];
-    assert_eq!(lane.next_of(10), read_back(5, true));
-    assert_eq!(lane.next_of(10), []);
-    // The disk could not be read: again.
+    assert_eq!(lane.send_next_of(10), read_back(5, true));
+    assert_eq!(lane.send_next_of(10), []);
+    // The read failed and is repeated.
     assert_eq!(lane.after(Input::NotReadBack), []);
-    assert_eq!(lane.next_of(10), read_back(5, true));
-    let rows = |reports, to, is_all| Input::ReadBack {
+    assert_eq!(lane.send_next_of(10), read_back(5, true));
+    let rows = |reports, to, is_last| Input::ReadBack {
         reports,
         to: Some(to),
-        is_all,
+        is_last,
     };
     assert_eq!(lane.after(rows(vec![(5, 50), (7, 70)], 7, false)), []);
-    assert_eq!(lane.next_of(10), [Effect::Send(5)]);
-    lane.is_sent(5);
+    assert_eq!(lane.send_next_of(10), [Effect::Send(5)]);
+    lane.mark_sent(5);
     let delivered = Effect::Delivered {
         number: 5,
         report: 50,
         is_written: true,
     };
     assert_eq!(lane.after(Input::Acknowledged(5)), [delivered]);
-    assert_eq!(lane.next_of(10), [Effect::Send(7)]);
-    lane.is_sent(7);
-    assert_eq!(lane.next_of(10), read_back(8, false));
+    assert_eq!(lane.send_next_of(10), [Effect::Send(7)]);
+    lane.mark_sent(7);
+    assert_eq!(lane.send_next_of(10), read_back(8, false));
     assert_eq!(lane.after(rows(vec![(9, 90)], 9, true)), []);
-    assert_eq!(lane.next_of(10), [Effect::Send(9)]);
+    assert_eq!(lane.send_next_of(10), [Effect::Send(9)]);
     assert_eq!(lane.admitted(10), [Effect::Write(10)]);
 }
 
 #[test]
-fn a_report_that_came_back_goes_before_the_backlog() {
+fn a_failed_report_is_sent_before_the_backlog() {
     let mut lane = Lane::new(SPOOL);
     lane.send(1);
     assert_eq!(lane.fails(1, None), [Effect::Write(1)]);
@@ -218,7 +217,7 @@ fn a_report_that_came_back_goes_before_the_backlog() {
         is_quarantined: false,
     };
     assert_eq!(lane.after(Input::Written(2)), [spooled]);
-    assert_eq!(lane.next_of(10), [Effect::Send(1)]);
+    assert_eq!(lane.send_next_of(10), [Effect::Send(1)]);
 }
 
 #[test]
@@ -228,12 +227,12 @@ fn a_suspect_is_sent_alone_and_redirected_if_it_is_refused_again() {
     lane.send(2);
     assert_eq!(lane.fails(1, Some(REASON)), []);
     assert_eq!(lane.admitted(3), []);
-    assert_eq!(lane.next_of(10), []);
+    assert_eq!(lane.send_next_of(10), []);
     lane.acknowledge(2);
-    assert_eq!(lane.next_of(10), [Effect::Send(1)]);
-    lane.is_sent(1);
-    assert!(lane.is_alone(1));
-    assert_eq!(lane.next_of(10), []);
+    assert_eq!(lane.send_next_of(10), [Effect::Send(1)]);
+    lane.mark_sent(1);
+    assert!(lane.is_sent_alone(1));
+    assert_eq!(lane.send_next_of(10), []);
     let redirect = Effect::Refused {
         number: 1,
         report: 1,
@@ -241,11 +240,11 @@ fn a_suspect_is_sent_alone_and_redirected_if_it_is_refused_again() {
         is_written: false,
     };
     assert_eq!(lane.fails(1, Some(REASON)), [redirect]);
-    assert_eq!(lane.next_of(10), [Effect::Send(3)]);
+    assert_eq!(lane.send_next_of(10), [Effect::Send(3)]);
 }
 
 #[test]
-fn a_refused_report_without_another_topic_is_quarantined_once_it_is_written() {
+fn a_refused_report_that_is_not_redirected_is_quarantined_when_it_is_written() {
     let refused = |lane: &mut Lane<u32>| {
         assert_eq!(lane.admitted(1), [Effect::Send(1)]);
         lane.after(Input::Failed {
@@ -261,7 +260,7 @@ fn a_refused_report_without_another_topic_is_quarantined_once_it_is_written() {
     };
     let mut lane = Lane::new(policy);
     assert_eq!(refused(&mut lane), [Effect::Write(1)]);
-    assert_eq!(lane.next_of(10), []);
+    assert_eq!(lane.send_next_of(10), []);
     let quarantined = Effect::Spooled {
         number: 1,
         report: 1,
@@ -284,26 +283,26 @@ fn a_redirected_report_is_written_and_sent_at_once() {
     let admit = Input::Admit {
         number: 1,
         report: 1,
-        and_write: true,
+        must_write: true,
     };
     assert_eq!(lane.after(admit), [Effect::Write(1), Effect::Send(1)]);
 }
 
 #[test]
-fn a_paused_lane_sends_nothing_and_begins_with_a_probe() {
+fn a_paused_lane_sends_nothing_and_resumes_with_a_probe() {
     let mut lane = recovering();
     assert_eq!(lane.admitted(3), [Effect::Write(3)]);
     lane.after(Input::Pause);
-    assert_eq!(lane.next_of(10), []);
+    assert_eq!(lane.send_next_of(10), []);
     lane.acknowledge(2);
     lane.after(Input::Pause);
     lane.after(Input::Resume);
-    assert!(lane.probes());
-    assert_eq!(lane.next_of(10), [Effect::Send(3)]);
+    assert!(lane.next_is_probe());
+    assert_eq!(lane.send_next_of(10), [Effect::Send(3)]);
 }
 
 #[test]
-fn a_report_that_the_spool_cannot_take_is_dropped_unless_something_else_keeps_it() {
+fn an_unwritten_report_is_dropped_unless_it_can_still_be_delivered() {
     let not_written = |lane: &mut Lane<u32>, number, is_awaited| {
         lane.after(Input::NotWritten { number, is_awaited })
     };
@@ -319,32 +318,32 @@ fn a_report_that_the_spool_cannot_take_is_dropped_unless_something_else_keeps_it
 }
 
 #[test]
-fn a_report_that_is_given_up_is_dropped_unless_something_keeps_it() {
+fn a_given_up_report_is_dropped_unless_it_is_in_flight_or_being_written() {
     let mut lane = recovering();
     assert_eq!(lane.after(Input::GiveUp(2)), [], "it is in flight");
     assert_eq!(lane.admitted(3), [Effect::Write(3)]);
     assert_eq!(lane.after(Input::GiveUp(3)), [], "it is being written");
 
-    let mut held = Lane::new(NO_SPOOL);
-    held.send(1);
-    assert_eq!(held.after(Input::GiveUp(1)), [], "it is in flight");
-    held.after(Input::Pause);
-    assert_eq!(held.admitted(2), []);
-    assert_eq!(held.after(Input::GiveUp(2)), [Effect::Drop(2)]);
-    assert_eq!(held.report(2), None);
+    let mut paused = Lane::new(NO_SPOOL);
+    paused.send(1);
+    assert_eq!(paused.after(Input::GiveUp(1)), [], "it is in flight");
+    paused.after(Input::Pause);
+    assert_eq!(paused.admitted(2), []);
+    assert_eq!(paused.after(Input::GiveUp(2)), [Effect::Drop(2)]);
+    assert_eq!(paused.report(2), None);
 }
 
 #[test]
-fn an_adopted_report_is_due_before_new_ones() {
+fn an_adopted_report_is_sent_before_new_ones() {
     let mut lane = Lane::new(SPOOL);
     let report = 30;
     assert_eq!(lane.after(Input::Adopt { number: 3, report }), []);
     assert_eq!(lane.admitted(5), [Effect::Write(5)]);
-    assert_eq!(lane.next_of(10), [Effect::Send(3)]);
+    assert_eq!(lane.send_next_of(10), [Effect::Send(3)]);
 }
 
 #[test]
-fn a_report_fails_with_its_producer_or_a_later_one_and_not_with_an_earlier_one() {
+fn a_failure_of_an_earlier_producer_does_not_fail_a_report() {
     let failed = |generation| Input::Failed {
         number: 1,
         generation: Some(generation),
@@ -354,7 +353,7 @@ fn a_report_fails_with_its_producer_or_a_later_one_and_not_with_an_earlier_one()
     for (generation, effects, mode) in [
         (1, vec![], Mode::Direct),
         (2, vec![Effect::Write(1)], Mode::Spooling),
-        // It was sent with a producer that was being replaced.
+        // A later producer fails the reports of earlier ones too.
         (3, vec![Effect::Write(1)], Mode::Spooling),
     ] {
         let mut lane = Lane::new(SPOOL);
@@ -372,7 +371,7 @@ fn a_report_fails_with_its_producer_or_a_later_one_and_not_with_an_earlier_one()
 }
 
 #[test]
-fn reports_that_only_the_memory_has_are_counted() {
+fn reports_that_are_only_in_memory_are_counted() {
     let mut lane = recovering();
     assert_eq!(lane.admitted(3), [Effect::Write(3)]);
     assert_eq!(lane.count_unwritten(), 2);

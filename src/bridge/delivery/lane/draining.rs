@@ -1,36 +1,37 @@
-//! How a lane is drained: which report is sent next, and which rows are read back for that.
+//! Drains a lane: decides which report is sent next, and when rows are read back.
 
-use super::{Effect, Effects, Entry, Lane, Mode, Number, RowState, Standing};
+use super::{Effect, Effects, Entry, Lane, Mode, Number, RefusalState, RowState};
 
 impl<R> Lane<R> {
-    /// Returns whether the next report is sent as a probe: only its acknowledgement shows that Kafka is back.
-    pub(in crate::bridge::delivery) fn probes(&self) -> bool {
-        let is_due = !self.due.is_empty() || self.backlog.is_due;
+    /// Returns whether the next report is a probe, whose result shows whether Kafka is back.
+    pub(in crate::bridge::delivery) fn next_is_probe(&self) -> bool {
+        let is_due = !self.due.is_empty() || self.backlog.may_have_rows;
         self.mode == Mode::Spooling && self.in_flight == 0 && is_due
     }
 
-    /// Returns whether a row is new to the lane: not in memory, and never sent.
+    /// Returns whether a row is new to the lane: neither in memory nor sent or refused before.
     pub(in crate::bridge::delivery) fn is_new(&self, number: Number) -> bool {
         number >= self.sent_below && !self.reports.contains_key(&number)
     }
 
-    /// Sends one more report if that is allowed. If none is due any more, new ones go direct again.
-    pub(super) fn next(&mut self, window: usize, effects: &mut Effects<R>) {
-        let is_held = self.is_paused || self.alone.is_some() || self.backlog.is_being_read;
+    /// Sends one more report if that is allowed. If no report is due, the lane goes to mode `Direct`.
+    pub(super) fn send_next(&mut self, window: usize, effects: &mut Effects<R>) {
+        let must_wait =
+            self.is_paused || self.suspect_in_flight.is_some() || self.backlog.is_being_read;
         let has_room = match self.mode {
             Mode::Direct => return,
             Mode::Spooling => self.in_flight == 0,
             Mode::Recovering => self.in_flight < window.max(1),
         };
-        if is_held || !has_room {
+        if must_wait || !has_room {
             return;
         }
         let first = self.due.first().copied();
-        let is_first = |number| number <= self.backlog.read_to || number < self.sent_below;
-        match (first, self.backlog.is_due) {
+        let precedes_backlog = |number| number <= self.backlog.read_to || number < self.sent_below;
+        match (first, self.backlog.may_have_rows) {
             (None, false) => self.mode = Mode::Direct,
-            (Some(number), is_due) if !is_due || is_first(number) => {
-                let is_suspect = self.reports[&number].standing == Standing::Suspect;
+            (Some(number), is_due) if !is_due || precedes_backlog(number) => {
+                let is_suspect = self.reports[&number].refusal_state == RefusalState::Suspect;
                 if !is_suspect || self.in_flight == 0 {
                     effects.push_back(Effect::Send(number));
                 }
@@ -39,7 +40,7 @@ impl<R> Lane<R> {
                 self.backlog.is_being_read = true;
                 effects.push_back(Effect::ReadBack {
                     from: self.sent_below.max(self.backlog.read_to + 1),
-                    is_probe: self.probes(),
+                    is_probe: self.next_is_probe(),
                 });
             }
         }
@@ -49,12 +50,12 @@ impl<R> Lane<R> {
         &mut self,
         reports: Vec<(Number, R)>,
         to: Option<Number>,
-        is_all: bool,
+        is_last: bool,
     ) {
         self.backlog.is_being_read = false;
         self.backlog.read_to = self.backlog.read_to.max(to.unwrap_or_default());
-        if is_all {
-            self.backlog.is_due = false;
+        if is_last {
+            self.backlog.may_have_rows = false;
         }
         for (number, report) in reports {
             let entry = Entry::new(report, RowState::Written);

@@ -1,6 +1,6 @@
-//! A record that was not delivered: it is due again, or Kafka refuses it for good.
+//! Handles records that were not delivered: they are due again, or Kafka refuses them for good.
 
-use super::{Effect, Effects, Generation, Lane, Mode, Number, RefusalCode, RowState, Standing};
+use super::{Effect, Effects, Generation, Lane, Mode, Number, RefusalCode, RefusalState, RowState};
 
 impl<R> Lane<R> {
     pub(super) fn failed(
@@ -14,27 +14,27 @@ impl<R> Lane<R> {
         let Some(entry) = self.reports.get_mut(&number) else {
             return;
         };
-        // What an earlier producer has still in flight fails with the one that is replaced now.
-        let is_its = match (entry.flight, generation) {
+        // Reports in flight with an earlier producer fail together with the one that is being replaced.
+        let concerns_this_attempt = match (entry.in_flight_with, generation) {
             (Some(of), Some(generation)) => of <= generation,
             (flight, generation) => flight.is_none() && generation.is_none(),
         };
-        if !is_its {
+        if !concerns_this_attempt {
             return;
         }
-        entry.flight = None;
-        let was_alone = self.alone == Some(number) || generation.is_none();
+        entry.in_flight_with = None;
+        let was_alone = self.suspect_in_flight == Some(number) || generation.is_none();
         if refusal.is_some() {
-            entry.standing = Standing::Suspect;
+            entry.refusal_state = RefusalState::Suspect;
         }
         self.due.insert(number);
         if generation.is_some() {
-            self.landed(number);
+            self.remove_in_flight(number);
         }
         if refusal.is_none() {
             self.mode = Mode::Spooling;
         } else if generation.is_some() {
-            // A refusal is an answer: Kafka is there, and the batch that it refused is due again.
+            // A refusal shows that Kafka answers. The refused batch is due again.
             self.mode = Mode::Recovering;
         }
         if let Some(reason) = refusal.filter(|_| was_alone) {
@@ -42,21 +42,21 @@ impl<R> Lane<R> {
         } else if self.policy.has_spool {
             self.write(number, effects);
         } else if !is_awaited {
-            self.drop(number, effects);
+            self.discard(number, effects);
         }
     }
 
-    /// Kafka refuses this very record, for good.
+    /// Handles a record that Kafka has refused for good.
     fn refused(&mut self, number: Number, reason: RefusalCode, effects: &mut Effects<R>) {
         self.due.remove(&number);
-        // Its row can be there for a while yet, and must not be read back.
+        // Its row may exist for a while, and must not be read back.
         self.sent_below = self.sent_below.max(number + 1);
         if !self.policy.redirects && self.policy.has_spool {
             self.write(number, effects);
             let entry = self.reports.get_mut(&number).expect("it was refused");
-            entry.standing = Standing::Quarantined;
+            entry.refusal_state = RefusalState::Quarantined;
             if entry.row == RowState::Written {
-                self.leave_to_spool(number, effects);
+                self.evict_to_spool(number, effects);
             }
         } else if let Some(entry) = self.reports.remove(&number) {
             effects.push_back(Effect::Refused {

@@ -1,7 +1,7 @@
-//! A lane: the reports of one partition, in the order of their numbers.
+//! A lane: the ordered queue of one partition's reports.
 //!
-//! A state machine and nothing else: it knows neither Kafka nor the spool nor time. It takes events ([`Input`]) and
-//! decides on actions ([`Effect`]): which report goes where next, and when a sender may be answered.
+//! A pure state machine without Kafka, spool or time. It takes inputs ([`Input`]) and decides on actions ([`Effect`]):
+//! where a report goes next, and when a sender may be answered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,34 +13,34 @@ mod spooling;
 #[cfg(test)]
 mod tests;
 
-/// The number of a report in its topic. It is never used again.
+/// The number of a report in its topic. It is never reused.
 pub(super) type Number = u64;
 
-/// The number of a producer: the first one of a topic has 1.
+/// The generation of a producer: 1 for the first one, and one more for each replacement.
 pub(super) type Generation = u64;
 
-/// The reports of one partition.
+/// The ordered queue of one partition's reports.
 #[derive(Debug)]
 pub(super) struct Lane<R> {
     policy: Policy,
-    /// One more than the highest number that was ever sent.
+    /// One more than the highest number that was sent or refused.
     sent_below: Number,
     reports: BTreeMap<Number, Entry<R>>,
-    /// The reports in memory that wait to be sent.
+    /// The reports in memory that are waiting to be sent.
     due: BTreeSet<Number>,
     in_flight: usize,
-    /// The suspect that was sent alone, while it is in flight.
-    alone: Option<Number>,
+    /// The suspect report that is in flight, sent alone.
+    suspect_in_flight: Option<Number>,
     backlog: Backlog,
     mode: Mode,
     is_paused: bool,
 }
 
-/// What a lane can count on.
+/// The options of a lane.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
     pub(super) has_spool: bool,
-    /// Whether a record that Kafka refuses goes to another topic.
+    /// Whether a record that Kafka refuses goes to the rejected topic.
     pub(super) redirects: bool,
 }
 
@@ -49,18 +49,18 @@ pub(super) struct Policy {
 pub(super) enum Mode {
     /// To the producer.
     Direct,
-    /// To the spool, or without one behind the reports that are due. One report at a time is sent as a probe.
+    /// To the spool, or without a spool to the end of the queue. One report at a time is sent as a probe.
     Spooling,
-    /// The same, while the reports that are due are sent: Kafka has acknowledged something since the last failure.
+    /// As in `Spooling`, while the due reports are sent: Kafka has answered since the last failure.
     Recovering,
 }
 
-/// Reports that are due and only on disk: rows from `sent_below` on that are not in memory.
+/// The due reports that are only in the spool: rows from `sent_below` on that are not in memory.
 #[derive(Debug, Default)]
 struct Backlog {
-    /// Whether there may be any.
-    is_due: bool,
-    /// Every row up to this number has been read back.
+    /// `false` if the spool has no such rows.
+    may_have_rows: bool,
+    /// All rows up to this number have been read back.
     read_to: Number,
     is_being_read: bool,
 }
@@ -68,13 +68,13 @@ struct Backlog {
 #[derive(Debug)]
 struct Entry<R> {
     report: R,
-    /// The producer that has it.
-    flight: Option<Generation>,
+    /// The generation of the producer that has it, while it is in flight.
+    in_flight_with: Option<Generation>,
     row: RowState,
-    standing: Standing,
+    refusal_state: RefusalState,
 }
 
-/// How far a report's row in the spool is.
+/// The state of a report's row in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RowState {
     None,
@@ -82,52 +82,54 @@ enum RowState {
     Written,
 }
 
+/// Whether Kafka refuses a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Sound,
-    /// Kafka refused its batch for a record in it. Sent alone, it shows whether it is that record.
+enum RefusalState {
+    None,
+    /// Kafka refused its batch because of one record. Sent alone, the report shows whether it is that record.
     Suspect,
-    /// Kafka refused it, sent alone, and there is no other topic for it.
+    /// Kafka refused it when it was sent alone, and it can't be redirected.
     Quarantined,
 }
 
-/// The name of a reason for which Kafka refuses a record for good.
+/// The name of the reason why Kafka refuses a record for good.
 pub(super) type RefusalCode = &'static str;
 
-/// An event that concerns the lane.
+/// An event for the lane.
 #[derive(Debug)]
 pub(super) enum Input<R> {
-    /// A report has arrived, with a number above all others. `and_write`: it is written in any mode.
+    /// A report has arrived, with a number higher than all others. If `must_write`, it is also spooled in mode
+    /// `Direct`.
     Admit {
         number: Number,
         report: R,
-        and_write: bool,
+        must_write: bool,
     },
-    /// A report of the inbox belongs here. Its row is being written.
+    /// The lane takes over a report of the inbox, whose row is being written.
     Adopt {
         number: Number,
         report: R,
     },
-    /// The producer has taken a report.
+    /// The producer has accepted a report.
     Sent {
         number: Number,
         generation: Generation,
     },
-    /// Kafka has a report, whichever producer says so.
+    /// Kafka has a report. Counts from a producer of any generation.
     Acknowledged(Number),
-    /// The producer could not deliver a report, or did not take it (`generation` is `None`).
+    /// The producer could not deliver a report, or did not accept it (`generation` is `None`).
     Failed {
         number: Number,
         generation: Option<Generation>,
-        /// Why Kafka refuses the batch for a record in it, if it does.
+        /// Why Kafka refuses the batch, if it does so because of a record in it.
         refusal: Option<RefusalCode>,
         is_awaited: bool,
     },
-    /// A report has waited for Kafka for too long.
+    /// A report has waited too long for Kafka.
     Spill(Number),
-    /// Every report in memory must be written.
+    /// Every report in memory must be spooled.
     SpillAll,
-    /// The spool has a report, fsynced. The row of a report that has left the lane meanwhile must be deleted.
+    /// The spool has fsynced a report. If the report has left the lane, the caller must delete the row.
     Written(Number),
     /// The spool cannot take a report.
     NotWritten {
@@ -136,62 +138,63 @@ pub(super) enum Input<R> {
     },
     /// The sender of a report was told 503.
     GiveUp(Number),
-    /// There is time to send more, with `window` reports in flight at most.
-    Next {
+    /// The lane may send its next report, if fewer than `window` reports are in flight.
+    SendNext {
         window: usize,
     },
-    /// Rows up to `to` were read back. `reports` has those that the lane does not know; `is_all`: there are no more.
+    /// Rows up to `to` were read back. `reports` are those that are new to the lane. If `is_last`, there are no more
+    /// rows.
     ReadBack {
         reports: Vec<(Number, R)>,
         to: Option<Number>,
-        is_all: bool,
+        is_last: bool,
     },
-    /// Rows could not be read now.
+    /// Rows were not read back.
     NotReadBack,
-    /// The producer is being replaced: nothing may be sent.
+    /// Nothing may be sent, because the producer is being replaced or the bridge stops.
     Pause,
     Resume,
 }
 
-/// An action that the partition executes, in the order of the effects.
+/// An action that the partition executes. The order of effects matters.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect<R> {
-    /// Send a report: then comes `Sent` or `Failed`.
+    /// Send a report. Answered with `Sent` or `Failed`.
     Send(Number),
-    /// Write a report to the spool: then comes `Written` or `NotWritten`.
+    /// Write a report to the spool. Answered with `Written` or `NotWritten`.
     Write(Number),
-    /// Read rows back from this number on: then comes `ReadBack` or `NotReadBack`.
+    /// Read rows back from this number on, a single one for a probe. Answered with `ReadBack` or `NotReadBack`.
     ReadBack { from: Number, is_probe: bool },
-    /// Tell the sender that the spool has it.
+    /// Tell the sender that the spool has the report.
     Kept(Number),
-    /// Kafka has it. `is_written`: its row must be deleted.
+    /// Kafka has the report, and it has left the lane. If `is_written`, its row must be deleted.
     Delivered {
         number: Number,
         report: R,
         is_written: bool,
     },
-    /// It left the memory: only the spool has it now. `is_quarantined`: its row must be marked so.
+    /// The report has left the lane, and only the spool has it now. If `is_quarantined`, its row must be marked.
     Spooled {
         number: Number,
         report: R,
         is_quarantined: bool,
     },
-    /// Kafka refuses it here for good, and it left the lane. `is_written`: its row still keeps it.
+    /// Kafka refuses the report for good, and it has left the lane. If `is_written`, its row still keeps it.
     Refused {
         number: Number,
         report: R,
         reason: RefusalCode,
         is_written: bool,
     },
-    /// Nothing keeps it any longer.
+    /// The report has left the lane, and neither Kafka nor the spool has it.
     Drop(R),
 }
 
-/// Effects that are still to be executed.
+/// Effects that are not executed yet.
 pub(super) type Effects<R> = VecDeque<Effect<R>>;
 
 impl<R> Lane<R> {
-    /// An empty lane.
+    /// Creates an empty lane.
     pub(super) fn new(policy: Policy) -> Self {
         Self {
             policy,
@@ -199,19 +202,19 @@ impl<R> Lane<R> {
             reports: BTreeMap::new(),
             due: BTreeSet::new(),
             in_flight: 0,
-            alone: None,
+            suspect_in_flight: None,
             backlog: Backlog::default(),
             mode: Mode::Direct,
             is_paused: false,
         }
     }
 
-    /// A lane with rows in the spool, from `first` on.
+    /// Creates a lane with rows in the spool from `first` on.
     pub(super) fn with_backlog(policy: Policy, first: Number) -> Self {
         Self {
             sent_below: first,
             backlog: Backlog {
-                is_due: true,
+                may_have_rows: true,
                 ..Backlog::default()
             },
             mode: Mode::Spooling,
@@ -227,25 +230,26 @@ impl<R> Lane<R> {
         self.in_flight
     }
 
-    /// Returns whether the producer of `generation` has the report and has not reported on it.
+    /// Returns whether the report is in flight with the producer of `generation`.
     pub(super) fn is_in_flight(&self, number: Number, generation: Generation) -> bool {
         let entry = self.reports.get(&number);
-        entry.is_some_and(|entry| entry.flight == Some(generation))
+        entry.is_some_and(|entry| entry.in_flight_with == Some(generation))
     }
 
-    /// Returns the reports that producers up to `generation` have not reported on.
+    /// Returns the reports in flight with producers up to `generation`.
     pub(super) fn in_flight_of(&self, generation: Generation) -> Vec<Number> {
         let entries = self.reports.iter();
-        let flying = entries.filter(|(_, entry)| entry.flight.is_some_and(|of| of <= generation));
-        flying.map(|(number, _)| *number).collect()
+        let in_flight =
+            entries.filter(|(_, entry)| entry.in_flight_with.is_some_and(|of| of <= generation));
+        in_flight.map(|(number, _)| *number).collect()
     }
 
-    /// Returns whether nothing is left to do.
+    /// Returns whether the lane has no reports, in memory or in the spool.
     pub(super) fn is_idle(&self) -> bool {
-        self.reports.is_empty() && !self.backlog.is_due
+        self.reports.is_empty() && !self.backlog.may_have_rows
     }
 
-    /// Returns how many reports only the memory has.
+    /// Returns the number of reports that are only in memory.
     pub(super) fn count_unwritten(&self) -> usize {
         let unwritten = |entry: &&Entry<R>| entry.row != RowState::Written;
         self.reports.values().filter(unwritten).count()
@@ -259,24 +263,24 @@ impl<R> Lane<R> {
         self.reports.get_mut(&number).map(|entry| &mut entry.report)
     }
 
-    /// Returns whether a report is in flight alone: a refusal is then about this very record.
-    pub(super) fn is_alone(&self, number: Number) -> bool {
-        self.alone == Some(number)
+    /// Returns whether a suspect report is in flight alone, so that a refusal concerns this record.
+    pub(super) fn is_sent_alone(&self, number: Number) -> bool {
+        self.suspect_in_flight == Some(number)
     }
 
-    /// Takes back a report that nothing has taken.
+    /// Removes a report that the producer has not accepted.
     pub(super) fn withdraw(&mut self, number: Number) -> Option<R> {
-        self.forget(number)
+        self.remove(number)
     }
 
-    /// Takes an input, and adds what must be done to `effects`.
+    /// Handles an input, and adds the resulting actions to `effects`.
     pub(super) fn handle(&mut self, input: Input<R>, effects: &mut Effects<R>) {
         match input {
             Input::Admit {
                 number,
                 report,
-                and_write,
-            } => self.admit(number, report, and_write, effects),
+                must_write,
+            } => self.admit(number, report, must_write, effects),
             Input::Adopt { number, report } => self.adopt(number, report),
             Input::Sent { number, generation } => self.sent(number, generation),
             Input::Acknowledged(number) => self.acknowledged(number, effects),
@@ -293,21 +297,21 @@ impl<R> Lane<R> {
                 self.not_written(number, is_awaited, effects);
             }
             Input::GiveUp(number) => self.give_up(number, effects),
-            Input::Next { window } => self.next(window, effects),
+            Input::SendNext { window } => self.send_next(window, effects),
             Input::ReadBack {
                 reports,
                 to,
-                is_all,
-            } => self.read_back(reports, to, is_all),
+                is_last,
+            } => self.read_back(reports, to, is_last),
             Input::NotReadBack => self.backlog.is_being_read = false,
             Input::Pause => (self.is_paused, self.mode) = (true, Mode::Spooling),
             Input::Resume => self.is_paused = false,
         }
     }
 
-    fn admit(&mut self, number: Number, report: R, and_write: bool, effects: &mut Effects<R>) {
+    fn admit(&mut self, number: Number, report: R, must_write: bool, effects: &mut Effects<R>) {
         let is_direct = self.mode == Mode::Direct;
-        let writes = self.policy.has_spool && (and_write || !is_direct);
+        let writes = self.policy.has_spool && (must_write || !is_direct);
         let row = if writes {
             effects.push_back(Effect::Write(number));
             RowState::Writing
@@ -331,10 +335,10 @@ impl<R> Lane<R> {
 
     fn sent(&mut self, number: Number, generation: Generation) {
         let entry = self.reports.get_mut(&number);
-        let entry = entry.expect("a report that is sent is in memory");
-        entry.flight = Some(generation);
-        if entry.standing == Standing::Suspect {
-            self.alone = Some(number);
+        let entry = entry.expect("a sent report is in memory");
+        entry.in_flight_with = Some(generation);
+        if entry.refusal_state == RefusalState::Suspect {
+            self.suspect_in_flight = Some(number);
         }
         self.due.remove(&number);
         self.in_flight += 1;
@@ -346,8 +350,8 @@ impl<R> Lane<R> {
             return;
         };
         self.due.remove(&number);
-        if entry.flight.is_some() {
-            self.landed(number);
+        if entry.in_flight_with.is_some() {
+            self.remove_in_flight(number);
         }
         if self.mode == Mode::Spooling {
             self.mode = Mode::Recovering;
@@ -361,23 +365,24 @@ impl<R> Lane<R> {
 
     fn give_up(&mut self, number: Number, effects: &mut Effects<R>) {
         let entry = self.reports.get(&number);
-        if entry.is_some_and(|entry| entry.flight.is_none() && entry.row == RowState::None) {
-            self.drop(number, effects);
+        if entry.is_some_and(|entry| entry.in_flight_with.is_none() && entry.row == RowState::None)
+        {
+            self.discard(number, effects);
         }
     }
 
-    fn landed(&mut self, number: Number) {
+    fn remove_in_flight(&mut self, number: Number) {
         self.in_flight -= 1;
-        if self.alone == Some(number) {
-            self.alone = None;
+        if self.suspect_in_flight == Some(number) {
+            self.suspect_in_flight = None;
         }
     }
 
-    fn drop(&mut self, number: Number, effects: &mut Effects<R>) {
-        effects.extend(self.forget(number).map(Effect::Drop));
+    fn discard(&mut self, number: Number, effects: &mut Effects<R>) {
+        effects.extend(self.remove(number).map(Effect::Drop));
     }
 
-    fn forget(&mut self, number: Number) -> Option<R> {
+    fn remove(&mut self, number: Number) -> Option<R> {
         self.due.remove(&number);
         self.reports.remove(&number).map(|entry| entry.report)
     }
@@ -387,9 +392,9 @@ impl<R> Entry<R> {
     fn new(report: R, row: RowState) -> Self {
         Self {
             report,
-            flight: None,
+            in_flight_with: None,
             row,
-            standing: Standing::Sound,
+            refusal_state: RefusalState::None,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What goes to the spool, and what its answers mean.
+//! Decides which reports are spooled, and handles the spool's answers.
 
-use super::{Effect, Effects, Lane, Mode, Number, RowState, Standing};
+use super::{Effect, Effects, Lane, Mode, Number, RefusalState, RowState};
 
 impl<R> Lane<R> {
     pub(super) fn spill(&mut self, number: Number, effects: &mut Effects<R>) {
@@ -8,7 +8,7 @@ impl<R> Lane<R> {
         let Some(entry) = entry.filter(|entry| entry.row == RowState::None) else {
             return;
         };
-        if self.mode == Mode::Direct || entry.flight.is_some() {
+        if self.mode == Mode::Direct || entry.in_flight_with.is_some() {
             self.mode = Mode::Spooling;
         }
         self.write_all(effects);
@@ -45,13 +45,13 @@ impl<R> Lane<R> {
             return;
         };
         entry.row = RowState::Written;
-        if entry.standing == Standing::Quarantined {
-            return self.leave_to_spool(number, effects);
+        if entry.refusal_state == RefusalState::Quarantined {
+            return self.evict_to_spool(number, effects);
         }
-        let is_ahead = number >= self.sent_below && number > self.backlog.read_to;
-        if is_ahead && self.due.contains(&number) && !self.backlog.is_being_read {
-            self.backlog.is_due = true;
-            self.leave_to_spool(number, effects);
+        let is_unread = number >= self.sent_below && number > self.backlog.read_to;
+        if is_unread && self.due.contains(&number) && !self.backlog.is_being_read {
+            self.backlog.may_have_rows = true;
+            self.evict_to_spool(number, effects);
         } else {
             effects.push_back(Effect::Kept(number));
         }
@@ -67,20 +67,21 @@ impl<R> Lane<R> {
             return;
         };
         entry.row = RowState::None;
-        // In a lane that recovers it has a chance until its deadline.
-        let has_a_chance = self.mode != Mode::Spooling && self.due.contains(&number) && is_awaited;
-        if entry.flight.is_none() && !has_a_chance {
-            self.drop(number, effects);
+        // In mode `Recovering` it may still be sent before its deadline.
+        let may_still_be_sent =
+            self.mode != Mode::Spooling && self.due.contains(&number) && is_awaited;
+        if entry.in_flight_with.is_none() && !may_still_be_sent {
+            self.discard(number, effects);
         }
     }
 
-    pub(super) fn leave_to_spool(&mut self, number: Number, effects: &mut Effects<R>) {
+    pub(super) fn evict_to_spool(&mut self, number: Number, effects: &mut Effects<R>) {
         self.due.remove(&number);
         if let Some(entry) = self.reports.remove(&number) {
             effects.push_back(Effect::Spooled {
                 number,
                 report: entry.report,
-                is_quarantined: entry.standing == Standing::Quarantined,
+                is_quarantined: entry.refusal_state == RefusalState::Quarantined,
             });
         }
     }

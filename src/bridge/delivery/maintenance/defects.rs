@@ -1,4 +1,4 @@
-//! Defects of a producer in service.
+//! Detects defects of a producer in service.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,30 +11,34 @@ use crate::bridge::delivery::partition::Partition;
 use crate::kafka::Condition;
 use crate::telemetry::Throttle;
 
-/// How long a partition may go without an acknowledgement while it has a leader.
-const STUCK: Duration = Duration::from_mins(1);
-/// The same while a broker refuses the producer: the next one would be refused too, and by every broker, while this one
-/// may have connections from before. But the broker that refuses need not be the one that leads the partition.
-const STUCK_AND_REFUSED: Duration = Duration::from_mins(10);
-/// How long a refusal counts: librdkafka repeats an error that lasts after 30 s.
-pub(super) const REFUSED: Duration = Duration::from_secs(40);
+/// How long a partition with a leader may have no acknowledgement.
+const STUCK_AFTER: Duration = Duration::from_mins(1);
+/// The same while a broker refuses the producer. It is longer because every broker may refuse a new producer too, while
+/// this one may still have older connections. It is finite because the partition may be led by another broker.
+const STUCK_AFTER_REFUSAL: Duration = Duration::from_mins(10);
+/// How long a refusal counts. librdkafka repeats a persistent error every 30 s.
+pub(super) const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(40);
 
 static REFUSALS: Throttle = Throttle::new();
 
 impl Work {
-    /// Returns why a producer will not deliver anything any more, if that is so.
+    /// Returns why a producer can no longer deliver, if that is so.
     pub(super) fn defect(&self, producer: usize) -> Option<String> {
-        let in_service = self.topic.producers.get(producer).load();
-        if let Some(reason) = in_service.producer.fatal_error() {
+        let current = self.topic.producers.get(producer).load();
+        if let Some(reason) = current.producer.fatal_error() {
             return Some(reason);
         }
         let shared = self.topic.shared();
-        if shared.noticed[producer].wedged.load(Ordering::Relaxed) == in_service.generation {
-            return Some("its producer id is not valid any more".to_owned());
+        if shared.producer_health[producer]
+            .wedged
+            .load(Ordering::Relaxed)
+            == current.generation
+        {
+            return Some("its producer id is no longer valid".to_owned());
         }
-        let patience = match in_service.producer.refusal_within(REFUSED) {
-            Some(_) => STUCK_AND_REFUSED,
-            None => STUCK,
+        let patience = match current.producer.refusal_within(REFUSAL_COUNTS_FOR) {
+            Some(_) => STUCK_AFTER_REFUSAL,
+            None => STUCK_AFTER,
         };
         let is_stuck = |partition: &&Arc<Partition>| {
             partition.producer() == Some(producer)
@@ -45,22 +49,23 @@ impl Work {
         let number = partitions.iter().find(is_stuck)?.number();
         let seconds = patience.as_secs();
         Some(format!(
-            "partition {number} has a leader and has acknowledged nothing for {seconds} s"
+            "partition {number} has a leader but has acknowledged nothing for {seconds} s"
         ))
     }
 
-    /// Logs that a broker refuses a producer while others answer; an outage has lines of its own.
+    /// Logs that a broker refuses a producer while others answer. `outage` logs it otherwise.
     pub(super) fn log_refusal(&self, producer: usize) {
-        let in_service = self.topic.producers.get(producer).load();
+        let current = self.topic.producers.get(producer).load();
         let is_ready = || self.topic.state().condition == Condition::Ready;
-        if let Some(why) = in_service.producer.refusal_within(REFUSED)
+        if let Some(why) = current.producer.refusal_within(REFUSAL_COUNTS_FOR)
             && is_ready()
             && REFUSALS.count().is_some()
         {
             let topic = self.topic.name();
             warn!(
                 topic,
-                why, "a broker refuses the bridge: reports of the partitions that it leads wait"
+                why,
+                "a broker refuses the bridge: reports for the partitions that it leads must wait"
             );
         }
     }

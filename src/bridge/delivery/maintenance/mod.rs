@@ -1,6 +1,5 @@
-//! The maintenance thread of a topic: drains its lanes, replaces producers that are of no use any more or whose settings
-//! have changed (`replacement`), and brings reports that Kafka refuses to the rejected topic. Work that can block is done
-//! here.
+//! The maintenance thread of a topic: drains its lanes, replaces producers that are defective or have old settings
+//! (`replacement`), and redirects reports that Kafka refuses. Work that can block is done here.
 
 mod defects;
 mod replacement;
@@ -19,17 +18,17 @@ use super::shared::Redirects;
 use super::topic::Topic;
 use crate::blocking::StoppableThread;
 
-/// How long to wait for something to do before the producer is looked at.
+/// The longest wait between two checks of the producers.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The thread; it ends when this is dropped.
+/// The maintenance thread; dropping this ends it.
 pub(super) struct Maintenance {
     topic: Arc<Topic>,
     thread: StoppableThread,
 }
 
 impl Maintenance {
-    /// Looks after `topic` from now on. The one of the rejected topic also takes the `redirects`.
+    /// Starts the maintenance thread of `topic`. The thread of the rejected topic also handles the `redirects`.
     ///
     /// # Errors
     /// If the system can't start a thread.
@@ -59,10 +58,11 @@ impl Drop for Maintenance {
     }
 }
 
+/// The state of the maintenance thread.
 struct Work {
     topic: Arc<Topic>,
     redirects: Option<Arc<Redirects>>,
-    /// By producer.
+    /// Indexed by producer number.
     producers: Vec<ProducerState>,
     outage: Outage,
     /// The number of partitions that the spool remembers.
@@ -72,8 +72,8 @@ struct Work {
 impl Work {
     fn run(mut self, woken: &Receiver<()>, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
-            self.look_at_topic();
-            self.tend_producers();
+            self.check_topic();
+            self.check_producers();
             self.redirect();
             let later = self.drain();
             let tick = if self.is_replacing() { TICK / 20 } else { TICK };
@@ -87,23 +87,26 @@ impl Work {
         }
     }
 
-    /// A topic that has come back is tried at once.
-    fn look_at_topic(&mut self) {
+    /// Logs outages, and ends the pauses of all partitions when the topic can take records again.
+    fn check_topic(&mut self) {
         let topic = &self.topic;
         let (waiting, _) = topic.partitions.waiting();
-        let is_back = self
-            .outage
-            .look(topic.name(), &topic.state(), &topic.untaken, waiting == 0);
+        let is_back = self.outage.update(
+            topic.name(),
+            &topic.state(),
+            &topic.outage_answers,
+            waiting > 0,
+        );
         if is_back {
             self.topic
                 .partitions
                 .all()
                 .iter()
-                .for_each(|partition| partition.hurry());
+                .for_each(|partition| partition.retry_now());
         }
     }
 
-    /// Sends what is due in each lane. Returns when the first of them wants to be looked at again.
+    /// Drains each lane that is not paused. Returns the earliest time at which a lane must be drained again.
     fn drain(&mut self) -> Option<Instant> {
         let known = self.topic.note_partitions()?;
         if self.remembered != Some(known) {

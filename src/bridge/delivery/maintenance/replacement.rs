@@ -1,8 +1,8 @@
-//! The replacement of a producer: of one that is of no use any more, or of one whose settings have changed.
+//! Replaces a producer that is defective or has old settings.
 //!
-//! Its partitions pause, requests in flight get some time for their true results, and the next generation takes over. If
-//! only the settings have changed, that begins when the successor has had an answer of Kafka, and one producer of a topic
-//! is replaced after the other.
+//! Its partitions pause, requests in flight get some time for their true results, and the next generation takes over.
+//! If only the settings have changed, the replacement begins when Kafka has answered the successor, and the producers
+//! of a topic are replaced one after the other.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,51 +13,51 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::Work;
-use super::defects::REFUSED;
+use super::defects::REFUSAL_COUNTS_FOR;
 use super::successor::Successor;
 use crate::bridge::delivery::lane::{Input, Lane};
 use crate::bridge::delivery::partition::Partition;
-use crate::bridge::delivery::producers::InService;
+use crate::bridge::delivery::producers::StartedProducer;
 use crate::kafka::Condition;
 use crate::telemetry::Throttle;
 
-/// How long requests in flight may take to bring their true results before they count as unsure.
-const RESULTS: Duration = Duration::from_secs(10);
-/// The pauses between two replacements, as long as no new producer delivers anything.
+/// How long to wait for the true results of requests in flight. After that, they are unsure.
+const RESULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The shortest and the longest pause before a replacement. The pause doubles if the last producer delivered nothing.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
-/// How often to look whether a retired producer is still in use.
-const RETIRING: Duration = Duration::from_millis(10);
-/// How soon another successor is tried if the last one could not take over.
-const RETRY: Duration = Duration::from_secs(10);
-/// How long what an outdated producer has not sent yet may wait for it.
-const QUEUED: Duration = Duration::from_secs(1);
+/// How often to check whether a retired producer is still in use.
+const RETIRE_POLL: Duration = Duration::from_millis(10);
+/// The pause before another successor is started after one could not take over.
+const RENEWAL_RETRY: Duration = Duration::from_secs(10);
+/// How long an outdated producer may keep unsent records in its queue.
+const PURGE_AFTER: Duration = Duration::from_secs(1);
 
 static NOT_RENEWED: Throttle = Throttle::new();
 
-/// A producer, as the maintenance thread knows it.
+/// The maintenance thread's state of a producer.
 pub(super) struct ProducerState {
     stage: Stage,
-    /// How long the next generation waits if the last one has delivered nothing.
+    /// The pause before the next replacement if the producer delivers nothing until then.
     pause: Duration,
-    /// When a successor may be tried again.
+    /// When the next successor may be started.
     renew_after: Option<Instant>,
 }
 
 enum Stage {
     InService,
-    /// It delivers on while its successor connects.
+    /// Still delivers while its successor connects.
     Connecting(Successor),
-    /// It is given nothing any more.
-    Leaving(Replacement),
+    /// Gets no more records.
+    Replacing(Replacement),
 }
 
-/// A producer on its way out.
+/// A replacement in progress.
 struct Replacement {
     since: Instant,
     not_before: Instant,
-    /// The next producer, if it was started already.
-    successor: Option<InService>,
-    /// When the records in its queue were last given back.
+    /// The next producer if it is already started, which it is when the settings have changed.
+    successor: Option<StartedProducer>,
+    /// When its queue was last purged.
     purged: Option<Instant>,
 }
 
@@ -76,45 +76,45 @@ impl ProducerState {
         matches!(self.stage, Stage::InService)
     }
 
-    fn is_leaving(&self) -> bool {
-        matches!(self.stage, Stage::Leaving(_))
+    fn is_being_replaced(&self) -> bool {
+        matches!(self.stage, Stage::Replacing(_))
     }
 
-    /// Returns whether it is out of service because of a defect. An outdated producer is not.
-    fn is_lost(&self) -> bool {
-        matches!(&self.stage, Stage::Leaving(replacement) if replacement.successor.is_none())
+    /// Returns whether it is being replaced because of a defect, not because of old settings.
+    fn is_defective(&self) -> bool {
+        matches!(&self.stage, Stage::Replacing(replacement) if replacement.successor.is_none())
     }
 }
 
 impl Work {
-    /// Returns whether a producer is being replaced, or its successor connects.
+    /// Returns whether a producer is being replaced or its successor connects.
     pub(super) fn is_replacing(&self) -> bool {
         !self.producers.iter().all(ProducerState::is_in_service)
     }
 
-    /// Returns whether a partition waits until its producer is replaced.
+    /// Returns whether the producer of a partition is being replaced.
     pub(super) fn is_paused(&self, partition: &Partition) -> bool {
         let producer = partition.producer();
         let state = producer.and_then(|producer| self.producers.get(producer));
-        state.is_some_and(ProducerState::is_leaving)
+        state.is_some_and(ProducerState::is_being_replaced)
     }
 
-    pub(super) fn tend_producers(&mut self) {
+    pub(super) fn check_producers(&mut self) {
         let count = self.topic.producers.all().count();
         self.producers.resize_with(count, ProducerState::default);
         for producer in 0..count {
-            self.tend(producer);
+            self.check_producer(producer);
         }
     }
 
-    fn tend(&mut self, producer: usize) {
-        if let Stage::Leaving(replacement) = &self.producers[producer].stage {
+    fn check_producer(&mut self, producer: usize) {
+        if let Stage::Replacing(replacement) = &self.producers[producer].stage {
             let (now, since) = (Instant::now(), replacement.since);
             let is_time = now >= replacement.not_before;
-            if is_time && (now >= since + RESULTS || self.has_results(producer)) {
+            if is_time && (now >= since + RESULT_TIMEOUT || self.has_results(producer)) {
                 self.replace(producer);
             } else {
-                self.give_back_unsent(producer);
+                self.purge_unsent(producer);
             }
             return;
         }
@@ -122,14 +122,14 @@ impl Work {
         if let Some(why) = self.defect(producer) {
             self.take_out_of_service(producer, &why);
         } else if matches!(self.producers[producer].stage, Stage::Connecting(_)) {
-            self.look_at_successor(producer);
+            self.check_successor(producer);
         } else if self.is_to_be_renewed(producer) {
             self.start_successor(producer);
         }
     }
 
     /// Returns the partitions that are bound to a producer.
-    fn bound(&self, producer: usize) -> Vec<Arc<Partition>> {
+    fn bound_partitions(&self, producer: usize) -> Vec<Arc<Partition>> {
         let all = self.topic.partitions.all();
         let bound = all
             .iter()
@@ -137,16 +137,16 @@ impl Work {
         bound.cloned().collect()
     }
 
-    /// Returns whether a producer has reported on everything that it was given.
+    /// Returns whether a producer has no more reports in flight.
     fn has_results(&self, producer: usize) -> bool {
         let generation = self.topic.producers.get(producer).load().generation;
         let is_empty = |partition: &Arc<Partition>| {
             partition.lane(|lane| lane.in_flight_of(generation).is_empty())
         };
-        self.bound(producer).iter().all(is_empty)
+        self.bound_partitions(producer).iter().all(is_empty)
     }
 
-    /// Returns whether a producer has other settings than the next one would have, and no other one is being replaced.
+    /// Returns whether a producer has old settings and none is being replaced.
     fn is_to_be_renewed(&self, producer: usize) -> bool {
         let is_time = |after: Instant| Instant::now() >= after;
         !self.is_replacing()
@@ -164,14 +164,15 @@ impl Work {
         });
         match started {
             Ok(successor) => self.producers[producer].stage = Stage::Connecting(successor),
-            Err(error) => self.could_not_renew(producer, &error.to_string()),
+            Err(error) => self.renewal_failed(producer, &error.to_string()),
         }
     }
 
-    /// Lets a successor take over if Kafka has answered it as well as the old producer, which delivers on until then.
-    fn look_at_successor(&mut self, producer: usize) {
+    /// Starts the replacement if the successor has had an answer of Kafka that is no worse than the old producer's.
+    /// Drops the successor if it has not.
+    fn check_successor(&mut self, producer: usize) {
         let state = &mut self.producers[producer];
-        if !matches!(&state.stage, Stage::Connecting(successor) if successor.is_tried()) {
+        if !matches!(&state.stage, Stage::Connecting(successor) if successor.has_result()) {
             return;
         }
         let Stage::Connecting(successor) = mem::replace(&mut state.stage, Stage::InService) else {
@@ -182,11 +183,11 @@ impl Work {
             return self.renew(producer, successor);
         }
         retire(Arc::new(successor), self.topic.producers.role);
-        self.could_not_renew(producer, &answer.to_string());
+        self.renewal_failed(producer, &answer.to_string());
     }
 
-    fn could_not_renew(&mut self, producer: usize, why: &str) {
-        self.producers[producer].renew_after = Some(Instant::now() + RETRY);
+    fn renewal_failed(&mut self, producer: usize, why: &str) {
+        self.producers[producer].renew_after = Some(Instant::now() + RENEWAL_RETRY);
         let topic = self.topic.name();
         *self.topic.renewal_problem.lock() = Some(format!("{topic}: {why}"));
         if let Some(times) = NOT_RENEWED.count() {
@@ -195,12 +196,12 @@ impl Work {
                 producer = producer + 1,
                 why,
                 times,
-                "a producer with the new settings can't take over; the old one stays, trying again"
+                "a producer with the new settings can't take over: the old one stays in service; trying again"
             );
         }
     }
 
-    /// Ends the successor of a producer, if one connects.
+    /// Ends the successor of a producer if one is connecting.
     fn drop_successor(&mut self, producer: usize) {
         let stage = mem::replace(&mut self.producers[producer].stage, Stage::InService);
         if let Stage::Connecting(successor) = stage {
@@ -209,64 +210,67 @@ impl Work {
         }
     }
 
-    /// Has the partitions of a producer wait for its successor, which is connected.
-    fn renew(&mut self, producer: usize, successor: InService) {
-        // A partition that binds itself while the others pause would have reports in flight at the end.
+    /// Pauses the partitions of a producer until its connected successor takes over.
+    fn renew(&mut self, producer: usize, successor: StartedProducer) {
+        // Otherwise a partition could bind itself now and not pause: its reports would be in flight at the switch.
         for partition in self.topic.partitions.all().iter() {
             partition.bind(&self.topic.producers);
         }
         self.pause(producer);
         let now = Instant::now();
-        self.producers[producer].stage = Stage::Leaving(Replacement {
+        self.producers[producer].stage = Stage::Replacing(Replacement {
             since: now,
             not_before: now,
             successor: Some(successor),
             purged: None,
         });
-        self.give_back_unsent(producer);
+        self.purge_unsent(producer);
     }
 
-    /// Purges the queue of an outdated producer, whose successor sends those records. If the producer can't send all of
-    /// them, this happens at once and again each second, so that no healthy partition waits for another one; else once,
-    /// after a second.
-    fn give_back_unsent(&mut self, producer: usize) {
+    /// Purges the queue of an outdated producer, whose successor then sends these records. If the producer is blocked,
+    /// the queue is purged at once and again each second, so that no healthy partition waits for the blocked one.
+    /// Otherwise it is purged once, after a second.
+    fn purge_unsent(&mut self, producer: usize) {
         let is_blocked = self.is_blocked(producer);
-        let Stage::Leaving(replacement) = &mut self.producers[producer].stage else {
+        let Stage::Replacing(replacement) = &mut self.producers[producer].stage else {
             return;
         };
         let is_time = match replacement.purged {
-            None => is_blocked || replacement.since.elapsed() >= QUEUED,
-            Some(purged) => is_blocked && purged.elapsed() >= QUEUED,
+            None => is_blocked || replacement.since.elapsed() >= PURGE_AFTER,
+            Some(purged) => is_blocked && purged.elapsed() >= PURGE_AFTER,
         };
         if is_time && replacement.successor.is_some() {
             replacement.purged = Some(Instant::now());
-            let in_service = self.topic.producers.get(producer).load();
-            in_service.producer.purge_queue();
+            let current = self.topic.producers.get(producer).load();
+            current.producer.purge_queue();
         }
     }
 
-    /// Returns whether a producer can't send something that it has.
+    /// Returns whether a producer can't send some of its records.
     fn is_blocked(&self, producer: usize) -> bool {
-        let in_service = self.topic.producers.get(producer).load();
+        let current = self.topic.producers.get(producer).load();
         let watch = &self.topic.shared().watch;
         let has_no_leader = |partition: &Arc<Partition>| {
             let number = partition.number();
             !watch.is_led(number) && partition.lane(Lane::in_flight) > 0
         };
         matches!(self.topic.state().condition, Condition::Unreachable(_))
-            || in_service.producer.refusal_within(REFUSED).is_some()
-            || self.bound(producer).iter().any(has_no_leader)
+            || current
+                .producer
+                .refusal_within(REFUSAL_COUNTS_FOR)
+                .is_some()
+            || self.bound_partitions(producer).iter().any(has_no_leader)
     }
 
     fn pause(&self, producer: usize) -> usize {
-        let bound = self.bound(producer);
+        let bound = self.bound_partitions(producer);
         for partition in &bound {
             partition.feed(Input::Pause);
         }
         bound.len()
     }
 
-    /// Has the partitions of a producer wait for the next one.
+    /// Pauses the partitions of a defective producer until the next one is started.
     fn take_out_of_service(&mut self, producer: usize, why: &str) {
         self.drop_successor(producer);
         let partitions = self.pause(producer);
@@ -276,17 +280,17 @@ impl Work {
             producer = producer + 1,
             partitions,
             why,
-            "a producer is of no use any more: it is being replaced"
+            "a producer can no longer deliver: replacing it"
         );
         let shared = self.topic.shared();
         shared.metrics.producer_up(topic, false);
         let state = &mut self.producers[producer];
-        let has_delivered = &shared.noticed[producer].has_delivered;
+        let has_delivered = &shared.producer_health[producer].has_delivered;
         if has_delivered.swap(false, Ordering::Relaxed) {
             state.pause = PAUSES[0];
         }
         let now = Instant::now();
-        state.stage = Stage::Leaving(Replacement {
+        state.stage = Stage::Replacing(Replacement {
             since: now,
             not_before: now + state.pause,
             successor: None,
@@ -301,14 +305,14 @@ impl Work {
             return;
         }
         let state = &mut self.producers[producer];
-        let Stage::Leaving(replacement) = &mut state.stage else {
+        let Stage::Replacing(replacement) = &mut state.stage else {
             return;
         };
         let producers = &self.topic.producers;
-        let in_service = producers.get(producer);
+        let current = producers.get(producer);
         let successor = replacement.successor.take();
         let is_renewal = successor.is_some();
-        let generation = in_service.load().generation + 1;
+        let generation = current.load().generation + 1;
         let next = successor.map_or_else(|| producers.start_one(producer, generation), Ok);
         let next = match next {
             Ok(next) => Arc::new(next),
@@ -318,9 +322,9 @@ impl Work {
                 return;
             }
         };
-        let old = in_service.swap(next);
+        let old = current.swap(next);
         state.stage = Stage::InService;
-        let bound = self.bound(producer);
+        let bound = self.bound_partitions(producer);
         let resumed = bound
             .iter()
             .map(|partition| partition.resume(old.generation));
@@ -343,7 +347,7 @@ impl Work {
         } else {
             shared.metrics.producer_rebuilds.inc();
         }
-        let is_complete = !self.producers.iter().any(ProducerState::is_lost);
+        let is_complete = !self.producers.iter().any(ProducerState::is_defective);
         shared.metrics.producer_up(shared.name(), is_complete);
         if !self.topic.producers.are_outdated() {
             *self.topic.renewal_problem.lock() = None;
@@ -351,19 +355,19 @@ impl Work {
     }
 }
 
-/// Ends a producer, which takes a moment, on a thread of its own: once no worker is about to send with it.
-fn retire(old: Arc<InService>, role: &str) {
+/// Ends a producer when no other thread uses it. This takes a moment, and so runs on its own thread.
+fn retire(old: Arc<StartedProducer>, role: &str) {
     let kept = Arc::clone(&old);
     let end = move || {
         while Arc::strong_count(&old) > 1 || Arc::strong_count(&old.producer) > 1 {
-            thread::park_timeout(RETIRING);
+            thread::park_timeout(RETIRE_POLL);
         }
     };
     let thread = thread::Builder::new().name(format!("retire-{role}"));
     match thread.spawn(end) {
         Ok(_) => drop(kept),
         Err(error) => {
-            warn!(%error, "can't start a thread to end a producer: it is kept until the bridge ends");
+            warn!(%error, "can't start a thread to end a producer: it stays in memory until the bridge stops");
             mem::forget(kept);
         }
     }

@@ -1,5 +1,4 @@
-//! How a partition is drained: reports that are due are sent, and rows are read back from the spool for that. Reading
-//! can block.
+//! Drains a partition: sends due reports, and reads rows back from the spool. Reading can block.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,32 +11,33 @@ use crate::bridge::delivery::pending::Pending;
 use crate::bridge::delivery::producers::Producers;
 use crate::telemetry::Throttle;
 
-/// How many reports of a lane may be in flight while it drains.
+/// The maximum number of reports in flight while a lane recovers.
 const WINDOW: usize = 10_000;
-/// How many are sent before others get at the lane.
-const AT_ONCE: usize = 128;
-/// After how many rounds the other lanes have their turn.
-const ROUNDS: usize = 64;
+/// The number of reports that are sent before the lock is released for other threads.
+const BATCH: usize = 128;
+/// The number of batches of a lane before the other lanes are drained.
+const MAX_BATCHES: usize = 64;
 
 static UNREAD: Throttle = Throttle::new();
 
 impl Partition {
-    /// Sends what is due, as far as it may be sent. Returns when to come back, if time decides.
-    pub(in crate::bridge::delivery) fn drain(&self, via: &Producers) -> Option<Instant> {
-        for _ in 0..ROUNDS {
+    /// Sends the due reports that may be sent now. Returns when to drain again; `None` if an event wakes the thread
+    /// then.
+    pub(in crate::bridge::delivery) fn drain(&self, producers: &Producers) -> Option<Instant> {
+        for _ in 0..MAX_BATCHES {
             let mut state = self.state.lock();
-            for _ in 0..AT_ONCE {
-                if state.lane.probes()
+            for _ in 0..BATCH {
+                if state.lane.next_is_probe()
                     && let Some(at) = state.backoff.waits_until()
                 {
                     return Some(at);
                 }
-                state.handle(Input::Next { window: WINDOW });
+                state.handle(Input::SendNext { window: WINDOW });
                 match state.effects.pop_front() {
                     None => return None,
                     Some(Effect::ReadBack { from, is_probe }) => {
-                        // A probe is one report: no more is read for it.
-                        let room = self.room();
+                        // A probe needs a single report.
+                        let room = self.read_back_room();
                         let bytes = if is_probe { room.min(1) } else { room };
                         if bytes == 0 {
                             state.handle(Input::NotReadBack);
@@ -51,7 +51,7 @@ impl Partition {
                     }
                     Some(effect) => {
                         state.effects.push_front(effect);
-                        self.execute(&mut state, Some(via));
+                        self.execute(&mut state, Some(producers));
                     }
                 }
             }
@@ -59,10 +59,10 @@ impl Partition {
         Some(Instant::now())
     }
 
-    /// Returns how many bytes may be read back at once; 0 if there is no room.
-    fn room(&self) -> usize {
+    /// Returns the number of bytes that may be read back at once; 0 if there is no room.
+    fn read_back_room(&self) -> usize {
         let lanes = self.shared.lanes.load(Ordering::Relaxed).max(1);
-        let room = self.shared.memory / lanes;
+        let room = self.shared.read_back_memory / lanes;
         let taken = self.read_back.bytes();
         if taken == 0 || taken < room as u64 {
             (room / 2).max(1)
@@ -77,7 +77,7 @@ impl Partition {
         let found = spool.read(&self.key, from, bytes);
         let mut state = self.state.lock();
         match found {
-            Ok((rows, is_all)) => {
+            Ok((rows, is_last)) => {
                 let to = rows.last().map(|row| row.number);
                 let new = rows.into_iter().filter(|row| state.lane.is_new(row.number));
                 let metrics = &self.shared.metrics;
@@ -89,7 +89,7 @@ impl Partition {
                 state.handle(Input::ReadBack {
                     reports,
                     to,
-                    is_all,
+                    is_last,
                 });
                 Some(())
             }

@@ -1,5 +1,5 @@
-//! A partition of a topic: its lane, and the only place where the effects that the lane decides on are executed.
-//! Everything here is quick; `draining` has what the maintenance thread calls.
+//! A partition of a topic: it owns a lane and executes the lane's effects. Nothing here blocks. `draining`, which the
+//! maintenance thread calls, can block.
 
 mod draining;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::backoff::Backoff;
 use super::given_up::Reason;
 use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
-use super::limits::ReadBack;
+use super::limits::ReadBackBytes;
 use super::pending::{NotTaken, Pending};
 use super::producers::Producers;
 use super::shared::{Shared, SpoolTicket, Ticket};
@@ -23,7 +23,7 @@ use crate::kafka::{Acknowledged, Failed, partition_for};
 use crate::spool::{LaneKey, Mark, NotWritten};
 use crate::telemetry::Throttle;
 
-/// The longest pause between two probes, with a spool and without: without one, senders wait for the next.
+/// The longest pause between two probes, with a spool and without one. Without one, senders wait for the next probe.
 const LONGEST_PAUSE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
 
 static REFUSED: Throttle = Throttle::new();
@@ -35,17 +35,17 @@ pub(super) struct Partition {
     inbox: LaneKey,
     shared: Arc<Shared>,
     state: Mutex<State>,
-    read_back: Arc<ReadBack>,
+    read_back: Arc<ReadBackBytes>,
 }
 
 struct State {
     lane: Lane<Pending>,
-    /// The number of its producer, once something was sent.
+    /// The number of its producer; `None` until the first record is sent.
     producer: Option<usize>,
     effects: Effects<Pending>,
     backoff: Backoff,
-    /// Why a report could not be kept, the last time since Kafka has acknowledged one.
-    trouble: Option<Reason>,
+    /// The last error since Kafka has acknowledged a report.
+    last_error: Option<Reason>,
 }
 
 impl State {
@@ -66,7 +66,7 @@ impl Partition {
             producer: None,
             effects: Effects::new(),
             backoff: Backoff::new(longest),
-            trouble: None,
+            last_error: None,
         };
         Self {
             number,
@@ -82,62 +82,64 @@ impl Partition {
         self.number
     }
 
-    /// Returns the number of the producer that the partition is bound to; `None` if it has sent nothing yet.
+    /// Returns the number of the producer that the partition is bound to, if it is bound.
     pub(super) fn producer(&self) -> Option<usize> {
         self.state.lock().producer
     }
 
-    /// Binds the partition to a producer, if it has sent nothing yet.
-    pub(super) fn bind(&self, via: &Producers) {
+    /// Binds the partition to a producer if it is not bound yet.
+    pub(super) fn bind(&self, producers: &Producers) {
         let mut state = self.state.lock();
-        state.producer.get_or_insert_with(|| via.bind(self.number));
+        state
+            .producer
+            .get_or_insert_with(|| producers.bind(self.number));
     }
 
-    /// Returns what `look` finds in the lane.
-    pub(super) fn lane<T>(&self, look: impl FnOnce(&Lane<Pending>) -> T) -> T {
-        look(&self.state.lock().lane)
+    /// Returns the result of `read` on the locked lane.
+    pub(super) fn lane<T>(&self, read: impl FnOnce(&Lane<Pending>) -> T) -> T {
+        read(&self.state.lock().lane)
     }
 
-    /// Returns whether Kafka has not acknowledged anything for so long, though something is in flight.
+    /// Returns whether reports are in flight and Kafka has acknowledged nothing for `patience`.
     pub(super) fn is_stuck(&self, patience: Duration) -> bool {
         let state = self.state.lock();
         state.lane.in_flight() > 0 && state.backoff.silence() >= patience
     }
 
-    /// Takes a report, and returns its number.
-    pub(super) fn admit(&self, report: Pending, via: &Producers) -> Number {
+    /// Takes a report from a sender or from the redirects. Returns its number.
+    pub(super) fn admit(&self, report: Pending, producers: &Producers) -> Number {
         let mut state = self.state.lock();
         let is_busy = state.lane.mode() == Mode::Direct && state.lane.in_flight() > 0;
         if is_busy && self.shared.is_crowded() {
             state.handle(Input::SpillAll);
         }
-        // Nothing spills a redirected report later: its sender waits elsewhere, if at all.
-        let and_write = report.is_redirected();
+        // Written at once: no sender waits in this topic, whose timeout would spill it.
+        let must_write = report.is_redirected();
         let number = self.shared.next_number();
         state.handle(Input::Admit {
             number,
             report,
-            and_write,
+            must_write,
         });
-        self.execute(&mut state, Some(via));
+        self.execute(&mut state, Some(producers));
         if state.lane.mode() != Mode::Direct && self.shared.spool.is_none() {
             self.shared.wake();
         }
         number
     }
 
-    /// Gives the lane an input that sends nothing.
+    /// Gives the lane an input that does not send reports.
     pub(super) fn feed(&self, input: Input<Pending>) {
         let mut state = self.state.lock();
         state.handle(input);
         self.execute(&mut state, None);
     }
 
-    /// Takes the delivery report of a record that Kafka has.
-    pub(super) fn acknowledged(&self, number: Number, place: Acknowledged) {
+    /// Handles the delivery report of a record that Kafka has.
+    pub(super) fn acknowledged(&self, number: Number, position: Acknowledged) {
         let mut state = self.state.lock();
         state.backoff.reset();
-        state.trouble = None;
+        state.last_error = None;
         if let Some(producer) = state.producer {
             self.shared.delivered(producer);
         }
@@ -146,31 +148,31 @@ impl Partition {
         let drains = state.lane.mode() != Mode::Direct;
         drop(state);
         if let Some(report) = delivered {
-            report.delivered(place, &self.shared.metrics);
+            report.delivered(position, &self.shared.metrics);
         }
         if drains {
             self.shared.wake();
         }
     }
 
-    /// Takes the delivery report of a record that Kafka does not have.
+    /// Handles the delivery report of a record that was not delivered.
     pub(super) fn failed(&self, number: Number, generation: Generation, why: Failed) {
         let mut state = self.state.lock();
-        // An earlier producer can report on a record that counts as failed since that producer was replaced.
+        // Ignores a late report of a replaced producer: its record already counts as failed.
         if state.lane.is_in_flight(number, generation) {
             self.fail(&mut state, number, Some(generation), why);
             self.execute(&mut state, None);
         }
     }
 
-    /// A report was not delivered, or not even sent (`generation` is `None`).
+    /// Handles a report that was not delivered, or not even sent (`generation` is `None`).
     fn fail(&self, state: &mut State, number: Number, generation: Option<Generation>, why: Failed) {
         debug!(topic = self.shared.name(), partition = self.number, error = %why, "a record was not delivered");
-        state.trouble = Some(Reason::Kafka(why));
+        state.last_error = Some(Reason::Kafka(why));
         let refusal = why.refusal();
         if why.is_too_large()
-            && state.lane.is_alone(number)
-            && !self.is_surplus()
+            && state.lane.is_sent_alone(number)
+            && !self.no_longer_exists()
             && let Some(report) = state.lane.report(number)
         {
             self.shared.refused_size.learn(report.record.size());
@@ -190,8 +192,8 @@ impl Partition {
         self.shared.failed(state.producer.zip(generation), why);
     }
 
-    /// Counts every record as failed that the producer of `generation` has not reported on, and goes on. Returns how
-    /// many there were.
+    /// Counts all records in flight with the producer of `generation` or an earlier one as failed, and resumes the
+    /// lane. Returns their number.
     pub(super) fn resume(&self, generation: Generation) -> usize {
         let mut state = self.state.lock();
         let unsure = state.lane.in_flight_of(generation);
@@ -204,12 +206,12 @@ impl Partition {
         unsure.len()
     }
 
-    /// Has the next probe sent at once.
-    pub(super) fn hurry(&self) {
+    /// Lets the next probe be sent at once.
+    pub(super) fn retry_now(&self) {
         self.state.lock().backoff.retry_now();
     }
 
-    /// Takes the spool's answer for a row of the lane, or of the inbox.
+    /// Handles the spool's answer for a row of the lane or of the inbox.
     pub(super) fn written(
         &self,
         number: Number,
@@ -228,21 +230,21 @@ impl Partition {
         match result {
             Ok(()) => state.handle(Input::Written(number)),
             Err(why) => {
-                state.trouble = Some(why.into());
+                state.last_error = Some(why.into());
                 state.handle(Input::NotWritten { number, is_awaited });
             }
         }
         self.execute(&mut state, None);
-        // A lane that waits between two probes was looked at when its pause began.
-        let waits = state.lane.probes() && state.backoff.waits_until().is_some();
+        // During a pause, the maintenance thread already knows when the next probe is due.
+        let waits = state.lane.next_is_probe() && state.backoff.waits_until().is_some();
         if state.lane.in_flight() == 0 && !waits {
             self.shared.wake();
         }
     }
 
-    /// Executes the effects that the lane has decided on, in their order. Returns the report that Kafka has: its sender
-    /// is told without the lock.
-    fn execute(&self, state: &mut State, via: Option<&Producers>) -> Option<Pending> {
+    /// Executes the effects of the lane in their order. Returns the delivered report, so that its sender is answered
+    /// after the lock is released.
+    fn execute(&self, state: &mut State, producers: Option<&Producers>) -> Option<Pending> {
         let mut delivered = None;
         while let Some(effect) = state.effects.pop_front() {
             match effect {
@@ -250,7 +252,7 @@ impl Partition {
                     self.send(
                         state,
                         number,
-                        via.expect("only who has a producer has reports sent"),
+                        producers.expect("only inputs with producers send reports"),
                     );
                 }
                 Effect::Write(number) => self.write(state, number),
@@ -272,7 +274,7 @@ impl Partition {
                     report,
                     is_quarantined,
                 } => {
-                    let lane = self.lane_of(report.is_in_inbox);
+                    let lane = self.lane_key(report.is_in_inbox);
                     if is_quarantined {
                         self.quarantine(lane, number);
                     }
@@ -287,24 +289,26 @@ impl Partition {
                     self.refused(state, number, report, reason, is_written);
                 }
                 Effect::Drop(report) => {
-                    self.shared.dropped(report, state.trouble);
+                    self.shared.dropped(report, state.last_error);
                 }
             }
         }
         delivered
     }
 
-    /// Gives a record to the producer. A record that it does not take has failed.
-    fn send(&self, state: &mut State, number: Number, via: &Producers) {
+    /// Gives a record to the producer. A record that the producer does not accept has failed.
+    fn send(&self, state: &mut State, number: Number, producers: &Producers) {
         let report = state.lane.report(number);
-        let record = Arc::clone(&report.expect("a report that is sent is in memory").record);
+        let record = Arc::clone(&report.expect("a sent report is in memory").record);
         let refused_size = &self.shared.refused_size;
         if refused_size.is_known() && refused_size.covers(record.size()) {
             return self.fail(state, number, None, Failed::TOO_LARGE);
         }
-        let producer = state.producer.get_or_insert_with(|| via.bind(self.number));
-        let via = via.get(*producer).load();
-        let generation = via.generation;
+        let producer = state
+            .producer
+            .get_or_insert_with(|| producers.bind(self.number));
+        let current = producers.get(*producer).load();
+        let generation = current.generation;
         let ticket = Ticket {
             partition: self.number,
             number,
@@ -312,7 +316,7 @@ impl Partition {
             sent: Instant::now(),
         };
         let topic = self.shared.name();
-        match via
+        match current
             .producer
             .send(topic, self.target(&record), &record, ticket)
         {
@@ -329,13 +333,13 @@ impl Partition {
         }
     }
 
-    /// Returns whether the topic has fewer partitions than it once had: then others send to the same one.
-    fn is_surplus(&self) -> bool {
+    /// Returns whether the topic, created again with fewer partitions, lacks this one.
+    fn no_longer_exists(&self) -> bool {
         let partitions = self.shared.known_partitions();
         partitions.is_some_and(|count| self.number >= count)
     }
 
-    /// Returns the partition to send to: another one if the topic has fewer than it once had.
+    /// Returns the partition to send to: another one if this one no longer exists.
     fn target(&self, record: &Record) -> u32 {
         match (self.shared.known_partitions(), &record.key) {
             (Some(count), Some(key)) if self.number >= count => {
@@ -358,14 +362,14 @@ impl Partition {
         spool.write(&self.key, number, Arc::clone(&report.record), ticket);
     }
 
-    /// Returns the lane of the spool that has a report's row.
-    fn lane_of(&self, is_in_inbox: bool) -> &LaneKey {
+    /// Returns the spool's key of the lane or inbox that has a report's row.
+    fn lane_key(&self, is_in_inbox: bool) -> &LaneKey {
         if is_in_inbox { &self.inbox } else { &self.key }
     }
 
     fn delete(&self, is_in_inbox: bool, number: Number) {
         if let Some(spool) = &self.shared.spool {
-            spool.delete(self.lane_of(is_in_inbox), number);
+            spool.delete(self.lane_key(is_in_inbox), number);
         }
     }
 
@@ -375,7 +379,7 @@ impl Partition {
         };
         self.shared.delete_origin(report);
         if let (Some(mark), Some(spool)) = (report.kept(), &self.shared.spool) {
-            spool.mark(self.lane_of(report.is_in_inbox), number, mark);
+            spool.mark(self.lane_key(report.is_in_inbox), number, mark);
         }
     }
 
@@ -389,16 +393,16 @@ impl Partition {
     ) {
         let Some(redirects) = &self.shared.redirects else {
             let shared = &self.shared;
-            return shared.give_up(report, NotTaken::Refused, state.trouble);
+            return shared.give_up(report, NotTaken::Refused, state.last_error);
         };
         self.shared.metrics.report_rejected(reason);
         if let Some(reports) = REFUSED.count() {
             warn!(
                 topic = self.shared.name(),
-                reason, reports, "Kafka refuses reports: they go to the rejected topic"
+                reason, reports, "Kafka refuses these reports: they go to the rejected topic"
             );
         }
-        let origin = is_written.then(|| (self.lane_of(report.is_in_inbox).clone(), number));
+        let origin = is_written.then(|| (self.lane_key(report.is_in_inbox).clone(), number));
         redirects.add(report.redirect(reason, origin));
     }
 
@@ -407,7 +411,7 @@ impl Partition {
             warn!(
                 topic = self.shared.name(),
                 reports,
-                "no topic accepts these reports: they are quarantined in the spool; `koobridge spool export` shows them"
+                "no topic accepts these reports: they are quarantined in the spool; to see them, run `koobridge spool export`"
             );
         }
         if let Some(spool) = &self.shared.spool {

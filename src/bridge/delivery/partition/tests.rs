@@ -1,4 +1,4 @@
-//! When a partition wakes the maintenance thread.
+//! Tests when a partition wakes the maintenance thread.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{self, Receiver};
@@ -11,7 +11,7 @@ use crate::bridge::delivery::shared::Redirects;
 use crate::bridge::metrics::Metrics;
 use crate::kafka::Watching;
 
-/// A partition whose reports are all in the spool, and its calls to the maintenance thread.
+/// Returns a partition whose reports are all in the spool, and the receiver of its wake-ups of the maintenance thread.
 fn spooling() -> (Partition, Receiver<()>) {
     partition(|policy| Lane::with_backlog(policy, 1))
 }
@@ -29,7 +29,7 @@ fn partition(lane: impl FnOnce(Policy) -> Lane<Pending>) -> (Partition, Receiver
         metrics: Metrics::new(),
         limits: Arc::new(limits),
         spool: None,
-        memory: 0,
+        read_back_memory: 0,
         partitions: AtomicU32::new(1),
         lanes: AtomicUsize::new(1),
         next: AtomicU64::new(1),
@@ -37,7 +37,7 @@ fn partition(lane: impl FnOnce(Policy) -> Lane<Pending>) -> (Partition, Receiver
         redirects: None,
         retries: Arc::new(Redirects::new(maintenance.clone())),
         maintenance,
-        noticed: Default::default(),
+        producer_health: Default::default(),
         unauthorized: Throttle::new(),
         given_up: Throttle::new(),
     };
@@ -50,7 +50,7 @@ fn partition(lane: impl FnOnce(Policy) -> Lane<Pending>) -> (Partition, Receiver
 }
 
 impl Partition {
-    /// A report comes, and the spool has it.
+    /// Admits a report and has the spool confirm it.
     fn spool(&self, number: Number) {
         self.feed(self.arrival(number));
         self.written(number, false, Ok(()));
@@ -67,11 +67,11 @@ impl Partition {
         Input::Admit {
             number,
             report: Pending::new(record, permit.expect("room")),
-            and_write: false,
+            must_write: false,
         }
     }
 
-    /// A pause begins that is longer than a slow machine takes for a few reports.
+    /// Starts a pause that is long enough for slow machines.
     fn pause(&self) {
         for _ in 0..8 {
             self.state.lock().backoff.failed();
@@ -80,7 +80,7 @@ impl Partition {
 }
 
 #[test]
-fn a_spooled_report_wakes_the_maintenance_thread_unless_its_lane_waits_between_probes() {
+fn a_spooled_report_wakes_the_maintenance_thread_except_during_a_pause() {
     let (partition, woken) = spooling();
     let wakes = || woken.try_iter().count();
     partition.spool(1);
@@ -90,14 +90,14 @@ fn a_spooled_report_wakes_the_maintenance_thread_unless_its_lane_waits_between_p
         partition.spool(number);
     }
     assert_eq!(wakes(), 0, "the next probe has a time");
-    partition.hurry();
+    partition.retry_now();
     partition.spool(7);
     assert_eq!(wakes(), 1, "the pause is over");
 }
 
-/// Nothing is left to probe with: the maintenance thread has the next report go to Kafka.
+/// Without a report to probe with, the lane must return to mode `Direct`.
 #[test]
-fn a_write_that_fails_wakes_the_maintenance_thread_if_no_report_is_left() {
+fn a_failed_write_wakes_the_maintenance_thread_if_no_report_remains() {
     let (partition, woken) = partition(Lane::new);
     let mut state = partition.state.lock();
     state.handle(partition.arrival(1));

@@ -1,10 +1,10 @@
-//! A producer that is replaced: its last results count, and nothing that it says later does.
+//! Tests the replacement of producers. Results that arrive before it count; later failures do not.
 
 use super::spooling::{HELD_BACK, eventually};
 use super::*;
 use crate::kafka::Failed;
 
-/// A report in flight with the first producer, and number 1 in its lane.
+/// Starts with report number 1 in flight with the first producer.
 async fn in_flight(properties: &[(&str, &str)]) -> Fixture {
     let fixture = Fixture::with("there", 10, properties);
     assert_eq!(fixture.partitions().await, Some(1));
@@ -19,12 +19,12 @@ impl Fixture {
         Arc::clone(&self.delivery.events.partitions.all()[0])
     }
 
-    /// The producer's id is not valid any more.
+    /// Makes the id of the first producer invalid.
     fn wedge(&self) {
         self.wedge_one(0);
     }
 
-    /// The id of the first generation of a producer is not valid any more.
+    /// Makes the id of the first generation of a producer invalid.
     fn wedge_one(&self, producer: usize) {
         let events = self.delivery.events.shared();
         events.failed(Some((producer, 1)), Failed::WEDGED);
@@ -56,17 +56,17 @@ async fn a_failure_that_an_earlier_producer_reports_changes_nothing() {
     let fixture = in_flight(&HELD_BACK).await;
     fixture.lane().failed(1, 0, Failed::WEDGED);
     let shared = fixture.delivery.events.shared();
-    assert_eq!(shared.noticed[0].wedged.load(Ordering::Relaxed), 0);
+    assert_eq!(shared.producer_health[0].wedged.load(Ordering::Relaxed), 0);
     assert!(fixture.lane().lane(|lane| lane.mode() == Mode::Direct));
     assert_eq!(fixture.lane().lane(Lane::in_flight), 1);
 }
 
 #[tokio::test]
-async fn a_failure_of_the_producer_in_service_has_it_replaced_once() {
+async fn a_producer_with_an_invalid_id_is_replaced_once() {
     let fixture = in_flight(&[("linger.ms", "100")]).await;
     fixture.wedge();
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
-    // The generation that was wedged is over.
+    // The first generation is no longer in service.
     fixture.wedge();
     assert_eq!(fixture.deliver(LONG).await.map(drop), Ok(()));
     eventually("not everything is delivered", || {
@@ -77,7 +77,7 @@ async fn a_failure_of_the_producer_in_service_has_it_replaced_once() {
 }
 
 #[tokio::test]
-async fn the_true_results_of_a_replaced_producer_are_waited_for() {
+async fn a_replacement_waits_for_the_true_results() {
     // Longer than the pause before a replacement.
     let fixture = in_flight(&[("linger.ms", "2000")]).await;
     fixture.wedge();
@@ -90,23 +90,23 @@ async fn the_true_results_of_a_replaced_producer_are_waited_for() {
 }
 
 #[tokio::test]
-async fn a_producer_is_not_ended_by_a_thread_that_still_has_it() {
+async fn a_producer_ends_when_no_thread_uses_it() {
     let fixture = in_flight(&HELD_BACK).await;
     let held = fixture.delivery.events.producers.get(0).load_full();
     let weak = Arc::downgrade(&held);
-    fixture.lane().acknowledged(1, PLACE);
+    fixture.lane().acknowledged(1, POSITION);
     fixture.wedge();
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
-    // The thread that ends it waits for this one.
+    // The thread that ends it waits until this one drops it.
     assert_eq!(weak.strong_count(), 2);
     drop(held);
     eventually("it is not ended", || weak.strong_count() == 0).await;
 }
 
-/// Two reports are sent as a pair, and a single one is held back.
+/// Properties with which two reports are sent together and a single one stays in the queue.
 const PAIRS: [(&str, &str); 2] = [("linger.ms", "60000"), ("batch.num.messages", "2")];
 
-/// A key of each of two partitions.
+/// A key for each of two partitions.
 const OF_EACH: [&str; 2] = ["m1", "m0"];
 
 /// A topic with two partitions of the same broker.
@@ -119,7 +119,7 @@ async fn empty_partitions() -> Fixture {
     fixture
 }
 
-/// A topic with two partitions of the same broker, each with a producer of its own and a report in flight.
+/// A topic with two partitions of the same broker, each with its own producer and a report in flight.
 async fn two_partitions() -> Fixture {
     let fixture = empty_partitions().await;
     for key in OF_EACH {
@@ -138,7 +138,7 @@ async fn a_producer_that_is_replaced_pauses_only_the_partitions_that_are_bound_t
     fixture.wedge_one(0);
     eventually("it is not paused", || fixture.mode(0) != Mode::Direct).await;
     assert!(!fixture.is_up());
-    // With the report in flight they are two pairs.
+    // With the report in flight, these make two pairs.
     let [first, second, third] = [(); 3].map(|()| routing::deliver(&fixture, OF_EACH[1], LONG));
     let told = tokio::join!(first, second, third);
     assert_eq!(
@@ -147,7 +147,7 @@ async fn a_producer_that_is_replaced_pauses_only_the_partitions_that_are_bound_t
     );
     assert_eq!(fixture.mode(1), Mode::Direct);
     assert_eq!(fixture.generations(), [1, 1]);
-    fixture.delivery.events.partitions.all()[0].acknowledged(1, PLACE);
+    fixture.delivery.events.partitions.all()[0].acknowledged(1, POSITION);
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     assert_eq!(fixture.generations(), [2, 1]);
     assert!(fixture.is_up());
@@ -164,17 +164,17 @@ async fn a_topic_is_not_up_until_each_of_its_producers_is_in_service() {
     let paused = || [0, 1].map(|partition| fixture.mode(partition) != Mode::Direct);
     eventually("not both are paused", || paused() == [true, true]).await;
     let all = fixture.delivery.events.partitions.all();
-    all[0].acknowledged(1, PLACE);
+    all[0].acknowledged(1, POSITION);
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     assert_eq!(fixture.generations(), [2, 1]);
     assert!(!fixture.is_up());
-    all[1].acknowledged(2, PLACE);
+    all[1].acknowledged(2, POSITION);
     eventually("it is not replaced", || fixture.rebuilds() == 2).await;
     eventually("it is not up", || fixture.is_up()).await;
 }
 
 impl Fixture {
-    /// Has the producers replaced by some that send each record soon.
+    /// Renews the producers with settings that do not delay records.
     fn renew(&self) {
         let broker = self.broker.as_ref().expect("a broker");
         let servers = broker.bootstrap_servers();
@@ -184,7 +184,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn producers_with_other_settings_take_over_one_after_the_other_and_send_what_was_not_sent() {
+async fn producers_with_new_settings_take_over_in_turn_and_send_unsent_records() {
     let fixture = empty_partitions().await;
     let is_given = |partition: &Arc<partition::Partition>| partition.lane(Lane::in_flight) == 1;
     let renewal = async {
@@ -207,7 +207,7 @@ async fn producers_with_other_settings_take_over_one_after_the_other_and_send_wh
 }
 
 #[tokio::test]
-async fn a_topic_is_up_when_a_lost_producer_is_replaced_while_another_one_is_renewed() {
+async fn a_topic_is_up_after_a_replacement_during_a_renewal() {
     let fixture = two_partitions().await;
     fixture.renew();
     let is_paused = |partition| fixture.mode(partition) != Mode::Direct;
@@ -215,13 +215,13 @@ async fn a_topic_is_up_when_a_lost_producer_is_replaced_while_another_one_is_ren
     fixture.wedge_one(1);
     eventually("the second is not paused", || is_paused(1)).await;
     let all = fixture.delivery.events.partitions.all();
-    all[1].acknowledged(2, PLACE);
+    all[1].acknowledged(2, POSITION);
     eventually("not both are replaced", || fixture.generations() == [2, 2]).await;
     eventually("it is not up", || fixture.is_up()).await;
 }
 
 #[tokio::test]
-async fn a_producer_whose_successor_is_not_shown_the_topic_stays_and_delivers() {
+async fn a_producer_stays_in_service_if_its_successor_does_not_find_the_topic() {
     let fixture = Fixture::new("there");
     assert_eq!(fixture.partitions().await, Some(1));
     let other = EmbeddedBroker::start().expect("an embedded broker");
@@ -229,7 +229,7 @@ async fn a_producer_whose_successor_is_not_shown_the_topic_stays_and_delivers() 
     let settings = Settings::new([("bootstrap.servers", servers.as_str())]);
     fixture.delivery.renew(settings);
     let problem = || fixture.delivery.renewal_problem();
-    eventually("nothing is said", || problem().is_some()).await;
+    eventually("no problem is shown", || problem().is_some()).await;
     assert_eq!(
         problem().unwrap_or_default(),
         "there: the topic does not exist; create it, koobridge does not"

@@ -1,5 +1,5 @@
-//! The executor with a real spool and the embedded broker, whatever happens in whatever order: each promise is kept,
-//! and each report has one fate.
+//! Tests delivery with a real spool and the embedded broker under random sequences of events: each promise is kept, and
+//! each report has one fate.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ struct World {
     settings: Settings,
     /// Each report, and the task of its sender.
     senders: Vec<(String, JoinHandle<Told>)>,
-    /// Reports whose senders hung up.
+    /// The number of reports whose senders disconnected.
     gone: usize,
     _directory: tempfile::TempDir,
 }
@@ -41,21 +41,21 @@ impl World {
     fn create_topics(&self) {
         let broker = self.fixture.broker.as_ref().expect("a broker");
         for (topic, partitions) in [("later", 2), ("rejected", 1)] {
-            // There may be one already.
+            // The topic may exist already.
             let _created = broker.create_topic(topic, partitions);
         }
     }
 
-    async fn step(&mut self, (what, choice): (u8, u8)) {
+    async fn step(&mut self, (action, choice): (u8, u8)) {
         let events = Arc::clone(&self.fixture.delivery.events);
         let all = events.partitions.all();
         let lane = all.get(usize::from(choice) % all.len().max(1));
-        match what % 16 {
+        match action % 16 {
             0..=4 => self.deliver(LONG, choice),
             5 | 6 => self.deliver(Duration::from_millis(choice.into()), choice),
             7 => self.hang_up(),
             8 => {
-                let flying = lane.and_then(|lane| {
+                let in_flight = lane.and_then(|lane| {
                     let generation = events.producers.get(lane.producer()?).load().generation;
                     lane.lane(|lane| {
                         lane.in_flight_of(generation)
@@ -63,7 +63,7 @@ impl World {
                             .map(|number| (*number, generation))
                     })
                 });
-                if let (Some(lane), Some((number, generation))) = (lane, flying) {
+                if let (Some(lane), Some((number, generation))) = (lane, in_flight) {
                     lane.failed(number, generation, Failed::UNSURE);
                 }
             }
@@ -74,7 +74,7 @@ impl World {
                 let by = Some((producer, generation));
                 events.shared().failed(by, Failed::WEDGED);
             }
-            // From here on a large record is redirected.
+            // Large records are redirected from now on.
             11 => events.shared().refused_size.learn(1000),
             12 if choice < 128 => self.create_topics(),
             _ => sleep(Duration::from_millis(u64::from(choice) / 16)).await,
@@ -107,7 +107,7 @@ impl World {
         }
     }
 
-    /// Everything works again: each promised report is on a topic, and each has one fate.
+    /// Lets everything work, and checks that each promised report is on a topic and that each report has one fate.
     async fn check(mut self) {
         self.create_topics();
         let mut promised = BTreeSet::new();

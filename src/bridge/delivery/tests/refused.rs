@@ -1,9 +1,9 @@
-//! Reports that Kafka refuses for their size.
+//! Tests reports that Kafka refuses for their size.
 
 use super::spooling::{HELD_BACK, direct, eventually, spooling};
 use super::*;
 
-/// A bridge that knows that Kafka refuses whatever comes, on the events topic or on both.
+/// Starts a bridge for which every record is too large, on the events topic or on both.
 fn refusing(both: bool, spooling: Option<Spooling>) -> Fixture {
     let fixture = Fixture::start("there", 10, &[], spooling);
     fixture.delivery.events.shared().refused_size.learn(1);
@@ -21,14 +21,14 @@ async fn create_rejected(fixture: &Fixture) {
     eventually("the rejected topic is not noticed", is_known).await;
 }
 
-/// Whether Kafka has been asked about the rejected topic.
-async fn asked(fixture: &Fixture) {
+/// Waits until the state of the rejected topic is known.
+async fn rejected_is_known(fixture: &Fixture) {
     let mut topic = fixture.delivery.rejected.shared().watch.clone();
     topic.partitions().await;
 }
 
 #[tokio::test]
-async fn the_rejected_topic_has_it_and_it_counts_once() {
+async fn a_refused_report_is_redirected_and_counted_once() {
     let fixture = refusing(false, None);
     create_rejected(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
@@ -41,15 +41,15 @@ async fn the_rejected_topic_has_it_and_it_counts_once() {
 }
 
 #[tokio::test]
-async fn without_a_rejected_topic_it_is_refused() {
+async fn a_refused_report_fails_without_a_rejected_topic() {
     let fixture = refusing(false, None);
-    asked(&fixture).await;
+    rejected_is_known(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::NoTopic));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
 #[tokio::test]
-async fn where_neither_topic_takes_it_it_is_refused() {
+async fn a_report_that_both_topics_refuse_fails_without_a_spool() {
     let fixture = refusing(true, None);
     create_rejected(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::Refused));
@@ -57,7 +57,7 @@ async fn where_neither_topic_takes_it_it_is_refused() {
 }
 
 #[tokio::test]
-async fn with_a_spool_it_is_kept_for_a_rejected_topic_that_is_made_later() {
+async fn a_refused_report_is_spooled_until_the_rejected_topic_exists() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixture = refusing(false, Some(spooling(directory.path(), LONG)));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
@@ -67,9 +67,8 @@ async fn with_a_spool_it_is_kept_for_a_rejected_topic_that_is_made_later() {
     assert!(fixture.delivery.is_delivered());
 }
 
-/// Its sender still has it.
 #[tokio::test]
-async fn with_a_full_spool_and_without_a_rejected_topic_it_is_not_taken() {
+async fn a_refused_report_fails_if_the_spool_is_full_and_no_rejected_topic_exists() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.free_space = u64::MAX / 2;
@@ -80,7 +79,7 @@ async fn with_a_full_spool_and_without_a_rejected_topic_it_is_not_taken() {
 }
 
 #[tokio::test]
-async fn with_a_spool_what_neither_topic_takes_is_quarantined() {
+async fn a_report_that_both_topics_refuse_is_quarantined_with_a_spool() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixture = refusing(true, Some(spooling(directory.path(), LONG)));
     create_rejected(&fixture).await;
@@ -91,7 +90,7 @@ async fn with_a_spool_what_neither_topic_takes_is_quarantined() {
     };
     eventually("it is not quarantined", || spooled() == (1, 1)).await;
     assert_eq!(fixture.fates(), [""; 0]);
-    // Though both topics refuse it.
+    // It counts once, though both topics refuse it.
     let rejected = shown(
         &fixture,
         "koobridge_reports_rejected_total{reason=\"record-too-large\"}",
@@ -99,9 +98,8 @@ async fn with_a_spool_what_neither_topic_takes_is_quarantined() {
     assert_eq!(rejected, "1");
 }
 
-/// However many of them the spool has.
 #[tokio::test]
-async fn reports_on_their_way_to_the_rejected_topic_take_the_room_of_what_is_read_back() {
+async fn redirected_reports_count_towards_the_memory_for_reading_back() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.memory = 16 << 10;
@@ -134,9 +132,9 @@ async fn reports_on_their_way_to_the_rejected_topic_take_the_room_of_what_is_rea
     assert!(redirected() <= 7, "{} redirected", redirected());
 }
 
-/// There is no room for its row at the rejected topic's inbox.
+/// The inbox of the rejected topic has no room for another row.
 #[tokio::test]
-async fn with_a_full_spool_a_refused_report_keeps_its_row_until_the_rejected_topic_has_it() {
+async fn a_refused_report_keeps_its_row_until_the_rejected_topic_has_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.disk_limit = 1 << 20;

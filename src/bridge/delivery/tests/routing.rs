@@ -1,4 +1,4 @@
-//! The lane that a record belongs to, and the partition that it is sent to.
+//! Tests which lane a record belongs to, and which partition it is sent to.
 
 use super::spooling::{HELD_BACK, direct, eventually, spooling};
 use super::*;
@@ -13,7 +13,7 @@ fn record(key: Option<&str>) -> Record {
     }
 }
 
-/// A bridge whose events topic has three partitions.
+/// Starts a bridge whose events topic has three partitions.
 async fn three_partitions(spooling: Option<Spooling>) -> Fixture {
     let fixture = Fixture::start("three", 10, &[], spooling);
     create(&fixture, "three", 3);
@@ -32,7 +32,7 @@ fn create(fixture: &Fixture, topic: &str, partitions: u16) {
 }
 
 #[tokio::test]
-async fn records_without_a_key_take_turns_among_the_lanes_that_are_direct() {
+async fn records_without_a_key_go_to_the_direct_lanes_in_turn() {
     let fixture = three_partitions(None).await;
     let partitions = &fixture.delivery.events.partitions;
     let four = || [(); 4].map(|()| partitions.of(&record(None), 3).number());
@@ -47,7 +47,7 @@ async fn records_without_a_key_take_turns_among_the_lanes_that_are_direct() {
 }
 
 #[tokio::test]
-async fn records_with_a_key_go_where_the_java_client_would_send_them() {
+async fn records_with_a_key_go_to_the_same_partition_as_with_the_java_client() {
     let fixture = three_partitions(None).await;
     let partitions = &fixture.delivery.events.partitions;
     for key in ["m1", "m2", "m3", "m4"] {
@@ -56,7 +56,7 @@ async fn records_with_a_key_go_where_the_java_client_would_send_them() {
     }
 }
 
-/// Returns where the record is, too.
+/// Delivers a report, and returns the whole answer.
 pub(super) async fn told(fixture: &Fixture, key: &str, within: Duration) -> Result<Kept, NotTaken> {
     let deadline = Instant::now() + within;
     let events = &fixture.delivery.events;
@@ -72,7 +72,7 @@ pub(super) async fn deliver(
     told.map(|kept| kept.by)
 }
 
-/// A key of each of three partitions.
+/// Returns a key for each of three partitions.
 fn keys() -> [String; 3] {
     let key_of = |partition| {
         let mut keys = (0..).map(|number| format!("m{number}"));
@@ -83,7 +83,7 @@ fn keys() -> [String; 3] {
 }
 
 #[tokio::test]
-async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_another() {
+async fn the_reports_of_the_inbox_go_to_their_lanes_before_new_ones() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let fixture = Fixture::start("later", 100, &HELD_BACK, Some(spooling));
@@ -99,16 +99,16 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
     create(&fixture, "later", 3);
     let events = &fixture.delivery.events;
     let all = || events.partitions.all();
-    // Nothing is acknowledged, and each lane has sent its own probe.
+    // No report is acknowledged, and each lane has sent its own probe.
     let all_probe = || all().len() == 3 && all().iter().all(|lane| lane.lane(Lane::in_flight) == 1);
     eventually("a lane waits for another", all_probe).await;
     let [key, ..] = keys();
     assert_eq!(deliver(&fixture, &key, LONG).await, Ok(KeptBy::Spool));
-    // Rows keep the numbers of the inbox: one of two for each partition.
+    // The rows keep their numbers from the inbox, two for each partition.
     let lane = Arc::clone(&all()[0]);
     for (number, next) in [(1, 2), (2, 7)] {
         assert!(lane.lane(|lane| lane.report(number).is_some()), "{number}");
-        lane.acknowledged(number, PLACE);
+        lane.acknowledged(number, POSITION);
         let producer = &events.producers;
         eventually("the next does not follow", || {
             lane.drain(producer);
@@ -116,7 +116,7 @@ async fn the_inbox_goes_to_its_partitions_before_new_reports_and_none_waits_for_
         })
         .await;
     }
-    lane.acknowledged(7, PLACE);
+    lane.acknowledged(7, POSITION);
     let spooled = || fixture.delivery.spool_level().expect("a spool").reports;
     eventually("the rows are not deleted", || spooled() == 4).await;
 }
@@ -128,7 +128,7 @@ async fn a_report_of_the_inbox_that_is_written_late_is_sent_by_its_lane() {
     let told = {
         let delivery = deliver(&fixture, "m1", LONG);
         tokio::pin!(delivery);
-        // It is being written, and the inbox ends now.
+        // The inbox ends while the report is being written.
         let first = poll_once(&mut delivery).await;
         fixture.delivery.events.partitions.open(1);
         create(&fixture, "later", 1);
@@ -155,7 +155,7 @@ async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 }
 
 #[tokio::test]
-async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowledged() {
+async fn rows_are_read_back_only_while_there_is_room() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.memory = 16 << 10;
@@ -173,7 +173,7 @@ async fn no_more_is_read_back_than_there_is_room_for_until_some_of_it_is_acknowl
     })
     .await;
     let lane = Arc::clone(&all()[0]);
-    lane.acknowledged(1, PLACE);
+    lane.acknowledged(1, POSITION);
     let producer = &events.producers;
     eventually("nothing follows it", || {
         lane.drain(producer);
@@ -203,7 +203,7 @@ async fn a_paused_topic_keeps_new_reports_in_their_lanes() {
 }
 
 #[tokio::test]
-async fn lanes_of_a_topic_that_has_fewer_partitions_now_send_to_those_and_share_the_memory() {
+async fn lanes_of_removed_partitions_send_to_the_others_and_share_the_memory() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixture = direct(10, &[], spooling(directory.path(), LONG)).await;
     let events = &fixture.delivery.events;
@@ -222,14 +222,14 @@ async fn lanes_of_a_topic_that_has_fewer_partitions_now_send_to_those_and_share_
 }
 
 #[tokio::test]
-async fn a_partition_is_bound_to_a_producer_once_it_sends_and_stays_bound() {
+async fn a_partition_is_bound_to_a_producer_at_its_first_record() {
     let fixture = Fixture::start("later", 10, &[], None);
     let partitions = &fixture.delivery.events.partitions;
     let bound = || {
         let all = partitions.all();
         all.iter().map(|one| one.producer()).collect::<Vec<_>>()
     };
-    // As after a start with the number that the spool remembers: the leaders are not known yet.
+    // The leaders are not known yet, as after a start with the number from the spool.
     partitions.open(3);
     create(&fixture, "later", 3);
     let condition = || fixture.delivery.topics()[0].1.condition.clone();

@@ -1,13 +1,13 @@
-//! Delivery with a spool.
+//! Tests delivery with a spool.
 
 use std::path::Path;
 
 use super::*;
 
-/// Keeps what librdkafka is given with it, in flight, for longer than anybody waits here.
+/// Properties with which records stay in librdkafka's queue for longer than any test waits.
 pub(in crate::bridge::delivery) const HELD_BACK: [(&str, &str); 1] = [("linger.ms", "60000")];
 
-/// A spool that takes reports that have waited so long.
+/// Returns the settings of a spool to which reports spill after `after`.
 pub(in crate::bridge::delivery) fn spooling(directory: &Path, after: Duration) -> Spooling {
     Spooling {
         spool: Options {
@@ -29,7 +29,7 @@ pub(in crate::bridge::delivery) async fn eventually(what: &str, mut is_so: impl 
 }
 
 #[tokio::test]
-async fn what_neither_kafka_nor_the_spool_takes_is_refused_and_has_failed() {
+async fn without_kafka_and_with_a_full_spool_a_report_fails() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.free_space = u64::MAX / 2;
@@ -40,7 +40,7 @@ async fn what_neither_kafka_nor_the_spool_takes_is_refused_and_has_failed() {
 }
 
 #[tokio::test]
-async fn a_spooled_report_has_its_fate_and_leaves_the_spool_once_kafka_has_it() {
+async fn a_spooled_report_gets_its_fate_and_is_deleted_when_kafka_has_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let fixture = Fixture::start("later", 10, &[], Some(spooling));
@@ -58,7 +58,7 @@ async fn a_spooled_report_has_its_fate_and_leaves_the_spool_once_kafka_has_it() 
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
 }
 
-/// A fast disk can have a report before its deadline: then the next one is tried.
+/// Tries further reports if a fast disk writes one before its deadline.
 #[tokio::test]
 async fn a_report_that_is_spooled_after_its_sender_was_refused_is_delivered_late() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -79,9 +79,8 @@ async fn a_report_that_is_spooled_after_its_sender_was_refused_is_delivered_late
     assert!(fates.contains(&late), "{fates:?}");
 }
 
-/// What is read back is bounded, and what was delivered of it makes room for more.
 #[tokio::test]
-async fn a_spool_that_is_larger_than_its_memory_is_drained_in_parts() {
+async fn a_spool_that_exceeds_its_memory_is_drained_in_parts() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.memory = 8 << 10;
@@ -106,7 +105,7 @@ async fn a_spool_that_is_larger_than_its_memory_is_drained_in_parts() {
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 20"]);
 }
 
-/// With a spool: once its topic's partitions are known, and nothing is left of what came before.
+/// Starts with a spool, and waits until the topic's partitions are known.
 pub(super) async fn direct(
     reports: u64,
     properties: &[(&str, &str)],
@@ -119,14 +118,14 @@ pub(super) async fn direct(
 }
 
 #[tokio::test]
-async fn a_report_that_has_waited_long_enough_goes_to_the_spool() {
+async fn a_report_that_has_waited_too_long_spills() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), Duration::from_millis(100));
     let fixture = direct(10, &HELD_BACK, spooling).await;
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
 }
 
-/// On a slow disk the answer may still be the deadline's; the report is in the spool all the same.
+/// On a slow disk the deadline can pass first, but the report is still spooled.
 #[tokio::test]
 async fn a_report_goes_to_the_spool_before_its_deadline_however_long_it_was_to_wait() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -141,7 +140,7 @@ async fn a_report_goes_to_the_spool_before_its_deadline_however_long_it_was_to_w
 }
 
 #[tokio::test]
-async fn a_full_queue_is_a_reason_for_the_spool() {
+async fn a_report_spills_if_the_queue_of_librdkafka_is_full() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let properties = [("linger.ms", "500"), ("queue.buffering.max.messages", "1")];
@@ -150,9 +149,8 @@ async fn a_full_queue_is_a_reason_for_the_spool() {
     assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Spool)));
 }
 
-/// Long before they have waited long enough.
 #[tokio::test]
-async fn above_half_of_the_limit_reports_go_to_the_spool_at_once() {
+async fn reports_spill_at_once_above_half_of_the_limit() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let fixture = direct(4, &HELD_BACK, spooling).await;
@@ -166,7 +164,7 @@ async fn above_half_of_the_limit_reports_go_to_the_spool_at_once() {
 }
 
 #[tokio::test]
-async fn up_to_half_of_it_they_wait_for_kafka() {
+async fn reports_wait_for_kafka_up_to_half_of_the_limit() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let fixture = direct(4, &[("linger.ms", "100")], spooling).await;
@@ -178,7 +176,7 @@ async fn up_to_half_of_it_they_wait_for_kafka() {
 async fn a_lane_without_anything_in_flight_does_not_spill_for_the_others() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
-    // Longer than a write takes, which would be the first to answer.
+    // Longer than a write to the spool takes, which would otherwise answer first.
     let fixture = direct(4, &[("linger.ms", "1000")], spooling).await;
     let others = [(); 3].map(|()| fixture.delivery.limits.report(1).expect("a permit"));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));

@@ -1,4 +1,4 @@
-//! A bridge that stops, and what its next run knows.
+//! Tests how a bridge stops, and how its next run continues.
 
 use super::spooling::{HELD_BACK, direct, eventually, spooling};
 use super::*;
@@ -15,7 +15,7 @@ fn left(spooled: u64, unpromised: u64) -> Left {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_is_waited_for() {
+async fn a_stop_waits_for_reports_in_flight() {
     let fixture = Fixture::with("there", 1, &[("linger.ms", "500")]);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
@@ -27,7 +27,7 @@ async fn what_is_in_flight_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_kafka_does_not_take_in_time_is_left_unpromised() {
+async fn reports_without_an_acknowledgement_in_time_are_unpromised() {
     let fixture = Fixture::with("there", 1, &HELD_BACK);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
@@ -35,7 +35,7 @@ async fn what_kafka_does_not_take_in_time_is_left_unpromised() {
     assert_eq!(fixture.delivery.finish(Duration::ZERO), left(0, 1));
 }
 
-/// A report in flight, whose sender has been told that nothing is promised.
+/// Starts a bridge with a report in flight, whose sender was told 503.
 async fn in_flight(spooling: Spooling) -> Fixture {
     let fixture = direct(10, &HELD_BACK, spooling).await;
     let told = fixture.deliver(Duration::ZERO).await;
@@ -44,14 +44,14 @@ async fn in_flight(spooling: Spooling) -> Fixture {
 }
 
 #[tokio::test]
-async fn with_a_spool_it_is_written_at_the_end() {
+async fn with_a_spool_a_report_in_flight_is_spooled_at_the_end() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixture = in_flight(spooling(directory.path(), LONG)).await;
     assert_eq!(fixture.delivery.finish(Duration::ZERO), left(1, 0));
 }
 
 #[tokio::test]
-async fn what_a_full_spool_does_not_take_at_the_end_is_left_unpromised() {
+async fn with_a_full_spool_a_report_in_flight_is_unpromised_at_the_end() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.free_space = u64::MAX / 2;
@@ -60,7 +60,7 @@ async fn what_a_full_spool_does_not_take_at_the_end_is_left_unpromised() {
 }
 
 #[tokio::test]
-async fn the_next_run_knows_the_partitions_and_delivers_what_was_left() {
+async fn the_next_run_knows_the_partitions_and_delivers_the_spooled_reports() {
     let directory = tempfile::tempdir().expect("a directory");
     let start = |properties| {
         let spooling = spooling(directory.path(), Duration::from_millis(100));
@@ -82,14 +82,14 @@ async fn the_next_run_knows_the_partitions_and_delivers_what_was_left() {
     // Its broker has no such topic yet.
     assert_eq!(second.delivery.events.shared().known_partitions(), Some(3));
     let spooled = || second.delivery.spool_level().expect("a spool").reports;
-    eventually("what was left is not counted", || spooled() == 1).await;
+    eventually("the spooled report is not counted", || spooled() == 1).await;
     create(&second);
     eventually("it is not deleted", || spooled() == 0).await;
     assert_eq!(second.fates(), ["{fate=\"delivered\"} 1"]);
 }
 
 #[tokio::test]
-async fn reports_for_a_topic_that_is_not_configured_are_left_and_no_start_delivers_them() {
+async fn reports_for_an_unconfigured_topic_stay_in_the_spool() {
     let directory = tempfile::tempdir().expect("a directory");
     let start = |topic| {
         let spooling = spooling(directory.path(), Duration::from_millis(100));
@@ -111,16 +111,16 @@ async fn reports_for_a_topic_that_is_not_configured_are_left_and_no_start_delive
 }
 
 #[test]
-fn nothing_is_left_only_if_that_is_known_and_the_next_run_repeats_nothing() {
-    let is_none = |left: Left| left.is_none();
-    assert!(is_none(left(0, 0)));
-    assert!(!is_none(left(1, 0)));
-    assert!(!is_none(left(0, 1)));
-    assert!(!is_none(Left {
+fn the_rest_is_empty_only_if_all_is_counted_and_nothing_is_repeated() {
+    let is_empty = |left: Left| left.is_empty();
+    assert!(is_empty(left(0, 0)));
+    assert!(!is_empty(left(1, 0)));
+    assert!(!is_empty(left(0, 1)));
+    assert!(!is_empty(Left {
         is_counted: false,
         ..left(0, 0)
     }));
-    assert!(!is_none(Left {
+    assert!(!is_empty(Left {
         undeleted: 1,
         ..left(0, 0)
     }));

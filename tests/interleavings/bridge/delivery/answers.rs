@@ -1,4 +1,4 @@
-//! Scenarios of pending reports and of the batches in which their senders wake.
+//! Scenarios of pending reports and of reply batches.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::pending::{Kept, KeptBy, NotTaken, Pending};
 use super::replies::Replies;
 use crate::bridge::metrics::Metrics;
 use crate::contract::Record;
-use crate::kafka::PLACE;
+use crate::kafka::POSITION;
 
 fn limits() -> Arc<InFlightLimits> {
     Arc::new(InFlightLimits::new(InFlight {
@@ -31,10 +31,10 @@ fn pending(limits: &Arc<InFlightLimits>) -> Pending {
     Pending::new(record, limits.report(1).expect("a permit"))
 }
 
-/// Begins to wake the senders of reports in batches.
+/// Starts to wake senders in batches.
 pub(super) fn wake_in_batches() {
     let mut batches = Box::pin(Replies::wake_in_batches());
-    // From here on reports have their replies added to the batches of this run.
+    // After the first poll, new reports use the reply batch of this run.
     let polled = batches
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()));
@@ -52,7 +52,7 @@ pub(super) fn each_sender_wakes() {
     });
     let threads = reports.map(|report| {
         let metrics = Arc::clone(&metrics);
-        thread::spawn(move || report.delivered(PLACE, &metrics))
+        thread::spawn(move || report.delivered(POSITION, &metrics))
     });
     for sender in senders {
         let answer = future::block_on(sender).expect("an answer");
@@ -75,7 +75,7 @@ pub(super) fn the_first_end_counts() {
     let counting = Arc::clone(&metrics);
     let keepers = thread::spawn(move || {
         let mark = report.kept();
-        report.delivered(PLACE, &counting);
+        report.delivered(POSITION, &counting);
         mark
     });
     let is_refused = deadline.join().expect("a deadline");
@@ -100,7 +100,7 @@ pub(super) fn told_is_counted() {
     let report = pending(&limits);
     let sender = Arc::clone(&report.sender);
     let counting = Arc::clone(&metrics);
-    let kafka = thread::spawn(move || report.delivered(PLACE, &counting));
+    let kafka = thread::spawn(move || report.delivered(POSITION, &counting));
     let answer = future::block_on(pin!(sender.answer()));
     assert_eq!(answer.map(|kept| kept.by), Ok(KeptBy::Kafka));
     assert_eq!(metrics.fates(), [("delivered", 1)]);

@@ -1,4 +1,4 @@
-//! A topic with its partitions, its maintenance thread, the spool, and a Kafka.
+//! A topic with its partitions, its maintenance thread, a fake spool and a fake Kafka.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -24,11 +24,11 @@ use crate::kafka::{Failed, Settings, TopicWatch};
 use crate::spool::Spool;
 use crate::telemetry::Throttle;
 
-/// How long a report waits for Kafka alone.
+/// How long a report waits for Kafka before it spills.
 const SPILL_AFTER: Duration = Duration::from_secs(1);
 const TWO: Option<usize> = Some(2);
 const STEP: Duration = Duration::from_millis(250);
-/// After how many steps whatever is awaited has come.
+/// The maximum number of steps of a wait.
 const STEPS: usize = 400;
 /// The keys of the reports, sorted.
 pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -45,7 +45,7 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    /// Starts the maintenance thread and the spool's. `partitions` are those that an earlier run knew.
+    /// Starts the maintenance thread and the spool's thread. `partitions` is the number that an earlier run remembered.
     pub(super) fn start(partitions: Option<u32>) -> Self {
         wake_in_batches();
         let (kafka, watch) = (Settings::default(), TopicWatch::default());
@@ -68,7 +68,7 @@ impl Fixture {
         }
     }
 
-    /// Has Kafka answer from now on.
+    /// Starts to answer records.
     pub(super) fn serve(
         &mut self,
         outcome: impl Fn(usize, usize) -> Option<Result<(), Failed>> + Send + 'static,
@@ -78,7 +78,8 @@ impl Fixture {
         self.threads.push(serving);
     }
 
-    /// Delivers a report for each key, each on a thread of its own. A promised report is on the topic or on the disk.
+    /// Delivers a report for each key, each on its own thread. Checks that a promised report is on the topic or on
+    /// disk.
     pub(super) fn deliver(&mut self, timeout: Duration) {
         let senders = KEYS.map(|key| {
             let (topic, kafka) = (Arc::clone(&self.topic), self.kafka.clone());
@@ -94,11 +95,11 @@ impl Fixture {
         self.senders.extend(senders);
     }
 
-    /// Lets time pass until `condition` holds.
+    /// Advances the clock until `condition` holds.
     pub(super) fn wait_until(&self, condition: impl Fn(&Self) -> bool) {
         let mut steps = 0..STEPS;
         while !condition(self) {
-            steps.next().expect("what is awaited never comes");
+            steps.next().expect("the condition never holds");
             time::pass(STEP);
             thread::yield_now();
         }
@@ -108,8 +109,8 @@ impl Fixture {
         self.answered.load(Ordering::SeqCst) == KEYS.len()
     }
 
-    /// Waits until everything is delivered and deleted, and ends the threads. Returns what the senders were told. Each
-    /// report is on the topic once, and was counted once.
+    /// Waits until everything is delivered and deleted, and ends the threads. Checks that each report is on the topic
+    /// once and was counted once. Returns the answers to the senders.
     pub(super) fn finish(mut self) -> Vec<Reply> {
         self.wait_until(|fixture| {
             fixture.topic.partitions.is_idle()
@@ -125,7 +126,7 @@ impl Fixture {
         answers
     }
 
-    /// Ends the threads. Returns what the senders were told.
+    /// Ends the threads. Returns the answers to the senders.
     pub(super) fn stop(&mut self) -> Vec<Reply> {
         self.spool.close();
         self.wait_until(Self::are_answered);
@@ -141,7 +142,7 @@ impl Fixture {
     }
 }
 
-/// Starts a topic, and returns it with what wakes its maintenance thread.
+/// Starts a topic. Returns it with the receiver that wakes its maintenance thread.
 pub(super) fn topic(
     kafka: &Settings,
     watch: &TopicWatch,
@@ -159,7 +160,7 @@ pub(super) fn topic(
     (Arc::new(topic), woken)
 }
 
-/// Makes a report.
+/// Creates a report.
 pub(super) fn pending(topic: &Topic, key: &str) -> Pending {
     let permit = topic.shared().limits.report(1).expect("a permit");
     Pending::new(record(key), permit)
@@ -180,7 +181,7 @@ fn shared(
         metrics: Metrics::new(),
         limits: Arc::new(InFlightLimits::new(max)),
         spool,
-        memory: 1 << 20,
+        read_back_memory: 1 << 20,
         partitions: AtomicU32::new(0),
         lanes: AtomicUsize::new(0),
         next: AtomicU64::new(1),
@@ -188,7 +189,7 @@ fn shared(
         redirects: None,
         retries: Arc::new(Redirects::new(wake.clone())),
         maintenance: wake,
-        noticed: Default::default(),
+        producer_health: Default::default(),
         unauthorized: Throttle::new(),
         given_up: Throttle::new(),
     }

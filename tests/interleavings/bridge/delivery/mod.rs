@@ -1,4 +1,4 @@
-//! Delivery: the program's files, and their scenarios.
+//! The program's files of delivery, and their scenarios.
 
 #[path = "../../../../src/bridge/delivery/backoff.rs"]
 mod backoff;
@@ -55,7 +55,7 @@ pub const SCENARIOS: &[Scenario] = &[
         1000,
     ),
     (
-        "pending: of deadline, hang-up, spool and Kafka the first answers, and one fate is counted",
+        "pending: the first of deadline, hang-up, spool and Kafka answers, and one fate is counted",
         answers::the_first_end_counts,
         1000,
     ),
@@ -85,7 +85,7 @@ pub const SCENARIOS: &[Scenario] = &[
         300,
     ),
     (
-        "topic: the next producer delivers what a replaced one has not reported on",
+        "topic: the next producer delivers records without a report of the replaced one",
         topics::a_producer_is_replaced,
         300,
     ),

@@ -10,7 +10,7 @@ const NOTHING: InFlight = InFlight {
     bytes: 0,
 };
 
-/// Runs `work` on three threads, and returns what its calls return.
+/// Runs `work` on three threads, and returns the results.
 fn on_threads<T: Send + 'static>(
     limits: &Arc<InFlightLimits>,
     work: fn(&Arc<InFlightLimits>) -> T,

@@ -15,7 +15,7 @@ use crate::kafka::{Failed, Settings, TopicWatch};
 
 /// How long a sender waits for its answer.
 const DEADLINE: Duration = Duration::from_secs(4);
-/// How late a producer reports that has been replaced.
+/// How late a replaced producer reports.
 const LATE: Duration = Duration::from_secs(12);
 const PARTITIONS: u32 = 2;
 
@@ -50,7 +50,7 @@ pub(super) fn the_inbox_ends() {
     fixture.deliver(LONG);
     fixture.watch.learn(PARTITIONS);
     fixture.wait_until(Fixture::are_answered);
-    // Kafka has been silent until now.
+    // Kafka has not answered until now.
     fixture.serve(|_, _| Some(Ok(())));
     assert_eq!(fixture.finish(), [Ok(Kept::BY_SPOOL); KEYS.len()]);
 }
@@ -95,7 +95,7 @@ pub(super) fn a_stop_spills() {
     assert_eq!(kept + unwritten, KEYS.len());
 }
 
-/// Without a spool, and with nothing but the race: three threads open lanes, and two of them use them.
+/// Without a spool: three threads open lanes, and two of them place reports.
 pub(super) fn lanes_open() {
     let watch = TopicWatch::default();
     let (topic, _woken) = topic(&Settings::default(), &watch, None, None);
