@@ -15,13 +15,18 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
     let settings = super::serve::gather(asked.config.as_deref(), &asked.overrides);
     let mut out = Output::new();
     let mut findings = Vec::new();
-    check::run(&settings, asked.probe, &mut |finding| {
-        // Each as soon as it is known: an answer of Kafka's can take a while.
-        if !asked.json {
-            out.line(&finding);
-        }
-        findings.push(finding);
-    });
+    check::run(
+        &settings,
+        asked.config.as_deref(),
+        asked.probe,
+        &mut |finding| {
+            // Each as soon as it is known: an answer of Kafka's can take a while.
+            if !asked.json {
+                out.line(&finding);
+            }
+            findings.push(finding);
+        },
+    );
     let count = |level| {
         findings
             .iter()
