@@ -42,7 +42,7 @@ fn bridge(settings: &[(&str, &str)]) -> Bridge {
 }
 
 #[test]
-fn a_bridge_that_can_take_reports_is_0_however_it_is_named() {
+fn a_ready_bridge_is_0_for_every_form_of_its_address() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let spool = home.path().join("spool").display().to_string();
     let bridge = bridge(&[("spool.directory", &spool), ("admin.listen", "0.0.0.0:0")]);
@@ -76,7 +76,7 @@ fn a_bridge_that_can_take_reports_is_0_however_it_is_named() {
 }
 
 #[test]
-fn a_bridge_that_cannot_take_reports_is_1_with_the_reason_and_alive_nevertheless() {
+fn a_bridge_that_is_not_ready_is_1_with_the_reason_and_alive() {
     let mut bridge = bridge(&[("ingress.drain_delay", "10m")]);
     let url = format!("http://{}/readyz", bridge.admin);
     let unreached = eventually(|| {
@@ -103,7 +103,7 @@ fn a_bridge_that_cannot_take_reports_is_1_with_the_reason_and_alive_nevertheless
 }
 
 #[test]
-fn another_path_or_name_is_1_with_what_the_listener_says() {
+fn another_path_or_host_name_is_1_with_the_listeners_answer() {
     let bridge = bridge(&[]);
     let url = format!("http://{}/readyz/", bridge.admin);
     let why = "the answer is 404: try / (the status page), /livez, /readyz, /startupz or /metrics";
@@ -116,7 +116,7 @@ fn another_path_or_name_is_1_with_what_the_listener_says() {
 }
 
 #[test]
-fn a_port_that_nothing_listens_on_is_1() {
+fn a_closed_port_is_1() {
     let [address] = free_addresses();
     let url = format!("http://{address}/readyz");
     let why = "connection refused: nothing listens there";
@@ -148,7 +148,7 @@ fn a_wrong_argument_or_address_is_2() {
         ),
         (
             "bridge:1/a\r\nHost:b",
-            "a URL here is ASCII text without spaces and #",
+            "a URL must be ASCII text without spaces and #",
         ),
     ] {
         let (code, said) = ended(&mut health(typed));
@@ -203,7 +203,8 @@ fn an_answer_without_an_end_takes_neither_time_nor_memory() {
     const MEMORY: &str = "--as=536870912";
     const REFUSED: &str = "HTTP/1.1 503 Service Unavailable\r\n\r\nfull";
     const SLOW: &str = "connected, but no answer within 2 seconds";
-    const ALIEN: &str = "the answer is not HTTP; is it another program's port, or TLS?";
+    const ALIEN: &str =
+        "the answer is not HTTP: the port may be that of another program, or may need TLS";
     const CLOSED: &str = "the connection was closed without an answer";
     let full = "the answer is 503: full";
     let cases: [(Trick, Result<(), &str>); 9] = [

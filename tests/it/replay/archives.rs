@@ -160,7 +160,7 @@ fn tail_prints_the_lines_of_an_archive_and_masking_changes_only_the_value() {
 }
 
 #[test]
-fn tail_tells_an_empty_part_from_a_missing_one() {
+fn tail_distinguishes_an_empty_part_from_a_missing_one() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     for (at, parts) in [(0, None), (1, Some(Vec::new()))] {

@@ -80,7 +80,7 @@ fn assert_brought_back_once(desk: &Desk<'_>, id: &str) {
 }
 
 #[test]
-fn brokers_and_the_process_are_killed_during_a_redrive_and_each_report_is_brought_back_once() {
+fn a_redrive_whose_brokers_and_process_are_killed_redrives_each_report_once() {
     let mut kafka = cluster::exclusive();
     let brokers = Kafka::at(kafka.bootstrap().to_owned());
     let desk = Desk::new(&brokers);
@@ -111,7 +111,7 @@ fn brokers_and_the_process_are_killed_during_a_redrive_and_each_report_is_brough
 }
 
 #[test]
-fn brokers_are_killed_while_an_archive_is_written_and_each_record_is_in_it_once() {
+fn an_archive_has_each_record_once_if_brokers_are_killed() {
     let mut kafka = cluster::exclusive();
     let brokers = Kafka::at(kafka.bootstrap().to_owned());
     let desk = Desk::new(&brokers);
@@ -196,7 +196,7 @@ impl Copying {
 }
 
 #[test]
-fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
+fn a_replay_copies_each_record_once_if_brokers_are_killed() {
     let mut kafka = cluster::exclusive();
     let copying = Copying::start(&kafka, kafka.bootstrap(), "brokers");
     for broker in 0..2 {
@@ -210,7 +210,7 @@ fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
 
 /// The name behind which the brokers are found stays; where they say that they are does not.
 #[test]
-fn brokers_that_come_back_under_new_addresses_are_found_again() {
+fn a_run_finds_brokers_that_return_with_new_addresses() {
     let mut kafka = cluster::exclusive();
     let [name] = free_ports();
     let old = kafka.proxy_ports();

@@ -120,7 +120,7 @@ fn a_summary_that_cannot_be_printed_comes_after_the_line_of_the_run() {
     assert_eq!(code(&output), 1, "{said}");
     let archive = small.directory.path().join("archive.jsonl");
     let expected = format!(
-        ": 0 records (0 B) to target\n{} holds no record\nkoobridge: the run has finished, and only its summary \
+        ": 0 records (0 B) to target\n{} holds no record\nkoobridge: the run has finished, but its summary \
          could not be printed: can't write to standard output: No space left on device (os error 28)\n",
         archive.display()
     );
@@ -128,7 +128,7 @@ fn a_summary_that_cannot_be_printed_comes_after_the_line_of_the_run() {
 }
 
 #[test]
-fn a_signal_in_a_preview_or_between_lines_is_said() {
+fn a_signal_in_a_preview_or_between_lines_has_a_message() {
     let small = Small::new();
     let bootstrap = small.broker.bootstrap_servers();
     let path = small.directory.path().join("pipe");
@@ -145,7 +145,7 @@ fn a_signal_in_a_preview_or_between_lines_is_said() {
         ),
         (
             &["--to", "-"],
-            "stopped before its end: the lines are not all; the same command prints them anew",
+            "stopped before the end: the lines are incomplete; the same command prints all of them again",
         ),
     ] {
         // Its other end stays open, so that the next line is waited for.

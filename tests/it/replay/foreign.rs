@@ -93,7 +93,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_header_name_that_is_not_utf_8_ends_neither_a_tail_nor_a_replay() {
+fn a_header_name_that_is_not_utf_8_does_not_end_a_tail_or_a_replay() {
     let kafka = cluster::shared();
     let mut desk = Desk::new(&kafka);
     desk.events = kafka.topic("events", 1);

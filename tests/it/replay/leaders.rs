@@ -11,7 +11,7 @@ use crate::support::lines::Lines;
 const EVENTS: usize = 3000;
 
 #[test]
-fn a_replay_names_the_partition_whose_leader_is_gone_and_goes_on_when_it_is_back() {
+fn a_replay_names_a_partition_without_a_leader_and_continues_when_it_has_one() {
     let mut kafka = cluster::exclusive();
     let (events, others, lines, mut running) = {
         let mut desk = Desk::new(&kafka);
@@ -49,7 +49,7 @@ fn a_replay_names_the_partition_whose_leader_is_gone_and_goes_on_when_it_is_back
 }
 
 #[test]
-fn a_replay_that_starts_while_leaders_are_elected_waits_for_them() {
+fn a_replay_waits_for_the_election_of_leaders() {
     let mut kafka = cluster::exclusive();
     let events = Desk::with_events(&kafka, 60).events;
     let leader = kafka.leader_index(&events, 0);

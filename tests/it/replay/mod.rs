@@ -34,7 +34,7 @@ fn by_key(records: &[Record]) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn a_replay_keeps_what_was_written_and_says_where_it_stood() {
+fn a_replayed_record_is_unchanged_and_has_its_position_in_headers() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 300);
     let target = kafka.topic("target", 3);
@@ -72,7 +72,7 @@ fn a_replay_keeps_what_was_written_and_says_where_it_stood() {
 }
 
 #[test]
-fn filters_and_times_pick_the_records_and_a_dry_run_counts_them() {
+fn filters_and_times_select_the_records_and_a_dry_run_counts_them() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 300);
     let target = kafka.topic("target", PARTITIONS);
@@ -122,7 +122,7 @@ fn filters_and_times_pick_the_records_and_a_dry_run_counts_them() {
 }
 
 #[test]
-fn message_ids_from_a_file_are_read_from_their_partitions_alone() {
+fn message_ids_from_a_file_are_read_from_their_partitions_only() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 300);
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -141,7 +141,7 @@ fn message_ids_from_a_file_are_read_from_their_partitions_alone() {
     };
     assert_eq!(sorted(&whole.stdout), sorted(&narrow.stdout));
     assert!(
-        said(&narrow).contains("reading the partitions "),
+        said(&narrow).contains(" of 6 partitions: "),
         "{}",
         said(&narrow)
     );
@@ -161,7 +161,7 @@ fn a_replay_onto_its_own_topic_ends_and_is_not_replayed_itself() {
 }
 
 #[test]
-fn what_koobridge_did_not_write_is_passed_over_and_counted() {
+fn foreign_records_are_passed_over_and_counted() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 3);
     let strange = |key: Option<&str>, value: Option<&[u8]>| Written {
@@ -220,7 +220,7 @@ fn an_archive_can_be_brought_back() {
 }
 
 #[test]
-fn a_record_that_the_target_does_not_take_is_named_and_nothing_else_is_missing() {
+fn a_record_that_the_target_refuses_is_named_and_the_others_are_copied() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 90);
     desk.write(&desk.events, [large_event(90, 5000)]);
@@ -244,7 +244,7 @@ fn a_record_that_the_target_does_not_take_is_named_and_nothing_else_is_missing()
 }
 
 #[test]
-fn what_retention_takes_away_meanwhile_is_said() {
+fn records_that_retention_deletes_during_a_run_are_reported() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     // More than is fetched ahead.
@@ -292,7 +292,7 @@ fn missing_of(says: &str) -> usize {
 }
 
 #[test]
-fn what_can_not_be_meant_is_refused_in_words() {
+fn wrong_command_lines_are_refused_with_a_message() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let (events, rejected) = (desk.events.clone(), desk.rejected.clone());
@@ -320,7 +320,7 @@ fn what_can_not_be_meant_is_refused_in_words() {
         (
             &["--to", &events, "--since", "soon"],
             2,
-            "\"soon\" is no time; write 2026-11-22T08:00:00Z",
+            "\"soon\" is not a time; write 2026-11-22T08:00:00Z",
         ),
         (
             &["--to", &events, "--since", "2h", "--key-partition"],

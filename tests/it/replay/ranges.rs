@@ -83,7 +83,7 @@ fn open_line(topic: &str, offset: u64) -> String {
 }
 
 #[test]
-fn what_lies_behind_an_open_transaction_is_waited_for_and_not_left_out() {
+fn a_replay_waits_for_the_records_after_an_open_transaction() {
     let kafka = cluster::shared();
     let mut desk = narrow_desk(&kafka, 0);
     desk.rejected = kafka.topic("rejected", 1);
@@ -142,7 +142,7 @@ fn an_open_transaction_is_named_while_other_partitions_are_read() {
 }
 
 #[test]
-fn a_range_of_marks_and_aborted_records_ends_at_once() {
+fn a_range_of_control_and_aborted_records_ends_at_once() {
     let kafka = cluster::shared();
     let desk = narrow_desk(&kafka, 2);
     // Offsets 2 to 4, and a mark.
@@ -175,12 +175,12 @@ fn typed_offsets_that_do_not_exist_are_named() {
         (
             "0:100-200",
             0,
-            "partition 0 ends at offset 5: nothing of 0:100-200 is there",
+            "partition 0 ends at offset 5: no offset of 0:100-200 exists",
         ),
         (
             "0:3-200",
             2,
-            "partition 0 ends at offset 5: of 0:3-200 only 0:3-4 is there",
+            "partition 0 ends at offset 5: of 0:3-200 only 0:3-4 exists",
         ),
     ] {
         let output = desk.command("replay", &["--offsets", offsets, "--to", "-"]);
@@ -192,7 +192,7 @@ fn typed_offsets_that_do_not_exist_are_named() {
 }
 
 #[test]
-fn times_that_leave_nothing_are_wrong_on_the_command_line() {
+fn an_empty_range_of_times_is_a_usage_error() {
     let kafka = cluster::shared();
     let desk = narrow_desk(&kafka, 1);
     let cases: [(&[&str], &str); 4] = [
@@ -220,7 +220,7 @@ fn times_that_leave_nothing_are_wrong_on_the_command_line() {
 }
 
 #[test]
-fn a_tail_says_that_a_transaction_holds_it_back_and_goes_on_behind_it() {
+fn a_tail_reports_an_open_transaction_and_continues_after_it() {
     let kafka = cluster::shared();
     let desk = narrow_desk(&kafka, 3);
     let mut running = desk.start("tail", &["--since", "beginning", "-n", "4"]);
@@ -268,7 +268,7 @@ fn a_tail_whose_topic_is_deleted_ends() {
 }
 
 #[test]
-fn a_tail_goes_on_with_new_clients_after_a_minute_without_a_broker() {
+fn a_tail_continues_with_new_clients_after_a_minute_without_a_broker() {
     let kafka = cluster::exclusive();
     let desk = narrow_desk(&kafka, 1);
     let mut running = desk.start("tail", &["--since", "beginning", "-n", "2"]);
@@ -285,7 +285,7 @@ fn a_tail_goes_on_with_new_clients_after_a_minute_without_a_broker() {
 }
 
 #[test]
-fn a_tail_whose_topic_is_made_again_ends() {
+fn a_tail_whose_topic_is_recreated_ends() {
     let kafka = cluster::shared();
     let desk = narrow_desk(&kafka, 9);
     let mut running = desk.start("tail", &["--since", "beginning", "--json"]);

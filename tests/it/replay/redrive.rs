@@ -55,7 +55,7 @@ fn desk(kafka: &crate::support::records::Kafka) -> Desk<'_> {
 }
 
 #[test]
-fn what_is_good_today_becomes_an_event_with_its_arrival_time_and_the_rest_stays() {
+fn a_valid_report_becomes_an_event_with_its_arrival_time_and_the_others_stay() {
     let kafka = cluster::shared();
     let desk = desk(&kafka);
     let look = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
@@ -102,7 +102,7 @@ fn what_is_good_today_becomes_an_event_with_its_arrival_time_and_the_rest_stays(
 }
 
 #[test]
-fn a_sound_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() {
+fn a_valid_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let with_value = |reason, value, body: &str, key| {
@@ -137,7 +137,7 @@ fn a_sound_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() 
 }
 
 #[test]
-fn a_redriven_event_is_an_event_and_no_replay() {
+fn a_redriven_event_does_not_count_as_a_replay() {
     let kafka = cluster::shared();
     let desk = desk(&kafka);
     let output = desk.command(

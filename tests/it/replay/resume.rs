@@ -53,7 +53,7 @@ pub fn copied(desk: &Desk<'_>, target: &str, least: usize) -> Vec<Record> {
 }
 
 #[test]
-fn killed_at_random_moments_it_goes_on_without_a_gap_or_a_repeat() {
+fn a_run_killed_at_random_moments_resumes_without_a_gap_or_a_repeat() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -87,7 +87,7 @@ fn killed_at_random_moments_it_goes_on_without_a_gap_or_a_repeat() {
 
 /// A process that is killed between the two steps of a commit leaves a transaction that is still open.
 #[test]
-fn killed_within_a_commit_it_goes_on_before_kafka_gives_the_transaction_up() {
+fn a_run_killed_within_a_commit_resumes_before_the_transaction_times_out() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -120,7 +120,7 @@ fn killed_within_a_commit_it_goes_on_before_kafka_gives_the_transaction_up() {
 }
 
 #[test]
-fn stopped_it_prints_the_command_that_goes_on() {
+fn a_stopped_run_prints_the_command_that_resumes_it() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -134,7 +134,7 @@ fn stopped_it_prints_the_command_that_goes_on() {
     assert!((1..EVENTS).contains(&before), "{before}");
     let command = running.says.find("koobridge replay ").expect("the command");
     let words = command.split_whitespace().skip(1);
-    // As it was typed, but for the rate.
+    // The same command without the rate.
     let words = words.filter(|word| !["--rate", "2000"].contains(word));
     let output = run(koobridge().args(words).arg("--yes"));
     assert_eq!(code(&output), 0, "{}", said(&output));
@@ -142,7 +142,7 @@ fn stopped_it_prints_the_command_that_goes_on() {
 }
 
 #[test]
-fn another_command_does_not_go_on_with_it() {
+fn a_different_command_does_not_resume_a_run() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic("target", 3);
@@ -175,12 +175,12 @@ fn another_command_does_not_go_on_with_it() {
 }
 
 #[test]
-fn a_second_process_takes_the_run_over_and_the_first_says_so() {
+fn a_second_process_takes_over_the_run_and_the_first_ends_with_1() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
     let there = ["--to", &target, "--yes"];
-    // So slowly that it is not done before the second has started, however busy the machine is.
+    // Slow enough to run until the second has started, even on a busy machine.
     let slowly = ["--since", "beginning", "--rate", "400"];
     let mut first = desk.start("replay", &[&slowly[..], &there].concat());
     let id = id_of(&copied(&desk, &target, 1));
@@ -193,14 +193,14 @@ fn a_second_process_takes_the_run_over_and_the_first_says_so() {
         says.contains("another process has taken over the run"),
         "{says}"
     );
-    // Who followed this would end the other one.
-    assert!(!says.contains("broke off"), "{says}");
+    // The first message only: another hint to resume would end the second process.
+    assert_eq!(says.matches("--resume ").count(), 1, "{says}");
     assert_eq!(second.ended(), 0, "{}", second.says.all());
     assert_exactly_once(&desk, &target);
 }
 
 #[test]
-fn brokers_that_stand_still_for_longer_than_a_transaction_may_take_are_waited_out() {
+fn a_run_waits_for_brokers_that_stall_longer_than_the_transaction_timeout() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);

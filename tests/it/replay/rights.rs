@@ -54,7 +54,7 @@ fn error_of(child: &mut Child) -> String {
 }
 
 #[test]
-fn a_reader_needs_no_right_on_a_group_and_names_the_right_on_the_topic_that_it_lacks() {
+fn a_reader_needs_no_right_on_a_group_and_names_the_missing_right() {
     let kafka = cluster::exclusive();
     let topic = kafka.topic("events", 1);
     let desk = Desk::new(&kafka);
@@ -81,7 +81,7 @@ fn a_reader_needs_no_right_on_a_group_and_names_the_right_on_the_topic_that_it_l
 }
 
 #[test]
-fn a_login_that_is_refused_for_long_ends_a_tail() {
+fn a_login_that_is_refused_for_a_minute_ends_a_tail() {
     let mut kafka = cluster::exclusive();
     let topic = kafka.topic("events", 1);
     allow(&kafka, &["Read", "Describe"], &[&topic]);
@@ -134,7 +134,7 @@ fn each_right_is_needed(
 }
 
 #[test]
-fn a_replay_needs_these_rights_and_names_the_one_that_it_lacks() {
+fn a_replay_names_the_right_that_it_lacks() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic("target", 3);
@@ -158,7 +158,7 @@ fn a_replay_needs_these_rights_and_names_the_one_that_it_lacks() {
 }
 
 #[test]
-fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
+fn a_read_only_target_ends_a_run_of_any_length() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, 3);
     let target = kafka.topic("target", 3);
@@ -187,7 +187,7 @@ fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
 }
 
 #[test]
-fn a_replay_of_a_file_needs_these_rights_and_names_the_one_that_it_lacks() {
+fn a_replay_of_a_file_names_the_right_that_it_lacks() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, 30);
     let archive = desk.command("replay", &["--since", "beginning", "--to", "-"]);
@@ -209,7 +209,7 @@ fn a_replay_of_a_file_needs_these_rights_and_names_the_one_that_it_lacks() {
 }
 
 #[test]
-fn a_redrive_needs_these_rights_and_names_the_one_that_it_lacks() {
+fn a_redrive_names_the_right_that_it_lacks() {
     let kafka = cluster::exclusive();
     let desk = Desk::new(&kafka);
     let report = |number: usize| {

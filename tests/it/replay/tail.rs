@@ -6,7 +6,7 @@ use crate::support::bridge::eventually;
 use crate::support::cluster;
 
 #[test]
-fn a_line_says_what_came_and_hides_the_number() {
+fn a_line_shows_the_event_and_masks_the_number() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 6);
     let output = desk.command(
@@ -73,7 +73,7 @@ fn a_line_of_a_rejected_report_names_the_member_or_the_value_of_the_header_at_fa
 }
 
 #[test]
-fn it_follows_what_comes_and_nothing_of_before() {
+fn a_tail_follows_new_records_only() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 30);
     let mut running = desk.start("tail", &["-n", "1"]);

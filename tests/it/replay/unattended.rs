@@ -51,7 +51,7 @@ fn a_job_that_is_killed_and_started_again_publishes_each_record_once() {
 }
 
 #[test]
-fn of_two_processes_that_begin_a_run_at_once_one_does_it() {
+fn one_of_two_processes_that_begin_a_run_at_once_does_it() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -77,14 +77,14 @@ fn of_two_processes_that_begin_a_run_at_once_one_does_it() {
 }
 
 #[test]
-fn a_name_goes_on_with_its_run_by_the_same_command_only() {
+fn an_id_resumes_its_run_only_with_the_same_command() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic("target", 3);
     let to = ["--to", &*target, "--id", "named", "--yes"];
     let output = desk.command("replay", &to);
     assert_eq!(code(&output), 2, "{}", said(&output));
-    let words = "there is no replay named yet: a range starts it";
+    let words = "there is no replay named yet: start it with a range";
     assert!(said(&output).contains(words), "{}", said(&output));
     let output = desk.command("replay", &["--to", &target, "--resume", "named", "--yes"]);
     assert_ne!(code(&output), 0);
@@ -100,7 +100,7 @@ fn a_name_goes_on_with_its_run_by_the_same_command_only() {
     let output = desk.command("replay", &other);
     assert_eq!(code(&output), 2, "{}", said(&output));
     assert!(
-        said(&output).contains("the run has other --offsets"),
+        said(&output).contains("the run has different --offsets"),
         "{}",
         said(&output)
     );
@@ -108,7 +108,7 @@ fn a_name_goes_on_with_its_run_by_the_same_command_only() {
 }
 
 #[test]
-fn a_run_that_goes_on_without_its_range_keeps_the_times_of_it() {
+fn a_run_resumed_without_its_range_keeps_its_times() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -169,7 +169,7 @@ fn a_finished_run_leaves_no_group_that_falls_behind() {
 }
 
 #[test]
-fn what_was_missing_is_still_missing_when_the_run_is_started_again() {
+fn a_finished_run_still_exits_with_4_when_it_is_started_again() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 300);
     let target = kafka.topic("target", 3);
@@ -278,7 +278,7 @@ fn a_record_that_the_target_refuses_for_its_time_ends_the_run_and_is_named() {
 }
 
 #[test]
-fn batches_fit_a_target_that_takes_small_ones() {
+fn batches_fit_a_target_that_accepts_small_ones() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 1500);
     let small = [("min.insync.replicas", "2"), ("max.message.bytes", "20000")];
@@ -291,7 +291,7 @@ fn batches_fit_a_target_that_takes_small_ones() {
 }
 
 #[test]
-fn records_about_as_large_as_the_target_takes_are_told_apart_without_asking_it() {
+fn records_near_the_targets_size_limit_are_refused_or_copied() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let sizes = (241..=400).map(|bytes| large_event(bytes, bytes));
@@ -329,13 +329,13 @@ fn a_compacted_target_is_refused() {
         &["--since", "beginning", "--to", &target, "--yes"],
     );
     assert_eq!(code(&output), 2, "{}", said(&output));
-    let words = "cleanup.policy is compact: Kafka drops `delivered`";
+    let words = "cleanup.policy is compact: Kafka keeps only the last event";
     assert!(said(&output).contains(words), "{}", said(&output));
     assert_eq!(desk.read(&target), []);
 }
 
 #[test]
-fn the_retention_is_warned_of_before_the_copy() {
+fn the_warning_of_the_retention_comes_before_the_copy() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic_with("target", 3, 3, &[("retention.ms", "3600000")]);
@@ -353,7 +353,7 @@ fn the_retention_is_warned_of_before_the_copy() {
 }
 
 #[test]
-fn a_redrive_passes_over_what_an_earlier_one_has_brought_back() {
+fn a_redrive_passes_over_reports_that_an_earlier_one_has_brought_back() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let unknown = |message: &str, body: &str| rejected("unknown-status", body, Some(message));
@@ -440,7 +440,7 @@ fn a_second_signal_aborts_the_transaction() {
 }
 
 #[test]
-fn a_run_that_is_cut_off_from_kafka_heeds_signals() {
+fn a_run_without_a_connection_to_kafka_obeys_signals() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -470,8 +470,8 @@ fn a_run_that_is_cut_off_from_kafka_heeds_signals() {
     late.signal(Signal::TERM);
     let begun = Instant::now();
     for (running, words) in [
-        (&mut aborted, "stopped before its end; resume it by"),
-        (&mut running, "stopped before its end; resume it by"),
+        (&mut aborted, "stopped before the end; resume it with"),
+        (&mut running, "stopped before the end; resume it with"),
         (&mut late, "stopped before anything was copied: "),
     ] {
         let ended = running.ended();
@@ -489,7 +489,7 @@ fn a_run_that_is_cut_off_from_kafka_heeds_signals() {
 }
 
 #[test]
-fn a_redrive_is_resumed_and_brings_back_each_report_once() {
+fn a_resumed_redrive_brings_back_each_report_once() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let message = |number: usize| format!("m{number}");
