@@ -1,4 +1,4 @@
-//! `koobridge health`: one question to the admin listener, and an exit code for whoever asks by a command.
+//! `koobridge health`: one request to the admin listener, and the exit code.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,17 +11,17 @@ use rustix::process::Signal;
 use crate::support::bridge::{BUSY, Bridge, eventually, koobridge, run, wrapped};
 use crate::support::ports::free_addresses;
 
-/// How long the command asks at most.
+/// The time limit of the command.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A command that asks at `url`.
+/// Returns the command for `url`.
 fn health(url: &str) -> Command {
     let mut command = koobridge();
     command.args(["health", url]);
     command
 }
 
-/// Runs a command; returns its exit code and all that it prints.
+/// Runs a command; returns its exit code and its output.
 fn ended(command: &mut Command) -> (Option<i32>, String) {
     let output = run(command);
     let said = [output.stdout, output.stderr].concat();
@@ -36,7 +36,7 @@ fn unwell(url: &str, why: &str) -> (Option<i32>, String) {
     (Some(1), format!("koobridge: {url}: {why}\n"))
 }
 
-/// A bridge without Kafka, which can take reports if it has a spool.
+/// Starts a bridge without Kafka, which accepts reports if it has a spool.
 fn bridge(settings: &[(&str, &str)]) -> Bridge {
     Bridge::start("127.0.0.1:1", "events", "rejected", settings)
 }
@@ -165,11 +165,11 @@ fn a_wrong_argument_or_address_is_2() {
     );
 }
 
-/// What another program does with a connection, once it has read a request.
-type Trick = fn(&mut TcpStream);
+/// The behaviour of another program on a connection after it has read a request.
+type Behaviour = fn(&mut TcpStream);
 
-/// Listens, and plays the trick on each connection; returns where.
-fn impostor(trick: Trick) -> SocketAddr {
+/// Starts a server with this behaviour, and returns its address.
+fn impostor(behaviour: Behaviour) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -177,13 +177,13 @@ fn impostor(trick: Trick) -> SocketAddr {
             let mut stream = stream.expect("a connection");
             let mut request = [0; 1024];
             let _length = stream.read(&mut request).expect("a request");
-            trick(&mut stream);
+            behaviour(&mut stream);
         }
     });
     address
 }
 
-/// Writes the same without an end, until the peer has gone.
+/// Writes without an end, until the peer closes the connection.
 fn flood(stream: &mut TcpStream, part: &[u8]) {
     let part = part.repeat(1 << 16);
     while stream.write_all(&part).is_ok() {}
@@ -193,7 +193,7 @@ fn begin(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).expect("it reads");
 }
 
-/// Waits until the peer has gone.
+/// Waits until the peer closes the connection.
 fn hold(stream: &mut TcpStream) {
     let _gone = stream.read(&mut [0]);
 }
@@ -207,7 +207,7 @@ fn an_answer_without_an_end_takes_neither_time_nor_memory() {
         "the answer is not HTTP: the port may be that of another program, or may need TLS";
     const CLOSED: &str = "the connection was closed without an answer";
     let full = "the answer is 503: full";
-    let cases: [(Trick, Result<(), &str>); 9] = [
+    let cases: [(Behaviour, Result<(), &str>); 9] = [
         (hold, Err(SLOW)),
         (|stream| flood(stream, b"x"), Err(ALIEN)),
         (|_| {}, Err(CLOSED)),
@@ -254,8 +254,8 @@ fn an_answer_without_an_end_takes_neither_time_nor_memory() {
             Ok(()),
         ),
     ];
-    for (trick, expected) in cases {
-        let url = format!("http://{}/readyz", impostor(trick));
+    for (behaviour, expected) in cases {
+        let url = format!("http://{}/readyz", impostor(behaviour));
         let mut command = wrapped(&["prlimit", MEMORY]);
         command.args(["health", &url]);
         let began = Instant::now();

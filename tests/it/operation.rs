@@ -1,4 +1,4 @@
-//! `koobridge serve` as its operator meets it: starting, stopping, and what it says.
+//! `koobridge serve`: its start, its stop and its log.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ fn a_missing_topic_is_logged_and_used_when_it_exists() {
 
 #[test]
 fn unreachable_brokers_are_logged_and_no_report_is_accepted() {
-    // Port 1 on loopback: nobody listens there.
+    // Nothing listens on port 1 of loopback.
     let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     let said = bridge.wait_for_log("Kafka can't be reached");
     assert!(said.contains("127.0.0.1:1"), "{said}");
@@ -135,7 +135,7 @@ fn a_stopping_bridge_drains_and_exits_0() {
         (readiness.status, &readiness.json()["draining"]),
         (503, &json!(true))
     );
-    // The listener is still open, and each answer closes its connection.
+    // The listener is still open, but each answer closes its connection.
     kept.send(&report(&body("m2", "read")));
     let answer = kept.answer();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The events' schema in a schema registry, and the header that leads Confluent's clients to it.
+//! The events' schema in a schema registry, and the header with which Confluent's clients find it.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::support::registry;
 
 const GUID: &str = "89791762-2336-4186-9674-299b90a802e2";
 
-/// What it printed, what it said of an error, and its exit code.
+/// Returns the output, standard error and the exit code.
 fn topics(file: &Path, flags: &[&str]) -> (String, String, Option<i32>) {
     let output = run(koobridge()
         .args(["topics", "--config"])
@@ -25,7 +25,7 @@ fn topics(file: &Path, flags: &[&str]) -> (String, String, Option<i32>) {
     (out, err, output.status.code())
 }
 
-/// The number that follows `schema_id = "` in the output.
+/// Returns the number after `schema_id = "` in the output.
 fn printed_id(text: &str) -> String {
     let (_, id) = text.split_once("schema_id = \"").expect("an id");
     id.trim_end().trim_end_matches('"').to_owned()
@@ -174,7 +174,7 @@ fn replays_copy_the_header_and_a_redriven_event_has_that_of_the_configuration() 
     );
 }
 
-/// Apicurio Registry can't compare schemas of draft 2020-12, and refuses each that it would have to compare.
+/// Apicurio Registry can't compare schemas of draft 2020-12, and refuses a schema that it would have to compare.
 #[test]
 fn the_registrys_refusal_is_shown_and_the_subject_stays() {
     let kafka = cluster::shared();

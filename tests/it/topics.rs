@@ -233,7 +233,7 @@ fn a_name_that_collides_with_another_topic_is_refused_with_the_cause() {
     assert!(said.ends_with(cause), "{said}");
 }
 
-/// Sets each of the values in turn, through a client of its own.
+/// Sets each of the values in turn, with a separate client.
 fn set_repeatedly(kafka: &Kafka, topic: &str, name: &'static str, values: &[String]) {
     let cluster = cluster_of(kafka);
     for value in values {

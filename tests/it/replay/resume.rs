@@ -1,4 +1,4 @@
-//! Runs that end in the middle, and those that go on with them.
+//! Runs that are interrupted and resumed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rustix::process::Signal;
 
 use super::by_key;
-use super::desk::{Desk, code, said};
+use super::desk::{Desk, exit_code, stderr};
 use crate::suite::random::Random;
 use crate::suite::rig::pause;
 use crate::support::bridge::{PATIENCE, eventually, koobridge, run};
@@ -19,13 +19,13 @@ use crate::support::records::{Record, read_all};
 pub const EVENTS: usize = 12_000;
 const KILLS: usize = 20;
 
-/// The id of the run, as its group is called in Kafka.
+/// Returns the id of the run from the headers of its records.
 fn id_of(copies: &[Record]) -> String {
     let id = copies.first().and_then(|copy| copy.header("replay_id"));
     id.expect("a replayed record").to_owned()
 }
 
-/// Each source record once, the records of a key in their order.
+/// Asserts that each source record is there once, and that the records of a key are in their order.
 pub fn assert_exactly_once(desk: &Desk<'_>, target: &str) {
     let events = desk.read(&desk.events);
     let copies = desk.copies(target, events.len());
@@ -73,14 +73,14 @@ fn a_run_killed_at_random_moments_resumes_without_a_gap_or_a_repeat() {
     drop(running);
     let last = ["--to", &target, "--yes", "--resume", &id];
     let output = desk.command("replay", &last);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
     let again = desk.command("replay", &last);
-    assert_eq!(code(&again), 0);
+    assert_eq!(exit_code(&again), 0);
     assert!(
-        said(&again).contains("has already finished"),
+        stderr(&again).contains("has already finished"),
         "{}",
-        said(&again)
+        stderr(&again)
     );
     assert_exactly_once(&desk, &target);
 }
@@ -115,7 +115,7 @@ fn a_run_killed_within_a_commit_resumes_before_the_transaction_times_out() {
         .send_offsets_to_transaction(&offsets, &group, PATIENCE)
         .expect("Kafka takes the offsets");
     let output = desk.command("replay", &["--to", &target, "--yes", "--resume", &id]);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
 }
 
@@ -137,7 +137,7 @@ fn a_stopped_run_prints_the_command_that_resumes_it() {
     // The same command without the rate.
     let words = words.filter(|word| !["--rate", "2000"].contains(word));
     let output = run(koobridge().args(words).arg("--yes"));
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
 }
 
@@ -151,7 +151,7 @@ fn a_different_command_does_not_resume_a_run() {
         "replay",
         &["--since", "beginning", "--to", &target, "--yes"],
     );
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let id = id_of(&desk.copies(&target, 30));
     let cases: [(&[&str], &str); 4] = [
         (&["--to", &other], "the run has --to "),
@@ -164,11 +164,11 @@ fn a_different_command_does_not_resume_a_run() {
     ];
     for (arguments, words) in cases {
         let output = desk.command("replay", &[arguments, &["--yes", "--resume", &id]].concat());
-        assert_eq!(code(&output), 2, "{arguments:?}: {}", said(&output));
+        assert_eq!(exit_code(&output), 2, "{arguments:?}: {}", stderr(&output));
         assert!(
-            said(&output).contains(words),
+            stderr(&output).contains(words),
             "{arguments:?}: {}",
-            said(&output)
+            stderr(&output)
         );
     }
     assert_eq!(desk.read(&other), []);

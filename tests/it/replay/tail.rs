@@ -1,6 +1,6 @@
-//! Watching a topic.
+//! `tail`.
 
-use super::desk::{Desk, Written, code, event, owned, said};
+use super::desk::{Desk, Written, event, exit_code, owned, stderr};
 use super::redrive::{rejected, sound};
 use crate::support::bridge::eventually;
 use crate::support::cluster;
@@ -13,7 +13,7 @@ fn a_line_shows_the_event_and_masks_the_number() {
         "tail",
         &["--since", "beginning", "--message-id", "m1", "-n", "3"],
     );
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).expect("text");
     let words: Vec<Vec<&str>> = text
         .lines()
@@ -56,7 +56,7 @@ fn a_line_of_a_rejected_report_names_the_member_or_the_value_of_the_header_at_fa
     desk.write(&desk.rejected, records);
     let arguments = ["--rejected", "--since", "beginning", "-n", "2"];
     let output = desk.command("tail", &arguments);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).expect("text");
     let mut lines: Vec<&str> = text
         .lines()
