@@ -250,7 +250,7 @@ fn channels_files_and_certificates_are_checked() {
     chmod(&file, 0o644);
     let channels = home.path().display().to_string();
     let open = Setup::of(&kafka).set("ingress.channels", &channels);
-    open.assert_only("warn", "files", "can be read by all users");
+    open.assert_only("warn", "files", "can be read by every user");
     chmod(&file, 0o640);
     assert_eq!(open.problems(&["--strict"]), (Some(0), Vec::new()));
     let flag = Setup::of(&kafka).property("sasl.password", "pw");

@@ -29,7 +29,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
     findings.extend(match open.as_slice() {
         [] if files.is_empty() => None,
         [] => {
-            Some(Area::Files.ok("no file with a secret can be read by all users of this machine"))
+            Some(Area::Files.ok("no file with a secret can be read by every user of this machine"))
         }
         [first, more @ ..] => Some(readable(first, more.len())),
     });
@@ -50,7 +50,7 @@ fn readable(first: &Path, more: usize) -> Finding {
         more => format!(" and {more} more"),
     };
     Area::Files.warn(
-        format!("{first}{and} can be read by all users of this machine"),
+        format!("{first}{and} can be read by every user of this machine"),
         format!("chmod o= {first} (defaultMode: 0440 of a Secret in Kubernetes)"),
     )
 }

@@ -85,7 +85,7 @@ impl Lateness {
             let what = format!(
                 "{topic}: {setting} is {shown}, and the oldest report in the spool arrived at {at:.0}: {outcome}"
             );
-            let remedy = format!("set it to {longest} or more before Kafka gets the reports");
+            let remedy = format!("set it to {longest} or more before the reports are delivered");
             return Some(if reached.is_past {
                 Area::Topics.fail(what, remedy)
             } else {

@@ -76,7 +76,9 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.extend(memory(Memory::from(config).sum(), memory_limit()));
     for property in &config.kafka.unsafe_settings {
         findings.push(Area::UnsafeSettings.warn(
-            format!("kafka.properties.{property} has an unsafe value, as kafka.allow_unsafe asks"),
+            format!(
+                "kafka.properties.{property} has an unsafe value, which kafka.allow_unsafe allows"
+            ),
             "remove both unless you accept the risk",
         ));
     }

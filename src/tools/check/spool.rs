@@ -124,7 +124,7 @@ fn room(spool: &Spool, free: u64) -> Finding {
                 mebibytes(free),
                 mebibytes(leave)
             ),
-            "free space on the disk, or lower spool.free_space",
+            "free up disk space, or lower spool.free_space",
         );
     }
     if free < limit.saturating_add(leave) {
@@ -135,7 +135,7 @@ fn room(spool: &Spool, free: u64) -> Finding {
                 mebibytes(limit),
                 mebibytes(leave)
             ),
-            "free space on the disk, or lower spool.disk_limit",
+            "free up disk space, or lower spool.disk_limit",
         );
     }
     Area::Spool.ok(format!(

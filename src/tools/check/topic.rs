@@ -75,7 +75,7 @@ fn unusable(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
         ),
         Condition::Leaderless(count) => (
             format!("{name}: {count} of its partitions have no leader"),
-            "bring the brokers that are away back; reports of these partitions wait".to_owned(),
+            "bring back the brokers that are away; reports of these partitions wait".to_owned(),
         ),
         Condition::Refused(why) => (
             format!("{name}: Kafka refuses the topic: {why}"),

@@ -34,7 +34,7 @@ impl Job {
         format!("{} {}", self.work.name(), self.id)
     }
 
-    /// Returns the name under which Kafka knows the run: its transactional id and its group.
+    /// Returns the transactional id of the run, which is also the name of its group.
     pub(super) fn kafka_name(&self) -> String {
         format!("koobridge-{}-{}", self.work.name(), self.id)
     }

@@ -1,5 +1,4 @@
-//! Replaying a topic, and redriving rejected reports: from ranges of a topic, or lines of a file, to a topic
-//! or standard output.
+//! Replays a topic, and redrives rejected reports: from ranges of a topic, or lines of a file, to a topic or standard output.
 //!
 //! A [`Range`] and a [`Selection`] select the records of a topic, and [`Work`] decides on each. A
 //! [`TopicRun`] copies exactly once and keeps its plan in Kafka, so that it can be resumed; a [`FileRun`] copies

@@ -12,7 +12,7 @@ pub struct RunOptions {
     /// The most records a second.
     pub rate: Option<NonZeroU32>,
     pub id: RunId,
-    /// Count the records that the target refuses and go on.
+    /// Count the records that the target refuses, and continue.
     pub skip_refused: bool,
     /// Print the summary as JSON on standard output.
     pub json: bool,

@@ -83,7 +83,7 @@ impl Command {
             return Some("the run has different --offsets, or none".to_owned());
         }
         if has_range && self.is_by_key != planned.is_by_key {
-            return Some("either the run or this command has --key-partition".to_owned());
+            return Some("the run and this command differ in --key-partition".to_owned());
         }
         if has_range && self.since != planned.since {
             return has("--since", &planned.since);

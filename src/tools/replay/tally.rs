@@ -99,11 +99,11 @@ impl Tally {
             (self.filtered_out, "left out by the filters"),
             (
                 self.replays,
-                "replays already (--include-replays takes them too)",
+                "replays already (--include-replays includes them)",
             ),
             (
                 self.redriven,
-                "brought back by an earlier redrive (--include-redriven takes them too)",
+                "brought back by an earlier redrive (--include-redriven includes them)",
             ),
             (
                 self.foreign,
@@ -128,7 +128,7 @@ impl Tally {
     pub fn emptiness(&self, selection: &Selection, source: &str) -> Option<String> {
         let records = self.seen() - self.markers - self.foreign;
         if self.seen() + self.deleted == 0 {
-            return Some(format!("{source} holds no record"));
+            return Some(format!("{source} has no records"));
         }
         let is_filtered = records > 0 && records == self.filtered_out && !selection.is_everything();
         is_filtered.then(|| format!("no record of {source} passes the filters"))
@@ -189,7 +189,7 @@ impl Tally {
     }
 
     fn write_reasons(&self, text: &mut String) -> fmt::Result {
-        let head = ["rejected for", "good today", "still rejected"];
+        let head = ["rejected for", "valid today", "still rejected"];
         writeln!(text, "  {:<26}{:>12}{:>16}", head[0], head[1], head[2])?;
         for (reason, group) in &self.groups {
             let still_rejected: u64 = group.still_rejected.values().sum();
@@ -236,7 +236,7 @@ mod tests {
             ..Tally::default()
         };
         let filtered = Some("no record of the range passes the filters");
-        let empty = Some("the range holds no record");
+        let empty = Some("the range has no records");
         for (tally, selection, expected) in [
             (tally(0, 3, 0, 0), &filters, filtered),
             (tally(0, 3, 1, 1), &filters, filtered),

@@ -14,7 +14,7 @@ use crate::tools::usage_error;
 
 const MAX_BYTES: &str = "max.message.bytes";
 const AHEAD: &str = "message.timestamp.after.max.ms";
-/// librdkafka's default, above which the setting of a topic does not matter.
+/// librdkafka's default batch size. A topic's limit that allows larger batches does not matter.
 const LARGEST_BATCH: u64 = 1_000_000;
 /// The assumed difference between the broker's clock and this one. If a time is this close to a limit, the broker decides.
 const SKEW: Duration = Duration::from_mins(1);

@@ -127,7 +127,7 @@ async fn a_request_has_the_schema_and_the_credentials() {
         panic!("{heard:?}");
     };
     assert_eq!(path, "/subjects/t-value/versions");
-    // "user:pass:word", as RFC 7617 has it.
+    // "user:pass:word": by RFC 7617 the password may have a colon.
     assert_eq!(login.as_deref(), Some("Basic dXNlcjpwYXNzOndvcmQ="));
     assert_eq!(body["schemaType"], "JSON");
     let schema: Value = serde_json::from_str(body["schema"].as_str().expect("text")).expect("JSON");

@@ -123,7 +123,7 @@ fn a_summary_that_cannot_be_printed_comes_after_the_line_of_the_run() {
     assert_eq!(exit_code(&output), 1, "{stderr}");
     let archive = small.directory.path().join("archive.jsonl");
     let expected = format!(
-        ": 0 records (0 B) to target\n{} holds no record\nkoobridge: the run has finished, but its summary \
+        ": 0 records (0 B) to target\n{} has no records\nkoobridge: the run has finished, but its summary \
          could not be printed: can't write to standard output: No space left on device (os error 28)\n",
         archive.display()
     );

@@ -58,15 +58,15 @@ fn desk(kafka: &crate::support::records::Kafka) -> Desk<'_> {
 fn a_valid_report_becomes_an_event_with_its_arrival_time_and_the_others_stay() {
     let kafka = cluster::shared();
     let desk = desk(&kafka);
-    let look = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
-    assert_eq!(exit_code(&look), 0);
+    let preview = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
+    assert_eq!(exit_code(&preview), 0);
     for row in [
-        "rejected for                good today  still rejected\n",
+        "rejected for               valid today  still rejected\n",
         "not-json                             0               1\n",
         "record-too-large                     1               0\n",
         "unknown-status                       1               1\n",
     ] {
-        assert!(stderr(&look).contains(row), "{}", stderr(&look));
+        assert!(stderr(&preview).contains(row), "{}", stderr(&preview));
     }
     assert_eq!(desk.read(&desk.events), []);
 
@@ -124,13 +124,13 @@ fn a_valid_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() 
         gzip,
     ];
     desk.write(&desk.rejected, records);
-    let look = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
-    assert_eq!(exit_code(&look), 0, "{}", stderr(&look));
+    let preview = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
+    assert_eq!(exit_code(&preview), 0, "{}", stderr(&preview));
     for row in [
         "content-encoding                     0               1\n",
         "content-type                         1               1  (today not-json)\n",
     ] {
-        assert!(stderr(&look).contains(row), "{}", stderr(&look));
+        assert!(stderr(&preview).contains(row), "{}", stderr(&preview));
     }
     let output = desk.command("redrive", &["--since", "beginning", "--yes"]);
     assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
