@@ -12,10 +12,11 @@ const WARNED: u8 = 1;
 const FAILED: u8 = 2;
 
 pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
-    let settings = super::serve::gather(asked.config.as_deref(), &asked.overrides);
+    let file = asked.config.as_deref();
+    let settings = super::serve::gather(file, &asked.overrides);
     let mut out = Output::new();
     let mut findings = Vec::new();
-    check::run(&settings, asked.probe, &mut |finding| {
+    check::run(&settings, file, asked.probe, &mut |finding| {
         // Each as soon as it is known: an answer of Kafka's can take a while.
         if !asked.json {
             out.line(&finding);

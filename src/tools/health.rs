@@ -1,5 +1,5 @@
-//! Asks a running bridge's admin listener once, as a client of one request that trusts no answer: for images without
-//! an HTTP client.
+//! Sends one request to a running bridge's admin listener, for container images without an HTTP client. It does not trust the
+//! answer.
 
 mod answer;
 mod url;
@@ -16,16 +16,16 @@ use crate::blocking::on_thread;
 use answer::Answer;
 pub use url::{Target, Url};
 
-/// How long the whole question may take.
+/// The time limit of the whole request.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 const SLOW: &str = "within 2 seconds";
 /// The most that is read of an answer, in bytes.
 const LIMIT: usize = 64 << 10;
 
-/// Asks, and returns without an error if the answer is 200.
+/// Sends the request, and succeeds if the answer is 200.
 ///
 /// # Errors
-/// In words, what is wrong with the answer or that there is none within [`TIMEOUT`].
+/// If the answer is another one, or does not come within [`TIMEOUT`].
 pub async fn ask(url: &Url) -> anyhow::Result<()> {
     let until = Instant::now() + TIMEOUT;
     let stream = timeout_at(until, connect(url))
@@ -37,7 +37,9 @@ pub async fn ask(url: &Url) -> anyhow::Result<()> {
         Some(200) => Ok(()),
         Some(status) => bail!("the answer is {status}: {}", answer.reason()),
         None if !answer.can_be_http() => {
-            bail!("the answer is not HTTP; is it another program's port, or TLS?")
+            bail!(
+                "the answer is not HTTP: the port may be that of another program, or may need TLS"
+            )
         }
         None => match whole {
             Err(_) => bail!("connected, but no answer {SLOW}"),
@@ -64,7 +66,7 @@ async fn connect(url: &Url) -> anyhow::Result<TcpStream> {
     })
 }
 
-/// Returns the addresses of the host. The system's resolver blocks, for longer than there is time.
+/// Returns the addresses of the host. The system's resolver can block for longer than [`TIMEOUT`], so it has a thread.
 async fn resolve(url: &Url) -> anyhow::Result<Vec<SocketAddr>> {
     let (host, port) = (url.host().to_owned(), url.port());
     if let Ok(address) = host.parse() {
@@ -79,7 +81,7 @@ async fn resolve(url: &Url) -> anyhow::Result<Vec<SocketAddr>> {
     found.with_context(|| format!("can't find the address of {host}"))
 }
 
-/// Sends the request, and reads as much of the answer as is of use.
+/// Sends the request, and reads the part of the answer that is needed.
 async fn exchange(stream: &TcpStream, url: &Url, answer: &mut Answer) -> io::Result<()> {
     let request = url.request();
     let mut unsent = request.as_bytes();

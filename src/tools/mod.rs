@@ -1,4 +1,4 @@
-//! The tools: commands that an operator runs beside a bridge, and that end.
+//! The tools: commands that an operator runs beside a bridge.
 
 pub mod archive;
 pub mod check;
@@ -10,7 +10,7 @@ pub mod topics;
 
 pub use output::{UNWRITTEN, is_unread};
 
-/// What was typed is wrong: the process ends with the code for that.
+/// An error in the command line; the process then exits with code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(String);

@@ -1,11 +1,11 @@
-//! What becomes of a tool whose standard output cannot be written.
+//! Errors of standard output.
 
 use std::io;
 
-/// What an error of standard output is called.
+/// The context of an error of standard output.
 pub const UNWRITTEN: &str = "can't write to standard output";
 
-/// Returns whether the reader of the output has gone.
+/// Returns whether the reader of the output has closed it.
 #[must_use]
 pub fn is_unread(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe

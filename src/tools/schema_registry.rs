@@ -1,4 +1,4 @@
-//! A schema registry, over the API that Confluent's has and others follow.
+//! Finds and registers the events' schema in a schema registry that has the API of Confluent's.
 
 mod address;
 mod client;
@@ -24,11 +24,11 @@ const EVENT: &str = include_str!("../../schemas/event.schema.json");
 /// The most of a registry's message that is shown.
 const SHOWN: usize = 500;
 
-/// A registry has no such subject, or the subject has no such schema.
+/// The error codes of a missing subject, and of a schema that the subject does not have.
 const SUBJECT_NOT_FOUND: u32 = 40401;
 const SCHEMA_NOT_FOUND: u32 = 40403;
 
-/// Why the registry could not be asked, or did not do it.
+/// Why a request to the registry failed.
 #[derive(Debug, Error)]
 pub enum RegistryError {
     #[error("{}: {source}", path.display())]
@@ -39,7 +39,7 @@ pub enum RegistryError {
         problem: &'static str,
     },
     #[error(
-        "this system has no root certificates: {0}; name a file of them with --schema-registry-ca"
+        "this system has no root certificates: {0}; name a file with them in --schema-registry-ca"
     )]
     NoRoots(String),
     #[error("it can't be reached: {0}")]
@@ -51,14 +51,13 @@ pub enum RegistryError {
     #[error("the connection broke before its answer was complete: {0}")]
     Broken(String),
     #[error(
-        "it refuses this client (401); put USER:PASSWORD in a file, and name it with --schema-registry-credentials"
+        "it refuses this client (401); put USER:PASSWORD in a file, and name the file with --schema-registry-credentials"
     )]
     Unauthorized,
     #[error("it does not allow that (403): {0}")]
     Forbidden(String),
     #[error(
-        "the subject has another schema, with which this one is not compatible (409): {0}; look at the subject's versions and \
-         its compatibility"
+        "the schema is not compatible with the subject's (409): {0}; check the subject's versions and its compatibility"
     )]
     Incompatible(String),
     #[error("it does not accept the schema ({code}): {message}")]
@@ -66,8 +65,8 @@ pub enum RegistryError {
     #[error("it answers {status}: {message}")]
     Refused { status: u16, message: String },
     #[error(
-        "it answers {0} and not as a schema registry does; name the address of its API, for example http://registry:8081, or \
-         http://apicurio:8080/apis/ccompat/v7"
+        "its answer ({0}) is not that of a schema registry; use the address of the registry's API, for example \
+         http://registry:8081 or http://apicurio:8080/apis/ccompat/v7"
     )]
     NotARegistry(u16),
 }
@@ -76,7 +75,7 @@ pub enum RegistryError {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub struct Registered {
     id: u32,
-    /// Registries that follow an older version of the API have none.
+    /// Missing if the registry has an older version of the API.
     guid: Option<Uuid>,
 }
 
@@ -106,7 +105,7 @@ struct Problem {
 /// Returns the events' schema under `subject`, if it is registered.
 ///
 /// # Errors
-/// Why the registry does not say so.
+/// Why the request failed.
 pub async fn find(client: &Client, subject: &str) -> Result<Option<Registered>, RegistryError> {
     let answer = client.post(&format!("/subjects/{subject}"), body()).await?;
     match answer.problem() {
@@ -118,10 +117,10 @@ pub async fn find(client: &Client, subject: &str) -> Result<Option<Registered>, 
     }
 }
 
-/// Registers the events' schema under `subject`. A registry that has it there already answers with its id.
+/// Registers the events' schema under `subject`. If it is already registered there, the registry answers with its id.
 ///
 /// # Errors
-/// Why the registry did not do it.
+/// Why the request failed.
 pub async fn register(client: &Client, subject: &str) -> Result<Registered, RegistryError> {
     let path = format!("/subjects/{subject}/versions");
     client.post(&path, body()).await?.registered()
@@ -165,7 +164,7 @@ impl Answer {
     }
 }
 
-/// The message may hold anything: a terminal gets no control character of it.
+/// Replaces control characters, which could steer a terminal, and cuts off a long message.
 fn shown(message: &str) -> String {
     let message = message.chars().take(SHOWN);
     message

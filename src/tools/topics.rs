@@ -1,4 +1,4 @@
-//! What to make or change about a topic. Pure: `commands/topics.rs` asks Kafka and has it done.
+//! Plans the creation or the changes of a topic, without I/O: `commands/topics.rs` asks Kafka and applies the plan.
 
 mod choice;
 
@@ -12,33 +12,32 @@ pub use choice::{Choice, check, chosen};
 
 use crate::kafka::{Condition, TopicFacts, Wanted};
 
-/// Few are better than many: librdkafka puts each one in a request of its own.
+/// Few, since librdkafka sends each partition in a separate request.
 const PARTITIONS: u32 = 6;
 const REPLICATION: u32 = 3;
 const RETENTION: Duration = Duration::from_hours(7 * 24);
-/// With so many replicas that must have a record, a success survives the loss of a broker.
+/// The lowest `min.insync.replicas` with which an acknowledged record survives the loss of a broker.
 const SAFE_MIN_INSYNC: u32 = 2;
-/// Names of Kafka's.
 const MIN_INSYNC: &str = "min.insync.replicas";
 const RETENTION_MS: &str = "retention.ms";
 
-/// What was asked for; where it was not, a topic that is there stays as it is, and a new one gets what is usual.
+/// The requested values. If there is none, an existing topic keeps its value, and a new topic gets the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requested {
     pub partitions: Option<u32>,
     pub replication: Option<u32>,
     /// How long Kafka keeps records.
     pub retention: Option<Duration>,
-    /// What `min.insync.replicas` is to be at least.
+    /// The lowest acceptable `min.insync.replicas`.
     pub min_insync: Option<u32>,
 }
 
-/// What is to be done to a topic.
+/// The steps that bring a topic to the requested state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan<'a> {
-    /// In this order; empty if the topic is as it should be.
+    /// In their order; empty if there is nothing to change.
     pub steps: Vec<Step<'a>>,
-    /// A weakness that is changed on request only.
+    /// A weakness that the plan does not change without a request.
     pub advice: Option<LowMinInsync>,
 }
 
@@ -53,7 +52,6 @@ pub struct LowMinInsync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     Create(Wanted<'a>),
-    /// Up to so many, from so many.
     AddPartitions {
         to: u32,
         from: u32,
@@ -62,89 +60,93 @@ pub enum Step<'a> {
     Set(BTreeMap<&'static str, String>),
 }
 
-/// Why a topic can't be made or changed.
+/// Why a topic can't be created or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
     #[error(
-        "cleanup.policy is {0}: Kafka drops `delivered` of a message once its `read` is there; \
-         name another topic, or set cleanup.policy=delete with Kafka's own tools"
+        "cleanup.policy is {0}: Kafka keeps only the last event of each message; \
+         use another topic, or set cleanup.policy=delete with Kafka's own tools"
     )]
     Compacted(String),
-    #[error("it has {has} partitions, and Kafka takes none away; for {wanted} make another topic")]
+    #[error(
+        "it has {has} partitions, and Kafka can't remove partitions; for {wanted} create another topic"
+    )]
     FewerPartitions { wanted: u32, has: u32 },
     #[error(
-        "its replication is {has}; for {wanted} move its partitions with Kafka's \
-         kafka-reassign-partitions.sh, which takes time and network"
+        "its replication is {has}; change it to {wanted} with Kafka's kafka-reassign-partitions.sh, \
+         which takes time and network"
     )]
     OtherReplication { wanted: u32, has: u32 },
     #[error(
-        "replication {wanted} needs as many brokers, and the cluster has {has}; leave --replication out"
+        "replication {wanted} needs {wanted} brokers, but the cluster has {has}; leave out --replication"
     )]
     TooFewBrokers { wanted: u32, has: u32 },
     /// Kafka does not show the topic.
     #[error("{0}")]
-    Unseen(Condition),
+    NotShown(Condition),
     #[error("Kafka does not show the topic: {0}; grant this client DESCRIBE on it")]
     Hidden(String),
     /// Kafka does not show its settings.
     #[error(
-        "Kafka does not show its settings, so that nothing is changed; grant DESCRIBE_CONFIGS on it"
+        "Kafka does not show its settings, so nothing is changed; grant DESCRIBE_CONFIGS on it"
     )]
-    Unread,
+    SettingsHidden,
     #[error(
-        "min.insync.replicas can't be {wanted}: a partition has only {} in sync, so that it would \
+        "min.insync.replicas can't be {wanted}: a partition has only {} in sync, so it would \
          accept nothing; bring the brokers back first",
         counted(*in_sync, "replica")
     )]
-    Behind { wanted: u32, in_sync: u32 },
+    TooFewInSync { wanted: u32, in_sync: u32 },
     #[error(
-        "min.insync.replicas can't be {wanted}: it has {}, so that it would accept nothing; \
+        "min.insync.replicas can't be {wanted}: it has {}, so it would accept nothing; \
          give --min-insync-replicas {replication} at most",
         counted(*replication, "replica")
     )]
     AboveReplication { wanted: u32, replication: u32 },
 }
 
-/// Returns what to do to a topic.
+/// Returns the plan for a topic.
 ///
 /// # Errors
-/// If it can't be done.
+/// Why there is no plan.
 pub fn plan<'a>(
     name: &'a str,
     facts: &TopicFacts,
-    asked: &Requested,
+    requested: &Requested,
     brokers: u32,
 ) -> Result<Plan<'a>, Refused> {
     match &facts.condition {
         Condition::Missing => Ok(Plan {
-            steps: vec![Step::Create(made(name, asked, brokers)?)],
+            steps: vec![Step::Create(creation(name, requested, brokers)?)],
             advice: None,
         }),
-        Condition::Ready | Condition::Leaderless(_) => changed(facts, asked),
+        Condition::Ready | Condition::Leaderless(_) => changes(facts, requested),
         Condition::Refused(reason) => Err(Refused::Hidden(reason.clone())),
-        other => Err(Refused::Unseen(other.clone())),
+        other => Err(Refused::NotShown(other.clone())),
     }
 }
 
-fn made<'a>(name: &'a str, asked: &Requested, brokers: u32) -> Result<Wanted<'a>, Refused> {
-    let replication = asked.replication.unwrap_or(REPLICATION.min(brokers));
+fn creation<'a>(name: &'a str, requested: &Requested, brokers: u32) -> Result<Wanted<'a>, Refused> {
+    let replication = requested.replication.unwrap_or(REPLICATION.min(brokers));
     if replication > brokers {
         let (wanted, has) = (replication, brokers);
         return Err(Refused::TooFewBrokers { wanted, has });
     }
-    let min_insync = asked.min_insync.unwrap_or(to_match(replication));
-    fits(min_insync, replication)?;
+    let min_insync = requested
+        .min_insync
+        .unwrap_or(default_min_insync(replication));
+    check_min_insync(min_insync, replication)?;
     let settings = [
         ("cleanup.policy", "delete".to_owned()),
         (MIN_INSYNC, min_insync.to_string()),
         (
             RETENTION_MS,
-            milliseconds(asked.retention.unwrap_or(RETENTION)),
+            milliseconds(requested.retention.unwrap_or(RETENTION)),
         ),
     ];
     Ok(Wanted {
         name,
-        partitions: asked.partitions.unwrap_or(PARTITIONS),
+        partitions: requested.partitions.unwrap_or(PARTITIONS),
         replication,
         settings: settings.into(),
     })
@@ -155,12 +157,12 @@ fn counted(count: u32, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
-/// One broker may be away, and reports are taken all the same.
-fn to_match(replication: u32) -> u32 {
+/// Returns the default, with which a partition accepts records while one broker is away.
+fn default_min_insync(replication: u32) -> u32 {
     replication.saturating_sub(1).max(1)
 }
 
-fn fits(min_insync: u32, replication: u32) -> Result<(), Refused> {
+fn check_min_insync(min_insync: u32, replication: u32) -> Result<(), Refused> {
     let wanted = min_insync;
     if wanted > replication {
         return Err(Refused::AboveReplication {
@@ -175,11 +177,11 @@ fn milliseconds(time: Duration) -> String {
     time.as_millis().to_string()
 }
 
-fn changed<'a>(facts: &TopicFacts, asked: &Requested) -> Result<Plan<'a>, Refused> {
+fn changes<'a>(facts: &TopicFacts, requested: &Requested) -> Result<Plan<'a>, Refused> {
     let Some(settings) = &facts.settings else {
-        let is_asked = *asked != Requested::default();
-        return if is_asked {
-            Err(Refused::Unread)
+        let is_requested = *requested != Requested::default();
+        return if is_requested {
+            Err(Refused::SettingsHidden)
         } else {
             Ok(Plan::default())
         };
@@ -189,18 +191,18 @@ fn changed<'a>(facts: &TopicFacts, asked: &Requested) -> Result<Plan<'a>, Refuse
         return Err(Refused::Compacted(policy.clone()));
     }
     let has = facts.replication;
-    if let Some(wanted) = asked.replication.filter(|wanted| *wanted != has) {
+    if let Some(wanted) = requested.replication.filter(|wanted| *wanted != has) {
         return Err(Refused::OtherReplication { wanted, has });
     }
     let mut steps = Vec::new();
     let has = facts.partitions;
-    match asked.partitions {
+    match requested.partitions {
         Some(wanted) if wanted < has => return Err(Refused::FewerPartitions { wanted, has }),
         Some(to) if to > has => steps.push(Step::AddPartitions { to, from: has }),
         _ => {}
     }
     let min_insync = settings.get(MIN_INSYNC).and_then(|text| text.parse().ok());
-    let changes = changed_settings(settings, min_insync, facts, asked)?;
+    let changes = changed_settings(settings, min_insync, facts, requested)?;
     let advice =
         advice(min_insync, facts.replication).filter(|_| !changes.contains_key(MIN_INSYNC));
     if !changes.is_empty() {
@@ -209,7 +211,7 @@ fn changed<'a>(facts: &TopicFacts, asked: &Requested) -> Result<Plan<'a>, Refuse
     Ok(Plan { steps, advice })
 }
 
-/// A topic with one or two replicas can't require two and still lose a broker.
+/// Returns no advice for a topic with one or two replicas: if it required two, it could not lose a broker.
 fn advice(min_insync: Option<u32>, replication: u32) -> Option<LowMinInsync> {
     let has = min_insync.filter(|has| *has < SAFE_MIN_INSYNC && replication > SAFE_MIN_INSYNC)?;
     Some(LowMinInsync { has, replication })
@@ -219,19 +221,19 @@ fn changed_settings(
     settings: &BTreeMap<String, String>,
     min_insync: Option<u32>,
     facts: &TopicFacts,
-    asked: &Requested,
+    requested: &Requested,
 ) -> Result<BTreeMap<&'static str, String>, Refused> {
     let mut changes = BTreeMap::new();
     let is_lower = |wanted: &u32| min_insync.is_none_or(|has| has < *wanted);
-    if let Some(wanted) = asked.min_insync.filter(is_lower) {
-        fits(wanted, facts.replication)?;
+    if let Some(wanted) = requested.min_insync.filter(is_lower) {
+        check_min_insync(wanted, facts.replication)?;
         let in_sync = facts.in_sync;
         if in_sync < wanted {
-            return Err(Refused::Behind { wanted, in_sync });
+            return Err(Refused::TooFewInSync { wanted, in_sync });
         }
         changes.insert(MIN_INSYNC, wanted.to_string());
     }
-    let retention = asked.retention.map(milliseconds);
+    let retention = requested.retention.map(milliseconds);
     if let Some(retention) = retention.filter(|wanted| settings.get(RETENTION_MS) != Some(wanted)) {
         changes.insert(RETENTION_MS, retention);
     }
@@ -244,7 +246,7 @@ impl fmt::Display for LowMinInsync {
         write!(
             f,
             "min.insync.replicas is {has}: a report that was answered 200 can be on one broker only, and be lost with \
-             it; raise it with --min-insync-replicas {SAFE_MIN_INSYNC}. The topic then takes a record only while \
+             it; raise it with --min-insync-replicas {SAFE_MIN_INSYNC}. The topic then accepts a record only while \
              {SAFE_MIN_INSYNC} of the partition's {replication} replicas are in sync"
         )
     }
@@ -261,7 +263,7 @@ impl fmt::Display for Step<'_> {
             }) => {
                 write!(
                     f,
-                    "make it: {}, replication {replication}",
+                    "create it: {}, replication {replication}",
                     counted(*partitions, "partition")
                 )?;
                 settings
@@ -269,15 +271,15 @@ impl fmt::Display for Step<'_> {
                     .try_for_each(|(name, value)| write!(f, ", {name}={value}"))?;
                 if *replication < REPLICATION {
                     f.write_str(
-                        "; with so few replicas what was answered 200 may be lost with one broker",
+                        "; with so few replicas, reports that were answered 200 may be lost with one broker",
                     )?;
                 }
                 Ok(())
             }
             Self::AddPartitions { to, from } => write!(
                 f,
-                "add partitions, {from} to {to}; keys move: a message's next report can land on another \
-                 partition than its last, and may be read before it"
+                "increase the partitions from {from} to {to}; keys move: a message's next report can be on another \
+                 partition than its previous one, and may be read before it"
             ),
             Self::Set(settings) => {
                 let pairs = settings.iter();
@@ -288,7 +290,7 @@ impl fmt::Display for Step<'_> {
                 match settings.get(MIN_INSYNC) {
                     Some(count) => write!(
                         f,
-                        "; it then takes a record only while {count} replicas of the partition are in sync"
+                        "; it then accepts a record only while {count} replicas of the partition are in sync"
                     ),
                     None => Ok(()),
                 }

@@ -1,4 +1,4 @@
-//! `koobridge check` on set-ups that are sound, and on ones with one thing wrong: that one thing is found.
+//! `koobridge check` on sound set-ups, and on set-ups with one error, which it finds.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::support::http::{body, exchange, report};
 use crate::support::logins::{SASL_USER, login};
 use crate::support::records::{Kafka, read_all, unused_name};
 
-/// A configuration with nothing wrong.
+/// A configuration without an error.
 pub struct Setup {
     home: TempDir,
     file: PathBuf,
@@ -30,7 +30,7 @@ pub struct Setup {
     environment: Vec<(&'static str, OsString)>,
 }
 
-/// Level, area, and what was found.
+/// Level, area and description.
 type Found = (String, String, String);
 
 impl Setup {
@@ -40,7 +40,7 @@ impl Setup {
     }
 
     pub fn with(bootstrap: &str, topic: &str, rejected: &str) -> Self {
-        // What is below the system's own directory for such things may be in memory.
+        // The system's directory for temporary files may be in memory.
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         let file = configuration(home.path(), bootstrap, topic, rejected);
         let setup = Self {
@@ -52,7 +52,7 @@ impl Setup {
         chmod(setup.home.path(), 0o700);
         let spool = setup.path("spool").display().to_string();
         let setup = setup.set("spool.directory", &spool);
-        // So that it needs less than any machine allows.
+        // Within the limits of every machine.
         let setup = setup
             .set("spool.disk_limit", "16 MiB")
             .set("spool.free_space", "1 MiB");
@@ -70,7 +70,7 @@ impl Setup {
         self.set(&format!("kafka.properties.{name}"), value)
     }
 
-    /// The password is not in the list of processes.
+    /// Passes the password in a variable, since a flag is a finding.
     pub fn sasl(mut self, user: &str, password: &str) -> Self {
         let variable = "KOOBRIDGE_KAFKA_PROPERTIES_SASL_PASSWORD";
         self.environment.push((variable, password.into()));
@@ -98,35 +98,35 @@ impl Setup {
         (output.status.code(), found)
     }
 
-    /// What is not as it should be, and the exit code.
-    fn amiss(&self, flags: &[&str]) -> (Option<i32>, Vec<Found>) {
+    /// Returns the exit code, and the warnings and failures.
+    fn problems(&self, flags: &[&str]) -> (Option<i32>, Vec<Found>) {
         let (code, found) = self.check(flags);
         let text = |finding: &Value, name: &str| finding[name].as_str().expect("text").to_owned();
         let findings = found["findings"].as_array().expect("findings").iter();
-        let amiss = findings.filter(|finding| finding["level"] != "ok");
-        let amiss = amiss.map(|finding| {
+        let problems = findings.filter(|finding| finding["level"] != "ok");
+        let problems = problems.map(|finding| {
             assert_ne!(text(finding, "remedy"), "", "{finding}");
             ["level", "area", "what"]
                 .map(|name| text(finding, name))
                 .into()
         });
-        let mut amiss: Vec<Found> = amiss.collect();
-        let all = amiss.len();
-        // In a container the tests are in its own layer themselves.
-        amiss.retain(|(_, _, what)| !what.contains("container's own layer"));
-        let is_spared = amiss.len() < all && amiss.is_empty();
-        (if is_spared { Some(0) } else { code }, amiss)
+        let mut problems: Vec<Found> = problems.collect();
+        let all = problems.len();
+        // In a container the tests may run in the container's layer.
+        problems.retain(|(_, _, what)| !what.contains("container's own layer"));
+        let is_spared = problems.len() < all && problems.is_empty();
+        (if is_spared { Some(0) } else { code }, problems)
     }
 
-    /// Exactly this is found.
+    /// Asserts that the check finds this problem and no other.
     fn assert_only(&self, level: &str, area: &str, what: &str) {
         self.assert_only_with(&[], level, area, what);
     }
 
     fn assert_only_with(&self, flags: &[&str], level: &str, area: &str, what: &str) {
-        let (code, amiss) = self.amiss(flags);
-        let [(of_level, of_area, found)] = amiss.as_slice() else {
-            panic!("not one finding of {area}: {amiss:#?}");
+        let (code, problems) = self.problems(flags);
+        let [(of_level, of_area, found)] = problems.as_slice() else {
+            panic!("not one finding of {area}: {problems:#?}");
         };
         assert_eq!((&**of_level, &**of_area), (level, area), "{found}");
         assert!(found.contains(what), "{found}");
@@ -135,13 +135,16 @@ impl Setup {
 }
 
 #[test]
-fn a_sound_set_up_has_nothing_amiss_and_a_probe_leaves_one_record_on_each_topic() {
+fn a_sound_set_up_has_no_problems_and_a_probe_is_one_record_on_each_topic() {
     let kafka = cluster::shared();
     let (topic, rejected) = (kafka.topic("sound", 6), kafka.topic("sound-rejected", 6));
     let setup = Setup::with(kafka.bootstrap(), &topic, &rejected);
-    assert_eq!(setup.amiss(&["--strict"]), (Some(0), Vec::new()));
+    assert_eq!(setup.problems(&["--strict"]), (Some(0), Vec::new()));
     assert_eq!(read_all(kafka.bootstrap(), &topic), []);
-    assert_eq!(setup.amiss(&["--strict", "--probe"]), (Some(0), Vec::new()));
+    assert_eq!(
+        setup.problems(&["--strict", "--probe"]),
+        (Some(0), Vec::new())
+    );
     for topic in [topic, rejected] {
         let records = read_all(kafka.bootstrap(), &topic);
         let [probe] = records.as_slice() else {
@@ -158,7 +161,7 @@ fn a_sound_set_up_has_nothing_amiss_and_a_probe_leaves_one_record_on_each_topic(
 }
 
 #[test]
-fn text_has_a_line_for_each_finding_and_the_sum() {
+fn the_output_has_a_line_for_each_finding_and_one_with_the_counts() {
     let setup = Setup::with("127.0.0.1:1", "t", "r");
     let mut command = koobridge();
     command.args(["check", "--config"]).arg(&setup.file);
@@ -185,15 +188,15 @@ fn text_has_a_line_for_each_finding_and_the_sum() {
 }
 
 #[test]
-fn warnings_count_where_they_are_asked_to() {
+fn warnings_fail_a_strict_check() {
     let kafka = cluster::shared();
     let setup = Setup::of(&kafka).set("spool.directory", "");
-    setup.assert_only("warn", "spool", "senders are told 503");
-    assert_eq!(setup.amiss(&["--strict"]).0, Some(1));
+    setup.assert_only("warn", "spool", "the bridge answers 503");
+    assert_eq!(setup.problems(&["--strict"]).0, Some(1));
 }
 
 #[test]
-fn errors_of_the_configuration_are_found_and_nothing_is_made_of_them() {
+fn errors_of_the_configuration_are_found_without_consequential_errors() {
     let setup = Setup::with("127.0.0.1:1", "t", "r");
     let typing = setup.set("ingress.deadlin", "3s");
     typing.assert_only("fail", "configuration", "did you mean ingress.deadline?");
@@ -213,7 +216,7 @@ fn errors_of_the_configuration_are_found_and_nothing_is_made_of_them() {
         let setup = Setup::with("127.0.0.1:1", "t", "r").set(key, value);
         setup.assert_only("fail", "configuration", what);
     }
-    // What the defaults then say is not their fault.
+    // A misspelt key does not also count as missing.
     for (right, wrong, what) in [
         ("channels", "chanels", "did you mean ingress.channels?"),
         ("listen = ", "listn = ", "did you mean ingress.listen?"),
@@ -233,13 +236,13 @@ fn errors_of_the_configuration_are_found_and_nothing_is_made_of_them() {
 }
 
 #[test]
-fn channels_files_and_certificates_are_looked_at() {
+fn channels_files_and_certificates_are_checked() {
     let kafka = cluster::shared();
     let bad = Setup::of(&kafka);
     fs::write(bad.path("channels").join("a.b"), "pw").expect("a file");
     bad.assert_only("fail", "channels", "its name is not a channel id");
 
-    // Where everybody comes to.
+    // Every user can pass through this directory.
     let home = tempfile::tempdir_in("/tmp").expect("a directory");
     chmod(home.path(), 0o755);
     let file = home.path().join(CHANNEL);
@@ -247,9 +250,9 @@ fn channels_files_and_certificates_are_looked_at() {
     chmod(&file, 0o644);
     let channels = home.path().display().to_string();
     let open = Setup::of(&kafka).set("ingress.channels", &channels);
-    open.assert_only("warn", "files", "can be read by everybody");
+    open.assert_only("warn", "files", "can be read by every user");
     chmod(&file, 0o640);
-    assert_eq!(open.amiss(&["--strict"]), (Some(0), Vec::new()));
+    assert_eq!(open.problems(&["--strict"]), (Some(0), Vec::new()));
     let flag = Setup::of(&kafka).property("sasl.password", "pw");
     flag.assert_only("warn", "files", "sasl.password is given by a flag");
     let (_, shown) = flag.check(&[]);
@@ -266,7 +269,7 @@ fn channels_files_and_certificates_are_looked_at() {
     expired.assert_only("fail", "certificate", "expired at 2021-01-01");
     authority.issue("server", 2, NOW);
     assert_eq!(
-        secure(Setup::of(&kafka)).amiss(&["--strict"]),
+        secure(Setup::of(&kafka)).problems(&["--strict"]),
         (Some(0), Vec::new())
     );
 }
@@ -276,29 +279,28 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 #[test]
-fn addresses_that_can_not_be_listened_on_are_found() {
+fn addresses_that_cannot_be_bound_are_found() {
     let kafka = cluster::shared();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
     let setup = Setup::of(&kafka).set("admin.listen", &address);
-    setup.assert_only("warn", "listeners", "is taken");
+    setup.assert_only("warn", "listeners", "is in use");
     let setup = Setup::of(&kafka)
         .set("ingress.listen", "192.0.2.1:18446")
         .set("ingress.plain_http", "true");
-    let (code, amiss) = setup.amiss(&[]);
+    let (code, problems) = setup.problems(&[]);
     assert_eq!(code, Some(2));
-    // That it is plain HTTP is another thing.
-    assert_eq!(amiss.len(), 2, "{amiss:?}");
+    assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(
-        amiss[0].2.contains("can't listen on 192.0.2.1:18446"),
-        "{amiss:?}"
+        problems[0].2.contains("can't listen on 192.0.2.1:18446"),
+        "{problems:?}"
     );
-    assert!(amiss[1].2.contains("plain HTTP"), "{amiss:?}");
+    assert!(problems[1].2.contains("plain HTTP"), "{problems:?}");
     let both = "127.0.0.1:18446";
     let setup = Setup::of(&kafka)
         .set("ingress.listen", both)
         .set("admin.listen", both);
-    setup.assert_only("fail", "listeners", "in each other's way");
+    setup.assert_only("fail", "listeners", "conflict");
 }
 
 #[test]
@@ -311,7 +313,7 @@ fn a_spool_that_does_not_last_or_has_no_room_is_found() {
     let setup = Setup::of(&kafka);
     let file = setup.file.join("spool").display().to_string();
     let setup = setup.set("spool.directory", &file);
-    setup.assert_only("fail", "spool", "is no directory");
+    setup.assert_only("fail", "spool", "is not a directory");
     let setup = Setup::of(&kafka).set("spool.free_space", "4503599627370496");
     setup.assert_only("fail", "spool", "full from the start");
     let setup = Setup::of(&kafka).set("spool.disk_limit", "4503599627370496");
@@ -336,26 +338,26 @@ fn a_spool_that_does_not_last_or_has_no_room_is_found() {
 }
 
 #[test]
-fn an_unsafe_setting_that_was_allowed_is_told() {
+fn an_allowed_unsafe_setting_is_a_warning() {
     let kafka = cluster::shared();
     let setup = Setup::of(&kafka)
         .property("acks", "1")
         .property("enable.idempotence", "false");
     let setup = setup.set("kafka.allow_unsafe", "acks,enable.idempotence");
-    let (code, amiss) = setup.amiss(&[]);
-    let areas: Vec<_> = amiss
+    let (code, problems) = setup.problems(&[]);
+    let areas: Vec<_> = problems
         .iter()
         .map(|(level, area, _)| (&**level, &**area))
         .collect();
     assert_eq!(
         (code, areas),
         (Some(0), vec![("warn", "unsafe-settings"); 2]),
-        "{amiss:?}"
+        "{problems:?}"
     );
 }
 
 #[test]
-fn the_way_to_kafka_is_looked_at_step_by_step() {
+fn the_connection_to_kafka_is_checked_step_by_step() {
     let kafka = cluster::shared();
     let at = |bootstrap: &str| Setup::with(bootstrap, "t", "r");
     at("kafka.invalid:9092").assert_only(
@@ -384,7 +386,7 @@ fn the_way_to_kafka_is_looked_at_step_by_step() {
     untrusted.assert_only("fail", "tls", "certificate verify failed");
 }
 
-/// Accepts, and hangs up.
+/// Accepts connections and closes them.
 fn closing_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -392,7 +394,7 @@ fn closing_server() -> String {
     address
 }
 
-/// Speaks TLS with what the authority has issued for `server`, and nothing else.
+/// Does the TLS handshake with the certificate for `server`, and nothing else.
 fn tls_server(authority: &Authority) -> String {
     let certificate = CertificateDer::from_pem_file(authority.path("server.crt")).expect("a file");
     let key = PrivateKeyDer::from_pem_file(authority.path("server.key")).expect("a file");
@@ -411,7 +413,6 @@ fn tls_server(authority: &Authority) -> String {
     thread::spawn(move || {
         for socket in listener.incoming() {
             let connection = ServerConnection::new(Arc::clone(&config));
-            // The client is the one that hangs up.
             let (Ok(mut socket), Ok(mut connection)) = (socket, connection) else {
                 return;
             };
@@ -449,12 +450,16 @@ fn a_limit_on_threads_is_found_and_does_not_abort_the_check() {
 }
 
 #[test]
-fn brokers_that_are_not_where_they_say_are_found() {
+fn unreachable_advertised_addresses_are_found() {
     let kafka = cluster::exclusive();
-    // Nobody is at the proxy's port, where this listener says that its broker is.
+    // This listener advertises the proxy's port, on which nothing listens.
     let [listens, _] = kafka.proxy_ports()[0];
     let setup = Setup::with(&format!("127.0.0.1:{listens}"), "t", "r");
-    setup.assert_only("fail", "brokers", "says that it is at 127.0.0.1:");
+    setup.assert_only(
+        "fail",
+        "brokers",
+        "at the address that it advertises, 127.0.0.1:",
+    );
 }
 
 #[test]
@@ -488,7 +493,7 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
             3,
             &[("min.insync.replicas", "3")],
             "warn",
-            "nothing while one broker is away",
+            "nothing while one of its brokers is away",
         ),
         (24, 3, &[sound], "warn", "24 partitions on 3 brokers"),
         (
@@ -517,7 +522,7 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
             3,
             &[sound, ("unclean.leader.election.enable", "true")],
             "warn",
-            "may come to lead",
+            "may become the leader",
         ),
         (
             6,
@@ -541,7 +546,7 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
 }
 
 #[test]
-fn topics_that_lose_what_a_spool_delivers_late_are_found() {
+fn topics_that_lose_late_reports_of_the_spool_are_found() {
     let kafka = cluster::shared();
     let create = |name: &str, config: &[(&str, &str)]| {
         let config = [&[("min.insync.replicas", "2")], config].concat();
@@ -577,7 +582,7 @@ fn topics_that_lose_what_a_spool_delivers_late_are_found() {
     ] {
         let sound = setup(config, config);
         assert_eq!(
-            sound.amiss(&["--strict"]),
+            sound.problems(&["--strict"]),
             (Some(0), Vec::new()),
             "{config:?}"
         );
@@ -612,7 +617,10 @@ fn a_clock_that_differs_from_kafkas_is_found() {
     ];
     let topic = kafka.topic_with("clock", 6, 3, &config);
     let mut setup = Setup::with(kafka.bootstrap(), &topic, &kafka.topic("clock-rejected", 6));
-    assert_eq!(setup.amiss(&["--strict", "--probe"]), (Some(0), Vec::new()));
+    assert_eq!(
+        setup.problems(&["--strict", "--probe"]),
+        (Some(0), Vec::new())
+    );
     let clock = Clock::new();
     clock.set(-60);
     setup.environment = clock.environment().into();

@@ -1,4 +1,4 @@
-//! `koobridge health`: one question to the admin listener, and an exit code for whoever asks by a command.
+//! `koobridge health`: one request to the admin listener, and the exit code.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,17 +11,17 @@ use rustix::process::Signal;
 use crate::support::bridge::{BUSY, Bridge, eventually, koobridge, run, wrapped};
 use crate::support::ports::free_addresses;
 
-/// How long the command asks at most.
+/// The time limit of the command.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A command that asks at `url`.
+/// Returns the command for `url`.
 fn health(url: &str) -> Command {
     let mut command = koobridge();
     command.args(["health", url]);
     command
 }
 
-/// Runs a command; returns its exit code and all that it prints.
+/// Runs a command; returns its exit code and its output.
 fn ended(command: &mut Command) -> (Option<i32>, String) {
     let output = run(command);
     let said = [output.stdout, output.stderr].concat();
@@ -36,13 +36,13 @@ fn unwell(url: &str, why: &str) -> (Option<i32>, String) {
     (Some(1), format!("koobridge: {url}: {why}\n"))
 }
 
-/// A bridge without Kafka, which can take reports if it has a spool.
+/// Starts a bridge without Kafka, which accepts reports if it has a spool.
 fn bridge(settings: &[(&str, &str)]) -> Bridge {
     Bridge::start("127.0.0.1:1", "events", "rejected", settings)
 }
 
 #[test]
-fn a_bridge_that_can_take_reports_is_0_however_it_is_named() {
+fn a_ready_bridge_is_0_for_every_form_of_its_address() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let spool = home.path().join("spool").display().to_string();
     let bridge = bridge(&[("spool.directory", &spool), ("admin.listen", "0.0.0.0:0")]);
@@ -76,7 +76,7 @@ fn a_bridge_that_can_take_reports_is_0_however_it_is_named() {
 }
 
 #[test]
-fn a_bridge_that_cannot_take_reports_is_1_with_the_reason_and_alive_nevertheless() {
+fn a_bridge_that_is_not_ready_is_1_with_the_reason_and_alive() {
     let mut bridge = bridge(&[("ingress.drain_delay", "10m")]);
     let url = format!("http://{}/readyz", bridge.admin);
     let unreached = eventually(|| {
@@ -103,7 +103,7 @@ fn a_bridge_that_cannot_take_reports_is_1_with_the_reason_and_alive_nevertheless
 }
 
 #[test]
-fn another_path_or_name_is_1_with_what_the_listener_says() {
+fn another_path_or_host_name_is_1_with_the_listeners_answer() {
     let bridge = bridge(&[]);
     let url = format!("http://{}/readyz/", bridge.admin);
     let why = "the answer is 404: try / (the status page), /livez, /readyz, /startupz or /metrics";
@@ -116,7 +116,7 @@ fn another_path_or_name_is_1_with_what_the_listener_says() {
 }
 
 #[test]
-fn a_port_that_nothing_listens_on_is_1() {
+fn a_closed_port_is_1() {
     let [address] = free_addresses();
     let url = format!("http://{address}/readyz");
     let why = "connection refused: nothing listens there";
@@ -148,7 +148,7 @@ fn a_wrong_argument_or_address_is_2() {
         ),
         (
             "bridge:1/a\r\nHost:b",
-            "a URL here is ASCII text without spaces and #",
+            "a URL must be ASCII text without spaces and #",
         ),
     ] {
         let (code, said) = ended(&mut health(typed));
@@ -165,11 +165,11 @@ fn a_wrong_argument_or_address_is_2() {
     );
 }
 
-/// What another program does with a connection, once it has read a request.
-type Trick = fn(&mut TcpStream);
+/// The behaviour of another program on a connection after it has read a request.
+type Behaviour = fn(&mut TcpStream);
 
-/// Listens, and plays the trick on each connection; returns where.
-fn impostor(trick: Trick) -> SocketAddr {
+/// Starts a server with this behaviour, and returns its address.
+fn impostor(behaviour: Behaviour) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -177,13 +177,13 @@ fn impostor(trick: Trick) -> SocketAddr {
             let mut stream = stream.expect("a connection");
             let mut request = [0; 1024];
             let _length = stream.read(&mut request).expect("a request");
-            trick(&mut stream);
+            behaviour(&mut stream);
         }
     });
     address
 }
 
-/// Writes the same without an end, until the peer has gone.
+/// Writes without an end, until the peer closes the connection.
 fn flood(stream: &mut TcpStream, part: &[u8]) {
     let part = part.repeat(1 << 16);
     while stream.write_all(&part).is_ok() {}
@@ -193,7 +193,7 @@ fn begin(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).expect("it reads");
 }
 
-/// Waits until the peer has gone.
+/// Waits until the peer closes the connection.
 fn hold(stream: &mut TcpStream) {
     let _gone = stream.read(&mut [0]);
 }
@@ -203,10 +203,11 @@ fn an_answer_without_an_end_takes_neither_time_nor_memory() {
     const MEMORY: &str = "--as=536870912";
     const REFUSED: &str = "HTTP/1.1 503 Service Unavailable\r\n\r\nfull";
     const SLOW: &str = "connected, but no answer within 2 seconds";
-    const ALIEN: &str = "the answer is not HTTP; is it another program's port, or TLS?";
+    const ALIEN: &str =
+        "the answer is not HTTP: the port may be that of another program, or may need TLS";
     const CLOSED: &str = "the connection was closed without an answer";
     let full = "the answer is 503: full";
-    let cases: [(Trick, Result<(), &str>); 9] = [
+    let cases: [(Behaviour, Result<(), &str>); 9] = [
         (hold, Err(SLOW)),
         (|stream| flood(stream, b"x"), Err(ALIEN)),
         (|_| {}, Err(CLOSED)),
@@ -253,8 +254,8 @@ fn an_answer_without_an_end_takes_neither_time_nor_memory() {
             Ok(()),
         ),
     ];
-    for (trick, expected) in cases {
-        let url = format!("http://{}/readyz", impostor(trick));
+    for (behaviour, expected) in cases {
+        let url = format!("http://{}/readyz", impostor(behaviour));
         let mut command = wrapped(&["prlimit", MEMORY]);
         command.args(["health", &url]);
         let began = Instant::now();

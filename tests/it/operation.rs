@@ -1,4 +1,4 @@
-//! `koobridge serve` as its operator meets it: starting, stopping, and what it says.
+//! `koobridge serve`: its start, its stop and its log.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::support::logins::{SASL_PASSWORD, SASL_USER, login};
 use crate::support::records::{read_all, unused_name};
 
 #[test]
-fn a_missing_topic_is_said_and_taken_once_it_is_there() {
+fn a_missing_topic_is_logged_and_used_when_it_exists() {
     let kafka = cluster::shared();
     let topic = unused_name("late");
     let rejected = kafka.topic("late-rejected", 1);
@@ -41,8 +41,8 @@ fn a_missing_topic_is_said_and_taken_once_it_is_there() {
 }
 
 #[test]
-fn brokers_that_are_not_there_are_said_and_no_report_is_accepted() {
-    // Port 1 on loopback: nobody listens there.
+fn unreachable_brokers_are_logged_and_no_report_is_accepted() {
+    // Nothing listens on port 1 of loopback.
     let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &[]);
     let said = bridge.wait_for_log("Kafka can't be reached");
     assert!(said.contains("127.0.0.1:1"), "{said}");
@@ -57,7 +57,7 @@ fn brokers_that_are_not_there_are_said_and_no_report_is_accepted() {
 }
 
 #[test]
-fn a_wrong_sasl_password_is_said_and_a_right_one_publishes() {
+fn a_wrong_sasl_password_is_logged_and_a_correct_one_publishes() {
     let kafka = cluster::exclusive();
     let topic = kafka.topic("sasl", 1);
     let rejected = kafka.topic("sasl-rejected", 1);
@@ -88,7 +88,7 @@ fn a_wrong_sasl_password_is_said_and_a_right_one_publishes() {
 }
 
 #[test]
-fn a_topic_that_does_not_survive_a_broker_is_warned_of() {
+fn a_topic_that_can_lose_reports_with_one_broker_is_a_warning() {
     let kafka = cluster::shared();
     let topic = kafka.topic_with("thin", 1, 1, &[("min.insync.replicas", "1")]);
     let rejected = kafka.topic("thin-rejected", 1);
@@ -135,7 +135,7 @@ fn a_stopping_bridge_drains_and_exits_0() {
         (readiness.status, &readiness.json()["draining"]),
         (503, &json!(true))
     );
-    // The listener is still open, and each answer closes its connection.
+    // The listener is still open, but each answer closes its connection.
     kept.send(&report(&body("m2", "read")));
     let answer = kept.answer();
     assert_eq!(
@@ -191,7 +191,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn every_error_is_named_at_once_and_the_exit_code_is_2() {
+fn all_configuration_errors_are_named_and_the_exit_code_is_2() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = configuration(directory.path(), "127.0.0.1:1", "events", "rejected");
     let text = fs::read_to_string(&file).expect("a file");
@@ -220,7 +220,7 @@ fn every_error_is_named_at_once_and_the_exit_code_is_2() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_said() {
+fn an_address_in_use_is_logged() {
     let kafka = cluster::shared();
     let topic = kafka.topic("taken", 1);
     let bridge = Bridge::ready(
@@ -247,7 +247,7 @@ fn an_address_that_is_taken_is_said() {
 }
 
 #[test]
-fn print_config_shows_what_is_in_force_and_hides_secrets() {
+fn print_config_shows_the_effective_values_and_hides_secrets() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = configuration(directory.path(), "127.0.0.1:1", "events", "rejected");
     let mut text = fs::read_to_string(&file).expect("a file");

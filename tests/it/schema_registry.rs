@@ -1,4 +1,4 @@
-//! The events' schema in a schema registry, and the header that leads Confluent's clients to it.
+//! The events' schema in a schema registry, and the header with which Confluent's clients find it.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::support::registry;
 
 const GUID: &str = "89791762-2336-4186-9674-299b90a802e2";
 
-/// What it printed, what it said of an error, and its exit code.
+/// Returns the output, standard error and the exit code.
 fn topics(file: &Path, flags: &[&str]) -> (String, String, Option<i32>) {
     let output = run(koobridge()
         .args(["topics", "--config"])
@@ -25,7 +25,7 @@ fn topics(file: &Path, flags: &[&str]) -> (String, String, Option<i32>) {
     (out, err, output.status.code())
 }
 
-/// The number that follows `schema_id = "` in the output.
+/// Returns the number after `schema_id = "` in the output.
 fn printed_id(text: &str) -> String {
     let (_, id) = text.split_once("schema_id = \"").expect("an id");
     id.trim_end().trim_end_matches('"').to_owned()
@@ -100,7 +100,7 @@ fn a_confluent_client_finds_the_schema_of_an_event_by_its_header() {
 }
 
 #[test]
-fn a_guid_is_in_each_event_from_the_spool_too_and_in_no_rejected_record() {
+fn a_guid_is_in_each_event_and_in_no_rejected_record() {
     let kafka = cluster::exclusive();
     let spool = tempfile::tempdir().expect("a directory");
     let directory = spool.path().display().to_string();
@@ -174,9 +174,9 @@ fn replays_copy_the_header_and_a_redriven_event_has_that_of_the_configuration() 
     );
 }
 
-/// Apicurio Registry can't compare schemas of draft 2020-12, and refuses each that it would have to compare.
+/// Apicurio Registry can't compare schemas of draft 2020-12, and refuses a schema that it would have to compare.
 #[test]
-fn a_refusal_of_the_registry_is_shown_in_its_words_and_the_subject_stays() {
+fn the_registrys_refusal_is_shown_and_the_subject_stays() {
     let kafka = cluster::shared();
     let registry = registry::shared();
     let url = registry.url();
@@ -202,7 +202,7 @@ fn a_refusal_of_the_registry_is_shown_in_its_words_and_the_subject_stays() {
 }
 
 #[test]
-fn a_registry_that_can_not_be_asked_is_named_and_no_password_is_shown() {
+fn an_unreachable_registry_is_named_and_no_password_is_shown() {
     let kafka = cluster::shared();
     let [topic, rejected] = ["away", "away-rejected"].map(|name| kafka.topic(name, 1));
     let home = tempfile::tempdir().expect("a directory");

@@ -12,7 +12,7 @@ use crate::support::bridge::{configuration, koobridge, run};
 use crate::support::cluster;
 use crate::support::records::{Kafka, block_on, unused_name};
 
-/// What it printed and its exit code.
+/// Returns the output and the exit code.
 fn topics(file: &Path, flags: &[&str]) -> (String, Option<i32>) {
     let output = run(koobridge()
         .args(["topics", "--config"])
@@ -25,7 +25,7 @@ fn topics(file: &Path, flags: &[&str]) -> (String, Option<i32>) {
     )
 }
 
-/// Partitions, replication, and some of the settings.
+/// Returns the number of partitions, the replication, and the named settings.
 fn state<const N: usize>(
     kafka: &Kafka,
     topic: &str,
@@ -58,12 +58,12 @@ fn state<const N: usize>(
 const NAMES: [&str; 3] = ["min.insync.replicas", "retention.ms", "cleanup.policy"];
 
 #[test]
-fn missing_topics_are_shown_and_made_when_asked() {
+fn missing_topics_are_shown_and_created_on_request() {
     let kafka = cluster::shared();
     let [topic, rejected] = ["made", "made-rejected"].map(unused_name);
     let home = tempfile::tempdir().expect("a directory");
     let file = configuration(home.path(), kafka.bootstrap(), &topic, &rejected);
-    let what = "make it: 6 partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
+    let what = "create it: 6 partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
                 retention.ms=604800000";
     let shown = format!(
         "{topic}: {what}\n{rejected}: {what}\n\nNothing was changed yet: the same command with --apply does it.\n"
@@ -85,7 +85,7 @@ fn missing_topics_are_shown_and_made_when_asked() {
 }
 
 #[test]
-fn what_is_asked_of_topics_that_are_there_is_changed_and_the_rest_stays() {
+fn only_requested_settings_of_existing_topics_are_changed() {
     let kafka = cluster::shared();
     let own = [("min.insync.replicas", "1"), ("segment.bytes", "1234567")];
     let topic = kafka.topic_with("grown", 6, 3, &own);
@@ -98,7 +98,9 @@ fn what_is_asked_of_topics_that_are_there_is_changed_and_the_rest_stays() {
     let (text, code) = topics(&file, &flags);
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        text.contains(&format!("{topic}: add partitions, 6 to 12; keys move")),
+        text.contains(&format!(
+            "{topic}: increase the partitions from 6 to 12; keys move"
+        )),
         "{text}"
     );
     assert!(
@@ -115,7 +117,7 @@ fn what_is_asked_of_topics_that_are_there_is_changed_and_the_rest_stays() {
 }
 
 #[test]
-fn min_insync_replicas_is_raised_only_when_it_is_asked_for() {
+fn min_insync_replicas_is_raised_only_on_request() {
     let kafka = cluster::shared();
     let topic = kafka.topic_with("raised", 6, 3, &[("min.insync.replicas", "1")]);
     let rejected = kafka.topic("raised-rejected", 6);
@@ -123,13 +125,13 @@ fn min_insync_replicas_is_raised_only_when_it_is_asked_for() {
     let file = configuration(home.path(), kafka.bootstrap(), &topic, &rejected);
     let advised = format!(
         "{topic}: nothing to change\n{topic}: min.insync.replicas is 1: a report that was answered 200 can be on one \
-         broker only, and be lost with it; raise it with --min-insync-replicas 2. The topic then takes a record only \
+         broker only, and be lost with it; raise it with --min-insync-replicas 2. The topic then accepts a record only \
          while 2 of the partition's 3 replicas are in sync\n{rejected}: nothing to change\n"
     );
     assert_eq!(topics(&file, &["--apply"]), (advised, Some(0)));
     assert_eq!(state(&kafka, &topic, ["min.insync.replicas"]).2, ["1"]);
     let raised = format!(
-        "{topic}: set min.insync.replicas=2; it then takes a record only while 2 replicas of the partition are in \
+        "{topic}: set min.insync.replicas=2; it then accepts a record only while 2 replicas of the partition are in \
          sync\n{topic}: done\n{rejected}: nothing to change\n"
     );
     let flags = ["--apply", "--min-insync-replicas", "2"];
@@ -138,7 +140,7 @@ fn min_insync_replicas_is_raised_only_when_it_is_asked_for() {
 }
 
 #[test]
-fn a_target_of_a_replay_is_made_instead_of_the_configured_topics() {
+fn topics_on_the_command_line_replace_the_configured_ones() {
     let kafka = cluster::shared();
     let [topic, rejected, target, other] =
         ["unmade", "unmade-rejected", "target", "other"].map(unused_name);
@@ -153,7 +155,7 @@ fn a_target_of_a_replay_is_made_instead_of_the_configured_topics() {
     .concat();
     let line = |partitions: u32, retention: u32| {
         format!(
-            "make it: {partitions} partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
+            "create it: {partitions} partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
              retention.ms={retention}"
         )
     };
@@ -169,7 +171,7 @@ fn a_target_of_a_replay_is_made_instead_of_the_configured_topics() {
 }
 
 #[test]
-fn a_value_for_a_topic_that_is_not_meant_is_a_usage_error_that_names_those_that_are() {
+fn a_value_for_an_unknown_topic_is_a_usage_error() {
     let home = tempfile::tempdir().expect("a directory");
     let file = configuration(home.path(), "127.0.0.1:1", "events", "rejected");
     for (flags, said) in [
@@ -207,7 +209,7 @@ fn cluster_of(kafka: &Kafka) -> Cluster {
 }
 
 #[test]
-fn a_value_that_kafka_refuses_is_named_in_its_words_and_changes_nothing() {
+fn kafkas_refusal_of_a_value_is_shown_and_nothing_changes() {
     let kafka = cluster::shared();
     let topic = kafka.topic("refused", 6);
     let both = [("min.insync.replicas", "1"), ("retention.ms", "soon")];
@@ -231,7 +233,7 @@ fn a_name_that_collides_with_another_topic_is_refused_with_the_cause() {
     assert!(said.ends_with(cause), "{said}");
 }
 
-/// Sets each of the values in turn, through a client of its own.
+/// Sets each of the values in turn, with a separate client.
 fn set_repeatedly(kafka: &Kafka, topic: &str, name: &'static str, values: &[String]) {
     let cluster = cluster_of(kafka);
     for value in values {
@@ -241,7 +243,7 @@ fn set_repeatedly(kafka: &Kafka, topic: &str, name: &'static str, values: &[Stri
 }
 
 #[test]
-fn a_setting_that_another_client_changes_meanwhile_survives() {
+fn a_setting_that_another_client_changes_at_the_same_time_survives() {
     let kafka = cluster::shared();
     let own = [("segment.bytes", "1234567"), ("min.insync.replicas", "2")];
     let topic = kafka.topic_with("contended", 6, 3, &own);
@@ -293,7 +295,7 @@ fn a_retention_is_a_minute_at_least_and_has_a_unit() {
 }
 
 #[test]
-fn a_cluster_that_is_not_there_is_said() {
+fn an_unreachable_cluster_is_an_error() {
     let home = tempfile::tempdir().expect("a directory");
     let file = configuration(home.path(), "127.0.0.1:1", "t", "r");
     let output = run(koobridge().args(["topics", "--config"]).arg(file));
@@ -307,7 +309,7 @@ fn a_cluster_that_is_not_there_is_said() {
 }
 
 #[test]
-fn completions_are_for_each_shell() {
+fn each_shell_has_completions() {
     for (shell, part) in [
         ("bash", "complete -F _koobridge"),
         ("zsh", "#compdef koobridge"),

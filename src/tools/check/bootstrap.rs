@@ -1,5 +1,5 @@
-//! The addresses in `bootstrap.servers`: whether their names resolve, and whether a server listens there. Only
-//! sockets are opened; `cluster` finds out whether it is Kafka.
+//! Checks whether the names in `bootstrap.servers` resolve, and whether a server listens at each address. It only opens
+//! sockets; `cluster` checks whether the server is Kafka.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::finding::{Area, Finding};
 
-/// Kafka's own port, where none is named.
+/// The port of an address without one.
 const PORT: u16 = 9092;
 const RESOLVING: Duration = Duration::from_secs(5);
 const CONNECTING: Duration = Duration::from_secs(3);
@@ -21,51 +21,53 @@ pub(super) struct Address {
     pub(super) port: u16,
 }
 
-/// Why an address is of no use.
+/// Why an address can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AddressError {
     #[error("the name does not resolve: {0}")]
     Unresolved(String),
     #[error("can't be reached: {0}")]
     Unreached(String),
-    #[error("can't start a thread to look: {0}")]
+    #[error("can't start a thread to check it: {0}")]
     NoThread(io::Error),
 }
 
-/// What to do if the system starts no more threads.
+/// The remedy if the system can't start a thread.
 pub(super) const RAISE_THREADS: &str = "raise the limit on threads (TasksMax= of systemd, pids of a container, ulimit -u): the bridge needs them too";
 
-/// Looks at each address; `false` where none is of use.
-pub(super) fn look(servers: &str) -> (Vec<Finding>, bool) {
+/// Checks each address; returns `true` with the findings if one of them can be used.
+pub(super) fn check(servers: &str) -> (Vec<Finding>, bool) {
     let addresses: Vec<_> = servers.split(',').filter_map(Address::parse).collect();
     if addresses.is_empty() {
-        let remedy = "name the brokers, for example \"kafka-1:9092,kafka-2:9092\"";
+        let remedy = "set it to the brokers, for example \"kafka-1:9092,kafka-2:9092\"";
         return (
             vec![Area::Addresses.fail("bootstrap.servers names no broker", remedy)],
             false,
         );
     }
-    let looked = reach_all(addresses, Builder::new);
-    let good: Vec<_> = looked
+    let checked = reach_all(addresses, Builder::new);
+    let good: Vec<_> = checked
         .iter()
         .filter(|(_, reached)| reached.is_ok())
         .collect();
-    let is_of_use = !good.is_empty();
-    let mut findings: Vec<_> = looked
+    let is_usable = !good.is_empty();
+    let mut findings: Vec<_> = checked
         .iter()
-        .filter_map(|(address, reached)| Some(bad(address, reached.as_ref().err()?, is_of_use)))
+        .filter_map(|(address, reached)| {
+            Some(unusable(address, reached.as_ref().err()?, is_usable))
+        })
         .collect();
-    if is_of_use {
+    if is_usable {
         let names: Vec<_> = good
             .iter()
             .map(|(address, _)| address.to_string())
             .collect();
         findings.push(Area::Connection.ok(format!("a server listens at {}", names.join(", "))));
     }
-    (findings, is_of_use)
+    (findings, is_usable)
 }
 
-/// Whether none of the addresses is another machine's.
+/// Returns whether all addresses are loopback addresses.
 pub(super) fn is_on_this_machine(servers: &str) -> bool {
     let mut addresses = servers.split(',').filter_map(Address::parse);
     addresses.all(|address| {
@@ -74,7 +76,7 @@ pub(super) fn is_on_this_machine(servers: &str) -> bool {
     })
 }
 
-/// Tries each address in a thread of its own, since one that does not answer takes seconds.
+/// Tries all addresses at the same time, each on its own thread: an address that does not answer takes seconds.
 pub(super) fn reach_all(
     addresses: Vec<Address>,
     thread: fn() -> Builder,
@@ -92,21 +94,21 @@ pub(super) fn reach_all(
     reached.collect()
 }
 
-/// One of several that is of no use costs only time.
-fn bad(address: &Address, trouble: &AddressError, is_spared: bool) -> Finding {
-    let (area, remedy) = match trouble {
+/// Returns a warning if another address can be used: a bad one then only costs time.
+fn unusable(address: &Address, error: &AddressError, has_other: bool) -> Finding {
+    let (area, remedy) = match error {
         AddressError::Unresolved(_) => (
             Area::Addresses,
-            "look for a typing error, and whether this machine's DNS knows it",
+            "check the spelling, and the DNS of this machine",
         ),
         AddressError::Unreached(_) => (
             Area::Connection,
-            "look at the port, at what may be in between (firewall, network policy), and whether the broker runs",
+            "check the port, the firewalls and network policies in between, and that the broker runs",
         ),
         AddressError::NoThread(_) => (Area::Limits, RAISE_THREADS),
     };
-    let what = format!("bootstrap.servers: {address}: {trouble}");
-    if is_spared {
+    let what = format!("bootstrap.servers: {address}: {error}");
+    if has_other {
         area.warn(what, remedy)
     } else {
         area.fail(what, remedy)
@@ -114,7 +116,7 @@ fn bad(address: &Address, trouble: &AddressError, is_spared: bool) -> Finding {
 }
 
 impl Address {
-    /// As librdkafka reads it: `[PROTOCOL://]HOST[:PORT]`, an IPv6 address in brackets where it has a port.
+    /// Parses `[PROTOCOL://]HOST[:PORT]` as librdkafka does. An IPv6 address with a port is in brackets.
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let text = text.split_once("://").map_or(text, |(_, address)| address);
@@ -131,7 +133,7 @@ impl Address {
         (!host.is_empty()).then_some(Self { host, port })
     }
 
-    /// Whether a server listens there.
+    /// Connects to the address.
     fn reach(&self) -> Result<(), AddressError> {
         let resolved = self.resolve()?;
         let mut last = "no address".to_owned();
@@ -144,17 +146,17 @@ impl Address {
         Err(AddressError::Unreached(last))
     }
 
-    /// The system's resolver has no deadline of its own, so that it runs in a thread that need not end.
+    /// Resolves the name. The system's resolver has no deadline, so it runs on a thread that may outlive the check.
     fn resolve(&self) -> Result<Vec<SocketAddr>, AddressError> {
-        let (tell, told) = mpsc::channel();
-        let asked = (self.host.clone(), self.port);
+        let (sender, receiver) = mpsc::channel();
+        let name = (self.host.clone(), self.port);
         let resolver = Builder::new().spawn(move || {
-            let found: io::Result<Vec<_>> = asked.to_socket_addrs().map(Iterator::collect);
+            let found: io::Result<Vec<_>> = name.to_socket_addrs().map(Iterator::collect);
             // The receiver is gone if it took too long.
-            let _told = tell.send(found);
+            let _sent = sender.send(found);
         });
         resolver.map_err(AddressError::NoThread)?;
-        match told.recv_timeout(RESOLVING) {
+        match receiver.recv_timeout(RESOLVING) {
             Ok(found) => found.map_err(|error| AddressError::Unresolved(error.to_string())),
             Err(_) => Err(AddressError::Unresolved(format!(
                 "no answer within {} s",
@@ -179,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_librdkafka_reads_them() {
+    fn addresses_are_parsed_as_librdkafka_does() {
         for (text, read) in [
             ("kafka-1:9093", "kafka-1:9093"),
             (" kafka-1 ", "kafka-1:9092"),
@@ -194,17 +196,17 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_no_thread_looks_at_is_a_finding_about_limits() {
+    fn a_thread_that_cannot_be_started_is_a_finding_about_limits() {
         let address = Address::parse("127.0.0.1:1").expect("an address");
         // The system has no such memory.
         let thread = || Builder::new().stack_size(1 << 60);
         let reached = reach_all(vec![address.clone()], thread);
-        let [(of, Err(trouble @ AddressError::NoThread(_)))] = reached.as_slice() else {
+        let [(of, Err(error @ AddressError::NoThread(_)))] = reached.as_slice() else {
             panic!("{reached:?}");
         };
-        let finding = bad(of, trouble, false);
+        let finding = unusable(of, error, false);
         assert_eq!((of, finding.area), (&address, Area::Limits));
-        let what = "bootstrap.servers: 127.0.0.1:1: can't start a thread to look: ";
+        let what = "bootstrap.servers: 127.0.0.1:1: can't start a thread to check it: ";
         assert!(finding.what.starts_with(what), "{finding}");
     }
 }

@@ -1,5 +1,6 @@
-//! Kafka as the bridge will find it: addresses, TLS, who it is taken for, brokers, topics.
+//! Checks Kafka: addresses, TLS, login, brokers and topics.
 
+use std::path::Path;
 use std::thread::Builder;
 
 use jiff::Timestamp;
@@ -13,28 +14,32 @@ use crate::certificates::RENEW;
 use crate::config::{Config, Kafka};
 use crate::kafka::{ClientCertificate, ClientError, Cluster, Node, Settings, Unreached};
 
-const RENEWAL: &str =
-    "put a new certificate and its key in their places; a running bridge takes them over";
+const RENEWAL: &str = "replace the certificate and its key; a running bridge loads them";
 
-pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Finding)) {
+pub(super) fn check(
+    config: &Config,
+    file: Option<&Path>,
+    with_probes: bool,
+    found: &mut dyn FnMut(Finding),
+) {
     let servers = config
         .kafka
         .property("bootstrap.servers")
         .unwrap_or_default();
-    // Before the way there is looked at: it says what of the settings does not go together.
+    // Before the addresses: librdkafka names settings that contradict each other.
     let cluster = match Cluster::start(&Settings::from(config)) {
         Ok(cluster) => cluster,
-        Err(error) => return found(not_together(&error)),
+        Err(error) => return found(client_error(&error)),
     };
     let certificate = client_certificate(&config.kafka, Timestamp::now());
     let is_invalid = |finding: &Finding| finding.level == Level::Fail;
-    // Whether the brokers mind is known when they have been asked.
+    // Brokers may accept an invalid certificate: it is a failure only if they do not answer.
     let (mut invalid, certificate): (Vec<_>, Vec<_>) =
         certificate.into_iter().partition(is_invalid);
     certificate.into_iter().for_each(&mut *found);
-    let (findings, is_of_use) = bootstrap::look(servers);
+    let (findings, is_usable) = bootstrap::check(servers);
     findings.into_iter().for_each(&mut *found);
-    if !is_of_use {
+    if !is_usable {
         return invalid.into_iter().for_each(found);
     }
     let brokers = match cluster.brokers() {
@@ -43,7 +48,7 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
             let is_explained = !invalid.is_empty() && is_of_client_certificate(&unreached);
             invalid.into_iter().for_each(&mut *found);
             if !is_explained {
-                found(no_answer(unreached));
+                found(connection_error(unreached));
             }
             return;
         }
@@ -53,10 +58,10 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
         found(finding);
     }
     secured(config).into_iter().for_each(&mut *found);
-    let nodes = nodes(&brokers);
-    let is_of_use = nodes.level != Level::Fail;
-    found(nodes);
-    if !is_of_use {
+    let reached = reach(&brokers);
+    let is_usable = reached.level != Level::Fail;
+    found(reached);
+    if !is_usable {
         return;
     }
     let lateness = config.spool.as_ref().map(Lateness::of);
@@ -69,38 +74,48 @@ pub(super) fn look(config: &Config, with_probes: bool, found: &mut dyn FnMut(Fin
             key,
             name,
             config,
+            file,
             brokers: u32::try_from(brokers.len()).unwrap_or(u32::MAX),
             lateness: lateness.as_ref(),
         };
-        a_topic(&cluster, &used, with_probes, found);
+        check_topic(&cluster, &used, with_probes, found);
     }
 }
 
-fn a_topic(cluster: &Cluster, used: &Use<'_>, with_probes: bool, found: &mut dyn FnMut(Finding)) {
+fn check_topic(
+    cluster: &Cluster,
+    used: &Use<'_>,
+    with_probes: bool,
+    found: &mut dyn FnMut(Finding),
+) {
     let facts = match cluster.topic(used.name) {
         Ok(facts) => facts,
-        Err(why) => return found(Area::Topics.fail(format!("{}: {why}", used.name), "try again")),
+        Err(why) => {
+            return found(
+                Area::Topics.fail(format!("{}: {why}", used.name), "run the check again"),
+            );
+        }
     };
-    let findings = topic::look(used, &facts);
-    let is_fit = findings.iter().all(|finding| finding.level != Level::Fail);
+    let findings = topic::check(used, &facts);
+    let is_usable = findings.iter().all(|finding| finding.level != Level::Fail);
     findings.into_iter().for_each(&mut *found);
-    if with_probes && is_fit {
+    if with_probes && is_usable {
         let mode = used.event_mode();
-        let findings = probe::look(cluster, used.name, mode, &facts);
+        let findings = probe::check(cluster, used.name, mode, &facts);
         findings.into_iter().for_each(&mut *found);
     }
 }
 
-fn not_together(error: &ClientError) -> Finding {
+fn client_error(error: &ClientError) -> Finding {
     match error {
         ClientError::Threads(_) => Area::Limits.fail(error.to_string(), RAISE_THREADS),
         ClientError::Settings(_) => {
-            Area::Configuration.fail(error.to_string(), "mend what it names")
+            Area::Configuration.fail(error.to_string(), "correct the setting that it names")
         }
     }
 }
 
-/// What the certificate says that Kafka is shown, if there is one that can be read.
+/// Checks how long the client certificate is valid, if there is one that can be read.
 fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
     let protocol = kafka.property("security.protocol").unwrap_or_default();
     if !protocol.to_lowercase().contains("ssl") {
@@ -122,7 +137,7 @@ fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
     })
 }
 
-/// Returns whether an invalid client certificate can be the reason. A broker can hang up for that without an alert.
+/// Returns whether an invalid client certificate can be the reason. A broker may then close the connection without an alert.
 fn is_of_client_certificate(unreached: &Unreached) -> bool {
     match unreached {
         Unreached::Tls(why) => !why.contains("certificate verify failed"),
@@ -131,31 +146,31 @@ fn is_of_client_certificate(unreached: &Unreached) -> bool {
     }
 }
 
-fn no_answer(unreached: Unreached) -> Finding {
+fn connection_error(unreached: Unreached) -> Finding {
     match unreached {
         Unreached::Tls(why) => Area::Tls.fail(
             format!("the TLS handshake with Kafka failed: {why}"),
-            "look at security.protocol and the port, at ssl.ca.location, and at the name in the broker's certificate",
+            "check security.protocol and the port, ssl.ca.location, and the name in the broker's certificate",
         ),
         Unreached::Login(why) => Area::Login.fail(
             format!("Kafka did not authenticate this client: {why}"),
-            "look at sasl.mechanism, sasl.username and sasl.password",
+            "check sasl.mechanism, sasl.username and sasl.password",
         ),
-        Unreached::Nobody(why) => match named(&why) {
-            // librdkafka has heard of the brokers, and has let go of the address that it was given.
-            Some((address, id)) => elsewhere(id, address, &format!("nobody answers there: {why}")),
+        Unreached::Nobody(why) => match advertised_broker(&why) {
+            // librdkafka has the metadata, and connects to the advertised addresses only.
+            Some((address, id)) => not_where_advertised(id, address, &why),
             None => Area::Connection.fail(
                 format!("a server listens, but no broker answers: {why}"),
-                "look whether that port is Kafka's, and whether security.protocol is that port's",
+                "check that the port is Kafka's, and that security.protocol is the protocol of that port",
             ),
         },
     }
 }
 
-/// The broker that librdkafka's words begin with, where it is one that Kafka has told of:
-/// `[PROTOCOL://]ADDRESS/ID: …`, in which an address of `bootstrap.servers` has no number.
-fn named(words: &str) -> Option<(&str, &str)> {
-    let (name, _) = words.split_once(": ")?;
+/// Returns the address and the id of the advertised broker that librdkafka's message `[PROTOCOL://]ADDRESS/ID: …` names. An
+/// address of `bootstrap.servers` has no number as its id.
+fn advertised_broker(message: &str) -> Option<(&str, &str)> {
+    let (name, _) = message.split_once(": ")?;
     let (address, id) = name.rsplit_once('/')?;
     let address = address
         .split_once("://")
@@ -164,44 +179,43 @@ fn named(words: &str) -> Option<(&str, &str)> {
     is_number.then_some((address, id))
 }
 
-/// What was shown by getting an answer at all.
+/// Returns the findings about TLS and login that follow from the answer of a broker.
 fn secured(config: &Config) -> Vec<Finding> {
     let kafka = &config.kafka;
     let value = |name| kafka.property(name).unwrap_or_default().to_lowercase();
     let protocol = value("security.protocol");
     let mut findings = Vec::new();
     if protocol.contains("ssl") {
-        let is_unchecked = kafka
+        let is_unverified = kafka
             .unsafe_settings
             .iter()
             .any(|name| name.contains("ssl"));
-        findings.push(Area::Tls.ok(if is_unchecked {
+        findings.push(Area::Tls.ok(if is_unverified {
             "the TLS handshake with Kafka succeeded"
         } else {
-            "the TLS handshake with Kafka succeeded, and the broker's certificate was checked"
+            "the TLS handshake with Kafka succeeded, and the broker's certificate was verified"
         }));
     }
     if protocol.contains("sasl") {
-        findings.push(Area::Login.ok("Kafka has authenticated this client"));
+        findings.push(Area::Login.ok("Kafka authenticated this client"));
     }
-    let is_far =
+    let is_remote =
         !bootstrap::is_on_this_machine(kafka.property("bootstrap.servers").unwrap_or_default());
-    if is_far && !protocol.contains("ssl") {
+    if is_remote && !protocol.contains("ssl") {
         let what = match value("sasl.mechanism").as_str() {
             "plain" => "sasl.password and every report cross",
-            _ => "every report, phone numbers in it, crosses",
+            _ => "every report, with its phone numbers, crosses",
         };
         findings.push(Area::Tls.warn(
             format!("{what} the network to Kafka in the clear"),
-            "have security.protocol = \"SSL\" or \"SASL_SSL\", where the brokers have such a listener",
+            "set security.protocol to \"SSL\" or \"SASL_SSL\" if the brokers have such a listener",
         ));
     }
     findings
 }
 
-/// Where the brokers say that they are is where the bridge will connect to. What is wrong with one is mostly wrong
-/// with all, and then nobody answers any more.
-fn nodes(brokers: &[Node]) -> Finding {
+/// Connects to the advertised address of each broker, as the bridge will. It fails if none can be reached.
+fn reach(brokers: &[Node]) -> Finding {
     let addresses = brokers.iter().map(|broker| Address {
         host: broker.host.clone(),
         port: broker.port,
@@ -209,13 +223,15 @@ fn nodes(brokers: &[Node]) -> Finding {
     let reached = bootstrap::reach_all(addresses.collect(), Builder::new);
     let reached = brokers.iter().zip(reached);
     let bad = reached.filter_map(|(broker, (address, reached))| {
-        Some(unreached(broker, &address, &reached.err()?))
+        Some(not_reached(broker, &address, &reached.err()?))
     });
     let mut bad: Vec<_> = bad.collect();
     let (count, all) = (bad.len(), brokers.len());
     if bad.is_empty() {
-        let s = if all == 1 { "" } else { "s" };
-        return Area::Brokers.ok(format!("{all} broker{s}, each where it says that it is"));
+        let (s, es) = if all == 1 { ("", "") } else { ("s", "es") };
+        return Area::Brokers.ok(format!(
+            "{all} broker{s}, reachable at the advertised address{es}"
+        ));
     }
     let mut first = bad.swap_remove(0);
     first.what.extend([
@@ -231,24 +247,24 @@ fn nodes(brokers: &[Node]) -> Finding {
     first
 }
 
-fn unreached(broker: &Node, address: &Address, trouble: &AddressError) -> Finding {
-    match trouble {
+fn not_reached(broker: &Node, address: &Address, error: &AddressError) -> Finding {
+    match error {
         AddressError::NoThread(_) => {
-            let what = format!("broker {} at {address}: {trouble}", broker.id);
+            let what = format!("broker {} at {address}: {error}", broker.id);
             Area::Limits.fail(what, RAISE_THREADS)
         }
-        AddressError::Unresolved(_) | AddressError::Unreached(_) => elsewhere(
+        AddressError::Unresolved(_) | AddressError::Unreached(_) => not_where_advertised(
             &broker.id.to_string(),
             &address.to_string(),
-            &trouble.to_string(),
+            &error.to_string(),
         ),
     }
 }
 
-fn elsewhere(id: &str, address: &str, why: &str) -> Finding {
+fn not_where_advertised(id: &str, address: &str, why: &str) -> Finding {
     Area::Brokers.fail(
-        format!("broker {id} says that it is at {address}, and {why}"),
-        "look at advertised.listeners of the brokers: clients have to reach them by it",
+        format!("broker {id} can't be used at the address that it advertises, {address}: {why}"),
+        "correct advertised.listeners of the brokers: clients connect to these addresses",
     )
 }
 
@@ -257,8 +273,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_that_kafka_told_of_is_known_by_its_number() {
-        for (words, broker) in [
+    fn an_advertised_broker_has_a_number_as_its_id() {
+        for (message, broker) in [
             (
                 "127.0.0.1:9092/0: Connect to …: refused",
                 Some(("127.0.0.1:9092", "0")),
@@ -270,7 +286,7 @@ mod tests {
             ("kafka-1:9092/bootstrap: Connect: …", None),
             ("no broker answers", None),
         ] {
-            assert_eq!(named(words), broker, "{words}");
+            assert_eq!(advertised_broker(message), broker, "{message}");
         }
     }
 }

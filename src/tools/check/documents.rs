@@ -1,10 +1,10 @@
-//! The path at which an operator finds a page of the documents.
+//! The path of a page of the documents.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Returns the path of `page`, for example `docs/checking.md`: of the installed page if the program was installed with
-/// the documents, as by the package, or else as it is in the sources.
+/// Returns the path of `page`, for example `docs/checking.md`: the path of the installed page if the package has installed
+/// it, or else the path in the source tree.
 pub(super) fn path(page: &str) -> PathBuf {
     let program = env::current_exe().ok();
     program

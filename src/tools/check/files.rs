@@ -1,4 +1,4 @@
-//! Who else can read the files that hold secrets.
+//! Checks whether other users can read the files that hold secrets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use super::finding::{Area, Finding};
 use crate::config::Settings;
 
-/// Read by everybody.
+/// The mode bit with which every user can read a file.
 const OTHERS_READ: u32 = 0o004;
-/// Passed through by everybody.
+/// The mode bit with which every user can pass through a directory.
 const OTHERS_PASS: u32 = 0o001;
 
-/// One finding for all files that everybody can read, or that nobody else can; and one for secrets in flags.
-pub(super) fn look(settings: &Settings) -> Vec<Finding> {
+/// Returns one finding for all files with secrets, and one for each secret in a flag.
+pub(super) fn check(settings: &Settings) -> Vec<Finding> {
     let mut files: Vec<PathBuf> = settings.secret_files().map(Path::to_owned).collect();
     files.extend(
         settings
@@ -21,12 +21,15 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
             .map(channel_files)
             .unwrap_or_default(),
     );
-    let open: Vec<_> = files.iter().filter(|file| is_open_to_all(file)).collect();
+    let open: Vec<_> = files
+        .iter()
+        .filter(|file| is_readable_by_all(file))
+        .collect();
     let mut findings: Vec<_> = settings.secret_flags().map(flag).collect();
     findings.extend(match open.as_slice() {
         [] if files.is_empty() => None,
         [] => {
-            Some(Area::Files.ok("no file with a secret can be read by everybody on this machine"))
+            Some(Area::Files.ok("no file with a secret can be read by every user of this machine"))
         }
         [first, more @ ..] => Some(readable(first, more.len())),
     });
@@ -35,8 +38,8 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
 
 fn flag(name: &str) -> Finding {
     Area::Files.warn(
-        format!("{name} is given by a flag, which everybody on this machine sees in the list of processes"),
-        "write { from_file = \"…\" } in the configuration, or use its variable",
+        format!("{name} is given by a flag, which every user of this machine can see in the list of processes"),
+        "write { from_file = \"…\" } in the configuration, or use its environment variable",
     )
 }
 
@@ -47,7 +50,7 @@ fn readable(first: &Path, more: usize) -> Finding {
         more => format!(" and {more} more"),
     };
     Area::Files.warn(
-        format!("{first}{and} can be read by everybody on this machine"),
+        format!("{first}{and} can be read by every user of this machine"),
         format!("chmod o= {first} (defaultMode: 0440 of a Secret in Kubernetes)"),
     )
 }
@@ -60,8 +63,8 @@ fn channel_files(directory: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.is_file()).collect()
 }
 
-/// Whether its mode lets everybody read it, and those of the directories above let everybody come to it.
-fn is_open_to_all(file: &Path) -> bool {
+/// Returns whether every user can read the file, by its mode and the modes of the directories above it.
+fn is_readable_by_all(file: &Path) -> bool {
     let has = |path: &Path, bit: u32| {
         path.metadata()
             .is_ok_and(|metadata| metadata.permissions().mode() & bit != 0)
@@ -81,21 +84,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_open_where_it_and_the_way_to_it_are() {
+    fn a_file_is_readable_if_its_mode_and_its_directories_allow_it() {
         let directory = tempfile::tempdir_in("/tmp").expect("a directory");
         let file = directory.path().join("secret");
         fs::write(&file, "s").expect("a file");
         let chmod = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
         };
-        for (way, own, is_open) in [
+        for (way, own, is_readable) in [
             (0o755, 0o644, true),
             (0o700, 0o644, false),
             (0o755, 0o640, false),
         ] {
             chmod(directory.path(), way);
             chmod(&file, own);
-            assert_eq!(is_open_to_all(&file), is_open, "{way:o} {own:o}");
+            assert_eq!(is_readable_by_all(&file), is_readable, "{way:o} {own:o}");
         }
     }
 }

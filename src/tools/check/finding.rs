@@ -1,4 +1,4 @@
-//! What a check has found: how bad it is, what it is about, and what to do.
+//! The findings of a check: level, area, description and remedy.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use super::documents;
 /// The page that has a section for each [`Area`].
 const PAGE: &str = "docs/checking.md";
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Ok,
-    /// The bridge runs, and something will be worse than it need be.
+    /// The bridge runs, but less safely or slower than it could.
     Warn,
-    /// The bridge does not run, or reports are at stake.
+    /// The bridge does not start, or reports may be lost.
     Fail,
 }
 
-/// What it is about: the sections of docs/checking.md.
+/// The subject of a finding; docs/checking.md has a section for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     Configuration,
@@ -42,14 +42,14 @@ pub enum Area {
     Clock,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub level: Level,
     pub area: Area,
-    /// What is so.
+    /// The observation.
     pub what: String,
-    /// What to do; empty where nothing is to be done.
+    /// The advice; empty if there is nothing to do.
     pub remedy: String,
 }
 
@@ -84,7 +84,7 @@ impl Area {
         Self::Clock,
     ];
 
-    /// Its name, which is its section's anchor too.
+    /// Returns its name, which is also the anchor of its section.
     const fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
@@ -106,7 +106,7 @@ impl Area {
         }
     }
 
-    /// Its section, as in the sources: the same wherever the program is installed.
+    /// Returns its section in the source tree, which does not depend on the installation.
     fn docs(self) -> String {
         format!("{PAGE}#{}", self.name())
     }
@@ -134,7 +134,7 @@ impl Area {
 }
 
 impl Finding {
-    /// The same for machines. Its members are only ever added to.
+    /// Returns the finding as JSON. Later versions may add members.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -147,11 +147,11 @@ impl Finding {
     }
 }
 
-/// One line.
+/// Writes one line.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (level, area) = (self.level.name(), self.area.name());
-        // librdkafka and Kafka end some of their sentences, and break lines.
+        // Some messages of librdkafka and Kafka end with a full stop or have line breaks.
         let what = self.what.replace('\n', " ");
         write!(f, "{level:<5} {area:<15} {}", what.trim_end_matches('.'))?;
         if !self.remedy.is_empty() {
@@ -169,9 +169,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_is_one_line_with_what_to_do_and_where_to_read_on() {
-        let bad = Area::Topics.fail("t is\nmissing.", "make it");
-        let line = "fail  topics          t is missing; make it (docs/checking.md#topics)";
+    fn a_finding_is_one_line_with_a_remedy_and_a_section() {
+        let bad = Area::Topics.fail("t is\nmissing.", "create it");
+        let line = "fail  topics          t is missing; create it (docs/checking.md#topics)";
         assert_eq!(bad.to_string(), line);
         assert_eq!(
             Area::Tls.ok("fine").to_string(),
@@ -180,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn json_has_the_same() {
+    fn json_has_the_same_members() {
         let expected = json!({"level": "warn", "area": "unsafe-settings", "what": "w", "remedy": "r",
                               "docs": "docs/checking.md#unsafe-settings"});
         assert_eq!(Area::UnsafeSettings.warn("w", "r").to_json(), expected);
     }
 
     #[test]
-    fn every_area_has_its_section() {
+    fn every_area_has_a_section() {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/checking.md");
         let docs = std::fs::read_to_string(docs).expect("the page is there");
         let is_headed = |area: Area| {

@@ -1,5 +1,5 @@
-//! Whether a topic accepts and keeps the reports that a spool delivers after an outage of Kafka: they have the time
-//! at which they arrived.
+//! Checks whether a topic accepts and keeps the reports that the spool delivers after an outage of Kafka: their timestamp is
+//! the time at which they arrived.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,34 +15,35 @@ use crate::spool::Inspection;
 
 /// In milliseconds.
 const DAY: u64 = 24 * 60 * 60 * 1000;
-/// How long Kafka may be away. Nothing in the configuration limits how long a report waits in the spool.
+/// The outage of Kafka that is assumed. No setting limits how long a report waits in the spool.
 const OUTAGE: Duration = Duration::from_millis(7 * DAY);
 
-/// How old the reports may be when the spool delivers them.
+/// The ages of the reports that the spool delivers.
 pub(super) struct Lateness {
     now: Timestamp,
-    /// When the oldest report arrived that is still to be delivered, by topic.
+    /// The arrival of the oldest undelivered report, by topic.
     oldest: BTreeMap<Arc<str>, Timestamp>,
 }
 
 impl Lateness {
-    /// Considers an outage from now on, and the reports that are in the spool.
+    /// Reads the ages of the reports in the spool.
     pub(super) fn of(spool: &Spool) -> Self {
         Self {
             now: Timestamp::now(),
-            // An unreadable spool is a finding of its own.
+            // `spool` reports an unreadable spool.
             oldest: oldest(spool).unwrap_or_default(),
         }
     }
 
-    /// Kafka refuses a record whose timestamp is older than `message.timestamp.before.max.ms`.
+    /// Checks `message.timestamp.before.max.ms`: Kafka refuses a record with an older timestamp.
     pub(super) fn refusal(&self, used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
-        let end = if used.is_of_events() {
+        let consequence = if used.is_of_events() {
             "goes to the rejected topic"
         } else {
             "stays in the spool"
         };
-        let outcome = format!("Kafka refuses a report that waited for longer, and it {end}");
+        let outcome =
+            format!("Kafka refuses a report that waited for longer, and it {consequence}");
         let AgeLimits { accepted, .. } = facts.age_limits();
         let limits = AgeLimits {
             accepted,
@@ -51,10 +52,10 @@ impl Lateness {
         self.finding(used.name, ACCEPTED, limits, &outcome)
     }
 
-    /// Kafka deletes a record whose timestamp is older than `retention.ms`.
+    /// Checks `retention.ms`: Kafka deletes a record with an older timestamp.
     pub(super) fn deletion(&self, used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
-        let outcome = "Kafka counts from a report's arrival, and may delete one that waited for longer as soon as it \
-                       is delivered";
+        let outcome = "Kafka may delete a report that waited for longer as soon as it is delivered, since its time is that of its \
+                       arrival";
         let AgeLimits { kept, .. } = facts.age_limits();
         let limits = AgeLimits {
             accepted: None,
@@ -63,7 +64,7 @@ impl Lateness {
         self.finding(used.name, KEPT, limits, outcome)
     }
 
-    /// `limits` has the one limit that is meant.
+    /// `limits` has the one limit to check.
     fn finding(
         &self,
         topic: &str,
@@ -84,7 +85,7 @@ impl Lateness {
             let what = format!(
                 "{topic}: {setting} is {shown}, and the oldest report in the spool arrived at {at:.0}: {outcome}"
             );
-            let remedy = format!("set it to {longest} or more before Kafka gets the reports");
+            let remedy = format!("set it to {longest} or more before the reports are delivered");
             return Some(if reached.is_past {
                 Area::Topics.fail(what, remedy)
             } else {
@@ -94,7 +95,7 @@ impl Lateness {
         (limit < OUTAGE).then(|| {
             let outage = in_words(milliseconds(OUTAGE));
             Area::Topics.warn(
-                format!("{topic}: {setting} is {shown}; reports wait in the spool while Kafka is away, and that may take {outage}: {outcome}"),
+                format!("{topic}: {setting} is {shown}, less than an outage of Kafka of {outage}: {outcome}"),
                 format!("set it to {longest} or more, and longer than any outage that you expect"),
             )
         })
@@ -113,7 +114,8 @@ fn oldest(spool: &Spool) -> Option<BTreeMap<Arc<str>, Timestamp>> {
     Some(oldest)
 }
 
-/// Returns what a limit should be, in milliseconds and in whole days: twice as much, if a report has reached it.
+/// Returns the recommended limit in milliseconds, a whole number of days: if a report has reached the limit, at least twice
+/// the limit.
 fn needed(age: Duration, limit: Duration, is_reached: bool) -> u64 {
     let reached = if is_reached { 2 * age.max(limit) } else { age };
     milliseconds(reached.max(OUTAGE)).div_ceil(DAY) * DAY
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_held_against_the_oldest_report_of_its_topic_and_an_outage_of_a_week() {
+    fn a_limit_is_compared_with_the_oldest_report_and_an_outage_of_a_week() {
         let now = Timestamp::from_second(1_795_000_000).expect("a time");
         let at = now - jiff::SignedDuration::from_hours(24);
         let lateness = Lateness {
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_reached_is_to_be_doubled() {
+    fn a_limit_that_is_reached_should_be_doubled() {
         let days = |days: u64| Duration::from_millis(days * DAY);
         let needed = |age, limit, is_reached| needed(days(age), days(limit), is_reached) / DAY;
         assert_eq!(needed(0, 1, false), 7);

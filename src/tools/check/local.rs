@@ -1,4 +1,4 @@
-//! The configuration, and what of this machine it rests on: channels, certificate, addresses, limits.
+//! Checks the configuration, and on this machine its channels, certificate, addresses and limits.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,8 +16,9 @@ use crate::config::{Config, ConfigError, ConfigErrors, Ingress, Memory, Settings
 use crate::kafka;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
+const NO_START: &str = "correct it; until then the bridge does not start";
 
-/// Every error in what was typed and in the channels' files; the configuration where there is none in it.
+/// Returns every error in the configuration and in the channels' files, and the configuration if it is valid.
 pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config>) {
     let mut findings = Vec::new();
     let config = match Config::check(settings, kafka::check_property) {
@@ -30,12 +31,15 @@ pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config
                 .into_iter()
                 .filter(|error| settings.is_of_its_own(error));
             findings.extend(errors.map(|error| {
-                Area::Configuration.fail(error.to_string(), "mend it; the rest is looked at then")
+                Area::Configuration.fail(
+                    error.to_string(),
+                    "correct it, then run the check again for the rest",
+                )
             }));
             None
         }
     };
-    // Where they are may be what could not be read.
+    // If the configuration could not be read, the default directory may be the wrong one.
     let is_named = config.is_some() || settings.names_channels();
     findings.extend(
         settings
@@ -54,16 +58,14 @@ fn channels(directory: &Path) -> Vec<Finding> {
             vec![Area::Channels.ok(format!("{count} channel{s} with a password"))]
         }
         Err(errors) => {
-            let fail = |error: ConfigError| {
-                Area::Channels.fail(error.to_string(), "until then the bridge does not start")
-            };
+            let fail = |error: ConfigError| Area::Channels.fail(error.to_string(), NO_START);
             errors.into_iter().map(fail).collect()
         }
     }
 }
 
-/// What the configuration points at on this machine, the spool aside.
-pub(super) fn look(config: &Config) -> Vec<Finding> {
+/// Checks this machine, except for the spool.
+pub(super) fn check(config: &Config) -> Vec<Finding> {
     let ingress = &config.ingress;
     let mut findings = Vec::new();
     if let Some(files) = &ingress.tls {
@@ -74,8 +76,10 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     findings.extend(memory(Memory::from(config).sum(), memory_limit()));
     for property in &config.kafka.unsafe_settings {
         findings.push(Area::UnsafeSettings.warn(
-            format!("kafka.properties.{property} has an unsafe value, as kafka.allow_unsafe asks"),
-            "leave both out, unless you know what it costs",
+            format!(
+                "kafka.properties.{property} has an unsafe value, which kafka.allow_unsafe allows"
+            ),
+            "remove both unless you accept the risk",
         ));
     }
     findings
@@ -87,15 +91,12 @@ fn certificate(files: &Tls, now: Timestamp) -> Vec<Finding> {
         Err(errors) => {
             let errors = errors.into_iter();
             return errors
-                .map(|error| {
-                    let remedy = "until then the bridge does not start";
-                    Area::Certificate.fail(error.to_string(), remedy)
-                })
+                .map(|error| Area::Certificate.fail(error.to_string(), NO_START))
                 .collect();
         }
     };
     let warnings = identity.warnings().iter().map(|warning| {
-        let remedy = "the bridge starts, and some clients may refuse it or be refused";
+        let remedy = "the bridge starts, but some clients may refuse it or be refused";
         Area::Certificate.warn(warning.to_string(), remedy)
     });
     let validity = validity(files, identity.expires().duration_since(now));
@@ -109,7 +110,7 @@ fn validity(files: &Tls, left: SignedDuration) -> Finding {
         left.as_hours() / 24
     );
     if left < RENEW {
-        let remedy = "put a new pair in its place; a running bridge takes it over";
+        let remedy = "replace the certificate and its key; a running bridge loads them";
         Area::Certificate.warn(what, remedy)
     } else {
         Area::Certificate.ok(what)
@@ -118,12 +119,12 @@ fn validity(files: &Tls, left: SignedDuration) -> Finding {
 
 fn listeners(ingress: &Ingress, admin: SocketAddr) -> Vec<Finding> {
     let addresses = [("ingress.listen", ingress.listen), ("admin.listen", admin)];
-    if is_in_the_way(ingress.listen, admin) {
+    if conflict(ingress.listen, admin) {
         let what = format!(
-            "ingress.listen ({}) and admin.listen ({admin}) are in each other's way",
+            "ingress.listen ({}) and admin.listen ({admin}) conflict",
             ingress.listen
         );
-        return vec![Area::Listeners.fail(what, "give one of them another port")];
+        return vec![Area::Listeners.fail(what, "set another port for one of them")];
     }
     let mut findings: Vec<_> = addresses
         .into_iter()
@@ -132,29 +133,29 @@ fn listeners(ingress: &Ingress, admin: SocketAddr) -> Vec<Finding> {
     if ingress.tls.is_none() && !ingress.listen.ip().is_loopback() {
         findings.push(Area::Listeners.warn(
             format!("{} speaks plain HTTP: passwords and phone numbers cross the network in the clear", ingress.listen),
-            "have it reachable by what ends TLS alone, or name ingress.tls.certificate and ingress.tls.key",
+            "let only the proxy that terminates TLS reach it, or set ingress.tls.certificate and ingress.tls.key",
         ));
     }
     findings
 }
 
-/// `0.0.0.0` is every address.
-fn is_in_the_way(one: SocketAddr, other: SocketAddr) -> bool {
+/// Returns whether the two can't be listened on at the same time. `0.0.0.0` stands for every address.
+fn conflict(one: SocketAddr, other: SocketAddr) -> bool {
     let is_every = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || is_every)
 }
 
-/// Listens for a moment: no other way tells whether it can be done.
+/// Binds the address for a moment, since nothing else shows whether the bridge can.
 fn listener(key: &str, address: SocketAddr) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) => Area::Listeners.ok(format!("{key}: {address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => Area::Listeners.warn(
-            format!("{key}: {address} is taken"),
-            "if it is not this bridge that runs there already, name another port",
+            format!("{key}: {address} is in use"),
+            "if this bridge is not already running there, set another port",
         ),
         Err(error) => Area::Listeners.fail(
             format!("{key}: can't listen on {address}: {error}"),
-            "name an address of this machine, and a port above 1023 or the right to use it",
+            "set an address of this machine, and a port above 1023 or grant CAP_NET_BIND_SERVICE",
         ),
     }
 }
@@ -164,12 +165,12 @@ fn files(connections: u64, most: Option<u64>) -> Option<Finding> {
     Some(if most < needed {
         let limit = open_files::connections(connections, most);
         Area::Limits.warn(
-            format!("{most} open files are allowed, and ingress.connections = {connections} needs {needed}: the limit is {limit} connections"),
+            format!("{most} open files are allowed, but ingress.connections = {connections} needs {needed}: the bridge limits itself to {limit} connections"),
             "raise the limit (LimitNOFILE= of systemd, ulimit -Hn), or lower ingress.connections",
         )
     } else {
         Area::Limits.ok(format!(
-            "{connections} connections and what else is open need {needed} files"
+            "{needed} open files for {connections} connections are allowed"
         ))
     })
 }
@@ -179,17 +180,17 @@ fn memory(wanted: u64, limit: Option<u64>) -> Option<Finding> {
     let (wanted, limit) = (mebibytes(wanted), mebibytes(limit?));
     Some(if limit < wanted {
         Area::Limits.warn(
-            format!("this container or unit may take {limit} MiB of memory, and the bridge may come to {wanted}"),
-            "raise the limit, or lower what `koobridge serve --print-config` adds up",
+            format!("this container or unit may use {limit} MiB of memory, but the bridge may need {wanted} MiB"),
+            "raise the limit, or lower the settings that `koobridge serve --print-config` adds up",
         )
     } else {
         Area::Limits.ok(format!(
-            "at most {wanted} MiB of memory, of {limit} allowed"
+            "the bridge needs at most {wanted} MiB of memory; {limit} MiB are allowed"
         ))
     })
 }
 
-/// The least that a cgroup (version 2) around this process allows, in bytes.
+/// Returns the lowest memory limit, in bytes, of the cgroups (version 2) that this process is in.
 fn memory_limit() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_of_memory_below_what_the_bridge_may_take_is_a_warning() {
+    fn a_memory_limit_below_the_bridges_need_is_a_warning() {
         let level = |limit| memory(100 << 20, limit).map(|finding| finding.level);
         assert_eq!(level(None), None);
         assert_eq!(level(Some(100 << 20)), Some(Level::Ok));
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn more_connections_than_files_is_a_warning() {
+    fn more_connections_than_open_files_is_a_warning() {
         let level = |most| files(1_000, most).map(|finding| finding.level);
         assert_eq!(level(None), None);
         assert_eq!(level(Some(1_512)), Some(Level::Ok));

@@ -1,8 +1,8 @@
-//! Everything that can be told before a report is at stake: the configuration, what it points at on this
-//! machine, and Kafka. Nothing is changed, but for the probes that are asked for.
+//! Checks the configuration, the files and limits of this machine, and Kafka, before the bridge serves. It changes nothing,
+//! except that it publishes the requested probes.
 //!
-//! Each part looks at one thing and gives its [`Finding`]s. What rests on something that is wrong is not looked
-//! at, so that one error is one finding.
+//! Each module checks one thing and returns its [`Finding`]s. If a check fails, the checks that depend on it are skipped, so
+//! that one error is one finding.
 
 mod bootstrap;
 mod cluster;
@@ -15,20 +15,28 @@ mod probe;
 mod spool;
 mod topic;
 
+use std::path::Path;
+
 use crate::config::Settings;
 pub use finding::{Area, Finding, Level};
 
-/// Looks at everything, and gives each finding to `found` as soon as there is one.
-pub fn run(settings: &Settings, with_probes: bool, found: &mut dyn FnMut(Finding)) {
+/// Runs all checks, and passes each finding to `found` immediately. `file` is the configuration file that was named on the
+/// command line.
+pub fn run(
+    settings: &Settings,
+    file: Option<&Path>,
+    with_probes: bool,
+    found: &mut dyn FnMut(Finding),
+) {
     let (findings, config) = local::configuration(settings);
     findings.into_iter().for_each(&mut *found);
-    files::look(settings).into_iter().for_each(&mut *found);
+    files::check(settings).into_iter().for_each(&mut *found);
     let Some(config) = config else {
         return;
     };
-    local::look(&config).into_iter().for_each(&mut *found);
-    spool::look(config.spool.as_ref())
+    local::check(&config).into_iter().for_each(&mut *found);
+    spool::check(config.spool.as_ref())
         .into_iter()
         .for_each(&mut *found);
-    cluster::look(&config, with_probes, found);
+    cluster::check(&config, file, with_probes, found);
 }

@@ -1,5 +1,5 @@
-//! One marked record to each topic: that it may be written to is known only once it was. Subscribers pass over
-//! it, since its `ce_type` is not an event's.
+//! Publishes one marked record to each topic, since only that shows whether this client may write to it. Subscribers ignore
+//! the record, since its `ce_type` is not that of an event.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -10,11 +10,11 @@ use crate::contract::EventFields;
 use crate::contract::{EventMode, PROBE_KEY, PROBE_TYPE, Record};
 use crate::kafka::{Cluster, TopicFacts};
 
-/// What clocks may differ by.
+/// The difference of two clocks that is not reported.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
 
-/// Publishes a record; on a topic that has Kafka's own time on its records, compares clocks.
-pub(super) fn look(
+/// Publishes a record. If the topic gives records the broker's time, also compares the clocks.
+pub(super) fn check(
     cluster: &Cluster,
     topic: &str,
     mode: EventMode,
@@ -28,7 +28,7 @@ pub(super) fn look(
     let acknowledged = Timestamp::now();
     let took = acknowledged.duration_since(sent).as_millis();
     let mut findings = vec![Area::Probe.ok(format!(
-        "{topic}: a record was on every in-sync replica after {took} ms"
+        "{topic}: every in-sync replica had the record after {took} ms"
     ))];
     if facts.has_own_clock() {
         findings.extend(at.and_then(|at| clock(topic, [sent, acknowledged], at)));
@@ -37,21 +37,24 @@ pub(super) fn look(
 }
 
 fn refused(topic: &str, why: &str) -> Finding {
-    let what = format!("{topic}: Kafka did not take a record: {why}");
+    let what = format!("{topic}: Kafka did not accept a record: {why}");
     let lower = why.to_lowercase();
     if lower.contains("timestamp") {
         Area::Clock.fail(
             what,
-            "set this machine's clock by NTP: Kafka refuses what is an hour ahead of it",
+            "synchronize this machine's clock by NTP: Kafka refuses a record whose time is an hour ahead",
         )
     } else if lower.contains("authoriz") {
         Area::Probe.fail(what, "grant this client WRITE on the topic")
     } else {
-        Area::Probe.fail(what, "look at the brokers: reports would wait as this did")
+        Area::Probe.fail(
+            what,
+            "check the brokers: reports would wait in the same way",
+        )
     }
 }
 
-/// Kafka gave the record its time between the two that this machine has of it.
+/// Compares the clocks: Kafka's time of the record should be between the two times of this machine.
 fn clock(topic: &str, [sent, acknowledged]: [Timestamp; 2], at: i64) -> Option<Finding> {
     let at = Timestamp::from_millisecond(at).ok()?;
     let ahead = sent.duration_since(at);
@@ -61,14 +64,14 @@ fn clock(topic: &str, [sent, acknowledged]: [Timestamp; 2], at: i64) -> Option<F
         let what = format!("{topic}: this machine's clock and Kafka's differ by {by} s");
         Area::Clock.warn(
             what,
-            "set both by NTP: Kafka refuses what is an hour ahead of it, and replays go by time",
+            "synchronize both by NTP: Kafka refuses a record whose time is an hour ahead, and replays select records by time",
         )
     } else {
         Area::Clock.ok(format!("{topic}: this machine's clock and Kafka's agree"))
     })
 }
 
-/// In the form that events have, so that a subscriber finds its type where it looks.
+/// Returns the record in the form of an event, so that a subscriber finds its type in the usual place.
 fn record(now: Timestamp, mode: EventMode) -> Record {
     let (id, source) = (format!("probe-{}", now.as_nanosecond()), "/koobridge/check");
     let time = now.to_string();
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_is_no_event_in_either_mode() {
+    fn a_probe_is_not_an_event_in_either_mode() {
         for mode in [EventMode::Binary, EventMode::Structured] {
             let record = record(Timestamp::UNIX_EPOCH, mode);
             assert_eq!(record.key.as_deref(), Some(PROBE_KEY));
@@ -116,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_that_a_record_waited_is_no_difference_of_clocks() {
+    fn the_time_that_a_record_waited_is_not_a_difference_of_clocks() {
         let [sent, acknowledged] =
             [0, 8].map(|second| Timestamp::from_second(second).expect("a time"));
         let level = |at| clock("t", [sent, acknowledged], at).map(|finding| finding.level);
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kafka_says_decides_what_is_to_be_done() {
+    fn the_remedy_depends_on_kafkas_error() {
         for (why, area, part) in [
             ("Topic authorization failed", Area::Probe, "WRITE"),
             ("Broker: Invalid timestamp", Area::Clock, "NTP"),

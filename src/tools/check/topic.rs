@@ -1,4 +1,6 @@
-//! What a topic should be like for what koobridge promises of it. Pure: Kafka was asked before.
+//! Checks the settings of a topic against koobridge's guarantees, without I/O.
+
+use std::path::Path;
 
 use super::finding::{Area, Finding};
 use super::lateness::Lateness;
@@ -8,14 +10,16 @@ use crate::kafka::{Condition, Durability, TopicFacts};
 
 /// In milliseconds.
 const DAY: u64 = 86_400_000;
-/// With more partitions than this on a broker, the wait for a turn is what senders wait for most.
+/// With more partitions than this on a broker, senders wait mostly for the turn of a partition.
 const MANY: u32 = 6;
 
-/// What is known of how the topic is used.
+/// How the bridge uses the topic.
 pub(super) struct Use<'a> {
     pub(super) key: &'a str,
     pub(super) name: &'a str,
     pub(super) config: &'a Config,
+    /// The configuration file that was named on the command line.
+    pub(super) file: Option<&'a Path>,
     pub(super) brokers: u32,
     /// `None` if there is no spool.
     pub(super) lateness: Option<&'a Lateness>,
@@ -26,7 +30,7 @@ impl Use<'_> {
         self.name == self.config.kafka.topic
     }
 
-    /// Rejected records are no CloudEvents: everything of them but their body is in headers.
+    /// Rejected records are not CloudEvents: only their body is in the value.
     pub(super) fn event_mode(&self) -> EventMode {
         if self.is_of_events() {
             self.config.kafka.event_format.mode
@@ -36,8 +40,8 @@ impl Use<'_> {
     }
 }
 
-/// Everything that is the matter with a topic; one finding that says so where nothing is.
-pub(super) fn look(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
+/// Returns the problems of a topic, or one finding that it has none.
+pub(super) fn check(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
     if let Some(finding) = unusable(used, facts) {
         return vec![finding];
     }
@@ -51,8 +55,8 @@ pub(super) fn look(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
     match &facts.settings {
         Some(_) => findings.extend(settings(used, facts)),
         None => findings.push(Area::Topics.warn(
-            format!("{name}: Kafka does not tell its settings"),
-            "grant DESCRIBE_CONFIGS on it, to have min.insync.replicas and cleanup.policy looked at",
+            format!("{name}: Kafka does not show its settings"),
+            "grant DESCRIBE_CONFIGS on it, so that the check can read min.insync.replicas and cleanup.policy",
         )),
     }
     if findings.is_empty() {
@@ -67,22 +71,28 @@ fn unusable(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
         Condition::Ready => return None,
         Condition::Missing => (
             format!("{}: there is no topic {name}", used.key),
-            "`koobridge topics --apply` makes it",
+            format!("create it: {}", create_command(used.file)),
         ),
         Condition::Leaderless(count) => (
             format!("{name}: {count} of its partitions have no leader"),
-            "look which brokers are away; reports of these partitions wait",
+            "bring back the brokers that are away; reports of these partitions wait".to_owned(),
         ),
         Condition::Refused(why) => (
             format!("{name}: Kafka refuses the topic: {why}"),
-            "grant this client DESCRIBE and WRITE on it",
+            "grant this client DESCRIBE and WRITE on it".to_owned(),
         ),
         Condition::Unknown | Condition::Unreachable(_) => (
             format!("{name}: {}", facts.condition),
-            "run the check again",
+            "run the check again".to_owned(),
         ),
     };
     Some(Area::Topics.fail(what, remedy))
+}
+
+/// Returns the command that creates the topics.
+fn create_command(file: Option<&Path>) -> String {
+    let config = file.map_or_else(String::new, |file| format!(" --config {}", file.display()));
+    format!("koobridge topics{config} --apply")
 }
 
 fn sound(name: &str, facts: &TopicFacts) -> Finding {
@@ -93,7 +103,7 @@ fn sound(name: &str, facts: &TopicFacts) -> Finding {
     } = facts;
     let mut what = format!("{name}: {partitions} partitions, replication {replication}");
     for setting in ["min.insync.replicas", "retention.ms", "retention.bytes"] {
-        // Without a limit it is -1.
+        // -1 means no limit.
         if let Some(value) = number(facts, setting) {
             what.extend([", ", setting, " ", &value.to_string()]);
         }
@@ -101,20 +111,20 @@ fn sound(name: &str, facts: &TopicFacts) -> Finding {
     Area::Topics.ok(what)
 }
 
-/// What a partition costs: librdkafka puts each one in a request of its own, and a producer has one in flight with a
-/// broker. Few reports are rejected.
+/// Checks the number of partitions a broker: librdkafka sends each partition in a separate request, and a producer has one
+/// request in flight to a broker. The rejected topic is exempt, since few reports are rejected.
 fn partitions(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let (name, count) = (used.name, facts.partitions);
     let each = count.div_ceil(used.brokers.max(1));
     (each > MANY && used.is_of_events()).then(|| {
         Area::Topics.warn(
             format!(
-                "{name}: {count} partitions on {} brokers; each waits for its turn, since a producer has one request a \
-                 broker in flight: under full load 2 a broker came to 21 ms (p99), 8 to 56, 20 to 93",
+                "{name}: {count} partitions on {} brokers: each partition waits for its turn, since a producer has one \
+                 request in flight to a broker",
                 used.brokers
             ),
-            "take a topic with fewer, 2 a broker say, leave kafka.producers at 0, or raise kafka.properties.linger.ms: \
-             20 came to 37 ms at 8 a broker",
+            "use a topic with fewer partitions, for example 2 a broker, leave kafka.producers at 0, or raise \
+             kafka.properties.linger.ms",
         )
     })
 }
@@ -141,39 +151,37 @@ fn compaction(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     policy.contains("compact").then(|| {
         Area::Topics.fail(
             format!(
-                "{}: cleanup.policy is {policy}: Kafka drops `delivered` of a message once its `read` is there",
+                "{}: cleanup.policy is {policy}: Kafka keeps only the last event of each message",
                 used.name
             ),
-            "set cleanup.policy=delete, or name another topic",
+            "set cleanup.policy=delete, or use another topic",
         )
     })
 }
 
 fn durability(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let (name, replication) = (used.name, facts.replication);
-    let told = number(facts, "min.insync.replicas").and_then(|number| u32::try_from(number).ok());
-    // Kafka asks for no more than there are.
-    let min_insync = told.map_or(replication, |told| told.min(replication));
+    let set = number(facts, "min.insync.replicas").and_then(|number| u32::try_from(number).ok());
+    // Kafka requires at most as many replicas as there are.
+    let min_insync = set.map_or(replication, |set| set.min(replication));
     let durability = Durability {
         replication,
         min_insync,
     };
     if !durability.is_safe() {
-        let told = told.map_or(String::new(), |told| {
-            format!(", min.insync.replicas {told}")
-        });
+        let set = set.map_or(String::new(), |set| format!(", min.insync.replicas {set}"));
         return Some(Area::Topics.warn(
-            format!("{name}: replication {replication}{told}: what was answered 200 may be lost with one broker"),
+            format!("{name}: replication {replication}{set}: reports that were answered 200 may be lost with one broker"),
             "raise the replication to 3 and min.insync.replicas to 2",
         ));
     }
-    (told.is_some() && min_insync == replication).then(|| {
+    (set.is_some() && min_insync == replication).then(|| {
         Area::Topics.warn(
             format!(
-                "{name}: min.insync.replicas is {min_insync}, of {replication} replicas: it takes nothing while one \
-                 broker is away"
+                "{name}: min.insync.replicas is {min_insync}, of {replication} replicas: a partition accepts \
+                 nothing while one of its brokers is away"
             ),
-            "set it to one less than there are replicas; with 2 replicas, to have 3 is better",
+            "set it to one less than the number of replicas; raise a replication of 2 to 3 first",
         )
     })
 }
@@ -183,10 +191,10 @@ fn in_sync(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     (in_sync < replication).then(|| {
         Area::Topics.warn(
             format!(
-                "{}: of a partition {in_sync} of {replication} replicas are in sync",
+                "{}: a partition has {in_sync} of {replication} replicas in sync",
                 used.name
             ),
-            "look which broker is away or behind",
+            "find the broker that is away or behind",
         )
     })
 }
@@ -196,7 +204,7 @@ fn elections(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     is_unclean.then(|| {
         Area::Topics.warn(
             format!(
-                "{}: a replica that is behind may come to lead: what was answered 200 is then lost",
+                "{}: a replica that is behind may become the leader, and reports that were answered 200 are then lost",
                 used.name
             ),
             "set unclean.leader.election.enable=false",
@@ -204,7 +212,7 @@ fn elections(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     })
 }
 
-/// Kafka refuses a batch as a whole for its size.
+/// Checks the size limit, which Kafka applies to a whole batch.
 fn size(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let most = number(facts, "max.message.bytes")?;
     let property = |name| {
@@ -219,25 +227,25 @@ fn size(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let name = used.name;
     let what = if most < record {
         format!(
-            "a body of ingress.body_limit may need {record}: what is larger goes to the rejected topic"
+            "a body of ingress.body_limit may need {record}: a larger record goes to the rejected topic"
         )
     } else if most < batch {
         format!(
-            "a batch may have {batch} (message.max.bytes, batch.size): it is refused whole, and sent one by one"
+            "a batch may have {batch} (message.max.bytes, batch.size): Kafka refuses the whole batch, and its records are sent one by one"
         )
     } else {
         return None;
     };
-    let what = format!("{name}: max.message.bytes is {most}, and {what}");
-    Some(Area::Topics.warn(what, "raise max.message.bytes, or lower the others"))
+    let what = format!("{name}: max.message.bytes is {most}, but {what}");
+    Some(Area::Topics.warn(what, "raise max.message.bytes, or lower the other settings"))
 }
 
 fn retention(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     let kept = number(facts, "retention.ms")?;
     (kept < DAY).then(|| {
         Area::Topics.warn(
-            format!("{}: events are kept for {} only", used.name, parse::in_time(kept)),
-            "raise retention.ms: a subscriber that is away for longer misses them, and nothing can be replayed",
+            format!("{}: Kafka keeps events for only {}", used.name, parse::in_time(kept)),
+            "raise retention.ms: a subscriber that is away for longer misses events, and they can't be replayed",
         )
     })
 }
@@ -246,7 +254,7 @@ fn text<'a>(facts: &'a TopicFacts, name: &str) -> Option<&'a str> {
     facts.settings.as_ref()?.get(name).map(String::as_str)
 }
 
-/// `None` for what has no limit, -1, too.
+/// Returns the number, or `None` if the setting is not shown or is -1 (no limit).
 fn number(facts: &TopicFacts, name: &str) -> Option<u64> {
     text(facts, name)?.parse().ok()
 }

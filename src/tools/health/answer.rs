@@ -1,4 +1,4 @@
-//! What came of an answer so far. Nothing in it is trusted: anything can listen on the port.
+//! The received part of an answer. It is not trusted, since any program can listen on the port.
 
 use serde::Deserialize;
 
@@ -18,13 +18,13 @@ impl Answer {
         self.0.extend_from_slice(part);
     }
 
-    /// Whether more of it is of use: of a 200 the first line is enough, of another answer its reason is wanted, up to
+    /// Returns whether to read on: if the answer is 200, its first line is enough; otherwise its reason is read, up to
     /// `limit` bytes.
     pub(super) fn wants_more(&self, limit: usize) -> bool {
         self.can_be_http() && self.status() != Some(200) && self.0.len() < limit
     }
 
-    /// Whether its first line is one of an answer, as far as it is there.
+    /// Returns whether the received bytes can be the beginning of an HTTP answer.
     pub(super) fn can_be_http(&self) -> bool {
         let length = self.0.len().min(HTTP.len());
         let line = &self.0[..self.0.len().min(LONGEST_LINE)];
@@ -32,7 +32,7 @@ impl Answer {
         self.0[..length] == HTTP[..length] && (is_unfinished || self.status().is_some())
     }
 
-    /// Returns the status, if the first line is there and has one.
+    /// Returns the status, if the first line is complete and has one.
     pub(super) fn status(&self) -> Option<u16> {
         let rest = self.0.strip_prefix(HTTP)?;
         let end = rest.iter().position(|byte| *byte == b'\n')?;
@@ -65,7 +65,7 @@ impl Answer {
         };
         let line = reason.lines().find(|line| !line.trim().is_empty());
         let line = line.unwrap_or("no reason is given").trim();
-        // They could steer a terminal.
+        // Control characters could steer a terminal.
         let printable = line.chars().filter(|character| !character.is_control());
         printable.take(SHOWN).collect()
     }
@@ -76,7 +76,7 @@ impl Answer {
     }
 }
 
-/// What the answer of `/readyz` says of the reason.
+/// The members of the answer of `/readyz` that give the reason.
 #[derive(Deserialize)]
 struct Readiness {
     draining: bool,
@@ -109,7 +109,7 @@ impl Readiness {
         let spool = spool.map(|_| "the spool can't be written to".to_owned());
         let reasons: Vec<_> = events.into_iter().chain(spool).collect();
         if reasons.is_empty() {
-            // A change counts once it has lasted.
+            // Readiness follows a change with a delay.
             return "not ready yet".to_owned();
         }
         format!("not ready: {}", reasons.join("; "))
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_of_a_bridge_is_what_keeps_it_from_taking_reports() {
+    fn the_reason_names_the_topic_or_the_spool_at_fault() {
         let reason = |draining, ready, writable: Option<bool>| {
             let spool = writable.map(|writable| serde_json::json!({ "writable": writable }));
             let body = serde_json::json!({

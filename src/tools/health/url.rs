@@ -1,10 +1,10 @@
-//! Where to ask: what can be typed, and the request that becomes of it.
+//! Parses the argument of `koobridge health`, and makes the request.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// The path that is asked unless one is typed.
+/// The default path.
 const READY: &str = "/readyz";
 const FORMS: &str = "write http://HOST[:PORT][/PATH], HOST:PORT[/PATH] or /PATH";
 
@@ -20,10 +20,10 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // They would end the line of the request.
+        // Other characters could end the request line.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains('#') {
             return Err(format!(
-                "a URL here is ASCII text without spaces and #; {FORMS}"
+                "a URL must be ASCII text without spaces and #; {FORMS}"
             ));
         }
         if text.starts_with('/') {
@@ -33,7 +33,7 @@ impl FromStr for Target {
     }
 }
 
-/// A place to ask.
+/// The URL of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     /// A name, or an address without brackets.
@@ -98,7 +98,7 @@ impl Url {
         self.port
     }
 
-    /// HTTP/1.0, so that the answer is not chunked and ends with the connection.
+    /// Returns a request of HTTP/1.0, so that the answer is not chunked and ends with the connection.
     pub(super) fn request(&self) -> String {
         let (authority, path) = (Authority(self), &self.path);
         format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\nConnection: close\r\n\r\n")
@@ -124,7 +124,7 @@ impl fmt::Display for Authority<'_> {
     }
 }
 
-/// `/` is a URL without a path.
+/// Returns the path of a request: `/` counts as no path.
 fn path(typed: &str) -> String {
     match typed {
         "" | "/" => READY.to_owned(),
@@ -133,7 +133,7 @@ fn path(typed: &str) -> String {
     }
 }
 
-/// Splits a port off, if there is one; an IPv6 address is in brackets.
+/// Splits off the port, if there is one. An IPv6 address is in brackets.
 fn split(authority: &str) -> Option<(&str, Option<&str>)> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(rest) => {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_can_be_typed_in_full_or_without_what_is_usual() {
+    fn a_url_can_be_typed_in_full_or_without_defaults() {
         for (typed, expected) in [
             (
                 "http://127.0.0.1:18447/livez",
@@ -187,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_the_admin_listener_is_refused_in_words() {
-        let graphic = format!("a URL here is ASCII text without spaces and #; {FORMS}");
+    fn other_text_is_refused_with_a_message() {
+        let graphic = format!("a URL must be ASCII text without spaces and #; {FORMS}");
         let tls = "the admin listener does not speak TLS; write http://";
         let user = "the admin listener asks for no user and no password; leave them out";
         let port = "the port is not a number from 1 to 65535";
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_of_the_machine_is_asked_at_loopback() {
+    fn an_unspecified_address_becomes_loopback() {
         for (listen, expected) in [
             ("0.0.0.0:1", "http://127.0.0.1:1/readyz"),
             ("[::]:1", "http://[::1]:1/readyz"),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_has_the_host_as_it_is_in_a_url() {
+    fn the_request_has_the_host_in_brackets() {
         let listen = "[::]:1".parse().expect("an address");
         assert_eq!(
             Url::at(listen, Some("/livez")).request(),

@@ -11,15 +11,16 @@ use super::tally::Tally;
 use super::totals::Totals;
 use crate::interrupt::Interrupt;
 
-/// How a command ended that had a sound command line.
+/// How a command with a valid command line ended.
 pub(super) struct Ended {
     /// The id of the run, if one was begun or named.
     pub(super) id: Option<String>,
     pub(super) ending: Ending,
-    /// What this process has counted, and how long it has copied.
+    /// The counts of this process.
     pub(super) tally: Tally,
+    /// The time that this process has copied for.
     pub(super) took: Duration,
-    /// What the run has counted, with its earlier processes.
+    /// The counts of the run, with its earlier processes.
     pub(super) total: Option<Totals>,
     pub(super) result: anyhow::Result<Outcome>,
 }
@@ -77,9 +78,9 @@ impl Ended {
         };
         let printed = summary.print().context(match self.ending {
             Ending::Finished | Ending::AlreadyFinished => {
-                "the run has finished, and only its summary could not be printed"
+                "the run has finished, but its summary could not be printed"
             }
-            _ => "only the summary could not be printed",
+            _ => "the summary could not be printed",
         });
         let outcome = self.result?;
         printed.map(|()| outcome)

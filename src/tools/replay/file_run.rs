@@ -18,7 +18,7 @@ use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::kafka::{Reader, Settings};
 
-/// A run from a file to a topic, as it was asked for.
+/// The request for a run from a file to a topic.
 pub struct FileRun<O> {
     pub settings: Settings,
     /// The name of the file.
@@ -82,12 +82,12 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
             }
             Ok(End::Stopped) => {
                 crate::tell!(
-                    "stopped before the end of {name}: the same command does all of it again"
+                    "stopped before the end of {name}: the same command starts from the beginning"
                 );
             }
             Ok(End::Refused) => crate::tell!(
-                "ended before the end of {name}: the same command with --skip-refused does all of it again, and leaves \
-                 such records out"
+                "stopped at a record that {topic} refuses: the same command with --skip-refused starts from the beginning \
+                 and skips such records"
             ),
             Err(_) => {}
         }
@@ -99,8 +99,8 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
             total: Some(run.totals()),
             result: end.map(|end| Outcome::of(end, run.totals())).map_err(|error| {
                 anyhow!(
-                    "{error:#}\nnot all of it is on {topic}: fix the cause and run the command again; records that \
-                     are there keep their ce_id"
+                    "{error:#}\n{topic} has only a part of the records: correct the cause and run the command again; records \
+                     that are published again keep their ce_id"
                 )
             }),
         })

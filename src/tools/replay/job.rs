@@ -1,4 +1,4 @@
-//! What a run does, under which id.
+//! The work of a run, and its id.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::jitter;
 use crate::kafka::{Batching, Settings, Transactions};
 
-/// What a run does, under which id.
+/// The work of a run, and its id.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub work: Work,
@@ -19,7 +19,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Returns a job with this id, or with one of its own: its start time and a random number.
+    /// Returns a job with this id, or with a new id: the time and a random number.
     pub(super) fn new(work: Work, id: &RunId) -> Self {
         let new = || {
             let now = Timestamp::now().strftime("%Y%m%d-%H%M%S");
@@ -34,7 +34,7 @@ impl Job {
         format!("{} {}", self.work.name(), self.id)
     }
 
-    /// Returns the name under which Kafka knows the run: its transactional id and its group.
+    /// Returns the transactional id of the run, which is also the name of its group.
     pub(super) fn kafka_name(&self) -> String {
         format!("koobridge-{}-{}", self.work.name(), self.id)
     }
@@ -51,7 +51,7 @@ impl Job {
     }
 }
 
-/// Returns a name for a process that runs a job, which no other process has.
+/// Returns a unique name for a process that runs a job.
 pub(super) fn new_holder() -> String {
     format!("{:016x}", jitter::number())
 }
@@ -62,7 +62,7 @@ mod tests {
     use crate::tools::replay::Selection;
 
     #[test]
-    fn every_run_has_an_id_of_its_own() {
+    fn every_run_has_its_own_id() {
         let ids: Vec<String> = (0..100).map(|_| new_holder()).collect();
         assert!(
             ids.iter()

@@ -5,17 +5,18 @@ use std::collections::BTreeSet;
 use super::work::Work;
 use crate::kafka::{ReadError, Reader, partition_for};
 
-/// Returns the partitions that the message ids belong to today, and prints them.
+/// Returns and prints the partitions of the message ids, by the topic's present number of partitions.
 ///
 /// # Errors
-/// If Kafka does not say how many partitions there are.
+/// If Kafka does not answer with the number of partitions.
 pub fn key_partitions(work: &Work, reader: &Reader) -> Result<Vec<u32>, ReadError> {
     let count = reader.partitions()?;
     let ids = work.selection().message_ids.iter();
     let partitions: BTreeSet<u32> = ids.map(|id| partition_for(id.as_bytes(), count)).collect();
     let listed: Vec<String> = partitions.iter().map(u32::to_string).collect();
     crate::tell!(
-        "reading the partitions {} of {count}; records from before partitions were added can be in others",
+        "reading {} of {count} partitions: {}; records from before partitions were added can be on others",
+        partitions.len(),
         listed.join(", ")
     );
     Ok(partitions.into_iter().collect())

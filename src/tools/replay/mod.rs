@@ -1,7 +1,6 @@
-//! Replaying a topic, and redriving rejected reports: from ranges of a topic, or lines of a file, to a topic
-//! or standard output.
+//! Replays a topic, and redrives rejected reports: from ranges of a topic, or lines of a file, to a topic or standard output.
 //!
-//! A [`Range`] and a [`Selection`] say which records of a topic are meant, and [`Work`] decides on each. A
+//! A [`Range`] and a [`Selection`] select the records of a topic, and [`Work`] decides on each. A
 //! [`TopicRun`] copies exactly once and keeps its plan in Kafka, so that it can be resumed; a [`FileRun`] copies
 //! at least once; [`print()`] writes lines.
 

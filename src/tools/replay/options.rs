@@ -12,7 +12,7 @@ pub struct RunOptions {
     /// The most records a second.
     pub rate: Option<NonZeroU32>,
     pub id: RunId,
-    /// Count the records that the target refuses and go on.
+    /// Count the records that the target refuses, and continue.
     pub skip_refused: bool,
     /// Print the summary as JSON on standard output.
     pub json: bool,
@@ -25,16 +25,16 @@ pub enum Start {
     Asking,
     /// Without a preview and a question.
     AtOnce,
-    /// Not at all: the preview is shown only.
+    /// Not at all: only the preview is shown.
     Preview,
 }
 
-/// Which run is meant.
+/// The id of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunId {
-    /// A new one, with an id of its own.
+    /// A new run with a generated id.
     New,
-    /// The run of this id, which is started if Kafka knows none.
+    /// The run of this id, which is started if Kafka has no record of it.
     Named(String),
     /// The run of this id, which has been started before.
     Existing(String),
@@ -53,7 +53,7 @@ impl RunId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// Stopped before its end.
+    /// A signal stopped it before the end.
     Stopped,
     /// Some records of the range are not on the target.
     Incomplete,

@@ -1,5 +1,5 @@
-//! The plan of a run. It is committed with the group's offsets, so that a process that resumes the run
-//! does the same and nothing else.
+//! The plan of a run. It is committed with the group's offsets, so that a process that resumes the run reads the same
+//! ranges.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::totals::Totals;
 use super::work::Work;
 use crate::kafka::{Committed, OffsetRange, Offsets};
 
-/// A later format that this version can't read gets another number.
+/// The version of the format; a format that this version can't read has another number.
 const FORMAT: u32 = 2;
 /// The offset that a finished run commits, so that no monitor sees its group fall behind: larger than that of any
 /// record, and a number that every program can represent.
@@ -21,37 +21,37 @@ const FINISHED: u64 = 1 << 53;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub command: Command,
-    /// What is read, as it was when the run was started.
+    /// The offset ranges to read, as of the start of the run.
     pub ranges: Vec<OffsetRange>,
-    /// The times of the records that are meant, in milliseconds since 1970: from the first on, before the second.
+    /// The times of the selected records in milliseconds since 1970: from the first on, before the second.
     pub times: [Option<i64>; 2],
-    /// The name of the process that has the run: one that resumes it takes another name.
+    /// The name of the process that has the run. A process that resumes the run has another name.
     pub holder: String,
 }
 
-/// What was asked for.
+/// The parameters of a run, which must not change when it is resumed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Command {
     /// `replay` or `redrive`.
     pub name: String,
     pub target: String,
-    /// How many partitions the target had: a key keeps its partition for the whole run.
+    /// The number of partitions of the target at the start: a key keeps its partition for the whole run.
     pub target_partitions: u32,
     pub since: String,
     pub until: String,
     /// [`Range::offsets_digest`].
     pub offsets: String,
-    /// Only the partitions of the message ids are read.
+    /// Whether only the partitions of the message ids are read.
     #[serde(default)]
     pub is_by_key: bool,
     /// [`super::Selection::digest`].
     pub filters: String,
-    /// Records that were replayed or redriven before are meant, too.
+    /// Whether records that were replayed or redriven before are included.
     pub include_repeats: bool,
 }
 
 impl Command {
-    /// Returns the command as it is written down; without a range it has none to compare.
+    /// Returns the command of `work`; if there is no range, its range is not compared.
     #[must_use]
     pub fn new(work: &Work, range: Option<&Range>, target: &str, target_partitions: u32) -> Self {
         let text = |text: fn(&Range) -> String| range.map(text).unwrap_or_default();
@@ -68,22 +68,22 @@ impl Command {
         }
     }
 
-    /// Returns how this command differs from the one of a plan; a range that was not typed does not differ.
+    /// Returns how this command differs from that of a plan; a missing range does not differ.
     #[must_use]
     pub fn difference(&self, planned: &Self) -> Option<String> {
         let has = |what: &str, planned: &str| Some(format!("the run has {what} {planned}"));
         let has_range = !self.since.is_empty();
         if self.name != planned.name {
-            return Some(format!("the run is one of `koobridge {}`", planned.name));
+            return Some(format!("it is a run of `koobridge {}`", planned.name));
         }
         if self.target != planned.target {
             return has("--to", &planned.target);
         }
         if has_range && self.offsets != planned.offsets {
-            return Some("the run has other --offsets, or none".to_owned());
+            return Some("the run has different --offsets, or none".to_owned());
         }
         if has_range && self.is_by_key != planned.is_by_key {
-            return Some("either the run or this command has --key-partition".to_owned());
+            return Some("the run and this command differ in --key-partition".to_owned());
         }
         if has_range && self.since != planned.since {
             return has("--since", &planned.since);
@@ -106,8 +106,8 @@ impl Command {
         }
         if self.filters != planned.filters {
             return Some(
-                "the filters (--channel, --status, --reason, --message-id, --message-ids) are not \
-                 those of the run"
+                "the filters (--channel, --status, --reason, --message-id, --message-ids) differ \
+                 from those of the run"
                     .to_owned(),
             );
         }
@@ -115,7 +115,7 @@ impl Command {
     }
 }
 
-/// A plan and how far the run is.
+/// A plan and the progress of its run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     pub plan: Plan,
@@ -125,13 +125,13 @@ pub struct Planned {
     pub is_finished: bool,
 }
 
-/// What is committed with one partition's offset.
+/// The metadata of one partition's committed offset.
 #[derive(Deserialize, Serialize)]
 struct Text {
     koobridge: u32,
     #[serde(flatten)]
     command: Command,
-    /// How many partitions the plan has.
+    /// The number of partitions of the plan.
     partitions: usize,
     first: u64,
     end: u64,
@@ -147,11 +147,11 @@ struct Text {
 pub enum NoPlan {
     /// Nothing is committed.
     #[error(
-        "Kafka has no record of it: the id is another, the run is not of this topic, or Kafka has \
-         forgotten it (offsets.retention.minutes)"
+        "Kafka has no record of it: the id is wrong, the run is of another topic, or Kafka has \
+         deleted the record (offsets.retention.minutes)"
     )]
     Gone,
-    #[error("Kafka has its plan for {0} of {1} partitions only")]
+    #[error("Kafka has its plan for only {0} of {1} partitions")]
     Incomplete(usize, usize),
     /// Not written by koobridge, or by a later version.
     #[error("its plan was written by another version of koobridge")]
@@ -159,7 +159,7 @@ pub enum NoPlan {
 }
 
 impl Plan {
-    /// Returns the offsets and texts to commit when the run is at these offsets, or has finished.
+    /// Returns the offsets and metadata to commit when the run is at these offsets, or has finished.
     #[must_use]
     pub fn at(&self, next: &BTreeMap<u32, u64>, totals: Totals, is_finished: bool) -> Offsets {
         let ranges = self.ranges.iter().map(|range| {
@@ -184,7 +184,7 @@ impl Plan {
         ranges.collect()
     }
 
-    /// Reads a plan back, and how far the run is.
+    /// Reads a committed plan and the progress of its run.
     ///
     /// # Errors
     /// Why there is no plan.
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_read_back_with_how_far_it_is() {
+    fn a_plan_is_read_back_with_its_progress() {
         let next = BTreeMap::from([(0, 7), (3, 0)]);
         let totals = Totals {
             published: u64::MAX,
@@ -288,12 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_plan_is_none() {
+    fn an_incomplete_or_foreign_plan_is_an_error() {
         assert_eq!(Plan::read(&Offsets::new()), Err(NoPlan::Gone));
         let mut committed = plan().at(&BTreeMap::new(), Totals::default(), false);
         committed.remove(&3);
         assert_eq!(Plan::read(&committed), Err(NoPlan::Incomplete(1, 2)));
-        for other in ["", "{}", "by somebody else"] {
+        for other in ["", "{}", "by another program"] {
             other.clone_into(&mut committed.get_mut(&0).expect("one").text);
             assert_eq!(Plan::read(&committed), Err(NoPlan::Unreadable));
         }
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn another_command_is_named_by_what_differs() {
+    fn a_different_command_is_described_by_its_difference() {
         let planned = plan().command;
         let typed =
             |since, until, channel| command(&range(since, until), channel).difference(&planned);

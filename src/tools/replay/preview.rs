@@ -19,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::telemetry;
 use crate::tools::usage_error;
 
-/// Reads the source to its end, or until it is to stop, and counts what a run would publish.
+/// Reads the source to its end, or until a signal, and counts the records that a run would publish.
 ///
 /// # Errors
 /// If the source can't be read.
@@ -48,12 +48,12 @@ pub(super) fn preview(
     Ok(tally)
 }
 
-/// Whether a run is to be started after its preview.
+/// The answer to the question whether to start a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Yes,
     No,
-    /// A signal came before the preview was whole, or before the question was answered.
+    /// A signal came before the end of the preview, or before the answer.
     Stopped,
 }
 
@@ -75,11 +75,10 @@ impl Answer {
     }
 }
 
-/// Shows a preview and asks; returns the preview, and whether the run is to be started. `total` is the number of offsets
-/// of the source.
+/// Shows a preview and asks whether to start the run. `total` is the number of offsets of the source.
 ///
 /// # Errors
-/// If the source can't be read, or standard input is no terminal.
+/// If the source can't be read, or standard input is not a terminal.
 pub(super) fn confirm(
     work: &Work,
     source: &mut Source,
@@ -96,8 +95,8 @@ pub(super) fn confirm(
         return Ok((tally, Answer::Stopped));
     }
     telemetry::tell(format_args!("{}", tally.preview(work)));
-    let of = total.map_or("the file", |_| "the range");
-    if let Some(emptiness) = tally.emptiness(work.selection(), of) {
+    let source_name = total.map_or("the file", |_| "the range");
+    if let Some(emptiness) = tally.emptiness(work.selection(), source_name) {
         crate::tell!("{emptiness}");
     }
     if let Some(warning) = target.retention_warning(tally.times.map(|[first, _]| first)) {
@@ -117,7 +116,7 @@ fn ask(options: &RunOptions, tally: &Tally, interrupt: &Interrupt) -> anyhow::Re
     }
     if !stdin().is_terminal() {
         return Err(usage_error(
-            "standard input is no terminal to ask on: add --yes, or --dry-run for the preview only",
+            "standard input is not a terminal, so the question can't be answered: add --yes, or --dry-run for the preview only",
         ));
     }
     telemetry::tell(format_args!(
@@ -135,8 +134,8 @@ fn ask(options: &RunOptions, tally: &Tally, interrupt: &Interrupt) -> anyhow::Re
     Ok(Answer::No)
 }
 
-/// Reads a line; returns `None` if a signal comes first. A read has no deadline, so that it has a thread of its own, which
-/// ends with the process.
+/// Reads a line; returns `None` if a signal comes first. A read has no deadline, so it has its own thread, which ends with the
+/// process.
 fn typed_line(
     mut input: impl BufRead + Send + 'static,
     interrupt: &Interrupt,

@@ -20,7 +20,8 @@ use crate::telemetry;
 use crate::tools::archive::Line;
 use crate::tools::{UNWRITTEN, is_unread};
 
-/// Prints what a run would publish, without the headers of a replay, or a preview only if the options say so.
+/// Prints the records that a run would publish, without the headers of a replay. With [`Start::Preview`] it prints only the
+/// preview.
 ///
 /// # Errors
 /// If the source can't be read, or standard output can't be written.
@@ -31,10 +32,10 @@ pub fn print(
     name: &str,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Outcome> {
-    let mut progress = Progress::start("printed", "offsets", source.left());
-    let of = source.left().map_or(name, |_| "the range");
+    let mut progress = Progress::start("printed", "offsets", source.remaining());
+    let source_name = source.remaining().map_or(name, |_| "the range");
     let tell_emptiness = |tally: &Tally| {
-        if let Some(emptiness) = tally.emptiness(work.selection(), of) {
+        if let Some(emptiness) = tally.emptiness(work.selection(), source_name) {
             crate::tell!("{emptiness}");
         }
     };
@@ -66,7 +67,7 @@ pub fn print(
             match end {
                 End::Finished => tell_emptiness(&printing.tally),
                 End::Stopped | End::Refused => crate::tell!(
-                    "stopped before its end: the lines are not all; the same command prints them anew"
+                    "stopped before the end: the lines are incomplete; the same command prints all of them again"
                 ),
             }
             Ok(Outcome::of(end, Totals::default().with(&printing.tally)))

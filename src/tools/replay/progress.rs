@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, plain lines elsewhere, on standard error.
+//! The progress of a run on standard error: a bar on a terminal, otherwise plain lines.
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stderr};
@@ -11,29 +11,29 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// How often a line is printed without a terminal.
 const LINES: Duration = Duration::from_secs(10);
 
-/// How long a rate looks back.
+/// The time that a rate is averaged over.
 const WINDOW: Duration = Duration::from_secs(15);
 /// How often a rate is sampled.
 const SAMPLES: Duration = Duration::from_millis(500);
 
-/// What is shown while a run goes on.
+/// The progress of a run.
 pub struct Progress {
     bar: Option<ProgressBar>,
     /// The name of the run, if it has one.
     name: Option<String>,
     verb: &'static str,
-    /// What is counted in `all`.
+    /// The unit of `all`.
     unit: &'static str,
-    /// How much there is to do, if that is known.
+    /// The total, if it is known.
     all: Option<u64>,
     started: Instant,
     shown: Instant,
     said: Instant,
-    pace: Pace,
+    speed: Speed,
 }
 
 impl Progress {
-    /// Starts showing; `verb` is what is done with the records, and `all` is how many of `unit` there are.
+    /// Starts to show the progress. `verb` is the participle for the records, and `all` is the total number of `unit`.
     #[must_use]
     pub fn start(verb: &'static str, unit: &'static str, all: Option<u64>) -> Self {
         let bar = stderr().is_terminal().then(|| {
@@ -50,18 +50,18 @@ impl Progress {
             started: now,
             shown: now,
             said: now,
-            pace: Pace::default(),
+            speed: Speed::default(),
         }
     }
 
-    /// Shows the name of a run, too.
+    /// Also shows the name of a run.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
 
-    /// Notes how much there is to do, if that was not known at the start.
+    /// Sets the total, if it was not known at the start.
     pub fn set_all(&mut self, all: u64) {
         self.all = Some(all);
         if let Some(bar) = &self.bar {
@@ -70,17 +70,17 @@ impl Progress {
         }
     }
 
-    /// Shows how far it is: offsets read, records published.
+    /// Shows the number of read offsets and of published records.
     pub fn show(&mut self, read: u64, records: u64) {
         if self.shown.elapsed() < REDRAW {
             return;
         }
         self.shown = Instant::now();
-        self.pace.note(self.shown, read);
+        self.speed.note(self.shown, read);
         let name = self.name.as_deref();
         if let Some(bar) = &self.bar {
             bar.set_position(read);
-            // What does not fit on the line is cut off at its end.
+            // The terminal may cut off the end of the line.
             let name = name.unwrap_or_default();
             bar.set_message(format!("{}  {name}", self.in_words(read, records)));
         } else if self.said.elapsed() >= LINES {
@@ -93,18 +93,18 @@ impl Progress {
     fn in_words(&self, read: u64, records: u64) -> String {
         let records = format!("{} {}", HumanCount(records), self.verb);
         let Some(all) = self.all.filter(|all| *all > 0) else {
-            return format!("{records}, {}", self.pace.in_words(None));
+            return format!("{records}, {}", self.speed.in_words(None));
         };
         let percent = read.min(all) * 100 / all;
-        let pace = self.pace.in_words(Some(all.saturating_sub(read)));
+        let speed = self.speed.in_words(Some(all.saturating_sub(read)));
         let (all, unit) = (HumanCount(all), self.unit);
         match &self.bar {
-            Some(_) => format!("{}/{all} {unit}, {pace}  {records}", HumanCount(read)),
-            None => format!("{records}; {percent} % of {all} {unit}, {pace}"),
+            Some(_) => format!("{}/{all} {unit}, {speed}  {records}", HumanCount(read)),
+            None => format!("{records}; {percent} % of {all} {unit}, {speed}"),
         }
     }
 
-    /// Says something beside the bar.
+    /// Prints a line above the bar.
     pub fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| crate::tell!("{text}")),
@@ -112,21 +112,21 @@ impl Progress {
         }
     }
 
-    /// How long it has taken.
+    /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }
 
-/// How fast it has gone on lately.
+/// The rate of the last seconds.
 #[derive(Default)]
-struct Pace {
-    /// How much was done at what time.
+struct Speed {
+    /// Times and the counts at these times.
     samples: VecDeque<(Instant, u64)>,
 }
 
-impl Pace {
+impl Speed {
     fn note(&mut self, now: Instant, done: u64) {
         let is_due = |(last, _): &(Instant, u64)| now.saturating_duration_since(*last) >= SAMPLES;
         if !self.samples.back().is_none_or(is_due) {
@@ -139,7 +139,7 @@ impl Pace {
         }
     }
 
-    /// Returns how much is done in a second; `None` if that is not known yet.
+    /// Returns the count per second; `None` if it is not known yet.
     fn rate(&self) -> Option<f64> {
         let ((begun, before), (now, done)) = (self.samples.front()?, self.samples.back()?);
         let seconds = now.saturating_duration_since(*begun).as_secs_f64();
@@ -148,17 +148,17 @@ impl Pace {
         (seconds > 0.0).then(|| more / seconds)
     }
 
-    /// Returns the rate, and how long the rest takes at it.
-    fn in_words(&self, rest: Option<u64>) -> String {
+    /// Returns the rate, and the remaining time at this rate.
+    fn in_words(&self, remaining: Option<u64>) -> String {
         let Some(rate) = self.rate() else {
             return "starting".to_owned();
         };
         if rate <= 0.0 {
             let seconds = WINDOW.as_secs();
-            return format!("nothing for {seconds}s");
+            return format!("no progress for {seconds}s");
         }
         #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
-        let left = rest.map(|rest| Duration::try_from_secs_f64(rest as f64 / rate));
+        let left = remaining.map(|remaining| Duration::try_from_secs_f64(remaining as f64 / rate));
         let left = match left {
             Some(Ok(left)) => format!(", {:#} left", HumanDuration(left)),
             Some(Err(_)) | None => String::new(),
@@ -167,7 +167,7 @@ impl Pace {
     }
 }
 
-/// Returns the style of a bar, or of a line if it is not known how much there is to do.
+/// Returns the style of a bar, or of a line if the total is not known.
 fn style(has_all: bool) -> ProgressStyle {
     let template = if has_all {
         "{bar:20} {percent:>3} %  {wide_msg}"
@@ -190,13 +190,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_is_that_of_the_last_seconds() {
+    fn the_speed_is_averaged_over_the_last_seconds() {
         let start = Instant::now();
-        let mut pace = Pace::default();
-        assert_eq!(pace.in_words(Some(9)), "starting");
+        let mut speed = Speed::default();
+        assert_eq!(speed.in_words(Some(9)), "starting");
         let mut note = |seconds, done| {
-            pace.note(start + Duration::from_secs(seconds), done);
-            pace.in_words(Some(100_000))
+            speed.note(start + Duration::from_secs(seconds), done);
+            speed.in_words(Some(100_000))
         };
         assert_eq!(note(0, 0), "starting");
         assert_eq!(note(1, 2000), "2,000/s, 50s left");
@@ -206,8 +206,8 @@ mod tests {
         for second in 11..=20 {
             note(second, 20_000);
         }
-        assert_eq!(note(25, 20_000), "nothing for 15s");
+        assert_eq!(note(25, 20_000), "no progress for 15s");
         assert_eq!(note(26, 90_000), "4,667/s, 21s left");
-        assert_eq!(pace.in_words(None), "4,667/s");
+        assert_eq!(speed.in_words(None), "4,667/s");
     }
 }

@@ -1,4 +1,4 @@
-//! The part of a topic that is meant: from one time to another, or offsets of single partitions.
+//! The selected part of a topic: from one time to another, or offsets of single partitions.
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,7 +9,7 @@ pub(super) use super::when::When;
 use crate::kafka::{OffsetRange, Reader};
 use crate::tools::usage_error;
 
-/// A range as it was typed.
+/// A range on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     pub since: When,
@@ -19,7 +19,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// Returns a short name for the typed offsets; empty if none were typed.
+    /// Returns a digest of the offsets; empty if there are none.
     #[must_use]
     pub fn offsets_digest(&self) -> String {
         if self.offsets.is_empty() {
@@ -32,10 +32,10 @@ impl Range {
         digits(&hash.finalize()[..8])
     }
 
-    /// Refuses times between which no record can be.
+    /// Checks that records can be between the times.
     ///
     /// # Errors
-    /// Why no record can be there.
+    /// Why no record can be between them.
     pub fn check(&self) -> anyhow::Result<()> {
         let Self { since, until, .. } = self;
         let is_empty = match (since, until) {
@@ -79,8 +79,8 @@ impl Range {
         }
     }
 
-    /// Returns the offset ranges of the topic as it is now, for the partitions in `only`, or for all. They can
-    /// hold records from outside the times. Says which typed offsets do not exist.
+    /// Returns the offset ranges of the topic as of now, for the partitions in `only`, or for all. They can hold records from
+    /// outside the times. Prints which offsets of the command line do not exist.
     ///
     /// # Errors
     /// If Kafka does not answer, or there is no such partition.
@@ -105,7 +105,7 @@ impl Range {
         clipped.collect()
     }
 
-    /// Returns the offset ranges to be followed: those that were typed, existent or not, or from the first moment on
+    /// Returns the offset ranges to follow: those of the command line, whether they exist or not, or from the first moment on
     /// without an end.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Range {
     ) -> anyhow::Result<Vec<OffsetRange>> {
         let count = reader.partitions()?;
         let partitions: Vec<u32> = only.map_or_else(|| (0..count).collect(), <[u32]>::to_vec);
-        // Asked first: what comes in between is beyond the end.
+        // Before the lookup by time, so that records that arrive in between are beyond the end.
         let mut ranges = Vec::new();
         for partition in &partitions {
             ranges.push(reader.whole(*partition)?);
@@ -147,7 +147,7 @@ impl Range {
         Ok(ranges)
     }
 
-    /// Refuses offsets of partitions that `topic`, which has `count`, does not have, and two ranges of one partition.
+    /// Refuses offsets of partitions that `topic` with its `count` partitions does not have, and two ranges of one partition.
     fn check_offsets(&self, topic: &str, count: u32) -> anyhow::Result<()> {
         for (place, typed) in self.offsets.iter().enumerate() {
             let partition = typed.partition;
@@ -160,7 +160,7 @@ impl Range {
             let before = &self.offsets[..place];
             if before.iter().any(|before| before.partition == partition) {
                 return Err(usage_error(&format!(
-                    "--offsets {typed}: partition {partition} is named twice; one range a partition"
+                    "--offsets {typed}: partition {partition} is named twice; give one range for each partition"
                 )));
             }
         }
@@ -182,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn offsets_that_are_typed_wrong_are_a_usage_error() {
+    fn wrong_offsets_are_a_usage_error() {
         for (typed, why) in [
             (
                 ["0:0-5", "0:3-8"],
-                "--offsets 0:3-8: partition 0 is named twice; one range a partition",
+                "--offsets 0:3-8: partition 0 is named twice; give one range for each partition",
             ),
             (
                 ["0:0-5", "9:0-5"],
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn times_between_which_no_record_can_be_are_refused() {
+    fn empty_ranges_of_times_are_refused() {
         for (since, until, why) in [
             ("now", "now", "--since now leaves"),
             ("now", "2h", "--since now leaves"),

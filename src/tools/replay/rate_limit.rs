@@ -3,18 +3,18 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// Allows so many records a second, evenly: what is not used is lost after a moment.
+/// Allows a number of records a second, evenly. An unused part expires after [`SLACK`].
 #[derive(Debug)]
 pub struct RateLimit {
     each: Option<Duration>,
     due: Instant,
 }
 
-/// How long an unused part of the rate can be made up for.
+/// The time that an unused part of the rate can be made up for.
 const SLACK: Duration = Duration::from_millis(100);
 
 impl RateLimit {
-    /// Returns a limit of `rate` records a second; without a rate nothing is limited.
+    /// Returns a limit of `rate` records a second; `None` means no limit.
     #[must_use]
     pub fn new(rate: Option<NonZeroU32>, now: Instant) -> Self {
         Self {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_records_a_second_and_no_more() {
+    fn the_rate_is_not_exceeded() {
         let start = Instant::now();
         let mut limit = RateLimit::new(NonZeroU32::new(1000), start);
         for _ in 0..5000 {

@@ -7,11 +7,11 @@ use crate::contract::RedrivenMarker;
 use crate::interrupt::Interrupt;
 use crate::kafka::{OffsetRange, Reader, Settings};
 
-/// The reports that were brought back: the times of their records, by partition and offset.
+/// The reports that were brought back: the timestamps of their records, by partition and offset.
 pub type Redriven = BTreeMap<(u32, u64), Option<i64>>;
 
-/// Reads the markers that stand behind the beginnings of `ranges` on the rejected topic, and returns the positions that
-/// they name. A marker is on the partition of its report, behind it.
+/// Reads the markers on the rejected topic from the beginnings of `ranges` on, and returns their reports. A marker is on the
+/// partition of its report, after it.
 ///
 /// # Errors
 /// If the topic can't be read.
@@ -22,12 +22,12 @@ pub(super) fn find_redriven(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Redriven> {
     let reader = Reader::open(settings, topic)?;
-    let mut behind = Vec::with_capacity(ranges.len());
+    let mut rest_of_partitions = Vec::with_capacity(ranges.len());
     for range in ranges.iter().filter(|range| range.length() > 0) {
         let end = reader.whole(range.partition)?.end;
-        behind.push(OffsetRange { end, ..*range });
+        rest_of_partitions.push(OffsetRange { end, ..*range });
     }
-    let mut source = Source::topic(reader, behind, [].into())?;
+    let mut source = Source::topic(reader, rest_of_partitions, [].into())?;
     let mut redriven = Redriven::new();
     while !interrupt.is_stopping() {
         let item = source.next(POLL)?;

@@ -1,5 +1,5 @@
-//! A run to a topic. Its records appear in transactions, each together with how far the source was read
-//! by then, so that whatever ends the run, the next one goes on without a gap or a repeat.
+//! A run to a topic. Each transaction has records and the offsets up to which the source was read, so that a run can be
+//! resumed without a gap or a repeat, however it ended.
 
 mod recovery;
 
@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::rate_limit::RateLimit;
 use super::redriven::Redriven;
-use super::sink::{Passed, Sink};
+use super::sink::{Processed, Sink};
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
 use super::totals::Totals;
@@ -25,32 +25,33 @@ use crate::kafka::{Broken, OffsetRange, ReadError};
 
 pub(super) use recovery::TakenOver;
 
-/// An open transaction holds back every read-committed subscriber of the target, so it is short. Each
-/// end of one costs some 50 ms, in which nothing is copied.
+/// An open transaction holds back every read-committed subscriber of the target, so it is short. Each commit takes some
+/// 50 ms, in which nothing is copied.
 const LONGEST: Duration = Duration::from_secs(1);
 /// How many records are read between two updates of the progress.
 const SHOWN_EACH: u32 = 256;
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Finished,
-    /// It was told to stop, and can be resumed.
+    /// A signal stopped it; it can be resumed.
     Stopped,
     /// The target refuses the next record of a partition.
     Refused,
 }
 
-/// Returns whether a run could not begin because a signal came, and Kafka does not answer.
+/// Returns whether a run could not begin because a signal came while Kafka did not answer.
 pub(super) fn was_stopped(error: &anyhow::Error, interrupt: &Interrupt) -> bool {
     interrupt.is_stopping() && (error.is::<Broken>() || error.is::<ReadError>())
 }
 
-/// What a run reads, and its plan.
+/// The source of a run, and its plan.
 pub(super) struct Input {
     pub(super) source: Source,
     /// The topic that is read, or a file's name.
     pub(super) name: String,
-    /// A file has none: it is read from its beginning each time.
+    /// `None` for a file, which is always read from its beginning.
     pub(super) plan: Option<Plan>,
     /// The counts of the run's earlier processes.
     pub(super) before: Totals,
@@ -64,9 +65,9 @@ pub(super) struct Run {
     limit: RateLimit,
     interrupt: Arc<Interrupt>,
     skip_refused: bool,
-    /// As of the last commit.
+    /// The state of the last commit.
     done: Done,
-    /// What is being committed: whether it was is not known if a producer breaks.
+    /// The state that is being committed. If the producer fails, it is unknown whether it was committed.
     pending: Option<Done>,
     failures: u32,
     size: TransactionSize,
@@ -80,10 +81,10 @@ struct Done {
 }
 
 impl Run {
-    /// Writes the plan down, by transactions that no other process has now.
+    /// Commits the plan in a first transaction.
     ///
     /// # Errors
-    /// If Kafka refuses.
+    /// If Kafka refuses it, or another process has begun the run.
     pub(super) fn start(
         job: Job,
         sink: Sink,
@@ -115,7 +116,7 @@ impl Run {
                     return Err(TakenOver(run.job.id).into());
                 }
                 let name = run.job.kafka_name();
-                let context = format!("can't write the plan down as the group {name}");
+                let context = format!("can't commit the plan to the group {name}");
                 return Err(anyhow::Error::from(broken).context(context));
             }
         }
@@ -127,7 +128,7 @@ impl Run {
         self.job.work.set_redriven(redriven);
     }
 
-    /// Returns what this process has published and passed over so far, and is committed.
+    /// Returns the counts of this process as of the last commit.
     pub(super) fn tally(&self) -> &Tally {
         &self.done.tally
     }
@@ -137,16 +138,16 @@ impl Run {
         self.input.before.with(&self.done.tally)
     }
 
-    /// Copies with a progress bar until the source's end, or until it is told to stop; then all that was read is
-    /// committed. `total` is the number of offsets of the source. Returns how long it took too.
+    /// Copies until the end of the source or until a signal, then commits the records that were read. `total` is the number
+    /// of offsets of the source. Also returns the time that it took.
     ///
     /// # Errors
-    /// What does not pass by itself.
+    /// If it fails for a cause that a retry does not remove.
     pub(super) fn run(&mut self, total: Option<u64>) -> (anyhow::Result<End>, Duration) {
         let mut progress = Progress::start("published", "offsets", total).named(&self.job.name());
         let end = self.copy(&mut progress);
         if end.is_err() {
-            // Its error says more than one of this would.
+            // The error of the run is more useful than one of the abort.
             let _aborted = self.sink.transactions.abort();
         }
         (end, progress.elapsed())
@@ -171,7 +172,7 @@ impl Run {
         self.sink.transactions.begin()?;
         let end = self.fill(progress, &mut done)?;
         if self.interrupt.is_at_once() {
-            // If the abort fails, Kafka does it after the transaction's timeout.
+            // If the abort fails, Kafka aborts the transaction after its timeout.
             let _aborted = self.sink.transactions.abort();
             return Ok(Some(End::Stopped));
         }
@@ -184,7 +185,7 @@ impl Run {
         Ok(end)
     }
 
-    /// Fills a transaction, and notes in `done` how far the run is with it.
+    /// Fills a transaction, and notes its counts and offsets in `done`.
     fn fill(&mut self, progress: &mut Progress, done: &mut Done) -> anyhow::Result<Option<End>> {
         let begun = Instant::now();
         let mut end = None;
@@ -213,11 +214,11 @@ impl Run {
                 }
                 Item::Record(_) | Item::Line(..) => {
                     self.size.filled += 1;
-                    match self.sink.pass_on(&self.job, &item, name, tally, progress)? {
-                        Passed::Published => self.limit.spend(Instant::now()),
-                        Passed::Over => {}
-                        Passed::Refused if self.skip_refused => tally.refused += 1,
-                        Passed::Refused => {
+                    match self.sink.process(&self.job, &item, name, tally, progress)? {
+                        Processed::Published => self.limit.spend(Instant::now()),
+                        Processed::Skipped => {}
+                        Processed::Refused if self.skip_refused => tally.refused += 1,
+                        Processed::Refused => {
                             let position = item.position("");
                             refused =
                                 position.map(|position| (position.partition, position.offset));
@@ -256,8 +257,8 @@ fn show(progress: &mut Progress, tally: &Tally) {
 
 fn deleted(gone: &OffsetRange, topic: &str) -> String {
     format!(
-        "Kafka has deleted offsets {} to {} of {topic} partition {} before they could be read ({} of \
-         them)",
+        "Kafka has deleted offsets {} to {} of {topic} partition {} before they could be read ({} \
+         offsets)",
         gone.first,
         gone.end - 1,
         gone.partition,

@@ -1,4 +1,4 @@
-//! Which records of a range are meant.
+//! The filters that select the records of a range.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use sha2::{Digest as _, Sha256};
 
 use crate::contract::{EventFields, RejectedFields};
 
-/// Filters; an empty one lets everything pass.
+/// The filters; an empty filter selects every record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     pub channels: BTreeSet<String>,
     pub statuses: BTreeSet<String>,
     pub message_ids: BTreeSet<String>,
-    /// Of rejected records.
+    /// The reasons of rejected records.
     pub reasons: BTreeSet<String>,
-    /// Milliseconds since 1970, the first that is meant.
+    /// The first selected time, in milliseconds since 1970.
     pub since: Option<i64>,
-    /// Milliseconds since 1970, the first that is not meant any more.
+    /// The first time after the selected ones, in milliseconds since 1970.
     pub until: Option<i64>,
 }
 
 impl Selection {
-    /// Whether a record of this time is meant.
+    /// Returns whether a record of this time is selected.
     #[must_use]
     pub fn has_time(&self, timestamp: Option<i64>) -> bool {
         let Some(timestamp) = timestamp else {
@@ -31,7 +31,7 @@ impl Selection {
             && self.until.is_none_or(|until| timestamp < until)
     }
 
-    /// Whether an event is meant, its time aside.
+    /// Returns whether an event is selected, apart from its time.
     #[must_use]
     pub fn has_event(&self, fields: &EventFields<'_>) -> bool {
         passes(&self.channels, Some(&fields.channel_id))
@@ -39,7 +39,7 @@ impl Selection {
             && passes(&self.message_ids, Some(&fields.message_id))
     }
 
-    /// Whether a rejected record is meant, its time aside. Its key is the message id, where it has one.
+    /// Returns whether a rejected record is selected, apart from its time. Its key is the message id, if it has one.
     #[must_use]
     pub fn has_rejected(&self, fields: &RejectedFields<'_>, key: Option<&str>) -> bool {
         passes(&self.channels, Some(fields.channel_id))
@@ -47,7 +47,7 @@ impl Selection {
             && passes(&self.message_ids, key)
     }
 
-    /// Whether anything is filtered at all, times aside.
+    /// Returns whether all filters are empty, apart from the times.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.filters().iter().all(|filter| filter.is_empty())
@@ -62,7 +62,7 @@ impl Selection {
         ]
     }
 
-    /// A short name for all of it, times aside: the same for the same filters in any order.
+    /// Returns a digest of the filters, apart from the times. It does not depend on their order.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn other_filters_have_another_digest() {
+    fn different_filters_have_different_digests() {
         let of = |channels: &[&str], statuses: &[&str]| {
             let selection = Selection {
                 channels: set(channels),

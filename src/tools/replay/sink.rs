@@ -13,13 +13,13 @@ use crate::contract::{RecordRef, RedrivenMarker, redriven_marker};
 use crate::interrupt::Interrupt;
 use crate::kafka::{Batching, Broken, Failed, Group, Settings, Transactions, partition_for};
 
-/// Into how many parts a batch that was refused is split, to find the record at fault.
+/// The number of parts that a refused batch is split into to find the record at fault.
 const PARTS: usize = 8;
 
 /// Batches do not become smaller than this because one was too large.
 const SMALL_BATCH: u32 = 16_384;
 
-/// How many refused records are named, and the first one that is not.
+/// The number of refused records that are named, and the number of the first one that is not.
 const NAMED: usize = 100;
 const MORE: usize = NAMED + 1;
 
@@ -33,8 +33,8 @@ pub(super) struct Sink {
     interrupt: Arc<Interrupt>,
     /// Tags of records that Kafka refuses, and why.
     refused: BTreeMap<usize, Refusal>,
-    /// Those of them that the open transaction has passed over.
-    passed: Vec<usize>,
+    /// The refused records that the open transaction has skipped.
+    skipped: Vec<usize>,
     named: usize,
     suspects: Suspects,
     has_warned: bool,
@@ -46,29 +46,30 @@ struct Refusal {
     is_said: bool,
 }
 
-/// Records of batches that were refused, by tag, each with the number of its part: a part is sent in batches of its own.
+/// The records of refused batches by tag, each with the number of its part. Each part is sent in separate batches.
 #[derive(Default)]
 struct Suspects {
     parts: BTreeMap<usize, usize>,
-    /// The part that is being sent, and its tags so far.
+    /// The part that is being sent.
     open: Option<usize>,
+    /// The tags of the suspects that were sent.
     sent: Vec<usize>,
     /// The number of the next part.
     next: usize,
 }
 
-/// What became of a record.
+/// The result of [`Sink::process`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passed {
+pub(super) enum Processed {
     Published,
-    /// It is not to be published.
-    Over,
+    /// The job does not select it.
+    Skipped,
     /// The target refuses it.
     Refused,
 }
 
 impl Sink {
-    /// Starts the transactions of a job, which ends those of another process.
+    /// Starts the transactions of a job; that fences another process with the same job.
     pub(super) fn start(
         settings: Settings,
         job: &Job,
@@ -84,7 +85,7 @@ impl Sink {
             batching,
             interrupt: Arc::clone(interrupt),
             refused: BTreeMap::new(),
-            passed: Vec::new(),
+            skipped: Vec::new(),
             named: 0,
             suspects: Suspects::default(),
             has_warned: false,
@@ -106,23 +107,23 @@ impl Sink {
         Ok(())
     }
 
-    /// Replaces the client that asks how far the run is: the brokers may have other addresses now.
+    /// Replaces the client that reads the run's offsets, since the brokers may have new addresses.
     pub(super) fn replace_group(&mut self, name: &str) -> Result<(), Broken> {
         self.group = Group::of(&self.settings, name, &self.interrupt)?;
         Ok(())
     }
 
     /// Publishes a record if the job selects it, and counts it.
-    pub(super) fn pass_on(
+    pub(super) fn process(
         &mut self,
         job: &Job,
         item: &Item<'_>,
         source: &str,
         tally: &mut Tally,
         progress: &Progress,
-    ) -> Result<Passed, Broken> {
+    ) -> Result<Processed, Broken> {
         let Some(record) = item.record() else {
-            return Ok(Passed::Over);
+            return Ok(Processed::Skipped);
         };
         let position = item.position(source);
         let source_time = record.timestamp;
@@ -133,7 +134,7 @@ impl Sink {
             self.warn_of_retention(record, progress);
             if self.find_refusal(tag, record) {
                 self.say_refusal(tag, item, source, progress);
-                return Ok(Passed::Refused);
+                return Ok(Processed::Refused);
             }
             self.publish(record, tag)?;
             if let Some(position) = position.filter(|_| job.work.leaves_markers()) {
@@ -149,8 +150,8 @@ impl Sink {
         }
         tally.note(&verdict, position.map(|position| position.partition));
         Ok(match verdict {
-            Verdict::Publish(..) => Passed::Published,
-            Verdict::Pass(_) => Passed::Over,
+            Verdict::Publish(..) => Processed::Published,
+            Verdict::Pass(_) => Processed::Skipped,
         })
     }
 
@@ -181,7 +182,7 @@ impl Sink {
     }
 
     fn say_refusal(&mut self, tag: usize, item: &Item<'_>, source: &str, progress: &Progress) {
-        self.passed.push(tag);
+        self.skipped.push(tag);
         let Some(refusal) = self.refused.get_mut(&tag).filter(|found| !found.is_said) else {
             return;
         };
@@ -199,11 +200,11 @@ impl Sink {
         }
     }
 
-    /// Hands a record over.
+    /// Passes a record to the producer.
     fn publish(&mut self, record: &RecordRef<'_>, tag: usize) -> Result<(), Broken> {
         if self.suspects.leaves_part(tag) {
             self.transactions.flush()?;
-            self.suspects.acquit();
+            self.suspects.accepted();
         }
         let key = record.key.as_deref().unwrap_or_default();
         let partition = partition_for(key, self.target.partitions);
@@ -215,21 +216,21 @@ impl Sink {
 
     /// Notes that everything so far is committed.
     pub(super) fn committed(&mut self) {
-        for tag in self.passed.drain(..) {
+        for tag in self.skipped.drain(..) {
             self.refused.remove(&tag);
         }
-        self.suspects.acquit();
+        self.suspects.accepted();
     }
 
-    /// Notes that the transaction failed: what was sent in it proves nothing.
+    /// Notes that the transaction failed: its records may be at fault or not.
     pub(super) fn broke(&mut self) {
-        self.passed.clear();
+        self.skipped.clear();
         self.suspects.sent.clear();
         self.suspects.open = None;
     }
 
-    /// Notes the records of the batches that Kafka has refused. It refuses a batch as a whole: which record of it is at
-    /// fault shows once that is sent alone.
+    /// Notes the records of the batches that Kafka has refused. Kafka refuses a whole batch, so the record at fault is known
+    /// only when it is sent alone.
     pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, Failed>) {
         let is_too_large =
             |failed: &Failed| failed.refusal() == Some(crate::contract::RECORD_TOO_LARGE);
@@ -249,7 +250,7 @@ impl Sink {
 }
 
 impl Suspects {
-    /// Splits these into parts.
+    /// Splits the records into parts.
     fn add(&mut self, tags: impl ExactSizeIterator<Item = usize>) {
         let each = tags.len().div_ceil(PARTS).max(1);
         for (at, tag) in tags.enumerate() {
@@ -258,7 +259,7 @@ impl Suspects {
         self.next += PARTS;
     }
 
-    /// Returns whether everything so far has to be flushed before this record is sent.
+    /// Returns whether the records so far have to be flushed before this record is sent.
     fn leaves_part(&self, tag: usize) -> bool {
         !self.parts.is_empty() && self.parts.get(&tag).copied() != self.open
     }
@@ -270,8 +271,8 @@ impl Suspects {
         }
     }
 
-    /// Notes that Kafka has accepted everything so far.
-    fn acquit(&mut self) {
+    /// Notes that Kafka has accepted all records so far.
+    fn accepted(&mut self) {
         for tag in self.sent.drain(..) {
             self.parts.remove(&tag);
         }
@@ -312,7 +313,7 @@ mod tests {
                 if batch.contains(&at_fault) {
                     return Some(batch);
                 }
-                suspects.acquit();
+                suspects.accepted();
                 batch.clear();
             }
             suspects.sent(*tag);
@@ -339,7 +340,7 @@ mod tests {
         }
         suspects.parts.remove(&4321);
         assert_eq!(send(&mut suspects, &tags, 7000), None);
-        suspects.acquit();
+        suspects.accepted();
         assert!(suspects.parts.is_empty());
     }
 }

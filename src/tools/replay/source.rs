@@ -1,5 +1,4 @@
-//! The source of records: ranges of a topic, or lines of a file. Both can go back to what was committed
-//! last.
+//! The source of records: ranges of a topic, or lines of a file. Both can go back to the last commit.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -30,7 +29,7 @@ pub enum Source {
 pub struct Topic {
     reader: Reader,
     ranges: Vec<OffsetRange>,
-    /// Offsets that do not exist yet are waited for.
+    /// Waits for offsets that do not exist yet.
     is_followed: bool,
     /// The next offset of each partition.
     next: BTreeMap<u32, u64>,
@@ -39,30 +38,31 @@ pub struct Topic {
 /// Lines, in their order.
 pub struct File {
     lines: Receiver<Result<Line, String>>,
-    /// What was read since the last commit, and how many of it since going back.
+    /// The lines that were read since the last commit.
     open: Vec<Line>,
+    /// How many of them were returned since the last commit, or since going back.
     at: usize,
-    /// How many were committed.
+    /// The number of committed lines.
     committed: u64,
 }
 
-/// What comes next.
+/// The next item of a source.
 pub enum Item<'a> {
     Record(ConsumedRecord<'a>),
-    /// A line and its number among them, from 1.
+    /// A line and its number, from 1.
     Line(&'a Line, u64),
-    /// Kafka has deleted this before it could be read.
+    /// Kafka has deleted these offsets before they could be read.
     Deleted(OffsetRange),
-    /// Why nothing comes.
+    /// Why there is no record at present.
     Waiting(Waiting),
-    /// Nothing within the patience.
+    /// There was no record within the patience.
     Nothing,
-    /// There is no more.
+    /// The end of the source.
     End,
 }
 
 impl Item<'_> {
-    /// Returns the record, if it is one.
+    /// Returns the record, if the item is one.
     #[must_use]
     pub fn record(&self) -> Option<RecordRef<'_>> {
         match self {
@@ -92,10 +92,10 @@ impl Item<'_> {
 }
 
 impl Source {
-    /// Reads ranges of a topic, from the offsets in `next` on where it has one.
+    /// Reads ranges of a topic. A partition that is in `next` is read from that offset.
     ///
     /// # Errors
-    /// Where they can't be read.
+    /// If they can't be read.
     pub fn topic(
         reader: Reader,
         ranges: Vec<OffsetRange>,
@@ -128,8 +128,8 @@ impl Source {
         Ok(Self::Topic(Box::new(topic)))
     }
 
-    /// Reads the lines of a file, on a thread of their own: a read of standard input has no deadline. The thread ends
-    /// with the input, or with the first line that it can't hand over. `name` is the file's, for errors.
+    /// Reads the lines of a file on a separate thread, since a read of standard input has no deadline. The thread ends when
+    /// the input ends, or when the receiver is gone. Errors have the `name` of the file.
     #[must_use]
     pub fn file(name: &str, input: impl BufRead + Send + 'static) -> Self {
         let (sender, lines) = sync_channel(AHEAD);
@@ -138,7 +138,7 @@ impl Source {
         let reading = move || {
             let named = |line: Result<Line, String>| match line {
                 Ok(line) if line.masked => Err(format!(
-                    "{name}: its phone numbers are masked: `koobridge tail` printed it, and it can't be published"
+                    "{name}: its phone numbers are masked: it is output of `koobridge tail`, which can't be published"
                 )),
                 line => line.map_err(|why| format!("{name}, {why}")),
             };
@@ -159,10 +159,10 @@ impl Source {
         })
     }
 
-    /// What comes next, within `patience`.
+    /// Returns the next item, and waits for it up to `patience`.
     ///
     /// # Errors
-    /// Where the source can't be read any more.
+    /// If the source can't be read.
     pub fn next(&mut self, patience: Duration) -> anyhow::Result<Item<'_>> {
         match self {
             Self::Topic(topic) => topic.next(patience),
@@ -170,7 +170,7 @@ impl Source {
         }
     }
 
-    /// The next offset of each partition; none of a file.
+    /// Returns the next offset of each partition; a file has none.
     #[must_use]
     pub fn position(&self) -> BTreeMap<u32, u64> {
         match self {
@@ -179,16 +179,16 @@ impl Source {
         }
     }
 
-    /// How many offsets are still to be read; `None` of a file.
+    /// Returns how many offsets are still to be read; `None` for a file.
     #[must_use]
-    pub fn left(&self) -> Option<u64> {
+    pub fn remaining(&self) -> Option<u64> {
         match self {
-            Self::Topic(topic) => Some(length_of_rest(&topic.ranges, &topic.next)),
+            Self::Topic(topic) => Some(remaining_offsets(&topic.ranges, &topic.next)),
             Self::File(_) => None,
         }
     }
 
-    /// There is no going back behind this any more.
+    /// Notes that all items so far are committed: [`Self::go_back`] does not return them again.
     pub fn committed(&mut self) {
         if let Self::File(file) = self {
             file.open.drain(..file.at);
@@ -197,10 +197,10 @@ impl Source {
         }
     }
 
-    /// Goes back to what was committed last: these offsets, or the lines since.
+    /// Goes back to the last commit: to these offsets, or to the first uncommitted line.
     ///
     /// # Errors
-    /// Where a topic can't be read from there.
+    /// If a topic can't be read from there.
     pub fn go_back(&mut self, committed: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
         match self {
             Self::Topic(topic) => topic.go_back_to(committed),
@@ -213,7 +213,7 @@ impl Source {
 }
 
 /// Returns how many offsets of `ranges` are still to be read.
-pub(super) fn length_of_rest(ranges: &[OffsetRange], next: &BTreeMap<u32, u64>) -> u64 {
+pub(super) fn remaining_offsets(ranges: &[OffsetRange], next: &BTreeMap<u32, u64>) -> u64 {
     ranges.iter().map(|range| range.rest(next).length()).sum()
 }
 
@@ -231,7 +231,7 @@ impl Topic {
             ReadStep::Waiting(waiting) => Item::Waiting(waiting),
             ReadStep::Nothing => Item::Nothing,
             ReadStep::Finished => {
-                // Behind the last record there can be marks of transactions.
+                // After the last record there can be control records of transactions.
                 let ends = self.ranges.iter();
                 self.next
                     .extend(ends.map(|range| (range.partition, range.end.max(range.first))));
@@ -241,15 +241,15 @@ impl Topic {
     }
 
     fn go_back_to(&mut self, next: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
-        let left: Vec<_> = self.ranges.iter().map(|range| range.rest(next)).collect();
-        self.next = left
+        let remaining: Vec<_> = self.ranges.iter().map(|range| range.rest(next)).collect();
+        self.next = remaining
             .iter()
             .map(|range| (range.partition, range.first))
             .collect();
         if self.is_followed {
-            self.reader.follow(&left)?;
+            self.reader.follow(&remaining)?;
         } else {
-            self.reader.read(&left)?;
+            self.reader.read(&remaining)?;
         }
         Ok(())
     }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_given_again_until_they_are_committed() {
+    fn lines_are_repeated_until_they_are_committed() {
         let text = "{\"key\":\"a\"}\n{\"key\":\"b\"}\n{\"key\":\"c\"}\n{\"key\":\"d\"}\n";
         let mut source = Source::file("a", text.as_bytes());
         assert_eq!(keys(&mut source, 1), ["a"]);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_whose_next_line_does_not_come_says_so_within_the_patience() {
+    fn a_source_returns_within_the_patience_if_no_line_comes() {
         let (input, mut output) = io::pipe().expect("a pipe");
         let mut source = Source::file("a", BufReader::new(input));
         assert!(matches!(source.next(Duration::ZERO), Ok(Item::Nothing)));

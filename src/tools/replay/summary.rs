@@ -17,7 +17,7 @@ use crate::tools::{UNWRITTEN, is_unread};
 pub(super) struct Summary<'a> {
     /// `replay` or `redrive`.
     pub(super) command: &'a str,
-    /// The id of the run; `null` if none was begun.
+    /// The id of the run; `null` if no run was begun.
     pub(super) id: Option<&'a str>,
     pub(super) source: &'a str,
     pub(super) target: &'a str,
@@ -25,11 +25,11 @@ pub(super) struct Summary<'a> {
     /// Why it failed, as on standard error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
-    /// How long this process has copied.
+    /// The time that this process has copied for.
     pub(super) seconds: f64,
-    /// What this process has counted.
+    /// The counts of this process.
     pub(super) counts: Counts,
-    /// What the run has counted, with its earlier processes; `null` if none was begun.
+    /// The counts of the run, with its earlier processes; `null` if no run was begun.
     pub(super) total: Option<Totals>,
 }
 
@@ -37,14 +37,14 @@ pub(super) struct Summary<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Ending {
-    /// Only a preview was asked for: the counts are what a run would do.
+    /// Only a preview was requested; the counts are those of the preview.
     Preview,
     /// There is nothing to publish, or the question was not answered with yes.
     NotStarted,
     Finished,
     /// The run had finished before.
     AlreadyFinished,
-    /// Told to stop; the run can be resumed.
+    /// A signal stopped it; the run can be resumed.
     Stopped,
     /// The target refuses a record.
     Refused,
@@ -52,7 +52,7 @@ pub(super) enum Ending {
     Failed,
 }
 
-/// What was counted.
+/// The counts of a summary.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Counts {
     published: u64,
@@ -64,7 +64,7 @@ pub(super) struct Counts {
     redriven: u64,
     foreign: u64,
     still_rejected: u64,
-    /// Published records by status, or by the reason that they were rejected for.
+    /// Published records by status, or by the reason of the rejection.
     groups: BTreeMap<String, u64>,
 }
 
@@ -87,11 +87,11 @@ impl From<&Tally> for Counts {
             bytes: tally.bytes,
             deleted: tally.deleted,
             refused: tally.refused,
-            filtered_out: tally.not_meant,
+            filtered_out: tally.filtered_out,
             replays: tally.replays,
             redriven: tally.redriven,
             foreign: tally.foreign,
-            still_rejected: tally.left(),
+            still_rejected: tally.still_rejected(),
             groups: groups
                 .map(|(name, group)| (name.clone(), group.published))
                 .collect(),

@@ -1,4 +1,4 @@
-//! What a preview or a run has seen, in numbers and in words.
+//! The counts of a preview or a run, and their text.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -9,24 +9,24 @@ use jiff::Timestamp;
 use super::selection::Selection;
 use super::work::{Pass, Verdict, Work};
 
-/// Counts; a copy of them is what a transaction falls back to.
+/// The counts. If a transaction fails, the run goes back to a copy of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Records that are published.
     pub records: u64,
     /// Bytes of their keys, headers and values.
     pub bytes: u64,
-    /// By status, or for a redrive by the reason that they were rejected for.
+    /// By status, or for a redrive by the reason of the rejection.
     pub groups: BTreeMap<String, Group>,
-    /// The first and the last time of those that are published, in milliseconds since 1970.
+    /// The first and the last time of the published records, in milliseconds since 1970.
     pub times: Option<[i64; 2]>,
-    /// How many partitions they are of.
+    /// The published records by partition.
     pub partitions: BTreeMap<u32, u64>,
-    pub not_meant: u64,
+    pub filtered_out: u64,
     pub replays: u64,
     /// Reports that an earlier redrive has brought back.
     pub redriven: u64,
-    /// Records that say which reports were brought back.
+    /// Markers of reports that were brought back.
     pub markers: u64,
     pub foreign: u64,
     /// Offsets that Kafka has deleted before they could be read.
@@ -35,16 +35,16 @@ pub struct Tally {
     pub refused: u64,
 }
 
-/// One line of a table.
+/// The counts of one status or reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     pub published: u64,
-    /// Still rejected, by the reason of today.
-    pub left: BTreeMap<&'static str, u64>,
+    /// Records that are still rejected, by today's reason.
+    pub still_rejected: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
-    /// Counts what was decided of a record of a partition.
+    /// Counts the verdict on a record of a partition.
     pub fn note(&mut self, verdict: &Verdict<'_>, partition: Option<u32>) {
         match verdict {
             Verdict::Publish(record, group) => {
@@ -59,13 +59,13 @@ impl Tally {
                     *self.partitions.entry(partition).or_default() += 1;
                 }
             }
-            Verdict::Pass(Pass::NotMeant) => self.not_meant += 1,
+            Verdict::Pass(Pass::FilteredOut) => self.filtered_out += 1,
             Verdict::Pass(Pass::Replay) => self.replays += 1,
             Verdict::Pass(Pass::Redriven) => self.redriven += 1,
             Verdict::Pass(Pass::Marker) => self.markers += 1,
             Verdict::Pass(Pass::Foreign) => self.foreign += 1,
             Verdict::Pass(Pass::StillRejected(reason, today)) => {
-                *self.group(reason).left.entry(today).or_default() += 1;
+                *self.group(reason).still_rejected.entry(today).or_default() += 1;
             }
         }
     }
@@ -77,44 +77,44 @@ impl Tally {
         self.groups.get_mut(name).expect("it is there now")
     }
 
-    /// How many rejected records stay where they are.
+    /// Returns the number of records that are still rejected.
     #[must_use]
-    pub fn left(&self) -> u64 {
+    pub fn still_rejected(&self) -> u64 {
         let groups = self.groups.values();
-        groups.flat_map(|group| group.left.values()).sum()
+        groups.flat_map(|group| group.still_rejected.values()).sum()
     }
 
-    /// Every record that was looked at.
+    /// Returns the number of all records that were read.
     #[must_use]
     pub fn seen(&self) -> u64 {
         let passed_over =
-            self.not_meant + self.replays + self.redriven + self.markers + self.foreign;
-        self.records + passed_over + self.refused + self.left()
+            self.filtered_out + self.replays + self.redriven + self.markers + self.foreign;
+        self.records + passed_over + self.refused + self.still_rejected()
     }
 
-    /// What was passed over, in words; empty where nothing was.
+    /// Returns the text about the records that were passed over; empty if there are none.
     #[must_use]
     pub fn passed_over(&self) -> String {
         let parts = [
-            (self.not_meant, "left out by the filters"),
+            (self.filtered_out, "left out by the filters"),
             (
                 self.replays,
-                "replays already (--include-replays takes them too)",
+                "replays already (--include-replays includes them)",
             ),
             (
                 self.redriven,
-                "brought back by an earlier redrive (--include-redriven takes them too)",
+                "brought back by an earlier redrive (--include-redriven includes them)",
             ),
             (
                 self.foreign,
-                "not written by koobridge for a report (a probe, say, or another version's)",
+                "not written by koobridge for a report (for example a probe, or by another version)",
             ),
             (
                 self.deleted,
                 "offsets deleted by Kafka before they could be read",
             ),
             (self.refused, "refused by the target"),
-            (self.left(), "still rejected"),
+            (self.still_rejected(), "still rejected"),
         ];
         let said = parts.iter().filter(|(count, _)| *count > 0);
         let said: Vec<String> = said
@@ -123,14 +123,14 @@ impl Tally {
         said.join(", ")
     }
 
-    /// Returns why nothing of a file or range was published, if it holds no record or no record passes the filters.
+    /// Returns why nothing of a file or range was published, if it has no record, or if no record passes the filters.
     #[must_use]
     pub fn emptiness(&self, selection: &Selection, source: &str) -> Option<String> {
         let records = self.seen() - self.markers - self.foreign;
         if self.seen() + self.deleted == 0 {
-            return Some(format!("{source} holds no record"));
+            return Some(format!("{source} has no records"));
         }
-        let is_filtered = records > 0 && records == self.not_meant && !selection.is_everything();
+        let is_filtered = records > 0 && records == self.filtered_out && !selection.is_everything();
         is_filtered.then(|| format!("no record of {source} passes the filters"))
     }
 
@@ -189,17 +189,17 @@ impl Tally {
     }
 
     fn write_reasons(&self, text: &mut String) -> fmt::Result {
-        let head = ["rejected for", "good today", "still rejected"];
+        let head = ["rejected for", "valid today", "still rejected"];
         writeln!(text, "  {:<26}{:>12}{:>16}", head[0], head[1], head[2])?;
         for (reason, group) in &self.groups {
-            let left: u64 = group.left.values().sum();
+            let still_rejected: u64 = group.still_rejected.values().sum();
             write!(
                 text,
                 "  {reason:<26}{:>12}{:>16}",
                 HumanCount(group.published).to_string(),
-                HumanCount(left).to_string()
+                HumanCount(still_rejected).to_string()
             )?;
-            let others = group.left.keys().filter(|today| *today != reason);
+            let others = group.still_rejected.keys().filter(|today| *today != reason);
             let others: Vec<&str> = others.copied().collect();
             if !others.is_empty() {
                 write!(text, "  (today {})", others.join(", "))?;
@@ -210,7 +210,7 @@ impl Tally {
     }
 }
 
-/// RFC 3339 in milliseconds.
+/// Returns a time in RFC 3339 with milliseconds.
 pub fn time(milliseconds: i64) -> String {
     Timestamp::from_millisecond(milliseconds).map_or_else(
         |_| "a time out of range".to_owned(),
@@ -228,15 +228,15 @@ mod tests {
             channels: ["c0".to_owned()].into(),
             ..Selection::default()
         };
-        let tally = |records, not_meant, foreign, deleted| Tally {
+        let tally = |records, filtered_out, foreign, deleted| Tally {
             records,
-            not_meant,
+            filtered_out,
             foreign,
             deleted,
             ..Tally::default()
         };
         let filtered = Some("no record of the range passes the filters");
-        let empty = Some("the range holds no record");
+        let empty = Some("the range has no records");
         for (tally, selection, expected) in [
             (tally(0, 3, 0, 0), &filters, filtered),
             (tally(0, 3, 1, 1), &filters, filtered),

@@ -14,9 +14,9 @@ use crate::tools::usage_error;
 
 const MAX_BYTES: &str = "max.message.bytes";
 const AHEAD: &str = "message.timestamp.after.max.ms";
-/// librdkafka's default, above which the setting of a topic does not matter.
+/// librdkafka's default batch size. A topic's limit that allows larger batches does not matter.
 const LARGEST_BATCH: u64 = 1_000_000;
-/// How far the broker's clock may be from this one: within it the broker decides.
+/// The assumed difference between the broker's clock and this one. If a time is this close to a limit, the broker decides.
 const SKEW: Duration = Duration::from_mins(1);
 
 /// The topic that a run writes to.
@@ -60,7 +60,7 @@ impl Target {
     /// Reads the settings of a topic.
     ///
     /// # Errors
-    /// If the topic is compacted: Kafka would drop events from it.
+    /// If the topic is compacted: Kafka would delete events from it.
     pub(super) fn find(settings: &Settings, topic: &str, partitions: u32) -> anyhow::Result<Self> {
         let read = read_settings(settings, topic).unwrap_or_else(|why| {
             crate::tell!("can't read the settings of {topic}: {why}; its limits are not checked");
@@ -68,7 +68,7 @@ impl Target {
         });
         let read = read.unwrap_or_else(|| {
             crate::tell!(
-                "Kafka does not show the settings of {topic}, so that its limits are not checked: grant \
+                "Kafka does not show the settings of {topic}, so its limits are not checked: grant \
                  DESCRIBE_CONFIGS on it"
             );
             BTreeMap::new()
@@ -76,8 +76,8 @@ impl Target {
         let policy = read.get("cleanup.policy");
         if let Some(policy) = policy.filter(|policy| policy.contains("compact")) {
             return Err(usage_error(&format!(
-                "{topic}: cleanup.policy is {policy}: Kafka drops `delivered` of a message once its `read` is there; \
-                 name another topic, or set cleanup.policy=delete"
+                "{topic}: cleanup.policy is {policy}: Kafka keeps only the last event of each message; use \
+                 another topic, or set cleanup.policy=delete"
             )));
         }
         Ok(Self {
@@ -87,11 +87,11 @@ impl Target {
         })
     }
 
-    /// Adds to the error for a target that is missing how to make it.
+    /// Adds the command that creates the target to the error for a missing target.
     pub(super) fn partitions(found: Result<u32, ReadError>) -> anyhow::Result<u32> {
         found.map_err(|why| match &why {
             ReadError::NoTopic(topic) => {
-                anyhow!("{why}; make it: koobridge topics --topic {topic} --apply")
+                anyhow!("{why}; create it: koobridge topics --topic {topic} --apply, with the same --config or --bootstrap")
             }
             _ => why.into(),
         })
@@ -104,7 +104,7 @@ impl Target {
             return Ok(());
         }
         bail!(
-            "{topic} has {now} partitions, and had {before} when the run began: the topic was made again; start a run \
+            "{topic} has {now} partitions, but had {before} when the run began: the topic was recreated; start a run \
              with another id"
         )
     }
@@ -149,8 +149,8 @@ impl Target {
         let is_past = u128::try_from(age).is_ok_and(|age| age > kept.as_millis());
         is_past.then(|| {
             format!(
-                "warning: {} keeps records for {} by their time, and the first record is of {}: Kafka may delete the \
-                 older ones at once. Raise its retention.ms first",
+                "warning: {} keeps records for {} from their time, and the first record is from {}: Kafka may delete \
+                 older records at once. Raise its retention.ms first",
                 self.topic,
                 HumanDuration(kept),
                 time(at)
@@ -182,12 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_is_missing_is_followed_by_the_command_that_makes_it() {
+    fn the_error_for_a_missing_target_has_the_command_that_creates_it() {
         let missing = Err(ReadError::NoTopic("nosuch".to_owned()));
         let error = Target::partitions(missing).expect_err("no topic");
         assert_eq!(
             error.to_string(),
-            "there is no topic nosuch; make it: koobridge topics --topic nosuch --apply"
+            "there is no topic nosuch; create it: koobridge topics --topic nosuch --apply, with the same --config or \
+             --bootstrap"
         );
         let denied = Err(ReadError::Denied("no".to_owned()));
         let error = Target::partitions(denied).expect_err("no answer");
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_beyond_a_limit_of_the_topic_is_known_to_be_refused() {
+    fn a_record_beyond_a_limit_of_the_topic_is_refused() {
         let day = 86_400_000;
         let old = target(&[(ACCEPTED, "86400000")], false);
         assert_eq!(old.refusal(&record(day / 2, 10)), None);
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_a_record_that_is_compressed_is_not_known() {
+    fn the_size_of_a_compressed_record_is_not_checked() {
         let limit = [(MAX_BYTES, "170")];
         assert_eq!(
             target(&limit, false).refusal(&record(0, 101)).as_deref(),
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_older_than_the_retention_is_warned_of() {
+    fn a_record_older_than_the_retention_is_a_warning() {
         let week = target(&[("retention.ms", "604800000")], false);
         assert_eq!(
             week.retention_warning(Some(Timestamp::now().as_millisecond())),

@@ -17,7 +17,7 @@ use super::range::Range;
 use super::redriven::{Redriven, find_redriven};
 use super::run::{End, Input, Run, TakenOver};
 use super::sink::Sink;
-use super::source::{Source, length_of_rest};
+use super::source::{Source, remaining_offsets};
 use super::summary::Ending;
 use super::target::Target;
 use super::totals::Totals;
@@ -26,60 +26,60 @@ use crate::interrupt::Interrupt;
 use crate::kafka::{Group, OffsetRange, Reader, Settings};
 use crate::tools::usage_error;
 
-/// How long Kafka may take to say how far a run is; a transaction that is open there ends within this time.
+/// How long Kafka may take to answer with a run's offsets. A transaction that is open on the group ends within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How the record of a run is looked for.
+/// When the record of a run is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// No run is ended for a mistyped command. A process that was killed during a commit has left a transaction open,
-    /// which is waited for only if a plan may be in it.
-    Quick,
-    /// Every transaction of the run has ended. A broker may still be about to show what was committed.
-    AfterTransactions,
+enum Lookup {
+    /// Before the run's transactions are fenced, so that a mistyped command ends no run. If a process was killed during a
+    /// commit, its transaction is still open; the lookup waits for it only if no plan is found without.
+    BeforeFencing,
+    /// After the run's transactions have ended. A broker may still need a moment until it shows the committed offsets.
+    AfterFencing,
 }
 
-/// A run from a topic to a topic, as it was asked for.
+/// The request for a run from a topic to a topic.
 pub struct TopicRun {
     pub settings: Settings,
     pub source: String,
     pub target: String,
-    /// The range that was typed; a run that goes on has its own.
+    /// The range on the command line; a resumed run has the range of its plan.
     pub range: Option<Range>,
     /// Read only the partitions that the message ids belong to.
     pub key_partition: bool,
     pub work: Work,
     pub options: RunOptions,
-    /// The command that was typed, to be shown with `--resume`.
+    /// The command line, to which `--resume` is added.
     pub command: String,
 }
 
 impl TopicRun {
-    /// Starts the run, or goes on with it.
+    /// Starts or resumes the run.
     ///
     /// # Errors
-    /// If Kafka can't be read or written, or the command line does not fit the run that is to be continued.
+    /// If Kafka can't be read or written, or the command line differs from that of the run.
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
         let (id, command) = (self.options.id.text(), self.work.name());
-        let ended = self.start_or_go_on(interrupt);
+        let ended = self.start_or_resume(interrupt);
         let ended = ended.unwrap_or_else(|error| Ended::unbegun(id, error, interrupt));
         ended.finish(command, &self.source, &self.target, self.options.json)
     }
 
-    fn start_or_go_on(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Ended> {
+    fn start_or_resume(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Ended> {
         let reader = Reader::open(&self.settings, &self.source)?;
         let job = Job::new(self.work.clone(), &self.options.id);
         let is_known = self.options.id != RunId::New;
         let found = is_known
-            .then(|| self.find(&job, &reader, Look::Quick, interrupt))
+            .then(|| self.find(&job, &reader, Lookup::BeforeFencing, interrupt))
             .transpose()?;
         if let Some(planned) = found.flatten() {
-            return self.go_on(job, reader, planned, interrupt);
+            return self.resume(job, reader, planned, interrupt);
         }
         match &self.range {
             Some(range) => self.start(job, reader, range, interrupt),
             None => Err(usage_error(&format!(
-                "there is no {} yet: a range starts it (--since 2h, for example)",
+                "there is no {} yet: start it with a range, for example --since 2h",
                 job.name()
             ))),
         }
@@ -94,7 +94,7 @@ impl TopicRun {
     ) -> anyhow::Result<Ended> {
         range.check()?;
         if self.work.leaves_markers() {
-            // Kafka refuses markers on a compacted topic, since they have no key.
+            // Markers have no key, and Kafka refuses records without a key on a compacted topic.
             Target::find(&self.settings, &self.source, reader.partitions()?)?;
         }
         let partitions = Target::partitions(reader.partitions_of(&self.target))?;
@@ -125,10 +125,10 @@ impl TopicRun {
             Reader::open(&self.settings, &self.source)?
         };
         let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
-        // Another process may have started it in the meantime.
-        if let Some(planned) = self.find(&job, &reader, Look::AfterTransactions, interrupt)? {
+        // Another process may have started the run in the meantime.
+        if let Some(planned) = self.find(&job, &reader, Lookup::AfterFencing, interrupt)? {
             drop(sink);
-            return self.go_on(job, reader, planned, interrupt);
+            return self.resume(job, reader, planned, interrupt);
         }
         let plan = Plan {
             command: self.command(partitions),
@@ -145,8 +145,8 @@ impl TopicRun {
         self.copy(job, reader, sink, planned, interrupt)
     }
 
-    /// Ends the transaction of the run's last process, and then does what the run's plan says.
-    fn go_on(
+    /// Ends the transaction of the run's last process, and continues with the run's plan.
+    fn resume(
         &self,
         mut job: Job,
         reader: Reader,
@@ -156,25 +156,24 @@ impl TopicRun {
         if planned.is_finished {
             return Ok(has_finished(&job, planned.totals));
         }
-        let (name, left) = (
+        let (name, remaining) = (
             job.name(),
-            HumanCount(length_of_rest(&planned.plan.ranges, &planned.next)),
+            HumanCount(remaining_offsets(&planned.plan.ranges, &planned.next)),
         );
         if self.options.start == Start::Preview {
-            crate::tell!("{name} has not finished: {left} offsets are left");
+            crate::tell!("{name} has not finished: {remaining} offsets remain");
             return Ok(Ended {
                 total: Some(planned.totals),
                 ..Ended::without_copying(Some(&job.id), Ending::Preview, Ok(Outcome::Done))
             });
         }
-        crate::tell!("{name} resumes: {left} offsets are left");
+        crate::tell!("{name} resumes: {remaining} offsets remain");
         let partitions = planned.plan.command.target_partitions;
         let target = Target::find(&self.settings, &self.target, partitions)?;
         target.check_partitions(reader.partitions_of(&self.target)?)?;
         let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
-        // The process that had the run may have committed more. The sooner the run has another holder, the less does
-        // that process try to have it back.
-        let planned = self.find(&job, &reader, Look::AfterTransactions, interrupt)?;
+        // The process that had the run may have committed more. It stops when it reads the new holder's name.
+        let planned = self.find(&job, &reader, Lookup::AfterFencing, interrupt)?;
         let mut planned = planned.context("its plan is gone")?;
         if planned.is_finished {
             return Ok(has_finished(&job, planned.totals));
@@ -184,7 +183,7 @@ impl TopicRun {
         self.copy(job, reader, sink, planned, interrupt)
     }
 
-    /// Returns the reports that earlier redrives have brought back, unless they are meant, too.
+    /// Returns the reports that earlier redrives have brought back, unless they are included.
     fn redriven(&self, ranges: &[OffsetRange], interrupt: &Interrupt) -> anyhow::Result<Redriven> {
         if !self.work.leaves_markers() || self.work.includes_repeats() {
             return Ok(Redriven::new());
@@ -192,25 +191,25 @@ impl TopicRun {
         find_redriven(&self.settings, &self.source, ranges, interrupt)
     }
 
-    /// Returns the plan of the run and how far it is, if the run was started before.
+    /// Returns the plan and the progress of the run, if it was started before.
     fn find(
         &self,
         job: &Job,
         reader: &Reader,
-        look: Look,
+        lookup: Lookup,
         interrupt: &Arc<Interrupt>,
     ) -> anyhow::Result<Option<Planned>> {
         let (name, partitions) = (job.name(), reader.partitions()?);
-        let patiently = || {
+        let after_waiting = || {
             let group = Group::of(&self.settings, &job.kafka_name(), interrupt)?;
             self.planned(&group, &name, partitions)
         };
-        let planned = match look {
-            Look::AfterTransactions => patiently(),
-            Look::Quick => {
+        let planned = match lookup {
+            Lookup::AfterFencing => after_waiting(),
+            Lookup::BeforeFencing => {
                 let group = Group::without_waiting(&self.settings, &job.kafka_name(), interrupt)?;
                 match self.planned(&group, &name, partitions) {
-                    Err(error) if error.is::<NoPlan>() => patiently(),
+                    Err(error) if error.is::<NoPlan>() => after_waiting(),
                     planned => planned,
                 }
             }
@@ -225,14 +224,14 @@ impl TopicRun {
 
     fn planned(&self, group: &Group, name: &str, partitions: u32) -> anyhow::Result<Planned> {
         let committed = group.committed(&self.source, partitions, PATIENCE);
-        let committed = committed.context("can't read how far the run is")?;
-        let planned = Plan::read(&committed).with_context(|| format!("can't go on with {name}"))?;
+        let committed = committed.context("can't read the run's offsets")?;
+        let planned = Plan::read(&committed).with_context(|| format!("can't resume {name}"))?;
         let command = &planned.plan.command;
         let typed = self.command(command.target_partitions);
         match typed.difference(command) {
             None => Ok(planned),
             Some(difference) => Err(usage_error(&format!(
-                "can't go on with {name} by another command: {difference}"
+                "can't resume {name} with a different command: {difference}"
             ))),
         }
     }
@@ -268,13 +267,13 @@ impl TopicRun {
             plan: Some(planned.plan),
             before: planned.totals,
         };
-        let total = input.source.left();
+        let total = input.source.remaining();
         let mut run = Run::start(job, sink, input, &self.options, interrupt)?;
-        // A process that is killed can't say it any more.
+        // Now, since a killed process can't print it.
         if is_new {
-            crate::tell!("{name} begins; if it is cut off, this goes on with it:\n  {resume}");
+            crate::tell!("{name} begins; if it is interrupted, resume it with\n  {resume}");
         }
-        // A process that was killed has left its record by now, and a redrive its markers.
+        // After the start, when the markers of a killed process are visible.
         let (end, took) = match self.redriven(&ranges, interrupt) {
             Ok(redriven) => {
                 run.set_redriven(redriven);
@@ -295,9 +294,9 @@ impl TopicRun {
                         crate::tell!("{emptiness}");
                     }
                 }
-                End::Stopped => crate::tell!("stopped before its end; resume it by\n  {resume}"),
+                End::Stopped => crate::tell!("stopped before the end; resume it with\n  {resume}"),
                 End::Refused => crate::tell!(
-                    "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records by\n  {resume} --skip-refused",
+                    "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records with\n  {resume} --skip-refused",
                     self.target
                 ),
             }
@@ -312,7 +311,7 @@ impl TopicRun {
                 if error.is::<TakenOver>() {
                     return error;
                 }
-                anyhow!("{name} broke off: {error:#}\nresume it by\n  {resume}")
+                anyhow!("{name} failed: {error:#}\nresume it with\n  {resume}")
             }),
         })
     }

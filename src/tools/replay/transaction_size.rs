@@ -3,8 +3,8 @@
 /// The most records of a transaction.
 const LARGEST: u32 = 100_000;
 
-/// The number of records in one transaction. It is halved if the transaction fails: brokers that are slow, or accept small
-/// batches only, may need longer for a large one than a transaction may take.
+/// The number of records in one transaction. It is halved if the transaction fails: slow brokers, or brokers that accept
+/// only small batches, may need longer for a large transaction than its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TransactionSize {
     /// Records of the open transaction.
@@ -22,12 +22,12 @@ impl Default for TransactionSize {
 }
 
 impl TransactionSize {
-    /// Returns whether the open transaction takes another record.
+    /// Returns whether the open transaction has room for another record.
     pub(super) fn has_room(self) -> bool {
         self.filled < self.most
     }
 
-    /// Notes that the transaction was committed: the next one may be larger again.
+    /// Notes that the transaction was committed: the next one may be larger.
     pub(super) fn committed(&mut self) {
         self.most = self.most.saturating_add(self.most / 4 + 1).min(LARGEST);
     }

@@ -1,4 +1,4 @@
-//! Offsets of one partition, as they can be typed.
+//! Offsets of one partition on the command line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use crate::kafka::OffsetRange;
 /// Kafka's offsets have 63 bits.
 const LARGEST: u64 = i64::MAX as u64;
 
-/// `PARTITION:FIRST-LAST`, the last one included; without LAST all that there is.
+/// `PARTITION:FIRST-LAST`, LAST included; without LAST up to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypedOffsets {
     pub partition: u32,
@@ -22,7 +22,7 @@ impl FromStr for TypedOffsets {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "\"{text}\" is no range of offsets; write PARTITION:FIRST-LAST, for example 2:100-199 \
+                "\"{text}\" is not an offset range; write PARTITION:FIRST-LAST, for example 2:100-199 \
                  (both included), 2:100- to the end, or 2:100 alone"
             )
         };
@@ -82,16 +82,16 @@ impl TypedOffsets {
         let partition = self.partition;
         if end <= self.first {
             return Some(format!(
-                "partition {partition} ends at offset {end}: nothing of {self} is there"
+                "partition {partition} ends at offset {end}: no offset of {self} exists"
             ));
         }
         self.last.filter(|last| end <= *last)?;
-        let there = Self {
+        let existing = Self {
             last: Some(end - 1),
             ..*self
         };
         Some(format!(
-            "partition {partition} ends at offset {end}: of {self} only {there} is there"
+            "partition {partition} ends at offset {end}: of {self} only {existing} exists"
         ))
     }
 }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_are_a_partition_and_what_of_it() {
+    fn offsets_are_a_partition_and_a_range() {
         let range = |partition, first, last| {
             Ok(TypedOffsets {
                 partition,
@@ -144,15 +144,15 @@ mod tests {
         let missing = |text, end| typed(text).missing(end);
         assert_eq!(
             missing("2:100-200", 50).as_deref(),
-            Some("partition 2 ends at offset 50: nothing of 2:100-200 is there")
+            Some("partition 2 ends at offset 50: no offset of 2:100-200 exists")
         );
         assert_eq!(
             missing("2:100-", 100).as_deref(),
-            Some("partition 2 ends at offset 100: nothing of 2:100- is there")
+            Some("partition 2 ends at offset 100: no offset of 2:100- exists")
         );
         assert_eq!(
             missing("2:100-200", 200).as_deref(),
-            Some("partition 2 ends at offset 200: of 2:100-200 only 2:100-199 is there")
+            Some("partition 2 ends at offset 200: of 2:100-200 only 2:100-199 exists")
         );
         assert_eq!(missing("2:100-199", 200), None);
         assert_eq!(missing("2:100-", 200), None);

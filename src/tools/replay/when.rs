@@ -1,4 +1,4 @@
-//! A moment, as it can be typed.
+//! A moment on the command line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,29 +8,29 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::parse;
 
-/// The longest time ago, which no clock precedes: a hundred years.
+/// The longest accepted time ago: a hundred years, which is before any record.
 const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
-/// A moment, as it can be typed.
+/// A moment on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Before everything.
+    /// Before the first record.
     Beginning,
-    /// When the command was typed.
+    /// The start of the command.
     Now,
     At(Moment),
 }
 
-/// A time that was typed.
+/// A time on the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub at: Timestamp,
-    /// How long ago it was, if it was typed so.
+    /// The time ago, if it was written so.
     ago: Option<Duration>,
 }
 
 impl PartialEq for Moment {
-    /// The same time ago is equal whenever it was typed.
+    /// Compares times ago by their text, so that a command can be repeated later.
     fn eq(&self, other: &Self) -> bool {
         match (self.ago, other.ago) {
             (None, None) => self.at == other.at,
@@ -49,7 +49,7 @@ impl Moment {
         }
     }
 
-    /// Kafka's times have milliseconds.
+    /// Compares milliseconds, as Kafka's times have.
     pub(super) fn is_before(self, other: Self) -> bool {
         match (self.ago, other.ago) {
             (Some(ago), Some(other)) => ago > other,
@@ -81,7 +81,7 @@ impl FromStr for When {
         }
         let wrong = || {
             format!(
-                "\"{text}\" is no time; write 2026-11-22T08:00:00Z (RFC 3339, with an offset), 2h \
+                "\"{text}\" is not a time; write 2026-11-22T08:00:00Z (RFC 3339, with an offset), 2h \
                  (ago; also 90s, 30m, 2d), beginning or now"
             )
         };
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_rfc_3339_or_so_long_ago() {
+    fn a_time_is_rfc_3339_or_a_time_ago() {
         let at: Timestamp = "2026-11-22T08:00:00Z".parse().expect("a time");
         let at = Ok(When::At(Moment { at, ago: None }));
         assert_eq!("2026-11-22T08:00:00Z".parse(), at);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused_with_what_would_be() {
+    fn other_text_is_refused_with_examples() {
         for text in [
             "",
             "yesterday",
@@ -135,14 +135,14 @@ mod tests {
         ] {
             let wrong = text.parse::<When>().expect_err(text);
             assert!(
-                wrong.starts_with(&format!("\"{text}\" is no time; write 20")),
+                wrong.starts_with(&format!("\"{text}\" is not a time; write 20")),
                 "{wrong}"
             );
         }
     }
 
     #[test]
-    fn a_relative_time_is_equal_whenever_it_was_typed_and_shown_as_typed() {
+    fn equal_times_ago_are_equal_and_shown_as_written() {
         let two_hours = |text: &str| text.parse::<When>().expect("a time");
         let before = two_hours("2h");
         while Timestamp::now().as_millisecond() == now_of(before) {}

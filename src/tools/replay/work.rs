@@ -1,4 +1,4 @@
-//! The decision about one record: the same for a preview, for a run, and on standard output.
+//! The decision about one record, which is the same for a preview, a run and standard output.
 
 use std::borrow::Cow;
 
@@ -12,28 +12,28 @@ use crate::contract::{
 /// The header that every replayed record has: the id of its replay.
 pub const REPLAY_ID: &str = "replay_id";
 
-/// Replaying events, or driving rejected reports again.
+/// The work of a run: to replay events, or to redrive rejected reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
     Replay {
         selection: Selection,
-        /// Records that are replays already are meant too.
+        /// Includes records that are replays already.
         include_replays: bool,
     },
     Redrive {
         selection: Selection,
         format: EventFormat,
-        /// Reports that an earlier redrive has brought back are meant, too.
+        /// Includes reports that an earlier redrive has brought back.
         include_redriven: bool,
         /// The reports that an earlier redrive has brought back.
         redriven: Redriven,
     },
 }
 
-/// What becomes of a record.
+/// The decision about a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict<'a> {
-    /// It is published, so; the name of the line of the summary that counts it.
+    /// Publish this record; the text is the status or reason under which it is counted.
     Publish(RecordRef<'a>, Cow<'a, str>),
     Pass(Pass<'a>),
 }
@@ -42,21 +42,21 @@ pub enum Verdict<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pass<'a> {
     /// The filters leave it out.
-    NotMeant,
+    FilteredOut,
     /// It is a replay already.
     Replay,
     /// An earlier redrive has brought it back.
     Redriven,
-    /// It says that a report was brought back.
+    /// It is a marker of a report that was brought back.
     Marker,
     /// koobridge did not write it, or not this version.
     Foreign,
-    /// Rejected for the first reason, it would be rejected for the second today.
+    /// It was rejected for the first reason, and would be rejected for the second today.
     StillRejected(Cow<'a, str>, &'static str),
 }
 
 impl Work {
-    /// The command's name.
+    /// Returns the name of the command.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Work {
         }
     }
 
-    /// The filters.
+    /// Returns the filters.
     #[must_use]
     pub fn selection(&self) -> &Selection {
         match self {
@@ -73,7 +73,7 @@ impl Work {
         }
     }
 
-    /// Sets the times of the records that are meant, in milliseconds since 1970.
+    /// Sets the times of the selected records, in milliseconds since 1970.
     pub(super) fn set_times(&mut self, [since, until]: [Option<i64>; 2]) {
         let (Self::Replay { selection, .. } | Self::Redrive { selection, .. }) = self;
         (selection.since, selection.until) = (since, until);
@@ -86,7 +86,7 @@ impl Work {
         }
     }
 
-    /// Returns whether records that were replayed or redriven before are meant, too.
+    /// Returns whether records that were replayed or redriven before are included.
     #[must_use]
     pub fn includes_repeats(&self) -> bool {
         match self {
@@ -117,7 +117,7 @@ impl Work {
             return Verdict::Pass(Pass::Marker);
         }
         if !self.selection().has_time(record.timestamp) {
-            return Verdict::Pass(Pass::NotMeant);
+            return Verdict::Pass(Pass::FilteredOut);
         }
         match self {
             Self::Replay {
@@ -158,7 +158,7 @@ impl Work {
                 "redrive_offset",
             ],
         };
-        // A report that only a spool had has not been on the topic: this is no replay of it.
+        // A record from a spool has no position: it has not been on the topic, so this is not a replay.
         let Some(position) = position else { return };
         record
             .headers
@@ -184,7 +184,7 @@ fn judge_event<'a>(
         return Verdict::Pass(Pass::Foreign);
     };
     if !selection.has_event(&fields) {
-        return Verdict::Pass(Pass::NotMeant);
+        return Verdict::Pass(Pass::FilteredOut);
     }
     if !include_replays && record.header(REPLAY_ID).is_some() {
         return Verdict::Pass(Pass::Replay);
@@ -201,7 +201,7 @@ fn judge_rejected<'a>(
         return Verdict::Pass(Pass::Foreign);
     };
     if !selection.has_rejected(&fields, record.text_key()) {
-        return Verdict::Pass(Pass::NotMeant);
+        return Verdict::Pass(Pass::FilteredOut);
     }
     match redrive(record, format) {
         Ok(event) => Verdict::Publish(event, Cow::Borrowed(fields.reason)),

@@ -19,7 +19,7 @@ pub struct Address {
     path: String,
 }
 
-/// Why a text is no address of a registry. The text is not shown: it may hold a password.
+/// Why a text is not the address of a registry. The message omits the text, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidAddress {
     #[error(
@@ -29,7 +29,7 @@ pub enum InvalidAddress {
     Malformed,
     #[error(
         "the URL has a user or a password, which other users of the machine can read in the list of processes; put \
-         USER:PASSWORD in a file, and name it with --schema-registry-credentials"
+         USER:PASSWORD in a file, and name the file with --schema-registry-credentials"
     )]
     HasCredentials,
 }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_no_address() {
+    fn other_text_is_not_an_address() {
         for text in [
             "",
             "registry",

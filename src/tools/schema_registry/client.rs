@@ -1,4 +1,4 @@
-//! One request to a registry at a time, each on a connection of its own.
+//! Sends requests to a registry, each on a new connection.
 
 use std::fmt;
 use std::io;
@@ -42,7 +42,7 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// The value of `Authorization`. It is not shown.
+/// The value of `Authorization`. `Debug` does not show it.
 pub struct Credentials(HeaderValue);
 
 struct Tls {
@@ -136,7 +136,7 @@ async fn speak(
         let body = body.map_err(|error| broken(&error))?.to_bytes();
         Ok(Answer { status, body })
     };
-    // The answer needs the connection to be driven, which tells its errors to the answer too.
+    // Only `connection` makes progress on the socket; its errors also reach `answer`.
     let (answer, _) = tokio::join!(answer, connection);
     answer
 }
@@ -157,7 +157,7 @@ impl Credentials {
         if !pair.contains(':') || pair.contains(char::is_control) {
             return Err(RegistryError::Content {
                 path: path.to_owned(),
-                problem: "write one line into it, USER:PASSWORD",
+                problem: "it must hold one line, USER:PASSWORD",
             });
         }
         let value = format!("Basic {}", Base64::encode_string(pair.as_bytes()));
@@ -213,7 +213,7 @@ fn roots_in(path: &Path) -> Result<RootCertStore, RegistryError> {
     if roots.is_empty() {
         return Err(RegistryError::Content {
             path: path.to_owned(),
-            problem: "it has no certificate; put the root's into it, in PEM",
+            problem: "it has no certificate; put the root certificate into it, in PEM",
         });
     }
     Ok(roots)

@@ -92,7 +92,7 @@ fn serve(
     tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
 }
 
-/// A certificate for 127.0.0.1, and the half of TLS that shows it.
+/// Returns a certificate for 127.0.0.1 in PEM, and the acceptor that presents it.
 fn tls() -> (String, TlsAcceptor) {
     let names = vec!["127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -127,7 +127,7 @@ async fn a_request_has_the_schema_and_the_credentials() {
         panic!("{heard:?}");
     };
     assert_eq!(path, "/subjects/t-value/versions");
-    // "user:pass:word", as RFC 7617 has it.
+    // "user:pass:word": by RFC 7617 the password may have a colon.
     assert_eq!(login.as_deref(), Some("Basic dXNlcjpwYXNzOndvcmQ="));
     assert_eq!(body["schemaType"], "JSON");
     let schema: Value = serde_json::from_str(body["schema"].as_str().expect("text")).expect("JSON");
@@ -166,12 +166,12 @@ async fn each_refusal_says_what_to_do() {
         (
             401,
             r#"{"error_code":401,"message":"Unauthorized"}"#,
-            "it refuses this client (401); put USER:PASSWORD in a file, and name it with --schema-registry-credentials",
+            "it refuses this client (401); put USER:PASSWORD in a file, and name the file with --schema-registry-credentials",
         ),
         (
             401,
             "<html>",
-            "it refuses this client (401); put USER:PASSWORD in a file, and name it with --schema-registry-credentials",
+            "it refuses this client (401); put USER:PASSWORD in a file, and name the file with --schema-registry-credentials",
         ),
         (
             403,
@@ -181,8 +181,8 @@ async fn each_refusal_says_what_to_do() {
         (
             409,
             r#"{"error_code":409,"message":"incompatible\u001b[2J"}"#,
-            "the subject has another schema, with which this one is not compatible (409): incompatible [2J; look at the \
-             subject's versions and its compatibility",
+            "the schema is not compatible with the subject's (409): incompatible [2J; check the subject's versions and \
+             its compatibility",
         ),
         (
             422,
@@ -205,12 +205,12 @@ async fn each_refusal_says_what_to_do() {
     }
 }
 
-const NOT_ONE_404: &str = "it answers 404 and not as a schema registry does; name the address of its API, for example \
-                           http://registry:8081, or http://apicurio:8080/apis/ccompat/v7";
-const NOT_ONE_200: &str = "it answers 200 and not as a schema registry does; name the address of its API, for example \
-                           http://registry:8081, or http://apicurio:8080/apis/ccompat/v7";
-const NOT_ONE_301: &str = "it answers 301 and not as a schema registry does; name the address of its API, for example \
-                           http://registry:8081, or http://apicurio:8080/apis/ccompat/v7";
+const NOT_ONE_404: &str = "its answer (404) is not that of a schema registry; use the address of the registry's API, for \
+                           example http://registry:8081 or http://apicurio:8080/apis/ccompat/v7";
+const NOT_ONE_200: &str = "its answer (200) is not that of a schema registry; use the address of the registry's API, for \
+                           example http://registry:8081 or http://apicurio:8080/apis/ccompat/v7";
+const NOT_ONE_301: &str = "its answer (301) is not that of a schema registry; use the address of the registry's API, for \
+                           example http://registry:8081 or http://apicurio:8080/apis/ccompat/v7";
 
 #[tokio::test]
 async fn a_registry_that_is_away_or_silent_is_named() {
@@ -264,7 +264,7 @@ fn credentials_are_one_line_with_a_colon() {
     for text in ["", "user", "user:a\nuser:b\n", "user:a\tb"] {
         let (_home, path) = file(text);
         let refused = Credentials::read(&path).expect_err(text).to_string();
-        let expected = format!("{}: write one line into it, USER:PASSWORD", path.display());
+        let expected = format!("{}: it must hold one line, USER:PASSWORD", path.display());
         assert_eq!(refused, expected);
     }
     for text in ["u:p", "u:p\n", "u:p\r\n", ":", "\u{e9}:\u{e9}"] {
@@ -279,7 +279,7 @@ fn a_file_of_roots_without_a_certificate_is_refused() {
     let address: Address = "https://127.0.0.1".parse().expect("an address");
     let refused = Client::new(address, None, Some(&path)).expect_err("no root");
     let expected = format!(
-        "{}: it has no certificate; put the root's into it, in PEM",
+        "{}: it has no certificate; put the root certificate into it, in PEM",
         path.display()
     );
     assert_eq!(refused.to_string(), expected);

@@ -1,6 +1,6 @@
-//! A value that was typed for each topic (`7d`), or for one of them (`reports=30d`).
+//! A value on the command line for all topics (`7d`), or for one topic (`reports=30d`).
 
-/// A typed value, and the topic that it is for; `None` means each topic that has no value of its own.
+/// A value and its topic; `None` means each topic without a separate value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice<T> {
     pub topic: Option<String>,
@@ -21,7 +21,7 @@ impl<T> Choice<T> {
     }
 }
 
-/// Returns the value for `topic`: its own, or else the one for each topic.
+/// Returns the value for `topic`: its separate value, or else the value for all topics.
 #[must_use]
 pub fn chosen<T: Copy>(choices: &[Choice<T>], topic: &str) -> Option<T> {
     let own = choices
@@ -31,10 +31,10 @@ pub fn chosen<T: Copy>(choices: &[Choice<T>], topic: &str) -> Option<T> {
     own.or(for_all).map(|choice| choice.value)
 }
 
-/// Checks that the choices typed after `flag` are for `topics`, and one at most for each.
+/// Checks that the choices of `flag` are for `topics`, with at most one choice each.
 ///
 /// # Errors
-/// A sentence about the first that is not.
+/// A message about the first wrong choice.
 pub fn check<T>(flag: &str, choices: &[Choice<T>], topics: &[&str]) -> Result<(), String> {
     for (place, Choice { topic, .. }) in choices.iter().enumerate() {
         let is_repeated = choices[..place].iter().any(|other| other.topic == *topic);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topics_own_value_goes_before_the_one_for_all() {
+    fn a_topics_value_overrides_the_value_for_all() {
         for (typed, reports, rejected) in [
             (&[][..], None, None),
             (&["7"], Some(7), Some(7)),
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_for_another_topic_or_given_twice_is_refused() {
+    fn a_choice_for_an_unknown_topic_or_given_twice_is_refused() {
         for (typed, refused) in [
             (&["7", "rejected=30"][..], None),
             (

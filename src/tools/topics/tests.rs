@@ -48,7 +48,7 @@ fn set(name: &'static str, value: &str) -> Step<'static> {
 }
 
 #[test]
-fn a_missing_topic_is_made_to_fit_the_brokers() {
+fn a_missing_topic_is_created_to_fit_the_brokers() {
     for (brokers, replication, min_insync) in [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")] {
         let settings = [
             ("cleanup.policy", "delete".to_owned()),
@@ -77,7 +77,7 @@ fn a_sound_topic_stays_as_it_is() {
 }
 
 #[test]
-fn a_low_min_insync_replicas_is_named_and_stays_unless_it_is_asked_for() {
+fn a_low_min_insync_replicas_is_advised_against_and_kept() {
     for (replication, has, is_low) in [
         (3, 1, true),
         (3, 2, false),
@@ -100,7 +100,7 @@ fn a_low_min_insync_replicas_is_named_and_stays_unless_it_is_asked_for() {
 }
 
 #[test]
-fn min_insync_replicas_is_raised_to_what_is_asked_for_and_never_lowered() {
+fn min_insync_replicas_is_raised_on_request_and_never_lowered() {
     for (has, asked, wanted) in [
         ("1", 2, Some("2")),
         ("1", 3, Some("3")),
@@ -118,7 +118,7 @@ fn min_insync_replicas_is_raised_to_what_is_asked_for_and_never_lowered() {
 }
 
 #[test]
-fn a_new_topic_gets_the_min_insync_replicas_that_is_asked_for() {
+fn a_new_topic_gets_the_requested_min_insync_replicas() {
     let planned = plan("t", &missing(), &at_least(1), 3).expect("a plan");
     let [Step::Create(wanted)] = &planned.steps[..] else {
         panic!("{planned:?}");
@@ -127,15 +127,15 @@ fn a_new_topic_gets_the_min_insync_replicas_that_is_asked_for() {
 }
 
 #[test]
-fn a_step_that_raises_min_insync_replicas_says_what_it_costs() {
+fn a_step_that_raises_min_insync_replicas_names_its_cost() {
     assert_eq!(
         set(MIN_INSYNC, "2").to_string(),
-        "set min.insync.replicas=2; it then takes a record only while 2 replicas of the partition are in sync"
+        "set min.insync.replicas=2; it then accepts a record only while 2 replicas of the partition are in sync"
     );
 }
 
 #[test]
-fn what_was_asked_for_is_changed_and_nothing_else() {
+fn only_requested_settings_are_changed() {
     let asked = Requested {
         partitions: Some(12),
         replication: Some(3),
@@ -153,7 +153,7 @@ fn what_was_asked_for_is_changed_and_nothing_else() {
 }
 
 #[test]
-fn what_kafka_can_not_do_and_what_loses_reports_is_refused() {
+fn impossible_changes_and_settings_that_lose_reports_are_refused() {
     let compacted = [("cleanup.policy", "compact,delete")];
     let asked = |partitions, replication| Requested {
         partitions,
@@ -189,11 +189,11 @@ fn what_kafka_can_not_do_and_what_loses_reports_is_refused() {
             asked(None, Some(4)),
             Refused::TooFewBrokers { wanted: 4, has: 3 },
         ),
-        (unread, asked(Some(6), None), Refused::Unread),
+        (unread, asked(Some(6), None), Refused::SettingsHidden),
         (
             behind,
             at_least(2),
-            Refused::Behind {
+            Refused::TooFewInSync {
                 wanted: 2,
                 in_sync: 1,
             },
@@ -228,7 +228,7 @@ fn what_kafka_can_not_do_and_what_loses_reports_is_refused() {
 }
 
 #[test]
-fn a_topic_whose_settings_are_not_told_stays_as_it_is_where_nothing_is_asked() {
+fn a_topic_with_hidden_settings_stays_unchanged_without_a_request() {
     let unread = TopicFacts {
         settings: None,
         ..facts(6, 3, &[])
@@ -237,11 +237,11 @@ fn a_topic_whose_settings_are_not_told_stays_as_it_is_where_nothing_is_asked() {
 }
 
 #[test]
-fn one_replica_or_partition_is_said_in_the_singular() {
+fn one_replica_or_partition_is_singular() {
     let refused = plan("t", &facts(6, 1, &SOUND), &at_least(3), 3).expect_err("too few");
     assert_eq!(
         refused.to_string(),
-        "min.insync.replicas can't be 3: it has 1 replica, so that it would accept nothing; give \
+        "min.insync.replicas can't be 3: it has 1 replica, so it would accept nothing; give \
          --min-insync-replicas 1 at most"
     );
     let behind = TopicFacts {
@@ -251,7 +251,7 @@ fn one_replica_or_partition_is_said_in_the_singular() {
     let refused = plan("t", &behind, &at_least(3), 3).expect_err("too few");
     assert_eq!(
         refused.to_string(),
-        "min.insync.replicas can't be 3: a partition has only 1 replica in sync, so that it would accept nothing; bring the \
+        "min.insync.replicas can't be 3: a partition has only 1 replica in sync, so it would accept nothing; bring the \
          brokers back first"
     );
     let asked = Requested {
@@ -261,7 +261,7 @@ fn one_replica_or_partition_is_said_in_the_singular() {
     let planned = plan("t", &missing(), &asked, 3).expect("a plan");
     let step = planned.steps[0].to_string();
     assert!(
-        step.starts_with("make it: 1 partition, replication 3, "),
+        step.starts_with("create it: 1 partition, replication 3, "),
         "{step}"
     );
 }

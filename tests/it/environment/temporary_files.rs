@@ -35,7 +35,7 @@ fn a_large_spool_is_shown_and_checked_without_temporary_files() {
         .arg(file));
     let found: Value = serde_json::from_slice(&checked.stdout).expect("JSON");
     let mut findings = found["findings"].as_array().expect("findings").iter();
-    let expected = format!("{REPORTS} reports in it wait to be delivered");
+    let expected = format!("{REPORTS} reports wait for delivery");
     let is_it = |finding: &Value| {
         let what = finding["what"].as_str().unwrap_or_default();
         finding["level"] == "ok" && what.starts_with(&expected)

@@ -1,4 +1,4 @@
-//! Records whose parts are unusual, copied through an archive and printed.
+//! Records with unusual keys, headers and values, copied through an archive and printed.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -7,7 +7,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::desk::{Desk, FIRST, PARTITIONS, Running, Written, WrittenHeader, code, event, said};
+use super::desk::{
+    Desk, FIRST, PARTITIONS, Running, Written, WrittenHeader, event, exit_code, stderr,
+};
 use crate::support::bridge::koobridge;
 use crate::support::cluster;
 use crate::support::lines::Lines;
@@ -15,7 +17,7 @@ use crate::support::records::Record;
 
 /// Year 10000, which RFC 3339 cannot hold.
 const FAR: i64 = 253_402_300_800_000;
-/// A topic with these settings takes any timestamp and keeps it.
+/// With these settings, a topic accepts and keeps every timestamp.
 const ANY_TIMESTAMP: [(&str, &str); 3] = [
     ("min.insync.replicas", "2"),
     ("message.timestamp.after.max.ms", "9223372036854775807"),
@@ -26,7 +28,7 @@ fn header(name: &str, value: Option<&[u8]>) -> WrittenHeader {
     (name.to_owned(), value.map(<[u8]>::to_vec))
 }
 
-/// An event with these headers behind its own and with this `extra`.
+/// Returns an event with these additional headers and this `extra`.
 fn unusual(number: usize, key: &[u8], headers: Vec<WrittenHeader>, extra: &[u8]) -> Written {
     let mut event = event(number);
     event.key = Some(key.to_vec());
@@ -87,7 +89,7 @@ fn lines(output: &std::process::Output) -> Vec<String> {
     lines
 }
 
-/// Each copy is its source, with the headers of a replay behind the others.
+/// Asserts that each copy is its source plus the headers of a replay.
 fn assert_same(sources: &[Record], copies: &[Record]) {
     for source in sources {
         let (partition, offset) = (source.partition.to_string(), source.offset.to_string());
@@ -111,18 +113,18 @@ fn an_archive_and_a_replay_keep_every_byte_of_a_record() {
     let desk = desk_with_unusual_events(&kafka);
     let sources = desk.read(&desk.events);
     let archive = desk.command("replay", &["--since", "beginning", "--to", "-"]);
-    assert_eq!(code(&archive), 0, "{}", said(&archive));
-    assert_eq!(lines(&archive).len(), sources.len(), "{}", said(&archive));
+    assert_eq!(exit_code(&archive), 0, "{}", stderr(&archive));
+    assert_eq!(lines(&archive).len(), sources.len(), "{}", stderr(&archive));
     let file = NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), &archive.stdout).expect("it can be written");
     let path = file.path().to_str().expect("a plain path");
     for from in [["--file", path], ["--since", "beginning"]] {
         let target = kafka.topic_with("target", PARTITIONS, 3, &ANY_TIMESTAMP);
         let output = desk.command("replay", &[&from[..], &["--to", &target, "--yes"]].concat());
-        assert_eq!(code(&output), 0, "{}", said(&output));
+        assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
         assert_same(&sources, &desk.copies(&target, sources.len()));
     }
-    // An archive that is printed anew is the same.
+    // A second archive is identical.
     let again = desk.command("replay", &["--file", path, "--to", "-"]);
     assert_eq!(lines(&again), lines(&archive));
 }
@@ -146,7 +148,7 @@ fn tail_prints_the_lines_of_an_archive_and_masking_changes_only_the_value() {
     };
     let masked = lines(&desk.command("tail", &json));
     let count = |words| masked.iter().filter(|line| line.contains(words)).count();
-    // One value is no UTF-8, and so is not shown.
+    // One value is not UTF-8, so it is not shown.
     assert_eq!((count(r#""masked":true"#), count("8617xxxxxxx66")), (5, 4));
     let sorted = |lines: &[String]| {
         let mut lines: Vec<String> = lines
@@ -160,7 +162,7 @@ fn tail_prints_the_lines_of_an_archive_and_masking_changes_only_the_value() {
 }
 
 #[test]
-fn tail_tells_an_empty_part_from_a_missing_one() {
+fn tail_distinguishes_an_empty_part_from_a_missing_one() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     for (at, parts) in [(0, None), (1, Some(Vec::new()))] {

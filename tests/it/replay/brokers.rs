@@ -1,10 +1,10 @@
-//! Brokers that are killed during a replay, a redrive and while an archive is written, or come back under new addresses.
+//! Brokers that are killed during a replay, a redrive or the writing of an archive, or return with new addresses.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::by_key;
-use super::desk::{Desk, Running, Written, code, large_event, said};
+use super::desk::{Desk, Running, Written, exit_code, large_event, stderr};
 use super::redrive::{rejected, sound};
 use super::resume::{EVENTS, copied};
 use super::unattended::summary;
@@ -16,14 +16,14 @@ use crate::support::ports::free_ports;
 use crate::support::proxy::Proxy;
 use crate::support::records::{Kafka, Record, read_all};
 
-/// How long a broker is down: longer than its cluster takes to notice.
+/// How long a broker is down: longer than the cluster needs to notice.
 const DOWN: Duration = Duration::from_secs(4);
 const REPORTS: usize = 6000;
-/// So large that most of the range is still to be fetched when the first broker is killed.
+/// So large that most of the range is not fetched yet when the first broker is killed.
 const ARCHIVED: usize = 4000;
 const BYTES: usize = 5000;
 
-/// Kills a broker, does `meanwhile`, and starts the broker again.
+/// Kills a broker, calls `meanwhile`, and starts the broker again.
 fn while_down(kafka: &mut Exclusive, broker: usize, meanwhile: impl FnOnce()) {
     kafka.kill(broker);
     meanwhile();
@@ -37,7 +37,7 @@ fn report(number: usize) -> Written {
     rejected("unknown-status", &sound(&message), Some(&message))
 }
 
-/// The partition and the offset that two headers name, sorted: each as often as it is named.
+/// Returns the partitions and offsets in the two headers of the records, sorted, with repetitions.
 fn positions<'a>(records: impl Iterator<Item = &'a Record>, names: [&str; 2]) -> Vec<(i32, i64)> {
     let position = |record: &Record| {
         let [partition, offset] = names.map(|name| record.header(name).expect("a header"));
@@ -51,7 +51,7 @@ fn positions<'a>(records: impl Iterator<Item = &'a Record>, names: [&str; 2]) ->
     positions
 }
 
-/// Each report is on the events topic once, and has one marker, on its own partition.
+/// Asserts that each report is on the events topic once, and has one marker on its partition.
 fn assert_brought_back_once(desk: &Desk<'_>, id: &str) {
     let records = desk.copies(&desk.rejected, 2 * REPORTS);
     let (reports, markers): (Vec<_>, Vec<_>) = records
@@ -80,7 +80,7 @@ fn assert_brought_back_once(desk: &Desk<'_>, id: &str) {
 }
 
 #[test]
-fn brokers_and_the_process_are_killed_during_a_redrive_and_each_report_is_brought_back_once() {
+fn a_redrive_whose_brokers_and_process_are_killed_redrives_each_report_once() {
     let mut kafka = cluster::exclusive();
     let brokers = Kafka::at(kafka.bootstrap().to_owned());
     let desk = Desk::new(&brokers);
@@ -103,7 +103,7 @@ fn brokers_and_the_process_are_killed_during_a_redrive_and_each_report_is_brough
     assert_brought_back_once(&desk, "killed");
 
     let again = desk.command("redrive", &["--since", "beginning", "--yes", "--json"]);
-    assert_eq!(code(&again), 0, "{}", said(&again));
+    assert_eq!(exit_code(&again), 0, "{}", stderr(&again));
     let counts = &summary(&again.stdout)["counts"];
     assert_eq!(counts["published"], 0);
     assert_eq!(counts["redriven"], REPORTS);
@@ -111,7 +111,7 @@ fn brokers_and_the_process_are_killed_during_a_redrive_and_each_report_is_brough
 }
 
 #[test]
-fn brokers_are_killed_while_an_archive_is_written_and_each_record_is_in_it_once() {
+fn an_archive_has_each_record_once_if_brokers_are_killed() {
     let mut kafka = cluster::exclusive();
     let brokers = Kafka::at(kafka.bootstrap().to_owned());
     let desk = Desk::new(&brokers);
@@ -126,18 +126,18 @@ fn brokers_are_killed_while_an_archive_is_written_and_each_record_is_in_it_once(
     let disturbed = disturbed.ended();
     let expected = Archive::start(&desk, &[]).ended();
     assert_eq!(expected.len(), ARCHIVED);
-    // A line is a whole record, too long to be shown.
+    // The lines are too long to be shown.
     assert!(disturbed == expected, "{} lines", disturbed.len());
 }
 
-/// An archive that is being written.
+/// A running command that writes an archive.
 struct Archive {
     running: Running,
     lines: Lines,
 }
 
 impl Archive {
-    /// Starts to write one, and returns when the first line is there.
+    /// Starts the command, and returns when it has written the first line.
     fn start(desk: &Desk<'_>, arguments: &[&str]) -> Self {
         let range = ["--since", "beginning", "--to", "-"];
         let mut running = desk.start("replay", &[&range, arguments].concat());
@@ -146,7 +146,7 @@ impl Archive {
         Self { running, lines }
     }
 
-    /// Its lines, sorted, once the command has ended well.
+    /// Waits until the command has succeeded, and returns its lines, sorted.
     fn ended(&mut self) -> Vec<String> {
         assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
         let text = self.lines.wait_for_end();
@@ -185,7 +185,7 @@ impl Copying {
         }
     }
 
-    /// Waits until the replay has ended well, with each record once.
+    /// Waits until the replay has succeeded, and asserts that each record is there once.
     fn assert_exactly_once(mut self, kafka: &Kafka) {
         assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
         let copies = read_all(kafka.bootstrap(), &self.target);
@@ -196,7 +196,7 @@ impl Copying {
 }
 
 #[test]
-fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
+fn a_replay_copies_each_record_once_if_brokers_are_killed() {
     let mut kafka = cluster::exclusive();
     let copying = Copying::start(&kafka, kafka.bootstrap(), "brokers");
     for broker in 0..2 {
@@ -208,9 +208,9 @@ fn brokers_are_killed_during_a_replay_and_each_record_is_there_once() {
     copying.assert_exactly_once(&kafka);
 }
 
-/// The name behind which the brokers are found stays; where they say that they are does not.
+/// The name in `bootstrap.servers` stays the same, and the advertised addresses change.
 #[test]
-fn brokers_that_come_back_under_new_addresses_are_found_again() {
+fn a_run_finds_brokers_that_return_with_new_addresses() {
     let mut kafka = cluster::exclusive();
     let [name] = free_ports();
     let old = kafka.proxy_ports();

@@ -1,4 +1,4 @@
-//! An operator's desk: topics with events on them, and the commands that read them.
+//! Topics with events, and the commands that read them.
 
 use std::io::Read as _;
 use std::process::{Child, Output, Stdio};
@@ -13,7 +13,7 @@ use crate::support::cluster::PATIENCE;
 use crate::support::lines::Lines;
 use crate::support::records::{Kafka, Record, read_all, until};
 
-/// When the first event arrived: 2026-11-18T11:06:40Z. Each of the others came a millisecond later.
+/// The arrival of the first event, 2026-11-18T11:06:40Z. Each further event is a millisecond later.
 pub const FIRST: i64 = 1_795_000_000_000;
 pub const PARTITIONS: i32 = 6;
 const STATUSES: [&str; 3] = ["delivered", "read", "failed"];
@@ -28,7 +28,7 @@ pub struct Desk<'a> {
 /// The name and the value of a header.
 pub type WrittenHeader = (String, Option<Vec<u8>>);
 
-/// A record to be written.
+/// A record to write.
 #[derive(Clone, Debug)]
 pub struct Written {
     pub key: Option<Vec<u8>>,
@@ -37,7 +37,7 @@ pub struct Written {
     pub timestamp: i64,
 }
 
-/// The event of that number: each message has three, its statuses in their order.
+/// Returns the event of this number. Each message has three events, with its statuses in order.
 pub fn event(number: usize) -> Written {
     let (message, status) = (format!("m{}", number / 3), STATUSES[number % 3]);
     let channel = format!("c{}", number / 3 % 2);
@@ -61,7 +61,7 @@ pub fn event(number: usize) -> Written {
     }
 }
 
-/// The same event with so many bytes more.
+/// Returns the event with this many additional bytes.
 pub fn large_event(number: usize, bytes: usize) -> Written {
     let event = event(number);
     let value = String::from_utf8(event.value.expect("a value")).expect("text");
@@ -93,14 +93,14 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// A desk with so many events on its topic.
+    /// Returns a desk with this many events on its topic.
     pub fn with_events(kafka: &'a Kafka, count: usize) -> Self {
         let desk = Self::new(kafka);
         desk.write(&desk.events, (0..count).map(event));
         desk
     }
 
-    /// Writes, and returns when Kafka has it all.
+    /// Writes the records, and returns when Kafka has acknowledged all.
     pub fn write(&self, topic: &str, records: impl IntoIterator<Item = Written>) {
         for record in records {
             let mut headers = OwnedHeaders::new();
@@ -121,7 +121,7 @@ impl<'a> Desk<'a> {
             .expect("Kafka takes the records");
     }
 
-    /// A command for this desk's topics, to be run to its end.
+    /// Runs a command on this desk's topics to its end.
     pub fn command(&self, command: &str, arguments: &[&str]) -> Output {
         run(&mut self.prepared(command, arguments))
     }
@@ -137,7 +137,7 @@ impl<'a> Desk<'a> {
         prepared
     }
 
-    /// The same, running, with what it says on standard error.
+    /// Starts a command on this desk's topics.
     pub fn start(&self, command: &str, arguments: &[&str]) -> Running {
         Running::start(self.prepared(command, arguments))
     }
@@ -146,8 +146,8 @@ impl<'a> Desk<'a> {
         read_all(self.kafka.bootstrap(), topic)
     }
 
-    /// What a run has published, which is so many records: the marks of its last transaction can
-    /// come shortly after its end.
+    /// Waits until `count` records are on the topic, and returns them. The last transaction can become visible shortly after
+    /// the end of the run.
     pub fn copies(&self, topic: &str, count: usize) -> Vec<Record> {
         let copies = until(PATIENCE, || {
             let copies = self.read(topic);
@@ -185,17 +185,17 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
-    /// Its exit code, once it has ended.
+    /// Waits until it has ended, and returns its exit code.
     pub fn ended(&mut self) -> i32 {
         let status = until(PATIENCE, || {
             let ended = self.child.try_wait().expect("a child");
             ended.ok_or_else(|| self.says.all())
         });
-        let status = status.unwrap_or_else(|said| panic!("still running: {said}"));
+        let status = status.unwrap_or_else(|stderr| panic!("still running: {stderr}"));
         status.code().expect("it ended by itself")
     }
 
-    /// What it printed, once it has ended.
+    /// Waits until it has ended, and returns its output.
     pub fn printed(&mut self) -> String {
         let mut text = String::new();
         let out = self.child.stdout.as_mut().expect("a pipe");
@@ -212,12 +212,12 @@ impl Drop for Running {
     }
 }
 
-pub fn said(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The exit code; what it said where it has none.
-pub fn code(output: &Output) -> i32 {
+/// Returns the exit code.
+pub fn exit_code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{output:?}"))
 }
 

@@ -11,7 +11,7 @@ use super::redrive::{rejected, sound};
 use crate::support::bridge::run;
 use crate::support::cluster;
 
-/// The message that the document names.
+/// The message id in the document.
 const MESSAGE: &str = "044852ee407b40ec88ea65adb73ff5c27";
 
 /// Returns the commands of the document, in their order.
@@ -23,7 +23,7 @@ fn commands() -> Vec<String> {
     commands.map(str::to_owned).collect()
 }
 
-/// An event of the message, as it arrived just now.
+/// Returns an event of the message that has just arrived.
 fn event_of_today(number: usize) -> Written {
     let event = event(number);
     let key = String::from_utf8(event.key.expect("a key")).expect("text");
@@ -74,7 +74,7 @@ fn each_command_of_the_document_runs_as_it_is_printed() {
         let output = run(&mut shell);
         assert!(output.status.success(), "{command}: {output:?}");
     }
-    // Yesterday, one conversation, an archive twice, and the job; what came back is a replay, and is passed over.
+    // One day, one conversation, two archives and the job. The job also copies the redriven event.
     let copies = desk.read("reprocess");
     assert!(copies.iter().all(|copy| copy.key.is_some()), "{copies:?}");
     assert_eq!(copies.len(), 3 + 3 + 3 + 3 + 4);

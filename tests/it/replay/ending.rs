@@ -1,4 +1,4 @@
-//! How commands end, for people and for scripts. The embedded broker is enough for it.
+//! The ends of commands, on the embedded broker.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::desk::{Running, code, event, said};
+use super::desk::{Running, event, exit_code, stderr};
 use super::unattended::summary;
 use crate::support::bridge::{koobridge, run};
 use crate::support::cluster::PATIENCE;
@@ -70,11 +70,11 @@ fn handles_signals(process: u32) -> Result<(), String> {
     has_handler.then_some(()).ok_or(status)
 }
 
-/// What standard error says last, as the summary has it.
-fn last_error(said: &str) -> Value {
-    let (_, error) = said
+/// Returns the last error on standard error, in the form of the summary.
+fn last_error(stderr: &str) -> Value {
+    let (_, error) = stderr
         .rsplit_once("koobridge: ")
-        .unwrap_or_else(|| panic!("{said}"));
+        .unwrap_or_else(|| panic!("{stderr}"));
     error.trim_end().into()
 }
 
@@ -88,17 +88,20 @@ fn each_command_that_fails_has_one_summary_with_its_error() {
         ("{\"key\":7}\n", &["--to", "target", "--yes", "--json"], 1),
     ] {
         let output = run(&mut small.replay(content, arguments));
-        assert_eq!(code(&output), expected, "{}", said(&output));
+        assert_eq!(exit_code(&output), expected, "{}", stderr(&output));
         let summary = summary(&output.stdout);
         assert_eq!(summary["outcome"], "failed");
-        assert_eq!(summary["error"], last_error(&said(&output)));
+        assert_eq!(summary["error"], last_error(&stderr(&output)));
     }
     let nowhere = ["--since", "beginning", "--to", "t", "--yes", "--json"];
     let output = run(koobridge()
         .args(["replay", "--bootstrap", "127.0.0.1:1"])
         .args(nowhere));
-    assert_eq!(code(&output), 1, "{}", said(&output));
-    assert_eq!(summary(&output.stdout)["error"], last_error(&said(&output)));
+    assert_eq!(exit_code(&output), 1, "{}", stderr(&output));
+    assert_eq!(
+        summary(&output.stdout)["error"],
+        last_error(&stderr(&output))
+    );
 }
 
 #[test]
@@ -116,19 +119,19 @@ fn a_summary_that_cannot_be_printed_comes_after_the_line_of_the_run() {
     })
     .expect("it ends");
     let output = child.wait_with_output().expect("its output");
-    let said = said(&output);
-    assert_eq!(code(&output), 1, "{said}");
+    let stderr = stderr(&output);
+    assert_eq!(exit_code(&output), 1, "{stderr}");
     let archive = small.directory.path().join("archive.jsonl");
     let expected = format!(
-        ": 0 records (0 B) to target\n{} holds no record\nkoobridge: the run has finished, and only its summary \
+        ": 0 records (0 B) to target\n{} has no records\nkoobridge: the run has finished, but its summary \
          could not be printed: can't write to standard output: No space left on device (os error 28)\n",
         archive.display()
     );
-    assert!(said.ends_with(&expected), "{said}");
+    assert!(stderr.ends_with(&expected), "{stderr}");
 }
 
 #[test]
-fn a_signal_in_a_preview_or_between_lines_is_said() {
+fn a_signal_in_a_preview_or_between_lines_has_a_message() {
     let small = Small::new();
     let bootstrap = small.broker.bootstrap_servers();
     let path = small.directory.path().join("pipe");
@@ -145,10 +148,10 @@ fn a_signal_in_a_preview_or_between_lines_is_said() {
         ),
         (
             &["--to", "-"],
-            "stopped before its end: the lines are not all; the same command prints them anew",
+            "stopped before the end: the lines are incomplete; the same command prints all of them again",
         ),
     ] {
-        // Its other end stays open, so that the next line is waited for.
+        // The other end stays open, so that the command waits for the next line.
         let mut pipe = File::options();
         let mut pipe = pipe.read(true).write(true).open(&path).expect("a pipe");
         let mut running =
@@ -157,9 +160,9 @@ fn a_signal_in_a_preview_or_between_lines_is_said() {
         until(PATIENCE, || handles_signals(running.child.id())).expect("a handler");
         running.signal(Signal::TERM);
         let ended = running.ended();
-        let said = running.says.wait_for_end();
-        assert_eq!(ended, 3, "{said}");
-        assert!(said.ends_with(words), "{said}");
+        let stderr = running.says.wait_for_end();
+        assert_eq!(ended, 3, "{stderr}");
+        assert!(stderr.ends_with(words), "{stderr}");
         if arguments.contains(&"--json") {
             let summary = summary(running.printed().as_bytes());
             assert_eq!(summary["outcome"], "stopped");

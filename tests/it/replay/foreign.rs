@@ -1,16 +1,16 @@
-//! Records that no client of librdkafka would write.
+//! Records that librdkafka can't write.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use super::desk::{Desk, code, event, said};
+use super::desk::{Desk, event, exit_code, stderr};
 use crate::support::cluster;
 use crate::support::records::Kafka;
 
-/// The Produce API, and a version that Kafka 2.1 has as well as 4.
+/// The Produce API, in a version that Kafka 2.1 and 4 both have.
 const PRODUCE: [i16; 2] = [0, 3];
 
-/// Writes one record to partition 0 that has a header of this name, byte by byte.
+/// Writes one record with a header of this name to partition 0.
 fn write(kafka: &Kafka, topic: &str, name: &[u8]) {
     let batch = batch(&record(name));
     let mut request = Vec::new();
@@ -93,7 +93,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_header_name_that_is_not_utf_8_ends_neither_a_tail_nor_a_replay() {
+fn a_header_name_that_is_not_utf_8_does_not_end_a_tail_or_a_replay() {
     let kafka = cluster::shared();
     let mut desk = Desk::new(&kafka);
     desk.events = kafka.topic("events", 1);
@@ -102,7 +102,7 @@ fn a_header_name_that_is_not_utf_8_ends_neither_a_tail_nor_a_replay() {
     desk.write(&desk.events, [event(1)]);
 
     let tail = desk.command("tail", &["--since", "beginning", "-n", "3"]);
-    assert_eq!(code(&tail), 0, "{}", said(&tail));
+    assert_eq!(exit_code(&tail), 0, "{}", stderr(&tail));
     let lines = String::from_utf8(tail.stdout).expect("text");
     assert!(lines.contains("partition 0 offset 1, "), "{lines}");
     let json = desk.command("tail", &["--since", "beginning", "-n", "3", "--json"]);
@@ -112,6 +112,6 @@ fn a_header_name_that_is_not_utf_8_ends_neither_a_tail_nor_a_replay() {
     let target = kafka.topic("target", 1);
     let arguments = ["--since", "beginning", "--to", &target, "--yes"];
     let replay = desk.command("replay", &arguments);
-    assert_eq!(code(&replay), 0, "{}", said(&replay));
+    assert_eq!(exit_code(&replay), 0, "{}", stderr(&replay));
     desk.copies(&target, 2);
 }

@@ -1,8 +1,8 @@
-//! Partitions whose leader is gone, for a while or until its broker is back, or has a corrupt log.
+//! Partitions without a leader, or with a corrupt log.
 
 use std::fs;
 
-use super::desk::{Desk, code, event, large_event, said};
+use super::desk::{Desk, event, exit_code, large_event, stderr};
 use super::ranges::wait_for;
 use crate::support::bridge::{eventually, koobridge, run};
 use crate::support::cluster;
@@ -11,12 +11,12 @@ use crate::support::lines::Lines;
 const EVENTS: usize = 3000;
 
 #[test]
-fn a_replay_names_the_partition_whose_leader_is_gone_and_goes_on_when_it_is_back() {
+fn a_replay_names_a_partition_without_a_leader_and_continues_when_it_has_one() {
     let mut kafka = cluster::exclusive();
     let (events, others, lines, mut running) = {
         let mut desk = Desk::new(&kafka);
         desk.events = kafka.topic_with("events", 3, 1, &[]);
-        // More than is fetched ahead.
+        // More than a consumer prefetches.
         desk.write(
             &desk.events,
             (0..EVENTS).map(|number| large_event(number, 4000)),
@@ -28,7 +28,6 @@ fn a_replay_names_the_partition_whose_leader_is_gone_and_goes_on_when_it_is_back
         let lines = Lines::read(running.child.stdout.take().expect("a pipe"));
         (desk.events.clone(), others.count(), lines, running)
     };
-    // Partition 0 is asked first if another one is starved by it.
     let leader = kafka.leader_index(&events, 0);
     eventually(|| lines.find("{").ok_or_else(|| running.says.all()));
     kafka.kill(leader);
@@ -49,7 +48,7 @@ fn a_replay_names_the_partition_whose_leader_is_gone_and_goes_on_when_it_is_back
 }
 
 #[test]
-fn a_replay_that_starts_while_leaders_are_elected_waits_for_them() {
+fn a_replay_waits_for_the_election_of_leaders() {
     let mut kafka = cluster::exclusive();
     let events = Desk::with_events(&kafka, 60).events;
     let leader = kafka.leader_index(&events, 0);
@@ -60,7 +59,7 @@ fn a_replay_that_starts_while_leaders_are_elected_waits_for_them() {
         .args(["--set", &format!("kafka.topic={events}")])
         .args(["--since", "300d", "--to", "-"]);
     let output = run(&mut command);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let printed = String::from_utf8(output.stdout).expect("text");
     assert_eq!(printed.lines().count(), 60);
 }

@@ -1,4 +1,4 @@
-//! Watching, replaying and redriving, as an operator does it.
+//! The commands `tail`, `replay` and `redrive`.
 
 mod archives;
 mod brokers;
@@ -16,7 +16,9 @@ mod unattended;
 
 use std::collections::BTreeMap;
 
-use desk::{Desk, FIRST, PARTITIONS, Written, code, event, keys_and_ids, large_event, owned, said};
+use desk::{
+    Desk, FIRST, PARTITIONS, Written, event, exit_code, keys_and_ids, large_event, owned, stderr,
+};
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -24,7 +26,7 @@ use crate::support::bridge::eventually;
 use crate::support::cluster;
 use crate::support::records::{Record, block_on, read_all};
 
-/// The records of each key, in their order.
+/// Returns the records of each key, in their order.
 fn by_key(records: &[Record]) -> BTreeMap<String, Vec<String>> {
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (key, id) in keys_and_ids(records) {
@@ -34,7 +36,7 @@ fn by_key(records: &[Record]) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn a_replay_keeps_what_was_written_and_says_where_it_stood() {
+fn a_replayed_record_is_unchanged_and_has_its_position_in_headers() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 300);
     let target = kafka.topic("target", 3);
@@ -42,8 +44,12 @@ fn a_replay_keeps_what_was_written_and_says_where_it_stood() {
         "replay",
         &["--since", "beginning", "--to", &target, "--yes"],
     );
-    assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(said(&output).contains("300 records ("), "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("300 records ("),
+        "{}",
+        stderr(&output)
+    );
 
     let (sources, copies) = (desk.read(&desk.events), desk.copies(&target, 300));
     assert_eq!(by_key(&copies), by_key(&sources));
@@ -72,7 +78,7 @@ fn a_replay_keeps_what_was_written_and_says_where_it_stood() {
 }
 
 #[test]
-fn filters_and_times_pick_the_records_and_a_dry_run_counts_them() {
+fn filters_and_times_select_the_records_and_a_dry_run_counts_them() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 300);
     let target = kafka.topic("target", PARTITIONS);
@@ -89,26 +95,26 @@ fn filters_and_times_pick_the_records_and_a_dry_run_counts_them() {
     ]
     .concat();
     let look = desk.command("replay", &[&filtered[..], &["--dry-run"]].concat());
-    assert_eq!(code(&look), 0);
+    assert_eq!(exit_code(&look), 0);
     assert!(
-        said(&look).contains("  records     10 ("),
+        stderr(&look).contains("  records     10 ("),
         "{}",
-        said(&look)
+        stderr(&look)
     );
     assert!(
-        said(&look).contains("  read        10\n"),
+        stderr(&look).contains("  read        10\n"),
         "{}",
-        said(&look)
+        stderr(&look)
     );
     assert!(
-        said(&look).contains("2026-11-18T11:06:40.031Z to 2026-11-18T11:06:40.085Z"),
+        stderr(&look).contains("2026-11-18T11:06:40.031Z to 2026-11-18T11:06:40.085Z"),
         "{}",
-        said(&look)
+        stderr(&look)
     );
     assert_eq!(desk.read(&target), []);
 
     let output = desk.command("replay", &[&filtered[..], &["--yes"]].concat());
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let copies = desk.copies(&target, 10);
     let mut ids: Vec<String> = keys_and_ids(&copies)
         .into_iter()
@@ -122,7 +128,7 @@ fn filters_and_times_pick_the_records_and_a_dry_run_counts_them() {
 }
 
 #[test]
-fn message_ids_from_a_file_are_read_from_their_partitions_alone() {
+fn message_ids_from_a_file_are_read_from_their_partitions_only() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 300);
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -131,7 +137,7 @@ fn message_ids_from_a_file_are_read_from_their_partitions_alone() {
     let arguments = ["--since", "beginning", "--message-ids", path, "--to", "-"];
     let whole = desk.command("replay", &arguments);
     let narrow = desk.command("replay", &[&arguments[..], &["--key-partition"]].concat());
-    assert_eq!((code(&whole), code(&narrow)), (0, 0));
+    assert_eq!((exit_code(&whole), exit_code(&narrow)), (0, 0));
     assert_eq!(String::from_utf8_lossy(&whole.stdout).lines().count(), 6);
     let sorted = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes).into_owned();
@@ -141,9 +147,9 @@ fn message_ids_from_a_file_are_read_from_their_partitions_alone() {
     };
     assert_eq!(sorted(&whole.stdout), sorted(&narrow.stdout));
     assert!(
-        said(&narrow).contains("reading the partitions "),
+        stderr(&narrow).contains(" of 6 partitions: "),
         "{}",
-        said(&narrow)
+        stderr(&narrow)
     );
 }
 
@@ -155,13 +161,13 @@ fn a_replay_onto_its_own_topic_ends_and_is_not_replayed_itself() {
     for (expected, extra) in [(600, &[][..]), (900, &[]), (1800, &["--include-replays"])] {
         let arguments = [&["--since", "beginning", "--to", &own, "--yes"], extra].concat();
         let output = desk.command("replay", &arguments);
-        assert_eq!(code(&output), 0, "{}", said(&output));
+        assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
         desk.copies(&own, expected);
     }
 }
 
 #[test]
-fn what_koobridge_did_not_write_is_passed_over_and_counted() {
+fn foreign_records_are_passed_over_and_counted() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 3);
     let strange = |key: Option<&str>, value: Option<&[u8]>| Written {
@@ -186,11 +192,11 @@ fn what_koobridge_did_not_write_is_passed_over_and_counted() {
         "replay",
         &["--since", "beginning", "--to", &target, "--yes"],
     );
-    assert_eq!(code(&output), 0);
+    assert_eq!(exit_code(&output), 0);
     assert!(
-        said(&output).contains("4 not written by koobridge"),
+        stderr(&output).contains("4 not written by koobridge"),
         "{}",
-        said(&output)
+        stderr(&output)
     );
     desk.copies(&target, 3);
 }
@@ -205,22 +211,26 @@ fn an_archive_can_be_brought_back() {
     std::fs::write(file.path(), &archive.stdout).expect("it can be written");
     let target = kafka.topic("target", PARTITIONS);
     let output = desk.command("replay", &["--file", path, "--to", &target, "--yes"]);
-    assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(said(&output).contains("at least once"), "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("at least once"),
+        "{}",
+        stderr(&output)
+    );
     let copies = desk.copies(&target, 60);
     assert_eq!(by_key(&copies), by_key(&desk.read(&desk.events)));
 
-    // What `tail` has masked is no archive.
+    // Masked output of `tail` is not an archive.
     let masked = desk.command("tail", &["--since", "beginning", "--json", "-n", "1"]);
     std::fs::write(file.path(), &masked.stdout).expect("it can be written");
     let refused = desk.command("replay", &["--file", path, "--to", &target, "--yes"]);
-    assert_eq!(code(&refused), 1);
-    assert!(said(&refused).contains("masked"), "{}", said(&refused));
+    assert_eq!(exit_code(&refused), 1);
+    assert!(stderr(&refused).contains("masked"), "{}", stderr(&refused));
     assert_eq!(desk.read(&target).len(), 60);
 }
 
 #[test]
-fn a_record_that_the_target_does_not_take_is_named_and_nothing_else_is_missing() {
+fn a_record_that_the_target_refuses_is_named_and_the_others_are_copied() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 90);
     desk.write(&desk.events, [large_event(90, 5000)]);
@@ -244,10 +254,10 @@ fn a_record_that_the_target_does_not_take_is_named_and_nothing_else_is_missing()
 }
 
 #[test]
-fn what_retention_takes_away_meanwhile_is_said() {
+fn records_that_retention_deletes_during_a_run_are_reported() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
-    // More than is fetched ahead.
+    // More than a consumer prefetches.
     desk.write(
         &desk.events,
         (0..6000).map(|number| large_event(number, 4000)),
@@ -282,7 +292,7 @@ fn what_retention_takes_away_meanwhile_is_said() {
     desk.copies(&target, 6000 - missing);
 }
 
-/// How many offsets were deleted, as the summary has it.
+/// Returns the number of deleted offsets in the summary.
 fn missing_of(says: &str) -> usize {
     let (before, _) = says
         .split_once(" offsets deleted")
@@ -292,7 +302,7 @@ fn missing_of(says: &str) -> usize {
 }
 
 #[test]
-fn what_can_not_be_meant_is_refused_in_words() {
+fn wrong_command_lines_are_refused_with_a_message() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let (events, rejected) = (desk.events.clone(), desk.rejected.clone());
@@ -320,7 +330,7 @@ fn what_can_not_be_meant_is_refused_in_words() {
         (
             &["--to", &events, "--since", "soon"],
             2,
-            "\"soon\" is no time; write 2026-11-22T08:00:00Z",
+            "\"soon\" is not a time; write 2026-11-22T08:00:00Z",
         ),
         (
             &["--to", &events, "--since", "2h", "--key-partition"],
@@ -335,16 +345,25 @@ fn what_can_not_be_meant_is_refused_in_words() {
     ];
     for (arguments, expected, words) in cases {
         let output = desk.command("replay", arguments);
-        assert_eq!(code(&output), expected, "{arguments:?}: {}", said(&output));
-        assert!(
-            said(&output).contains(words),
+        assert_eq!(
+            exit_code(&output),
+            expected,
             "{arguments:?}: {}",
-            said(&output)
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(words),
+            "{arguments:?}: {}",
+            stderr(&output)
         );
     }
     desk.write(&events, [event(0)]);
     let unasked = desk.command("replay", &["--to", &events, "--since", "beginning"]);
-    assert_eq!(code(&unasked), 2);
-    assert!(said(&unasked).contains("add --yes"), "{}", said(&unasked));
+    assert_eq!(exit_code(&unasked), 2);
+    assert!(
+        stderr(&unasked).contains("add --yes"),
+        "{}",
+        stderr(&unasked)
+    );
     assert_eq!(desk.read(&events).len(), 1);
 }

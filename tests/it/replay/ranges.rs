@@ -1,4 +1,4 @@
-//! Where a range ends: other producers' transactions, offsets that do not exist, topics that are made again.
+//! The ends of ranges: other producers' transactions, offsets that do not exist, topics that are recreated.
 
 use std::io::{BufRead as _, BufReader};
 use std::thread;
@@ -9,7 +9,7 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rustix::process::Signal;
 
-use super::desk::{Desk, Running, code, event, said};
+use super::desk::{Desk, Running, event, exit_code, stderr};
 use super::redrive::{rejected, sound};
 use crate::support::cluster::{self, PATIENCE};
 use crate::support::records::{Kafka, block_on, until, unused_name};
@@ -20,7 +20,7 @@ const REPORTS: usize = 20;
 struct Foreign(BaseProducer);
 
 impl Foreign {
-    /// Writes so many records to partition 0, in a transaction that stays open.
+    /// Writes `count` records to partition 0, in a transaction that stays open.
     fn begin(kafka: &Kafka, topic: &str, count: usize) -> Self {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", kafka.bootstrap())
@@ -55,7 +55,7 @@ impl Foreign {
     }
 }
 
-/// A desk whose events topic has one partition.
+/// Returns a desk whose events topic has one partition.
 fn narrow_desk(kafka: &Kafka, events: usize) -> Desk<'_> {
     let mut desk = Desk::new(kafka);
     desk.events = kafka.topic("events", 1);
@@ -65,10 +65,10 @@ fn narrow_desk(kafka: &Kafka, events: usize) -> Desk<'_> {
 
 pub fn wait_for(running: &Running, part: &str) -> String {
     let look = || running.says.find(part).ok_or_else(|| running.says.all());
-    until(PATIENCE, look).unwrap_or_else(|said| panic!("not said: {part}: {said}"))
+    until(PATIENCE, look).unwrap_or_else(|stderr| panic!("not printed: {part}: {stderr}"))
 }
 
-/// The lines that a program prints, as they come.
+/// Returns the lines of a program as it prints them.
 fn printed(running: &mut Running) -> impl Iterator<Item = String> + Send + use<> {
     let out = running.child.stdout.take().expect("a pipe");
     let lines = BufReader::new(out).lines();
@@ -83,7 +83,7 @@ fn open_line(topic: &str, offset: u64) -> String {
 }
 
 #[test]
-fn what_lies_behind_an_open_transaction_is_waited_for_and_not_left_out() {
+fn a_replay_waits_for_the_records_after_an_open_transaction() {
     let kafka = cluster::shared();
     let mut desk = narrow_desk(&kafka, 0);
     desk.rejected = kafka.topic("rejected", 1);
@@ -135,17 +135,17 @@ fn an_open_transaction_is_named_while_other_partitions_are_read() {
     desk.events = kafka.topic("events", 2);
     let _foreign = Foreign::begin(&kafka, &desk.events, 1);
     desk.write(&desk.events, (0..6000).map(event));
-    // Partition 1 alone takes longer than the line is waited for.
+    // Partition 1 alone takes longer than the test waits for the line.
     let arguments = ["--since", "beginning", "--to", "-", "--rate", "20"];
     let running = desk.start("replay", &arguments);
     wait_for(&running, &open_line(&desk.events, 0));
 }
 
 #[test]
-fn a_range_of_marks_and_aborted_records_ends_at_once() {
+fn a_range_of_control_and_aborted_records_ends_at_once() {
     let kafka = cluster::shared();
     let desk = narrow_desk(&kafka, 2);
-    // Offsets 2 to 4, and a mark.
+    // Offsets 2 to 4, and a control record.
     let foreign = Foreign::begin(&kafka, &desk.events, 3);
     foreign.abort();
     foreign.write(&desk.events, 1);
@@ -159,10 +159,10 @@ fn a_range_of_marks_and_aborted_records_ends_at_once() {
     ] {
         let began = Instant::now();
         let output = desk.command("replay", &["--offsets", offsets, "--to", "-"]);
-        assert_eq!(code(&output), 0, "{offsets}: {}", said(&output));
+        assert_eq!(exit_code(&output), 0, "{offsets}: {}", stderr(&output));
         let lines = String::from_utf8(output.stdout).expect("text");
         assert_eq!(lines.lines().count(), count, "{offsets}");
-        // No watch had to look.
+        // It did not wait for a timeout.
         assert!(began.elapsed() < Duration::from_secs(9), "{offsets}");
     }
 }
@@ -175,24 +175,24 @@ fn typed_offsets_that_do_not_exist_are_named() {
         (
             "0:100-200",
             0,
-            "partition 0 ends at offset 5: nothing of 0:100-200 is there",
+            "partition 0 ends at offset 5: no offset of 0:100-200 exists",
         ),
         (
             "0:3-200",
             2,
-            "partition 0 ends at offset 5: of 0:3-200 only 0:3-4 is there",
+            "partition 0 ends at offset 5: of 0:3-200 only 0:3-4 exists",
         ),
     ] {
         let output = desk.command("replay", &["--offsets", offsets, "--to", "-"]);
-        assert_eq!(code(&output), 0, "{offsets}: {}", said(&output));
-        assert!(said(&output).contains(words), "{}", said(&output));
+        assert_eq!(exit_code(&output), 0, "{offsets}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
         let lines = String::from_utf8(output.stdout).expect("text");
         assert_eq!(lines.lines().count(), count, "{offsets}");
     }
 }
 
 #[test]
-fn times_that_leave_nothing_are_wrong_on_the_command_line() {
+fn an_empty_range_of_times_is_a_usage_error() {
     let kafka = cluster::shared();
     let desk = narrow_desk(&kafka, 1);
     let cases: [(&[&str], &str); 4] = [
@@ -213,14 +213,19 @@ fn times_that_leave_nothing_are_wrong_on_the_command_line() {
     for (range, words) in cases {
         for (command, more) in [("replay", &["--to", "-"][..]), ("redrive", &["--yes"])] {
             let output = desk.command(command, &[range, more].concat());
-            assert_eq!(code(&output), 2, "{command} {range:?}: {}", said(&output));
-            assert!(said(&output).contains(words), "{}", said(&output));
+            assert_eq!(
+                exit_code(&output),
+                2,
+                "{command} {range:?}: {}",
+                stderr(&output)
+            );
+            assert!(stderr(&output).contains(words), "{}", stderr(&output));
         }
     }
 }
 
 #[test]
-fn a_tail_says_that_a_transaction_holds_it_back_and_goes_on_behind_it() {
+fn a_tail_reports_an_open_transaction_and_continues_after_it() {
     let kafka = cluster::shared();
     let desk = narrow_desk(&kafka, 3);
     let mut running = desk.start("tail", &["--since", "beginning", "-n", "4"]);
@@ -268,7 +273,7 @@ fn a_tail_whose_topic_is_deleted_ends() {
 }
 
 #[test]
-fn a_tail_goes_on_with_new_clients_after_a_minute_without_a_broker() {
+fn a_tail_continues_with_new_clients_after_a_minute_without_a_broker() {
     let kafka = cluster::exclusive();
     let desk = narrow_desk(&kafka, 1);
     let mut running = desk.start("tail", &["--since", "beginning", "-n", "2"]);
@@ -285,7 +290,7 @@ fn a_tail_goes_on_with_new_clients_after_a_minute_without_a_broker() {
 }
 
 #[test]
-fn a_tail_whose_topic_is_made_again_ends() {
+fn a_tail_whose_topic_is_recreated_ends() {
     let kafka = cluster::shared();
     let desk = narrow_desk(&kafka, 9);
     let mut running = desk.start("tail", &["--since", "beginning", "--json"]);
@@ -298,7 +303,7 @@ fn a_tail_whose_topic_is_made_again_ends() {
     desk.write(topic, [event(0)]);
     assert_eq!(running.ended(), 1, "{}", running.says.all());
     assert_eq!(reading.join().expect("a reader"), 0);
-    let said = running.says.wait_for_end();
+    let stderr = running.says.wait_for_end();
     let shrunk =
         format!("{topic} partition 0 ends at offset 1, before offset 8 that was already read:");
     let reasons = [
@@ -307,7 +312,7 @@ fn a_tail_whose_topic_is_made_again_ends() {
         &format!("the log of {topic} does not continue after the records that were read:"),
     ];
     assert!(
-        reasons.iter().any(|reason| said.contains(*reason)),
-        "{said}"
+        reasons.iter().any(|reason| stderr.contains(*reason)),
+        "{stderr}"
     );
 }

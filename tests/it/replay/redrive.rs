@@ -1,9 +1,9 @@
-//! Rejected reports tried again.
+//! `redrive`.
 
-use super::desk::{Desk, FIRST, PARTITIONS, Written, code, event, owned, said};
+use super::desk::{Desk, FIRST, PARTITIONS, Written, event, exit_code, owned, stderr};
 use crate::support::cluster;
 
-/// A report as an older version rejected it.
+/// Returns a report that an older version has rejected.
 pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
     let headers = [
         ("stage", "contract"),
@@ -19,7 +19,7 @@ pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
     }
 }
 
-/// An event that Kafka once refused.
+/// Returns an event that Kafka has refused.
 fn refused(number: usize) -> Written {
     let headers = [
         ("stage", "kafka"),
@@ -55,24 +55,28 @@ fn desk(kafka: &crate::support::records::Kafka) -> Desk<'_> {
 }
 
 #[test]
-fn what_is_good_today_becomes_an_event_with_its_arrival_time_and_the_rest_stays() {
+fn a_valid_report_becomes_an_event_with_its_arrival_time_and_the_others_stay() {
     let kafka = cluster::shared();
     let desk = desk(&kafka);
-    let look = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
-    assert_eq!(code(&look), 0);
+    let preview = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
+    assert_eq!(exit_code(&preview), 0);
     for row in [
-        "rejected for                good today  still rejected\n",
+        "rejected for               valid today  still rejected\n",
         "not-json                             0               1\n",
         "record-too-large                     1               0\n",
         "unknown-status                       1               1\n",
     ] {
-        assert!(said(&look).contains(row), "{}", said(&look));
+        assert!(stderr(&preview).contains(row), "{}", stderr(&preview));
     }
     assert_eq!(desk.read(&desk.events), []);
 
     let output = desk.command("redrive", &["--since", "beginning", "--yes"]);
-    assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(said(&output).contains("2 records ("), "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("2 records ("),
+        "{}",
+        stderr(&output)
+    );
     let mut events = desk.copies(&desk.events, 2);
     events.sort_by_key(|event| event.key.clone());
     let keys: Vec<_> = events
@@ -85,7 +89,7 @@ fn what_is_good_today_becomes_an_event_with_its_arrival_time_and_the_rest_stays(
         assert_eq!(event.header("redrive_topic"), Some(&*desk.rejected));
         assert!(event.header("redrive_id").is_some() && event.header("stage").is_none());
     }
-    // As it was, its headers made again.
+    // Unchanged, with new headers.
     assert_eq!(events[0].value, event(0).value);
     assert_eq!(events[0].header("ce_id"), Some("id-0"));
     let value = String::from_utf8(events[1].value.clone().expect("a value")).expect("text");
@@ -97,12 +101,12 @@ fn what_is_good_today_becomes_an_event_with_its_arrival_time_and_the_rest_stays(
         events[1].header("ce_time"),
         Some("2026-11-18T11:06:40.000456Z")
     );
-    // And a marker for each that was brought back.
+    // Also a marker for each report that was brought back.
     assert_eq!(desk.read(&desk.rejected).len(), 5 + 2);
 }
 
 #[test]
-fn a_sound_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() {
+fn a_valid_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let with_value = |reason, value, body: &str, key| {
@@ -120,16 +124,16 @@ fn a_sound_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() 
         gzip,
     ];
     desk.write(&desk.rejected, records);
-    let look = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
-    assert_eq!(code(&look), 0, "{}", said(&look));
+    let preview = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
+    assert_eq!(exit_code(&preview), 0, "{}", stderr(&preview));
     for row in [
         "content-encoding                     0               1\n",
         "content-type                         1               1  (today not-json)\n",
     ] {
-        assert!(said(&look).contains(row), "{}", said(&look));
+        assert!(stderr(&preview).contains(row), "{}", stderr(&preview));
     }
     let output = desk.command("redrive", &["--since", "beginning", "--yes"]);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let events = desk.copies(&desk.events, 1);
     assert_eq!(events[0].key.as_deref(), Some(&b"m1"[..]));
     assert_eq!(events[0].timestamp, Some(FIRST));
@@ -137,7 +141,7 @@ fn a_sound_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() 
 }
 
 #[test]
-fn a_redriven_event_is_an_event_and_no_replay() {
+fn a_redriven_event_does_not_count_as_a_replay() {
     let kafka = cluster::shared();
     let desk = desk(&kafka);
     let output = desk.command(
@@ -150,12 +154,12 @@ fn a_redriven_event_is_an_event_and_no_replay() {
             "--yes",
         ],
     );
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let target = kafka.topic("target", PARTITIONS);
     let output = desk.command(
         "replay",
         &["--since", "beginning", "--to", &target, "--yes"],
     );
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     desk.copies(&target, 1);
 }

@@ -1,4 +1,4 @@
-//! Runs that end in the middle, and those that go on with them.
+//! Runs that are interrupted and resumed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rustix::process::Signal;
 
 use super::by_key;
-use super::desk::{Desk, code, said};
+use super::desk::{Desk, exit_code, stderr};
 use crate::suite::random::Random;
 use crate::suite::rig::pause;
 use crate::support::bridge::{PATIENCE, eventually, koobridge, run};
@@ -19,13 +19,13 @@ use crate::support::records::{Record, read_all};
 pub const EVENTS: usize = 12_000;
 const KILLS: usize = 20;
 
-/// The id of the run, as its group is called in Kafka.
+/// Returns the id of the run from the headers of its records.
 fn id_of(copies: &[Record]) -> String {
     let id = copies.first().and_then(|copy| copy.header("replay_id"));
     id.expect("a replayed record").to_owned()
 }
 
-/// Each source record once, the records of a key in their order.
+/// Asserts that each source record is there once, and that the records of a key are in their order.
 pub fn assert_exactly_once(desk: &Desk<'_>, target: &str) {
     let events = desk.read(&desk.events);
     let copies = desk.copies(target, events.len());
@@ -53,7 +53,7 @@ pub fn copied(desk: &Desk<'_>, target: &str, least: usize) -> Vec<Record> {
 }
 
 #[test]
-fn killed_at_random_moments_it_goes_on_without_a_gap_or_a_repeat() {
+fn a_run_killed_at_random_moments_resumes_without_a_gap_or_a_repeat() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -73,21 +73,21 @@ fn killed_at_random_moments_it_goes_on_without_a_gap_or_a_repeat() {
     drop(running);
     let last = ["--to", &target, "--yes", "--resume", &id];
     let output = desk.command("replay", &last);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
     let again = desk.command("replay", &last);
-    assert_eq!(code(&again), 0);
+    assert_eq!(exit_code(&again), 0);
     assert!(
-        said(&again).contains("has already finished"),
+        stderr(&again).contains("has already finished"),
         "{}",
-        said(&again)
+        stderr(&again)
     );
     assert_exactly_once(&desk, &target);
 }
 
 /// A process that is killed between the two steps of a commit leaves a transaction that is still open.
 #[test]
-fn killed_within_a_commit_it_goes_on_before_kafka_gives_the_transaction_up() {
+fn a_run_killed_within_a_commit_resumes_before_the_transaction_times_out() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -115,12 +115,12 @@ fn killed_within_a_commit_it_goes_on_before_kafka_gives_the_transaction_up() {
         .send_offsets_to_transaction(&offsets, &group, PATIENCE)
         .expect("Kafka takes the offsets");
     let output = desk.command("replay", &["--to", &target, "--yes", "--resume", &id]);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
 }
 
 #[test]
-fn stopped_it_prints_the_command_that_goes_on() {
+fn a_stopped_run_prints_the_command_that_resumes_it() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -134,15 +134,15 @@ fn stopped_it_prints_the_command_that_goes_on() {
     assert!((1..EVENTS).contains(&before), "{before}");
     let command = running.says.find("koobridge replay ").expect("the command");
     let words = command.split_whitespace().skip(1);
-    // As it was typed, but for the rate.
+    // The same command without the rate.
     let words = words.filter(|word| !["--rate", "2000"].contains(word));
     let output = run(koobridge().args(words).arg("--yes"));
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
 }
 
 #[test]
-fn another_command_does_not_go_on_with_it() {
+fn a_different_command_does_not_resume_a_run() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic("target", 3);
@@ -151,7 +151,7 @@ fn another_command_does_not_go_on_with_it() {
         "replay",
         &["--since", "beginning", "--to", &target, "--yes"],
     );
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let id = id_of(&desk.copies(&target, 30));
     let cases: [(&[&str], &str); 4] = [
         (&["--to", &other], "the run has --to "),
@@ -164,23 +164,23 @@ fn another_command_does_not_go_on_with_it() {
     ];
     for (arguments, words) in cases {
         let output = desk.command("replay", &[arguments, &["--yes", "--resume", &id]].concat());
-        assert_eq!(code(&output), 2, "{arguments:?}: {}", said(&output));
+        assert_eq!(exit_code(&output), 2, "{arguments:?}: {}", stderr(&output));
         assert!(
-            said(&output).contains(words),
+            stderr(&output).contains(words),
             "{arguments:?}: {}",
-            said(&output)
+            stderr(&output)
         );
     }
     assert_eq!(desk.read(&other), []);
 }
 
 #[test]
-fn a_second_process_takes_the_run_over_and_the_first_says_so() {
+fn a_second_process_takes_over_the_run_and_the_first_ends_with_1() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
     let there = ["--to", &target, "--yes"];
-    // So slowly that it is not done before the second has started, however busy the machine is.
+    // Slow enough to run until the second has started, even on a busy machine.
     let slowly = ["--since", "beginning", "--rate", "400"];
     let mut first = desk.start("replay", &[&slowly[..], &there].concat());
     let id = id_of(&copied(&desk, &target, 1));
@@ -193,14 +193,14 @@ fn a_second_process_takes_the_run_over_and_the_first_says_so() {
         says.contains("another process has taken over the run"),
         "{says}"
     );
-    // Who followed this would end the other one.
-    assert!(!says.contains("broke off"), "{says}");
+    // The first message only: another hint to resume would end the second process.
+    assert_eq!(says.matches("--resume ").count(), 1, "{says}");
     assert_eq!(second.ended(), 0, "{}", second.says.all());
     assert_exactly_once(&desk, &target);
 }
 
 #[test]
-fn brokers_that_stand_still_for_longer_than_a_transaction_may_take_are_waited_out() {
+fn a_run_waits_for_brokers_that_stall_longer_than_the_transaction_timeout() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);

@@ -1,4 +1,4 @@
-//! What a reader may do, and what it says when it may not.
+//! The rights of `tail`, `replay` and `redrive`, and the errors if one is missing.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
-use super::desk::{Desk, code, event, said};
+use super::desk::{Desk, event, exit_code, stderr};
 use super::redrive::{rejected, sound};
 use crate::support::acl::{Resource, Right, allow, grant, revoke, withdraw};
 use crate::support::bridge::{eventually, koobridge, run};
@@ -14,7 +14,7 @@ use crate::support::cluster::{self, Exclusive};
 use crate::support::lines::Lines;
 use crate::support::logins::{LOGIN, SASL_PASSWORD, Way, set_password};
 
-/// `tail` or `replay` of a topic, as a user that has a password.
+/// Returns a `tail` or `replay` of a topic by a user with a password.
 fn command(kafka: &Exclusive, topic: &str, arguments: &[&str]) -> Command {
     command_with(kafka, topic, "rejected", arguments)
 }
@@ -33,7 +33,7 @@ fn command_with(kafka: &Exclusive, topic: &str, rejected: &str, arguments: &[&st
     command
 }
 
-/// A tail that has printed the first records.
+/// Returns a tail that has printed the first records.
 fn tail(kafka: &Exclusive, topic: &str, count: usize) -> Child {
     let mut child = command(kafka, topic, &["tail", "--since", "beginning"])
         .stdout(Stdio::piped())
@@ -45,43 +45,43 @@ fn tail(kafka: &Exclusive, topic: &str, count: usize) -> Child {
     child
 }
 
-/// Waits until the program ends with an error, and returns what it said.
+/// Waits until the program ends with an error, and returns its standard error.
 fn error_of(child: &mut Child) -> String {
-    let said = Lines::read(child.stderr.take().expect("a pipe")).wait_for_end();
+    let stderr = Lines::read(child.stderr.take().expect("a pipe")).wait_for_end();
     let status = child.wait().expect("a child ends");
-    assert_eq!(status.code(), Some(1), "{said}");
-    said
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    stderr
 }
 
 #[test]
-fn a_reader_needs_no_right_on_a_group_and_names_the_right_on_the_topic_that_it_lacks() {
+fn a_reader_needs_no_right_on_a_group_and_names_the_missing_right() {
     let kafka = cluster::exclusive();
     let topic = kafka.topic("events", 1);
     let desk = Desk::new(&kafka);
     desk.write(&topic, (0..3).map(event));
     let lines = ["replay", "--since", "beginning", "--to", "-"];
     let refused = run(&mut command(&kafka, &topic, &lines));
-    assert_eq!(code(&refused), 1);
+    assert_eq!(exit_code(&refused), 1);
     let words = format!("does not let this client read {topic}: grant it DESCRIBE and READ");
-    assert!(said(&refused).contains(&words), "{}", said(&refused));
+    assert!(stderr(&refused).contains(&words), "{}", stderr(&refused));
 
     allow(&kafka, &["Read", "Describe"], &[&topic]);
     let mut running = tail(&kafka, &topic, 3);
     let output = run(&mut command(&kafka, &topic, &lines));
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let lines = String::from_utf8(output.stdout).expect("text");
     assert_eq!(lines.lines().count(), 3);
 
     revoke(&kafka, &["Read"], &[&topic]);
     let revoked = Instant::now();
-    let said = error_of(&mut running);
+    let stderr = error_of(&mut running);
     let words = format!("does not let this client read {topic}: grant it READ on the topic");
-    assert!(said.contains(&words), "{said}");
+    assert!(stderr.contains(&words), "{stderr}");
     assert!(revoked.elapsed() < Duration::from_mins(1));
 }
 
 #[test]
-fn a_login_that_is_refused_for_long_ends_a_tail() {
+fn a_login_that_is_refused_for_a_minute_ends_a_tail() {
     let mut kafka = cluster::exclusive();
     let topic = kafka.topic("events", 1);
     allow(&kafka, &["Read", "Describe"], &[&topic]);
@@ -92,11 +92,11 @@ fn a_login_that_is_refused_for_long_ends_a_tail() {
         kafka.kill(broker);
     }
     kafka.start_all([0, 1, 2]);
-    let said = error_of(&mut running);
+    let stderr = error_of(&mut running);
     set_password(&kafka, Way::Sasl, SASL_PASSWORD);
     assert!(
-        said.contains("authentication with Kafka failed: "),
-        "{said}"
+        stderr.contains("authentication with Kafka failed: "),
+        "{stderr}"
     );
 }
 
@@ -112,18 +112,18 @@ fn each_right_is_needed(
     }
     let attempt = || {
         let output = run(&mut command_with(kafka, events, rejected, arguments));
-        (code(&output), said(&output))
+        (exit_code(&output), stderr(&output))
     };
     let done = || match attempt() {
         (0, _) => Ok(()),
-        (code, said) => Err(format!("{arguments:?}: {code}: {said}")),
+        (code, stderr) => Err(format!("{arguments:?}: {code}: {stderr}")),
     };
     eventually(done);
     for (right, words) in rights {
         withdraw(kafka, *right);
         eventually(|| match attempt() {
-            (1, said) if said.contains(words) => Ok(()),
-            (code, said) => Err(format!("{arguments:?} without {right:?}: {code}: {said}")),
+            (1, stderr) if stderr.contains(words) => Ok(()),
+            (code, stderr) => Err(format!("{arguments:?} without {right:?}: {code}: {stderr}")),
         });
         grant(kafka, *right);
         eventually(done);
@@ -134,7 +134,7 @@ fn each_right_is_needed(
 }
 
 #[test]
-fn a_replay_needs_these_rights_and_names_the_one_that_it_lacks() {
+fn a_replay_names_the_right_that_it_lacks() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic("target", 3);
@@ -158,7 +158,7 @@ fn a_replay_needs_these_rights_and_names_the_one_that_it_lacks() {
 }
 
 #[test]
-fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
+fn a_read_only_target_ends_a_run_of_any_length() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, 3);
     let target = kafka.topic("target", 3);
@@ -176,9 +176,9 @@ fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
     let words = format!("grant it WRITE on the topic {target}");
     eventually(|| {
         let output = run(&mut command(&kafka, events, &arguments));
-        match (code(&output), said(&output)) {
-            (1, said) if said.contains(&words) && !said.contains("Purged") => Ok(()),
-            (code, said) => Err(format!("{code}: {said}")),
+        match (exit_code(&output), stderr(&output)) {
+            (1, stderr) if stderr.contains(&words) && !stderr.contains("Purged") => Ok(()),
+            (code, stderr) => Err(format!("{code}: {stderr}")),
         }
     });
     for right in rights {
@@ -187,7 +187,7 @@ fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
 }
 
 #[test]
-fn a_replay_of_a_file_needs_these_rights_and_names_the_one_that_it_lacks() {
+fn a_replay_of_a_file_names_the_right_that_it_lacks() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, 30);
     let archive = desk.command("replay", &["--since", "beginning", "--to", "-"]);
@@ -209,7 +209,7 @@ fn a_replay_of_a_file_needs_these_rights_and_names_the_one_that_it_lacks() {
 }
 
 #[test]
-fn a_redrive_needs_these_rights_and_names_the_one_that_it_lacks() {
+fn a_redrive_names_the_right_that_it_lacks() {
     let kafka = cluster::exclusive();
     let desk = Desk::new(&kafka);
     let report = |number: usize| {
@@ -218,9 +218,9 @@ fn a_redrive_needs_these_rights_and_names_the_one_that_it_lacks() {
     };
     desk.write(&desk.rejected, (0..5).map(report));
     let (events, rejected) = (&*desk.events, &*desk.rejected);
-    // The right to write to it is one to see it, too.
+    // The right to write includes the right to describe.
     let source = format!("grant it READ on the topic {rejected}");
-    // librdkafka does not say which of the topics that a transaction writes to it is.
+    // librdkafka does not say which topic of a transaction it is.
     let marker = format!("grant it WRITE on the topic {events} and on {rejected}");
     let write = format!("{events}: Kafka refuses the topic: TopicAuthorizationFailed");
     let rights: [(Right<'_>, &str); 5] = [

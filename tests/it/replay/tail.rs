@@ -1,19 +1,19 @@
-//! Watching a topic.
+//! `tail`.
 
-use super::desk::{Desk, Written, code, event, owned, said};
+use super::desk::{Desk, Written, event, exit_code, owned, stderr};
 use super::redrive::{rejected, sound};
 use crate::support::bridge::eventually;
 use crate::support::cluster;
 
 #[test]
-fn a_line_says_what_came_and_hides_the_number() {
+fn a_line_shows_the_event_and_masks_the_number() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 6);
     let output = desk.command(
         "tail",
         &["--since", "beginning", "--message-id", "m1", "-n", "3"],
     );
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).expect("text");
     let words: Vec<Vec<&str>> = text
         .lines()
@@ -56,7 +56,7 @@ fn a_line_of_a_rejected_report_names_the_member_or_the_value_of_the_header_at_fa
     desk.write(&desk.rejected, records);
     let arguments = ["--rejected", "--since", "beginning", "-n", "2"];
     let output = desk.command("tail", &arguments);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).expect("text");
     let mut lines: Vec<&str> = text
         .lines()
@@ -73,7 +73,7 @@ fn a_line_of_a_rejected_report_names_the_member_or_the_value_of_the_header_at_fa
 }
 
 #[test]
-fn it_follows_what_comes_and_nothing_of_before() {
+fn a_tail_follows_new_records_only() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 30);
     let mut running = desk.start("tail", &["-n", "1"]);

@@ -1,4 +1,4 @@
-//! Runs that nobody watches: started again by a job, refused by their target, cut off from Kafka.
+//! Runs without an operator: restarted by a job, refused by the target, or without a connection to Kafka.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::by_key;
 use super::desk::{
-    Desk, PARTITIONS, Running, Written, code, event, keys_and_ids, large_event, said,
+    Desk, PARTITIONS, Running, Written, event, exit_code, keys_and_ids, large_event, stderr,
 };
 use super::redrive::{rejected, sound};
 use super::resume::{EVENTS, assert_exactly_once, copied};
@@ -40,18 +40,18 @@ fn a_job_that_is_killed_and_started_again_publishes_each_record_once() {
         running.child.wait().expect("a killed child ends");
     }
     let output = desk.command("replay", &job);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
-    // Kafka may have started the job again although it had succeeded.
+    // A job can be started again although it has succeeded.
     let again = desk.command("replay", &job);
-    assert_eq!(code(&again), 0, "{}", said(&again));
+    assert_eq!(exit_code(&again), 0, "{}", stderr(&again));
     let words = "replay nightly has already finished: 12,000 published";
-    assert!(said(&again).contains(words), "{}", said(&again));
+    assert!(stderr(&again).contains(words), "{}", stderr(&again));
     assert_exactly_once(&desk, &target);
 }
 
 #[test]
-fn of_two_processes_that_begin_a_run_at_once_one_does_it() {
+fn one_of_two_processes_that_begin_a_run_at_once_does_it() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -69,50 +69,53 @@ fn of_two_processes_that_begin_a_run_at_once_one_does_it() {
     let mut both = [(); 2].map(|()| desk.start("replay", &job));
     let mut codes = both.each_mut().map(Running::ended);
     codes.sort_unstable();
-    let said = both.each_ref().map(|running| running.says.wait_for_end());
-    assert_eq!(codes, [0, 1], "{said:?}");
+    let stderr = both.each_ref().map(|running| running.says.wait_for_end());
+    assert_eq!(codes, [0, 1], "{stderr:?}");
     let words = format!("another process has taken over the run {id}");
-    assert!(said.iter().any(|said| said.contains(&words)), "{said:?}");
+    assert!(
+        stderr.iter().any(|stderr| stderr.contains(&words)),
+        "{stderr:?}"
+    );
     assert_exactly_once(&desk, &target);
 }
 
 #[test]
-fn a_name_goes_on_with_its_run_by_the_same_command_only() {
+fn an_id_resumes_its_run_only_with_the_same_command() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic("target", 3);
     let to = ["--to", &*target, "--id", "named", "--yes"];
     let output = desk.command("replay", &to);
-    assert_eq!(code(&output), 2, "{}", said(&output));
-    let words = "there is no replay named yet: a range starts it";
-    assert!(said(&output).contains(words), "{}", said(&output));
+    assert_eq!(exit_code(&output), 2, "{}", stderr(&output));
+    let words = "there is no replay named yet: start it with a range";
+    assert!(stderr(&output).contains(words), "{}", stderr(&output));
     let output = desk.command("replay", &["--to", &target, "--resume", "named", "--yes"]);
-    assert_ne!(code(&output), 0);
+    assert_ne!(exit_code(&output), 0);
     assert!(
-        said(&output).contains("Kafka has no record of it"),
+        stderr(&output).contains("Kafka has no record of it"),
         "{}",
-        said(&output)
+        stderr(&output)
     );
     let first = [&["--since", "beginning"], &to[..]].concat();
     let output = desk.command("replay", &first);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let other = [&["--offsets", "0:0-5"], &to[..]].concat();
     let output = desk.command("replay", &other);
-    assert_eq!(code(&output), 2, "{}", said(&output));
+    assert_eq!(exit_code(&output), 2, "{}", stderr(&output));
     assert!(
-        said(&output).contains("the run has other --offsets"),
+        stderr(&output).contains("the run has different --offsets"),
         "{}",
-        said(&output)
+        stderr(&output)
     );
     desk.copies(&target, 30);
 }
 
 #[test]
-fn a_run_that_goes_on_without_its_range_keeps_the_times_of_it() {
+fn a_run_resumed_without_its_range_keeps_its_times() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
-    // The numbers 0 to 5999: what lies behind them is in the offsets that are read.
+    // The numbers 0 to 5999. Later records are in the offset range, but not in the range of times.
     let range = ["--since", "beginning", "--until", "2026-11-18T11:06:46Z"];
     let to = ["--to", &target, "--id", "until", "--yes"];
     let mut running = desk.start("replay", &[&range[..], &to, &["--rate", "1000"]].concat());
@@ -120,11 +123,11 @@ fn a_run_that_goes_on_without_its_range_keeps_the_times_of_it() {
     running.child.kill().expect("a child can be killed");
     running.child.wait().expect("a killed child ends");
     let output = desk.command("replay", &["--to", &target, "--resume", "until", "--yes"]);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     desk.copies(&target, 6000);
 }
 
-/// The offsets that a group has committed of a topic.
+/// Returns the offsets that a group has committed for a topic.
 fn committed(kafka: &Kafka, group: &str, topic: &str) -> Vec<i64> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka.bootstrap())
@@ -163,13 +166,13 @@ fn a_finished_run_leaves_no_group_that_falls_behind() {
         "--yes",
     ];
     let output = desk.command("replay", &job);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let offsets = committed(&kafka, "koobridge-replay-lag", &desk.events);
     assert_eq!(offsets, [1 << 53; 6]);
 }
 
 #[test]
-fn what_was_missing_is_still_missing_when_the_run_is_started_again() {
+fn a_finished_run_still_exits_with_4_when_it_is_started_again() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 300);
     let target = kafka.topic("target", 3);
@@ -180,7 +183,7 @@ fn what_was_missing_is_still_missing_when_the_run_is_started_again() {
     let deleted = block_on(kafka.admin().delete_records(&gone, &AdminOptions::new()));
     deleted.expect("records can be deleted");
     let output = desk.command("replay", &[&job[..], &["--json"]].concat());
-    assert_eq!(code(&output), 4, "{}", said(&output));
+    assert_eq!(exit_code(&output), 4, "{}", stderr(&output));
     let summary = summary(&output.stdout);
     assert_eq!(summary["outcome"], "finished");
     assert_eq!(summary["id"], "gap");
@@ -190,21 +193,21 @@ fn what_was_missing_is_still_missing_when_the_run_is_started_again() {
         summary["total"]["published"]
     );
     let again = desk.command("replay", &[&job[..], &["--json"]].concat());
-    assert_eq!(code(&again), 4, "{}", said(&again));
+    assert_eq!(exit_code(&again), 4, "{}", stderr(&again));
     let again = self::summary(&again.stdout);
     assert_eq!(again["outcome"], "already_finished");
     assert_eq!(again["total"], summary["total"]);
     assert_eq!(again["counts"]["published"], 0);
 }
 
-/// The summary that `--json` prints.
+/// Parses the summary of `--json`.
 pub fn summary(stdout: &[u8]) -> Value {
     serde_json::from_slice(stdout).unwrap_or_else(|error| {
         panic!("{error}: {}", String::from_utf8_lossy(stdout));
     })
 }
 
-/// Five events for each of these ages: now, and so long ago.
+/// Returns five events of each of these ages.
 fn aged(ages: &[Duration]) -> Vec<Written> {
     let now = Timestamp::now().as_millisecond();
     let of = |(at, age): (usize, &Duration)| {
@@ -226,7 +229,7 @@ fn topic_for_a_day(kafka: &Kafka) -> String {
 }
 
 const DAY: Duration = Duration::from_hours(24);
-/// Less than the clocks of brokers may be apart: only the broker decides.
+/// Within the tolerated difference of clocks, so that the broker decides.
 const JUST_TOO_OLD: Duration = Duration::from_secs(24 * 3600 + 20);
 
 #[test]
@@ -248,20 +251,20 @@ fn a_record_that_the_target_refuses_for_its_time_ends_the_run_and_is_named() {
         ];
         for _ in 0..2 {
             let output = desk.command("replay", &job);
-            assert_eq!(code(&output), 4, "{}", said(&output));
+            assert_eq!(exit_code(&output), 4, "{}", stderr(&output));
             let named = format!("{target} refuses offset ");
-            assert!(said(&output).contains(&named), "{}", said(&output));
+            assert!(stderr(&output).contains(&named), "{}", stderr(&output));
             assert!(
-                said(&output).contains("--skip-refused"),
+                stderr(&output).contains("--skip-refused"),
                 "{}",
-                said(&output)
+                stderr(&output)
             );
         }
         let output = desk.command(
             "replay",
             &[&job[..], &["--skip-refused", "--json"]].concat(),
         );
-        assert_eq!(code(&output), 4, "{}", said(&output));
+        assert_eq!(exit_code(&output), 4, "{}", stderr(&output));
         let summary = summary(&output.stdout);
         assert_eq!(summary["outcome"], "finished");
         assert_eq!(summary["total"]["refused"], 5);
@@ -273,25 +276,25 @@ fn a_record_that_the_target_refuses_for_its_time_ends_the_run_and_is_named() {
         expected.retain(|_, ids| !ids.is_empty());
         assert_eq!(by_key(&desk.copies(&target, 10)), expected);
         let again = desk.command("replay", &job);
-        assert_eq!(code(&again), 4, "{}", said(&again));
+        assert_eq!(exit_code(&again), 4, "{}", stderr(&again));
     }
 }
 
 #[test]
-fn batches_fit_a_target_that_takes_small_ones() {
+fn batches_fit_a_target_that_accepts_small_ones() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 1500);
     let small = [("min.insync.replicas", "2"), ("max.message.bytes", "20000")];
     let target = kafka.topic_with("target", 3, 3, &small);
     let job = ["--since", "beginning", "--to", &target, "--yes"];
     let output = desk.command("replay", &job);
-    assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(!said(&output).contains("refuse"), "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
+    assert!(!stderr(&output).contains("refuse"), "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
 }
 
 #[test]
-fn records_about_as_large_as_the_target_takes_are_told_apart_without_asking_it() {
+fn records_near_the_targets_size_limit_are_refused_or_copied() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let sizes = (241..=400).map(|bytes| large_event(bytes, bytes));
@@ -303,20 +306,20 @@ fn records_about_as_large_as_the_target_takes_are_told_apart_without_asking_it()
         "replay",
         &[&job[..], &["--skip-refused", "--json"]].concat(),
     );
-    assert_eq!(code(&output), 4, "{}", said(&output));
-    assert!(!said(&output).contains("Broker: "), "{}", said(&output));
+    assert_eq!(exit_code(&output), 4, "{}", stderr(&output));
+    assert!(!stderr(&output).contains("Broker: "), "{}", stderr(&output));
     let counts = &summary(&output.stdout)["counts"];
     let (published, refused) = (&counts["published"], &counts["refused"]);
     let [published, refused] = [published, refused].map(|count| count.as_u64().expect("a count"));
     assert_eq!(published + refused, 160);
-    assert!(published > 0 && refused > 100, "{}", said(&output));
+    assert!(published > 0 && refused > 100, "{}", stderr(&output));
     desk.copies(&target, usize::try_from(published).expect("a small number"));
-    let lines = said(&output).matches(" refuses offset ").count();
-    assert_eq!(lines, 100, "{}", said(&output));
-    let more = said(&output).contains("refuses more records: they are only counted");
-    assert!(more, "{}", said(&output));
+    let lines = stderr(&output).matches(" refuses offset ").count();
+    assert_eq!(lines, 100, "{}", stderr(&output));
+    let more = stderr(&output).contains("refuses more records: they are only counted");
+    assert!(more, "{}", stderr(&output));
     let resume = " --skip-refused\n";
-    assert!(said(&output).contains(resume), "{}", said(&output));
+    assert!(stderr(&output).contains(resume), "{}", stderr(&output));
 }
 
 #[test]
@@ -328,14 +331,14 @@ fn a_compacted_target_is_refused() {
         "replay",
         &["--since", "beginning", "--to", &target, "--yes"],
     );
-    assert_eq!(code(&output), 2, "{}", said(&output));
-    let words = "cleanup.policy is compact: Kafka drops `delivered`";
-    assert!(said(&output).contains(words), "{}", said(&output));
+    assert_eq!(exit_code(&output), 2, "{}", stderr(&output));
+    let words = "cleanup.policy is compact: Kafka keeps only the last event";
+    assert!(stderr(&output).contains(words), "{}", stderr(&output));
     assert_eq!(desk.read(&target), []);
 }
 
 #[test]
-fn the_retention_is_warned_of_before_the_copy() {
+fn the_warning_of_the_retention_comes_before_the_copy() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic_with("target", 3, 3, &[("retention.ms", "3600000")]);
@@ -343,17 +346,19 @@ fn the_retention_is_warned_of_before_the_copy() {
         "replay",
         &["--since", "beginning", "--to", &target, "--yes"],
     );
-    let said = said(&output);
-    let warned = said.find("warning: ").unwrap_or_else(|| panic!("{said}"));
-    let copied = said
+    let stderr = stderr(&output);
+    let warned = stderr
+        .find("warning: ")
+        .unwrap_or_else(|| panic!("{stderr}"));
+    let copied = stderr
         .find("30 records (")
-        .unwrap_or_else(|| panic!("{said}"));
-    assert!(warned < copied, "{said}");
-    assert_eq!(said.matches("warning: ").count(), 1, "{said}");
+        .unwrap_or_else(|| panic!("{stderr}"));
+    assert!(warned < copied, "{stderr}");
+    assert_eq!(stderr.matches("warning: ").count(), 1, "{stderr}");
 }
 
 #[test]
-fn a_redrive_passes_over_what_an_earlier_one_has_brought_back() {
+fn a_redrive_passes_over_reports_that_an_earlier_one_has_brought_back() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let unknown = |message: &str, body: &str| rejected("unknown-status", body, Some(message));
@@ -366,11 +371,11 @@ fn a_redrive_passes_over_what_an_earlier_one_has_brought_back() {
     );
     let cron = ["--since", "beginning", "--yes", "--json"];
     let first = desk.command("redrive", &cron);
-    assert_eq!(code(&first), 0, "{}", said(&first));
+    assert_eq!(exit_code(&first), 0, "{}", stderr(&first));
     assert_eq!(summary(&first.stdout)["counts"]["published"], 1);
     desk.write(&desk.rejected, [unknown("m3", &sound("m3"))]);
     let second = desk.command("redrive", &cron);
-    assert_eq!(code(&second), 0, "{}", said(&second));
+    assert_eq!(exit_code(&second), 0, "{}", stderr(&second));
     let counts = &summary(&second.stdout)["counts"];
     assert_eq!(
         (&counts["published"], &counts["redriven"]),
@@ -378,14 +383,14 @@ fn a_redrive_passes_over_what_an_earlier_one_has_brought_back() {
     );
     let third = desk.command("redrive", &["--since", "beginning", "--dry-run"]);
     assert!(
-        said(&third).contains("there is nothing to publish"),
+        stderr(&third).contains("there is nothing to publish"),
         "{}",
-        said(&third)
+        stderr(&third)
     );
     assert!(
-        said(&third).contains("2 brought back by an earlier redrive"),
+        stderr(&third).contains("2 brought back by an earlier redrive"),
         "{}",
-        said(&third)
+        stderr(&third)
     );
     let keys = |count| {
         let mut keys: Vec<_> = keys_and_ids(&desk.copies(&desk.events, count))
@@ -396,11 +401,11 @@ fn a_redrive_passes_over_what_an_earlier_one_has_brought_back() {
     };
     assert_eq!(keys(2), ["m1", "m3"]);
     let again = desk.command("redrive", &[&cron[..], &["--include-redriven"]].concat());
-    assert_eq!(code(&again), 0, "{}", said(&again));
+    assert_eq!(exit_code(&again), 0, "{}", stderr(&again));
     assert_eq!(keys(4), ["m1", "m1", "m3", "m3"]);
 }
 
-/// Returns whether no transaction is open on the topic: what is committed ends where all ends.
+/// Returns whether no transaction is open on the topic: both isolation levels then see the same end.
 fn is_closed(kafka: &Kafka, topic: &str) -> bool {
     let end = |isolation: &str, partition| {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -440,7 +445,7 @@ fn a_second_signal_aborts_the_transaction() {
 }
 
 #[test]
-fn a_run_that_is_cut_off_from_kafka_heeds_signals() {
+fn a_run_without_a_connection_to_kafka_obeys_signals() {
     let kafka = cluster::exclusive();
     let desk = Desk::with_events(&kafka, EVENTS);
     let target = kafka.topic("target", 3);
@@ -470,26 +475,26 @@ fn a_run_that_is_cut_off_from_kafka_heeds_signals() {
     late.signal(Signal::TERM);
     let begun = Instant::now();
     for (running, words) in [
-        (&mut aborted, "stopped before its end; resume it by"),
-        (&mut running, "stopped before its end; resume it by"),
+        (&mut aborted, "stopped before the end; resume it with"),
+        (&mut running, "stopped before the end; resume it with"),
         (&mut late, "stopped before anything was copied: "),
     ] {
         let ended = running.ended();
-        let said = running.says.wait_for_end();
-        assert_eq!(ended, 3, "{said}");
-        assert!(said.contains(words), "{said}");
+        let stderr = running.says.wait_for_end();
+        assert_eq!(ended, 3, "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(45), "{took:?}: {said}");
+        assert!(took < Duration::from_secs(45), "{took:?}: {stderr}");
     }
     kafka.thaw_all();
     assert_eq!(summary(late.printed().as_bytes())["outcome"], "stopped");
     let output = desk.command("replay", &job);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     assert_exactly_once(&desk, &target);
 }
 
 #[test]
-fn a_redrive_is_resumed_and_brings_back_each_report_once() {
+fn a_resumed_redrive_brings_back_each_report_once() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let message = |number: usize| format!("m{number}");
@@ -506,7 +511,7 @@ fn a_redrive_is_resumed_and_brings_back_each_report_once() {
     running.child.kill().expect("a child can be killed");
     running.child.wait().expect("a killed child ends");
     let output = desk.command("redrive", &["--yes", "--resume", "cron"]);
-    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(exit_code(&output), 0, "{}", stderr(&output));
     let keys = |records| {
         let mut keys: Vec<_> = keys_and_ids(records)
             .into_iter()

@@ -1,4 +1,4 @@
-//! How a run goes on after a transaction that failed.
+//! Recovers a run after a failed transaction.
 
 use std::time::Duration;
 
@@ -10,43 +10,43 @@ use crate::kafka::{Broken, ReadError, Reader};
 use crate::tools::replay::plan::{Plan, Planned};
 use crate::tools::replay::progress::Progress;
 
-/// How long to rest between two transactions that fail.
-const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-/// How long to rest before another producer is started: a process that ended this one's transaction to continue the
-/// run has written that down by then. A process that needs longer is fenced by this one, and fails.
+/// The shortest and the longest backoff between failed transactions.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// The pause before another producer is started. If another process has fenced this one to resume the run, it has committed
+/// that by then; if it needs longer, this process fences it, and it fails.
 const YIELD: Duration = Duration::from_secs(2);
 
-/// Another process continues the run.
+/// Another process has resumed the run.
 #[derive(Debug, Error)]
 #[error("another process has taken over the run {0}")]
 pub(in crate::tools::replay) struct TakenOver(pub(super) String);
 
-/// How many transactions may fail one after the other before the target is looked at.
+/// How many transactions may fail in a row before the target is checked.
 const IN_A_ROW: u32 = 3;
-/// How many attempts to find out how far the run is may fail because of the login.
+/// How many attempts to read the run's offsets may fail because of the login.
 const REJECTED: u32 = 4;
-/// How long Kafka may take to say how far the run is.
+/// How long Kafka may take to answer with the run's offsets.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Run {
-    /// Goes back to the last commit, with another producer if this one can't go on.
+    /// Goes back to the last commit, with another producer if this one can't continue.
     pub(super) fn recover(&mut self, broken: &Broken, progress: &Progress) -> anyhow::Result<()> {
         if let Broken::Refused(why) = broken {
             bail!("{why}");
         }
         if self.interrupt.is_at_once() {
-            // The run ends. If the abort fails, Kafka does it after the transaction's timeout.
+            // The run ends. If the abort fails, Kafka aborts the transaction after its timeout.
             let _aborted = self.sink.transactions.abort();
             self.failures += 1;
             return Ok(());
         }
         self.sink.broke();
         let refused = self.sink.transactions.refused();
-        // With fewer records, those before a refused one are committed the sooner.
+        // In a smaller transaction, the records before a refused one are committed sooner.
         self.size.failed();
         if refused.is_empty() {
             self.failures += 1;
-            progress.say(&format!("{broken}; going on from the last commit"));
+            progress.say(&format!("{broken}; continuing from the last commit"));
         } else {
             self.sink.narrow_down(&refused);
         }
@@ -56,11 +56,11 @@ impl Run {
         if is_dead && refused.is_empty() {
             self.interrupt.wait(YIELD);
         }
-        self.rest();
+        self.back_off();
         self.check_target()?;
         while is_dead && !self.interrupt.is_stopping() && !self.replace_producer(progress)? {
             self.failures += 1;
-            self.rest();
+            self.back_off();
         }
         self.pending = None;
         self.input.source.go_back(&self.done.next)
@@ -79,7 +79,7 @@ impl Run {
         }
     }
 
-    /// Starts another producer, unless another process has the run; `false` if it is to be tried again.
+    /// Starts another producer, unless another process has resumed the run. Returns `false` if the attempt has to be repeated.
     fn replace_producer(&mut self, progress: &Progress) -> anyhow::Result<bool> {
         let name = self.job.kafka_name();
         let started = self.sink.replace_group(&name).map_err(anyhow::Error::from);
@@ -108,10 +108,10 @@ impl Run {
         Ok(true)
     }
 
-    /// Returns how far the run is according to Kafka; `None` if that is not written down.
+    /// Returns the run's committed plan and offsets; `None` if the run has no plan.
     ///
     /// # Errors
-    /// [`TakenOver`] if another process has the run.
+    /// [`TakenOver`] if another process has resumed the run.
     fn committed_position(&self) -> anyhow::Result<Option<Planned>> {
         let Some(plan) = &self.input.plan else {
             return Ok(None);
@@ -129,18 +129,18 @@ impl Run {
         })?;
         let id = &self.job.id;
         let found =
-            Plan::read(&committed).map_err(|why| anyhow!("the run {id} can't go on: {why}"))?;
+            Plan::read(&committed).map_err(|why| anyhow!("can't continue the run {id}: {why}"))?;
         if found.plan.holder != plan.holder {
             bail!(TakenOver(id.clone()));
         }
         Ok(Some(found))
     }
 
-    fn rest(&self) {
+    fn back_off(&self) {
         if self.failures > 0 {
-            let [least, most] = REST;
-            let rest = least.saturating_mul(1 << self.failures.min(10));
-            self.interrupt.wait(rest.min(most));
+            let [least, most] = BACKOFF;
+            let pause = least.saturating_mul(1 << self.failures.min(10));
+            self.interrupt.wait(pause.min(most));
         }
     }
 }
