@@ -91,10 +91,9 @@ fn check(settings: &Settings) -> Result<(Config, Channels, Option<Identity>), Co
     match (config, channels, identity.transpose()) {
         (Ok(config), Ok(channels), Ok(identity)) => Ok((config, channels, identity)),
         (config, channels, identity) => {
-            // The usual directory may not be the one that a file names which could not be read.
+            // An unreadable file may name another directory than the default.
             let is_named = config.is_ok() || settings.names_channels();
             let mut errors = config.err().map(|errors| errors.0).unwrap_or_default();
-            errors.retain(|error| settings.is_of_its_own(error));
             errors.extend(channels.err().filter(|_| is_named).unwrap_or_default());
             errors.extend(identity.err().unwrap_or_default());
             Err(ConfigErrors(errors))

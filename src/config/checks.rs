@@ -42,7 +42,7 @@ pub(super) fn check(
                 traces,
             })
         }
-        _ => Err(ConfigErrors(checker.errors)),
+        _ => Err(checker.into_errors()),
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) fn check_kafka(
     let mut checker = Checker::new(settings);
     match checker.kafka(None, check_property) {
         Some(kafka) if checker.errors.is_empty() => Ok(kafka),
-        _ => Err(ConfigErrors(checker.errors)),
+        _ => Err(checker.into_errors()),
     }
 }
 
@@ -71,7 +71,7 @@ pub(super) fn check_drain(
         (Some(kafka), Some(spool), Some(log)) if checker.errors.is_empty() => {
             Ok(Drain { kafka, spool, log })
         }
-        _ => Err(ConfigErrors(checker.errors)),
+        _ => Err(checker.into_errors()),
     }
 }
 
@@ -90,6 +90,16 @@ impl<'a> Checker<'a> {
             }
         }
         checker
+    }
+
+    /// Returns the errors, without those that only follow from others.
+    fn into_errors(self) -> ConfigErrors {
+        let Self {
+            settings,
+            mut errors,
+        } = self;
+        errors.retain(|error| settings.is_of_its_own(error));
+        ConfigErrors(errors)
     }
 
     pub(super) fn value<T>(

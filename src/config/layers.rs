@@ -106,10 +106,16 @@ impl Settings {
         })
     }
 
-    /// Whether there is a file that could not be read, or is not TOML: what it says is not all known.
+    /// Returns whether the file could not be read, or is not TOML: some of its settings may be unknown.
     #[must_use]
     pub fn is_unread(&self) -> bool {
         self.is_unread
+    }
+
+    /// Returns the errors that were found while the settings were gathered.
+    #[must_use]
+    pub fn errors(&self) -> ConfigErrors {
+        ConfigErrors(self.errors.clone())
     }
 
     /// The directory of the spool as it was typed, where there is to be one.
@@ -143,8 +149,8 @@ impl Settings {
         names.filter(is_secret)
     }
 
-    /// Whether an error is somebody's own, and does not come of another one: where the file was not read or a key is
-    /// unknown, what is wrong with defaults may only be that they were not replaced.
+    /// Returns `false` if an error may only follow from another one: if the file was not read or a key is unknown, a
+    /// default may be wrong only because it was not replaced.
     #[must_use]
     pub fn is_of_its_own(&self, error: &ConfigError) -> bool {
         if self.is_unread {

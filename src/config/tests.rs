@@ -474,6 +474,10 @@ fn a_file_that_cannot_be_read_or_is_no_toml_is_named() {
         "{errors:?}"
     );
     assert!(errors[0].ends_with("name another file with --config"));
+    let settings = Settings::gather(&missing.typed);
+    let kafka = Kafka::check(&settings, check_property).expect_err("no file");
+    let drain = Drain::check(&settings, check_property).expect_err("no file");
+    assert_eq!([errors.len(), kafka.0.len(), drain.0.len()], [1; 3]);
 }
 
 #[test]

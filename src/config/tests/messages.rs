@@ -301,6 +301,28 @@ fn what_is_printed_is_a_file_that_says_the_same() {
     assert_eq!(one.log.level, other.log.level);
 }
 
+#[test]
+fn a_printed_configuration_is_valid_with_a_spool_and_with_a_long_deadline() {
+    let printed = |case: &Case, timeout: &str| {
+        let mut defaults = crate::kafka::DEFAULTS;
+        defaults
+            .iter_mut()
+            .filter(|(name, _)| *name == "message.timeout.ms")
+            .for_each(|(_, value)| *value = timeout);
+        print(&Settings::gather(&case.typed), &defaults, check_property)
+    };
+    let spool = Case::sound("[spool]\ndirectory = \"/spool\"\n");
+    let long = Case::sound("").flag("ingress.deadline", "10m");
+    for (case, timeout) in [(spool, "0"), (long, "120000")] {
+        let text = printed(&case, timeout);
+        let comment = format!("\n# message.timeout.ms = \"{timeout}\"  # default");
+        assert!(text.contains(&comment), "{text}");
+        let again = Case::of(&text).config();
+        assert!(again.kafka.property("message.timeout.ms").is_none());
+        assert_eq!(again.spool.is_some(), case.config().spool.is_some());
+    }
+}
+
 /// Two seconds for the body, one for Kafka and nothing for the fsync made a sound spool answer 503.
 #[test]
 fn the_deadline_has_room_for_the_body_the_wait_for_kafka_and_an_fsync() {
