@@ -1,4 +1,4 @@
-//! `koobridge check`: what is wrong, before a report is at stake.
+//! `koobridge check`: looks for problems before the bridge goes live.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,9 @@ use super::Output;
 use crate::cli::Check;
 use crate::tools::check::{self, Finding, Level};
 
-/// There are warnings, and they count.
+/// There are warnings and `--strict` was given.
 const WARNED: u8 = 1;
-/// The bridge would not run, or reports would be at stake.
+/// The bridge would not run, or could lose reports.
 const FAILED: u8 = 2;
 
 pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
@@ -16,7 +16,7 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
     let mut out = Output::new();
     let mut findings = Vec::new();
     check::run(&settings, asked.probe, &mut |finding| {
-        // Each as soon as it is known: an answer of Kafka's can take a while.
+        // Printed at once: the next finding may have to wait for Kafka.
         if !asked.json {
             out.line(&finding);
         }
@@ -36,7 +36,7 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
         out.line(format_args!("{all:#}"));
     } else {
         out.line(format_args!(
-            "\n{ok} ok, {warned} to think about, {failed} to mend"
+            "\n{ok} ok, {warned} warn, {failed} fail"
         ));
     }
     out.end(match (failed, warned) {

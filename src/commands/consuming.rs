@@ -1,5 +1,5 @@
-//! The settings, the range and the filters of `tail`, `replay` and `redrive`, made of their options; the settings of
-//! `topics`, too.
+//! Turns the options of `tail`, `replay` and `redrive` into settings, a range and filters, and those of `topics` into
+//! settings.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,10 +16,10 @@ use crate::tools::replay::{Outcome, Range, RunId, RunOptions, Selection, Start, 
 use crate::tools::usage_error;
 
 /// A range is required, so that nothing is replayed by accident.
-const NO_RANGE: &str = "say which records: --since 2h (or a time, or beginning), --until, or \
+const NO_RANGE: &str = "no range: name the records with --since 2h (or a time, or beginning), --until, or \
                         --offsets PARTITION:FIRST-LAST";
 
-/// Kafka's part of the configuration, and librdkafka's properties from it.
+/// Checks the Kafka part of the configuration; returns it with librdkafka's properties.
 pub(super) fn connection(
     typed: &ToKafka,
 ) -> Result<(config::Kafka, Settings), config::ConfigErrors> {
@@ -34,7 +34,7 @@ pub(super) fn connection(
     Ok((kafka, settings))
 }
 
-/// Returns the range that was typed, if one was.
+/// Returns the range of the options, if they name one.
 pub(super) fn range(typed: &RangeArgs) -> Option<Range> {
     let is_typed = typed.since.is_some() || !typed.offsets.is_empty() || typed.until != When::Now;
     is_typed.then(|| Range {
@@ -70,7 +70,7 @@ impl From<&RunArgs> for RunOptions {
     }
 }
 
-/// Returns the code of a run's end.
+/// Returns the exit code for a run's outcome.
 pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
     match outcome {
         Outcome::Done => ExitCode::SUCCESS,
@@ -79,7 +79,7 @@ pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
     }
 }
 
-/// Returns the filters that were typed, with the times of a range.
+/// Returns the filters of the options, with the times of the range.
 pub(super) fn selection(typed: &Filters, range: Option<&Range>) -> anyhow::Result<Selection> {
     let mut message_ids: BTreeSet<String> = typed.message_id.iter().cloned().collect();
     if let Some(path) = &typed.message_ids {
@@ -95,7 +95,7 @@ pub(super) fn selection(typed: &Filters, range: Option<&Range>) -> anyhow::Resul
     })
 }
 
-/// One id a line.
+/// Reads a file with one id per line.
 fn message_ids_in(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     let named = || format!("--message-ids {}", path.display());
     let text =
@@ -108,13 +108,13 @@ fn message_ids_in(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     if ids.is_empty() {
         let named = named();
         return Err(usage_error(&format!(
-            "{named}: the file names no message; write one id a line"
+            "{named}: the file contains no message id; write one id per line"
         )));
     }
     Ok(ids)
 }
 
-/// A file of JSON lines; `-` is standard input.
+/// Opens a file of JSON lines; `-` is standard input.
 pub(super) fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(stdin())));

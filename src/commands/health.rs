@@ -1,4 +1,4 @@
-//! `koobridge health`: whether a running bridge says of itself that it is well.
+//! `koobridge health`: asks a running bridge for its health.
 
 use std::process::ExitCode;
 
@@ -23,12 +23,12 @@ pub(super) fn run(asked: &Health) -> anyhow::Result<ExitCode> {
     out.end(ExitCode::SUCCESS)
 }
 
-/// Returns the URL at the configured address, and what to add if that may be the wrong one.
+/// Returns the URL at the configured address, and a note for the error message if the address may be wrong.
 fn configured(asked: &Health, path: Option<&str>) -> anyhow::Result<(Url, &'static str)> {
     let settings = super::serve::gather(asked.config.as_deref(), &Overrides::default());
     let listen = settings.admin_listen()?;
     let doubt = if settings.is_unread() {
-        "; and the configuration can't be read: `koobridge serve --print-config` says why"
+        "; also, the configuration can't be read: `koobridge serve --print-config` shows why"
     } else {
         ""
     };

@@ -1,4 +1,4 @@
-//! `koobridge redrive`: rejected reports tried again.
+//! `koobridge redrive`: validates rejected reports again and publishes the valid ones.
 
 use std::process::ExitCode;
 
@@ -42,7 +42,7 @@ pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
     interruptible(move |interrupt| run.run(interrupt).map(consuming::exit_code))
 }
 
-/// Returns the command that resumes the run, which has the range in its plan.
+/// Returns the command that resumes the run, without the range: the run's plan has it.
 fn command(typed: &Redrive) -> String {
     let mut command = CommandLine::of("redrive");
     command.add_kafka(&typed.kafka);

@@ -1,4 +1,4 @@
-//! `koobridge replay`: a range of events again, to a topic or as lines.
+//! `koobridge replay`: publishes a range of events again, or prints it as JSON lines.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(super) fn run(typed: &Replay) -> anyhow::Result<ExitCode> {
     let has_id = typed.run.id.is_some() || typed.run.resume.is_some();
     match &range {
         None if !has_id => return Err(consuming::no_range()),
-        // A run that is started again has its own times by now.
+        // A run that exists already has its range in its plan.
         Some(range) if !has_id => range.check()?,
         _ => {}
     }
@@ -56,24 +56,24 @@ pub(super) fn run(typed: &Replay) -> anyhow::Result<ExitCode> {
     interruptible(move |interrupt| run.run(interrupt).map(consuming::exit_code))
 }
 
-/// Refuses options that exclude each other.
+/// Refuses incompatible options.
 fn check(typed: &Replay, kafka: &config::Kafka) -> anyhow::Result<()> {
     let has_ids = !typed.filters.message_id.is_empty() || typed.filters.message_ids.is_some();
     let is_input = typed.file.as_deref() == Some(Path::new(STANDARD));
     let is_output = typed.to == STANDARD;
     let why = if typed.to == kafka.rejected_topic {
         &format!(
-            "--to {}: that is the topic of rejected reports; events do not belong there",
+            "--to {}: this is the topic of rejected reports; name a topic for events",
             typed.to
         )
     } else if typed.key_partition && !has_ids {
         "--key-partition needs --message-id or --message-ids"
     } else if is_output && (typed.run.resume.is_some() || typed.run.id.is_some()) {
-        "--id and --resume are for a run to a topic; lines are printed anew"
+        "--id and --resume need a topic as the target; a run that prints lines can't be resumed"
     } else if is_output && (typed.run.json || typed.run.skip_refused) {
-        "--json and --skip-refused are for a run to a topic"
+        "--json and --skip-refused need a topic as the target"
     } else if is_input && !is_output && !typed.run.yes {
-        "--file -: standard input is read only once; add --yes"
+        "--file -: standard input can't be read twice, for a preview and for the run; add --yes"
     } else {
         return Ok(());
     };
@@ -130,7 +130,7 @@ fn to_lines(
     })
 }
 
-/// Returns the command that resumes the run, which has the range in its plan.
+/// Returns the command that resumes the run, without the range: the run's plan has it.
 fn command(typed: &Replay) -> String {
     let mut command = CommandLine::of("replay");
     command.add_kafka(&typed.kafka);

@@ -1,4 +1,4 @@
-//! `koobridge spool`: shows or delivers the reports that a bridge keeps on disk.
+//! `koobridge spool`: shows, exports or delivers the reports in a bridge's spool.
 
 mod drain;
 
@@ -37,18 +37,20 @@ fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
         Some(directory) => Ok(directory.to_owned()),
         None if settings.is_unread() => Err(settings.errors().into()),
         None => {
-            bail!("no spool is configured: name its directory with --directory, or spool.directory")
+            bail!(
+                "no spool is configured; name its directory with --directory, or set spool.directory"
+            )
         }
     }
 }
 
-/// Inspects a directory; one that never was a spool's, a mistyped one for example, is an error.
+/// Inspects a spool's directory; another directory, for example a mistyped one, is an error.
 fn inspect(directory: &Path) -> anyhow::Result<Inspection> {
     let inspection = Inspection::of(directory)?;
     ensure!(
         inspection.is_spool,
-        "{} is no spool: it holds neither a spool's lock nor one of its files; name the directory that spool.directory \
-         of the bridge names",
+        "{} is not a spool: it contains neither a lock file nor a spool file; name the directory that the bridge has in \
+         spool.directory",
         directory.display()
     );
     Ok(inspection)
@@ -70,7 +72,7 @@ fn status(SpoolStatus { location, json }: &SpoolStatus) -> anyhow::Result<ExitCo
     if_whole(&problems).map(|()| printed)
 }
 
-/// Files that can't be read as a whole are an error, once what can be read is printed.
+/// Returns an error if a file could not be read completely. The readable reports are printed before.
 fn if_whole(problems: &[Problem]) -> anyhow::Result<()> {
     if problems.is_empty() {
         return Ok(());
@@ -118,7 +120,7 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
         None => "not in use".to_owned(),
     };
     let mut text = format!(
-        "{}: {holder}, {} bytes on disk\n{due} reports to be delivered, {quarantined} quarantined\n",
+        "{}: {holder}, {} bytes on disk\n{due} reports to deliver, {quarantined} quarantined\n",
         directory.display(),
         inspection.bytes
     );
@@ -133,7 +135,7 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
         let topic = &lane.topic;
         writeln!(
             text,
-            "  {topic} {place}: {due} due, {quarantined} quarantined, the oldest of {oldest}"
+            "  {topic} {place}: {due} due, {quarantined} quarantined, oldest from {oldest}"
         )
         .expect("writing to memory can't fail");
     }
@@ -183,14 +185,14 @@ fn exported(kept: Kept) -> Line {
     line
 }
 
-/// A report in a file that was set aside: it was moved to another file, if the disk could read it then.
+/// Returns the line of a report in a file that was set aside. If it was readable then, another file has it too.
 fn set_aside_line(kept: Kept) -> Line {
     let mut line = exported(kept);
     line.state = Some("set aside".into());
     line
 }
 
-/// A report that can't be delivered, as far as it can be read.
+/// Returns the readable parts of a damaged report.
 fn shown(fragment: &Fragment) -> Value {
     let Fragment {
         lane,

@@ -1,4 +1,4 @@
-//! `koobridge tail`: watches a topic, for people and for other programs.
+//! `koobridge tail`: prints records of a topic, for people and for other programs.
 
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::tools::usage_error;
 /// How long to wait for a record before the output is flushed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Which records are printed, and how.
+/// Selects the records to print, and their format.
 struct View {
     selection: Selection,
     is_rejected: bool,
@@ -31,7 +31,7 @@ struct View {
 pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
     if tail.rejected && !tail.filters.status.is_empty() {
         return Err(usage_error(
-            "--status is for events; rejected reports are told apart by --reason",
+            "--status filters events; filter rejected reports with --reason",
         ));
     }
     let range = Range {
@@ -141,7 +141,7 @@ impl View {
                 .filter(|fields| self.selection.has_event(fields))
                 .map(|fields| self.event(&fields))
         };
-        // A record of another producer gets a line if nothing is filtered.
+        // Without filters, records of other producers get a line too.
         let text = text.or_else(|| self.is_foreign(record).then(|| foreign(record, position)))?;
         if self.is_json {
             Some(self.json(record, position))
@@ -211,19 +211,19 @@ fn foreign(record: &RecordRef<'_>, position: Option<Position<'_>>) -> String {
         .map_or_else(|| "-".to_owned(), replay::time);
     let position = position.map(|at| format!("partition {} offset {}, ", at.partition, at.offset));
     format!(
-        "{time}  not written by koobridge for a report (a probe, say, or another version's): {}{} bytes",
+        "{time}  not written by this version of koobridge for a report: {}{} bytes",
         position.unwrap_or_default(),
         record.size()
     )
 }
 
-/// Any producer may have written it: nothing of it may move the cursor or ring a bell.
+/// Replaces control characters: any producer may have written the text, and it must not control the terminal.
 fn shown(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(plain).collect()
 }
 
-/// Returns how long ago it was, in one unit.
+/// Returns the age in one unit.
 fn age(received_at: &str) -> String {
     let Ok(at) = received_at.parse::<Timestamp>() else {
         return "-".to_owned();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_moves_a_cursor_is_shown() {
+    fn control_characters_are_not_shown() {
         assert_eq!(shown("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
     }
 }

@@ -1,4 +1,4 @@
-//! `koobridge topics`: the topics that a bridge or a replay needs, shown or made.
+//! `koobridge topics`: shows or creates the topics that a bridge or a replay needs.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
@@ -14,10 +14,10 @@ use crate::kafka::{Cluster, Condition, TopicFacts};
 use crate::tools::topics::{Plan, Requested, Step, check, chosen, plan};
 use crate::tools::usage_error;
 
-/// How long Kafka may take to show what it has made.
+/// How long Kafka may take to show a topic that it has created.
 const SHOWN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(200);
-/// A topic can't be what it should be.
+/// A topic can't be changed as requested.
 const REFUSED: u8 = 2;
 
 pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
@@ -30,7 +30,7 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
     let brokers = cluster.brokers()?.len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
     let mut out = Output::new();
-    // All of them before the first change: a refusal of one leaves the others as they are.
+    // All topics are planned before the first change: if one is refused, none is changed.
     let mut plans = Vec::new();
     let mut is_refused = false;
     for topic in names {
@@ -55,7 +55,7 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
         is_left |= block_on(schema.take(apply, &mut out))?;
     }
     if is_left && !is_refused {
-        out.line("\nNothing was changed yet: the same command with --apply does it.");
+        out.line("\nNothing was changed; add --apply to make the changes.");
     }
     out.end(if is_refused {
         ExitCode::from(REFUSED)
@@ -64,7 +64,7 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Returns the topics that are meant, each once.
+/// Returns the requested topics without duplicates.
 fn names<'a>(asked: &'a Topics, config: &'a config::Kafka) -> Vec<&'a str> {
     if asked.topic.is_empty() {
         return vec![&config.topic, &config.rejected_topic];
@@ -84,12 +84,12 @@ fn requested(asked: &Topics, topic: &str) -> Requested {
     }
 }
 
-/// Prints that a topic has no steps, and the advice for it.
+/// Prints whether a topic needs no change, and any advice for it.
 fn show_rest(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output) {
     match (plan.steps.as_slice(), &facts.settings) {
         ([], Some(_)) => out.line(format_args!("{topic}: nothing to change")),
         ([], None) => out.line(format_args!(
-            "{topic}: left as it is: Kafka does not show its settings; grant this client DESCRIBE_CONFIGS on it"
+            "{topic}: unchanged: Kafka does not show its settings; grant this client DESCRIBE_CONFIGS on it"
         )),
         _ => {}
     }
@@ -115,7 +115,7 @@ fn take(
             Step::AddPartitions { to, .. } => cluster.add_partitions(topic, *to),
             Step::Set(settings) => cluster.change(topic, settings),
         };
-        done.map_err(|why| anyhow!("{topic}: Kafka did not do it: {why}"))?;
+        done.map_err(|why| anyhow!("{topic}: Kafka refused the change: {why}"))?;
         if let Step::Create(wanted) = step {
             wait_for(cluster, topic, wanted.partitions)?;
         }
@@ -124,7 +124,7 @@ fn take(
     Ok(())
 }
 
-/// A topic is there for its users once its partitions have leaders.
+/// Waits until the partitions have leaders: before, clients can't use the topic.
 fn wait_for(cluster: &Cluster, topic: &str, partitions: u32) -> anyhow::Result<()> {
     let until = Instant::now() + SHOWN;
     while Instant::now() < until {
@@ -137,6 +137,6 @@ fn wait_for(cluster: &Cluster, topic: &str, partitions: u32) -> anyhow::Result<(
         std::thread::park_timeout(LOOK);
     }
     bail!(
-        "{topic}: Kafka has made it, and does not show it yet: look again with `koobridge topics`"
+        "{topic}: created, but its partitions are not ready yet; check it with `koobridge topics`"
     )
 }

@@ -180,7 +180,7 @@ fn text_has_a_line_for_each_finding_and_the_sum() {
         refused.ends_with("(docs/checking.md#connection)"),
         "{refused}"
     );
-    assert!(last.ends_with(" to think about, 1 to mend"), "{last}");
+    assert!(last.ends_with(" warn, 1 fail"), "{last}");
     assert_eq!(output.stderr, b"");
 }
 

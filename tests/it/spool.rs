@@ -106,7 +106,7 @@ fn status_and_export_work_on_a_running_bridges_spool_and_after_a_kill() {
         "{running}"
     );
     assert!(
-        running.contains("4 reports to be delivered, 0 quarantined"),
+        running.contains("4 reports to deliver, 0 quarantined"),
         "{running}"
     );
     let exported = spool.export();
@@ -264,7 +264,7 @@ fn a_drain_refuses_a_directory_that_never_was_a_spool() {
     let said = stderr(&refused);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(
-        said.contains(&format!("{} is no spool", spool.text())),
+        said.contains(&format!("{} is not a spool", spool.text())),
         "{said}"
     );
     let entries = spool.path.read_dir().expect("a directory");
@@ -387,7 +387,7 @@ fn what_neither_topic_takes_is_quarantined_and_holds_up_nothing() {
     assert!(
         spool
             .status()
-            .contains("0 reports to be delivered, 1 quarantined")
+            .contains("0 reports to deliver, 1 quarantined")
     );
 
     // It is still there, and still quarantined, after a kill.

@@ -66,7 +66,7 @@ fn missing_topics_are_shown_and_made_when_asked() {
     let what = "make it: 6 partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
                 retention.ms=604800000";
     let shown = format!(
-        "{topic}: {what}\n{rejected}: {what}\n\nNothing was changed yet: the same command with --apply does it.\n"
+        "{topic}: {what}\n{rejected}: {what}\n\nNothing was changed; add --apply to make the changes.\n"
     );
     assert_eq!(topics(&file, &[]), (shown.clone(), Some(0)));
     assert_eq!(
@@ -288,7 +288,7 @@ fn a_retention_is_a_minute_at_least_and_has_a_unit() {
         let output = run(koobridge().args(["topics", "--retention", wrong]));
         assert_eq!(output.status.code(), Some(2), "{wrong}");
         let said = String::from_utf8(output.stderr).expect("text");
-        assert!(said.contains("write for example 7d or 36h"), "{said}");
+        assert!(said.contains("for example 7d or 36h"), "{said}");
     }
 }
 

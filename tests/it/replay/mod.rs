@@ -300,7 +300,7 @@ fn what_can_not_be_meant_is_refused_in_words() {
         (
             &["--to", &events, "--yes"],
             2,
-            "say which records: --since 2h",
+            "no range: name the records with --since 2h",
         ),
         (
             &["--to", &rejected, "--since", "2h"],

@@ -159,7 +159,7 @@ pub fn exported(image: &Image) -> Result<Vec<String>, String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         // Nothing of the spool was certain yet.
-        if said.contains("is no spool") {
+        if said.contains("is not a spool") {
             return Ok(Vec::new());
         }
         return Err(said);
