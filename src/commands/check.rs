@@ -35,9 +35,7 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
             serde_json::json!({ "ok": ok, "warn": warned, "fail": failed, "findings": findings });
         out.line(format_args!("{all:#}"));
     } else {
-        out.line(format_args!(
-            "\n{ok} ok, {warned} warn, {failed} fail"
-        ));
+        out.line(format_args!("\n{ok} ok, {warned} warn, {failed} fail"));
     }
     out.end(match (failed, warned) {
         (1.., _) => ExitCode::from(FAILED),

@@ -10,8 +10,8 @@ const REDACTED: &str = "(redacted)";
 /// The origin of a default that must not be set. Its line is a comment, so that the output is a valid configuration.
 const LEAVE_OUT: &str = "default; setting it is an error";
 
-/// Prints the settings in force; `defaults` are the bridge's own librdkafka properties. The value of a property that
-/// `check` refuses is not shown: it may be a secret under a misspelt name.
+/// Returns the settings in force as TOML. `defaults` are the bridge's own librdkafka properties. If `check` refuses a
+/// property, its value is not shown: it may be a secret under a misspelt name.
 #[must_use]
 pub fn print(settings: &Settings, defaults: &[(&str, &str)], check: PropertyCheck) -> String {
     let mut lines: Vec<(String, String, String)> = settings
@@ -20,7 +20,7 @@ pub fn print(settings: &Settings, defaults: &[(&str, &str)], check: PropertyChec
         .map(|(key, setting)| {
             let value = match key.strip_prefix(PROPERTIES) {
                 _ if setting.from_file.is_some() => REDACTED,
-                // It holds a password, which is an error.
+                // The URL may contain a password, which is an error.
                 None if key == "traces.endpoint" && setting.text.contains('@') => REDACTED,
                 Some(name) if properties::is_secret(name) => REDACTED,
                 Some(name) if check(name, &setting.text).is_err() => "(refused by librdkafka)",

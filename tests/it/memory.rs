@@ -46,7 +46,7 @@ pub fn printed_bound(settings: &[(&str, &str)]) -> u64 {
         let number = number.split_once(to).expect("its unit").0;
         number.parse().expect("a number")
     };
-    (mebibytes("Memory, at most", " MiB") - mebibytes("the program", " MiB")) << 20
+    (mebibytes("Maximum memory", " MiB") - mebibytes("the program", " MiB")) << 20
 }
 
 /// Holds what the bridge took at its most to the bound; the program is another one when it is debugged.

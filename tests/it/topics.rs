@@ -185,7 +185,7 @@ fn a_value_for_a_topic_that_is_not_meant_is_a_usage_error_that_names_those_that_
             &["--retention", "2d", "--retention", "3d"],
             "--retention is given twice for all topics",
         ),
-        (&["--topic", "a=b"], "is no topic name"),
+        (&["--topic", "a=b"], "is not a topic name"),
         (
             &["--partitions", "events=0"],
             "a whole number from 1 to 65535",
