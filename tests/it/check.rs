@@ -201,7 +201,7 @@ fn errors_of_the_configuration_are_found_and_nothing_is_made_of_them() {
     let unsafe_value = setup.property("acks", "1");
     unsafe_value.assert_only("fail", "configuration", "acks: 1 is unsafe");
     for (key, value, what) in [
-        ("ingress.deadline", "3s", "has to be longer than 3.5s"),
+        ("ingress.deadline", "3s", "must be longer than 3.5s"),
         (
             "ingress.idle_timeout",
             "9223372036854775807s",

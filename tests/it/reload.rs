@@ -159,7 +159,7 @@ fn a_change_that_no_report_could_pass_is_not_taken_over() {
     let file = bridge.directory().join("koobridge.toml");
     let text = fs::read_to_string(&file).expect("a configuration");
     for (line, problem) in [
-        ("deadline = \"3s\"", "has to be longer than 3.5s"),
+        ("deadline = \"3s\"", "must be longer than 3.5s"),
         ("idle_timeout = \"9223372036854775807s\"", "is too long"),
         ("trusted_proxies = [\"0.0.0.0/0\"]", "is too wide"),
     ] {

@@ -84,7 +84,7 @@ fn every_error_is_named_at_once_and_no_password_repeated() {
         ("three", b"secret1\nsecret2\nsecret3"),
     ]);
     fs::create_dir(directory.path("folder")).expect("a directory");
-    let space = "has a space or tab at an end, which HTTP strips from the header";
+    let space = "starts or ends with a space or tab, which HTTP strips from the header";
     let expected = [
         (
             "a.txt",
@@ -93,7 +93,7 @@ fn every_error_is_named_at_once_and_no_password_repeated() {
         ("blank", "holds no password; write one on a line".to_owned()),
         (
             "control",
-            "the password on line 1 holds a control character, which no header can carry"
+            "the password on line 1 contains a control character, which a header can't contain"
                 .to_owned(),
         ),
         ("ends", format!("the password on line 2 {space}")),
@@ -184,8 +184,8 @@ fn a_line_is_a_password_to_the_byte_whatever_ends_it() {
 
 #[test]
 fn what_no_header_can_carry_is_named_by_its_line_and_never_shown() {
-    let control = "holds a control character, which no header can carry";
-    let space = "has a space or tab at an end, which HTTP strips from the header";
+    let control = "contains a control character, which a header can't contain";
+    let space = "starts or ends with a space or tab, which HTTP strips from the header";
     for (text, number, problem) in [
         (&b"hunter2\x00"[..], 1, control),
         (b"\x7fhunter2", 1, control),

@@ -73,26 +73,26 @@ fn a_missing_password_is_no_empty_one() {
 /// A comparison that ends early would accept these.
 #[test]
 fn each_byte_of_a_digest_counts() {
-    for place in 0..32 {
+    for index in 0..32 {
         let mut near = digest(b"secret");
-        near[place] ^= 1;
+        near[index] ^= 1;
         let sender = with(Password(near)).authenticate("c", Some(b"secret"), at(1));
-        assert!(sender.is_none(), "byte {place}");
+        assert!(sender.is_none(), "byte {index}");
     }
 }
 
 #[test]
 fn each_channel_has_a_place_of_its_own() {
     let mut channels = channels();
-    let of = |channels: &Channels| ["one", "two", "three"].map(|channel| channels.place(channel));
+    let of = |channels: &Channels| ["one", "two", "three"].map(|channel| channels.index(channel));
     assert_eq!(of(&channels), [Some(0), Some(1), None]);
     let sender = channels.authenticate("two", Some(b"new"), at(1));
-    assert_eq!(sender.map(|sender| sender.place()), Some(1));
+    assert_eq!(sender.map(|sender| sender.index()), Some(1));
     channels.insert(id("one"), password("other"), None);
     assert_eq!(of(&channels), [Some(0), Some(1), None]);
-    let mut places: Vec<_> = channels.places().map(|(id, place)| (place, id)).collect();
-    places.sort_unstable();
-    assert_eq!(places, [(0, &id("one")), (1, &id("two"))]);
+    let mut indices: Vec<_> = channels.indices().map(|(id, index)| (index, id)).collect();
+    indices.sort_unstable();
+    assert_eq!(indices, [(0, &id("one")), (1, &id("two"))]);
 }
 
 #[test]
