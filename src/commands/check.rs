@@ -11,13 +11,13 @@ const WARNED: u8 = 1;
 /// The bridge would not run, or could lose reports.
 const FAILED: u8 = 2;
 
-pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
-    let settings = super::serve::gather(asked.config.as_deref(), &asked.overrides);
+pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
+    let settings = super::serve::gather(args.config.as_deref(), &args.overrides);
     let mut out = Output::new();
     let mut findings = Vec::new();
-    check::run(&settings, asked.probe, &mut |finding| {
+    check::run(&settings, args.probe, &mut |finding| {
         // Printed at once: the next finding may have to wait for Kafka.
-        if !asked.json {
+        if !args.json {
             out.line(&finding);
         }
         findings.push(finding);
@@ -29,7 +29,7 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
             .count()
     };
     let [ok, warned, failed] = [Level::Ok, Level::Warn, Level::Fail].map(count);
-    if asked.json {
+    if args.json {
         let findings: Vec<_> = findings.iter().map(Finding::to_json).collect();
         let all =
             serde_json::json!({ "ok": ok, "warn": warned, "fail": failed, "findings": findings });
@@ -39,7 +39,7 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
     }
     out.end(match (failed, warned) {
         (1.., _) => ExitCode::from(FAILED),
-        (0, 1..) if asked.strict => ExitCode::from(WARNED),
+        (0, 1..) if args.strict => ExitCode::from(WARNED),
         _ => ExitCode::SUCCESS,
     })
 }

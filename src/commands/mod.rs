@@ -1,4 +1,4 @@
-//! The commands, one file each. Several commands share `command_line`, `consuming`, `interrupt`, `left` and `mask`;
+//! The commands, one file each. Several commands share `command_line`, `consuming`, `interrupt`, `mask` and `remaining`;
 //! `schema` is a part of `topics`.
 
 mod check;
@@ -8,9 +8,9 @@ mod consuming;
 mod dev;
 mod health;
 mod interrupt;
-mod left;
 mod mask;
 mod redrive;
+mod remaining;
 mod replay;
 mod schema;
 mod serve;
@@ -99,7 +99,7 @@ fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
     end
 }
 
-/// Reports remain: Kafka does not have them, or the next start delivers them again.
+/// The exit code if reports remain: Kafka does not have them, or the next start delivers them again.
 const LEFT: u8 = 3;
 
 /// Logs how a bridge ended, and returns the exit code.
@@ -114,7 +114,7 @@ fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
             ExitCode::FAILURE
         }
         End::Left(left) => {
-            left::warn_of(left, spool);
+            remaining::warn_of_remaining(left, spool);
             ExitCode::from(LEFT)
         }
     }

@@ -22,8 +22,8 @@ pub(super) struct Registration {
 
 impl Registration {
     /// Returns the registration if `--schema-registry` was given.
-    pub(super) fn of(asked: &Topics, config: &config::Kafka) -> anyhow::Result<Option<Self>> {
-        let Some(url) = &asked.schema_registry else {
+    pub(super) fn of(args: &Topics, config: &config::Kafka) -> anyhow::Result<Option<Self>> {
+        let Some(url) = &args.schema_registry else {
             return Ok(None);
         };
         let wrong = |why: &str| usage_error(&format!("--schema-registry: {why}"));
@@ -31,13 +31,13 @@ impl Registration {
         if config.event_format.mode == EventMode::Structured {
             return Err(wrong(STRUCTURED));
         }
-        let credentials = asked.schema_registry_credentials.as_deref();
+        let credentials = args.schema_registry_credentials.as_deref();
         let credentials = credentials.map(Credentials::read).transpose();
         let credentials = credentials.map_err(|why| usage_error(&why.to_string()))?;
         let client = Client::new(
             address.clone(),
             credentials,
-            asked.schema_registry_ca.as_deref(),
+            args.schema_registry_ca.as_deref(),
         );
         Ok(Some(Self {
             client: client.map_err(|why| usage_error(&why.to_string()))?,
@@ -49,7 +49,7 @@ impl Registration {
     }
 
     /// Shows the registration, and makes it if `apply` is set. Returns whether it still has to be made.
-    pub(super) async fn take(&self, apply: bool, out: &mut Output) -> anyhow::Result<bool> {
+    pub(super) async fn run(&self, apply: bool, out: &mut Output) -> anyhow::Result<bool> {
         let Self {
             client, subject, ..
         } = self;

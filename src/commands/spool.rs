@@ -18,7 +18,7 @@ use crate::tools::archive::Line;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
     match command {
-        SpoolCommand::Status(asked) => status(asked),
+        SpoolCommand::Status(args) => status(args),
         SpoolCommand::Export(location) => export(location),
         SpoolCommand::Drain(drain) => drain::run(drain),
     }
@@ -69,11 +69,11 @@ fn status(SpoolStatus { location, json }: &SpoolStatus) -> anyhow::Result<ExitCo
         status_as_text(&directory, &inspection, &lanes)
     };
     let printed = super::printed(io::stdout().write_all(text.as_bytes()))?;
-    if_whole(&problems).map(|()| printed)
+    problems_as_error(&problems).map(|()| printed)
 }
 
 /// Returns an error if a file could not be read completely. The readable reports are printed before.
-fn if_whole(problems: &[Problem]) -> anyhow::Result<()> {
+fn problems_as_error(problems: &[Problem]) -> anyhow::Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
@@ -156,20 +156,20 @@ fn export(
     let shown = if *set_aside {
         inspection.each_set_aside(|found| match found {
             Ok(kept) => set_aside_line(kept).write(&mut out),
-            Err(fragment) => writeln!(out, "{}", shown(&fragment)),
+            Err(fragment) => writeln!(out, "{}", fragment_json(&fragment)),
         })
     } else {
-        inspection.each(|kept| exported(kept).write(&mut out))
+        inspection.each(|kept| report_line(kept).write(&mut out))
     };
     let mut problems = Vec::new();
     let printed = super::printed(shown.and_then(|found| {
         problems = found;
         out.flush()
     }))?;
-    if_whole(&problems).map(|()| printed)
+    problems_as_error(&problems).map(|()| printed)
 }
 
-fn exported(kept: Kept) -> Line {
+fn report_line(kept: Kept) -> Line {
     let Kept {
         lane,
         number,
@@ -187,13 +187,13 @@ fn exported(kept: Kept) -> Line {
 
 /// Returns the line of a report in a file that was set aside. If it was readable then, another file has it too.
 fn set_aside_line(kept: Kept) -> Line {
-    let mut line = exported(kept);
+    let mut line = report_line(kept);
     line.state = Some("set aside".into());
     line
 }
 
 /// Returns the readable parts of a damaged report.
-fn shown(fragment: &Fragment) -> Value {
+fn fragment_json(fragment: &Fragment) -> Value {
     let Fragment {
         lane,
         number,

@@ -48,17 +48,17 @@ pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
         show_numbers: tail.show_numbers,
     };
     let lines = tail.lines.map_or(u64::MAX, u64::from);
-    let open = opening(tail, range)?;
+    let open = source_opener(tail, range)?;
     interruptible(move |interrupt| {
         let (mut source, name) = open()?;
         follow(&view, &mut source, &name, lines, interrupt)
     })
 }
 
-type Opening = Box<dyn FnOnce() -> anyhow::Result<(Source, String)> + Send>;
+type SourceOpener = Box<dyn FnOnce() -> anyhow::Result<(Source, String)> + Send>;
 
 /// Returns a function that opens the source, on the thread that reads it.
-fn opening(tail: &Tail, range: Range) -> anyhow::Result<Opening> {
+fn source_opener(tail: &Tail, range: Range) -> anyhow::Result<SourceOpener> {
     if let Some(path) = &tail.file {
         let (input, name) = (consuming::open(path)?, path.display().to_string());
         return Ok(Box::new(move || Ok((Source::file(&name, input), name))));
@@ -162,16 +162,16 @@ impl View {
 
     fn event(&self, fields: &EventFields<'_>) -> String {
         let recipient = if self.show_numbers {
-            shown(&fields.recipient)
+            printable(&fields.recipient)
         } else {
             mask::number(&fields.recipient)
         };
         format!(
             "{}  {}  {}  {:<9}  {:>6}  {recipient}",
-            shown(&fields.received_at),
-            shown(&fields.channel_id),
-            shown(&fields.message_id),
-            shown(&fields.status),
+            printable(&fields.received_at),
+            printable(&fields.channel_id),
+            printable(&fields.message_id),
+            printable(&fields.status),
             age(&fields.received_at)
         )
     }
@@ -192,15 +192,15 @@ fn rejected(fields: &RejectedFields<'_>, key: Option<&str>) -> String {
     let fault = fields
         .member
         .or(fields.header_value)
-        .map(|fault| format!(" ({})", shown(fault)))
+        .map(|fault| format!(" ({})", printable(fault)))
         .unwrap_or_default();
     format!(
         "{}  {}  {}  {}  {}{fault}  {}",
-        shown(fields.received_at),
-        shown(fields.channel_id),
-        key.map_or_else(|| "-".to_owned(), shown),
+        printable(fields.received_at),
+        printable(fields.channel_id),
+        key.map_or_else(|| "-".to_owned(), printable),
         fields.stage.as_str(),
-        shown(fields.reason),
+        printable(fields.reason),
         age(fields.received_at)
     )
 }
@@ -218,7 +218,7 @@ fn foreign(record: &RecordRef<'_>, position: Option<Position<'_>>) -> String {
 }
 
 /// Replaces control characters: any producer may have written the text, and it must not control the terminal.
-fn shown(text: &str) -> String {
+fn printable(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(plain).collect()
 }
@@ -257,6 +257,6 @@ mod tests {
 
     #[test]
     fn control_characters_are_not_shown() {
-        assert_eq!(shown("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
     }
 }

@@ -15,17 +15,17 @@ use crate::tools::topics::{Plan, Requested, Step, check, chosen, plan};
 use crate::tools::usage_error;
 
 /// How long Kafka may take to show a topic that it has created.
-const SHOWN: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(200);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
 /// A topic can't be changed as requested.
 const REFUSED: u8 = 2;
 
-pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
-    let (config, settings) = consuming::connection(&asked.kafka)?;
-    let names = names(asked, &config);
-    let schema = schema::Registration::of(asked, &config)?;
-    check("--partitions", &asked.partitions, &names).map_err(|why| usage_error(&why))?;
-    check("--retention", &asked.retention, &names).map_err(|why| usage_error(&why))?;
+pub(super) fn run(args: &Topics) -> anyhow::Result<ExitCode> {
+    let (config, settings) = consuming::connection(&args.kafka)?;
+    let names = topic_names(args, &config);
+    let schema = schema::Registration::of(args, &config)?;
+    check("--partitions", &args.partitions, &names).map_err(|why| usage_error(&why))?;
+    check("--retention", &args.retention, &names).map_err(|why| usage_error(&why))?;
     let cluster = Cluster::start(&settings)?;
     let brokers = cluster.brokers()?.len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
@@ -37,7 +37,7 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
         let facts = cluster
             .topic(topic)
             .map_err(|why| anyhow!("{topic}: {why}"))?;
-        match plan(topic, &facts, &requested(asked, topic), brokers) {
+        match plan(topic, &facts, &requested(args, topic), brokers) {
             Ok(plan) => plans.push((topic, plan, facts)),
             Err(refused) => {
                 is_refused = true;
@@ -45,16 +45,16 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let apply = asked.apply && !is_refused;
+    let apply = args.apply && !is_refused;
     for (topic, plan, facts) in &plans {
-        show_rest(topic, plan, facts, &mut out);
-        take(&cluster, topic, &plan.steps, apply, &mut out)?;
+        show_unchanged(topic, plan, facts, &mut out);
+        apply_steps(&cluster, topic, &plan.steps, apply, &mut out)?;
     }
-    let mut is_left = !apply && plans.iter().any(|(_, plan, _)| !plan.steps.is_empty());
+    let mut is_pending = !apply && plans.iter().any(|(_, plan, _)| !plan.steps.is_empty());
     if let Some(schema) = schema {
-        is_left |= block_on(schema.take(apply, &mut out))?;
+        is_pending |= block_on(schema.run(apply, &mut out))?;
     }
-    if is_left && !is_refused {
+    if is_pending && !is_refused {
         out.line("\nNothing was changed; add --apply to make the changes.");
     }
     out.end(if is_refused {
@@ -65,27 +65,27 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
 }
 
 /// Returns the requested topics without duplicates.
-fn names<'a>(asked: &'a Topics, config: &'a config::Kafka) -> Vec<&'a str> {
-    if asked.topic.is_empty() {
+fn topic_names<'a>(args: &'a Topics, config: &'a config::Kafka) -> Vec<&'a str> {
+    if args.topic.is_empty() {
         return vec![&config.topic, &config.rejected_topic];
     }
     let mut seen = BTreeSet::new();
-    let topics = asked.topic.iter().map(String::as_str);
+    let topics = args.topic.iter().map(String::as_str);
     topics.filter(|topic| seen.insert(*topic)).collect()
 }
 
-fn requested(asked: &Topics, topic: &str) -> Requested {
+fn requested(args: &Topics, topic: &str) -> Requested {
     let count = |number: NonZeroU16| u32::from(number.get());
     Requested {
-        partitions: chosen(&asked.partitions, topic).map(count),
-        replication: asked.replication.map(count),
-        retention: chosen(&asked.retention, topic),
-        min_insync: asked.min_insync_replicas.map(count),
+        partitions: chosen(&args.partitions, topic).map(count),
+        replication: args.replication.map(count),
+        retention: chosen(&args.retention, topic),
+        min_insync: args.min_insync_replicas.map(count),
     }
 }
 
 /// Prints whether a topic needs no change, and any advice for it.
-fn show_rest(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output) {
+fn show_unchanged(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output) {
     match (plan.steps.as_slice(), &facts.settings) {
         ([], Some(_)) => out.line(format_args!("{topic}: nothing to change")),
         ([], None) => out.line(format_args!(
@@ -98,7 +98,7 @@ fn show_rest(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output)
     }
 }
 
-fn take(
+fn apply_steps(
     cluster: &Cluster,
     topic: &str,
     steps: &[Step<'_>],
@@ -126,7 +126,7 @@ fn take(
 
 /// Waits until the partitions have leaders: before, clients can't use the topic.
 fn wait_for(cluster: &Cluster, topic: &str, partitions: u32) -> anyhow::Result<()> {
-    let until = Instant::now() + SHOWN;
+    let until = Instant::now() + READY_TIMEOUT;
     while Instant::now() < until {
         let facts = cluster
             .topic(topic)
@@ -134,7 +134,7 @@ fn wait_for(cluster: &Cluster, topic: &str, partitions: u32) -> anyhow::Result<(
         if facts.condition == Condition::Ready && facts.partitions >= partitions {
             return Ok(());
         }
-        std::thread::park_timeout(LOOK);
+        std::thread::park_timeout(POLL);
     }
     bail!(
         "{topic}: created, but its partitions are not ready yet; check it with `koobridge topics`"

@@ -7,7 +7,7 @@ use tracing::warn;
 use crate::bridge::delivery::Left;
 
 /// Warns of the reports that remain in a bridge and in its spool.
-pub(super) fn warn_of(left: &Left, spool: Option<&Path>) {
+pub(super) fn warn_of_remaining(left: &Left, spool: Option<&Path>) {
     if left.unpromised > 0 {
         let unpromised = left.unpromised;
         warn!(
