@@ -90,8 +90,9 @@ kafka.schema_id:
   koobridge topics --config koobridge.toml --schema-registry http://registry:8081 --apply
 
 By default, a new topic has 6 partitions, replication factor 3 (or the number of brokers if there are fewer),
-min.insync.replicas one less (at least 1), and a retention of 7 days. Replayed records keep their timestamps, so the retention
-of their topic must be longer than their age. Of an existing topic, only the settings that you name are changed.
+min.insync.replicas one less (at least 1), and a retention of 7 days. Replayed records keep their timestamps, so
+the retention of their topic must be longer than their age. Of an existing topic, only the settings that you name
+are changed.
 A compacted topic is refused. If one topic is refused, no topic is changed.
 Exit codes:
   0  the changes were shown or made

@@ -1,5 +1,5 @@
-//! The commands, one file each. Several commands share `command_line`, `consuming`, `interrupt`, `mask` and `remaining`;
-//! `schema` is a part of `topics`.
+//! The commands, one file each. Several commands share `command_line`, `consuming`, `interrupt`, `mask` and
+//! `remaining`; `schema` is a part of `topics`.
 
 mod check;
 mod command_line;

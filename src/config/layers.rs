@@ -173,8 +173,8 @@ impl Settings {
         texts.filter(|text| !text.is_empty()).map(Path::new)
     }
 
-    /// Returns the files whose changes Kafka's clients apply while the bridge serves: each `from_file` of a property, and
-    /// the files and directories that properties name.
+    /// Returns the files whose changes Kafka's clients apply while the bridge serves: each `from_file` of a property,
+    /// and the files and directories that properties name.
     pub fn kafka_files(&self) -> impl Iterator<Item = &Path> {
         let properties = self.values.iter();
         let properties = properties.filter(|(key, _)| key.starts_with(PROPERTIES));
@@ -240,8 +240,8 @@ impl Settings {
         }
     }
 
-    /// Returns the keys that differ from `before` and need a restart. New contents of a `from_file` of Kafka's properties
-    /// need none.
+    /// Returns the keys that differ from `before` and need a restart. New contents of a `from_file` of Kafka's
+    /// properties need none.
     #[must_use]
     pub fn changed_for_restart<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
         let names: BTreeSet<&String> = self.values.keys().chain(before.values.keys()).collect();

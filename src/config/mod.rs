@@ -1,8 +1,8 @@
 //! The configuration. Only this module parses settings.
 //!
 //! There are two stages. [`Settings`] gathers the text of each setting from the file, the variables and the flags;
-//! [`KEYS`] lists every key with its default. Then [`Config::check`] parses the settings into checked values, or returns
-//! all errors at once, each with its place and its remedy.
+//! [`KEYS`] lists every key with its default. Then [`Config::check`] parses the settings into checked values, or
+//! returns all errors at once, each with its place and its remedy.
 
 mod checks;
 mod error;

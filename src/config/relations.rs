@@ -1,5 +1,5 @@
-//! Checks relations between valid values. If they did not hold, the bridge would start, but answer every report, or every
-//! large one, with 503.
+//! Checks relations between valid values. If they did not hold, the bridge would start, but answer every report, or
+//! every large one, with 503.
 
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-/// Checks an HTTP or HTTPS URL; returns whether it has a path. An error does not repeat the URL, because it may contain a
-/// password.
+/// Checks an HTTP or HTTPS URL; returns whether it has a path. An error does not repeat the URL, because it may contain
+/// a password.
 pub(super) fn check(text: &str) -> Result<bool, String> {
     let example = "write for example \"http://collector:4318/v1/traces\"";
     let rest = ["http://", "https://"].map(|scheme| text.strip_prefix(scheme));

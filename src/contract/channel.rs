@@ -1,7 +1,7 @@
 //! Channels and their webhook passwords.
 //!
-//! Only the SHA-256 digests of passwords are kept, so that a comparison takes the same time for all lengths, and a password
-//! can't be printed.
+//! Only the SHA-256 digests of passwords are kept, so that a comparison takes the same time for all lengths, and a
+//! password can't be printed.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -186,8 +186,8 @@ impl Channels {
 
     /// Checks the password of a report for `channel`. If it is right, sets the time of the last report to `now`.
     ///
-    /// The method always computes one digest and makes two comparisons, also for an unknown channel or a missing password,
-    /// so that the time of the answer reveals nothing.
+    /// The method always computes one digest and makes two comparisons, also for an unknown channel or a missing
+    /// password, so that the time of the answer reveals nothing.
     #[must_use]
     pub fn authenticate(
         &self,

@@ -110,8 +110,8 @@ impl Event {
 
 /// Returns the id of the event for one status of one message. A sender's retry and a replay have the same id.
 ///
-/// The id is the UUIDv5 in [`EVENT_NAMESPACE`] of `channel_id`, `message_id` and `status`. Each is encoded as its length in
-/// bytes (a big-endian `u32`), followed by its UTF-8 bytes. An example:
+/// The id is the UUIDv5 in [`EVENT_NAMESPACE`] of `channel_id`, `message_id` and `status`. Each is encoded as its
+/// length in bytes (a big-endian `u32`), followed by its UTF-8 bytes. An example:
 ///
 /// ```
 /// let id = koobridge::contract::event_id(

@@ -65,8 +65,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// Only [`super::Authenticated::sent`] calls this, and [`super::redrive`] for reports that were authenticated when they
-    /// arrived.
+    /// Only [`super::Authenticated::sent`] calls this, and [`super::redrive`] for reports that were authenticated when
+    /// they arrived.
     pub(super) fn new(channel: ChannelId, arrival: Arrival, body: Vec<u8>) -> Self {
         Self {
             channel,

@@ -14,8 +14,8 @@ const BY: &str = "redriven_by";
 pub struct RedrivenMarker {
     pub partition: u32,
     pub offset: u64,
-    /// The timestamp of the report's record, if it has one, in milliseconds since 1970. If the topic was recreated, another
-    /// record at this position has another timestamp.
+    /// The timestamp of the report's record, if it has one, in milliseconds since 1970. If the topic was recreated,
+    /// another record at this position has another timestamp.
     pub timestamp: Option<i64>,
 }
 
@@ -32,8 +32,8 @@ impl RedrivenMarker {
     }
 }
 
-/// Returns the marker's record, for the same partition of the rejected topic. `by` is the id of the redrive. The record has
-/// no key and an empty value.
+/// Returns the marker's record, for the same partition of the rejected topic. `by` is the id of the redrive. The record
+/// has no key and an empty value.
 #[must_use]
 pub fn redriven_marker(marker: &RedrivenMarker, by: &str) -> RecordRef<'static> {
     let mut record = RecordRef {

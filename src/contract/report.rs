@@ -8,8 +8,8 @@ use super::fault::{Fault, Reason};
 use super::json::{self, Member, NoObject};
 use super::received::Arrival;
 
-/// The longest mandatory member, in Unicode scalar values. The interface document specifies no limit; its identifiers have
-/// 33 characters.
+/// The longest mandatory member, in Unicode scalar values. The interface document specifies no limit; its identifiers
+/// have 33 characters.
 pub const MAX_CHARACTERS: usize = 256;
 
 /// The deepest nesting of a body; the report object itself counts as one level.
@@ -138,8 +138,8 @@ fn sole_message_id(members: &[Member<'_>]) -> Option<String> {
     string(members, "message_id").ok().map(Cow::into_owned)
 }
 
-/// Returns a member's name if it looks like a name. Anything else may be a misplaced value, for example a phone number, and
-/// values are never repeated.
+/// Returns a member's name if it looks like a name. Anything else may be a misplaced value, for example a phone number,
+/// and values are never repeated.
 fn printable_name(name: &[u8]) -> Option<String> {
     let name = str::from_utf8(name).ok()?;
     let mut characters = name.chars();

@@ -29,8 +29,8 @@ pub enum SchemaId {
 pub struct InvalidSchemaId;
 
 impl SchemaId {
-    /// Returns the header for a record whose value has this schema. As Confluent's clients expect, it is a byte for the kind
-    /// of the id, followed by the id in network order.
+    /// Returns the header for a record whose value has this schema. As Confluent's clients expect, it is a byte for the
+    /// kind of the id, followed by the id in network order.
     pub(super) fn to_header(self) -> Header {
         let value = match self {
             Self::Number(number) => [&[0], &number.to_be_bytes()[..]].concat(),

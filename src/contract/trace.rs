@@ -1,5 +1,5 @@
-//! The W3C trace context of a request (<https://www.w3.org/TR/trace-context/>). It becomes part of the record, so that a
-//! subscriber can continue the trace. Invalid parts are left out.
+//! The W3C trace context of a request (<https://www.w3.org/TR/trace-context/>). It becomes part of the record, so that
+//! a subscriber can continue the trace. Invalid parts are left out.
 
 use std::iter;
 
@@ -59,8 +59,8 @@ impl TraceContext {
     }
 }
 
-/// Returns whether `text` is `00-`, 32 hex digits, `-`, 16 hex digits, `-` and 2 hex digits, in lower case and without an id
-/// of zeros.
+/// Returns whether `text` is `00-`, 32 hex digits, `-`, 16 hex digits, `-` and 2 hex digits, in lower case and without
+/// an id of zeros.
 fn is_parent(text: &str) -> bool {
     let fields: Vec<&str> = text.split('-').collect();
     let [version, trace, parent, flags] = fields[..] else {
