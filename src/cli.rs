@@ -1,4 +1,4 @@
-//! What can be typed on the command line.
+//! The command line: its commands, options and help.
 
 mod consume;
 mod health;
@@ -30,46 +30,46 @@ use crate::config;
     long_about = "A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.\n\n\
         KooMessage POSTs a status report for each message sent. koobridge authenticates and \
         validates each report, publishes a normalised event keyed by message_id to a Kafka topic, \
-        and answers 200 only when Kafka has it, or its own spool while Kafka is away.",
+        and answers 200 only when Kafka has acknowledged the event or, if Kafka is unavailable, the spool has stored it.",
     after_help = "Try it: `koobridge dev` needs no Kafka and no configuration.",
     arg_required_else_help = true
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands, one file each in `commands/`.
+/// The commands; each has a file in `commands/`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the bridge against a Kafka cluster
     #[command(after_long_help = SERVE_HELP)]
     Serve(Serve),
-    /// Try the whole bridge on an embedded in-memory broker: no Kafka, no configuration
+    /// Try the bridge on an embedded in-memory broker, without Kafka and without configuration
     #[command(after_long_help = DEV_HELP)]
     Dev(Dev),
-    /// Find what is wrong with the configuration, this machine and Kafka, before going live
+    /// Check the configuration, this machine and Kafka before going live
     #[command(after_long_help = CHECK_HELP)]
     Check(Check),
-    /// Ask a running bridge whether it is well: for health checks of containers and exec probes
+    /// Check the health of a running bridge, for container health checks and exec probes
     #[command(after_long_help = HEALTH_HELP)]
     Health(Health),
-    /// Show which topics and settings are missing, or create them: the bridge's, or the target of a replay
+    /// Show or create missing topics and topic settings, for the bridge or for the target of a replay
     #[command(after_long_help = TOPICS_HELP)]
     Topics(Topics),
-    /// Watch events as they come, or rejected reports
+    /// Watch events or rejected reports as they arrive
     #[command(after_long_help = TAIL_HELP)]
     Tail(Tail),
-    /// Publish a range of events again: to a topic, or as lines
+    /// Publish a range of events again to a topic, or print it as JSON lines
     #[command(after_long_help = REPLAY_HELP)]
     Replay(Replay),
-    /// Try rejected reports again, and publish those that are good today
+    /// Validate rejected reports again, and publish those that are now valid
     #[command(after_long_help = REDRIVE_HELP)]
     Redrive(Redrive),
-    /// Show the reports that a bridge keeps on disk, or deliver them
+    /// Show, export or deliver the reports in a bridge's disk spool
     Spool(Spool),
-    /// Print what a shell needs to complete what is typed
+    /// Print a shell's completion script
     #[command(after_long_help = COMPLETIONS_HELP)]
     Completions(Completions),
 }
@@ -82,10 +82,10 @@ pub struct Check {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,
-    /// Publish one marked record to each topic, which subscribers pass over
+    /// Publish one probe record to each topic; subscribers ignore it
     #[arg(long)]
     pub probe: bool,
-    /// Warnings count: exit code 1
+    /// Exit with code 1 if there are warnings
     #[arg(long)]
     pub strict: bool,
     /// Print JSON
@@ -96,7 +96,7 @@ pub struct Check {
 /// `koobridge completions`
 #[derive(Debug, Args)]
 pub struct Completions {
-    /// The shell
+    /// The shell to complete for
     pub shell: Shell,
 }
 
@@ -110,7 +110,7 @@ pub struct Serve {
     pub log: LogForm,
     #[command(flatten)]
     pub overrides: Overrides,
-    /// Show every setting in force and where it was typed, then stop; secrets stay hidden
+    /// Print every setting with its origin as a TOML file, then exit; secrets stay hidden
     #[arg(long)]
     pub print_config: bool,
 }
@@ -118,10 +118,10 @@ pub struct Serve {
 /// `koobridge dev`
 #[derive(Debug, Args)]
 pub struct Dev {
-    /// Where senders reach the bridge; port 0 takes a free one
+    /// The address for senders; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18446")]
     pub listen: SocketAddr,
-    /// Where the status page, probes and metrics are; port 0 takes a free one
+    /// The address of the status page, probes and metrics; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = config::default("admin.listen"))]
     pub admin_listen: SocketAddr,
     #[command(flatten)]
@@ -137,14 +137,14 @@ pub struct Spool {
     pub command: SpoolCommand,
 }
 
-/// What can be done with a spool.
+/// The commands for a spool.
 #[derive(Debug, Subcommand)]
 pub enum SpoolCommand {
-    /// Count what is in it, by topic and partition; the bridge may be running
+    /// Count the reports in the spool, by topic and partition; the bridge may be running
     Status(SpoolStatus),
-    /// Print every report in it, one JSON object a line; the bridge may be running
+    /// Print every report in the spool, one JSON object per line; the bridge may be running
     Export(SpoolExport),
-    /// Deliver what is in it, as the bridge would; for a spool whose bridge is gone
+    /// Deliver the reports in the spool to Kafka, if their bridge no longer runs
     #[command(after_long_help = DRAIN_HELP)]
     Drain(SpoolDrain),
 }
@@ -164,12 +164,12 @@ pub struct SpoolStatus {
 pub struct SpoolExport {
     #[command(flatten)]
     pub location: SpoolLocation,
-    /// Print what can be read of damaged files that were set aside; most of it was delivered
+    /// Print the readable content of damaged files that were set aside; most of it was delivered
     #[arg(long)]
     pub set_aside: bool,
 }
 
-/// Where a spool is.
+/// The location of a spool.
 #[derive(Debug, Args)]
 pub struct SpoolLocation {
     /// The configuration that names the spool, a TOML file
@@ -186,31 +186,31 @@ pub struct SpoolDrain {
     /// The configuration, a TOML file: Kafka, the topics, and the spool
     #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Another spool's directory
+    /// The spool's directory, instead of spool.directory in the configuration
     #[arg(long, value_name = "DIRECTORY")]
     pub directory: Option<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,
 }
 
-/// Settings that are laid over everything else.
+/// Settings that override the file and the variables.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Overrides {
-    /// Set a key of the configuration, for example ingress.deadline=3s; can be repeated
+    /// Set a configuration key, for example ingress.deadline=3s; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub set: Vec<(String, String)>,
 }
 
-/// How a bridge logs.
+/// The log format of a bridge.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LogForm {
-    /// The form of the log: auto (text on a terminal, else JSON), text or json
+    /// The log format: auto (text on a terminal, else JSON), text or json
     #[arg(id = "log", long = "log", value_name = "FORMAT")]
     pub format: Option<String>,
 }
 
 impl LogForm {
-    /// The setting that this is short for.
+    /// Returns the setting that the flag stands for.
     pub fn setting(&self) -> Option<(String, String)> {
         let format = self.format.clone()?;
         Some(("log.format".to_owned(), format))
@@ -221,8 +221,8 @@ impl LogForm {
 fn from_one<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: ParseIntError| {
         match error.kind() {
-            IntErrorKind::PosOverflow => "that is too large",
-            _ => "write a whole number from 1",
+            IntErrorKind::PosOverflow => "the number is too large",
+            _ => "write a whole number, at least 1",
         }
         .to_owned()
     })
@@ -240,35 +240,40 @@ A small configuration:
 
   [ingress]
   listen = \"127.0.0.1:18446\"
-  channels = \"/etc/koobridge/channels\"    # one file a channel, named by its id: its password
+  channels = \"/etc/koobridge/channels\"    # one password file per channel; the file name is the channel id
   [kafka.properties]
   bootstrap.servers = \"kafka-1:9092,kafka-2:9092\"
   [spool]
-  directory = \"/var/lib/koobridge/spool\"   # keeps reports while Kafka is away
+  directory = \"/var/lib/koobridge/spool\"   # stores reports while Kafka is unavailable
 
-Each key has a variable (KOOBRIDGE_INGRESS_LISTEN; linger.ms under [kafka.properties] is
-KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS) and can be set by --set. A flag goes over a variable, a
-variable over the file. --print-config shows what is in force.
+Each key can also be set by an environment variable (KOOBRIDGE_INGRESS_LISTEN; linger.ms under
+[kafka.properties] is KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS) or with --set. A flag overrides a variable, and
+a variable overrides the file. --print-config shows the resulting settings.
 
-The topics (koomessage.reports and koomessage.reports.rejected) must exist: koobridge creates none.
+The topics (koomessage.reports and koomessage.reports.rejected) must exist; serve does not create them.
+Create them with `koobridge topics --apply`.
 
-SIGTERM or Ctrl-C stops it in good order; a second one at once.
-Exit codes: 0 stopped in good order, 1 could not run or was stopped at once, 2 the configuration
-or the command line is wrong, 3 stopped with reports that Kafka does not have yet: in the spool, or,
-without one, in none and promised to nobody; also if the spool was not counted yet, or the next start
-delivers some again.";
+SIGTERM or Ctrl-C shuts the bridge down gracefully; a second signal stops it immediately.
+Exit codes:
+  0  stopped gracefully
+  1  could not run, or was stopped immediately by a second signal
+  2  the configuration or the command line is wrong
+  3  stopped with reports that Kafka has not acknowledged: they are in the spool or, without a spool, were
+     never answered with success; also if the spool was not fully counted, or if the next start delivers
+     some reports again";
 
 const DEV_HELP: &str = "\
-It listens for the demo channel 202105102694809992 with the password koobridge-dev, prints a curl
-command that sends it a report, and then one line for each event, read back from the topic. Other
-Kafka clients on this machine can read the topic too. Everything is in memory and gone at the end:
-Ctrl-C.";
+It accepts reports for the demo channel 202105102694809992 with the password koobridge-dev. It prints a curl
+command that sends a report, and then a line for each event that it reads back from the topic. Other Kafka
+clients on this machine can read the topic too. All data is in memory and is lost when the command ends.
+Stop it with Ctrl-C.";
 
 const CHECK_HELP: &str = "\
-Each line is one finding: ok, warn or fail, what it is about, what is so, what to do, and where to read
-on. Run it where the bridge runs and as its user: what can be read, written and reached is looked at from
-there. Nothing is changed, but for the records that --probe publishes; it may run beside the bridge.
-Exit codes: 0 nothing to mend, 1 warnings and --strict, 2 something to mend.";
+Each line is one finding: its level (ok, warn or fail), its area, the fact, the remedy, and a document to
+read. Run it on the bridge's machine and as the bridge's user, because it tests which files can be read and
+written and which hosts can be reached. It changes nothing, except that --probe publishes records. The bridge
+may be running.
+Exit codes: 0 no failures, 1 warnings and --strict was given, 2 failures, or the command line is wrong.";
 
 const COMPLETIONS_HELP: &str = "\
 bash:  koobridge completions bash > /usr/share/bash-completion/completions/koobridge
@@ -276,10 +281,13 @@ zsh:   koobridge completions zsh > /usr/local/share/zsh/site-functions/_koobridg
 fish:  koobridge completions fish > ~/.config/fish/completions/koobridge.fish";
 
 const DRAIN_HELP: &str = "\
-It delivers until the spool is empty, however long Kafka takes; Ctrl-C or SIGTERM stops it, a second one at
-once, and what is left stays. It needs nothing of the ingress, and no file if --directory names the spool:
+It delivers until the spool is empty, however long Kafka takes. Ctrl-C or SIGTERM stops it, and a second signal
+stops it immediately; the remaining reports stay in the spool. It needs no ingress settings, and no configuration
+file if --directory names the spool:
   koobridge spool drain --directory /mnt/spool --set kafka.properties.bootstrap.servers=kafka-1:9092
-A spool belongs to one process: it is refused while its bridge runs, which drains it by itself.
-Exit codes: 0 the spool is empty but for quarantined reports, 1 could not run or was stopped at once, 2 the
-configuration or the command line is wrong, 3 reports are left: it was stopped, their topic is not configured, or
-the disk does not let them be deleted.";
+Only one process can use a spool. While the bridge runs, it delivers the spool itself, and this command fails.
+Exit codes:
+  0  the spool is empty, except for quarantined reports
+  1  could not run, or was stopped immediately by a second signal
+  2  the configuration or the command line is wrong
+  3  reports remain: the command was stopped, their topic is not configured, or the disk prevents their deletion";

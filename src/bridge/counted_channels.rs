@@ -22,7 +22,7 @@ impl CountedChannels {
     pub fn new(channels: Channels, metrics: &Metrics) -> Self {
         let unknown = metrics.channel(None);
         let mut counters = vec![Arc::clone(&unknown); channels.len()];
-        for (channel, place) in channels.places() {
+        for (channel, place) in channels.indices() {
             counters[place] = metrics.channel(Some(channel));
         }
         Self {
@@ -51,8 +51,8 @@ impl CountedChannels {
     ) -> Result<(Authenticated, Arc<ChannelCounters>), Arc<ChannelCounters>> {
         let sender = self.channels.authenticate(channel, password, now);
         let place = match &sender {
-            Some(sender) => Some(sender.place()),
-            None => self.channels.place(channel),
+            Some(sender) => Some(sender.index()),
+            None => self.channels.index(channel),
         };
         let counters = place.map_or(&self.unknown, |place| &self.counters[place]);
         let counters = Arc::clone(counters);

@@ -18,7 +18,7 @@ pub struct Tail {
     /// Watch rejected reports instead of events
     #[arg(long)]
     pub rejected: bool,
-    /// Where to begin: now, beginning, a time (RFC 3339) or so long ago (2h)
+    /// Start at: now, beginning, a time (RFC 3339), or an age (2h)
     #[arg(
         long,
         value_name = "WHEN",
@@ -26,7 +26,7 @@ pub struct Tail {
         conflicts_with = "offsets"
     )]
     pub since: When,
-    /// Read these offsets of a partition only, PARTITION:FIRST-LAST; can be repeated
+    /// Read only these offsets of a partition, PARTITION:FIRST-LAST; can be repeated
     #[arg(long, value_name = "RANGE")]
     pub offsets: Vec<TypedOffsets>,
     #[command(flatten)]
@@ -34,16 +34,16 @@ pub struct Tail {
     /// Only reports that were rejected for this reason; can be repeated
     #[arg(long, value_name = "REASON", value_parser = reasons(), requires = "rejected")]
     pub reason: Vec<String>,
-    /// Stop after so many lines
+    /// Stop after this number of lines
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = from_one::<NonZeroU64>)]
     pub lines: Option<NonZeroU64>,
-    /// Print records whole, one JSON object a line
+    /// Print complete records, one JSON object per line
     #[arg(long)]
     pub json: bool,
-    /// Show phone numbers, which are masked otherwise
+    /// Show phone numbers instead of masking them
     #[arg(long)]
     pub show_numbers: bool,
-    /// Read JSON lines that `replay` or `spool export` wrote; - is standard input
+    /// Read JSON lines written by `replay` or `spool export`; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["since", "offsets"])]
     pub file: Option<PathBuf>,
 }
@@ -53,20 +53,20 @@ pub struct Tail {
 pub struct Replay {
     #[command(flatten)]
     pub kafka: ToKafka,
-    /// Where to: a topic, the events topic itself too, or - for JSON lines on standard output
+    /// The target: a topic (also the events topic itself), or - for JSON lines on standard output
     #[arg(long, value_name = "TOPIC")]
     pub to: String,
     #[command(flatten)]
     pub range: RangeArgs,
     #[command(flatten)]
     pub filters: Filters,
-    /// Replay records that are replays already, too
+    /// Also replay records that are replays themselves
     #[arg(long)]
     pub include_replays: bool,
-    /// Read only the partitions that the message ids belong to today
+    /// Read only the partitions that the message ids currently map to
     #[arg(long, conflicts_with_all = ["offsets", "file", "resume"])]
     pub key_partition: bool,
-    /// Read JSON lines that `replay` or `spool export` wrote; - is standard input (then with --yes)
+    /// Read JSON lines written by `replay` or `spool export`; - is standard input, which needs --yes
     #[arg(long, value_name = "FILE", conflicts_with_all = ["offsets", "id", "resume"])]
     pub file: Option<PathBuf>,
     #[command(flatten)]
@@ -86,33 +86,33 @@ pub struct Redrive {
     /// Only reports of this channel; can be repeated
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Vec<String>,
-    /// Redrive reports that an earlier redrive has brought back, too
+    /// Also redrive reports that an earlier redrive has published
     #[arg(long)]
     pub include_redriven: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-/// Which Kafka, and which topics.
+/// The Kafka cluster and the topics.
 #[derive(Debug, Args)]
 pub struct ToKafka {
     /// The configuration, a TOML file: Kafka and the topics
     #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// The brokers, if there is no configuration at hand: HOST:PORT,…
+    /// The brokers, instead of a configuration: HOST:PORT,…
     #[arg(long, value_name = "BROKERS")]
     pub bootstrap: Option<String>,
     #[command(flatten)]
     pub overrides: Overrides,
 }
 
-/// Which part of a topic.
+/// A range of a topic.
 #[derive(Debug, Args)]
 pub struct RangeArgs {
-    /// From this time on: RFC 3339, so long ago (2h), or beginning
+    /// Start at this time: RFC 3339, an age (2h), or beginning
     #[arg(long, value_name = "WHEN", conflicts_with = "offsets")]
     pub since: Option<When>,
-    /// Up to this time, not included: RFC 3339, so long ago, or now
+    /// Stop before this time: RFC 3339, an age, or now
     #[arg(
         long,
         value_name = "WHEN",
@@ -120,49 +120,48 @@ pub struct RangeArgs {
         conflicts_with = "offsets"
     )]
     pub until: When,
-    /// Offsets of a partition instead, PARTITION:FIRST-LAST (LAST included); can be repeated
+    /// Read these offsets of a partition instead, PARTITION:FIRST-LAST (inclusive); can be repeated
     #[arg(long, value_name = "RANGE")]
     pub offsets: Vec<TypedOffsets>,
 }
 
-/// Which records of it.
+/// The filters on events.
 #[derive(Debug, Args)]
 pub struct Filters {
-    /// Only this channel; can be repeated
+    /// Only events of this channel; can be repeated
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Vec<String>,
-    /// Only this status; can be repeated
+    /// Only events with this status; can be repeated
     #[arg(long, value_name = "STATUS", value_parser = statuses())]
     pub status: Vec<String>,
-    /// Only this message; can be repeated
+    /// Only events of this message; can be repeated
     #[arg(long, value_name = "ID")]
     pub message_id: Vec<String>,
-    /// Only the messages that this file names, one id a line
+    /// Only events of the messages in this file, one id per line
     #[arg(long, value_name = "FILE")]
     pub message_ids: Option<PathBuf>,
 }
 
-/// How a run goes.
+/// The options of a run.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 pub struct RunArgs {
-    /// Start without preview and question
+    /// Start without a preview and without confirmation
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
-    /// Show the preview only
+    /// Only show the preview
     #[arg(long)]
     pub dry_run: bool,
-    /// At most so many records a second
+    /// Publish at most this number of records per second
     #[arg(long, value_name = "RECORDS", value_parser = from_one::<NonZeroU32>)]
     pub rate: Option<NonZeroU32>,
-    /// Start the run of this name, or go on with it if it was started before: for a job that is started again until it
-    /// succeeds
+    /// Start the run with this name, or resume it if it exists; for a job that is retried until it succeeds
     #[arg(long, value_name = "NAME", value_parser = run_id, conflicts_with = "resume")]
     pub id: Option<String>,
-    /// Go on with the run of this id, which was started before
+    /// Resume the run with this id
     #[arg(long, value_name = "ID", value_parser = run_id, conflicts_with_all = ["offsets", "dry_run"])]
     pub resume: Option<String>,
-    /// Count the records that the target refuses, and go on; otherwise the first one ends the run
+    /// Skip and count records that the target refuses, instead of stopping at the first one
     #[arg(long)]
     pub skip_refused: bool,
     /// Print the summary as one JSON object on standard output
@@ -170,7 +169,7 @@ pub struct RunArgs {
     pub json: bool,
 }
 
-/// A status that no event has would leave out every record.
+/// An unknown status is an error, because it would filter out every record.
 fn statuses() -> PossibleValuesParser {
     Status::ALL.map(Status::as_str).into()
 }
@@ -179,7 +178,7 @@ fn reasons() -> PossibleValuesParser {
     PossibleValuesParser::new(rejection_reasons())
 }
 
-/// Parses the id of a run, which is part of the names of a consumer group and of a transactional id.
+/// Parses the id of a run, which becomes part of a consumer group's name and of a transactional id.
 fn run_id(text: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if (1..=100).contains(&text.len()) && text.chars().all(is_plain) {
@@ -189,19 +188,19 @@ fn run_id(text: &str) -> Result<String, String> {
 }
 
 pub(super) const TAIL_HELP: &str = "\
-It joins no consumer group and commits nothing. A line is: time, channel, message id, status, age,
-recipient; of a rejected report: time, channel, message id, stage, reason, member, age. Filters leave
-records out that koobridge did not write. Ctrl-C ends it.
+It joins no consumer group and commits no offsets. A line shows time, channel, message id, status, age and
+recipient. For a rejected report it shows time, channel, message id, stage, reason, member and age. If a
+filter is set, records that koobridge did not write are left out. Stop it with Ctrl-C.
 
   koobridge tail --bootstrap kafka-1:9092 --since 2h --channel 202105102694809992
   koobridge tail --config koobridge.toml --rejected --since beginning --json";
 
 pub(super) const REPLAY_HELP: &str = "\
-It shows a preview and asks first. A replayed record keeps its key, value, time and ce_ headers, so that
-subscribers drop it if they have had it; the headers replay_id, replay_topic, replay_partition and
-replay_offset name its source. To a topic each record is published exactly once: a run that was stopped or
-killed goes on by --resume with the same filters, or by the same command if it has an --id. From a file, at
-least once.
+It shows a preview and asks for confirmation. A replayed record keeps its key, value, timestamp and ce_
+headers, so that subscribers can drop it as a duplicate. The headers replay_id, replay_topic,
+replay_partition and replay_offset name its source. From topic to topic, each record is published exactly
+once, even if the run is stopped or killed: resume it with --resume and the same filters or, if it has an
+--id, with the same command. From a file, each record is published at least once.
 
   koobridge replay --config koobridge.toml --since 2h --dry-run --to koomessage.reports
   koobridge replay --config koobridge.toml --since 2026-11-22T08:00:00Z --until 2h --to reprocess
@@ -209,20 +208,24 @@ least once.
   koobridge replay --config koobridge.toml --since beginning --to - > archive.jsonl
   koobridge replay --config koobridge.toml --file archive.jsonl --to koomessage.reports
 
-Exit codes: 0 done, 1 could not run, 2 the configuration or the command line is wrong, 3 stopped (the
-command that resumes it is printed), 4 some records are not on the target: Kafka has deleted them, or the
-target refuses them. Ctrl-C stops in good order, a second one gives up the records of the last second.";
+Ctrl-C stops the run gracefully; a second Ctrl-C gives up the records of the last second.
+Exit codes:
+  0  done
+  1  could not run
+  2  the configuration or the command line is wrong
+  3  stopped; the command that resumes the run is printed
+  4  some records are not on the target: Kafka has deleted them, or the target refused them";
 
 pub(super) const REDRIVE_HELP: &str = "\
-It tries each rejected report under the rules of this version. A report that is valid now is published as an
-event with its original arrival time, and an event that Kafka refused is published again unchanged; all
-others stay. It shows a preview and asks first. Each run publishes exactly once, and --resume continues it.
-What an earlier redrive has brought back is passed over.
+It validates each rejected report with the rules of this version. A report that is now valid is published as
+an event with its original arrival time. An event that Kafka refused is published again unchanged. All other
+reports are left as they are. It shows a preview and asks for confirmation. Each run publishes a report
+exactly once, and --resume continues it. Reports that an earlier redrive has published are skipped.
 
   koobridge redrive --config koobridge.toml --since 7d --dry-run
   koobridge redrive --config koobridge.toml --since 7d --reason unknown-status --yes
 
-Exit codes: as of `koobridge replay`.";
+Exit codes: the same as for `koobridge replay`.";
 
 #[cfg(test)]
 mod tests {
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_or_a_reason_that_no_record_has_is_refused_with_those_that_there_are() {
+    fn an_unknown_status_or_reason_is_refused_with_the_known_ones() {
         for (typed, listed) in [
             ("koobridge tail --status deliverd", "'delivered'"),
             (

@@ -1,4 +1,4 @@
-//! `koobridge check`: what is wrong, before a report is at stake.
+//! `koobridge check`: looks for problems before the bridge goes live.
 
 use std::process::ExitCode;
 
@@ -6,19 +6,18 @@ use super::Output;
 use crate::cli::Check;
 use crate::tools::check::{self, Finding, Level};
 
-/// There are warnings, and they count.
+/// There are warnings and `--strict` was given.
 const WARNED: u8 = 1;
-/// The bridge would not run, or reports would be at stake.
+/// The bridge would not run, or could lose reports.
 const FAILED: u8 = 2;
 
-pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
-    let file = asked.config.as_deref();
-    let settings = super::serve::gather(file, &asked.overrides);
+pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
+    let settings = super::serve::gather(args.config.as_deref(), &args.overrides);
     let mut out = Output::new();
     let mut findings = Vec::new();
-    check::run(&settings, file, asked.probe, &mut |finding| {
-        // Each as soon as it is known: an answer of Kafka's can take a while.
-        if !asked.json {
+    check::run(&settings, args.config.as_deref(), args.probe, &mut |finding| {
+        // Printed at once: the next finding may have to wait for Kafka.
+        if !args.json {
             out.line(&finding);
         }
         findings.push(finding);
@@ -30,19 +29,17 @@ pub(super) fn run(asked: &Check) -> anyhow::Result<ExitCode> {
             .count()
     };
     let [ok, warned, failed] = [Level::Ok, Level::Warn, Level::Fail].map(count);
-    if asked.json {
+    if args.json {
         let findings: Vec<_> = findings.iter().map(Finding::to_json).collect();
         let all =
             serde_json::json!({ "ok": ok, "warn": warned, "fail": failed, "findings": findings });
         out.line(format_args!("{all:#}"));
     } else {
-        out.line(format_args!(
-            "\n{ok} ok, {warned} to think about, {failed} to mend"
-        ));
+        out.line(format_args!("\n{ok} ok, {warned} warn, {failed} fail"));
     }
     out.end(match (failed, warned) {
         (1.., _) => ExitCode::from(FAILED),
-        (0, 1..) if asked.strict => ExitCode::from(WARNED),
+        (0, 1..) if args.strict => ExitCode::from(WARNED),
         _ => ExitCode::SUCCESS,
     })
 }

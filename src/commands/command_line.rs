@@ -1,9 +1,9 @@
-//! Command lines that are printed to be typed again.
+//! Command lines that a command prints for the user to run.
 
 use crate::cli::{Filters, ToKafka};
 use crate::config::properties::is_secret;
 
-/// A command line to be printed.
+/// A command line to print.
 pub(super) struct CommandLine(String);
 
 impl CommandLine {
@@ -15,7 +15,7 @@ impl CommandLine {
         self.0
     }
 
-    /// Adds an option for each value, as a shell takes it.
+    /// Adds the option once for each value, quoted for a shell.
     pub(super) fn add<T: ToString>(&mut self, option: &str, values: impl IntoIterator<Item = T>) {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/=@+".contains(c);
         for value in values {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_can_be_typed_as_it_is_printed() {
+    fn a_printed_command_is_quoted_for_a_shell() {
         let mut command = CommandLine::of("replay");
         command.add("--to", ["a.b"]);
         command.add("--set", ["x=it's", ""]);

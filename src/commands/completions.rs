@@ -1,4 +1,4 @@
-//! `koobridge completions`: what a shell needs to complete what is typed.
+//! `koobridge completions`: prints a shell's completion script.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

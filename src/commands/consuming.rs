@@ -1,5 +1,5 @@
-//! The settings, the range and the filters of `tail`, `replay` and `redrive`, made of their options; the settings of
-//! `topics`, too.
+//! Turns the options of `tail`, `replay` and `redrive` into settings, a range and filters, and those of `topics` into
+//! settings.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,31 +16,31 @@ use crate::tools::replay::{Outcome, Range, RunId, RunOptions, Selection, Start, 
 use crate::tools::usage_error;
 
 /// A range is required, so that nothing is replayed by accident.
-const NO_RANGE: &str = "say which records: --since 2h (or a time, or beginning), --until, or \
+const NO_RANGE: &str = "no range: name the records with --since 2h (or a time, or beginning), --until, or \
                         --offsets PARTITION:FIRST-LAST";
 
-/// Kafka's part of the configuration, and librdkafka's properties from it.
+/// Checks the Kafka part of the configuration; returns it with librdkafka's properties.
 pub(super) fn connection(
-    typed: &ToKafka,
+    args: &ToKafka,
 ) -> Result<(config::Kafka, Settings), config::ConfigErrors> {
-    let mut overrides = typed.overrides.clone();
-    if let Some(brokers) = &typed.bootstrap {
+    let mut overrides = args.overrides.clone();
+    if let Some(brokers) = &args.bootstrap {
         let key = "kafka.properties.bootstrap.servers".to_owned();
         overrides.set.push((key, brokers.clone()));
     }
-    let settings = super::serve::gather(typed.config.as_deref(), &overrides);
+    let settings = super::serve::gather(args.config.as_deref(), &overrides);
     let kafka = config::Kafka::check(&settings, kafka::check_property)?;
     let settings = Settings::from(&kafka);
     Ok((kafka, settings))
 }
 
-/// Returns the range that was typed, if one was.
-pub(super) fn range(typed: &RangeArgs) -> Option<Range> {
-    let is_typed = typed.since.is_some() || !typed.offsets.is_empty() || typed.until != When::Now;
-    is_typed.then(|| Range {
-        since: typed.since.unwrap_or(When::Beginning),
-        until: typed.until,
-        offsets: typed.offsets.clone(),
+/// Returns the range of the options, if they name one.
+pub(super) fn range(args: &RangeArgs) -> Option<Range> {
+    let is_set = args.since.is_some() || !args.offsets.is_empty() || args.until != When::Now;
+    is_set.then(|| Range {
+        since: args.since.unwrap_or(When::Beginning),
+        until: args.until,
+        offsets: args.offsets.clone(),
     })
 }
 
@@ -50,27 +50,27 @@ pub(super) fn no_range() -> anyhow::Error {
 }
 
 impl From<&RunArgs> for RunOptions {
-    fn from(typed: &RunArgs) -> Self {
-        let id = match (&typed.id, &typed.resume) {
+    fn from(args: &RunArgs) -> Self {
+        let id = match (&args.id, &args.resume) {
             (_, Some(id)) => RunId::Existing(id.clone()),
             (Some(id), None) => RunId::Named(id.clone()),
             (None, None) => RunId::New,
         };
         Self {
-            start: match (typed.yes, typed.dry_run) {
+            start: match (args.yes, args.dry_run) {
                 (true, _) => Start::AtOnce,
                 (_, true) => Start::Preview,
                 (false, false) => Start::Asking,
             },
-            rate: typed.rate,
+            rate: args.rate,
             id,
-            skip_refused: typed.skip_refused,
-            json: typed.json,
+            skip_refused: args.skip_refused,
+            json: args.json,
         }
     }
 }
 
-/// Returns the code of a run's end.
+/// Returns the exit code for a run's outcome.
 pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
     match outcome {
         Outcome::Done => ExitCode::SUCCESS,
@@ -79,15 +79,15 @@ pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
     }
 }
 
-/// Returns the filters that were typed, with the times of a range.
-pub(super) fn selection(typed: &Filters, range: Option<&Range>) -> anyhow::Result<Selection> {
-    let mut message_ids: BTreeSet<String> = typed.message_id.iter().cloned().collect();
-    if let Some(path) = &typed.message_ids {
+/// Returns the filters of the options, with the times of the range.
+pub(super) fn selection(args: &Filters, range: Option<&Range>) -> anyhow::Result<Selection> {
+    let mut message_ids: BTreeSet<String> = args.message_id.iter().cloned().collect();
+    if let Some(path) = &args.message_ids {
         message_ids.extend(message_ids_in(path)?);
     }
     Ok(Selection {
-        channels: typed.channel.iter().cloned().collect(),
-        statuses: typed.status.iter().cloned().collect(),
+        channels: args.channel.iter().cloned().collect(),
+        statuses: args.status.iter().cloned().collect(),
         message_ids,
         reasons: BTreeSet::new(),
         since: range.and_then(Range::from_time),
@@ -95,34 +95,34 @@ pub(super) fn selection(typed: &Filters, range: Option<&Range>) -> anyhow::Resul
     })
 }
 
-/// One id a line.
+/// Reads a file with one id per line.
 fn message_ids_in(path: &Path) -> anyhow::Result<BTreeSet<String>> {
-    let named = || format!("--message-ids {}", path.display());
+    let label = || format!("--message-ids {}", path.display());
     let text =
-        crate::text::read(path).map_err(|error| usage_error(&format!("{}: {error}", named())))?;
+        crate::text::read(path).map_err(|error| usage_error(&format!("{}: {error}", label())))?;
     let lines = text.lines().map(|line| line.trim_end_matches('\r'));
     let ids: BTreeSet<String> = lines
         .filter(|line| !line.is_empty())
         .map(str::to_owned)
         .collect();
     if ids.is_empty() {
-        let named = named();
+        let label = label();
         return Err(usage_error(&format!(
-            "{named}: the file names no message; write one id a line"
+            "{label}: the file contains no message id; write one id per line"
         )));
     }
     Ok(ids)
 }
 
-/// A file of JSON lines; `-` is standard input.
+/// Opens a file of JSON lines; `-` is standard input.
 pub(super) fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(stdin())));
     }
-    let named = || format!("--file {}", path.display());
-    let file = File::open(path).map_err(|error| usage_error(&format!("{}: {error}", named())))?;
-    if file.metadata().with_context(named)?.is_dir() {
-        return Err(usage_error(&format!("{} is a directory", named())));
+    let label = || format!("--file {}", path.display());
+    let file = File::open(path).map_err(|error| usage_error(&format!("{}: {error}", label())))?;
+    if file.metadata().with_context(label)?.is_dir() {
+        return Err(usage_error(&format!("{} is a directory", label())));
     }
     Ok(Box::new(BufReader::new(file)))
 }
@@ -136,17 +136,17 @@ mod tests {
     fn a_file_that_cannot_be_read_is_a_usage_error() {
         let directory = tempfile::tempdir().expect("a directory");
         let missing = directory.path().join("ids");
-        let named = missing.display();
+        let label = missing.display();
         let no_file = "No such file or directory (os error 2)";
         let ids = message_ids_in(&missing).expect_err("no file");
-        assert_eq!(ids.to_string(), format!("--message-ids {named}: {no_file}"));
+        assert_eq!(ids.to_string(), format!("--message-ids {label}: {no_file}"));
         let archive = open(&missing).err().expect("no file");
-        assert_eq!(archive.to_string(), format!("--file {named}: {no_file}"));
+        assert_eq!(archive.to_string(), format!("--file {label}: {no_file}"));
         let is_directory = open(directory.path()).err().expect("no file");
-        let named = directory.path().display();
+        let label = directory.path().display();
         assert_eq!(
             is_directory.to_string(),
-            format!("--file {named} is a directory")
+            format!("--file {label} is a directory")
         );
         let errors = [ids, archive, is_directory];
         assert!(errors.iter().all(anyhow::Error::is::<UsageError>));

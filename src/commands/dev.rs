@@ -1,4 +1,4 @@
-//! `koobridge dev`: the same bridge on an embedded broker, with a demo channel. It needs nothing.
+//! `koobridge dev`: runs the bridge with a demo channel on an embedded broker.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::{config, telemetry};
 const CHANNEL: &str = "202105102694809992";
 const PASSWORD: &str = "koobridge-dev";
 const PARTITIONS: u16 = 6;
-/// How long the subscriber waits for a record before it looks whether to stop.
+/// How long the subscriber waits for a record before it checks if it has to stop.
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
@@ -112,7 +112,7 @@ fn welcome(
     } = kafka;
     let url = format!("{scheme}://{ingress}{SOURCE_PREFIX}{CHANNEL}");
     format!(
-        "The whole bridge on an embedded broker. Everything is in memory and gone at the end.\n\
+        "The bridge runs on an embedded broker. All data is in memory and is lost when it stops.\n\
          \n\
          \x20 report URL   {url}\n\
          \x20 password     {PASSWORD}\n\
@@ -127,7 +127,7 @@ fn welcome(
          \x20 -H 'Content-Type: application/json; charset=UTF-8' \\\n\
          \x20 -d '{SAMPLE}'\n\
          \n\
-         Events, read back from the topic (Ctrl-C ends it):\n"
+         Events, read back from the topic (stop with Ctrl-C):\n"
     )
 }
 
@@ -157,7 +157,7 @@ fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
             let stop = Arc::clone(&stop);
             move || {
                 while !stop.load(Ordering::Relaxed) {
-                    // The embedded broker refuses nothing.
+                    // Read errors are ignored: the embedded broker does not refuse to be read.
                     if let Ok(ReadStep::Record(read)) = reader.next(POLL) {
                         let (partition, offset) = (read.partition(), read.offset());
                         let value = read.record().value.unwrap_or_default();
@@ -172,14 +172,14 @@ fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
 }
 
 impl Follower {
-    /// Stops the thread; `false` if it is stuck because its output is not read.
+    /// Stops the thread; returns `false` if it is blocked because its output is not read.
     fn stop(self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.ended.recv_timeout(10 * POLL) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
-/// Prints at once. A closed standard output is no reason to stop taking reports.
+/// Prints and flushes. If standard output is closed, the bridge goes on.
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _unread = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -1,4 +1,4 @@
-//! `koobridge health`: whether a running bridge says of itself that it is well.
+//! `koobridge health`: asks a running bridge for its health.
 
 use std::process::ExitCode;
 
@@ -8,29 +8,29 @@ use super::Output;
 use crate::cli::{Health, Overrides};
 use crate::tools::health::{self, Target, Url};
 
-pub(super) fn run(asked: &Health) -> anyhow::Result<ExitCode> {
-    let (url, doubt) = match &asked.target {
+pub(super) fn run(args: &Health) -> anyhow::Result<ExitCode> {
+    let (url, note) = match &args.target {
         Some(Target::Url(url)) => (url.clone(), ""),
-        Some(Target::Path(path)) => configured(asked, Some(path))?,
-        None => configured(asked, None)?,
+        Some(Target::Path(path)) => configured_url(args, Some(path))?,
+        None => configured_url(args, None)?,
     };
     super::block_on(async {
         let answered = health::ask(&url).await;
-        answered.map_err(|why| anyhow!("{url}: {why:#}{doubt}"))
+        answered.map_err(|why| anyhow!("{url}: {why:#}{note}"))
     })?;
     let mut out = Output::new();
     out.line(format_args!("{url}: the answer is 200"));
     out.end(ExitCode::SUCCESS)
 }
 
-/// Returns the URL at the configured address, and what to add if that may be the wrong one.
-fn configured(asked: &Health, path: Option<&str>) -> anyhow::Result<(Url, &'static str)> {
-    let settings = super::serve::gather(asked.config.as_deref(), &Overrides::default());
+/// Returns the URL at the configured address, and a note for the error message if the address may be wrong.
+fn configured_url(args: &Health, path: Option<&str>) -> anyhow::Result<(Url, &'static str)> {
+    let settings = super::serve::gather(args.config.as_deref(), &Overrides::default());
     let listen = settings.admin_listen()?;
-    let doubt = if settings.is_unread() {
-        "; and the configuration can't be read: `koobridge serve --print-config` says why"
+    let note = if settings.is_unread() {
+        "; also, the configuration can't be read: `koobridge serve --print-config` shows why"
     } else {
         ""
     };
-    Ok((Url::at(listen, path), doubt))
+    Ok((Url::at(listen, path), note))
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM for commands that do one thing: the first signal asks the command to stop in good order, the
-//! second to give up its work in progress, and the third ends the process.
+//! Handles Ctrl-C and SIGTERM for commands that run to an end: the first signal asks the command to stop gracefully,
+//! the second to give up its work in progress, and the third ends the process.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use crate::blocking::on_thread;
 use crate::interrupt::Interrupt;
 
-/// How long a command may take to give up its work in progress.
+/// The time that a command has to give up its work in progress.
 const GIVING_UP: Duration = Duration::from_secs(10);
 
-/// Runs `work` on a thread of its own, until it returns or is ended at once.
+/// Runs `work` on a separate thread until it returns, or until signals end it.
 pub(super) fn interruptible(
     work: impl FnOnce(&Arc<Interrupt>) -> anyhow::Result<ExitCode> + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
@@ -30,7 +30,7 @@ pub(super) fn interruptible(
             .context("can't start the command's thread")?;
         loop {
             tokio::select! {
-                done = &mut work => return done.context("the command broke off")?,
+                done = &mut work => return done.context("the command's thread ended unexpectedly")?,
                 _ = terminate.recv() => {}
                 _ = interrupted.recv() => {}
                 () = sleep(GIVING_UP), if interrupt.is_at_once() => return Ok(ExitCode::FAILURE),

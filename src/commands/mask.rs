@@ -1,4 +1,4 @@
-//! Phone numbers made unreadable, for people who only want to see that reports come.
+//! Masks phone numbers, for people who only want to see that reports arrive.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use serde_json::value::RawValue;
 
 use crate::contract::{RecordRef, json};
 
-/// What stands for a number.
+/// Replaces a JSON number.
 const HIDDEN: &str = "\"x\"";
-/// The deepest nesting that is shown.
+/// The deepest JSON nesting that is shown.
 const MAX_LEVELS: usize = 128;
 
-/// Members that hold no number, in events, in their envelopes and in reports.
+/// Members that contain no phone number, in events, in their envelopes and in reports.
 const PLAIN: [&str; 15] = [
     "event_id",
     "provider",
@@ -31,7 +31,7 @@ const PLAIN: [&str; 15] = [
     "datacontenttype",
 ];
 
-/// A number, or what stands for one, with its middle hidden: `86187xxxx5632`.
+/// Hides the middle of a phone number or user id: `8618xxxxxxx32`.
 pub(super) fn number(text: &str) -> String {
     let characters: Vec<char> = text.chars().filter(|c| !c.is_control()).collect();
     // At least half of it is hidden.
@@ -48,7 +48,8 @@ pub(super) fn number(text: &str) -> String {
     characters.iter().enumerate().map(masked).collect()
 }
 
-/// Returns the record with each value in its JSON masked that could be a number; of another value, only its length.
+/// Returns the record with every possible phone number in its JSON masked. If the value is not JSON, only its length is
+/// shown.
 pub(super) fn record<'a>(record: &'a RecordRef<'_>) -> RecordRef<'a> {
     let value = record.value.as_deref().map(|value| {
         let json = serde_json::from_slice::<&RawValue>(value).ok();
@@ -64,12 +65,12 @@ pub(super) fn record<'a>(record: &'a RecordRef<'_>) -> RecordRef<'a> {
 
 /// Masks a JSON text; `None` if it nests deeper than `levels`.
 ///
-/// Numbers and strings stay text: an event can hold some that no Rust type holds. `knows` says that the names of the
-/// members are the contract's here, not a sender's own.
-fn masked(json: &str, knows: bool, levels: usize) -> Option<String> {
+/// Numbers and strings stay text, because an event can contain values that no Rust type can represent. `is_contract`
+/// means that the contract defines the member names at this level, and not the sender.
+fn masked(json: &str, is_contract: bool, levels: usize) -> Option<String> {
     let levels = levels.checked_sub(1)?;
     match json.as_bytes().first()? {
-        b'{' => object(json, knows, levels),
+        b'{' => object(json, is_contract, levels),
         b'[' => {
             let values: Vec<&RawValue> = serde_json::from_str(json).ok()?;
             let values = values.iter();
@@ -85,15 +86,19 @@ fn masked(json: &str, knows: bool, levels: usize) -> Option<String> {
     }
 }
 
-fn object(json: &str, knows: bool, levels: usize) -> Option<String> {
+fn object(json: &str, is_contract: bool, levels: usize) -> Option<String> {
     let members = json::members(json).ok()?;
     let members = members.iter().map(|member| {
         let is_plain = PLAIN.iter().any(|name| name.as_bytes() == &*member.name);
         let is_nested = member.raw_value.starts_with(['{', '[']);
-        let value = if knows && is_plain && !is_nested {
+        let value = if is_contract && is_plain && !is_nested {
             member.raw_value.to_owned()
         } else {
-            masked(member.raw_value, knows && *member.name == *b"data", levels)?
+            masked(
+                member.raw_value,
+                is_contract && *member.name == *b"data",
+                levels,
+            )?
         };
         Some(format!("{}:{value}", member.raw_name))
     });
@@ -103,7 +108,7 @@ fn object(json: &str, knows: bool, levels: usize) -> Option<String> {
     ))
 }
 
-/// Masks a JSON string; all of it if it holds half of a surrogate pair.
+/// Masks a JSON string; hides all of it if it contains an unpaired surrogate.
 fn string(json: &str) -> String {
     serde_json::from_str(json).map_or_else(
         |_| HIDDEN.to_owned(),
@@ -138,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_keeps_what_is_no_number() {
+    fn an_event_keeps_the_members_that_contain_no_number() {
         assert_eq!(
             masked(
                 r#"{"message_id":"86187123456","sender":"86173123456","status":"read","extra":{"status":"86187123456","n":[86187123456,true]}}"#
@@ -152,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_masked_whatever_its_extra_holds() {
+    fn every_value_of_extra_is_masked() {
         let value = |extra: &str| format!(r#"{{"status":"read","extra":{extra}}}"#);
         let digits = "7".repeat(5000);
         for (extra, expected) in [
@@ -169,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_of_a_known_name_is_masked_if_its_value_is_of_another_form() {
+    fn a_known_member_with_an_unexpected_type_is_masked() {
         for (name, value, expected) in [
             ("status", r#"["86187123456"]"#, r#"["86xxxxxxx56"]"#),
             ("id", r#"{"id":"86187123456"}"#, r#"{"id":"86xxxxxxx56"}"#),
@@ -182,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_or_nests_too_deep_is_not_shown() {
+    fn a_value_that_is_not_json_or_too_deep_is_not_shown() {
         assert_eq!(masked("user_number=86187123456"), "(23 bytes, not shown)");
         let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
         assert_eq!(masked(&nested(MAX_LEVELS)), nested(MAX_LEVELS));

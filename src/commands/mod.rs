@@ -1,5 +1,5 @@
-//! The commands, one file each; `command_line`, `consuming`, `interrupt`, `left` and `mask` are shared by several,
-//! and `schema` is a part of `topics`.
+//! The commands, one file each. Several commands share `command_line`, `consuming`, `interrupt`, `mask` and
+//! `remaining`; `schema` is a part of `topics`.
 
 mod check;
 mod command_line;
@@ -8,9 +8,9 @@ mod consuming;
 mod dev;
 mod health;
 mod interrupt;
-mod left;
 mod mask;
 mod redrive;
+mod remaining;
 mod replay;
 mod schema;
 mod serve;
@@ -34,8 +34,8 @@ use crate::tools::{UNWRITTEN, is_unread};
 /// Runs one command to its end.
 ///
 /// # Errors
-/// Why it could not run. [`crate::config::ConfigErrors`] or [`crate::tools::UsageError`] among them
-/// means that what was typed is wrong.
+/// If the command could not run. If the error is a [`crate::config::ConfigErrors`] or a [`crate::tools::UsageError`],
+/// the configuration or the command line is wrong.
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(serve) => serve::run(serve),
@@ -51,7 +51,7 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Returns the end of a command whose output was `written`: a reader that has gone has read enough.
+/// Returns the exit code of a command whose output was `written`. If the reader has closed the pipe, that is success.
 fn printed(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     match written {
         Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),
@@ -59,7 +59,7 @@ fn printed(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The standard output of a command that does its work to the end, even if nothing reads what it prints.
+/// The standard output of a command that finishes its work even if its output is not read.
 struct Output {
     out: StdoutLock<'static>,
     written: io::Result<()>,
@@ -73,14 +73,14 @@ impl Output {
         }
     }
 
-    /// Prints a line at once, unless an earlier one could not be printed.
+    /// Prints and flushes a line, unless an earlier write has failed.
     fn line(&mut self, line: impl Display) {
         if self.written.is_ok() {
             self.written = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
         }
     }
 
-    /// Returns the end of the command: `code` if everything was printed.
+    /// Returns `code` if every line was printed.
     fn end(self, code: ExitCode) -> anyhow::Result<ExitCode> {
         if self.written.is_ok() {
             return Ok(code);
@@ -89,20 +89,20 @@ impl Output {
     }
 }
 
-/// Runs a command on a runtime for the main thread. Of a bridge these are signals, and accepting on the ingress.
+/// Runs a command on a current-thread runtime. For a bridge, it handles signals and accepts ingress connections.
 fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("can't start a runtime")?;
     let end = runtime.block_on(command);
-    // A thread that is still at work ends with the process: a second signal does not wait for it.
+    // Do not wait for threads that still work: after a second signal the process ends immediately.
     runtime.shutdown_background();
     end
 }
 
-/// Reports are left: Kafka does not have them, or the next start repeats them.
+/// The exit code if reports remain: Kafka does not have them, or the next start delivers them again.
 const LEFT: u8 = 3;
 
-/// Says how a bridge ended, and gives the code for it.
+/// Logs how a bridge ended, and returns the exit code.
 fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
     match end {
         End::Drained => {
@@ -110,11 +110,11 @@ fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
             ExitCode::SUCCESS
         }
         End::Forced => {
-            warn!("stopped at once, as a second signal asked");
+            warn!("stopped immediately after a second signal");
             ExitCode::FAILURE
         }
         End::Left(left) => {
-            left::warn_of(left, spool);
+            remaining::warn_of_remaining(left, spool);
             ExitCode::from(LEFT)
         }
     }

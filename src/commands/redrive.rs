@@ -1,4 +1,4 @@
-//! `koobridge redrive`: rejected reports tried again.
+//! `koobridge redrive`: validates rejected reports again and publishes the valid ones.
 
 use std::process::ExitCode;
 
@@ -8,18 +8,18 @@ use super::interrupt::interruptible;
 use crate::cli::Redrive;
 use crate::tools::replay::{Range, Redriven, RunOptions, Selection, TopicRun, Work};
 
-pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
-    let (kafka, settings) = consuming::connection(&typed.kafka)?;
-    let range = consuming::range(&typed.range);
-    let has_id = typed.run.id.is_some() || typed.run.resume.is_some();
+pub(super) fn run(args: &Redrive) -> anyhow::Result<ExitCode> {
+    let (kafka, settings) = consuming::connection(&args.kafka)?;
+    let range = consuming::range(&args.range);
+    let has_id = args.run.id.is_some() || args.run.resume.is_some();
     match &range {
         None if !has_id => return Err(consuming::no_range()),
         Some(range) if !has_id => range.check()?,
         _ => {}
     }
     let selection = Selection {
-        channels: typed.channel.iter().cloned().collect(),
-        reasons: typed.reason.iter().cloned().collect(),
+        channels: args.channel.iter().cloned().collect(),
+        reasons: args.reason.iter().cloned().collect(),
         since: range.as_ref().and_then(Range::from_time),
         until: range.as_ref().and_then(Range::until_time),
         ..Selection::default()
@@ -33,24 +33,24 @@ pub(super) fn run(typed: &Redrive) -> anyhow::Result<ExitCode> {
         work: Work::Redrive {
             selection,
             format: kafka.event_format,
-            include_redriven: typed.include_redriven,
+            include_redriven: args.include_redriven,
             redriven: Redriven::new(),
         },
-        options: RunOptions::from(&typed.run),
-        command: command(typed),
+        options: RunOptions::from(&args.run),
+        command: command(args),
     };
     interruptible(move |interrupt| run.run(interrupt).map(consuming::exit_code))
 }
 
-/// Returns the command that resumes the run, which has the range in its plan.
-fn command(typed: &Redrive) -> String {
+/// Returns the command that resumes the run, without the range: the run's plan has it.
+fn command(args: &Redrive) -> String {
     let mut command = CommandLine::of("redrive");
-    command.add_kafka(&typed.kafka);
-    command.add("--reason", &typed.reason);
-    command.add("--channel", &typed.channel);
-    command.add("--rate", typed.run.rate);
+    command.add_kafka(&args.kafka);
+    command.add("--reason", &args.reason);
+    command.add("--channel", &args.channel);
+    command.add("--rate", args.run.rate);
     let mut text = command.into_text();
-    if typed.include_redriven {
+    if args.include_redriven {
         text += " --include-redriven";
     }
     text

@@ -1,4 +1,4 @@
-//! `koobridge replay`: a range of events again, to a topic or as lines.
+//! `koobridge replay`: publishes a range of events again, or prints it as JSON lines.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,62 +18,62 @@ use crate::tools::usage_error;
 /// The name of standard output as a target, and of standard input as a file.
 const STANDARD: &str = "-";
 
-pub(super) fn run(typed: &Replay) -> anyhow::Result<ExitCode> {
-    let (kafka, settings) = consuming::connection(&typed.kafka)?;
-    check(typed, &kafka)?;
-    let range = consuming::range(&typed.range);
+pub(super) fn run(args: &Replay) -> anyhow::Result<ExitCode> {
+    let (kafka, settings) = consuming::connection(&args.kafka)?;
+    check(args, &kafka)?;
+    let range = consuming::range(&args.range);
     let work = Work::Replay {
-        selection: consuming::selection(&typed.filters, range.as_ref())?,
-        include_replays: typed.include_replays,
+        selection: consuming::selection(&args.filters, range.as_ref())?,
+        include_replays: args.include_replays,
     };
-    let options = RunOptions::from(&typed.run);
-    let key_partition = typed.key_partition;
-    if let Some(path) = &typed.file {
+    let options = RunOptions::from(&args.run);
+    let key_partition = args.key_partition;
+    if let Some(path) = &args.file {
         range.as_ref().map_or(Ok(()), Range::check)?;
-        return from_file(typed, path, settings, work, options);
+        return from_file(args, path, settings, work, options);
     }
-    let has_id = typed.run.id.is_some() || typed.run.resume.is_some();
+    let has_id = args.run.id.is_some() || args.run.resume.is_some();
     match &range {
         None if !has_id => return Err(consuming::no_range()),
-        // A run that is started again has its own times by now.
+        // A run that exists already has its range in its plan.
         Some(range) if !has_id => range.check()?,
         _ => {}
     }
-    if let (STANDARD, Some(range)) = (&*typed.to, &range) {
+    if let (STANDARD, Some(range)) = (&*args.to, &range) {
         let range = range.clone();
         return to_lines(settings, kafka.topic, range, key_partition, work, options);
     }
     let run = TopicRun {
         settings,
         source: kafka.topic,
-        target: typed.to.clone(),
+        target: args.to.clone(),
         range,
         key_partition,
         work,
         options,
-        command: command(typed),
+        command: command(args),
     };
     interruptible(move |interrupt| run.run(interrupt).map(consuming::exit_code))
 }
 
-/// Refuses options that exclude each other.
-fn check(typed: &Replay, kafka: &config::Kafka) -> anyhow::Result<()> {
-    let has_ids = !typed.filters.message_id.is_empty() || typed.filters.message_ids.is_some();
-    let is_input = typed.file.as_deref() == Some(Path::new(STANDARD));
-    let is_output = typed.to == STANDARD;
-    let why = if typed.to == kafka.rejected_topic {
+/// Refuses incompatible options.
+fn check(args: &Replay, kafka: &config::Kafka) -> anyhow::Result<()> {
+    let has_ids = !args.filters.message_id.is_empty() || args.filters.message_ids.is_some();
+    let is_input = args.file.as_deref() == Some(Path::new(STANDARD));
+    let is_output = args.to == STANDARD;
+    let why = if args.to == kafka.rejected_topic {
         &format!(
-            "--to {}: that is the topic of rejected reports; events do not belong there",
-            typed.to
+            "--to {}: this is the topic of rejected reports; name a topic for events",
+            args.to
         )
-    } else if typed.key_partition && !has_ids {
+    } else if args.key_partition && !has_ids {
         "--key-partition needs --message-id or --message-ids"
-    } else if is_output && (typed.run.resume.is_some() || typed.run.id.is_some()) {
-        "--id and --resume are for a run to a topic; lines are printed anew"
-    } else if is_output && (typed.run.json || typed.run.skip_refused) {
-        "--json and --skip-refused are for a run to a topic"
-    } else if is_input && !is_output && !typed.run.yes {
-        "--file -: standard input is read only once; add --yes"
+    } else if is_output && (args.run.resume.is_some() || args.run.id.is_some()) {
+        "--id and --resume need a topic as the target; a run that prints lines can't be resumed"
+    } else if is_output && (args.run.json || args.run.skip_refused) {
+        "--json and --skip-refused need a topic as the target"
+    } else if is_input && !is_output && !args.run.yes {
+        "--file -: standard input can't be read twice, for a preview and for the run; add --yes"
     } else {
         return Ok(());
     };
@@ -81,7 +81,7 @@ fn check(typed: &Replay, kafka: &config::Kafka) -> anyhow::Result<()> {
 }
 
 fn from_file(
-    typed: &Replay,
+    args: &Replay,
     path: &Path,
     settings: Settings,
     work: Work,
@@ -95,7 +95,7 @@ fn from_file(
     let path = path.to_owned();
     let opened = name.clone();
     let open = move || Ok(Source::file(&opened, consuming::open(&path)?));
-    if typed.to == STANDARD {
+    if args.to == STANDARD {
         return interruptible(move |interrupt| {
             let ended = replay::print(&work, &options, &mut open()?, &name, interrupt);
             ended.map(consuming::exit_code)
@@ -105,7 +105,7 @@ fn from_file(
         settings,
         name,
         open,
-        target: typed.to.clone(),
+        target: args.to.clone(),
         work,
         options,
     };
@@ -130,15 +130,15 @@ fn to_lines(
     })
 }
 
-/// Returns the command that resumes the run, which has the range in its plan.
-fn command(typed: &Replay) -> String {
+/// Returns the command that resumes the run, without the range: the run's plan has it.
+fn command(args: &Replay) -> String {
     let mut command = CommandLine::of("replay");
-    command.add_kafka(&typed.kafka);
-    command.add("--to", [&typed.to]);
-    command.add_filters(&typed.filters);
-    command.add("--rate", typed.run.rate);
+    command.add_kafka(&args.kafka);
+    command.add("--to", [&args.to]);
+    command.add_filters(&args.filters);
+    command.add("--rate", args.run.rate);
     let mut text = command.into_text();
-    if typed.include_replays {
+    if args.include_replays {
         text += " --include-replays";
     }
     text

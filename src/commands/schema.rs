@@ -1,4 +1,4 @@
-//! The events' schema in a schema registry, shown or registered by `koobridge topics`.
+//! Shows or registers the events' schema in a schema registry, for `koobridge topics`.
 
 use anyhow::Context as _;
 
@@ -9,10 +9,10 @@ use crate::contract::{EventMode, SchemaId};
 use crate::tools::schema_registry::{Address, Client, Credentials, Registered, find, register};
 use crate::tools::usage_error;
 
-const STRUCTURED: &str = "kafka.event_mode is structured, and the schema is of the value in binary mode; leave \
+const STRUCTURED: &str = "the registered schema is for binary mode, and kafka.event_mode is structured; leave \
                           --schema-registry out";
 
-/// The registration that was asked for.
+/// A requested registration.
 pub(super) struct Registration {
     client: Client,
     address: Address,
@@ -21,9 +21,9 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// Returns the registration that was asked for, if one was.
-    pub(super) fn of(asked: &Topics, config: &config::Kafka) -> anyhow::Result<Option<Self>> {
-        let Some(url) = &asked.schema_registry else {
+    /// Returns the registration if `--schema-registry` was given.
+    pub(super) fn of(args: &Topics, config: &config::Kafka) -> anyhow::Result<Option<Self>> {
+        let Some(url) = &args.schema_registry else {
             return Ok(None);
         };
         let wrong = |why: &str| usage_error(&format!("--schema-registry: {why}"));
@@ -31,25 +31,25 @@ impl Registration {
         if config.event_format.mode == EventMode::Structured {
             return Err(wrong(STRUCTURED));
         }
-        let credentials = asked.schema_registry_credentials.as_deref();
+        let credentials = args.schema_registry_credentials.as_deref();
         let credentials = credentials.map(Credentials::read).transpose();
         let credentials = credentials.map_err(|why| usage_error(&why.to_string()))?;
         let client = Client::new(
             address.clone(),
             credentials,
-            asked.schema_registry_ca.as_deref(),
+            args.schema_registry_ca.as_deref(),
         );
         Ok(Some(Self {
             client: client.map_err(|why| usage_error(&why.to_string()))?,
             address,
-            // The name that Confluent's clients look for (their TopicNameStrategy).
+            // The name that Confluent's clients use (their TopicNameStrategy).
             subject: format!("{}-value", config.topic),
             configured: config.event_format.schema_id,
         }))
     }
 
-    /// Prints what there is to do, and does it with `apply`. Returns whether something is left to do.
-    pub(super) async fn take(&self, apply: bool, out: &mut Output) -> anyhow::Result<bool> {
+    /// Shows the registration, and makes it if `apply` is set. Returns whether it still has to be made.
+    pub(super) async fn run(&self, apply: bool, out: &mut Output) -> anyhow::Result<bool> {
         let Self {
             client, subject, ..
         } = self;
@@ -81,11 +81,11 @@ impl Registration {
     fn show(&self, registered: Registered, out: &mut Output) {
         let subject = &self.subject;
         if self.configured.is_some_and(|id| registered.has(id)) {
-            out.line(format_args!("{subject}: kafka.schema_id names it"));
+            out.line(format_args!("{subject}: kafka.schema_id is set to it"));
             return;
         }
         out.line(format_args!(
-            "{subject}: for the section [kafka] of the bridge's configuration: schema_id = \"{}\"",
+            "{subject}: add to the section [kafka] of the bridge's configuration: schema_id = \"{}\"",
             registered.schema_id()
         ));
     }

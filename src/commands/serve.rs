@@ -1,4 +1,4 @@
-//! `koobridge serve`: the bridge against a Kafka cluster.
+//! `koobridge serve`: runs the bridge against a Kafka cluster.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::contract::Channels;
 use crate::{kafka, telemetry};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
-    // A start that fails must end, also if its message is not read.
+    // If the start fails, the process has to end even if its message is not read.
     telemetry::start_writer()?;
     let mut typed = typed(serve.config.as_deref(), &serve.overrides);
     typed.flags.extend(serve.log.setting());
@@ -33,9 +33,11 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         let (count, topic) = (channels.len(), config.kafka.topic.clone());
         let spool = config.spool.as_ref().map(|spool| spool.directory.clone());
         if spool.is_none() {
-            warn!("no spool: what Kafka can't take in time rests on the senders' sending it again");
+            warn!(
+                "no spool: while Kafka is unavailable, senders get 503, and a report is lost unless its sender retries; set spool.directory"
+            );
         }
-        // From here on SIGHUP ends nothing: opening a large spool takes a moment.
+        // Before the start: a SIGHUP must not end the process while a large spool is opened.
         let hang_up = signal(SignalKind::hangup()).context("can't wait for SIGHUP")?;
         let watch = Some((watch, hang_up));
         let app = App::start(config, channels, identity, Broker::Cluster, watch).await?;
@@ -46,7 +48,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What was typed in the file, in variables and in flags.
+/// Gathers the settings of the file, the variables and the flags.
 pub(super) fn gather(file: Option<&Path>, overrides: &Overrides) -> Settings {
     Settings::gather(&typed(file, overrides))
 }
@@ -59,7 +61,7 @@ fn typed(file: Option<&Path>, overrides: &Overrides) -> Typed {
     }
 }
 
-/// Shows what is in force, and what is wrong with it, or how much memory and how long a stop takes at most.
+/// Prints the settings in force, and then the errors in them, or the most memory and the longest stop that they allow.
 fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut defaults = kafka::DEFAULTS;
     if settings.spool_directory().is_some() {
@@ -77,7 +79,7 @@ fn print_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     super::printed(written)
 }
 
-/// Every error of the configuration, of the channels' directory and of the certificate at once.
+/// Checks the configuration, the channels' directory and the certificate, and returns all their errors at once.
 fn check(settings: &Settings) -> Result<(Config, Channels, Option<Identity>), ConfigErrors> {
     let config = Config::check(settings, kafka::check_property);
     let channels = settings
@@ -91,10 +93,9 @@ fn check(settings: &Settings) -> Result<(Config, Channels, Option<Identity>), Co
     match (config, channels, identity.transpose()) {
         (Ok(config), Ok(channels), Ok(identity)) => Ok((config, channels, identity)),
         (config, channels, identity) => {
-            // The usual directory may not be the one that a file names which could not be read.
+            // An unreadable file may name another directory than the default.
             let is_named = config.is_ok() || settings.names_channels();
             let mut errors = config.err().map(|errors| errors.0).unwrap_or_default();
-            errors.retain(|error| settings.is_of_its_own(error));
             errors.extend(channels.err().filter(|_| is_named).unwrap_or_default());
             errors.extend(identity.err().unwrap_or_default());
             Err(ConfigErrors(errors))

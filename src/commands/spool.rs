@@ -1,4 +1,4 @@
-//! `koobridge spool`: shows or delivers the reports that a bridge keeps on disk.
+//! `koobridge spool`: shows, exports or delivers the reports in a bridge's spool.
 
 mod drain;
 
@@ -35,8 +35,11 @@ fn directory_of(location: &SpoolLocation) -> anyhow::Result<PathBuf> {
 fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
     match settings.spool_directory() {
         Some(directory) => Ok(directory.to_owned()),
+        None if settings.is_unread() => Err(settings.errors().into()),
         None => {
-            bail!("no spool is configured: name its directory with --directory, or spool.directory")
+            bail!(
+                "no spool is configured; name its directory with --directory, or set spool.directory"
+            )
         }
     }
 }
@@ -117,7 +120,7 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
         None => "not in use".to_owned(),
     };
     let mut text = format!(
-        "{}: {holder}, {} bytes on disk\n{due} reports to be delivered, {quarantined} quarantined\n",
+        "{}: {holder}, {} bytes on disk\n{due} reports to deliver, {quarantined} quarantined\n",
         directory.display(),
         inspection.bytes
     );
@@ -156,7 +159,7 @@ fn export(
             Err(fragment) => writeln!(out, "{}", fragment_as_json(&fragment)),
         })
     } else {
-        inspection.each(|kept| exported(kept).write(&mut out))
+        inspection.each(|kept| report_line(kept).write(&mut out))
     };
     let mut problems = Vec::new();
     let printed = super::printed(shown.and_then(|found| {
@@ -166,7 +169,7 @@ fn export(
     error_if_incomplete(&problems).map(|()| printed)
 }
 
-fn exported(kept: Kept) -> Line {
+fn report_line(kept: Kept) -> Line {
     let Kept {
         lane,
         number,
@@ -184,7 +187,7 @@ fn exported(kept: Kept) -> Line {
 
 /// Returns the line of a report in a file that was set aside.
 fn set_aside_line(kept: Kept) -> Line {
-    let mut line = exported(kept);
+    let mut line = report_line(kept);
     line.state = Some("set aside".into());
     line
 }

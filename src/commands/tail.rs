@@ -1,4 +1,4 @@
-//! `koobridge tail`: watches a topic, for people and for other programs.
+//! `koobridge tail`: prints records of a topic, for people and for other programs.
 
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::tools::usage_error;
 /// How long to wait for a record before the output is flushed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Which records are printed, and how.
+/// Selects the records to print, and their format.
 struct View {
     selection: Selection,
     is_rejected: bool,
@@ -31,7 +31,7 @@ struct View {
 pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
     if tail.rejected && !tail.filters.status.is_empty() {
         return Err(usage_error(
-            "--status is for events; rejected reports are told apart by --reason",
+            "--status filters events; filter rejected reports with --reason",
         ));
     }
     let range = Range {
@@ -48,17 +48,17 @@ pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
         show_numbers: tail.show_numbers,
     };
     let lines = tail.lines.map_or(u64::MAX, u64::from);
-    let open = opening(tail, range)?;
+    let open = source_opener(tail, range)?;
     interruptible(move |interrupt| {
         let (mut source, name) = open()?;
         follow(&view, &mut source, &name, lines, interrupt)
     })
 }
 
-type Opening = Box<dyn FnOnce() -> anyhow::Result<(Source, String)> + Send>;
+type SourceOpener = Box<dyn FnOnce() -> anyhow::Result<(Source, String)> + Send>;
 
 /// Returns a function that opens the source, on the thread that reads it.
-fn opening(tail: &Tail, range: Range) -> anyhow::Result<Opening> {
+fn source_opener(tail: &Tail, range: Range) -> anyhow::Result<SourceOpener> {
     if let Some(path) = &tail.file {
         let (input, name) = (consuming::open(path)?, path.display().to_string());
         return Ok(Box::new(move || Ok((Source::file(&name, input), name))));
@@ -141,7 +141,7 @@ impl View {
                 .filter(|fields| self.selection.has_event(fields))
                 .map(|fields| self.event(&fields))
         };
-        // A record of another producer gets a line if nothing is filtered.
+        // Without filters, records of other producers get a line too.
         let text = text.or_else(|| self.is_foreign(record).then(|| foreign(record, position)))?;
         if self.is_json {
             Some(self.json(record, position))
@@ -162,16 +162,16 @@ impl View {
 
     fn event(&self, fields: &EventFields<'_>) -> String {
         let recipient = if self.show_numbers {
-            shown(&fields.recipient)
+            printable(&fields.recipient)
         } else {
             mask::number(&fields.recipient)
         };
         format!(
             "{}  {}  {}  {:<9}  {:>6}  {recipient}",
-            shown(&fields.received_at),
-            shown(&fields.channel_id),
-            shown(&fields.message_id),
-            shown(&fields.status),
+            printable(&fields.received_at),
+            printable(&fields.channel_id),
+            printable(&fields.message_id),
+            printable(&fields.status),
             age(&fields.received_at)
         )
     }
@@ -192,15 +192,15 @@ fn rejected(fields: &RejectedFields<'_>, key: Option<&str>) -> String {
     let fault = fields
         .member
         .or(fields.header_value)
-        .map(|fault| format!(" ({})", shown(fault)))
+        .map(|fault| format!(" ({})", printable(fault)))
         .unwrap_or_default();
     format!(
         "{}  {}  {}  {}  {}{fault}  {}",
-        shown(fields.received_at),
-        shown(fields.channel_id),
-        key.map_or_else(|| "-".to_owned(), shown),
+        printable(fields.received_at),
+        printable(fields.channel_id),
+        key.map_or_else(|| "-".to_owned(), printable),
         fields.stage.as_str(),
-        shown(fields.reason),
+        printable(fields.reason),
         age(fields.received_at)
     )
 }
@@ -211,19 +211,19 @@ fn foreign(record: &RecordRef<'_>, position: Option<Position<'_>>) -> String {
         .map_or_else(|| "-".to_owned(), replay::time);
     let position = position.map(|at| format!("partition {} offset {}, ", at.partition, at.offset));
     format!(
-        "{time}  not written by koobridge for a report (a probe, say, or another version's): {}{} bytes",
+        "{time}  not written by this version of koobridge for a report: {}{} bytes",
         position.unwrap_or_default(),
         record.size()
     )
 }
 
-/// Any producer may have written it: nothing of it may move the cursor or ring a bell.
-fn shown(text: &str) -> String {
+/// Replaces control characters: any producer may have written the text, and it must not control the terminal.
+fn printable(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(plain).collect()
 }
 
-/// Returns how long ago it was, in one unit.
+/// Returns the age in one unit.
 fn age(received_at: &str) -> String {
     let Ok(at) = received_at.parse::<Timestamp>() else {
         return "-".to_owned();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_moves_a_cursor_is_shown() {
-        assert_eq!(shown("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+    fn control_characters_are_not_shown() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
     }
 }

@@ -1,4 +1,4 @@
-//! `koobridge topics`: the topics that a bridge or a replay needs, shown or made.
+//! `koobridge topics`: shows or creates the topics that a bridge or a replay needs.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
@@ -14,30 +14,30 @@ use crate::kafka::{Cluster, Condition, TopicFacts};
 use crate::tools::topics::{Plan, Requested, Step, check, chosen, plan};
 use crate::tools::usage_error;
 
-/// How long Kafka may take to show what it has made.
-const SHOWN: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(200);
-/// A topic can't be what it should be.
+/// How long Kafka may take to show a topic that it has created.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+/// A topic can't be changed as requested.
 const REFUSED: u8 = 2;
 
-pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
-    let (config, settings) = consuming::connection(&asked.kafka)?;
-    let names = names(asked, &config);
-    let schema = schema::Registration::of(asked, &config)?;
-    check("--partitions", &asked.partitions, &names).map_err(|why| usage_error(&why))?;
-    check("--retention", &asked.retention, &names).map_err(|why| usage_error(&why))?;
+pub(super) fn run(args: &Topics) -> anyhow::Result<ExitCode> {
+    let (config, settings) = consuming::connection(&args.kafka)?;
+    let names = topic_names(args, &config);
+    let schema = schema::Registration::of(args, &config)?;
+    check("--partitions", &args.partitions, &names).map_err(|why| usage_error(&why))?;
+    check("--retention", &args.retention, &names).map_err(|why| usage_error(&why))?;
     let cluster = Cluster::start(&settings)?;
     let brokers = cluster.brokers()?.len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
     let mut out = Output::new();
-    // All of them before the first change: a refusal of one leaves the others as they are.
+    // All topics are planned before the first change: if one is refused, none is changed.
     let mut plans = Vec::new();
     let mut is_refused = false;
     for topic in names {
         let facts = cluster
             .topic(topic)
             .map_err(|why| anyhow!("{topic}: {why}"))?;
-        match plan(topic, &facts, &requested(asked, topic), brokers) {
+        match plan(topic, &facts, &requested(args, topic), brokers) {
             Ok(plan) => plans.push((topic, plan, facts)),
             Err(refused) => {
                 is_refused = true;
@@ -45,17 +45,17 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let apply = asked.apply && !is_refused;
+    let apply = args.apply && !is_refused;
     for (topic, plan, facts) in &plans {
-        show_rest(topic, plan, facts, &mut out);
-        take(&cluster, topic, &plan.steps, apply, &mut out)?;
+        show_unchanged(topic, plan, facts, &mut out);
+        apply_steps(&cluster, topic, &plan.steps, apply, &mut out)?;
     }
-    let mut is_left = !apply && plans.iter().any(|(_, plan, _)| !plan.steps.is_empty());
+    let mut is_pending = !apply && plans.iter().any(|(_, plan, _)| !plan.steps.is_empty());
     if let Some(schema) = schema {
-        is_left |= block_on(schema.take(apply, &mut out))?;
+        is_pending |= block_on(schema.run(apply, &mut out))?;
     }
-    if is_left && !is_refused {
-        out.line("\nNothing was changed yet: the same command with --apply does it.");
+    if is_pending && !is_refused {
+        out.line("\nNothing was changed; add --apply to make the changes.");
     }
     out.end(if is_refused {
         ExitCode::from(REFUSED)
@@ -64,32 +64,32 @@ pub(super) fn run(asked: &Topics) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Returns the topics that are meant, each once.
-fn names<'a>(asked: &'a Topics, config: &'a config::Kafka) -> Vec<&'a str> {
-    if asked.topic.is_empty() {
+/// Returns the requested topics without duplicates.
+fn topic_names<'a>(args: &'a Topics, config: &'a config::Kafka) -> Vec<&'a str> {
+    if args.topic.is_empty() {
         return vec![&config.topic, &config.rejected_topic];
     }
     let mut seen = BTreeSet::new();
-    let topics = asked.topic.iter().map(String::as_str);
+    let topics = args.topic.iter().map(String::as_str);
     topics.filter(|topic| seen.insert(*topic)).collect()
 }
 
-fn requested(asked: &Topics, topic: &str) -> Requested {
+fn requested(args: &Topics, topic: &str) -> Requested {
     let count = |number: NonZeroU16| u32::from(number.get());
     Requested {
-        partitions: chosen(&asked.partitions, topic).map(count),
-        replication: asked.replication.map(count),
-        retention: chosen(&asked.retention, topic),
-        min_insync: asked.min_insync_replicas.map(count),
+        partitions: chosen(&args.partitions, topic).map(count),
+        replication: args.replication.map(count),
+        retention: chosen(&args.retention, topic),
+        min_insync: args.min_insync_replicas.map(count),
     }
 }
 
-/// Prints that a topic has no steps, and the advice for it.
-fn show_rest(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output) {
+/// Prints whether a topic needs no change, and any advice for it.
+fn show_unchanged(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output) {
     match (plan.steps.as_slice(), &facts.settings) {
         ([], Some(_)) => out.line(format_args!("{topic}: nothing to change")),
         ([], None) => out.line(format_args!(
-            "{topic}: left as it is: Kafka does not show its settings; grant this client DESCRIBE_CONFIGS on it"
+            "{topic}: unchanged: Kafka does not show its settings; grant this client DESCRIBE_CONFIGS on it"
         )),
         _ => {}
     }
@@ -98,7 +98,7 @@ fn show_rest(topic: &str, plan: &Plan<'_>, facts: &TopicFacts, out: &mut Output)
     }
 }
 
-fn take(
+fn apply_steps(
     cluster: &Cluster,
     topic: &str,
     steps: &[Step<'_>],
@@ -115,7 +115,7 @@ fn take(
             Step::AddPartitions { to, .. } => cluster.add_partitions(topic, *to),
             Step::Set(settings) => cluster.change(topic, settings),
         };
-        done.map_err(|why| anyhow!("{topic}: Kafka did not do it: {why}"))?;
+        done.map_err(|why| anyhow!("{topic}: Kafka refused the change: {why}"))?;
         if let Step::Create(wanted) = step {
             wait_for(cluster, topic, wanted.partitions)?;
         }
@@ -124,9 +124,9 @@ fn take(
     Ok(())
 }
 
-/// A topic is there for its users once its partitions have leaders.
+/// Waits until the partitions have leaders: before, clients can't use the topic.
 fn wait_for(cluster: &Cluster, topic: &str, partitions: u32) -> anyhow::Result<()> {
-    let until = Instant::now() + SHOWN;
+    let until = Instant::now() + READY_TIMEOUT;
     while Instant::now() < until {
         let facts = cluster
             .topic(topic)
@@ -134,9 +134,9 @@ fn wait_for(cluster: &Cluster, topic: &str, partitions: u32) -> anyhow::Result<(
         if facts.condition == Condition::Ready && facts.partitions >= partitions {
             return Ok(());
         }
-        std::thread::park_timeout(LOOK);
+        std::thread::park_timeout(POLL);
     }
     bail!(
-        "{topic}: Kafka has made it, and does not show it yet: look again with `koobridge topics`"
+        "{topic}: created, but its partitions are not ready yet; check it with `koobridge topics`"
     )
 }

@@ -1,4 +1,4 @@
-//! From settings to [`Config`]: each value parsed, then what must hold between them.
+//! Parses each setting into [`Config`], and then checks the relations between the values.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::RangeInclusive;
@@ -25,7 +25,7 @@ pub(super) fn check(
     let mut checker = Checker::new(settings);
     let ingress = checker.ingress();
     let admin = checker.admin();
-    let deadline = checker.sound("ingress.deadline", parse::time);
+    let deadline = checker.if_valid("ingress.deadline", parse::time);
     let kafka = checker.kafka(deadline, check_property);
     let spool = checker.spool();
     let log = checker.log();
@@ -42,7 +42,7 @@ pub(super) fn check(
                 traces,
             })
         }
-        _ => Err(ConfigErrors(checker.errors)),
+        _ => Err(checker.into_errors()),
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) fn check_kafka(
     let mut checker = Checker::new(settings);
     match checker.kafka(None, check_property) {
         Some(kafka) if checker.errors.is_empty() => Ok(kafka),
-        _ => Err(ConfigErrors(checker.errors)),
+        _ => Err(checker.into_errors()),
     }
 }
 
@@ -71,7 +71,7 @@ pub(super) fn check_drain(
         (Some(kafka), Some(spool), Some(log)) if checker.errors.is_empty() => {
             Ok(Drain { kafka, spool, log })
         }
-        _ => Err(ConfigErrors(checker.errors)),
+        _ => Err(checker.into_errors()),
     }
 }
 
@@ -92,6 +92,16 @@ impl<'a> Checker<'a> {
         checker
     }
 
+    /// Returns the errors, without those that only follow from others.
+    fn into_errors(self) -> ConfigErrors {
+        let Self {
+            settings,
+            mut errors,
+        } = self;
+        errors.retain(|error| settings.is_root_cause(error));
+        ConfigErrors(errors)
+    }
+
     pub(super) fn value<T>(
         &mut self,
         key: &str,
@@ -108,8 +118,8 @@ impl<'a> Checker<'a> {
         self.value(key, |text| parse(text, keys::range(key)))
     }
 
-    /// Returns a value that relates to others; if it is wrong by itself, that is named elsewhere.
-    pub(super) fn sound<T>(&self, key: &str, parse: ParseInRange<T>) -> Option<T> {
+    /// Returns a value if it is valid. If it is not, another check reports the error.
+    pub(super) fn if_valid<T>(&self, key: &str, parse: ParseInRange<T>) -> Option<T> {
         parse(self.settings.text(key)?, keys::range(key)).ok()
     }
 
@@ -135,7 +145,7 @@ impl<'a> Checker<'a> {
         });
     }
 
-    /// An error of a variable that has no key.
+    /// Reports an error of a variable that has no key.
     pub(super) fn variable_error(&mut self, name: &str, problem: impl Into<String>) {
         self.errors.push(ConfigError {
             place: name.to_owned(),
@@ -157,9 +167,9 @@ impl<'a> Checker<'a> {
             self.error(
                 "ingress.listen",
                 format!(
-                    "{listen} is not loopback, and over HTTP the password travels in the clear: \
-                     name ingress.tls.certificate and ingress.tls.key, listen on 127.0.0.1, or say \
-                     plain_http = true where something in front of the bridge ends TLS"
+                    "{listen} is not loopback, and HTTP does not encrypt the password: set ingress.tls.certificate and \
+                     ingress.tls.key, listen on 127.0.0.1, or set plain_http = true if a proxy in front of the \
+                     bridge terminates TLS"
                 ),
             );
         }
@@ -206,7 +216,7 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// A certificate needs its key, and a key its certificate.
+    /// Returns the files for TLS. A certificate needs a key, and a key needs a certificate.
     fn tls(&mut self) -> Option<Tls> {
         let [certificate, key, client_ca] = ["certificate", "key", "client_ca"]
             .map(|name| self.file(&format!("ingress.tls.{name}")));
@@ -228,14 +238,14 @@ impl<'a> Checker<'a> {
             ),
             (None, None) if client_ca.is_some() => self.error(
                 "ingress.tls.client_ca",
-                "means nothing without ingress.tls.certificate and ingress.tls.key",
+                "has no effect without ingress.tls.certificate and ingress.tls.key; set them or remove it",
             ),
             (None, None) => {}
         }
         None
     }
 
-    /// A path that need not be named.
+    /// Returns an optional path.
     fn file(&self, key: &str) -> Option<PathBuf> {
         let text = self.settings.text(key).filter(|text| !text.is_empty());
         text.map(PathBuf::from)
@@ -266,7 +276,7 @@ impl<'a> Checker<'a> {
         if topic.is_some() && topic == rejected_topic {
             self.error(
                 "kafka.rejected_topic",
-                "is the events topic too; name another",
+                "is the same as kafka.topic; name another topic",
             );
         }
         let producers = self.in_range("kafka.producers", parse::number);
@@ -300,7 +310,7 @@ impl<'a> Checker<'a> {
         if let (Some(EventMode::Structured), Some(Some(_))) = (mode, schema_id) {
             self.error(
                 "kafka.schema_id",
-                "is the id of the value's schema in binary mode, and kafka.event_mode is structured; leave one of the two out",
+                "is only for binary mode, and kafka.event_mode is structured; remove one of the two",
             );
         }
         Some(EventFormat {
@@ -309,7 +319,7 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// What goes to librdkafka, and those of it whose unsafe value was allowed by name.
+    /// Returns the properties for librdkafka, and the names of those with an allowed unsafe value.
     fn properties(
         &mut self,
         check: PropertyCheck,
@@ -325,7 +335,7 @@ impl<'a> Checker<'a> {
             let read = match properties::reserved(name) {
                 Some(problem) => Err(problem.to_owned()),
                 None => check(name, &setting.text)
-                    .map_err(|refused| format!("librdkafka does not take it: {refused}")),
+                    .map_err(|refused| format!("librdkafka refuses it: {refused}")),
             };
             match read.map(|read| properties::danger(name, &read, deadline)) {
                 Err(problem) => self.error(key, problem),
@@ -336,7 +346,7 @@ impl<'a> Checker<'a> {
                 Ok(Some(danger)) => self.error(
                     key,
                     format!(
-                        "{} is unsafe: {danger}; leave it out, or add \"{name}\" to \
+                        "{} is unsafe: {danger}; remove it, or add \"{name}\" to \
                          kafka.allow_unsafe",
                         setting.text
                     ),
@@ -357,7 +367,7 @@ impl<'a> Checker<'a> {
         let free_space = self.in_range("spool.free_space", parse::size);
         let memory = self.in_range("spool.memory", parse::size);
         if self.settings.spool_directory().is_none() {
-            self.spool_is_not_meant();
+            self.refuse_keys_without_a_spool();
             return None;
         }
         let directory = self.value("spool.directory", parse::path);
@@ -365,7 +375,7 @@ impl<'a> Checker<'a> {
         if self.settings.text(timeout).is_some() {
             self.error(
                 timeout,
-                "is not to be set with a spool: what the spool keeps is delivered however long it takes",
+                "must not be set with a spool: spooled reports are delivered however long it takes",
             );
         }
         Some(Spool {
@@ -377,15 +387,15 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// A spool without a directory is off: that has to be typed if anything else of it is.
-    fn spool_is_not_meant(&mut self) {
+    /// Reports an error if a key of the spool is set and `spool.directory` is not set at all.
+    fn refuse_keys_without_a_spool(&mut self) {
         let is_typed = |key: &str| !self.settings.place(key).is_empty();
         let mut names = self.settings.values.keys();
         let typed = names.find(|key| key.starts_with("spool.") && is_typed(key));
         if let Some(key) = typed.filter(|_| !is_typed("spool.directory")) {
             self.error(
                 key,
-                "there is no spool without spool.directory; name one, or write directory = \"\" for none",
+                "has no effect without spool.directory; set a directory, or directory = \"\" for no spool",
             );
         }
     }
@@ -396,8 +406,9 @@ impl<'a> Checker<'a> {
         let reports = self.value("log.reports", parse::boolean);
         if let (Some(LogLevel::Error | LogLevel::Warn), Some(true)) = (level, reports) {
             let level = self.settings.text("log.level").unwrap_or_default();
-            let problem =
-                format!("needs log.level info, at which these lines are written; it is {level}");
+            let problem = format!(
+                "needs log.level info, because reports are logged at that level; it is {level}"
+            );
             self.error("log.reports", problem);
         }
         Some(Log {

@@ -1,21 +1,21 @@
-//! An error in the configuration, in words that say where it stands and how to mend it.
+//! Configuration errors, each with its place and its remedy.
 
 use std::path::Path;
 
-/// One error.
+/// One error in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", in_words([place, key, problem]))]
+#[error("{}", join([place, key, problem]))]
 pub struct ConfigError {
-    /// File and line, variable or flag; empty if the key is not set.
+    /// The file and line, the variable, or `flag`; empty if the key is not set.
     pub place: String,
-    /// The key, as in the file; empty if the file as a whole is wrong.
+    /// The key; empty if the error has no key, for example an unreadable file.
     pub key: String,
-    /// What is wrong and how to mend it.
+    /// The problem and its remedy.
     pub problem: String,
 }
 
 impl ConfigError {
-    /// What is wrong with a file as a whole.
+    /// Returns an error about a whole file.
     pub(crate) fn of_file(path: &Path, problem: String) -> Self {
         Self {
             place: path.display().to_string(),
@@ -25,15 +25,15 @@ impl ConfigError {
     }
 }
 
-fn in_words(parts: [&str; 3]) -> String {
+fn join(parts: [&str; 3]) -> String {
     let parts = parts.into_iter().filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(": ")
 }
 
-/// How many are shown: ten thousand files can each have one.
+/// The most errors that are shown: each of ten thousand channel files can have one.
 const SHOWN: usize = 100;
 
-/// Every error that was found, one a line.
+/// All errors that were found; shown one per line.
 #[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} error{} in the configuration\n  {}",
@@ -44,7 +44,7 @@ const SHOWN: usize = 100;
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// Returns the first of them in one line, and how many more there are.
+    /// Returns the errors in one line: the first ones, and the number of the others.
     pub(crate) fn in_one_line(&self) -> String {
         self.shown().join("; ")
     }

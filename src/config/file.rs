@@ -1,4 +1,4 @@
-//! The TOML file: its tables flattened to keys, each with its line.
+//! Reads the TOML file: flattens its tables to keys, each with its line.
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +11,14 @@ use super::layers::{Origin, Settings};
 use super::properties;
 use crate::text;
 
-/// The file that is being read.
+/// The configuration file that is being read.
 struct ConfigFile<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
 impl ConfigFile<'_> {
-    /// A path that is typed in the file, relative to it.
+    /// Resolves a path in the file, which is relative to the file.
     fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
@@ -89,7 +89,7 @@ impl Settings {
                         self.errors.push(ConfigError {
                             place: origin.to_string(),
                             key: key.to_owned(),
-                            problem: "holds an empty string; remove it".to_owned(),
+                            problem: "contains an empty string; remove it".to_owned(),
                         });
                     }
                     Some(texts) => self.put_known(key, texts.join(","), origin, None),
@@ -123,7 +123,7 @@ impl Settings {
         });
     }
 
-    /// Takes a value from a file of its own, relative to the configuration's.
+    /// Reads a value from its `from_file`, relative to the configuration file.
     fn read_secret(&mut self, file: &ConfigFile<'_>, key: &str, path: &str, origin: Origin) {
         let path = file.beside(path);
         match read_secret(&path) {
@@ -140,7 +140,7 @@ impl Settings {
     }
 }
 
-/// Reads the value in a file of its own; one line end at its end is not part of it.
+/// Reads the value in a `from_file`, without one line end at its end.
 pub(super) fn read_secret(path: &Path) -> Result<String, String> {
     let problem = match text::read(path) {
         Ok(text) => {
@@ -160,7 +160,7 @@ fn line_of(text: &str, at: usize) -> usize {
     text[..text.floor_char_boundary(at)].matches('\n').count() + 1
 }
 
-/// The path of `{ from_file = "path" }`.
+/// Returns the path of `{ from_file = "path" }`.
 fn from_file<'t>(table: &'t DeTable<'_>) -> Option<&'t str> {
     let mut members = table.iter();
     let (name, value) = members.next()?;

@@ -1,5 +1,5 @@
-//! What was typed, from every place where it can be: defaults, file, variables, flags, each over
-//! the one before. A value is still text here; only its key has been looked at.
+//! Gathers the settings from their layers: defaults, file, variables and flags, each overriding the one before. Only
+//! the keys are checked here; the values are still text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use super::error::{ConfigError, ConfigErrors};
 use super::keys::{self, KEYS, Kind, PROPERTIES, VARIABLE_PREFIX};
 use super::{file, parse, properties, service_links, traces};
 
-/// Everything that can carry a setting, beside the defaults.
+/// The sources of settings, except the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Typed {
     /// The TOML file.
@@ -23,7 +23,7 @@ pub struct Typed {
     pub flags: Vec<(String, String)>,
 }
 
-/// Where a setting was typed.
+/// The source of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     Default,
@@ -43,30 +43,30 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One value as text, and where it was typed.
+/// One value as text, with its source.
 #[derive(Clone)]
 pub(super) struct Setting {
     pub(super) text: String,
     pub(super) origin: Origin,
-    /// The file of its own that it was read from, as mounted secrets are: then it is never printed.
+    /// The `from_file` that it was read from, for example a mounted secret. Such a value is never printed.
     pub(super) from_file: Option<PathBuf>,
 }
 
-/// Every setting in force, and what was wrong on the way to them.
+/// Every setting in force, and the errors that were found while gathering them.
 #[derive(Clone, Default)]
 pub struct Settings {
     pub(super) values: BTreeMap<String, Setting>,
     pub(super) errors: Vec<ConfigError>,
     /// The variables of OpenTelemetry.
-    pub(super) of_opentelemetry: BTreeMap<String, String>,
-    /// The files that a secret was read from.
+    pub(super) opentelemetry: BTreeMap<String, String>,
+    /// The files with secrets that were read.
     pub(super) secret_files: BTreeSet<PathBuf>,
-    /// Where the file could not be read, or is not TOML: what it says is not all known.
+    /// Whether the file could not be read, or is not TOML: some of its settings may be unknown.
     pub(super) is_unread: bool,
 }
 
 impl Settings {
-    /// Gathers what was typed; errors are kept for [`super::Config::check`].
+    /// Gathers the settings; [`super::Config::check`] returns the errors.
     #[must_use]
     pub fn gather(typed: &Typed) -> Self {
         let mut settings = Self::default();
@@ -83,17 +83,17 @@ impl Settings {
         settings
     }
 
-    /// The directory of passwords as it was typed, so that its errors can be named together with
-    /// the configuration's.
+    /// Returns the channels' directory before it is checked, so that its errors can be reported together with the
+    /// configuration's.
     #[must_use]
     pub fn channels_directory(&self) -> Option<&Path> {
         self.text("ingress.channels").map(Path::new)
     }
 
-    /// The address of the admin listener, whatever is wrong with other settings.
+    /// Returns the address of the admin listener, even if other settings are wrong.
     ///
     /// # Errors
-    /// If this one is wrong.
+    /// If `admin.listen` is wrong.
     pub fn admin_listen(&self) -> Result<SocketAddr, ConfigErrors> {
         let key = "admin.listen";
         let text = self.text(key).expect("the key has a default");
@@ -106,13 +106,19 @@ impl Settings {
         })
     }
 
-    /// Whether there is a file that could not be read, or is not TOML: what it says is not all known.
+    /// Returns whether the file could not be read, or is not TOML: some of its settings may be unknown.
     #[must_use]
     pub fn is_unread(&self) -> bool {
         self.is_unread
     }
 
-    /// The directory of the spool as it was typed, where there is to be one.
+    /// Returns the errors that were found while the settings were gathered.
+    #[must_use]
+    pub fn errors(&self) -> ConfigErrors {
+        ConfigErrors(self.errors.clone())
+    }
+
+    /// Returns the directory of the spool before it is checked; `None` if there is no spool.
     #[must_use]
     pub fn spool_directory(&self) -> Option<&Path> {
         self.text("spool.directory")
@@ -120,7 +126,7 @@ impl Settings {
             .map(Path::new)
     }
 
-    /// Every file that a secret was read from, or that holds one: the configuration's own file too.
+    /// Returns every file that contains a secret. The configuration file is one if it contains a secret.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
         let keys = KEYS
             .iter()
@@ -131,7 +137,7 @@ impl Settings {
         self.secret_files.iter().map(PathBuf::as_path).chain(named)
     }
 
-    /// The secrets that were given by a flag.
+    /// Returns the keys of the secrets that were given by a flag.
     pub fn secret_flags(&self) -> impl Iterator<Item = &str> {
         let flags = self.values.iter();
         let flags = flags.filter(|(_, setting)| setting.origin == Origin::Flag);
@@ -143,23 +149,23 @@ impl Settings {
         names.filter(is_secret)
     }
 
-    /// Whether an error is somebody's own, and does not come of another one: where the file was not read or a key is
-    /// unknown, what is wrong with defaults may only be that they were not replaced.
+    /// Returns `false` if an error may only follow from another one: if the file was not read or a key is unknown, a
+    /// default may be wrong only because it was not replaced.
     #[must_use]
-    pub fn is_of_its_own(&self, error: &ConfigError) -> bool {
+    pub fn is_root_cause(&self, error: &ConfigError) -> bool {
         if self.is_unread {
             return self.errors.contains(error);
         }
         self.errors.is_empty() || !error.place.is_empty()
     }
 
-    /// Whether the directory of passwords is named, rather than the usual one.
+    /// Returns whether the channels' directory is set, and is not the default.
     #[must_use]
     pub fn names_channels(&self) -> bool {
         !self.place("ingress.channels").is_empty()
     }
 
-    /// The files of the ingress' TLS as they were typed.
+    /// Returns the files for TLS on the ingress before they are checked.
     pub fn tls_files(&self) -> impl Iterator<Item = &Path> {
         let names = KEYS.iter().map(|key| key.name);
         let names = names.filter(|name| name.starts_with("ingress.tls."));
@@ -167,8 +173,8 @@ impl Settings {
         texts.filter(|text| !text.is_empty()).map(Path::new)
     }
 
-    /// The files whose contents Kafka's clients take over while the bridge serves: those behind `from_file`, and those
-    /// that properties name. One of them can be a directory.
+    /// Returns the files whose changes Kafka's clients apply while the bridge serves: each `from_file` of a property,
+    /// and the files and directories that properties name.
     pub fn kafka_files(&self) -> impl Iterator<Item = &Path> {
         let properties = self.values.iter();
         let properties = properties.filter(|(key, _)| key.starts_with(PROPERTIES));
@@ -178,7 +184,7 @@ impl Settings {
         })
     }
 
-    /// Returns these settings with the contents that the files behind `from_file` of Kafka's properties have now.
+    /// Returns these settings with the current contents of each `from_file` of Kafka's properties.
     #[must_use]
     pub fn with_kafka_files(&self) -> Self {
         let mut settings = self.clone();
@@ -186,7 +192,7 @@ impl Settings {
             let Some(path) = setting.from_file.as_deref() else {
                 continue;
             };
-            // What a pipe held is gone.
+            // A pipe can't be read twice.
             let is_of_kafka = key.starts_with(PROPERTIES);
             if !is_of_kafka || fs::metadata(path).is_ok_and(|file| !file.is_file()) {
                 continue;
@@ -203,7 +209,7 @@ impl Settings {
         settings
     }
 
-    /// Returns whether the files behind `from_file` of Kafka's properties held the same when `other` was read.
+    /// Returns whether each `from_file` of Kafka's properties has the same contents in `other`.
     #[must_use]
     pub fn has_same_kafka_files(&self, other: &Self) -> bool {
         let read = |settings: &Self| -> BTreeMap<String, String> {
@@ -217,8 +223,8 @@ impl Settings {
         read(self) == read(other)
     }
 
-    /// These settings as far as a running bridge takes them over: what is read only at the start is
-    /// as it was then.
+    /// Returns the settings that a running bridge can apply: these for the keys that may change while it serves, and
+    /// those of `start` for all other keys.
     #[must_use]
     pub fn taken_over_from(&self, start: &Self) -> Self {
         let of = |settings: &Self, is_live: bool| {
@@ -228,14 +234,14 @@ impl Settings {
         Self {
             values: of(self, true).chain(of(start, false)).collect(),
             errors: self.errors.clone(),
-            of_opentelemetry: start.of_opentelemetry.clone(),
+            opentelemetry: start.opentelemetry.clone(),
             secret_files: self.secret_files.clone(),
             is_unread: self.is_unread,
         }
     }
 
-    /// The keys that differ from `before` and are read only when the bridge starts. The contents of Kafka's files are
-    /// taken over without one.
+    /// Returns the keys that differ from `before` and need a restart. New contents of a `from_file` of Kafka's
+    /// properties need none.
     #[must_use]
     pub fn changed_for_restart<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
         let names: BTreeSet<&String> = self.values.keys().chain(before.values.keys()).collect();
@@ -258,7 +264,7 @@ impl Settings {
         self.values.get(name).map(|setting| setting.text.as_str())
     }
 
-    /// Where a key was typed, in words.
+    /// Returns the source of a key's value; empty for a default.
     pub(super) fn place(&self, name: &str) -> String {
         match self.values.get(name).map(|setting| &setting.origin) {
             None | Some(Origin::Default) => String::new(),
@@ -271,7 +277,7 @@ impl Settings {
             let (variable, text) = (&*variable.to_string_lossy(), value.to_string_lossy());
             if variable.starts_with(traces::PREFIX) {
                 let (variable, text) = (variable.to_owned(), text.into_owned());
-                self.of_opentelemetry.insert(variable, text);
+                self.opentelemetry.insert(variable, text);
                 continue;
             }
             let is_ours = variable.starts_with(VARIABLE_PREFIX)
@@ -303,7 +309,7 @@ impl Settings {
         });
     }
 
-    /// Puts a value if its key is known; else that is an error.
+    /// Stores a value; an unknown key is an error.
     pub(super) fn put_known(
         &mut self,
         name: &str,
@@ -336,7 +342,7 @@ impl Settings {
             self.errors.push(ConfigError {
                 place: origin.to_string(),
                 key: name.clone(),
-                problem: "is given twice, perhaps by another of its names; keep one".to_owned(),
+                problem: "is set twice, perhaps under an alias; keep one".to_owned(),
             });
         }
         self.values.insert(
@@ -350,18 +356,18 @@ impl Settings {
     }
 }
 
-fn unknown(what: &str, nearest: Option<&str>) -> String {
+fn unknown(kind: &str, nearest: Option<&str>) -> String {
     match nearest {
-        Some(nearest) => format!("unknown {what}; did you mean {nearest}?"),
+        Some(nearest) => format!("unknown {kind}; did you mean {nearest}?"),
         None => {
-            format!("unknown {what}; `koobridge serve --print-config` lists those that there are")
+            format!("unknown {kind}; `koobridge serve --print-config` lists the known ones")
         }
     }
 }
 
 fn is_same_layer(one: &Origin, other: &Origin) -> bool {
     match (one, other) {
-        // The command's own flags are laid over --set.
+        // A flag such as --log may repeat a key of --set.
         (Origin::Flag, Origin::Flag) => false,
         _ => std::mem::discriminant(one) == std::mem::discriminant(other),
     }

@@ -1,33 +1,33 @@
-//! The most memory that a bridge takes, computed from its configuration.
+//! Computes the maximum memory of a bridge from its configuration.
 //!
-//! The shares were measured with everything at its limit at once; a test holds a bridge to the sum.
+//! The constants were measured with every limit reached at the same time. A test compares a bridge with the sum.
 
 use std::fmt;
 use std::num::NonZeroUsize;
 
 use super::{CHOSEN_PRODUCERS, Config, SpanQueue};
 
-/// The program and its libraries, with nothing to do, and lines of the log that wait to be written.
+/// The idle program with its libraries, and log lines that wait to be written.
 const PROGRAM: u64 = 22 << 20;
-/// A producer beyond the first: librdkafka's threads and buffers.
+/// Each producer after the first: librdkafka's threads and buffers.
 const PRODUCER: u64 = 2 << 20;
-/// Producers that are replaced, one of each topic at a time, and take memory until their last report has its result.
+/// Producers that are being replaced, one per topic at a time. They need memory until their last report has a result.
 const REPLACED: u64 = 2;
-/// A connection that is idle after a report: its task, hyper's buffers, and the allocator's share.
+/// An idle connection after a report: its task, hyper's buffers, and the allocator's overhead.
 const CONNECTION: u64 = 20 << 10;
-/// What TLS adds to that, with a record on its way.
+/// The addition for TLS, with a TLS record in transit.
 const TLS: u64 = 24 << 10;
-/// The first bytes of a body, which `bytes_in_flight` counts as they come.
+/// The buffer for the first bytes of a body, which `bytes_in_flight` counts only when they arrive.
 const BODY: u64 = 4 << 10;
 
-/// What sends spans to a collector: a client, and the authorities that it trusts.
+/// The client that sends spans to a collector, with its certificate authorities.
 const TRACES: u64 = 2 << 20;
-/// A span that waits to be sent, with a `tracestate` of as many members as the SDK takes.
+/// A queued span, with a `tracestate` of as many members as the SDK accepts.
 const SPAN: u64 = 5 << 10;
-/// A span of the batch that is being sent, in the other forms that it takes on its way.
+/// The encoded forms of a span in the batch that is being sent.
 const SENT_SPAN: u64 = 3 << 10;
 
-/// The most that each part takes, in bytes.
+/// The maximum memory of each part, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     pub program: u64,
@@ -62,9 +62,9 @@ impl From<&Config> for Memory {
         Self {
             program: PROGRAM + (producers - 1 + REPLACED) * PRODUCER,
             connections: u64::from(ingress.connections.get()) * connection,
-            // The bridge's own and librdkafka's copy, and what lies between them in the allocator.
+            // The bridge's copy, librdkafka's copy, and the allocator's overhead.
             reports: (ingress.bytes_in_flight / 4).saturating_mul(11),
-            // The same of what each topic has read back, half of it, and as much for pages.
+            // The same factor for reports that were read back (half of it per topic), and the page cache.
             spool: spool.saturating_mul(3),
             traces: config
                 .traces
@@ -78,22 +78,19 @@ fn of_traces(queue: &SpanQueue) -> u64 {
     TRACES + SPAN * queue.limit as u64 + SENT_SPAN * queue.batch as u64
 }
 
-/// Writes lines of comment, which stand below the configuration that they belong to.
+/// Writes TOML comments, to be printed below the configuration.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if cfg!(not(feature = "jemalloc")) {
-            return writeln!(
-                f,
-                "# Memory: no limit is known without the feature jemalloc"
-            );
+            return writeln!(f, "# Maximum memory: unknown without the feature jemalloc");
         }
         let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
-        writeln!(f, "# Memory, at most: {} MiB", mebibytes(self.sum()))?;
+        writeln!(f, "# Maximum memory: {} MiB", mebibytes(self.sum()))?;
         let parts = [
             (self.program, "the program, and kafka.producers"),
             (
                 self.connections,
-                "ingress.connections, each with a head on its way",
+                "ingress.connections, each with a request head",
             ),
             (
                 self.reports,

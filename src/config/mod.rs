@@ -1,8 +1,8 @@
-//! The configuration: what was typed, turned into checked values. Nothing else parses.
+//! The configuration. Only this module parses settings.
 //!
-//! Two stages: [`Settings`] gathers what was typed (file, variables, flags; [`KEYS`] has every key
-//! with its default), then [`Config::check`] makes checked values of it, or names every error at
-//! once, each with where it stands and how to mend it.
+//! There are two stages. [`Settings`] gathers the text of each setting from the file, the variables and the flags;
+//! [`KEYS`] lists every key with its default. Then [`Config::check`] parses the settings into checked values, or
+//! returns all errors at once, each with its place and its remedy.
 
 mod checks;
 mod error;
@@ -38,20 +38,20 @@ pub use relations::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, SPOOL_MARGIN};
 pub use stop::{LAST_SPANS, LAST_WRITES, SLACK, Stop};
 pub use traces::{Sampler, SpanQueue, Traces};
 
-/// Everything that a bridge needs to know, checked.
+/// The checked configuration of a bridge.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub ingress: Ingress,
     pub admin: Admin,
     pub kafka: Kafka,
-    /// `None` where reports wait for Kafka alone.
+    /// `None` if there is no spool.
     pub spool: Option<Spool>,
     pub log: Log,
     /// `None` if no spans are recorded.
     pub traces: Option<Traces>,
 }
 
-/// What delivering a spool without a bridge needs to know, checked.
+/// The checked configuration for delivering a spool without a bridge.
 #[derive(Clone, Debug)]
 pub struct Drain {
     pub kafka: Kafka,
@@ -59,50 +59,50 @@ pub struct Drain {
     pub log: Log,
 }
 
-/// The listener that senders reach.
+/// The listener for senders.
 #[derive(Clone, Debug)]
 pub struct Ingress {
     pub listen: SocketAddr,
     /// The directory of password files.
     pub channels: PathBuf,
-    /// `None` where something else ends TLS, or nothing does.
+    /// `None` if the listener speaks plain HTTP.
     pub tls: Option<Tls>,
     pub access: Access,
-    /// How many worker threads serve connections.
+    /// The number of worker threads that serve connections.
     pub workers: NonZeroUsize,
     pub success: Success,
     pub limits: Limits,
-    /// How many connections may be open.
+    /// The maximum number of open connections.
     pub connections: NonZeroU32,
-    /// How many reports may be in flight.
+    /// The maximum number of reports in flight.
     pub reports_in_flight: NonZeroU32,
-    /// How many bytes the reports in flight may hold.
+    /// The maximum size of the reports in flight, in bytes.
     pub bytes_in_flight: u64,
-    /// How long the listener stays open once the bridge was told to stop.
+    /// How long the listener stays open after the bridge was told to stop.
     pub drain_delay: Duration,
 }
 
-/// The files of the ingress' TLS, all in PEM.
+/// The PEM files for TLS on the ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificate, followed by those that it was issued by.
+    /// The certificate, followed by its issuers' certificates.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The certificate's private key.
     pub key: PathBuf,
-    /// The authorities of client certificates, where senders need one.
+    /// The authorities of client certificates; `None` if senders need none.
     pub client_ca: Option<PathBuf>,
 }
 
-/// From where reports may come.
+/// The networks that reports may come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// These networks; every one where there is none.
+    /// The allowed networks; if the list is empty, every address is allowed.
     pub allow: Vec<IpNet>,
-    /// Proxies whose `x-forwarded-for` is believed.
+    /// Proxies whose `x-forwarded-for` is trusted.
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// The status of a success. The interface document names none; 200 fits most senders.
+/// The status of a success. The interface document does not specify it; most senders accept 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Success {
     Ok,
@@ -110,22 +110,22 @@ pub enum Success {
     NoContent,
 }
 
-/// What one request may take, in bytes and time.
+/// The limits of one request, in bytes and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Every answer comes inside this, counted from the complete head.
+    /// The time until the answer, counted from the complete head.
     pub deadline: Duration,
     /// The largest head, in bytes.
     pub head: usize,
-    /// How long a TLS handshake may take, a head (from its first byte), and a peer to read an answer.
+    /// The time limit for a TLS handshake, for a head (from its first byte), and for the peer to read an answer.
     pub head_timeout: Duration,
     /// The largest body, in bytes.
     pub body: usize,
-    /// How long a body may take from the complete head.
+    /// The time limit for a body, counted from the complete head.
     pub body_timeout: Duration,
     /// How long a connection may be idle between requests.
     pub idle_timeout: Duration,
-    /// How old a connection is that is closed after its next answer; `None` if age alone closes none.
+    /// The age at which a connection is closed after its next answer; `None` if there is no limit.
     pub connection_age: Option<Duration>,
 }
 
@@ -133,23 +133,23 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub listen: SocketAddr,
-    /// The names under which it may be reached.
+    /// The host names that requests may use.
     pub hosts: Vec<String>,
 }
 
-/// Topics, events, and librdkafka's properties.
+/// The topics, the event format, and librdkafka's properties.
 #[derive(Clone, Debug)]
 pub struct Kafka {
     pub topic: String,
     pub rejected_topic: String,
-    /// How many producers the events topic has; chosen by its partitions if it is not given.
+    /// The number of producers of the events topic; if `None`, the bridge chooses it by the topic's partitions.
     pub producers: Option<NonZeroUsize>,
     pub event_format: crate::contract::EventFormat,
     /// How long a stopping bridge waits for Kafka's acknowledgements.
     pub flush_timeout: Duration,
-    /// Canonical names and values, the bridge's own defaults not included.
+    /// The configured properties under their canonical names, without the bridge's own defaults.
     pub properties: Vec<Property>,
-    /// The properties whose unsafe value was allowed by name.
+    /// The properties with an unsafe value that `kafka.allow_unsafe` allows.
     pub unsafe_settings: Vec<String>,
 }
 
@@ -158,7 +158,7 @@ pub struct Kafka {
 pub struct Property {
     pub name: String,
     pub value: String,
-    /// Read from a file of its own.
+    /// Whether the value comes from a `from_file`, and must not be shown.
     pub is_secret: bool,
 }
 
@@ -173,39 +173,39 @@ impl std::fmt::Debug for Property {
     }
 }
 
-/// Where reports are kept that Kafka can't take now.
+/// The disk spool for records that Kafka cannot accept yet.
 #[derive(Clone, Debug)]
 pub struct Spool {
     pub directory: PathBuf,
-    /// How long a report waits for Kafka alone.
+    /// How long a report waits for Kafka before it is spilled.
     pub after: Duration,
-    /// Bytes that it may take on disk.
+    /// The most bytes on disk.
     pub disk_limit: u64,
-    /// Bytes that it leaves free on its file system.
+    /// The bytes that stay free on the file system.
     pub free_space: u64,
-    /// Bytes of memory that it may take.
+    /// The most bytes of memory.
     pub memory: usize,
 }
 
-/// How the program logs.
+/// The log's format and level.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
     pub format: LogFormat,
     pub level: LogLevel,
-    /// Whether there is a line for each report.
+    /// Whether each report is logged.
     pub reports: bool,
 }
 
-/// Text for people, JSON for machines.
+/// The format of log lines: text for people, JSON for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text where standard error is a terminal, else JSON.
+    /// Text if standard error is a terminal, else JSON.
     Auto,
     Text,
     Json,
 }
 
-/// How much the program logs.
+/// The least severe level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
     Error,
@@ -215,32 +215,32 @@ pub enum LogLevel {
     Trace,
 }
 
-/// Asks librdkafka whether it knows a property and how it reads a value: `kafka::check_property`,
-/// handed in so that the configuration knows nobody.
+/// Checks a librdkafka property; returns its value as librdkafka reads it. It is `kafka::check_property`, passed in so
+/// that this module does not depend on `kafka`.
 pub type PropertyCheck = fn(&str, &str) -> Result<String, String>;
 
 impl Config {
-    /// Checks what was typed.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// Every error at once.
+    /// All errors at once.
     pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, ConfigErrors> {
         checks::check(settings, check_property)
     }
 }
 
 impl Drain {
-    /// Checks what was typed of Kafka, the spool and the log.
+    /// Checks the settings of Kafka, the spool and the log.
     ///
     /// # Errors
-    /// Every error at once.
+    /// All errors at once.
     pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, ConfigErrors> {
         checks::check_drain(settings, check_property)
     }
 }
 
 impl Kafka {
-    /// The value of a property, where it was given one.
+    /// Returns the configured value of a property.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&str> {
         let mut properties = self.properties.iter();
@@ -248,10 +248,10 @@ impl Kafka {
         Some(&property.value)
     }
 
-    /// Checks what was typed of Kafka alone: for whoever runs no bridge.
+    /// Checks only the settings of Kafka, for commands that run no bridge.
     ///
     /// # Errors
-    /// Every error at once.
+    /// All errors at once.
     pub fn check(settings: &Settings, check_property: PropertyCheck) -> Result<Self, ConfigErrors> {
         checks::check_kafka(settings, check_property)
     }

@@ -1,10 +1,10 @@
-//! The text of networks, and which of them a trusted proxy can be in.
+//! Parses networks, and limits the width of trusted proxies' networks.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Networks like `10.0.0.0/8`, or single addresses.
+/// Parses a list of networks like `10.0.0.0/8`, or single addresses.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
@@ -12,25 +12,25 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     text.split(',').map(|name| network(name.trim())).collect()
 }
 
-/// Parses the networks of trusted proxies. A peer in one of them can name any origin.
+/// Parses the networks of trusted proxies. They must be narrow, because a peer in one of them can claim any origin.
 pub(super) fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
     let networks = networks(text)?;
     match networks.iter().find(|network| is_too_wide(network)) {
         None => Ok(networks),
         Some(network) => Err(format!(
-            "\"{network}\" is too wide: a sender in it can name any origin in x-forwarded-for, against which \
-             ingress.allow is held and which the log names; write the networks of the proxies alone, at most an IPv4 \
-             /8, an IPv6 /16, or private ones such as 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and fc00::/7"
+            "\"{network}\" is too wide: every sender in it can claim any origin in x-forwarded-for, and ingress.allow and \
+             the log use that origin; list only the networks of the proxies, at most an IPv4 /8, an IPv6 /16, or \
+             private networks such as 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and fc00::/7"
         )),
     }
 }
 
-/// Networks that are wide, but hold no public address: unique local, link-local, and the reserved ones of IPv4.
+/// Wide networks without public addresses: unique local, link-local, and reserved for IPv4.
 const PRIVATE: [&str; 3] = ["fc00::/7", "fe80::/10", "240.0.0.0/4"];
-/// IPv6 networks that stand for all of IPv4 (RFC 3056, RFC 6052).
+/// IPv6 networks that contain all of IPv4 (RFC 3056, RFC 6052).
 const ALL_OF_IPV4: [&str; 2] = ["2002::/16", "64:ff9b::/96"];
 
-/// Returns whether a network is wider than the widest that belong to one operator.
+/// Returns whether a network is wider than any that one operator can own.
 fn is_too_wide(network: &IpNet) -> bool {
     let parse = |text: &str| -> IpNet { text.parse().expect("a network") };
     let is_private = || {
@@ -49,19 +49,19 @@ fn network(text: &str) -> Result<IpNet, String> {
     }
     let network: IpNet = text
         .parse()
-        .map_err(|_| format!("\"{text}\" is no network; write for example \"10.0.0.0/8\""))?;
+        .map_err(|_| format!("\"{text}\" is not a network; write for example \"10.0.0.0/8\""))?;
     let network = canonical(network);
     if network == network.trunc() {
         Ok(network)
     } else {
         let meant = network.trunc();
         Err(format!(
-            "\"{text}\" is an address in a network; the network is \"{meant}\""
+            "\"{text}\" is an address inside a network; the network is \"{meant}\""
         ))
     }
 }
 
-/// A network of IPv4-mapped addresses as the IPv4 network, since peers are compared by their IPv4 address.
+/// Converts a network of IPv4-mapped addresses to the IPv4 network, because peers are compared by their IPv4 address.
 fn canonical(network: IpNet) -> IpNet {
     let (address, prefix) = (network.addr().to_canonical(), network.prefix_len());
     match (network, prefix.checked_sub(96)) {
@@ -84,16 +84,15 @@ mod tests {
         assert_eq!(networks(""), Ok(Vec::new()));
         for (text, expected) in [
             ("10.0.0.1/8", "the network is \"10.0.0.0/8\""),
-            ("10.0.0.0/33", "is no network"),
-            ("bridge.example", "is no network"),
+            ("10.0.0.0/33", "is not a network"),
+            ("bridge.example", "is not a network"),
         ] {
             assert!(networks(text).unwrap_err().contains(expected), "{text}");
         }
     }
 
-    /// The ingress compares IPv4 addresses as such, however a socket shows them.
     #[test]
-    fn an_ipv4_network_that_is_written_as_ipv6_is_the_ipv4_network() {
+    fn an_ipv4_mapped_network_is_the_ipv4_network() {
         let parsed =
             networks("::ffff:10.0.0.0/104,::ffff:10.0.0.1,::ffff:192.0.2.7/128,::ffff:0:0/96");
         let texts: Vec<String> = parsed
@@ -110,13 +109,13 @@ mod tests {
             problem.ends_with("the network is \"10.0.0.0/8\""),
             "{problem}"
         );
-        // Wider than all of IPv4, which it does not contain.
+        // Wider than an IPv4 network, but outside the IPv4-mapped addresses.
         let parsed = networks("::/64").expect("a network");
         assert_eq!(parsed[0].to_string(), "::/64");
     }
 
     #[test]
-    fn a_trusted_proxy_is_in_a_network_that_an_operator_can_have() {
+    fn a_network_of_trusted_proxies_must_not_be_too_wide() {
         for text in [
             "10.0.0.0/8",
             "192.0.2.7",

@@ -1,4 +1,4 @@
-//! Lists of names and values, as the variables of OpenTelemetry hold them.
+//! Parses lists of names and values in OpenTelemetry's variables.
 
 /// Parses `name=value,name=value`, with percent-encoded values.
 pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {

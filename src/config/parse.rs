@@ -1,4 +1,4 @@
-//! The text of one value turned into its type. Each error says what would be right.
+//! Parses the text of one value. Each error gives the valid form.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -97,7 +97,7 @@ pub(super) fn size<T: TryFrom<u64>>(text: &str, range: &RangeInclusive<u64>) -> 
     })
 }
 
-/// Writes milliseconds as they would be typed.
+/// Formats milliseconds as a user would write them.
 pub(crate) fn in_time(milliseconds: u64) -> String {
     let duration = Duration::from_millis(milliseconds);
     format!(
@@ -106,7 +106,7 @@ pub(crate) fn in_time(milliseconds: u64) -> String {
     )
 }
 
-/// Writes a number of bytes as it would be typed.
+/// Formats a number of bytes as a user would write it.
 pub(super) fn in_bytes(bytes: u64) -> String {
     let whole = |(_, size): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*size);
     match UNITS[..3].iter().rfind(whole) {
@@ -143,7 +143,7 @@ pub(super) fn names(text: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Names of hosts, as in a `Host` header without its port.
+/// Parses a list of host names, as in a `Host` header without the port.
 pub(super) fn host_names(text: &str) -> Result<Vec<String>, String> {
     let names = names(text);
     match names.iter().find(|name| !is_host_name(name)) {
@@ -164,7 +164,7 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
 }
 
-/// Kafka's own rule for topic names.
+/// Parses a topic name by Kafka's rule.
 pub(crate) fn topic(text: &str) -> Result<String, String> {
     let sound = (1..=249).contains(&text.len())
         && text
@@ -176,12 +176,12 @@ pub(crate) fn topic(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "\"{text}\" is no topic name: 1 to 249 letters, digits, '.', '_' or '-'"
+            "\"{text}\" is not a topic name; write 1 to 249 letters, digits, '.', '_' or '-'"
         ))
     }
 }
 
-/// The id of a schema in a registry; `None` if the text is empty.
+/// Parses the id of a schema in a registry; returns `None` if the text is empty.
 pub(super) fn schema_id(text: &str) -> Result<Option<SchemaId>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -221,7 +221,7 @@ pub(super) fn one_of<T: Copy>(text: &str, known: &[(&'static str, T)]) -> Result
     let found = known.iter().find(|(word, _)| *word == text);
     found
         .map(|(_, value)| *value)
-        .ok_or_else(|| format!("\"{text}\" is none of {}", words(known).join(", ")))
+        .ok_or_else(|| format!("\"{text}\" is not one of {}", words(known).join(", ")))
 }
 
 pub(super) fn words<T>(known: &[(&'static str, T)]) -> Vec<&'static str> {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_in_its_range_and_the_bounds_are_in_it() {
+    fn a_duration_must_be_in_its_inclusive_range() {
         let some_time = |text: &str| time(text, &(10..=86_400_000));
         assert_eq!(some_time("24h"), Ok(Duration::from_hours(24)));
         assert_eq!(some_time("1d"), Ok(Duration::from_hours(24)));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_in_its_range_and_the_bounds_are_in_it() {
+    fn a_size_must_be_in_its_inclusive_range() {
         let disk = |text: &str| size(text, &(1 << 20..=1 << 52));
         assert_eq!(disk("4194304 GiB"), Ok(1_u64 << 52));
         assert_eq!(disk("1 MiB"), Ok(1 << 20));
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn topic_names_are_kafkas() {
+    fn topic_names_follow_kafkas_rule() {
         assert_eq!(
             topic("koomessage.reports"),
             Ok("koomessage.reports".to_owned())

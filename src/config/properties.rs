@@ -1,11 +1,10 @@
-//! The rules for librdkafka's properties: one name for each, which ones the bridge keeps for
-//! itself, which values are unsafe, and which must not be shown.
+//! The rules for librdkafka's properties: their aliases, and which properties are reserved, unsafe or secret.
 
 use std::time::Duration;
 
 use super::{keys, parse};
 
-/// Names that are other names of a property (librdkafka's CONFIGURATION.md calls them aliases).
+/// Aliases and their properties (librdkafka's CONFIGURATION.md).
 const ALIASES: [(&str, &str); 12] = [
     ("compression.codec", "compression.type"),
     ("delivery.timeout.ms", "message.timeout.ms"),
@@ -27,7 +26,7 @@ const ALIASES: [(&str, &str); 12] = [
     ),
 ];
 
-/// The one name of a property.
+/// Returns the canonical name of a property.
 pub(super) fn canonical(name: &str) -> &str {
     ALIASES
         .iter()
@@ -35,8 +34,8 @@ pub(super) fn canonical(name: &str) -> &str {
         .map_or(name, |(_, name)| name)
 }
 
-/// Returns whether a property's value is a secret, by its name: also by one that librdkafka does not have, since
-/// it may be a misspelt one.
+/// Returns whether a property's name indicates a secret. Unknown names count too, because a secret's name may be
+/// misspelt.
 pub(crate) fn is_secret(name: &str) -> bool {
     const SECRET: [&str; 9] = [
         "pass",
@@ -66,28 +65,30 @@ pub(super) const SECRET_FILES: [&str; 2] = [
     "kafka.properties.ssl.keystore.location",
 ];
 
-/// Why a property can't be configured, where the bridge relies on its own value.
+/// Returns the reason why a property can't be configured, if the bridge relies on its own value.
 pub(super) fn reserved(name: &str) -> Option<&'static str> {
     match name {
         "partitioner" | "partitioner_cb" => {
-            Some("is not to be set: the bridge picks partitions as the Java client does")
+            Some("must not be set: the bridge computes partitions as Kafka's Java client does")
         }
-        "transactional.id" => Some("is not to be set: each report stands for itself"),
+        "transactional.id" => {
+            Some("must not be set: the bridge does not publish reports in transactions")
+        }
         "delivery.report.only.error" => {
-            Some("is not to be set: the bridge answers on delivery reports")
+            Some("must not be set: the bridge needs the delivery report of every record")
         }
         _ if name.starts_with("test.mock.") => {
-            Some("is not to be set: `koobridge dev` has an embedded broker")
+            Some("must not be set: use `koobridge dev` for an embedded broker")
         }
         _ => None,
     }
 }
 
-/// The properties that can have an unsafe value, and what such a value endangers.
+/// The properties that can have an unsafe value, and the danger of such a value.
 const UNSAFE: [(&str, &str); 7] = [
     (
         "acks",
-        "a success would no longer mean that every in-sync replica has it",
+        "a success would no longer mean that every in-sync replica has the record",
     ),
     (
         "allow.auto.create.topics",
@@ -99,16 +100,16 @@ const UNSAFE: [(&str, &str); 7] = [
     ),
     (
         "enable.ssl.certificate.verification",
-        "anybody could pose as a broker",
+        "any server could impersonate a broker",
     ),
     (
         "message.timeout.ms",
-        "a timed-out delivery repeats what was in flight",
+        "when a delivery times out, records in flight are repeated",
     ),
-    ("retries", "a passing fault would fail a delivery"),
+    ("retries", "a temporary fault would fail a delivery"),
     (
         "ssl.endpoint.identification.algorithm",
-        "any certificate would do for a broker",
+        "the host name in a broker's certificate would not be checked",
     ),
 ];
 
@@ -132,8 +133,8 @@ pub(super) fn unsafe_names(text: &str) -> Result<Vec<String>, String> {
     names.collect()
 }
 
-/// Returns what a property's value endangers, if it is unsafe. `value` is as librdkafka reads it, which takes
-/// `1` and `T` for true, any case, and numbers as C writes them.
+/// Returns the danger of a property's value, if it is unsafe. `value` must be in librdkafka's normal form: librdkafka
+/// also accepts `1` and `T` for true, any case, and C's notations of numbers.
 pub(super) fn danger(name: &str, value: &str, deadline: Option<Duration>) -> Option<&'static str> {
     let (_, danger) = UNSAFE.iter().find(|(known, _)| *known == name)?;
     let is_unsafe = match name {

@@ -1,9 +1,9 @@
-//! Variables that Kubernetes sets in every pod for each Service of the namespace.
+//! Recognizes the variables that Kubernetes sets in every pod for each Service of the namespace.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Returns whether Kubernetes has set a variable, for a Service whose name starts with `koobridge`: it does so
-/// in every pod of the namespace. The values tell such a variable from a mistyped setting.
+/// Returns whether Kubernetes has set a variable for a Service whose name starts with `koobridge`. The value
+/// distinguishes it from a misspelt setting.
 pub(super) fn is_service_link(variable: &str, value: &str) -> bool {
     if variable.ends_with("_SERVICE_HOST") {
         return value.parse::<IpAddr>().is_ok();
@@ -19,7 +19,7 @@ pub(super) fn is_service_link(variable: &str, value: &str) -> bool {
     }
 }
 
-/// `port` is a variable's name after `_PORT_`, for example `9_TCP_ADDR`.
+/// Returns whether a variable describes a port; `port` is its name after `_PORT_`, for example `9_TCP_ADDR`.
 fn is_part_of_link(port: &str, value: &str) -> bool {
     let Some((number, protocol)) = port.split_once('_') else {
         return false;
@@ -38,7 +38,7 @@ fn is_part_of_link(port: &str, value: &str) -> bool {
 
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
-/// `tcp://10.0.0.1:9`
+/// Returns whether `value` has the form `tcp://10.0.0.1:9`.
 fn is_link(value: &str, protocol: &str) -> bool {
     let address = value
         .strip_prefix(protocol)

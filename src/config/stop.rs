@@ -1,24 +1,23 @@
-//! The longest time that a stop takes, computed from the configuration.
+//! Computes the longest shutdown time from the configuration.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::Config;
 
-/// How much longer than their own limits the last connections may take: once until they are accepted, and once until
-/// they are cut.
+/// How much longer than their limits the last connections may take: once for accepting them, and once for closing them.
 pub const SLACK: Duration = Duration::from_secs(1);
 /// How long a stopping bridge waits for the spool's last writes.
 pub const LAST_WRITES: Duration = Duration::from_secs(5);
 /// How long a stopping bridge waits for the collector of traces to take its last spans.
 pub const LAST_SPANS: Duration = Duration::from_secs(2);
-/// How long the program waits at its end for threads and for its last lines to be written.
+/// How long the program waits for threads and for its last log lines before it exits.
 const LAST_THREADS: Duration = Duration::from_secs(3);
 
 /// The time from SIGTERM to the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// Whatever senders and Kafka do.
+    /// The longest time, regardless of senders and Kafka.
     pub at_most: Duration,
     /// The time that is added if a disk, a thread, the collector of traces or the reader of the log does not answer.
     pub stuck: Duration,
@@ -37,13 +36,13 @@ impl From<&Config> for Stop {
     }
 }
 
-/// A line of comment, as it stands below the configuration that it belongs to.
+/// Writes a TOML comment, to be printed below the configuration.
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at_most, stuck) = (self.at_most.as_secs_f64(), self.stuck.as_secs());
         writeln!(
             f,
-            "# A stop, at most: {at_most} s, and {stuck} s more if the disk, a thread or the collector of traces is stuck"
+            "# Maximum shutdown time: {at_most} s, and {stuck} s more if the disk, a thread or the trace collector hangs"
         )
     }
 }

@@ -14,15 +14,15 @@ use super::*;
 use crate::contract::{EventFormat, EventMode};
 use crate::kafka::check_property;
 
-/// What was typed, with a file of its own.
+/// Sources of settings, with a configuration file.
 struct Case {
     directory: TempDir,
     typed: Typed,
 }
 
 impl Case {
-    /// The least that a bridge needs, and `text` after it.
-    fn sound(text: &str) -> Self {
+    /// Returns a case with the keys that a bridge needs, followed by `text`.
+    fn minimal(text: &str) -> Self {
         Self::of(&format!(
             "[ingress]\nlisten = \"127.0.0.1:0\"\n[kafka.properties]\nbootstrap.servers = \"k:9092\"\n{text}"
         ))
@@ -49,7 +49,7 @@ impl Case {
         self
     }
 
-    /// The same with another flag.
+    /// Checks the case with another flag.
     fn check_with(&self, key: &str, value: &str) -> Result<Config, ConfigErrors> {
         let mut typed = self.typed.clone();
         typed.flags.push((key.to_owned(), value.to_owned()));
@@ -64,7 +64,7 @@ impl Case {
         self.check().unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    /// Each error in words, the directory's name left out.
+    /// Returns the text of each error without the directory's name.
     fn errors(&self) -> Vec<String> {
         let directory = format!("{}/", self.directory.path().display());
         let errors = self.check().expect_err("errors");
@@ -98,7 +98,7 @@ fn the_defaults_are_the_documented_ones() {
         spool,
         log,
         traces,
-    } = Case::sound("").config();
+    } = Case::minimal("").config();
     assert!(spool.is_none() && traces.is_none());
     assert_eq!(ingress.channels, PathBuf::from("/etc/koobridge/channels"));
     assert_eq!(ingress.success, Success::Ok);
@@ -135,7 +135,7 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
-fn the_id_of_a_schema_is_a_number_or_a_guid_and_for_binary_mode() {
+fn a_schema_id_is_a_number_or_a_guid_and_needs_binary_mode() {
     for (typed, text) in [
         ("7", "7"),
         ("\"7\"", "7"),
@@ -144,14 +144,14 @@ fn the_id_of_a_schema_is_a_number_or_a_guid_and_for_binary_mode() {
             "89791762-2336-4186-9674-299b90a802e2",
         ),
     ] {
-        let case = Case::sound(&format!("[kafka]\nschema_id = {typed}\n"));
+        let case = Case::minimal(&format!("[kafka]\nschema_id = {typed}\n"));
         let expected = EventFormat {
             mode: EventMode::Binary,
             schema_id: Some(text.parse().expect("an id")),
         };
         assert_eq!(case.config().kafka.event_format, expected);
     }
-    let errors = Case::sound("")
+    let errors = Case::minimal("")
         .flag("kafka.schema_id", "reports-value")
         .errors();
     assert_eq!(
@@ -161,20 +161,19 @@ fn the_id_of_a_schema_is_a_number_or_a_guid_and_for_binary_mode() {
              `koobridge topics --schema-registry` prints"
         ]
     );
-    let case = Case::sound("").flag("kafka.schema_id", "7");
+    let case = Case::minimal("").flag("kafka.schema_id", "7");
     let errors = case.flag("kafka.event_mode", "structured").errors();
     assert_eq!(
         errors,
         [
-            "flag: kafka.schema_id: is the id of the value's schema in binary mode, and kafka.event_mode is structured; leave \
-             one of the two out"
+            "flag: kafka.schema_id: is only for binary mode, and kafka.event_mode is structured; remove one of the two"
         ]
     );
 }
 
 #[test]
-fn a_flag_goes_over_a_variable_and_a_variable_over_the_file() {
-    let file = Case::sound("[kafka]\ntopic = \"file\"\n");
+fn a_flag_overrides_a_variable_and_a_variable_overrides_the_file() {
+    let file = Case::minimal("[kafka]\ntopic = \"file\"\n");
     assert_eq!(file.config().kafka.topic, "file");
     let variable = file.variable("KOOBRIDGE_KAFKA_TOPIC", "variable");
     assert_eq!(variable.config().kafka.topic, "variable");
@@ -185,11 +184,11 @@ fn a_flag_goes_over_a_variable_and_a_variable_over_the_file() {
 }
 
 #[test]
-fn a_change_while_serving_has_to_fit_what_stays_until_a_restart() {
+fn a_live_change_must_fit_the_keys_that_need_a_restart() {
     let spool = "[spool]\ndirectory = \"/spool\"\nafter = \"1s\"\n";
-    let started = Settings::gather(&Case::sound(spool).typed);
+    let started = Settings::gather(&Case::minimal(spool).typed);
     let change = |after: &str, deadline: &str| {
-        let spool = Case::sound(&spool.replace("1s", after)).flag("ingress.deadline", deadline);
+        let spool = Case::minimal(&spool.replace("1s", after)).flag("ingress.deadline", deadline);
         let changed = Settings::gather(&spool.flag("ingress.body_timeout", "100ms").typed);
         let alone = Config::check(&changed, check_property);
         alone.unwrap_or_else(|errors| panic!("{errors}"));
@@ -242,8 +241,9 @@ fn every_key_has_a_variable_and_is_printed() {
 
 #[test]
 fn librdkafkas_properties_are_nested_quoted_or_variables() {
-    let case = Case::sound("linger.ms = 7\n\"queue.buffering.max.kbytes\" = 1000\nlog_level = 6\n")
-        .variable("KOOBRIDGE_KAFKA_PROPERTIES_SOCKET_TIMEOUT_MS", "9000");
+    let case =
+        Case::minimal("linger.ms = 7\n\"queue.buffering.max.kbytes\" = 1000\nlog_level = 6\n")
+            .variable("KOOBRIDGE_KAFKA_PROPERTIES_SOCKET_TIMEOUT_MS", "9000");
     for (name, value) in [
         ("bootstrap.servers", "k:9092"),
         ("linger.ms", "7"),
@@ -256,17 +256,16 @@ fn librdkafkas_properties_are_nested_quoted_or_variables() {
 }
 
 #[test]
-fn the_names_of_a_property_are_one_key() {
-    let case = Case::sound("delivery.timeout.ms = 60000\n")
+fn the_aliases_of_a_property_are_one_key() {
+    let case = Case::minimal("delivery.timeout.ms = 60000\n")
         .variable("KOOBRIDGE_KAFKA_PROPERTIES_MESSAGE_TIMEOUT_MS", "70000");
     assert_eq!(
         case.property("message.timeout.ms").as_deref(),
         Some("70000")
     );
     assert_eq!(case.property("delivery.timeout.ms"), None);
-    let twice = Case::sound("linger.ms = 5\nqueue.buffering.max.ms = 6\n");
-    let expected =
-        "kafka.properties.linger.ms: is given twice, perhaps by another of its names; keep one";
+    let twice = Case::minimal("linger.ms = 5\nqueue.buffering.max.ms = 6\n");
+    let expected = "kafka.properties.linger.ms: is set twice, perhaps under an alias; keep one";
     assert_eq!(twice.errors().len(), 1);
     assert!(
         twice.errors()[0].ends_with(expected),
@@ -277,7 +276,7 @@ fn the_names_of_a_property_are_one_key() {
 
 #[test]
 fn an_unknown_key_or_variable_suggests_the_nearest() {
-    let case = Case::sound("[ingres]\nlisten = 1\n[kafka]\ntopics = \"a\"\nxyz = 1\n")
+    let case = Case::minimal("[ingres]\nlisten = 1\n[kafka]\ntopics = \"a\"\nxyz = 1\n")
         .variable("KOOBRIDGE_KAFKA_TOPIK", "a")
         .variable("OTHER", "a");
     assert_eq!(
@@ -285,15 +284,15 @@ fn an_unknown_key_or_variable_suggests_the_nearest() {
         [
             "k.toml:6: ingres.listen: unknown key; did you mean ingress.listen?",
             "k.toml:8: kafka.topics: unknown key; did you mean kafka.topic?",
-            "k.toml:9: kafka.xyz: unknown key; `koobridge serve --print-config` lists those that there are",
+            "k.toml:9: kafka.xyz: unknown key; `koobridge serve --print-config` lists the known ones",
             "KOOBRIDGE_KAFKA_TOPIK: unknown variable; did you mean KOOBRIDGE_KAFKA_TOPIC?",
         ]
     );
 }
 
 #[test]
-fn variables_of_a_kubernetes_service_are_passed_over() {
-    let case = Case::sound("")
+fn variables_of_a_kubernetes_service_are_ignored() {
+    let case = Case::minimal("")
         .variable("KOOBRIDGE_SERVICE_HOST", "10.0.0.1")
         .variable("KOOBRIDGE_SERVICE_PORT", "1")
         .variable("KOOBRIDGE_SERVICE_PORT_HTTP", "1")
@@ -313,7 +312,7 @@ fn variables_of_a_kubernetes_service_are_passed_over() {
 }
 
 #[test]
-fn a_variable_is_one_of_kubernetes_only_with_a_value_of_kubernetes() {
+fn a_kubernetes_variable_with_another_value_is_unknown() {
     for (variable, value) in [
         ("KOOBRIDGE_INGRESS_PORT", "9"),
         ("KOOBRIDGE_PORT", "18446"),
@@ -329,7 +328,7 @@ fn a_variable_is_one_of_kubernetes_only_with_a_value_of_kubernetes() {
         ("KOOBRIDGE_PORT_HTTP_TCP", "tcp://10.0.0.1:9"),
         ("KOOBRIDGE_INGRESS_PORT_ADDR", "10.0.0.1"),
     ] {
-        let errors = Case::sound("").variable(variable, value).errors();
+        let errors = Case::minimal("").variable(variable, value).errors();
         assert_eq!(errors.len(), 1, "{variable}={value}: {errors:?}");
         let expected = format!("{variable}: unknown variable; ");
         assert!(errors[0].starts_with(&expected), "{errors:?}");
@@ -338,7 +337,7 @@ fn a_variable_is_one_of_kubernetes_only_with_a_value_of_kubernetes() {
 
 #[test]
 fn a_variable_that_is_not_text_is_an_error() {
-    let mut case = Case::sound("");
+    let mut case = Case::minimal("");
     let value = std::os::unix::ffi::OsStringExt::from_vec(b"10.0.0.0/8\xff".to_vec());
     let variable = "KOOBRIDGE_INGRESS_ALLOW".into();
     case.typed.variables.push((variable, value));
@@ -349,7 +348,7 @@ fn a_variable_that_is_not_text_is_an_error() {
 }
 
 #[test]
-fn every_error_is_named_with_its_place_and_remedy() {
+fn every_error_has_its_place_and_remedy() {
     let case = Case::of(
         "[ingress]\n\
          listen = \"0.0.0.0:18446\"\n\
@@ -377,7 +376,7 @@ fn every_error_is_named_with_its_place_and_remedy() {
             "whole number from 0",
         ),
         (
-            "k.toml:4: ingress.success_status: \"201\" is none of 200, 202, 204",
+            "k.toml:4: ingress.success_status: \"201\" is not one of 200, 202, 204",
             "",
         ),
         (
@@ -389,19 +388,19 @@ fn every_error_is_named_with_its_place_and_remedy() {
             "shorter than ingress.deadline",
         ),
         (
-            "k.toml:7: ingress.bytes_in_flight: is less",
-            "make it at least",
+            "k.toml:7: ingress.bytes_in_flight: is too small",
+            "set at least",
         ),
         (
             "k.toml:8: ingress.connections: \"0\" is not",
             "whole number from 1",
         ),
         (
-            "k.toml:10: kafka.topic: \"a b\" is no topic name",
+            "k.toml:10: kafka.topic: \"a b\" is not a topic name",
             "letters, digits",
         ),
         (
-            "k.toml:12: kafka.properties.linger.ms: librdkafka does not take it",
+            "k.toml:12: kafka.properties.linger.ms: librdkafka refuses it",
             "Invalid value",
         ),
         (
@@ -409,7 +408,7 @@ fn every_error_is_named_with_its_place_and_remedy() {
             "kafka.allow_unsafe",
         ),
         (
-            "k.toml:14: kafka.properties.partitioner: is not to be set",
+            "k.toml:14: kafka.properties.partitioner: must not be set",
             "",
         ),
         (
@@ -426,17 +425,17 @@ fn every_error_is_named_with_its_place_and_remedy() {
 }
 
 #[test]
-fn an_unsafe_value_is_taken_where_it_is_allowed_by_name() {
+fn an_unsafe_value_is_accepted_if_it_is_allowed_by_name() {
     let text = "acks = 1\nmax.in.flight = 5\n[kafka]\nallow_unsafe = [\"request.required.acks\"]\n";
-    assert_eq!(Case::sound(text).config().kafka.unsafe_settings, ["acks"]);
+    assert_eq!(Case::minimal(text).config().kafka.unsafe_settings, ["acks"]);
     for (name, value) in [
         ("enable.idempotence", "false"),
         ("allow.auto.create.topics", "true"),
         ("message.timeout.ms", "4500"),
         ("enable.ssl.certificate.verification", "false"),
     ] {
-        let unsafe_value = Case::sound("").flag(&format!("kafka.properties.{name}"), value);
-        let allowed = Case::sound("")
+        let unsafe_value = Case::minimal("").flag(&format!("kafka.properties.{name}"), value);
+        let allowed = Case::minimal("")
             .flag(&format!("kafka.properties.{name}"), value)
             .flag("kafka.allow_unsafe", name);
         assert!(unsafe_value.errors()[0].contains("is unsafe"), "{name}");
@@ -446,7 +445,7 @@ fn an_unsafe_value_is_taken_where_it_is_allowed_by_name() {
 
 #[test]
 fn a_secret_can_come_from_a_file_and_is_never_shown() {
-    let case = Case::sound(
+    let case = Case::minimal(
         "sasl.password = { from_file = \"secret\" }\nclient.id = { from_file = \"secret\" }\n",
     );
     let missing = "k.toml:5: kafka.properties.sasl.password: its from_file secret can't be read";
@@ -459,14 +458,14 @@ fn a_secret_can_come_from_a_file_and_is_never_shown() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_or_is_no_toml_is_named() {
+fn an_unreadable_file_is_the_only_error() {
     let broken = Case::of("[ingress]\nlisten = \n");
     assert!(
         broken.errors()[0].starts_with("k.toml:2: is not TOML: "),
         "{:?}",
         broken.errors()
     );
-    let mut missing = Case::sound("");
+    let mut missing = Case::minimal("");
     missing.typed.file = Some(missing.directory.path().join("none.toml"));
     let errors = missing.errors();
     assert!(
@@ -474,19 +473,23 @@ fn a_file_that_cannot_be_read_or_is_no_toml_is_named() {
         "{errors:?}"
     );
     assert!(errors[0].ends_with("name another file with --config"));
+    let settings = Settings::gather(&missing.typed);
+    let kafka = Kafka::check(&settings, check_property).expect_err("no file");
+    let drain = Drain::check(&settings, check_property).expect_err("no file");
+    assert_eq!([errors.len(), kafka.0.len(), drain.0.len()], [1; 3]);
 }
 
 #[test]
-fn a_body_that_fits_no_record_is_an_error() {
-    let case = Case::sound("").flag("ingress.body_limit", "1 MiB");
+fn a_body_limit_above_the_record_size_is_an_error() {
+    let case = Case::minimal("").flag("ingress.body_limit", "1 MiB");
     assert!(case.errors()[0].contains("does not fit a Kafka record of 1000000 bytes"));
     let raised = case.flag("kafka.properties.message.max.bytes", "2000000");
     assert_eq!(raised.config().ingress.limits.body, 1 << 20);
 }
 
 #[test]
-fn a_spool_is_there_where_its_directory_is_named() {
-    let case = Case::sound("[spool]\ndirectory = \"kept\"\nfree_space = \"0\"\n");
+fn naming_a_directory_turns_the_spool_on() {
+    let case = Case::minimal("[spool]\ndirectory = \"kept\"\nfree_space = \"0\"\n");
     let spool = case.config().spool.expect("a spool");
     assert_eq!(spool.directory, case.directory.path().join("kept"));
     assert_eq!(spool.after, Duration::from_secs(1));
@@ -494,13 +497,13 @@ fn a_spool_is_there_where_its_directory_is_named() {
         (spool.disk_limit, spool.free_space, spool.memory),
         (1 << 30, 0, 8 << 20)
     );
-    let none = Case::sound("[spool]\ndirectory = \"\"\nafter = \"2s\"\n");
+    let none = Case::minimal("[spool]\ndirectory = \"\"\nafter = \"2s\"\n");
     assert!(none.config().spool.is_none());
 }
 
 #[test]
-fn every_error_about_the_spool_is_named_at_once() {
-    let case = Case::sound(
+fn all_errors_of_the_spool_are_reported_at_once() {
+    let case = Case::minimal(
         "[spool]\ndirectory = \"kept\"\nafter = \"5s\"\ndisk_limit = \"1 kB\"\nmemory = \"1 kB\"\n",
     )
     .flag("kafka.properties.message.timeout.ms", "60000");
@@ -509,11 +512,11 @@ fn every_error_about_the_spool_is_named_at_once() {
     assert_eq!(
         errors,
         [
-            "flag: kafka.properties.message.timeout.ms: is not to be set with a spool: what the spool \
-             keeps is delivered however long it takes",
-            "k.toml:7: spool.after: ingress.deadline (4500ms) has to be longer than 7.5s: \
+            "flag: kafka.properties.message.timeout.ms: must not be set with a spool: spooled reports are delivered \
+             however long it takes",
+            "k.toml:7: spool.after: ingress.deadline (4500ms) must be longer than 7.5s, the sum of \
              ingress.body_timeout (2s), spool.after (5s) and 500ms for the fsync; raise the deadline or lower one of \
-             the two",
+             the others",
             "k.toml:8: spool.disk_limit: \"1 kB\" is too small; write at least \"16 MiB\"",
             "k.toml:9: spool.memory: \"1 kB\" is too small; write at least \"1 MiB\"",
         ]

@@ -1,5 +1,5 @@
-//! Where traces go: the section `traces`, and the variables that every program with OpenTelemetry reads
-//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). The section goes before them.
+//! The configuration of traces: the section `traces`, and OpenTelemetry's variables
+//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). The section overrides them.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::checks::Checker;
 use super::pairs::pairs;
 use super::{Property, parse, url};
 
-/// Variables of OpenTelemetry have this prefix. Of two names for one thing the first one counts.
+/// The prefix of OpenTelemetry's variables. In the lists below, the first variable that is set counts.
 pub(super) const PREFIX: &str = "OTEL_";
 const DISABLED: &[&str] = &["OTEL_SDK_DISABLED"];
 const EXPORTER: &[&str] = &["OTEL_TRACES_EXPORTER"];
@@ -35,7 +35,7 @@ const COMPRESSION: &[&str] = &[
     "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
     "OTEL_EXPORTER_OTLP_COMPRESSION",
 ];
-/// Without them a collector that asks for a client's certificate would refuse each batch.
+/// Setting one is an error: without a client certificate, the collector would refuse each batch.
 const UNSUPPORTED: [&[&str]; 4] = [
     &["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE"],
     &["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
@@ -51,25 +51,25 @@ const BATCH: &[&str] = &["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"];
 const DELAY: &[&str] = &["OTEL_BSP_SCHEDULE_DELAY"];
 const EXPORT_TIMEOUT: &[&str] = &["OTEL_BSP_EXPORT_TIMEOUT"];
 
-/// In milliseconds, to ten minutes. In less than 10 ms a busy machine does nothing.
+/// In milliseconds, up to ten minutes. At least 10 ms, because a busy machine can delay a task by that much.
 const TIMES: RangeInclusive<u64> = 10..=600_000;
-/// A span takes about 2 KiB while it waits.
+/// A queued span needs about 2 KiB.
 const SPANS: RangeInclusive<u64> = 1..=1_000_000;
 /// The exporter sends no body above 64 MiB.
 const BATCH_SPANS: RangeInclusive<u64> = 1..=8192;
 
-/// Where traces go, and which.
+/// The collector of traces, and which traces are recorded.
 #[derive(Clone, Debug)]
 pub struct Traces {
-    /// The URL that batches of spans are posted to.
+    /// The URL that receives batches of spans.
     pub endpoint: String,
-    /// What goes with each batch: a token, for example.
+    /// The HTTP headers of each batch, for example a token.
     pub headers: Vec<Property>,
-    /// How long one batch may take.
+    /// The time limit for one batch.
     pub timeout: Duration,
-    /// The authorities of the collector's certificate; those of the system if it is not named.
+    /// The authorities of the collector's certificate; if `None`, those of the system.
     pub certificate: Option<PathBuf>,
-    /// Names and values that describe this process; `service.name` at least.
+    /// Attributes that describe this process, at least `service.name`.
     pub resource: Vec<(String, String)>,
     pub sampler: Sampler,
     pub queue: SpanQueue,
@@ -78,25 +78,25 @@ pub struct Traces {
 /// Which traces are recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
-    /// Whether the sender decides on its traces, and the ratio only on those that begin here.
+    /// Whether the sender decides about its own traces, and the ratio only applies to traces that begin here.
     pub follows_parent: bool,
     /// From 0 to 1.
     pub ratio: f64,
 }
 
-/// How ended spans wait for the collector.
+/// The queue of ended spans for the collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanQueue {
-    /// The most that wait; more are dropped.
+    /// The most queued spans; further spans are dropped.
     pub limit: usize,
-    /// The most that one batch has.
+    /// The most spans of one batch.
     pub batch: usize,
     /// How long a span waits for a batch to fill.
     pub delay: Duration,
 }
 
 impl Checker<'_> {
-    /// Returns `None` if there are no traces.
+    /// Returns the configuration of traces; `None` if there are no traces.
     pub(super) fn traces(&mut self) -> Option<Traces> {
         let ratio = self.value("traces.sample_ratio", parse::ratio);
         let is_named = !self.settings.text("traces.endpoint")?.is_empty();
@@ -134,7 +134,7 @@ impl Checker<'_> {
 
     fn endpoint(&mut self) -> Option<String> {
         if cfg!(not(feature = "traces")) {
-            let problem = "this build of koobridge has no traces: build it with the feature traces, or leave it out";
+            let problem = "this build of koobridge does not support traces; build it with the feature traces, or remove the endpoint";
             match self.variable([ENDPOINT, BASE_ENDPOINT].concat().as_slice()) {
                 Some((name, _)) if self.settings.text("traces.endpoint") == Some("") => {
                     self.variable_error(name, problem);
@@ -150,7 +150,7 @@ impl Checker<'_> {
                     Ok(text.to_owned())
                 } else {
                     Err(
-                        "names no path; write for example \"http://collector:4318/v1/traces\""
+                        "has no path; write for example \"http://collector:4318/v1/traces\""
                             .to_owned(),
                     )
                 }
@@ -164,32 +164,32 @@ impl Checker<'_> {
         })
     }
 
-    /// What would be sent in another form, or not at all, is an error, rather than a surprise.
+    /// Refuses unsupported protocols, compressions and client certificates.
     fn check_protocol(&mut self) {
         self.read(PROTOCOL, |text| match text {
             "http/protobuf" => Ok(()),
             _ => Err(format!(
-                "\"{text}\" is not spoken; set http/protobuf, and the endpoint to the collector's port for HTTP, \
-                 usually 4318"
+                "\"{text}\" is not supported; set http/protobuf, and an endpoint with the collector's HTTP port, usually \
+                 4318"
             )),
         });
         self.read(COMPRESSION, |text| match text {
             "none" => Ok(()),
             _ => Err(format!(
-                "\"{text}\" is not supported; leave it out, or set none"
+                "\"{text}\" is not supported; remove it, or set none"
             )),
         });
         for name in UNSUPPORTED {
             self.read(name, |_| -> Result<(), String> {
                 Err(
-                    "is not supported: koobridge shows a collector no certificate; leave it out"
+                    "is not supported: koobridge sends no client certificate to a collector; remove it"
                         .to_owned(),
                 )
             });
         }
     }
 
-    /// The name of the service goes before an attribute of that name.
+    /// Returns the resource's attributes. The variable for the service's name overrides the attribute.
     fn resource(&mut self) -> Vec<(String, String)> {
         let mut attributes = self.read(RESOURCE, pairs).unwrap_or_default();
         let name = self.variable(SERVICE_NAME).map(|(_, name)| name.to_owned());
@@ -211,7 +211,7 @@ impl Checker<'_> {
         attributes
     }
 
-    /// The key goes before the variable.
+    /// Returns the sampler. The key overrides the variable.
     fn sampler(&mut self, ratio: Option<f64>) -> Option<Sampler> {
         let by_key = Sampler {
             follows_parent: true,
@@ -239,7 +239,8 @@ impl Checker<'_> {
         let batch = |text: &str| parse::number(text, &BATCH_SPANS);
         let batch = self.read(BATCH, batch);
         if batch.is_some_and(|batch| batch > limit) {
-            let problem = format!("is more than OTEL_BSP_MAX_QUEUE_SIZE, which is {limit}");
+            let problem =
+                format!("is more than OTEL_BSP_MAX_QUEUE_SIZE, which is {limit}; lower it");
             self.variable_error(BATCH[0], problem);
         }
         SpanQueue {
@@ -251,7 +252,7 @@ impl Checker<'_> {
 
     /// Returns the first of these variables that is not empty.
     fn variable(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
-        let values = &self.settings.of_opentelemetry;
+        let values = &self.settings.opentelemetry;
         let mut set = names
             .iter()
             .filter_map(|name| Some((*name, values.get(*name)?.trim())));
@@ -275,7 +276,7 @@ impl Checker<'_> {
     }
 }
 
-/// Whether the sampler follows its parent, and its ratio; `None` if the ratio is the sampler's argument.
+/// For each sampler, whether it follows its parent, and its ratio; `None` if the ratio is the sampler's argument.
 const SAMPLERS: &[(&str, (bool, Option<f64>))] = &[
     ("always_on", (false, Some(1.0))),
     ("always_off", (false, Some(0.0))),
@@ -297,7 +298,7 @@ fn time(text: &str) -> Result<Duration, String> {
     parse::number(text, &TIMES).map(Duration::from_millis)
 }
 
-/// An error repeats no value: it can be a password.
+/// Parses HTTP headers. An error does not repeat a value, because it may be a password.
 fn headers(text: &str) -> Result<Vec<Property>, String> {
     let pairs = pairs(text)?;
     let is_token = |name: &str| {
@@ -316,6 +317,6 @@ fn headers(text: &str) -> Result<Vec<Property>, String> {
         };
         Ok(pairs.into_iter().map(property).collect())
     } else {
-        Err("holds a name or value that no HTTP header can have".to_owned())
+        Err("contains a name or value that is not valid in an HTTP header".to_owned())
     }
 }

@@ -2,7 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-/// Checks an HTTP or HTTPS URL, which an error does not repeat: it can hold a password. Returns whether it names a path.
+/// Checks an HTTP or HTTPS URL; returns whether it has a path. An error does not repeat the URL, because it may contain
+/// a password.
 pub(super) fn check(text: &str) -> Result<bool, String> {
     let example = "write for example \"http://collector:4318/v1/traces\"";
     let rest = ["http://", "https://"].map(|scheme| text.strip_prefix(scheme));
@@ -11,10 +12,10 @@ pub(super) fn check(text: &str) -> Result<bool, String> {
         .ok_or_else(|| format!("is not a URL that starts with http:// or https://; {example}"))?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
-        return Err("holds a password; write it in OTEL_EXPORTER_OTLP_HEADERS".to_owned());
+        return Err("contains a password; set it in OTEL_EXPORTER_OTLP_HEADERS".to_owned());
     }
     if path.contains('?') {
-        return Err("holds a query; write what it holds in OTEL_EXPORTER_OTLP_HEADERS".to_owned());
+        return Err("contains a query; set its values in OTEL_EXPORTER_OTLP_HEADERS".to_owned());
     }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -31,7 +32,7 @@ pub(super) fn check(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Returns whether it is a name, an IPv4 address, or an IPv6 address in brackets.
+/// Returns whether `text` is a host name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(text: &str) -> bool {
     let address = text
         .strip_prefix('[')

@@ -1,7 +1,7 @@
-//! Channels and their webhook passwords: who may send reports.
+//! Channels and their webhook passwords.
 //!
-//! Passwords are held as SHA-256 digests only, so that comparing takes the same time whatever the
-//! lengths, and nothing here can print one. Where the passwords come from is not known here.
+//! Only the SHA-256 digests of passwords are kept, so that a comparison takes the same time for all lengths, and a
+//! password can't be printed.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use crate::text::Unseen;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(Arc<str>);
 
-/// The text is no channel id.
+/// The error for a text that is not a channel id.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("a channel id is 1 to 64 letters, digits, '_' or '-'")]
 pub struct InvalidChannelId;
@@ -33,7 +33,7 @@ impl ChannelId {
     /// Checks the form of a channel id.
     ///
     /// # Errors
-    /// Where `text` is not 1 to 64 of `A-Z a-z 0-9 _ -`.
+    /// If `text` is not 1 to 64 characters of `A-Z a-z 0-9 _ -`.
     pub fn parse(text: &str) -> Result<Self, InvalidChannelId> {
         if Self::is_valid(text) {
             Ok(Self(text.into()))
@@ -42,7 +42,7 @@ impl ChannelId {
         }
     }
 
-    /// Whether `text` has the form of a channel id.
+    /// Returns whether `text` is a valid channel id.
     #[must_use]
     pub fn is_valid(text: &str) -> bool {
         (1..=Self::MAX_LENGTH).contains(&text.len())
@@ -51,14 +51,14 @@ impl ChannelId {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
     }
 
-    /// The id as it stands in the path.
+    /// Returns the id as in the report's path.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A text hashes and compares like the id.
+/// A `str` with the same text hashes and compares like the id.
 impl Borrow<str> for ChannelId {
     fn borrow(&self) -> &str {
         &self.0
@@ -77,23 +77,23 @@ type Digest = [u8; 32];
 #[derive(Clone)]
 pub struct Password(Digest);
 
-/// Why a line is no password that a sender could send.
+/// The reason why a line is not a usable password.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum InvalidPassword {
-    #[error("has a space or tab at an end, which HTTP strips from the header")]
+    #[error("starts or ends with a space or tab, which HTTP strips from the header")]
     OuterSpace,
-    #[error("holds a control character, which no header can carry")]
+    #[error("contains a control character, which a header can't contain")]
     Unsendable,
-    /// A character that a person does not see, and that no sender is configured to send.
+    /// An invisible character, which the sender's configuration most likely does not contain.
     #[error("{0}")]
     Unseen(Unseen),
 }
 
 impl Password {
-    /// Takes one line of a channel's file, without its line end.
+    /// Parses one line of a channel's file, without its line end.
     ///
     /// # Errors
-    /// If no `Authorization` header could carry the line, or none would: it holds a character that cannot be seen.
+    /// If an `Authorization` header can't contain the line, or if the line contains an invisible character.
     pub fn parse(line: &[u8]) -> Result<Self, InvalidPassword> {
         let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         if is_space(line.first()) || is_space(line.last()) {
@@ -119,7 +119,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Every channel with its one or two passwords, which never change, and the time of its last report.
+/// The channels with their passwords, which never change, and the times of their last reports.
 #[derive(Debug, Default)]
 pub struct Channels {
     entries: HashMap<ChannelId, Entry>,
@@ -127,25 +127,25 @@ pub struct Channels {
 
 #[derive(Debug)]
 struct Entry {
-    place: usize,
+    index: usize,
     passwords: [Password; 2],
     last_report: LastReport,
 }
 
 impl Channels {
-    /// Adds a channel. During a rotation it has a second password.
+    /// Adds a channel. While its password is being rotated, it has a second one.
     pub fn insert(&mut self, channel: ChannelId, first: Password, second: Option<Password>) {
         let second = second.unwrap_or_else(|| first.clone());
         let known = self.entries.get(&channel);
         let entry = Entry {
-            place: known.map_or(self.entries.len(), |known| known.place),
+            index: known.map_or(self.entries.len(), |known| known.index),
             passwords: [first, second],
             last_report: LastReport::default(),
         };
         self.entries.insert(channel, entry);
     }
 
-    /// Shares the times of the last reports with `before`, which may still authenticate a request.
+    /// Shares the times of the last reports with `before`, which may still authenticate requests.
     pub fn share_last_reports(&mut self, before: &Self) {
         for (channel, entry) in &mut self.entries {
             if let Some(known) = before.entries.get(channel) {
@@ -154,40 +154,40 @@ impl Channels {
         }
     }
 
-    /// Returns each channel with its place among them, from 0, in no order.
-    pub fn places(&self) -> impl Iterator<Item = (&ChannelId, usize)> {
+    /// Returns each channel with its index, in arbitrary order.
+    pub fn indices(&self) -> impl Iterator<Item = (&ChannelId, usize)> {
         let entries = self.entries.iter();
-        entries.map(|(channel, entry)| (channel, entry.place))
+        entries.map(|(channel, entry)| (channel, entry.index))
     }
 
-    /// Returns each channel with the time of its last report, in no order.
+    /// Returns each channel with the time of its last report, in arbitrary order.
     pub fn last_reports(&self) -> impl Iterator<Item = (&ChannelId, Option<Timestamp>)> {
         let entries = self.entries.iter();
         entries.map(|(channel, entry)| (channel, entry.last_report.time()))
     }
 
-    /// How many channels there are.
+    /// Returns the number of channels.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no channel at all.
+    /// Returns whether there is no channel.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Returns the place of the channel of that name, if there is one.
+    /// Returns the index of a channel, if it exists.
     #[must_use]
-    pub fn place(&self, channel: &str) -> Option<usize> {
-        self.entries.get(channel).map(|entry| entry.place)
+    pub fn index(&self, channel: &str) -> Option<usize> {
+        self.entries.get(channel).map(|entry| entry.index)
     }
 
-    /// Checks the password of a report for `channel` that arrived `now`, and notes that time if it is right.
+    /// Checks the password of a report for `channel`. If it is right, sets the time of the last report to `now`.
     ///
-    /// There are always one digest and two comparisons, for an unknown channel and a missing
-    /// password too, so that the answer's time tells nothing.
+    /// The method always computes one digest and makes two comparisons, also for an unknown channel or a missing
+    /// password, so that the time of the answer reveals nothing.
     #[must_use]
     pub fn authenticate(
         &self,
@@ -195,7 +195,7 @@ impl Channels {
         password: Option<&[u8]>,
         now: Timestamp,
     ) -> Option<Authenticated> {
-        // No password has these digests: no text is known whose SHA-256 is all zeros.
+        // No known text has a SHA-256 digest of zeros.
         const NONE: [Password; 2] = [Password([0; 32]), Password([0; 32])];
         let given = digest(password.unwrap_or_default());
         let id = ChannelId(channel.into());
@@ -211,7 +211,7 @@ impl Channels {
         entry.last_report.set(now);
         Some(Authenticated {
             channel: id,
-            place: entry.place,
+            index: entry.index,
         })
     }
 }
@@ -220,27 +220,27 @@ fn digest(bytes: &[u8]) -> Digest {
     Sha256::digest(bytes).into()
 }
 
-/// A sender that gave its channel's password; only [`Channels::authenticate`] makes one.
+/// A sender with the right password; only [`Channels::authenticate`] creates one.
 #[derive(Debug)]
 pub struct Authenticated {
     channel: ChannelId,
-    place: usize,
+    index: usize,
 }
 
 impl Authenticated {
-    /// The channel that the sender speaks for.
+    /// Returns the sender's channel.
     #[must_use]
     pub fn channel(&self) -> &ChannelId {
         &self.channel
     }
 
-    /// The place of that channel among the [`Channels`].
+    /// Returns the index of the channel in [`Channels`].
     #[must_use]
-    pub fn place(&self) -> usize {
-        self.place
+    pub fn index(&self) -> usize {
+        self.index
     }
 
-    /// Joins the sender with the whole body that it sent.
+    /// Combines the sender with the complete body that it sent.
     #[must_use]
     pub fn sent(self, arrival: Arrival, body: Vec<u8>) -> Received {
         Received::new(self.channel, arrival, body)

@@ -9,37 +9,37 @@ use super::report::Report;
 use super::schema_id::SchemaId;
 use super::trace::TraceContext;
 
-/// The key and the `ce_type` of a record that only shows whether a topic can be written to.
+/// The key of a probe record, which `koobridge check --probe` writes to test a topic.
 pub const PROBE_KEY: &str = "koobridge-check";
+/// The `ce_type` of a probe record.
 pub const PROBE_TYPE: &str = "io.koobridge.probe.v1";
-/// `ce_type`: a change that breaks subscribers gets a new one.
+/// The `ce_type` of an event. A change that breaks subscribers needs a new one.
 pub const EVENT_TYPE: &str = "com.huaweicloud.koomessage.report.v1";
 
-/// `ce_dataschema`, and the name that [`EVENT_NAMESPACE`] is made of.
+/// The `ce_dataschema` of an event, and the name from which [`EVENT_NAMESPACE`] is computed.
 pub const EVENT_SCHEMA: &str = "urn:koobridge:koomessage-report-event:1";
 
 /// The namespace of every `event_id`: the UUIDv5 of RFC 9562's URL namespace and
 /// [`EVENT_SCHEMA`].
 pub const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0x3ec6_2cdd_10cf_5bac_9e13_235e_22b6_5ecf);
 
-/// The path in front of the channel id: the event's source, and where its report came in.
+/// The path before the channel id, in the request and in the event's source.
 pub const SOURCE_PREFIX: &str = "/social/on/whatsapp/koomessage/report/";
 
-/// How an event is laid out in its record.
+/// The CloudEvents content mode of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventMode {
     /// The attributes are `ce_` headers, the value is the data.
     Binary,
-    /// The value is one JSON document that holds the attributes and the data.
+    /// The value is one JSON document with the attributes and the data.
     Structured,
 }
 
-/// What the events of a bridge look like.
+/// The format of a bridge's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventFormat {
     pub mode: EventMode,
-    /// The id of `schemas/event.schema.json` in a schema registry. It names the schema of the value, so it is for binary
-    /// mode alone.
+    /// The id of `schemas/event.schema.json` in a schema registry. It describes the value in binary mode only.
     pub schema_id: Option<SchemaId>,
 }
 
@@ -68,7 +68,7 @@ impl From<EventMode> for EventFormat {
     }
 }
 
-/// A report in the form that subscribers rely on; only [`Report::normalise`] makes one.
+/// The normalized form of a report; only [`Report::normalise`] creates one.
 #[derive(Debug)]
 pub struct Event {
     record: Record,
@@ -101,17 +101,17 @@ impl Event {
         self.record.continue_trace(context);
     }
 
-    /// The record that carries the event.
+    /// Returns the event's record.
     #[must_use]
     pub fn into_record(self) -> Record {
         self.record
     }
 }
 
-/// The id of the event for one status of one message: the same for a sender's retry and a replay.
+/// Returns the id of the event for one status of one message. A sender's retry and a replay have the same id.
 ///
-/// It is the UUIDv5 in [`EVENT_NAMESPACE`] of `channel_id`, `message_id` and `status`, each as
-/// UTF-8 after its length in bytes as a big-endian `u32`. A worked example:
+/// The id is the UUIDv5 in [`EVENT_NAMESPACE`] of `channel_id`, `message_id` and `status`. Each is encoded as its
+/// length in bytes (a big-endian `u32`), followed by its UTF-8 bytes. An example:
 ///
 /// ```
 /// let id = koobridge::contract::event_id(
@@ -186,7 +186,7 @@ fn source(channel: &str) -> String {
     source
 }
 
-/// Returns the headers of an event, but for its trace.
+/// Returns the headers of an event, without its trace context.
 pub(super) fn headers(format: EventFormat, fields: EventFields<'_>) -> Vec<Header> {
     format.headers(Attributes::from(fields))
 }
@@ -225,8 +225,7 @@ fn data(report: &Report<'_>, attributes: &Attributes) -> Vec<u8> {
     json.end()
 }
 
-/// A JSON object being written: `serde_json` escapes the strings, the rest is punctuation. (Raw
-/// members can't go through `Serialize` under names of their own text.)
+/// A writer of a JSON object. It exists because `Serialize` can't write the raw text of a member's name.
 struct Object(Vec<u8>);
 
 impl Object {
@@ -250,7 +249,7 @@ impl Object {
         serde_json::to_writer(&mut self.0, value).expect("writing to memory can't fail");
     }
 
-    /// Adds a text in which JSON escapes nothing.
+    /// Adds a text that needs no JSON escapes.
     fn plain(&mut self, name: &str, value: &str) {
         self.name(name);
         self.0.push(b'"');

@@ -1,5 +1,4 @@
-//! The fields of an event, read back from a record: the counterpart of `event.rs`. Any producer may
-//! have written the record.
+//! Reads the fields of an event from a record. Any producer may have written the record.
 
 use std::borrow::Cow;
 
@@ -8,7 +7,7 @@ use serde::Deserialize;
 use super::event::{EVENT_TYPE, EventMode};
 use super::record::RecordRef;
 
-/// The fields of an event, but for `extra`.
+/// The fields of an event, without `extra`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct EventFields<'a> {
     #[serde(borrow)]
@@ -17,7 +16,7 @@ pub struct EventFields<'a> {
     pub channel_id: Cow<'a, str>,
     #[serde(borrow)]
     pub message_id: Cow<'a, str>,
-    /// Any text, since another version may know more statuses.
+    /// Any text, because another version may know more statuses.
     #[serde(borrow)]
     pub status: Cow<'a, str>,
     #[serde(borrow)]
@@ -40,7 +39,7 @@ impl<'a> EventFields<'a> {
         Self::read(mode, record.value.as_deref()?)
     }
 
-    /// Reads the value of an event whose headers are unknown, and returns its content mode too.
+    /// Reads the value of an event without its headers; returns the content mode too.
     pub(super) fn of_value(value: &'a [u8]) -> Option<(EventMode, Self)> {
         let read = |mode| Some((mode, Self::read(mode, value)?));
         read(EventMode::Binary).or_else(|| read(EventMode::Structured))
@@ -57,7 +56,7 @@ impl<'a> EventFields<'a> {
     }
 }
 
-/// Whether the value is the whole CloudEvents document (Kafka protocol binding, section 3.3).
+/// Returns whether the value is a CloudEvents document in structured mode (Kafka protocol binding, section 3.3).
 fn is_structured(record: &RecordRef<'_>) -> bool {
     record
         .header("content-type")
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bridge_did_not_write_is_no_event() {
+    fn records_of_other_producers_are_not_events() {
         let sound = event(EventMode::Binary);
         let without_type = RecordRef {
             headers: Vec::new(),

@@ -1,15 +1,14 @@
-//! Why an authenticated request was not accepted: a reason code, the member or the header at fault, and words
-//! for the sender.
+//! Faults of authenticated requests: the reason's code, the wrong member or header, and a sentence for the sender.
 
 use std::borrow::Cow;
 
-/// Why a request is not accepted as a report, although it is authenticated and whole. The codes are part of the contract:
-/// they stand in problem documents, in rejected records' `reason` header and in metrics.
+/// The reason why an authenticated, complete request is not a valid report. The codes are part of the contract: problem
+/// documents, the `reason` header of rejected records, and metrics contain them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The type of the body is not the contract's.
+    /// The Content-Type is not the one of the contract.
     ContentType,
-    /// The body is compressed, or encoded otherwise.
+    /// The body has a Content-Encoding, for example a compression.
     ContentEncoding,
     InvalidUtf8,
     NotJson,
@@ -22,7 +21,7 @@ pub enum Reason {
     MemberEmpty,
     MemberTooLong,
     MemberControlCharacter,
-    /// The report is sound, but its status is none that this version knows.
+    /// The report is valid, except that this version does not know its status.
     UnknownStatus,
 }
 
@@ -44,7 +43,7 @@ impl Reason {
         Self::UnknownStatus,
     ];
 
-    /// The code, as in `urn:koobridge:problem:CODE`.
+    /// Returns the code, as in `urn:koobridge:problem:CODE`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -65,7 +64,7 @@ impl Reason {
         }
     }
 
-    /// Returns one sentence for the people who run the sender.
+    /// Returns a sentence for the operators of the sender.
     #[must_use]
     pub fn detail(self) -> &'static str {
         match self {
@@ -78,22 +77,22 @@ impl Reason {
             Self::DuplicateMember => "A member of the report occurs more than once.",
             Self::MemberMissing => "A mandatory member is missing.",
             Self::MemberNotAString => "A mandatory member is not a string.",
-            Self::MemberLoneSurrogate => "A mandatory member holds half of a surrogate pair.",
+            Self::MemberLoneSurrogate => "A mandatory member contains an unpaired surrogate.",
             Self::MemberEmpty => "A mandatory member is empty.",
             Self::MemberTooLong => "A mandatory member is longer than 256 characters.",
-            Self::MemberControlCharacter => "A mandatory member holds a control character.",
-            Self::UnknownStatus => "The status is none that this version knows.",
+            Self::MemberControlCharacter => "A mandatory member contains a control character.",
+            Self::UnknownStatus => "The status is unknown to this version.",
         }
     }
 }
 
-/// A breach of the contract: the reason, the member at fault, and what could be read all the same.
+/// A breach of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub reason: Reason,
-    /// The member's name where one is at fault; never its value.
+    /// The name of the wrong member, if there is one; never its value.
     pub member: Option<Cow<'static, str>>,
-    /// The `message_id` where the body held a sound one: the rejected record's key.
+    /// The `message_id`, if the body contains a valid one: the key of the rejected record.
     pub message_id: Option<String>,
     /// The value of the request header that [`Reason::ContentType`] or [`Reason::ContentEncoding`] names, if
     /// the request had it.
@@ -132,7 +131,7 @@ mod tests {
     use crate::contract::{MAX_CHARACTERS, MAX_DEPTH};
 
     #[test]
-    fn each_reason_has_a_code_and_a_sentence_of_its_own() {
+    fn each_reason_has_a_unique_code_and_sentence() {
         let codes: HashSet<_> = Reason::ALL.map(Reason::code).into();
         let details: HashSet<_> = Reason::ALL.map(Reason::detail).into();
         assert_eq!([codes.len(), details.len()], [Reason::ALL.len(); 2]);
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sentences_name_the_limits_that_are_in_force() {
+    fn the_sentences_name_the_limits_in_force() {
         let has = |reason: Reason, limit: usize| reason.detail().contains(&format!(" {limit} "));
         assert!(has(Reason::TooDeep, MAX_DEPTH));
         assert!(has(Reason::MemberTooLong, MAX_CHARACTERS));

@@ -1,6 +1,6 @@
-//! The top level of a JSON object as raw text, so that what is only carried stays unchanged.
+//! Parses the top level of a JSON object into raw text, so that unknown members stay unchanged.
 //!
-//! `serde_json` checks the grammar of the whole text; names are decoded for comparison alone.
+//! `serde_json` checks the grammar of the whole text. Names are only decoded to compare them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,21 +8,21 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// One member of an object: the text of its name, quotes included, and of its value.
+/// One member of an object: the raw text of its name, with quotes, and of its value.
 pub(crate) struct Member<'a> {
     pub(crate) raw_name: &'a str,
     pub(crate) raw_value: &'a str,
-    /// The decoded name; a lone surrogate stands in it as three bytes of generalised UTF-8.
+    /// The decoded name, in which a lone surrogate is three bytes of generalised UTF-8.
     pub(crate) name: Cow<'a, [u8]>,
 }
 
-/// Why a text is no JSON object.
+/// The reason why a text is not a JSON object.
 pub(crate) enum NoObject {
     NotJson,
     NotAnObject,
 }
 
-/// The members of the JSON object that is `text`, in their order, duplicates included.
+/// Returns the members of the JSON object `text` in their order, including duplicates.
 pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, NoObject> {
     match serde_json::from_str::<RawMembers<'_>>(text) {
         Ok(RawMembers(members)) => Ok(members),
@@ -31,7 +31,7 @@ pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, NoObject> {
     }
 }
 
-/// Up to so many names are compared pair by pair.
+/// Up to this number of names are compared in pairs.
 const FEW: usize = 16;
 
 /// Returns a name that occurs more than once, if there is one.
@@ -41,7 +41,7 @@ pub(super) fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
         let mut all = members.iter().enumerate();
         return all.find_map(|(at, m)| is_repeated(at, &m.name).then_some(&*m.name));
     }
-    // A body can hold thousands of members: sorting them takes less time than comparing each pair.
+    // A body can have thousands of members: sorting them is faster than comparing each pair.
     let mut names: Vec<&[u8]> = members.iter().map(|member| &*member.name).collect();
     names.sort_unstable();
     names
@@ -52,7 +52,7 @@ pub(super) fn duplicate<'m>(members: &'m [Member<'_>]) -> Option<&'m [u8]> {
 
 /// Returns whether a well-formed JSON value nests `limit` deep or deeper.
 pub(super) fn is_as_deep_as(limit: usize, raw_value: &str) -> bool {
-    // Each level takes two brackets, and a scalar begins with neither.
+    // Each level needs two brackets, and a scalar starts with none.
     let can_be = raw_value.len() >= 2 * limit && raw_value.starts_with(['{', '[']);
     can_be && depth(raw_value) >= limit
 }
@@ -85,8 +85,8 @@ fn skip_string(bytes: &mut std::str::Bytes<'_>) {
     }
 }
 
-/// The text of a JSON string, decoded; borrowed where nothing is escaped.
-/// `None` where it holds a lone surrogate, which no Rust string can.
+/// Decodes a JSON string; borrows it if it has no escapes. Returns `None` if it contains a lone surrogate, which a Rust
+/// string can't represent.
 pub(super) fn decode(raw_string: &str) -> Option<Cow<'_, str>> {
     if has_escape(raw_string) {
         serde_json::from_str(raw_string).ok().map(Cow::Owned)
@@ -95,9 +95,9 @@ pub(super) fn decode(raw_string: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Returns whether something in a JSON string is escaped.
+/// Returns whether a JSON string contains an escape.
 fn has_escape(raw_string: &str) -> bool {
-    // To look at all bytes of a short text takes less time than to stop at the first.
+    // For a short text, checking all bytes is faster than stopping at the first escape.
     let is_escape = |found, byte| found || byte == b'\\';
     raw_string.bytes().fold(false, is_escape)
 }
@@ -144,7 +144,7 @@ fn decode_name(raw_name: &str) -> Cow<'_, [u8]> {
     Cow::Owned(name)
 }
 
-/// A JSON string as bytes: `serde_json` lets lone surrogates through here alone.
+/// A JSON string as bytes: `serde_json` accepts lone surrogates only in bytes.
 struct Bytes(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_surrogate_in_a_name_is_read() {
+    fn a_lone_surrogate_in_a_name_is_accepted() {
         assert_eq!(
             names(r#"{"\ud800":1,"\udc00":2}"#),
             [b"\xed\xa0\x80", b"\xed\xb0\x80"]
@@ -230,7 +230,7 @@ mod tests {
             ("[]", 1),
             (r#"{"a":[1,{"]":2}]}"#, 3),
             (r#"["\\",[]]"#, 2),
-            // What is closed again does not count for what stands beside it.
+            // Siblings do not add to the depth.
             (r#"[[],{},[],{"a":{}}]"#, 3),
         ] {
             assert_eq!(depth(value), expected, "{value}");

@@ -1,15 +1,14 @@
-//! The time of a channel's last report. To set it is one atomic store, so that it costs a report nothing;
-//! the times of two channels may be read at different moments.
+//! The time of a channel's last report. Setting it is only one atomic store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 
-/// Before any report.
+/// The value before the first report.
 const NEVER: i64 = i64::MIN;
 
-/// In milliseconds since 1970. Clones share the time.
+/// The time in milliseconds since 1970. Clones share the value.
 #[derive(Clone, Debug)]
 pub(super) struct LastReport(Arc<AtomicI64>);
 

@@ -1,10 +1,10 @@
-//! What a report is, what an event is, and how one becomes the other: pure functions and types.
+//! Reports, events, and the conversion between them: pure functions and types.
 //!
-//! Nothing here does I/O or knows hyper, rdkafka or the configuration. Each step of a report's
-//! journey takes a type that only the step before can make:
+//! This module does no I/O and does not depend on hyper, rdkafka or the configuration. Each step of a report's journey
+//! takes a type that only the previous step can create:
 //! [`Channels::authenticate`] → [`Authenticated`] → [`Received`] → [`Report`] → [`Event`], or,
-//! if the report breaks the contract, [`Received`] → [`Rejected`]. [`EventFields`] and
-//! [`RejectedFields`] are read back from records, and [`redrive`] tries a rejected report once more.
+//! if the report breaks the contract, [`Received`] → [`Rejected`]. [`EventFields`] and [`RejectedFields`] are read back
+//! from records, and [`redrive`] validates a rejected report again.
 
 mod channel;
 mod event;

@@ -1,4 +1,4 @@
-//! A body that an authenticated sender sent whole, with when and how it arrived.
+//! A complete body from an authenticated sender, with its arrival.
 
 use std::cell::RefCell;
 
@@ -13,27 +13,27 @@ use super::trace::TraceContext;
 const MICROS: i64 = 1_000_000;
 
 thread_local! {
-    /// The second of this thread's last report, and its text: most reports come in the same second as the one before.
+    /// A cache of the current second and its text: most reports arrive in the same second as the one before.
     static SECOND: RefCell<(Option<i64>, String)> = const { RefCell::new((None, String::new())) };
 }
 
-/// When a report's head was complete, and the trace it belongs to.
+/// The time when a report's head was complete, and the report's trace.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     /// The arrival time; events carry it in microseconds, record timestamps in milliseconds.
     pub at: Timestamp,
-    /// The W3C trace context of the request, where it had a sound one.
+    /// The W3C trace context of the request, if it has a valid one.
     pub trace: Option<TraceContext>,
 }
 
 impl Arrival {
-    /// The id of the trace that the report belongs to.
+    /// Returns the id of the report's trace.
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref().map(TraceContext::id)
     }
 
-    /// RFC 3339 in UTC with exactly six decimals, as in `received_at` and `ce_time`.
+    /// Returns the time in RFC 3339, in UTC, with exactly six decimals, as in `received_at` and `ce_time`.
     #[must_use]
     pub fn time(&self) -> String {
         let micros = self.at.as_microsecond();
@@ -56,7 +56,7 @@ impl Arrival {
     }
 }
 
-/// What an authenticated sender sent, whole; nothing of it has been looked at yet.
+/// The complete, unvalidated body from an authenticated sender.
 #[derive(Debug)]
 pub struct Received {
     channel: ChannelId,
@@ -65,8 +65,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// Only [`super::Authenticated::sent`] calls this, and [`super::redrive`] for what was
-    /// authenticated when it came.
+    /// Only [`super::Authenticated::sent`] calls this, and [`super::redrive`] for reports that were authenticated when
+    /// they arrived.
     pub(super) fn new(channel: ChannelId, arrival: Arrival, body: Vec<u8>) -> Self {
         Self {
             channel,
@@ -75,16 +75,16 @@ impl Received {
         }
     }
 
-    /// Holds the body against the contract.
+    /// Validates the body.
     ///
     /// # Errors
-    /// The first breach found; the body then goes on by [`Received::reject`].
+    /// The first breach of the contract. The caller then calls [`Received::reject`].
     pub fn validate(&self) -> Result<Report<'_>, Fault> {
         Report::parse(&self.channel, &self.arrival, &self.body)
     }
 
-    /// Returns the fault of a request whose body is not read as a report because of its Content-Type or
-    /// Content-Encoding. The first 256 characters of the header's `value` are kept.
+    /// Returns the fault of a request with an unsupported Content-Type or Content-Encoding. The fault has the first 256
+    /// characters of the header's `value`.
     #[must_use]
     pub fn unsupported(&self, reason: Reason, value: String) -> Fault {
         let message_id = match self.validate() {
@@ -98,14 +98,14 @@ impl Received {
         }
     }
 
-    /// Turns what could not be accepted into a record of the rejected topic, the body whole.
+    /// Creates the record for the rejected topic, with the complete body.
     #[must_use]
     pub fn reject(self, fault: Fault) -> Rejected {
         Rejected::new(self.channel, self.arrival, self.body, fault)
     }
 }
 
-/// A body as the sender of channel `c1` sent it at 2026-11-18T11:06:40.000456Z.
+/// Returns a body that the sender of channel `c1` sent at 2026-11-18T11:06:40.000456Z.
 #[cfg(test)]
 pub(super) fn from_a_sender(body: &[u8], trace: Option<TraceContext>) -> Received {
     use super::{Channels, Password};
@@ -126,7 +126,7 @@ mod tests {
     const SOUND: &[u8] = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
 
     #[test]
-    fn a_fault_of_a_header_has_the_message_id_of_a_body_that_holds_a_sound_one() {
+    fn a_header_fault_has_a_valid_message_id_of_the_body() {
         for (body, message_id) in [
             (SOUND, Some("m1")),
             (br#"{"message_id":"m2","status":"new"}"#, Some("m2")),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_a_header_has_the_first_characters_of_its_value() {
+    fn a_header_fault_has_the_first_characters_of_the_header() {
         let value = |value: String| {
             let received = from_a_sender(SOUND, None);
             let fault = received.unsupported(Reason::ContentEncoding, value);

@@ -1,16 +1,14 @@
-//! A record as it goes to Kafka, and one as it was read: key, headers, value and timestamp, whatever
-//! topic it is for.
+//! Kafka records, to be produced and as consumed: key, headers, value and timestamp.
 
 use std::borrow::Cow;
 
 use super::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 
-/// What a record on its way takes in memory beside its own bytes: what librdkafka and the bridge keep of
-/// it until its delivery report.
+/// The memory that a record in flight needs in addition to its own bytes, in librdkafka and in the bridge.
 const OVERHEAD: usize = 1024;
 
-/// Name and value of a record header.
+/// The name and value of a record header.
 pub(super) type Header = (Cow<'static, str>, HeaderValue);
 
 /// The value of a record header. The spool writes text as a JSON string, and other bytes as an array.
@@ -56,25 +54,24 @@ impl From<Vec<u8>> for HeaderValue {
     }
 }
 
-/// Returns whether a header is part of a trace context.
-pub(super) fn is_of_trace(name: &str) -> bool {
+/// Returns whether a header belongs to a trace context.
+pub(super) fn is_trace_header(name: &str) -> bool {
     matches!(name, "traceparent" | "tracestate")
 }
 
-/// What is handed to Kafka. The value is never null, which a compacted topic would take for a
-/// deletion.
+/// A record to produce. The value is never null, because a compacted topic would treat it as a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The `message_id`, so that reports of one message share a partition.
     pub key: Option<String>,
     pub headers: Vec<Header>,
     pub value: Vec<u8>,
-    /// Milliseconds since 1970: the arrival time.
+    /// The arrival time, in milliseconds since 1970.
     pub timestamp: i64,
 }
 
 impl Record {
-    /// The bytes of key, headers and value.
+    /// Returns the number of bytes of key, headers and value.
     #[must_use]
     pub fn size(&self) -> usize {
         let headers: usize = self
@@ -87,32 +84,33 @@ impl Record {
 
     /// Replaces the trace context.
     pub(super) fn continue_trace(&mut self, context: &TraceContext) {
-        self.headers.retain(|(name, _)| !is_of_trace(name));
+        self.headers.retain(|(name, _)| !is_trace_header(name));
         self.headers.extend(context.clone().into_headers());
     }
 
-    /// The bytes that it counts for while it is on its way. librdkafka's copy takes as many again.
+    /// Returns the number of bytes that the record counts for while it is in flight. librdkafka's copy needs the same
+    /// again.
     #[must_use]
     pub fn footprint(&self) -> usize {
         self.size() + OVERHEAD
     }
 }
 
-/// Name and value of a header as it was read.
+/// The name and value of a consumed record's header.
 pub type HeaderRef<'a> = (Cow<'a, str>, Option<Cow<'a, [u8]>>);
 
-/// A record that was read. Any producer may have written it: it holds any bytes, and any part can be missing.
+/// A consumed record. Any producer may have written it: it can contain any bytes, and any part can be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordRef<'a> {
     pub key: Option<Cow<'a, [u8]>>,
     pub headers: Vec<HeaderRef<'a>>,
     pub value: Option<Cow<'a, [u8]>>,
-    /// Milliseconds since 1970; `None` where the record has no time.
+    /// In milliseconds since 1970; `None` if the record has no timestamp.
     pub timestamp: Option<i64>,
 }
 
 impl<'a> RecordRef<'a> {
-    /// The text of a header; the last one where there are several of that name.
+    /// Returns the text of a header. If there are several with that name, the last one counts.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter().rev();
@@ -120,13 +118,13 @@ impl<'a> RecordRef<'a> {
         str::from_utf8(value.as_deref()?).ok()
     }
 
-    /// The key where it is text.
+    /// Returns the key if it is UTF-8 text.
     #[must_use]
     pub fn text_key(&self) -> Option<&str> {
         str::from_utf8(self.key.as_deref()?).ok()
     }
 
-    /// The bytes of key, headers and value.
+    /// Returns the number of bytes of key, headers and value.
     #[must_use]
     pub fn size(&self) -> usize {
         let length = |part: &Option<Cow<'_, [u8]>>| part.as_ref().map_or(0, |part| part.len());
@@ -137,7 +135,7 @@ impl<'a> RecordRef<'a> {
         length(&self.key) + headers + length(&self.value)
     }
 
-    /// Adds a header behind the others.
+    /// Appends a header.
     pub fn add_header(&mut self, name: &'a str, value: String) {
         let value = Some(Cow::Owned(value.into_bytes()));
         self.headers.push((Cow::Borrowed(name), value));
@@ -174,7 +172,7 @@ mod tests {
         }
     }
 
-    /// The limits and the spool's limit are in these bytes.
+    /// The in-flight limits and the spool's limit count these bytes.
     #[test]
     fn the_size_is_the_bytes_of_key_headers_and_value() {
         for (key, size) in [(Some("k\u{e9}"), 113), (None, 110)] {
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_value_of_a_header_is_the_same_after_the_spool() {
+    fn a_header_has_the_same_value_after_the_spool() {
         let headers: Vec<Header> = vec![
             ("a".into(), "\u{0}x\"".into()),
             ("b".into(), Vec::new().into()),
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_text_or_left_out() {
+    fn a_key_that_is_not_utf_8_has_no_text() {
         for (key, text) in [
             (Some(&b"m1"[..]), Some("m1")),
             (Some(b""), Some("")),

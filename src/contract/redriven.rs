@@ -1,4 +1,4 @@
-//! A rejected record tried once more, under the rules of this version.
+//! Turns a rejected record into an event, by the rules of this version.
 
 use std::borrow::Cow;
 
@@ -13,31 +13,31 @@ use super::record::RecordRef;
 use super::rejected_fields::{RejectedFields, Stage};
 use super::trace::TraceContext;
 
-/// Why a rejected record does not become an event.
+/// The reason why a rejected record does not become an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StillRejected {
-    /// Not written by koobridge.
+    /// The record was not written by koobridge.
     NotRejectedByKoobridge,
-    /// It still breaks the contract, for the reason with this code.
+    /// The report still breaks the contract, for the reason with this code.
     Because(&'static str),
 }
 
-/// Makes an event of a rejected record under the rules of this version, with its original arrival time.
+/// Turns a rejected record into an event with the original arrival time.
 ///
 /// # Errors
-/// Why the record stays rejected.
+/// The reason why the record stays rejected.
 pub fn redrive(
     record: &RecordRef<'_>,
     format: EventFormat,
 ) -> Result<RecordRef<'static>, StillRejected> {
     let fields = RejectedFields::of(record).ok_or(StillRejected::NotRejectedByKoobridge)?;
     match fields.stage {
-        Stage::Contract => try_again(record, &fields, format),
-        Stage::Kafka => as_it_was(record, format),
+        Stage::Contract => redrive_report(record, &fields, format),
+        Stage::Kafka => redrive_event(record, format),
     }
 }
 
-fn try_again(
+fn redrive_report(
     record: &RecordRef<'_>,
     fields: &RejectedFields<'_>,
     format: EventFormat,
@@ -47,18 +47,18 @@ fn try_again(
     let at: Timestamp = fields.received_at.parse().map_err(|_| unreadable)?;
     let arrival = Arrival {
         at,
-        trace: trace_of(record),
+        trace: trace_context(record),
     };
     let body = record.value.as_deref().unwrap_or_default().to_vec();
     let received = Received::new(channel, arrival, body);
     let report = received.validate();
-    let report = report.map_err(|fault| StillRejected::Because(reason_today(fields, &fault)))?;
+    let report = report.map_err(|fault| StillRejected::Because(current_reason(fields, &fault)))?;
     Ok(report.normalise(format).into_record().into())
 }
 
-/// Returns the code of the reason for which `fields` is still rejected. For an encoded body this is
-/// its encoding, which says more than that its bytes are not text.
-fn reason_today(fields: &RejectedFields<'_>, fault: &Fault) -> &'static str {
+/// Returns the code of the reason why a report is still rejected. For an encoded body, that is its encoding rather than
+/// `invalid-utf8` or `not-json`.
+fn current_reason(fields: &RejectedFields<'_>, fault: &Fault) -> &'static str {
     let is_encoded = fields.reason == Reason::ContentEncoding.code();
     let is_text = !matches!(fault.reason, Reason::InvalidUtf8 | Reason::NotJson);
     if is_encoded && !is_text {
@@ -68,8 +68,8 @@ fn reason_today(fields: &RejectedFields<'_>, fault: &Fault) -> &'static str {
     }
 }
 
-/// The event goes again as it is, in its own content mode; of its headers the rejected record has kept the trace.
-fn as_it_was(
+/// Returns the event unchanged, in its original content mode. Only the trace headers come from the rejected record.
+fn redrive_event(
     record: &RecordRef<'_>,
     format: EventFormat,
 ) -> Result<RecordRef<'static>, StillRejected> {
@@ -77,7 +77,7 @@ fn as_it_was(
     let event = EventFields::of_value(value);
     let (mode, fields) = event.ok_or(StillRejected::NotRejectedByKoobridge)?;
     let headers = event::headers(EventFormat { mode, ..format }, fields);
-    let trace = trace_of(record)
+    let trace = trace_context(record)
         .into_iter()
         .flat_map(TraceContext::into_headers);
     let headers = headers.into_iter().chain(trace);
@@ -91,7 +91,7 @@ fn as_it_was(
     })
 }
 
-fn trace_of(record: &RecordRef<'_>) -> Option<TraceContext> {
+fn trace_context(record: &RecordRef<'_>) -> Option<TraceContext> {
     let state = record.header("tracestate").map(str::as_bytes);
     let parent = record.header("traceparent")?;
     TraceContext::parse(parent.as_bytes(), state.as_slice())
@@ -114,12 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_kafka_refused_goes_again_as_it_was_in_both_modes() {
+    fn an_event_that_kafka_refused_is_redriven_unchanged() {
         for mode in [EventMode::Binary, EventMode::Structured] {
             for schema_id in [None, Some(SchemaId::Number(7))] {
                 let event = event(EventFormat { mode, schema_id });
                 let refused = refused_by_kafka(&event, "record-too-large").into();
-                // The configured mode has no say in what was written already.
+                // The configured mode does not change an existing event.
                 let configured = EventFormat {
                     mode: EventMode::Binary,
                     schema_id,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_is_sound_today_becomes_the_event_that_it_would_have_been() {
+    fn a_report_that_is_now_valid_becomes_its_event() {
         let trace = TraceContext::parse(PARENT, &[b"a=1"]);
         let unknown = str::from_utf8(SOUND)
             .expect("text")
@@ -142,7 +142,7 @@ mod tests {
             redrive(&rejected, EventMode::Binary.into()),
             Err(StillRejected::Because("unknown-status"))
         );
-        // As a version that knows the status would see it.
+        // Simulates a version that knows the status.
         rejected.value = Some(Cow::Borrowed(SOUND));
         let expected = event(EventMode::Structured.into());
         assert_eq!(
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_body_with_a_header_at_fault_becomes_an_event_and_an_encoded_one_stays() {
+    fn a_valid_body_with_a_wrong_header_becomes_an_event() {
         const GZIP: &[u8] = b"\x1f\x8b\x08\x00";
         let still = |code| Err(StillRejected::Because(code));
         let sound = Ok(event(EventMode::Binary.into()).into());
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_producer_is_left_alone() {
+    fn a_record_of_another_producer_is_not_redriven() {
         let event: RecordRef<'_> = event(EventMode::Binary.into()).into();
         let mut odd_channel = RecordRef::default();
         for (name, value) in [

@@ -1,4 +1,4 @@
-//! The marker of a rejected report that `koobridge redrive` has brought back.
+//! The marker for a rejected report that `koobridge redrive` has published.
 
 use std::borrow::Cow;
 
@@ -9,18 +9,18 @@ const OFFSET: &str = "redriven_offset";
 const TIMESTAMP: &str = "redriven_timestamp";
 const BY: &str = "redriven_by";
 
-/// A marker on the rejected topic: the report at this position is on the events topic.
+/// A marker on the rejected topic. It means that the report at this position is now on the events topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedrivenMarker {
     pub partition: u32,
     pub offset: u64,
-    /// The time of the report's record, in milliseconds since 1970, if it has one: another record at this position, on a
-    /// topic that was made again, has another time.
+    /// The timestamp of the report's record, if it has one, in milliseconds since 1970. If the topic was recreated,
+    /// another record at this position has another timestamp.
     pub timestamp: Option<i64>,
 }
 
 impl RedrivenMarker {
-    /// Reads a marker back; `None` if the record is none.
+    /// Reads a marker; returns `None` if the record is not a marker.
     #[must_use]
     pub fn of(record: &RecordRef<'_>) -> Option<Self> {
         let timestamp = record.header(TIMESTAMP).map(str::parse).transpose();
@@ -32,8 +32,8 @@ impl RedrivenMarker {
     }
 }
 
-/// Returns the marker of the report at this position, which the redrive of the id `by` has brought back, for the same partition of the rejected topic. It has no key and an
-/// empty value.
+/// Returns the marker's record, for the same partition of the rejected topic. `by` is the id of the redrive. The record
+/// has no key and an empty value.
 #[must_use]
 pub fn redriven_marker(marker: &RedrivenMarker, by: &str) -> RecordRef<'static> {
     let mut record = RecordRef {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_is_read_back_and_nothing_else_is_one() {
+    fn only_a_marker_is_read_as_a_marker() {
         for timestamp in [Some(-1), None] {
             let marker = RedrivenMarker {
                 partition: 7,

@@ -1,5 +1,4 @@
-//! Records of the rejected topic, each with a body or an event that could not be accepted, whole
-//! (`schemas/rejected.schema.json`).
+//! Records of the rejected topic, each with a complete body or event (`schemas/rejected.schema.json`).
 
 use jiff::Timestamp;
 
@@ -7,23 +6,24 @@ use super::channel::ChannelId;
 use super::event_fields::EventFields;
 use super::fault::{Fault, Reason};
 use super::received::Arrival;
-use super::record::{Header, Record, is_of_trace};
+use super::record::{Header, Record, is_trace_header};
 use super::rejected_fields::{RejectedFields, Stage};
 use super::trace::TraceContext;
 
-/// The reasons of a record of stage `kafka`: Kafka refuses it for its size, its form, or a timestamp that is too old
-/// for its topic.
+/// The reason of stage `kafka` if Kafka refuses the record's size.
 pub const RECORD_TOO_LARGE: &str = "record-too-large";
+/// The reason of stage `kafka` if Kafka refuses the record's form.
 pub const INVALID_RECORD: &str = "invalid-record";
+/// The reason of stage `kafka` if the record's timestamp is too old for its topic.
 pub const INVALID_TIMESTAMP: &str = "invalid-timestamp";
 
-/// Returns the reasons of rejected records, of both stages.
+/// Returns all reasons of rejected records, for both stages.
 pub fn rejection_reasons() -> impl Iterator<Item = &'static str> {
     let of_kafka = [RECORD_TOO_LARGE, INVALID_RECORD, INVALID_TIMESTAMP];
     Reason::ALL.map(Reason::code).into_iter().chain(of_kafka)
 }
 
-/// A request that was authenticated and read whole, but breaks the contract.
+/// An authenticated, complete request that breaks the contract.
 #[derive(Debug)]
 pub struct Rejected {
     fault: Fault,
@@ -62,15 +62,15 @@ impl Rejected {
         self.record.continue_trace(context);
     }
 
-    /// Takes the reason and the record apart.
+    /// Returns the fault and the record.
     #[must_use]
     pub fn into_parts(self) -> (Fault, Record) {
         (self.fault, self.record)
     }
 }
 
-/// Returns the record of the rejected topic for an event that Kafka refused for its size, form or timestamp, though it
-/// was sent alone: its value is the event. `reason` is one of the three above.
+/// Returns the record for the rejected topic if Kafka refused an event that was sent alone. Its value is the event, and
+/// `reason` is one of the three above.
 #[must_use]
 pub fn refused_by_kafka(event: &Record, reason: &str) -> Record {
     let fields = EventFields::of_value(&event.value).map(|(_, fields)| fields);
@@ -83,13 +83,13 @@ pub fn refused_by_kafka(event: &Record, reason: &str) -> Record {
         header_value: None,
     };
     let mut headers = fields.to_headers();
-    let is_of_trace = |(name, _): &&Header| is_of_trace(name);
-    headers.extend(event.headers.iter().filter(is_of_trace).cloned());
+    let is_trace_header = |(name, _): &&Header| is_trace_header(name);
+    headers.extend(event.headers.iter().filter(is_trace_header).cloned());
     Record {
         key: event.key.clone(),
         headers,
         value: event.value.clone(),
-        // The rejected topic may have the same limit.
+        // The rejected topic may have the same limit on timestamps.
         timestamp: if reason == INVALID_TIMESTAMP {
             Timestamp::now().as_millisecond()
         } else {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_has_the_value_of_the_request_header_that_its_reason_names() {
+    fn a_rejected_record_has_the_value_of_the_wrong_request_header() {
         for (reason, value) in [
             (Reason::ContentType, "text/plain"),
             (Reason::ContentEncoding, "gzip"),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_kafka_refuses_says_whose_it_was_in_both_modes() {
+    fn a_refused_event_has_its_channel_in_the_headers() {
         let body = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
         for mode in [EventMode::Binary, EventMode::Structured] {
             let received = from_a_sender(body, None);

@@ -1,9 +1,8 @@
-//! The headers of a record of the rejected topic, written and read back. Any producer may have written
-//! a record that is read.
+//! Writes and reads the headers of rejected records. Any producer may have written a record that is read.
 
 use super::record::{Header, RecordRef};
 
-/// The headers of a rejected record, but for the trace; the value can be any bytes.
+/// The headers of a rejected record, without the trace context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedFields<'a> {
     pub stage: Stage,
@@ -18,9 +17,9 @@ pub struct RejectedFields<'a> {
 /// The stage that rejected a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The report breaks the contract: the value is its body.
+    /// The report breaks the contract; the record's value is the report's body.
     Contract,
-    /// Kafka refused the event: the value is the event.
+    /// Kafka refused the event; the record's value is the event.
     Kafka,
 }
 
@@ -50,7 +49,7 @@ impl<'a> RejectedFields<'a> {
             .collect()
     }
 
-    /// Reads a rejected record; `None` for any other.
+    /// Reads a rejected record; returns `None` for any other record.
     #[must_use]
     pub fn of(record: &'a RecordRef<'_>) -> Option<Self> {
         let stage = record.header("stage")?;

@@ -1,4 +1,4 @@
-//! The status report as KooMessage sends it, held against the interface document's table 3.
+//! The status report from KooMessage, validated by the interface document's table 3.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use super::fault::{Fault, Reason};
 use super::json::{self, Member, NoObject};
 use super::received::Arrival;
 
-/// The longest mandatory member, in Unicode scalar values. The interface document names no limit;
-/// its identifiers have 33.
+/// The longest mandatory member, in Unicode scalar values. The interface document specifies no limit; its identifiers
+/// have 33 characters.
 pub const MAX_CHARACTERS: usize = 256;
 
 /// The deepest nesting of a body; the report object itself counts as one level.
 pub const MAX_DEPTH: usize = 64;
 
-/// What became of a message, as the interface document names it.
+/// The status of a message, as in the interface document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     Delivered,
@@ -26,7 +26,7 @@ pub enum Status {
 impl Status {
     pub const ALL: [Self; 3] = [Self::Delivered, Self::Read, Self::Failed];
 
-    /// The status as it stands in reports and events.
+    /// Returns the status as in reports and events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Status {
     }
 }
 
-/// A report that keeps the contract. It borrows from the body that it was read from.
+/// A valid report. It borrows from the body.
 #[derive(Debug)]
 pub struct Report<'a> {
     pub(super) channel: &'a ChannelId,
@@ -50,7 +50,7 @@ pub struct Report<'a> {
     pub(super) sender: Cow<'a, str>,
     pub(super) user_number: Cow<'a, str>,
     pub(super) status: Status,
-    /// The members that the contract doesn't name: the text of each name and value, as it came.
+    /// The members that are not part of the contract: the raw text of each name and value.
     pub(super) extra: Vec<(&'a str, &'a str)>,
 }
 
@@ -106,13 +106,13 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// The report's status.
+    /// Returns the report's status.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// Turns the report into the event that subscribers read.
+    /// Turns the report into an event.
     #[must_use]
     pub fn normalise(self, format: EventFormat) -> Event {
         Event::new(&self, format)
@@ -129,7 +129,7 @@ fn duplicate_member(members: &[Member<'_>], name: &[u8]) -> Fault {
     }
 }
 
-/// The record's key where the report as a whole is not sound; with two of them, neither is it.
+/// Returns the key of a rejected record: the `message_id`, unless it occurs twice.
 fn sole_message_id(members: &[Member<'_>]) -> Option<String> {
     let is_it = |member: &&Member<'_>| *member.name == *b"message_id";
     if members.iter().filter(is_it).count() > 1 {
@@ -138,16 +138,17 @@ fn sole_message_id(members: &[Member<'_>]) -> Option<String> {
     string(members, "message_id").ok().map(Cow::into_owned)
 }
 
-/// The name of a member that the contract may not know, where it looks like a name: anything else
-/// could be a value (a phone number, say) in the wrong place, and values are never repeated.
+/// Returns a member's name if it looks like a name. Anything else may be a misplaced value, for example a phone number,
+/// and values are never repeated.
 fn printable_name(name: &[u8]) -> Option<String> {
     let name = str::from_utf8(name).ok()?;
     let mut characters = name.chars();
-    let starts_well = characters
+    let starts_validly = characters
         .next()
         .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    let goes_on_well = characters.all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.'));
-    (starts_well && goes_on_well && name.len() <= 64).then(|| name.to_owned())
+    let continues_validly =
+        characters.all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.'));
+    (starts_validly && continues_validly && name.len() <= 64).then(|| name.to_owned())
 }
 
 fn string<'a>(members: &[Member<'a>], name: &'static str) -> Result<Cow<'a, str>, Fault> {
@@ -173,7 +174,7 @@ fn string<'a>(members: &[Member<'a>], name: &'static str) -> Result<Cow<'a, str>
 fn breach(value: &str) -> Option<Reason> {
     if value.is_empty() {
         Some(Reason::MemberEmpty)
-    // No text has more characters than bytes.
+    // A text has at most as many characters as bytes.
     } else if value.len() > MAX_CHARACTERS && value.chars().nth(MAX_CHARACTERS).is_some() {
         Some(Reason::MemberTooLong)
     } else if has_control(value) {
@@ -184,7 +185,7 @@ fn breach(value: &str) -> Option<Reason> {
 }
 
 fn has_control(value: &str) -> bool {
-    // Most values are ASCII, which takes no decoding. To look at all bytes takes less time than to stop at the first.
+    // Most values are ASCII, which needs no decoding. Checking all bytes is faster than stopping at the first.
     let is_plain = |plain, byte| plain & matches!(byte, b' '..=b'~');
     !value.bytes().fold(true, is_plain) && value.chars().any(char::is_control)
 }

@@ -1,4 +1,4 @@
-//! The id of the events' schema in a schema registry, which names the schema in a record's header.
+//! The id of the events' schema in a schema registry, for a record's header.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,29 +8,29 @@ use uuid::Uuid;
 
 use super::record::Header;
 
-/// The header that Confluent's clients read.
+/// The header from which Confluent's clients read the id.
 pub const SCHEMA_ID_HEADER: &str = "__value_schema_id";
 
-/// The largest number that a registry gives.
+/// The largest number that a registry assigns.
 pub const LARGEST_SCHEMA_NUMBER: u32 = i32::MAX as u32;
 
-/// The name of a schema in a registry.
+/// The id of a schema in a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaId {
-    /// Unique in one registry.
+    /// A number, unique within one registry.
     Number(u32),
-    /// The same in each registry that has the schema.
+    /// A GUID, the same in every registry that contains the schema.
     Guid(Uuid),
 }
 
-/// The text is neither a GUID nor a number that a registry gives.
+/// The error for a text that is neither a GUID nor a number that a registry can assign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("neither a GUID nor a number from 1 to {LARGEST_SCHEMA_NUMBER}")]
 pub struct InvalidSchemaId;
 
 impl SchemaId {
-    /// Returns the header for a record whose value has this schema: a byte for the kind of the id, then the id in network
-    /// order, as Confluent's clients read it.
+    /// Returns the header for a record whose value has this schema. As Confluent's clients expect, it is a byte for the
+    /// kind of the id, followed by the id in network order.
     pub(super) fn to_header(self) -> Header {
         let value = match self {
             Self::Number(number) => [&[0], &number.to_be_bytes()[..]].concat(),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_written_as_it_is_read_and_other_text_is_none() {
+    fn an_id_is_displayed_as_it_was_parsed() {
         for text in ["1", "2147483647", GUID] {
             assert_eq!(
                 text.parse::<SchemaId>().map(|id| id.to_string()),

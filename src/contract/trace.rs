@@ -1,5 +1,5 @@
-//! The W3C trace context of a request (<https://www.w3.org/TR/trace-context/>), carried into the
-//! record so that a subscriber can go on with the trace. What is not sound is left out.
+//! The W3C trace context of a request (<https://www.w3.org/TR/trace-context/>). It becomes part of the record, so that
+//! a subscriber can continue the trace. Invalid parts are left out.
 
 use std::iter;
 
@@ -13,7 +13,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads the two headers; `None` where `traceparent` is not of version 00's form.
+    /// Parses the two headers; returns `None` if `traceparent` does not have the form of version 00.
     #[must_use]
     pub fn parse(parent: &[u8], states: &[&[u8]]) -> Option<Self> {
         let parent = str::from_utf8(parent)
@@ -26,32 +26,32 @@ impl TraceContext {
         })
     }
 
-    /// The trace's id: 32 hex digits.
+    /// Returns the trace's id: 32 hex digits.
     #[must_use]
     pub fn id(&self) -> &str {
-        // Its place in version 00's form.
+        // The position in version 00's form.
         &self.parent[3..35]
     }
 
-    /// The id of the span that the context is of: 16 hex digits.
+    /// Returns the span's id: 16 hex digits.
     #[must_use]
     pub fn span_id(&self) -> &str {
         &self.parent[36..52]
     }
 
-    /// Two hex digits.
+    /// Returns the flags: two hex digits.
     #[must_use]
     pub fn flags(&self) -> &str {
         &self.parent[53..]
     }
 
-    /// The value of `tracestate`.
+    /// Returns the value of `tracestate`.
     #[must_use]
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    /// The record headers, under the names that OpenTelemetry gives them.
+    /// Returns the record headers, with OpenTelemetry's names.
     pub(super) fn into_headers(self) -> impl Iterator<Item = Header> {
         let parent = ("traceparent".into(), self.parent.into());
         let state = self.state.map(|state| ("tracestate".into(), state.into()));
@@ -59,7 +59,8 @@ impl TraceContext {
     }
 }
 
-/// `00-` 32 hex digits `-` 16 hex digits `-` 2 hex digits, lower case, neither id all zeros.
+/// Returns whether `text` is `00-`, 32 hex digits, `-`, 16 hex digits, `-` and 2 hex digits, in lower case and without
+/// an id of zeros.
 fn is_parent(text: &str) -> bool {
     let fields: Vec<&str> = text.split('-').collect();
     let [version, trace, parent, flags] = fields[..] else {
@@ -76,7 +77,7 @@ fn is_hex(field: &str, length: usize) -> bool {
             .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Several headers are one list (section 3.3.1); at least 512 characters are to be carried on.
+/// Joins several headers into one list (section 3.3.1). A longer list than 512 characters need not be propagated.
 fn join_states(states: &[&[u8]]) -> Option<String> {
     let joined = states.join(&b","[..]);
     let sound = !joined.is_empty()
@@ -94,7 +95,7 @@ mod tests {
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_sound_context_is_kept() {
+    fn a_valid_context_is_kept() {
         let context = TraceContext::parse(PARENT, &[b"a=1", b"b=2"]).expect("a context");
         assert_eq!(context.parent.as_bytes(), PARENT);
         assert_eq!(context.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unsound_parent_is_left_out() {
+    fn a_context_with_an_invalid_parent_is_left_out() {
         for parent in [
             &b""[..],
             b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unsound_state_is_left_out_alone() {
+    fn only_an_invalid_state_is_left_out() {
         let long = vec![b'x'; 513];
         for state in [&b"a=\xff"[..], &long] {
             let context = TraceContext::parse(PARENT, &[state]).expect("a context");

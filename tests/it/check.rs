@@ -183,7 +183,7 @@ fn the_output_has_a_line_for_each_finding_and_one_with_the_counts() {
         refused.ends_with("(docs/checking.md#connection)"),
         "{refused}"
     );
-    assert!(last.ends_with(" to think about, 1 to mend"), "{last}");
+    assert!(last.ends_with(" warn, 1 fail"), "{last}");
     assert_eq!(output.stderr, b"");
 }
 
@@ -204,7 +204,7 @@ fn errors_of_the_configuration_are_found_without_consequential_errors() {
     let unsafe_value = setup.property("acks", "1");
     unsafe_value.assert_only("fail", "configuration", "acks: 1 is unsafe");
     for (key, value, what) in [
-        ("ingress.deadline", "3s", "has to be longer than 3.5s"),
+        ("ingress.deadline", "3s", "must be longer than 3.5s"),
         (
             "ingress.idle_timeout",
             "9223372036854775807s",

@@ -1,5 +1,4 @@
-//! What `deploy/` says to the program, held against the program. Each part names what it takes for
-//! granted; none of it is installed here.
+//! Compares the files in `deploy/` and the Dockerfile with the program. Nothing is installed.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -12,7 +11,7 @@ use crate::support::bridge::{Bridge, koobridge, run};
 use crate::support::deployed::{Home, read};
 use crate::support::http::{body, exchange, report};
 
-/// The words of the `COPY` lines of the Dockerfile that take files from the checkout, without the last, where they go.
+/// Returns the source paths of the Dockerfile's `COPY` lines that copy from the checkout.
 fn copied(dockerfile: &str) -> Vec<&str> {
     let lines = dockerfile
         .lines()
@@ -26,32 +25,31 @@ fn copied(dockerfile: &str) -> Vec<&str> {
         .collect()
 }
 
-/// An engine sends the checkout to the build except for what these patterns leave out, of which the last that fits a
-/// file counts.
+/// The patterns in `.dockerignore` exclude files from the build; for each file, the last matching pattern counts.
 #[test]
-fn nothing_is_sent_to_the_build_of_the_image_but_what_it_copies() {
+fn the_image_build_gets_only_the_files_that_it_copies() {
     let text = read(".dockerignore");
     let mut patterns = text.lines().filter(|line| !line.starts_with('#'));
     assert_eq!(
         patterns.next(),
         Some("*"),
-        "everything is left out at first"
+        "the first pattern excludes every file"
     );
     let allowed: Vec<_> = patterns
         .map(|pattern| {
             pattern
                 .strip_prefix('!')
-                .expect("the rest lets something in")
+                .expect("all other patterns include files")
         })
         .collect();
     assert!(
         allowed.iter().all(|path| !path.contains(['*', '?', '['])),
-        "only plain paths, which every engine understands: {allowed:?}"
+        "only plain paths, which every container engine supports: {allowed:?}"
     );
     let dockerfile = read("Dockerfile");
     let mut named = copied(&dockerfile);
     named.sort_unstable();
-    // Of this directory only one file is sent.
+    // Only one file of this directory is sent.
     let named: Vec<_> = named
         .into_iter()
         .map(|name| {
@@ -69,10 +67,14 @@ fn nothing_is_sent_to_the_build_of_the_image_but_what_it_copies() {
         &mut kinds,
     );
     let source = ["css", "js", "rs"].map(|kind| Some(kind.into()));
-    assert_eq!(kinds, BTreeSet::from(source), "only source is in src");
+    assert_eq!(
+        kinds,
+        BTreeSet::from(source),
+        "src contains only source files"
+    );
 }
 
-/// Adds the extensions of all files in a directory.
+/// Adds the extensions of all files in a directory and its subdirectories.
 fn add_kinds(directory: &Path, kinds: &mut BTreeSet<Option<OsString>>) {
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -84,9 +86,8 @@ fn add_kinds(directory: &Path, kinds: &mut BTreeSet<Option<OsString>>) {
     }
 }
 
-/// The health check of the image and that of the compose file are commands that there are.
 #[test]
-fn the_health_checks_of_the_containers_are_commands_that_there_are() {
+fn the_health_checks_of_the_containers_work() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let spool = home.path().join("spool").display().to_string();
     let bridge = Bridge::start(
@@ -120,7 +121,7 @@ fn the_health_checks_of_the_containers_are_commands_that_there_are() {
     }
 }
 
-/// A page has up to 64 KiB on ARM, and jemalloc ends a program whose pages are larger than those it was built for.
+/// On ARM, a page has up to 64 KiB, and jemalloc aborts if the system's pages are larger than those it was built for.
 #[test]
 fn a_build_for_arm_runs_with_pages_of_every_size() {
     let text = read(".cargo/config.toml");
@@ -128,13 +129,13 @@ fn a_build_for_arm_runs_with_pages_of_every_size() {
     for library in ["GNU", "MUSL"] {
         let prefix = format!("AARCH64_UNKNOWN_LINUX_{library}_JEMALLOC_SYS_WITH_LG");
         let value = |name: &str| settings["env"][format!("{prefix}_{name}")].as_str();
-        // Of which machine it is built on, too.
+        // On every build machine.
         assert_eq!([value("PAGE"), value("HUGEPAGE")], [Some("16"), Some("21")]);
     }
 }
 
 #[test]
-fn every_setting_in_the_packages_configuration_is_one_that_there_is() {
+fn every_setting_in_the_packages_configuration_is_valid() {
     let text = read("deploy/debian/koobridge.toml");
     let is_setting = |line: &&str| {
         line.strip_prefix('#')
@@ -150,14 +151,14 @@ fn every_setting_in_the_packages_configuration_is_one_that_there_is() {
     Home::new().check(&all.collect::<Vec<_>>().join("\n"));
 }
 
-/// The package takes an empty spool away, and never one that holds anything.
+/// When the package is removed, it deletes the spool only if it is empty.
 #[test]
-fn an_empty_spool_is_told_from_one_that_holds_reports() {
+fn the_package_recognizes_an_empty_spool() {
     let script = read("deploy/debian/prerm");
     let pattern = script
         .lines()
         .find_map(|line| line.trim().strip_prefix("*'")?.split_once('\''));
-    let (empty, _) = pattern.expect("what an empty spool is known by");
+    let (empty, _) = pattern.expect("the pattern of an empty spool");
     let home = tempfile::tempdir().expect("a temporary directory");
     let spool = home.path().join("spool").display().to_string();
     let is_empty = || {
@@ -170,7 +171,7 @@ fn an_empty_spool_is_told_from_one_that_holds_reports() {
     let settings = [("spool.directory", &*spool), ("kafka.flush_timeout", "0s")];
     for (reports, expected) in [(0, true), (1, false)] {
         let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
-        assert!(!is_empty(), "a process has it");
+        assert!(!is_empty(), "the spool is in use");
         for number in 0..reports {
             let sent = body(&format!("m{number}"), "read");
             assert_eq!(exchange(bridge.ingress, &report(&sent)).status, 200);

@@ -1,4 +1,4 @@
-//! `koobridge dev`: a first event without Kafka and without configuration.
+//! `koobridge dev` publishes an event without Kafka and without configuration.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -31,7 +31,7 @@ impl Dev {
         Self { child, out }
     }
 
-    /// Reads on until a line that `accept` has something to say of.
+    /// Reads lines until `accept` returns `true`; returns the text.
     fn read_until(&mut self, mut accept: impl FnMut(&str) -> bool) -> String {
         let mut text = String::new();
         let started = Instant::now();

@@ -125,7 +125,8 @@ fn a_closed_port_is_1() {
     doubtful
         .args(["health", "--config", "/nowhere"])
         .env("KOOBRIDGE_ADMIN_LISTEN", &address);
-    let doubt = "; and the configuration can't be read: `koobridge serve --print-config` says why";
+    let doubt =
+        "; also, the configuration can't be read: `koobridge serve --print-config` shows why";
     assert_eq!(ended(&mut doubtful), unwell(&url, &format!("{why}{doubt}")));
     let unknown = "http://nowhere.invalid:1/readyz";
     let (code, said) = ended(&mut health(unknown));

@@ -46,7 +46,7 @@ pub fn printed_bound(settings: &[(&str, &str)]) -> u64 {
         let number = number.split_once(to).expect("its unit").0;
         number.parse().expect("a number")
     };
-    (mebibytes("Memory, at most", " MiB") - mebibytes("the program", " MiB")) << 20
+    (mebibytes("Maximum memory", " MiB") - mebibytes("the program", " MiB")) << 20
 }
 
 /// Asserts the growth to the peak, not the peak itself: the size of the program depends on the build profile.

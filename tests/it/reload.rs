@@ -1,4 +1,4 @@
-//! What changes while the bridge serves: passwords, the configuration, and what of it is broken.
+//! Changes of passwords and of the configuration while the bridge serves, valid and invalid ones.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +14,7 @@ use crate::support::bridge::{BUSY, Bridge, CHANNEL, eventually};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, request};
 
-/// How soon a change has to be in force.
+/// The time until a change must be in force.
 const SOON: Duration = Duration::from_secs(2);
 
 fn with_password(password: &str) -> Vec<u8> {
@@ -26,14 +26,14 @@ fn status(bridge: &Bridge, password: &str) -> u16 {
     exchange(bridge.ingress, &with_password(password)).status
 }
 
-/// Replaces a file as a whole, as a careful editor does.
+/// Replaces a file atomically.
 pub fn replace(path: &Path, text: &str) {
     let new = path.with_file_name(".new");
     fs::write(&new, text).expect("a file");
     fs::rename(new, path).expect("a file");
 }
 
-/// Waits until a password is answered so, and no longer than a change may take.
+/// Waits until a password gets the expected answer; fails if that takes longer than a change may take.
 fn wait_for(bridge: &Bridge, password: &str, expected: u16) {
     let begun = Instant::now();
     eventually(|| match status(bridge, password) {
@@ -43,13 +43,13 @@ fn wait_for(bridge: &Bridge, password: &str, expected: u16) {
     let took = begun.elapsed();
     assert!(
         took < SOON + BUSY,
-        "{password} is {expected} after {took:?}"
+        "{password} gets {expected} only after {took:?}"
     );
 }
 
 /// 500 reports a second, with a swap of the passwords about every second.
 #[test]
-fn passwords_are_rotated_under_load_without_a_wrong_answer() {
+fn password_rotation_under_load_gives_no_wrong_answer() {
     const SENDERS: u32 = 7;
     const EACH: Duration = Duration::from_millis(10);
     let kafka = cluster::shared();
@@ -61,7 +61,7 @@ fn passwords_are_rotated_under_load_without_a_wrong_answer() {
     let answers = AtomicU64::new(0);
     let (begun, swaps) = (Instant::now(), lasting(12, 60));
     for round in 1..=swaps {
-        // Good before the change and after it.
+        // Valid before the change and after it.
         let kept = with_password(&password(round));
         let done = AtomicBool::new(false);
         let send = || {
@@ -90,7 +90,7 @@ fn passwords_are_rotated_under_load_without_a_wrong_answer() {
     println!("{answers} answers in {seconds} s, {swaps} swaps");
 }
 
-/// Ends the senders, whatever ends the test.
+/// Stops the senders when it is dropped, even if the test panics.
 pub struct EndsWith<'a>(pub &'a AtomicBool);
 
 impl Drop for EndsWith<'_> {
@@ -100,7 +100,7 @@ impl Drop for EndsWith<'_> {
 }
 
 #[test]
-fn a_mounted_secret_is_swapped_whole() {
+fn a_mounted_secret_is_replaced_atomically() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     let channels = bridge.directory().join("channels");
@@ -121,7 +121,7 @@ fn a_mounted_secret_is_swapped_whole() {
 }
 
 #[test]
-fn a_broken_change_leaves_what_was_good_and_is_said() {
+fn an_invalid_change_is_reported_and_not_applied() {
     let kafka = cluster::shared();
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &[]);
     let channels = bridge.directory().join("channels");
@@ -147,9 +147,9 @@ fn a_broken_change_leaves_what_was_good_and_is_said() {
     assert!(!bridge.logged().contains("s3cret"), "{}", bridge.logged());
 }
 
-/// Each of these would have the bridge answer every report 401 or 503, or end in a panic.
+/// With each of these changes, the bridge would answer every report 401 or 503, or panic.
 #[test]
-fn a_change_that_no_report_could_pass_is_not_taken_over() {
+fn a_change_that_would_refuse_every_report_is_not_applied() {
     let spool = tempfile::tempdir().expect("a directory");
     let settings = [("spool.directory", spool.path().to_str().expect("text"))];
     let bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
@@ -162,7 +162,7 @@ fn a_change_that_no_report_could_pass_is_not_taken_over() {
     let file = bridge.directory().join("koobridge.toml");
     let text = fs::read_to_string(&file).expect("a configuration");
     for (line, problem) in [
-        ("deadline = \"3s\"", "has to be longer than 3.5s"),
+        ("deadline = \"3s\"", "must be longer than 3.5s"),
         ("idle_timeout = \"9223372036854775807s\"", "is too long"),
         ("trusted_proxies = [\"0.0.0.0/0\"]", "is too wide"),
     ] {
@@ -182,13 +182,13 @@ fn a_change_that_no_report_could_pass_is_not_taken_over() {
 }
 
 #[test]
-fn what_can_change_alone_is_taken_over_and_the_rest_is_named() {
+fn live_keys_are_applied_and_other_keys_are_logged() {
     let kafka = cluster::shared();
     let (bridge, topic, _) = Bridge::with_topics(&kafka, 1, &[]);
     let file = bridge.directory().join("koobridge.toml");
     let text = fs::read_to_string(&file).expect("a configuration");
     let with = |lines: &str| text.replace("[ingress]\n", &format!("[ingress]\n{lines}\n"));
-    // `None` if the connection is closed, as those of other networks are.
+    // `None` if the connection is closed, because its network is not allowed.
     let status = || {
         let mut connection = Connection::open(bridge.ingress);
         connection.send(&request(&post(), &[], &body("m1", "read")));

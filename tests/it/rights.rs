@@ -256,7 +256,7 @@ fn topics_are_shown_and_made_with_these_rights_and_the_missing_one_is_named() {
     }
     for (topic, flags, code, end) in [
         (&shown, &[][..], 0, "nothing to change"),
-        (&unmade, &[], 0, "the same command with --apply does it."),
+        (&unmade, &[], 0, "add --apply to make the changes."),
         (&made, &["--apply"], 0, "done"),
         (&grown, &["--partitions", "7", "--apply"], 0, "done"),
         (&changed, &["--retention", "2d", "--apply"], 0, "done"),

@@ -53,7 +53,7 @@ fn a_confluent_client_finds_the_schema_of_an_event_by_its_header() {
     let sound = format!("{topic}: nothing to change\n{rejected}: nothing to change\n");
     let shown = format!(
         "{sound}{subject}: register the events' JSON schema at {url}\n\n\
-         Nothing was changed yet: the same command with --apply does it.\n"
+         Nothing was changed; add --apply to make the changes.\n"
     );
     let flags = ["--schema-registry", &url];
     for _ in 0..2 {
@@ -65,7 +65,7 @@ fn a_confluent_client_finds_the_schema_of_an_event_by_its_header() {
     assert_eq!((&*error, code), ("", Some(0)), "{done}");
     let id = printed_id(&done);
     let line =
-        format!("for the section [kafka] of the bridge's configuration: schema_id = \"{id}\"\n");
+        format!("add to the section [kafka] of the bridge's configuration: schema_id = \"{id}\"\n");
     assert_eq!(
         done,
         format!(
@@ -75,7 +75,7 @@ fn a_confluent_client_finds_the_schema_of_an_event_by_its_header() {
     let again = format!("{sound}{subject}: nothing to change\n{subject}: {line}");
     assert_eq!(topics(&file, &apply), (again, String::new(), Some(0)));
     let named =
-        format!("{sound}{subject}: nothing to change\n{subject}: kafka.schema_id names it\n");
+        format!("{sound}{subject}: nothing to change\n{subject}: kafka.schema_id is set to it\n");
     let set = ["--set", &format!("kafka.schema_id={id}")];
     let printed = topics(&file, &[&flags[..], &set].concat());
     assert_eq!(printed, (named, String::new(), Some(0)));

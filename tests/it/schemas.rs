@@ -1,4 +1,4 @@
-//! The files in `schemas/` against what the program really sends, answers and takes.
+//! Compares the files in `schemas/` with the program's records, answers and parser.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -46,7 +46,7 @@ fn headers(record: &Record) -> Value {
 }
 
 #[test]
-fn the_schemas_are_sound_and_their_examples_valid() {
+fn the_schemas_and_their_examples_are_valid() {
     for name in ["report", "event", "rejected", "problem", "config"] {
         let schema = file(&format!("{name}.schema.json"));
         assert!(jsonschema::meta::is_valid(&schema), "{name}");
@@ -84,7 +84,7 @@ fn the_schemas_are_sound_and_their_examples_valid() {
     }
 }
 
-/// The schema of the structured envelope, which refers to the event's.
+/// Returns the schema of the structured envelope, which refers to the event's schema.
 fn structured(event: &Value) -> Value {
     let mut schema = json!({ "$ref": "urn:koobridge:schema:event#/$defs/structured" });
     schema["$defs"] = json!({ "event": event });
@@ -92,7 +92,7 @@ fn structured(event: &Value) -> Value {
 }
 
 #[test]
-fn what_goes_to_the_topics_is_as_the_schemas_say() {
+fn published_records_match_the_schemas() {
     let kafka = cluster::shared();
     let asyncapi = file("asyncapi.json");
     let component = |name: &str| validator(&asyncapi["components"]["schemas"][name]);
@@ -161,7 +161,7 @@ fn what_goes_to_the_topics_is_as_the_schemas_say() {
 }
 
 #[test]
-fn what_is_answered_is_as_the_openapi_document_says() {
+fn answers_match_the_openapi_document() {
     let kafka = cluster::shared();
     let [topic, rejected] = ["openapi", "openapi-rejected"].map(|name| kafka.topic(name, 1));
     let settings = [
@@ -225,12 +225,12 @@ fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
     match value["$ref"].as_str() {
         Some(reference) => document
             .pointer(reference.strip_prefix('#').expect("inside the document"))
-            .expect("what is referred to"),
+            .expect("the target of the reference"),
         None => value,
     }
 }
 
-/// Holds a body against the parser, as an authenticated sender's.
+/// Parses a body from an authenticated sender.
 fn parse(body: &str) -> Result<(), Fault> {
     let mut channels = Channels::default();
     let channel = ChannelId::parse(CHANNEL).expect("a channel id");
@@ -249,7 +249,7 @@ fn parse(body: &str) -> Result<(), Fault> {
     }
 }
 
-/// A member's value: sound more often than not.
+/// Returns a member's value, usually a valid one.
 fn member() -> impl Strategy<Value = Option<Value>> {
     let text = prop_oneof![
         4 => "[ -~é漢😀]{1,20}",
@@ -310,7 +310,7 @@ fn document() -> impl Strategy<Value = Value> {
     prop_oneof![9 => report, 1 => any_json()]
 }
 
-/// The same document with every character escaped that can be.
+/// Escapes every character that is not ASCII.
 fn escaped(document: &str) -> String {
     let mut text = String::new();
     for c in document.chars() {
@@ -343,7 +343,7 @@ proptest! {
 }
 
 #[test]
-fn where_the_schema_cannot_follow_the_parser_decides() {
+fn the_parser_checks_rules_that_the_schema_cannot() {
     let sound = r#""sender":"s","user_number":"u","message_id":"m","status":"read""#;
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     for (text, expected) in [

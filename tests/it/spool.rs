@@ -106,7 +106,7 @@ fn status_and_export_work_on_a_running_bridges_spool_and_after_a_kill() {
         "{running}"
     );
     assert!(
-        running.contains("4 reports to be delivered, 0 quarantined"),
+        running.contains("4 reports to deliver, 0 quarantined"),
         "{running}"
     );
     let exported = spool.export();
@@ -388,7 +388,7 @@ fn what_neither_topic_takes_is_quarantined_and_holds_up_nothing() {
     assert!(
         spool
             .status()
-            .contains("0 reports to be delivered, 1 quarantined")
+            .contains("0 reports to deliver, 1 quarantined")
     );
 
     // After a kill it is still there and quarantined.

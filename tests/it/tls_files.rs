@@ -633,7 +633,7 @@ fn a_missing_file_or_setting_is_named() {
     for (kept, expected) in [
         ("certificate", "ingress.tls.key: is missing"),
         ("key", "ingress.tls.certificate: is missing"),
-        ("client_ca", "ingress.tls.client_ca: means nothing without"),
+        ("client_ca", "ingress.tls.client_ca: has no effect without"),
     ] {
         let mut files = all();
         let kept = format!("ingress.tls.{kept}=");

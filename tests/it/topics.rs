@@ -66,7 +66,7 @@ fn missing_topics_are_shown_and_created_on_request() {
     let what = "create it: 6 partitions, replication 3, cleanup.policy=delete, min.insync.replicas=2, \
                 retention.ms=604800000";
     let shown = format!(
-        "{topic}: {what}\n{rejected}: {what}\n\nNothing was changed yet: the same command with --apply does it.\n"
+        "{topic}: {what}\n{rejected}: {what}\n\nNothing was changed; add --apply to make the changes.\n"
     );
     assert_eq!(topics(&file, &[]), (shown.clone(), Some(0)));
     assert_eq!(
@@ -187,7 +187,7 @@ fn a_value_for_an_unknown_topic_is_a_usage_error() {
             &["--retention", "2d", "--retention", "3d"],
             "--retention is given twice for all topics",
         ),
-        (&["--topic", "a=b"], "is no topic name"),
+        (&["--topic", "a=b"], "is not a topic name"),
         (
             &["--partitions", "events=0"],
             "a whole number from 1 to 65535",
@@ -290,7 +290,7 @@ fn a_retention_is_a_minute_at_least_and_has_a_unit() {
         let output = run(koobridge().args(["topics", "--retention", wrong]));
         assert_eq!(output.status.code(), Some(2), "{wrong}");
         let said = String::from_utf8(output.stderr).expect("text");
-        assert!(said.contains("write for example 7d or 36h"), "{said}");
+        assert!(said.contains("for example 7d or 36h"), "{said}");
     }
 }
 

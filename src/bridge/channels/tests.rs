@@ -84,7 +84,7 @@ fn all_errors_are_reported_at_once_without_passwords() {
         ("three", b"secret1\nsecret2\nsecret3"),
     ]);
     fs::create_dir(directory.path("folder")).expect("a directory");
-    let space = "has a space or tab at an end, which HTTP strips from the header";
+    let space = "starts or ends with a space or tab, which HTTP strips from the header";
     let expected = [
         (
             "a.txt",
@@ -94,7 +94,7 @@ fn all_errors_are_reported_at_once_without_passwords() {
         ("blank", "holds no password; write it on a line".to_owned()),
         (
             "control",
-            "the password on line 1 holds a control character, which no header can carry"
+            "the password on line 1 contains a control character, which a header can't contain"
                 .to_owned(),
         ),
         ("ends", format!("the password on line 2 {space}")),
@@ -185,8 +185,8 @@ fn a_line_without_its_line_end_is_a_password() {
 
 #[test]
 fn characters_that_no_header_can_carry_are_named_by_line_and_not_shown() {
-    let control = "holds a control character, which no header can carry";
-    let space = "has a space or tab at an end, which HTTP strips from the header";
+    let control = "contains a control character, which a header can't contain";
+    let space = "starts or ends with a space or tab, which HTTP strips from the header";
     for (text, number, problem) in [
         (&b"hunter2\x00"[..], 1, control),
         (b"\x7fhunter2", 1, control),

@@ -1,4 +1,4 @@
-//! The table of `docs/configuration.md` and `schemas/config.schema.json`, which are made of [`KEYS`].
+//! Compares the table of `docs/configuration.md` and `schemas/config.schema.json` with [`KEYS`].
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ fn read(name: &str) -> (String, String) {
     (path, text)
 }
 
-/// The type of a value with its range, for people.
+/// Describes the type of a value with its range.
 fn in_words(kind: &Kind) -> String {
     let range = |least: &str, most: &str| format!("`{least}` to `{most}`");
     match kind {
@@ -39,7 +39,7 @@ fn in_words(kind: &Kind) -> String {
 }
 
 #[test]
-fn the_documented_keys_are_those_that_there_are() {
+fn the_documented_table_of_keys_is_current() {
     let row = |key: &Key| {
         let default = match key.default {
             "" => "none".to_owned(),
@@ -71,7 +71,7 @@ fn the_schema_has_every_key_with_its_type_range_and_default() {
     assert!(text == wanted, "{path} has to be:\n\n{wanted}");
 }
 
-/// Replaces the rules of all keys of a table, and of the tables in it; everything else stays.
+/// Replaces the rules of all keys of a table and of its inner tables.
 fn fill(table: &str, rules: &mut Value) {
     let rules = rules["properties"].as_object_mut().expect("a table");
     rules.retain(|name, rules| {
@@ -99,7 +99,7 @@ fn rules_of(key: &Key) -> Value {
 
 fn forms_and_default(key: &Key) -> (Vec<Value>, Value) {
     let defined = |name: &str| json!({ "$ref": format!("#/$defs/{name}") });
-    // A number, `true` or `false`, or else text.
+    // A number, `true` or `false`; everything else is text.
     let typed = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
     let numbers =
         |least: &u64, most: &u64| json!({ "type": "integer", "minimum": least, "maximum": most });
@@ -135,7 +135,7 @@ fn forms_and_default(key: &Key) -> (Vec<Value>, Value) {
     (vec![form], typed(key.default))
 }
 
-/// Writes each link as its text and the page in parentheses.
+/// Replaces each link by its text and the page in parentheses.
 fn without_links(markdown: &str) -> String {
     let text = markdown.replace("](#", "](configuration.md#");
     let mut parts: Vec<String> = text.split("](").map(str::to_owned).collect();

@@ -1,11 +1,11 @@
-//! librdkafka's properties: their names, what is reserved, what is unsafe.
+//! librdkafka's properties: their aliases, and which are reserved or unsafe.
 
 use super::*;
 
 const PREFIX: &str = "kafka.properties.";
 
 fn with(name: &str, value: &str) -> Case {
-    Case::sound("").flag(&format!("{PREFIX}{name}"), value)
+    Case::minimal("").flag(&format!("{PREFIX}{name}"), value)
 }
 
 #[test]
@@ -20,27 +20,27 @@ fn dotted_nested_and_quoted_names_are_one_property() {
         "\"queue.buffering.max.ms\" = 7\n",
         "[kafka.properties.queue.buffering]\nmax = { ms = 7 }\n",
     ] {
-        let case = Case::sound(text);
+        let case = Case::minimal(text);
         assert_eq!(case.property("linger.ms").as_deref(), Some("7"), "{text}");
         let count = case.config().kafka.properties.len();
         assert_eq!(count, 2, "{text}");
     }
-    let variable = Case::sound("").variable("KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS", "7");
+    let variable = Case::minimal("").variable("KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS", "7");
     assert_eq!(variable.property("linger.ms").as_deref(), Some("7"));
 }
 
 #[test]
-fn the_names_of_one_property_go_over_each_other_from_layer_to_layer() {
-    let case = Case::sound("queue.buffering.max.ms = 1\n")
+fn an_alias_overrides_its_property_in_an_earlier_source() {
+    let case = Case::minimal("queue.buffering.max.ms = 1\n")
         .variable("KOOBRIDGE_KAFKA_PROPERTIES_LINGER_MS", "2")
         .flag("kafka.properties.queue.buffering.max.ms", "3");
     assert_eq!(case.property("linger.ms").as_deref(), Some("3"));
     assert_eq!(case.config().kafka.properties.len(), 2);
-    let file = Case::sound("\nmetadata.broker.list = \"l:1\"\n");
-    let problem = "is given twice, perhaps by another of its names; keep one";
+    let file = Case::minimal("\nmetadata.broker.list = \"l:1\"\n");
+    let problem = "is set twice, perhaps under an alias; keep one";
     let key = "kafka.properties.bootstrap.servers";
     assert_eq!(file.errors(), [format!("k.toml:6: {key}: {problem}")]);
-    let variables = Case::sound("")
+    let variables = Case::minimal("")
         .variable("KOOBRIDGE_KAFKA_PROPERTIES_ACKS", "all")
         .variable("KOOBRIDGE_KAFKA_PROPERTIES_REQUEST_REQUIRED_ACKS", "all");
     let place = "KOOBRIDGE_KAFKA_PROPERTIES_REQUEST_REQUIRED_ACKS";
@@ -50,7 +50,7 @@ fn the_names_of_one_property_go_over_each_other_from_layer_to_layer() {
     );
 }
 
-/// Every alias that librdkafka 2.12.1 has (`_RK_C_ALIAS` in `rdkafka_conf.c`).
+/// The aliases of librdkafka 2.12.1 (`_RK_C_ALIAS` in `rdkafka_conf.c`).
 const ALIASES: [(&str, &str); 12] = [
     ("acks", "request.required.acks"),
     ("bootstrap.servers", "metadata.broker.list"),
@@ -73,12 +73,12 @@ const ALIASES: [(&str, &str); 12] = [
 ];
 
 #[test]
-fn every_alias_that_librdkafka_has_is_one_key_with_its_property() {
-    // Some can be set only where librdkafka is built with them.
+fn every_alias_of_librdkafka_is_the_same_key_as_its_property() {
+    // Some can be set only if librdkafka is built with them.
     let any: PropertyCheck = |_, value| Ok(value.to_owned());
     let mut two_keys = Vec::new();
     for (alias, name) in ALIASES {
-        let case = Case::sound("")
+        let case = Case::minimal("")
             .flag(&format!("{PREFIX}{alias}"), "all")
             .flag(&format!("{PREFIX}{name}"), "all");
         let config = Config::check(&Settings::gather(&case.typed), any).expect("a configuration");
@@ -91,7 +91,7 @@ fn every_alias_that_librdkafka_has_is_one_key_with_its_property() {
 }
 
 #[test]
-fn a_name_that_librdkafka_does_not_have_is_no_alias() {
+fn an_unknown_property_is_not_an_alias() {
     let mut taken = Vec::new();
     for (name, value) in [
         ("batch.num.messages.max", "10"),
@@ -109,30 +109,30 @@ fn a_name_that_librdkafka_does_not_have_is_no_alias() {
 }
 
 #[test]
-fn what_the_bridge_relies_on_is_reserved() {
-    let partitioner = "is not to be set: the bridge picks partitions as the Java client does";
+fn reserved_properties_cannot_be_set() {
+    let partitioner = "must not be set: the bridge computes partitions as Kafka's Java client does";
     for (name, value, problem) in [
         ("partitioner", "murmur2_random", partitioner),
         ("partitioner_cb", "x", partitioner),
         (
             "transactional.id",
             "x",
-            "is not to be set: each report stands for itself",
+            "must not be set: the bridge does not publish reports in transactions",
         ),
         (
             "delivery.report.only.error",
             "false",
-            "is not to be set: the bridge answers on delivery reports",
+            "must not be set: the bridge needs the delivery report of every record",
         ),
         (
             "test.mock.num.brokers",
             "1",
-            "is not to be set: `koobridge dev` has an embedded broker",
+            "must not be set: use `koobridge dev` for an embedded broker",
         ),
     ] {
         let expected = format!("flag: {PREFIX}{name}: {problem}");
         assert_eq!(with(name, value).errors(), [expected]);
-        // It cannot be allowed by name.
+        // `kafka.allow_unsafe` can't allow it.
         let allowed = with(name, value).flag("kafka.allow_unsafe", name);
         let expected = [("kafka.allow_unsafe"), (&format!("{PREFIX}{name}"))];
         let ConfigErrors(errors) = allowed.check().expect_err("errors");
@@ -142,8 +142,8 @@ fn what_the_bridge_relies_on_is_reserved() {
 }
 
 #[test]
-fn what_librdkafka_does_not_take_is_refused_in_its_words() {
-    let refused = "librdkafka does not take it:";
+fn librdkafkas_refusals_are_reported_verbatim() {
+    let refused = "librdkafka refuses it:";
     for (name, value, problem) in [
         (
             "lingr.ms",
@@ -167,17 +167,17 @@ fn what_librdkafka_does_not_take_is_refused_in_its_words() {
 }
 
 #[test]
-fn an_unsafe_value_is_refused_in_words() {
+fn an_unsafe_value_is_refused_with_its_danger() {
     for (name, value, danger) in [
         (
             "acks",
             "1",
-            "a success would no longer mean that every in-sync replica has it",
+            "a success would no longer mean that every in-sync replica has the record",
         ),
         (
             "acks",
             "0",
-            "a success would no longer mean that every in-sync replica has it",
+            "a success would no longer mean that every in-sync replica has the record",
         ),
         (
             "enable.idempotence",
@@ -189,25 +189,25 @@ fn an_unsafe_value_is_refused_in_words() {
             "true",
             "a deleted topic would come back with one replica",
         ),
-        ("retries", "0", "a passing fault would fail a delivery"),
+        ("retries", "0", "a temporary fault would fail a delivery"),
         (
             "message.timeout.ms",
             "4500",
-            "a timed-out delivery repeats what was in flight",
+            "when a delivery times out, records in flight are repeated",
         ),
         (
             "enable.ssl.certificate.verification",
             "false",
-            "anybody could pose as a broker",
+            "any server could impersonate a broker",
         ),
         (
             "ssl.endpoint.identification.algorithm",
             "none",
-            "any certificate would do for a broker",
+            "the host name in a broker's certificate would not be checked",
         ),
     ] {
         let expected = format!(
-            "flag: {PREFIX}{name}: {value} is unsafe: {danger}; leave it out, or add \"{name}\" to \
+            "flag: {PREFIX}{name}: {value} is unsafe: {danger}; remove it, or add \"{name}\" to \
              kafka.allow_unsafe"
         );
         assert_eq!(with(name, value).errors(), [expected]);
@@ -218,7 +218,7 @@ fn an_unsafe_value_is_refused_in_words() {
 }
 
 #[test]
-fn a_name_in_allow_unsafe_that_no_unsafe_value_has_is_an_error() {
+fn an_unknown_name_in_allow_unsafe_is_an_error() {
     let unknown = "is not a property that can have an unsafe value";
     let all = "acks, allow.auto.create.topics, enable.idempotence, enable.ssl.certificate.verification, \
                message.timeout.ms, retries, ssl.endpoint.identification.algorithm";
@@ -233,16 +233,16 @@ fn a_name_in_allow_unsafe_that_no_unsafe_value_has_is_an_error() {
             format!("\"linger.ms\" {unknown}; remove it, or write one of {all}"),
         ),
     ] {
-        let case = Case::sound("").flag("kafka.allow_unsafe", names);
+        let case = Case::minimal("").flag("kafka.allow_unsafe", names);
         let expected = format!("flag: kafka.allow_unsafe: {problem}");
         assert_eq!(case.errors(), [expected]);
     }
-    let case = Case::sound("").flag("kafka.allow_unsafe", "request.required.acks");
+    let case = Case::minimal("").flag("kafka.allow_unsafe", "request.required.acks");
     assert_eq!(case.config().kafka.unsafe_settings, [""; 0]);
 }
 
 #[test]
-fn a_safe_value_needs_no_leave_and_is_no_unsafe_setting() {
+fn a_safe_value_needs_no_allow_unsafe() {
     for (name, value) in [
         ("acks", "all"),
         ("acks", "-1"),
@@ -250,7 +250,7 @@ fn a_safe_value_needs_no_leave_and_is_no_unsafe_setting() {
         ("allow.auto.create.topics", "false"),
         ("retries", "1"),
         ("message.timeout.ms", "4501"),
-        // Never.
+        // No timeout.
         ("message.timeout.ms", "0"),
         ("enable.ssl.certificate.verification", "true"),
         ("ssl.endpoint.identification.algorithm", "https"),
@@ -261,9 +261,9 @@ fn a_safe_value_needs_no_leave_and_is_no_unsafe_setting() {
     }
 }
 
-/// librdkafka takes `true`, `t` and `1` in any case, words in any case, and numbers as C does.
+/// librdkafka accepts `true`, `t` and `1` in any case, words in any case, and C's notations of numbers.
 #[test]
-fn an_unsafe_value_is_refused_however_librdkafka_lets_it_be_written() {
+fn an_unsafe_value_is_refused_in_every_notation() {
     let mut taken = Vec::new();
     for (name, value) in [
         ("acks", "none"),
@@ -286,9 +286,9 @@ fn an_unsafe_value_is_refused_however_librdkafka_lets_it_be_written() {
     assert_eq!(taken, [("", ""); 0]);
 }
 
-/// Each report would wait so long in librdkafka that its sender is told 503, or that it goes to the spool.
+/// With a longer linger, each report would be answered 503, or would go to the spool.
 #[test]
-fn linger_leaves_time_for_kafka_however_librdkafka_lets_it_be_written() {
+fn a_linger_above_the_deadline_is_refused_in_every_notation() {
     for (name, value, read) in [
         ("linger.ms", "4500", "4500"),
         ("queue.buffering.max.ms", "5000", "5000"),
@@ -297,14 +297,14 @@ fn linger_leaves_time_for_kafka_however_librdkafka_lets_it_be_written() {
         ("linger.ms", "4500.5", "4500.5"),
     ] {
         let expected = format!(
-            "flag: {PREFIX}linger.ms: librdkafka holds each record back for {read} ms, and \
+            "flag: {PREFIX}linger.ms: librdkafka delays each record for {read} ms, and \
              ingress.deadline is 4500ms: every report would be answered 503; lower it"
         );
         assert_eq!(with(name, value).errors(), [expected]);
     }
     let spool = with("linger.ms", "1000").flag("spool.directory", "/kept");
     let expected = format!(
-        "flag: {PREFIX}linger.ms: librdkafka holds each record back for 1000 ms, and spool.after is 1s: \
+        "flag: {PREFIX}linger.ms: librdkafka delays each record for 1000 ms, and spool.after is 1s: \
          every report would go to the spool; lower it"
     );
     assert_eq!(spool.errors(), [expected]);
@@ -315,14 +315,14 @@ fn linger_leaves_time_for_kafka_however_librdkafka_lets_it_be_written() {
 }
 
 #[test]
-fn librdkafkas_queue_has_room_for_the_largest_report() {
+fn librdkafkas_queue_must_fit_the_largest_report() {
     let key = "queue.buffering.max.kbytes";
     for value in ["79", "0x4F"] {
         assert_eq!(
             with(key, value).errors(),
             [format!(
-                "flag: {PREFIX}{key}: 79 KiB hold no report of ingress.body_limit: librdkafka would never take it; \
-                 make it at least 80"
+                "flag: {PREFIX}{key}: 79 KiB is too small for a report of ingress.body_limit: librdkafka would never accept \
+                 it; set at least 80"
             )]
         );
     }
@@ -330,7 +330,7 @@ fn librdkafkas_queue_has_room_for_the_largest_report() {
 }
 
 #[test]
-fn the_size_of_a_record_is_the_one_that_librdkafka_reads() {
+fn message_max_bytes_is_read_as_librdkafka_reads_it() {
     let raised = with("message.max.bytes", "0x1E8480").flag("ingress.body_limit", "1 MiB");
     assert_eq!(raised.config().ingress.limits.body, 1 << 20);
     let lowered = with("message.max.bytes", "0x3E8");
@@ -338,7 +338,7 @@ fn the_size_of_a_record_is_the_one_that_librdkafka_reads() {
 }
 
 #[test]
-fn the_size_of_a_record_that_is_assumed_is_the_one_that_producers_have() {
+fn the_default_record_size_is_that_of_the_producers() {
     let (_, bytes) = crate::kafka::DEFAULTS
         .into_iter()
         .find(|(name, _)| *name == "message.max.bytes")

@@ -1,4 +1,4 @@
-//! Values that come from files of their own, and values that are never shown.
+//! Values from a `from_file`, and secrets, which are never shown.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use crate::config::properties::is_secret;
 const SECRET: &str = "hunter2";
 
 fn from_file(key: &str, content: &[u8]) -> Case {
-    let case = Case::sound(&format!("{key} = {{ from_file = \"secret\" }}\n"));
+    let case = Case::minimal(&format!("{key} = {{ from_file = \"secret\" }}\n"));
     fs::write(case.directory.path().join("secret"), content).expect("a file");
     case
 }
 
 #[test]
-fn one_line_end_at_the_end_of_a_secret_is_not_part_of_it() {
+fn one_final_line_end_is_not_part_of_a_secret() {
     for (content, value) in [
         ("a", "a"),
         ("a\n", "a"),
@@ -31,14 +31,14 @@ fn one_line_end_at_the_end_of_a_secret_is_not_part_of_it() {
 }
 
 #[test]
-fn a_secrets_file_is_found_beside_the_configuration_or_by_its_whole_path() {
+fn a_secrets_path_is_absolute_or_relative_to_the_configuration() {
     let elsewhere = tempfile::tempdir().expect("a directory");
     let path = elsewhere.path().join("secret");
     fs::write(&path, "whole").expect("a file");
     let whole = format!("sasl.password.from_file = {path:?}\n");
-    let case = Case::sound(&whole);
+    let case = Case::minimal(&whole);
     assert_eq!(case.property("sasl.password").as_deref(), Some("whole"));
-    let case = Case::sound("sasl.password = { from_file = \"sub/../sub/s\" }\n");
+    let case = Case::minimal("sasl.password = { from_file = \"sub/../sub/s\" }\n");
     fs::create_dir(case.directory.path().join("sub")).expect("a directory");
     fs::write(case.directory.path().join("sub/s"), "beside").expect("a file");
     assert_eq!(case.property("sasl.password").as_deref(), Some("beside"));
@@ -47,7 +47,7 @@ fn a_secrets_file_is_found_beside_the_configuration_or_by_its_whole_path() {
 #[test]
 fn any_value_can_come_from_a_file() {
     let text = "[kafka]\ntopic = { from_file = \"secret\" }\n";
-    let case = Case::sound(text);
+    let case = Case::minimal(text);
     assert_eq!(
         case.errors(),
         [
@@ -68,16 +68,16 @@ fn any_value_can_come_from_a_file() {
 }
 
 #[test]
-fn from_file_stands_alone() {
+fn from_file_allows_no_other_member() {
     let text = "[kafka]\ntopic = { from_file = \"secret\", other = 1 }\n";
     let expected = "k.toml:6: kafka.topic: is a table; write a string, a number, true or false";
-    assert_eq!(Case::sound(text).errors(), [expected]);
+    assert_eq!(Case::minimal(text).errors(), [expected]);
 }
 
-/// What librdkafka 2.12.1 itself keeps out of its logs (`_RK_SENSITIVE` in `rdkafka_conf.c`), paths
-/// and the user's name aside.
+/// The properties that librdkafka 2.12.1 keeps out of its logs (`_RK_SENSITIVE` in `rdkafka_conf.c`), except paths and
+/// the user's name.
 #[test]
-fn librdkafkas_secrets_are_not_shown_wherever_they_are_typed() {
+fn librdkafkas_secrets_are_hidden_from_every_source() {
     for name in [
         "sasl.oauthbearer.assertion.private.key.passphrase",
         "sasl.oauthbearer.assertion.private.key.pem",
@@ -92,14 +92,14 @@ fn librdkafkas_secrets_are_not_shown_wherever_they_are_typed() {
         let key = format!("kafka.properties.{name}");
         let variable = format!("KOOBRIDGE_{}", key.replace('.', "_").to_uppercase());
         for case in [
-            Case::sound(&format!("{name} = \"{SECRET}\"\n")),
-            Case::sound("").variable(&variable, SECRET),
-            Case::sound("").flag(&key, SECRET),
+            Case::minimal(&format!("{name} = \"{SECRET}\"\n")),
+            Case::minimal("").variable(&variable, SECRET),
+            Case::minimal("").flag(&key, SECRET),
         ] {
             let printed = case.print();
             assert!(printed.contains("= \"(redacted)\"  # "), "{printed}");
             assert!(!printed.contains(SECRET), "{printed}");
-            // librdkafka may not be built with the property; then there is no configuration.
+            // If librdkafka is built without the property, the configuration is invalid.
             let shown = match case.check() {
                 Ok(config) => format!("{config:?} {:?}", config.kafka.properties),
                 Err(errors) => errors.to_string(),
@@ -110,7 +110,7 @@ fn librdkafkas_secrets_are_not_shown_wherever_they_are_typed() {
 }
 
 #[test]
-fn what_came_from_a_file_is_not_printed_whatever_it_is() {
+fn a_value_from_a_file_is_never_printed() {
     let case = from_file("[kafka]\ntopic", SECRET.as_bytes());
     assert_eq!(case.config().kafka.topic, SECRET);
     let printed = case.print();
@@ -119,14 +119,14 @@ fn what_came_from_a_file_is_not_printed_whatever_it_is() {
 }
 
 #[test]
-fn a_property_that_came_from_a_file_is_not_shown_by_debug() {
+fn debug_hides_a_property_from_a_file() {
     let config = from_file("sasl.username", SECRET.as_bytes()).config();
     let shown = format!("{config:?}");
     assert!(!shown.contains(SECRET), "{shown}");
 }
 
 #[test]
-fn an_error_does_not_repeat_what_came_from_a_file() {
+fn an_error_does_not_repeat_a_value_from_a_file() {
     let mut shown = Vec::new();
     for key in [
         "[admin]\nlisten",
@@ -149,7 +149,7 @@ fn an_error_does_not_repeat_what_came_from_a_file() {
 fn the_byte_order_mark_of_a_file_is_not_part_of_its_value() {
     let marked = from_file("sasl.password", b"\xef\xbb\xbfhunter2\r\n");
     assert_eq!(marked.property("sasl.password").as_deref(), Some(SECRET));
-    let mut case = Case::sound("[kafka]\ntopic = \"t\"\n");
+    let mut case = Case::minimal("[kafka]\ntopic = \"t\"\n");
     let file = case.typed.file.take().expect("a file");
     let text = fs::read_to_string(&file).expect("a file");
     fs::write(&file, format!("\u{feff}{text}")).expect("a file");
@@ -158,7 +158,7 @@ fn the_byte_order_mark_of_a_file_is_not_part_of_its_value() {
 }
 
 #[test]
-fn a_file_that_holds_nothing_is_no_value() {
+fn an_empty_from_file_is_an_error() {
     for content in [&b""[..], b"\n", b"\xef\xbb\xbf\r\n"] {
         let errors = from_file("sasl.password", content).errors();
         let key = "k.toml:5: kafka.properties.sasl.password";
@@ -168,7 +168,7 @@ fn a_file_that_holds_nothing_is_no_value() {
 }
 
 #[test]
-fn a_character_that_cannot_be_seen_is_an_error_wherever_the_value_was_typed() {
+fn an_invisible_character_is_an_error_in_every_source() {
     let problem = "ends with a no-break space (U+00A0), which is invisible; remove it";
     let key = "kafka.properties.sasl.password";
     let value = format!("{SECRET}\u{a0}");
@@ -176,18 +176,18 @@ fn a_character_that_cannot_be_seen_is_an_error_wherever_the_value_was_typed() {
     for (case, place) in [
         (from_file("sasl.password", value.as_bytes()), "k.toml:5"),
         (
-            Case::sound(&format!("sasl.password = \"{value}\"\n")),
+            Case::minimal(&format!("sasl.password = \"{value}\"\n")),
             "k.toml:5",
         ),
-        (Case::sound("").variable(variable, &value), variable),
-        (Case::sound("").flag(key, &value), "flag"),
+        (Case::minimal("").variable(variable, &value), variable),
+        (Case::minimal("").flag(key, &value), "flag"),
     ] {
         assert_eq!(case.errors(), [format!("{place}: {key}: {problem}")]);
     }
 }
 
 #[test]
-fn a_file_in_utf_16_is_named_as_such() {
+fn a_utf_16_file_has_its_own_error() {
     let problem = "can't be read: it is UTF-16 text; save it as UTF-8";
     let secret = from_file("sasl.password", b"\xff\xfeh\0u\0");
     assert_eq!(
@@ -206,9 +206,9 @@ fn a_file_in_utf_16_is_named_as_such() {
     );
 }
 
-/// A misspelt name is an error; its value may be a password all the same.
+/// The value of a misspelt name may be a password.
 #[test]
-fn the_value_of_a_property_that_librdkafka_does_not_have_is_not_shown() {
+fn the_value_of_an_unknown_property_is_hidden() {
     for name in [
         "sasl.pasword",
         "sasl.passwd",
@@ -224,8 +224,8 @@ fn the_value_of_a_property_that_librdkafka_does_not_have_is_not_shown() {
     ] {
         let key = format!("kafka.properties.{name}");
         for case in [
-            Case::sound(&format!("{name} = \"{SECRET}\"\n")),
-            Case::sound("").flag(&key, SECRET),
+            Case::minimal(&format!("{name} = \"{SECRET}\"\n")),
+            Case::minimal("").flag(&key, SECRET),
         ] {
             let printed = case.print();
             assert!(printed.contains(&format!("\n{name} = \"(")), "{printed}");
@@ -236,20 +236,20 @@ fn the_value_of_a_property_that_librdkafka_does_not_have_is_not_shown() {
 }
 
 #[test]
-fn a_value_that_librdkafka_refuses_is_not_shown_if_its_name_is_a_secrets() {
+fn a_refused_secret_is_hidden_in_the_error() {
     let refuse: PropertyCheck = |_, value| match value {
         SECRET => Err(format!("Invalid value \"{value}\"")),
         _ => Ok(value.to_owned()),
     };
-    let case = Case::sound("").flag("kafka.properties.sasl.password", SECRET);
+    let case = Case::minimal("").flag("kafka.properties.sasl.password", SECRET);
     let errors = Config::check(&Settings::gather(&case.typed), refuse).expect_err("an error");
     let expected =
-        "kafka.properties.sasl.password: librdkafka does not take it: Invalid value \"(redacted)\"";
+        "kafka.properties.sasl.password: librdkafka refuses it: Invalid value \"(redacted)\"";
     assert!(errors.to_string().ends_with(expected), "{errors}");
 }
 
 #[test]
-fn what_is_no_secret_is_shown() {
+fn values_that_are_not_secret_are_shown() {
     for (name, value) in [
         ("ssl.key.location", "/key.pem"),
         ("ssl.keystore.location", "/keystore"),
@@ -262,7 +262,7 @@ fn what_is_no_secret_is_shown() {
         ("linger.ms", "5"),
     ] {
         assert!(!is_secret(name), "{name}");
-        let case = Case::sound("").flag(&format!("kafka.properties.{name}"), value);
+        let case = Case::minimal("").flag(&format!("kafka.properties.{name}"), value);
         if check_property(name, value).is_ok() {
             let printed = case.print();
             assert!(
@@ -274,8 +274,8 @@ fn what_is_no_secret_is_shown() {
 }
 
 #[test]
-fn the_contents_of_kafkas_files_can_be_read_again_and_need_no_restart() {
-    let case = Case::sound(
+fn kafkas_files_can_be_read_again_without_a_restart() {
+    let case = Case::minimal(
         "sasl.password = { from_file = \"secret\" }\nssl.ca.location = \"/ca.crt\"\nssl.key.password = \"inline\"\n",
     );
     let secret = case.directory.path().join("secret");

@@ -1,4 +1,4 @@
-//! Traces from the section and from the variables of OpenTelemetry.
+//! The configuration of traces by the section and by OpenTelemetry's variables.
 
 use super::*;
 
@@ -6,11 +6,11 @@ const KEY: &str = "[traces]\nendpoint = \"http://key:4318/v1/traces\"\n";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const BASE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// What was typed, with variables.
+/// Returns a case with variables.
 fn case(text: &str, variables: &[(&str, &str)]) -> Case {
     variables
         .iter()
-        .fold(Case::sound(text), |case, (name, value)| {
+        .fold(Case::minimal(text), |case, (name, value)| {
             case.variable(name, value)
         })
 }
@@ -18,8 +18,7 @@ fn case(text: &str, variables: &[(&str, &str)]) -> Case {
 #[cfg(not(feature = "traces"))]
 #[test]
 fn a_build_without_traces_refuses_an_endpoint() {
-    let problem =
-        "this build of koobridge has no traces: build it with the feature traces, or leave it out";
+    let problem = "this build of koobridge does not support traces; build it with the feature traces, or remove the endpoint";
     let errors = case(KEY, &[]).errors();
     assert_eq!(errors, [format!("k.toml:6: traces.endpoint: {problem}")]);
     let errors = case("", &[(BASE, "http://c:4318")]).errors();
@@ -43,7 +42,7 @@ fn there_are_no_traces_without_an_endpoint() {
 }
 
 #[test]
-fn the_variables_of_opentelemetry_turn_traces_off() {
+fn opentelemetrys_variables_can_turn_traces_off() {
     for off in [
         ("OTEL_SDK_DISABLED", "TRUE"),
         ("OTEL_TRACES_EXPORTER", "none"),
@@ -64,7 +63,7 @@ mod on {
     }
 
     #[test]
-    fn the_key_goes_before_the_variables_and_the_one_for_traces_before_the_other() {
+    fn the_key_overrides_the_variables_and_the_traces_variable_the_general_one() {
         let traces_variable = (ENDPOINT, "https://traces/");
         let base = (BASE, "http://base:4318");
         for (text, variables, endpoint) in [
@@ -184,7 +183,7 @@ mod on {
     }
 
     #[test]
-    fn samplers_have_the_names_of_opentelemetry() {
+    fn samplers_have_opentelemetrys_names() {
         for (name, argument, follows_parent, ratio) in [
             ("always_on", "0.5", false, 1.0),
             ("always_off", "", false, 0.0),
@@ -213,7 +212,7 @@ mod on {
     }
 
     #[test]
-    fn an_endpoint_is_a_host_and_a_path_alone() {
+    fn an_endpoint_has_only_a_host_and_a_path() {
         let no_url = "is not a URL; write for example \"http://collector:4318/v1/traces\"";
         for (text, problem) in [
             ("http://::1/", no_url),
@@ -221,7 +220,7 @@ mod on {
             ("http://a{b}/", no_url),
             (
                 "http://c/?key=s3cret",
-                "holds a query; write what it holds in OTEL_EXPORTER_OTLP_HEADERS",
+                "contains a query; set its values in OTEL_EXPORTER_OTLP_HEADERS",
             ),
         ] {
             let errors = case("", &[(ENDPOINT, text)]).errors();
@@ -230,11 +229,11 @@ mod on {
     }
 
     #[test]
-    fn each_wrong_variable_is_named_and_no_secret_is_repeated() {
+    fn each_wrong_variable_has_its_own_message_without_secrets() {
         let list = "is not a list of the form name=value,name=value with percent-encoded values";
         let example = "write for example \"http://collector:4318/v1/traces\"";
         let certificate =
-            "is not supported: koobridge shows a collector no certificate; leave it out";
+            "is not supported: koobridge sends no client certificate to a collector; remove it";
         for (name, value, problem) in [
             (
                 "OTEL_SDK_DISABLED",
@@ -244,7 +243,7 @@ mod on {
             (
                 "OTEL_TRACES_EXPORTER",
                 "console",
-                "\"console\" is none of otlp, none",
+                "\"console\" is not one of otlp, none",
             ),
             (
                 ENDPOINT,
@@ -257,17 +256,17 @@ mod on {
             (
                 ENDPOINT,
                 "http://u:s3cret@c/",
-                "holds a password; write it in OTEL_EXPORTER_OTLP_HEADERS",
+                "contains a password; set it in OTEL_EXPORTER_OTLP_HEADERS",
             ),
             (
                 "OTEL_EXPORTER_OTLP_PROTOCOL",
                 "grpc",
-                "\"grpc\" is not spoken; set http/protobuf, and the endpoint to the collector's port for HTTP, usually 4318",
+                "\"grpc\" is not supported; set http/protobuf, and an endpoint with the collector's HTTP port, usually 4318",
             ),
             (
                 "OTEL_EXPORTER_OTLP_COMPRESSION",
                 "gzip",
-                "\"gzip\" is not supported; leave it out, or set none",
+                "\"gzip\" is not supported; remove it, or set none",
             ),
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem", certificate),
             (
@@ -280,12 +279,12 @@ mod on {
             (
                 "OTEL_EXPORTER_OTLP_HEADERS",
                 "a=s3cret%0a",
-                "holds a name or value that no HTTP header can have",
+                "contains a name or value that is not valid in an HTTP header",
             ),
             (
                 "OTEL_EXPORTER_OTLP_HEADERS",
                 "a b=s3cret",
-                "holds a name or value that no HTTP header can have",
+                "contains a name or value that is not valid in an HTTP header",
             ),
             (
                 "OTEL_EXPORTER_OTLP_TIMEOUT",
@@ -296,7 +295,7 @@ mod on {
             (
                 "OTEL_TRACES_SAMPLER",
                 "jaeger_remote",
-                "\"jaeger_remote\" is none of always_on, always_off, traceidratio, parentbased_always_on, \
+                "\"jaeger_remote\" is not one of always_on, always_off, traceidratio, parentbased_always_on, \
                  parentbased_always_off, parentbased_traceidratio",
             ),
             (
@@ -307,7 +306,7 @@ mod on {
             (
                 "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
                 "4096",
-                "is more than OTEL_BSP_MAX_QUEUE_SIZE, which is 2048",
+                "is more than OTEL_BSP_MAX_QUEUE_SIZE, which is 2048; lower it",
             ),
             (
                 "OTEL_BSP_SCHEDULE_DELAY",
@@ -332,13 +331,13 @@ mod on {
     }
 
     #[test]
-    fn each_wrong_key_has_words_of_its_own() {
+    fn each_wrong_key_has_its_own_message() {
         let text = "[traces]\nendpoint = \"http://c:4318\"\nsample_ratio = nan\n";
         assert_eq!(
             case(text, &[]).errors(),
             [
                 "k.toml:7: traces.sample_ratio: \"nan\" is not a number from 0 to 1",
-                "k.toml:6: traces.endpoint: names no path; write for example \
+                "k.toml:6: traces.endpoint: has no path; write for example \
                  \"http://collector:4318/v1/traces\"",
             ]
         );

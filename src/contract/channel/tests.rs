@@ -16,13 +16,13 @@ fn channels() -> Channels {
 }
 
 #[test]
-fn the_channels_own_password_is_good() {
+fn a_channels_password_is_accepted() {
     let sender = channels().authenticate("one", Some(b"s3cret, with spaces"), at(1));
     assert_eq!(sender.expect("authenticated").channel().as_str(), "one");
 }
 
 #[test]
-fn both_passwords_of_a_rotation_are_good() {
+fn both_passwords_of_a_rotation_are_accepted() {
     assert!(
         channels()
             .authenticate("two", Some(b"old"), at(1))
@@ -36,7 +36,7 @@ fn both_passwords_of_a_rotation_are_good() {
 }
 
 #[test]
-fn anything_else_is_refused() {
+fn a_wrong_password_or_channel_is_refused() {
     let channels = channels();
     for (channel, password) in [
         ("one", Some(&b"s3cret, with space"[..])),
@@ -62,37 +62,37 @@ fn with(password: Password) -> Channels {
     channels
 }
 
-/// An empty password has the digest that a missing one is compared by.
+/// The digest of a missing password is that of an empty one.
 #[test]
-fn a_missing_password_is_no_empty_one() {
+fn a_missing_password_is_not_an_empty_password() {
     let channels = with(Password(digest(b"")));
     assert!(channels.authenticate("c", Some(b""), at(1)).is_some());
     assert!(channels.authenticate("c", None, at(1)).is_none());
 }
 
-/// A comparison that ends early would accept these.
+/// A comparison of a part of the digest would accept these.
 #[test]
-fn each_byte_of_a_digest_counts() {
-    for place in 0..32 {
+fn every_byte_of_a_digest_is_compared() {
+    for index in 0..32 {
         let mut near = digest(b"secret");
-        near[place] ^= 1;
+        near[index] ^= 1;
         let sender = with(Password(near)).authenticate("c", Some(b"secret"), at(1));
-        assert!(sender.is_none(), "byte {place}");
+        assert!(sender.is_none(), "byte {index}");
     }
 }
 
 #[test]
-fn each_channel_has_a_place_of_its_own() {
+fn each_channel_has_a_unique_index() {
     let mut channels = channels();
-    let of = |channels: &Channels| ["one", "two", "three"].map(|channel| channels.place(channel));
+    let of = |channels: &Channels| ["one", "two", "three"].map(|channel| channels.index(channel));
     assert_eq!(of(&channels), [Some(0), Some(1), None]);
     let sender = channels.authenticate("two", Some(b"new"), at(1));
-    assert_eq!(sender.map(|sender| sender.place()), Some(1));
+    assert_eq!(sender.map(|sender| sender.index()), Some(1));
     channels.insert(id("one"), password("other"), None);
     assert_eq!(of(&channels), [Some(0), Some(1), None]);
-    let mut places: Vec<_> = channels.places().map(|(id, place)| (place, id)).collect();
-    places.sort_unstable();
-    assert_eq!(places, [(0, &id("one")), (1, &id("two"))]);
+    let mut indices: Vec<_> = channels.indices().map(|(id, index)| (index, id)).collect();
+    indices.sort_unstable();
+    assert_eq!(indices, [(0, &id("one")), (1, &id("two"))]);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_password_is_never_printed() {
 }
 
 #[test]
-fn what_no_header_can_carry_is_no_password() {
+fn a_password_must_fit_into_a_header() {
     for line in [&b" a"[..], b"a ", b"\ta", b"a\t"] {
         assert_eq!(
             Password::parse(line).unwrap_err(),
@@ -120,7 +120,7 @@ fn what_no_header_can_carry_is_no_password() {
 }
 
 #[test]
-fn a_channel_id_is_1_to_64_of_its_characters() {
+fn a_channel_id_has_1_to_64_valid_characters() {
     for good in ["a", "A-Z_09", &"x".repeat(64)] {
         assert!(ChannelId::parse(good).is_ok(), "{good}");
     }
@@ -129,7 +129,7 @@ fn a_channel_id_is_1_to_64_of_its_characters() {
     }
 }
 
-/// The time of each channel's last report, in seconds since 1970.
+/// Returns the time of each channel's last report, in seconds since 1970.
 fn last_reports(channels: &Channels) -> Vec<(&str, Option<i64>)> {
     let mut reports: Vec<_> = channels
         .last_reports()
@@ -144,7 +144,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 #[test]
-fn only_a_report_with_the_password_is_noted() {
+fn only_an_authenticated_report_sets_the_last_report() {
     let channels = channels();
     assert!(
         channels
@@ -162,9 +162,9 @@ fn only_a_report_with_the_password_is_noted() {
     assert_eq!(last_reports(&channels), [("one", None), ("two", Some(2))]);
 }
 
-/// A request under way may still meet the set that was replaced.
+/// The replaced set may still authenticate requests.
 #[test]
-fn a_new_set_shares_the_last_reports_of_the_old_one() {
+fn a_new_set_shares_the_last_reports_with_the_old_one() {
     let old = channels();
     let _sender = old.authenticate("two", Some(b"old"), at(1));
     let mut new = channels();

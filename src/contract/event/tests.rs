@@ -30,7 +30,7 @@ fn headers(record: &Record) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn the_namespace_is_made_of_the_schemas_name() {
+fn the_namespace_is_computed_from_the_schemas_name() {
     assert_eq!(
         EVENT_NAMESPACE,
         Uuid::new_v5(&Uuid::NAMESPACE_URL, EVENT_SCHEMA.as_bytes())
@@ -38,7 +38,7 @@ fn the_namespace_is_made_of_the_schemas_name() {
 }
 
 #[test]
-fn lengths_keep_the_parts_of_the_id_apart() {
+fn an_event_id_depends_on_the_lengths_of_its_parts() {
     assert_ne!(event_id("a", "bc", "read"), event_id("ab", "c", "read"));
     assert_ne!(event_id("a", "b", "read"), event_id("a", "b", "failed"));
     assert_eq!(event_id("a", "b", "read").get_version_num(), 5);
@@ -72,7 +72,7 @@ fn a_binary_event_has_its_attributes_in_the_headers() {
 }
 
 #[test]
-fn a_structured_event_has_them_in_the_value() {
+fn a_structured_event_has_its_attributes_in_the_value() {
     let binary = record(EventMode::Binary, None);
     let structured = record(EventMode::Structured, None);
     assert_eq!(
@@ -105,7 +105,7 @@ fn a_structured_event_has_them_in_the_value() {
 }
 
 #[test]
-fn the_trace_context_stands_last_in_both_modes() {
+fn the_trace_headers_come_last_in_both_modes() {
     for mode in [EventMode::Binary, EventMode::Structured] {
         let record = record(mode, TraceContext::parse(PARENT.as_bytes(), &[b"a=1"]));
         let headers = headers(&record);
@@ -117,7 +117,7 @@ fn the_trace_context_stands_last_in_both_modes() {
 }
 
 #[test]
-fn a_rejected_record_has_the_body_whole_and_the_reason_in_its_headers() {
+fn a_rejected_record_has_the_body_and_the_reason() {
     let body = r#"{"message_id":"m1","sender":7}"#;
     let received = from_a_sender(body.as_bytes(), TraceContext::parse(PARENT.as_bytes(), &[]));
     let fault = received.validate().expect_err("a fault");
@@ -157,7 +157,7 @@ fn received_at_always_has_six_decimals() {
     }
 }
 
-/// The value of the event that a report with these members becomes.
+/// Returns the value of the event for a report with these members.
 fn value(members: &str) -> String {
     let body = format!("{{{members}}}");
     let received = from_a_sender(body.as_bytes(), None);
@@ -169,7 +169,7 @@ fn value(members: &str) -> String {
 }
 
 #[test]
-fn the_ids_are_the_ones_that_others_compute() {
+fn event_ids_match_independently_computed_ones() {
     for (parts, id) in [
         (
             [
@@ -193,7 +193,7 @@ fn the_ids_are_the_ones_that_others_compute() {
 }
 
 #[test]
-fn the_value_has_texts_decoded_and_extra_members_untouched() {
+fn the_value_has_decoded_texts_and_unchanged_extra_members() {
     let id = event_id("c1", "é", "read");
     let written = r#""x" : {"b" : [1e400,  0.10]} ,"\u0061":"\/\ud800","event_id":null, "$serde_json::private::RawValue":"1""#;
     let kept = r#""x":{"b" : [1e400,  0.10]},"\u0061":"\/\ud800","event_id":null,"$serde_json::private::RawValue":"1""#;
@@ -210,7 +210,7 @@ fn the_value_has_texts_decoded_and_extra_members_untouched() {
 }
 
 #[test]
-fn a_structured_event_holds_the_binary_ones_value_to_the_byte() {
+fn structured_data_equals_the_binary_value() {
     let binary = record(EventMode::Binary, None).value;
     let structured = record(EventMode::Structured, None).value;
     let data = [b",\"data\":", &binary[..], b"}"].concat();
@@ -218,7 +218,7 @@ fn a_structured_event_holds_the_binary_ones_value_to_the_byte() {
 }
 
 #[test]
-fn times_are_cut_off_and_not_rounded() {
+fn times_are_truncated_and_not_rounded() {
     let at = Timestamp::from_nanosecond(1_795_000_000_999_999_999).expect("a time");
     let mut channels = crate::contract::Channels::default();
     let channel = crate::contract::ChannelId::parse("c1").expect("a channel id");
@@ -237,7 +237,7 @@ fn times_are_cut_off_and_not_rounded() {
 }
 
 #[test]
-fn phone_numbers_stand_in_the_value_alone() {
+fn phone_numbers_are_only_in_the_value() {
     let sound = r#"{"message_id":"m","sender":"8617300004526","user_number":"8618700005632","status":"read"}"#;
     let is_shown = |record: &Record| {
         let head = format!("{:?} {:?}", record.key, record.headers);
@@ -266,7 +266,7 @@ fn phone_numbers_stand_in_the_value_alone() {
 }
 
 #[test]
-fn a_rejected_body_that_is_no_text_is_kept_without_key_and_member() {
+fn a_rejected_binary_body_has_no_key_and_no_member() {
     let body = b"{\"message_id\":\"m\",\"x\":\"\xff\x00\"}";
     let trace = TraceContext::parse(PARENT.as_bytes(), &[b"a=1", b"b=2"]);
     let received = from_a_sender(body, trace);

@@ -17,7 +17,7 @@ fn with_status(status: &str) -> String {
     format!(r#"{{"message_id":"m","sender":"s","user_number":"u","status":{status}}}"#)
 }
 
-/// A sound report with another member.
+/// Returns a valid report with another member.
 fn with(member: &str) -> String {
     format!(r#"{{"message_id":"m","sender":"s","user_number":"u","status":"read",{member}}}"#)
 }
@@ -32,7 +32,7 @@ fn member_fault(reason: Reason, member: &'static str) -> Fault {
 }
 
 #[test]
-fn the_documents_sample_is_a_report() {
+fn the_sample_of_the_interface_document_is_valid() {
     let body = br#"{
         "sender": "86173xxxx4526",
         "user_number": "86187xxxx5632",
@@ -49,7 +49,7 @@ fn the_documents_sample_is_a_report() {
 }
 
 #[test]
-fn each_known_status_is_read() {
+fn each_known_status_is_valid() {
     for (text, status) in [
         ("delivered", Status::Delivered),
         ("read", Status::Read),
@@ -61,7 +61,7 @@ fn each_known_status_is_read() {
 }
 
 #[test]
-fn a_status_counts_as_it_is_written() {
+fn a_status_must_match_exactly() {
     for status in [r#""Read""#, r#""read ""#, r#""deleted""#] {
         let expected = member_fault(Reason::UnknownStatus, "status");
         assert_eq!(fault(with_status(status).as_bytes()), expected, "{status}");
@@ -69,7 +69,7 @@ fn a_status_counts_as_it_is_written() {
 }
 
 #[test]
-fn a_body_that_is_no_object_has_no_member_at_fault() {
+fn a_body_that_is_not_an_object_names_no_member() {
     for (body, reason) in [
         (&b""[..], Reason::NotJson),
         (b"{", Reason::NotJson),
@@ -95,7 +95,7 @@ fn a_body_that_is_no_object_has_no_member_at_fault() {
 }
 
 #[test]
-fn each_mandatory_member_must_be_there() {
+fn each_mandatory_member_is_required() {
     for (missing, key) in [
         ("message_id", None),
         ("sender", Some("m")),
@@ -135,13 +135,13 @@ fn length_counts_unicode_scalar_values() {
 }
 
 #[test]
-fn no_control_character_is_taken_raw_or_escaped() {
+fn control_characters_are_refused_raw_and_escaped() {
     let expected = member_fault(Reason::MemberControlCharacter, "status");
     for code in (0..0x20).chain(0x7f..0xa0) {
         let escaped = with_status(&format!("\"re\\u{code:04x}ad\""));
         assert_eq!(fault(escaped.as_bytes()), expected, "{code:x}");
     }
-    // Below U+0020 JSON itself allows no raw one.
+    // JSON itself allows no raw character below U+0020.
     for code in 0x7f_u8..0xa0 {
         let raw = with_status(&format!("\"re{}ad\"", char::from(code)));
         assert_eq!(fault(raw.as_bytes()), expected, "{code:x}");
@@ -173,7 +173,7 @@ fn escapes_are_decoded() {
 }
 
 #[test]
-fn a_lone_surrogate_is_refused_only_where_it_is_used() {
+fn a_lone_surrogate_is_refused_only_in_mandatory_members() {
     for value in [r#""\ud800""#, r#""\udc00x""#, r#""\ud800\ud800""#] {
         let expected = member_fault(Reason::MemberLoneSurrogate, "status");
         assert_eq!(fault(with_status(value).as_bytes()), expected, "{value}");
@@ -191,14 +191,14 @@ fn a_lone_surrogate_is_refused_only_where_it_is_used() {
 }
 
 #[test]
-fn a_duplicate_member_is_refused_however_it_is_written() {
+fn a_duplicate_member_is_refused_in_every_notation() {
     for (member, name, key) in [
         (r#""status":"read""#, Some("status"), Some("m")),
         (r#""st\u0061tus":"failed""#, Some("status"), Some("m")),
         (r#""message_id":"m""#, Some("message_id"), None),
         (r#""x":1,"y":2,"\u0078":1"#, Some("x"), Some("m")),
         (r#""_a.B-c":1,"_a.B-c":1"#, Some("_a.B-c"), Some("m")),
-        // What could be a value in the wrong place is not named.
+        // A name that may be a misplaced value is not repeated.
         (r#""86173":1,"86173":1"#, None, Some("m")),
         (r#""8x":1,"8x":1"#, None, Some("m")),
         (r#""x8":1,"x8":1"#, None, Some("m")),
@@ -220,7 +220,7 @@ fn a_duplicate_member_is_refused_however_it_is_written() {
 }
 
 #[test]
-fn nesting_goes_to_64_levels() {
+fn the_nesting_limit_is_64_levels() {
     let nested = |levels: usize| format!("\"x\":{}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(
         received(with(&nested(MAX_DEPTH - 1)).as_bytes())
@@ -233,7 +233,7 @@ fn nesting_goes_to_64_levels() {
 }
 
 #[test]
-fn what_the_contract_does_not_name_is_kept_to_the_byte() {
+fn unknown_members_are_kept_unchanged() {
     let body = with(r#""n": 1e400, "m":0.10 ,"k":12345678901234567890,"\u0061":{ "b" : [1,  2] }"#);
     let received = received(body.as_bytes());
     assert_eq!(
@@ -278,7 +278,7 @@ fn each_breach_of_each_mandatory_member_has_its_reason_and_key() {
 }
 
 #[test]
-fn invalid_utf8_is_refused_wherever_it_stands() {
+fn invalid_utf8_is_refused_everywhere() {
     for bytes in [
         &b"\xff"[..],
         b"\xc3",
@@ -301,7 +301,7 @@ fn invalid_utf8_is_refused_wherever_it_stands() {
 }
 
 #[test]
-fn only_white_space_may_stand_around_the_object() {
+fn only_white_space_may_surround_the_object() {
     let sound = with_status("\"read\"");
     let white = format!(" \t\r\n{sound} \t\r\n");
     assert!(received(white.as_bytes()).validate().is_ok());
@@ -323,13 +323,13 @@ fn only_white_space_may_stand_around_the_object() {
 }
 
 #[test]
-fn depth_counts_objects_and_arrays_but_no_brackets_in_strings() {
+fn depth_ignores_brackets_in_strings() {
     let nested = |arrays: usize, objects: usize| {
         let open = "[".repeat(arrays) + &"{\"[\":".repeat(objects);
         let close = "}".repeat(objects) + &"]".repeat(arrays);
         with(&format!("\"{{\":{open}\"[[[\\\"[\"{close}"))
     };
-    // One level is the report's own.
+    // The report itself is one level.
     for (arrays, objects) in [(63, 0), (0, 63), (31, 32)] {
         let body = nested(arrays, objects);
         assert!(received(body.as_bytes()).validate().is_ok(), "{body}");
@@ -339,7 +339,7 @@ fn depth_counts_objects_and_arrays_but_no_brackets_in_strings() {
 }
 
 #[test]
-fn a_body_that_is_nested_too_deep_is_keyed_by_its_message_id() {
+fn a_too_deep_body_is_keyed_by_its_message_id() {
     let deep = format!("\"x\":{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
     let key = Some("m".to_owned());
     let expected = Fault::of_body(Reason::TooDeep).with_message_id(key);
@@ -347,7 +347,7 @@ fn a_body_that_is_nested_too_deep_is_keyed_by_its_message_id() {
 }
 
 #[test]
-fn two_message_ids_are_no_key_whatever_else_is_double() {
+fn a_body_with_two_message_ids_has_no_key() {
     let body = with(r#""message_id":"n","a":1,"a":2"#);
     let fault = fault(body.as_bytes());
     assert_eq!(
@@ -357,7 +357,7 @@ fn two_message_ids_are_no_key_whatever_else_is_double() {
 }
 
 #[test]
-fn an_escaped_pair_of_surrogates_is_the_character_itself() {
+fn an_escaped_surrogate_pair_equals_the_character() {
     let body = with("\"x😀\":1,\"x\\uD83D\\uDE00\":2");
     assert_eq!(fault(body.as_bytes()).reason, Reason::DuplicateMember);
     let apart = with("\"x\\ud83d\":1,\"\\ude00\":2,\"x\\ude00\\ud83d\":3");
@@ -365,9 +365,9 @@ fn an_escaped_pair_of_surrogates_is_the_character_itself() {
 }
 
 proptest::proptest! {
-    /// `serde_json` writes what this reads: two ways to the same text.
+    /// Both the plain and the escaped notation of a text are read.
     #[test]
-    fn what_another_program_wrote_is_read_as_it_was_meant(
+    fn plain_and_escaped_texts_are_read_alike(
         sender in "\\PC{1,256}",
         extra in "\\PC{0,40}",
     ) {

@@ -29,7 +29,7 @@ pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config
         Err(ConfigErrors(errors)) => {
             let errors = errors
                 .into_iter()
-                .filter(|error| settings.is_of_its_own(error));
+                .filter(|error| settings.is_root_cause(error));
             findings.extend(errors.map(|error| {
                 Area::Configuration.fail(
                     error.to_string(),

@@ -121,7 +121,7 @@ fn assert_shown(spool: &Spool, faults: &Faults, sectors: &Sectors) {
     let text = str::from_utf8(&status.stdout).expect("text");
     let lost = if is_seen { sectors.lost.len() } else { 0 };
     let due = format!(
-        "\n{} reports to be delivered, 0 quarantined\n",
+        "\n{} reports to deliver, 0 quarantined\n",
         REPORTS - lost as u64
     );
     assert!(text.contains(&due), "{pages:?}: {text}");

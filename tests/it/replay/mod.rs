@@ -310,7 +310,7 @@ fn wrong_command_lines_are_refused_with_a_message() {
         (
             &["--to", &events, "--yes"],
             2,
-            "say which records: --since 2h",
+            "no range: name the records with --since 2h",
         ),
         (
             &["--to", &rejected, "--since", "2h"],

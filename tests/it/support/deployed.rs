@@ -47,10 +47,10 @@ impl Home {
         let said = String::from_utf8(output.stderr).expect("text");
         assert_eq!((output.status.code(), &*said), (Some(0), ""), "{text}");
         let shown = String::from_utf8(output.stdout).expect("text");
-        let stop: f64 = between(&shown, "# A stop, at most: ", " s, and ");
+        let stop: f64 = between(&shown, "# Maximum shutdown time: ", " s, and ");
         let stuck: f64 = between(&shown, " s, and ", " s more");
         Bounds {
-            memory_mebibytes: between(&shown, "# Memory, at most: ", " MiB"),
+            memory_mebibytes: between(&shown, "# Maximum memory: ", " MiB"),
             stop_seconds: stop + stuck,
         }
     }

@@ -1,4 +1,4 @@
-//! What is said of the reports that are left when a bridge ends.
+//! Warns of reports that remain when a bridge stops.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use tracing::warn;
 
 use crate::bridge::delivery::Left;
 
-/// Warns of what is left in a bridge and in its spool.
-pub(super) fn warn_of(left: &Left, spool: Option<&Path>) {
+/// Warns of the reports that remain in a bridge and in its spool.
+pub(super) fn warn_of_remaining(left: &Left, spool: Option<&Path>) {
     if left.unpromised > 0 {
         let unpromised = left.unpromised;
         warn!(
             unpromised,
-            "stopped with reports that Kafka has not acknowledged; none was promised"
+            "stopped with reports that Kafka has not acknowledged; none was answered with success"
         );
     }
     if let Some(directory) = spool {
@@ -28,18 +28,18 @@ fn warn_of_spool(left: &Left, directory: &str) {
         (true, true) => warn!(
             spooled,
             directory,
-            "stopped with reports in the spool: the next start delivers them, or `koobridge spool drain`"
+            "stopped with reports in the spool; deliver them with the next start or with `koobridge spool drain`"
         ),
         (true, false) => warn!(
             at_least = spooled,
             directory,
-            "stopped with reports in the spool that are not all counted yet: the next start delivers them, or \
+            "stopped with reports in the spool, not all of them counted; deliver them with the next start or with \
              `koobridge spool drain`"
         ),
         (false, false) => warn!(
             at_least = spooled,
             directory,
-            "stopped before the reports in the spool were counted: `koobridge spool status` counts them"
+            "stopped before the reports in the spool were counted; count them with `koobridge spool status`"
         ),
         (false, true) => {}
     }
@@ -47,16 +47,16 @@ fn warn_of_spool(left: &Left, directory: &str) {
         warn!(
             topic,
             directory,
-            "stopped with reports in the spool for a topic that is not configured: they stay there until \
-             `koobridge spool drain --set kafka.topic={topic}` delivers them"
+            "stopped with reports in the spool for a topic that is not configured; deliver them with \
+             `koobridge spool drain --set kafka.topic={topic}`"
         );
     }
     if undeleted > 0 {
         warn!(
             undeleted,
             directory,
-            "Kafka has these reports, and the disk does not let them be deleted: the next start delivers them again, \
-             with the same ce_id"
+            "can't delete delivered reports from the spool; check its disk; the next start delivers them \
+             again, with the same ce_id"
         );
     }
 }
