@@ -1,4 +1,4 @@
-//! The certificate that Kafka is shown.
+//! The client certificate for Kafka.
 
 use std::path::Path;
 
@@ -10,22 +10,22 @@ use crate::certificates::{pem, validity};
 use crate::config::Kafka;
 use crate::text;
 
-/// The properties that name a certificate, or hold one.
+/// The properties for a path and for the certificate itself.
 const LOCATION: &str = "ssl.certificate.location";
 const PEM: &str = "ssl.certificate.pem";
 
-/// The certificate that Kafka is shown.
+/// The client certificate that brokers see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The property by which it is given.
+    /// The property that contains or names it.
     pub property: &'static str,
     pub begins: Timestamp,
     pub expires: Timestamp,
 }
 
 impl ClientCertificate {
-    /// Reads the certificate that the properties name; `None` if they name none, or if it can't be read: librdkafka
-    /// says why. One in a keystore is not read.
+    /// Reads the certificate that the properties name. Returns `None` if they name none, if it is in a keystore, or if
+    /// it is unreadable, which librdkafka reports itself.
     #[must_use]
     pub fn of(kafka: &Kafka) -> Option<Self> {
         let (property, text) = match (kafka.property(LOCATION), kafka.property(PEM)) {
@@ -43,7 +43,7 @@ impl ClientCertificate {
         })
     }
 
-    /// Returns what is wrong with its validity `now`, and what to do.
+    /// Returns the problem and the remedy if the certificate is not valid at `now`.
     #[must_use]
     pub fn invalid(&self, now: Timestamp) -> Option<String> {
         let property = self.property;
@@ -56,7 +56,7 @@ impl ClientCertificate {
         let begins = self.begins;
         (begins > now).then(|| {
             format!(
-                "the client certificate is valid from {begins} on; look at the clock of this machine, or renew {property}"
+                "the client certificate is not valid before {begins}; check the clock of this machine, or renew {property}"
             )
         })
     }

@@ -1,11 +1,11 @@
-//! Why brokers refuse a client, in words that say what to do.
+//! Explains why a broker rejected a connection, and what to do.
 
 use jiff::Timestamp;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client_certificate::ClientCertificate;
 
-/// How far a connection came.
+/// The step at which a broker rejected a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The TLS handshake failed, or the broker ended it by an alert.
@@ -14,52 +14,51 @@ pub enum Refusal {
     Login,
 }
 
-/// Alerts of a broker, as OpenSSL names them, and the remedy. Kafka's brokers send "certificate unknown" for most faults of
-/// a certificate.
+/// TLS errors, as OpenSSL names them, and the remedy. Kafka brokers send the alert "certificate unknown" for most invalid
+/// certificates.
 const ALERTS: [(&str, &str); 7] = [
     (
         "alert certificate expired",
-        "the broker says that the client certificate has expired; renew ssl.certificate.location",
+        "the broker reports that the client certificate has expired; renew ssl.certificate.location",
     ),
     (
         "alert certificate unknown",
-        "the broker does not accept the client certificate; have ssl.certificate.location issued by an authority that \
-         the brokers know (ssl.truststore.location)",
+        "the broker rejected the client certificate; set ssl.certificate.location to a certificate whose CA is in the \
+         brokers' truststore (ssl.truststore.location)",
     ),
     (
         "alert unknown ca",
-        "the broker does not know the authority of the client certificate; have ssl.certificate.location issued by one \
-         that the brokers know (ssl.truststore.location)",
+        "the broker does not trust the CA of the client certificate; set ssl.certificate.location to a certificate whose \
+         CA is in the brokers' truststore (ssl.truststore.location)",
     ),
     (
         "alert bad certificate",
-        "the broker asks for a client certificate of an authority that it knows (ssl.truststore.location); name one in \
-         ssl.certificate.location, and its key in ssl.key.location",
+        "the broker requires a client certificate whose CA is in its truststore (ssl.truststore.location); set \
+         ssl.certificate.location and ssl.key.location",
     ),
     (
         "alert certificate required",
-        "the broker asks for a client certificate; name it in ssl.certificate.location, and its key in ssl.key.location",
+        "the broker requires a client certificate; set ssl.certificate.location and ssl.key.location",
     ),
     (
         "certificate verify failed",
-        "the broker's certificate is not accepted; look at ssl.ca.location, and at the name and the validity of the \
+        "verification of the broker's certificate failed; check ssl.ca.location, and the name and the validity of the \
          broker's certificate",
     ),
     (
         "unexpected message",
-        "the broker may ask for a client certificate; name it in ssl.certificate.location, and its key in \
-         ssl.key.location",
+        "the broker may require a client certificate; set ssl.certificate.location and ssl.key.location",
     ),
 ];
 
 impl Refusal {
-    /// Tells by an error of a client whether a broker has refused it.
+    /// Returns the failed step if the error means that a broker rejected this client.
     pub(super) fn of(code: RDKafkaErrorCode, words: &str) -> Option<Self> {
         use RDKafkaErrorCode::{
             Authentication, SSL, SaslAuthenticationFailed, UnsupportedSASLMechanism,
         };
-        // With TLS 1.3 a client learns after its handshake that the broker refuses its certificate, and under load a
-        // refusal can come as a lost connection.
+        // With TLS 1.3 the broker rejects the client certificate after the client's handshake is complete, and under load
+        // librdkafka can report that as a lost connection.
         let is_tls = [
             "SSL handshake failed",
             "certificate verify failed",
@@ -77,12 +76,12 @@ impl Refusal {
         }
     }
 
-    /// Returns whether the broker has hung up without a word: one that stops does that, too.
+    /// Returns whether the broker closed the connection without an error. Brokers that stop also do that.
     pub(super) fn is_hang_up(words: &str) -> bool {
         words.contains("Disconnected")
     }
 
-    /// Returns librdkafka's `words`, and before them what they mean and what to do, if that is known.
+    /// Returns librdkafka's `words`; if their cause is known, the cause and the remedy precede them.
     pub(super) fn explain(
         self,
         words: &str,
@@ -90,7 +89,7 @@ impl Refusal {
         now: Timestamp,
     ) -> String {
         let alert = || ALERTS.iter().find(|(alert, _)| words.contains(alert));
-        // Without an alert the broker has not said anything about the client certificate.
+        // Without an alert the error is not about the client certificate.
         let certificate = certificate.filter(|_| words.contains(" alert "));
         let invalid = certificate.and_then(|certificate| certificate.invalid(now));
         let why = invalid.or_else(|| alert().map(|(_, why)| (*why).to_owned()));
@@ -100,7 +99,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the same as a sentence of its own.
+    /// Returns the explanation as a complete message that names the broker.
     pub(super) fn in_words(
         self,
         words: &str,
@@ -111,14 +110,13 @@ impl Refusal {
         match self {
             Self::Tls => format!("the TLS handshake with {broker} failed: {why}"),
             Self::Login => format!(
-                "{broker} does not authenticate this client; look at sasl.mechanism, sasl.username and sasl.password \
-                 ({why})"
+                "authentication with {broker} failed; check sasl.mechanism, sasl.username and sasl.password ({why})"
             ),
         }
     }
 }
 
-/// The address that librdkafka's words begin with: `[PROTOCOL://]ADDRESS/ID: …`.
+/// Returns the address at the start of librdkafka's message: `[PROTOCOL://]ADDRESS/ID: …`.
 fn broker(words: &str) -> &str {
     let address = words.split_once(": ").and_then(|(name, _)| {
         let (address, _) = name.rsplit_once('/')?;
@@ -143,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_from_a_broker_that_is_away() {
+    fn a_rejected_connection_differs_from_an_unreachable_broker() {
         use RDKafkaErrorCode::{Authentication, BrokerTransportFailure, SSL};
         let late = "kafka-1:9093/1: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert \
                     number 42";
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_reason_and_what_to_do() {
+    fn a_message_names_the_broker_the_cause_and_the_remedy() {
         let certificate = ClientCertificate {
             property: "ssl.certificate.location",
             begins: at(0),
@@ -179,7 +177,7 @@ mod tests {
         assert_eq!(
             words(at(1)),
             format!(
-                "the TLS handshake with kafka-1:9093 failed: the broker says that the client certificate has expired; \
+                "the TLS handshake with kafka-1:9093 failed: the broker reports that the client certificate has expired; \
                  renew ssl.certificate.location ({EXPIRED})"
             )
         );
@@ -195,8 +193,8 @@ mod tests {
         assert_eq!(
             Refusal::Login.in_words(refused, None, at(1)),
             format!(
-                "kafka-1:9094 does not authenticate this client; look at sasl.mechanism, sasl.username and \
-                 sasl.password ({refused})"
+                "authentication with kafka-1:9094 failed; check sasl.mechanism, sasl.username and sasl.password \
+                 ({refused})"
             )
         );
     }
