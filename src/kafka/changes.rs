@@ -1,4 +1,4 @@
-//! Topics made and changed: what `koobridge topics` has done.
+//! Creates and changes topics, for `koobridge topics`.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -12,11 +12,11 @@ use super::cluster::{Cluster, PATIENCE};
 use super::incremental_alter::{self, NotChanged};
 use super::questions::{by_name, in_words};
 
-/// How long a broker may take to show a change of settings, and how often to look.
+/// The time a broker may take to show changed settings, and the interval of the checks.
 const SHOWN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A topic to be made.
+/// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
     pub name: &'a str,
@@ -26,7 +26,7 @@ pub struct Wanted<'a> {
 }
 
 impl Cluster {
-    /// Makes a topic.
+    /// Creates a topic.
     ///
     /// # Errors
     /// Kafka's words, with the right that this client lacks.
@@ -50,7 +50,7 @@ impl Cluster {
         done(self.runtime.block_on(change), "ALTER")
     }
 
-    /// Changes a topic's settings, and leaves its others as they are, also those that another client changes meanwhile.
+    /// Changes a topic's settings. Its other settings stay as they are, even if another client changes them meanwhile.
     ///
     /// # Errors
     /// Kafka's words, with the right that this client lacks.
@@ -66,7 +66,7 @@ impl Cluster {
         self.wait_until_shown(topic, changes)
     }
 
-    /// Waits until a broker shows the change: it accepts one before every broker has it.
+    /// Waits until a broker shows the change: Kafka accepts a change before every broker knows it.
     fn wait_until_shown(
         &self,
         topic: &str,
@@ -83,11 +83,11 @@ impl Cluster {
             }
             thread::park_timeout(LOOK);
         }
-        Err("Kafka has accepted the change, and does not show it yet; look again with `koobridge topics`".to_owned())
+        Err("Kafka accepted the change but does not show it yet; check again with `koobridge topics`".to_owned())
     }
 }
 
-/// Adds the right that a refusal is about, if it is about one; or its cause, of which rdkafka gives only the code.
+/// Appends the missing right or the likely cause, because rdkafka gives only the code.
 fn explained(code: RDKafkaErrorCode, words: String, right: &str) -> String {
     use RDKafkaErrorCode::{ClusterAuthorizationFailed, InvalidTopic, TopicAuthorizationFailed};
     match code {
@@ -106,7 +106,7 @@ fn done(answers: Result<Vec<TopicResult>, KafkaError>, right: &str) -> Result<()
     match answers.into_iter().next() {
         Some(Err((_, code))) => Err(explained(code, code.to_string(), right)),
         Some(Ok(_)) => Ok(()),
-        None => Err("Kafka said nothing of it".to_owned()),
+        None => Err("Kafka's answer does not contain the topic".to_owned()),
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_name_is_said_to_collide_with_another() {
+    fn an_invalid_topic_error_mentions_colliding_names() {
         let refused = vec![Err(("a_b".to_owned(), RDKafkaErrorCode::InvalidTopic))];
         assert_eq!(
             done(Ok(refused), "CREATE"),

@@ -1,4 +1,4 @@
-//! The consumer group that holds how far a transactional reader is.
+//! The consumer group that stores the progress of a transactional reader.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -22,29 +22,29 @@ use super::rights::missing_right;
 use super::settings::Settings;
 use crate::interrupt::Interrupt;
 
-/// How long Kafka may take to answer before it is checked whether it refuses.
+/// The limit for one attempt; after it the client's errors are checked for a rejection.
 const SLICE: Duration = Duration::from_secs(5);
-/// How long to wait before Kafka is asked again.
+/// The pause between two attempts.
 const REST: Duration = Duration::from_millis(100);
-/// How many errors of a client are looked at.
+/// The maximum number of a client's errors that are read.
 const POLLS: usize = 100;
-/// How long a question may take that tells why there was no answer.
+/// The limit for the request that finds out why there was no answer.
 const QUESTION: Duration = Duration::from_secs(5);
 
-/// How far the reading of one partition is committed.
+/// The committed progress on one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// The next offset to be read.
+    /// The next offset to read.
     pub next: u64,
-    /// What the caller committed with it.
+    /// The metadata that the caller committed with it.
     pub text: String,
 }
 
-/// What is committed of a topic, by partition.
+/// The committed progress on a topic, by partition.
 pub type Offsets = BTreeMap<u32, Committed>;
 
-/// The group under the id of [`Transactions`](super::Transactions): what is committed there can be looked at without
-/// ending anything.
+/// The group named by the id of [`Transactions`](super::Transactions). Reading its offsets does not end the transactions
+/// of that id.
 pub struct Group {
     pub(super) consumer: BaseConsumer<Callbacks>,
     name: String,
@@ -52,9 +52,9 @@ pub struct Group {
 }
 
 impl Group {
-    /// What is committed there is looked at once every transaction that has to do with it has ended. One
-    /// whose producer was killed ends when its time is up, which Kafka looks at every 10 s, or when
-    /// another producer starts under its id.
+    /// Connects to the group; its offsets are read when no transaction with offsets of the group is open. If the producer
+    /// of a transaction was killed, the transaction ends after its timeout, which Kafka checks every 10 s, or when
+    /// another producer starts with its id.
     ///
     /// # Errors
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
@@ -66,7 +66,7 @@ impl Group {
         Self::new(settings.for_reading(), settings, id, interrupt)
     }
 
-    /// What is committed there is what the last transaction that has ended left, whatever goes on.
+    /// Connects to the group; its offsets are those of the last completed transaction, even if another one is open.
     ///
     /// # Errors
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
@@ -76,7 +76,7 @@ impl Group {
         interrupt: &Arc<Interrupt>,
     ) -> Result<Self, ClientError> {
         let mut config = settings.for_reading();
-        // For offsets, too: KIP-447.
+        // Applies to offsets, too: KIP-447.
         config.set("isolation.level", "read_uncommitted");
         Self::new(config, settings, id, interrupt)
     }
@@ -97,7 +97,7 @@ impl Group {
         })
     }
 
-    /// Returns what is committed of a topic with that many partitions. Kafka may take as long as `patience` to answer.
+    /// Returns the committed progress on a topic with `partitions` partitions. Waits at most `patience` for Kafka.
     ///
     /// # Errors
     /// If Kafka does not answer, or refuses.
@@ -128,8 +128,7 @@ impl Group {
         Ok(offsets)
     }
 
-    /// Asks until there is an answer, or an error that says more than that there was none in time. A command that is to
-    /// stop asks once.
+    /// Retries until Kafka answers or the error is not a passing one. Does not retry if the command is to stop.
     fn ask(
         &self,
         question: &TopicPartitionList,
@@ -151,7 +150,7 @@ impl Group {
                     }
                 }
                 Ok(answer) => {
-                    // An error of before is no reason for a later one.
+                    // An earlier error does not explain a later failure.
                     self.consumer.context().forget_error();
                     return Ok(answer);
                 }
@@ -160,8 +159,7 @@ impl Group {
         }
     }
 
-    /// Returns the error of a right that the client lacks: librdkafka hands it over by a poll only, as those of
-    /// connections.
+    /// Returns the error if the client lacks a right: librdkafka reports it only to a poll, like connection errors.
     fn refusal(&self) -> Option<KafkaError> {
         let polled = iter::from_fn(|| self.consumer.poll(Duration::ZERO));
         let mut errors = polled.take(POLLS).filter_map(Result::err);
@@ -183,20 +181,20 @@ impl Group {
         let group = &self.name;
         if is_passing(error) && self.consumer.fetch_metadata(None, QUESTION).is_ok() {
             return ReadError::Unanswered(format!(
-                "Kafka answers, but not which offsets the group {group} has committed: the group may have no \
+                "Kafka answers, but does not return the committed offsets of the group {group}: the group may have no \
                  coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, and \
-                 start the brokers again"
+                 restart the brokers"
             ));
         }
         let words = self.consumer.context().last_error();
         let reason = words.unwrap_or_else(|| in_words(error));
         ReadError::Unanswered(format!(
-            "Kafka does not say which offsets the group {group} has committed: {reason}"
+            "Kafka did not return the committed offsets of the group {group}: {reason}"
         ))
     }
 }
 
-/// Returns whether Kafka may answer if it is asked again.
+/// Returns whether a retry may succeed.
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut,

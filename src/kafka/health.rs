@@ -1,6 +1,6 @@
-//! What Kafka says of the topics: a thread asks again and again.
+//! The thread that polls Kafka for the state of the topics.
 //!
-//! Each answer is a true round trip to a broker, so that a bridge cut off from Kafka knows it.
+//! Each answer is a round trip to a broker, so that the bridge notices if it is cut off from Kafka.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,19 +22,19 @@ use super::questions::{Answer, PATIENCE, question, read_settings};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 
-/// How soon to ask again where all is well, and where it is not.
+/// The interval of the requests if every topic is ready, and if not.
 const CALM: Duration = Duration::from_secs(5);
 const TROUBLED: Duration = Duration::from_secs(1);
-/// How soon to read a topic's settings again: they can be changed at any time.
+/// The interval at which a topic's settings are read: they can change at any time.
 const REREAD: Duration = Duration::from_mins(10);
 
-/// The asking thread. It is told to end when this is dropped, and ends after its question, which can take seconds.
+/// The polling thread. Dropping this stops it; the thread ends after its current request, which can take seconds.
 pub struct Watching {
     stop: Arc<AtomicBool>,
     asking: Asking,
 }
 
-/// The topics that will be asked about, once there is a producer.
+/// The topics to poll when there is a producer.
 pub struct Prepared {
     topics: Vec<WatchedTopic>,
     wake: SyncSender<()>,
@@ -42,8 +42,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Asks from now on, by the connections of the producer that `producer` returns each time. Durability is only
-    /// asked of real clusters (`with_durability`).
+    /// Starts to poll, over the connections of the producer that `producer` returns for each request. Durability is
+    /// checked on real clusters only (`with_durability`).
     ///
     /// # Errors
     /// If the system can't start a thread.
@@ -78,7 +78,7 @@ impl Prepared {
 }
 
 impl Watching {
-    /// Returns a view of each topic, and the topics to be asked about.
+    /// Returns a view of each topic, and the topics to poll.
     pub fn prepare<const N: usize>(topics: [String; N]) -> ([TopicWatch; N], Prepared) {
         let (wake, woken) = mpsc::sync_channel(1);
         let pairs = topics.map(|topic| WatchedTopic::new(&topic, wake.clone()));
@@ -95,7 +95,7 @@ impl Watching {
         (watches, prepared)
     }
 
-    /// Since when Kafka owes an answer, and how to have it asked.
+    /// Returns the view of the current request.
     #[must_use]
     pub fn asking(&self) -> &Asking {
         &self.asking
@@ -135,7 +135,7 @@ impl<P> Asker<P> {
         }
     }
 
-    /// Waits until it is time to ask again, or to stop.
+    /// Waits until the next round is due or the thread is to stop.
     fn pause(&self, woken: &Receiver<()>) {
         let is_ready = |topic: &WatchedTopic| topic.state.condition == Condition::Ready;
         let calm = self.topics.iter().all(is_ready);
@@ -150,14 +150,14 @@ impl<P> Asker<P> {
     }
 }
 
-/// One topic: what was said of it last, and to whom to pass it on.
+/// One topic: its last state, and the channel that publishes it.
 struct WatchedTopic {
     name: String,
     state: TopicState,
     publish: watch::Sender<TopicState>,
     /// When a broker last answered.
     last_answer: Option<Timestamp>,
-    /// When the settings were last asked for, and how many replicas there were.
+    /// When the settings were last requested, and the number of replicas then.
     settings_asked: Option<(Instant, u32)>,
 }
 
@@ -197,7 +197,7 @@ impl WatchedTopic {
         let condition = self.with_last_answer(condition);
         let was_missing = self.state.condition == Condition::Missing;
         if condition == Condition::Missing && was_missing {
-            // A broker that has just started can deny a topic that is there: believe the second no.
+            // A broker that has just started can report an existing topic as missing, so the second such answer counts.
             self.state.partitions = None;
             self.state.durability = None;
             self.state.age_limits = AgeLimits::default();
@@ -223,7 +223,7 @@ impl WatchedTopic {
         }
     }
 
-    /// Keeps the time of an answer. It is published with the next outage only, since each publication wakes the
+    /// Records the time of an answer. It is published only with the next outage, because each publication wakes the
     /// watchers.
     fn with_last_answer(&mut self, condition: Condition) -> Condition {
         match condition {
@@ -246,7 +246,7 @@ impl WatchedTopic {
         });
     }
 
-    /// Reads the settings if that is due, or the replication has changed.
+    /// Reads the settings if they are due or the replication has changed.
     fn read_settings(&mut self, settings: &Settings, replication: u32) {
         let is_known = self
             .settings_asked
@@ -261,8 +261,8 @@ impl WatchedTopic {
             Ok(Some(read)) => self.learn(&read, replication),
             Ok(None) => info!(
                 topic,
-                "Kafka does not show the topic's settings: grant DESCRIBE_CONFIGS on the topic to have \
-                 min.insync.replicas and retention.ms checked"
+                "Kafka denied access to the topic's settings: grant this client DESCRIBE_CONFIGS on the topic so that \
+                 min.insync.replicas and retention.ms are checked"
             ),
             Err(error) => {
                 info!(topic, %error, "can't read the topic's settings; trying again in 10 minutes");
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_has_the_time_of_the_last_answer() {
+    fn an_outage_carries_the_time_of_the_last_answer() {
         let (wake, _woken) = mpsc::sync_channel(1);
         let (mut topic, _watch) = WatchedTopic::new("t", wake);
         let unreachable = || Condition::Unreachable("Connection refused".to_owned().into());

@@ -270,9 +270,9 @@ impl Left {
         }
         let was_read = self.first < self.next && end < self.next;
         let (known, seen) = if was_read {
-            (self.next, "read")
+            (self.next, "was read")
         } else {
-            (self.known, "there")
+            (self.known, "existed")
         };
         Err(ReadError::Shrunk {
             topic: topic.to_owned(),

@@ -1,4 +1,4 @@
-//! What is known of a topic, and the handle by which the rest of the program looks at it.
+//! The known state of a topic, and the handle by which the rest of the program reads it.
 
 use std::fmt;
 use std::sync::mpsc::SyncSender;
@@ -9,47 +9,47 @@ use tokio::sync::watch;
 use super::age_limits::AgeLimits;
 use super::refusal::Refusal;
 
-/// What Kafka last said of a topic.
+/// A topic's state according to Kafka's last answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicState {
     pub condition: Condition,
-    /// How many partitions there are; kept while Kafka can't be reached.
+    /// The number of partitions; kept if Kafka is unreachable.
     pub partitions: Option<u32>,
     pub durability: Option<Durability>,
-    /// As they were last read; kept while Kafka can't be reached.
+    /// The last known limits; kept if Kafka is unreachable.
     pub age_limits: AgeLimits,
-    /// For each partition whether it can take records: it has a leader and enough replicas in sync.
-    /// Empty where Kafka does not answer.
+    /// For each partition, whether it can accept records: it has a leader and enough replicas in sync. Empty if Kafka
+    /// does not answer.
     pub led: Vec<bool>,
-    /// The preferred leader of each partition: its first replica, which leads it while nothing is amiss.
+    /// The preferred leader of each partition: its first replica.
     pub preferred_leaders: Vec<i32>,
 }
 
-/// Whether a topic can take records now.
+/// Whether a topic can accept records now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
-    /// Kafka has not been asked yet.
+    /// Kafka has not answered yet.
     #[default]
     Unknown,
     /// No broker answers.
     Unreachable(NoAnswer),
-    /// Kafka answers, but there is no such topic.
+    /// Kafka answers, but the topic does not exist.
     Missing,
-    /// Kafka answers, but not to this client; librdkafka's words.
+    /// Kafka rejects the request for this topic; librdkafka's message.
     Refused(String),
     /// This many partitions have no leader.
     Leaderless(usize),
     Ready,
 }
 
-/// A question that no broker answered.
+/// A request that no broker answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoAnswer {
-    /// librdkafka's words; if a broker has refused this client, in words that say what to do.
+    /// librdkafka's message; if a broker rejected this client, with the cause and the remedy.
     pub reason: String,
-    /// How far the connection came, if a broker has refused this client.
+    /// The failed step of the connection, if a broker rejected this client.
     pub refusal: Option<Refusal>,
-    /// When a broker last answered a question about the topic in this run.
+    /// When a broker last answered a request about the topic in this run.
     pub last_answer: Option<Timestamp>,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for NoAnswer {
     }
 }
 
-/// How safely Kafka keeps a topic.
+/// A topic's durability settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durability {
     /// The replicas of the least replicated partition.
@@ -91,7 +91,7 @@ pub struct Durability {
 }
 
 impl Durability {
-    /// Whether a record survives the loss of a broker.
+    /// Returns whether a record survives the loss of a broker.
     #[must_use]
     pub fn is_safe(self) -> bool {
         self.replication >= 2 && self.min_insync >= 2
@@ -99,12 +99,12 @@ impl Durability {
 }
 
 impl Condition {
-    /// Returns whether a client that got this answer can take over from one that got `current`.
+    /// Returns whether a client that got this answer can replace one that got `current`.
     #[must_use]
     pub fn can_follow(&self, current: &Self) -> bool {
         match self {
             Self::Ready | Self::Leaderless(_) => true,
-            // A broker that has just started can deny a topic that is there.
+            // A broker that has just started can report an existing topic as missing.
             Self::Missing => !matches!(current, Self::Ready | Self::Leaderless(_)),
             Self::Refused(_) => self == current,
             Self::Unknown | Self::Unreachable(_) => false,
@@ -137,26 +137,25 @@ pub struct TopicWatch {
 }
 
 impl TopicWatch {
-    /// What Kafka last said.
+    /// Returns the last known state.
     #[must_use]
     pub fn state(&self) -> TopicState {
         self.state.borrow().clone()
     }
 
-    /// The number of partitions, waiting for Kafka's first answer; `None` where there is no topic
-    /// to send to.
+    /// Waits for Kafka's first answer and returns the number of partitions; `None` if the topic is unavailable.
     pub async fn partitions(&mut self) -> Option<u32> {
         let answered = |state: &TopicState| state.condition != Condition::Unknown;
         self.state.wait_for(answered).await.ok()?.partitions
     }
 
-    /// The number of partitions where Kafka has named it already.
+    /// Returns the number of partitions if it is known.
     #[must_use]
     pub fn known_partitions(&self) -> Option<u32> {
         self.state.borrow().partitions
     }
 
-    /// Whether Kafka said last that the partition can take records.
+    /// Returns whether the partition could accept records at the last answer.
     #[must_use]
     pub fn is_led(&self, partition: u32) -> bool {
         let state = self.state.borrow();
@@ -167,15 +166,15 @@ impl TopicWatch {
             .unwrap_or_default()
     }
 
-    /// Returns the preferred leader of each partition; empty if Kafka has not named them yet.
+    /// Returns the preferred leader of each partition; empty if unknown.
     #[must_use]
     pub fn preferred_leaders(&self) -> Vec<i32> {
         self.state.borrow().preferred_leaders.clone()
     }
 
-    /// Has Kafka asked again at once: what it said last seems to be wrong.
+    /// Requests the state again at once because the last answer seems outdated.
     pub fn doubt(&self) {
-        // A full channel means that a question was asked for already.
+        // A full channel means that a request is due already.
         let _asked = self.wake.try_send(());
     }
 }
@@ -185,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_without_rights_follows_only_one_that_lacks_them_too() {
+    fn a_client_without_rights_replaces_only_another_one_without_rights() {
         use Condition::{Leaderless, Missing, Ready, Refused, Unknown, Unreachable};
         let refused = |why: &str| Refused(why.to_owned());
         let unreachable = || Unreachable("refused".to_owned().into());
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_are_doubted_only_if_no_broker_has_ever_answered() {
+    fn an_outage_mentions_the_settings_only_if_no_broker_has_ever_answered() {
         let mut no_answer = NoAnswer::from("Connection refused".to_owned());
         assert_eq!(
             Condition::Unreachable(no_answer.clone()).to_string(),

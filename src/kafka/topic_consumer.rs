@@ -1,4 +1,4 @@
-//! The clients that read a topic.
+//! The librdkafka consumers of a reader.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -23,26 +23,26 @@ use super::read_error::ReadError;
 use super::settings::Settings;
 use super::topic::Condition;
 
-/// How long one question may take: long enough for a broker's death and the election of another leader.
+/// The limit for one request: long enough for a broker's crash and the election of another leader.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The same for a person.
+/// The same in a message.
 const PATIENCE_IN_WORDS: &str = "15 seconds";
-/// How long to wait before a question is asked again.
+/// The pause between two attempts.
 const AGAIN: Duration = Duration::from_millis(200);
-/// How long a question may take that is asked again.
+/// The limit for one attempt of a request that is retried.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long taking librdkafka's errors takes, whether there are any or not.
+/// The time for which librdkafka's error queue is polled.
 const SHORTLY: Duration = Duration::from_millis(5);
-/// librdkafka's words for a log that ends before what was read, in place of a code.
+/// The words in librdkafka's error if the log ends before the read position; there is no code for it.
 const TRUNCATED: &str = "truncation detected";
 
 type Client = BaseConsumer<Callbacks>;
 
-/// The topic that is read, and the clients that read it.
+/// The topic of a reader, and its consumers.
 pub(super) struct TopicConsumer {
     /// Fetches records.
     pub(super) committed: Client,
-    /// Asks only: the end of a partition is the last stable offset for the other one.
+    /// Only queries offsets: for the other consumer a partition ends at its last stable offset.
     uncommitted: Client,
     pub(super) topic: String,
 }
@@ -70,7 +70,7 @@ impl TopicConsumer {
         })?;
         let found = metadata.topics().first();
         match found.map_or(Condition::Missing, condition_of) {
-            // A partition without a leader is waited for when its offsets are asked for.
+            // The requests for offsets wait for a leader.
             Condition::Ready | Condition::Leaderless(_) => {
                 let count = found.map_or(0, |topic: &MetadataTopic| topic.partitions().len());
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
@@ -104,7 +104,7 @@ impl TopicConsumer {
 
     fn patient_watermarks(&self, client: &Client, partition: u32) -> Result<(u64, u64), ReadError> {
         let topic = &self.topic;
-        let question = format!("where {topic} partition {partition} begins and ends");
+        let question = format!("the first and the last offset of {topic} partition {partition}");
         self.ask_patiently(client, &[partition], &question, |patience| {
             self.watermarks(client, partition, patience)
         })
@@ -120,8 +120,8 @@ impl TopicConsumer {
         Ok((to_u64(first), to_u64(end)))
     }
 
-    /// Asks again until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no leader,
-    /// and waits for a broker that is gone if it does not know the next leader yet.
+    /// Retries until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no leader, and
+    /// waits for a dead broker if it does not know the new leader yet.
     fn ask_patiently<T>(
         &self,
         client: &Client,
@@ -138,7 +138,7 @@ impl TopicConsumer {
             if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) {
                 return Err(self.refused("DESCRIBE and READ"));
             }
-            // Also tells the client of a new leader.
+            // Also makes librdkafka learn of a new leader.
             let metadata = client.fetch_metadata(Some(&self.topic), SHORT_PATIENCE);
             if Instant::now() >= deadline {
                 let mut topics = metadata.iter().flat_map(Metadata::topics);
@@ -156,9 +156,9 @@ impl TopicConsumer {
         }
     }
 
-    /// Asks where a partition begins and ends.
+    /// Queries the ends of a partition.
     pub(super) fn ends(&self, partition: u32) -> Answer {
-        // In this order: an end that moves in between opens no transaction.
+        // In this order, so that the stable offset is never behind the end.
         let stable = self.watermarks(&self.committed, partition, SHORT_PATIENCE);
         let whole = stable.and_then(|(_, stable)| {
             let (first, end) = self.watermarks(&self.uncommitted, partition, SHORT_PATIENCE)?;
@@ -190,7 +190,7 @@ impl TopicConsumer {
         partitions: &[u32],
         time: i64,
     ) -> Result<BTreeMap<u32, u64>, ReadError> {
-        let question = format!("which offsets of {} a time has", self.topic);
+        let question = format!("the offsets of {} at a time", self.topic);
         self.ask_patiently(&self.uncommitted, partitions, &question, |patience| {
             self.offsets_within(partitions, time, patience)
         })
@@ -224,7 +224,7 @@ impl TopicConsumer {
         let assigned = there
             .try_for_each(|(partition, left)| self.add(&mut assignment, *partition, left.next))
             .and_then(|()| self.committed.assign(&assignment))
-            // A partition that was left stays paused where it is assigned again.
+            // A paused partition stays paused when it is assigned again.
             .and_then(|()| self.committed.resume(&assignment));
         assigned.map_err(|error| {
             ReadError::Unanswered(format!("librdkafka can't read {}: {error}", self.topic))
@@ -235,26 +235,26 @@ impl TopicConsumer {
         list.add_partition_offset(&self.topic, to_i32(partition), Offset::Offset(to_i64(next)))
     }
 
-    /// Fetches a partition from this offset again, and drops what was fetched already.
+    /// Fetches a partition from this offset again, and drops the records fetched so far.
     pub(super) fn seek(&self, partition: u32, next: u64) {
         let mut list = TopicPartitionList::new();
         let added = self.add(&mut list, partition, next);
         let sought = added.and_then(|()| self.committed.seek_partitions(list, PATIENCE));
         if let Err(error) = sought {
-            debug!(%error, partition, "not sought");
+            debug!(%error, partition, "seek failed");
         }
     }
 
-    /// Fetches no more of a partition that was read to its end.
+    /// Stops fetching a partition.
     pub(super) fn leave(&self, partition: u32) {
         let mut finished = TopicPartitionList::new();
         finished.add_partition(&self.topic, to_i32(partition));
         if let Err(error) = self.committed.pause(&finished) {
-            debug!(%error, partition, "still fetched");
+            debug!(%error, partition, "pause failed");
         }
     }
 
-    /// Returns what an error of the fetching client means for the whole topic.
+    /// Returns the error that ends the reading of the topic, if `error` is one.
     pub(super) fn fatal(&self, error: &KafkaError) -> Option<ReadError> {
         match error.rdkafka_error_code()? {
             Code::TopicAuthorizationFailed => Some(self.refused("READ")),
@@ -268,7 +268,7 @@ impl TopicConsumer {
         }
     }
 
-    /// Why brokers refuse the connection, if they do.
+    /// Returns the reason if brokers reject the connection.
     pub(super) fn refusal(&self) -> Option<Unreached> {
         let clients = [&self.committed, &self.uncommitted].into_iter();
         clients
@@ -282,7 +282,7 @@ impl TopicConsumer {
     }
 
     fn last_words(&self, error: &KafkaError) -> String {
-        // Nothing else takes the errors of this client.
+        // Nothing else polls this client.
         if let Some(Err(error)) = self.uncommitted.poll(SHORTLY) {
             debug!(%error, "no answer");
         }
@@ -291,7 +291,7 @@ impl TopicConsumer {
     }
 }
 
-/// Returns the first of these partitions that has no leader.
+/// Returns the first of `partitions` without a leader.
 fn leaderless(topic: &MetadataTopic, partitions: &[u32]) -> Option<u32> {
     let without = topic.partitions().iter().filter(|found| found.leader() < 0);
     without

@@ -97,7 +97,7 @@ fn a_bridge_needs_these_rights_and_names_the_one_that_it_lacks() {
         ),
         (
             &topics.undescribed,
-            "grant DESCRIBE_CONFIGS on the topic",
+            "grant this client DESCRIBE_CONFIGS on the topic",
             [200, 400],
         ),
     ] {

@@ -137,8 +137,8 @@ fn a_range_that_was_cut_off_is_an_error_after_half_a_minute() {
     let error = run.judge(30, [0, 40, 40]).expect_err("an error");
     assert_eq!(
         error.to_string(),
-        "events partition 2 ends at offset 40, before offset 49 that was there already: the topic was \
-         made again, or Kafka has lost records in an unclean leader election"
+        "events partition 2 ends at offset 40, before offset 49, which existed earlier: the topic was \
+         recreated, or Kafka lost records in an unclean leader election"
     );
     let mut tail = Watch::tail(0);
     tail.left.took(39);
@@ -146,7 +146,7 @@ fn a_range_that_was_cut_off_is_an_error_after_half_a_minute() {
     let error = tail.judge(31, [0, 7, 7]).expect_err("an error").to_string();
     assert!(
         error.starts_with(
-            "events partition 2 ends at offset 7, before offset 39 that was read already:"
+            "events partition 2 ends at offset 7, before offset 39, which was read earlier:"
         ),
         "{error}"
     );
@@ -302,7 +302,7 @@ fn a_silent_leader_is_said_each_minute_and_an_error_of_a_range_after_20() {
     run.leaderless(5).expect("no error");
     let error = run.leaderless(1205).expect_err("an error").to_string();
     assert!(
-        error.starts_with("events partition 2 has had no leader that answers for 20 minutes:"),
+        error.starts_with("no leader of events partition 2 has answered for 20 minutes:"),
         "{error}"
     );
     assert!(error.contains("advertised.listeners"), "{error}");
@@ -395,8 +395,8 @@ fn a_batch_that_can_not_be_fetched_is_said_each_minute_and_an_error_of_a_range_a
         let error = last.expect_err("an error").to_string();
         assert!(
             error.starts_with(
-                "the records of events partition 2 from offset 10 on could not be fetched for 20 \
-                 minutes (BadMessage):"
+                "fetching records of events partition 2 from offset 10 has failed for 20 minutes \
+                 (BadMessage):"
             ),
             "{error}"
         );

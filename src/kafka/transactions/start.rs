@@ -1,4 +1,4 @@
-//! The start of a transactional producer.
+//! Starts a transactional producer.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -17,15 +17,16 @@ use crate::kafka::client_error::ClientError;
 use crate::kafka::cluster::Unreached;
 use crate::kafka::settings::Settings;
 
-/// How long a start may take: a coordinator is looked for, or still ends the last transaction.
+/// The limit for a start: librdkafka may need to find the coordinator, which may still end the previous transaction.
 const START: Duration = Duration::from_secs(45);
-/// How long a question may take that tells why a start has failed.
+/// The limit for the request that finds out why a start failed.
 const QUESTION: Duration = Duration::from_secs(5);
-/// How long a start is tried although the broker does not accept the client.
+/// How long a start is retried while authentication fails.
 const REJECTED: Duration = Duration::from_secs(10);
 
 impl Transactions {
-    /// Ends the transaction that is open under `id`, and starts a producer under it. Each step of it heeds `interrupt`.
+    /// Starts a producer with the transactional id `id`, which aborts an open transaction of that id. Each step checks
+    /// `interrupt`.
     ///
     /// # Errors
     /// If Kafka refuses, or does not answer within a minute.
@@ -58,7 +59,7 @@ impl Transactions {
         }
     }
 
-    /// Waits before the next try of a start.
+    /// Waits before the next attempt.
     fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
         self.producer.poll(ROOM);
         let why = self.in_words(error);
@@ -80,10 +81,10 @@ impl Transactions {
             return Err(Broken::Producer(why));
         }
         Err(Broken::Producer(format!(
-            "Kafka answers, but does not let the transactional id {id} in ({why}). Its last transaction may be held up \
-             by a partition without a leader; or there may be no coordinator for it: with fewer than three brokers, set \
+            "Kafka answers, but does not initialize the transactional id {id} ({why}). A partition without a leader may \
+             delay the end of its last transaction, or it may have no coordinator: with fewer than three brokers, set \
              transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
-             start the brokers again"
+             restart the brokers"
         )))
     }
 }
