@@ -1,4 +1,4 @@
-//! The callbacks of every librdkafka client: its log lines and its errors.
+//! The callbacks of every librdkafka client: log lines, errors and delivery reports.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use super::topic::NoAnswer;
 
-/// Logs each line of a client and keeps its last error. `D` handles the delivery reports of a producer.
+/// Logs the lines of a client and keeps its last error. `D` handles the delivery reports of a producer.
 #[derive(Default)]
 pub(super) struct Callbacks<D = ()> {
     pub(super) deliveries: D,
-    /// The certificate that brokers are shown.
+    /// The client certificate.
     certificate: Option<ClientCertificate>,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
-    /// The last error by which a broker refused this client, and its time.
+    /// The time and the message of the last rejection by a broker.
     last_refusal: Mutex<Option<(Instant, String)>>,
 }
 
@@ -38,7 +38,7 @@ impl<D> Callbacks<D> {
         }
     }
 
-    /// Returns why no broker answers, by the last error.
+    /// Returns the reason why no broker answers, according to the last error.
     pub(super) fn unreached(&self) -> Option<Unreached> {
         let (code, words) = self.last_error_with_code()?;
         let certificate = self.certificate.as_ref();
@@ -52,7 +52,7 @@ impl<D> Callbacks<D> {
         })
     }
 
-    /// Returns the last error as the reason for a question without an answer.
+    /// Returns the last error as the reason why a request got no answer.
     pub(super) fn no_answer(&self) -> Option<NoAnswer> {
         let (code, words) = self.last_error_with_code()?;
         let refusal = Refusal::of(code, &words);
@@ -64,7 +64,7 @@ impl<D> Callbacks<D> {
         })
     }
 
-    /// Returns the last error in librdkafka's words, unless it was forgotten.
+    /// Returns librdkafka's message of the last error, unless it was cleared.
     pub(super) fn last_error(&self) -> Option<String> {
         self.last_error_with_code().map(|(_, reason)| reason)
     }
@@ -73,7 +73,7 @@ impl<D> Callbacks<D> {
         self.last_error.lock().clone()
     }
 
-    /// Returns why a broker has refused this client within so long, in words that say what to do.
+    /// Returns the message of the last rejection by a broker, if it is younger than `time`.
     pub(super) fn refusal_within(&self, time: Duration) -> Option<String> {
         let refusal = self.last_refusal.lock();
         let (at, why) = refusal.as_ref()?;
@@ -87,7 +87,7 @@ impl<D> Callbacks<D> {
 
 impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // The topic watch reports an outage once, in the bridge's words.
+        // The bridge itself reports an outage once.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 info!(target: "librdkafka", facility, "{message}");
@@ -98,7 +98,7 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(target: "librdkafka", %error, "{reason}");
-        // "All brokers down" follows each broker's own reason and says less.
+        // "All brokers down" follows each broker's own error and says less.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         if let Some(refusal) = Refusal::of(code, reason)
             && !Refusal::is_hang_up(reason)

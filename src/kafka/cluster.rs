@@ -1,4 +1,5 @@
-//! A client that asks a cluster about itself; `changes` has what it can change. It publishes nothing but a probe.
+//! A client for the metadata of a cluster; it publishes only the probe of `koobridge check`. `changes` holds the
+//! changes of topics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,18 +27,18 @@ use super::settings::Settings;
 use super::topic::Condition;
 use crate::contract::Record;
 
-/// How long to wait for the first answer, each time, and whether a refusal is believed after that.
+/// The limit of each attempt to get the first answer, and whether a rejection counts after it.
 const CONNECTING: [(Duration, bool); 3] = [
     (Duration::from_secs(1), false),
     (Duration::from_secs(3), true),
     (Duration::from_secs(6), true),
 ];
-/// How long each later answer may take.
+/// The limit for each later request.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a broker may take to know a topic that another one already shows, and how often to ask.
+/// The time a broker may take to learn of a new topic that another one shows, and the interval of the requests.
 const KNOWN: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(200);
-/// How long taking what librdkafka has to say takes, whether it says anything or not.
+/// The time for which librdkafka's main queue is polled.
 const SHORTLY: Duration = Duration::from_millis(5);
 
 /// A connected client.
@@ -47,7 +48,7 @@ pub struct Cluster {
     pub(super) runtime: Runtime,
 }
 
-/// Why a cluster does not answer, in librdkafka's words.
+/// The reason why no broker answers, with librdkafka's message.
 #[derive(Debug, Error)]
 pub enum Unreached {
     #[error(
@@ -62,7 +63,7 @@ pub enum Unreached {
     Nobody(String),
 }
 
-/// A broker, where it says that it is.
+/// A broker with its advertised address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub id: i32,
@@ -70,14 +71,14 @@ pub struct Node {
     pub port: u16,
 }
 
-/// What Kafka says of a topic.
+/// The state of a topic according to Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicFacts {
     pub condition: Condition,
     pub partitions: u32,
-    /// The replicas of the least replicated partition.
+    /// The lowest number of replicas of a partition.
     pub replication: u32,
-    /// The replicas in sync of the partition that has the fewest.
+    /// The lowest number of in-sync replicas of a partition.
     pub in_sync: u32,
     /// The topic's settings by name; `None` if Kafka does not show them to this client.
     pub settings: Option<BTreeMap<String, String>>,
@@ -94,7 +95,7 @@ impl From<&MetadataBroker> for Node {
 }
 
 impl TopicFacts {
-    /// Whether records bear the time at which Kafka took them.
+    /// Returns whether Kafka sets the timestamps of the records (`LogAppendTime`).
     #[must_use]
     pub fn has_own_clock(&self) -> bool {
         let settings = self.settings.as_ref();
@@ -103,7 +104,7 @@ impl TopicFacts {
             .is_some_and(|kind| kind == "LogAppendTime")
     }
 
-    /// Returns how old a record may be on the topic, as far as Kafka shows that.
+    /// Returns the known limits on the age of records.
     #[must_use]
     pub fn age_limits(&self) -> AgeLimits {
         self.settings
@@ -114,10 +115,11 @@ impl TopicFacts {
 }
 
 impl Cluster {
-    /// Starts a client, which connects by itself. What is asked for a topic makes none, whatever the settings say.
+    /// Starts a client, which connects in the background. Its requests never create a topic, even if the settings allow
+    /// that.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub fn start(settings: &Settings) -> Result<Self, ClientError> {
         let mut config = settings.client_config().clone();
         config.set("allow.auto.create.topics", "false");
@@ -131,18 +133,18 @@ impl Cluster {
         })
     }
 
-    /// Waits for the first answer: the brokers that there are. Later ones come from where these say that they are.
+    /// Waits for the first answer and returns the brokers. Later requests go to their advertised addresses.
     ///
     /// # Errors
-    /// Why there is none.
+    /// If no broker answers, or brokers reject this client.
     pub fn brokers(&self) -> Result<Vec<Node>, Unreached> {
         let mut last = Unreached::Nobody(String::new());
-        // The first broker that is asked need not be the one that answers.
+        // librdkafka tries one broker first, which may be the dead one.
         for (patience, is_enough_for_a_refusal) in CONNECTING {
             match self.producer.client().fetch_metadata(None, patience) {
                 Ok(metadata) => return Ok(metadata.brokers().iter().map(Node::from).collect()),
                 Err(error) => {
-                    // librdkafka says why on the main queue, which only this takes from.
+                    // librdkafka reports the reason on the main queue, which nothing else polls.
                     self.producer.poll(SHORTLY);
                     last = self.why(&error);
                 }
@@ -159,10 +161,10 @@ impl Cluster {
         last.unwrap_or_else(|| Unreached::Nobody(in_words(error)))
     }
 
-    /// What Kafka says of a topic. One that is being made is waited for by who made it.
+    /// Returns the state of a topic. After a creation the caller waits until the topic is ready.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// librdkafka's message if there is no answer.
     pub fn topic(&self, name: &str) -> Result<TopicFacts, String> {
         let Answer {
             condition,
@@ -184,7 +186,7 @@ impl Cluster {
     /// Returns whether a topic can be used.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// librdkafka's message if there is no answer.
     pub fn condition(&self, name: &str) -> Result<Condition, String> {
         self.answer(name).map(|answer| answer.condition)
     }
@@ -196,8 +198,8 @@ impl Cluster {
         Ok(topic.map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of))
     }
 
-    /// Returns the settings of a topic; `None` if Kafka does not show them. A broker that has not heard of a new
-    /// topic yet shows none, and is asked again.
+    /// Returns the settings of a topic; `None` if Kafka does not show them. Retries, because a broker that does not know a
+    /// new topic yet shows none.
     fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let until = Instant::now() + KNOWN;
         let mut entries = self.describe(name);
@@ -213,13 +215,13 @@ impl Cluster {
         self.runtime.block_on(answer)
     }
 
-    /// Publishes one record, and waits until every in-sync replica has it; gives the time that it bears on the
-    /// topic, in milliseconds since 1970.
+    /// Publishes one record, waits until every in-sync replica has it, and returns its timestamp on the topic, in
+    /// milliseconds since 1970.
     ///
     /// # Errors
-    /// librdkafka's words.
+    /// librdkafka's message if Kafka does not accept the record.
     pub fn publish(&self, topic: &str, record: &Record) -> Result<Option<i64>, String> {
-        // What was the matter before is not why this is not taken.
+        // An earlier error does not explain a failure of this record.
         self.producer.context().forget_error();
         let (sender, receiver) = mpsc::channel();
         let outgoing = to_base_record(topic, record, Box::new(sender));
@@ -241,7 +243,7 @@ impl Cluster {
         Err(trouble.unwrap_or_else(|| "Kafka has not acknowledged it".to_owned()))
     }
 
-    /// What has ended the producer, where something has: every later error says only that it has.
+    /// Returns the producer's fatal error: later errors only report that there was one.
     fn last_words(&self) -> Option<String> {
         let (_, reason) = self.producer.client().fatal_error()?;
         Some(reason)
@@ -265,7 +267,7 @@ impl ProducerContext for Callbacks {
             Ok(message) => Ok(message.timestamp().to_millis()),
             Err((error, _)) => Err(error.to_string()),
         };
-        // The receiver is gone if the wait for it has timed out.
+        // The receiver is gone if the wait has timed out.
         let _sent = sender.send(acknowledgement);
     }
 }

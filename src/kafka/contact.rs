@@ -1,16 +1,16 @@
-//! Since when no broker answers a reader.
+//! Tracks how long no broker has answered a reader.
 
 use std::time::{Duration, Instant};
 
 use super::cluster::Unreached;
 
-/// How long brokers may refuse a login or a TLS handshake: one that restarts can do so for a while.
+/// How long authentication or the TLS handshake may fail: both can fail for a while when a broker restarts.
 const REFUSED: Duration = Duration::from_secs(30);
-/// How long no broker may answer before the clients are replaced. librdkafka does not look the bootstrap servers up
-/// again if it knows other brokers, which can all have moved.
+/// How long no broker may answer before the clients are replaced. librdkafka does not resolve the bootstrap servers
+/// again if it knows other brokers, although all of these may have moved.
 const LOST: Duration = Duration::from_mins(1);
 
-/// Since when no broker answers.
+/// The time since which no broker has answered.
 #[derive(Default)]
 pub(super) struct Contact {
     lost_since: Option<Instant>,
@@ -21,10 +21,10 @@ impl Contact {
         self.lost_since = None;
     }
 
-    /// Notes that a question of this time was not answered. Returns whether the clients are to be replaced.
+    /// Records that the request sent at `asked` got no answer. Returns whether the clients are to be replaced.
     ///
     /// # Errors
-    /// The refusal, if brokers have refused this client for long.
+    /// `refusal`, if brokers have rejected this client for 30 seconds.
     pub(super) fn lost(
         &mut self,
         asked: Instant,
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_login_is_an_error_once_it_has_stood_for_half_a_minute() {
+    fn a_rejected_login_is_an_error_after_half_a_minute() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let refusal = || Some(Unreached::Login("wrong password".to_owned()));

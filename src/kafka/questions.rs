@@ -1,4 +1,4 @@
-//! What Kafka is asked about a topic, and how its answers are read.
+//! Metadata requests about a topic, and the interpretation of their answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use super::producer::Producer;
 use super::settings::Settings;
 use super::topic::Condition;
 
-/// How long one question may take.
+/// The limit for one request.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What Kafka says of a topic.
+/// Kafka's answer about a topic.
 pub(super) struct Answer {
     pub(super) condition: Condition,
-    /// How many there are.
+    /// The number of partitions.
     pub(super) partitions: Option<u32>,
-    /// The replicas of the least replicated partition.
+    /// The lowest number of replicas of a partition.
     pub(super) replication: Option<u32>,
-    /// How many replicas of each partition are in sync; 0 where it has no leader.
+    /// The number of in-sync replicas of each partition; 0 if it has no leader.
     pub(super) in_sync: Vec<u32>,
     /// The first replica of each partition.
     pub(super) preferred_leaders: Vec<i32>,
@@ -70,7 +70,7 @@ pub(super) fn answer_of(topic: &MetadataTopic) -> Answer {
     }
 }
 
-/// Whether a topic can be used.
+/// Returns whether a topic can be used.
 pub(super) fn condition_of(topic: &MetadataTopic) -> Condition {
     use RDKafkaErrorCode::{UnknownTopic, UnknownTopicOrPartition};
     let has_no_leader = |partition: &&MetadataPartition| partition.leader() < 0;
@@ -88,7 +88,7 @@ pub(super) fn condition_of(topic: &MetadataTopic) -> Condition {
 fn answer_with(topic: &MetadataTopic) -> Answer {
     let partitions = topic.partitions();
     let to_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    // Kafka does not say in which order it lists them.
+    // Kafka's list has no documented order.
     let mut in_sync = vec![0; partitions.len()];
     let mut preferred_leaders = vec![-1; partitions.len()];
     for partition in partitions {
@@ -119,7 +119,7 @@ fn answer_with(topic: &MetadataTopic) -> Answer {
 
 pub(super) fn in_words(error: &KafkaError) -> String {
     let code = match error {
-        // rdkafka gives no code for these.
+        // `rdkafka_error_code` has no code for these.
         KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     };
@@ -131,8 +131,7 @@ pub(super) fn in_words(error: &KafkaError) -> String {
     }
 }
 
-/// Returns the settings of a topic by name; `None` if Kafka does not show them to this client, which needs
-/// `DESCRIBE_CONFIGS` for it.
+/// Returns the settings of a topic by name; `None` if this client lacks the right `DESCRIBE_CONFIGS`.
 ///
 /// # Errors
 /// If Kafka does not answer, or the system can't start a thread.
@@ -147,7 +146,7 @@ pub fn read_settings(
     Ok(entries.map(by_name))
 }
 
-/// Returns the settings that have a value, by their names.
+/// Returns the settings that have a value, by name.
 pub(super) fn by_name(entries: Vec<ConfigEntry>) -> BTreeMap<String, String> {
     let entries = entries.into_iter();
     entries
