@@ -166,7 +166,7 @@ fn an_open_transaction_is_said_each_minute_and_an_error_after_20() {
     let error = error.to_string();
     assert!(error.contains("find-hanging"), "{error}");
     assert!(
-        error.contains("for 20 minutes, on events partition 2 from offset 10:"),
+        error.contains("for 20 minutes on events partition 2 from offset 10:"),
         "{error}"
     );
 }
