@@ -238,7 +238,7 @@ pub fn start_delivery(
     });
     let with_durability = broker == Broker::Cluster;
     Ok(Delivery::start(
-        &Settings::of_producers(kafka, spool.is_some()),
+        &Settings::for_producers(kafka, spool.is_some()),
         topics,
         delivery::InFlightLimits::new(in_flight),
         spooling,

@@ -14,7 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 
 use super::client_error::ClientError;
-use super::questions::in_words;
+use super::topic_metadata::error_message;
 
 /// The time the system may take to remove finished threads.
 const REMOVED: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub(super) async fn topic_settings(
     let resource = [ResourceSpecifier::Topic(topic)];
     let answers = admin.describe_configs(&resource, &options(patience)).await;
     let answer = answers
-        .map_err(|error| in_words(&error))?
+        .map_err(|error| error_message(&error))?
         .into_iter()
         .next();
     match answer {

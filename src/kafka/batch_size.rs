@@ -2,12 +2,12 @@
 
 use crate::contract::RecordRef;
 
-/// The head of a batch, in Kafka's format 2.
+/// The header of a batch in Kafka's message format v2.
 const HEAD: usize = 61;
-/// A record's attributes, and its distance in time and offset from the first one of the batch, which is none.
+/// The attributes, timestamp delta and offset delta of the only record in a batch; both deltas are 0.
 const FIXED: usize = 3;
 
-/// Returns the bytes of a batch that holds this record alone and is not compressed.
+/// Returns the size in bytes of an uncompressed batch that holds only this record.
 #[must_use]
 pub fn batch_size(record: &RecordRef<'_>) -> usize {
     let headers = record.headers.iter();
@@ -20,12 +20,12 @@ pub fn batch_size(record: &RecordRef<'_>) -> usize {
     HEAD + varint(body) + body
 }
 
-/// Returns the bytes of a part with its length; -1 stands for one that is missing.
+/// Returns the size of a field with its length prefix; the length -1 stands for null.
 fn part(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint(bytes.len()) + bytes.len())
 }
 
-/// Returns the bytes of a number in the variable format of signed numbers.
+/// Returns the size of a number as a zigzag varint.
 fn varint(number: usize) -> usize {
     let bits = usize::BITS - (number << 1 | 1).leading_zeros();
     bits.div_ceil(7) as usize
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_as_large_as_kafka_writes_it() {
+    fn batch_size_matches_kafkas_format() {
         let empty = RecordRef::default();
         assert_eq!(batch_size(&empty), 61 + 1 + 3 + 1 + 1 + 1);
         let record = RecordRef {
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_takes_a_byte_for_each_seven_bits_with_its_sign() {
+    fn a_varint_takes_a_byte_for_seven_bits_including_the_sign() {
         let lengths = [0, 63, 64, 8191, 8192, 1 << 20].map(varint);
         assert_eq!(lengths, [1, 1, 2, 2, 3, 4]);
     }

@@ -13,7 +13,7 @@ use tracing::{debug, info};
 
 use super::client_certificate::ClientCertificate;
 use super::cluster::Unreached;
-use super::refusal::Refusal;
+use super::rejection::RejectedStep;
 use super::settings::Settings;
 use super::topic::NoAnswer;
 
@@ -25,7 +25,7 @@ pub(super) struct Callbacks<D = ()> {
     certificate: Option<ClientCertificate>,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// The time and the message of the last rejection by a broker.
-    last_refusal: Mutex<Option<(Instant, String)>>,
+    last_rejection: Mutex<Option<(Instant, String)>>,
 }
 
 impl<D> Callbacks<D> {
@@ -34,7 +34,7 @@ impl<D> Callbacks<D> {
             deliveries,
             certificate: settings.certificate().cloned(),
             last_error: Mutex::default(),
-            last_refusal: Mutex::default(),
+            last_rejection: Mutex::default(),
         }
     }
 
@@ -42,24 +42,24 @@ impl<D> Callbacks<D> {
     pub(super) fn unreached(&self) -> Option<Unreached> {
         let (code, words) = self.last_error_with_code()?;
         let certificate = self.certificate.as_ref();
-        let Some(refusal) = Refusal::of(code, &words) else {
-            return Some(Unreached::Nobody(words));
+        let Some(step) = RejectedStep::of(code, &words) else {
+            return Some(Unreached::NoBroker(words));
         };
-        let why = refusal.explain(&words, certificate, Timestamp::now());
-        Some(match refusal {
-            Refusal::Tls => Unreached::Tls(why),
-            Refusal::Login => Unreached::Login(why),
+        let why = step.explain(&words, certificate, Timestamp::now());
+        Some(match step {
+            RejectedStep::Tls => Unreached::Tls(why),
+            RejectedStep::Authentication => Unreached::Authentication(why),
         })
     }
 
     /// Returns the last error as the reason why a request got no answer.
     pub(super) fn no_answer(&self) -> Option<NoAnswer> {
         let (code, words) = self.last_error_with_code()?;
-        let refusal = Refusal::of(code, &words);
+        let step = RejectedStep::of(code, &words);
         let certificate = self.certificate.as_ref();
-        let reason = refusal.map(|refusal| refusal.in_words(&words, certificate, Timestamp::now()));
+        let reason = step.map(|step| step.message(&words, certificate, Timestamp::now()));
         Some(NoAnswer {
-            refusal,
+            rejected_at: step,
             ..NoAnswer::from(reason.unwrap_or(words))
         })
     }
@@ -75,8 +75,8 @@ impl<D> Callbacks<D> {
 
     /// Returns the message of the last rejection by a broker, if it is younger than `time`.
     pub(super) fn refusal_within(&self, time: Duration) -> Option<String> {
-        let refusal = self.last_refusal.lock();
-        let (at, why) = refusal.as_ref()?;
+        let rejection = self.last_rejection.lock();
+        let (at, why) = rejection.as_ref()?;
         (at.elapsed() < time).then(|| why.clone())
     }
 
@@ -100,11 +100,11 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
         debug!(target: "librdkafka", %error, "{reason}");
         // "All brokers down" follows each broker's own error and says less.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        if let Some(refusal) = Refusal::of(code, reason)
-            && !Refusal::is_hang_up(reason)
+        if let Some(step) = RejectedStep::of(code, reason)
+            && !RejectedStep::is_hang_up(reason)
         {
-            let why = refusal.in_words(reason, self.certificate.as_ref(), Timestamp::now());
-            *self.last_refusal.lock() = Some((Instant::now(), why));
+            let why = step.message(reason, self.certificate.as_ref(), Timestamp::now());
+            *self.last_rejection.lock() = Some((Instant::now(), why));
         }
         if code != RDKafkaErrorCode::AllBrokersDown {
             *self.last_error.lock() = Some((code, reason.to_owned()));

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::admin::options;
 use super::cluster::{Cluster, PATIENCE};
 use super::incremental_alter::{self, NotChanged};
-use super::questions::{by_name, in_words};
+use super::topic_metadata::{by_name, error_message};
 
 /// The time a broker may take to show changed settings, and the interval of the checks.
 const SHOWN: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ impl Cluster {
     /// Creates a topic.
     ///
     /// # Errors
-    /// Kafka's words, with the right that this client lacks.
+    /// Kafka's error message, with the missing right.
     pub fn create(&self, wanted: &Wanted<'_>) -> Result<(), String> {
         let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let replication = TopicReplication::Fixed(count(wanted.replication));
@@ -43,7 +43,7 @@ impl Cluster {
     /// Adds partitions to a topic, up to `partitions`.
     ///
     /// # Errors
-    /// Kafka's words, with the right that this client lacks.
+    /// Kafka's error message, with the missing right.
     pub fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), String> {
         let wanted = NewPartitions::new(topic, partitions as usize);
         let change = self.admin.create_partitions([&wanted], &options(PATIENCE));
@@ -53,7 +53,7 @@ impl Cluster {
     /// Changes a topic's settings. Its other settings stay as they are, even if another client changes them meanwhile.
     ///
     /// # Errors
-    /// Kafka's words, with the right that this client lacks.
+    /// Kafka's error message, with the missing right.
     pub fn change(
         &self,
         topic: &str,
@@ -102,7 +102,7 @@ fn explained(code: RDKafkaErrorCode, words: String, right: &str) -> String {
 }
 
 fn done(answers: Result<Vec<TopicResult>, KafkaError>, right: &str) -> Result<(), String> {
-    let answers = answers.map_err(|error| in_words(&error))?;
+    let answers = answers.map_err(|error| error_message(&error))?;
     match answers.into_iter().next() {
         Some(Err((_, code))) => Err(explained(code, code.to_string(), right)),
         Some(Ok(_)) => Ok(()),

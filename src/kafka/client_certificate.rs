@@ -56,7 +56,7 @@ impl ClientCertificate {
         let begins = self.begins;
         (begins > now).then(|| {
             format!(
-                "the client certificate is not valid before {begins}; check the clock of this machine, or renew {property}"
+                "the client certificate is not valid before {begins}; check this machine's clock, or renew {property}"
             )
         })
     }

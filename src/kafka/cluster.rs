@@ -22,9 +22,9 @@ use super::age_limits::AgeLimits;
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::outgoing::to_base_record;
-use super::questions::{Answer, answer_of, by_name, in_words};
 use super::settings::Settings;
 use super::topic::Condition;
+use super::topic_metadata::{Answer, answer_of, by_name, error_message};
 use crate::contract::Record;
 
 /// The limit of each attempt to get the first answer, and whether a rejection counts after it.
@@ -58,9 +58,9 @@ pub enum Unreached {
     #[error(
         "authentication with Kafka failed: {0}; run `koobridge check` to see which step failed"
     )]
-    Login(String),
+    Authentication(String),
     #[error("no broker answers: {0}; run `koobridge check` to see which step failed")]
-    Nobody(String),
+    NoBroker(String),
 }
 
 /// A broker with its advertised address.
@@ -97,7 +97,7 @@ impl From<&MetadataBroker> for Node {
 impl TopicFacts {
     /// Returns whether Kafka sets the timestamps of the records (`LogAppendTime`).
     #[must_use]
-    pub fn has_own_clock(&self) -> bool {
+    pub fn uses_log_append_time(&self) -> bool {
         let settings = self.settings.as_ref();
         settings
             .and_then(|all| all.get("message.timestamp.type"))
@@ -138,9 +138,9 @@ impl Cluster {
     /// # Errors
     /// If no broker answers, or brokers reject this client.
     pub fn brokers(&self) -> Result<Vec<Node>, Unreached> {
-        let mut last = Unreached::Nobody(String::new());
+        let mut last = Unreached::NoBroker(String::new());
         // librdkafka tries one broker first, which may be the dead one.
-        for (patience, is_enough_for_a_refusal) in CONNECTING {
+        for (patience, is_rejection_final) in CONNECTING {
             match self.producer.client().fetch_metadata(None, patience) {
                 Ok(metadata) => return Ok(metadata.brokers().iter().map(Node::from).collect()),
                 Err(error) => {
@@ -149,7 +149,7 @@ impl Cluster {
                     last = self.why(&error);
                 }
             }
-            if is_enough_for_a_refusal && !matches!(last, Unreached::Nobody(_)) {
+            if is_rejection_final && !matches!(last, Unreached::NoBroker(_)) {
                 break;
             }
         }
@@ -158,7 +158,7 @@ impl Cluster {
 
     fn why(&self, error: &KafkaError) -> Unreached {
         let last = self.producer.context().unreached();
-        last.unwrap_or_else(|| Unreached::Nobody(in_words(error)))
+        last.unwrap_or_else(|| Unreached::NoBroker(error_message(error)))
     }
 
     /// Returns the state of a topic. After a creation the caller waits until the topic is ready.
@@ -193,13 +193,13 @@ impl Cluster {
 
     fn answer(&self, name: &str) -> Result<Answer, String> {
         let metadata = self.producer.client().fetch_metadata(Some(name), PATIENCE);
-        let metadata = metadata.map_err(|error| in_words(&error))?;
+        let metadata = metadata.map_err(|error| error_message(&error))?;
         let topic = metadata.topics().first();
         Ok(topic.map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of))
     }
 
-    /// Returns the settings of a topic; `None` if Kafka does not show them. Retries, because a broker that does not know a
-    /// new topic yet shows none.
+    /// Returns the settings of a topic; `None` if Kafka does not show them. Retries, because a broker that does not
+    /// know a new topic yet shows none.
     fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let until = Instant::now() + KNOWN;
         let mut entries = self.describe(name);

@@ -1,4 +1,4 @@
-//! A record that was read.
+//! A consumed record.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::header_names::headers_of;
 use super::numbers::{to_u32, to_u64};
 use crate::contract::RecordRef;
 
-/// A record that was read, with its position.
+/// A consumed record with its position.
 pub struct ConsumedRecord<'a>(pub(super) BorrowedMessage<'a>);
 
 impl ConsumedRecord<'_> {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use super::cluster::Unreached;
 
 /// How long authentication or the TLS handshake may fail: both can fail for a while when a broker restarts.
-const REFUSED: Duration = Duration::from_secs(30);
+const REJECTED_LIMIT: Duration = Duration::from_secs(30);
 /// How long no broker may answer before the clients are replaced. librdkafka does not resolve the bootstrap servers
 /// again if it knows other brokers, although all of these may have moved.
-const LOST: Duration = Duration::from_mins(1);
+const UNANSWERED_LIMIT: Duration = Duration::from_mins(1);
 
 /// The time since which no broker has answered.
 #[derive(Default)]
@@ -24,21 +24,21 @@ impl Contact {
     /// Records that the request sent at `asked` got no answer. Returns whether the clients are to be replaced.
     ///
     /// # Errors
-    /// `refusal`, if brokers have rejected this client for 30 seconds.
+    /// `rejection`, if brokers have rejected this client for 30 seconds.
     pub(super) fn lost(
         &mut self,
         asked: Instant,
         now: Instant,
-        refusal: Option<Unreached>,
+        rejection: Option<Unreached>,
     ) -> Result<bool, Unreached> {
         let since = *self.lost_since.get_or_insert(asked);
         let lasts = now.saturating_duration_since(since);
-        match refusal {
-            Some(refusal) if lasts >= REFUSED => return Err(refusal),
+        match rejection {
+            Some(rejection) if lasts >= REJECTED_LIMIT => return Err(rejection),
             Some(_) => return Ok(false),
             None => {}
         }
-        let is_lost = lasts >= LOST;
+        let is_lost = lasts >= UNANSWERED_LIMIT;
         if is_lost {
             self.lost_since = Some(now);
         }
@@ -55,7 +55,11 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut contact = Contact::default();
-        let mut lost = |asked, now| contact.lost(at(asked), at(now), None).expect("no refusal");
+        let mut lost = |asked, now| {
+            contact
+                .lost(at(asked), at(now), None)
+                .expect("no rejection")
+        };
         assert!(!lost(0, 59));
         assert!(lost(55, 60));
         assert!(!lost(61, 119));
@@ -69,10 +73,13 @@ mod tests {
     fn a_rejected_login_is_an_error_after_half_a_minute() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let refusal = || Some(Unreached::Login("wrong password".to_owned()));
+        let rejection = || Some(Unreached::Authentication("wrong password".to_owned()));
         let mut contact = Contact::default();
-        assert!(matches!(contact.lost(at(0), at(29), refusal()), Ok(false)));
-        let refused = contact.lost(at(28), at(30), refusal());
-        assert!(matches!(refused, Err(Unreached::Login(_))));
+        assert!(matches!(
+            contact.lost(at(0), at(29), rejection()),
+            Ok(false)
+        ));
+        let refused = contact.lost(at(28), at(30), rejection());
+        assert!(matches!(refused, Err(Unreached::Authentication(_))));
     }
 }

@@ -16,10 +16,10 @@ use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::cluster::Unreached;
 use super::numbers::{to_i32, to_u32, to_u64};
-use super::questions::in_words;
 use super::read_error::ReadError;
 use super::rights::missing_right;
 use super::settings::Settings;
+use super::topic_metadata::error_message;
 use crate::interrupt::Interrupt;
 
 /// The limit for one attempt; after it the client's errors are checked for a rejection.
@@ -43,8 +43,8 @@ pub struct Committed {
 /// The committed progress on a topic, by partition.
 pub type Offsets = BTreeMap<u32, Committed>;
 
-/// The group named by the id of [`Transactions`](super::Transactions). Reading its offsets does not end the transactions
-/// of that id.
+/// The group named by the id of [`Transactions`](super::Transactions). Reading its offsets does not end the
+/// transactions of that id.
 pub struct Group {
     pub(super) consumer: BaseConsumer<Callbacks>,
     name: String,
@@ -52,9 +52,9 @@ pub struct Group {
 }
 
 impl Group {
-    /// Connects to the group; its offsets are read when no transaction with offsets of the group is open. If the producer
-    /// of a transaction was killed, the transaction ends after its timeout, which Kafka checks every 10 s, or when
-    /// another producer starts with its id.
+    /// Connects to the group; its offsets are read when no transaction with offsets of the group is open. If the
+    /// producer of a transaction was killed, the transaction ends after its timeout, which Kafka checks every 10 s, or
+    /// when another producer starts with its id.
     ///
     /// # Errors
     /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
@@ -142,8 +142,8 @@ impl Group {
             match answer {
                 Err(error) if is_passing(&error) => {
                     thread::park_timeout(REST);
-                    if let Some(refusal) = self.refusal() {
-                        return Err(refusal);
+                    if let Some(error) = self.missing_group_right() {
+                        return Err(error);
                     }
                     if Instant::now() >= until || self.interrupt.is_stopping() {
                         return Err(error);
@@ -160,7 +160,7 @@ impl Group {
     }
 
     /// Returns the error if the client lacks a right: librdkafka reports it only to a poll, like connection errors.
-    fn refusal(&self) -> Option<KafkaError> {
+    fn missing_group_right(&self) -> Option<KafkaError> {
         let polled = iter::from_fn(|| self.consumer.poll(Duration::ZERO));
         let mut errors = polled.take(POLLS).filter_map(Result::err);
         errors.find(|error| {
@@ -175,8 +175,8 @@ impl Group {
             return ReadError::Denied(right);
         }
         let unreached = self.consumer.context().unreached();
-        if let Some(refusal @ Unreached::Login(_)) = unreached {
-            return refusal.into();
+        if let Some(rejection @ Unreached::Authentication(_)) = unreached {
+            return rejection.into();
         }
         let group = &self.name;
         if is_passing(error) && self.consumer.fetch_metadata(None, QUESTION).is_ok() {
@@ -187,7 +187,7 @@ impl Group {
             ));
         }
         let words = self.consumer.context().last_error();
-        let reason = words.unwrap_or_else(|| in_words(error));
+        let reason = words.unwrap_or_else(|| error_message(error));
         ReadError::Unanswered(format!(
             "Kafka did not return the committed offsets of the group {group}: {reason}"
         ))

@@ -16,22 +16,22 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::age_limits::AgeLimits;
-use super::asking::{Asking, REST, Turn};
+use super::poll_view::{MIN_INTERVAL, PollState, PollView};
 use super::producer::Producer;
-use super::questions::{Answer, PATIENCE, question, read_settings};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
+use super::topic_metadata::{Answer, PATIENCE, read_settings, request_topic};
 
 /// The interval of the requests if every topic is ready, and if not.
-const CALM: Duration = Duration::from_secs(5);
-const TROUBLED: Duration = Duration::from_secs(1);
+const READY_INTERVAL: Duration = Duration::from_secs(5);
+const OUTAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The interval at which a topic's settings are read: they can change at any time.
 const REREAD: Duration = Duration::from_mins(10);
 
 /// The polling thread. Dropping this stops it; the thread ends after its current request, which can take seconds.
 pub struct Watching {
     stop: Arc<AtomicBool>,
-    asking: Asking,
+    view: PollView,
 }
 
 /// The topics to poll when there is a producer.
@@ -59,20 +59,20 @@ impl Prepared {
             woken,
         } = self;
         let stop = Arc::new(AtomicBool::new(false));
-        let (turn, turns) = watch::channel(Turn::default());
-        let asker = Asker {
+        let (poll, polls) = watch::channel(PollState::default());
+        let poller = Poller {
             producer,
             settings: with_durability.then(|| Arc::clone(settings)),
             topics,
-            turn,
+            poll,
             stop: Arc::clone(&stop),
         };
         thread::Builder::new()
             .name("kafka-health".to_owned())
-            .spawn(move || asker.run(&woken))?;
+            .spawn(move || poller.run(&woken))?;
         Ok(Watching {
             stop,
-            asking: Asking { turn: turns, wake },
+            view: PollView { poll: polls, wake },
         })
     }
 }
@@ -97,8 +97,8 @@ impl Watching {
 
     /// Returns the view of the current request.
     #[must_use]
-    pub fn asking(&self) -> &Asking {
-        &self.asking
+    pub fn poll_view(&self) -> &PollView {
+        &self.view
     }
 }
 
@@ -106,20 +106,20 @@ impl Drop for Watching {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         // A full channel wakes the thread just as well.
-        let _woken = self.asking.wake.try_send(());
+        let _woken = self.view.wake.try_send(());
     }
 }
 
-struct Asker<P> {
+struct Poller<P> {
     producer: P,
     /// For the admin client that reads durability.
     settings: Option<Arc<ArcSwap<Settings>>>,
     topics: Vec<WatchedTopic>,
-    turn: watch::Sender<Turn>,
+    poll: watch::Sender<PollState>,
     stop: Arc<AtomicBool>,
 }
 
-impl<P> Asker<P> {
+impl<P> Poller<P> {
     fn run<T: Send + Sync + 'static>(mut self, woken: &Receiver<()>)
     where
         P: Fn() -> Arc<Producer<T>>,
@@ -128,9 +128,9 @@ impl<P> Asker<P> {
             let began = Instant::now();
             for topic in &mut self.topics {
                 let settings = self.settings.as_ref().map(|settings| settings.load_full());
-                topic.ask(&(self.producer)(), settings.as_deref(), &self.turn);
+                topic.refresh(&(self.producer)(), settings.as_deref(), &self.poll);
             }
-            self.turn.send_modify(|turn| turn.over = Some(began));
+            self.poll.send_modify(|poll| poll.last_round = Some(began));
             self.pause(woken);
         }
     }
@@ -138,12 +138,17 @@ impl<P> Asker<P> {
     /// Waits until the next round is due or the thread is to stop.
     fn pause(&self, woken: &Receiver<()>) {
         let is_ready = |topic: &WatchedTopic| topic.state.condition == Condition::Ready;
-        let calm = self.topics.iter().all(is_ready);
+        let all_ready = self.topics.iter().all(is_ready);
         let asked = Instant::now();
-        let mut until = asked + if calm { CALM } else { TROUBLED };
+        let mut until = asked
+            + if all_ready {
+                READY_INTERVAL
+            } else {
+                OUTAGE_INTERVAL
+            };
         while !self.stop.load(Ordering::SeqCst) {
             match woken.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(()) => until = until.min(asked + REST),
+                Ok(()) => until = until.min(asked + MIN_INTERVAL),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -180,20 +185,20 @@ impl WatchedTopic {
         (topic, watch)
     }
 
-    fn ask<T: Send + Sync + 'static>(
+    fn refresh<T: Send + Sync + 'static>(
         &mut self,
         producer: &Producer<T>,
         settings: Option<&Settings>,
-        turn: &watch::Sender<Turn>,
+        poll: &watch::Sender<PollState>,
     ) {
-        turn.send_modify(|turn| turn.open = Some(Instant::now()));
+        poll.send_modify(|poll| poll.open_since = Some(Instant::now()));
         let Answer {
             condition,
             partitions,
             replication,
             in_sync,
             preferred_leaders,
-        } = question(producer, &self.name, PATIENCE);
+        } = request_topic(producer, &self.name, PATIENCE);
         let condition = self.with_last_answer(condition);
         let was_missing = self.state.condition == Condition::Missing;
         if condition == Condition::Missing && was_missing {
@@ -216,7 +221,7 @@ impl WatchedTopic {
             .map(|count| count >= enough.max(1))
             .collect();
         self.publish();
-        turn.send_modify(|turn| turn.open = None);
+        poll.send_modify(|poll| poll.open_since = None);
         if let (Some(settings), Some(replication)) = (settings, replication) {
             self.read_settings(settings, replication);
             self.publish();
@@ -258,7 +263,7 @@ impl WatchedTopic {
         let read = read_settings(settings, topic);
         self.settings_asked = Some((Instant::now(), replication));
         match read {
-            Ok(Some(read)) => self.learn(&read, replication),
+            Ok(Some(read)) => self.apply_settings(&read, replication),
             Ok(None) => info!(
                 topic,
                 "Kafka denied access to the topic's settings: grant this client DESCRIBE_CONFIGS on the topic so that \
@@ -270,7 +275,7 @@ impl WatchedTopic {
         }
     }
 
-    fn learn(&mut self, read: &BTreeMap<String, String>, replication: u32) {
+    fn apply_settings(&mut self, read: &BTreeMap<String, String>, replication: u32) {
         self.state.age_limits = AgeLimits::of(read);
         let min_insync = read.get("min.insync.replicas");
         let Some(min_insync) = min_insync.and_then(|text| text.parse().ok()) else {

@@ -17,9 +17,9 @@ use thiserror::Error;
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::outgoing::to_base_record;
-use super::questions::question;
 use super::settings::Settings;
 use super::topic::Condition;
+use super::topic_metadata::request_topic;
 use crate::blocking::StoppableThread;
 use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Record};
 
@@ -42,8 +42,8 @@ impl Failed {
     /// Kafka rejected a record of this size earlier.
     pub const TOO_LARGE: Self = Self(RDKafkaErrorCode::MessageSizeTooLarge);
 
-    /// Returns the reason, as the rejected topic names it, if Kafka rejected the batch because of a record in it. If the
-    /// record was the only one in the batch, the rejection is permanent; every other failure can pass.
+    /// Returns the reason, as the rejected topic names it, if Kafka rejected the batch because of a record in it. If
+    /// the record was the only one in the batch, the rejection is permanent; every other failure can pass.
     #[must_use]
     pub fn refusal(self) -> Option<&'static str> {
         use RDKafkaErrorCode as Code;
@@ -57,7 +57,7 @@ impl Failed {
 
     /// Returns whether Kafka would reject the same batch again.
     #[must_use]
-    pub fn is_for_good(self) -> bool {
+    pub fn is_permanent(self) -> bool {
         use RDKafkaErrorCode::{
             PolicyViolation, UnsupportedCompressionType, UnsupportedForMessageFormat,
         };
@@ -167,7 +167,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
     /// Returns the condition of a topic. Waits at most `patience` for Kafka's answer.
     #[must_use]
     pub fn condition(&self, topic: &str, patience: Duration) -> Condition {
-        question(self, topic, patience).condition
+        request_topic(self, topic, patience).condition
     }
 
     /// Drops the records that are not sent yet; their delivery reports come soon. Requests in flight continue.

@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use super::client_error::ClientError;
 use super::cluster::Unreached;
-use super::questions::in_words;
 use super::topic::Condition;
+use super::topic_metadata::error_message;
 
 /// An error of reading a topic.
 #[derive(Debug, Error)]
@@ -88,7 +88,7 @@ pub enum ReadError {
 
 impl ReadError {
     pub(super) fn unanswered(question: &str, error: &KafkaError) -> Self {
-        let reason = in_words(error);
+        let reason = error_message(error);
         Self::Unanswered(format!("Kafka did not return {question}: {reason}"))
     }
 }

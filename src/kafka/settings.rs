@@ -75,7 +75,7 @@ pub struct Settings {
 impl From<&Config> for Settings {
     /// Returns the properties of a bridge's producers.
     fn from(config: &Config) -> Self {
-        Self::of_producers(&config.kafka, config.spool.is_some())
+        Self::for_producers(&config.kafka, config.spool.is_some())
     }
 }
 
@@ -97,7 +97,7 @@ fn properties(kafka: &Kafka) -> impl Iterator<Item = (&str, &str)> {
 impl Settings {
     /// Returns the properties of producers with or without a spool.
     #[must_use]
-    pub fn of_producers(kafka: &Kafka, has_spool: bool) -> Self {
+    pub fn for_producers(kafka: &Kafka, has_spool: bool) -> Self {
         let spooled = has_spool.then_some(NO_TIMEOUT);
         Self {
             certificate: ClientCertificate::of(kafka),
@@ -130,7 +130,7 @@ impl Settings {
     ///
     /// # Errors
     /// If librdkafka rejects the properties, if no broker answers, or if a topic is less usable than before.
-    pub fn try_out(&self, topics: [(&str, TopicState); 2]) -> Result<(), String> {
+    pub fn check_replacement(&self, topics: [(&str, TopicState); 2]) -> Result<(), String> {
         let cluster = Cluster::start(self).map_err(|error| error.to_string())?;
         cluster.brokers().map_err(|error| error.to_string())?;
         for (topic, current) in topics {
@@ -163,15 +163,15 @@ impl Settings {
 
     /// Returns the properties for a consumer that only queries offsets, including those of open transactions. It has no
     /// group, so that it needs no right on one.
-    pub(super) fn for_asking(&self) -> ClientConfig {
+    pub(super) fn for_offset_queries(&self) -> ClientConfig {
         let mut config = self.for_reading();
         config.set("isolation.level", "read_uncommitted");
         config.remove("group.id");
         config
     }
 
-    /// Returns the properties for a producer with this transactional id. Its records can wait as long as the transaction
-    /// is open, and only the topic limits their size.
+    /// Returns the properties for a producer with this transactional id. Its records can wait as long as the
+    /// transaction is open, and only the topic limits their size.
     pub(super) fn for_transactions(&self, id: &str, batching: Batching) -> ClientConfig {
         let mut config = self.config.clone();
         config.remove("message.timeout.ms");
@@ -291,7 +291,7 @@ mod tests {
         ] {
             for config in [
                 Settings::new([(name, value)]).for_reading(),
-                Settings::new([(name, value)]).for_asking(),
+                Settings::new([(name, value)]).for_offset_queries(),
             ] {
                 assert_eq!(config.get(name), Some(value), "{name}");
             }
@@ -345,7 +345,7 @@ mod tests {
             let settings = Settings::new([(name, "given")]);
             let is_left_out = left_out.contains(&name);
             let expected = (!is_left_out).then_some("given");
-            for config in [settings.for_reading(), settings.for_asking()] {
+            for config in [settings.for_reading(), settings.for_offset_queries()] {
                 let kept = config.get(name).filter(|value| *value == "given");
                 assert_eq!(kept, expected, "{name}");
             }
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn an_offset_query_sees_open_transactions_and_has_no_group() {
-        let config = Settings::new([]).for_asking();
+        let config = Settings::new([]).for_offset_queries();
         assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
         assert_eq!(config.get("group.id"), None);
     }

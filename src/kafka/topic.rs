@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::age_limits::AgeLimits;
-use super::refusal::Refusal;
+use super::rejection::RejectedStep;
 
 /// A topic's state according to Kafka's last answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct NoAnswer {
     /// librdkafka's message; if a broker rejected this client, with the cause and the remedy.
     pub reason: String,
     /// The failed step of the connection, if a broker rejected this client.
-    pub refusal: Option<Refusal>,
+    pub rejected_at: Option<RejectedStep>,
     /// When a broker last answered a request about the topic in this run.
     pub last_answer: Option<Timestamp>,
 }
@@ -57,7 +57,7 @@ impl From<String> for NoAnswer {
     fn from(reason: String) -> Self {
         Self {
             reason,
-            refusal: None,
+            rejected_at: None,
             last_answer: None,
         }
     }
@@ -67,7 +67,7 @@ impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = &self.reason;
         match self.last_answer {
-            None if self.refusal.is_some() => f.write_str(reason),
+            None if self.rejected_at.is_some() => f.write_str(reason),
             Some(time) => {
                 let time = time.strftime("%Y-%m-%d %H:%M:%S UTC");
                 write!(f, "no broker has answered since {time}: {reason}")
@@ -172,7 +172,7 @@ impl TopicWatch {
         self.state.borrow().preferred_leaders.clone()
     }
 
-    /// Requests the state again at once because the last answer seems outdated.
+    /// Requests the state again at once, if the last answer seems outdated.
     pub fn doubt(&self) {
         // A full channel means that a request is due already.
         let _asked = self.wake.try_send(());

@@ -15,13 +15,13 @@ use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::cluster::Unreached;
 use super::ends::{Answer, Ends};
-use super::left::Remaining;
 use super::numbers::{to_i32, to_i64, to_u32, to_u64};
 use super::offset_range::OffsetRange;
-use super::questions::{condition_of, in_words};
+use super::progress::Remaining;
 use super::read_error::ReadError;
 use super::settings::Settings;
 use super::topic::Condition;
+use super::topic_metadata::{condition_of, error_message};
 
 /// The limit for one request: long enough for a broker's crash and the election of another leader.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -53,7 +53,7 @@ impl TopicConsumer {
             |config| Client::from_config_and_context(&config, Callbacks::new((), settings));
         Ok(Self {
             committed: client(settings.for_reading())?,
-            uncommitted: client(settings.for_asking())?,
+            uncommitted: client(settings.for_offset_queries())?,
             topic: topic.to_owned(),
         })
     }
@@ -65,7 +65,7 @@ impl TopicConsumer {
     fn partitions_within(&self, topic: &str, patience: Duration) -> Result<u32, ReadError> {
         let metadata = self.uncommitted.fetch_metadata(Some(topic), patience);
         let metadata = metadata.map_err(|error| {
-            let reason = self.last_words(&error);
+            let reason = self.last_error_message(&error);
             ReadError::Topic(topic.to_owned(), Condition::Unreachable(reason.into()))
         })?;
         let found = metadata.topics().first();
@@ -89,7 +89,7 @@ impl TopicConsumer {
     }
 
     pub(super) fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
-        let (first, end) = self.patient_watermarks(&self.uncommitted, partition)?;
+        let (first, end) = self.watermarks_with_retry(&self.uncommitted, partition)?;
         Ok(OffsetRange {
             partition,
             first,
@@ -98,14 +98,18 @@ impl TopicConsumer {
     }
 
     pub(super) fn stable_end(&self, partition: u32) -> Result<u64, ReadError> {
-        let (_, stable) = self.patient_watermarks(&self.committed, partition)?;
+        let (_, stable) = self.watermarks_with_retry(&self.committed, partition)?;
         Ok(stable)
     }
 
-    fn patient_watermarks(&self, client: &Client, partition: u32) -> Result<(u64, u64), ReadError> {
+    fn watermarks_with_retry(
+        &self,
+        client: &Client,
+        partition: u32,
+    ) -> Result<(u64, u64), ReadError> {
         let topic = &self.topic;
         let question = format!("the first and the last offset of {topic} partition {partition}");
-        self.ask_patiently(client, &[partition], &question, |patience| {
+        self.retry(client, &[partition], &question, |patience| {
             self.watermarks(client, partition, patience)
         })
     }
@@ -122,7 +126,7 @@ impl TopicConsumer {
 
     /// Retries until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no leader, and
     /// waits for a dead broker if it does not know the new leader yet.
-    fn ask_patiently<T>(
+    fn retry<T>(
         &self,
         client: &Client,
         partitions: &[u32],
@@ -180,7 +184,9 @@ impl TopicConsumer {
                 topic: self.topic.clone(),
                 partition,
             }),
-            Err(ReadError::Topic(_, Condition::Unreachable(why))) => Answer::Lost(why.reason),
+            Err(ReadError::Topic(_, Condition::Unreachable(why))) => {
+                Answer::Unreachable(why.reason)
+            }
             Err(error) => Answer::Failed(error),
         }
     }
@@ -191,7 +197,7 @@ impl TopicConsumer {
         time: i64,
     ) -> Result<BTreeMap<u32, u64>, ReadError> {
         let question = format!("the offsets of {} at a time", self.topic);
-        self.ask_patiently(&self.uncommitted, partitions, &question, |patience| {
+        self.retry(&self.uncommitted, partitions, &question, |patience| {
             self.offsets_within(partitions, time, patience)
         })
     }
@@ -220,9 +226,13 @@ impl TopicConsumer {
 
     pub(super) fn assign(&self, remaining: &Remaining) -> Result<(), ReadError> {
         let mut assignment = TopicPartitionList::new();
-        let mut there = remaining.iter().filter(|(_, left)| left.is_there());
+        let mut there = remaining
+            .iter()
+            .filter(|(_, progress)| progress.is_fetchable());
         let assigned = there
-            .try_for_each(|(partition, left)| self.add(&mut assignment, *partition, left.next))
+            .try_for_each(|(partition, progress)| {
+                self.add(&mut assignment, *partition, progress.next)
+            })
             .and_then(|()| self.committed.assign(&assignment))
             // A paused partition stays paused when it is assigned again.
             .and_then(|()| self.committed.resume(&assignment));
@@ -246,7 +256,7 @@ impl TopicConsumer {
     }
 
     /// Stops fetching a partition.
-    pub(super) fn leave(&self, partition: u32) {
+    pub(super) fn stop_fetching(&self, partition: u32) {
         let mut finished = TopicPartitionList::new();
         finished.add_partition(&self.topic, to_i32(partition));
         if let Err(error) = self.committed.pause(&finished) {
@@ -269,11 +279,11 @@ impl TopicConsumer {
     }
 
     /// Returns the reason if brokers reject the connection.
-    pub(super) fn refusal(&self) -> Option<Unreached> {
+    pub(super) fn rejection(&self) -> Option<Unreached> {
         let clients = [&self.committed, &self.uncommitted].into_iter();
         clients
             .filter_map(|client| client.context().unreached())
-            .find(|why| !matches!(why, Unreached::Nobody(_)))
+            .find(|why| !matches!(why, Unreached::NoBroker(_)))
     }
 
     pub(super) fn forget_errors(&self) {
@@ -281,13 +291,13 @@ impl TopicConsumer {
         self.uncommitted.context().forget_error();
     }
 
-    fn last_words(&self, error: &KafkaError) -> String {
+    fn last_error_message(&self, error: &KafkaError) -> String {
         // Nothing else polls this client.
         if let Some(Err(error)) = self.uncommitted.poll(SHORTLY) {
             debug!(%error, "no answer");
         }
         let words = self.uncommitted.context().last_error();
-        words.unwrap_or_else(|| in_words(error))
+        words.unwrap_or_else(|| error_message(error))
     }
 }
 

@@ -1,8 +1,8 @@
-//! A producer whose records appear together with the place that its reader has reached, or not at all.
+//! A producer that commits its records together with the progress of the reader.
 //!
-//! The transactional id is a consumer group's name too: the group holds, for each partition that is
-//! read, the next offset and a text of the caller's. A producer that starts under an id first ends
-//! the transaction of the last one.
+//! The transactional id is also the name of a consumer group. For each partition that is read, the group stores the
+//! next offset and the caller's metadata. When a producer starts with an id, it first ends the open transaction of that
+//! id.
 
 mod failures;
 mod start;
@@ -35,35 +35,35 @@ use super::rights::missing_right;
 use crate::contract::RecordRef;
 use crate::interrupt::Interrupt;
 
-/// How long librdkafka may take for a step before the interrupt is checked.
+/// The timeout of one librdkafka call, after which the interrupt is checked.
 const SLICE: Duration = Duration::from_millis(500);
-/// How long librdkafka may take for offsets, which it sends again after that.
+/// The timeout for sending offsets, after which librdkafka sends them again.
 const OFFSETS: Duration = Duration::from_secs(10);
-/// How long a step may take; the producer is useless after that.
+/// The limit for a step; after that the producer can't be used.
 const STEP: Duration = Duration::from_secs(30);
-/// How long a step may take once the command is to stop, and once it is to give up its work.
+/// The limits for a step if the command is to stop, and if it is to stop at once.
 const STOPPING: Duration = Duration::from_secs(10);
 const GIVING_UP: Duration = Duration::from_secs(3);
-/// How long librdkafka may take to give back the records that it has not sent.
+/// The time librdkafka may take to return purged records.
 const TAKING_BACK: Duration = Duration::from_secs(1);
-/// How long to wait for room in librdkafka's queue before looking again.
+/// The time to poll before the next attempt if librdkafka's queue is full.
 const ROOM: Duration = Duration::from_millis(10);
-/// How many records are handed over between two looks for delivery reports.
+/// The number of sent records between two polls for delivery reports.
 const REPORTS_EACH: u32 = 256;
 
-/// Why a transaction has failed.
+/// The reason why a transaction failed.
 #[derive(Debug, Error)]
 pub enum Broken {
-    /// Nothing of it will be seen; the same can be tried again.
+    /// This transaction can't be committed; it can be aborted and retried.
     #[error("{0}")]
     Transaction(String),
-    /// This producer can't go on. Its last transaction may have been committed all the same.
+    /// This producer can't be used any more. Its last transaction may still have been committed.
     #[error("{0}")]
     Producer(String),
-    /// This producer can't go on: another one has started under the same id.
+    /// Another producer has started with the same id, so this one can't be used any more.
     #[error("{0}")]
     Fenced(String),
-    /// Kafka refuses it, and will again.
+    /// Kafka rejects it, and a retry does not help.
     #[error("{0}")]
     Refused(String),
 }
@@ -77,22 +77,22 @@ impl From<ClientError> for Broken {
     }
 }
 
-/// How the records of transactions are put into batches.
+/// The batching of transactional records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Batching {
-    /// The largest batch in bytes, if it has another limit than librdkafka's.
+    /// The maximum size of a batch in bytes, if it differs from librdkafka's default.
     pub bytes: Option<u32>,
-    /// Records are sent at once.
+    /// Whether records are sent without linger.
     pub is_immediate: bool,
 }
 
 type TransactionalProducer = BaseProducer<Callbacks<Mutex<Failures>>>;
 
-/// One producer with a transactional id. A transaction that is still open is aborted when this is dropped.
+/// A producer with a transactional id. Dropping it aborts an open transaction.
 pub struct Transactions {
     producer: Arc<TransactionalProducer>,
     interrupt: Arc<Interrupt>,
-    /// The transactional id, which is the name of the consumer group, too.
+    /// The transactional id, which is also the name of the consumer group.
     id: String,
     /// The topics that records were sent to.
     topics: BTreeSet<String>,
@@ -104,7 +104,7 @@ impl Transactions {
     /// Starts a transaction.
     ///
     /// # Errors
-    /// If this producer can't go on.
+    /// If this producer can't be used any more.
     pub fn begin(&self) -> Result<(), Broken> {
         let begun = self.producer.begin_transaction();
         begun.map_err(|error| self.broken(&error))?;
@@ -112,8 +112,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Hands a record over to the transaction, waiting for room if there is none. `tag` names it
-    /// if Kafka refuses it.
+    /// Adds a record to the transaction; waits while librdkafka's queue is full. `tag` identifies the record if Kafka
+    /// rejects it.
     ///
     /// # Errors
     /// If the transaction can't succeed any more.
@@ -155,17 +155,20 @@ impl Transactions {
         }
     }
 
-    /// Returns why the open transaction can't succeed any more, if that is so. librdkafka drops the records of such a
-    /// transaction, and only says that it did.
+    /// Returns the error after which the open transaction can't succeed any more. librdkafka purges the records of such
+    /// a transaction, and their delivery reports name only the purge.
     fn failure(&self) -> Option<KafkaError> {
         let error = self.producer.begin_transaction().err()?;
         (error.rdkafka_error_code() != Some(RDKafkaErrorCode::State)).then_some(error)
     }
 
-    /// Returns why librdkafka does not take a record.
+    /// Returns the error for a record that librdkafka does not accept.
     fn not_sent(&self, error: &KafkaError, tag: usize) -> Broken {
         let code = error.rdkafka_error_code();
-        if let Some(failed) = code.map(Failed::from).filter(|failed| failed.is_for_good()) {
+        if let Some(failed) = code
+            .map(Failed::from)
+            .filter(|failed| failed.is_permanent())
+        {
             let mut failures = self.producer.context().deliveries.lock();
             failures.refused.insert(tag, failed);
         }
@@ -176,7 +179,7 @@ impl Transactions {
         self.broken(failure.as_ref().unwrap_or(error))
     }
 
-    /// Waits until Kafka has accepted or refused every record so far.
+    /// Waits until Kafka has accepted or rejected every record so far.
     ///
     /// # Errors
     /// If the transaction can't succeed any more.
@@ -196,10 +199,10 @@ impl Transactions {
         Err(self.broken(&failure.unwrap_or(KafkaError::MessageProduction(code))))
     }
 
-    /// Commits the transaction with how far the reading of `topic` is, for the group of `group`.
+    /// Commits the transaction together with the reading progress on `topic`, as offsets of `group`.
     ///
     /// # Errors
-    /// If the commit failed; after [`Broken::Producer`] and [`Broken::Fenced`] Kafka may have committed it all the same.
+    /// If the commit failed; after [`Broken::Producer`] and [`Broken::Fenced`] Kafka may still have committed it.
     pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
         self.flush()?;
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
@@ -212,8 +215,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Adds offsets of a group to the transaction. librdkafka waits for the group's coordinator without an end, so that
-    /// this is done by a thread that can be left behind; the producer is useless then.
+    /// Adds the group's offsets to the transaction. librdkafka waits for the group's coordinator without a limit, so a
+    /// separate thread makes the call. If it takes too long, the thread is abandoned and the producer can't be used.
     fn send_offsets(
         &self,
         topic: &str,
@@ -242,7 +245,9 @@ impl Transactions {
                 match result.recv_timeout(SLICE) {
                     Ok(sent) => break sent,
                     Err(RecvTimeoutError::Disconnected) => {
-                        return Err(Broken::Producer("a thread has ended".to_owned()));
+                        return Err(Broken::Producer(
+                            "the thread that sends offsets ended unexpectedly".to_owned(),
+                        ));
                     }
                     Err(RecvTimeoutError::Timeout) => {
                         self.check_time(begun, "the coordinator of the run's consumer group")?;
@@ -253,7 +258,7 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err(error) if is_passing(&error) => {
                     self.producer.poll(ROOM);
-                    self.check_time(begun, &self.in_words(&error))?;
+                    self.check_time(begun, &self.error_message(&error))?;
                 }
                 Err(error) => {
                     let denied = self.denied(&error, ["READ", topic]);
@@ -263,32 +268,33 @@ impl Transactions {
         }
     }
 
-    /// Gives the transaction up: nothing of it will be seen.
+    /// Aborts the transaction.
     ///
     /// # Errors
-    /// If this producer can't go on.
+    /// If this producer can't be used any more.
     pub fn abort(&self) -> Result<(), Broken> {
         self.is_open.set(false);
-        // Aborting waits for delivery reports that only this thread can take.
+        // Aborting waits for delivery reports that only this thread can poll.
         self.take_back();
         *self.producer.context().deliveries.lock() = Failures::default();
         self.until_done(|producer| producer.abort_transaction(SLICE))
     }
 
-    /// Leaves the transaction to the next producer under the same id, which aborts it.
+    /// Leaves the transaction open; the next producer with the same id aborts it.
     pub fn abandon(&self) {
         self.is_open.set(false);
     }
 
-    /// Returns the tags of those records of this transaction that Kafka has refused for good, or for another record in
-    /// the same batch. A new producer is needed then: this one stumbles over the gap in its numbering.
+    /// Returns the tags of the records that Kafka rejected permanently, including those rejected because of another
+    /// record in their batch. After a rejection a new producer is needed, because the sequence numbers of this one have
+    /// a gap.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<usize, Failed> {
         self.take_back();
         mem::take(&mut self.producer.context().deliveries.lock().refused)
     }
 
-    /// Takes back what is still to be sent, and every delivery report.
+    /// Purges the unsent records, and polls every delivery report.
     fn take_back(&self) {
         let begun = Instant::now();
         self.producer
@@ -298,7 +304,7 @@ impl Transactions {
         }
     }
 
-    /// Serves librdkafka while there is nothing else to do.
+    /// Polls librdkafka while there is nothing to send.
     pub fn wait(&self, time: Duration) {
         self.producer.poll(time);
     }
@@ -312,16 +318,16 @@ impl Transactions {
             match step(&self.producer) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_passing(&error) => {
-                    debug!(%error, "tried again");
+                    debug!(%error, "retrying");
                     self.producer.poll(ROOM);
-                    self.check_time(begun, &self.in_words(&error))?;
+                    self.check_time(begun, &self.error_message(&error))?;
                 }
                 Err(error) => return Err(self.broken(&error)),
             }
         }
     }
 
-    /// Returns an error if what began at `begun` has taken too long.
+    /// Returns an error if the step that began at `begun` has taken too long.
     fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), Broken> {
         let limit = match (self.interrupt.is_stopping(), self.interrupt.is_at_once()) {
             (_, true) => GIVING_UP,
@@ -337,13 +343,14 @@ impl Transactions {
         )))
     }
 
-    /// Returns the error for a right that the client lacks. `topic` is the right on a topic and the topic.
+    /// Returns the error if the client lacks a right. `topic` holds the right that the topic needs and the topic's
+    /// name.
     fn denied(&self, error: &KafkaError, topic: [&str; 2]) -> Option<Broken> {
         let code = error.rdkafka_error_code()?;
         missing_right(code, topic, &self.id).map(Broken::Refused)
     }
 
-    /// Returns the topics that an error of writing is about: those that it names, or all.
+    /// Returns the topics of a write error: those that it names, or all.
     fn written_topics(&self, words: &str) -> String {
         let topics = || self.topics.iter().map(String::as_str);
         let named: Vec<&str> = topics().filter(|topic| words.contains(topic)).collect();
@@ -357,7 +364,7 @@ impl Transactions {
     fn broken(&self, error: &KafkaError) -> Broken {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
-        let why = self.in_words(error);
+        let why = self.error_message(error);
         if let Some(denied) = self.denied(error, ["WRITE", &self.written_topics(&why)]) {
             return denied;
         }
@@ -385,7 +392,7 @@ impl Transactions {
         }
     }
 
-    fn in_words(&self, error: &KafkaError) -> String {
+    fn error_message(&self, error: &KafkaError) -> String {
         if let Some((_, reason)) = self.producer.client().fatal_error() {
             return reason;
         }
@@ -410,21 +417,21 @@ impl Transactions {
 impl Drop for Transactions {
     fn drop(&mut self) {
         if self.is_open.get() {
-            // Kafka aborts it otherwise, after its timeout.
+            // Otherwise Kafka aborts it after its timeout.
             let _aborted = self.abort();
         }
     }
 }
 
-/// Returns whether the same step can be tried again.
+/// Returns whether the step can be retried.
 fn is_passing(error: &KafkaError) -> bool {
     match error {
-        // An earlier step that was left behind is never over.
+        // An abandoned step never completes.
         KafkaError::Transaction(error) => {
             use RDKafkaErrorCode::{Conflict, PreviousInProgress};
             error.is_retriable() && ![Conflict, PreviousInProgress].contains(&error.code())
         }
-        // A flush that has taken too long.
+        // The flush timed out.
         KafkaError::Flush(_) => true,
         _ => false,
     }

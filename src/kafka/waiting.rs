@@ -48,8 +48,8 @@ impl fmt::Display for Waiting {
             ),
             Self::Leader { topic, partition } => write!(
                 f,
-                "no leader of {topic} partition {partition} answers: check that the partition has a leader, and that this \
-                 machine can reach the advertised.listeners of that broker; trying again"
+                "no leader of {topic} partition {partition} answers: check that the partition has a leader, and that \
+                 this machine can reach the advertised.listeners of that broker; trying again"
             ),
             Self::Batch {
                 topic,
@@ -58,8 +58,8 @@ impl fmt::Display for Waiting {
                 reason,
             } => write!(
                 f,
-                "can't fetch records of {topic} partition {partition} from offset {offset} ({reason}): check the log of the \
-                 partition's leader; trying again"
+                "can't fetch records of {topic} partition {partition} from offset {offset} ({reason}): check the log \
+                 of the partition's leader; trying again"
             ),
             Self::Broker { topic, reason } => write!(
                 f,

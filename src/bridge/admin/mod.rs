@@ -199,7 +199,7 @@ impl View {
 
     /// Renders the page once Kafka has answered, or has owed its answer for [`SILENT`].
     async fn page(self: &Arc<Self>) -> String {
-        self.bridge.delivery.asking().ask(SILENT).await;
+        self.bridge.delivery.poll_view().poll_now(SILENT).await;
         let view = Arc::clone(self);
         let render = move |_: &mut _| page::html(&view.snapshot(), &view.history);
         self.renderer.run(render).await

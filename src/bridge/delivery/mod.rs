@@ -56,7 +56,7 @@ use topic::Topic;
 use super::metrics::Metrics;
 use crate::config::LAST_WRITES;
 use crate::contract::{Event, Fault, Rejected};
-use crate::kafka::{Asking, ClientError, Settings, TopicState, TopicWatch, Watching};
+use crate::kafka::{ClientError, PollView, Settings, TopicState, TopicWatch, Watching};
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
 use crate::telemetry::Throttle;
 
@@ -273,8 +273,8 @@ impl Delivery {
 
     /// Returns since when Kafka owes an answer, and a way to have it asked now.
     #[must_use]
-    pub fn asking(&self) -> &Asking {
-        self.watching.asking()
+    pub fn poll_view(&self) -> &PollView {
+        self.watching.poll_view()
     }
 
     /// Returns what the spool holds now, if there is one.

@@ -62,9 +62,9 @@ impl Transactions {
     /// Waits before the next attempt.
     fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
         self.producer.poll(ROOM);
-        let why = self.in_words(error);
+        let why = self.error_message(error);
         let unreached = self.producer.context().unreached();
-        let is_rejected = matches!(unreached, Some(Unreached::Login(_)));
+        let is_rejected = matches!(unreached, Some(Unreached::Authentication(_)));
         if is_rejected && passed > REJECTED {
             return Err(Broken::Refused(why));
         }
@@ -81,8 +81,8 @@ impl Transactions {
             return Err(Broken::Producer(why));
         }
         Err(Broken::Producer(format!(
-            "Kafka answers, but does not initialize the transactional id {id} ({why}). A partition without a leader may \
-             delay the end of its last transaction, or it may have no coordinator: with fewer than three brokers, set \
+            "Kafka answers, but does not initialize the transactional id {id} ({why}). A partition without a leader \
+             may delay the end of its last transaction, or it may have no coordinator: with fewer than three brokers, set \
              transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
              restart the brokers"
         )))

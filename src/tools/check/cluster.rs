@@ -126,8 +126,8 @@ fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
 fn is_of_client_certificate(unreached: &Unreached) -> bool {
     match unreached {
         Unreached::Tls(why) => !why.contains("certificate verify failed"),
-        Unreached::Nobody(_) => true,
-        Unreached::Login(_) => false,
+        Unreached::NoBroker(_) => true,
+        Unreached::Authentication(_) => false,
     }
 }
 
@@ -137,11 +137,11 @@ fn no_answer(unreached: Unreached) -> Finding {
             format!("the TLS handshake with Kafka failed: {why}"),
             "look at security.protocol and the port, at ssl.ca.location, and at the name in the broker's certificate",
         ),
-        Unreached::Login(why) => Area::Login.fail(
+        Unreached::Authentication(why) => Area::Login.fail(
             format!("Kafka did not authenticate this client: {why}"),
             "look at sasl.mechanism, sasl.username and sasl.password",
         ),
-        Unreached::Nobody(why) => match named(&why) {
+        Unreached::NoBroker(why) => match named(&why) {
             // librdkafka has heard of the brokers, and has let go of the address that it was given.
             Some((address, id)) => elsewhere(id, address, &format!("nobody answers there: {why}")),
             None => Area::Connection.fail(

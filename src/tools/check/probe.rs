@@ -30,7 +30,7 @@ pub(super) fn look(
     let mut findings = vec![Area::Probe.ok(format!(
         "{topic}: a record was on every in-sync replica after {took} ms"
     ))];
-    if facts.has_own_clock() {
+    if facts.uses_log_append_time() {
         findings.extend(at.and_then(|at| clock(topic, [sent, acknowledged], at)));
     }
     findings

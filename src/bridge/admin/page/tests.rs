@@ -178,7 +178,7 @@ fn an_outage_is_told_by_when_kafka_last_answered_and_only_else_by_the_configurat
     let since = "No broker has answered since 10:30:00 (UTC)";
     let no_answer = NoAnswer {
         reason: "refused".to_owned(),
-        refusal: None,
+        rejected_at: None,
         last_answer: Some(away.now),
     };
     let away = condition(later(&away, 5), Condition::Unreachable(no_answer));

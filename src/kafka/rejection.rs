@@ -7,15 +7,15 @@ use super::client_certificate::ClientCertificate;
 
 /// The step at which a broker rejected a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RejectedStep {
     /// The TLS handshake failed, or the broker ended it by an alert.
     Tls,
     /// The broker did not accept the name or the password.
-    Login,
+    Authentication,
 }
 
-/// TLS errors, as OpenSSL names them, and the remedy. Kafka brokers send the alert "certificate unknown" for most invalid
-/// certificates.
+/// TLS errors, as OpenSSL names them, and the remedy. Kafka brokers send the alert "certificate unknown" for most
+/// invalid certificates.
 const ALERTS: [(&str, &str); 7] = [
     (
         "alert certificate expired",
@@ -28,8 +28,8 @@ const ALERTS: [(&str, &str); 7] = [
     ),
     (
         "alert unknown ca",
-        "the broker does not trust the CA of the client certificate; set ssl.certificate.location to a certificate whose \
-         CA is in the brokers' truststore (ssl.truststore.location)",
+        "the broker does not trust the CA of the client certificate; set ssl.certificate.location to a certificate \
+         whose CA is in the brokers' truststore (ssl.truststore.location)",
     ),
     (
         "alert bad certificate",
@@ -51,14 +51,14 @@ const ALERTS: [(&str, &str); 7] = [
     ),
 ];
 
-impl Refusal {
+impl RejectedStep {
     /// Returns the failed step if the error means that a broker rejected this client.
     pub(super) fn of(code: RDKafkaErrorCode, words: &str) -> Option<Self> {
         use RDKafkaErrorCode::{
             Authentication, SSL, SaslAuthenticationFailed, UnsupportedSASLMechanism,
         };
-        // With TLS 1.3 the broker rejects the client certificate after the client's handshake is complete, and under load
-        // librdkafka can report that as a lost connection.
+        // With TLS 1.3 the broker rejects the client certificate after the client's handshake is complete, and under
+        // load librdkafka can report that as a lost connection.
         let is_tls = [
             "SSL handshake failed",
             "certificate verify failed",
@@ -70,7 +70,7 @@ impl Refusal {
             SSL => Some(Self::Tls),
             _ if is_tls => Some(Self::Tls),
             Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism => {
-                Some(Self::Login)
+                Some(Self::Authentication)
             }
             _ => None,
         }
@@ -100,7 +100,7 @@ impl Refusal {
     }
 
     /// Returns the explanation as a complete message that names the broker.
-    pub(super) fn in_words(
+    pub(super) fn message(
         self,
         words: &str,
         certificate: Option<&ClientCertificate>,
@@ -109,7 +109,7 @@ impl Refusal {
         let (broker, why) = (broker(words), self.explain(words, certificate, now));
         match self {
             Self::Tls => format!("the TLS handshake with {broker} failed: {why}"),
-            Self::Login => format!(
+            Self::Authentication => format!(
                 "authentication with {broker} failed; check sasl.mechanism, sasl.username and sasl.password ({why})"
             ),
         }
@@ -145,17 +145,17 @@ mod tests {
         use RDKafkaErrorCode::{Authentication, BrokerTransportFailure, SSL};
         let late = "kafka-1:9093/1: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert \
                     number 42";
-        for (code, words, refusal) in [
-            (SSL, EXPIRED, Some(Refusal::Tls)),
-            (BrokerTransportFailure, late, Some(Refusal::Tls)),
+        for (code, words, step) in [
+            (SSL, EXPIRED, Some(RejectedStep::Tls)),
+            (BrokerTransportFailure, late, Some(RejectedStep::Tls)),
             (
                 Authentication,
                 "Authentication failed",
-                Some(Refusal::Login),
+                Some(RejectedStep::Authentication),
             ),
             (BrokerTransportFailure, "Connection refused", None),
         ] {
-            assert_eq!(Refusal::of(code, words), refusal, "{words}");
+            assert_eq!(RejectedStep::of(code, words), step, "{words}");
         }
     }
 
@@ -166,7 +166,7 @@ mod tests {
             begins: at(0),
             expires: at(1_795_689_000),
         };
-        let words = |now| Refusal::Tls.in_words(EXPIRED, Some(&certificate), now);
+        let words = |now| RejectedStep::Tls.message(EXPIRED, Some(&certificate), now);
         assert_eq!(
             words(at(1_795_689_000)),
             format!(
@@ -185,13 +185,13 @@ mod tests {
             "ssl://kafka-1:9093/1: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed",
             "ssl://kafka-1:9093/1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
         ] {
-            let said = Refusal::Tls.in_words(words, Some(&certificate), at(1_795_689_000));
+            let said = RejectedStep::Tls.message(words, Some(&certificate), at(1_795_689_000));
             assert!(!said.contains("the client certificate expired"), "{said}");
         }
         let refused =
             "sasl_ssl://kafka-1:9094/bootstrap: SASL authentication error: Authentication failed";
         assert_eq!(
-            Refusal::Login.in_words(refused, None, at(1)),
+            RejectedStep::Authentication.message(refused, None, at(1)),
             format!(
                 "authentication with kafka-1:9094 failed; check sasl.mechanism, sasl.username and sasl.password \
                  ({refused})"

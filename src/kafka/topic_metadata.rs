@@ -42,7 +42,7 @@ impl Answer {
     }
 }
 
-pub(super) fn question<T: Send + Sync + 'static>(
+pub(super) fn request_topic<T: Send + Sync + 'static>(
     producer: &Producer<T>,
     topic: &str,
     patience: Duration,
@@ -57,7 +57,7 @@ pub(super) fn question<T: Send + Sync + 'static>(
         }
         Err(error) => {
             let no_answer = producer.callbacks().no_answer();
-            let no_answer = no_answer.unwrap_or_else(|| in_words(&error).into());
+            let no_answer = no_answer.unwrap_or_else(|| error_message(&error).into());
             Answer::without_partitions(Condition::Unreachable(no_answer))
         }
     }
@@ -117,7 +117,7 @@ fn answer_with(topic: &MetadataTopic) -> Answer {
     }
 }
 
-pub(super) fn in_words(error: &KafkaError) -> String {
+pub(super) fn error_message(error: &KafkaError) -> String {
     let code = match error {
         // `rdkafka_error_code` has no code for these.
         KafkaError::AdminOp(code) => Some(*code),
