@@ -1,4 +1,4 @@
-//! The ways to Kafka: TLS, TLS with a certificate of the client, and a password over TLS.
+//! Connections to Kafka by TLS, by mutual TLS, and by SASL over TLS.
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -16,7 +16,7 @@ use crate::support::records::read_all;
 
 const WAYS: [Way; 3] = [Way::Tls, Way::MutualTls, Way::SaslTls];
 
-/// A configuration for the tools, and the settings that go with it.
+/// A configuration file for the tools, and its additional settings.
 struct Desk {
     _home: TempDir,
     file: PathBuf,
@@ -51,7 +51,7 @@ impl Desk {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// What `check` finds in these areas: level, area, text and remedy.
+    /// Returns the findings of `check` in these areas: level, area, text and remedy.
     fn check(&self, areas: &[&str]) -> Vec<[String; 4]> {
         let output = self.command(&["check", "--json"]);
         let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -66,7 +66,7 @@ impl Desk {
 }
 
 #[test]
-fn a_bridge_delivers_and_the_tools_work_over_each_way() {
+fn a_bridge_and_the_tools_work_over_tls_mutual_tls_and_sasl() {
     let kafka = cluster::exclusive();
     for way in WAYS {
         let topics = ["events", "rejected"].map(|name| kafka.topic(name, 3));
@@ -96,14 +96,14 @@ fn a_bridge_delivers_and_the_tools_work_over_each_way() {
         let since = ["--since", "beginning", "--yes"];
         desk.succeeds(&[&["replay", "--to", &target], &since[..]].concat());
         assert_eq!(count(&target), 1, "{way:?}");
-        // An unknown status stays where it is: the run has to read it, and to write nothing.
+        // The run reads the rejected report and does not redrive it, because its status is unknown.
         desk.succeeds(&[&["redrive"], &since[..]].concat());
         assert_eq!(count(topic), 1, "{way:?}");
     }
 }
 
 #[test]
-fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
+fn check_names_the_fault_of_a_client_and_the_remedy() {
     let kafka = cluster::exclusive();
     let topics = ["events", "rejected"].map(|name| kafka.topic(name, 3));
     let [topic, rejected] = topics.each_ref().map(String::as_str);
@@ -172,13 +172,13 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
             "Kafka did not authenticate this client",
         ),
     ] {
-        let mut amiss = found.iter().filter(|[level, ..]| level != "ok");
-        let Some([of_level, of_area, what, remedy]) = amiss.next() else {
-            panic!("nothing is amiss, not {words:?}: {found:#?}");
+        let mut problems = found.iter().filter(|[level, ..]| level != "ok");
+        let Some([of_level, of_area, what, remedy]) = problems.next() else {
+            panic!("no finding, expected {words:?}: {found:#?}");
         };
         assert_eq!((&**of_level, &**of_area), (level, area), "{found:#?}");
         assert!(what.contains(words), "{words:?}: {found:#?}");
         assert!(!remedy.is_empty(), "{found:#?}");
-        assert_eq!(amiss.next(), None, "{found:#?}");
+        assert_eq!(problems.next(), None, "{found:#?}");
     }
 }
