@@ -17,16 +17,16 @@ use super::client_error::ClientError;
 use super::topic_metadata::error_message;
 
 /// The time the system may take to remove finished threads.
-const REMOVED: Duration = Duration::from_secs(1);
+const REMOVAL_LIMIT: Duration = Duration::from_secs(1);
 
 /// The number of brokers, each with a thread, that a client may learn of before its own thread has started.
-const LEARNED: usize = 8;
+const EXTRA_BROKERS: usize = 8;
 
 /// Returns the number of threads that an admin client may need until its own thread has started: that thread, two of
 /// librdkafka, and one for each address of `bootstrap.servers` and each broker that it learns of.
 fn threads(config: &ClientConfig) -> usize {
     let addresses = config.get("bootstrap.servers").unwrap_or_default();
-    3 + addresses.split(',').count() + LEARNED
+    3 + addresses.split(',').count() + EXTRA_BROKERS
 }
 
 /// Starts an admin client.
@@ -90,7 +90,7 @@ fn start_threads(count: usize) -> io::Result<()> {
     // A finished thread counts towards the limit until the system has removed it.
     let is_counted = |thread: &PathBuf| Path::new("/proc").join(thread).exists();
     let threads: Vec<_> = started.into_inner().into_iter().flatten().collect();
-    let until = Instant::now() + REMOVED;
+    let until = Instant::now() + REMOVAL_LIMIT;
     while threads.iter().any(is_counted) && Instant::now() < until {
         thread::park_timeout(Duration::from_millis(1));
     }

@@ -3,25 +3,28 @@
 use crate::contract::RecordRef;
 
 /// The header of a batch in Kafka's message format v2.
-const HEAD: usize = 61;
+const BATCH_HEADER: usize = 61;
 /// The attributes, timestamp delta and offset delta of the only record in a batch; both deltas are 0.
-const FIXED: usize = 3;
+const RECORD_FIXED: usize = 3;
 
 /// Returns the size in bytes of an uncompressed batch that holds only this record.
 #[must_use]
 pub fn batch_size(record: &RecordRef<'_>) -> usize {
     let headers = record.headers.iter();
     let headers: usize = headers
-        .map(|(name, value)| part(Some(name.as_bytes())) + part(value.as_deref()))
+        .map(|(name, value)| field(Some(name.as_bytes())) + field(value.as_deref()))
         .sum();
     let count = varint(record.headers.len());
-    let body =
-        FIXED + part(record.key.as_deref()) + part(record.value.as_deref()) + count + headers;
-    HEAD + varint(body) + body
+    let body = RECORD_FIXED
+        + field(record.key.as_deref())
+        + field(record.value.as_deref())
+        + count
+        + headers;
+    BATCH_HEADER + varint(body) + body
 }
 
 /// Returns the size of a field with its length prefix; the length -1 stands for null.
-fn part(bytes: Option<&[u8]>) -> usize {
+fn field(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint(bytes.len()) + bytes.len())
 }
 

@@ -13,8 +13,8 @@ use super::incremental_alter::{self, NotChanged};
 use super::topic_metadata::{by_name, error_message};
 
 /// The time a broker may take to show changed settings, and the interval of the checks.
-const SHOWN: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(200);
+const SHOWN_LIMIT: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Cluster {
         topic: &str,
         changes: &BTreeMap<&'static str, String>,
     ) -> Result<(), String> {
-        let until = Instant::now() + SHOWN;
+        let until = Instant::now() + SHOWN_LIMIT;
         while Instant::now() < until {
             let entries = self.describe(topic)?.map(by_name).unwrap_or_default();
             if changes
@@ -81,7 +81,7 @@ impl Cluster {
             {
                 return Ok(());
             }
-            thread::park_timeout(LOOK);
+            thread::park_timeout(CHECK_INTERVAL);
         }
         Err("Kafka accepted the change but does not show it yet; check again with `koobridge topics`".to_owned())
     }

@@ -28,7 +28,7 @@ use super::topic_metadata::{Answer, answer_of, by_name, error_message};
 use crate::contract::Record;
 
 /// The limit of each attempt to get the first answer, and whether a rejection counts after it.
-const CONNECTING: [(Duration, bool); 3] = [
+const FIRST_ATTEMPTS: [(Duration, bool); 3] = [
     (Duration::from_secs(1), false),
     (Duration::from_secs(3), true),
     (Duration::from_secs(6), true),
@@ -36,10 +36,10 @@ const CONNECTING: [(Duration, bool); 3] = [
 /// The limit for each later request.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The time a broker may take to learn of a new topic that another one shows, and the interval of the requests.
-const KNOWN: Duration = Duration::from_secs(2);
-const AGAIN: Duration = Duration::from_millis(200);
+const NEW_TOPIC_LIMIT: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The time for which librdkafka's main queue is polled.
-const SHORTLY: Duration = Duration::from_millis(5);
+const ERROR_POLL: Duration = Duration::from_millis(5);
 
 /// A connected client.
 pub struct Cluster {
@@ -140,12 +140,12 @@ impl Cluster {
     pub fn brokers(&self) -> Result<Vec<Node>, Unreached> {
         let mut last = Unreached::NoBroker(String::new());
         // librdkafka tries one broker first, which may be the dead one.
-        for (patience, is_rejection_final) in CONNECTING {
+        for (patience, is_rejection_final) in FIRST_ATTEMPTS {
             match self.producer.client().fetch_metadata(None, patience) {
                 Ok(metadata) => return Ok(metadata.brokers().iter().map(Node::from).collect()),
                 Err(error) => {
                     // librdkafka reports the reason on the main queue, which nothing else polls.
-                    self.producer.poll(SHORTLY);
+                    self.producer.poll(ERROR_POLL);
                     last = self.why(&error);
                 }
             }
@@ -201,10 +201,10 @@ impl Cluster {
     /// Returns the settings of a topic; `None` if Kafka does not show them. Retries, because a broker that does not
     /// know a new topic yet shows none.
     fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
-        let until = Instant::now() + KNOWN;
+        let until = Instant::now() + NEW_TOPIC_LIMIT;
         let mut entries = self.describe(name);
         while !matches!(entries, Ok(Some(_))) && Instant::now() < until {
-            thread::park_timeout(AGAIN);
+            thread::park_timeout(RETRY_PAUSE);
             entries = self.describe(name);
         }
         entries.ok().flatten().map(by_name)
@@ -234,7 +234,7 @@ impl Cluster {
     fn wait_for_report(&self, receiver: &Receiver<Acknowledgement>) -> Result<Option<i64>, String> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            self.producer.poll(SHORTLY);
+            self.producer.poll(ERROR_POLL);
             if let Ok(acknowledgement) = receiver.try_recv() {
                 return acknowledgement;
             }

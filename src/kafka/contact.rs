@@ -32,13 +32,13 @@ impl Contact {
         rejection: Option<Unreached>,
     ) -> Result<bool, Unreached> {
         let since = *self.lost_since.get_or_insert(asked);
-        let lasts = now.saturating_duration_since(since);
+        let duration = now.saturating_duration_since(since);
         match rejection {
-            Some(rejection) if lasts >= REJECTED_LIMIT => return Err(rejection),
+            Some(rejection) if duration >= REJECTED_LIMIT => return Err(rejection),
             Some(_) => return Ok(false),
             None => {}
         }
-        let is_lost = lasts >= UNANSWERED_LIMIT;
+        let is_lost = duration >= UNANSWERED_LIMIT;
         if is_lost {
             self.lost_since = Some(now);
         }

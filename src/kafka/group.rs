@@ -23,13 +23,13 @@ use super::topic_metadata::error_message;
 use crate::interrupt::Interrupt;
 
 /// The limit for one attempt; after it the client's errors are checked for a rejection.
-const SLICE: Duration = Duration::from_secs(5);
+const ATTEMPT: Duration = Duration::from_secs(5);
 /// The pause between two attempts.
-const REST: Duration = Duration::from_millis(100);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// The maximum number of a client's errors that are read.
-const POLLS: usize = 100;
+const MAX_ERRORS: usize = 100;
 /// The limit for the request that finds out why there was no answer.
-const QUESTION: Duration = Duration::from_secs(5);
+const DIAGNOSIS: Duration = Duration::from_secs(5);
 
 /// The committed progress on one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Group {
     /// when another producer starts with its id.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub fn of(
         settings: &Settings,
         id: &str,
@@ -69,7 +69,7 @@ impl Group {
     /// Connects to the group; its offsets are those of the last completed transaction, even if another one is open.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub fn without_waiting(
         settings: &Settings,
         id: &str,
@@ -138,10 +138,10 @@ impl Group {
         loop {
             let answer = self
                 .consumer
-                .committed_offsets(question.clone(), patience.min(SLICE));
+                .committed_offsets(question.clone(), patience.min(ATTEMPT));
             match answer {
                 Err(error) if is_passing(&error) => {
-                    thread::park_timeout(REST);
+                    thread::park_timeout(RETRY_PAUSE);
                     if let Some(error) = self.missing_group_right() {
                         return Err(error);
                     }
@@ -162,7 +162,7 @@ impl Group {
     /// Returns the error if the client lacks a right: librdkafka reports it only to a poll, like connection errors.
     fn missing_group_right(&self) -> Option<KafkaError> {
         let polled = iter::from_fn(|| self.consumer.poll(Duration::ZERO));
-        let mut errors = polled.take(POLLS).filter_map(Result::err);
+        let mut errors = polled.take(MAX_ERRORS).filter_map(Result::err);
         errors.find(|error| {
             error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
         })
@@ -179,7 +179,7 @@ impl Group {
             return rejection.into();
         }
         let group = &self.name;
-        if is_passing(error) && self.consumer.fetch_metadata(None, QUESTION).is_ok() {
+        if is_passing(error) && self.consumer.fetch_metadata(None, DIAGNOSIS).is_ok() {
             return ReadError::Unanswered(format!(
                 "Kafka answers, but does not return the committed offsets of the group {group}: the group may have no \
                  coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, and \

@@ -26,7 +26,7 @@ use super::topic_metadata::{Answer, PATIENCE, read_settings, request_topic};
 const READY_INTERVAL: Duration = Duration::from_secs(5);
 const OUTAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The interval at which a topic's settings are read: they can change at any time.
-const REREAD: Duration = Duration::from_mins(10);
+const SETTINGS_INTERVAL: Duration = Duration::from_mins(10);
 
 /// The polling thread. Dropping this stops it; the thread ends after its current request, which can take seconds.
 pub struct Watching {
@@ -255,7 +255,7 @@ impl WatchedTopic {
     fn read_settings(&mut self, settings: &Settings, replication: u32) {
         let is_known = self
             .settings_asked
-            .is_some_and(|(at, of)| of == replication && at.elapsed() < REREAD);
+            .is_some_and(|(at, of)| of == replication && at.elapsed() < SETTINGS_INTERVAL);
         if is_known {
             return;
         }

@@ -24,7 +24,7 @@ use crate::blocking::StoppableThread;
 use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Record};
 
 /// The timeout of a poll, after which the polling thread checks whether to stop.
-const POLL: Duration = Duration::from_secs(1);
+const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why Kafka did not accept a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -129,7 +129,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
         let client = Arc::clone(&inner);
         let poller = StoppableThread::start(&format!("kafka-{name}"), move |stop| {
             while !stop.load(Ordering::Relaxed) {
-                client.poll(POLL);
+                client.poll(POLL_TIMEOUT);
             }
         })?;
         Ok(Self { inner, poller })

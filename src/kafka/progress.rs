@@ -15,13 +15,13 @@ use super::read_error::ReadError;
 use super::waiting::Waiting;
 
 /// How long a partition may be silent before its ends are queried, and the interval of the queries after that.
-const QUIET: Duration = Duration::from_secs(10);
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 /// The interval of the queries if there is a problem, and the time before an open transaction is reported.
-const SOON: Duration = Duration::from_secs(3);
+const RECHECK: Duration = Duration::from_secs(3);
 /// The interval of the queries for an offset that does not exist yet.
-const SHORTLY: Duration = Duration::from_secs(1);
+const FUTURE_RECHECK: Duration = Duration::from_secs(1);
 /// How long a partition may end too early, because the high watermark of a new leader lags.
-const SHRUNK: Duration = Duration::from_secs(30);
+const SHRUNK_LIMIT: Duration = Duration::from_secs(30);
 /// How long the reading of a range waits for a transaction, a leader or a batch. Kafka's `transaction.max.timeout.ms`
 /// is 15 minutes by default.
 const MAX_WAIT: Duration = Duration::from_mins(20);
@@ -94,7 +94,7 @@ impl PartitionProgress {
             end: range.end,
             known_end,
             confirmed: None,
-            confirmation_lifetime: SOON,
+            confirmation_lifetime: RECHECK,
             is_at_end: false,
             is_suspect: false,
             lag: None,
@@ -102,7 +102,7 @@ impl PartitionProgress {
             leaderless: None,
             fetch_failure: None,
             error: None,
-            next_query: Some(now + SOON),
+            next_query: Some(now + RECHECK),
         }
     }
 
@@ -131,7 +131,7 @@ impl PartitionProgress {
         self.is_at_end = true;
         self.fetch_failure = None;
         let is_urgent = self.is_finite() || self.known_end == 0;
-        self.next_query = Some(if is_urgent { now } else { now + SOON });
+        self.next_query = Some(if is_urgent { now } else { now + RECHECK });
         let Some(confirmed) = self.confirmed.take() else {
             return false;
         };
@@ -166,12 +166,12 @@ impl PartitionProgress {
 
     /// Returns since when a query for the ends is due, if one is.
     fn due_since(&mut self, now: Instant) -> Option<Instant> {
-        let next_query = *self.next_query.get_or_insert(now + QUIET);
+        let next_query = *self.next_query.get_or_insert(now + SILENCE_LIMIT);
         (next_query <= now).then_some(next_query)
     }
 
     fn queried(&mut self, now: Instant) {
-        self.next_query = Some(now + SOON);
+        self.next_query = Some(now + RECHECK);
     }
 
     /// Returns the action that follows from the ends of the partition. If `is_queue_empty` is false, librdkafka's queue
@@ -188,7 +188,7 @@ impl PartitionProgress {
         now: Instant,
     ) -> Result<Action, ReadError> {
         // A record has come since the query: the answer is outdated.
-        if self.next_query.replace(now + QUIET).is_none() {
+        if self.next_query.replace(now + SILENCE_LIMIT).is_none() {
             return Ok(Action::Nothing);
         }
         self.leaderless = None;
@@ -196,10 +196,12 @@ impl PartitionProgress {
             return Ok(self.deleted(partition, ends.first, is_queue_empty));
         }
         let was_there = self.is_fetchable();
-        let lasts = self.note_obstacle(self.find_obstacle(ends), now);
+        let duration = self.note_obstacle(self.find_obstacle(ends), now);
         let obstacle = self.obstacle.as_ref().map(|(obstacle, _)| *obstacle);
         match obstacle {
-            Some(Obstacle::Shrunk) => return self.shrunk(topic, partition, ends.end, lasts, now),
+            Some(Obstacle::Shrunk) => {
+                return self.shrunk(topic, partition, ends.end, duration, now);
+            }
             Some(Obstacle::Ahead) => return Ok(self.ahead(partition, ends.end, now)),
             _ => self.known_end = self.known_end.max(ends.end),
         }
@@ -207,7 +209,7 @@ impl PartitionProgress {
             return self.stalled(topic, partition, ends.stable, now);
         }
         match obstacle {
-            Some(Obstacle::Open(from)) => self.open(topic, partition, from, lasts, now),
+            Some(Obstacle::Open(from)) => self.open(topic, partition, from, duration, now),
             _ => Ok(self.confirm(ends.stable, now)),
         }
     }
@@ -236,15 +238,15 @@ impl PartitionProgress {
     }
 
     fn skip_to(&mut self, partition: u32, first: u64) -> OffsetRange {
-        let gone = OffsetRange {
+        let deleted = OffsetRange {
             partition,
             first: self.next,
             end: first.min(self.end),
         };
-        self.next = gone.end;
+        self.next = deleted.end;
         self.known_end = self.known_end.max(self.next);
         (self.confirmed, self.fetch_failure) = (None, None);
-        gone
+        deleted
     }
 
     fn find_obstacle(&self, ends: Ends) -> Option<Obstacle> {
@@ -264,11 +266,11 @@ impl PartitionProgress {
         topic: &str,
         partition: u32,
         end: u64,
-        lasts: Duration,
+        duration: Duration,
         now: Instant,
     ) -> Result<Action, ReadError> {
-        if lasts < SHRUNK {
-            self.next_query = Some(now + SOON);
+        if duration < SHRUNK_LIMIT {
+            self.next_query = Some(now + RECHECK);
             return Ok(Action::Nothing);
         }
         let was_read = self.first < self.next && end < self.next;
@@ -287,7 +289,7 @@ impl PartitionProgress {
     }
 
     fn ahead(&mut self, partition: u32, end: u64, now: Instant) -> Action {
-        self.next_query = Some(now + SHORTLY);
+        self.next_query = Some(now + FUTURE_RECHECK);
         let waiting = Waiting::Offset {
             partition,
             end,
@@ -301,19 +303,19 @@ impl PartitionProgress {
         topic: &str,
         partition: u32,
         from: u64,
-        lasts: Duration,
+        duration: Duration,
         now: Instant,
     ) -> Result<Action, ReadError> {
-        self.next_query = Some(now + SOON);
+        self.next_query = Some(now + RECHECK);
         let topic = topic.to_owned();
-        if lasts >= MAX_WAIT && self.is_finite() {
+        if duration >= MAX_WAIT && self.is_finite() {
             return Err(ReadError::Transaction {
                 topic,
                 partition,
                 from,
             });
         }
-        if lasts < SOON {
+        if duration < RECHECK {
             return Ok(Action::Nothing);
         }
         let waiting = Waiting::Transaction {

@@ -324,12 +324,12 @@ impl Reader {
                 return Ok(Some(ReadStep::Waiting(waiting)));
             }
             Action::Report(waiting) => return Ok(Some(ReadStep::Waiting(waiting))),
-            Action::Skip(gone) => {
+            Action::Skip(deleted) => {
                 if progress.is_finished() {
                     self.remaining.remove(&partition);
                 }
                 self.assign_again(now)?;
-                return Ok(Some(ReadStep::Deleted(gone)));
+                return Ok(Some(ReadStep::Deleted(deleted)));
             }
         }
         Ok(None)

@@ -28,11 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The same in a message.
 const PATIENCE_IN_WORDS: &str = "15 seconds";
 /// The pause between two attempts.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The limit for one attempt of a request that is retried.
-const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+const ATTEMPT: Duration = Duration::from_secs(5);
 /// The time for which librdkafka's error queue is polled.
-const SHORTLY: Duration = Duration::from_millis(5);
+const ERROR_POLL: Duration = Duration::from_millis(5);
 /// The words in librdkafka's error if the log ends before the read position; there is no code for it.
 const TRUNCATED: &str = "truncation detected";
 
@@ -135,7 +135,7 @@ impl TopicConsumer {
     ) -> Result<T, ReadError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let error = match ask(SHORT_PATIENCE) {
+            let error = match ask(ATTEMPT) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -143,7 +143,7 @@ impl TopicConsumer {
                 return Err(self.refused("DESCRIBE and READ"));
             }
             // Also makes librdkafka learn of a new leader.
-            let metadata = client.fetch_metadata(Some(&self.topic), SHORT_PATIENCE);
+            let metadata = client.fetch_metadata(Some(&self.topic), ATTEMPT);
             if Instant::now() >= deadline {
                 let mut topics = metadata.iter().flat_map(Metadata::topics);
                 let found = topics.find_map(|topic| leaderless(topic, partitions));
@@ -156,16 +156,16 @@ impl TopicConsumer {
                     },
                 ));
             }
-            thread::park_timeout(AGAIN);
+            thread::park_timeout(RETRY_PAUSE);
         }
     }
 
     /// Queries the ends of a partition.
     pub(super) fn ends(&self, partition: u32) -> Answer {
         // In this order, so that the stable offset is never behind the end.
-        let stable = self.watermarks(&self.committed, partition, SHORT_PATIENCE);
+        let stable = self.watermarks(&self.committed, partition, ATTEMPT);
         let whole = stable.and_then(|(_, stable)| {
-            let (first, end) = self.watermarks(&self.uncommitted, partition, SHORT_PATIENCE)?;
+            let (first, end) = self.watermarks(&self.uncommitted, partition, ATTEMPT)?;
             Ok(Ends { first, stable, end })
         });
         match whole.map_err(|error| error.rdkafka_error_code()) {
@@ -178,7 +178,7 @@ impl TopicConsumer {
     }
 
     fn why_silent(&self, partition: u32) -> Answer {
-        match self.partitions_within(&self.topic, SHORT_PATIENCE) {
+        match self.partitions_within(&self.topic, ATTEMPT) {
             Ok(count) if partition < count => Answer::NoLeader,
             Ok(_) => Answer::Failed(ReadError::NoPartition {
                 topic: self.topic.clone(),
@@ -293,7 +293,7 @@ impl TopicConsumer {
 
     fn last_error_message(&self, error: &KafkaError) -> String {
         // Nothing else polls this client.
-        if let Some(Err(error)) = self.uncommitted.poll(SHORTLY) {
+        if let Some(Err(error)) = self.uncommitted.poll(ERROR_POLL) {
             debug!(%error, "no answer");
         }
         let words = self.uncommitted.context().last_error();

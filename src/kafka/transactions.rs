@@ -38,18 +38,18 @@ use crate::interrupt::Interrupt;
 /// The timeout of one librdkafka call, after which the interrupt is checked.
 const SLICE: Duration = Duration::from_millis(500);
 /// The timeout for sending offsets, after which librdkafka sends them again.
-const OFFSETS: Duration = Duration::from_secs(10);
+const SEND_OFFSETS: Duration = Duration::from_secs(10);
 /// The limit for a step; after that the producer can't be used.
 const STEP: Duration = Duration::from_secs(30);
 /// The limits for a step if the command is to stop, and if it is to stop at once.
 const STOPPING: Duration = Duration::from_secs(10);
-const GIVING_UP: Duration = Duration::from_secs(3);
+const STOP_AT_ONCE: Duration = Duration::from_secs(3);
 /// The time librdkafka may take to return purged records.
-const TAKING_BACK: Duration = Duration::from_secs(1);
+const PURGE_LIMIT: Duration = Duration::from_secs(1);
 /// The time to poll before the next attempt if librdkafka's queue is full.
-const ROOM: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 /// The number of sent records between two polls for delivery reports.
-const REPORTS_EACH: u32 = 256;
+const RECORDS_PER_POLL: u32 = 256;
 
 /// The reason why a transaction failed.
 #[derive(Debug, Error)]
@@ -128,7 +128,7 @@ impl Transactions {
             self.topics.insert(topic.to_owned());
         }
         self.unreported += 1;
-        if self.unreported >= REPORTS_EACH {
+        if self.unreported >= RECORDS_PER_POLL {
             self.unreported = 0;
             self.producer.poll(Duration::ZERO);
         }
@@ -147,7 +147,7 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     outgoing = back;
-                    self.producer.poll(ROOM);
+                    self.producer.poll(POLL);
                     self.check_time(begun, "room in the queue")?;
                 }
                 Err((error, _)) => return Err(self.not_sent(&error, tag)),
@@ -186,7 +186,7 @@ impl Transactions {
     pub fn flush(&self) -> Result<(), Broken> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(ROOM);
+            self.producer.poll(POLL);
             self.check_time(begun, "acknowledgements")?;
         }
         let Some(code) = self.producer.context().deliveries.lock().first else {
@@ -234,8 +234,11 @@ impl Transactions {
             let (done, result) = mpsc::channel();
             let step = move || {
                 // The receiver is gone if this took too long.
-                let _sent =
-                    done.send(producer.send_offsets_to_transaction(&offsets, &member, OFFSETS));
+                let _sent = done.send(producer.send_offsets_to_transaction(
+                    &offsets,
+                    &member,
+                    SEND_OFFSETS,
+                ));
             };
             thread::Builder::new()
                 .name("kafka-offsets".to_owned())
@@ -257,7 +260,7 @@ impl Transactions {
             match sent {
                 Ok(()) => return Ok(()),
                 Err(error) if is_passing(&error) => {
-                    self.producer.poll(ROOM);
+                    self.producer.poll(POLL);
                     self.check_time(begun, &self.error_message(&error))?;
                 }
                 Err(error) => {
@@ -275,7 +278,7 @@ impl Transactions {
     pub fn abort(&self) -> Result<(), Broken> {
         self.is_open.set(false);
         // Aborting waits for delivery reports that only this thread can poll.
-        self.take_back();
+        self.purge();
         *self.producer.context().deliveries.lock() = Failures::default();
         self.until_done(|producer| producer.abort_transaction(SLICE))
     }
@@ -290,17 +293,17 @@ impl Transactions {
     /// a gap.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<usize, Failed> {
-        self.take_back();
+        self.purge();
         mem::take(&mut self.producer.context().deliveries.lock().refused)
     }
 
     /// Purges the unsent records, and polls every delivery report.
-    fn take_back(&self) {
+    fn purge(&self) {
         let begun = Instant::now();
         self.producer
             .purge(PurgeConfig::default().queue().inflight());
-        while self.producer.in_flight_count() > 0 && begun.elapsed() < TAKING_BACK {
-            self.producer.poll(ROOM);
+        while self.producer.in_flight_count() > 0 && begun.elapsed() < PURGE_LIMIT {
+            self.producer.poll(POLL);
         }
     }
 
@@ -319,7 +322,7 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err(error) if is_passing(&error) => {
                     debug!(%error, "retrying");
-                    self.producer.poll(ROOM);
+                    self.producer.poll(POLL);
                     self.check_time(begun, &self.error_message(&error))?;
                 }
                 Err(error) => return Err(self.broken(&error)),
@@ -330,7 +333,7 @@ impl Transactions {
     /// Returns an error if the step that began at `begun` has taken too long.
     fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), Broken> {
         let limit = match (self.interrupt.is_stopping(), self.interrupt.is_at_once()) {
-            (_, true) => GIVING_UP,
+            (_, true) => STOP_AT_ONCE,
             (true, _) => STOPPING,
             (false, _) => STEP,
         };

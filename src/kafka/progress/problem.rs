@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// The interval of the notices about a lasting problem.
-const AGAIN: Duration = Duration::from_mins(1);
+const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The start of a problem and the time of the last notice about it.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Problem {
 
     /// Returns whether a notice is due, and records that it is printed.
     pub(super) fn is_notice_due(&mut self, now: Instant) -> bool {
-        let is_old = |last_notice| now.saturating_duration_since(last_notice) >= AGAIN;
+        let is_old = |last_notice| now.saturating_duration_since(last_notice) >= NOTICE_INTERVAL;
         let is_due = self.last_notice.is_none_or(is_old);
         if is_due {
             self.last_notice = Some(now);

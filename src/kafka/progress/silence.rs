@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::problem::Problem;
-use super::{Action, MAX_WAIT, PartitionProgress, QUIET, SOON};
+use super::{Action, MAX_WAIT, PartitionProgress, RECHECK, SILENCE_LIMIT};
 use crate::kafka::read_error::ReadError;
 use crate::kafka::waiting::Waiting;
 
 /// How long existing records may be missing before the partitions are assigned again.
-const STALLED: Duration = Duration::from_secs(20);
+const STALL_LIMIT: Duration = Duration::from_secs(20);
 
 impl PartitionProgress {
     /// Records that the leader of the partition does not answer. Returns a notice if one is due.
@@ -22,7 +22,7 @@ impl PartitionProgress {
         now: Instant,
     ) -> Result<Action, ReadError> {
         // A record has come since the query: the answer is outdated.
-        if self.next_query.replace(now + SOON).is_none() {
+        if self.next_query.replace(now + RECHECK).is_none() {
             return Ok(Action::Nothing);
         }
         let is_finite = self.is_finite();
@@ -36,7 +36,7 @@ impl PartitionProgress {
             });
         }
         // An election takes seconds.
-        if problem.duration(now) < QUIET || !problem.is_notice_due(now) {
+        if problem.duration(now) < SILENCE_LIMIT || !problem.is_notice_due(now) {
             return Ok(Action::Nothing);
         }
         Ok(Action::Report(Waiting::Leader { topic, partition }))
@@ -57,8 +57,8 @@ impl PartitionProgress {
             self.is_at_end &= self.is_finite();
         }
         self.lag = Some((stable, since));
-        let lasts = now.saturating_duration_since(since);
-        is_queue_empty && !self.is_at_end && lasts >= STALLED
+        let duration = now.saturating_duration_since(since);
+        is_queue_empty && !self.is_at_end && duration >= STALL_LIMIT
     }
 
     /// Records that librdkafka does not fetch from `next`. Returns that the partitions are to be assigned again, with a
@@ -80,9 +80,9 @@ impl PartitionProgress {
         let fetch_failure = self
             .fetch_failure
             .get_or_insert_with(|| Problem::start(now));
-        let lasts = fetch_failure.duration(now);
-        let is_error = lasts >= MAX_WAIT && is_finite;
-        if !is_error && (lasts < STALLED || !fetch_failure.is_notice_due(now)) {
+        let duration = fetch_failure.duration(now);
+        let is_error = duration >= MAX_WAIT && is_finite;
+        if !is_error && (duration < STALL_LIMIT || !fetch_failure.is_notice_due(now)) {
             return Ok(Action::Reassign);
         }
         let topic = topic.to_owned();

@@ -260,7 +260,7 @@ fn a_tail_waits_for_a_future_offset_and_then_fetches_it() {
 
 #[test]
 fn deleted_offsets_of_the_range_are_skipped() {
-    let gone = |first, end| {
+    let deleted = |first, end| {
         Action::Skip(OffsetRange {
             partition: 2,
             first,
@@ -268,9 +268,9 @@ fn deleted_offsets_of_the_range_are_skipped() {
         })
     };
     let mut run = Watch::run(10, 50);
-    assert_eq!(run.at(0, [30, 60, 60]), gone(10, 30));
+    assert_eq!(run.at(0, [30, 60, 60]), deleted(10, 30));
     assert!(!run.progress.is_finished());
-    assert_eq!(run.at(0, [55, 60, 60]), gone(30, 50));
+    assert_eq!(run.at(0, [55, 60, 60]), deleted(30, 50));
     assert!(run.progress.is_finished());
 }
 
@@ -352,7 +352,7 @@ fn each_partition_is_queried_in_turn_although_one_has_no_leader() {
     };
     let mut remaining: Remaining = [0, 1, 2].map(new).into();
     let mut asked = Vec::new();
-    let mut now = start + SOON;
+    let mut now = start + RECHECK;
     for _ in 0..5 {
         let partition = next_due(&mut remaining, now).expect("one is due");
         asked.push(partition);
@@ -467,12 +467,12 @@ fn records_queued_behind_other_partitions_are_neither_stalled_nor_deleted() {
     assert_eq!(run.at(2001, [0, 50, 50]), Action::Reassign);
     // librdkafka reports an error after the records that it has fetched before.
     run.progress.suspect(run.now());
-    let gone = OffsetRange {
+    let deleted = OffsetRange {
         partition: 2,
         first: 10,
         end: 30,
     };
-    assert_eq!(run.busy(2002, [30, 50, 50]), Action::Skip(gone));
+    assert_eq!(run.busy(2002, [30, 50, 50]), Action::Skip(deleted));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::{Batching, Broken, ROOM, SLICE, Transactions, is_passing};
+use super::{Batching, Broken, POLL, SLICE, Transactions, is_passing};
 use crate::interrupt::Interrupt;
 use crate::kafka::callbacks::Callbacks;
 use crate::kafka::client_error::ClientError;
@@ -20,9 +20,9 @@ use crate::kafka::settings::Settings;
 /// The limit for a start: librdkafka may need to find the coordinator, which may still end the previous transaction.
 const START: Duration = Duration::from_secs(45);
 /// The limit for the request that finds out why a start failed.
-const QUESTION: Duration = Duration::from_secs(5);
+const DIAGNOSIS: Duration = Duration::from_secs(5);
 /// How long a start is retried while authentication fails.
-const REJECTED: Duration = Duration::from_secs(10);
+const REJECTED_LIMIT: Duration = Duration::from_secs(10);
 
 impl Transactions {
     /// Starts a producer with the transactional id `id`, which aborts an open transaction of that id. Each step checks
@@ -61,11 +61,11 @@ impl Transactions {
 
     /// Waits before the next attempt.
     fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
-        self.producer.poll(ROOM);
+        self.producer.poll(POLL);
         let why = self.error_message(error);
         let unreached = self.producer.context().unreached();
         let is_rejected = matches!(unreached, Some(Unreached::Authentication(_)));
-        if is_rejected && passed > REJECTED {
+        if is_rejected && passed > REJECTED_LIMIT {
             return Err(Broken::Refused(why));
         }
         if passed < START && !self.interrupt.is_stopping() {
@@ -75,15 +75,15 @@ impl Transactions {
             || self
                 .producer
                 .client()
-                .fetch_metadata(None, QUESTION)
+                .fetch_metadata(None, DIAGNOSIS)
                 .is_err()
         {
             return Err(Broken::Producer(why));
         }
         Err(Broken::Producer(format!(
             "Kafka answers, but does not initialize the transactional id {id} ({why}). A partition without a leader \
-             may delay the end of its last transaction, or it may have no coordinator: with fewer than three brokers, set \
-             transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
+             may delay the end of its last transaction, or it may have no coordinator: with fewer than three brokers, \
+             set transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
              restart the brokers"
         )))
     }
