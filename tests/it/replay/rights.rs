@@ -139,18 +139,18 @@ fn a_replay_needs_these_rights_and_names_the_one_that_it_lacks() {
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic("target", 3);
     let (events, rejected) = (&*desk.events, &*desk.rejected);
-    let source = format!("read {events}: grant it DESCRIBE and READ on the topic");
+    let source = format!("grant this client DESCRIBE and READ on the topic {events}");
     let write = format!("{target}: Kafka refuses the topic: TopicAuthorizationFailed");
     let rights: [(Right<'_>, &str); 4] = [
         (("Read", Resource::Topic, events), &source),
         (("Write", Resource::Topic, &target), &write),
         (
             ("Write", Resource::TransactionalIds, "koobridge-replay-"),
-            "grant it WRITE on the transactional id koobridge-replay-",
+            "grant this client WRITE on the transactional id koobridge-replay-",
         ),
         (
             ("Read", Resource::Groups, "koobridge-replay-"),
-            "grant it READ on the group koobridge-replay-",
+            "grant this client READ on the group koobridge-replay-",
         ),
     ];
     let arguments = ["replay", "--since", "beginning", "--to", &target, "--yes"];
@@ -173,7 +173,7 @@ fn a_target_that_may_only_be_read_ends_the_run_however_few_records_it_has() {
         grant(&kafka, right);
     }
     let arguments = ["replay", "--since", "beginning", "--to", &target, "--yes"];
-    let words = format!("grant it WRITE on the topic {target}");
+    let words = format!("grant this client WRITE on the topic {target}");
     eventually(|| {
         let output = run(&mut command(&kafka, events, &arguments));
         match (code(&output), said(&output)) {
@@ -200,7 +200,7 @@ fn a_replay_of_a_file_needs_these_rights_and_names_the_one_that_it_lacks() {
         (("Write", Resource::Topic, &target), &write),
         (
             ("Write", Resource::TransactionalIds, "koobridge-replay-"),
-            "grant it WRITE on the transactional id koobridge-replay-",
+            "grant this client WRITE on the transactional id koobridge-replay-",
         ),
     ];
     let arguments = ["replay", "--file", path, "--to", &target, "--yes"];
@@ -219,9 +219,9 @@ fn a_redrive_needs_these_rights_and_names_the_one_that_it_lacks() {
     desk.write(&desk.rejected, (0..5).map(report));
     let (events, rejected) = (&*desk.events, &*desk.rejected);
     // The right to write to it is one to see it, too.
-    let source = format!("grant it READ on the topic {rejected}");
+    let source = format!("grant this client READ on the topic {rejected}");
     // librdkafka does not say which of the topics that a transaction writes to it is.
-    let marker = format!("grant it WRITE on the topic {events} and on {rejected}");
+    let marker = format!("grant this client WRITE on the topic {events} and on {rejected}");
     let write = format!("{events}: Kafka refuses the topic: TopicAuthorizationFailed");
     let rights: [(Right<'_>, &str); 5] = [
         (("Read", Resource::Topic, rejected), &source),
@@ -229,11 +229,11 @@ fn a_redrive_needs_these_rights_and_names_the_one_that_it_lacks() {
         (("Write", Resource::Topic, events), &write),
         (
             ("Write", Resource::TransactionalIds, "koobridge-redrive-"),
-            "grant it WRITE on the transactional id koobridge-redrive-",
+            "grant this client WRITE on the transactional id koobridge-redrive-",
         ),
         (
             ("Read", Resource::Groups, "koobridge-redrive-"),
-            "grant it READ on the group koobridge-redrive-",
+            "grant this client READ on the group koobridge-redrive-",
         ),
     ];
     let arguments = [
