@@ -149,7 +149,7 @@ fn a_password_that_is_changed_too_late_costs_no_report() {
     let mut rig = rig("password changed late", true, &files, Way::SaslTls);
     set_password(&rig.kafka, Way::SaslTls, "another");
     restart_brokers(&mut rig);
-    rig.bridge.wait_for_log("authentication with ");
+    rig.bridge.wait_for_log("check sasl.mechanism");
     rig.calm();
     files.write("password", "another");
     wait_for_renewals(&rig, PRODUCERS);
