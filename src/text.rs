@@ -73,12 +73,12 @@ pub fn is_utf16(bytes: &[u8]) -> bool {
 /// A character that people do not see: non-ASCII white space at the start or end of a text, or an invisible character
 /// anywhere in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unseen {
+pub struct InvisibleCharacter {
     character: char,
     place: &'static str,
 }
 
-impl Unseen {
+impl InvisibleCharacter {
     /// Returns the first such character of a text, which may contain invalid UTF-8.
     #[must_use]
     pub fn find(text: &[u8]) -> Option<Self> {
@@ -104,7 +104,7 @@ impl Unseen {
     }
 }
 
-impl fmt::Display for Unseen {
+impl fmt::Display for InvisibleCharacter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.character {
             BYTE_ORDER_MARK => "a byte order mark",
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn found(text: &[u8]) -> Option<String> {
-        Unseen::find(text).map(|unseen| unseen.to_string())
+        InvisibleCharacter::find(text).map(|unseen| unseen.to_string())
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::blocking::on_thread;
 use crate::bridge::admin::{self, Admin};
-use crate::bridge::delivery::{self, Delivery, InFlight, Left, Spooling, Topics};
+use crate::bridge::delivery::{self, Delivery, InFlight, Spooling, Topics, Undelivered};
 use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
@@ -52,7 +52,7 @@ pub enum End {
     /// Every answer was sent, and no report remains undelivered.
     Drained,
     /// Every answer was sent, but undelivered reports remain in the spool, or unpromised ones in memory.
-    Left(Left),
+    Undelivered(Undelivered),
     /// A second signal ended it at once.
     Forced,
 }
@@ -238,7 +238,7 @@ pub fn start_delivery(
     });
     let with_durability = broker == Broker::Cluster;
     Ok(Delivery::start(
-        &Settings::of_producers(kafka, spool.is_some()),
+        &Settings::for_producers(kafka, spool.is_some()),
         topics,
         delivery::InFlightLimits::new(in_flight),
         spooling,
@@ -323,7 +323,7 @@ async fn finish(
 }
 
 /// Runs the last work of a bridge on a separate thread, and returns how the bridge ended.
-pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
+pub async fn end_of(finish: impl FnOnce() -> Undelivered + Send + 'static) -> End {
     let left = match on_thread("stop", finish) {
         Ok(finished) => finished.await.expect("stopping does not panic"),
         Err((error, finish)) => {
@@ -334,7 +334,7 @@ pub async fn end_of(finish: impl FnOnce() -> Left + Send + 'static) -> End {
     if left.is_empty() {
         End::Drained
     } else {
-        End::Left(left)
+        End::Undelivered(left)
     }
 }
 

@@ -157,7 +157,9 @@ impl Watch {
         }
         let config = Config::check(&read, kafka::check_property)?;
         let settings = kafka::Settings::from(&config);
-        settings.try_out(bridge.delivery.topics()).or_else(failed)?;
+        settings
+            .check_replacement(bridge.delivery.topics())
+            .or_else(failed)?;
         bridge.delivery.renew(settings);
         (self.kafka_contents, self.kafka_read) = (contents, Arc::new(read));
         info!(

@@ -15,7 +15,7 @@ use pem::{Block, Content};
 use problems::Problems;
 
 /// A certificate that expires within this time is a warning.
-pub(crate) const RENEW: SignedDuration = SignedDuration::from_hours(14 * 24);
+pub(crate) const RENEWAL_PERIOD: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// Reads the certificates of a file. Returns `None` if one of them can't be read.
 pub(crate) fn read(

@@ -15,13 +15,18 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let settings = super::serve::gather(args.config.as_deref(), &args.overrides);
     let mut out = Output::new();
     let mut findings = Vec::new();
-    check::run(&settings, args.config.as_deref(), args.probe, &mut |finding| {
-        // Printed at once: the next finding may have to wait for Kafka.
-        if !args.json {
-            out.line(&finding);
-        }
-        findings.push(finding);
-    });
+    check::run(
+        &settings,
+        args.config.as_deref(),
+        args.probe,
+        &mut |finding| {
+            // Printed at once: the next finding may have to wait for Kafka.
+            if !args.json {
+                out.line(&finding);
+            }
+            findings.push(finding);
+        },
+    );
     let count = |level| {
         findings
             .iter()

@@ -100,7 +100,7 @@ fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
 }
 
 /// The exit code if reports remain: Kafka does not have them, or the next start delivers them again.
-const LEFT: u8 = 3;
+const EXIT_REMAINING: u8 = 3;
 
 /// Logs how a bridge ended, and returns the exit code.
 fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
@@ -113,9 +113,9 @@ fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
             warn!("stopped immediately after a second signal");
             ExitCode::FAILURE
         }
-        End::Left(left) => {
+        End::Undelivered(left) => {
             remaining::warn_of_remaining(left, spool);
-            ExitCode::from(LEFT)
+            ExitCode::from(EXIT_REMAINING)
         }
     }
 }

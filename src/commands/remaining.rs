@@ -4,10 +4,10 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::bridge::delivery::Left;
+use crate::bridge::delivery::Undelivered;
 
 /// Warns of the reports that remain in a bridge and in its spool.
-pub(super) fn warn_of_remaining(left: &Left, spool: Option<&Path>) {
+pub(super) fn warn_of_remaining(left: &Undelivered, spool: Option<&Path>) {
     if left.unpromised > 0 {
         let unpromised = left.unpromised;
         warn!(
@@ -20,8 +20,8 @@ pub(super) fn warn_of_remaining(left: &Left, spool: Option<&Path>) {
     }
 }
 
-fn warn_of_spool(left: &Left, directory: &str) {
-    let &Left {
+fn warn_of_spool(left: &Undelivered, directory: &str) {
+    let &Undelivered {
         spooled, undeleted, ..
     } = left;
     match (left.is_due, left.is_counted) {

@@ -13,7 +13,7 @@ use super::{
     Spool, Tls, networks, parse, properties,
 };
 use crate::contract::{EventFormat, EventMode};
-use crate::text::Unseen;
+use crate::text::InvisibleCharacter;
 
 /// Parses a value that has a range.
 type ParseInRange<T> = fn(&str, &RangeInclusive<u64>) -> Result<T, String>;
@@ -85,7 +85,7 @@ impl<'a> Checker<'a> {
         let errors = settings.errors.clone();
         let mut checker = Self { settings, errors };
         for (key, setting) in &settings.values {
-            if let Some(unseen) = Unseen::find(setting.text.as_bytes()) {
+            if let Some(unseen) = InvisibleCharacter::find(setting.text.as_bytes()) {
                 checker.error(key, unseen.to_string());
             }
         }

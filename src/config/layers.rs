@@ -151,8 +151,7 @@ impl Settings {
 
     /// Returns `false` if an error may only follow from another one: if the file was not read or a key is unknown, a
     /// default may be wrong only because it was not replaced.
-    #[must_use]
-    pub fn is_root_cause(&self, error: &ConfigError) -> bool {
+    pub(super) fn is_root_cause(&self, error: &ConfigError) -> bool {
         if self.is_unread {
             return self.errors.contains(error);
         }

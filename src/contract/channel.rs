@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::last_report::LastReport;
 use super::received::{Arrival, Received};
-use crate::text::Unseen;
+use crate::text::InvisibleCharacter;
 
 /// A channel of the contact centre, as in the report's path: `[A-Za-z0-9_-]{1,64}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,7 +86,7 @@ pub enum InvalidPassword {
     Unsendable,
     /// An invisible character, which the sender's configuration most likely does not contain.
     #[error("{0}")]
-    Unseen(Unseen),
+    InvisibleCharacter(InvisibleCharacter),
 }
 
 impl Password {
@@ -106,8 +106,8 @@ impl Password {
         {
             return Err(InvalidPassword::Unsendable);
         }
-        match Unseen::find(line) {
-            Some(unseen) => Err(InvalidPassword::Unseen(unseen)),
+        match InvisibleCharacter::find(line) {
+            Some(unseen) => Err(InvalidPassword::InvisibleCharacter(unseen)),
             None => Ok(Self(digest(line))),
         }
     }

@@ -1,4 +1,4 @@
-//! rdkafka's admin client, with a check before its start: it ends the process if the system has no thread for it.
+//! Starts rdkafka's admin client, which aborts the process if the system can't start its thread.
 
 use std::fs;
 use std::io;
@@ -14,25 +14,25 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 
 use super::client_error::ClientError;
-use super::questions::in_words;
+use super::topic_metadata::error_message;
 
-/// How long the system may take to remove threads that have ended.
-const REMOVED: Duration = Duration::from_secs(1);
+/// The time the system may take to remove finished threads.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(1);
 
-/// The number of brokers that a client may find, each with a thread, before its own thread has started.
-const LEARNED: usize = 8;
+/// The number of brokers, each with a thread, that a client may learn of before its own thread has started.
+const EXTRA_BROKERS: usize = 8;
 
-/// Threads that an admin client may have before its own thread has started: that one, two of librdkafka's, and one for
-/// each address of `bootstrap.servers` and each broker that it learns of there.
+/// Returns the number of threads that an admin client may need until its own thread has started: that thread, two of
+/// librdkafka, and one for each address of `bootstrap.servers` and each broker that it learns of.
 fn threads(config: &ClientConfig) -> usize {
     let addresses = config.get("bootstrap.servers").unwrap_or_default();
-    3 + addresses.split(',').count() + LEARNED
+    3 + addresses.split(',').count() + EXTRA_BROKERS
 }
 
 /// Starts an admin client.
 ///
 /// # Errors
-/// If the system has too few threads left, or librdkafka refuses the settings as a whole.
+/// If the system can't start enough threads, or librdkafka rejects the settings.
 pub(super) fn admin_client(
     config: &ClientConfig,
 ) -> Result<AdminClient<DefaultClientContext>, ClientError> {
@@ -40,7 +40,7 @@ pub(super) fn admin_client(
     Ok(AdminClient::from_config(config)?)
 }
 
-/// Returns the options for requests that may take as long as `patience`.
+/// Returns the options for a request with the timeout `patience`.
 pub(super) fn options(patience: Duration) -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(patience))
@@ -50,7 +50,7 @@ pub(super) fn options(patience: Duration) -> AdminOptions {
 /// Returns the settings of a topic; `None` if Kafka does not show them to this client.
 ///
 /// # Errors
-/// Kafka's error text.
+/// Kafka's error message.
 pub(super) async fn topic_settings(
     admin: &AdminClient<DefaultClientContext>,
     topic: &str,
@@ -59,11 +59,11 @@ pub(super) async fn topic_settings(
     let resource = [ResourceSpecifier::Topic(topic)];
     let answers = admin.describe_configs(&resource, &options(patience)).await;
     let answer = answers
-        .map_err(|error| in_words(&error))?
+        .map_err(|error| error_message(&error))?
         .into_iter()
         .next();
     match answer {
-        // If Kafka refuses, rdkafka drops the error and returns no entries.
+        // If access is denied, rdkafka drops the error and returns no entries.
         None => Ok(None),
         Some(Ok(resource)) if resource.entries.is_empty() => Ok(None),
         Some(Ok(resource)) => Ok(Some(resource.entries)),
@@ -71,8 +71,8 @@ pub(super) async fn topic_settings(
     }
 }
 
-/// Starts as many threads as a client needs, all at once, and ends them. Even so, another process can take the last
-/// threads before the client starts its own.
+/// Starts `count` threads at the same time and ends them, to check that the system allows them. Another process can
+/// still take the last ones before the client starts its own.
 fn start_threads(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
     let started = Mutex::new(Vec::new());
@@ -87,10 +87,10 @@ fn start_threads(count: usize) -> io::Result<()> {
         drop(held);
         started
     })?;
-    // A thread counts for the limit until the system has removed it, which is later than its end.
+    // A finished thread counts towards the limit until the system has removed it.
     let is_counted = |thread: &PathBuf| Path::new("/proc").join(thread).exists();
     let threads: Vec<_> = started.into_inner().into_iter().flatten().collect();
-    let until = Instant::now() + REMOVED;
+    let until = Instant::now() + REMOVAL_LIMIT;
     while threads.iter().any(is_counted) && Instant::now() < until {
         thread::park_timeout(Duration::from_millis(1));
     }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_answer_is_not_taken_for_a_refusal() {
+    async fn a_missing_answer_differs_from_denied_access() {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", "127.0.0.1:1");
         let admin = admin_client(&config).expect("a client");

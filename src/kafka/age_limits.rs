@@ -1,19 +1,19 @@
-//! The limits on the age of a topic's records.
+//! A topic's limits on the age of records.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The setting by which Kafka refuses a record whose timestamp is too old.
+/// The setting that makes Kafka reject records with an older timestamp.
 pub const ACCEPTED: &str = "message.timestamp.before.max.ms";
-/// The setting by which Kafka deletes a record whose timestamp is too old.
+/// The setting that makes Kafka delete records with an older timestamp.
 pub const KEPT: &str = "retention.ms";
 
-/// A topic's limits on the age of records, if it has any and uses the timestamps of its records.
+/// A topic's limits on the age of records, according to their timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgeLimits {
-    /// Kafka refuses an older record.
+    /// Kafka rejects older records.
     pub accepted: Option<Duration>,
-    /// Kafka may delete an older record.
+    /// Kafka may delete older records.
     pub kept: Option<Duration>,
 }
 
@@ -22,11 +22,11 @@ impl AgeLimits {
     #[must_use]
     pub fn of(settings: &BTreeMap<String, String>) -> Self {
         let text = |name| settings.get(name).map(String::as_str);
-        // If Kafka sets the timestamps itself, the age of a record does not matter.
+        // With `LogAppendTime` Kafka ignores the producer's timestamp.
         if text("message.timestamp.type") == Some("LogAppendTime") {
             return Self::default();
         }
-        // The value for "no limit" is -1, or the largest number.
+        // No limit is -1 or the largest number.
         let limit = |name| {
             let limit = text(name)?.parse::<u64>().ok();
             let limit = limit.filter(|limit| *limit < i64::MAX.unsigned_abs());
@@ -46,7 +46,7 @@ impl AgeLimits {
         self.accepted.into_iter().chain(self.kept).min()
     }
 
-    /// Returns the limits that a record of this age has passed, or of which three quarters are over, the lowest first.
+    /// Returns the limits of which a record of this age has passed at least three quarters, the lowest first.
     #[must_use]
     pub fn reached(self, age: Duration) -> Vec<Reached> {
         let limits = [(ACCEPTED, self.accepted), (KEPT, self.kept)];
@@ -65,7 +65,7 @@ impl AgeLimits {
     }
 }
 
-/// A limit that a record has passed, or is near.
+/// A limit that a record exceeds or approaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// The name of the topic's setting.

@@ -2,31 +2,33 @@
 
 use crate::contract::RecordRef;
 
-/// The size of a batch's head in Kafka's format 2.
-const HEAD: usize = 61;
-/// The size of a record's attributes, and of its distance in time and offset from the first record of the batch, both
-/// 0.
-const FIXED: usize = 3;
+/// The header of a batch in Kafka's message format v2.
+const BATCH_HEADER: usize = 61;
+/// The attributes, timestamp delta and offset delta of the only record in a batch; both deltas are 0.
+const RECORD_FIXED: usize = 3;
 
-/// Returns the size in bytes of an uncompressed batch with this record alone.
+/// Returns the size in bytes of an uncompressed batch that holds only this record.
 #[must_use]
 pub fn batch_size(record: &RecordRef<'_>) -> usize {
     let headers = record.headers.iter();
     let headers: usize = headers
-        .map(|(name, value)| part(Some(name.as_bytes())) + part(value.as_deref()))
+        .map(|(name, value)| field(Some(name.as_bytes())) + field(value.as_deref()))
         .sum();
     let count = varint(record.headers.len());
-    let body =
-        FIXED + part(record.key.as_deref()) + part(record.value.as_deref()) + count + headers;
-    HEAD + varint(body) + body
+    let body = RECORD_FIXED
+        + field(record.key.as_deref())
+        + field(record.value.as_deref())
+        + count
+        + headers;
+    BATCH_HEADER + varint(body) + body
 }
 
-/// Returns the size in bytes of a part with its length; a missing part has the length -1.
-fn part(bytes: Option<&[u8]>) -> usize {
+/// Returns the size of a field with its length prefix; the length -1 stands for null.
+fn field(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint(bytes.len()) + bytes.len())
 }
 
-/// Returns the size in bytes of a number in the signed variable-length format.
+/// Returns the size of a number as a zigzag varint.
 fn varint(number: usize) -> usize {
     let bits = usize::BITS - (number << 1 | 1).leading_zeros();
     bits.div_ceil(7) as usize
@@ -37,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_as_large_as_kafka_writes_it() {
+    fn batch_size_matches_kafkas_format() {
         let empty = RecordRef::default();
         assert_eq!(batch_size(&empty), 61 + 1 + 3 + 1 + 1 + 1);
         let record = RecordRef {
@@ -52,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_takes_a_byte_for_each_seven_bits_with_its_sign() {
+    fn a_varint_takes_a_byte_for_seven_bits_including_the_sign() {
         let lengths = [0, 63, 64, 8191, 8192, 1 << 20].map(varint);
         assert_eq!(lengths, [1, 1, 2, 2, 3, 4]);
     }

@@ -1,4 +1,4 @@
-//! The callbacks of every librdkafka client: its log lines and its errors.
+//! The callbacks of every librdkafka client: log lines, errors and delivery reports.
 
 use std::time::{Duration, Instant};
 
@@ -13,19 +13,19 @@ use tracing::{debug, info};
 
 use super::client_certificate::ClientCertificate;
 use super::cluster::Unreached;
-use super::refusal::Refusal;
+use super::rejection::RejectedStep;
 use super::settings::Settings;
 use super::topic::NoAnswer;
 
-/// Logs each line of a client and keeps its last error. `D` handles the delivery reports of a producer.
+/// Logs the lines of a client and keeps its last error. `D` handles the delivery reports of a producer.
 #[derive(Default)]
 pub(super) struct Callbacks<D = ()> {
     pub(super) deliveries: D,
     /// The client certificate.
     certificate: Option<ClientCertificate>,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
-    /// The last error by which a broker refused this client, and its time.
-    last_refusal: Mutex<Option<(Instant, String)>>,
+    /// The time and the message of the last rejection by a broker.
+    last_rejection: Mutex<Option<(Instant, String)>>,
 }
 
 impl<D> Callbacks<D> {
@@ -34,37 +34,37 @@ impl<D> Callbacks<D> {
             deliveries,
             certificate: settings.certificate().cloned(),
             last_error: Mutex::default(),
-            last_refusal: Mutex::default(),
+            last_rejection: Mutex::default(),
         }
     }
 
-    /// Returns the reason why no broker answers, from the last error.
+    /// Returns the reason why no broker answers, according to the last error.
     pub(super) fn unreached(&self) -> Option<Unreached> {
         let (code, words) = self.last_error_with_code()?;
         let certificate = self.certificate.as_ref();
-        let Some(refusal) = Refusal::of(code, &words) else {
-            return Some(Unreached::Nobody(words));
+        let Some(step) = RejectedStep::of(code, &words) else {
+            return Some(Unreached::NoBroker(words));
         };
-        let why = refusal.explain(&words, certificate, Timestamp::now());
-        Some(match refusal {
-            Refusal::Tls => Unreached::Tls(why),
-            Refusal::Login => Unreached::Login(why),
+        let why = step.explain(&words, certificate, Timestamp::now());
+        Some(match step {
+            RejectedStep::Tls => Unreached::Tls(why),
+            RejectedStep::Authentication => Unreached::Authentication(why),
         })
     }
 
-    /// Returns the last error as the reason for an unanswered request.
+    /// Returns the last error as the reason why a request got no answer.
     pub(super) fn no_answer(&self) -> Option<NoAnswer> {
         let (code, words) = self.last_error_with_code()?;
-        let refusal = Refusal::of(code, &words);
+        let step = RejectedStep::of(code, &words);
         let certificate = self.certificate.as_ref();
-        let reason = refusal.map(|refusal| refusal.in_words(&words, certificate, Timestamp::now()));
+        let reason = step.map(|step| step.message(&words, certificate, Timestamp::now()));
         Some(NoAnswer {
-            refusal,
+            rejected_at: step,
             ..NoAnswer::from(reason.unwrap_or(words))
         })
     }
 
-    /// Returns the last error as librdkafka words it, unless it was forgotten.
+    /// Returns librdkafka's message of the last error, unless it was cleared.
     pub(super) fn last_error(&self) -> Option<String> {
         self.last_error_with_code().map(|(_, reason)| reason)
     }
@@ -73,10 +73,10 @@ impl<D> Callbacks<D> {
         self.last_error.lock().clone()
     }
 
-    /// Returns the reason and the remedy if a broker has refused this client within this time.
+    /// Returns the message of the last rejection by a broker, if it is younger than `time`.
     pub(super) fn refusal_within(&self, time: Duration) -> Option<String> {
-        let refusal = self.last_refusal.lock();
-        let (at, why) = refusal.as_ref()?;
+        let rejection = self.last_rejection.lock();
+        let (at, why) = rejection.as_ref()?;
         (at.elapsed() < time).then(|| why.clone())
     }
 
@@ -87,7 +87,7 @@ impl<D> Callbacks<D> {
 
 impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // The topic watch reports an outage once, in the bridge's words.
+        // The bridge itself reports an outage once.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 info!(target: "librdkafka", facility, "{message}");
@@ -98,13 +98,13 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(target: "librdkafka", %error, "{reason}");
-        // "All brokers down" follows the reasons of the single brokers and adds nothing.
+        // "All brokers down" follows each broker's own error and says less.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        if let Some(refusal) = Refusal::of(code, reason)
-            && !Refusal::is_hang_up(reason)
+        if let Some(step) = RejectedStep::of(code, reason)
+            && !RejectedStep::is_hang_up(reason)
         {
-            let why = refusal.in_words(reason, self.certificate.as_ref(), Timestamp::now());
-            *self.last_refusal.lock() = Some((Instant::now(), why));
+            let why = step.message(reason, self.certificate.as_ref(), Timestamp::now());
+            *self.last_rejection.lock() = Some((Instant::now(), why));
         }
         if code != RDKafkaErrorCode::AllBrokersDown {
             *self.last_error.lock() = Some((code, reason.to_owned()));

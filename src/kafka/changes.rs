@@ -10,11 +10,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::admin::options;
 use super::cluster::{Cluster, PATIENCE};
 use super::incremental_alter::{self, NotChanged};
-use super::questions::{by_name, in_words};
+use super::topic_metadata::{by_name, error_message};
 
-/// How long a broker may take to show changed settings, and how often to check.
-const SHOWN: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(200);
+/// The time a broker may take to show changed settings, and the interval of the checks.
+const SHOWN_LIMIT: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Cluster {
     /// Creates a topic.
     ///
     /// # Errors
-    /// Kafka's error text, with the right that this client lacks.
+    /// Kafka's error message, with the missing right.
     pub fn create(&self, wanted: &Wanted<'_>) -> Result<(), String> {
         let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let replication = TopicReplication::Fixed(count(wanted.replication));
@@ -43,17 +43,17 @@ impl Cluster {
     /// Adds partitions to a topic, up to `partitions`.
     ///
     /// # Errors
-    /// Kafka's error text, with the right that this client lacks.
+    /// Kafka's error message, with the missing right.
     pub fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), String> {
         let wanted = NewPartitions::new(topic, partitions as usize);
         let change = self.admin.create_partitions([&wanted], &options(PATIENCE));
         done(self.runtime.block_on(change), "ALTER")
     }
 
-    /// Changes these settings of a topic. All others stay, also those that another client changes meanwhile.
+    /// Changes a topic's settings. Its other settings stay as they are, even if another client changes them meanwhile.
     ///
     /// # Errors
-    /// Kafka's error text, with the right that this client lacks.
+    /// Kafka's error message, with the missing right.
     pub fn change(
         &self,
         topic: &str,
@@ -66,13 +66,13 @@ impl Cluster {
         self.wait_until_shown(topic, changes)
     }
 
-    /// Waits until a broker shows the change: Kafka accepts a change before every broker has it.
+    /// Waits until a broker shows the change: Kafka accepts a change before every broker knows it.
     fn wait_until_shown(
         &self,
         topic: &str,
         changes: &BTreeMap<&'static str, String>,
     ) -> Result<(), String> {
-        let until = Instant::now() + SHOWN;
+        let until = Instant::now() + SHOWN_LIMIT;
         while Instant::now() < until {
             let entries = self.describe(topic)?.map(by_name).unwrap_or_default();
             if changes
@@ -81,13 +81,13 @@ impl Cluster {
             {
                 return Ok(());
             }
-            thread::park_timeout(LOOK);
+            thread::park_timeout(CHECK_INTERVAL);
         }
-        Err("Kafka has accepted the change, but does not show it yet; check later with `koobridge topics`".to_owned())
+        Err("Kafka accepted the change but does not show it yet; check again with `koobridge topics`".to_owned())
     }
 }
 
-/// Adds the missing right to a refusal, or the cause if rdkafka gives only its code.
+/// Appends the missing right or the likely cause, because rdkafka gives only the code.
 fn explained(code: RDKafkaErrorCode, words: String, right: &str) -> String {
     use RDKafkaErrorCode::{ClusterAuthorizationFailed, InvalidTopic, TopicAuthorizationFailed};
     match code {
@@ -102,11 +102,11 @@ fn explained(code: RDKafkaErrorCode, words: String, right: &str) -> String {
 }
 
 fn done(answers: Result<Vec<TopicResult>, KafkaError>, right: &str) -> Result<(), String> {
-    let answers = answers.map_err(|error| in_words(&error))?;
+    let answers = answers.map_err(|error| error_message(&error))?;
     match answers.into_iter().next() {
         Some(Err((_, code))) => Err(explained(code, code.to_string(), right)),
         Some(Ok(_)) => Ok(()),
-        None => Err("Kafka has not answered for the topic".to_owned()),
+        None => Err("Kafka's answer does not contain the topic".to_owned()),
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_name_is_said_to_collide_with_another() {
+    fn an_invalid_topic_error_mentions_colliding_names() {
         let refused = vec![Err(("a_b".to_owned(), RDKafkaErrorCode::InvalidTopic))];
         assert_eq!(
             done(Ok(refused), "CREATE"),

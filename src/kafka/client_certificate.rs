@@ -10,22 +10,22 @@ use crate::certificates::{pem, validity};
 use crate::config::Kafka;
 use crate::text;
 
-/// The properties that name a certificate or contain one.
+/// The properties for a path and for the certificate itself.
 const LOCATION: &str = "ssl.certificate.location";
 const PEM: &str = "ssl.certificate.pem";
 
-/// The client certificate for Kafka.
+/// The client certificate that brokers see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The property that gives it.
+    /// The property that contains or names it.
     pub property: &'static str,
     pub begins: Timestamp,
     pub expires: Timestamp,
 }
 
 impl ClientCertificate {
-    /// Reads the certificate of the properties. Returns `None` if they have none, or if it can't be read, which
-    /// librdkafka reports. A keystore is not read.
+    /// Reads the certificate that the properties name. Returns `None` if they name none, if it is in a keystore, or if
+    /// it is unreadable, which librdkafka reports itself.
     #[must_use]
     pub fn of(kafka: &Kafka) -> Option<Self> {
         let (property, text) = match (kafka.property(LOCATION), kafka.property(PEM)) {
@@ -43,7 +43,7 @@ impl ClientCertificate {
         })
     }
 
-    /// Returns an error text with the remedy if the certificate is not valid `now`.
+    /// Returns the problem and the remedy if the certificate is not valid at `now`.
     #[must_use]
     pub fn invalid(&self, now: Timestamp) -> Option<String> {
         let property = self.property;
@@ -56,7 +56,7 @@ impl ClientCertificate {
         let begins = self.begins;
         (begins > now).then(|| {
             format!(
-                "the client certificate is valid from {begins} on; check the clock of this machine, or renew {property}"
+                "the client certificate is not valid before {begins}; check this machine's clock, or renew {property}"
             )
         })
     }

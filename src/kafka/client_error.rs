@@ -1,17 +1,17 @@
-//! The reasons why a Kafka client cannot start.
+//! Why a Kafka client cannot start.
 
 use std::io;
 
 use rdkafka::error::KafkaError;
 use thiserror::Error;
 
-/// The reason why a Kafka client cannot start.
+/// Why a Kafka client cannot start.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// librdkafka refuses the settings as a whole.
+    /// librdkafka rejects the combination of settings.
     #[error("kafka.properties: librdkafka can't start with them: {0}")]
     Settings(KafkaError),
-    /// The system has no thread or file descriptor left.
+    /// The system has no free thread or file descriptor.
     #[error("the system can't start the threads of a Kafka client: {0}")]
     Threads(String),
 }
@@ -19,7 +19,7 @@ pub enum ClientError {
 impl From<KafkaError> for ClientError {
     fn from(error: KafkaError) -> Self {
         match error {
-            // librdkafka has no error code for this.
+            // librdkafka has no separate error code for this.
             KafkaError::ClientCreation(why) if why.contains("Failed to create thread") => {
                 Self::Threads(why)
             }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_without_a_thread_does_not_blame_the_settings() {
+    fn a_thread_error_does_not_blame_the_settings() {
         let creation = |why: &str| KafkaError::ClientCreation(why.to_owned());
         let own = io::Error::from_raw_os_error(11);
         for (error, expected) in [

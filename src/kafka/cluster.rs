@@ -1,4 +1,5 @@
-//! A client that asks for the state of a cluster; `changes` has its changes. It publishes nothing except a probe.
+//! A client for the metadata of a cluster; it publishes only the probe of `koobridge check`. `changes` holds the
+//! changes of topics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,24 +22,24 @@ use super::age_limits::AgeLimits;
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::outgoing::to_base_record;
-use super::questions::{Answer, answer_of, by_name, in_words};
 use super::settings::Settings;
 use super::topic::Condition;
+use super::topic_metadata::{Answer, answer_of, by_name, error_message};
 use crate::contract::Record;
 
-/// How long to wait for the first answer in each attempt, and whether a refusal is final after that.
-const CONNECTING: [(Duration, bool); 3] = [
+/// The limit of each attempt to get the first answer, and whether a rejection counts after it.
+const FIRST_ATTEMPTS: [(Duration, bool); 3] = [
     (Duration::from_secs(1), false),
     (Duration::from_secs(3), true),
     (Duration::from_secs(6), true),
 ];
-/// How long each later answer may take.
+/// The limit for each later request.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a broker may take to know a topic that another one already shows, and how often to ask.
-const KNOWN: Duration = Duration::from_secs(2);
-const AGAIN: Duration = Duration::from_millis(200);
-/// How long to wait for librdkafka's events, whether there are any or not.
-const SHORTLY: Duration = Duration::from_millis(5);
+/// The time a broker may take to learn of a new topic that another one shows, and the interval of the requests.
+const NEW_TOPIC_LIMIT: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The time for which librdkafka's main queue is polled.
+const ERROR_POLL: Duration = Duration::from_millis(5);
 
 /// A connected client.
 pub struct Cluster {
@@ -47,7 +48,7 @@ pub struct Cluster {
     pub(super) runtime: Runtime,
 }
 
-/// The reason why a cluster does not answer, as librdkafka words it.
+/// The reason why no broker answers, with librdkafka's message.
 #[derive(Debug, Error)]
 pub enum Unreached {
     #[error(
@@ -57,12 +58,12 @@ pub enum Unreached {
     #[error(
         "authentication with Kafka failed: {0}; run `koobridge check` to see which step failed"
     )]
-    Login(String),
+    Authentication(String),
     #[error("no broker answers: {0}; run `koobridge check` to see which step failed")]
-    Nobody(String),
+    NoBroker(String),
 }
 
-/// A broker, and its advertised address.
+/// A broker with its advertised address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub id: i32,
@@ -70,14 +71,14 @@ pub struct Node {
     pub port: u16,
 }
 
-/// Kafka's description of a topic.
+/// The state of a topic according to Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicFacts {
     pub condition: Condition,
     pub partitions: u32,
-    /// The replicas of the least replicated partition.
+    /// The lowest number of replicas of a partition.
     pub replication: u32,
-    /// The in-sync replicas of the partition with the fewest.
+    /// The lowest number of in-sync replicas of a partition.
     pub in_sync: u32,
     /// The topic's settings by name; `None` if Kafka does not show them to this client.
     pub settings: Option<BTreeMap<String, String>>,
@@ -94,16 +95,16 @@ impl From<&MetadataBroker> for Node {
 }
 
 impl TopicFacts {
-    /// Returns whether records have the time at which Kafka appended them.
+    /// Returns whether Kafka sets the timestamps of the records (`LogAppendTime`).
     #[must_use]
-    pub fn has_own_clock(&self) -> bool {
+    pub fn uses_log_append_time(&self) -> bool {
         let settings = self.settings.as_ref();
         settings
             .and_then(|all| all.get("message.timestamp.type"))
             .is_some_and(|kind| kind == "LogAppendTime")
     }
 
-    /// Returns the limits on the age of the topic's records, if Kafka shows them.
+    /// Returns the known limits on the age of records.
     #[must_use]
     pub fn age_limits(&self) -> AgeLimits {
         self.settings
@@ -114,10 +115,11 @@ impl TopicFacts {
 }
 
 impl Cluster {
-    /// Starts a client, which connects by itself. Its requests create no topic, whatever the settings say.
+    /// Starts a client, which connects in the background. Its requests never create a topic, even if the settings allow
+    /// that.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub fn start(settings: &Settings) -> Result<Self, ClientError> {
         let mut config = settings.client_config().clone();
         config.set("allow.auto.create.topics", "false");
@@ -131,23 +133,23 @@ impl Cluster {
         })
     }
 
-    /// Waits for the first answer, the list of brokers. Later requests go to the addresses in it.
+    /// Waits for the first answer and returns the brokers. Later requests go to their advertised addresses.
     ///
     /// # Errors
-    /// The reason if no broker answers.
+    /// If no broker answers, or brokers reject this client.
     pub fn brokers(&self) -> Result<Vec<Node>, Unreached> {
-        let mut last = Unreached::Nobody(String::new());
-        // The first broker that is asked is not always the one that answers.
-        for (patience, is_enough_for_a_refusal) in CONNECTING {
+        let mut last = Unreached::NoBroker(String::new());
+        // librdkafka tries one broker first, which may be the dead one.
+        for (patience, is_rejection_final) in FIRST_ATTEMPTS {
             match self.producer.client().fetch_metadata(None, patience) {
                 Ok(metadata) => return Ok(metadata.brokers().iter().map(Node::from).collect()),
                 Err(error) => {
-                    // librdkafka reports the reason on the main queue, which only this code reads.
-                    self.producer.poll(SHORTLY);
+                    // librdkafka reports the reason on the main queue, which nothing else polls.
+                    self.producer.poll(ERROR_POLL);
                     last = self.why(&error);
                 }
             }
-            if is_enough_for_a_refusal && !matches!(last, Unreached::Nobody(_)) {
+            if is_rejection_final && !matches!(last, Unreached::NoBroker(_)) {
                 break;
             }
         }
@@ -156,13 +158,13 @@ impl Cluster {
 
     fn why(&self, error: &KafkaError) -> Unreached {
         let last = self.producer.context().unreached();
-        last.unwrap_or_else(|| Unreached::Nobody(in_words(error)))
+        last.unwrap_or_else(|| Unreached::NoBroker(error_message(error)))
     }
 
-    /// Returns Kafka's description of a topic. The caller waits for a topic that it has just created.
+    /// Returns the state of a topic. After a creation the caller waits until the topic is ready.
     ///
     /// # Errors
-    /// The error as librdkafka words it.
+    /// librdkafka's message if there is no answer.
     pub fn topic(&self, name: &str) -> Result<TopicFacts, String> {
         let Answer {
             condition,
@@ -184,25 +186,25 @@ impl Cluster {
     /// Returns whether a topic can be used.
     ///
     /// # Errors
-    /// The error as librdkafka words it.
+    /// librdkafka's message if there is no answer.
     pub fn condition(&self, name: &str) -> Result<Condition, String> {
         self.answer(name).map(|answer| answer.condition)
     }
 
     fn answer(&self, name: &str) -> Result<Answer, String> {
         let metadata = self.producer.client().fetch_metadata(Some(name), PATIENCE);
-        let metadata = metadata.map_err(|error| in_words(&error))?;
+        let metadata = metadata.map_err(|error| error_message(&error))?;
         let topic = metadata.topics().first();
         Ok(topic.map_or_else(|| Answer::without_partitions(Condition::Missing), answer_of))
     }
 
-    /// Returns the settings of a topic; `None` if Kafka does not show them. A broker that does not know a new topic yet
-    /// is asked again.
+    /// Returns the settings of a topic; `None` if Kafka does not show them. Retries, because a broker that does not
+    /// know a new topic yet shows none.
     fn topic_settings(&self, name: &str) -> Option<BTreeMap<String, String>> {
-        let until = Instant::now() + KNOWN;
+        let until = Instant::now() + NEW_TOPIC_LIMIT;
         let mut entries = self.describe(name);
         while !matches!(entries, Ok(Some(_))) && Instant::now() < until {
-            thread::park_timeout(AGAIN);
+            thread::park_timeout(RETRY_PAUSE);
             entries = self.describe(name);
         }
         entries.ok().flatten().map(by_name)
@@ -213,13 +215,13 @@ impl Cluster {
         self.runtime.block_on(answer)
     }
 
-    /// Publishes one record, and waits until every in-sync replica has it. Returns its timestamp on the topic, in
+    /// Publishes one record, waits until every in-sync replica has it, and returns its timestamp on the topic, in
     /// milliseconds since 1970.
     ///
     /// # Errors
-    /// The error as librdkafka words it.
+    /// librdkafka's message if Kafka does not accept the record.
     pub fn publish(&self, topic: &str, record: &Record) -> Result<Option<i64>, String> {
-        // Earlier errors are not the reason of this failure.
+        // An earlier error does not explain a failure of this record.
         self.producer.context().forget_error();
         let (sender, receiver) = mpsc::channel();
         let outgoing = to_base_record(topic, record, Box::new(sender));
@@ -232,7 +234,7 @@ impl Cluster {
     fn wait_for_report(&self, receiver: &Receiver<Acknowledgement>) -> Result<Option<i64>, String> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            self.producer.poll(SHORTLY);
+            self.producer.poll(ERROR_POLL);
             if let Ok(acknowledgement) = receiver.try_recv() {
                 return acknowledgement;
             }
@@ -241,7 +243,7 @@ impl Cluster {
         Err(trouble.unwrap_or_else(|| "Kafka has not acknowledged it".to_owned()))
     }
 
-    /// Returns the error that ended the producer, if there is one: later errors only say that it has ended.
+    /// Returns the producer's fatal error: later errors only report that there was one.
     fn last_words(&self) -> Option<String> {
         let (_, reason) = self.producer.client().fatal_error()?;
         Some(reason)
@@ -254,7 +256,7 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// The timestamp that Kafka gave a record, or the reason why Kafka did not accept it.
+/// The time that Kafka gave a record, or why Kafka did not accept it.
 type Acknowledgement = Result<Option<i64>, String>;
 
 impl ProducerContext for Callbacks {

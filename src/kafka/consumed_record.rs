@@ -8,7 +8,7 @@ use super::header_names::headers_of;
 use super::numbers::{to_u32, to_u64};
 use crate::contract::RecordRef;
 
-/// A consumed record, with its position.
+/// A consumed record with its position.
 pub struct ConsumedRecord<'a>(pub(super) BorrowedMessage<'a>);
 
 impl ConsumedRecord<'_> {

@@ -1,16 +1,16 @@
-//! The time since which no broker answers a reader.
+//! Tracks how long no broker has answered a reader.
 
 use std::time::{Duration, Instant};
 
 use super::cluster::Unreached;
 
-/// How long brokers may refuse a login or a TLS handshake: a broker that restarts can do so for a while.
-const REFUSED: Duration = Duration::from_secs(30);
-/// How long no broker may answer before the clients are replaced. If librdkafka knows brokers, it does not look up the
-/// bootstrap servers again, so it misses that all brokers have moved.
-const LOST: Duration = Duration::from_mins(1);
+/// How long authentication or the TLS handshake may fail: both can fail for a while when a broker restarts.
+const REJECTED_LIMIT: Duration = Duration::from_secs(30);
+/// How long no broker may answer before the clients are replaced. librdkafka does not resolve the bootstrap servers
+/// again if it knows other brokers, although all of these may have moved.
+const UNANSWERED_LIMIT: Duration = Duration::from_mins(1);
 
-/// The time since which no broker answers.
+/// The time since which no broker has answered.
 #[derive(Default)]
 pub(super) struct Contact {
     lost_since: Option<Instant>,
@@ -21,24 +21,24 @@ impl Contact {
         self.lost_since = None;
     }
 
-    /// Notes that a request of this time was not answered. Returns whether to replace the clients.
+    /// Records that the request sent at `asked` got no answer. Returns whether the clients are to be replaced.
     ///
     /// # Errors
-    /// The refusal, if brokers have refused this client for too long.
+    /// `rejection`, if brokers have rejected this client for 30 seconds.
     pub(super) fn lost(
         &mut self,
         asked: Instant,
         now: Instant,
-        refusal: Option<Unreached>,
+        rejection: Option<Unreached>,
     ) -> Result<bool, Unreached> {
         let since = *self.lost_since.get_or_insert(asked);
-        let lasts = now.saturating_duration_since(since);
-        match refusal {
-            Some(refusal) if lasts >= REFUSED => return Err(refusal),
+        let duration = now.saturating_duration_since(since);
+        match rejection {
+            Some(rejection) if duration >= REJECTED_LIMIT => return Err(rejection),
             Some(_) => return Ok(false),
             None => {}
         }
-        let is_lost = lasts >= LOST;
+        let is_lost = duration >= UNANSWERED_LIMIT;
         if is_lost {
             self.lost_since = Some(now);
         }
@@ -55,7 +55,11 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut contact = Contact::default();
-        let mut lost = |asked, now| contact.lost(at(asked), at(now), None).expect("no refusal");
+        let mut lost = |asked, now| {
+            contact
+                .lost(at(asked), at(now), None)
+                .expect("no rejection")
+        };
         assert!(!lost(0, 59));
         assert!(lost(55, 60));
         assert!(!lost(61, 119));
@@ -66,13 +70,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_login_is_an_error_once_it_has_stood_for_half_a_minute() {
+    fn a_rejected_login_is_an_error_after_half_a_minute() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let refusal = || Some(Unreached::Login("wrong password".to_owned()));
+        let rejection = || Some(Unreached::Authentication("wrong password".to_owned()));
         let mut contact = Contact::default();
-        assert!(matches!(contact.lost(at(0), at(29), refusal()), Ok(false)));
-        let refused = contact.lost(at(28), at(30), refusal());
-        assert!(matches!(refused, Err(Unreached::Login(_))));
+        assert!(matches!(
+            contact.lost(at(0), at(29), rejection()),
+            Ok(false)
+        ));
+        let refused = contact.lost(at(28), at(30), rejection());
+        assert!(matches!(refused, Err(Unreached::Authentication(_))));
     }
 }

@@ -1,7 +1,7 @@
 //! The embedded broker of `koobridge dev`: librdkafka's mock cluster, in memory, on loopback.
 //!
-//! It keeps at most 5 MiB or 100,000 records a partition, and checks no sequence numbers: use it to try things out, not
-//! to test for loss, duplicates or order.
+//! It keeps at most 5 MiB or 100,000 records a partition and checks no sequence numbers. Use it to try things out, not
+//! to test for lost, repeated or reordered records.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-/// A broker inside this process. It ends when this is dropped.
+/// A broker inside this process. Dropping this stops it.
 pub struct EmbeddedBroker(MockCluster<'static, DefaultProducerContext>);
 
 impl EmbeddedBroker {
@@ -19,12 +19,12 @@ impl EmbeddedBroker {
     /// # Errors
     /// If 127.0.0.1 can't be listened on or reached, or librdkafka can't start the broker.
     pub fn start() -> Result<Self, KafkaError> {
-        // librdkafka ends the process if it can't listen.
+        // librdkafka aborts the process if it can't listen.
         match reach_loopback() {
             Ok(()) => MockCluster::new(1).map(Self),
             Err(error) => Err(KafkaError::ClientCreation(format!(
-                "it can't be reached on 127.0.0.1, which it needs: {error}; without IPv4 on loopback, run a Kafka \
-                 and `koobridge serve`"
+                "it needs 127.0.0.1, which is unreachable: {error}; without IPv4 on loopback, run Kafka and \
+                 `koobridge serve`"
             ))),
         }
     }
@@ -32,19 +32,19 @@ impl EmbeddedBroker {
     /// Creates a topic.
     ///
     /// # Errors
-    /// If a topic of this name exists.
+    /// If a topic of that name exists.
     pub fn create_topic(&self, name: &str, partitions: u16) -> Result<(), KafkaError> {
         self.0.create_topic(name, partitions.into(), 1)
     }
 
-    /// Returns the address for `bootstrap.servers` of any Kafka client on this machine.
+    /// Returns the value of `bootstrap.servers` for Kafka clients on this machine.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         self.0.bootstrap_servers()
     }
 }
 
-/// Listens on 127.0.0.1 for a moment, and connects to it: if the loopback interface is down, only the first works.
+/// Listens on 127.0.0.1 and connects to it. If the loopback interface is down, listening works but connecting fails.
 fn reach_loopback() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     TcpStream::connect(listener.local_addr()?).map(drop)

@@ -1,4 +1,4 @@
-//! The ends of a partition, and the thread that asks Kafka for them.
+//! The ends of a partition, and the thread that queries them.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -20,19 +20,19 @@ pub(super) struct Ends {
     pub(super) end: u64,
 }
 
-/// The answer to a request.
+/// The answer to a query.
 pub(super) enum Answer {
     Ends(Ends),
-    /// A broker answers, but the partition's leader does not, or there is none.
+    /// A broker answers, but no leader of the partition does.
     NoLeader,
     /// No broker answers, for this reason.
-    Lost(String),
+    Unreachable(String),
     /// The partition can no longer be read.
     Failed(ReadError),
 }
 
-/// A thread that sends one request at a time, so that a reader never waits for an answer.
-pub(super) struct Questions {
+/// A thread that sends one query at a time, so that a reader never waits for an answer.
+pub(super) struct EndsQuery {
     /// Present until the drop.
     asked: Option<Sender<u32>>,
     answers: Receiver<(u32, Answer)>,
@@ -41,18 +41,18 @@ pub(super) struct Questions {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Questions {
-    /// Ends the thread. If it waits for an answer it is not joined, and ends when its request times out.
+impl Drop for EndsQuery {
+    /// Ends the thread. If it still waits for an answer, it is not joined; it ends when its query times out.
     fn drop(&mut self) {
         self.asked = None;
         if let Some(thread) = self.thread.take().filter(|_| self.open_since.is_none()) {
-            // It can't panic.
+            // The thread can't panic.
             let _ended = thread.join();
         }
     }
 }
 
-impl Questions {
+impl EndsQuery {
     pub(super) fn start(source: Arc<TopicConsumer>) -> Result<Self, ClientError> {
         let (asked, questions) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
@@ -74,7 +74,7 @@ impl Questions {
         })
     }
 
-    /// Returns whether an answer is still missing.
+    /// Returns whether an answer is pending.
     pub(super) fn is_open(&self) -> bool {
         self.open_since.is_some()
     }
@@ -86,7 +86,7 @@ impl Questions {
         }
     }
 
-    /// Returns the answer, if there is one: the partition, and the time of the request.
+    /// Returns the answer if it has come, with the partition and the time of the query.
     pub(super) fn answer(&mut self) -> Option<(u32, Instant, Answer)> {
         let (partition, answer) = self.answers.try_recv().ok()?;
         let since = self.open_since.take()?;

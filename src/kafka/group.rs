@@ -1,4 +1,4 @@
-//! The consumer group that keeps the progress of a transactional reader.
+//! The consumer group that stores the progress of a transactional reader.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -16,34 +16,35 @@ use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::cluster::Unreached;
 use super::numbers::{to_i32, to_u32, to_u64};
-use super::questions::in_words;
 use super::read_error::ReadError;
 use super::rights::missing_right;
 use super::settings::Settings;
+use super::topic_metadata::error_message;
 use crate::interrupt::Interrupt;
 
-/// How long Kafka may take to answer before the client checks for a refusal.
-const SLICE: Duration = Duration::from_secs(5);
-/// The pause before the next request.
-const REST: Duration = Duration::from_millis(100);
-/// How many errors of a client are read.
-const POLLS: usize = 100;
-/// How long a request may take that finds the reason for a missing answer.
-const QUESTION: Duration = Duration::from_secs(5);
+/// The limit for one attempt; after it the client's errors are checked for a rejection.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// The pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// The maximum number of a client's errors that are read.
+const MAX_ERRORS: usize = 100;
+/// The limit for the request that finds out why there was no answer.
+const DIAGNOSIS: Duration = Duration::from_secs(5);
 
-/// The committed progress of one partition.
+/// The committed progress on one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The next offset to read.
     pub next: u64,
-    /// The caller's text that was committed with it.
+    /// The metadata that the caller committed with it.
     pub text: String,
 }
 
-/// The committed progress of a topic, by partition.
+/// The committed progress on a topic, by partition.
 pub type Offsets = BTreeMap<u32, Committed>;
 
-/// The group with the id of [`Transactions`](super::Transactions). It can be read without ending a transaction.
+/// The group named by the id of [`Transactions`](super::Transactions). Reading its offsets does not end the
+/// transactions of that id.
 pub struct Group {
     pub(super) consumer: BaseConsumer<Callbacks>,
     name: String,
@@ -51,12 +52,12 @@ pub struct Group {
 }
 
 impl Group {
-    /// Opens the group for a reader that must see the result of every transaction: it waits until all transactions of
-    /// the group have ended. A transaction of a killed producer ends after its timeout, which Kafka checks every 10 s,
-    /// or when another producer starts under its id.
+    /// Connects to the group; its offsets are read when no transaction with offsets of the group is open. If the
+    /// producer of a transaction was killed, the transaction ends after its timeout, which Kafka checks every 10 s, or
+    /// when another producer starts with its id.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub fn of(
         settings: &Settings,
         id: &str,
@@ -65,17 +66,17 @@ impl Group {
         Self::new(settings.for_reading(), settings, id, interrupt)
     }
 
-    /// Opens the group for a reader that sees the result of the last ended transaction, even if another one is open.
+    /// Connects to the group; its offsets are those of the last completed transaction, even if another one is open.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub fn without_waiting(
         settings: &Settings,
         id: &str,
         interrupt: &Arc<Interrupt>,
     ) -> Result<Self, ClientError> {
         let mut config = settings.for_reading();
-        // Also for offsets: KIP-447.
+        // Applies to offsets, too: KIP-447.
         config.set("isolation.level", "read_uncommitted");
         Self::new(config, settings, id, interrupt)
     }
@@ -96,8 +97,7 @@ impl Group {
         })
     }
 
-    /// Returns the committed progress of a topic with this many partitions. Kafka may take as long as `patience` to
-    /// answer.
+    /// Returns the committed progress on a topic with `partitions` partitions. Waits at most `patience` for Kafka.
     ///
     /// # Errors
     /// If Kafka does not answer, or refuses.
@@ -128,8 +128,7 @@ impl Group {
         Ok(offsets)
     }
 
-    /// Repeats the request until there is an answer, or an error that gives more than a timeout. A command that is
-    /// stopping asks once.
+    /// Retries until Kafka answers or the error is not a passing one. Does not retry if the command is to stop.
     fn ask(
         &self,
         question: &TopicPartitionList,
@@ -139,19 +138,19 @@ impl Group {
         loop {
             let answer = self
                 .consumer
-                .committed_offsets(question.clone(), patience.min(SLICE));
+                .committed_offsets(question.clone(), patience.min(ATTEMPT));
             match answer {
                 Err(error) if is_passing(&error) => {
-                    thread::park_timeout(REST);
-                    if let Some(refusal) = self.refusal() {
-                        return Err(refusal);
+                    thread::park_timeout(RETRY_PAUSE);
+                    if let Some(error) = self.missing_group_right() {
+                        return Err(error);
                     }
                     if Instant::now() >= until || self.interrupt.is_stopping() {
                         return Err(error);
                     }
                 }
                 Ok(answer) => {
-                    // An earlier error is not the reason of a later failure.
+                    // An earlier error does not explain a later failure.
                     self.consumer.context().forget_error();
                     return Ok(answer);
                 }
@@ -160,10 +159,10 @@ impl Group {
         }
     }
 
-    /// Returns the error about a missing right: librdkafka reports it, like those of connections, only through a poll.
-    fn refusal(&self) -> Option<KafkaError> {
+    /// Returns the error if the client lacks a right: librdkafka reports it only to a poll, like connection errors.
+    fn missing_group_right(&self) -> Option<KafkaError> {
         let polled = iter::from_fn(|| self.consumer.poll(Duration::ZERO));
-        let mut errors = polled.take(POLLS).filter_map(Result::err);
+        let mut errors = polled.take(MAX_ERRORS).filter_map(Result::err);
         errors.find(|error| {
             error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
         })
@@ -176,26 +175,26 @@ impl Group {
             return ReadError::Denied(right);
         }
         let unreached = self.consumer.context().unreached();
-        if let Some(refusal @ Unreached::Login(_)) = unreached {
-            return refusal.into();
+        if let Some(rejection @ Unreached::Authentication(_)) = unreached {
+            return rejection.into();
         }
         let group = &self.name;
-        if is_passing(error) && self.consumer.fetch_metadata(None, QUESTION).is_ok() {
+        if is_passing(error) && self.consumer.fetch_metadata(None, DIAGNOSIS).is_ok() {
             return ReadError::Unanswered(format!(
-                "Kafka answers, but not which offsets the group {group} has committed: the group may have no \
+                "Kafka answers, but does not return the committed offsets of the group {group}: the group may have no \
                  coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, and \
-                 start the brokers again"
+                 restart the brokers"
             ));
         }
         let words = self.consumer.context().last_error();
-        let reason = words.unwrap_or_else(|| in_words(error));
+        let reason = words.unwrap_or_else(|| error_message(error));
         ReadError::Unanswered(format!(
-            "Kafka does not say which offsets the group {group} has committed: {reason}"
+            "Kafka did not return the committed offsets of the group {group}: {reason}"
         ))
     }
 }
 
-/// Returns whether Kafka may answer a repeated request.
+/// Returns whether a retry may succeed.
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut,

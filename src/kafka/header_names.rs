@@ -1,5 +1,4 @@
-//! The headers of a consumed record. rdkafka's own view of them panics if a name is not UTF-8, and any producer can
-//! write such a name.
+//! The headers of a consumed record. rdkafka's own access panics if a name is not UTF-8, which any producer can write.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -31,7 +30,7 @@ pub(super) fn headers_of<'a>(message: &'a BorrowedMessage<'_>) -> Vec<HeaderRef<
         if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return headers;
         }
-        // SAFETY: librdkafka ends each name by NUL, and keeps it unchanged as long as the message.
+        // SAFETY: librdkafka terminates each name with NUL, and keeps it unchanged as long as the message.
         let name: &'a CStr = unsafe { CStr::from_ptr(name) };
         let value = (!value.is_null()).then(|| {
             // SAFETY: the value has `size` bytes, and lives unchanged as long as the message.

@@ -1,5 +1,6 @@
-//! A thread that asks Kafka about the topics again and again. Each answer needs a round trip to a broker, so a bridge
-//! notices if it is cut off from Kafka.
+//! The thread that polls Kafka for the state of the topics.
+//!
+//! Each answer is a round trip to a broker, so that the bridge notices if it is cut off from Kafka.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,25 +16,25 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::age_limits::AgeLimits;
-use super::asking::{Asking, REST, Turn};
+use super::poll_view::{MIN_INTERVAL, PollState, PollView};
 use super::producer::Producer;
-use super::questions::{Answer, PATIENCE, question, read_settings};
 use super::settings::Settings;
 use super::topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
+use super::topic_metadata::{Answer, PATIENCE, read_settings, request_topic};
 
-/// The pause before the next request, if all is well and if not.
-const CALM: Duration = Duration::from_secs(5);
-const TROUBLED: Duration = Duration::from_secs(1);
-/// The pause before a topic's settings are read again: they can change at any time.
-const REREAD: Duration = Duration::from_mins(10);
+/// The interval of the requests if every topic is ready, and if not.
+const READY_INTERVAL: Duration = Duration::from_secs(5);
+const OUTAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval at which a topic's settings are read: they can change at any time.
+const SETTINGS_INTERVAL: Duration = Duration::from_mins(10);
 
-/// The thread that asks. When this is dropped, the thread ends after its open request, which can take seconds.
+/// The polling thread. Dropping this stops it; the thread ends after its current request, which can take seconds.
 pub struct Watching {
     stop: Arc<AtomicBool>,
-    asking: Asking,
+    view: PollView,
 }
 
-/// The topics to ask about when there is a producer.
+/// The topics to poll when there is a producer.
 pub struct Prepared {
     topics: Vec<WatchedTopic>,
     wake: SyncSender<()>,
@@ -41,8 +42,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Starts to ask, through the connections of the producer that `producer` returns each time. Durability is read
-    /// only from real clusters (`with_durability`).
+    /// Starts to poll, over the connections of the producer that `producer` returns for each request. Durability is
+    /// checked on real clusters only (`with_durability`).
     ///
     /// # Errors
     /// If the system can't start a thread.
@@ -58,26 +59,26 @@ impl Prepared {
             woken,
         } = self;
         let stop = Arc::new(AtomicBool::new(false));
-        let (turn, turns) = watch::channel(Turn::default());
-        let asker = Asker {
+        let (poll, polls) = watch::channel(PollState::default());
+        let poller = Poller {
             producer,
             settings: with_durability.then(|| Arc::clone(settings)),
             topics,
-            turn,
+            poll,
             stop: Arc::clone(&stop),
         };
         thread::Builder::new()
             .name("kafka-health".to_owned())
-            .spawn(move || asker.run(&woken))?;
+            .spawn(move || poller.run(&woken))?;
         Ok(Watching {
             stop,
-            asking: Asking { turn: turns, wake },
+            view: PollView { poll: polls, wake },
         })
     }
 }
 
 impl Watching {
-    /// Returns a view of each topic, and the topics to ask about.
+    /// Returns a view of each topic, and the topics to poll.
     pub fn prepare<const N: usize>(topics: [String; N]) -> ([TopicWatch; N], Prepared) {
         let (wake, woken) = mpsc::sync_channel(1);
         let pairs = topics.map(|topic| WatchedTopic::new(&topic, wake.clone()));
@@ -94,31 +95,31 @@ impl Watching {
         (watches, prepared)
     }
 
-    /// Since when an answer is missing, and a way to ask now.
+    /// Returns the view of the current request.
     #[must_use]
-    pub fn asking(&self) -> &Asking {
-        &self.asking
+    pub fn poll_view(&self) -> &PollView {
+        &self.view
     }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // A full channel also wakes the thread.
-        let _woken = self.asking.wake.try_send(());
+        // A full channel wakes the thread just as well.
+        let _woken = self.view.wake.try_send(());
     }
 }
 
-struct Asker<P> {
+struct Poller<P> {
     producer: P,
-    /// The settings of the admin client that reads durability.
+    /// For the admin client that reads durability.
     settings: Option<Arc<ArcSwap<Settings>>>,
     topics: Vec<WatchedTopic>,
-    turn: watch::Sender<Turn>,
+    poll: watch::Sender<PollState>,
     stop: Arc<AtomicBool>,
 }
 
-impl<P> Asker<P> {
+impl<P> Poller<P> {
     fn run<T: Send + Sync + 'static>(mut self, woken: &Receiver<()>)
     where
         P: Fn() -> Arc<Producer<T>>,
@@ -127,36 +128,41 @@ impl<P> Asker<P> {
             let began = Instant::now();
             for topic in &mut self.topics {
                 let settings = self.settings.as_ref().map(|settings| settings.load_full());
-                topic.ask(&(self.producer)(), settings.as_deref(), &self.turn);
+                topic.refresh(&(self.producer)(), settings.as_deref(), &self.poll);
             }
-            self.turn.send_modify(|turn| turn.over = Some(began));
+            self.poll.send_modify(|poll| poll.last_round = Some(began));
             self.pause(woken);
         }
     }
 
-    /// Waits until it is time for the next request, or for the stop.
+    /// Waits until the next round is due or the thread is to stop.
     fn pause(&self, woken: &Receiver<()>) {
         let is_ready = |topic: &WatchedTopic| topic.state.condition == Condition::Ready;
-        let calm = self.topics.iter().all(is_ready);
+        let all_ready = self.topics.iter().all(is_ready);
         let asked = Instant::now();
-        let mut until = asked + if calm { CALM } else { TROUBLED };
+        let mut until = asked
+            + if all_ready {
+                READY_INTERVAL
+            } else {
+                OUTAGE_INTERVAL
+            };
         while !self.stop.load(Ordering::SeqCst) {
             match woken.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(()) => until = until.min(asked + REST),
+                Ok(()) => until = until.min(asked + MIN_INTERVAL),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 }
 
-/// One topic: its last state, and the channel to its watchers.
+/// One topic: its last state, and the channel that publishes it.
 struct WatchedTopic {
     name: String,
     state: TopicState,
     publish: watch::Sender<TopicState>,
     /// When a broker last answered.
     last_answer: Option<Timestamp>,
-    /// When the settings were last read, and the replication factor at that time.
+    /// When the settings were last requested, and the number of replicas then.
     settings_asked: Option<(Instant, u32)>,
 }
 
@@ -179,24 +185,24 @@ impl WatchedTopic {
         (topic, watch)
     }
 
-    fn ask<T: Send + Sync + 'static>(
+    fn refresh<T: Send + Sync + 'static>(
         &mut self,
         producer: &Producer<T>,
         settings: Option<&Settings>,
-        turn: &watch::Sender<Turn>,
+        poll: &watch::Sender<PollState>,
     ) {
-        turn.send_modify(|turn| turn.open = Some(Instant::now()));
+        poll.send_modify(|poll| poll.open_since = Some(Instant::now()));
         let Answer {
             condition,
             partitions,
             replication,
             in_sync,
             preferred_leaders,
-        } = question(producer, &self.name, PATIENCE);
+        } = request_topic(producer, &self.name, PATIENCE);
         let condition = self.with_last_answer(condition);
         let was_missing = self.state.condition == Condition::Missing;
         if condition == Condition::Missing && was_missing {
-            // A broker that has just started can deny an existing topic: only the second denial counts.
+            // A broker that has just started can report an existing topic as missing, so the second such answer counts.
             self.state.partitions = None;
             self.state.durability = None;
             self.state.age_limits = AgeLimits::default();
@@ -215,14 +221,14 @@ impl WatchedTopic {
             .map(|count| count >= enough.max(1))
             .collect();
         self.publish();
-        turn.send_modify(|turn| turn.open = None);
+        poll.send_modify(|poll| poll.open_since = None);
         if let (Some(settings), Some(replication)) = (settings, replication) {
             self.read_settings(settings, replication);
             self.publish();
         }
     }
 
-    /// Keeps the time of an answer. It is published only with the next outage, because each publication wakes the
+    /// Records the time of an answer. It is published only with the next outage, because each publication wakes the
     /// watchers.
     fn with_last_answer(&mut self, condition: Condition) -> Condition {
         match condition {
@@ -245,11 +251,11 @@ impl WatchedTopic {
         });
     }
 
-    /// Reads the settings if they are due, or if the replication factor has changed.
+    /// Reads the settings if they are due or the replication has changed.
     fn read_settings(&mut self, settings: &Settings, replication: u32) {
         let is_known = self
             .settings_asked
-            .is_some_and(|(at, of)| of == replication && at.elapsed() < REREAD);
+            .is_some_and(|(at, of)| of == replication && at.elapsed() < SETTINGS_INTERVAL);
         if is_known {
             return;
         }
@@ -257,11 +263,11 @@ impl WatchedTopic {
         let read = read_settings(settings, topic);
         self.settings_asked = Some((Instant::now(), replication));
         match read {
-            Ok(Some(read)) => self.learn(&read, replication),
+            Ok(Some(read)) => self.apply_settings(&read, replication),
             Ok(None) => info!(
                 topic,
-                "Kafka does not show the topic's settings: grant DESCRIBE_CONFIGS on the topic to have \
-                 min.insync.replicas and retention.ms checked"
+                "Kafka denied access to the topic's settings: grant this client DESCRIBE_CONFIGS on the topic so that \
+                 min.insync.replicas and retention.ms are checked"
             ),
             Err(error) => {
                 info!(topic, %error, "can't read the topic's settings; trying again in 10 minutes");
@@ -269,7 +275,7 @@ impl WatchedTopic {
         }
     }
 
-    fn learn(&mut self, read: &BTreeMap<String, String>, replication: u32) {
+    fn apply_settings(&mut self, read: &BTreeMap<String, String>, replication: u32) {
         self.state.age_limits = AgeLimits::of(read);
         let min_insync = read.get("min.insync.replicas");
         let Some(min_insync) = min_insync.and_then(|text| text.parse().ok()) else {
@@ -297,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_has_the_time_of_the_last_answer() {
+    fn an_outage_carries_the_time_of_the_last_answer() {
         let (wake, _woken) = mpsc::sync_channel(1);
         let (mut topic, _watch) = WatchedTopic::new("t", wake);
         let unreachable = || Condition::Unreachable("Connection refused".to_owned().into());

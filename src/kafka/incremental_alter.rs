@@ -1,7 +1,7 @@
-//! Changes some settings of a topic and leaves the others alone: Kafka's `IncrementalAlterConfigs` (KIP-339).
+//! Changes some settings of a topic without touching the others: Kafka's `IncrementalAlterConfigs` (KIP-339).
 //!
-//! rdkafka wraps only `AlterConfigs`, which resets each setting that a request does not name, and it drops Kafka's
-//! answer about the topic. So this module calls librdkafka directly.
+//! rdkafka wraps only `AlterConfigs`, which resets each setting that a request does not name, and drops Kafka's answer
+//! about the topic. So this module calls librdkafka directly.
 #![expect(
     unsafe_code,
     reason = "rdkafka has no safe function for IncrementalAlterConfigs"
@@ -30,23 +30,23 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use thiserror::Error;
 
-use super::questions::in_words;
+use super::topic_metadata::error_message;
 
-/// How much longer than the request's own timeout to wait: librdkafka reports the timeout itself.
+/// The extra time to wait for the answer after the request's timeout, which librdkafka reports itself.
 const MARGIN: Duration = Duration::from_secs(1);
 
-const NOT_SENT: &str = "librdkafka does not accept the request";
+const NOT_SENT: &str = "librdkafka rejected the request";
 
 /// The reason why settings were not changed.
 #[derive(Debug, Error)]
 pub(super) enum NotChanged {
-    /// Kafka refused the change of the topic, with this text.
+    /// Kafka rejected the change, with this message.
     #[error("{words}")]
     Refused {
         code: RDKafkaErrorCode,
         words: String,
     },
-    /// The request ended without an answer about the topic.
+    /// The request got no answer about the topic.
     #[error("{0}")]
     Unanswered(String),
 }
@@ -60,7 +60,7 @@ impl From<NulError> for NotChanged {
 /// Sets all of `changes` on a topic, or none.
 ///
 /// # Errors
-/// If Kafka refuses the change, or does not answer within `patience`.
+/// If Kafka rejects the change, or does not answer within `patience`.
 pub(super) fn set(
     admin: &AdminClient<DefaultClientContext>,
     topic: &str,
@@ -70,7 +70,8 @@ pub(super) fn set(
     let client = admin.inner().native_ptr();
     let resource = resource(topic, changes)?;
     let options = options(client, patience)?;
-    // SAFETY: `client` outlives this function, which borrows its owner. The queue is new, and destroyed by its owner here.
+    // SAFETY: `client` outlives this function, which borrows its owner. The queue is new, and destroyed by its owner
+    // here.
     let queue = unsafe { Owned::new(rd_kafka_queue_new(client), rd_kafka_queue_destroy) }?;
     let mut resources = [resource.as_ptr()];
     // SAFETY: Every pointer is valid during the call, and librdkafka copies the resources and the options.
@@ -92,7 +93,7 @@ pub(super) fn set(
     outcome(&unsafe { Owned::new(event, rd_kafka_event_destroy) }?)
 }
 
-/// The topic with its changes, in librdkafka's form.
+/// Returns the topic with its changes as a librdkafka resource.
 fn resource(
     topic: &str,
     changes: &BTreeMap<&'static str, String>,
@@ -153,7 +154,7 @@ fn options(
     answered(code).map(|()| options)
 }
 
-/// Returns the result of the one topic in the answer.
+/// Returns the result for the one topic of the request.
 fn outcome(event: &Owned<rd_kafka_event_t>) -> Result<(), NotChanged> {
     // SAFETY: The event is valid.
     answered(unsafe { rd_kafka_event_error(event.as_ptr()) })?;
@@ -193,14 +194,14 @@ fn answered(code: RDKafkaRespErr) -> Result<(), NotChanged> {
         return Ok(());
     }
     let error = KafkaError::AdminOp(code.into());
-    Err(NotChanged::Unanswered(in_words(&error)))
+    Err(NotChanged::Unanswered(error_message(&error)))
 }
 
 fn milliseconds(time: Duration) -> c_int {
     c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
 }
 
-/// Returns a text of librdkafka without the full stop at its end, to be a part of a sentence.
+/// Returns a message of librdkafka without the full stop at the end, to be part of a sentence.
 ///
 /// # Safety
 /// `text` is null or a C string.
@@ -208,12 +209,12 @@ unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return "no reason given".to_owned();
     }
-    // SAFETY: It is a C string, as the caller says.
+    // SAFETY: The caller guarantees a C string.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_string_lossy().trim_end_matches('.').to_owned()
 }
 
-/// An object of librdkafka's, with the function that destroys it.
+/// A librdkafka object, with the function that destroys it.
 struct Owned<T> {
     object: NonNull<T>,
     destroy: unsafe extern "C" fn(*mut T),
@@ -221,7 +222,7 @@ struct Owned<T> {
 
 impl<T> Owned<T> {
     /// # Errors
-    /// If `object` is null, because librdkafka does not accept an argument of its constructor.
+    /// If `object` is null, because librdkafka rejected an argument of its constructor.
     ///
     /// # Safety
     /// `object` is null, or nothing else destroys it and `destroy` does.
@@ -241,7 +242,7 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: Nothing else destroys the object, as the caller of `new` said.
+        // SAFETY: The caller of `new` guarantees that nothing else destroys the object.
         unsafe { (self.destroy)(self.as_ptr()) }
     }
 }
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_librdkafka_can_not_take_is_an_error() {
+    fn arguments_that_librdkafka_rejects_are_an_error() {
         let nul = "nul byte found in provided data at position: 1";
         assert_eq!(refused("t\0", "1"), nul);
         assert_eq!(refused("t", "1\0"), nul);

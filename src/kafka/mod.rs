@@ -1,14 +1,13 @@
-//! Kafka: no other module uses `rdkafka`.
+//! The Kafka clients. Only this module uses `rdkafka`, and it knows nothing of reports.
 //!
-//! A [`Producer`] sends records and passes each delivery report on; [`TopicWatch`] has the state of a topic, and
-//! [`Asking`] the time since which an answer is missing; [`partition_for`] picks a record's partition as the Java
-//! client does; [`Settings`] turns checked properties into librdkafka's; [`EmbeddedBroker`] is librdkafka's mock
-//! cluster. [`Reader`] reads ranges of a topic, and [`Transactions`] writes records together with a reader's progress.
-//! [`Cluster`] asks about a cluster, and creates its topics. Nothing here knows reports.
+//! A [`Producer`] sends records and passes on each delivery report. [`TopicWatch`] shows the state of a topic, and
+//! [`PollView`] how long the current request has been unanswered. [`partition_for`] chooses a record's partition as the
+//! Java client does. [`Settings`] turns checked properties into librdkafka's. [`EmbeddedBroker`] is librdkafka's mock
+//! cluster. [`Reader`] reads ranges of a topic, and [`Transactions`] writes records together with the progress of a
+//! reader. [`Cluster`] queries a cluster, and creates and changes its topics.
 
 mod admin;
 mod age_limits;
-mod asking;
 mod batch_size;
 mod callbacks;
 mod changes;
@@ -23,25 +22,25 @@ mod group;
 mod header_names;
 mod health;
 mod incremental_alter;
-mod left;
 mod numbers;
 mod offset_range;
 mod outgoing;
 mod partition;
+mod poll_view;
 mod producer;
-mod questions;
+mod progress;
 mod read_error;
 mod reader;
-mod refusal;
+mod rejection;
 mod rights;
 mod settings;
 mod topic;
 mod topic_consumer;
+mod topic_metadata;
 mod transactions;
 mod waiting;
 
 pub use age_limits::{ACCEPTED, AgeLimits, KEPT, Reached};
-pub use asking::Asking;
 pub use batch_size::batch_size;
 pub use changes::Wanted;
 pub use client_certificate::ClientCertificate;
@@ -53,13 +52,14 @@ pub use group::{Committed, Group, Offsets};
 pub use health::{Prepared, Watching};
 pub use offset_range::OffsetRange;
 pub use partition::partition_for;
+pub use poll_view::PollView;
 pub use producer::{Acknowledged, Failed, Producer};
-pub use questions::read_settings;
 pub use read_error::ReadError;
 pub use reader::{ReadStep, Reader};
-pub use refusal::Refusal;
+pub use rejection::RejectedStep;
 pub use settings::{DEFAULTS, NO_TIMEOUT, Settings, check_property};
 pub use topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
+pub use topic_metadata::read_settings;
 pub use transactions::{Batching, Broken, Transactions};
 pub use waiting::Waiting;
 

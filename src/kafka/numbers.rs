@@ -1,4 +1,4 @@
-//! Partitions and offsets, which librdkafka counts from 0 in signed numbers.
+//! Conversion of partitions and offsets, for which librdkafka uses signed numbers.
 
 pub(super) fn to_u32(number: i32) -> u32 {
     u32::try_from(number).unwrap_or_default()

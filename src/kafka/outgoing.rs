@@ -1,4 +1,4 @@
-//! Records in librdkafka's form.
+//! Conversion of records for librdkafka.
 
 use jiff::Timestamp;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -7,13 +7,13 @@ use rdkafka::util::IntoOpaque;
 
 use crate::contract::Record;
 
-/// Returns the record for `topic`; its delivery report comes with `ticket`.
+/// Returns the record for `topic`. Its delivery report carries `ticket`.
 pub(super) fn to_base_record<'a, T: IntoOpaque>(
     topic: &'a str,
     record: &'a Record,
     ticket: T,
 ) -> BaseRecord<'a, String, Vec<u8>, T> {
-    // Kafka refuses a time in its future. A record has one if its clock was set back later.
+    // Kafka rejects timestamps ahead of its clock. A record has one if this machine's clock was set back since.
     let timestamp = record.timestamp.min(Timestamp::now().as_millisecond());
     let headers = record.headers.iter();
     let headers = headers.map(|(name, value)| (&**name, Some(value.as_bytes())));

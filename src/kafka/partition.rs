@@ -1,14 +1,14 @@
-//! The partition of a key: murmur2, as in Apache Kafka's Java client (`org.apache.kafka.common.utils.Utils.murmur2`),
-//! so that other producers and consumers agree.
+//! The partition of a key: murmur2, as in Apache Kafka's Java client
+//! (`org.apache.kafka.common.utils.Utils.murmur2`), so that other producers and consumers agree.
 
 const SEED: u32 = 0x9747_b28c;
 const M: u32 = 0x5bd1_e995;
 const R: u32 = 24;
 
-/// Returns the partition of `key` on a topic with this many `partitions`.
+/// Returns the partition of `key` on a topic with `partitions` partitions.
 ///
 /// # Panics
-/// If `partitions` is 0: there is no such topic.
+/// If `partitions` is 0, which no topic has.
 #[must_use]
 pub fn partition_for(key: &[u8], partitions: u32) -> u32 {
     // The Java client clears the sign bit instead of taking the absolute value.
@@ -44,7 +44,7 @@ mod tests {
 
     /// The vectors of Apache Kafka's own `UtilsTest.testMurmur2`.
     #[test]
-    fn murmur2_is_the_java_clients() {
+    fn murmur2_matches_the_java_client() {
         for (text, expected) in [
             ("21", -973_932_308),
             ("foobar", -790_332_482),

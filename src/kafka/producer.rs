@@ -1,4 +1,4 @@
-//! One librdkafka producer and the thread that takes its delivery reports.
+//! A librdkafka producer and the thread that polls its delivery reports.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,33 +17,33 @@ use thiserror::Error;
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::outgoing::to_base_record;
-use super::questions::question;
 use super::settings::Settings;
 use super::topic::Condition;
+use super::topic_metadata::request_topic;
 use crate::blocking::StoppableThread;
 use crate::contract::{INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Record};
 
-/// How long the polling thread waits for an event before it checks whether to stop.
-const POLL: Duration = Duration::from_secs(1);
+/// The timeout of a poll, after which the polling thread checks whether to stop.
+const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The reason why Kafka did not accept a record.
+/// Why Kafka did not accept a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Failed(RDKafkaErrorCode);
 
 impl Failed {
-    /// The result is unknown: its producer was replaced.
+    /// The outcome is unknown because the producer was replaced.
     pub const UNSURE: Self = Self(RDKafkaErrorCode::PurgeInflight);
 
-    /// Its producer can no longer deliver.
+    /// The producer can't deliver anything any more.
     #[cfg(test)]
-    pub const WEDGED: Self = Self(RDKafkaErrorCode::InvalidProducerEpoch);
+    pub const INVALID_PRODUCER_ID: Self = Self(RDKafkaErrorCode::InvalidProducerEpoch);
 
-    /// Kafka has refused a record of this size before.
+    /// Kafka rejected a record of this size earlier.
     pub const TOO_LARGE: Self = Self(RDKafkaErrorCode::MessageSizeTooLarge);
 
-    /// Returns the reason if Kafka refuses the batch for a record in it, as the rejected topic names it. For a record
-    /// that was sent alone the refusal is final; every other failure can pass.
+    /// Returns the reason, as the rejected topic names it, if Kafka rejected the batch because of a record in it. If
+    /// the record was the only one in the batch, the rejection is permanent; every other failure can pass.
     #[must_use]
     pub fn refusal(self) -> Option<&'static str> {
         use RDKafkaErrorCode as Code;
@@ -55,9 +55,9 @@ impl Failed {
         }
     }
 
-    /// Returns whether Kafka will refuse the batch again, because of a record in it.
+    /// Returns whether Kafka would reject the same batch again.
     #[must_use]
-    pub fn is_for_good(self) -> bool {
+    pub fn is_permanent(self) -> bool {
         use RDKafkaErrorCode::{
             PolicyViolation, UnsupportedCompressionType, UnsupportedForMessageFormat,
         };
@@ -69,41 +69,41 @@ impl Failed {
         self.refusal().is_some() || of_batch.contains(&self.0)
     }
 
-    /// The producer can no longer deliver, although librdkafka does not call the error fatal.
+    /// Returns whether the producer can't deliver anything any more, although librdkafka may not report a fatal error.
     #[must_use]
-    pub fn is_wedged(self) -> bool {
+    pub fn has_invalid_producer_id(self) -> bool {
         use RDKafkaErrorCode::{Fatal, Fenced, InvalidProducerEpoch};
         matches!(self.0, InvalidProducerEpoch | Fatal | Fenced)
     }
 
-    /// The client has no right to write to the topic.
+    /// Returns whether the client lacks the right to write to the topic.
     #[must_use]
     pub fn is_unauthorized(self) -> bool {
         self.0 == RDKafkaErrorCode::TopicAuthorizationFailed
     }
 
-    /// librdkafka's queue is full.
+    /// Returns whether librdkafka's queue is full.
     #[must_use]
     pub fn is_queue_full(self) -> bool {
         self.0 == RDKafkaErrorCode::QueueFull
     }
 
-    /// The record is too large.
+    /// Returns whether the record is too large.
     #[must_use]
     pub fn is_too_large(self) -> bool {
         self == Self::TOO_LARGE
     }
 }
 
-/// The place of a record that Kafka has acknowledged.
+/// The position of an acknowledged record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
     pub partition: u32,
-    /// `None` if Kafka had the record already, from an earlier attempt.
+    /// `None` if Kafka had the record already from an earlier attempt.
     pub offset: Option<u64>,
 }
 
-/// A callback that gets the ticket of a record with its result.
+/// Receives the ticket and the outcome of a record.
 type OnReport<T> = Box<dyn Fn(T, Result<Acknowledged, Failed>) + Send + Sync>;
 
 /// A producer whose caller gets its `T` back with each delivery report.
@@ -116,7 +116,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
     /// Starts a producer; `on_report` runs on its polling thread for every delivery report.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings as a whole, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub fn start(
         name: &str,
         settings: &Settings,
@@ -129,21 +129,21 @@ impl<T: Send + Sync + 'static> Producer<T> {
         let client = Arc::clone(&inner);
         let poller = StoppableThread::start(&format!("kafka-{name}"), move |stop| {
             while !stop.load(Ordering::Relaxed) {
-                client.poll(POLL);
+                client.poll(POLL_TIMEOUT);
             }
         })?;
         Ok(Self { inner, poller })
     }
 
-    /// Tells the polling thread to stop, and does not wait for it.
+    /// Tells the polling thread to stop, without waiting for it.
     pub fn stop(&self) {
         self.poller.stop();
     }
 
-    /// Sends a record without waiting. Its delivery report comes later, exactly once.
+    /// Hands a record to librdkafka without waiting. Its delivery report comes later, exactly once.
     ///
     /// # Errors
-    /// If librdkafka refuses the record: then there is no delivery report, and `ticket` is returned.
+    /// If librdkafka does not accept it; then no report will come, and `ticket` is returned.
     pub fn send(
         &self,
         topic: &str,
@@ -158,30 +158,30 @@ impl<T: Send + Sync + 'static> Producer<T> {
             .map_err(|(error, outgoing)| (failed(&error), *outgoing.delivery_opaque))
     }
 
-    /// Returns the reason and the remedy if a broker has refused a connection of this producer within this time.
+    /// Returns the message of the last rejection by a broker, if it is younger than `time`.
     #[must_use]
     pub fn refusal_within(&self, time: Duration) -> Option<String> {
         self.callbacks().refusal_within(time)
     }
 
-    /// Returns Kafka's description of a topic, within this time.
+    /// Returns the condition of a topic. Waits at most `patience` for Kafka's answer.
     #[must_use]
     pub fn condition(&self, topic: &str, patience: Duration) -> Condition {
-        question(self, topic, patience).condition
+        request_topic(self, topic, patience).condition
     }
 
-    /// Drops the records that are not sent yet: their delivery reports come soon. Requests in flight go on.
+    /// Drops the records that are not sent yet; their delivery reports come soon. Requests in flight continue.
     pub fn purge_queue(&self) {
         self.inner
             .purge(PurgeConfig::default().queue().non_blocking());
     }
 
-    /// Returns why this producer can no longer deliver, as librdkafka words it, with the missing right.
+    /// Returns librdkafka's fatal error, after which this producer delivers nothing, and the missing right, if any.
     #[must_use]
     pub fn fatal_error(&self) -> Option<String> {
         let (code, reason) = self.inner.client().fatal_error()?;
         let remedy = match code {
-            // Kafka gives a producer id to a client that can write to any topic.
+            // Kafka assigns a producer id only to a client that may write to some topic.
             RDKafkaErrorCode::ClusterAuthorizationFailed => {
                 "; grant this client WRITE on the topic (before Kafka 2.8 also IDEMPOTENT_WRITE on the cluster)"
             }
@@ -226,7 +226,7 @@ impl From<RDKafkaErrorCode> for Failed {
 fn acknowledged(record: &BorrowedMessage<'_>) -> Acknowledged {
     Acknowledged {
         partition: u32::try_from(record.partition()).unwrap_or_default(),
-        // A negative value means that it is not known.
+        // A negative offset is unknown.
         offset: u64::try_from(record.offset()).ok(),
     }
 }

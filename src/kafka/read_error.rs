@@ -1,71 +1,71 @@
-//! The reasons why a topic can't be read.
+//! Errors of reading a topic.
 
 use rdkafka::error::KafkaError;
 use thiserror::Error;
 
 use super::client_error::ClientError;
 use super::cluster::Unreached;
-use super::questions::in_words;
 use super::topic::Condition;
+use super::topic_metadata::error_message;
 
-/// The reason why a topic can't be read.
+/// An error of reading a topic.
 #[derive(Debug, Error)]
 pub enum ReadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("there is no topic {0}")]
     NoTopic(String),
-    #[error("{topic} no longer has partition {partition}: the topic was created again")]
+    #[error("{topic} no longer has partition {partition}: the topic was recreated")]
     NoPartition { topic: String, partition: u32 },
-    /// The topic exists, but can't be read now.
+    /// The topic is unavailable.
     #[error("{0}: {1}")]
     Topic(String, Condition),
-    /// Kafka does not answer a request.
+    /// Kafka did not answer a request.
     #[error("{0}")]
     Unanswered(String),
-    /// Kafka does not let this client do something other than read.
+    /// This client lacks another right.
     #[error("{0}")]
     Denied(String),
-    /// Brokers refuse the connection.
+    /// Brokers reject the connection.
     #[error(transparent)]
     Unreached(#[from] Unreached),
-    /// Kafka does not let this client read.
-    #[error("Kafka does not let this client read {topic}: grant it {right} on the topic")]
+    /// This client lacks the right to read.
+    #[error("Kafka denied access: grant this client {right} on the topic {topic}")]
     Refused { topic: String, right: &'static str },
-    /// Offsets at the end of the partition have disappeared.
+    /// The partition ends before an offset that existed earlier.
     #[error(
-        "{topic} partition {partition} ends at offset {end}, before offset {offset} that was already {seen}: \
-         the topic was created again, or Kafka has lost records in an unclean leader election"
+        "{topic} partition {partition} ends at offset {end}, before offset {offset}, which {seen} earlier: \
+         the topic was recreated, or Kafka lost records in an unclean leader election"
     )]
     Shrunk {
         topic: String,
         partition: u32,
         end: u64,
         offset: u64,
-        /// `read` or `there`.
+        /// `was read` or `existed`.
         seen: &'static str,
     },
-    /// The log does not continue after the records that were read.
+    /// The log does not continue from the records that were read.
     #[error(
-        "the log of {0} does not continue after the records that were read: the topic was created again, or Kafka \
-         has lost records in an unclean leader election"
+        "the log of {0} does not continue from the records that were read: the topic was recreated, or Kafka lost \
+         records in an unclean leader election"
     )]
     Truncated(String),
-    /// A partition has no leader, or this client can't reach it.
+    /// A partition has no leader, or its leader is unreachable.
     #[error(
-        "{topic} partition {partition} has had no leader that answers for {lasts}: check with `kafka-topics.sh \
-         --describe` that it has a leader, and that this machine reaches the `advertised.listeners` of its broker"
+        "no leader of {topic} partition {partition} has answered for {lasts}: check with `kafka-topics.sh --describe` \
+         that it has a leader, and that this machine can reach the `advertised.listeners` of that broker"
     )]
     Leader {
         topic: String,
         partition: u32,
         lasts: &'static str,
     },
-    /// Existing records can't be fetched.
+    /// Fetching existing records fails.
     #[error(
-        "the records of {topic} partition {partition} from offset {offset} on could not be fetched for 20 minutes \
-         ({reason}): check the log of the partition's leader with `kafka-dump-log.sh`; if the batch is corrupt, \
-         `--offsets` reads what lies behind it"
+        "fetching records of {topic} partition {partition} from offset {offset} has failed for 20 minutes ({reason}): \
+         check the log of the partition's leader with `kafka-dump-log.sh`; if the batch is corrupt, read the later \
+         records with `--offsets`"
     )]
     Batch {
         topic: String,
@@ -75,9 +75,9 @@ pub enum ReadError {
     },
     /// A transaction has been open for too long.
     #[error(
-        "another producer has held a transaction open for 20 minutes, on {topic} partition {partition} from \
-         offset {from}: `kafka-transactions.sh find-hanging` shows whether its producer is gone, and \
-         `kafka-transactions.sh abort` ends it"
+        "a transaction of another producer has been open for 20 minutes on {topic} partition {partition} from offset \
+         {from}: check with `kafka-transactions.sh find-hanging` whether that producer is gone, and if so, end the \
+         transaction with `kafka-transactions.sh abort`"
     )]
     Transaction {
         topic: String,
@@ -88,7 +88,7 @@ pub enum ReadError {
 
 impl ReadError {
     pub(super) fn unanswered(question: &str, error: &KafkaError) -> Self {
-        let reason = in_words(error);
-        Self::Unanswered(format!("Kafka does not say {question}: {reason}"))
+        let reason = error_message(error);
+        Self::Unanswered(format!("Kafka did not return {question}: {reason}"))
     }
 }

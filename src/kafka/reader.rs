@@ -1,5 +1,5 @@
-//! Reads ranges of one topic's partitions, as a subscriber that sees committed records only. It
-//! joins no consumer group and commits nothing.
+//! Reads ranges of one topic's partitions. A reader sees committed records only, joins no consumer group and commits no
+//! offsets.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -11,33 +11,33 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::consumed_record::ConsumedRecord;
 use super::contact::Contact;
-use super::ends::{Answer, Ends, Questions};
-use super::left::{Finding, Left, Remaining, ask_next};
+use super::ends::{Answer, Ends, EndsQuery};
 use super::numbers::{to_u32, to_u64};
 use super::offset_range::OffsetRange;
-use super::questions::in_words;
+use super::progress::{Action, PartitionProgress, Remaining, next_due};
 use super::read_error::ReadError;
 use super::settings::Settings;
 use super::topic_consumer::TopicConsumer;
+use super::topic_metadata::error_message;
 use super::waiting::Waiting;
 
-/// How long a request takes if all is well.
-const ANSWERED: Duration = Duration::from_millis(10);
-/// After how many records the reader checks whether to ask Kafka about a silent partition.
-const LOOKED_EACH: u32 = 64;
+/// The timeout of a poll while a query is open: usually the answer comes within this time.
+const QUERY_POLL: Duration = Duration::from_millis(10);
+/// The number of records after which the reader checks for silent partitions.
+const RECORDS_PER_CHECK: u32 = 64;
 
 /// A reader of one topic.
 pub struct Reader {
     settings: Settings,
     source: Arc<TopicConsumer>,
-    questions: Questions,
+    ends_query: EndsQuery,
     contact: Contact,
     remaining: Remaining,
     polled: Polled,
     records: u32,
 }
 
-/// librdkafka's last event.
+/// The result of the last poll.
 #[derive(Default)]
 enum Polled {
     #[default]
@@ -46,30 +46,30 @@ enum Polled {
     Failed(KafkaError),
 }
 
-/// One event of a reader.
+/// One step of the reading.
 pub enum ReadStep<'a> {
     Record(ConsumedRecord<'a>),
-    /// Kafka has deleted the next records; reading continues after them.
+    /// Kafka has deleted the next offsets; reading continues after them.
     Deleted(OffsetRange),
-    /// The reason why no record comes.
+    /// The reason why no records come.
     Waiting(Waiting),
-    /// No record came in time.
+    /// Nothing came within the timeout.
     Nothing,
-    /// Every range was read to its end.
+    /// Every range is finished.
     Finished,
 }
 
 impl Reader {
-    /// Connects and finds the topic.
+    /// Connects and checks that the topic exists.
     ///
     /// # Errors
-    /// If it can't be read.
+    /// If the topic can't be read.
     pub fn open(settings: &Settings, topic: &str) -> Result<Self, ReadError> {
         let source = Arc::new(TopicConsumer::connect(settings, topic)?);
         source.partitions_of(topic)?;
         Ok(Self {
             settings: settings.clone(),
-            questions: Questions::start(Arc::clone(&source))?,
+            ends_query: EndsQuery::start(Arc::clone(&source))?,
             source,
             contact: Contact::default(),
             remaining: BTreeMap::new(),
@@ -78,59 +78,58 @@ impl Reader {
         })
     }
 
-    /// Returns the number of partitions of a topic to which records are published. The topic need not be readable.
+    /// Returns the number of partitions of a topic that records are published to. Needs no right to read it.
     ///
     /// # Errors
-    /// If Kafka does not answer or refuses.
+    /// If Kafka does not answer, or denies access.
     pub fn partitions_of_target(settings: &Settings, topic: &str) -> Result<u32, ReadError> {
-        // This client reads no topic.
+        // The consumer reads no topic.
         TopicConsumer::connect(settings, "")?.partitions_of(topic)
     }
 
-    /// The topic's name.
+    /// Returns the topic's name.
     #[must_use]
     pub fn topic(&self) -> &str {
         &self.source.topic
     }
 
-    /// Returns the number of the topic's partitions.
+    /// Returns the number of partitions of the topic.
     ///
     /// # Errors
-    /// If Kafka does not answer or refuses.
+    /// If Kafka does not answer, or denies access.
     pub fn partitions(&self) -> Result<u32, ReadError> {
         self.partitions_of(&self.source.topic)
     }
 
-    /// Returns the number of another topic's partitions.
+    /// Returns the number of partitions of another topic.
     ///
     /// # Errors
-    /// If Kafka does not answer or refuses.
+    /// If Kafka does not answer, or denies access.
     pub fn partitions_of(&self, topic: &str) -> Result<u32, ReadError> {
         self.source.partitions_of(topic)
     }
 
-    /// Returns the present range of a partition, open transactions included.
+    /// Returns the current offsets of a partition, including those of open transactions.
     ///
     /// # Errors
-    /// If Kafka does not answer or refuses.
+    /// If Kafka does not answer, or denies access.
     pub fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
         self.source.whole(partition)
     }
 
-    /// Returns the first offset of a partition that no subscriber can have read yet: the start of an open transaction,
-    /// or the end.
+    /// Returns the last stable offset of a partition: the start of the first open transaction, or the end.
     ///
     /// # Errors
-    /// If Kafka does not answer or refuses.
+    /// If Kafka does not answer, or denies access.
     pub fn stable_end(&self, partition: u32) -> Result<u64, ReadError> {
         self.source.stable_end(partition)
     }
 
-    /// Returns for each of the partitions the first offset whose record has this time or a later one, in milliseconds
-    /// since 1970; `None` if there is no such record yet.
+    /// Returns, for each partition that has one, the offset of the first record whose timestamp is `time` or later, in
+    /// milliseconds since 1970.
     ///
     /// # Errors
-    /// If Kafka does not answer or refuses.
+    /// If Kafka does not answer, or denies access.
     pub fn offsets_from(
         &self,
         partitions: &[u32],
@@ -139,10 +138,10 @@ impl Reader {
         self.source.offsets_from(partitions, time)
     }
 
-    /// Reads these ranges from now on, and nothing else. All their offsets must exist or have existed.
+    /// Starts to read these ranges, whose offsets exist or have existed, instead of earlier ones.
     ///
     /// # Errors
-    /// If librdkafka refuses the assignment.
+    /// If librdkafka rejects the assignment.
     pub fn read(&mut self, ranges: &[OffsetRange]) -> Result<(), ReadError> {
         self.begin(ranges, |range| match range.end {
             OffsetRange::ENDLESS => range.first,
@@ -150,10 +149,10 @@ impl Reader {
         })
     }
 
-    /// Reads these ranges from now on, and nothing else. It waits for offsets that do not exist yet.
+    /// Starts to read these ranges instead of earlier ones. Waits for offsets that do not exist yet.
     ///
     /// # Errors
-    /// If librdkafka refuses the assignment.
+    /// If librdkafka rejects the assignment.
     pub fn follow(&mut self, ranges: &[OffsetRange]) -> Result<(), ReadError> {
         self.begin(ranges, |_| 0)
     }
@@ -166,25 +165,30 @@ impl Reader {
         let now = Instant::now();
         let ranges = ranges.iter().filter(|range| range.length() > 0);
         self.remaining = ranges
-            .map(|range| (range.partition, Left::new(range, known(range), now)))
+            .map(|range| {
+                (
+                    range.partition,
+                    PartitionProgress::new(range, known(range), now),
+                )
+            })
             .collect();
         self.polled = Polled::default();
         self.source.assign(&self.remaining)
     }
 
-    /// Returns the next event, within `patience`. Temporary problems with a broker are waited out.
+    /// Returns the next step, within `patience`. Waits until temporary problems with brokers are over.
     ///
     /// # Errors
-    /// If Kafka will not let this client read, or the ranges can't be read to their ends.
+    /// If Kafka denies access, or the ranges can't be read to their ends.
     pub fn next(&mut self, patience: Duration) -> Result<ReadStep<'_>, ReadError> {
-        if let Some(step) = self.look()? {
+        if let Some(step) = self.check_silence()? {
             return Ok(step);
         }
         if self.remaining.is_empty() {
             return Ok(ReadStep::Finished);
         }
-        let patience = if self.questions.is_open() {
-            patience.min(ANSWERED)
+        let patience = if self.ends_query.is_open() {
+            patience.min(QUERY_POLL)
         } else {
             patience
         };
@@ -192,9 +196,9 @@ impl Reader {
             Some(Ok(message)) => {
                 self.contact.answered();
                 let partition = to_u32(message.partition());
-                let step = took(&mut self.remaining, message);
+                let step = advance(&mut self.remaining, message);
                 if !self.remaining.contains_key(&partition) {
-                    self.source.leave(partition);
+                    self.source.stop_fetching(partition);
                 }
                 return Ok(step);
             }
@@ -204,21 +208,25 @@ impl Reader {
         Ok(ReadStep::Nothing)
     }
 
-    /// Checks why a partition is silent.
-    fn look(&mut self) -> Result<Option<ReadStep<'static>>, ReadError> {
+    /// Handles the answer of the last query and sends the next one, to find out why a partition is silent.
+    fn check_silence(&mut self) -> Result<Option<ReadStep<'static>>, ReadError> {
         let polled = mem::take(&mut self.polled);
-        if matches!(polled, Polled::Record) && !self.is_time_to_look() {
+        if matches!(polled, Polled::Record) && !self.is_check_due() {
             return Ok(None);
         }
         let now = Instant::now();
         if let Polled::Failed(error) = &polled {
-            self.heed(error, now)?;
+            self.handle_error(error, now)?;
         }
-        let is_dry = matches!(polled, Polled::Nothing);
-        let step = match self.questions.answer() {
-            Some((partition, _, Answer::Ends(ends))) => self.apply(partition, ends, is_dry, now)?,
+        let is_queue_empty = matches!(polled, Polled::Nothing);
+        let step = match self.ends_query.answer() {
+            Some((partition, _, Answer::Ends(ends))) => {
+                self.apply(partition, ends, is_queue_empty, now)?
+            }
             Some((partition, _, Answer::NoLeader)) => self.leaderless(partition, now)?,
-            Some((_, asked, Answer::Lost(reason))) => self.lost(asked, reason, now)?,
+            Some((_, asked, Answer::Unreachable(reason))) => {
+                self.unreachable(asked, reason, now)?
+            }
             Some((_, _, Answer::Failed(error))) => return Err(error),
             None => None,
         };
@@ -226,12 +234,12 @@ impl Reader {
         Ok(step)
     }
 
-    fn is_time_to_look(&mut self) -> bool {
+    fn is_check_due(&mut self) -> bool {
         self.records = self.records.wrapping_add(1);
-        self.questions.is_open() || self.records.is_multiple_of(LOOKED_EACH)
+        self.ends_query.is_open() || self.records.is_multiple_of(RECORDS_PER_CHECK)
     }
 
-    fn heed(&mut self, error: &KafkaError, now: Instant) -> Result<(), ReadError> {
+    fn handle_error(&mut self, error: &KafkaError, now: Instant) -> Result<(), ReadError> {
         use RDKafkaErrorCode as Code;
         if let KafkaError::PartitionEOF(partition) = error {
             self.reached_end(to_u32(*partition), now);
@@ -240,7 +248,8 @@ impl Reader {
         if let Some(fatal) = self.source.fatal(error) {
             return Err(fatal);
         }
-        // librdkafka does not name the partition. A refusal of the group does not matter, because no group is joined.
+        // librdkafka does not name the partition. An authorization error for the group is ignored: the reader joins
+        // none.
         if let Some(
             Code::AutoOffsetReset
             | Code::OffsetOutOfRange
@@ -249,33 +258,33 @@ impl Reader {
             | Code::UnknownPartition,
         ) = error.rdkafka_error_code()
         {
-            for left in self.remaining.values_mut() {
-                left.suspect(now);
+            for progress in self.remaining.values_mut() {
+                progress.suspect(now);
             }
         }
-        let words = in_words(error);
-        for left in self.remaining.values_mut() {
-            left.failed(&words);
+        let words = error_message(error);
+        for progress in self.remaining.values_mut() {
+            progress.note_error(&words);
         }
         Ok(())
     }
 
     fn reached_end(&mut self, partition: u32, now: Instant) {
-        let Some(left) = self.remaining.get_mut(&partition) else {
+        let Some(progress) = self.remaining.get_mut(&partition) else {
             return;
         };
-        if left.reached_end(now) {
+        if progress.reached_end(now) {
             self.remaining.remove(&partition);
-            self.source.leave(partition);
+            self.source.stop_fetching(partition);
         }
     }
 
     fn ask(&mut self, now: Instant) {
-        if self.questions.is_open() {
+        if self.ends_query.is_open() {
             return;
         }
-        if let Some(partition) = ask_next(&mut self.remaining, now) {
-            self.questions.ask(partition, now);
+        if let Some(partition) = next_due(&mut self.remaining, now) {
+            self.ends_query.ask(partition, now);
         }
     }
 
@@ -285,11 +294,11 @@ impl Reader {
         now: Instant,
     ) -> Result<Option<ReadStep<'static>>, ReadError> {
         self.contact.answered();
-        let Some(left) = self.remaining.get_mut(&partition) else {
+        let Some(progress) = self.remaining.get_mut(&partition) else {
             return Ok(None);
         };
-        match left.leaderless(&self.source.topic, partition, now)? {
-            Finding::Waiting(waiting) => Ok(Some(ReadStep::Waiting(waiting))),
+        match progress.leaderless(&self.source.topic, partition, now)? {
+            Action::Report(waiting) => Ok(Some(ReadStep::Waiting(waiting))),
             _ => Ok(None),
         }
     }
@@ -298,66 +307,66 @@ impl Reader {
         &mut self,
         partition: u32,
         ends: Ends,
-        is_dry: bool,
+        is_queue_empty: bool,
         now: Instant,
     ) -> Result<Option<ReadStep<'static>>, ReadError> {
         self.contact.answered();
         self.source.forget_errors();
-        let Some(left) = self.remaining.get_mut(&partition) else {
+        let Some(progress) = self.remaining.get_mut(&partition) else {
             return Ok(None);
         };
-        match left.judge(&self.source.topic, partition, ends, is_dry, now)? {
-            Finding::Nothing => {}
-            Finding::Confirmed => self.source.seek(partition, left.next),
-            Finding::Stalled => self.assign_again(now)?,
-            Finding::Stuck(waiting) => {
+        match progress.evaluate(&self.source.topic, partition, ends, is_queue_empty, now)? {
+            Action::Nothing => {}
+            Action::Seek => self.source.seek(partition, progress.next),
+            Action::Reassign => self.assign_again(now)?,
+            Action::ReassignAndReport(waiting) => {
                 self.assign_again(now)?;
                 return Ok(Some(ReadStep::Waiting(waiting)));
             }
-            Finding::Waiting(waiting) => return Ok(Some(ReadStep::Waiting(waiting))),
-            Finding::Deleted(gone) => {
-                if left.is_over() {
+            Action::Report(waiting) => return Ok(Some(ReadStep::Waiting(waiting))),
+            Action::Skip(deleted) => {
+                if progress.is_finished() {
                     self.remaining.remove(&partition);
                 }
                 self.assign_again(now)?;
-                return Ok(Some(ReadStep::Deleted(gone)));
+                return Ok(Some(ReadStep::Deleted(deleted)));
             }
         }
         Ok(None)
     }
 
     fn assign_again(&mut self, now: Instant) -> Result<(), ReadError> {
-        for left in self.remaining.values_mut() {
-            left.assigned(now);
+        for progress in self.remaining.values_mut() {
+            progress.assigned(now);
         }
         self.source.assign(&self.remaining)
     }
 
-    fn lost(
+    fn unreachable(
         &mut self,
         asked: Instant,
         reason: String,
         now: Instant,
     ) -> Result<Option<ReadStep<'static>>, ReadError> {
-        if !self.contact.lost(asked, now, self.source.refusal())? {
+        if !self.contact.lost(asked, now, self.source.rejection())? {
             return Ok(None);
         }
         let topic = self.source.topic.clone();
         self.source = Arc::new(TopicConsumer::connect(&self.settings, &topic)?);
-        self.questions = Questions::start(Arc::clone(&self.source))?;
+        self.ends_query = EndsQuery::start(Arc::clone(&self.source))?;
         self.assign_again(now)?;
         Ok(Some(ReadStep::Waiting(Waiting::Broker { topic, reason })))
     }
 }
 
-/// Notes the progress that a record brings to its partition. A record after the end of its range ends it.
-fn took<'a>(remaining: &mut Remaining, message: BorrowedMessage<'a>) -> ReadStep<'a> {
+/// Advances the progress of the record's partition. A record after the end of its range finishes the range.
+fn advance<'a>(remaining: &mut Remaining, message: BorrowedMessage<'a>) -> ReadStep<'a> {
     let (partition, offset) = (to_u32(message.partition()), to_u64(message.offset()));
-    let Some(left) = remaining.get_mut(&partition) else {
+    let Some(progress) = remaining.get_mut(&partition) else {
         return ReadStep::Nothing;
     };
-    let is_in = left.took(offset);
-    if left.is_over() {
+    let is_in = progress.advance(offset);
+    if progress.is_finished() {
         remaining.remove(&partition);
     }
     if is_in {

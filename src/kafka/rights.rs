@@ -1,9 +1,9 @@
-//! The rights that Kafka requires of a client, as text.
+//! Messages about rights (ACLs) that a client lacks.
 
 use rdkafka::error::RDKafkaErrorCode;
 
-/// Returns the sentence for a right that a client lacks, if the error is about one. `topic` is the right on a topic and
-/// the topic; `name` is the name of the transactional id and of the consumer group.
+/// Returns a message that names the missing right if `code` is an authorization error. The array holds the right that a
+/// topic needs and the topic's name; `name` is the transactional id and the name of the consumer group.
 pub(super) fn missing_right(
     code: RDKafkaErrorCode,
     [right, topic]: [&str; 2],
@@ -18,7 +18,7 @@ pub(super) fn missing_right(
         _ => return None,
     };
     Some(format!(
-        "Kafka does not let this client go on: grant it {right} on the {resource}"
+        "Kafka denied access: grant this client {right} on the {resource}"
     ))
 }
 
@@ -27,11 +27,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_right_and_the_resource_are_named() {
+    fn an_authorization_error_names_the_right_and_the_resource() {
         let words = |code| missing_right(code, ["WRITE", "t"], "koobridge-replay-x");
         assert_eq!(
             words(RDKafkaErrorCode::TopicAuthorizationFailed).as_deref(),
-            Some("Kafka does not let this client go on: grant it WRITE on the topic t")
+            Some("Kafka denied access: grant this client WRITE on the topic t")
         );
         for (code, resource) in [
             (

@@ -1,5 +1,5 @@
-//! librdkafka's properties: the bridge's defaults, the configured values over them, and whether librdkafka accepts a
-//! value at all.
+//! librdkafka's properties: the bridge's defaults, the configured values, and the check whether librdkafka accepts a
+//! value.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -11,7 +11,7 @@ use super::topic::TopicState;
 use super::transactions::Batching;
 use crate::config::{Config, Kafka};
 
-/// The bridge's defaults. Measured on three brokers; the reasons are in `docs/configuration.md`.
+/// The bridge's defaults, measured on three brokers. `docs/configuration.md` gives the reasons.
 pub const DEFAULTS: [(&str, &str); 14] = [
     ("acks", "all"),
     ("allow.auto.create.topics", "false"),
@@ -29,7 +29,7 @@ pub const DEFAULTS: [(&str, &str); 14] = [
     ("topic.metadata.propagation.max.ms", "1000"),
 ];
 
-/// Replaces the default if there is a spool, which keeps reports for as long as Kafka does not accept them.
+/// Replaces the default if there is a spool, which keeps reports until Kafka accepts them.
 pub const NO_TIMEOUT: (&str, &str) = ("message.timeout.ms", "0");
 
 const READING: [(&str, &str); 11] = [
@@ -38,10 +38,10 @@ const READING: [(&str, &str); 11] = [
     ("enable.partition.eof", "true"),
     ("fetch.max.bytes", "2097152"),
     ("fetch.message.max.bytes", "524288"),
-    // By default a full queue is checked again after a second, which a fast reader would wait for.
+    // By default librdkafka checks a full queue again after a second, so that a fast reader would wait for that long.
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.wait.max.ms", "100"),
-    // librdkafka requires a group name even if no group is joined.
+    // librdkafka requires a group name even if the client joins no group.
     ("group.id", "koobridge-reader"),
     ("isolation.level", "read_committed"),
     ("queued.max.messages.kbytes", "4096"),
@@ -51,14 +51,14 @@ const READING: [(&str, &str); 11] = [
 const TRANSACTIONS: [(&str, &str); 9] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
-    // No sender waits for a single record, and larger batches cost the brokers less.
+    // No sender waits for a single record, and larger batches are cheaper for the brokers.
     ("linger.ms", "50"),
-    // The highest number that keeps the order with an idempotent producer.
+    // The highest value for which an idempotent producer keeps the order.
     ("max.in.flight.requests.per.connection", "5"),
     ("message.max.bytes", "16777216"),
     ("queue.buffering.max.kbytes", "16384"),
     ("queue.buffering.max.messages", "7000"),
-    // librdkafka requires it to be no longer than a transaction may take.
+    // librdkafka requires that it does not exceed `transaction.timeout.ms`.
     ("socket.timeout.ms", "10000"),
     // An open transaction blocks every read-committed subscriber of its topic.
     ("transaction.timeout.ms", "10000"),
@@ -68,19 +68,19 @@ const TRANSACTIONS: [(&str, &str); 9] = [
 #[derive(Clone)]
 pub struct Settings {
     config: ClientConfig,
-    /// The client certificate, as its file was when these settings were made.
+    /// The client certificate, read when the settings were created.
     certificate: Option<ClientCertificate>,
 }
 
 impl From<&Config> for Settings {
-    /// Returns the properties of the producers of a bridge.
+    /// Returns the properties of a bridge's producers.
     fn from(config: &Config) -> Self {
-        Self::of_producers(&config.kafka, config.spool.is_some())
+        Self::for_producers(&config.kafka, config.spool.is_some())
     }
 }
 
 impl From<&Kafka> for Settings {
-    /// Returns the properties of the clients of a tool.
+    /// Returns the properties of a tool's clients.
     fn from(kafka: &Kafka) -> Self {
         Self {
             certificate: ClientCertificate::of(kafka),
@@ -95,9 +95,9 @@ fn properties(kafka: &Kafka) -> impl Iterator<Item = (&str, &str)> {
 }
 
 impl Settings {
-    /// Returns the properties of producers, with or without a spool.
+    /// Returns the properties of producers with or without a spool.
     #[must_use]
-    pub fn of_producers(kafka: &Kafka, has_spool: bool) -> Self {
+    pub fn for_producers(kafka: &Kafka, has_spool: bool) -> Self {
         let spooled = has_spool.then_some(NO_TIMEOUT);
         Self {
             certificate: ClientCertificate::of(kafka),
@@ -105,7 +105,7 @@ impl Settings {
         }
     }
 
-    /// Puts `properties` over the bridge's defaults. They were checked by [`check_property`].
+    /// Returns the bridge's defaults overridden by `properties`, which [`check_property`] has accepted.
     #[must_use]
     pub fn new<'a>(properties: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut config = ClientConfig::new();
@@ -119,18 +119,18 @@ impl Settings {
         }
     }
 
-    /// Returns the client certificate, if there is one that can be read.
+    /// Returns the client certificate, if there is a readable one.
     #[must_use]
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_ref()
     }
 
-    /// Returns `Ok` if a client with these properties can replace the producers of `topics`: Kafka must answer it as it
-    /// answers them.
+    /// Checks that a client with these properties can replace the current producers of `topics`, whose states show how
+    /// Kafka answers them.
     ///
     /// # Errors
-    /// The reason why not, or why librdkafka refuses the properties as a whole.
-    pub fn try_out(&self, topics: [(&str, TopicState); 2]) -> Result<(), String> {
+    /// If librdkafka rejects the properties, if no broker answers, or if a topic is less usable than before.
+    pub fn check_replacement(&self, topics: [(&str, TopicState); 2]) -> Result<(), String> {
         let cluster = Cluster::start(self).map_err(|error| error.to_string())?;
         cluster.brokers().map_err(|error| error.to_string())?;
         for (topic, current) in topics {
@@ -142,8 +142,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Returns the properties of a client that only reads: without those of producers, and with a limit on fetched
-    /// records. It reads only committed records and commits nothing.
+    /// Returns the properties for a consumer: without those of producers, and with a limit on the fetched records in
+    /// memory. It reads committed records only and commits no offsets.
     pub(super) fn for_reading(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for name in self
@@ -152,7 +152,7 @@ impl Settings {
             .into_keys()
             .filter(|name| is_common(name))
         {
-            // The map itself shows secrets as asterisks.
+            // The values in the map are redacted if they are secrets.
             config.set(name, self.config.get(name).unwrap_or_default());
         }
         for (name, value) in READING {
@@ -161,17 +161,17 @@ impl Settings {
         config
     }
 
-    /// Returns the properties of a client that only asks about offsets, those of open transactions included. It has no
-    /// group, so it needs no right on one.
-    pub(super) fn for_asking(&self) -> ClientConfig {
+    /// Returns the properties for a consumer that only queries offsets, including those of open transactions. It has no
+    /// group, so that it needs no right on one.
+    pub(super) fn for_offset_queries(&self) -> ClientConfig {
         let mut config = self.for_reading();
         config.set("isolation.level", "read_uncommitted");
         config.remove("group.id");
         config
     }
 
-    /// Returns the properties of a producer with this transactional id. Its records wait as long as a transaction may
-    /// take, and only their topic limits their size.
+    /// Returns the properties for a producer with this transactional id. Its records can wait as long as the
+    /// transaction is open, and only the topic limits their size.
     pub(super) fn for_transactions(&self, id: &str, batching: Batching) -> ClientConfig {
         let mut config = self.config.clone();
         config.remove("message.timeout.ms");
@@ -188,7 +188,7 @@ impl Settings {
         config
     }
 
-    /// Returns whether records are compressed before Kafka compares their size with the limit.
+    /// Returns whether the producer compresses records, so that Kafka checks the compressed size.
     #[must_use]
     pub fn compresses(&self) -> bool {
         let names = ["compression.type", "compression.codec"];
@@ -201,7 +201,7 @@ impl Settings {
     }
 }
 
-/// Returns whether a property concerns connections rather than producing.
+/// Returns whether a property concerns connections rather than producers.
 fn is_common(name: &str) -> bool {
     const NAMES: [&str; 8] = [
         "api.version.fallback.ms",
@@ -231,11 +231,10 @@ fn is_common(name: &str) -> bool {
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Asks librdkafka whether it has a property of this name and accepts this value, and returns the value as librdkafka
-/// reads it.
+/// Returns the value as librdkafka parses it.
 ///
 /// # Errors
-/// librdkafka's description of the error.
+/// librdkafka's message if it does not know the property or rejects the value.
 pub fn check_property(name: &str, value: &str) -> Result<String, String> {
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(config) => Ok(config.get(name).unwrap_or_else(|_| value.to_owned())),
@@ -249,14 +248,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn librdkafka_takes_every_default() {
+    fn librdkafka_accepts_every_default() {
         for (name, value) in DEFAULTS {
             assert!(check_property(name, value).is_ok(), "{name}");
         }
     }
 
     #[test]
-    fn a_reader_has_what_connections_need_and_nothing_of_a_producers() {
+    fn a_consumer_has_connection_properties_and_no_producer_properties() {
         let given = [("sasl.password", "s3cret"), ("compression.type", "zstd")];
         let config = Settings::new(given).for_reading();
         assert_eq!(config.get("sasl.password"), Some("s3cret"));
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_connects_as_the_bridge_does() {
+    fn a_consumer_has_the_same_connection_properties_as_the_bridge() {
         for (name, value) in [
             ("api.version.request.timeout.ms", "5000"),
             ("broker.address.family", "v4"),
@@ -292,7 +291,7 @@ mod tests {
         ] {
             for config in [
                 Settings::new([(name, value)]).for_reading(),
-                Settings::new([(name, value)]).for_asking(),
+                Settings::new([(name, value)]).for_offset_queries(),
             ] {
                 assert_eq!(config.get(name), Some(value), "{name}");
             }
@@ -331,14 +330,14 @@ mod tests {
         sasl.oauthbearer.assertion.jwt.template.file sasl.oauthbearer.metadata.authentication.type
         plugin.library.paths client.rack retry.backoff.ms retry.backoff.max.ms client.dns.lookup enable.metrics.push";
 
-    /// Those of them that do not concern connections: a reader's memory, and librdkafka's own log.
+    /// Those that do not concern connections: limits and topics of a reader, and librdkafka's log.
     const NOT_ABOUT_CONNECTIONS: &str = "
         message.max.bytes message.copy.max.bytes receive.message.max.bytes max.in.flight.requests.per.connection
         max.in.flight topic.blacklist statistics.interval.ms enabled_events log_level log.queue log.thread.name
         enable.random.seed internal.termination.signal allow.auto.create.topics";
 
     #[test]
-    fn every_client_has_every_property_of_connections() {
+    fn every_client_has_every_connection_property() {
         let left_out: Vec<&str> = NOT_ABOUT_CONNECTIONS.split_whitespace().collect();
         for name in OF_ALL_CLIENTS.split_whitespace() {
             let refused = check_property(name, "").err().unwrap_or_default();
@@ -346,7 +345,7 @@ mod tests {
             let settings = Settings::new([(name, "given")]);
             let is_left_out = left_out.contains(&name);
             let expected = (!is_left_out).then_some("given");
-            for config in [settings.for_reading(), settings.for_asking()] {
+            for config in [settings.for_reading(), settings.for_offset_queries()] {
                 let kept = config.get(name).filter(|value| *value == "given");
                 assert_eq!(kept, expected, "{name}");
             }
@@ -358,14 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_only_asks_sees_open_transactions_and_has_no_group() {
-        let config = Settings::new([]).for_asking();
+    fn an_offset_query_sees_open_transactions_and_has_no_group() {
+        let config = Settings::new([]).for_offset_queries();
         assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
         assert_eq!(config.get("group.id"), None);
     }
 
     #[test]
-    fn transactions_start_with_every_timeout_that_a_bridge_may_have() {
+    fn a_transactional_producer_starts_with_any_configured_timeout() {
         for (name, value) in [
             ("message.timeout.ms", "300000"),
             ("request.timeout.ms", "30000"),
@@ -378,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_given_as_librdkafka_reads_it() {
+    fn a_value_is_returned_as_librdkafka_parses_it() {
         for (name, value, read) in [
             ("acks", "ALL", "-1"),
             ("enable.idempotence", "T", "true"),
@@ -395,7 +394,7 @@ mod tests {
             check_property("lingr.ms", "5"),
             Err("No such configuration property: \"lingr.ms\"".to_owned())
         );
-        // librdkafka returns the other name of a property.
+        // librdkafka's message names the property's alias.
         assert_eq!(
             check_property("linger.ms", "soon"),
             Err("Invalid value for configuration property \"queue.buffering.max.ms\"".to_owned())

@@ -7,35 +7,35 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::age_limits::AgeLimits;
-use super::refusal::Refusal;
+use super::rejection::RejectedStep;
 
-/// The last known state of a topic.
+/// A topic's state according to Kafka's last answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicState {
     pub condition: Condition,
-    /// The number of partitions; kept while Kafka can't be reached.
+    /// The number of partitions; kept if Kafka is unreachable.
     pub partitions: Option<u32>,
     pub durability: Option<Durability>,
-    /// The durability that was last read; kept while Kafka can't be reached.
+    /// The last known limits; kept if Kafka is unreachable.
     pub age_limits: AgeLimits,
-    /// For each partition, whether it can take records: it has a leader and enough replicas in sync. Empty if Kafka
+    /// For each partition, whether it can accept records: it has a leader and enough replicas in sync. Empty if Kafka
     /// does not answer.
     pub led: Vec<bool>,
-    /// The preferred leader of each partition: its first replica, which leads it if all is well.
+    /// The preferred leader of each partition: its first replica.
     pub preferred_leaders: Vec<i32>,
 }
 
-/// Whether a topic can take records now.
+/// Whether a topic can accept records now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
-    /// Kafka has not been asked yet.
+    /// Kafka has not answered yet.
     #[default]
     Unknown,
     /// No broker answers.
     Unreachable(NoAnswer),
-    /// Kafka answers, but there is no such topic.
+    /// Kafka answers, but the topic does not exist.
     Missing,
-    /// Kafka answers, but not to this client; the text is librdkafka's.
+    /// Kafka rejects the request for this topic; librdkafka's message.
     Refused(String),
     /// This many partitions have no leader.
     Leaderless(usize),
@@ -45,11 +45,11 @@ pub enum Condition {
 /// A request that no broker answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoAnswer {
-    /// The reason in librdkafka's words; if a broker has refused this client, with the remedy.
+    /// librdkafka's message; if a broker rejected this client, with the cause and the remedy.
     pub reason: String,
-    /// The progress of the connection, if a broker has refused this client.
-    pub refusal: Option<Refusal>,
-    /// When a broker last answered a question about the topic in this run.
+    /// The failed step of the connection, if a broker rejected this client.
+    pub rejected_at: Option<RejectedStep>,
+    /// When a broker last answered a request about the topic in this run.
     pub last_answer: Option<Timestamp>,
 }
 
@@ -57,7 +57,7 @@ impl From<String> for NoAnswer {
     fn from(reason: String) -> Self {
         Self {
             reason,
-            refusal: None,
+            rejected_at: None,
             last_answer: None,
         }
     }
@@ -67,7 +67,7 @@ impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = &self.reason;
         match self.last_answer {
-            None if self.refusal.is_some() => f.write_str(reason),
+            None if self.rejected_at.is_some() => f.write_str(reason),
             Some(time) => {
                 let time = time.strftime("%Y-%m-%d %H:%M:%S UTC");
                 write!(f, "no broker has answered since {time}: {reason}")
@@ -81,7 +81,7 @@ impl fmt::Display for NoAnswer {
     }
 }
 
-/// How safely Kafka keeps a topic.
+/// A topic's durability settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durability {
     /// The replicas of the least replicated partition.
@@ -104,7 +104,7 @@ impl Condition {
     pub fn can_follow(&self, current: &Self) -> bool {
         match self {
             Self::Ready | Self::Leaderless(_) => true,
-            // A broker that has just started can deny an existing topic.
+            // A broker that has just started can report an existing topic as missing.
             Self::Missing => !matches!(current, Self::Ready | Self::Leaderless(_)),
             Self::Refused(_) => self == current,
             Self::Unknown | Self::Unreachable(_) => false,
@@ -143,19 +143,19 @@ impl TopicWatch {
         self.state.borrow().clone()
     }
 
-    /// Returns the number of partitions, after Kafka's first answer; `None` if the topic does not exist.
+    /// Waits for Kafka's first answer and returns the number of partitions; `None` if the topic is unavailable.
     pub async fn partitions(&mut self) -> Option<u32> {
         let answered = |state: &TopicState| state.condition != Condition::Unknown;
         self.state.wait_for(answered).await.ok()?.partitions
     }
 
-    /// Returns the number of partitions if it is known already.
+    /// Returns the number of partitions if it is known.
     #[must_use]
     pub fn known_partitions(&self) -> Option<u32> {
         self.state.borrow().partitions
     }
 
-    /// Returns whether the partition can take records, by Kafka's last answer.
+    /// Returns whether the partition could accept records at the last answer.
     #[must_use]
     pub fn is_led(&self, partition: u32) -> bool {
         let state = self.state.borrow();
@@ -166,15 +166,15 @@ impl TopicWatch {
             .unwrap_or_default()
     }
 
-    /// Returns the preferred leader of each partition; empty if it is not known yet.
+    /// Returns the preferred leader of each partition; empty if unknown.
     #[must_use]
     pub fn preferred_leaders(&self) -> Vec<i32> {
         self.state.borrow().preferred_leaders.clone()
     }
 
-    /// Asks Kafka again at once, because its last answer seems to be wrong.
+    /// Requests the state again at once, if the last answer seems outdated.
     pub fn doubt(&self) {
-        // A full channel means that a request was already ordered.
+        // A full channel means that a request is due already.
         let _asked = self.wake.try_send(());
     }
 }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_without_rights_follows_only_one_that_lacks_them_too() {
+    fn a_client_without_rights_replaces_only_another_one_without_rights() {
         use Condition::{Leaderless, Missing, Ready, Refused, Unknown, Unreachable};
         let refused = |why: &str| Refused(why.to_owned());
         let unreachable = || Unreachable("refused".to_owned().into());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_are_doubted_only_if_no_broker_has_ever_answered() {
+    fn an_outage_mentions_the_settings_only_if_no_broker_has_ever_answered() {
         let mut no_answer = NoAnswer::from("Connection refused".to_owned());
         assert_eq!(
             Condition::Unreachable(no_answer.clone()).to_string(),

@@ -1,4 +1,4 @@
-//! The clients that read a topic.
+//! The librdkafka consumers of a reader.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -15,34 +15,34 @@ use super::callbacks::Callbacks;
 use super::client_error::ClientError;
 use super::cluster::Unreached;
 use super::ends::{Answer, Ends};
-use super::left::Remaining;
 use super::numbers::{to_i32, to_i64, to_u32, to_u64};
 use super::offset_range::OffsetRange;
-use super::questions::{condition_of, in_words};
+use super::progress::Remaining;
 use super::read_error::ReadError;
 use super::settings::Settings;
 use super::topic::Condition;
+use super::topic_metadata::{condition_of, error_message};
 
-/// How long one request may take: long enough for a broker to fail and another leader to be elected.
+/// The limit for one request: long enough for a broker's crash and the election of another leader.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The same if a person waits for the answer.
+/// The same in a message.
 const PATIENCE_IN_WORDS: &str = "15 seconds";
-/// The pause before a repeated request.
-const AGAIN: Duration = Duration::from_millis(200);
-/// How long a request may take that will be repeated.
-const SHORT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait for librdkafka's errors, whether there are any or not.
-const SHORTLY: Duration = Duration::from_millis(5);
-/// librdkafka's text, instead of a code, for a log that ends before the records that were read.
+/// The pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The limit for one attempt of a request that is retried.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// The time for which librdkafka's error queue is polled.
+const ERROR_POLL: Duration = Duration::from_millis(5);
+/// The words in librdkafka's error if the log ends before the read position; there is no code for it.
 const TRUNCATED: &str = "truncation detected";
 
 type Client = BaseConsumer<Callbacks>;
 
-/// The topic that is read, and its clients.
+/// The topic of a reader, and its consumers.
 pub(super) struct TopicConsumer {
     /// Fetches records.
     pub(super) committed: Client,
-    /// Only asks: the fetching client takes the last stable offset for the end of a partition.
+    /// Only queries offsets: for the other consumer a partition ends at its last stable offset.
     uncommitted: Client,
     pub(super) topic: String,
 }
@@ -53,7 +53,7 @@ impl TopicConsumer {
             |config| Client::from_config_and_context(&config, Callbacks::new((), settings));
         Ok(Self {
             committed: client(settings.for_reading())?,
-            uncommitted: client(settings.for_asking())?,
+            uncommitted: client(settings.for_offset_queries())?,
             topic: topic.to_owned(),
         })
     }
@@ -65,12 +65,12 @@ impl TopicConsumer {
     fn partitions_within(&self, topic: &str, patience: Duration) -> Result<u32, ReadError> {
         let metadata = self.uncommitted.fetch_metadata(Some(topic), patience);
         let metadata = metadata.map_err(|error| {
-            let reason = self.last_words(&error);
+            let reason = self.last_error_message(&error);
             ReadError::Topic(topic.to_owned(), Condition::Unreachable(reason.into()))
         })?;
         let found = metadata.topics().first();
         match found.map_or(Condition::Missing, condition_of) {
-            // The wait for a partition without a leader comes later, when its offsets are requested.
+            // The requests for offsets wait for a leader.
             Condition::Ready | Condition::Leaderless(_) => {
                 let count = found.map_or(0, |topic: &MetadataTopic| topic.partitions().len());
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
@@ -89,7 +89,7 @@ impl TopicConsumer {
     }
 
     pub(super) fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
-        let (first, end) = self.patient_watermarks(&self.uncommitted, partition)?;
+        let (first, end) = self.watermarks_with_retry(&self.uncommitted, partition)?;
         Ok(OffsetRange {
             partition,
             first,
@@ -98,14 +98,18 @@ impl TopicConsumer {
     }
 
     pub(super) fn stable_end(&self, partition: u32) -> Result<u64, ReadError> {
-        let (_, stable) = self.patient_watermarks(&self.committed, partition)?;
+        let (_, stable) = self.watermarks_with_retry(&self.committed, partition)?;
         Ok(stable)
     }
 
-    fn patient_watermarks(&self, client: &Client, partition: u32) -> Result<(u64, u64), ReadError> {
+    fn watermarks_with_retry(
+        &self,
+        client: &Client,
+        partition: u32,
+    ) -> Result<(u64, u64), ReadError> {
         let topic = &self.topic;
-        let question = format!("where {topic} partition {partition} begins and ends");
-        self.ask_patiently(client, &[partition], &question, |patience| {
+        let question = format!("the first and the last offset of {topic} partition {partition}");
+        self.retry(client, &[partition], &question, |patience| {
             self.watermarks(client, partition, patience)
         })
     }
@@ -120,9 +124,9 @@ impl TopicConsumer {
         Ok((to_u64(first), to_u64(end)))
     }
 
-    /// Repeats a request until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no
-    /// leader, and waits for a broker that is gone if it does not know the next leader yet.
-    fn ask_patiently<T>(
+    /// Retries until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no leader, and
+    /// waits for a dead broker if it does not know the new leader yet.
+    fn retry<T>(
         &self,
         client: &Client,
         partitions: &[u32],
@@ -131,15 +135,15 @@ impl TopicConsumer {
     ) -> Result<T, ReadError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let error = match ask(SHORT_PATIENCE) {
+            let error = match ask(ATTEMPT) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) {
                 return Err(self.refused("DESCRIBE and READ"));
             }
-            // This request also tells the client of a new leader.
-            let metadata = client.fetch_metadata(Some(&self.topic), SHORT_PATIENCE);
+            // Also makes librdkafka learn of a new leader.
+            let metadata = client.fetch_metadata(Some(&self.topic), ATTEMPT);
             if Instant::now() >= deadline {
                 let mut topics = metadata.iter().flat_map(Metadata::topics);
                 let found = topics.find_map(|topic| leaderless(topic, partitions));
@@ -152,16 +156,16 @@ impl TopicConsumer {
                     },
                 ));
             }
-            thread::park_timeout(AGAIN);
+            thread::park_timeout(RETRY_PAUSE);
         }
     }
 
-    /// Returns the first offset and the ends of a partition.
+    /// Queries the ends of a partition.
     pub(super) fn ends(&self, partition: u32) -> Answer {
-        // In this order: if an end moves between the requests, no transaction seems open.
-        let stable = self.watermarks(&self.committed, partition, SHORT_PATIENCE);
+        // In this order, so that the stable offset is never behind the end.
+        let stable = self.watermarks(&self.committed, partition, ATTEMPT);
         let whole = stable.and_then(|(_, stable)| {
-            let (first, end) = self.watermarks(&self.uncommitted, partition, SHORT_PATIENCE)?;
+            let (first, end) = self.watermarks(&self.uncommitted, partition, ATTEMPT)?;
             Ok(Ends { first, stable, end })
         });
         match whole.map_err(|error| error.rdkafka_error_code()) {
@@ -174,13 +178,15 @@ impl TopicConsumer {
     }
 
     fn why_silent(&self, partition: u32) -> Answer {
-        match self.partitions_within(&self.topic, SHORT_PATIENCE) {
+        match self.partitions_within(&self.topic, ATTEMPT) {
             Ok(count) if partition < count => Answer::NoLeader,
             Ok(_) => Answer::Failed(ReadError::NoPartition {
                 topic: self.topic.clone(),
                 partition,
             }),
-            Err(ReadError::Topic(_, Condition::Unreachable(why))) => Answer::Lost(why.reason),
+            Err(ReadError::Topic(_, Condition::Unreachable(why))) => {
+                Answer::Unreachable(why.reason)
+            }
             Err(error) => Answer::Failed(error),
         }
     }
@@ -190,8 +196,8 @@ impl TopicConsumer {
         partitions: &[u32],
         time: i64,
     ) -> Result<BTreeMap<u32, u64>, ReadError> {
-        let question = format!("which offsets of {} a time has", self.topic);
-        self.ask_patiently(&self.uncommitted, partitions, &question, |patience| {
+        let question = format!("the offsets of {} at a time", self.topic);
+        self.retry(&self.uncommitted, partitions, &question, |patience| {
             self.offsets_within(partitions, time, patience)
         })
     }
@@ -220,11 +226,15 @@ impl TopicConsumer {
 
     pub(super) fn assign(&self, remaining: &Remaining) -> Result<(), ReadError> {
         let mut assignment = TopicPartitionList::new();
-        let mut there = remaining.iter().filter(|(_, left)| left.is_there());
+        let mut there = remaining
+            .iter()
+            .filter(|(_, progress)| progress.is_fetchable());
         let assigned = there
-            .try_for_each(|(partition, left)| self.add(&mut assignment, *partition, left.next))
+            .try_for_each(|(partition, progress)| {
+                self.add(&mut assignment, *partition, progress.next)
+            })
             .and_then(|()| self.committed.assign(&assignment))
-            // If a paused partition is assigned again, it stays paused.
+            // A paused partition stays paused when it is assigned again.
             .and_then(|()| self.committed.resume(&assignment));
         assigned.map_err(|error| {
             ReadError::Unanswered(format!("librdkafka can't read {}: {error}", self.topic))
@@ -235,26 +245,26 @@ impl TopicConsumer {
         list.add_partition_offset(&self.topic, to_i32(partition), Offset::Offset(to_i64(next)))
     }
 
-    /// Fetches a partition from this offset again, and drops the records that were fetched before.
+    /// Fetches a partition from this offset again, and drops the records fetched so far.
     pub(super) fn seek(&self, partition: u32, next: u64) {
         let mut list = TopicPartitionList::new();
         let added = self.add(&mut list, partition, next);
         let sought = added.and_then(|()| self.committed.seek_partitions(list, PATIENCE));
         if let Err(error) = sought {
-            debug!(%error, partition, "not sought");
+            debug!(%error, partition, "seek failed");
         }
     }
 
-    /// Fetches no more of a partition that was read to its end.
-    pub(super) fn leave(&self, partition: u32) {
+    /// Stops fetching a partition.
+    pub(super) fn stop_fetching(&self, partition: u32) {
         let mut finished = TopicPartitionList::new();
         finished.add_partition(&self.topic, to_i32(partition));
         if let Err(error) = self.committed.pause(&finished) {
-            debug!(%error, partition, "still fetched");
+            debug!(%error, partition, "pause failed");
         }
     }
 
-    /// Returns the read error that an error of the fetching client causes for the whole topic.
+    /// Returns the error that ends the reading of the topic, if `error` is one.
     pub(super) fn fatal(&self, error: &KafkaError) -> Option<ReadError> {
         match error.rdkafka_error_code()? {
             Code::TopicAuthorizationFailed => Some(self.refused("READ")),
@@ -268,12 +278,12 @@ impl TopicConsumer {
         }
     }
 
-    /// Returns the reason why brokers refuse the connection, if they do.
-    pub(super) fn refusal(&self) -> Option<Unreached> {
+    /// Returns the reason if brokers reject the connection.
+    pub(super) fn rejection(&self) -> Option<Unreached> {
         let clients = [&self.committed, &self.uncommitted].into_iter();
         clients
             .filter_map(|client| client.context().unreached())
-            .find(|why| !matches!(why, Unreached::Nobody(_)))
+            .find(|why| !matches!(why, Unreached::NoBroker(_)))
     }
 
     pub(super) fn forget_errors(&self) {
@@ -281,17 +291,17 @@ impl TopicConsumer {
         self.uncommitted.context().forget_error();
     }
 
-    fn last_words(&self, error: &KafkaError) -> String {
-        // No other code reads the errors of this client.
-        if let Some(Err(error)) = self.uncommitted.poll(SHORTLY) {
+    fn last_error_message(&self, error: &KafkaError) -> String {
+        // Nothing else polls this client.
+        if let Some(Err(error)) = self.uncommitted.poll(ERROR_POLL) {
             debug!(%error, "no answer");
         }
         let words = self.uncommitted.context().last_error();
-        words.unwrap_or_else(|| in_words(error))
+        words.unwrap_or_else(|| error_message(error))
     }
 }
 
-/// Returns the first of these partitions that has no leader.
+/// Returns the first of `partitions` without a leader.
 fn leaderless(topic: &MetadataTopic, partitions: &[u32]) -> Option<u32> {
     let without = topic.partitions().iter().filter(|found| found.leader() < 0);
     without

@@ -1,7 +1,8 @@
-//! A producer whose records appear together with its reader's progress, or not at all.
+//! A producer that commits its records together with the progress of the reader.
 //!
-//! The transactional id is also the name of a consumer group. For each partition that is read, the group keeps the next
-//! offset and a text of the caller. When a producer starts under an id, it first ends the transaction of the last one.
+//! The transactional id is also the name of a consumer group. For each partition that is read, the group stores the
+//! next offset and the caller's metadata. When a producer starts with an id, it first ends the open transaction of that
+//! id.
 
 mod failures;
 mod start;
@@ -34,35 +35,35 @@ use super::rights::missing_right;
 use crate::contract::RecordRef;
 use crate::interrupt::Interrupt;
 
-/// How long librdkafka may take for a step before the interrupt is checked.
+/// The timeout of one librdkafka call, after which the interrupt is checked.
 const SLICE: Duration = Duration::from_millis(500);
-/// How long librdkafka may take for offsets, which it then sends again.
-const OFFSETS: Duration = Duration::from_secs(10);
-/// How long a step may take; after that the producer is unusable.
+/// The timeout for sending offsets, after which librdkafka sends them again.
+const SEND_OFFSETS: Duration = Duration::from_secs(10);
+/// The limit for a step; after that the producer can't be used.
 const STEP: Duration = Duration::from_secs(30);
-/// How long a step may take when the command is stopping, and when it has to end at once.
+/// The limits for a step if the command is to stop, and if it is to stop at once.
 const STOPPING: Duration = Duration::from_secs(10);
-const GIVING_UP: Duration = Duration::from_secs(3);
-/// How long librdkafka may take to return the records that it has not sent.
-const TAKING_BACK: Duration = Duration::from_secs(1);
-/// How long to wait for room in librdkafka's queue before checking again.
-const ROOM: Duration = Duration::from_millis(10);
-/// How many records are sent between two checks for delivery reports.
-const REPORTS_EACH: u32 = 256;
+const STOP_AT_ONCE: Duration = Duration::from_secs(3);
+/// The time librdkafka may take to return purged records.
+const PURGE_LIMIT: Duration = Duration::from_secs(1);
+/// The time to poll before the next attempt if librdkafka's queue is full.
+const POLL: Duration = Duration::from_millis(10);
+/// The number of sent records between two polls for delivery reports.
+const RECORDS_PER_POLL: u32 = 256;
 
-/// The reason why a transaction has failed.
+/// The reason why a transaction failed.
 #[derive(Debug, Error)]
 pub enum Broken {
-    /// No reader will see any of it; the same can be tried again.
+    /// This transaction can't be committed; it can be aborted and retried.
     #[error("{0}")]
     Transaction(String),
-    /// This producer is unusable. Its last transaction may have been committed nevertheless.
+    /// This producer can't be used any more. Its last transaction may still have been committed.
     #[error("{0}")]
     Producer(String),
-    /// This producer is unusable: another one has started under the same id.
+    /// Another producer has started with the same id, so this one can't be used any more.
     #[error("{0}")]
     Fenced(String),
-    /// Kafka refuses it, and will refuse it again.
+    /// Kafka rejects it, and a retry does not help.
     #[error("{0}")]
     Refused(String),
 }
@@ -76,18 +77,18 @@ impl From<ClientError> for Broken {
     }
 }
 
-/// How the records of transactions are put into batches.
+/// The batching of transactional records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Batching {
-    /// The largest batch in bytes, if it differs from librdkafka's limit.
+    /// The maximum size of a batch in bytes, if it differs from librdkafka's default.
     pub bytes: Option<u32>,
-    /// Records are sent at once.
+    /// Whether records are sent without linger.
     pub is_immediate: bool,
 }
 
 type TransactionalProducer = BaseProducer<Callbacks<Mutex<Failures>>>;
 
-/// One producer with a transactional id. If a transaction is open when this is dropped, it is aborted.
+/// A producer with a transactional id. Dropping it aborts an open transaction.
 pub struct Transactions {
     producer: Arc<TransactionalProducer>,
     interrupt: Arc<Interrupt>,
@@ -103,7 +104,7 @@ impl Transactions {
     /// Starts a transaction.
     ///
     /// # Errors
-    /// If this producer is unusable.
+    /// If this producer can't be used any more.
     pub fn begin(&self) -> Result<(), Broken> {
         let begun = self.producer.begin_transaction();
         begun.map_err(|error| self.broken(&error))?;
@@ -111,10 +112,11 @@ impl Transactions {
         Ok(())
     }
 
-    /// Adds a record to the transaction, after a wait if the queue is full. `tag` names it if Kafka refuses it.
+    /// Adds a record to the transaction; waits while librdkafka's queue is full. `tag` identifies the record if Kafka
+    /// rejects it.
     ///
     /// # Errors
-    /// If the transaction can no longer succeed.
+    /// If the transaction can't succeed any more.
     pub fn send(
         &mut self,
         topic: &str,
@@ -126,7 +128,7 @@ impl Transactions {
             self.topics.insert(topic.to_owned());
         }
         self.unreported += 1;
-        if self.unreported >= REPORTS_EACH {
+        if self.unreported >= RECORDS_PER_POLL {
             self.unreported = 0;
             self.producer.poll(Duration::ZERO);
         }
@@ -145,7 +147,7 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     outgoing = back;
-                    self.producer.poll(ROOM);
+                    self.producer.poll(POLL);
                     self.check_time(begun, "room in the queue")?;
                 }
                 Err((error, _)) => return Err(self.not_sent(&error, tag)),
@@ -153,17 +155,20 @@ impl Transactions {
         }
     }
 
-    /// Returns why the open transaction can no longer succeed, if it cannot. librdkafka drops the records of such a
-    /// transaction, and reports only that.
+    /// Returns the error after which the open transaction can't succeed any more. librdkafka purges the records of such
+    /// a transaction, and their delivery reports name only the purge.
     fn failure(&self) -> Option<KafkaError> {
         let error = self.producer.begin_transaction().err()?;
         (error.rdkafka_error_code() != Some(RDKafkaErrorCode::State)).then_some(error)
     }
 
-    /// Returns why librdkafka does not accept a record.
+    /// Returns the error for a record that librdkafka does not accept.
     fn not_sent(&self, error: &KafkaError, tag: usize) -> Broken {
         let code = error.rdkafka_error_code();
-        if let Some(failed) = code.map(Failed::from).filter(|failed| failed.is_for_good()) {
+        if let Some(failed) = code
+            .map(Failed::from)
+            .filter(|failed| failed.is_permanent())
+        {
             let mut failures = self.producer.context().deliveries.lock();
             failures.refused.insert(tag, failed);
         }
@@ -174,14 +179,14 @@ impl Transactions {
         self.broken(failure.as_ref().unwrap_or(error))
     }
 
-    /// Waits until Kafka has accepted or refused every record so far.
+    /// Waits until Kafka has accepted or rejected every record so far.
     ///
     /// # Errors
-    /// If the transaction can no longer succeed.
+    /// If the transaction can't succeed any more.
     pub fn flush(&self) -> Result<(), Broken> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(ROOM);
+            self.producer.poll(POLL);
             self.check_time(begun, "acknowledgements")?;
         }
         let Some(code) = self.producer.context().deliveries.lock().first else {
@@ -194,11 +199,10 @@ impl Transactions {
         Err(self.broken(&failure.unwrap_or(KafkaError::MessageProduction(code))))
     }
 
-    /// Commits the transaction with the reader's progress in `topic`, for the group of `group`.
+    /// Commits the transaction together with the reading progress on `topic`, as offsets of `group`.
     ///
     /// # Errors
-    /// If the commit failed. After [`Broken::Producer`] and [`Broken::Fenced`] Kafka may have committed it
-    /// nevertheless.
+    /// If the commit failed; after [`Broken::Producer`] and [`Broken::Fenced`] Kafka may still have committed it.
     pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
         self.flush()?;
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
@@ -211,8 +215,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Adds offsets of a group to the transaction. librdkafka waits without a limit for the group's coordinator, so a
-    /// separate thread does this, which can be abandoned; then the producer is unusable.
+    /// Adds the group's offsets to the transaction. librdkafka waits for the group's coordinator without a limit, so a
+    /// separate thread makes the call. If it takes too long, the thread is abandoned and the producer can't be used.
     fn send_offsets(
         &self,
         topic: &str,
@@ -230,8 +234,11 @@ impl Transactions {
             let (done, result) = mpsc::channel();
             let step = move || {
                 // The receiver is gone if this took too long.
-                let _sent =
-                    done.send(producer.send_offsets_to_transaction(&offsets, &member, OFFSETS));
+                let _sent = done.send(producer.send_offsets_to_transaction(
+                    &offsets,
+                    &member,
+                    SEND_OFFSETS,
+                ));
             };
             thread::Builder::new()
                 .name("kafka-offsets".to_owned())
@@ -241,7 +248,9 @@ impl Transactions {
                 match result.recv_timeout(SLICE) {
                     Ok(sent) => break sent,
                     Err(RecvTimeoutError::Disconnected) => {
-                        return Err(Broken::Producer("a thread has ended".to_owned()));
+                        return Err(Broken::Producer(
+                            "the thread that sends offsets ended unexpectedly".to_owned(),
+                        ));
                     }
                     Err(RecvTimeoutError::Timeout) => {
                         self.check_time(begun, "the coordinator of the run's consumer group")?;
@@ -251,8 +260,8 @@ impl Transactions {
             match sent {
                 Ok(()) => return Ok(()),
                 Err(error) if is_passing(&error) => {
-                    self.producer.poll(ROOM);
-                    self.check_time(begun, &self.in_words(&error))?;
+                    self.producer.poll(POLL);
+                    self.check_time(begun, &self.error_message(&error))?;
                 }
                 Err(error) => {
                     let denied = self.denied(&error, ["READ", topic]);
@@ -262,42 +271,43 @@ impl Transactions {
         }
     }
 
-    /// Aborts the transaction: no reader sees any of it.
+    /// Aborts the transaction.
     ///
     /// # Errors
-    /// If this producer is unusable.
+    /// If this producer can't be used any more.
     pub fn abort(&self) -> Result<(), Broken> {
         self.is_open.set(false);
-        // An abort waits for delivery reports that only this thread can take.
-        self.take_back();
+        // Aborting waits for delivery reports that only this thread can poll.
+        self.purge();
         *self.producer.context().deliveries.lock() = Failures::default();
         self.until_done(|producer| producer.abort_transaction(SLICE))
     }
 
-    /// Leaves the transaction open: the next producer under the same id aborts it.
+    /// Leaves the transaction open; the next producer with the same id aborts it.
     pub fn abandon(&self) {
         self.is_open.set(false);
     }
 
-    /// Returns the tags of the records of this transaction that Kafka has refused for good, or because of another
-    /// record in the same batch. Then a new producer is needed, because this one has a gap in its sequence numbers.
+    /// Returns the tags of the records that Kafka rejected permanently, including those rejected because of another
+    /// record in their batch. After a rejection a new producer is needed, because the sequence numbers of this one have
+    /// a gap.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<usize, Failed> {
-        self.take_back();
+        self.purge();
         mem::take(&mut self.producer.context().deliveries.lock().refused)
     }
 
-    /// Drops the unsent records, and takes every delivery report.
-    fn take_back(&self) {
+    /// Purges the unsent records, and polls every delivery report.
+    fn purge(&self) {
         let begun = Instant::now();
         self.producer
             .purge(PurgeConfig::default().queue().inflight());
-        while self.producer.in_flight_count() > 0 && begun.elapsed() < TAKING_BACK {
-            self.producer.poll(ROOM);
+        while self.producer.in_flight_count() > 0 && begun.elapsed() < PURGE_LIMIT {
+            self.producer.poll(POLL);
         }
     }
 
-    /// Serves librdkafka while the caller has no work.
+    /// Polls librdkafka while there is nothing to send.
     pub fn wait(&self, time: Duration) {
         self.producer.poll(time);
     }
@@ -311,9 +321,9 @@ impl Transactions {
             match step(&self.producer) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_passing(&error) => {
-                    debug!(%error, "tried again");
-                    self.producer.poll(ROOM);
-                    self.check_time(begun, &self.in_words(&error))?;
+                    debug!(%error, "retrying");
+                    self.producer.poll(POLL);
+                    self.check_time(begun, &self.error_message(&error))?;
                 }
                 Err(error) => return Err(self.broken(&error)),
             }
@@ -323,7 +333,7 @@ impl Transactions {
     /// Returns an error if the step that began at `begun` has taken too long.
     fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), Broken> {
         let limit = match (self.interrupt.is_stopping(), self.interrupt.is_at_once()) {
-            (_, true) => GIVING_UP,
+            (_, true) => STOP_AT_ONCE,
             (true, _) => STOPPING,
             (false, _) => STEP,
         };
@@ -336,7 +346,8 @@ impl Transactions {
         )))
     }
 
-    /// Returns the error for a right that the client lacks. `topic` is the right on a topic and the topic.
+    /// Returns the error if the client lacks a right. `topic` holds the right that the topic needs and the topic's
+    /// name.
     fn denied(&self, error: &KafkaError, topic: [&str; 2]) -> Option<Broken> {
         let code = error.rdkafka_error_code()?;
         missing_right(code, topic, &self.id).map(Broken::Refused)
@@ -356,7 +367,7 @@ impl Transactions {
     fn broken(&self, error: &KafkaError) -> Broken {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
-        let why = self.in_words(error);
+        let why = self.error_message(error);
         if let Some(denied) = self.denied(error, ["WRITE", &self.written_topics(&why)]) {
             return denied;
         }
@@ -384,7 +395,7 @@ impl Transactions {
         }
     }
 
-    fn in_words(&self, error: &KafkaError) -> String {
+    fn error_message(&self, error: &KafkaError) -> String {
         if let Some((_, reason)) = self.producer.client().fatal_error() {
             return reason;
         }
@@ -415,15 +426,15 @@ impl Drop for Transactions {
     }
 }
 
-/// Returns whether the same step can be tried again.
+/// Returns whether the step can be retried.
 fn is_passing(error: &KafkaError) -> bool {
     match error {
-        // An abandoned earlier step never ends.
+        // An abandoned step never completes.
         KafkaError::Transaction(error) => {
             use RDKafkaErrorCode::{Conflict, PreviousInProgress};
             error.is_retriable() && ![Conflict, PreviousInProgress].contains(&error.code())
         }
-        // The flush has taken too long.
+        // The flush timed out.
         KafkaError::Flush(_) => true,
         _ => false,
     }

@@ -1,28 +1,28 @@
-//! The reasons why a reader waits.
+//! The reasons for which a reader waits.
 
 use std::fmt;
 
-/// The reason why a reader waits; its text is a line for a person.
+/// The reason for which a reader waits. Its text is a progress line for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// The end of a transaction that another producer holds open.
+    /// Another producer's transaction is open.
     Transaction {
         topic: String,
         partition: u32,
         from: u64,
     },
-    /// An offset that the partition does not have yet.
+    /// The next offset does not exist yet.
     Offset { partition: u32, end: u64, next: u64 },
-    /// A leader of the partition, or its answer.
+    /// No leader of the partition answers.
     Leader { topic: String, partition: u32 },
-    /// Existing records that can't be fetched.
+    /// Fetching existing records fails.
     Batch {
         topic: String,
         partition: u32,
         offset: u64,
         reason: String,
     },
-    /// An answer from a broker.
+    /// No broker answers.
     Broker { topic: String, reason: String },
 }
 
@@ -35,8 +35,8 @@ impl fmt::Display for Waiting {
                 from,
             } => write!(
                 f,
-                "waiting for a transaction that another producer holds open on {topic} partition \
-                 {partition} from offset {from}; Kafka aborts it after its transaction.timeout.ms"
+                "waiting for an open transaction of another producer on {topic} partition {partition} \
+                 from offset {from}; Kafka aborts it after its transaction.timeout.ms"
             ),
             Self::Offset {
                 partition,
@@ -48,8 +48,8 @@ impl fmt::Display for Waiting {
             ),
             Self::Leader { topic, partition } => write!(
                 f,
-                "waiting for a leader of {topic} partition {partition} that answers: check that the partition has a \
-                 leader, and that this machine reaches the advertised.listeners of its broker"
+                "no leader of {topic} partition {partition} answers: check that the partition has a leader, and that \
+                 this machine can reach the advertised.listeners of that broker; trying again"
             ),
             Self::Batch {
                 topic,
@@ -58,12 +58,12 @@ impl fmt::Display for Waiting {
                 reason,
             } => write!(
                 f,
-                "the records of {topic} partition {partition} from offset {offset} on can't be fetched \
-                 ({reason}): trying again; check the log of the partition's leader"
+                "can't fetch records of {topic} partition {partition} from offset {offset} ({reason}): check the log \
+                 of the partition's leader; trying again"
             ),
             Self::Broker { topic, reason } => write!(
                 f,
-                "no broker has answered for a minute about {topic}: {reason}; connecting again"
+                "no broker has answered for a minute about {topic}: {reason}; reconnecting"
             ),
         }
     }

@@ -45,7 +45,10 @@ impl Readers {
 
     /// Closes the idle connections.
     pub(super) fn close_idle(&self) {
-        self.all.lock().iter().for_each(|reader| reader.close_idle());
+        self.all
+            .lock()
+            .iter()
+            .for_each(|reader| reader.close_idle());
     }
 
     pub(super) fn remove(&self, path: &Path) {

@@ -145,7 +145,7 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
             mutual(&|files| files.write("ca.crt", &stranger.read("ca.crt"))),
             "fail",
             "tls",
-            "the broker's certificate is not accepted; check ssl.ca.location",
+            "verification of the broker's certificate failed; check ssl.ca.location",
         ),
         (
             mutual(&|files| {
@@ -155,13 +155,13 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
             }),
             "fail",
             "tls",
-            "name one in ssl.certificate.location",
+            "set ssl.certificate.location and ssl.key.location",
         ),
         (
             check(Way::MutualTls, Way::Tls, &|_| ()),
             "fail",
             "tls",
-            "name one in ssl.certificate.location",
+            "set ssl.certificate.location and ssl.key.location",
         ),
         (
             check(Way::SaslTls, Way::SaslTls, &|files| {
@@ -169,7 +169,7 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
             }),
             "fail",
             "login",
-            "Kafka did not authenticate this client",
+            "authentication with Kafka failed",
         ),
     ] {
         let mut amiss = found.iter().filter(|[level, ..]| level != "ok");

@@ -1,5 +1,5 @@
-//! Balancers that send the requests of many senders on few connections: a refused request of one sender costs
-//! no other sender an answer.
+//! Load balancers that send the requests of many senders over few connections. If a request of one sender is refused,
+//! the other senders still get their answers.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +14,11 @@ use crate::support::cluster;
 use crate::support::http::{Connection, body, post, request};
 use crate::support::records::{Kafka, read_all};
 
-/// Senders of good reports, and what each sends.
+/// The number of senders of valid reports, and the number of reports of each.
 const SENDERS: usize = 4;
 const REPORTS: usize = 12;
-/// How long after its head the body of a refused request comes: together with the next request of another sender,
-/// soon, and later than the bridge waits.
+/// The delay between the head and the body of a refused request. With the longest one the bridge has stopped waiting
+/// for the body.
 const LATE: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_micros(300),
@@ -26,7 +26,7 @@ const LATE: [Duration; 5] = [
     Duration::from_millis(20),
     Duration::from_millis(700),
 ];
-/// A busy machine alone is no reason for a 503.
+/// A long deadline, so that a busy machine does not cause a 503.
 const PATIENT: (&str, &str) = ("ingress.deadline", "9s");
 
 #[test]
@@ -64,7 +64,7 @@ fn behind_an_nginx_that_passes_bodies_as_they_come_a_refused_request_costs_no_re
     });
 }
 
-/// Has senders speak to a balancer before two replicas, and looks for their reports.
+/// Runs `senders` against a balancer with two replicas, and checks that the topic has their reports.
 fn behind(senders: impl FnOnce(&[Bridge; 2])) {
     let kafka = cluster::shared();
     let topic = kafka.topic("pooling", 3);
@@ -107,7 +107,7 @@ fn assert_mixed_senders_are_answered(balancer: &Balancer) {
     });
 }
 
-/// Sends reports on one connection, each in two segments, as Python's `http.client` does it.
+/// Sends reports on one connection, each in two segments like Python's `http.client`.
 fn send_reports(balancer: &Balancer, sender: usize) {
     let mut connection = balancer.open();
     for number in 0..REPORTS {
@@ -118,7 +118,7 @@ fn send_reports(balancer: &Balancer, sender: usize) {
     }
 }
 
-/// Sends wrong passwords, each on a connection of its own, with a body that comes late.
+/// Sends requests with a wrong password and a late body, each on a new connection.
 fn send_refused(balancer: &Balancer, late: Duration, done: &AtomicBool) {
     let wrong = [("Authorization", Some("wrong"))];
     while !done.load(Ordering::Relaxed) {

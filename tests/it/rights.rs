@@ -1,5 +1,5 @@
-//! The rights that `serve`, `spool drain`, `check` and `topics` need, and how each names one that it lacks. `replay::rights` has those of
-//! `tail`, `replay` and `redrive`.
+//! The rights that `serve`, `spool drain`, `check` and `topics` need, and their messages about a missing one.
+//! `replay::rights` tests those of `tail`, `replay` and `redrive`.
 
 use std::process::Command;
 
@@ -16,13 +16,13 @@ use crate::support::records::{read_all, unused_name};
 
 /// Topics on which a user has different rights.
 struct Topics {
-    /// All rights that a bridge can use, on both.
+    /// The user has all rights that a bridge uses on both.
     whole: [String; 2],
-    /// All but WRITE. WRITE holds DESCRIBE.
+    /// The user lacks WRITE. WRITE implies DESCRIBE.
     unwritable: String,
-    /// All but `DESCRIBE_CONFIGS`.
+    /// The user lacks `DESCRIBE_CONFIGS`.
     undescribed: String,
-    /// No right.
+    /// The user has no right.
     hidden: String,
 }
 
@@ -43,19 +43,19 @@ impl Topics {
         topics
     }
 
-    /// Pairs of an events topic and a rejected topic of which one is `lacking`, and the other is whole.
+    /// Returns pairs of an events topic and a rejected topic: in each, one is `lacking` and the other has all rights.
     fn pairs_with<'a>(&'a self, lacking: &'a str) -> [[&'a str; 2]; 2] {
         let [events, rejected] = &self.whole;
         [[lacking, rejected], [events, lacking]]
     }
 }
 
-/// What a bridge answers to an event, and to a report that is rejected.
+/// Returns the bridge's answers to a valid and to an invalid report.
 fn answers(bridge: &Bridge) -> [u16; 2] {
     [body("m1", "read"), b"{".to_vec()].map(|body| exchange(bridge.ingress, &report(&body)).status)
 }
 
-/// Waits until the bridge has logged these words about a topic.
+/// Waits until the bridge has logged these words about the topic.
 fn wait_for_words(bridge: &Bridge, topic: &str, words: &str) {
     eventually(|| {
         let logged = bridge.logged();
@@ -69,7 +69,7 @@ fn wait_for_words(bridge: &Bridge, topic: &str, words: &str) {
 }
 
 #[test]
-fn a_bridge_needs_these_rights_and_names_the_one_that_it_lacks() {
+fn a_bridge_works_with_these_rights_and_names_a_missing_one() {
     let kafka = cluster::exclusive();
     let topics = Topics::with_rights(&kafka);
     let start = |events: &str, rejected: &str| {
@@ -87,7 +87,7 @@ fn a_bridge_needs_these_rights_and_names_the_one_that_it_lacks() {
     for (lacking, words, without_it) in [
         (
             &topics.unwritable,
-            "grant it WRITE on the topic",
+            "grant this client WRITE on the topic",
             [503, 503],
         ),
         (
@@ -97,7 +97,7 @@ fn a_bridge_needs_these_rights_and_names_the_one_that_it_lacks() {
         ),
         (
             &topics.undescribed,
-            "grant DESCRIBE_CONFIGS on the topic",
+            "grant this client DESCRIBE_CONFIGS on the topic",
             [200, 400],
         ),
     ] {
@@ -112,7 +112,7 @@ fn a_bridge_needs_these_rights_and_names_the_one_that_it_lacks() {
 }
 
 #[test]
-fn a_bridge_whose_user_has_no_right_names_them() {
+fn a_bridge_without_any_right_names_them() {
     let kafka = cluster::exclusive();
     let topics = ["events", "rejected"].map(|name| kafka.topic(name, 1));
     let login = login("PLAIN", STRANGER, SASL_PASSWORD);
@@ -125,7 +125,7 @@ fn a_bridge_whose_user_has_no_right_names_them() {
 }
 
 #[test]
-fn a_drain_names_the_right_that_it_lacks_and_goes_on_once_it_has_it() {
+fn a_drain_names_the_missing_right_and_continues_when_it_is_granted() {
     let kafka = cluster::exclusive();
     let topics = Topics::with_rights(&kafka);
     let (events, [_, rejected]) = (&topics.unwritable, &topics.whole);
@@ -151,7 +151,7 @@ fn a_drain_names_the_right_that_it_lacks_and_goes_on_once_it_has_it() {
     set(&mut command, &LOGIN);
     let mut running = Running::start(command);
     eventually(|| {
-        let line = running.says.find("grant it WRITE on the topic");
+        let line = running.says.find("grant this client WRITE on the topic");
         let line = line.filter(|line| line.contains(&**events));
         line.map(drop).ok_or_else(|| running.says.all())
     });
@@ -166,7 +166,7 @@ fn set(command: &mut Command, settings: &[(&str, &str)]) {
     }
 }
 
-/// The findings of `koobridge check` that are not `ok`, each with its remedy.
+/// Returns the exit code of `koobridge check`, and its problems with topics, each with the remedy.
 fn findings(setup: &Setup) -> (Option<i32>, Vec<[String; 2]>) {
     let (code, found) = setup.check(&["--probe"]);
     let text = |finding: &Value, name: &str| finding[name].as_str().expect("text").to_owned();
@@ -182,7 +182,7 @@ fn findings(setup: &Setup) -> (Option<i32>, Vec<[String; 2]>) {
 }
 
 #[test]
-fn a_check_needs_these_rights_and_names_the_one_that_it_lacks() {
+fn check_works_with_these_rights_and_names_a_missing_one() {
     let kafka = cluster::exclusive();
     let topics = Topics::with_rights(&kafka);
     let setup = |events: &str, rejected: &str| {
@@ -217,7 +217,7 @@ fn a_check_needs_these_rights_and_names_the_one_that_it_lacks() {
     }
 }
 
-/// All that `koobridge topics` prints for a topic, and its exit code.
+/// Returns the output and the exit code of `koobridge topics` for a topic.
 fn topics(kafka: &Exclusive, topic: &str, flags: &[&str]) -> (String, Option<i32>) {
     let mut command = koobridge();
     command.args(["topics", "--topic", topic]).args(flags);
@@ -236,12 +236,12 @@ fn topics(kafka: &Exclusive, topic: &str, flags: &[&str]) -> (String, Option<i32
 }
 
 #[test]
-fn topics_are_shown_and_made_with_these_rights_and_the_missing_one_is_named() {
+fn topics_works_with_these_rights_and_names_a_missing_one() {
     let kafka = cluster::exclusive();
     let [shown, undescribed, hidden, grown, changed] =
         ["shown", "undescribed", "hidden", "grown", "changed"].map(|name| kafka.topic(name, 6));
     let [made, unmade] = ["made", "unmade"].map(unused_name);
-    // ALTER holds DESCRIBE, and ALTER_CONFIGS holds DESCRIBE_CONFIGS.
+    // ALTER implies DESCRIBE, and ALTER_CONFIGS implies DESCRIBE_CONFIGS.
     for (right, topics) in [
         (
             "Describe",
@@ -287,7 +287,7 @@ fn topics_are_shown_and_made_with_these_rights_and_the_missing_one_is_named() {
             "grant this client ALTER_CONFIGS on it",
         ),
     ] {
-        // A broker can learn a right a moment after the change was answered.
+        // A broker can learn of a new right a moment after Kafka has answered the change.
         eventually(|| match self::topics(&kafka, topic, flags) {
             (said, of)
                 if of == Some(code)

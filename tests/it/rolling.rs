@@ -1,5 +1,4 @@
-//! A rolling restart of two replicas behind haproxy, set up as `deploy/haproxy/haproxy.cfg` has it: no
-//! sender notices.
+//! A rolling restart of two replicas behind haproxy with `deploy/haproxy/haproxy.cfg`: every sender gets its answers.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -21,13 +20,13 @@ use crate::support::records::Kafka;
 
 const ROUNDS: usize = 3;
 const SENDERS: usize = 24;
-/// Between two reports of a sender.
+/// The interval of a sender's reports.
 const PACE: Duration = Duration::from_millis(80);
-/// Reports that are answered after each restart, and before the next.
+/// The number of reports that are answered between two restarts.
 const REPORTS: usize = 100;
 
 #[test]
-fn a_rolling_restart_behind_haproxy_is_not_noticed() {
+fn senders_do_not_notice_a_rolling_restart_behind_haproxy() {
     let kafka = cluster::shared();
     let (topic, rejected) = (
         kafka.topic("rolling", 6),
@@ -55,8 +54,8 @@ fn a_rolling_restart_behind_haproxy_is_not_noticed() {
     Checker::new(&told, excused, &evidence).check();
 }
 
-/// A replica at addresses that stay its own while it is down. It takes reports from 127.0.0.1 only,
-/// and haproxy comes from elsewhere: what counts is what haproxy says of its senders.
+/// Starts a replica whose addresses stay reserved while it is down. It accepts reports from 127.0.0.1 only. haproxy
+/// connects from another address, so that only haproxy's `X-Forwarded-For` can name 127.0.0.1.
 fn replica(kafka: &Kafka, topic: &str, rejected: &str) -> Bridge {
     let [ingress, admin] = free_addresses();
     let settings = [
@@ -70,7 +69,7 @@ fn replica(kafka: &Kafka, topic: &str, rejected: &str) -> Bridge {
     Bridge::ready(kafka.bootstrap(), topic, rejected, &settings)
 }
 
-/// Returns what the senders are told while something is done to the replicas, which is given the count of answers.
+/// Returns the answers that the senders get while `harm` runs. `harm` gets the count of answers.
 fn told_during(haproxy: &Haproxy, harm: impl FnOnce(&AtomicUsize)) -> Vec<Told> {
     let (done, answered) = (&AtomicBool::new(false), &AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -88,7 +87,7 @@ fn told_during(haproxy: &Haproxy, harm: impl FnOnce(&AtomicUsize)) -> Vec<Told> 
     })
 }
 
-/// Sends reports on one connection, which stays open all the time, and claims to be another client.
+/// Sends reports on one connection that stays open, with a forged `X-Forwarded-For`.
 fn send(
     sender: usize,
     mut connection: Connection,
@@ -119,7 +118,7 @@ fn send(
     told
 }
 
-/// As an orchestrator does it: the next one has to wait until this one is back.
+/// Restarts one replica and waits until it is back, like an orchestrator.
 fn restart(at: usize, replica: &mut Bridge, haproxy: &Haproxy) {
     replica.signal(Signal::TERM);
     haproxy.wait_for(at, "DOWN");

@@ -197,7 +197,7 @@ impl View {
 
     /// Renders the page after Kafka has answered, or has not answered for [`SILENT`].
     async fn page(self: &Arc<Self>) -> String {
-        self.bridge.delivery.asking().ask(SILENT).await;
+        self.bridge.delivery.poll_view().poll_now(SILENT).await;
         let view = Arc::clone(self);
         let render = move |_: &mut _| page::html(&view.snapshot(), &view.history);
         self.renderer.run(render).await

@@ -99,7 +99,7 @@ impl Snapshot {
         // Valid reports need no rejected topic.
         let can_take = topics[0].is_ready() || spool.is_some_and(|level| level.is_writable);
         let counts_as_ready = debounce.observe(can_take, at);
-        let silence = delivery.asking().silence();
+        let silence = delivery.poll_view().unanswered_for();
         let InFlight { reports, bytes } = delivery.in_flight();
         Self {
             at,

@@ -57,7 +57,7 @@ use topic::Topic;
 use super::metrics::Metrics;
 use crate::config::LAST_WRITES;
 use crate::contract::{Event, Fault, Rejected};
-use crate::kafka::{Asking, ClientError, Settings, TopicState, TopicWatch, Watching};
+use crate::kafka::{ClientError, PollView, Settings, TopicState, TopicWatch, Watching};
 use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
 use crate::telemetry::Throttle;
 
@@ -85,7 +85,7 @@ pub struct Spooling {
 
 /// The undelivered reports of a bridge that has stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct Undelivered {
     /// Reports in the spool, without quarantined ones; a lower bound unless `is_counted`.
     pub spooled: u64,
     /// Whether all reports in the spool are counted.
@@ -100,7 +100,7 @@ pub struct Left {
     pub unpromised: u64,
 }
 
-impl Left {
+impl Undelivered {
     /// Returns whether Kafka has every report and the next run repeats none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -274,8 +274,8 @@ impl Delivery {
 
     /// Returns the handle that shows how long Kafka has not answered and requests a check now.
     #[must_use]
-    pub fn asking(&self) -> &Asking {
-        self.watching.asking()
+    pub fn poll_view(&self) -> &PollView {
+        self.watching.poll_view()
     }
 
     /// Returns the fill level of the spool, if there is one.
@@ -306,7 +306,7 @@ impl Delivery {
     /// Waits at most `timeout` until everything is delivered and counted, then writes the remaining reports to the
     /// spool. Blocks, so it must not run on a thread of a runtime.
     #[must_use]
-    pub fn finish(&self, timeout: Duration) -> Left {
+    pub fn finish(&self, timeout: Duration) -> Undelivered {
         let until = Instant::now() + timeout;
         while Instant::now() < until && !(self.is_delivered() && self.is_counted()) {
             thread::park_timeout(FINISH_POLL);
@@ -334,10 +334,10 @@ impl Delivery {
         self.undelivered(&spool.level(), self.count_unwritten() as u64)
     }
 
-    fn undelivered(&self, level: &Level, unpromised: u64) -> Left {
+    fn undelivered(&self, level: &Level, unpromised: u64) -> Undelivered {
         let spooled = level.reports.saturating_sub(level.quarantined);
         let is_counted = self.is_counted();
-        Left {
+        Undelivered {
             spooled,
             is_counted,
             is_due: (spooled > 0 || !is_counted) && !self.is_delivered(),

@@ -99,13 +99,13 @@ impl Outage {
 /// often changes while brokers come and go.
 fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
     let kind = std::mem::discriminant::<Condition>;
-    let refusal = |condition: &Condition| match condition {
-        Condition::Unreachable(no_answer) => no_answer.refusal,
+    let rejected_at = |condition: &Condition| match condition {
+        Condition::Unreachable(no_answer) => no_answer.rejected_at,
         _ => None,
     };
     match trouble {
         Condition::Unreachable(_)
-            if refusal(trouble).is_some() && refusal(trouble) != refusal(before) =>
+            if rejected_at(trouble).is_some() && rejected_at(trouble) != rejected_at(before) =>
         {
             warn!(topic, "the topic still can't take records: {trouble}");
         }

@@ -186,7 +186,7 @@ impl Pending {
             position: (!self.is_redirected).then_some(position),
         };
         self.finish(Ok(kept), metrics, |fate| {
-            metrics.report_settled(fate);
+            metrics.report_finished(fate);
         });
     }
 
@@ -200,7 +200,7 @@ impl Pending {
     /// Ends the report without keeping it.
     pub(super) fn failed(self, why: NotTaken, metrics: &Metrics) {
         self.finish(Err(why), metrics, |_| {
-            metrics.report_settled(ReportFate::Failed);
+            metrics.report_finished(ReportFate::Failed);
         });
     }
 

@@ -163,7 +163,7 @@ impl Shared {
     /// Handles a failed delivery. `by` is the producer and its generation if the record was sent.
     pub(super) fn failed(&self, by: Option<(usize, Generation)>, why: Failed) {
         if let Some((producer, generation)) = by
-            && why.is_wedged()
+            && why.has_invalid_producer_id()
         {
             let wedged = &self.producer_health[producer].wedged;
             wedged.fetch_max(generation, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl Shared {
             warn!(
                 topic = self.name(),
                 records,
-                "Kafka does not authorize this client to write: grant it WRITE on the topic"
+                "Kafka does not authorize this client to write: grant this client WRITE on the topic"
             );
         }
         self.watch.doubt();

@@ -11,7 +11,7 @@ use x509_cert::der::{self, Decode as _, Encode, Reader as _, SliceReader};
 
 use crate::certificates::pem::Content;
 use crate::certificates::problems::Problems;
-use crate::certificates::{self, RENEW, expires, is_self_issued, title, validity_problem};
+use crate::certificates::{self, RENEWAL_PERIOD, expires, is_self_issued, title, validity_problem};
 
 pub(super) struct Chain {
     pub(super) certificates: Vec<CertificateDer<'static>>,
@@ -98,7 +98,7 @@ fn check_validity(path: &Path, links: &[Link<'_>], now: Timestamp, problems: &mu
 
 fn expires_soon(certificate: &Certificate, now: Timestamp) -> Option<String> {
     let expires = expires(certificate);
-    (expires.duration_since(now) < RENEW).then(|| format!("expires at {expires}"))
+    (expires.duration_since(now) < RENEWAL_PERIOD).then(|| format!("expires at {expires}"))
 }
 
 /// A wrong order is a warning: many clients accept any order, but some do not.

@@ -244,7 +244,7 @@ impl Metrics {
     }
 
     /// Counts the outcome of an admitted report.
-    pub fn report_settled(&self, fate: ReportFate) {
+    pub fn report_finished(&self, fate: ReportFate) {
         self.report_fates.inc(fate as usize);
     }
 

@@ -11,11 +11,11 @@ use tokio::time::sleep;
 
 use super::{inspect, named_directory};
 use crate::bridge::app::{self, Broker, End, Signals};
-use crate::bridge::delivery::{Delivery, InFlight, Left};
+use crate::bridge::delivery::{Delivery, InFlight, Undelivered};
 use crate::bridge::metrics::Metrics;
 use crate::cli::SpoolDrain;
 use crate::commands::command_line::CommandLine;
-use crate::commands::{LEFT, block_on, serve};
+use crate::commands::{EXIT_REMAINING, block_on, serve};
 use crate::config::Drain;
 use crate::tools::replay::Progress;
 use crate::{kafka, telemetry, tell};
@@ -48,7 +48,10 @@ pub(super) fn run(typed: &SpoolDrain) -> anyhow::Result<ExitCode> {
         let (end, run) = deliver(&config, signals).await?;
         let (text, code) = match end {
             End::Drained => (summary(&run, None, typed), ExitCode::SUCCESS),
-            End::Left(left) => (summary(&run, Some(&left), typed), ExitCode::from(LEFT)),
+            End::Undelivered(left) => (
+                summary(&run, Some(&left), typed),
+                ExitCode::from(EXIT_REMAINING),
+            ),
             End::Forced => (
                 "stopped at once after a second signal".to_owned(),
                 ExitCode::FAILURE,
@@ -121,7 +124,7 @@ async fn until_delivered(delivery: &Delivery, metrics: &Metrics) {
 }
 
 /// Returns a text with the number of delivered reports, and with the remaining reports and the reasons.
-fn summary(run: &Run, left: Option<&Left>, typed: &SpoolDrain) -> String {
+fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> String {
     let Run {
         delivered,
         took,
@@ -149,8 +152,8 @@ fn summary(run: &Run, left: Option<&Left>, typed: &SpoolDrain) -> String {
 }
 
 /// Returns a line for each group of remaining reports, with the reason.
-fn remains(left: &Left, typed: &SpoolDrain) -> Vec<String> {
-    let &Left {
+fn remains(left: &Undelivered, typed: &SpoolDrain) -> Vec<String> {
+    let &Undelivered {
         spooled, undeleted, ..
     } = left;
     let count = if left.is_counted {
@@ -214,8 +217,8 @@ mod tests {
         }
     }
 
-    fn left(spooled: u64) -> Left {
-        Left {
+    fn left(spooled: u64) -> Undelivered {
+        Undelivered {
             spooled,
             is_counted: true,
             is_due: spooled > 0,
@@ -225,7 +228,7 @@ mod tests {
         }
     }
 
-    fn summary_of(delivered: u64, quarantined: u64, left: Option<&Left>) -> String {
+    fn summary_of(delivered: u64, quarantined: u64, left: Option<&Undelivered>) -> String {
         let run = Run {
             delivered,
             took: Duration::from_millis(3200),
@@ -252,7 +255,7 @@ mod tests {
             summary_of(0, 0, Some(&left(3))),
             "delivered 0 reports in 3.2s\nleft: 3 reports; run the same command again to deliver them"
         );
-        let uncounted = Left {
+        let uncounted = Undelivered {
             is_counted: false,
             ..left(3)
         };
@@ -260,7 +263,7 @@ mod tests {
             summary_of(5, 0, Some(&uncounted))
                 .contains("\nleft: at least 3 reports; run the same command")
         );
-        let other = Left {
+        let other = Undelivered {
             is_due: false,
             other_topics: vec!["former".to_owned()],
             ..left(3)
@@ -271,7 +274,7 @@ mod tests {
              them:\n  \
              koobridge spool drain --config k.toml --set kafka.topic=former"
         );
-        let undeleted = Left {
+        let undeleted = Undelivered {
             undeleted: 7,
             ..left(0)
         };

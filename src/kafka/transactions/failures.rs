@@ -1,4 +1,4 @@
-//! The undelivered records of a transaction.
+//! The failed records of a transaction.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use crate::kafka::callbacks::Callbacks;
 use crate::kafka::producer::Failed;
 
-/// The undelivered records of this transaction.
+/// The failed records of the open transaction.
 #[derive(Default)]
 pub(super) struct Failures {
     pub(super) first: Option<RDKafkaErrorCode>,
-    /// Records that Kafka refuses for good, by tag.
+    /// The permanently rejected records, by tag.
     pub(super) refused: BTreeMap<usize, Failed>,
 }
 
@@ -26,7 +26,7 @@ impl ProducerContext for Callbacks<Mutex<Failures>> {
         let mut failures = self.deliveries.lock();
         failures.first.get_or_insert(code);
         let failed = Failed::from(code);
-        if failed.is_for_good() {
+        if failed.is_permanent() {
             failures.refused.insert(tag, failed);
         }
     }

@@ -1,4 +1,4 @@
-//! The start of a transactional producer.
+//! Starts a transactional producer.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -10,22 +10,23 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::{Batching, Broken, ROOM, SLICE, Transactions, is_passing};
+use super::{Batching, Broken, POLL, SLICE, Transactions, is_passing};
 use crate::interrupt::Interrupt;
 use crate::kafka::callbacks::Callbacks;
 use crate::kafka::client_error::ClientError;
 use crate::kafka::cluster::Unreached;
 use crate::kafka::settings::Settings;
 
-/// How long a start may take: Kafka looks for a coordinator, or the coordinator still ends the last transaction.
+/// The limit for a start: librdkafka may need to find the coordinator, which may still end the previous transaction.
 const START: Duration = Duration::from_secs(45);
-/// How long a request may take that finds the reason of a failed start.
-const QUESTION: Duration = Duration::from_secs(5);
-/// How long a start is retried if the broker refuses the client.
-const REJECTED: Duration = Duration::from_secs(10);
+/// The limit for the request that finds out why a start failed.
+const DIAGNOSIS: Duration = Duration::from_secs(5);
+/// How long a start is retried while authentication fails.
+const REJECTED_LIMIT: Duration = Duration::from_secs(10);
 
 impl Transactions {
-    /// Ends the open transaction of `id`, and starts a producer under it. Each step checks `interrupt`.
+    /// Starts a producer with the transactional id `id`, which aborts an open transaction of that id. Each step checks
+    /// `interrupt`.
     ///
     /// # Errors
     /// If Kafka refuses, or does not answer within a minute.
@@ -60,11 +61,11 @@ impl Transactions {
 
     /// Waits before the next attempt.
     fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
-        self.producer.poll(ROOM);
-        let why = self.in_words(error);
+        self.producer.poll(POLL);
+        let why = self.error_message(error);
         let unreached = self.producer.context().unreached();
-        let is_rejected = matches!(unreached, Some(Unreached::Login(_)));
-        if is_rejected && passed > REJECTED {
+        let is_rejected = matches!(unreached, Some(Unreached::Authentication(_)));
+        if is_rejected && passed > REJECTED_LIMIT {
             return Err(Broken::Refused(why));
         }
         if passed < START && !self.interrupt.is_stopping() {
@@ -74,16 +75,16 @@ impl Transactions {
             || self
                 .producer
                 .client()
-                .fetch_metadata(None, QUESTION)
+                .fetch_metadata(None, DIAGNOSIS)
                 .is_err()
         {
             return Err(Broken::Producer(why));
         }
         Err(Broken::Producer(format!(
-            "Kafka answers, but does not accept the transactional id {id} ({why}). Its last transaction may be held up \
-             by a partition without a leader; or there may be no coordinator for it: with fewer than three brokers, set \
-             transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
-             start the brokers again"
+            "Kafka answers, but does not initialize the transactional id {id} ({why}). A partition without a leader \
+             may delay the end of its last transaction, or it may have no coordinator: with fewer than three brokers, \
+             set transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \
+             restart the brokers"
         )))
     }
 }

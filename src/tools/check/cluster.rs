@@ -10,7 +10,7 @@ use super::finding::{Area, Finding, Level};
 use super::lateness::Lateness;
 use super::probe;
 use super::topic::{self, Use};
-use crate::certificates::RENEW;
+use crate::certificates::RENEWAL_PERIOD;
 use crate::config::{Config, Kafka};
 use crate::kafka::{ClientCertificate, ClientError, Cluster, Node, Settings, Unreached};
 
@@ -130,7 +130,7 @@ fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
         "the client certificate is valid for {} more days",
         left.as_hours() / 24
     );
-    Some(if left < RENEW {
+    Some(if left < RENEWAL_PERIOD {
         Area::Tls.warn(what, RENEWAL)
     } else {
         Area::Tls.ok(what)
@@ -141,8 +141,8 @@ fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
 fn is_of_client_certificate(unreached: &Unreached) -> bool {
     match unreached {
         Unreached::Tls(why) => !why.contains("certificate verify failed"),
-        Unreached::Nobody(_) => true,
-        Unreached::Login(_) => false,
+        Unreached::NoBroker(_) => true,
+        Unreached::Authentication(_) => false,
     }
 }
 
@@ -152,11 +152,11 @@ fn connection_error(unreached: Unreached) -> Finding {
             format!("the TLS handshake with Kafka failed: {why}"),
             "check security.protocol and the port, ssl.ca.location, and the name in the broker's certificate",
         ),
-        Unreached::Login(why) => Area::Login.fail(
-            format!("Kafka did not authenticate this client: {why}"),
+        Unreached::Authentication(why) => Area::Login.fail(
+            format!("authentication with Kafka failed: {why}"),
             "check sasl.mechanism, sasl.username and sasl.password",
         ),
-        Unreached::Nobody(why) => match advertised_broker(&why) {
+        Unreached::NoBroker(why) => match advertised_broker(&why) {
             // librdkafka has the metadata, and connects to the advertised addresses only.
             Some((address, id)) => not_where_advertised(id, address, &why),
             None => Area::Connection.fail(

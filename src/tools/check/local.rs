@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::finding::{Area, Finding};
 use crate::bridge::Identity;
 use crate::bridge::{channels, open_files};
-use crate::certificates::RENEW;
+use crate::certificates::RENEWAL_PERIOD;
 use crate::config::{Config, ConfigError, ConfigErrors, Ingress, Memory, Settings, Tls};
 use crate::kafka;
 
@@ -27,10 +27,7 @@ pub(super) fn configuration(settings: &Settings) -> (Vec<Finding>, Option<Config
             Some(config)
         }
         Err(ConfigErrors(errors)) => {
-            let errors = errors
-                .into_iter()
-                .filter(|error| settings.is_root_cause(error));
-            findings.extend(errors.map(|error| {
+            findings.extend(errors.into_iter().map(|error| {
                 Area::Configuration.fail(
                     error.to_string(),
                     "correct it, then run the check again for the rest",
@@ -109,7 +106,7 @@ fn validity(files: &Tls, left: SignedDuration) -> Finding {
         files.certificate.display(),
         left.as_hours() / 24
     );
-    if left < RENEW {
+    if left < RENEWAL_PERIOD {
         let remedy = "replace the certificate and its key; a running bridge loads them";
         Area::Certificate.warn(what, remedy)
     } else {

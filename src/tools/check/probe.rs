@@ -30,7 +30,7 @@ pub(super) fn check(
     let mut findings = vec![Area::Probe.ok(format!(
         "{topic}: every in-sync replica had the record after {took} ms"
     ))];
-    if facts.has_own_clock() {
+    if facts.uses_log_append_time() {
         findings.extend(at.and_then(|at| clock(topic, [sent, acknowledged], at)));
     }
     findings

@@ -42,10 +42,10 @@ struct Limits {
 impl Limits {
     fn of(topic: &BTreeMap<String, String>, compresses: bool) -> Self {
         let number = |name| topic.get(name)?.parse::<u64>().ok();
-        let has_own_clock = topic
+        let uses_log_append_time = topic
             .get("message.timestamp.type")
             .is_some_and(|kind| kind == "LogAppendTime");
-        let ahead = number(AHEAD).filter(|_| !has_own_clock);
+        let ahead = number(AHEAD).filter(|_| !uses_log_append_time);
         let batch = number(MAX_BYTES);
         Self {
             ages: AgeLimits::of(topic),

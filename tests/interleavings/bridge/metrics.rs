@@ -22,7 +22,7 @@ impl Metrics {
         Arc::default()
     }
 
-    pub fn report_settled(&self, fate: ReportFate) {
+    pub fn report_finished(&self, fate: ReportFate) {
         let name = match fate {
             ReportFate::Delivered => "delivered",
             ReportFate::DeliveredLate => "delivered_late",

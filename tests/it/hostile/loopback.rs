@@ -52,7 +52,7 @@ fn dev_without_a_loopback_interface_ends_with_a_message() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let message = "koobridge: can't start the embedded broker: Client creation error: \
-                   it can't be reached on 127.0.0.1, which it needs: ";
+                   it needs 127.0.0.1, which is unreachable: ";
     assert!(said.starts_with(message), "{said}");
     assert_eq!(output.stdout, b"");
 }

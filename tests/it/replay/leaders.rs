@@ -31,7 +31,7 @@ fn a_replay_names_a_partition_without_a_leader_and_continues_when_it_has_one() {
     let leader = kafka.leader_index(&events, 0);
     eventually(|| lines.find("{").ok_or_else(|| running.says.all()));
     kafka.kill(leader);
-    let waiting = format!("waiting for a leader of {events} partition 0 that answers: ");
+    let waiting = format!("no leader of {events} partition 0 answers: ");
     wait_for(&running, &waiting);
     let of_others = || {
         let printed = lines.all();
@@ -82,10 +82,13 @@ fn a_batch_that_does_not_decompress_is_named() {
     let mut desk = Desk::new(&kafka);
     desk.events = events;
     let running = desk.start("replay", &["--since", "beginning", "--to", "-"]);
-    let words = format!("the records of {} partition 0 from offset ", desk.events);
+    let words = format!(
+        "can't fetch records of {} partition 0 from offset ",
+        desk.events
+    );
     let line = wait_for(&running, &words);
     assert!(
-        line.contains("on can't be fetched (Message consumption error: BadCompression "),
+        line.contains(" (Message consumption error: BadCompression "),
         "{line}"
     );
 }

@@ -77,8 +77,8 @@ fn printed(running: &mut Running) -> impl Iterator<Item = String> + Send + use<>
 
 fn open_line(topic: &str, offset: u64) -> String {
     format!(
-        "waiting for a transaction that another producer holds open on {topic} partition 0 from offset \
-         {offset}; Kafka aborts it after its transaction.timeout.ms"
+        "waiting for an open transaction of another producer on {topic} partition 0 from offset {offset}; \
+         Kafka aborts it after its transaction.timeout.ms"
     )
 }
 
@@ -305,11 +305,11 @@ fn a_tail_whose_topic_is_recreated_ends() {
     assert_eq!(reading.join().expect("a reader"), 0);
     let stderr = running.says.wait_for_end();
     let shrunk =
-        format!("{topic} partition 0 ends at offset 1, before offset 8 that was already read:");
+        format!("{topic} partition 0 ends at offset 1, before offset 8, which was read earlier:");
     let reasons = [
         &shrunk,
         &format!("there is no topic {topic}"),
-        &format!("the log of {topic} does not continue after the records that were read:"),
+        &format!("the log of {topic} does not continue from the records that were read:"),
     ];
     assert!(
         reasons.iter().any(|reason| stderr.contains(*reason)),

@@ -62,7 +62,7 @@ fn a_reader_needs_no_right_on_a_group_and_names_the_missing_right() {
     let lines = ["replay", "--since", "beginning", "--to", "-"];
     let refused = run(&mut command(&kafka, &topic, &lines));
     assert_eq!(exit_code(&refused), 1);
-    let words = format!("does not let this client read {topic}: grant it DESCRIBE and READ");
+    let words = format!("grant this client DESCRIBE and READ on the topic {topic}");
     assert!(stderr(&refused).contains(&words), "{}", stderr(&refused));
 
     allow(&kafka, &["Read", "Describe"], &[&topic]);
@@ -75,7 +75,7 @@ fn a_reader_needs_no_right_on_a_group_and_names_the_missing_right() {
     revoke(&kafka, &["Read"], &[&topic]);
     let revoked = Instant::now();
     let stderr = error_of(&mut running);
-    let words = format!("does not let this client read {topic}: grant it READ on the topic");
+    let words = format!("grant this client READ on the topic {topic}");
     assert!(stderr.contains(&words), "{stderr}");
     assert!(revoked.elapsed() < Duration::from_mins(1));
 }
@@ -139,18 +139,18 @@ fn a_replay_names_the_right_that_it_lacks() {
     let desk = Desk::with_events(&kafka, 30);
     let target = kafka.topic("target", 3);
     let (events, rejected) = (&*desk.events, &*desk.rejected);
-    let source = format!("read {events}: grant it DESCRIBE and READ on the topic");
+    let source = format!("grant this client DESCRIBE and READ on the topic {events}");
     let write = format!("{target}: Kafka refuses the topic: TopicAuthorizationFailed");
     let rights: [(Right<'_>, &str); 4] = [
         (("Read", Resource::Topic, events), &source),
         (("Write", Resource::Topic, &target), &write),
         (
             ("Write", Resource::TransactionalIds, "koobridge-replay-"),
-            "grant it WRITE on the transactional id koobridge-replay-",
+            "grant this client WRITE on the transactional id koobridge-replay-",
         ),
         (
             ("Read", Resource::Groups, "koobridge-replay-"),
-            "grant it READ on the group koobridge-replay-",
+            "grant this client READ on the group koobridge-replay-",
         ),
     ];
     let arguments = ["replay", "--since", "beginning", "--to", &target, "--yes"];
@@ -173,7 +173,7 @@ fn a_read_only_target_ends_a_run_of_any_length() {
         grant(&kafka, right);
     }
     let arguments = ["replay", "--since", "beginning", "--to", &target, "--yes"];
-    let words = format!("grant it WRITE on the topic {target}");
+    let words = format!("grant this client WRITE on the topic {target}");
     eventually(|| {
         let output = run(&mut command(&kafka, events, &arguments));
         match (exit_code(&output), stderr(&output)) {
@@ -200,7 +200,7 @@ fn a_replay_of_a_file_names_the_right_that_it_lacks() {
         (("Write", Resource::Topic, &target), &write),
         (
             ("Write", Resource::TransactionalIds, "koobridge-replay-"),
-            "grant it WRITE on the transactional id koobridge-replay-",
+            "grant this client WRITE on the transactional id koobridge-replay-",
         ),
     ];
     let arguments = ["replay", "--file", path, "--to", &target, "--yes"];
@@ -219,9 +219,9 @@ fn a_redrive_names_the_right_that_it_lacks() {
     desk.write(&desk.rejected, (0..5).map(report));
     let (events, rejected) = (&*desk.events, &*desk.rejected);
     // The right to write includes the right to describe.
-    let source = format!("grant it READ on the topic {rejected}");
+    let source = format!("grant this client READ on the topic {rejected}");
     // librdkafka does not say which topic of a transaction it is.
-    let marker = format!("grant it WRITE on the topic {events} and on {rejected}");
+    let marker = format!("grant this client WRITE on the topic {events} and on {rejected}");
     let write = format!("{events}: Kafka refuses the topic: TopicAuthorizationFailed");
     let rights: [(Right<'_>, &str); 5] = [
         (("Read", Resource::Topic, rejected), &source),
@@ -229,11 +229,11 @@ fn a_redrive_names_the_right_that_it_lacks() {
         (("Write", Resource::Topic, events), &write),
         (
             ("Write", Resource::TransactionalIds, "koobridge-redrive-"),
-            "grant it WRITE on the transactional id koobridge-redrive-",
+            "grant this client WRITE on the transactional id koobridge-redrive-",
         ),
         (
             ("Read", Resource::Groups, "koobridge-redrive-"),
-            "grant it READ on the group koobridge-redrive-",
+            "grant this client READ on the group koobridge-redrive-",
         ),
     ];
     let arguments = [

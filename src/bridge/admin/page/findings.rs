@@ -11,7 +11,7 @@ use crate::bridge::admin::history::{History, Interval};
 use crate::bridge::admin::late::Late;
 use crate::bridge::admin::snapshot::{Intake, Snapshot};
 use crate::bridge::metrics::ReportAnswer;
-use crate::certificates::RENEW;
+use crate::certificates::RENEWAL_PERIOD;
 use crate::kafka::{Condition, Durability};
 use crate::spool::Level;
 
@@ -303,7 +303,7 @@ impl Findings {
                 "The certificate has expired: senders that check it can't connect. {renew}"
             );
             self.add(Subject::Certificate, Severity::Critical, text);
-        } else if left < RENEW {
+        } else if left < RENEWAL_PERIOD {
             let left = days(left);
             let text = format!("The certificate expires in {left}. {renew}");
             self.warn(Subject::Certificate, text);

@@ -180,7 +180,7 @@ fn an_outage_names_the_last_answer_or_else_the_configuration() {
     let since = "No broker has answered since 10:30:00 (UTC)";
     let no_answer = NoAnswer {
         reason: "refused".to_owned(),
-        refusal: None,
+        rejected_at: None,
         last_answer: Some(away.now),
     };
     let away = condition(later(&away, 5), Condition::Unreachable(no_answer));

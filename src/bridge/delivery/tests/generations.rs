@@ -27,7 +27,7 @@ impl Fixture {
     /// Makes the id of the first generation of a producer invalid.
     fn wedge_one(&self, producer: usize) {
         let events = self.delivery.events.shared();
-        events.failed(Some((producer, 1)), Failed::WEDGED);
+        events.failed(Some((producer, 1)), Failed::INVALID_PRODUCER_ID);
     }
 
     fn is_up(&self) -> bool {
@@ -54,7 +54,7 @@ impl Fixture {
 #[tokio::test]
 async fn a_failure_that_an_earlier_producer_reports_changes_nothing() {
     let fixture = in_flight(&HELD_BACK).await;
-    fixture.lane().failed(1, 0, Failed::WEDGED);
+    fixture.lane().failed(1, 0, Failed::INVALID_PRODUCER_ID);
     let shared = fixture.delivery.events.shared();
     assert_eq!(shared.producer_health[0].wedged.load(Ordering::Relaxed), 0);
     assert!(fixture.lane().lane(|lane| lane.mode() == Mode::Direct));

@@ -72,7 +72,7 @@ impl World {
                 let producer = usize::from(choice) % events.producers.all().count();
                 let generation = events.producers.get(producer).load().generation;
                 let by = Some((producer, generation));
-                events.shared().failed(by, Failed::WEDGED);
+                events.shared().failed(by, Failed::INVALID_PRODUCER_ID);
             }
             // Large records are redirected from now on.
             11 => events.shared().refused_size.learn(1000),

@@ -3,8 +3,8 @@
 use super::spooling::{HELD_BACK, direct, eventually, spooling};
 use super::*;
 
-fn left(spooled: u64, unpromised: u64) -> Left {
-    Left {
+fn left(spooled: u64, unpromised: u64) -> Undelivered {
+    Undelivered {
         spooled,
         is_counted: true,
         is_due: spooled > 0,
@@ -102,7 +102,7 @@ async fn reports_for_an_unconfigured_topic_stay_in_the_spool() {
 
     let second = start("there");
     assert_eq!(second.delivery.other_topics(), ["former"]);
-    let expected = Left {
+    let expected = Undelivered {
         is_due: false,
         other_topics: vec!["former".to_owned()],
         ..left(1, 0)
@@ -112,15 +112,15 @@ async fn reports_for_an_unconfigured_topic_stay_in_the_spool() {
 
 #[test]
 fn the_rest_is_empty_only_if_all_is_counted_and_nothing_is_repeated() {
-    let is_empty = |left: Left| left.is_empty();
+    let is_empty = |left: Undelivered| left.is_empty();
     assert!(is_empty(left(0, 0)));
     assert!(!is_empty(left(1, 0)));
     assert!(!is_empty(left(0, 1)));
-    assert!(!is_empty(Left {
+    assert!(!is_empty(Undelivered {
         is_counted: false,
         ..left(0, 0)
     }));
-    assert!(!is_empty(Left {
+    assert!(!is_empty(Undelivered {
         undeleted: 1,
         ..left(0, 0)
     }));

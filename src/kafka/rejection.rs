@@ -1,65 +1,64 @@
-//! The reasons why brokers refuse a client, with the remedy.
+//! Explains why a broker rejected a connection, and what to do.
 
 use jiff::Timestamp;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client_certificate::ClientCertificate;
 
-/// The progress of a connection before it was refused.
+/// The step at which a broker rejected a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RejectedStep {
     /// The TLS handshake failed, or the broker ended it by an alert.
     Tls,
     /// The broker did not accept the name or the password.
-    Login,
+    Authentication,
 }
 
-/// Alerts of a broker, as OpenSSL names them, and the remedy. Kafka's brokers send "certificate unknown" for most faults of
-/// a certificate.
+/// TLS errors, as OpenSSL names them, and the remedy. Kafka brokers send the alert "certificate unknown" for most
+/// invalid certificates.
 const ALERTS: [(&str, &str); 7] = [
     (
         "alert certificate expired",
-        "the broker says that the client certificate has expired; renew ssl.certificate.location",
+        "the broker reports that the client certificate has expired; renew ssl.certificate.location",
     ),
     (
         "alert certificate unknown",
-        "the broker does not accept the client certificate; have ssl.certificate.location issued by an authority that \
-         the brokers know (ssl.truststore.location)",
+        "the broker rejected the client certificate; set ssl.certificate.location to a certificate whose CA is in the \
+         brokers' truststore (ssl.truststore.location)",
     ),
     (
         "alert unknown ca",
-        "the broker does not know the authority of the client certificate; have ssl.certificate.location issued by one \
-         that the brokers know (ssl.truststore.location)",
+        "the broker does not trust the CA of the client certificate; set ssl.certificate.location to a certificate \
+         whose CA is in the brokers' truststore (ssl.truststore.location)",
     ),
     (
         "alert bad certificate",
-        "the broker asks for a client certificate of an authority that it knows (ssl.truststore.location); name one in \
-         ssl.certificate.location, and its key in ssl.key.location",
+        "the broker requires a client certificate whose CA is in its truststore (ssl.truststore.location); set \
+         ssl.certificate.location and ssl.key.location",
     ),
     (
         "alert certificate required",
-        "the broker asks for a client certificate; name it in ssl.certificate.location, and its key in ssl.key.location",
+        "the broker requires a client certificate; set ssl.certificate.location and ssl.key.location",
     ),
     (
         "certificate verify failed",
-        "the broker's certificate is not accepted; check ssl.ca.location, and the name and the validity of the \
+        "verification of the broker's certificate failed; check ssl.ca.location, and the name and the validity of the \
          broker's certificate",
     ),
     (
         "unexpected message",
-        "the broker may ask for a client certificate; name it in ssl.certificate.location, and its key in \
-         ssl.key.location",
+        "the broker may require a client certificate; set ssl.certificate.location and ssl.key.location",
     ),
 ];
 
-impl Refusal {
-    /// Returns the refusal if an error of a client shows that a broker has refused it.
+impl RejectedStep {
+    /// Returns the failed step if the error means that a broker rejected this client.
     pub(super) fn of(code: RDKafkaErrorCode, words: &str) -> Option<Self> {
         use RDKafkaErrorCode::{
             Authentication, SSL, SaslAuthenticationFailed, UnsupportedSASLMechanism,
         };
-        // With TLS 1.3 a client learns only after its handshake that the broker refuses its certificate, and under load
-        // the refusal can arrive as a lost connection.
+        // With TLS 1.3 the broker rejects the client certificate after the client's handshake is complete, and under
+        // load librdkafka can report that as a lost connection.
         let is_tls = [
             "SSL handshake failed",
             "certificate verify failed",
@@ -71,18 +70,18 @@ impl Refusal {
             SSL => Some(Self::Tls),
             _ if is_tls => Some(Self::Tls),
             Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism => {
-                Some(Self::Login)
+                Some(Self::Authentication)
             }
             _ => None,
         }
     }
 
-    /// Returns whether the broker has closed the connection without an error: a broker that stops does that, too.
+    /// Returns whether the broker closed the connection without an error. Brokers that stop also do that.
     pub(super) fn is_hang_up(words: &str) -> bool {
         words.contains("Disconnected")
     }
 
-    /// Returns librdkafka's `words`, after their meaning and the remedy, if these are known.
+    /// Returns librdkafka's `words`; if their cause is known, the cause and the remedy precede them.
     pub(super) fn explain(
         self,
         words: &str,
@@ -90,7 +89,7 @@ impl Refusal {
         now: Timestamp,
     ) -> String {
         let alert = || ALERTS.iter().find(|(alert, _)| words.contains(alert));
-        // Without an alert the broker has not named the client certificate as the reason.
+        // Without an alert the error is not about the client certificate.
         let certificate = certificate.filter(|_| words.contains(" alert "));
         let invalid = certificate.and_then(|certificate| certificate.invalid(now));
         let why = invalid.or_else(|| alert().map(|(_, why)| (*why).to_owned()));
@@ -100,8 +99,8 @@ impl Refusal {
         }
     }
 
-    /// Returns the same as a separate sentence.
-    pub(super) fn in_words(
+    /// Returns the explanation as a complete message that names the broker.
+    pub(super) fn message(
         self,
         words: &str,
         certificate: Option<&ClientCertificate>,
@@ -110,14 +109,14 @@ impl Refusal {
         let (broker, why) = (broker(words), self.explain(words, certificate, now));
         match self {
             Self::Tls => format!("the TLS handshake with {broker} failed: {why}"),
-            Self::Login => format!(
+            Self::Authentication => format!(
                 "authentication with {broker} failed; check sasl.mechanism, sasl.username and sasl.password ({why})"
             ),
         }
     }
 }
 
-/// The address that librdkafka's words begin with: `[PROTOCOL://]ADDRESS/ID: …`.
+/// Returns the address at the start of librdkafka's message: `[PROTOCOL://]ADDRESS/ID: …`.
 fn broker(words: &str) -> &str {
     let address = words.split_once(": ").and_then(|(name, _)| {
         let (address, _) = name.rsplit_once('/')?;
@@ -142,32 +141,32 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_from_a_broker_that_is_away() {
+    fn a_rejected_connection_differs_from_an_unreachable_broker() {
         use RDKafkaErrorCode::{Authentication, BrokerTransportFailure, SSL};
         let late = "kafka-1:9093/1: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert \
                     number 42";
-        for (code, words, refusal) in [
-            (SSL, EXPIRED, Some(Refusal::Tls)),
-            (BrokerTransportFailure, late, Some(Refusal::Tls)),
+        for (code, words, step) in [
+            (SSL, EXPIRED, Some(RejectedStep::Tls)),
+            (BrokerTransportFailure, late, Some(RejectedStep::Tls)),
             (
                 Authentication,
                 "Authentication failed",
-                Some(Refusal::Login),
+                Some(RejectedStep::Authentication),
             ),
             (BrokerTransportFailure, "Connection refused", None),
         ] {
-            assert_eq!(Refusal::of(code, words), refusal, "{words}");
+            assert_eq!(RejectedStep::of(code, words), step, "{words}");
         }
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_reason_and_what_to_do() {
+    fn a_message_names_the_broker_the_cause_and_the_remedy() {
         let certificate = ClientCertificate {
             property: "ssl.certificate.location",
             begins: at(0),
             expires: at(1_795_689_000),
         };
-        let words = |now| Refusal::Tls.in_words(EXPIRED, Some(&certificate), now);
+        let words = |now| RejectedStep::Tls.message(EXPIRED, Some(&certificate), now);
         assert_eq!(
             words(at(1_795_689_000)),
             format!(
@@ -178,7 +177,7 @@ mod tests {
         assert_eq!(
             words(at(1)),
             format!(
-                "the TLS handshake with kafka-1:9093 failed: the broker says that the client certificate has expired; \
+                "the TLS handshake with kafka-1:9093 failed: the broker reports that the client certificate has expired; \
                  renew ssl.certificate.location ({EXPIRED})"
             )
         );
@@ -186,16 +185,16 @@ mod tests {
             "ssl://kafka-1:9093/1: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed",
             "ssl://kafka-1:9093/1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
         ] {
-            let said = Refusal::Tls.in_words(words, Some(&certificate), at(1_795_689_000));
+            let said = RejectedStep::Tls.message(words, Some(&certificate), at(1_795_689_000));
             assert!(!said.contains("the client certificate expired"), "{said}");
         }
         let refused =
             "sasl_ssl://kafka-1:9094/bootstrap: SASL authentication error: Authentication failed";
         assert_eq!(
-            Refusal::Login.in_words(refused, None, at(1)),
+            RejectedStep::Authentication.message(refused, None, at(1)),
             format!(
-                "authentication with kafka-1:9094 failed; check sasl.mechanism, sasl.username and \
-                 sasl.password ({refused})"
+                "authentication with kafka-1:9094 failed; check sasl.mechanism, sasl.username and sasl.password \
+                 ({refused})"
             )
         );
     }

@@ -1,4 +1,4 @@
-//! Requests about a topic, and how to read their answers.
+//! Metadata requests about a topic, and the interpretation of their answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use super::producer::Producer;
 use super::settings::Settings;
 use super::topic::Condition;
 
-/// How long one request may take.
+/// The limit for one request.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Kafka's description of a topic.
+/// Kafka's answer about a topic.
 pub(super) struct Answer {
     pub(super) condition: Condition,
     /// The number of partitions.
     pub(super) partitions: Option<u32>,
-    /// The replicas of the least replicated partition.
+    /// The lowest number of replicas of a partition.
     pub(super) replication: Option<u32>,
     /// The number of in-sync replicas of each partition; 0 if it has no leader.
     pub(super) in_sync: Vec<u32>,
@@ -42,7 +42,7 @@ impl Answer {
     }
 }
 
-pub(super) fn question<T: Send + Sync + 'static>(
+pub(super) fn request_topic<T: Send + Sync + 'static>(
     producer: &Producer<T>,
     topic: &str,
     patience: Duration,
@@ -57,7 +57,7 @@ pub(super) fn question<T: Send + Sync + 'static>(
         }
         Err(error) => {
             let no_answer = producer.callbacks().no_answer();
-            let no_answer = no_answer.unwrap_or_else(|| in_words(&error).into());
+            let no_answer = no_answer.unwrap_or_else(|| error_message(&error).into());
             Answer::without_partitions(Condition::Unreachable(no_answer))
         }
     }
@@ -88,7 +88,7 @@ pub(super) fn condition_of(topic: &MetadataTopic) -> Condition {
 fn answer_with(topic: &MetadataTopic) -> Answer {
     let partitions = topic.partitions();
     let to_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    // Kafka lists them in no particular order.
+    // Kafka's list has no documented order.
     let mut in_sync = vec![0; partitions.len()];
     let mut preferred_leaders = vec![-1; partitions.len()];
     for partition in partitions {
@@ -117,9 +117,9 @@ fn answer_with(topic: &MetadataTopic) -> Answer {
     }
 }
 
-pub(super) fn in_words(error: &KafkaError) -> String {
+pub(super) fn error_message(error: &KafkaError) -> String {
     let code = match error {
-        // rdkafka gives no code for these.
+        // `rdkafka_error_code` has no code for these.
         KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     };
@@ -131,8 +131,7 @@ pub(super) fn in_words(error: &KafkaError) -> String {
     }
 }
 
-/// Returns the settings of a topic by name; `None` if Kafka does not show them to this client, which needs
-/// `DESCRIBE_CONFIGS` for it.
+/// Returns the settings of a topic by name; `None` if this client lacks the right `DESCRIBE_CONFIGS`.
 ///
 /// # Errors
 /// If Kafka does not answer, or the system can't start a thread.
@@ -147,7 +146,7 @@ pub fn read_settings(
     Ok(entries.map(by_name))
 }
 
-/// Returns the settings that have a value, by their names.
+/// Returns the settings that have a value, by name.
 pub(super) fn by_name(entries: Vec<ConfigEntry>) -> BTreeMap<String, String> {
     let entries = entries.into_iter();
     entries
