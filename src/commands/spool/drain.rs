@@ -202,7 +202,7 @@ fn elsewhere(typed: &SpoolDrain, topic: &str) -> String {
     command.add("--set", set.map(|(key, value)| format!("{key}={value}")));
     command.add("--set", [format!("kafka.topic={topic}")]);
     let command = command.into_text();
-    format!("a topic that is not configured; this command delivers them:\n {command}")
+    format!("a topic that is not configured; this command delivers them:\n  {command}")
 }
 
 #[cfg(test)]
