@@ -278,6 +278,6 @@ mod tests {
             undeleted: 7,
             ..left(0)
         };
-        assert!(summary_of(7, 0, Some(&undeleted)).contains("left: 7 reports that Kafka has and"));
+        assert!(summary_of(7, 0, Some(&undeleted)).contains("left: 7 reports that Kafka has, but"));
     }
 }
