@@ -32,7 +32,7 @@ RUN apt-get update \
     # A new volume that is mounted here has the same owner.
     && install -d -m 700 -o 10001 -g 10001 /var/lib/koobridge
 COPY --from=build /usr/local/bin/koobridge /usr/local/bin/koobridge
-# The licences of what is in the image: Debian's packages have theirs beside this one.
+# The licences of the image's contents: Debian's packages have theirs beside this one.
 COPY LICENSE deploy/notices/THIRD-PARTY-NOTICES.txt /usr/share/doc/koobridge/
 COPY --from=build /usr/local/share/COPYRIGHT-library.html /usr/share/doc/koobridge/
 ARG VERSION=unknown
@@ -45,7 +45,7 @@ LABEL org.opencontainers.image.title="koobridge" \
       org.opencontainers.image.base.name="docker.io/library/debian:trixie-slim"
 USER 10001:10001
 EXPOSE 18446 18447
-# Not /readyz: engines restart what is unhealthy, and a restart brings no Kafka back.
+# Not /readyz: engines can restart an unhealthy container, and a restart does not bring Kafka back.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["koobridge", "health", "/livez"]
 ENTRYPOINT ["koobridge"]
 CMD ["serve"]

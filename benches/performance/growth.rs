@@ -36,7 +36,7 @@ pub fn run(kafka: &Exclusive) {
         "",
         "",
         "CPU µs a request",
-        "beside the first",
+        "ratio to the first row",
         "requests/s",
         "p50 ms",
         "p99 ms",

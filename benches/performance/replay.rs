@@ -62,7 +62,7 @@ pub fn run(kafka: &Kafka) {
     let samples = rounds(ROUNDS, &copiers, |(_, copier)| {
         copier.seconds(kafka, &source)
     });
-    let mut table = Table::new(&["", "s", "records/s", "replay beside it"]);
+    let mut table = Table::new(&["", "s", "records/s", "time of the replay ÷ its time"]);
     for ((name, _), seconds) in copiers.iter().zip(&samples) {
         let ratios = samples[0].iter().zip(seconds);
         let ratio = median(ratios.map(|(replay, other)| replay / other));

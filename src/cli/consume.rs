@@ -128,16 +128,16 @@ pub struct RangeArgs {
 /// The filters on events.
 #[derive(Debug, Args)]
 pub struct Filters {
-    /// Only events of this channel; can be repeated
+    /// Only records of this channel; can be repeated
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Vec<String>,
     /// Only events with this status; can be repeated
     #[arg(long, value_name = "STATUS", value_parser = statuses())]
     pub status: Vec<String>,
-    /// Only events of this message; can be repeated
+    /// Only records of this message; can be repeated
     #[arg(long, value_name = "ID")]
     pub message_id: Vec<String>,
-    /// Only events of the messages in this file, one id per line
+    /// Only records of the messages in this file, one id per line
     #[arg(long, value_name = "FILE")]
     pub message_ids: Option<PathBuf>,
 }

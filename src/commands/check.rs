@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::Output;
+use super::command_line::CommandLine;
 use crate::cli::Check;
 use crate::tools::check::{self, Finding, Level};
 
@@ -15,18 +16,15 @@ pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let settings = super::serve::gather(args.config.as_deref(), &args.overrides);
     let mut out = Output::new();
     let mut findings = Vec::new();
-    check::run(
-        &settings,
-        args.config.as_deref(),
-        args.probe,
-        &mut |finding| {
-            // Printed at once: the next finding may have to wait for Kafka.
-            if !args.json {
-                out.line(&finding);
-            }
-            findings.push(finding);
-        },
-    );
+    let mut topics = CommandLine::of("topics --apply");
+    topics.add_configuration(args.config.as_deref(), &args.overrides);
+    check::run(&settings, &topics.into_text(), args.probe, &mut |finding| {
+        // Printed at once: the next finding may have to wait for Kafka.
+        if !args.json {
+            out.line(&finding);
+        }
+        findings.push(finding);
+    });
     let count = |level| {
         findings
             .iter()

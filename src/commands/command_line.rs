@@ -1,6 +1,8 @@
 //! Command lines that a command prints for the user to run.
 
-use crate::cli::{Filters, ToKafka};
+use std::path::Path;
+
+use crate::cli::{Filters, Overrides, ToKafka};
 use crate::config::properties::is_secret;
 
 /// A command line to print.
@@ -31,11 +33,16 @@ impl CommandLine {
     }
 
     pub(super) fn add_kafka(&mut self, kafka: &ToKafka) {
-        self.add("--config", kafka.config.iter().map(|path| path.display()));
+        self.add_configuration(kafka.config.as_deref(), &kafka.overrides);
         self.add("--bootstrap", &kafka.bootstrap);
+    }
+
+    /// Adds the options for the configuration. Secrets are masked.
+    pub(super) fn add_configuration(&mut self, file: Option<&Path>, overrides: &Overrides) {
+        self.add("--config", file.iter().map(|path| path.display()));
         self.add(
             "--set",
-            kafka.overrides.set.iter().map(|(key, value)| {
+            overrides.set.iter().map(|(key, value)| {
                 let value = if is_secret(key) { "***" } else { value };
                 format!("{key}={value}")
             }),

@@ -115,7 +115,7 @@ fn apply_steps(
             Step::AddPartitions { to, .. } => cluster.add_partitions(topic, *to),
             Step::Set(settings) => cluster.change(topic, settings),
         };
-        done.map_err(|why| anyhow!("{topic}: Kafka refused the change: {why}"))?;
+        done.map_err(|why| anyhow!("{topic}: the change is not confirmed: {why}"))?;
         if let Step::Create(wanted) = step {
             wait_for(cluster, topic, wanted.partitions)?;
         }

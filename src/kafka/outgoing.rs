@@ -13,7 +13,8 @@ pub(super) fn to_base_record<'a, T: IntoOpaque>(
     record: &'a Record,
     ticket: T,
 ) -> BaseRecord<'a, String, Vec<u8>, T> {
-    // Kafka rejects timestamps ahead of its clock. A record has one if this machine's clock was set back since.
+    // Kafka refuses timestamps that are too far ahead of its clock (`message.timestamp.after.max.ms`). A record can have
+    // one if this machine's clock was set back after the report arrived.
     let timestamp = record.timestamp.min(Timestamp::now().as_millisecond());
     let headers = record.headers.iter();
     let headers = headers.map(|(name, value)| (&**name, Some(value.as_bytes())));

@@ -159,7 +159,7 @@ impl Directory {
             .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
             .find(|aside| !aside.exists())
             .expect("there is always a free name");
-        // Rename the file first: without its log it would look complete.
+        // The file is renamed before its log: if the process is killed in between, no file looks complete without its log.
         for part in ["", "-wal", "-shm"] {
             match fs::rename(with_suffix(path, part), with_suffix(&aside, part)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -12,6 +12,7 @@
 //! - `readers`, `reader`, `part`: read the due reports of a lane from all files.
 //! - `moving`, `salvage`: move reports to the current file from an old or a damaged file; `error` distinguishes
 //!   damage from transient errors.
+//! - `remains`: the reports that earlier runs left.
 //! - `inspection`, `view`, `slice`: how other processes read a spool.
 
 mod connection;

@@ -36,7 +36,7 @@ pub(super) struct Move {
     /// Reports that were read but not written yet, with their ids.
     pub(super) part: Vec<(i64, Kept)>,
     pub(super) moved: u64,
-    /// The number of reports whose number a different report has.
+    /// Reports that were not moved because another report has the same number.
     pub(super) clashing: u64,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Damaged {
     pub(super) expected: Option<u64>,
     /// The number of reports that are found, but can't be delivered.
     pub(super) fragments: u64,
-    /// Since when moving it has failed.
+    /// When its move first failed.
     pub(super) failing_since: Option<Instant>,
     /// Whether lanes are read without it.
     pub(super) is_skipped: bool,

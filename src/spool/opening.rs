@@ -27,7 +27,7 @@ pub(super) enum Opened {
 /// # Errors
 /// If a newer version wrote the file, or an error that is not damage persists.
 pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened, OpenError> {
-    // If SQLite opened the file, it would delete the log.
+    // SQLite deletes the write-ahead log of an empty file, so it must not open this one.
     if length(path) == 0 && length(&with_suffix(path, "-wal")) > 0 {
         return Ok(Opened::Damaged(
             "it is empty, but its log is not".to_owned(),

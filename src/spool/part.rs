@@ -25,8 +25,8 @@ impl Part {
     pub(super) fn add(&mut self, rows: Vec<Row>, end: Option<u64>) {
         self.rows.extend(rows);
         self.rows.sort_by_key(|row| (row.number, !row.is_in_inbox));
-        // A report is in two files if a failed commit was durable after all. In format 1 the inbox had its own
-        // numbers: of two rows with the same number, the second is read after the next start.
+        // A report is in two files if a failed commit was durable nevertheless. Format 1 numbered the inbox separately:
+        // of two reports with the same number this run returns one, and the next run the other.
         self.rows.dedup_by_key(|row| row.number);
         self.shorten(end);
         self.shorten(self.full_at());

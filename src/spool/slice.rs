@@ -1,5 +1,5 @@
-//! Reads the reports of a file in the order of their ids, in several steps. Between the steps the reader does not
-//! prevent that the log is emptied.
+//! Reads the reports of a file in the order of their ids, in several steps. Between the steps no read transaction
+//! is open, so SQLite can reset its write-ahead log.
 
 use rusqlite::Connection;
 

@@ -155,7 +155,7 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
             }),
             "fail",
             "tls",
-            "set ssl.certificate.location and ssl.key.location",
+            "a client certificate whose CA is in its truststore",
         ),
         (
             check(Way::MutualTls, Way::Tls, &|_| ()),

@@ -191,7 +191,7 @@ fn every_alert_is_tested_firing_and_silent() {
     assert_eq!(calls.collect::<BTreeSet<_>>(), alerts);
     let well = tests[0].split("\n  - name: ").nth(1).expect("a first test");
     assert!(
-        well.starts_with("a bridge that is well calls nobody"),
+        well.starts_with("a healthy bridge fires no alert"),
         "{well}"
     );
     let silent = names(well, "- { eval_time: 50m, alertname: ");

@@ -218,7 +218,7 @@ fn live_keys_are_applied_and_other_keys_are_logged() {
     assert_eq!(status(), None);
     replace(&file, &with("workers = 1").replace(&topic, "another"));
     wait_for(Some(200));
-    let line = bridge.wait_for_log("need a restart");
+    let line = bridge.wait_for_log("after a restart");
     assert!(line.contains("ingress.workers, kafka.topic"), "{line}");
     assert_eq!(bridge.stale("configuration"), None);
 }

@@ -229,7 +229,7 @@ fn an_unreachable_registry_is_named_and_no_password_is_shown() {
             "http://127.0.0.1:1",
             &structured,
             2,
-            "--schema-registry: kafka.event_mode is structured",
+            "kafka.event_mode is structured",
         ),
         (
             "http://127.0.0.1:1",

@@ -92,7 +92,8 @@ pub struct Undelivered {
     pub is_counted: bool,
     /// Whether the spool has reports for the two configured topics. The next run delivers them.
     pub is_due: bool,
-    /// Topics that are not configured, but have reports in the spool. No run delivers these until it is configured to.
+    /// Topics that are not configured, but have reports in the spool. A run that is configured with them
+    /// delivers these.
     pub other_topics: Vec<String>,
     /// Delivered reports that could not be deleted from the spool yet. The next run delivers them again.
     pub undeleted: u64,

@@ -26,7 +26,7 @@ pub(super) struct Partitions {
 }
 
 impl Partitions {
-    /// Creates a topic without partitions. The lanes of `restored` are opened when the number of partitions is known.
+    /// Creates the partitions of a topic: none until their number is known. The lanes of `restored` are opened when the number of partitions is known.
     pub(super) fn new<'r>(
         shared: Arc<Shared>,
         restored: impl Iterator<Item = &'r Restored> + Clone,

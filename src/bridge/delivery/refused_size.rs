@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long a size is not tried again. It expires because the topic's limit can be raised.
+/// How long records of a refused size are not sent. It expires because the topic's limit can be raised.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
 pub(super) struct RefusedSize {

@@ -170,7 +170,8 @@ impl Topic {
     }
 }
 
-/// Waits for the answer to a report. If it is dropped, the sender has disconnected; delivery goes on.
+/// Waits for the answer to a report. If it is dropped before the answer, the sender has
+/// disconnected; delivery goes on.
 struct DeliveryFuture<'t> {
     shared: &'t Shared,
     sender: Arc<Sender>,

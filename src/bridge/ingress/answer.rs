@@ -247,6 +247,8 @@ impl Refusal {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::Value;
+
     use super::*;
 
     /// Returns the value of `Retry-After`, in seconds.
@@ -262,5 +264,54 @@ mod tests {
         let told: BTreeSet<_> = (0..500).filter_map(|_| wait(&refusal)).collect();
         assert_eq!(told, BTreeSet::from([1, 2, 3, 4, 5]));
         assert_eq!(wait(&Refusal::Unauthorized), None);
+    }
+
+    #[test]
+    fn the_examples_of_the_openapi_document_are_real_answers() {
+        let refusals = [
+            Refusal::NotAllowed,
+            Refusal::HostMissing,
+            Refusal::HostRepeated,
+            Refusal::HostMalformed,
+            Refusal::TransferEncoding,
+            Refusal::NotFound,
+            Refusal::MethodNotAllowed,
+            Refusal::Unauthorized,
+            Refusal::Expectation,
+            Refusal::BodyTooLarge,
+            Refusal::BodyTimeout,
+            Refusal::BodyBroken,
+            Refusal::NotTaken(NotTaken::Overloaded),
+            Refusal::NotTaken(NotTaken::Deadline),
+        ];
+        let mut real: BTreeSet<_> = refusals.iter().map(details).collect();
+        let of_reason = |reason: Reason| {
+            let kind = format!("urn:koobridge:problem:{}", reason.code());
+            (kind, reason.detail().to_owned())
+        };
+        real.extend(Reason::ALL.map(of_reason));
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/openapi.json");
+        let document = std::fs::read_to_string(path).expect("a document");
+        let document: Value = serde_json::from_str(&document).expect("JSON");
+        let mut examples = 0;
+        let mut parts = vec![&document];
+        while let Some(part) = parts.pop() {
+            if let (Some(kind), Some(detail)) = (part["type"].as_str(), part["detail"].as_str()) {
+                let example = (kind.to_owned(), detail.to_owned());
+                assert!(real.contains(&example), "{example:?}");
+                examples += 1;
+            }
+            parts.extend(
+                part.as_object()
+                    .into_iter()
+                    .flat_map(serde_json::Map::values),
+            );
+        }
+        assert!(examples > 10, "{examples}");
+    }
+
+    fn details(refusal: &Refusal) -> (String, String) {
+        let problem = refusal.problem();
+        (problem.kind, problem.detail.to_owned())
     }
 }

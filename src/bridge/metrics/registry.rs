@@ -83,7 +83,7 @@ impl Metrics {
         );
         section.of(
             "reports_received",
-            "Sound reports of authenticated senders by channel and status, whatever the answer",
+            "Valid reports of authenticated senders by channel and status, whatever the answer",
             &Received(self.channels.clone()),
         );
         section.of(

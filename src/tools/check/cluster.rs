@@ -1,6 +1,5 @@
 //! Checks Kafka: addresses, TLS, login, brokers and topics.
 
-use std::path::Path;
 use std::thread::Builder;
 
 use jiff::Timestamp;
@@ -18,7 +17,7 @@ const RENEWAL: &str = "replace the certificate and its key; a running bridge loa
 
 pub(super) fn check(
     config: &Config,
-    file: Option<&Path>,
+    create_topics: &str,
     with_probes: bool,
     found: &mut dyn FnMut(Finding),
 ) {
@@ -74,7 +73,7 @@ pub(super) fn check(
             key,
             name,
             config,
-            file,
+            create_topics,
             brokers: u32::try_from(brokers.len()).unwrap_or(u32::MAX),
             lateness: lateness.as_ref(),
         };

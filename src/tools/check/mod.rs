@@ -15,16 +15,14 @@ mod probe;
 mod spool;
 mod topic;
 
-use std::path::Path;
-
 use crate::config::Settings;
 pub use finding::{Area, Finding, Level};
 
-/// Runs all checks, and passes each finding to `found` immediately. `file` is the configuration file that was named on the
-/// command line.
+/// Runs all checks, and passes each finding to `found` immediately. `create_topics` is the command that creates the
+/// topics.
 pub fn run(
     settings: &Settings,
-    file: Option<&Path>,
+    create_topics: &str,
     with_probes: bool,
     found: &mut dyn FnMut(Finding),
 ) {
@@ -38,5 +36,5 @@ pub fn run(
     spool::check(config.spool.as_ref())
         .into_iter()
         .for_each(&mut *found);
-    cluster::check(&config, file, with_probes, found);
+    cluster::check(&config, create_topics, with_probes, found);
 }

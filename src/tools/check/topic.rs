@@ -1,7 +1,5 @@
 //! Checks the settings of a topic against koobridge's guarantees, without I/O.
 
-use std::path::Path;
-
 use super::finding::{Area, Finding};
 use super::lateness::Lateness;
 use crate::config::{Config, DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, parse};
@@ -19,7 +17,7 @@ pub(super) struct Use<'a> {
     pub(super) name: &'a str,
     pub(super) config: &'a Config,
     /// The configuration file that was named on the command line.
-    pub(super) file: Option<&'a Path>,
+    pub(super) create_topics: &'a str,
     pub(super) brokers: u32,
     /// `None` if there is no spool.
     pub(super) lateness: Option<&'a Lateness>,
@@ -71,7 +69,7 @@ fn unusable(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
         Condition::Ready => return None,
         Condition::Missing => (
             format!("{}: there is no topic {name}", used.key),
-            format!("create it: {}", create_command(used.file)),
+            format!("create it: {}", used.create_topics),
         ),
         Condition::Leaderless(count) => (
             format!("{name}: {count} of its partitions have no leader"),
@@ -87,12 +85,6 @@ fn unusable(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
         ),
     };
     Some(Area::Topics.fail(what, remedy))
-}
-
-/// Returns the command that creates the topics.
-fn create_command(file: Option<&Path>) -> String {
-    let config = file.map_or_else(String::new, |file| format!(" --config {}", file.display()));
-    format!("koobridge topics{config} --apply")
 }
 
 fn sound(name: &str, facts: &TopicFacts) -> Finding {

@@ -16,10 +16,10 @@ use crate::kafka::{Batching, Broken, Failed, Group, Settings, Transactions, part
 /// The number of parts that a refused batch is split into to find the record at fault.
 const PARTS: usize = 8;
 
-/// Batches do not become smaller than this because one was too large.
+/// The smallest batch size to which a refused batch is divided.
 const SMALL_BATCH: u32 = 16_384;
 
-/// The number of refused records that are named, and the number of the first one that is not.
+/// The first `NAMED` refused records are named. At record `MORE` a message says that the others are only counted.
 const NAMED: usize = 100;
 const MORE: usize = NAMED + 1;
 
@@ -69,7 +69,7 @@ pub(super) enum Processed {
 }
 
 impl Sink {
-    /// Starts the transactions of a job; that fences another process with the same job.
+    /// Starts the transactions of a job, and fences any other process that runs the same job.
     pub(super) fn start(
         settings: Settings,
         job: &Job,
@@ -113,7 +113,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Publishes a record if the job selects it, and counts it.
+    /// Publishes a record if the job selects it and the target accepts it. Counts it, unless the target refuses it.
     pub(super) fn process(
         &mut self,
         job: &Job,

@@ -1,6 +1,6 @@
 //! The number of records in one transaction.
 
-/// The most records of a transaction.
+/// The largest number of records in a transaction.
 const LARGEST: u32 = 100_000;
 
 /// The number of records in one transaction. It is halved if the transaction fails: slow brokers, or brokers that accept

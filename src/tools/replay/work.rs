@@ -158,7 +158,7 @@ impl Work {
                 "redrive_offset",
             ],
         };
-        // A record from a spool has no position: it has not been on the topic, so this is not a replay.
+        // A record from a spool export has never been on the topic, so it gets no headers of a replay.
         let Some(position) = position else { return };
         record
             .headers

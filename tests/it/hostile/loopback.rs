@@ -77,7 +77,7 @@ fn ipv6_networks_are_allowed_trusted_and_logged() {
     assert_logged(&allowed, allowed.ingress, None, "::/48");
     let refused = start(&[&V6, &[("ingress.allow", "2001:db8::/32, 127.0.0.0/8")]]);
     assert!(Connection::open(refused.ingress).is_closed());
-    let line = refused.wait_for_log("ingress.allow does not have their network");
+    let line = refused.wait_for_log("ingress.allow does not include their network");
     assert!(line.contains("\"network\":\"::/48\""), "{line}");
     let proxied = [
         ("ingress.allow", "2001:db8::/32"),
@@ -100,7 +100,7 @@ fn a_dual_stack_listener_sees_ipv4_peers_as_ipv4() {
     let only_v6 = start(&[&BOTH, &[("ingress.allow", "::1")]]);
     let v4 = ingress_at(&only_v6, Ipv4Addr::LOCALHOST);
     assert!(Connection::open(v4).is_closed());
-    let line = only_v6.wait_for_log("ingress.allow does not have their network");
+    let line = only_v6.wait_for_log("ingress.allow does not include their network");
     assert!(line.contains("\"network\":\"127.0.0.0/24\""), "{line}");
     let proxied = start(&[&BOTH, &[("ingress.trusted_proxies", "127.0.0.1")]]);
     let v4 = ingress_at(&proxied, Ipv4Addr::LOCALHOST);

@@ -155,9 +155,9 @@ impl<'a> Checker<'a> {
             .map(|told| (&*told.message_id, told.status));
         let sent: HashSet<Report<'_>> = sent.collect();
         let is_stranger = |landed: &&Landed| !sent.contains(&report(landed));
-        none("that nobody sent", &self.evidence.events, is_stranger);
+        none("that no sender sent", &self.evidence.events, is_stranger);
         none(
-            "rejected that nobody sent",
+            "rejected that no sender sent",
             &self.evidence.rejected,
             is_stranger,
         );

@@ -103,7 +103,7 @@ fn a_wrong_id_is_found() {
 }
 
 #[test]
-#[should_panic(expected = "1 reports that nobody sent")]
+#[should_panic(expected = "1 reports that no sender sent")]
 fn a_stranger_is_found() {
     check(&[told("read", 200)], vec![landed("read"), landed("failed")]);
 }

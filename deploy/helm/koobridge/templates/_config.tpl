@@ -12,7 +12,7 @@ ingress.connection_age
 log.reports
 {{- end -}}
 
-{{/* The configuration as JSON: that of the values, and what the chart sets itself. */}}
+{{/* The configuration as JSON: the values' configuration and the chart's own settings. */}}
 {{- define "koobridge.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- range $key := list "ingress.listen" "ingress.channels" "ingress.tls" "admin.listen" "spool.directory" -}}
@@ -90,7 +90,7 @@ log.reports
 {{- end -}}
 {{- end -}}
 
-{{/* A checksum of what takes a restart to come into force. */}}
+{{/* A checksum of the settings that need a restart. */}}
 {{- define "koobridge.checksum" -}}
 {{- $config := include "koobridge.config" . | fromJson -}}
 {{- range $key := include "koobridge.takenOver" . | splitList "\n" -}}

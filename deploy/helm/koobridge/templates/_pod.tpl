@@ -1,4 +1,4 @@
-{{/* What the pods of both forms have in common. */}}
+{{/* The common parts of the pods of both forms. */}}
 {{- define "koobridge.podMetadata" -}}
 labels:
   {{- /* Without the chart's version, or each new chart would restart every pod. */}}

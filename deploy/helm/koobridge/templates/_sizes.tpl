@@ -23,7 +23,7 @@
 {{- mul (regexFind "^[0-9]+" $text | atoi) (get $units (regexFind "[MGT]" $text)) -}}
 {{- end -}}
 
-{{/* What a stop takes after SIGTERM at most, in milliseconds: docs/configuration.md has the sum. */}}
+{{/* The most time that a stop takes after SIGTERM, in milliseconds: docs/configuration.md has the sum. */}}
 {{- define "koobridge.stop" -}}
 {{- $config := include "koobridge.config" . | fromJson -}}
 {{- $time := dict -}}

@@ -208,8 +208,10 @@ impl Findings {
     fn spool(&mut self, snapshot: &Snapshot) {
         let Some(level) = snapshot.spool else { return };
         if !level.is_writable {
-            let text = "The spool can't be written to: the disk is full, read-only or failing, or has less free space than \
-                        spool.free_space. Free some space or replace the disk; koobridge notices by itself.";
+            let text = "No report can be written to the spool: it has reached spool.disk_limit, or the disk is full, \
+                        read-only or failing, or has less free space than spool.free_space; the log says which. Restore \
+                        Kafka; or raise spool.disk_limit and restart; or free some space or repair the disk, which \
+                        koobridge notices by itself.";
             self.add(Subject::SpoolWrites, Severity::Critical, text.to_owned());
         }
         if level.quarantined > 0 {
@@ -234,7 +236,10 @@ impl Findings {
             };
             self.add(Subject::SpoolAge, severity, late.text());
         }
-        if let Some(full_in) = snapshot.full_in.filter(|time| *time < SOON) {
+        let soon = snapshot.full_in.filter(|time| *time < SOON);
+        if let Some(full_in) =
+            soon.filter(|_| snapshot.spool.is_some_and(|level| level.is_writable))
+        {
             let full_in = HumanDuration(full_in);
             let text = format!(
                 "The spool is full in {full_in} at the rate of the last two minutes; then reports are answered 503. \

@@ -250,7 +250,8 @@ fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     let rejected = both(ReportAnswer::Rejected);
     table.counts(None, "Accepted, in Kafka", accepted, "");
     table.counts(None, "Accepted, in the spool", spooled, "");
-    let codes = note("Kept on the rejected topic; answered 400 or 415.");
+    let codes =
+        note("Answered 400 or 415; on the rejected topic, or in the spool on the way there.");
     table.counts(None, "Rejected", rejected, &codes);
     let brief = HumanCount(accepted[0] + spooled[0] + rejected[0]);
     table.section("answers", "Kept reports", brief, "")

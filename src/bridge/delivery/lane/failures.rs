@@ -14,7 +14,7 @@ impl<R> Lane<R> {
         let Some(entry) = self.reports.get_mut(&number) else {
             return;
         };
-        // Reports in flight with an earlier producer fail together with the one that is being replaced.
+        // When a producer is replaced, the reports in flight with earlier generations fail too.
         let concerns_this_attempt = match (entry.in_flight_with, generation) {
             (Some(of), Some(generation)) => of <= generation,
             (flight, generation) => flight.is_none() && generation.is_none(),

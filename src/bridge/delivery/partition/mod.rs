@@ -113,7 +113,7 @@ impl Partition {
         if is_busy && self.shared.is_crowded() {
             state.handle(Input::SpillAll);
         }
-        // Written at once: no sender waits in this topic, whose timeout would spill it.
+        // A redirected report is written at once: its sender waits in the other topic, so no timeout here spills it.
         let must_write = report.is_redirected();
         let number = self.shared.next_number();
         state.handle(Input::Admit {
