@@ -287,7 +287,7 @@ file if --directory names the spool:
   koobridge spool drain --directory /mnt/spool --set kafka.properties.bootstrap.servers=kafka-1:9092
 Only one process can use a spool. While the bridge runs, it delivers the spool itself, and this command fails.
 Exit codes:
-  0  the spool is empty, except for quarantined reports
+  0  the spool is empty, except for quarantined reports and damaged files that were set aside
   1  could not run, or was stopped immediately by a second signal
   2  the configuration or the command line is wrong
   3  reports remain: the command was stopped, their topic is not configured, or the disk prevents their deletion";

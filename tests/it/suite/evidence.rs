@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::bridge::koobridge;
 use crate::support::records::{Record, read_each};
 
-/// A report, and where it was found.
+/// A report with its place.
 #[derive(Clone, Debug)]
 pub struct Landed {
     pub message_id: String,

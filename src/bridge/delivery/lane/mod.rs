@@ -1,7 +1,7 @@
 //! A lane: the ordered queue of one partition's reports.
 //!
 //! A pure state machine without Kafka, spool or time. It takes inputs ([`Input`]) and decides on actions ([`Effect`]):
-//! where a report goes next, and when a sender may be answered.
+//! the next destination of a report, and the answer to its sender.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
