@@ -30,7 +30,7 @@ use crate::config;
     long_about = "A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.\n\n\
         KooMessage POSTs a status report for each message sent. koobridge authenticates and \
         validates each report, publishes a normalised event keyed by message_id to a Kafka topic, \
-        and answers 200 only when Kafka has acknowledged the event or, if Kafka is unavailable, the spool has stored it.",
+        and answers 200 only when Kafka or, while Kafka is unavailable, the spool on disk has stored the event.",
     after_help = "Try it: `koobridge dev` needs no Kafka and no configuration.",
     arg_required_else_help = true
 )]
@@ -55,7 +55,7 @@ pub enum Command {
     /// Check the health of a running bridge, for container health checks and exec probes
     #[command(after_long_help = HEALTH_HELP)]
     Health(Health),
-    /// Show or create missing topics and topic settings, for the bridge or for the target of a replay
+    /// Create topics or change their settings, for the bridge or for the target of a replay
     #[command(after_long_help = TOPICS_HELP)]
     Topics(Topics),
     /// Watch events or rejected reports as they arrive
@@ -82,7 +82,7 @@ pub struct Check {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,
-    /// Publish one probe record to each topic; subscribers ignore it
+    /// Publish one probe record to each topic; subscribers must skip records with the key koobridge-check
     #[arg(long)]
     pub probe: bool,
     /// Exit with code 1 if there are warnings
@@ -196,7 +196,7 @@ pub struct SpoolDrain {
 /// Settings that override the file and the variables.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Overrides {
-    /// Set a configuration key, for example ingress.deadline=3s; can be repeated
+    /// Set a configuration key, for example kafka.topic=status-reports; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub set: Vec<(String, String)>,
 }
@@ -231,7 +231,7 @@ fn from_one<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
-        None => Err("write KEY=VALUE, for example ingress.deadline=3s".to_owned()),
+        None => Err("write KEY=VALUE, for example kafka.topic=status-reports".to_owned()),
     }
 }
 
@@ -257,10 +257,11 @@ SIGTERM or Ctrl-C shuts the bridge down gracefully; a second signal stops it imm
 Exit codes:
   0  stopped gracefully
   1  could not run, or was stopped immediately by a second signal
-  2  the configuration or the command line is wrong
+  2  the configuration, a channel's password file, the certificate or the command line is wrong
   3  stopped with reports that Kafka has not acknowledged: they are in the spool or, without a spool, were
      never answered with success; also if the spool was not fully counted, or if the next start delivers
-     some reports again";
+     some reports again
+  134  a defect in koobridge; the last line of the log shows it";
 
 const DEV_HELP: &str = "\
 It accepts reports for the demo channel 202105102694809992 with the password koobridge-dev. It prints a curl
@@ -287,7 +288,8 @@ file if --directory names the spool:
   koobridge spool drain --directory /mnt/spool --set kafka.properties.bootstrap.servers=kafka-1:9092
 Only one process can use a spool. While the bridge runs, it delivers the spool itself, and this command fails.
 Exit codes:
-  0  the spool is empty, except for quarantined reports and damaged files that were set aside
+  0  the spool is empty
   1  could not run, or was stopped immediately by a second signal
   2  the configuration or the command line is wrong
-  3  reports remain: the command was stopped, their topic is not configured, or the disk prevents their deletion";
+  3  reports remain, and the last lines say why: the command was stopped, their topic is not configured, no topic
+     accepts them (quarantined), they are in a damaged file, or the disk prevents their deletion";

@@ -155,6 +155,13 @@ impl App {
         Ok((self.listener.address()?, self.admin.address()))
     }
 
+    /// Returns the bytes of the spool on disk, if there is a spool.
+    #[must_use]
+    pub fn spool_bytes(&self) -> Option<u64> {
+        let level = self.bridge.delivery.spool_level();
+        level.map(|level| level.bytes)
+    }
+
     /// Returns the metrics.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
@@ -199,7 +206,13 @@ impl App {
             () = signals.next() => return Ok(End::Forced),
         }
         phase.send_replace(Phase::Closing);
-        let last_answers = finish(workers, last.cut, &bridge, config.kafka.flush_timeout);
+        let flush_timeout = config.kafka.flush_timeout;
+        info!(
+            ?flush_timeout,
+            reports = bridge.delivery.in_flight().reports,
+            "stopping: no new reports; waiting up to kafka.flush_timeout for reports in flight and in the spool"
+        );
+        let last_answers = finish(workers, last.cut, &bridge, flush_timeout);
         let end = tokio::select! {
             end = last_answers => end,
             () = signals.next() => End::Forced,

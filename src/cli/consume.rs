@@ -208,7 +208,9 @@ once, even if the run is stopped or killed: resume it with --resume and the same
   koobridge replay --config koobridge.toml --since beginning --to - > archive.jsonl
   koobridge replay --config koobridge.toml --file archive.jsonl --to koomessage.reports
 
-Ctrl-C stops the run gracefully; a second Ctrl-C gives up the records of the last second.
+The range is required: --since, --until, --offsets or --file, except if a run is resumed.
+Ctrl-C stops the run gracefully. A second Ctrl-C stops it at once, without the records of the open transaction;
+--resume publishes them.
 Exit codes:
   0  done
   1  could not run
@@ -221,6 +223,7 @@ It validates each rejected report with the rules of this version. A report that 
 an event with its original arrival time. An event that Kafka refused is published again unchanged. All other
 reports are left as they are. It shows a preview and asks for confirmation. Each run publishes a report
 exactly once, and --resume continues it. Reports that an earlier redrive has published are skipped.
+The range is required: --since, --until or --offsets, except if a run is resumed.
 
   koobridge redrive --config koobridge.toml --since 7d --dry-run
   koobridge redrive --config koobridge.toml --since 7d --reason unknown-status --yes

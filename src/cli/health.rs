@@ -26,6 +26,6 @@ It sends one request, gives up after 2 seconds, and prints one line.
   koobridge health /livez    does the process answer? For probes that restart it
 
 Without a host, it uses admin.listen of the configuration (KOOBRIDGE_ADMIN_LISTEN overrides the file), by
-default 127.0.0.1:18447. If that address is a wildcard such as 0.0.0.0, it uses loopback. It ignores other errors
-in the configuration, because the running bridge may have been started before them.
+default 127.0.0.1:18447. If that address is a wildcard such as 0.0.0.0, it uses loopback. It ignores
+other errors in the configuration, because they do not affect the running bridge until it restarts.
 Exit codes: 0 the answer is 200, 1 another answer or none, 2 the command line or admin.listen is wrong.";

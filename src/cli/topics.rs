@@ -32,7 +32,7 @@ pub struct Topics {
     #[arg(long, value_name = "[TOPIC=]TIME", value_parser = retention)]
     pub retention: Vec<Choice<Duration>>,
     /// Raise min.insync.replicas to this if it is lower. The default for a new topic is one less than the replication
-    /// factor
+    /// factor, at least 1
     #[arg(long, value_name = "COUNT", value_parser = from_one::<NonZeroU16>)]
     pub min_insync_replicas: Option<NonZeroU16>,
     /// Also register the events' schema in this schema registry, under the subject TOPIC-value
@@ -89,11 +89,8 @@ kafka.schema_id:
 
   koobridge topics --config koobridge.toml --schema-registry http://registry:8081 --apply
 
-By default, a new topic has 6 partitions, replication factor 3 (or the number of brokers if there are fewer),
-min.insync.replicas one less (at least 1), and a retention of 7 days. Replayed records keep their timestamps, so
-the retention of their topic must be longer than their age. Of an existing topic, only the settings that you name
-are changed.
-A compacted topic is refused. If one topic is refused, no topic is changed.
+Of an existing topic, only the settings that you name are changed. Replayed records keep their timestamps, so the
+retention of their topic must be longer than their age. A compacted topic is refused. If one topic is refused, no topic is changed.
 Exit codes:
   0  the changes were shown or made
   1  could not run, or Kafka or the schema registry refused a change

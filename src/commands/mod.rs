@@ -110,7 +110,10 @@ fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
             ExitCode::SUCCESS
         }
         End::Forced => {
-            warn!("stopped immediately after a second signal");
+            warn!(
+                "stopped immediately after a second signal; reports in flight without an answer are lost unless their senders \
+                 retry"
+            );
             ExitCode::FAILURE
         }
         End::Undelivered(left) => {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{field, info, warn};
 
 use crate::bridge::Identity;
 use crate::bridge::Watch;
@@ -42,7 +42,13 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         let watch = Some((watch, hang_up));
         let app = App::start(config, channels, identity, Broker::Cluster, watch).await?;
         let (ingress, admin) = app.addresses()?;
-        info!(%ingress, %admin, channels = count, topic, version = env!("CARGO_PKG_VERSION"), "listening");
+        info!(
+            %ingress, %admin, channels = count, topic,
+            spool = spool.as_ref().map(|directory| field::display(directory.display())),
+            spool_bytes = app.spool_bytes(),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
         let end = app.run().await?;
         Ok(super::exit_code(&end, spool.as_deref()))
     })

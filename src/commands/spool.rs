@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::cli::{Overrides, SpoolCommand, SpoolExport, SpoolLocation, SpoolStatus};
 use crate::config::Settings;
 use crate::spool::{Fragment, Inspection, Kept, LaneKey, LaneStatus, Mark, Problem};
+use crate::tell;
 use crate::tools::archive::Line;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
@@ -166,6 +167,12 @@ fn export(
         problems = found;
         out.flush()
     }))?;
+    if *set_aside {
+        // Damage is the reason why the files were set aside, and no error of the command.
+        for damaged in problems.extract_if(.., |problem| problem.is_damaged) {
+            tell!("{damaged}");
+        }
+    }
     error_if_incomplete(&problems).map(|()| printed)
 }
 

@@ -142,7 +142,10 @@ impl View {
                 .map(|fields| self.event(&fields))
         };
         // Without filters, records of other producers get a line too.
-        let text = text.or_else(|| self.is_foreign(record).then(|| foreign(record, position)))?;
+        let text = text.or_else(|| {
+            self.is_foreign(record)
+                .then(|| self.foreign(record, position))
+        })?;
         if self.is_json {
             Some(self.json(record, position))
         } else {
@@ -186,6 +189,24 @@ impl View {
         };
         serde_json::to_string(&line.at(position)).expect("text and numbers")
     }
+
+    fn foreign(&self, record: &RecordRef<'_>, position: Option<Position<'_>>) -> String {
+        let time = record
+            .timestamp
+            .map_or_else(|| "-".to_owned(), replay::time);
+        let expected = if self.is_rejected {
+            "a rejected report"
+        } else {
+            "an event"
+        };
+        let position =
+            position.map(|at| format!("partition {} offset {}, ", at.partition, at.offset));
+        format!(
+            "{time}  not {expected} of koobridge: {}{} bytes",
+            position.unwrap_or_default(),
+            record.size()
+        )
+    }
 }
 
 fn rejected(fields: &RejectedFields<'_>, key: Option<&str>) -> String {
@@ -202,18 +223,6 @@ fn rejected(fields: &RejectedFields<'_>, key: Option<&str>) -> String {
         fields.stage.as_str(),
         printable(fields.reason),
         age(fields.received_at)
-    )
-}
-
-fn foreign(record: &RecordRef<'_>, position: Option<Position<'_>>) -> String {
-    let time = record
-        .timestamp
-        .map_or_else(|| "-".to_owned(), replay::time);
-    let position = position.map(|at| format!("partition {} offset {}, ", at.partition, at.offset));
-    format!(
-        "{time}  not written by this version of koobridge for a report: {}{} bytes",
-        position.unwrap_or_default(),
-        record.size()
     )
 }
 

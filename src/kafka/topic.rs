@@ -117,7 +117,9 @@ impl fmt::Display for Condition {
         match self {
             Self::Unknown => f.write_str("Kafka has not answered yet"),
             Self::Unreachable(no_answer) => write!(f, "Kafka can't be reached: {no_answer}"),
-            Self::Missing => f.write_str("the topic does not exist; create it, koobridge does not"),
+            Self::Missing => {
+                f.write_str("the topic does not exist; create it with `koobridge topics --apply`")
+            }
             Self::Refused(reason) => write!(
                 f,
                 "Kafka refuses the topic: {reason}; grant this client DESCRIBE and WRITE on it"

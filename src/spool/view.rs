@@ -184,7 +184,10 @@ fn salvage(
             }
             problem.unread_pages = salvage.unread;
         }
-        Err(error) => problem.why = error.to_string(),
+        Err(error) => {
+            problem.why = error.to_string();
+            problem.is_damaged = false;
+        }
     }
     Ok(problem)
 }

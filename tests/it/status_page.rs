@@ -296,7 +296,7 @@ fn a_missing_topic_and_a_stop_are_shown() {
     browser.wait_for("#state", "Kafka can't accept every report");
     browser.wait_for(
         "#notes",
-        "the topic does not exist; create it, koobridge does not",
+        "the topic does not exist; create it with `koobridge topics --apply`",
     );
     browser.wait_for("#kafka", "does not exist");
     browser.screenshot("status-topic-missing");

@@ -60,6 +60,7 @@ impl Outage {
         state: &TopicState,
         outage_answers: &OutageAnswers,
         is_waiting: bool,
+        has_spool: bool,
     ) -> bool {
         match (&mut *self, &state.condition) {
             (_, Condition::Unknown) => false,
@@ -87,7 +88,20 @@ impl Outage {
                 false
             }
             (_, trouble) => {
-                warn!(topic, "the topic can't take every record: {trouble}");
+                let effect = if has_spool {
+                    "reports go to the spool"
+                } else {
+                    "there is no spool: senders get 503"
+                };
+                match trouble {
+                    Condition::Leaderless(_) => {
+                        warn!(
+                            topic,
+                            effect, "the topic can't take every record: {trouble}"
+                        );
+                    }
+                    _ => warn!(topic, effect, "the topic can't take records: {trouble}"),
+                }
                 *self = Self::Since(Instant::now(), trouble.clone());
                 false
             }
@@ -159,7 +173,7 @@ mod tests {
             (Condition::Ready, false),
         ] {
             let state = state(condition);
-            let is_back = outage.update("t", &state, &outage_answers, false);
+            let is_back = outage.update("t", &state, &outage_answers, false, false);
             assert_eq!(is_back, expected, "{state:?}");
         }
     }
@@ -169,10 +183,10 @@ mod tests {
         let outage_answers = OutageAnswers::default();
         let mut outage = Outage::default();
         let ready = state(Condition::Ready);
-        outage.update("t", &ready, &outage_answers, false);
+        outage.update("t", &ready, &outage_answers, false, false);
         outage_answers.count(Err(NotTaken::Deadline));
         // Outside an outage the count restarts if no partition waits.
-        outage.update("t", &ready, &outage_answers, false);
+        outage.update("t", &ready, &outage_answers, false, false);
         assert_eq!(outage_answers.take().refused, 0);
 
         for answer in [
@@ -184,8 +198,14 @@ mod tests {
             outage_answers.count(answer);
         }
         let first = outage_answers.0.lock().since.expect("a time");
-        outage.update("t", &ready, &outage_answers, true);
-        outage.update("t", &state(Condition::Missing), &outage_answers, true);
+        outage.update("t", &ready, &outage_answers, true, false);
+        outage.update(
+            "t",
+            &state(Condition::Missing),
+            &outage_answers,
+            true,
+            false,
+        );
         let counts = *outage_answers.0.lock();
         assert_eq!((counts.spooled, counts.refused), (2, 1));
         assert_eq!(counts.since, Some(first));
@@ -193,7 +213,7 @@ mod tests {
             panic!("{outage:?}");
         };
         assert!(first <= noticed && first.elapsed() < Duration::from_mins(1));
-        assert!(outage.update("t", &ready, &outage_answers, true));
+        assert!(outage.update("t", &ready, &outage_answers, true, false));
         assert_eq!(outage_answers.take().since, None);
     }
 }

@@ -16,7 +16,7 @@ use crate::bridge::metrics::Metrics;
 use crate::cli::SpoolDrain;
 use crate::commands::command_line::CommandLine;
 use crate::commands::{EXIT_REMAINING, block_on, serve};
-use crate::config::Drain;
+use crate::config::{Drain, Log, LogFormat};
 use crate::tools::replay::Progress;
 use crate::{kafka, telemetry, tell};
 
@@ -42,24 +42,33 @@ pub(super) fn run(typed: &SpoolDrain) -> anyhow::Result<ExitCode> {
     let directory = named_directory(&settings)?;
     let config = Drain::check(&settings, kafka::check_property)?;
     inspect(&directory)?;
-    telemetry::start(config.log)?;
+    telemetry::start(log_for_people(config.log))?;
     block_on(async {
         let signals = Signals::new().context("can't wait for signals")?;
         let (end, run) = deliver(&config, signals).await?;
         let (text, code) = match end {
-            End::Drained => (summary(&run, None, typed), ExitCode::SUCCESS),
-            End::Undelivered(left) => (
-                summary(&run, Some(&left), typed),
-                ExitCode::from(EXIT_REMAINING),
-            ),
-            End::Forced => (
-                "stopped at once after a second signal".to_owned(),
-                ExitCode::FAILURE,
-            ),
+            End::Drained => summary(&run, None, typed),
+            End::Undelivered(left) => summary(&run, Some(&left), typed),
+            End::Forced => {
+                let delivered = reports(run.delivered);
+                let text = format!(
+                    "stopped at once after a second signal; {delivered} delivered; run the same command again to \
+                     deliver the others"
+                );
+                (text, ExitCode::FAILURE)
+            }
         };
         tell!("{}: {text}", directory.display());
         Ok(code)
     })
+}
+
+/// Returns `log` in text unless JSON is configured, because the other lines of a drain are text.
+fn log_for_people(mut log: Log) -> Log {
+    if log.format == LogFormat::Auto {
+        log.format = LogFormat::Text;
+    }
+    log
 }
 
 /// The results of a drain.
@@ -123,8 +132,9 @@ async fn until_delivered(delivery: &Delivery, metrics: &Metrics) {
     }
 }
 
-/// Returns a text with the number of delivered reports, and with the remaining reports and the reasons.
-fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> String {
+/// Returns a text with the number of delivered reports, and with the remaining reports and the reasons. Also returns
+/// the exit code, which is 0 only if the directory can be deleted without a loss.
+fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> (String, ExitCode) {
     let Run {
         delivered,
         took,
@@ -135,20 +145,31 @@ fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> String 
         0 if left.is_none_or(|left| !left.is_due) => "nothing to deliver".to_owned(),
         delivered => format!("delivered {} in {took:.1?}", reports(*delivered)),
     };
+    let mut code = match left {
+        Some(_) => ExitCode::from(EXIT_REMAINING),
+        None => ExitCode::SUCCESS,
+    };
     let left = left.map(|left| remains(left, typed)).unwrap_or_default();
     let quarantined = (*quarantined > 0).then(|| {
         let reports = reports(*quarantined);
         format!("{reports} quarantined: no topic accepts them; `koobridge spool export` shows them")
     });
     let set_aside = (*set_aside > 0).then(|| {
-        format!("{set_aside} damaged files that were set aside; `koobridge spool export --set-aside` shows their \
-        readable reports")
+        let files = match set_aside {
+            1 => "1 damaged file that was",
+            _ => &format!("{set_aside} damaged files that were"),
+        };
+        format!(
+            "{files} set aside, possibly with reports that could not be delivered; `koobridge spool export \
+             --set-aside` shows them"
+        )
     });
     for line in left.into_iter().chain(quarantined).chain(set_aside) {
         text += "\nleft: ";
         text += &line;
+        code = ExitCode::from(EXIT_REMAINING);
     }
-    text
+    (text, code)
 }
 
 /// Returns a line for each group of remaining reports, with the reason.
@@ -235,7 +256,7 @@ mod tests {
             quarantined,
             set_aside: 0,
         };
-        summary(&run, left, &typed())
+        summary(&run, left, &typed()).0
     }
 
     #[test]
@@ -247,6 +268,24 @@ mod tests {
             "delivered 2,000 reports in 3.2s\n\
              left: 1 report quarantined: no topic accepts them; `koobridge spool export` shows them"
         );
+    }
+
+    #[test]
+    fn the_exit_code_is_0_only_if_nothing_is_left() {
+        let code = |quarantined, set_aside, left: Option<&Undelivered>| {
+            let run = Run {
+                delivered: 2,
+                took: Duration::from_secs(1),
+                quarantined,
+                set_aside,
+            };
+            summary(&run, left, &typed()).1
+        };
+        let remaining = ExitCode::from(EXIT_REMAINING);
+        assert_eq!(code(0, 0, None), ExitCode::SUCCESS);
+        assert_eq!(code(1, 0, None), remaining);
+        assert_eq!(code(0, 1, None), remaining);
+        assert_eq!(code(0, 0, Some(&left(3))), remaining);
     }
 
     #[test]

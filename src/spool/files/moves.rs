@@ -229,7 +229,7 @@ impl Files {
             .map(|expected| expected.saturating_sub(moved + fragments));
         let unread = damaged.salvage.as_ref().map(|salvage| salvage.unread);
         error!(
-            %path, why, aside = %aside.display(), moved, missing, undeliverable = fragments, unread_pages = unread,
+            %path, why, aside = %aside.display(), moved, missing_at_most = missing, undeliverable = fragments, unread_pages = unread,
             "a damaged spool file was set aside; its readable reports were moved to another file and are delivered. \
              `koobridge spool export --set-aside` shows its readable reports; if the disk can read more later, give \
              the file its old name and restart"

@@ -176,6 +176,10 @@ fn assert_set_aside(spool: &Spool, faults: &Faults, sectors: &Sectors, logged: &
         "{pages:?}"
     );
     let rest = spool.command(faults, &["export", "--set-aside"]);
+    let warning = stderr(&rest);
+    assert_eq!(rest.status.code(), Some(0), "{pages:?}: {warning}");
+    let counts = format!("undeliverable reports: {}", sectors.fragments);
+    assert!(warning.contains(&counts), "{pages:?}: {warning}");
     let (damaged, whole): (Vec<_>, Vec<_>) = json_lines(&rest)
         .into_iter()
         .partition(|line| line["state"] == "damaged");

@@ -195,7 +195,7 @@ fn problems_of_topics_are_shown_with_their_remedies() {
     assert_eq!(notes_of(&healthy()), [""; 0]);
     let mut missing = condition(spooling(), Condition::Missing);
     missing.topics[1].state.condition = Condition::Missing;
-    let create = "the topic does not exist; create it, koobridge does not.";
+    let create = "the topic does not exist; create it with `koobridge topics --apply`.";
     assert_eq!(
         notes_of(&missing),
         [

@@ -96,6 +96,7 @@ impl Work {
             &topic.state(),
             &topic.outage_answers,
             waiting > 0,
+            topic.shared().spool.is_some(),
         );
         if is_back {
             self.topic

@@ -232,7 +232,7 @@ async fn a_producer_stays_in_service_if_its_successor_does_not_find_the_topic() 
     eventually("no problem is shown", || problem().is_some()).await;
     assert_eq!(
         problem().unwrap_or_default(),
-        "there: the topic does not exist; create it, koobridge does not"
+        "there: the topic does not exist; create it with `koobridge topics --apply`"
     );
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
     assert_eq!(fixture.generations(), [1]);
