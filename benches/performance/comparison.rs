@@ -33,7 +33,7 @@ pub fn run(kafka: &Kafka) {
     let mut table = Table::new(&[
         "connections",
         "",
-        "CPU µs a request",
+        "CPU µs per request",
         "requests per CPU second",
         "requests/s",
         "p50 ms",

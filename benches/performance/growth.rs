@@ -35,7 +35,7 @@ pub fn run(kafka: &Exclusive) {
     let mut table = Table::new(&[
         "",
         "",
-        "CPU µs a request",
+        "CPU µs per request",
         "ratio to the first row",
         "requests/s",
         "p50 ms",
@@ -147,13 +147,13 @@ fn panels(points: &[Point]) -> Vec<Panel> {
         lines: vec![line(across, value)],
     };
     let cpu: fn(&Sample) -> f64 = |sample| sample.micros;
-    let title = "CPU a request, in microseconds";
+    let title = "CPU per request, in microseconds";
     vec![
         panel(title, "connections", cpu),
         panel(title, "channels", cpu),
         panel(title, "bytes of a body", cpu),
         panel(
-            "requests a second",
+            "requests per second",
             "partitions on three brokers",
             |sample| sample.rate,
         ),

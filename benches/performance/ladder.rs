@@ -40,7 +40,7 @@ pub fn run(kafka: &Kafka) {
     let samples = rounds(ROUNDS, &rungs, |(_, subject)| subject.measure(&load));
     let mut table = Table::new(&[
         "",
-        "CPU µs a request",
+        "CPU µs per request",
         "ratio",
         "requests/s",
         "p50 ms",

@@ -54,13 +54,13 @@ pub fn run(kafka: &Kafka) {
     }
     let mut table = Table::new(&[
         "",
-        "due a second",
+        "sent per second",
         "answered",
         "p50 ms",
         "p90 ms",
         "p99 ms",
         "p99.9 ms",
-        "CPU µs a request",
+        "CPU µs per request",
         "cores",
     ]);
     let mut panels = Vec::new();
@@ -117,7 +117,7 @@ fn panel(name: &'static str, steps: &[(u64, Sample)]) -> Panel {
         } else {
             "HTTPS: milliseconds to the answer"
         },
-        across: "reports due a second",
+        across: "reports sent per second",
         is_logarithmic: true,
         lines: SHOWN.map(line).into(),
     }

@@ -16,7 +16,9 @@ use crate::text;
 /// All errors at once. They contain no passwords.
 pub fn load(directory: &Path) -> Result<Channels, Vec<ConfigError>> {
     let names = file_names(directory).map_err(|error| {
-        let problem = format!("can't be read: {error}; name the directory of channel files");
+        let problem = format!(
+            "can't be read: {error}; set ingress.channels to the directory of the password files"
+        );
         vec![ConfigError::of_file(directory, problem)]
     })?;
     let mut channels = Channels::default();

@@ -49,7 +49,10 @@ impl Settings {
             self.errors
                 .push(at_line(line, format!("is not TOML: {}", error.message())));
         }
-        self.read_table(&ConfigFile { path, text: &text }, "", table.get_ref());
+        // After a mistake in the syntax, other keys and values are not those that were meant.
+        if !self.is_unread {
+            self.read_table(&ConfigFile { path, text: &text }, "", table.get_ref());
+        }
     }
 
     fn read_table(&mut self, file: &ConfigFile<'_>, prefix: &str, table: &DeTable<'_>) {

@@ -85,6 +85,13 @@ impl<D> Callbacks<D> {
     }
 }
 
+/// Returns librdkafka's message without the time and the number of repetitions at its end: they mean nothing to an
+/// operator.
+fn without_counts(message: &str) -> &str {
+    let end = message.rfind(" (after ").filter(|_| message.ends_with(')'));
+    end.map_or(message, |end| &message[..end])
+}
+
 impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // The bridge itself reports an outage once.
@@ -107,7 +114,7 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
             *self.last_rejection.lock() = Some((Instant::now(), why));
         }
         if code != RDKafkaErrorCode::AllBrokersDown {
-            *self.last_error.lock() = Some((code, reason.to_owned()));
+            *self.last_error.lock() = Some((code, without_counts(reason).to_owned()));
         }
     }
 }

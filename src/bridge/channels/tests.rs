@@ -146,12 +146,12 @@ fn an_error_has_the_full_path_and_the_remedy() {
     assert_eq!(
         in_words(load(&directory.path("missing"))),
         "DIR/missing: can't be read: No such file or directory (os error 2); \
-         name the directory of channel files"
+         set ingress.channels to the directory of the password files"
     );
     assert_eq!(
         in_words(load(&directory.path("empty"))),
         "DIR/empty: can't be read: Not a directory (os error 20); \
-         name the directory of channel files"
+         set ingress.channels to the directory of the password files"
     );
     fs::remove_file(directory.path("empty")).expect("a file");
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use indicatif::{HumanCount, HumanDuration};
+use indicatif::HumanCount;
 
 use super::format::{quantile, rate};
 use crate::bridge::admin::history::{History, Interval, SPAN};
@@ -52,11 +52,11 @@ impl<'s> Chart<'s> {
     pub(super) fn html(&self) -> String {
         let (rates, legend) = (self.rates(), self.legend());
         let (strips, key) = (self.strips(), self.key());
-        let [t3, t2, t1] = [3, 2, 1].map(|third| HumanDuration(self.span * third / 3));
+        let [t3, t2, t1] = [3, 2, 1].map(|third| axis_time(self.span * third / 3));
         format!(
             r#"<h2>Reports per second</h2>
 <div class="plot">{rates}{strips}
-<p class="times" aria-hidden="true"><span>{t3:#} ago</span><span>{t2:#}</span><span>{t1:#}</span><span>now</span></p>{key}</div>
+<p class="times" aria-hidden="true"><span>{t3} ago</span><span>{t2}</span><span>{t1}</span><span>now</span></p>{key}</div>
 <div class="legend">{legend}</div>"#
         )
     }
@@ -203,6 +203,14 @@ impl<'s> Chart<'s> {
 }
 
 /// Returns a path with a CSS class, or nothing if the path is empty.
+/// Returns a time on the axis, in whole seconds or minutes, so that no two thirds of the axis look alike.
+fn axis_time(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ ..180 => format!("{seconds}s"),
+        seconds => format!("{}m", (seconds + 30) / 60),
+    }
+}
+
 fn shape(class: &str, path: &str) -> String {
     if path.is_empty() {
         return String::new();
@@ -260,8 +268,11 @@ mod tests {
                 .filter(|it| it.contains(" ago"))
                 .collect::<String>()
         };
-        let spans = [3, 40, 300, 10_000].map(times);
-        assert_eq!(spans, ["15s ago", "40s ago", "5m ago", "15m ago"]);
+        let spans = [3, 40, 130, 300, 10_000].map(times);
+        assert_eq!(
+            spans,
+            ["15s ago", "40s ago", "130s ago", "5m ago", "15m ago"]
+        );
     }
 
     #[test]

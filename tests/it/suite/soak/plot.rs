@@ -68,7 +68,7 @@ fn draw_into(svg: &mut String, run: &Run) -> Drawn {
     draw_panel(
         &answers,
         run,
-        "answers a second",
+        "answers per second",
         from_zero(&lines),
         &lines,
         AXIS,
@@ -82,7 +82,7 @@ fn memory_lines(run: &Run) -> Vec<Line> {
 
 fn lines_of_needs(run: &Run) -> Vec<Line> {
     vec![
-        line(run, "files but connections", ORANGE, |i| {
+        line(run, "files except connections", ORANGE, |i| {
             scaled(i.files, 1.0)
         }),
         line(run, "threads", GREEN, |i| scaled(i.threads, 1.0)),
