@@ -53,7 +53,6 @@ const EXPORT_TIMEOUT: &[&str] = &["OTEL_BSP_EXPORT_TIMEOUT"];
 
 /// In milliseconds, up to ten minutes. At least 10 ms, because a busy machine can delay a task by that much.
 const TIMES: RangeInclusive<u64> = 10..=600_000;
-/// A queued span needs about 2 KiB.
 const SPANS: RangeInclusive<u64> = 1..=1_000_000;
 /// The exporter sends no body above 64 MiB.
 const BATCH_SPANS: RangeInclusive<u64> = 1..=8192;

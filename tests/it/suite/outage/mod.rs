@@ -26,7 +26,7 @@ const MEBIBYTE: u64 = 1 << 20;
 const MINUTE: Duration = Duration::from_mins(1);
 /// The limit on connections of the bridge; its senders never have more.
 const CONNECTIONS: u32 = 1000;
-/// The number of descriptors that docs/operating.md reserves for everything except connections.
+/// The most descriptors for everything except connections; docs/operating.md reserves 512.
 const OTHER_DESCRIPTORS: u64 = 384;
 /// How many of these are files, pipes and polls. The rest is for connections to brokers and to the admin listener.
 const DESCRIPTORS_OF_FILES: u64 = OTHER_DESCRIPTORS / 2;
