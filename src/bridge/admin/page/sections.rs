@@ -251,7 +251,7 @@ fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     table.counts(None, "Accepted, in Kafka", accepted, "");
     table.counts(None, "Accepted, in the spool", spooled, "");
     let codes =
-        note("Answered 400 or 415; on the rejected topic, or in the spool on the way there.");
+        note("Answered 400 or 415; on the rejected topic or in the spool.");
     table.counts(None, "Rejected", rejected, &codes);
     let brief = HumanCount(accepted[0] + spooled[0] + rejected[0]);
     table.section("answers", "Kept reports", brief, "")
