@@ -25,7 +25,7 @@ use crate::{config, telemetry};
 const CHANNEL: &str = "202105102694809992";
 const PASSWORD: &str = "koobridge-dev";
 const PARTITIONS: u16 = 6;
-/// How long the subscriber waits for a record before it checks if it has to stop.
+/// How long the subscriber waits for a record before it checks whether it has to stop.
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
@@ -179,7 +179,7 @@ impl Follower {
     }
 }
 
-/// Prints and flushes. If standard output is closed, the bridge goes on.
+/// Prints and flushes. When standard output is closed, the bridge goes on.
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _unread = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -51,7 +51,7 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Returns the exit code of a command whose output was `written`. If the reader has closed the pipe, that is success.
+/// Returns the exit code of a command whose output was `written`. When the reader has closed the pipe, that is success.
 fn printed(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     match written {
         Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),
@@ -59,7 +59,7 @@ fn printed(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The standard output of a command that finishes its work even if its output is not read.
+/// The standard output of a command that finishes its work even when its output is not read.
 struct Output {
     out: StdoutLock<'static>,
     written: io::Result<()>,

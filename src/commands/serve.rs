@@ -19,7 +19,7 @@ use crate::contract::Channels;
 use crate::{kafka, telemetry};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
-    // If the start fails, the process has to end even if its message is not read.
+    // When the start fails, the process has to end even if its message is not read.
     telemetry::start_writer()?;
     let mut typed = typed(serve.config.as_deref(), &serve.overrides);
     typed.flags.extend(serve.log.setting());

@@ -267,7 +267,7 @@ impl ProducerContext for Callbacks {
             Ok(message) => Ok(message.timestamp().to_millis()),
             Err((error, _)) => Err(error.to_string()),
         };
-        // The receiver is gone if the wait has timed out.
+        // The receiver is gone when the wait has timed out.
         let _sent = sender.send(acknowledgement);
     }
 }

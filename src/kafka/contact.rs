@@ -7,7 +7,7 @@ use super::cluster::Unreached;
 /// How long authentication or the TLS handshake may fail: both can fail for a while when a broker restarts.
 const REJECTED_LIMIT: Duration = Duration::from_secs(30);
 /// How long no broker may answer before the clients are replaced. librdkafka does not resolve the bootstrap servers
-/// again if it knows other brokers, although all of these may have moved.
+/// again when it knows other brokers, although all of these may have moved.
 const UNANSWERED_LIMIT: Duration = Duration::from_mins(1);
 
 /// The time since which no broker has answered.

@@ -52,7 +52,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Connects to the group; its offsets are read when no transaction with offsets of the group is open. If the
+    /// Connects to the group; its offsets are read when no transaction with offsets of the group is open. When the
     /// producer of a transaction was killed, the transaction ends after its timeout, which Kafka checks every 10 s, or
     /// when another producer starts with its id.
     ///
@@ -128,7 +128,7 @@ impl Group {
         Ok(offsets)
     }
 
-    /// Retries until Kafka answers or the error is not a passing one. Does not retry if the command is to stop.
+    /// Retries until Kafka answers or the error is not a passing one. Does not retry when the command is to stop.
     fn ask(
         &self,
         question: &TopicPartitionList,

@@ -13,10 +13,10 @@ use super::rejection::RejectedStep;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicState {
     pub condition: Condition,
-    /// The number of partitions; kept if Kafka is unreachable.
+    /// The number of partitions; kept when Kafka becomes unreachable.
     pub partitions: Option<u32>,
     pub durability: Option<Durability>,
-    /// The last known limits; kept if Kafka is unreachable.
+    /// The last known limits; kept when Kafka becomes unreachable.
     pub age_limits: AgeLimits,
     /// For each partition, whether it can accept records: it has a leader and enough replicas in sync. Empty if Kafka
     /// does not answer.
@@ -172,7 +172,7 @@ impl TopicWatch {
         self.state.borrow().preferred_leaders.clone()
     }
 
-    /// Requests the state again at once, if the last answer seems outdated.
+    /// Requests the state again at once when the last answer seems outdated.
     pub fn doubt(&self) {
         // A full channel means that a request is due already.
         let _asked = self.wake.try_send(());

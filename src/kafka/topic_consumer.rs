@@ -33,7 +33,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// The time for which librdkafka's error queue is polled.
 const ERROR_POLL: Duration = Duration::from_millis(5);
-/// The words in librdkafka's error if the log ends before the read position; there is no code for it.
+/// The words in librdkafka's error when the log ends before the read position; there is no code for it.
 const TRUNCATED: &str = "truncation detected";
 
 type Client = BaseConsumer<Callbacks>;
@@ -124,8 +124,8 @@ impl TopicConsumer {
         Ok((to_u64(first), to_u64(end)))
     }
 
-    /// Retries until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no leader, and
-    /// waits for a dead broker if it does not know the new leader yet.
+    /// Retries until Kafka answers or `PATIENCE` is over: librdkafka gives up at once when a partition has no leader,
+    /// and waits for a dead broker when it does not know the new leader yet.
     fn retry<T>(
         &self,
         client: &Client,

@@ -41,12 +41,12 @@ const SLICE: Duration = Duration::from_millis(500);
 const SEND_OFFSETS: Duration = Duration::from_secs(10);
 /// The limit for a step; after that the producer can't be used.
 const STEP: Duration = Duration::from_secs(30);
-/// The limits for a step if the command is to stop, and if it is to stop at once.
+/// The limits for a step when the command is to stop, and when it is to stop at once.
 const STOPPING: Duration = Duration::from_secs(10);
 const STOP_AT_ONCE: Duration = Duration::from_secs(3);
 /// The time librdkafka may take to return purged records.
 const PURGE_LIMIT: Duration = Duration::from_secs(1);
-/// The time to poll before the next attempt if librdkafka's queue is full.
+/// The time to poll before the next attempt when librdkafka's queue is full.
 const POLL: Duration = Duration::from_millis(10);
 /// The number of sent records between two polls for delivery reports.
 const RECORDS_PER_POLL: u32 = 256;
@@ -112,7 +112,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Adds a record to the transaction; waits while librdkafka's queue is full. `tag` identifies the record if Kafka
+    /// Adds a record to the transaction; waits while librdkafka's queue is full. `tag` identifies the record when Kafka
     /// rejects it.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl Transactions {
     }
 
     /// Adds the group's offsets to the transaction. librdkafka waits for the group's coordinator without a limit, so a
-    /// separate thread makes the call. If it takes too long, the thread is abandoned and the producer can't be used.
+    /// separate thread makes the call. When it takes too long, the thread is abandoned and the producer can't be used.
     fn send_offsets(
         &self,
         topic: &str,
@@ -233,7 +233,7 @@ impl Transactions {
             );
             let (done, result) = mpsc::channel();
             let step = move || {
-                // The receiver is gone if this took too long.
+                // The receiver is gone when this took too long.
                 let _sent = done.send(producer.send_offsets_to_transaction(
                     &offsets,
                     &member,

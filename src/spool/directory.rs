@@ -70,7 +70,7 @@ impl Directory {
         held.is_some() && held == inode(fs::metadata(self.path.join(LOCK)))
     }
 
-    /// Creates the directory again and takes its lock, if it was removed or replaced.
+    /// Creates the directory again and takes its lock when it was removed or replaced.
     pub(super) fn own_again(&mut self) -> Result<(), OpenError> {
         if !self.is_owned() {
             let path = self.path.display();
@@ -159,7 +159,8 @@ impl Directory {
             .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
             .find(|aside| !aside.exists())
             .expect("there is always a free name");
-        // The file is renamed before its log: if the process is killed in between, no file looks complete without its log.
+        // The file is renamed before its log: when the process is killed in between, no file looks complete without its
+        // log.
         for part in ["", "-wal", "-shm"] {
             match fs::rename(with_suffix(path, part), with_suffix(&aside, part)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,6 +1,6 @@
 //! The files of a spool: the current one, which is written to, and the older ones, which are only drained. The
-//! current file becomes an older one if it is large or if a write to it fails. The reports of damaged files are moved
-//! (`moving`).
+//! current file becomes an older one when it is large or when a write to it fails. The reports of damaged files are
+//! moved (`moving`).
 
 mod moves;
 
@@ -33,7 +33,7 @@ pub const DESCRIPTORS: u64 = 5 * MAX_FILES as u64 + 12;
 pub(super) const QUIET: Duration = Duration::from_secs(5);
 /// The pause before an operation that failed on the disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// If the current file is larger than this and nearly empty, it is replaced to free disk space.
+/// When the current file is larger than this and nearly empty, it is replaced to free disk space.
 const SMALL: u64 = 1 << 20;
 
 /// The files, and the state of the work on them.
@@ -295,7 +295,7 @@ impl Files {
         self.ensure_current();
     }
 
-    /// Replaces the current file if it or its log is large. A reader can prevent that the log is emptied.
+    /// Replaces the current file when it or its log is large. A reader can prevent that the log is emptied.
     pub(super) fn rotate_if_large(&mut self) {
         let segment = self.limits.segment();
         let is_large = |file: &File| {
@@ -413,7 +413,7 @@ impl Files {
             file.close();
         }
         self.examine(path, error);
-        // If the file can't be read, try to delete all again.
+        // When the file can't be read, try to delete all again.
         let (held, has_no_others) = held.unwrap_or_else(|_| (reports.to_vec(), false));
         let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
         if held.is_empty() || is_full && has_no_others && self.remove_if_sound(path) {

@@ -3,7 +3,7 @@
 //!
 //! A [`Spool`] owns its directory. One thread applies all writes, deletions and marks. It puts all waiting requests
 //! into one transaction, so that they share one fsync. Readers have separate connections, so that a spool can be
-//! drained even if its disk is full. [`Inspection`] inspects a spool without owning it.
+//! drained even when its disk is full. [`Inspection`] inspects a spool without owning it.
 //!
 //! - `queue`, `writer`: the waiting requests, and the thread that writes them; `limits` checks whether they fit.
 //! - `files`, `file`, `count`: the files of the directory. Reports are written to the newest one. `directory` has the

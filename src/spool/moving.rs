@@ -96,7 +96,7 @@ impl Moving {
         }
     }
 
-    /// Adds the ranges of damaged files, which are moved later, to those of the other files. If the numbers of a
+    /// Adds the ranges of damaged files, which are moved later, to those of the other files. When the numbers of a
     /// damaged file overlap with others, its reports get higher numbers.
     ///
     /// # Errors

@@ -10,9 +10,9 @@ use super::error::{OpenError, ReadErrors, Unusable};
 use super::file::{ATTEMPTS, File, PAUSE};
 use super::limits::Limits;
 
-/// The pause between attempts if the disk fails to read the file.
+/// The pause between attempts when the disk fails to read the file.
 const DISK_ERROR_PAUSE: Duration = Duration::from_millis(500);
-/// The maximum time of attempts if the disk fails to read the file.
+/// The maximum time of attempts when the disk fails to read the file.
 const MAX_WAIT: Duration = Duration::from_secs(15);
 
 /// A file of an earlier run.

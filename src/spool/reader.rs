@@ -92,7 +92,7 @@ impl Reader {
         lazy.connection = None;
     }
 
-    /// Closes the connection if it is idle.
+    /// Closes the connection when it is idle.
     pub(super) fn close_idle(&self) {
         if let Some(mut lazy) = self.connection.try_lock()
             && lazy.last_used.elapsed() >= IDLE_TIMEOUT

@@ -1,4 +1,4 @@
-//! Tests of the store without Kafka: written reports survive a restart, also if a file is damaged.
+//! Tests of the store without Kafka: written reports survive a restart, even when a file is damaged.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

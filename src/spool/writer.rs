@@ -232,7 +232,7 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     /// Deletes reports, and tries failed deletions again: some of them each second, and all of them at the end,
-    /// because even on a full disk a file can be removed if all its reports are to be deleted.
+    /// because even on a full disk a file can be removed when all its reports are to be deleted.
     fn delete(&mut self, reports: Vec<(LaneKey, u64)>, is_closing: bool) {
         let mut reports = reports;
         if is_closing {

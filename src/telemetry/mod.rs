@@ -1,4 +1,4 @@
-//! Logs to standard error: as text if it is a terminal, and as JSON otherwise. If standard error is slow or broken,
+//! Logs to standard error: as text if it is a terminal, and as JSON otherwise. When standard error is slow or broken,
 //! that neither blocks nor ends the program: a separate thread writes the lines, and drops those that it can't write.
 
 mod panics;
@@ -77,7 +77,7 @@ pub fn lines_dropped() -> Counter {
     WRITER.dropped()
 }
 
-/// Writes a line to standard error like `eprintln`, but does not panic if standard error is broken.
+/// Writes a line to standard error like `eprintln`, but does not panic when standard error is broken.
 #[macro_export]
 macro_rules! tell {
     ($($text:tt)*) => { $crate::telemetry::tell(format_args!("{}\n", format_args!($($text)*))) };

@@ -1,4 +1,4 @@
-//! Ends the process if a thread panics. A bridge without one of its threads would look healthy but not work; if the
+//! Ends the process when a thread panics. A bridge without one of its threads would look healthy but not work; when the
 //! process ends, a supervisor restarts it.
 
 use std::panic::{self, PanicHookInfo};

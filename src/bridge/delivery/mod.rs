@@ -1,4 +1,4 @@
-//! Delivers events to Kafka, or to the spool if Kafka is slow or down. In the bridge, only this folder sends to Kafka
+//! Delivers events to Kafka, or to the spool when Kafka is slow or down. In the bridge, only this folder sends to Kafka
 //! and writes to the spool.
 //!
 //! Each `Topic` has its own producers and maintenance thread, and each of its partitions has a lane, so that a fault of

@@ -117,7 +117,7 @@ fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
     }
 }
 
-/// Logs the end of an outage. It often begins with a report that times out, before the metadata shows a reason.
+/// Logs the end of an outage. It often begins when a report times out, before the metadata shows a reason.
 fn log_end(topic: &str, noticed: Instant, counts: Counts) {
     let began = counts.since.map_or(noticed, |since| since.min(noticed));
     let seconds = (began.elapsed().as_secs_f64() * 10.0).round() / 10.0;
@@ -171,7 +171,7 @@ mod tests {
         let ready = state(Condition::Ready);
         outage.update("t", &ready, &outage_answers, false);
         outage_answers.count(Err(NotTaken::Deadline));
-        // Outside an outage the count restarts if no partition waits.
+        // Outside an outage the count restarts when no partition waits.
         outage.update("t", &ready, &outage_answers, false);
         assert_eq!(outage_answers.take().refused, 0);
 

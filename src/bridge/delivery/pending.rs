@@ -244,7 +244,7 @@ impl Sender {
         })
     }
 
-    /// Waits for the answer. If the wait has ended without one, returns [`NotTaken::Deadline`].
+    /// Waits for the answer. When the wait ends without one, returns [`NotTaken::Deadline`].
     pub(super) async fn answer(&self) -> Reply {
         poll_fn(|context| match &mut *self.state.lock() {
             State::Waiting(waker) => {

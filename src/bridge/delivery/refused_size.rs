@@ -14,7 +14,7 @@ pub(super) struct RefusedSize {
     least: AtomicUsize,
     /// When a record was last refused for its size.
     at: Mutex<Instant>,
-    /// Whether sizes say something about each other: not if records are compressed.
+    /// Whether sizes say something about each other: not when records are compressed.
     sizes_compare: bool,
 }
 

@@ -116,7 +116,7 @@ impl Shared {
 
     /// Wakes the maintenance thread.
     pub(super) fn wake(&self) {
-        // If the channel is full, the thread is about to wake anyway.
+        // When the channel is full, the thread is about to wake anyway.
         let _is_full = self.maintenance.try_send(());
     }
 

@@ -170,7 +170,7 @@ impl Topic {
     }
 }
 
-/// Waits for the answer to a report. If it is dropped before the answer, the sender has
+/// Waits for the answer to a report. When it is dropped before the answer, the sender has
 /// disconnected; delivery goes on.
 struct DeliveryFuture<'t> {
     shared: &'t Shared,

@@ -34,7 +34,8 @@ impl RequestBody {
         }
     }
 
-    /// Reads the body to its end. `permit` counts its bytes. If the sender waits for `100 Continue`, reading sends it.
+    /// Reads the body to its end. `permit` counts its bytes. When the sender waits for `100 Continue`, reading sends
+    /// it.
     pub(super) async fn read(
         &mut self,
         limit: usize,

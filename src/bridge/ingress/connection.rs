@@ -119,7 +119,7 @@ async fn respond(
 /// Waits until the listener is closed. One task must poll it to its end.
 async fn closing(phase: &mut watch::Receiver<Phase>) {
     let unseen = phase.clone();
-    // Unconstrained, so that its first poll registers it even if the task has used up its budget.
+    // Unconstrained, so that its first poll registers it even when the task has used up its budget.
     let closed = unconstrained(phase.wait_for(|phase| *phase == Phase::Closing));
     let mut closed = pin!(closed);
     let mut is_waiting = false;
@@ -131,7 +131,7 @@ async fn closing(phase: &mut watch::Receiver<Phase>) {
         is_waiting = true;
         closed.as_mut().poll(context)
     });
-    // If the bridge is gone, it is closing too.
+    // When the bridge is gone, it is closing too.
     let _ended = ended.await.is_err();
 }
 

@@ -78,7 +78,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// A stream that ends if its peer takes too long.
+/// A stream that ends when its peer takes too long.
 pub(super) struct TimedStream<'a, S> {
     stream: S,
     progress: &'a Progress<'a>,
@@ -138,8 +138,8 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
 
     /// Waits until a deadline has passed. The deadline can change while this waits.
     ///
-    /// The timer is reset only if it would fire too late. If it fires too early, the deadline is checked again: this is
-    /// cheaper than a reset for every request.
+    /// The timer is reset only when it would fire too late. When it fires too early, the deadline is checked again:
+    /// this is cheaper than a reset for every request.
     fn poll_overdue(
         &mut self,
         deadline: impl Fn(&Self) -> Option<(Instant, Overdue)>,
@@ -157,7 +157,7 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
         Poll::Pending
     }
 
-    /// Fails a pending write if the peer has taken too long.
+    /// Fails a pending write when the peer has taken too long.
     fn in_time<T>(
         &mut self,
         done: Poll<io::Result<T>>,

@@ -135,7 +135,7 @@ impl SendSpan {
     }
 }
 
-/// Marks a span as cancelled if it is dropped without an end, because the sender has hung up.
+/// Marks a span as cancelled when it is dropped without an end, because the sender has hung up.
 macro_rules! ends_if_dropped {
     ($($span:ty),+) => {$(
         impl Drop for $span {

@@ -14,8 +14,8 @@ use crate::spool::{Kept, LaneKey, Mark};
 pub(super) const SAME: &str = "key IS ?2 AND headers = ?3 AND value = ?4";
 
 impl File {
-    /// Writes records in one transaction. If it succeeds, all of them are fsynced. If its commit fails, it may still
-    /// be durable.
+    /// Writes records in one transaction. When it succeeds, all of them are fsynced. When its commit fails, it may
+    /// still be durable.
     pub(in crate::spool) fn write<'a>(
         &mut self,
         rows: impl Iterator<Item = (&'a LaneKey, u64, &'a Record)>,

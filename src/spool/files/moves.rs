@@ -79,7 +79,7 @@ impl Files {
         Ok(())
     }
 
-    /// Moves the next reports to the current file, first those of damaged files. Other files are moved if they have
+    /// Moves the next reports to the current file, first those of damaged files. Other files are moved when they have
     /// not changed for `quiet`. Returns whether there is more to move now.
     pub(in crate::spool) fn move_more(&mut self, quiet: Duration) -> bool {
         if self.moving.next.is_some_and(|next| Instant::now() < next) {

@@ -152,7 +152,7 @@ impl Address {
         let name = (self.host.clone(), self.port);
         let resolver = Builder::new().spawn(move || {
             let found: io::Result<Vec<_>> = name.to_socket_addrs().map(Iterator::collect);
-            // The receiver is gone if it took too long.
+            // The receiver is gone when it took too long.
             let _sent = sender.send(found);
         });
         resolver.map_err(AddressError::NoThread)?;

@@ -35,7 +35,7 @@ pub struct Command {
     /// `replay` or `redrive`.
     pub name: String,
     pub target: String,
-    /// The number of partitions of the target at the start: a key keeps its partition for the whole run.
+    /// The number of partitions of the target when the run started: a key keeps its partition for the whole run.
     pub target_partitions: u32,
     pub since: String,
     pub until: String,

@@ -134,8 +134,8 @@ fn ask(options: &RunOptions, tally: &Tally, interrupt: &Interrupt) -> anyhow::Re
     Ok(Answer::No)
 }
 
-/// Reads a line; returns `None` if a signal comes first. A read has no deadline, so it has its own thread, which ends with the
-/// process.
+/// Reads a line; returns `None` when a signal comes first. A read has no deadline, so it has its own thread, which ends
+/// with the process.
 fn typed_line(
     mut input: impl BufRead + Send + 'static,
     interrupt: &Interrupt,

@@ -67,7 +67,7 @@ pub(super) struct Run {
     skip_refused: bool,
     /// The state of the last commit.
     done: Done,
-    /// The state that is being committed. If the producer fails, it is unknown whether it was committed.
+    /// The state that is being committed. When the producer fails, it is unknown whether it was committed.
     pending: Option<Done>,
     failures: u32,
     size: TransactionSize,
@@ -172,7 +172,7 @@ impl Run {
         self.sink.transactions.begin()?;
         let end = self.fill(progress, &mut done)?;
         if self.interrupt.is_at_once() {
-            // If the abort fails, Kafka aborts the transaction after its timeout.
+            // When the abort fails, Kafka aborts the transaction after its timeout.
             let _aborted = self.sink.transactions.abort();
             return Ok(Some(End::Stopped));
         }

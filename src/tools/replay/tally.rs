@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::selection::Selection;
 use super::work::{Pass, Verdict, Work};
 
-/// The counts. If a transaction fails, the run goes back to a copy of them.
+/// The counts. When a transaction fails, the run goes back to a copy of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Records that are published.

@@ -32,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// When the record of a run is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lookup {
-    /// Before the run's transactions are fenced, so that a mistyped command ends no run. If a process was killed during a
-    /// commit, its transaction is still open; the lookup waits for it only if no plan is found without.
+    /// Before the run's transactions are fenced, so that a mistyped command ends no run. When a process was killed
+    /// during a commit, its transaction is still open; the lookup waits for it only if no plan is found without.
     BeforeFencing,
     /// After the run's transactions have ended. A broker may still need a moment until it shows the committed offsets.
     AfterFencing,

@@ -91,7 +91,7 @@ impl<'f> Table<'f> {
         self.row(Some(subject), name, value, &bar);
     }
 
-    /// Returns the section. It shows `brief` if it is closed.
+    /// Returns the section. It shows `brief` when it is closed.
     fn section(self, id: &str, title: &str, brief: impl Display, foot: &str) -> String {
         let Self { rows, heads, .. } = self;
         let (severity, open) = (

@@ -14,7 +14,7 @@ impl<R> Lane<R> {
         number >= self.sent_below && !self.reports.contains_key(&number)
     }
 
-    /// Sends one more report if that is allowed. If no report is due, the lane goes to mode `Direct`.
+    /// Sends one more report if that is allowed. When no report is due, the lane goes to mode `Direct`.
     pub(super) fn send_next(&mut self, window: usize, effects: &mut Effects<R>) {
         let must_wait =
             self.is_paused || self.suspect_in_flight.is_some() || self.backlog.is_being_read;

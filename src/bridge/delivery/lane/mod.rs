@@ -138,7 +138,7 @@ pub(super) enum Input<R> {
     },
     /// The sender of a report was told 503.
     GiveUp(Number),
-    /// The lane may send its next report, if fewer than `window` reports are in flight.
+    /// The lane may send its next report when fewer than `window` reports are in flight.
     SendNext {
         window: usize,
     },

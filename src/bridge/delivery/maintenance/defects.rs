@@ -13,8 +13,8 @@ use crate::telemetry::Throttle;
 
 /// How long a partition with a leader may have no acknowledgement.
 const STUCK_AFTER: Duration = Duration::from_mins(1);
-/// The same if a broker refuses the producer. Longer, because the brokers would probably refuse a new producer as well,
-/// and this one may still have connections that work. Finite, because another broker may lead the partition.
+/// The same when a broker rejects the producer. Longer, because the brokers would probably refuse a new producer as
+/// well, and this one may still have connections that work. Finite, because another broker may lead the partition.
 const STUCK_AFTER_REFUSAL: Duration = Duration::from_mins(10);
 /// How long a refusal counts. librdkafka repeats a persistent error every 30 s.
 pub(super) const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(40);

@@ -23,7 +23,7 @@ use crate::telemetry::Throttle;
 
 /// How long to wait for the true results of requests in flight. After that, they are unsure.
 const RESULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The shortest and the longest pause before a replacement. The pause doubles if the last producer delivered nothing.
+/// The shortest and the longest pause before a replacement. The pause doubles when the last producer delivered nothing.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 /// How often to check whether a retired producer is still in use.
 const RETIRE_POLL: Duration = Duration::from_millis(10);

@@ -58,7 +58,7 @@ async fn a_spooled_report_gets_its_fate_and_is_deleted_when_kafka_has_it() {
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
 }
 
-/// Tries further reports if a fast disk writes one before its deadline.
+/// Tries further reports when a fast disk writes one before its deadline.
 #[tokio::test]
 async fn a_report_that_is_spooled_after_its_sender_was_refused_is_delivered_late() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! Recovers a run after a failed transaction.
+//! Recovers a run when a transaction has failed.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Run {
             bail!("{why}");
         }
         if self.interrupt.is_at_once() {
-            // The run ends. If the abort fails, Kafka aborts the transaction after its timeout.
+            // The run ends. When the abort fails, Kafka aborts the transaction after its timeout.
             let _aborted = self.sink.transactions.abort();
             self.failures += 1;
             return Ok(());
