@@ -16,7 +16,7 @@ use crate::bridge::Identity;
 use crate::bridge::app::{App, Broker};
 use crate::bridge::metrics::ReportAnswer;
 use crate::cli::Dev;
-use crate::config::{Config, ConfigErrors, Typed};
+use crate::config::{Config, ConfigErrors, Sources};
 use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
 use crate::kafka::{self, EmbeddedBroker, OffsetRange, ReadStep, Reader};
 use crate::{config, telemetry};
@@ -80,14 +80,14 @@ fn configure(dev: &Dev, broker: &EmbeddedBroker) -> Result<Config, config::Confi
         ("log.level", "warn".to_owned()),
     ];
     let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let typed = dev.log.setting().into_iter();
-    let flags = own.chain(typed).chain(dev.overrides.set.iter().cloned());
+    let log = dev.log.setting().into_iter();
+    let flags = own.chain(log).chain(dev.overrides.set.iter().cloned());
     let flags = flags.collect();
-    let typed = Typed {
+    let sources = Sources {
         flags,
-        ..Typed::default()
+        ..Sources::default()
     };
-    Config::check(&config::Settings::gather(&typed), kafka::check_property)
+    Config::check(&config::Settings::gather(&sources), kafka::check_property)
 }
 
 fn demo_channel() -> Channels {

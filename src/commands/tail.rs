@@ -90,7 +90,7 @@ fn follow(
             Item::End => break,
             Item::Nothing => out.flush(),
             Item::Waiting(waiting) => {
-                crate::tell!("{waiting}");
+                crate::try_eprintln!("{waiting}");
                 out.flush()
             }
             Item::Deleted(gone) => {
@@ -99,7 +99,7 @@ fn follow(
                     first,
                     end,
                 } = gone;
-                crate::tell!(
+                crate::try_eprintln!(
                     "Kafka has deleted offsets {first} to {} of partition {partition}",
                     end - 1
                 );

@@ -14,7 +14,7 @@ use super::{file, parse, properties, service_links, traces};
 
 /// The sources of settings, except the defaults.
 #[derive(Clone, Debug, Default)]
-pub struct Typed {
+pub struct Sources {
     /// The TOML file.
     pub file: Option<PathBuf>,
     /// Environment variables; those without the prefix `KOOBRIDGE_` or `OTEL_` are ignored.
@@ -68,16 +68,16 @@ pub struct Settings {
 impl Settings {
     /// Gathers the settings; [`super::Config::check`] returns the errors.
     #[must_use]
-    pub fn gather(typed: &Typed) -> Self {
+    pub fn gather(sources: &Sources) -> Self {
         let mut settings = Self::default();
         for key in KEYS {
             settings.put(key.name, key.default.to_owned(), Origin::Default, None);
         }
-        if let Some(path) = &typed.file {
+        if let Some(path) = &sources.file {
             settings.read_file(path);
         }
-        settings.read_variables(&typed.variables);
-        for (name, value) in &typed.flags {
+        settings.read_variables(&sources.variables);
+        for (name, value) in &sources.flags {
             settings.put_known(name, value.clone(), Origin::Flag, None);
         }
         settings

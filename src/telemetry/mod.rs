@@ -67,8 +67,8 @@ pub fn flush() {
 }
 
 /// Writes text to standard error without a log format, after the lines so far.
-pub fn tell(text: fmt::Arguments<'_>) {
-    WRITER.tell(text.to_string().as_bytes(), FLUSH_TIMEOUT);
+pub fn try_eprint(text: fmt::Arguments<'_>) {
+    WRITER.print(text.to_string().as_bytes(), FLUSH_TIMEOUT);
 }
 
 /// Returns the counter of lines that could not be written.
@@ -79,6 +79,6 @@ pub fn lines_dropped() -> Counter {
 
 /// Writes a line to standard error like `eprintln`, but does not panic when standard error is broken.
 #[macro_export]
-macro_rules! tell {
-    ($($text:tt)*) => { $crate::telemetry::tell(format_args!("{}\n", format_args!($($text)*))) };
+macro_rules! try_eprintln {
+    ($($text:tt)*) => { $crate::telemetry::try_eprint(format_args!("{}\n", format_args!($($text)*))) };
 }

@@ -85,7 +85,7 @@ impl Writer {
 
     /// Queues text after the lines so far, and waits for room, for `timeout` at most. Without the thread, writes it
     /// directly.
-    pub(super) fn tell(&self, text: &[u8], timeout: Duration) {
+    pub(super) fn print(&self, text: &[u8], timeout: Duration) {
         if !self.lock().is_started {
             let _unread = io::stderr().write_all(text);
             return;
@@ -200,7 +200,7 @@ mod tests {
         let writer: &'static Writer = Box::leak(Box::default());
         writer.lock().is_started = true;
         thread::spawn(|| writer.run(&mut io::sink()));
-        writer.tell(&vec![b'x'; 3 * LIMIT], Duration::from_mins(1));
+        writer.print(&vec![b'x'; 3 * LIMIT], Duration::from_mins(1));
         writer.flush(Duration::from_mins(1));
         assert_eq!(writer.dropped.get(), 0);
     }

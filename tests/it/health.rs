@@ -99,7 +99,7 @@ fn a_bridge_that_is_not_ready_is_1_with_the_reason_and_alive() {
     });
     let live = format!("http://{}/livez", bridge.admin);
     assert_eq!(ended(&mut health(&live)), well(&live));
-    bridge.kill9();
+    bridge.sigkill();
 }
 
 #[test]

@@ -313,7 +313,7 @@ fn a_page_without_its_bridge_says_so_until_it_is_back() {
     let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
     let browser = open(&bridge, View::default());
     assert_eq!(browser.text("#lost"), "");
-    bridge.kill9();
+    bridge.sigkill();
     browser.wait_for(
         "#lost",
         "This page has lost the connection to the bridge: last update ",

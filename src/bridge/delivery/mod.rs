@@ -47,7 +47,7 @@ use lane::Input;
 pub use limits::{BodyPermit, InFlight, InFlightLimits};
 use maintenance::Maintenance;
 use partitions::Partitions;
-pub use pending::{NotTaken, Promised};
+pub use pending::{Promised, PublishError};
 use producers::{CurrentSettings, Producers};
 use refused_size::RefusedSize;
 pub use replies::Replies;
@@ -238,16 +238,16 @@ impl Delivery {
     /// Returns a permit for a request body that is about to be read. Its bytes count until it is dropped.
     ///
     /// # Errors
-    /// [`NotTaken::Overloaded`] if a limit is reached.
-    pub fn body_permit(&self) -> Result<BodyPermit, NotTaken> {
-        self.limits.body().ok_or(NotTaken::Overloaded)
+    /// [`PublishError::Overloaded`] if a limit is reached.
+    pub fn body_permit(&self) -> Result<BodyPermit, PublishError> {
+        self.limits.body().ok_or(PublishError::Overloaded)
     }
 
     /// Publishes an event and waits until Kafka or the spool has it.
     ///
     /// # Errors
-    /// If neither Kafka nor the spool has the report. After [`NotTaken::Deadline`] the record may still arrive.
-    pub async fn publish(&self, event: Event, deadline: Instant) -> Result<Promised, NotTaken> {
+    /// If neither Kafka nor the spool has the report. After [`PublishError::Deadline`] the record may still arrive.
+    pub async fn publish(&self, event: Event, deadline: Instant) -> Result<Promised, PublishError> {
         let kept = self.events.deliver(event.into_record(), deadline).await?;
         Ok(Promised::by(kept))
     }
@@ -255,12 +255,12 @@ impl Delivery {
     /// Publishes a rejected request, unchanged, to the rejected topic. Returns its fault.
     ///
     /// # Errors
-    /// If neither Kafka nor the spool has the request. After [`NotTaken::Deadline`] the record may still arrive.
+    /// If neither Kafka nor the spool has the request. After [`PublishError::Deadline`] the record may still arrive.
     pub async fn keep(
         &self,
         rejected: Rejected,
         deadline: Instant,
-    ) -> Result<(Promised, Fault), NotTaken> {
+    ) -> Result<(Promised, Fault), PublishError> {
         let (fault, record) = rejected.into_parts();
         let kept = self.rejected.deliver(record, deadline).await?;
         Ok((Promised::by(kept), fault))

@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
-use super::pending::{KeptBy, NotTaken};
+use super::pending::{KeptBy, PublishError};
 use crate::kafka::{Condition, TopicState};
 
 /// Counts the answers to senders whose reports Kafka does not have, since Kafka last had every report of the topic.
@@ -23,7 +23,7 @@ struct Counts {
 
 impl OutageAnswers {
     /// Counts an answer if Kafka does not have the report.
-    pub(super) fn count(&self, answer: Result<KeptBy, NotTaken>) {
+    pub(super) fn count(&self, answer: Result<KeptBy, PublishError>) {
         if answer == Ok(KeptBy::Kafka) {
             return;
         }
@@ -134,7 +134,7 @@ fn log_end(topic: &str, noticed: Instant, counts: Counts) {
 mod tests {
     use std::time::Duration;
 
-    use super::super::pending::NotTaken;
+    use super::super::pending::PublishError;
     use super::*;
 
     fn state(condition: Condition) -> TopicState {
@@ -170,7 +170,7 @@ mod tests {
         let mut outage = Outage::default();
         let ready = state(Condition::Ready);
         outage.update("t", &ready, &outage_answers, false);
-        outage_answers.count(Err(NotTaken::Deadline));
+        outage_answers.count(Err(PublishError::Deadline));
         // Outside an outage the count restarts when no partition waits.
         outage.update("t", &ready, &outage_answers, false);
         assert_eq!(outage_answers.take().refused, 0);
@@ -179,7 +179,7 @@ mod tests {
             Ok(KeptBy::Kafka),
             Ok(KeptBy::Spool),
             Ok(KeptBy::Spool),
-            Err(NotTaken::Overloaded),
+            Err(PublishError::Overloaded),
         ] {
             outage_answers.count(answer);
         }

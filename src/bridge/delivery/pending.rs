@@ -35,21 +35,21 @@ pub(super) enum KeptBy {
 
 /// Why a report is not promised to its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
+pub enum PublishError {
     /// An in-flight limit is reached, or librdkafka's queue is full.
     Overloaded,
     /// The topic does not exist.
     NoTopic,
     /// Neither Kafka nor the spool can take it now.
     NoRoom,
-    /// Kafka refuses the record for its size, form or timestamp, on the rejected topic too, and there is no spool.
-    Refused,
+    /// Kafka rejects the record for its size, form or timestamp, on the rejected topic too, and there is no spool.
+    Rejected,
     /// Neither Kafka nor the spool had it at the deadline. The record may still arrive.
     Deadline,
 }
 
 /// The answer to a sender.
-pub(super) type Reply = Result<Kept, NotTaken>;
+pub(super) type Reply = Result<Kept, PublishError>;
 
 /// A report in memory.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ enum State {
     /// another thread.
     Answered(Reply, Option<(Arc<Record>, Share)>),
     /// The deadline passed first: the sender was told 503.
-    Refused,
+    TimedOut,
     /// The sender has disconnected.
     Gone,
 }
@@ -136,7 +136,7 @@ impl Pending {
         let state = match row.mark {
             Some(Mark::Refused) => {
                 metrics.reports_unsure.inc();
-                State::Refused
+                State::TimedOut
             }
             Some(Mark::Gone) => State::Gone,
             Some(Mark::Quarantined) | None => State::Answered(Ok(Kept::BY_SPOOL), None),
@@ -175,7 +175,7 @@ impl Pending {
     pub(super) fn kept(&self) -> Option<Mark> {
         let mut mark = None;
         self.sender
-            .tell(Ok(Kept::BY_SPOOL), None, |fate| mark = mark_of(fate));
+            .reply(Ok(Kept::BY_SPOOL), None, |fate| mark = mark_of(fate));
         mark
     }
 
@@ -198,7 +198,7 @@ impl Pending {
     }
 
     /// Ends the report without keeping it.
-    pub(super) fn failed(self, why: NotTaken, metrics: &Metrics) {
+    pub(super) fn failed(self, why: PublishError, metrics: &Metrics) {
         self.finish(Err(why), metrics, |_| {
             metrics.report_finished(ReportFate::Failed);
         });
@@ -206,7 +206,7 @@ impl Pending {
 
     /// Ends the report before it was admitted. It has no fate.
     pub(super) fn shed(self, metrics: &Metrics) {
-        self.finish(Err(NotTaken::Overloaded), metrics, |_| ());
+        self.finish(Err(PublishError::Overloaded), metrics, |_| ());
     }
 
     /// Answers the sender and ends the report. The fate is counted before the sender sees the answer.
@@ -217,7 +217,7 @@ impl Pending {
             share,
             ..
         } = self;
-        sender.tell(answer, Some((record, share)), |fate| {
+        sender.reply(answer, Some((record, share)), |fate| {
             if fate == ReportFate::DeliveredLate {
                 metrics.reports_unsure.dec();
             }
@@ -244,7 +244,7 @@ impl Sender {
         })
     }
 
-    /// Waits for the answer. When the wait ends without one, returns [`NotTaken::Deadline`].
+    /// Waits for the answer. When the wait ends without one, returns [`PublishError::Deadline`].
     pub(super) async fn answer(&self) -> Reply {
         poll_fn(|context| match &mut *self.state.lock() {
             State::Waiting(waker) => {
@@ -255,14 +255,14 @@ impl Sender {
                 drop(report.take());
                 Poll::Ready(*answer)
             }
-            State::Refused | State::Gone => Poll::Ready(Err(NotTaken::Deadline)),
+            State::TimedOut | State::Gone => Poll::Ready(Err(PublishError::Deadline)),
         })
         .await
     }
 
     /// Answers the sender if it still waits. First calls `count` with the fate that the report has if it was delivered,
     /// under the lock, so that the sender does not see the answer earlier.
-    fn tell(
+    fn reply(
         &self,
         answer: Reply,
         report: Option<(Arc<Record>, Share)>,
@@ -272,7 +272,7 @@ impl Sender {
         let (fate, waker) = match &mut *state {
             State::Waiting(waker) => (ReportFate::Delivered, waker.take()),
             State::Answered(..) => (ReportFate::Delivered, None),
-            State::Refused => (ReportFate::DeliveredLate, None),
+            State::TimedOut => (ReportFate::DeliveredLate, None),
             State::Gone => (ReportFate::SenderGone, None),
         };
         count(fate);
@@ -289,7 +289,7 @@ impl Sender {
 
     /// Ends the wait at the deadline. Returns `false` if there was an answer already.
     pub(super) fn refuse(&self, metrics: &Metrics) -> bool {
-        self.stop_waiting(State::Refused, || {
+        self.stop_waiting(State::TimedOut, || {
             metrics.reports_unsure.inc();
         })
     }
@@ -389,7 +389,7 @@ mod tests {
         assert!(!sender.refuse(&metrics));
         sender.hang_up();
         assert_eq!(sender.answer().await, Ok(Kept::BY_SPOOL));
-        report.failed(NotTaken::NoRoom, &metrics);
+        report.failed(PublishError::NoRoom, &metrics);
         assert_eq!(sender.answer().await, Ok(Kept::BY_SPOOL));
     }
 

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::given_up::{self, Reason};
 use super::lane::{Generation, Number, Policy};
 use super::limits::InFlightLimits;
-use super::pending::{NotTaken, Pending};
+use super::pending::{Pending, PublishError};
 use super::refused_size::RefusedSize;
 use crate::bridge::metrics::Metrics;
 use crate::config::MOST_PRODUCERS;
@@ -44,7 +44,7 @@ pub(super) struct SpoolTicket {
 #[derive(Default)]
 pub(super) struct ProducerHealth {
     /// The last generation whose producer id is no longer valid; 0 if there is none.
-    pub(super) wedged: AtomicU64,
+    pub(super) invalid_generation: AtomicU64,
     /// Whether the producer has delivered anything since it was last taken out of service.
     pub(super) has_delivered: AtomicBool,
 }
@@ -135,12 +135,12 @@ impl Shared {
         if report.origin.is_some() {
             self.retries.retry(report);
         } else {
-            self.give_up(report, NotTaken::NoRoom, why);
+            self.give_up(report, PublishError::NoRoom, why);
         }
     }
 
     /// Ends a report without keeping it, and logs why.
-    pub(super) fn give_up(&self, report: Pending, answer: NotTaken, why: Option<Reason>) {
+    pub(super) fn give_up(&self, report: Pending, answer: PublishError, why: Option<Reason>) {
         given_up::log(self.name(), &self.given_up, why);
         report.failed(answer, &self.metrics);
     }
@@ -165,8 +165,8 @@ impl Shared {
         if let Some((producer, generation)) = by
             && why.has_invalid_producer_id()
         {
-            let wedged = &self.producer_health[producer].wedged;
-            wedged.fetch_max(generation, Ordering::Relaxed);
+            let invalid_generation = &self.producer_health[producer].invalid_generation;
+            invalid_generation.fetch_max(generation, Ordering::Relaxed);
         }
         if why.is_unauthorized()
             && let Some(records) = self.unauthorized.count()

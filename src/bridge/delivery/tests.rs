@@ -73,7 +73,7 @@ impl Fixture {
             .await
     }
 
-    async fn deliver(&self, within: Duration) -> Result<KeptBy, NotTaken> {
+    async fn deliver(&self, within: Duration) -> Result<KeptBy, PublishError> {
         let record = Record {
             key: Some("m1".to_owned()),
             headers: Vec::new(),
@@ -170,7 +170,7 @@ async fn a_deadline_leaves_the_report_unsure_until_it_is_delivered_late() {
     let fixture = Fixture::with("there", 1, &[("linger.ms", "500")]);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(told.expect_err("a deadline"), PublishError::Deadline);
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
 }
 
@@ -178,7 +178,7 @@ async fn a_deadline_leaves_the_report_unsure_until_it_is_delivered_late() {
 async fn without_a_topic_nothing_is_admitted() {
     let fixture = Fixture::new("not-there");
     let told = fixture.deliver(LONG).await;
-    assert_eq!(told.expect_err("no topic"), NotTaken::NoTopic);
+    assert_eq!(told.expect_err("no topic"), PublishError::NoTopic);
     assert_eq!(fixture.fates(), [""; 0]);
 }
 
@@ -187,7 +187,7 @@ async fn a_report_above_the_limit_is_shed_and_takes_no_permit() {
     let fixture = Fixture::new("there");
     let permit = fixture.delivery.limits.report(1).expect("a permit");
     let told = fixture.deliver(LONG).await;
-    assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
+    assert_eq!(told.expect_err("overload"), PublishError::Overloaded);
     drop(permit);
     fixture.deliver(LONG).await.expect("an acknowledgement");
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
@@ -206,12 +206,12 @@ async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
     let fixture = Fixture::with("there", 1, &[("linger.ms", "1500")]);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::from_millis(10)).await;
-    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(told.expect_err("a deadline"), PublishError::Deadline);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
     assert_eq!(fixture.delivery.in_flight().reports, 1);
     // The permit is held until the delivery report, not until the answer.
     let told = fixture.deliver(LONG).await;
-    assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
+    assert_eq!(told.expect_err("overload"), PublishError::Overloaded);
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "0");
     fixture.deliver(LONG).await.expect("an acknowledgement");
@@ -225,7 +225,7 @@ async fn a_report_that_is_never_acknowledged_fails_once_after_its_deadline() {
     assert_eq!(fixture.partitions().await, Some(1));
     fixture.broker = None;
     let told = fixture.deliver(Duration::from_millis(100)).await;
-    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(told.expect_err("a deadline"), PublishError::Deadline);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
@@ -237,7 +237,7 @@ async fn a_failed_report_is_retried_until_the_deadline_and_counted_once() {
     fixture.broker = None;
     let asked = Instant::now();
     let told = fixture.deliver(Duration::from_secs(3)).await;
-    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    assert_eq!(told.expect_err("a deadline"), PublishError::Deadline);
     // The first delivery times out within 2 s, so only a second one lasts longer.
     assert!(asked.elapsed() >= Duration::from_millis(2500));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
@@ -250,17 +250,17 @@ async fn a_full_queue_sheds_the_report_and_takes_no_permit() {
     assert_eq!(fixture.partitions().await, Some(1));
     let (first, second) = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
     first.expect("an acknowledgement");
-    assert_eq!(second.expect_err("a full queue"), NotTaken::Overloaded);
+    assert_eq!(second.expect_err("a full queue"), PublishError::Overloaded);
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
 }
 
 #[tokio::test]
 async fn a_refused_size_is_remembered_only_without_compression() {
-    for (codec, says) in [("none", true), ("gzip", false)] {
+    for (codec, is_covered) in [("none", true), ("gzip", false)] {
         let fixture = Fixture::with("there", 1, &[("compression.codec", codec)]);
         let refused = &fixture.delivery.events.shared().refused_size;
         refused.learn(5000);
-        assert_eq!(refused.covers(7000), says, "{codec}");
+        assert_eq!(refused.covers(7000), is_covered, "{codec}");
     }
 }
 
@@ -268,7 +268,7 @@ async fn a_refused_size_is_remembered_only_without_compression() {
 async fn a_topic_that_is_created_later_takes_reports_without_a_restart() {
     let fixture = Fixture::new("later");
     let told = fixture.deliver(LONG).await;
-    assert_eq!(told.expect_err("no topic"), NotTaken::NoTopic);
+    assert_eq!(told.expect_err("no topic"), PublishError::NoTopic);
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
     let until = Instant::now() + LONG;

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::answer::Refusal;
 use super::head;
-use crate::bridge::delivery::{BodyPermit, NotTaken};
+use crate::bridge::delivery::{BodyPermit, PublishError};
 
 /// The initial buffer, in bytes. It fits most bodies, and grows with the others.
 const INITIAL_CAPACITY: usize = 4 << 10;
@@ -69,7 +69,7 @@ impl RequestBody {
                 return Err(Refusal::BodyTooLarge);
             }
             if !permit.grow(data.len()) {
-                return Err(Refusal::NotTaken(NotTaken::Overloaded));
+                return Err(Refusal::Publish(PublishError::Overloaded));
             }
             whole.extend_from_slice(&data);
         }

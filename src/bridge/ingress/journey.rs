@@ -12,7 +12,7 @@ use super::answer::{Answer, Refusal};
 use super::body::RequestBody;
 use super::state::ConnectionState;
 use super::{access, failed_logins, head};
-use crate::bridge::delivery::{NotTaken, Promised};
+use crate::bridge::delivery::{Promised, PublishError};
 use crate::bridge::traces::Destination;
 use crate::bridge::{Bridge, Phase, Rules};
 use crate::config::{Limits, Success};
@@ -124,7 +124,7 @@ impl Bridge {
         mut event: Event,
         deadline: Instant,
         account: &Account<'_>,
-    ) -> Result<Promised, NotTaken> {
+    ) -> Result<Promised, PublishError> {
         let span = account.send(Destination::Events);
         if let Some(context) = span.as_ref().and_then(|span| span.context()) {
             event.continue_trace(context);
@@ -142,7 +142,7 @@ impl Bridge {
         mut rejected: Rejected,
         deadline: Instant,
         account: &Account<'_>,
-    ) -> Result<(Promised, Fault), NotTaken> {
+    ) -> Result<(Promised, Fault), PublishError> {
         let span = account.send(Destination::Rejected);
         if let Some(context) = span.as_ref().and_then(|span| span.context()) {
             rejected.continue_trace(context);

@@ -45,7 +45,7 @@ impl Ended {
     /// Returns the end of a command that could not begin to copy.
     pub(super) fn unbegun(id: Option<&str>, error: anyhow::Error, interrupt: &Interrupt) -> Self {
         if was_stopped(&error, interrupt) {
-            crate::tell!("stopped before anything was copied: {error:#}");
+            crate::try_eprintln!("stopped before anything was copied: {error:#}");
             return Self::without_copying(id, Ending::Stopped, Ok(Outcome::Stopped));
         }
         Self::without_copying(id, Ending::Failed, Err(error))

@@ -1,6 +1,6 @@
 //! Replays a topic, and redrives rejected reports: from ranges of a topic, or lines of a file, to a topic or standard output.
 //!
-//! A [`Range`] and a [`Selection`] select the records of a topic, and [`Work`] decides on each. A
+//! A [`Range`] and a [`Selection`] select the records of a topic, and [`Operation`] decides on each. A
 //! [`TopicRun`] copies exactly once and keeps its plan in Kafka, so that it can be resumed; a [`FileRun`] copies
 //! at least once; [`print()`] writes lines.
 
@@ -8,6 +8,7 @@ mod ended;
 mod file_run;
 mod job;
 mod key_partitions;
+mod operation;
 mod options;
 mod plan;
 mod position;
@@ -29,10 +30,10 @@ mod totals;
 mod transaction_size;
 mod typed_offsets;
 mod when;
-mod work;
 
 pub use file_run::FileRun;
 pub use key_partitions::key_partitions;
+pub use operation::Operation;
 pub use options::{Outcome, RunId, RunOptions, Start};
 pub use position::Position;
 pub use print::print;
@@ -45,4 +46,3 @@ pub use tally::time;
 pub use topic_run::TopicRun;
 pub use typed_offsets::TypedOffsets;
 pub use when::{Moment, When};
-pub use work::Work;

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::operation::Operation;
 use super::range::Range;
 use super::totals::Totals;
-use super::work::Work;
 use crate::kafka::{Committed, OffsetRange, Offsets};
 
 /// The version of the format; a format that this version can't read has another number.
@@ -51,20 +51,25 @@ pub struct Command {
 }
 
 impl Command {
-    /// Returns the command of `work`; if there is no range, its range is not compared.
+    /// Returns the command of `operation`; if there is no range, its range is not compared.
     #[must_use]
-    pub fn new(work: &Work, range: Option<&Range>, target: &str, target_partitions: u32) -> Self {
+    pub fn new(
+        operation: &Operation,
+        range: Option<&Range>,
+        target: &str,
+        target_partitions: u32,
+    ) -> Self {
         let text = |text: fn(&Range) -> String| range.map(text).unwrap_or_default();
         Self {
-            name: work.name().to_owned(),
+            name: operation.name().to_owned(),
             target: target.to_owned(),
             target_partitions,
             since: text(|range| range.since.to_string()),
             until: text(|range| range.until.to_string()),
             offsets: text(Range::offsets_digest),
             is_by_key: false,
-            filters: work.selection().digest(),
-            include_repeats: work.includes_repeats(),
+            filters: operation.selection().digest(),
+            include_repeats: operation.includes_repeats(),
         }
     }
 
@@ -242,11 +247,11 @@ mod tests {
             channels: channel.into_iter().map(str::to_owned).collect(),
             ..Selection::default()
         };
-        let work = Work::Replay {
+        let operation = Operation::Replay {
             selection,
             include_replays: false,
         };
-        Command::new(&work, Some(range), "target", 6)
+        Command::new(&operation, Some(range), "target", 6)
     }
 
     fn plan() -> Plan {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
+use super::operation::{Operation, Verdict};
 use super::options::{Outcome, RunOptions, Start};
 use super::preview::preview;
 use super::progress::Progress;
@@ -14,7 +15,6 @@ use super::run::End;
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
 use super::totals::Totals;
-use super::work::{Verdict, Work};
 use crate::interrupt::Interrupt;
 use crate::telemetry;
 use crate::tools::archive::Line;
@@ -26,7 +26,7 @@ use crate::tools::{UNWRITTEN, is_unread};
 /// # Errors
 /// If the source can't be read, or standard output can't be written.
 pub fn print(
-    work: &Work,
+    operation: &Operation,
     options: &RunOptions,
     source: &mut Source,
     name: &str,
@@ -35,23 +35,23 @@ pub fn print(
     let mut progress = Progress::start("printed", "offsets", source.remaining());
     let source_name = source.remaining().map_or(name, |_| "the range");
     let tell_emptiness = |tally: &Tally| {
-        if let Some(emptiness) = tally.emptiness(work.selection(), source_name) {
-            crate::tell!("{emptiness}");
+        if let Some(emptiness) = tally.emptiness(operation.selection(), source_name) {
+            crate::try_eprintln!("{emptiness}");
         }
     };
     if options.start == Start::Preview {
-        let tally = preview(work, source, interrupt, &mut progress)?;
+        let tally = preview(operation, source, interrupt, &mut progress)?;
         drop(progress);
         if interrupt.is_stopping() {
-            crate::tell!("stopped before anything was printed");
+            crate::try_eprintln!("stopped before anything was printed");
             return Ok(Outcome::Stopped);
         }
-        telemetry::tell(format_args!("{}", tally.preview(work)));
+        telemetry::try_eprint(format_args!("{}", tally.preview(operation)));
         tell_emptiness(&tally);
         return Ok(Outcome::Done);
     }
     let mut printing = Printing {
-        work,
+        operation,
         name,
         limit: RateLimit::new(options.rate, Instant::now()),
         tally: Tally::default(),
@@ -63,10 +63,10 @@ pub fn print(
         Err(error) if error.downcast_ref().is_some_and(is_unread) => Ok(Outcome::Done),
         Err(error) => Err(error),
         Ok(end) => {
-            crate::tell!("{}", printing.tally.summary("standard output"));
+            crate::try_eprintln!("{}", printing.tally.summary("standard output"));
             match end {
                 End::Finished => tell_emptiness(&printing.tally),
-                End::Stopped | End::Refused => crate::tell!(
+                End::Stopped | End::Refused => crate::try_eprintln!(
                     "stopped before the end: the lines are incomplete; the same command prints all of them again"
                 ),
             }
@@ -76,7 +76,7 @@ pub fn print(
 }
 
 struct Printing<'a, W: Write> {
-    work: &'a Work,
+    operation: &'a Operation,
     name: &'a str,
     limit: RateLimit,
     tally: Tally,
@@ -118,7 +118,7 @@ impl<W: Write> Printing<'_, W> {
     fn item(&mut self, item: &Item<'_>) -> anyhow::Result<()> {
         let record = item.record().unwrap_or_default();
         let position = item.position(self.name);
-        let verdict = self.work.judge(&record, position);
+        let verdict = self.operation.judge(&record, position);
         if let Verdict::Publish(record, _) = &verdict {
             let line = Line::of(record).at(position);
             line.write(&mut self.out).context(UNWRITTEN)?;

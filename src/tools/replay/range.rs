@@ -96,7 +96,7 @@ impl Range {
         let clipped = self.offsets.iter().map(|typed| {
             let whole = reader.whole(typed.partition)?;
             if let Some(missing) = typed.missing(whole.end) {
-                crate::tell!("{missing}");
+                crate::try_eprintln!("{missing}");
             }
             let range = typed.range();
             let end = range.end.min(whole.end);

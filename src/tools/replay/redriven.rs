@@ -33,7 +33,7 @@ pub(super) fn find_redriven(
         let item = source.next(POLL)?;
         match &item {
             Item::End => break,
-            Item::Waiting(waiting) => crate::tell!("{waiting}"),
+            Item::Waiting(waiting) => crate::try_eprintln!("{waiting}"),
             _ => {}
         }
         let Some(record) = item.record() else {

@@ -125,7 +125,7 @@ impl Run {
 
     /// Sets the reports that an earlier redrive has brought back.
     pub(super) fn set_redriven(&mut self, redriven: Redriven) {
-        self.job.work.set_redriven(redriven);
+        self.job.operation.set_redriven(redriven);
     }
 
     /// Returns the counts of this process as of the last commit.

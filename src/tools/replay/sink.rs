@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::job::Job;
+use super::operation::Verdict;
 use super::progress::Progress;
 use super::source::Item;
 use super::tally::Tally;
 use super::target::Target;
-use super::work::Verdict;
 use crate::contract::{RecordRef, RedrivenMarker, redriven_marker};
 use crate::interrupt::Interrupt;
 use crate::kafka::{Batching, Broken, Failed, Group, Settings, Transactions, partition_for};
@@ -127,9 +127,9 @@ impl Sink {
         };
         let position = item.position(source);
         let source_time = record.timestamp;
-        let mut verdict = job.work.judge(&record, position);
+        let mut verdict = job.operation.judge(&record, position);
         if let Verdict::Publish(record, _) = &mut verdict {
-            job.work.sign(record, &job.id, position);
+            job.operation.sign(record, &job.id, position);
             let tag = tag_of(item);
             self.warn_of_retention(record, progress);
             if self.find_refusal(tag, record) {
@@ -137,7 +137,7 @@ impl Sink {
                 return Ok(Processed::Refused);
             }
             self.publish(record, tag)?;
-            if let Some(position) = position.filter(|_| job.work.leaves_markers()) {
+            if let Some(position) = position.filter(|_| job.operation.leaves_markers()) {
                 let marker = RedrivenMarker {
                     partition: position.partition,
                     offset: position.offset,

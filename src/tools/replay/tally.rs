@@ -6,8 +6,8 @@ use std::fmt::{self, Write as _};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::Timestamp;
 
+use super::operation::{Operation, Pass, Verdict};
 use super::selection::Selection;
-use super::work::{Pass, Verdict, Work};
 
 /// The counts. When a transaction fails, the run goes back to a copy of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,9 +136,9 @@ impl Tally {
 
     /// Returns the preview of a run, line by line.
     #[must_use]
-    pub fn preview(&self, work: &Work) -> String {
+    pub fn preview(&self, operation: &Operation) -> String {
         let mut text = String::new();
-        self.write_preview(work, &mut text)
+        self.write_preview(operation, &mut text)
             .expect("writing to memory can't fail");
         text
     }
@@ -160,7 +160,7 @@ impl Tally {
         text
     }
 
-    fn write_preview(&self, work: &Work, text: &mut String) -> fmt::Result {
+    fn write_preview(&self, operation: &Operation, text: &mut String) -> fmt::Result {
         let (records, size) = (HumanCount(self.records), BinaryBytes(self.bytes));
         writeln!(
             text,
@@ -170,9 +170,9 @@ impl Tally {
         if let Some([first, last]) = self.times {
             writeln!(text, "  times       {} to {}", time(first), time(last))?;
         }
-        match work {
-            Work::Replay { .. } => self.write_statuses(text)?,
-            Work::Redrive { .. } => self.write_reasons(text)?,
+        match operation {
+            Operation::Replay { .. } => self.write_statuses(text)?,
+            Operation::Redrive { .. } => self.write_reasons(text)?,
         }
         let passed_over = self.passed_over();
         if passed_over.is_empty() {

@@ -10,6 +10,7 @@ use indicatif::HumanCount;
 use super::ended::Ended;
 use super::job::{Job, new_holder};
 use super::key_partitions::key_partitions;
+use super::operation::Operation;
 use super::options::{Outcome, RunId, RunOptions, Start};
 use super::plan::{Command, NoPlan, Plan, Planned};
 use super::preview::{Answer, confirm};
@@ -21,7 +22,6 @@ use super::source::{Source, remaining_offsets};
 use super::summary::Ending;
 use super::target::Target;
 use super::totals::Totals;
-use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::kafka::{Group, OffsetRange, Reader, Settings};
 use crate::tools::usage_error;
@@ -48,7 +48,7 @@ pub struct TopicRun {
     pub range: Option<Range>,
     /// Read only the partitions that the message ids belong to.
     pub key_partition: bool,
-    pub work: Work,
+    pub operation: Operation,
     pub options: RunOptions,
     /// The command line, to which `--resume` is added.
     pub command: String,
@@ -60,7 +60,7 @@ impl TopicRun {
     /// # Errors
     /// If Kafka can't be read or written, or the command line differs from that of the run.
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
-        let (id, command) = (self.options.id.text(), self.work.name());
+        let (id, command) = (self.options.id.text(), self.operation.name());
         let ended = self.start_or_resume(interrupt);
         let ended = ended.unwrap_or_else(|error| Ended::unbegun(id, error, interrupt));
         ended.finish(command, &self.source, &self.target, self.options.json)
@@ -68,7 +68,7 @@ impl TopicRun {
 
     fn start_or_resume(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Ended> {
         let reader = Reader::open(&self.settings, &self.source)?;
-        let job = Job::new(self.work.clone(), &self.options.id);
+        let job = Job::new(self.operation.clone(), &self.options.id);
         let is_known = self.options.id != RunId::New;
         let found = is_known
             .then(|| self.find(&job, &reader, Lookup::BeforeFencing, interrupt))
@@ -93,7 +93,7 @@ impl TopicRun {
         interrupt: &Arc<Interrupt>,
     ) -> anyhow::Result<Ended> {
         range.check()?;
-        if self.work.leaves_markers() {
+        if self.operation.leaves_markers() {
             // Markers have no key, and Kafka refuses records without a key on a compacted topic.
             Target::find(&self.settings, &self.source, reader.partitions()?)?;
         }
@@ -101,24 +101,26 @@ impl TopicRun {
         let target = Target::find(&self.settings, &self.target, partitions)?;
         let only = self
             .key_partition
-            .then(|| key_partitions(&self.work, &reader));
+            .then(|| key_partitions(&self.operation, &reader));
         let ranges = range.ranges(&reader, only.transpose()?.as_deref())?;
-        crate::tell!(
+        crate::try_eprintln!(
             "{} from {} to {}:",
-            self.work.name(),
+            self.operation.name(),
             self.source,
             self.target
         );
         let total: u64 = ranges.iter().map(OffsetRange::length).sum();
         let reader = if self.options.start == Start::AtOnce {
             let (records, count) = (HumanCount(total), ranges.len());
-            crate::tell!("  at most     {records} records, in partitions: {count}");
+            crate::try_eprintln!("  at most     {records} records, in partitions: {count}");
             reader
         } else {
-            job.work.set_redriven(self.redriven(&ranges, interrupt)?);
+            job.operation
+                .set_redriven(self.redriven(&ranges, interrupt)?);
             let source = &mut Source::topic(reader, ranges.clone(), BTreeMap::new())?;
-            let (work, options) = (&job.work, &self.options);
-            let (tally, answer) = confirm(work, source, Some(total), options, &target, interrupt)?;
+            let (operation, options) = (&job.operation, &self.options);
+            let (tally, answer) =
+                confirm(operation, source, Some(total), options, &target, interrupt)?;
             if answer != Answer::Yes {
                 return Ok(answer.ending(options, tally));
             }
@@ -161,13 +163,13 @@ impl TopicRun {
             HumanCount(remaining_offsets(&planned.plan.ranges, &planned.next)),
         );
         if self.options.start == Start::Preview {
-            crate::tell!("{name} has not finished: {remaining} offsets remain");
+            crate::try_eprintln!("{name} has not finished: {remaining} offsets remain");
             return Ok(Ended {
                 total: Some(planned.totals),
                 ..Ended::without_copying(Some(&job.id), Ending::Preview, Ok(Outcome::Done))
             });
         }
-        crate::tell!("{name} resumes: {remaining} offsets remain");
+        crate::try_eprintln!("{name} resumes: {remaining} offsets remain");
         let partitions = planned.plan.command.target_partitions;
         let target = Target::find(&self.settings, &self.target, partitions)?;
         target.check_partitions(reader.partitions_of(&self.target)?)?;
@@ -179,13 +181,13 @@ impl TopicRun {
             return Ok(has_finished(&job, planned.totals));
         }
         planned.plan.holder = new_holder();
-        job.work.set_times(planned.plan.times);
+        job.operation.set_times(planned.plan.times);
         self.copy(job, reader, sink, planned, interrupt)
     }
 
     /// Returns the reports that earlier redrives have brought back, unless they are included.
     fn redriven(&self, ranges: &[OffsetRange], interrupt: &Interrupt) -> anyhow::Result<Redriven> {
-        if !self.work.leaves_markers() || self.work.includes_repeats() {
+        if !self.operation.leaves_markers() || self.operation.includes_repeats() {
             return Ok(Redriven::new());
         }
         find_redriven(&self.settings, &self.source, ranges, interrupt)
@@ -240,7 +242,7 @@ impl TopicRun {
         let range = self.range.as_ref();
         Command {
             is_by_key: self.key_partition,
-            ..Command::new(&self.work, range, &self.target, target_partitions)
+            ..Command::new(&self.operation, range, &self.target, target_partitions)
         }
     }
 
@@ -271,7 +273,7 @@ impl TopicRun {
         let mut run = Run::start(job, sink, input, &self.options, interrupt)?;
         // Now, since a killed process can't print it.
         if is_new {
-            crate::tell!("{name} begins; if it is interrupted, resume it with\n  {resume}");
+            crate::try_eprintln!("{name} begins; if it is interrupted, resume it with\n  {resume}");
         }
         // After the start, when the markers of a killed process are visible.
         let (end, took) = match self.redriven(&ranges, interrupt) {
@@ -283,19 +285,21 @@ impl TopicRun {
         };
         let (tally, totals) = (run.tally(), run.totals());
         if let Ok(end) = &end {
-            crate::tell!("{name}, in {took:.1?}: {}", tally.summary(&self.target));
+            crate::try_eprintln!("{name}, in {took:.1?}: {}", tally.summary(&self.target));
             if totals.published != tally.records {
-                crate::tell!("the whole run: {totals}");
+                crate::try_eprintln!("the whole run: {totals}");
             }
             match end {
                 End::Finished => {
-                    let emptiness = tally.emptiness(self.work.selection(), "the range");
+                    let emptiness = tally.emptiness(self.operation.selection(), "the range");
                     if let Some(emptiness) = emptiness.filter(|_| is_new) {
-                        crate::tell!("{emptiness}");
+                        crate::try_eprintln!("{emptiness}");
                     }
                 }
-                End::Stopped => crate::tell!("stopped before the end; resume it with\n  {resume}"),
-                End::Refused => crate::tell!(
+                End::Stopped => {
+                    crate::try_eprintln!("stopped before the end; resume it with\n  {resume}")
+                }
+                End::Refused => crate::try_eprintln!(
                     "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records with\n  {resume} --skip-refused",
                     self.target
                 ),
@@ -318,7 +322,7 @@ impl TopicRun {
 }
 
 fn has_finished(job: &Job, totals: Totals) -> Ended {
-    crate::tell!("{} has already finished: {totals}", job.name());
+    crate::try_eprintln!("{} has already finished: {totals}", job.name());
     let outcome = Ok(Outcome::of_finished(totals));
     Ended {
         total: Some(totals),

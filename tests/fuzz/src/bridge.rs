@@ -11,7 +11,7 @@ use koobridge::bridge::delivery::InFlight;
 use koobridge::bridge::ingress::{Listener, Workers};
 use koobridge::bridge::metrics::Metrics;
 use koobridge::bridge::{Bridge, CountedChannels, Live, Phase, Rules};
-use koobridge::config::{Config, Settings, Typed};
+use koobridge::config::{Config, Settings, Sources};
 use koobridge::contract::{ChannelId, Channels, Password};
 use koobridge::kafka::{self, EmbeddedBroker};
 use tokio::runtime::Builder;
@@ -74,11 +74,11 @@ fn configure(broker: &EmbeddedBroker) -> Config {
         ),
     ];
     let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let typed = Typed {
+    let sources = Sources {
         flags: flags.to_vec(),
-        ..Typed::default()
+        ..Sources::default()
     };
-    let settings = Settings::gather(&typed);
+    let settings = Settings::gather(&sources);
     let config = Config::check(&settings, kafka::check_property).expect("a configuration");
     for topic in [&config.kafka.topic, &config.kafka.rejected_topic] {
         broker.create_topic(topic, 1).expect("a topic");

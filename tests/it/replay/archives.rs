@@ -218,11 +218,11 @@ fn lines_from_an_open_pipe_are_committed_and_a_signal_ends_the_run_between_them(
         .spawn()
         .expect("koobridge starts");
     let mut input = child.stdin.take().expect("a pipe");
-    let says = Lines::read(child.stderr.take().expect("a pipe"));
-    let mut running = Running { child, says };
+    let stderr = Lines::read(child.stderr.take().expect("a pipe"));
+    let mut running = Running { child, stderr };
     input.write_all(&archive.stdout).expect("it is read");
     desk.copies(&target, 3);
     kill_process(Pid::from_child(&running.child), Signal::TERM).expect("it runs");
-    assert_eq!(running.ended(), 3, "{}", running.says.all());
+    assert_eq!(running.ended(), 3, "{}", running.stderr.all());
     drop(input);
 }

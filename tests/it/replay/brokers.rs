@@ -99,7 +99,7 @@ fn a_redrive_whose_brokers_and_process_are_killed_redrives_each_report_once() {
             running = desk.start("redrive", &[&job[..], &["--resume", "killed"]].concat());
         });
     }
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(running.ended(), 0, "{}", running.stderr.all());
     assert_brought_back_once(&desk, "killed");
 
     let again = desk.command("redrive", &["--since", "beginning", "--yes", "--json"]);
@@ -142,13 +142,13 @@ impl Archive {
         let range = ["--since", "beginning", "--to", "-"];
         let mut running = desk.start("replay", &[&range, arguments].concat());
         let lines = Lines::read(running.child.stdout.take().expect("a pipe"));
-        eventually(|| lines.find("topic").ok_or_else(|| running.says.all()));
+        eventually(|| lines.find("topic").ok_or_else(|| running.stderr.all()));
         Self { running, lines }
     }
 
     /// Waits until the command has succeeded, and returns its lines, sorted.
     fn ended(&mut self) -> Vec<String> {
-        assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
+        assert_eq!(self.running.ended(), 0, "{}", self.running.stderr.all());
         let text = self.lines.wait_for_end();
         let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
         lines.sort_unstable();
@@ -175,7 +175,7 @@ impl Copying {
             .args(["--yes", "--rate", "1000"]);
         let running = Running::start(command);
         eventually(|| match read_all(kafka.bootstrap(), &target).len() {
-            0 => Err(running.says.all()),
+            0 => Err(running.stderr.all()),
             _ => Ok(()),
         });
         Self {
@@ -187,7 +187,7 @@ impl Copying {
 
     /// Waits until the replay has succeeded, and asserts that each record is there once.
     fn assert_exactly_once(mut self, kafka: &Kafka) {
-        assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
+        assert_eq!(self.running.ended(), 0, "{}", self.running.stderr.all());
         let copies = read_all(kafka.bootstrap(), &self.target);
         let sources = read_all(kafka.bootstrap(), &self.events);
         assert_eq!(copies.len(), EVENTS);

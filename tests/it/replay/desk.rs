@@ -166,7 +166,7 @@ impl<'a> Desk<'a> {
 /// A running command, killed when dropped.
 pub struct Running {
     pub child: Child,
-    pub says: Lines,
+    pub stderr: Lines,
 }
 
 impl Running {
@@ -177,8 +177,8 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .expect("koobridge starts");
-        let says = Lines::read(child.stderr.take().expect("a pipe"));
-        Self { child, says }
+        let stderr = Lines::read(child.stderr.take().expect("a pipe"));
+        Self { child, stderr }
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -189,7 +189,7 @@ impl Running {
     pub fn ended(&mut self) -> i32 {
         let status = until(PATIENCE, || {
             let ended = self.child.try_wait().expect("a child");
-            ended.ok_or_else(|| self.says.all())
+            ended.ok_or_else(|| self.stderr.all())
         });
         let status = status.unwrap_or_else(|stderr| panic!("still running: {stderr}"));
         status.code().expect("it ended by itself")

@@ -160,7 +160,7 @@ fn a_signal_in_a_preview_or_between_lines_has_a_message() {
         until(PATIENCE, || handles_signals(running.child.id())).expect("a handler");
         running.signal(Signal::TERM);
         let ended = running.ended();
-        let stderr = running.says.wait_for_end();
+        let stderr = running.stderr.wait_for_end();
         assert_eq!(ended, 3, "{stderr}");
         assert!(stderr.ends_with(words), "{stderr}");
         if arguments.contains(&"--json") {

@@ -12,7 +12,7 @@ use crate::support::acl::{Resource, Right, allow, grant, revoke, withdraw};
 use crate::support::bridge::{eventually, koobridge, run};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::lines::Lines;
-use crate::support::logins::{LOGIN, SASL_PASSWORD, Way, set_password};
+use crate::support::logins::{LOGIN, SASL_PASSWORD, Security, set_password};
 
 /// Returns a `tail` or `replay` of a topic by a user with a password.
 fn command(kafka: &Exclusive, topic: &str, arguments: &[&str]) -> Command {
@@ -87,13 +87,13 @@ fn a_login_that_is_refused_for_a_minute_ends_a_tail() {
     allow(&kafka, &["Read", "Describe"], &[&topic]);
     Desk::new(&kafka).write(&topic, (0..3).map(event));
     let mut running = tail(&kafka, &topic, 3);
-    set_password(&kafka, Way::Sasl, "another");
+    set_password(&kafka, Security::Sasl, "another");
     for broker in 0..3 {
         kafka.kill(broker);
     }
     kafka.start_all([0, 1, 2]);
     let stderr = error_of(&mut running);
-    set_password(&kafka, Way::Sasl, SASL_PASSWORD);
+    set_password(&kafka, Security::Sasl, SASL_PASSWORD);
     assert!(
         stderr.contains("authentication with Kafka failed: "),
         "{stderr}"

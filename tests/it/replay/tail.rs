@@ -82,7 +82,7 @@ fn a_tail_follows_new_records_only() {
         desk.write(&desk.events, [event(number)]);
         number += 3;
         let ended = running.child.try_wait().expect("a child");
-        ended.map(|_| ()).ok_or_else(|| running.says.all())
+        ended.map(|_| ()).ok_or_else(|| running.stderr.all())
     });
     let printed = running.printed();
     assert_eq!(printed.lines().count(), 1);

@@ -69,7 +69,7 @@ fn one_of_two_processes_that_begin_a_run_at_once_does_it() {
     let mut both = [(); 2].map(|()| desk.start("replay", &job));
     let mut codes = both.each_mut().map(Running::ended);
     codes.sort_unstable();
-    let stderr = both.each_ref().map(|running| running.says.wait_for_end());
+    let stderr = both.each_ref().map(|running| running.stderr.wait_for_end());
     assert_eq!(codes, [0, 1], "{stderr:?}");
     let words = format!("another process has taken over the run {id}");
     assert!(
@@ -440,7 +440,7 @@ fn a_second_signal_aborts_the_transaction() {
     copied(&desk, &target, 1);
     running.signal(Signal::INT);
     running.signal(Signal::INT);
-    assert_eq!(running.ended(), 3, "{}", running.says.all());
+    assert_eq!(running.ended(), 3, "{}", running.stderr.all());
     assert!(is_closed(&kafka, &target));
 }
 
@@ -480,7 +480,7 @@ fn a_run_without_a_connection_to_kafka_obeys_signals() {
         (&mut late, "stopped before anything was copied: "),
     ] {
         let ended = running.ended();
-        let stderr = running.says.wait_for_end();
+        let stderr = running.stderr.wait_for_end();
         assert_eq!(ended, 3, "{stderr}");
         assert!(stderr.contains(words), "{stderr}");
         let took = begun.elapsed();
@@ -550,10 +550,10 @@ fn a_target_that_is_deleted_ends_the_run() {
             .delete_topics(&[&target], &AdminOptions::new()),
     );
     deleted.expect("a topic can be deleted");
-    assert_eq!(running.ended(), 1, "{}", running.says.all());
-    let says = running.says.all();
+    assert_eq!(running.ended(), 1, "{}", running.stderr.all());
+    let stderr = running.stderr.all();
     assert!(
-        says.contains(&format!("there is no topic {target}")),
-        "{says}"
+        stderr.contains(&format!("there is no topic {target}")),
+        "{stderr}"
     );
 }

@@ -36,7 +36,7 @@ fn the_bridge_dies_again_and_again(spool: bool) {
     let mut rig = Rig::new("kill -9 of koobridge, five times", spool);
     let mut random = Random::new();
     for _ in 0..ROUNDS {
-        rig.bridge.kill9();
+        rig.bridge.sigkill();
         rig.bridge.restart();
         pause(random.millis(300..2500));
     }
@@ -50,11 +50,11 @@ fn the_bridge_dies_again_and_again_while_kafka_is_away(spool: bool) {
     rig.kafka.freeze_all();
     for _ in 0..ROUNDS {
         pause(random.millis(1200..3000));
-        rig.bridge.kill9();
+        rig.bridge.sigkill();
         rig.bridge.restart();
     }
     pause(random.millis(1200..3000));
-    rig.bridge.kill9();
+    rig.bridge.sigkill();
     rig.kafka.thaw_all();
     nothing_promised_is_lost(&rig);
     rig.bridge.restart();

@@ -216,7 +216,7 @@ impl Bridge {
     }
 
     /// Sends SIGKILL and waits until the process has ended.
-    pub fn kill9(&mut self) {
+    pub fn sigkill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a killed child ends");
     }

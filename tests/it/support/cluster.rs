@@ -23,7 +23,7 @@ use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
 use crate::support::broker::{ARCHIVE, Broker};
 use crate::support::jars::fetch_jars;
-use crate::support::logins::Way;
+use crate::support::logins::Security;
 use crate::support::ports::free_ports;
 use crate::support::records::{Kafka, until};
 
@@ -201,11 +201,11 @@ impl Exclusive {
 
     /// Returns the SASL listeners, which expect the password of `logins::SASL_USER`.
     pub fn sasl_bootstrap(&self) -> String {
-        self.bootstrap_for(Way::Sasl)
+        self.bootstrap_for(Security::Sasl)
     }
 
     /// Returns the bootstrap addresses of a listener.
-    pub fn bootstrap_for(&self, way: Way) -> String {
+    pub fn bootstrap_for(&self, way: Security) -> String {
         let brokers = self.cluster().brokers.iter();
         let addresses: Vec<_> = brokers.map(|broker| broker.address_for(way)).collect();
         addresses.join(",")

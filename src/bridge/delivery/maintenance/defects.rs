@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::Work;
+use super::MaintenanceLoop;
 use crate::bridge::delivery::partition::Partition;
 use crate::kafka::Condition;
 use crate::telemetry::Throttle;
@@ -21,7 +21,7 @@ pub(super) const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(40);
 
 static REFUSALS: Throttle = Throttle::new();
 
-impl Work {
+impl MaintenanceLoop {
     /// Returns why a producer can no longer deliver, if that is so.
     pub(super) fn defect(&self, producer: usize) -> Option<String> {
         let current = self.topic.producers.get(producer).load();
@@ -30,7 +30,7 @@ impl Work {
         }
         let shared = self.topic.shared();
         if shared.producer_health[producer]
-            .wedged
+            .invalid_generation
             .load(Ordering::Relaxed)
             == current.generation
         {

@@ -37,7 +37,7 @@ impl Maintenance {
         redirects: Option<Arc<Redirects>>,
         woken: Receiver<()>,
     ) -> io::Result<Self> {
-        let work = Work {
+        let work = MaintenanceLoop {
             topic: Arc::clone(&topic),
             redirects,
             producers: Vec::new(),
@@ -59,7 +59,7 @@ impl Drop for Maintenance {
 }
 
 /// The state of the maintenance thread.
-struct Work {
+struct MaintenanceLoop {
     topic: Arc<Topic>,
     redirects: Option<Arc<Redirects>>,
     /// Indexed by producer number.
@@ -69,7 +69,7 @@ struct Work {
     remembered: Option<u32>,
 }
 
-impl Work {
+impl MaintenanceLoop {
     fn run(mut self, woken: &Receiver<()>, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
             self.check_topic();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
-use super::Work;
+use super::MaintenanceLoop;
 use super::defects::REFUSAL_COUNTS_FOR;
 use super::successor::Successor;
 use crate::bridge::delivery::lane::{Input, Lane};
@@ -86,7 +86,7 @@ impl ProducerState {
     }
 }
 
-impl Work {
+impl MaintenanceLoop {
     /// Returns whether a producer is being replaced or its successor connects.
     pub(super) fn is_replacing(&self) -> bool {
         !self.producers.iter().all(ProducerState::is_in_service)

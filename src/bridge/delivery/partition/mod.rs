@@ -15,7 +15,7 @@ use super::backoff::Backoff;
 use super::given_up::Reason;
 use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
 use super::limits::ReadBackBytes;
-use super::pending::{NotTaken, Pending};
+use super::pending::{Pending, PublishError};
 use super::producers::Producers;
 use super::shared::{Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
@@ -393,7 +393,7 @@ impl Partition {
     ) {
         let Some(redirects) = &self.shared.redirects else {
             let shared = &self.shared;
-            return shared.give_up(report, NotTaken::Refused, state.last_error);
+            return shared.give_up(report, PublishError::Rejected, state.last_error);
         };
         self.shared.metrics.report_rejected(reason);
         if let Some(reports) = REFUSED.count() {

@@ -9,7 +9,7 @@ async fn in_flight(properties: &[(&str, &str)]) -> Fixture {
     let fixture = Fixture::with("there", 10, properties);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
+    assert_eq!(told, Err(PublishError::Deadline));
     assert!(fixture.lane().lane(|lane| lane.report(1).is_some()));
     fixture
 }
@@ -56,7 +56,12 @@ async fn a_failure_that_an_earlier_producer_reports_changes_nothing() {
     let fixture = in_flight(&HELD_BACK).await;
     fixture.lane().failed(1, 0, Failed::INVALID_PRODUCER_ID);
     let shared = fixture.delivery.events.shared();
-    assert_eq!(shared.producer_health[0].wedged.load(Ordering::Relaxed), 0);
+    assert_eq!(
+        shared.producer_health[0]
+            .invalid_generation
+            .load(Ordering::Relaxed),
+        0
+    );
     assert!(fixture.lane().lane(|lane| lane.mode() == Mode::Direct));
     assert_eq!(fixture.lane().lane(Lane::in_flight), 1);
 }
@@ -124,7 +129,7 @@ async fn two_partitions() -> Fixture {
     let fixture = empty_partitions().await;
     for key in OF_EACH {
         let told = routing::deliver(&fixture, key, Duration::ZERO).await;
-        assert_eq!(told, Err(NotTaken::Deadline));
+        assert_eq!(told, Err(PublishError::Deadline));
     }
     let all = fixture.delivery.events.partitions.all();
     let bound: Vec<_> = all.iter().map(|partition| partition.producer()).collect();

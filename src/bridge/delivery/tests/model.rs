@@ -10,7 +10,7 @@ use super::spooling::{eventually, spooling};
 use super::*;
 use crate::kafka::{Failed, ReadStep, Reader};
 
-type Told = Result<Kept, NotTaken>;
+type Told = Result<Kept, PublishError>;
 
 struct World {
     fixture: Fixture,
@@ -116,7 +116,7 @@ impl World {
         for (id, sender) in std::mem::take(&mut self.senders) {
             match sender.await {
                 Ok(Ok(_)) => _ = promised.insert(id),
-                Ok(Err(NotTaken::Overloaded)) => shed += 1,
+                Ok(Err(PublishError::Overloaded)) => shed += 1,
                 Ok(Err(_)) => {}
                 Err(_) => self.gone += 1,
             }

@@ -44,7 +44,7 @@ async fn a_refused_report_is_redirected_and_counted_once() {
 async fn a_refused_report_fails_without_a_rejected_topic() {
     let fixture = refusing(false, None);
     rejected_is_known(&fixture).await;
-    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::NoTopic));
+    assert_eq!(fixture.deliver(LONG).await, Err(PublishError::NoTopic));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
@@ -52,7 +52,7 @@ async fn a_refused_report_fails_without_a_rejected_topic() {
 async fn a_report_that_both_topics_refuse_fails_without_a_spool() {
     let fixture = refusing(true, None);
     create_rejected(&fixture).await;
-    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::Refused));
+    assert_eq!(fixture.deliver(LONG).await, Err(PublishError::Rejected));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
@@ -74,7 +74,7 @@ async fn a_refused_report_fails_if_the_spool_is_full_and_no_rejected_topic_exist
     spooling.spool.free_space = u64::MAX / 2;
     let fixture = direct(10, &[], spooling).await;
     fixture.delivery.events.shared().refused_size.learn(1);
-    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::NoRoom));
+    assert_eq!(fixture.deliver(LONG).await, Err(PublishError::NoRoom));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
@@ -150,7 +150,7 @@ async fn a_refused_report_keeps_its_row_until_the_rejected_topic_has_it() {
         };
         match events.deliver(record, Instant::now() + LONG).await {
             Ok(Kept::BY_SPOOL) => spooled += 1,
-            told => break assert_eq!(told, Err(NotTaken::NoRoom)),
+            told => break assert_eq!(told, Err(PublishError::NoRoom)),
         }
     }
     assert!(spooled > 5, "{spooled}");

@@ -57,7 +57,11 @@ async fn records_with_a_key_go_to_the_same_partition_as_with_the_java_client() {
 }
 
 /// Delivers a report, and returns the whole answer.
-pub(super) async fn told(fixture: &Fixture, key: &str, within: Duration) -> Result<Kept, NotTaken> {
+pub(super) async fn told(
+    fixture: &Fixture,
+    key: &str,
+    within: Duration,
+) -> Result<Kept, PublishError> {
     let deadline = Instant::now() + within;
     let events = &fixture.delivery.events;
     events.deliver(record(Some(key)), deadline).await
@@ -67,7 +71,7 @@ pub(super) async fn deliver(
     fixture: &Fixture,
     key: &str,
     within: Duration,
-) -> Result<KeptBy, NotTaken> {
+) -> Result<KeptBy, PublishError> {
     let told = told(fixture, key, within).await;
     told.map(|kept| kept.by)
 }

@@ -35,7 +35,7 @@ async fn without_kafka_and_with_a_full_spool_a_report_fails() {
     spooling.spool.free_space = u64::MAX / 2;
     let fixture = Fixture::start("later", 10, &[], Some(spooling));
     let told = fixture.deliver(LONG).await;
-    assert_eq!(told, Err(NotTaken::NoRoom));
+    assert_eq!(told, Err(PublishError::NoRoom));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
@@ -132,7 +132,7 @@ async fn a_report_goes_to_the_spool_before_its_deadline_however_long_it_was_to_w
     let fixture = direct(10, &HELD_BACK, spooling(directory.path(), LONG)).await;
     let told = fixture.deliver(Duration::from_secs(1)).await;
     assert!(
-        [Ok(KeptBy::Spool), Err(NotTaken::Deadline)].contains(&told),
+        [Ok(KeptBy::Spool), Err(PublishError::Deadline)].contains(&told),
         "{told:?}"
     );
     let reports = || fixture.delivery.spool_level().expect("a spool").reports;

@@ -19,7 +19,7 @@ async fn a_stop_waits_for_reports_in_flight() {
     let fixture = Fixture::with("there", 1, &[("linger.ms", "500")]);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
+    assert_eq!(told, Err(PublishError::Deadline));
     assert!(!fixture.delivery.is_delivered());
     assert_eq!(fixture.delivery.finish(LONG), left(0, 0));
     assert!(fixture.delivery.is_delivered());
@@ -31,7 +31,7 @@ async fn reports_without_an_acknowledgement_in_time_are_unpromised() {
     let fixture = Fixture::with("there", 1, &HELD_BACK);
     assert_eq!(fixture.partitions().await, Some(1));
     let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
+    assert_eq!(told, Err(PublishError::Deadline));
     assert_eq!(fixture.delivery.finish(Duration::ZERO), left(0, 1));
 }
 
@@ -39,7 +39,7 @@ async fn reports_without_an_acknowledgement_in_time_are_unpromised() {
 async fn in_flight(spooling: Spooling) -> Fixture {
     let fixture = direct(10, &HELD_BACK, spooling).await;
     let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
+    assert_eq!(told, Err(PublishError::Deadline));
     fixture
 }
 

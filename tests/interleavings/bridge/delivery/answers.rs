@@ -8,7 +8,7 @@ use std::thread;
 use shuttle::future;
 
 use super::limits::{InFlight, InFlightLimits};
-use super::pending::{Kept, KeptBy, NotTaken, Pending};
+use super::pending::{Kept, KeptBy, Pending, PublishError};
 use super::replies::Replies;
 use crate::bridge::metrics::Metrics;
 use crate::contract::Record;
@@ -83,8 +83,8 @@ pub(super) fn the_first_end_counts() {
     let mark = keepers.join().expect("an answer");
     let answer = future::block_on(sender.answer());
     let fate = match (is_refused, answer) {
-        (true, Err(NotTaken::Deadline)) => "delivered_late",
-        (false, Err(NotTaken::Deadline)) => "sender_gone",
+        (true, Err(PublishError::Deadline)) => "delivered_late",
+        (false, Err(PublishError::Deadline)) => "sender_gone",
         (false, Ok(Kept::BY_SPOOL)) => "delivered",
         other => panic!("{other:?}"),
     };

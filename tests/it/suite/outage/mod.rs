@@ -158,7 +158,7 @@ fn kafka_is_away(
     while begun.elapsed() + form.killed_every < form.kafka_is_away_for {
         pause(form.killed_every);
         let from = Instant::now();
-        rig.bridge.kill9();
+        rig.bridge.sigkill();
         rig.bridge.restart();
         watch.follow(&rig.bridge);
         downs.push(from..Instant::now());

@@ -14,7 +14,7 @@ pub const REPLAY_ID: &str = "replay_id";
 
 /// The work of a run: to replay events, or to redrive rejected reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Work {
+pub enum Operation {
     Replay {
         selection: Selection,
         /// Includes records that are replays already.
@@ -55,7 +55,7 @@ pub enum Pass<'a> {
     StillRejected(Cow<'a, str>, &'static str),
 }
 
-impl Work {
+impl Operation {
     /// Returns the name of the command.
     #[must_use]
     pub fn name(&self) -> &'static str {
