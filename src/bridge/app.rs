@@ -18,7 +18,9 @@ use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
 use crate::bridge::traces::Traces;
-use crate::bridge::{Bridge, CountedChannels, Identity, Live, Part, Phase, Rules, Watch};
+use crate::bridge::{
+    Bridge, CountedChannels, Identity, Live, Part, Phase, ReloadableConfig, Watch,
+};
 use crate::config::{self, Config, Limits, SLACK};
 use crate::contract::Channels;
 use crate::kafka::{self, ClientCertificate, Settings};
@@ -118,7 +120,7 @@ impl App {
             metrics.certificate_expires(identity.expires());
         }
         let channels = CountedChannels::new(channels, &metrics);
-        let live = Live::new(channels, identity, Rules::from(&config));
+        let live = Live::new(channels, identity, ReloadableConfig::from(&config));
         let bridge = Bridge {
             live,
             delivery,
@@ -193,7 +195,7 @@ impl App {
             () = sleep(delay) => {}
             () = signals.next() => return Ok(End::Forced),
         }
-        let last = LastConnections::new(&bridge.live.rules.load().limits, Instant::now());
+        let last = LastConnections::new(&bridge.live.config.load().limits, Instant::now());
         tokio::select! {
             () = acceptor.finish(last.accepted) => {}
             () = signals.next() => return Ok(End::Forced),

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use files::{Contents, Files};
 
 use crate::bridge::channels;
-use crate::bridge::{Bridge, CountedChannels, Identity, Part, Rules};
+use crate::bridge::{Bridge, CountedChannels, Identity, Part, ReloadableConfig};
 use crate::config::{Config, ConfigError, ConfigErrors, Settings, Sources, Tls};
 use crate::kafka;
 
@@ -205,8 +205,8 @@ fn read_configuration(
     // It must also fit the keys that do not change until a restart.
     let taken_over = settings.taken_over_from(started);
     let config = Config::check(&taken_over, kafka::check_property)?;
-    let rules = Rules::from(&config);
-    bridge.live.rules.store(Arc::new(rules));
+    let rules = ReloadableConfig::from(&config);
+    bridge.live.config.store(Arc::new(rules));
     let fixed = settings.changed_for_restart(started);
     if !fixed.is_empty() {
         let keys = fixed.join(", ");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Overrides, SpoolCommand, SpoolExport, SpoolLocation, SpoolStatus};
 use crate::config::Settings;
-use crate::spool::{Fragment, Inspection, Kept, LaneKey, LaneStatus, Mark, Problem};
+use crate::spool::{Fragment, Inspection, LaneKey, LaneStatus, Mark, Problem, SpooledReport};
 use crate::tools::archive::Line;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
@@ -169,8 +169,8 @@ fn export(
     error_if_incomplete(&problems).map(|()| printed)
 }
 
-fn report_line(kept: Kept) -> Line {
-    let Kept {
+fn report_line(kept: SpooledReport) -> Line {
+    let SpooledReport {
         lane,
         number,
         mark,
@@ -186,7 +186,7 @@ fn report_line(kept: Kept) -> Line {
 }
 
 /// Returns the line of a report in a file that was set aside.
-fn set_aside_line(kept: Kept) -> Line {
+fn set_aside_line(kept: SpooledReport) -> Line {
     let mut line = report_line(kept);
     line.state = Some("set aside".into());
     line

@@ -14,7 +14,7 @@ use crate::contract::{EventFields, PROBE_KEY, RecordRef, RedrivenMarker, Rejecte
 use crate::interrupt::Interrupt;
 use crate::kafka::{OffsetRange, Reader};
 use crate::tools::archive::Line;
-use crate::tools::replay::{self, Item, Position, Range, Selection, Source, When};
+use crate::tools::replay::{self, Item, Position, Range, Selection, Source, TimePoint};
 use crate::tools::usage_error;
 
 /// How long to wait for a record before the output is flushed.
@@ -36,7 +36,7 @@ pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
     }
     let range = Range {
         since: tail.since,
-        until: When::Now,
+        until: TimePoint::Now,
         offsets: tail.offsets.clone(),
     };
     let mut selection = consuming::selection(&tail.filters, Some(&range))?;

@@ -19,7 +19,7 @@ pub enum StillRejected {
     /// The record was not written by koobridge.
     NotRejectedByKoobridge,
     /// The report still breaks the contract, for the reason with this code.
-    Because(&'static str),
+    Invalid(&'static str),
 }
 
 /// Turns a rejected record into an event with the original arrival time.
@@ -52,7 +52,7 @@ fn redrive_report(
     let body = record.value.as_deref().unwrap_or_default().to_vec();
     let received = Received::new(channel, arrival, body);
     let report = received.validate();
-    let report = report.map_err(|fault| StillRejected::Because(current_reason(fields, &fault)))?;
+    let report = report.map_err(|fault| StillRejected::Invalid(current_reason(fields, &fault)))?;
     Ok(report.normalise(format).into_record().into())
 }
 
@@ -140,7 +140,7 @@ mod tests {
         let mut rejected: RecordRef<'_> = received.reject(fault).into_parts().1.into();
         assert_eq!(
             redrive(&rejected, EventMode::Binary.into()),
-            Err(StillRejected::Because("unknown-status"))
+            Err(StillRejected::Invalid("unknown-status"))
         );
         // Simulates a version that knows the status.
         rejected.value = Some(Cow::Borrowed(SOUND));
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_valid_body_with_a_wrong_header_becomes_an_event() {
         const GZIP: &[u8] = b"\x1f\x8b\x08\x00";
-        let still = |code| Err(StillRejected::Because(code));
+        let still = |code| Err(StillRejected::Invalid(code));
         let sound = Ok(event(EventMode::Binary.into()).into());
         for (reason, body, expected) in [
             (Reason::ContentType, SOUND, sound.clone()),

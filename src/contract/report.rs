@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::channel::ChannelId;
 use super::event::{Event, EventFormat};
 use super::fault::{Fault, Reason};
-use super::json::{self, Member, NoObject};
+use super::json::{self, JsonError, Member};
 use super::received::Arrival;
 
 /// The longest mandatory member, in Unicode scalar values. The interface document specifies no limit; its identifiers
@@ -63,8 +63,8 @@ impl<'a> Report<'a> {
     ) -> Result<Self, Fault> {
         let text = str::from_utf8(body).map_err(|_| Fault::of_body(Reason::InvalidUtf8))?;
         let members = json::members(text).map_err(|no| match no {
-            NoObject::NotJson => Fault::of_body(Reason::NotJson),
-            NoObject::NotAnObject => Fault::of_body(Reason::NotAnObject),
+            JsonError::NotJson => Fault::of_body(Reason::NotJson),
+            JsonError::NotAnObject => Fault::of_body(Reason::NotAnObject),
         })?;
         if members
             .iter()

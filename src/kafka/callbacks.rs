@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, info};
 
 use super::client_certificate::ClientCertificate;
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 use super::rejection::RejectedStep;
 use super::settings::Settings;
 use super::topic::NoAnswer;
@@ -39,16 +39,16 @@ impl<D> Callbacks<D> {
     }
 
     /// Returns the reason why no broker answers, according to the last error.
-    pub(super) fn unreached(&self) -> Option<Unreached> {
+    pub(super) fn connect_error(&self) -> Option<ConnectError> {
         let (code, words) = self.last_error_with_code()?;
         let certificate = self.certificate.as_ref();
         let Some(step) = RejectedStep::of(code, &words) else {
-            return Some(Unreached::NoBroker(words));
+            return Some(ConnectError::NoBroker(words));
         };
         let why = step.explain(&words, certificate, Timestamp::now());
         Some(match step {
-            RejectedStep::Tls => Unreached::Tls(why),
-            RejectedStep::Authentication => Unreached::Authentication(why),
+            RejectedStep::Tls => ConnectError::Tls(why),
+            RejectedStep::Authentication => ConnectError::Authentication(why),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 
 /// How long authentication or the TLS handshake may fail: both can fail for a while when a broker restarts.
 const REJECTED_LIMIT: Duration = Duration::from_secs(30);
@@ -29,8 +29,8 @@ impl Contact {
         &mut self,
         asked: Instant,
         now: Instant,
-        rejection: Option<Unreached>,
-    ) -> Result<bool, Unreached> {
+        rejection: Option<ConnectError>,
+    ) -> Result<bool, ConnectError> {
         let since = *self.lost_since.get_or_insert(asked);
         let duration = now.saturating_duration_since(since);
         match rejection {
@@ -73,13 +73,13 @@ mod tests {
     fn a_rejected_login_is_an_error_after_half_a_minute() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let rejection = || Some(Unreached::Authentication("wrong password".to_owned()));
+        let rejection = || Some(ConnectError::Authentication("wrong password".to_owned()));
         let mut contact = Contact::default();
         assert!(matches!(
             contact.lost(at(0), at(29), rejection()),
             Ok(false)
         ));
         let refused = contact.lost(at(28), at(30), rejection());
-        assert!(matches!(refused, Err(Unreached::Authentication(_))));
+        assert!(matches!(refused, Err(ConnectError::Authentication(_))));
     }
 }

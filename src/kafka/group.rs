@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 use super::numbers::{to_i32, to_u32, to_u64};
 use super::read_error::ReadError;
 use super::rights::missing_right;
@@ -174,8 +174,8 @@ impl Group {
         if let Some(right) = right {
             return ReadError::Denied(right);
         }
-        let unreached = self.consumer.context().unreached();
-        if let Some(rejection @ Unreached::Authentication(_)) = unreached {
+        let connect_error = self.consumer.context().connect_error();
+        if let Some(rejection @ ConnectError::Authentication(_)) = connect_error {
             return rejection.into();
         }
         let group = &self.name;

@@ -29,9 +29,9 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Why Kafka did not accept a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct Failed(RDKafkaErrorCode);
+pub struct DeliveryError(RDKafkaErrorCode);
 
-impl Failed {
+impl DeliveryError {
     /// The outcome is unknown because the producer was replaced.
     pub const UNSURE: Self = Self(RDKafkaErrorCode::PurgeInflight);
 
@@ -104,7 +104,7 @@ pub struct Acknowledged {
 }
 
 /// Receives the ticket and the outcome of a record.
-type OnReport<T> = Box<dyn Fn(T, Result<Acknowledged, Failed>) + Send + Sync>;
+type OnReport<T> = Box<dyn Fn(T, Result<Acknowledged, DeliveryError>) + Send + Sync>;
 
 /// A producer whose caller gets its `T` back with each delivery report.
 pub struct Producer<T: Send + Sync + 'static> {
@@ -120,7 +120,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
     pub fn start(
         name: &str,
         settings: &Settings,
-        on_report: impl Fn(T, Result<Acknowledged, Failed>) + Send + Sync + 'static,
+        on_report: impl Fn(T, Result<Acknowledged, DeliveryError>) + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let on_report: OnReport<T> = Box::new(on_report);
         let callbacks = Callbacks::new(on_report, settings);
@@ -150,7 +150,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
         partition: u32,
         record: &Record,
         ticket: T,
-    ) -> Result<(), (Failed, T)> {
+    ) -> Result<(), (DeliveryError, T)> {
         let mut outgoing = to_base_record(topic, record, Box::new(ticket));
         outgoing.partition = Some(i32::try_from(partition).unwrap_or(i32::MAX));
         self.inner
@@ -217,7 +217,7 @@ impl<T: Send + Sync + 'static> ProducerContext for Callbacks<OnReport<T>> {
     }
 }
 
-impl From<RDKafkaErrorCode> for Failed {
+impl From<RDKafkaErrorCode> for DeliveryError {
     fn from(code: RDKafkaErrorCode) -> Self {
         Self(code)
     }
@@ -231,6 +231,6 @@ fn acknowledged(record: &BorrowedMessage<'_>) -> Acknowledged {
     }
 }
 
-fn failed(error: &KafkaError) -> Failed {
-    Failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+fn failed(error: &KafkaError) -> DeliveryError {
+    DeliveryError(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
 }

@@ -36,7 +36,7 @@ pub enum Condition {
     /// Kafka answers, but the topic does not exist.
     Missing,
     /// Kafka rejects the request for this topic; librdkafka's message.
-    Refused(String),
+    Rejected(String),
     /// This many partitions have no leader.
     Leaderless(usize),
     Ready,
@@ -106,7 +106,7 @@ impl Condition {
             Self::Ready | Self::Leaderless(_) => true,
             // A broker that has just started can report an existing topic as missing.
             Self::Missing => !matches!(current, Self::Ready | Self::Leaderless(_)),
-            Self::Refused(_) => self == current,
+            Self::Rejected(_) => self == current,
             Self::Unknown | Self::Unreachable(_) => false,
         }
     }
@@ -118,7 +118,7 @@ impl fmt::Display for Condition {
             Self::Unknown => f.write_str("Kafka has not answered yet"),
             Self::Unreachable(no_answer) => write!(f, "Kafka can't be reached: {no_answer}"),
             Self::Missing => f.write_str("the topic does not exist; create it, koobridge does not"),
-            Self::Refused(reason) => write!(
+            Self::Rejected(reason) => write!(
                 f,
                 "Kafka refuses the topic: {reason}; grant this client DESCRIBE and WRITE on it"
             ),
@@ -173,7 +173,7 @@ impl TopicWatch {
     }
 
     /// Requests the state again at once when the last answer seems outdated.
-    pub fn doubt(&self) {
+    pub fn request_refresh(&self) {
         // A full channel means that a request is due already.
         let _asked = self.wake.try_send(());
     }
@@ -185,8 +185,8 @@ mod tests {
 
     #[test]
     fn a_client_without_rights_replaces_only_another_one_without_rights() {
-        use Condition::{Leaderless, Missing, Ready, Refused, Unknown, Unreachable};
-        let refused = |why: &str| Refused(why.to_owned());
+        use Condition::{Leaderless, Missing, Ready, Rejected, Unknown, Unreachable};
+        let refused = |why: &str| Rejected(why.to_owned());
         let unreachable = || Unreachable("refused".to_owned().into());
         for (next, current, is_fit) in [
             (Ready, Ready, true),

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 use super::ends::{Answer, Ends};
 use super::numbers::{to_i32, to_i64, to_u32, to_u64};
 use super::offset_range::OffsetRange;
@@ -76,13 +76,13 @@ impl TopicConsumer {
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
             }
             Condition::Missing => Err(ReadError::NoTopic(topic.to_owned())),
-            Condition::Refused(_) if topic == self.topic => Err(self.refused("DESCRIBE and READ")),
+            Condition::Rejected(_) if topic == self.topic => Err(self.refused("DESCRIBE and READ")),
             condition => Err(ReadError::Topic(topic.to_owned(), condition)),
         }
     }
 
     fn refused(&self, right: &'static str) -> ReadError {
-        ReadError::Refused {
+        ReadError::NotAuthorized {
             topic: self.topic.clone(),
             right,
         }
@@ -279,11 +279,11 @@ impl TopicConsumer {
     }
 
     /// Returns the reason if brokers reject the connection.
-    pub(super) fn rejection(&self) -> Option<Unreached> {
+    pub(super) fn rejection(&self) -> Option<ConnectError> {
         let clients = [&self.committed, &self.uncommitted].into_iter();
         clients
-            .filter_map(|client| client.context().unreached())
-            .find(|why| !matches!(why, Unreached::NoBroker(_)))
+            .filter_map(|client| client.context().connect_error())
+            .find(|why| !matches!(why, ConnectError::NoBroker(_)))
     }
 
     pub(super) fn forget_errors(&self) {

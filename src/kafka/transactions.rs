@@ -30,7 +30,7 @@ use super::client_error::ClientError;
 use super::group::{Group, Offsets};
 use super::numbers::{to_i32, to_i64};
 use super::outgoing::to_headers;
-use super::producer::Failed;
+use super::producer::DeliveryError;
 use super::rights::missing_right;
 use crate::contract::RecordRef;
 use crate::interrupt::Interrupt;
@@ -53,26 +53,26 @@ const RECORDS_PER_POLL: u32 = 256;
 
 /// The reason why a transaction failed.
 #[derive(Debug, Error)]
-pub enum Broken {
+pub enum TransactionError {
     /// This transaction can't be committed; it can be aborted and retried.
     #[error("{0}")]
-    Transaction(String),
+    Abortable(String),
     /// This producer can't be used any more. Its last transaction may still have been committed.
     #[error("{0}")]
-    Producer(String),
+    Fatal(String),
     /// Another producer has started with the same id, so this one can't be used any more.
     #[error("{0}")]
     Fenced(String),
     /// Kafka rejects it, and a retry does not help.
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
 }
 
-impl From<ClientError> for Broken {
+impl From<ClientError> for TransactionError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Settings(_) => Self::Refused(error.to_string()),
-            ClientError::Threads(_) => Self::Producer(error.to_string()),
+            ClientError::Settings(_) => Self::Rejected(error.to_string()),
+            ClientError::Threads(_) => Self::Fatal(error.to_string()),
         }
     }
 }
@@ -105,7 +105,7 @@ impl Transactions {
     ///
     /// # Errors
     /// If this producer can't be used any more.
-    pub fn begin(&self) -> Result<(), Broken> {
+    pub fn begin(&self) -> Result<(), TransactionError> {
         let begun = self.producer.begin_transaction();
         begun.map_err(|error| self.broken(&error))?;
         self.is_open.set(true);
@@ -123,7 +123,7 @@ impl Transactions {
         partition: u32,
         record: &RecordRef<'_>,
         tag: usize,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), TransactionError> {
         if !self.topics.contains(topic) {
             self.topics.insert(topic.to_owned());
         }
@@ -163,10 +163,10 @@ impl Transactions {
     }
 
     /// Returns the error for a record that librdkafka does not accept.
-    fn not_sent(&self, error: &KafkaError, tag: usize) -> Broken {
+    fn not_sent(&self, error: &KafkaError, tag: usize) -> TransactionError {
         let code = error.rdkafka_error_code();
         if let Some(failed) = code
-            .map(Failed::from)
+            .map(DeliveryError::from)
             .filter(|failed| failed.is_permanent())
         {
             let mut failures = self.producer.context().deliveries.lock();
@@ -183,7 +183,7 @@ impl Transactions {
     ///
     /// # Errors
     /// If the transaction can't succeed any more.
-    pub fn flush(&self) -> Result<(), Broken> {
+    pub fn flush(&self) -> Result<(), TransactionError> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(POLL);
@@ -202,8 +202,13 @@ impl Transactions {
     /// Commits the transaction together with the reading progress on `topic`, as offsets of `group`.
     ///
     /// # Errors
-    /// If the commit failed; after [`Broken::Producer`] and [`Broken::Fenced`] Kafka may still have committed it.
-    pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
+    /// If the commit failed; after [`TransactionError::Fatal`] and [`TransactionError::Fenced`] Kafka may still have committed it.
+    pub fn commit(
+        &self,
+        group: &Group,
+        topic: &str,
+        offsets: &Offsets,
+    ) -> Result<(), TransactionError> {
         self.flush()?;
         let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
         let member = group.consumer.group_metadata();
@@ -222,7 +227,7 @@ impl Transactions {
         topic: &str,
         offsets: TopicPartitionList,
         member: ConsumerGroupMetadata,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), TransactionError> {
         let begun = Instant::now();
         let (offsets, member) = (Arc::new(offsets), Arc::new(member));
         loop {
@@ -243,12 +248,12 @@ impl Transactions {
             thread::Builder::new()
                 .name("kafka-offsets".to_owned())
                 .spawn(step)
-                .map_err(|error| Broken::from(ClientError::from(error)))?;
+                .map_err(|error| TransactionError::from(ClientError::from(error)))?;
             let sent = loop {
                 match result.recv_timeout(SLICE) {
                     Ok(sent) => break sent,
                     Err(RecvTimeoutError::Disconnected) => {
-                        return Err(Broken::Producer(
+                        return Err(TransactionError::Fatal(
                             "the thread that sends offsets ended unexpectedly".to_owned(),
                         ));
                     }
@@ -275,7 +280,7 @@ impl Transactions {
     ///
     /// # Errors
     /// If this producer can't be used any more.
-    pub fn abort(&self) -> Result<(), Broken> {
+    pub fn abort(&self) -> Result<(), TransactionError> {
         self.is_open.set(false);
         // Aborting waits for delivery reports that only this thread can poll.
         self.purge();
@@ -292,7 +297,7 @@ impl Transactions {
     /// record in their batch. After a rejection a new producer is needed, because the sequence numbers of this one have
     /// a gap.
     #[must_use]
-    pub fn refused(&self) -> BTreeMap<usize, Failed> {
+    pub fn refused(&self) -> BTreeMap<usize, DeliveryError> {
         self.purge();
         mem::take(&mut self.producer.context().deliveries.lock().refused)
     }
@@ -315,7 +320,7 @@ impl Transactions {
     fn until_done(
         &self,
         step: impl Fn(&TransactionalProducer) -> Result<(), KafkaError>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), TransactionError> {
         let begun = Instant::now();
         loop {
             match step(&self.producer) {
@@ -331,7 +336,7 @@ impl Transactions {
     }
 
     /// Returns an error if the step that began at `begun` has taken too long.
-    fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), Broken> {
+    fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), TransactionError> {
         let limit = match (self.interrupt.is_stopping(), self.interrupt.is_at_once()) {
             (_, true) => STOP_AT_ONCE,
             (true, _) => STOPPING,
@@ -341,16 +346,16 @@ impl Transactions {
             return Ok(());
         }
         let seconds = limit.as_secs();
-        Err(Broken::Producer(format!(
+        Err(TransactionError::Fatal(format!(
             "Kafka has not answered within {seconds} s: {awaited}"
         )))
     }
 
     /// Returns the error if the client lacks a right. `topic` holds the right that the topic needs and the topic's
     /// name.
-    fn denied(&self, error: &KafkaError, topic: [&str; 2]) -> Option<Broken> {
+    fn denied(&self, error: &KafkaError, topic: [&str; 2]) -> Option<TransactionError> {
         let code = error.rdkafka_error_code()?;
-        missing_right(code, topic, &self.id).map(Broken::Refused)
+        missing_right(code, topic, &self.id).map(TransactionError::Rejected)
     }
 
     /// Returns the topics of a write error: those that it names, or all.
@@ -364,7 +369,7 @@ impl Transactions {
         }
     }
 
-    fn broken(&self, error: &KafkaError) -> Broken {
+    fn broken(&self, error: &KafkaError) -> TransactionError {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
         let why = self.error_message(error);
@@ -379,19 +384,19 @@ impl Transactions {
                     | Code::InvalidTransactionTimeout
             )
         ) {
-            return Broken::Refused(why);
+            return TransactionError::Rejected(why);
         }
         if matches!(code, Some(Code::Fenced | Code::ProducerFenced)) {
-            return Broken::Fenced(why);
+            return TransactionError::Fenced(why);
         }
         let is_dead = match error {
             KafkaError::Transaction(error) => error.is_fatal() || !error.txn_requires_abort(),
             _ => false,
         };
         if is_dead || self.producer.client().fatal_error().is_some() {
-            Broken::Producer(why)
+            TransactionError::Fatal(why)
         } else {
-            Broken::Transaction(why)
+            TransactionError::Abortable(why)
         }
     }
 

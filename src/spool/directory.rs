@@ -43,7 +43,7 @@ impl Directory {
             match take_lock(lock) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(OpenError::Taken(path.to_owned(), owner_process(lock)));
+                    return Err(OpenError::InUse(path.to_owned(), owner_process(lock)));
                 }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }

@@ -20,7 +20,7 @@ use super::LaneKey;
 use super::connection::{self, Log};
 use super::count::Count;
 use super::directory::{length, with_suffix};
-use super::error::Unusable;
+use super::error::FileError;
 use super::format::upgrade;
 use super::limits::{Limits, PAGE};
 use super::reader::LastNumbers;
@@ -83,7 +83,7 @@ pub(super) struct File {
 
 impl File {
     /// Opens a file of an earlier run to drain it.
-    pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Self, Unusable> {
+    pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Self, FileError> {
         let mut connection = connection::open(path, memory, Log::Optional)?;
         upgrade(&mut connection)?;
         let mut file = Self::new(path, memory, limits, Count::default());
@@ -302,7 +302,8 @@ mod tests {
 
         file.write(rows()).expect("a write");
         assert_right(&file);
-        file.mark(&[(lane.clone(), 1, Mark::Gone)]).expect("a mark");
+        file.mark(&[(lane.clone(), 1, Mark::SenderGone)])
+            .expect("a mark");
         assert_right(&file);
         file.delete(&reports[..20]).expect("a deletion");
         assert_right(&file);

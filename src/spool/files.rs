@@ -21,7 +21,7 @@ use super::moving::Moving;
 use super::opening::{self, Opened};
 use super::reader::LastNumbers;
 use super::readers::Readers;
-use super::{LaneKey, Mark, OpenError, Options, Remains};
+use super::{LaneKey, Mark, OpenError, Options, RestoredState};
 use crate::telemetry::Throttle;
 
 /// If there are this many older files, no new file is created.
@@ -67,7 +67,7 @@ impl Files {
         directory: Directory,
         options: &Options,
         readers: Arc<Readers>,
-    ) -> Result<(Self, Remains), OpenError> {
+    ) -> Result<(Self, RestoredState), OpenError> {
         let now = Instant::now();
         let mut files = Self {
             directory,
@@ -91,19 +91,19 @@ impl Files {
         }
         files.ensure_current();
         files.may_have_duplicates = !files.older.is_empty();
-        let remains = files.remains()?;
+        let restored = files.restored()?;
         files.count_leftovers();
         files.move_all();
-        files.read_older(&remains);
-        Ok((files, remains))
+        files.read_older(&restored);
+        Ok((files, restored))
     }
 
     /// Opens a file of an earlier run. The newest must be opened first.
     fn open_file(&mut self, path: &Path) -> Result<(), OpenError> {
         match opening::open(path, self.memory_per_older_file(), self.limits)? {
             Opened::Damaged(why) => self.salvage(path, why, None),
-            Opened::Sound(mut file, remains) => {
-                for (topic, partitions) in remains.partitions {
+            Opened::Sound(mut file, restored) => {
+                for (topic, partitions) in restored.partitions {
                     if self.topics.iter().all(|(known, _)| *known != topic) {
                         self.topics.push((topic, partitions));
                     }
@@ -144,21 +144,21 @@ impl Files {
 
     /// Returns the reports that earlier runs left. Files that were copied from another spool can contain numbers that
     /// other reports have: those reports are renumbered.
-    fn remains(&mut self) -> Result<Remains, OpenError> {
+    fn restored(&mut self) -> Result<RestoredState, OpenError> {
         loop {
             let (files, clashing) = self.compare()?;
             let Some(path) = clashing else {
-                let mut remains = Remains {
+                let mut restored = RestoredState {
                     partitions: self.topics.clone(),
-                    ..Remains::default()
+                    ..RestoredState::default()
                 };
                 let added = self.moving.add_damaged(files);
                 let all =
                     added.map_err(|(path, error)| OpenError::File(path, error.to_string()))?;
                 for lane in all.into_iter().flat_map(|file| file.lanes) {
-                    remains.add_lane(lane);
+                    restored.add_lane(lane);
                 }
-                return Ok(remains);
+                return Ok(restored);
             };
             let lanes = files.iter().flat_map(|file| &file.lanes);
             let highest = lanes.map(|lane| lane.last).max();
@@ -181,30 +181,30 @@ impl Files {
 
     /// Returns the contents of each file, and a file in which a report has the same number as a different report in
     /// an older file.
-    fn compare(&self) -> Result<(Vec<Remains>, Option<PathBuf>), OpenError> {
-        let mut known: Vec<(&File, Remains)> = Vec::new();
+    fn compare(&self) -> Result<(Vec<RestoredState>, Option<PathBuf>), OpenError> {
+        let mut known: Vec<(&File, RestoredState)> = Vec::new();
         let mut clashing = None;
         for file in self.older.iter().chain(&self.current) {
             let failed =
                 |error: rusqlite::Error| OpenError::File(file.path().into(), error.to_string());
-            let remains = file.remains().map_err(failed)?;
+            let restored = file.restored().map_err(failed)?;
             for (other, other_remains) in &known {
                 let clashes = file
-                    .clashes_with(&remains, other, other_remains)
+                    .clashes_with(&restored, other, other_remains)
                     .map_err(failed)?;
                 if clashes && clashing.is_none() {
                     clashing = Some(file.path().to_owned());
                 }
             }
-            known.push((file, remains));
+            known.push((file, restored));
         }
-        let remains = known.into_iter().map(|(_, remains)| remains);
-        Ok((remains.collect(), clashing))
+        let restored = known.into_iter().map(|(_, restored)| restored);
+        Ok((restored.collect(), clashing))
     }
 
     /// Adds readers of the older files.
-    fn read_older(&mut self, remains: &Remains) {
-        let lanes = remains.lanes.iter();
+    fn read_older(&mut self, restored: &RestoredState) {
+        let lanes = restored.lanes.iter();
         let last_numbers: Arc<LastNumbers> =
             Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
         let memory = self.memory_per_older_file();

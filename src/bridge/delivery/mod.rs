@@ -58,7 +58,7 @@ use super::metrics::Metrics;
 use crate::config::LAST_WRITES;
 use crate::contract::{Event, Fault, Rejected};
 use crate::kafka::{ClientError, PollView, Settings, TopicState, TopicWatch, Watching};
-use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
+use crate::spool::{Level, OpenError, Options, RestoredLane, RestoredState, Spool};
 use crate::telemetry::Throttle;
 
 /// How often a stopping bridge checks whether everything is delivered.
@@ -155,7 +155,7 @@ impl Delivery {
         let opened = spooling
             .as_ref()
             .map(|spooling| open_spool(spooling, &weak_topics, metrics));
-        let (spool, remains) = opened.transpose().map_err(StartError::Spool)?.unzip();
+        let (spool, restored) = opened.transpose().map_err(StartError::Spool)?.unzip();
         let names = [topics.events, topics.rejected];
         let compresses = settings.compresses();
         let settings = CurrentSettings::new(ArcSwap::from_pointee(settings.clone()));
@@ -166,9 +166,9 @@ impl Delivery {
             limits: Arc::new(limits),
             spooling: spooling.as_ref(),
             spool,
-            remains: remains.unwrap_or_default(),
+            restored: restored.unwrap_or_default(),
         };
-        let other_topics = other_topics(&parts.remains.lanes, &names);
+        let other_topics = other_topics(&parts.restored.lanes, &names);
 
         let ([events, rejected], prepared) = Watching::prepare(names);
         let (wake_events, events_woken) = mpsc::sync_channel(1);
@@ -256,7 +256,7 @@ impl Delivery {
     ///
     /// # Errors
     /// If neither Kafka nor the spool has the request. After [`PublishError::Deadline`] the record may still arrive.
-    pub async fn keep(
+    pub async fn publish_rejected(
         &self,
         rejected: Rejected,
         deadline: Instant,
@@ -317,7 +317,7 @@ impl Delivery {
         };
         let soon = Instant::now() + FINISH_POLL;
         self.redirects
-            .place(soon, |report| self.rejected.take_over(report));
+            .hand_over(soon, |report| self.rejected.take_over(report));
         // Prevents replacements from now on, because a replacement resumes the partitions.
         let close = |topic: &Topic| *topic.is_closed.lock() = true;
         self.both_topics().into_iter().for_each(close);
@@ -382,7 +382,7 @@ struct Parts<'a> {
     limits: Arc<InFlightLimits>,
     spooling: Option<&'a Spooling>,
     spool: Option<Arc<Spool<SpoolTicket>>>,
-    remains: Remains,
+    restored: RestoredState,
 }
 
 impl Parts<'_> {
@@ -395,7 +395,7 @@ impl Parts<'_> {
         maintenance: SyncSender<()>,
         redirects: &Arc<Redirects>,
     ) -> Result<Arc<Topic>, StartError> {
-        let Remains { lanes, partitions } = &self.remains;
+        let RestoredState { lanes, partitions } = &self.restored;
         let lanes = lanes.iter().filter(|lane| *lane.lane.topic == *watch.name);
         let remembered = partitions.iter().find(|(name, _)| *name == watch.name);
         let remembered = remembered.map(|(_, count)| *count);
@@ -434,7 +434,7 @@ fn open_spool(
     spooling: &Spooling,
     weak_topics: &Arc<WeakTopics>,
     metrics: &Arc<Metrics>,
-) -> Result<(Arc<Spool<SpoolTicket>>, Remains), OpenError> {
+) -> Result<(Arc<Spool<SpoolTicket>>, RestoredState), OpenError> {
     let (weak_topics, metrics) = (Arc::clone(weak_topics), Arc::clone(metrics));
     let on_written = move |ticket: SpoolTicket, result| {
         let topic = weak_topics
@@ -445,12 +445,12 @@ fn open_spool(
         }
     };
     let on_commit = move |took| metrics.committed(took);
-    let (spool, remains) = Spool::open(&spooling.spool, on_written, on_commit)?;
-    Ok((Arc::new(spool), remains))
+    let (spool, restored) = Spool::open(&spooling.spool, on_written, on_commit)?;
+    Ok((Arc::new(spool), restored))
 }
 
 /// Returns the topics of due reports that are not in `names`, and logs a warning for each.
-fn other_topics(restored: &[Restored], names: &[String; 2]) -> Vec<String> {
+fn other_topics(restored: &[RestoredLane], names: &[String; 2]) -> Vec<String> {
     let due = restored.iter().filter(|lane| lane.first <= lane.last);
     let topics = due.map(|lane| lane.lane.topic.to_string());
     let others = topics.filter(|topic| !names.contains(topic));

@@ -110,7 +110,7 @@ fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
             warn!(topic, "the topic still can't take records: {trouble}");
         }
         _ if kind(before) == kind(trouble) => {}
-        Condition::Missing | Condition::Refused(_) => {
+        Condition::Missing | Condition::Rejected(_) => {
             warn!(topic, "the topic still can't take records: {trouble}");
         }
         _ => debug!(topic, "the topic still can't take every record: {trouble}"),

@@ -134,11 +134,11 @@ impl Pending {
     pub(super) fn read_back(row: Row, room: &Arc<ReadBackBytes>, metrics: &Metrics) -> Self {
         let share = Share::ReadBack(room.take(row.record.footprint()));
         let state = match row.mark {
-            Some(Mark::Refused) => {
+            Some(Mark::TimedOut) => {
                 metrics.reports_unsure.inc();
                 State::TimedOut
             }
-            Some(Mark::Gone) => State::Gone,
+            Some(Mark::SenderGone) => State::Gone,
             Some(Mark::Quarantined) | None => State::Answered(Ok(Kept::BY_SPOOL), None),
         };
         Self {
@@ -229,8 +229,8 @@ impl Pending {
 /// Returns the mark for the row of a report that will have this fate when Kafka has it.
 fn mark_of(fate: ReportFate) -> Option<Mark> {
     match fate {
-        ReportFate::DeliveredLate => Some(Mark::Refused),
-        ReportFate::SenderGone => Some(Mark::Gone),
+        ReportFate::DeliveredLate => Some(Mark::TimedOut),
+        ReportFate::SenderGone => Some(Mark::SenderGone),
         ReportFate::Delivered | ReportFate::Failed => None,
     }
 }
@@ -351,8 +351,8 @@ mod tests {
     fn a_report_that_is_spooled_and_read_back_keeps_its_fate() {
         for (end, mark, fate) in [
             ("answered", None, "delivered"),
-            ("refused", Some(Mark::Refused), "delivered_late"),
-            ("gone", Some(Mark::Gone), "sender_gone"),
+            ("refused", Some(Mark::TimedOut), "delivered_late"),
+            ("gone", Some(Mark::SenderGone), "sender_gone"),
         ] {
             let metrics = Metrics::new();
             let report = pending();

@@ -15,7 +15,7 @@ use super::pending::{Pending, PublishError};
 use super::refused_size::RefusedSize;
 use crate::bridge::metrics::Metrics;
 use crate::config::MOST_PRODUCERS;
-use crate::kafka::{Failed, TopicWatch};
+use crate::kafka::{DeliveryError, TopicWatch};
 use crate::spool::{LaneKey, Spool};
 use crate::telemetry::Throttle;
 
@@ -161,7 +161,7 @@ impl Shared {
     }
 
     /// Handles a failed delivery. `by` is the producer and its generation if the record was sent.
-    pub(super) fn failed(&self, by: Option<(usize, Generation)>, why: Failed) {
+    pub(super) fn failed(&self, by: Option<(usize, Generation)>, why: DeliveryError) {
         if let Some((producer, generation)) = by
             && why.has_invalid_producer_id()
         {
@@ -177,7 +177,7 @@ impl Shared {
                 "Kafka does not authorize this client to write: grant this client WRITE on the topic"
             );
         }
-        self.watch.doubt();
+        self.watch.request_refresh();
         self.wake();
     }
 }
@@ -186,7 +186,7 @@ impl Shared {
 pub(super) struct Redirects {
     waiting: Mutex<Vec<(Instant, Pending)>>,
     /// The number of reports that `place` has taken out and not placed yet.
-    being_placed: AtomicUsize,
+    being_moved: AtomicUsize,
     /// Wakes the maintenance thread of the rejected topic.
     maintenance: SyncSender<()>,
 }
@@ -195,7 +195,7 @@ impl Redirects {
     pub(super) fn new(maintenance: SyncSender<()>) -> Self {
         Self {
             waiting: Mutex::default(),
-            being_placed: AtomicUsize::new(0),
+            being_moved: AtomicUsize::new(0),
             maintenance,
         }
     }
@@ -210,25 +210,25 @@ impl Redirects {
         self.waiting.lock().push((Instant::now() + RETRY, report));
     }
 
-    /// Gives the reports that are due at `now` to `place`, and queues those again that it gives back.
-    pub(super) fn place(&self, now: Instant, place: impl Fn(Pending) -> Result<(), Pending>) {
+    /// Gives the reports that are due at `now` to `take`, and queues those again that it gives back.
+    pub(super) fn hand_over(&self, now: Instant, take: impl Fn(Pending) -> Result<(), Pending>) {
         let due: Vec<_> = {
             let mut waiting = self.waiting.lock();
             let due = waiting.extract_if(.., |(not_before, _)| *not_before <= now);
             let due: Vec<_> = due.collect();
-            self.being_placed.fetch_add(due.len(), Ordering::SeqCst);
+            self.being_moved.fetch_add(due.len(), Ordering::SeqCst);
             due
         };
         for (_, report) in due {
-            if let Err(report) = place(report) {
+            if let Err(report) = take(report) {
                 self.retry(report);
             }
-            self.being_placed.fetch_sub(1, Ordering::SeqCst);
+            self.being_moved.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty() && self.being_placed.load(Ordering::SeqCst) == 0
+        self.waiting.lock().is_empty() && self.being_moved.load(Ordering::SeqCst) == 0
     }
 
     /// Returns the number of waiting reports that are only in memory.

@@ -93,7 +93,7 @@ impl Topic {
         }
         let report = Pending::new(record, permit);
         let sender = Arc::clone(&report.sender);
-        let assigned = self.place(report).map_err(|_| PublishError::NoTopic)?;
+        let assigned = self.assign(report).map_err(|_| PublishError::NoTopic)?;
         Ok(DeliveryFuture {
             shared,
             sender,
@@ -104,7 +104,7 @@ impl Topic {
 
     /// Gives a report to its partition if the partitions are known, else to the inbox if there is one. Returns the
     /// partition and the report's number, or `None` for the inbox. Gives the report back if neither is possible.
-    pub(super) fn place(
+    pub(super) fn assign(
         &self,
         mut report: Pending,
     ) -> Result<Option<(Arc<Partition>, Number)>, Pending> {
@@ -146,7 +146,7 @@ impl Topic {
 
     /// Takes a redirected report. Gives it back if the state of this topic is not known yet.
     pub(super) fn take_over(&self, report: Pending) -> Result<(), Pending> {
-        match self.place(report) {
+        match self.assign(report) {
             Ok(_) => Ok(()),
             Err(report) if self.state().condition == Condition::Unknown => Err(report),
             Err(report) => {
@@ -158,7 +158,7 @@ impl Topic {
     }
 
     /// Updates the number of partitions from Kafka's metadata. Returns the number if it is known.
-    pub(super) fn note_partitions(&self) -> Option<u32> {
+    pub(super) fn update_partitions(&self) -> Option<u32> {
         let shared = self.shared();
         match shared.watch.known_partitions() {
             Some(count) if shared.known_partitions() != Some(count) => self.partitions.open(count),

@@ -40,7 +40,7 @@ pub(super) async fn serve(
         return speak_http(stream, peer, permit, bridge).await;
     };
     let acceptor = TlsAcceptor::from(Arc::clone(&identity.load().config));
-    let head_timeout = bridge.live.rules.load().limits.head_timeout;
+    let head_timeout = bridge.live.config.load().limits.head_timeout;
     let accepted = tokio::select! {
         accepted = timeout(head_timeout, acceptor.accept(stream)) => accepted,
         () = permit.displaced() => return,
@@ -55,7 +55,7 @@ async fn speak_http<S>(stream: S, peer: IpAddr, permit: &ConnectionPermit, bridg
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let limits = bridge.live.rules.load().limits;
+    let limits = bridge.live.config.load().limits;
     let progress = Progress::new(permit.state());
     let stream = TimedStream::new(stream, &progress, &limits);
     let aged = limits

@@ -156,7 +156,7 @@ impl Acceptor {
 
     /// Returns whether any request from this peer could be admitted.
     fn admits(&self, peer: IpAddr) -> bool {
-        let is_admitted = access::admits_peer(&self.bridge.live.rules.load().access, peer);
+        let is_admitted = access::admits_peer(&self.bridge.live.config.load().access, peer);
         if !is_admitted {
             self.bridge.metrics.connections_refused.inc();
             if let Some(times) = self.refused.count() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::foreign::Foreign;
+use super::foreign::ForeignProtocol;
 use super::read_ahead::ReadAhead;
 use super::state::{ConnectionState, State};
 use crate::config::Limits;
@@ -25,7 +25,7 @@ const LINGER_BYTES: usize = 1 << 20;
 pub(super) struct Progress<'a> {
     state: &'a ConnectionState,
     read_ahead: ReadAhead,
-    foreign: OnceLock<Foreign>,
+    foreign: OnceLock<ForeignProtocol>,
 }
 
 impl<'a> Progress<'a> {
@@ -61,7 +61,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Returns the protocol that the peer speaks instead of HTTP/1.1, if it is known.
-    pub(super) fn foreign(&self) -> Option<Foreign> {
+    pub(super) fn foreign(&self) -> Option<ForeignProtocol> {
         self.foreign.get().copied()
     }
 
@@ -71,7 +71,7 @@ impl<'a> Progress<'a> {
         self.read_ahead.note(bytes, state != State::Busy);
         if matches!(state, State::Idle | State::Displaced) {
             self.state.set(State::Head);
-            if let Some(foreign) = Foreign::of(bytes) {
+            if let Some(foreign) = ForeignProtocol::of(bytes) {
                 self.foreign.get_or_init(|| foreign);
             }
         }

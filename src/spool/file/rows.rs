@@ -8,7 +8,7 @@ use super::File;
 use crate::contract::Record;
 use crate::spool::format::{id_of, ids_of, to_column};
 use crate::spool::slice::{self, Slice};
-use crate::spool::{Kept, LaneKey, Mark};
+use crate::spool::{LaneKey, Mark, SpooledReport};
 
 /// A condition that a row is the same report.
 pub(super) const SAME: &str = "key IS ?2 AND headers = ?3 AND value = ?4";
@@ -28,7 +28,7 @@ impl File {
     /// same number as a different report.
     pub(in crate::spool) fn insert_new<'a>(
         &mut self,
-        reports: impl Iterator<Item = &'a Kept>,
+        reports: impl Iterator<Item = &'a SpooledReport>,
     ) -> rusqlite::Result<u64> {
         let rows = reports.map(|kept| (&kept.lane, kept.number, kept.mark, &kept.record));
         self.insert("IGNORE", rows)

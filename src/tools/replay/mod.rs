@@ -4,12 +4,13 @@
 //! [`TopicRun`] copies exactly once and keeps its plan in Kafka, so that it can be resumed; a [`FileRun`] copies
 //! at least once; [`print()`] writes lines.
 
-mod ended;
+mod command_result;
 mod file_run;
 mod job;
 mod key_partitions;
 mod operation;
 mod options;
+mod partition_range;
 mod plan;
 mod position;
 mod preview;
@@ -25,16 +26,16 @@ mod source;
 mod summary;
 mod tally;
 mod target;
+mod time_point;
 mod topic_run;
 mod totals;
 mod transaction_size;
-mod typed_offsets;
-mod when;
 
 pub use file_run::FileRun;
 pub use key_partitions::key_partitions;
 pub use operation::Operation;
 pub use options::{Outcome, RunId, RunOptions, Start};
+pub use partition_range::PartitionRange;
 pub use position::Position;
 pub use print::print;
 pub use progress::Progress;
@@ -43,6 +44,5 @@ pub use redriven::Redriven;
 pub use selection::Selection;
 pub use source::{Item, Source};
 pub use tally::time;
+pub use time_point::{Moment, TimePoint};
 pub use topic_run::TopicRun;
-pub use typed_offsets::TypedOffsets;
-pub use when::{Moment, When};

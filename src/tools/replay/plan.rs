@@ -149,7 +149,7 @@ struct Text {
 
 /// Why there is no plan to resume.
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum NoPlan {
+pub enum PlanError {
     /// Nothing is committed.
     #[error(
         "Kafka has no record of it: the id is wrong, the run is of another topic, or Kafka has \
@@ -193,15 +193,15 @@ impl Plan {
     ///
     /// # Errors
     /// Why there is no plan.
-    pub fn read(offsets: &Offsets) -> Result<Planned, NoPlan> {
+    pub fn read(offsets: &Offsets) -> Result<Planned, PlanError> {
         let mut ranges = Vec::new();
         let mut next = BTreeMap::new();
         let mut last: Option<Text> = None;
         for (partition, committed) in offsets {
             let text: Text =
-                serde_json::from_str(&committed.text).map_err(|_| NoPlan::Unreadable)?;
+                serde_json::from_str(&committed.text).map_err(|_| PlanError::Unreadable)?;
             if text.koobridge != FORMAT {
-                return Err(NoPlan::Unreadable);
+                return Err(PlanError::Unreadable);
             }
             ranges.push(OffsetRange {
                 partition: *partition,
@@ -211,9 +211,9 @@ impl Plan {
             next.insert(*partition, committed.next);
             last = Some(text);
         }
-        let text = last.ok_or(NoPlan::Gone)?;
+        let text = last.ok_or(PlanError::Gone)?;
         if ranges.len() != text.partitions {
-            return Err(NoPlan::Incomplete(ranges.len(), text.partitions));
+            return Err(PlanError::Incomplete(ranges.len(), text.partitions));
         }
         Ok(Planned {
             plan: Self {
@@ -294,13 +294,13 @@ mod tests {
 
     #[test]
     fn an_incomplete_or_foreign_plan_is_an_error() {
-        assert_eq!(Plan::read(&Offsets::new()), Err(NoPlan::Gone));
+        assert_eq!(Plan::read(&Offsets::new()), Err(PlanError::Gone));
         let mut committed = plan().at(&BTreeMap::new(), Totals::default(), false);
         committed.remove(&3);
-        assert_eq!(Plan::read(&committed), Err(NoPlan::Incomplete(1, 2)));
+        assert_eq!(Plan::read(&committed), Err(PlanError::Incomplete(1, 2)));
         for other in ["", "{}", "by another program"] {
             other.clone_into(&mut committed.get_mut(&0).expect("one").text);
-            assert_eq!(Plan::read(&committed), Err(NoPlan::Unreadable));
+            assert_eq!(Plan::read(&committed), Err(PlanError::Unreadable));
         }
     }
 

@@ -7,12 +7,12 @@ use std::thread;
 use anyhow::Context as _;
 use indicatif::HumanCount;
 
-use super::ended::Ended;
+use super::command_result::CommandResult;
 use super::operation::Operation;
 use super::options::{Outcome, RunOptions, Start};
 use super::progress::Progress;
 use super::source::{Item, POLL, Source};
-use super::summary::Ending;
+use super::summary::SummaryOutcome;
 use super::tally::Tally;
 use super::target::Target;
 use crate::interrupt::Interrupt;
@@ -59,18 +59,18 @@ pub(super) enum Answer {
 
 impl Answer {
     /// Returns how the command ends without a run.
-    pub(super) fn ending(self, options: &RunOptions, tally: Tally) -> Ended {
+    pub(super) fn ending(self, options: &RunOptions, tally: Tally) -> CommandResult {
         let (ending, outcome) = match (self, options.start) {
-            (Self::Stopped, _) => (Ending::Stopped, Outcome::Stopped),
-            (_, Start::Preview) => (Ending::Preview, Outcome::Done),
+            (Self::Stopped, _) => (SummaryOutcome::Stopped, Outcome::Stopped),
+            (_, Start::Preview) => (SummaryOutcome::Preview, Outcome::Done),
             _ if tally.records == 0 && tally.deleted > 0 => {
-                (Ending::NotStarted, Outcome::Incomplete)
+                (SummaryOutcome::NotStarted, Outcome::Incomplete)
             }
-            _ => (Ending::NotStarted, Outcome::Done),
+            _ => (SummaryOutcome::NotStarted, Outcome::Done),
         };
-        Ended {
+        CommandResult {
             tally,
-            ..Ended::without_copying(None, ending, Ok(outcome))
+            ..CommandResult::without_copying(None, ending, Ok(outcome))
         }
     }
 }

@@ -11,7 +11,7 @@ use super::options::{Outcome, RunOptions, Start};
 use super::preview::preview;
 use super::progress::Progress;
 use super::rate_limit::RateLimit;
-use super::run::End;
+use super::run::RunEnd;
 use super::source::{Item, POLL, Source};
 use super::tally::Tally;
 use super::totals::Totals;
@@ -65,8 +65,8 @@ pub fn print(
         Ok(end) => {
             crate::try_eprintln!("{}", printing.tally.summary("standard output"));
             match end {
-                End::Finished => tell_emptiness(&printing.tally),
-                End::Stopped | End::Refused => crate::try_eprintln!(
+                RunEnd::Finished => tell_emptiness(&printing.tally),
+                RunEnd::Stopped | RunEnd::Refused => crate::try_eprintln!(
                     "stopped before the end: the lines are incomplete; the same command prints all of them again"
                 ),
             }
@@ -89,8 +89,8 @@ impl<W: Write> Printing<'_, W> {
         source: &mut Source,
         interrupt: &Interrupt,
         progress: &mut Progress,
-    ) -> anyhow::Result<End> {
-        let mut end = End::Stopped;
+    ) -> anyhow::Result<RunEnd> {
+        let mut end = RunEnd::Stopped;
         while !interrupt.is_stopping() {
             let wait = self.limit.wait(Instant::now());
             if !wait.is_zero() {
@@ -101,7 +101,7 @@ impl<W: Write> Printing<'_, W> {
             let item = source.next(POLL)?;
             match &item {
                 Item::End => {
-                    end = End::Finished;
+                    end = RunEnd::Finished;
                     break;
                 }
                 Item::Deleted(gone) => self.tally.deleted += gone.length(),

@@ -11,7 +11,9 @@ use super::tally::Tally;
 use super::target::Target;
 use crate::contract::{RecordRef, RedrivenMarker, redriven_marker};
 use crate::interrupt::Interrupt;
-use crate::kafka::{Batching, Broken, Failed, Group, Settings, Transactions, partition_for};
+use crate::kafka::{
+    Batching, DeliveryError, Group, Settings, TransactionError, Transactions, partition_for,
+};
 
 /// The number of parts that a refused batch is split into to find the record at fault.
 const PARTS: usize = 8;
@@ -97,7 +99,7 @@ impl Sink {
     }
 
     /// Replaces the producer by a new one.
-    pub(super) fn replace_producer(&mut self, name: &str) -> Result<(), Broken> {
+    pub(super) fn replace_producer(&mut self, name: &str) -> Result<(), TransactionError> {
         let batching = Batching {
             is_immediate: !self.suspects.parts.is_empty(),
             ..self.batching
@@ -108,7 +110,7 @@ impl Sink {
     }
 
     /// Replaces the client that reads the run's offsets, since the brokers may have new addresses.
-    pub(super) fn replace_group(&mut self, name: &str) -> Result<(), Broken> {
+    pub(super) fn replace_group(&mut self, name: &str) -> Result<(), TransactionError> {
         self.group = Group::of(&self.settings, name, &self.interrupt)?;
         Ok(())
     }
@@ -121,7 +123,7 @@ impl Sink {
         source: &str,
         tally: &mut Tally,
         progress: &Progress,
-    ) -> Result<Processed, Broken> {
+    ) -> Result<Processed, TransactionError> {
         let Some(record) = item.record() else {
             return Ok(Processed::Skipped);
         };
@@ -151,7 +153,7 @@ impl Sink {
         tally.note(&verdict, position.map(|position| position.partition));
         Ok(match verdict {
             Verdict::Publish(..) => Processed::Published,
-            Verdict::Pass(_) => Processed::Skipped,
+            Verdict::Skip(_) => Processed::Skipped,
         })
     }
 
@@ -201,7 +203,7 @@ impl Sink {
     }
 
     /// Passes a record to the producer.
-    fn publish(&mut self, record: &RecordRef<'_>, tag: usize) -> Result<(), Broken> {
+    fn publish(&mut self, record: &RecordRef<'_>, tag: usize) -> Result<(), TransactionError> {
         if self.suspects.leaves_part(tag) {
             self.transactions.flush()?;
             self.suspects.accepted();
@@ -231,9 +233,9 @@ impl Sink {
 
     /// Notes the records of the batches that Kafka has refused. Kafka refuses a whole batch, so the record at fault is known
     /// only when it is sent alone.
-    pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, Failed>) {
+    pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, DeliveryError>) {
         let is_too_large =
-            |failed: &Failed| failed.refusal() == Some(crate::contract::RECORD_TOO_LARGE);
+            |failed: &DeliveryError| failed.refusal() == Some(crate::contract::RECORD_TOO_LARGE);
         let is_too_large = refused.values().any(is_too_large);
         if refused.len() > 1 && is_too_large {
             // Batches of sound records can be too large, too.

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::Timestamp;
 
-use super::operation::{Operation, Pass, Verdict};
+use super::operation::{Operation, SkipReason, Verdict};
 use super::selection::Selection;
 
 /// The counts. When a transaction fails, the run goes back to a copy of them.
@@ -59,12 +59,12 @@ impl Tally {
                     *self.partitions.entry(partition).or_default() += 1;
                 }
             }
-            Verdict::Pass(Pass::FilteredOut) => self.filtered_out += 1,
-            Verdict::Pass(Pass::Replay) => self.replays += 1,
-            Verdict::Pass(Pass::Redriven) => self.redriven += 1,
-            Verdict::Pass(Pass::Marker) => self.markers += 1,
-            Verdict::Pass(Pass::Foreign) => self.foreign += 1,
-            Verdict::Pass(Pass::StillRejected(reason, today)) => {
+            Verdict::Skip(SkipReason::FilteredOut) => self.filtered_out += 1,
+            Verdict::Skip(SkipReason::Replay) => self.replays += 1,
+            Verdict::Skip(SkipReason::Redriven) => self.redriven += 1,
+            Verdict::Skip(SkipReason::Marker) => self.markers += 1,
+            Verdict::Skip(SkipReason::Foreign) => self.foreign += 1,
+            Verdict::Skip(SkipReason::StillRejected(reason, today)) => {
                 *self.group(reason).still_rejected.entry(today).or_default() += 1;
             }
         }

@@ -7,19 +7,19 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use indicatif::HumanCount;
 
-use super::ended::Ended;
+use super::command_result::CommandResult;
 use super::job::{Job, new_holder};
 use super::key_partitions::key_partitions;
 use super::operation::Operation;
 use super::options::{Outcome, RunId, RunOptions, Start};
-use super::plan::{Command, NoPlan, Plan, Planned};
+use super::plan::{Command, Plan, PlanError, Planned};
 use super::preview::{Answer, confirm};
 use super::range::Range;
 use super::redriven::{Redriven, find_redriven};
-use super::run::{End, Input, Run, TakenOver};
+use super::run::{Input, Run, RunEnd, TakenOver};
 use super::sink::Sink;
 use super::source::{Source, remaining_offsets};
-use super::summary::Ending;
+use super::summary::SummaryOutcome;
 use super::target::Target;
 use super::totals::Totals;
 use crate::interrupt::Interrupt;
@@ -62,11 +62,11 @@ impl TopicRun {
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
         let (id, command) = (self.options.id.text(), self.operation.name());
         let ended = self.start_or_resume(interrupt);
-        let ended = ended.unwrap_or_else(|error| Ended::unbegun(id, error, interrupt));
+        let ended = ended.unwrap_or_else(|error| CommandResult::not_started(id, error, interrupt));
         ended.finish(command, &self.source, &self.target, self.options.json)
     }
 
-    fn start_or_resume(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Ended> {
+    fn start_or_resume(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<CommandResult> {
         let reader = Reader::open(&self.settings, &self.source)?;
         let job = Job::new(self.operation.clone(), &self.options.id);
         let is_known = self.options.id != RunId::New;
@@ -91,7 +91,7 @@ impl TopicRun {
         reader: Reader,
         range: &Range,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<CommandResult> {
         range.check()?;
         if self.operation.leaves_markers() {
             // Markers have no key, and Kafka refuses records without a key on a compacted topic.
@@ -110,7 +110,7 @@ impl TopicRun {
             self.target
         );
         let total: u64 = ranges.iter().map(OffsetRange::length).sum();
-        let reader = if self.options.start == Start::AtOnce {
+        let reader = if self.options.start == Start::Immediate {
             let (records, count) = (HumanCount(total), ranges.len());
             crate::try_eprintln!("  at most     {records} records, in partitions: {count}");
             reader
@@ -154,7 +154,7 @@ impl TopicRun {
         reader: Reader,
         planned: Planned,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<CommandResult> {
         if planned.is_finished {
             return Ok(has_finished(&job, planned.totals));
         }
@@ -164,9 +164,13 @@ impl TopicRun {
         );
         if self.options.start == Start::Preview {
             crate::try_eprintln!("{name} has not finished: {remaining} offsets remain");
-            return Ok(Ended {
+            return Ok(CommandResult {
                 total: Some(planned.totals),
-                ..Ended::without_copying(Some(&job.id), Ending::Preview, Ok(Outcome::Done))
+                ..CommandResult::without_copying(
+                    Some(&job.id),
+                    SummaryOutcome::Preview,
+                    Ok(Outcome::Done),
+                )
             });
         }
         crate::try_eprintln!("{name} resumes: {remaining} offsets remain");
@@ -211,7 +215,7 @@ impl TopicRun {
             Lookup::BeforeFencing => {
                 let group = Group::without_waiting(&self.settings, &job.kafka_name(), interrupt)?;
                 match self.planned(&group, &name, partitions) {
-                    Err(error) if error.is::<NoPlan>() => after_waiting(),
+                    Err(error) if error.is::<PlanError>() => after_waiting(),
                     planned => planned,
                 }
             }
@@ -219,7 +223,7 @@ impl TopicRun {
         match (planned, &self.options.id) {
             (Ok(planned), _) => Ok(Some(planned)),
             (Err(error), RunId::Existing(_)) => Err(error),
-            (Err(error), _) if error.downcast_ref() == Some(&NoPlan::Gone) => Ok(None),
+            (Err(error), _) if error.downcast_ref() == Some(&PlanError::Gone) => Ok(None),
             (Err(error), _) => Err(error),
         }
     }
@@ -253,7 +257,7 @@ impl TopicRun {
         sink: Sink,
         planned: Planned,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<CommandResult> {
         let (name, id) = (job.name(), job.id.clone());
         let skip = if self.options.skip_refused {
             " --skip-refused"
@@ -290,24 +294,24 @@ impl TopicRun {
                 crate::try_eprintln!("the whole run: {totals}");
             }
             match end {
-                End::Finished => {
+                RunEnd::Finished => {
                     let emptiness = tally.emptiness(self.operation.selection(), "the range");
                     if let Some(emptiness) = emptiness.filter(|_| is_new) {
                         crate::try_eprintln!("{emptiness}");
                     }
                 }
-                End::Stopped => {
+                RunEnd::Stopped => {
                     crate::try_eprintln!("stopped before the end; resume it with\n  {resume}")
                 }
-                End::Refused => crate::try_eprintln!(
+                RunEnd::Refused => crate::try_eprintln!(
                     "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records with\n  {resume} --skip-refused",
                     self.target
                 ),
             }
         }
-        Ok(Ended {
+        Ok(CommandResult {
             id: Some(id),
-            ending: Ending::of(&end),
+            ending: SummaryOutcome::of(&end),
             tally: tally.clone(),
             took,
             total: Some(totals),
@@ -321,11 +325,11 @@ impl TopicRun {
     }
 }
 
-fn has_finished(job: &Job, totals: Totals) -> Ended {
+fn has_finished(job: &Job, totals: Totals) -> CommandResult {
     crate::try_eprintln!("{} has already finished: {totals}", job.name());
     let outcome = Ok(Outcome::of_finished(totals));
-    Ended {
+    CommandResult {
         total: Some(totals),
-        ..Ended::without_copying(Some(&job.id), Ending::AlreadyFinished, outcome)
+        ..CommandResult::without_copying(Some(&job.id), SummaryOutcome::AlreadyFinished, outcome)
     }
 }

@@ -10,7 +10,7 @@ use koobridge::bridge::app::{Broker, start_delivery};
 use koobridge::bridge::delivery::InFlight;
 use koobridge::bridge::ingress::{Listener, Workers};
 use koobridge::bridge::metrics::Metrics;
-use koobridge::bridge::{Bridge, CountedChannels, Live, Phase, Rules};
+use koobridge::bridge::{Bridge, CountedChannels, Live, Phase, ReloadableConfig};
 use koobridge::config::{Config, Settings, Sources};
 use koobridge::contract::{ChannelId, Channels, Password};
 use koobridge::kafka::{self, EmbeddedBroker};
@@ -38,7 +38,7 @@ fn serve(tell: &Sender<SocketAddr>) {
     let delivery = start_delivery(&config.kafka, None, in_flight, &metrics, Broker::Embedded);
     let delivery = delivery.expect("producers");
     let channels = CountedChannels::new(channels(), &metrics);
-    let live = Live::new(channels, None, Rules::from(&config));
+    let live = Live::new(channels, None, ReloadableConfig::from(&config));
     let (_phase, phases) = watch::channel(Phase::Serving);
     let bridge = Arc::new(Bridge {
         live,

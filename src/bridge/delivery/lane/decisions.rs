@@ -132,7 +132,7 @@ fn only_a_report_in_flight_changes_the_mode_when_it_spills() {
     let not_written = |lane: &mut Lane<u32>| {
         let number = 3;
         let is_awaited = true;
-        lane.after(Input::NotWritten { number, is_awaited })
+        lane.after(Input::WriteError { number, is_awaited })
     };
     assert_eq!(lane.admitted(3), [Effect::Write(3)]);
     assert_eq!(not_written(&mut lane), []);
@@ -304,7 +304,7 @@ fn a_paused_lane_sends_nothing_and_resumes_with_a_probe() {
 #[test]
 fn an_unwritten_report_is_dropped_unless_it_can_still_be_delivered() {
     let not_written = |lane: &mut Lane<u32>, number, is_awaited| {
-        lane.after(Input::NotWritten { number, is_awaited })
+        lane.after(Input::WriteError { number, is_awaited })
     };
     let mut spooling = Lane::with_backlog(SPOOL, 1);
     assert_eq!(spooling.admitted(2), [Effect::Write(2)]);

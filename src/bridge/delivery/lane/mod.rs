@@ -132,7 +132,7 @@ pub(super) enum Input<R> {
     /// The spool has fsynced a report. If the report has left the lane, the caller must delete the row.
     Written(Number),
     /// The spool cannot take a report.
-    NotWritten {
+    WriteError {
         number: Number,
         is_awaited: bool,
     },
@@ -161,7 +161,7 @@ pub(super) enum Input<R> {
 pub(super) enum Effect<R> {
     /// Send a report. Answered with `Sent` or `Failed`.
     Send(Number),
-    /// Write a report to the spool. Answered with `Written` or `NotWritten`.
+    /// Write a report to the spool. Answered with `Written` or `WriteError`.
     Write(Number),
     /// Read rows back from this number on, a single one for a probe. Answered with `ReadBack` or `NotReadBack`.
     ReadBack { from: Number, is_probe: bool },
@@ -293,7 +293,7 @@ impl<R> Lane<R> {
             Input::Spill(number) => self.spill(number, effects),
             Input::SpillAll => self.spill_all(effects),
             Input::Written(number) => self.written(number, effects),
-            Input::NotWritten { number, is_awaited } => {
+            Input::WriteError { number, is_awaited } => {
                 self.not_written(number, is_awaited, effects);
             }
             Input::GiveUp(number) => self.give_up(number, effects),

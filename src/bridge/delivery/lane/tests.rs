@@ -310,7 +310,7 @@ impl World {
             self.interrupted.insert(id);
         }
         let is_awaited = self.is_awaited(id);
-        self.handle(Input::NotWritten { number, is_awaited }, true);
+        self.handle(Input::WriteError { number, is_awaited }, true);
     }
 
     fn make_deletions_durable(&mut self, choice: u8) {

@@ -108,7 +108,7 @@ impl MaintenanceLoop {
 
     /// Drains each lane that is not paused. Returns the earliest time at which a lane must be drained again.
     fn drain(&mut self) -> Option<Instant> {
-        let known = self.topic.note_partitions()?;
+        let known = self.topic.update_partitions()?;
         if self.remembered != Some(known) {
             self.remembered = Some(known);
             if let Some(spool) = &self.topic.shared().spool {
@@ -128,6 +128,6 @@ impl MaintenanceLoop {
         let Some(redirects) = &self.redirects else {
             return;
         };
-        redirects.place(Instant::now(), |report| self.topic.take_over(report));
+        redirects.hand_over(Instant::now(), |report| self.topic.take_over(report));
     }
 }

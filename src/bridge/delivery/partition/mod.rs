@@ -19,8 +19,8 @@ use super::pending::{Pending, PublishError};
 use super::producers::Producers;
 use super::shared::{Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
-use crate::kafka::{Acknowledged, Failed, partition_for};
-use crate::spool::{LaneKey, Mark, NotWritten};
+use crate::kafka::{Acknowledged, DeliveryError, partition_for};
+use crate::spool::{LaneKey, Mark, WriteError};
 use crate::telemetry::Throttle;
 
 /// The longest pause between two probes, with a spool and without one. Without one, senders wait for the next probe.
@@ -156,7 +156,7 @@ impl Partition {
     }
 
     /// Handles the delivery report of a record that was not delivered.
-    pub(super) fn failed(&self, number: Number, generation: Generation, why: Failed) {
+    pub(super) fn failed(&self, number: Number, generation: Generation, why: DeliveryError) {
         let mut state = self.state.lock();
         // Ignores a late report of a replaced producer: its record already counts as failed.
         if state.lane.is_in_flight(number, generation) {
@@ -166,7 +166,13 @@ impl Partition {
     }
 
     /// Handles a report that was not delivered, or not even sent (`generation` is `None`).
-    fn fail(&self, state: &mut State, number: Number, generation: Option<Generation>, why: Failed) {
+    fn fail(
+        &self,
+        state: &mut State,
+        number: Number,
+        generation: Option<Generation>,
+        why: DeliveryError,
+    ) {
         debug!(topic = self.shared.name(), partition = self.number, error = %why, "a record was not delivered");
         state.last_error = Some(Reason::Kafka(why));
         let refusal = why.refusal();
@@ -198,7 +204,7 @@ impl Partition {
         let mut state = self.state.lock();
         let unsure = state.lane.in_flight_of(generation);
         for number in &unsure {
-            self.fail(&mut state, *number, Some(generation), Failed::UNSURE);
+            self.fail(&mut state, *number, Some(generation), DeliveryError::UNSURE);
         }
         state.handle(Input::Resume);
         self.execute(&mut state, None);
@@ -216,7 +222,7 @@ impl Partition {
         &self,
         number: Number,
         is_in_inbox: bool,
-        result: Result<(), NotWritten>,
+        result: Result<(), WriteError>,
     ) {
         let mut state = self.state.lock();
         let is_awaited = state.is_awaited(number);
@@ -231,7 +237,7 @@ impl Partition {
             Ok(()) => state.handle(Input::Written(number)),
             Err(why) => {
                 state.last_error = Some(why.into());
-                state.handle(Input::NotWritten { number, is_awaited });
+                state.handle(Input::WriteError { number, is_awaited });
             }
         }
         self.execute(&mut state, None);
@@ -302,7 +308,7 @@ impl Partition {
         let record = Arc::clone(&report.expect("a sent report is in memory").record);
         let refused_size = &self.shared.refused_size;
         if refused_size.is_known() && refused_size.covers(record.size()) {
-            return self.fail(state, number, None, Failed::TOO_LARGE);
+            return self.fail(state, number, None, DeliveryError::TOO_LARGE);
         }
         let producer = state
             .producer

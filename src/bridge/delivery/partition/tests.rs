@@ -110,7 +110,7 @@ fn a_failed_write_wakes_the_maintenance_thread_if_no_report_remains() {
     state.effects.clear();
     drop(state);
     partition.pause();
-    partition.written(1, false, Err(NotWritten::Full));
+    partition.written(1, false, Err(WriteError::Full));
     assert_eq!(partition.lane(Lane::mode), Mode::Spooling);
     assert_eq!(woken.try_iter().count(), 1);
 }

@@ -8,15 +8,15 @@ use tokio::task::JoinHandle;
 
 use super::spooling::{eventually, spooling};
 use super::*;
-use crate::kafka::{Failed, ReadStep, Reader};
+use crate::kafka::{DeliveryError, ReadStep, Reader};
 
-type Told = Result<Kept, PublishError>;
+type Reply = Result<Kept, PublishError>;
 
 struct World {
     fixture: Fixture,
     settings: Settings,
     /// Each report, and the task of its sender.
-    senders: Vec<(String, JoinHandle<Told>)>,
+    senders: Vec<(String, JoinHandle<Reply>)>,
     /// The number of reports whose senders disconnected.
     gone: usize,
     _directory: tempfile::TempDir,
@@ -64,7 +64,7 @@ impl World {
                     })
                 });
                 if let (Some(lane), Some((number, generation))) = (lane, in_flight) {
-                    lane.failed(number, generation, Failed::UNSURE);
+                    lane.failed(number, generation, DeliveryError::UNSURE);
                 }
             }
             9 => all.iter().for_each(|lane| lane.feed(Input::SpillAll)),
@@ -72,7 +72,9 @@ impl World {
                 let producer = usize::from(choice) % events.producers.all().count();
                 let generation = events.producers.get(producer).load().generation;
                 let by = Some((producer, generation));
-                events.shared().failed(by, Failed::INVALID_PRODUCER_ID);
+                events
+                    .shared()
+                    .failed(by, DeliveryError::INVALID_PRODUCER_ID);
             }
             // Large records are redirected from now on.
             11 => events.shared().refused_size.learn(1000),

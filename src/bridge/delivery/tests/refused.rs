@@ -113,8 +113,8 @@ async fn redirected_reports_count_towards_the_memory_for_reading_back() {
             timestamp: 1_795_000_000_000,
         };
         let events = &fixture.delivery.events;
-        let told = events.deliver(record, Instant::now() + LONG).await;
-        assert_eq!(told, Ok(Kept::BY_SPOOL));
+        let reply = events.deliver(record, Instant::now() + LONG).await;
+        assert_eq!(reply, Ok(Kept::BY_SPOOL));
     }
     let Delivery {
         events, rejected, ..
@@ -150,7 +150,7 @@ async fn a_refused_report_keeps_its_row_until_the_rejected_topic_has_it() {
         };
         match events.deliver(record, Instant::now() + LONG).await {
             Ok(Kept::BY_SPOOL) => spooled += 1,
-            told => break assert_eq!(told, Err(PublishError::NoRoom)),
+            reply => break assert_eq!(reply, Err(PublishError::NoRoom)),
         }
     }
     assert!(spooled > 5, "{spooled}");

@@ -20,7 +20,7 @@ use super::shared::{Redirects, Shared, SpoolTicket};
 use super::topic::Topic;
 use crate::bridge::metrics::Metrics;
 use crate::contract::Record;
-use crate::kafka::{Failed, Settings, TopicWatch};
+use crate::kafka::{DeliveryError, Settings, TopicWatch};
 use crate::spool::Spool;
 use crate::telemetry::Throttle;
 
@@ -71,7 +71,7 @@ impl Fixture {
     /// Starts to answer records.
     pub(super) fn serve(
         &mut self,
-        outcome: impl Fn(usize, usize) -> Option<Result<(), Failed>> + Send + 'static,
+        outcome: impl Fn(usize, usize) -> Option<Result<(), DeliveryError>> + Send + 'static,
     ) {
         let kafka = self.kafka.clone();
         let serving = thread::spawn(move || kafka.serve(outcome));
