@@ -103,7 +103,7 @@ pub(super) fn lanes_open() {
     let placing = ["a", "b"].map(|key| {
         let topic = Arc::clone(&topic);
         thread::spawn(move || {
-            let placed = topic.place(pending(&topic, key));
+            let placed = topic.assign(pending(&topic, key));
             assert!(placed.is_ok_and(|place| place.is_some()));
         })
     });
