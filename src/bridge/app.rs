@@ -64,7 +64,7 @@ impl App {
     /// the watched files are applied, at once when the `Signal` arrives.
     ///
     /// # Errors
-    /// If an address can't be listened on, librdkafka refuses the settings as a whole, or the system can't start a
+    /// If an address can't be listened on, librdkafka rejects the settings as a whole, or the system can't start a
     /// thread.
     pub async fn start(
         config: Config,
@@ -216,7 +216,7 @@ impl App {
 /// Starts the producers and opens the spool, as configured.
 ///
 /// # Errors
-/// If librdkafka refuses the settings as a whole, or the spool can't be owned.
+/// If librdkafka rejects the settings as a whole, or the spool can't be owned.
 pub fn start_delivery(
     kafka: &config::Kafka,
     spool: Option<&config::Spool>,

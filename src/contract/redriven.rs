@@ -101,7 +101,7 @@ fn trace_context(record: &RecordRef<'_>) -> Option<TraceContext> {
 mod tests {
     use super::*;
     use crate::contract::received::from_a_sender;
-    use crate::contract::{EventMode, Record, SchemaId, refused_by_kafka};
+    use crate::contract::{EventMode, Record, SchemaId, rejected_by_kafka};
 
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const SOUND: &[u8] = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
@@ -114,17 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_kafka_refused_is_redriven_unchanged() {
+    fn an_event_that_kafka_rejected_is_redriven_unchanged() {
         for mode in [EventMode::Binary, EventMode::Structured] {
             for schema_id in [None, Some(SchemaId::Number(7))] {
                 let event = event(EventFormat { mode, schema_id });
-                let refused = refused_by_kafka(&event, "record-too-large").into();
+                let rejected = rejected_by_kafka(&event, "record-too-large").into();
                 // The configured mode does not change an existing event.
                 let configured = EventFormat {
                     mode: EventMode::Binary,
                     schema_id,
                 };
-                assert_eq!(redrive(&refused, configured), Ok(event.into()));
+                assert_eq!(redrive(&rejected, configured), Ok(event.into()));
             }
         }
     }

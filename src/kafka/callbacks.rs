@@ -74,7 +74,7 @@ impl<D> Callbacks<D> {
     }
 
     /// Returns the message of the last rejection by a broker, if it is younger than `time`.
-    pub(super) fn refusal_within(&self, time: Duration) -> Option<String> {
+    pub(super) fn rejection_within(&self, time: Duration) -> Option<String> {
         let rejection = self.last_rejection.lock();
         let (at, why) = rejection.as_ref()?;
         (at.elapsed() < time).then(|| why.clone())

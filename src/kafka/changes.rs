@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn an_invalid_topic_error_mentions_colliding_names() {
-        let refused = vec![Err(("a_b".to_owned(), RDKafkaErrorCode::InvalidTopic))];
+        let rejected = vec![Err(("a_b".to_owned(), RDKafkaErrorCode::InvalidTopic))];
         assert_eq!(
-            done(Ok(refused), "CREATE"),
+            done(Ok(rejected), "CREATE"),
             Err(
                 "InvalidTopic (Broker: Invalid topic); it may collide with another topic, whose name differs in `.` \
                  and `_` only"

@@ -79,7 +79,7 @@ mod tests {
             contact.lost(at(0), at(29), rejection()),
             Ok(false)
         ));
-        let refused = contact.lost(at(28), at(30), rejection());
-        assert!(matches!(refused, Err(ConnectError::Authentication(_))));
+        let rejected = contact.lost(at(28), at(30), rejection());
+        assert!(matches!(rejected, Err(ConnectError::Authentication(_))));
     }
 }

@@ -100,7 +100,7 @@ impl Group {
     /// Returns the committed progress on a topic with `partitions` partitions. Waits at most `patience` for Kafka.
     ///
     /// # Errors
-    /// If Kafka does not answer, or refuses.
+    /// If Kafka does not answer, or rejects the request.
     pub fn committed(
         &self,
         topic: &str,

@@ -254,7 +254,7 @@ mod tests {
     use super::super::admin::admin_client;
     use super::*;
 
-    fn refused(topic: &str, value: &str) -> String {
+    fn error_message(topic: &str, value: &str) -> String {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", "127.0.0.1:1");
         let admin = admin_client(&config).expect("a client");
@@ -265,14 +265,14 @@ mod tests {
 
     #[test]
     fn no_answer_is_reported_within_the_patience() {
-        assert_eq!(refused("t", "1"), "no answer in time");
+        assert_eq!(error_message("t", "1"), "no answer in time");
     }
 
     #[test]
     fn arguments_that_librdkafka_rejects_are_an_error() {
         let nul = "nul byte found in provided data at position: 1";
-        assert_eq!(refused("t\0", "1"), nul);
-        assert_eq!(refused("t", "1\0"), nul);
-        assert_eq!(refused("", "1"), NOT_SENT);
+        assert_eq!(error_message("t\0", "1"), nul);
+        assert_eq!(error_message("t", "1\0"), nul);
+        assert_eq!(error_message("", "1"), NOT_SENT);
     }
 }

@@ -45,7 +45,7 @@ impl DeliveryError {
     /// Returns the reason, as the rejected topic names it, if Kafka rejected the batch because of a record in it. If
     /// the record was the only one in the batch, the rejection is permanent; every other failure can pass.
     #[must_use]
-    pub fn refusal(self) -> Option<&'static str> {
+    pub fn rejection(self) -> Option<&'static str> {
         use RDKafkaErrorCode as Code;
         match self.0 {
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Some(RECORD_TOO_LARGE),
@@ -66,7 +66,7 @@ impl DeliveryError {
             UnsupportedCompressionType,
             UnsupportedForMessageFormat,
         ];
-        self.refusal().is_some() || of_batch.contains(&self.0)
+        self.rejection().is_some() || of_batch.contains(&self.0)
     }
 
     /// Returns whether the producer can't deliver anything any more, although librdkafka may not report a fatal error.
@@ -160,8 +160,8 @@ impl<T: Send + Sync + 'static> Producer<T> {
 
     /// Returns the message of the last rejection by a broker, if it is younger than `time`.
     #[must_use]
-    pub fn refusal_within(&self, time: Duration) -> Option<String> {
-        self.callbacks().refusal_within(time)
+    pub fn rejection_within(&self, time: Duration) -> Option<String> {
+        self.callbacks().rejection_within(time)
     }
 
     /// Returns the condition of a topic. Waits at most `patience` for Kafka's answer.

@@ -186,15 +186,15 @@ mod tests {
     #[test]
     fn a_client_without_rights_replaces_only_another_one_without_rights() {
         use Condition::{Leaderless, Missing, Ready, Rejected, Unknown, Unreachable};
-        let refused = |why: &str| Rejected(why.to_owned());
+        let rejected = |why: &str| Rejected(why.to_owned());
         let unreachable = || Unreachable("refused".to_owned().into());
         for (next, current, is_fit) in [
             (Ready, Ready, true),
             (Leaderless(1), Ready, true),
             (Ready, unreachable(), true),
-            (refused("authorization"), Ready, false),
-            (refused("authorization"), unreachable(), false),
-            (refused("authorization"), refused("authorization"), true),
+            (rejected("authorization"), Ready, false),
+            (rejected("authorization"), unreachable(), false),
+            (rejected("authorization"), rejected("authorization"), true),
             (Missing, Ready, false),
             (Missing, Missing, true),
             (unreachable(), unreachable(), false),

@@ -76,12 +76,14 @@ impl TopicConsumer {
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
             }
             Condition::Missing => Err(ReadError::NoTopic(topic.to_owned())),
-            Condition::Rejected(_) if topic == self.topic => Err(self.refused("DESCRIBE and READ")),
+            Condition::Rejected(_) if topic == self.topic => {
+                Err(self.not_authorized("DESCRIBE and READ"))
+            }
             condition => Err(ReadError::Topic(topic.to_owned(), condition)),
         }
     }
 
-    fn refused(&self, right: &'static str) -> ReadError {
+    fn not_authorized(&self, right: &'static str) -> ReadError {
         ReadError::NotAuthorized {
             topic: self.topic.clone(),
             right,
@@ -140,7 +142,7 @@ impl TopicConsumer {
                 Err(error) => error,
             };
             if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) {
-                return Err(self.refused("DESCRIBE and READ"));
+                return Err(self.not_authorized("DESCRIBE and READ"));
             }
             // Also makes librdkafka learn of a new leader.
             let metadata = client.fetch_metadata(Some(&self.topic), ATTEMPT);
@@ -171,7 +173,7 @@ impl TopicConsumer {
         match whole.map_err(|error| error.rdkafka_error_code()) {
             Ok(ends) => Answer::Ends(ends),
             Err(Some(Code::TopicAuthorizationFailed)) => {
-                Answer::Failed(self.refused("DESCRIBE and READ"))
+                Answer::Failed(self.not_authorized("DESCRIBE and READ"))
             }
             Err(_) => self.why_silent(partition),
         }
@@ -267,7 +269,7 @@ impl TopicConsumer {
     /// Returns the error that ends the reading of the topic, if `error` is one.
     pub(super) fn fatal(&self, error: &KafkaError) -> Option<ReadError> {
         match error.rdkafka_error_code()? {
-            Code::TopicAuthorizationFailed => Some(self.refused("READ")),
+            Code::TopicAuthorizationFailed => Some(self.not_authorized("READ")),
             Code::LogTruncation => Some(ReadError::Truncated(self.topic.clone())),
             Code::AutoOffsetReset => {
                 let words = self.committed.context().last_error()?;

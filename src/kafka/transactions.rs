@@ -170,7 +170,7 @@ impl Transactions {
             .filter(|failed| failed.is_permanent())
         {
             let mut failures = self.producer.context().deliveries.lock();
-            failures.refused.insert(tag, failed);
+            failures.rejected.insert(tag, failed);
         }
         let failure = match code {
             Some(RDKafkaErrorCode::State) => self.failure(),
@@ -297,9 +297,9 @@ impl Transactions {
     /// record in their batch. After a rejection a new producer is needed, because the sequence numbers of this one have
     /// a gap.
     #[must_use]
-    pub fn refused(&self) -> BTreeMap<usize, DeliveryError> {
+    pub fn rejected(&self) -> BTreeMap<usize, DeliveryError> {
         self.purge();
-        mem::take(&mut self.producer.context().deliveries.lock().refused)
+        mem::take(&mut self.producer.context().deliveries.lock().rejected)
     }
 
     /// Purges the unsent records, and polls every delivery report.

@@ -152,7 +152,7 @@ impl<T: Send + 'static> Producer<T> {
         Condition::Ready
     }
 
-    pub fn refusal_within(&self, _: Duration) -> Option<String> {
+    pub fn rejection_within(&self, _: Duration) -> Option<String> {
         None
     }
 

@@ -24,7 +24,7 @@ mod partition;
 mod partitions;
 mod pending;
 mod producers;
-mod refused_size;
+mod rejected_size;
 mod replies;
 mod shared;
 mod topic;
@@ -49,7 +49,7 @@ use maintenance::Maintenance;
 use partitions::Partitions;
 pub use pending::{Promised, PublishError};
 use producers::{CurrentSettings, Producers};
-use refused_size::RefusedSize;
+use rejected_size::RejectedSize;
 pub use replies::Replies;
 use shared::{Redirects, Shared, SpoolTicket};
 use topic::Topic;
@@ -142,7 +142,7 @@ impl Delivery {
     /// replication settings are read too, which the embedded broker does not support.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings, the spool can't be opened, or the system can't start a thread.
+    /// If librdkafka rejects the settings, the spool can't be opened, or the system can't start a thread.
     pub fn start(
         settings: &Settings,
         topics: Topics,
@@ -414,7 +414,7 @@ impl Parts<'_> {
             lanes: AtomicUsize::new(0),
             next: AtomicU64::new(1),
             // With compression, a larger record can be smaller on the wire.
-            refused_size: RefusedSize::new(!self.compresses),
+            rejected_size: RejectedSize::new(!self.compresses),
             redirects: (!is_rejected).then(|| Arc::clone(redirects)),
             retries: Arc::clone(redirects),
             maintenance,

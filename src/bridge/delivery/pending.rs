@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::limits::{Permit, ReadBackBytes, ReadBackShare};
 use super::replies::Replies;
 use crate::bridge::metrics::{Metrics, ReportFate};
-use crate::contract::{Record, refused_by_kafka};
+use crate::contract::{Record, rejected_by_kafka};
 use crate::kafka::Acknowledged;
 use crate::spool::{LaneKey, Mark, Row};
 
@@ -154,7 +154,7 @@ impl Pending {
     /// Turns it into a report for the rejected topic. `origin` is the row that keeps it until that topic has it.
     pub(super) fn redirect(self, reason: &'static str, origin: Option<(LaneKey, u64)>) -> Self {
         Self {
-            record: Arc::new(refused_by_kafka(&self.record, reason)),
+            record: Arc::new(rejected_by_kafka(&self.record, reason)),
             origin,
             is_in_inbox: false,
             is_redirected: true,
@@ -288,7 +288,7 @@ impl Sender {
     }
 
     /// Ends the wait at the deadline. Returns `false` if there was an answer already.
-    pub(super) fn refuse(&self, metrics: &Metrics) -> bool {
+    pub(super) fn time_out(&self, metrics: &Metrics) -> bool {
         self.stop_waiting(State::TimedOut, || {
             metrics.reports_unsure.inc();
         })
@@ -358,7 +358,7 @@ mod tests {
             let report = pending();
             let record = Arc::clone(&report.record);
             match end {
-                "refused" => assert!(report.sender.refuse(&metrics)),
+                "refused" => assert!(report.sender.time_out(&metrics)),
                 "gone" => report.sender.hang_up(),
                 _ => {}
             }
@@ -386,7 +386,7 @@ mod tests {
         let report = pending();
         let sender = Arc::clone(&report.sender);
         assert_eq!(report.kept(), None);
-        assert!(!sender.refuse(&metrics));
+        assert!(!sender.time_out(&metrics));
         sender.hang_up();
         assert_eq!(sender.answer().await, Ok(Kept::BY_SPOOL));
         report.failed(PublishError::NoRoom, &metrics);

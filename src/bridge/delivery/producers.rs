@@ -54,7 +54,7 @@ impl Producers {
     /// Starts the first producer. The others are started when partitions are bound to them.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub(super) fn start(
         role: &'static str,
         settings: &CurrentSettings,

@@ -12,7 +12,7 @@ use super::given_up::{self, Reason};
 use super::lane::{Generation, Number, Policy};
 use super::limits::InFlightLimits;
 use super::pending::{Pending, PublishError};
-use super::refused_size::RefusedSize;
+use super::rejected_size::RejectedSize;
 use crate::bridge::metrics::Metrics;
 use crate::config::MOST_PRODUCERS;
 use crate::kafka::{DeliveryError, TopicWatch};
@@ -64,8 +64,8 @@ pub(super) struct Shared {
     pub(super) lanes: AtomicUsize,
     /// The number of the next report.
     pub(super) next: AtomicU64,
-    pub(super) refused_size: RefusedSize,
-    /// The queue for records that Kafka refuses for good; `None` for the rejected topic.
+    pub(super) rejected_size: RejectedSize,
+    /// The queue for records that Kafka rejects for good; `None` for the rejected topic.
     pub(super) redirects: Option<Arc<Redirects>>,
     /// The queue for redirected reports that the rejected topic cannot take now.
     pub(super) retries: Arc<Redirects>,
@@ -182,7 +182,7 @@ impl Shared {
     }
 }
 
-/// The queue of redirected reports: Kafka refuses their records, so they go to the rejected topic.
+/// The queue of redirected reports: Kafka rejects their records, so they go to the rejected topic.
 pub(super) struct Redirects {
     waiting: Mutex<Vec<(Instant, Pending)>>,
     /// The number of reports that `place` has taken out and not placed yet.

@@ -2,7 +2,7 @@
 
 mod generations;
 mod model;
-mod refused;
+mod rejected;
 mod routing;
 pub(super) mod spooling;
 mod stopping;
@@ -255,12 +255,12 @@ async fn a_full_queue_sheds_the_report_and_takes_no_permit() {
 }
 
 #[tokio::test]
-async fn a_refused_size_is_remembered_only_without_compression() {
+async fn a_rejected_size_is_remembered_only_without_compression() {
     for (codec, is_covered) in [("none", true), ("gzip", false)] {
         let fixture = Fixture::with("there", 1, &[("compression.codec", codec)]);
-        let refused = &fixture.delivery.events.shared().refused_size;
-        refused.learn(5000);
-        assert_eq!(refused.covers(7000), is_covered, "{codec}");
+        let rejected_size = &fixture.delivery.events.shared().rejected_size;
+        rejected_size.learn(5000);
+        assert_eq!(rejected_size.covers(7000), is_covered, "{codec}");
     }
 }
 

@@ -198,7 +198,7 @@ impl DeliveryFuture<'_> {
         if let Ok(answer) = timeout_at(deadline.into(), self.sender.answer()).await {
             return answer;
         }
-        if self.sender.refuse(&self.shared.metrics) {
+        if self.sender.time_out(&self.shared.metrics) {
             if let Some((partition, number)) = &self.assigned {
                 partition.feed(Input::GiveUp(*number));
             }

@@ -14,7 +14,7 @@ use crate::kafka::producer::DeliveryError;
 pub(super) struct Failures {
     pub(super) first: Option<RDKafkaErrorCode>,
     /// The permanently rejected records, by tag.
-    pub(super) refused: BTreeMap<usize, DeliveryError>,
+    pub(super) rejected: BTreeMap<usize, DeliveryError>,
 }
 
 impl ProducerContext for Callbacks<Mutex<Failures>> {
@@ -27,7 +27,7 @@ impl ProducerContext for Callbacks<Mutex<Failures>> {
         failures.first.get_or_insert(code);
         let failed = DeliveryError::from(code);
         if failed.is_permanent() {
-            failures.refused.insert(tag, failed);
+            failures.rejected.insert(tag, failed);
         }
     }
 }

@@ -29,7 +29,7 @@ impl Transactions {
     /// `interrupt`.
     ///
     /// # Errors
-    /// If Kafka refuses, or does not answer within a minute.
+    /// If Kafka rejects the request, or does not answer within a minute.
     pub fn start(
         settings: &Settings,
         id: &str,

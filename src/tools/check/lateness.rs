@@ -35,7 +35,7 @@ impl Lateness {
         }
     }
 
-    /// Checks `message.timestamp.before.max.ms`: Kafka refuses a record with an older timestamp.
+    /// Checks `message.timestamp.before.max.ms`: Kafka rejects a record with an older timestamp.
     pub(super) fn refusal(&self, used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
         let consequence = if used.is_of_events() {
             "goes to the rejected topic"

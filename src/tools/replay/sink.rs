@@ -185,12 +185,12 @@ impl Sink {
 
     fn say_refusal(&mut self, tag: usize, item: &Item<'_>, source: &str, progress: &Progress) {
         self.skipped.push(tag);
-        let Some(refusal) = self.refused.get_mut(&tag).filter(|found| !found.is_said) else {
+        let Some(rejection) = self.refused.get_mut(&tag).filter(|found| !found.is_said) else {
             return;
         };
-        refusal.is_said = true;
+        rejection.is_said = true;
         self.named += 1;
-        let (topic, why) = (&self.target.topic, &refusal.why);
+        let (topic, why) = (&self.target.topic, &rejection.why);
         match self.named {
             ..=NAMED => {
                 progress.say(&format!("{topic} refuses {}: {why}", name_of(item, source)));
@@ -235,7 +235,7 @@ impl Sink {
     /// only when it is sent alone.
     pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, DeliveryError>) {
         let is_too_large =
-            |failed: &DeliveryError| failed.refusal() == Some(crate::contract::RECORD_TOO_LARGE);
+            |failed: &DeliveryError| failed.rejection() == Some(crate::contract::RECORD_TOO_LARGE);
         let is_too_large = refused.values().any(is_too_large);
         if refused.len() > 1 && is_too_large {
             // Batches of sound records can be too large, too.

@@ -1,5 +1,5 @@
 //! The maintenance thread of a topic: drains its lanes, replaces producers that are defective or have old settings
-//! (`replacement`), and redirects reports that Kafka refuses. Work that can block is done here.
+//! (`replacement`), and redirects reports that Kafka rejects. Work that can block is done here.
 
 mod defects;
 mod replacement;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::MaintenanceLoop;
-use super::defects::REFUSAL_COUNTS_FOR;
+use super::defects::REJECTION_COUNTS_FOR;
 use super::successor::Successor;
 use crate::bridge::delivery::lane::{Input, Lane};
 use crate::bridge::delivery::partition::Partition;
@@ -118,7 +118,7 @@ impl MaintenanceLoop {
             }
             return;
         }
-        self.log_refusal(producer);
+        self.log_rejection(producer);
         if let Some(why) = self.defect(producer) {
             self.take_out_of_service(producer, &why);
         } else if matches!(self.producers[producer].stage, Stage::Connecting(_)) {
@@ -257,7 +257,7 @@ impl MaintenanceLoop {
         matches!(self.topic.state().condition, Condition::Unreachable(_))
             || current
                 .producer
-                .refusal_within(REFUSAL_COUNTS_FOR)
+                .rejection_within(REJECTION_COUNTS_FOR)
                 .is_some()
             || self.bound_partitions(producer).iter().any(has_no_leader)
     }

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::given_up::Reason;
-use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
+use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RejectionCode};
 use super::limits::ReadBackBytes;
 use super::pending::{Pending, PublishError};
 use super::producers::Producers;
@@ -26,7 +26,7 @@ use crate::telemetry::Throttle;
 /// The longest pause between two probes, with a spool and without one. Without one, senders wait for the next probe.
 const LONGEST_PAUSE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
 
-static REFUSED: Throttle = Throttle::new();
+static REJECTED: Throttle = Throttle::new();
 static QUARANTINED: Throttle = Throttle::new();
 
 pub(super) struct Partition {
@@ -175,22 +175,22 @@ impl Partition {
     ) {
         debug!(topic = self.shared.name(), partition = self.number, error = %why, "a record was not delivered");
         state.last_error = Some(Reason::Kafka(why));
-        let refusal = why.refusal();
+        let rejection = why.rejection();
         if why.is_too_large()
             && state.lane.is_sent_alone(number)
             && !self.no_longer_exists()
             && let Some(report) = state.lane.report(number)
         {
-            self.shared.refused_size.learn(report.record.size());
+            self.shared.rejected_size.learn(report.record.size());
         }
         let is_awaited = state.is_awaited(number);
         state.handle(Input::Failed {
             number,
             generation,
-            refusal,
+            rejection,
             is_awaited,
         });
-        if refusal.is_some() {
+        if rejection.is_some() {
             state.backoff.retry_now();
         } else if state.lane.in_flight() == 0 {
             state.backoff.failed();
@@ -286,13 +286,13 @@ impl Partition {
                     }
                     self.shared.spooled(lane, number, report);
                 }
-                Effect::Refused {
+                Effect::Rejected {
                     number,
                     report,
                     reason,
                     is_written,
                 } => {
-                    self.refused(state, number, report, reason, is_written);
+                    self.rejected(state, number, report, reason, is_written);
                 }
                 Effect::Drop(report) => {
                     self.shared.dropped(report, state.last_error);
@@ -306,8 +306,8 @@ impl Partition {
     fn send(&self, state: &mut State, number: Number, producers: &Producers) {
         let report = state.lane.report(number);
         let record = Arc::clone(&report.expect("a sent report is in memory").record);
-        let refused_size = &self.shared.refused_size;
-        if refused_size.is_known() && refused_size.covers(record.size()) {
+        let rejected_size = &self.shared.rejected_size;
+        if rejected_size.is_known() && rejected_size.covers(record.size()) {
             return self.fail(state, number, None, DeliveryError::TOO_LARGE);
         }
         let producer = state
@@ -389,12 +389,12 @@ impl Partition {
         }
     }
 
-    fn refused(
+    fn rejected(
         &self,
         state: &State,
         number: Number,
         report: Pending,
-        reason: RefusalCode,
+        reason: RejectionCode,
         is_written: bool,
     ) {
         let Some(redirects) = &self.shared.redirects else {
@@ -402,7 +402,7 @@ impl Partition {
             return shared.give_up(report, PublishError::Rejected, state.last_error);
         };
         self.shared.metrics.report_rejected(reason);
-        if let Some(reports) = REFUSED.count() {
+        if let Some(reports) = REJECTED.count() {
             warn!(
                 topic = self.shared.name(),
                 reason, reports, "Kafka refuses these reports: they go to the rejected topic"

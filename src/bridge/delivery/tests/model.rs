@@ -77,7 +77,7 @@ impl World {
                     .failed(by, DeliveryError::INVALID_PRODUCER_ID);
             }
             // Large records are redirected from now on.
-            11 => events.shared().refused_size.learn(1000),
+            11 => events.shared().rejected_size.learn(1000),
             12 if choice < 128 => self.create_topics(),
             _ => sleep(Duration::from_millis(u64::from(choice) / 16)).await,
         }

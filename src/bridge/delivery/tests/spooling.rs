@@ -60,7 +60,7 @@ async fn a_spooled_report_gets_its_fate_and_is_deleted_when_kafka_has_it() {
 
 /// Tries further reports when a fast disk writes one before its deadline.
 #[tokio::test]
-async fn a_report_that_is_spooled_after_its_sender_was_refused_is_delivered_late() {
+async fn a_report_that_is_spooled_after_its_deadline_is_delivered_late() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let fixture = Fixture::start("later", 10, &[], Some(spooling));

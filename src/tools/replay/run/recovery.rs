@@ -45,7 +45,7 @@ impl Run {
             return Ok(());
         }
         self.sink.broke();
-        let refused = self.sink.transactions.refused();
+        let refused = self.sink.transactions.rejected();
         // In a smaller transaction, the records before a refused one are committed sooner.
         self.size.failed();
         if refused.is_empty() {

@@ -68,8 +68,8 @@ pub(super) fn the_first_end_counts() {
     let (limits, metrics) = (limits(), Metrics::new());
     let report = pending(&limits);
     let sender = Arc::clone(&report.sender);
-    let (refusing, counting) = (Arc::clone(&sender), Arc::clone(&metrics));
-    let deadline = thread::spawn(move || refusing.refuse(&counting));
+    let (waiting, counting) = (Arc::clone(&sender), Arc::clone(&metrics));
+    let deadline = thread::spawn(move || waiting.time_out(&counting));
     let leaving = Arc::clone(&sender);
     let hang_up = thread::spawn(move || leaving.hang_up());
     let counting = Arc::clone(&metrics);
@@ -78,11 +78,11 @@ pub(super) fn the_first_end_counts() {
         report.delivered(POSITION, &counting);
         mark
     });
-    let is_refused = deadline.join().expect("a deadline");
+    let is_timed_out = deadline.join().expect("a deadline");
     hang_up.join().expect("a hang-up");
     let mark = keepers.join().expect("an answer");
     let answer = future::block_on(sender.answer());
-    let fate = match (is_refused, answer) {
+    let fate = match (is_timed_out, answer) {
         (true, Err(PublishError::Deadline)) => "delivered_late",
         (false, Err(PublishError::Deadline)) => "sender_gone",
         (false, Ok(Kept::BY_SPOOL)) => "delivered",

@@ -15,7 +15,7 @@ use super::maintenance::Maintenance;
 use super::partitions::Partitions;
 use super::pending::{Pending, Reply};
 use super::producers::{CurrentSettings, Producers};
-use super::refused_size::RefusedSize;
+use super::rejected_size::RejectedSize;
 use super::shared::{Redirects, Shared, SpoolTicket};
 use super::topic::Topic;
 use crate::bridge::metrics::Metrics;
@@ -185,7 +185,7 @@ fn shared(
         partitions: AtomicU32::new(0),
         lanes: AtomicUsize::new(0),
         next: AtomicU64::new(1),
-        refused_size: RefusedSize::new(true),
+        rejected_size: RejectedSize::new(true),
         redirects: None,
         retries: Arc::new(Redirects::new(wake.clone())),
         maintenance: wake,

@@ -1,4 +1,4 @@
-//! Remembers the record size that Kafka has refused, so that equal and larger records are not sent: each refusal
+//! Remembers the record size that Kafka has rejected, so that equal and larger records are not sent: each rejection
 //! stops librdkafka's idempotent producer for half a second, on every partition.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long records of a refused size are not sent. It expires because the topic's limit can be raised.
+/// How long records of a rejected size are not sent. It expires because the topic's limit can be raised.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-pub(super) struct RefusedSize {
-    /// The smallest refused size; `usize::MAX` if there is none.
+pub(super) struct RejectedSize {
+    /// The smallest rejected size; `usize::MAX` if there is none.
     least: AtomicUsize,
-    /// When a record was last refused for its size.
+    /// When a record was last rejected for its size.
     at: Mutex<Instant>,
     /// Whether sizes say something about each other: not when records are compressed.
     sizes_compare: bool,
 }
 
-impl RefusedSize {
+impl RejectedSize {
     pub(super) fn new(sizes_compare: bool) -> Self {
         Self {
             least: AtomicUsize::new(usize::MAX),
@@ -27,12 +27,12 @@ impl RefusedSize {
         }
     }
 
-    /// Returns whether any size was refused.
+    /// Returns whether any size was rejected.
     pub(super) fn is_known(&self) -> bool {
         self.least.load(Ordering::Relaxed) != usize::MAX
     }
 
-    /// Returns whether Kafka has recently refused a record of this size or smaller.
+    /// Returns whether Kafka has recently rejected a record of this size or smaller.
     pub(super) fn covers(&self, size: usize) -> bool {
         if size < self.least.load(Ordering::Relaxed) {
             return false;
@@ -45,7 +45,7 @@ impl RefusedSize {
         is_fresh
     }
 
-    /// Records that Kafka has refused a record of this size that was sent alone.
+    /// Records that Kafka has rejected a record of this size that was sent alone.
     pub(super) fn learn(&self, size: usize) {
         if self.sizes_compare {
             let mut at = self.at.lock();
@@ -60,31 +60,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_size_covers_equal_and_larger_records() {
-        let refused = RefusedSize::new(true);
-        assert!(!refused.is_known() && !refused.covers(1 << 20));
-        refused.learn(5000);
-        refused.learn(6000);
-        assert!(refused.is_known());
+    fn a_rejected_size_covers_equal_and_larger_records() {
+        let rejected = RejectedSize::new(true);
+        assert!(!rejected.is_known() && !rejected.covers(1 << 20));
+        rejected.learn(5000);
+        rejected.learn(6000);
+        assert!(rejected.is_known());
         assert_eq!(
-            [4999, 5000, 7000].map(|size| refused.covers(size)),
+            [4999, 5000, 7000].map(|size| rejected.covers(size)),
             [false, true, true]
         );
     }
 
     #[test]
     fn with_compression_no_size_is_remembered() {
-        let refused = RefusedSize::new(false);
-        refused.learn(5000);
-        assert!(!refused.covers(7000));
+        let rejected = RejectedSize::new(false);
+        rejected.learn(5000);
+        assert!(!rejected.covers(7000));
     }
 
     #[test]
-    fn a_refused_size_expires() {
-        let refused = RefusedSize::new(true);
-        refused.learn(5000);
-        *refused.at.lock() = Instant::now().checked_sub(REMEMBERED).expect("a time");
-        assert!(!refused.covers(7000));
-        assert!(!refused.covers(7000));
+    fn a_rejected_size_expires() {
+        let rejected = RejectedSize::new(true);
+        rejected.learn(5000);
+        *rejected.at.lock() = Instant::now().checked_sub(REMEMBERED).expect("a time");
+        assert!(!rejected.covers(7000));
+        assert!(!rejected.covers(7000));
     }
 }
