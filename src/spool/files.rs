@@ -27,7 +27,7 @@ use crate::telemetry::Throttle;
 /// If there are this many older files, no new file is created.
 const MAX_FILES: usize = 20;
 /// The maximum number of open file descriptors: at most five for each older file (two connections, a lock that SQLite
-/// keeps, the log and the index), and those of the current file and of a file that is moved.
+/// keeps, the write-ahead log and the index), and those of the current file and of a file that is moved.
 pub const DESCRIPTORS: u64 = 5 * MAX_FILES as u64 + 12;
 /// How long a file must be unchanged before its remaining reports are moved.
 pub(super) const QUIET: Duration = Duration::from_secs(5);
@@ -295,11 +295,11 @@ impl Files {
         self.ensure_current();
     }
 
-    /// Replaces the current file when it or its log is large. A reader can prevent that the log is emptied.
+    /// Replaces the current file when it or its write-ahead log is large. A reader can prevent that the log is emptied.
     pub(super) fn rotate_if_large(&mut self) {
         let segment = self.limits.segment();
         let is_large = |file: &File| {
-            file.log_size() >= segment || file.pages().is_ok_and(|pages| pages >= segment)
+            file.wal_size() >= segment || file.pages().is_ok_and(|pages| pages >= segment)
         };
         if self.current.as_ref().is_some_and(is_large) {
             self.rotate();
@@ -373,7 +373,7 @@ impl Files {
             file.delete(next)?;
             remaining = later;
         }
-        self.empty_log_of_older(path);
+        self.empty_wal_of_older(path);
         Ok(())
     }
 
@@ -384,15 +384,15 @@ impl Files {
         if most > 0 {
             return most;
         }
-        self.empty_log_of_older(path);
+        self.empty_wal_of_older(path);
         let usage = self.disk_usage();
         self.limits.max_deletions(usage)
     }
 
-    /// Empties the log of an older file.
-    fn empty_log_of_older(&mut self, path: &Path) {
+    /// Empties the write-ahead log of an older file.
+    fn empty_wal_of_older(&mut self, path: &Path) {
         if let Some(file) = self.older.iter().find(|file| file.path() == path) {
-            file.empty_log();
+            file.empty_wal();
             self.usage.1 = None;
         }
     }
@@ -466,8 +466,8 @@ impl Files {
                 .is_ok_and(|pages| pages > SMALL.max(2 * leftover))
             {
                 self.rotate();
-            } else if file.log_size() > 0 {
-                file.empty_log();
+            } else if file.wal_size() > 0 {
+                file.empty_wal();
             }
         }
         let is_drained = |file: &&File| file.count.is_zero() && file.is_empty().unwrap_or(false);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::connection::{self, Log};
+use super::connection::{self, Wal};
 use super::directory::{length, with_suffix};
 use super::error::{Diagnosis, FileError};
 use super::format::{FORMAT, NUMBER_BITS, format_of, lanes_of, state_column};
@@ -98,9 +98,9 @@ struct View {
 
 fn open(path: &Path, is_in_use: bool) -> Result<View, FileError> {
     let log = if is_in_use {
-        Log::Required
+        Wal::Required
     } else {
-        Log::Optional
+        Wal::Optional
     };
     let connection = connection::open(path, MEMORY, log)?;
     let state = state_column(format_of(&connection)?);
