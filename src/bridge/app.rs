@@ -343,10 +343,10 @@ pub async fn end_of(finish: impl FnOnce() -> Undelivered + Send + 'static) -> En
 /// Returns the limit on open connections: the configured one, or less if the system does not allow that many files.
 fn connection_limit(configured: u32) -> u32 {
     let configured = u64::from(configured);
-    let needed = open_files::needed(configured);
+    let needed = open_files::files_needed(configured);
     let allowed = open_files::raise(needed).unwrap_or_else(|error| {
         warn!(%error, "can't raise the limit on open files");
-        open_files::in_force()
+        open_files::current_limit()
     });
     let limit = allowed.map_or(configured, |allowed| {
         open_files::connections(configured, allowed)

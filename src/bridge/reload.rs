@@ -119,7 +119,7 @@ impl Watch {
             match self.read(part, config, bridge) {
                 Ok(()) => note(part, Ok(()), bridge),
                 // Not logged or counted again, even if the reason is another one.
-                Err(errors) => bridge.live.note(part, Some(errors.in_one_line())),
+                Err(errors) => bridge.live.record_reload(part, Some(errors.in_one_line())),
             }
         }
     }
@@ -203,7 +203,7 @@ fn read_configuration(
     let settings = Settings::gather(sources);
     Config::check(&settings, kafka::check_property)?;
     // It must also fit the keys that do not change until a restart.
-    let taken_over = settings.taken_over_from(started);
+    let taken_over = settings.with_restart_keys_of(started);
     let config = Config::check(&taken_over, kafka::check_property)?;
     let rules = ReloadableConfig::from(&config);
     bridge.live.config.store(Arc::new(rules));
@@ -252,5 +252,5 @@ fn note(part: Part, outcome: Result<(), ConfigErrors>, bridge: &Bridge) {
             problem, "can't apply a change; the previous state stays in use"
         );
     }
-    bridge.live.note(part, problem);
+    bridge.live.record_reload(part, problem);
 }

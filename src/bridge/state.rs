@@ -129,7 +129,7 @@ impl Live {
     }
 
     /// Records the problem with a part's last change, or that there is none.
-    pub fn note(&self, part: Part, problem: Option<String>) {
+    pub fn record_reload(&self, part: Part, problem: Option<String>) {
         let mut stale = self.stale.lock();
         match problem {
             Some(problem) => stale.insert(part, problem),

@@ -47,7 +47,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     super::block_on(async {
         let app = App::start(config, demo_channel(), identity, Broker::Embedded, None).await?;
         let (ingress, admin) = app.addresses()?;
-        print(&welcome(
+        print(&print_welcome(
             scheme,
             ingress,
             admin,
@@ -98,7 +98,7 @@ fn demo_channel() -> Channels {
     channels
 }
 
-fn welcome(
+fn print_welcome(
     scheme: &str,
     ingress: SocketAddr,
     admin: SocketAddr,

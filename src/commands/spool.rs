@@ -35,7 +35,7 @@ fn directory_of(location: &SpoolLocation) -> anyhow::Result<PathBuf> {
 fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
     match settings.spool_directory() {
         Some(directory) => Ok(directory.to_owned()),
-        None if settings.is_unread() => Err(settings.errors().into()),
+        None if settings.is_incomplete() => Err(settings.errors().into()),
         None => {
             bail!(
                 "no spool is configured; name its directory with --directory, or set spool.directory"

@@ -157,7 +157,7 @@ impl View {
             EventFields::of(record).is_some()
         };
         let is_own = record.text_key() == Some(PROBE_KEY) || RedrivenMarker::of(record).is_some();
-        !is_known && !is_own && self.selection.is_everything()
+        !is_known && !is_own && self.selection.is_unfiltered()
     }
 
     fn event(&self, fields: &EventFields<'_>) -> String {

@@ -38,12 +38,12 @@ impl Settings {
             Ok(text) => text,
             Err(error) => {
                 let problem = format!("can't be read: {error}; name another file with --config");
-                self.is_unread = true;
+                self.is_incomplete = true;
                 return self.errors.push(at_line(None, problem));
             }
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
-        self.is_unread = !errors.is_empty();
+        self.is_incomplete = !errors.is_empty();
         for error in errors {
             let line = error.span().map(|span| line_of(&text, span.start));
             self.errors
@@ -92,7 +92,7 @@ impl Settings {
                             problem: "contains an empty string; remove it".to_owned(),
                         });
                     }
-                    Some(texts) => self.put_known(key, texts.join(","), origin, None),
+                    Some(texts) => self.insert_known(key, texts.join(","), origin, None),
                     None => self.wrong_type(key, &origin, "an array of arrays or tables"),
                 }
             }
@@ -103,13 +103,13 @@ impl Settings {
                         .is_some_and(properties::is_secret) =>
                 {
                     self.secret_files.insert(file.path.to_owned());
-                    self.put_known(key, text, origin, None);
+                    self.insert_known(key, text, origin, None);
                 }
                 Some(text) if keys::find(key).is_some_and(Key::is_path) && !text.is_empty() => {
                     let path = file.beside(&text);
-                    self.put_known(key, path.display().to_string(), origin, None);
+                    self.insert_known(key, path.display().to_string(), origin, None);
                 }
-                Some(text) => self.put_known(key, text, origin, None),
+                Some(text) => self.insert_known(key, text, origin, None),
                 None => self.wrong_type(key, &origin, "a date"),
             },
         }
@@ -129,7 +129,7 @@ impl Settings {
         match read_secret(&path) {
             Ok(text) => {
                 self.secret_files.insert(path.clone());
-                self.put_known(key, text, origin, Some(path));
+                self.insert_known(key, text, origin, Some(path));
             }
             Err(problem) => self.errors.push(ConfigError {
                 place: origin.to_string(),

@@ -200,7 +200,7 @@ fn a_live_change_must_fit_the_keys_that_need_a_restart() {
                 &["spool.after"]
             }
         );
-        Config::check(&changed.taken_over_from(&started), check_property)
+        Config::check(&changed.with_restart_keys_of(&started), check_property)
     };
     let taken_over = change("1s", "2s").expect("a sound change");
     assert_eq!(taken_over.ingress.limits.deadline, Duration::from_secs(2));

@@ -217,7 +217,7 @@ impl Checker<'_> {
             follows_parent: true,
             ratio: ratio?,
         };
-        let is_set = !self.settings.place("traces.sample_ratio").is_empty();
+        let is_set = !self.settings.source_of("traces.sample_ratio").is_empty();
         if is_set || self.variable(SAMPLER).is_none() {
             return Some(by_key);
         }

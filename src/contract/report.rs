@@ -70,7 +70,9 @@ impl<'a> Report<'a> {
             .iter()
             .any(|member| json::is_as_deep_as(MAX_DEPTH, member.raw_value))
         {
-            return Err(Fault::of_body(Reason::TooDeep).with_message_id(sole_message_id(&members)));
+            return Err(
+                Fault::of_body(Reason::TooDeep).with_message_id(unique_message_id(&members))
+            );
         }
         if let Some(name) = json::duplicate(&members) {
             return Err(duplicate_member(&members, name));
@@ -124,13 +126,13 @@ const CONTRACT_MEMBERS: [&[u8]; 4] = [b"message_id", b"sender", b"user_number", 
 fn duplicate_member(members: &[Member<'_>], name: &[u8]) -> Fault {
     Fault {
         member: printable_name(name).map(Cow::Owned),
-        message_id: sole_message_id(members),
+        message_id: unique_message_id(members),
         ..Fault::of_body(Reason::DuplicateMember)
     }
 }
 
 /// Returns the key of a rejected record: the `message_id`, unless it occurs twice.
-fn sole_message_id(members: &[Member<'_>]) -> Option<String> {
+fn unique_message_id(members: &[Member<'_>]) -> Option<String> {
     let is_it = |member: &&Member<'_>| *member.name == *b"message_id";
     if members.iter().filter(is_it).count() > 1 {
         return None;

@@ -101,7 +101,7 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
         // "All brokers down" follows each broker's own error and says less.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         if let Some(step) = RejectedStep::of(code, reason)
-            && !RejectedStep::is_hang_up(reason)
+            && !RejectedStep::is_disconnect(reason)
         {
             let why = step.message(reason, self.certificate.as_ref(), Timestamp::now());
             *self.last_rejection.lock() = Some((Instant::now(), why));

@@ -146,7 +146,7 @@ impl Cluster {
                 Err(error) => {
                     // librdkafka reports the reason on the main queue, which nothing else polls.
                     self.producer.poll(ERROR_POLL);
-                    last = self.why(&error);
+                    last = self.connect_failure(&error);
                 }
             }
             if is_rejection_final && !matches!(last, ConnectError::NoBroker(_)) {
@@ -156,7 +156,7 @@ impl Cluster {
         Err(last)
     }
 
-    fn why(&self, error: &KafkaError) -> ConnectError {
+    fn connect_failure(&self, error: &KafkaError) -> ConnectError {
         let last = self.producer.context().connect_error();
         last.unwrap_or_else(|| ConnectError::NoBroker(error_message(error)))
     }

@@ -25,7 +25,7 @@ impl Contact {
     ///
     /// # Errors
     /// `rejection`, if brokers have rejected this client for 30 seconds.
-    pub(super) fn lost(
+    pub(super) fn answer_missing(
         &mut self,
         asked: Instant,
         now: Instant,
@@ -55,17 +55,17 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut contact = Contact::default();
-        let mut lost = |asked, now| {
+        let mut answer_missing = |asked, now| {
             contact
-                .lost(at(asked), at(now), None)
+                .answer_missing(at(asked), at(now), None)
                 .expect("no rejection")
         };
-        assert!(!lost(0, 59));
-        assert!(lost(55, 60));
-        assert!(!lost(61, 119));
-        assert!(lost(110, 120));
+        assert!(!answer_missing(0, 59));
+        assert!(answer_missing(55, 60));
+        assert!(!answer_missing(61, 119));
+        assert!(answer_missing(110, 120));
         contact.answered();
-        let later = contact.lost(at(121), at(180), None);
+        let later = contact.answer_missing(at(121), at(180), None);
         assert!(matches!(later, Ok(false)));
     }
 
@@ -76,10 +76,10 @@ mod tests {
         let rejection = || Some(ConnectError::Authentication("wrong password".to_owned()));
         let mut contact = Contact::default();
         assert!(matches!(
-            contact.lost(at(0), at(29), rejection()),
+            contact.answer_missing(at(0), at(29), rejection()),
             Ok(false)
         ));
-        let rejected = contact.lost(at(28), at(30), rejection());
+        let rejected = contact.answer_missing(at(28), at(30), rejection());
         assert!(matches!(rejected, Err(ConnectError::Authentication(_))));
     }
 }

@@ -70,7 +70,7 @@ impl Group {
     ///
     /// # Errors
     /// If librdkafka rejects the settings, or the system can't start a thread.
-    pub fn without_waiting(
+    pub fn connect_without_waiting(
         settings: &Settings,
         id: &str,
         interrupt: &Arc<Interrupt>,
@@ -140,7 +140,7 @@ impl Group {
                 .consumer
                 .committed_offsets(question.clone(), patience.min(ATTEMPT));
             match answer {
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     thread::park_timeout(RETRY_PAUSE);
                     if let Some(error) = self.missing_group_right() {
                         return Err(error);
@@ -179,7 +179,7 @@ impl Group {
             return rejection.into();
         }
         let group = &self.name;
-        if is_passing(error) && self.consumer.fetch_metadata(None, DIAGNOSIS).is_ok() {
+        if is_transient(error) && self.consumer.fetch_metadata(None, DIAGNOSIS).is_ok() {
             return ReadError::Unanswered(format!(
                 "Kafka answers, but does not return the committed offsets of the group {group}: the group may have no \
                  coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, and \
@@ -195,7 +195,7 @@ impl Group {
 }
 
 /// Returns whether a retry may succeed.
-fn is_passing(error: &KafkaError) -> bool {
+fn is_transient(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut,
         WaitingForCoordinator,

@@ -90,7 +90,7 @@ impl TopicConsumer {
         }
     }
 
-    pub(super) fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
+    pub(super) fn full_range(&self, partition: u32) -> Result<OffsetRange, ReadError> {
         let (first, end) = self.watermarks_with_retry(&self.uncommitted, partition)?;
         Ok(OffsetRange {
             partition,
@@ -175,11 +175,11 @@ impl TopicConsumer {
             Err(Some(Code::TopicAuthorizationFailed)) => {
                 Answer::Failed(self.not_authorized("DESCRIBE and READ"))
             }
-            Err(_) => self.why_silent(partition),
+            Err(_) => self.silence_reason(partition),
         }
     }
 
-    fn why_silent(&self, partition: u32) -> Answer {
+    fn silence_reason(&self, partition: u32) -> Answer {
         match self.partitions_within(&self.topic, ATTEMPT) {
             Ok(count) if partition < count => Answer::NoLeader,
             Ok(_) => Answer::Failed(ReadError::NoPartition {

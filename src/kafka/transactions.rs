@@ -107,7 +107,7 @@ impl Transactions {
     /// If this producer can't be used any more.
     pub fn begin(&self) -> Result<(), TransactionError> {
         let begun = self.producer.begin_transaction();
-        begun.map_err(|error| self.broken(&error))?;
+        begun.map_err(|error| self.classify(&error))?;
         self.is_open.set(true);
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Transactions {
                     self.producer.poll(POLL);
                     self.check_time(begun, "room in the queue")?;
                 }
-                Err((error, _)) => return Err(self.not_sent(&error, tag)),
+                Err((error, _)) => return Err(self.send_error(&error, tag)),
             }
         }
     }
@@ -163,7 +163,7 @@ impl Transactions {
     }
 
     /// Returns the error for a record that librdkafka does not accept.
-    fn not_sent(&self, error: &KafkaError, tag: usize) -> TransactionError {
+    fn send_error(&self, error: &KafkaError, tag: usize) -> TransactionError {
         let code = error.rdkafka_error_code();
         if let Some(failed) = code
             .map(DeliveryError::from)
@@ -176,7 +176,7 @@ impl Transactions {
             Some(RDKafkaErrorCode::State) => self.failure(),
             _ => None,
         };
-        self.broken(failure.as_ref().unwrap_or(error))
+        self.classify(failure.as_ref().unwrap_or(error))
     }
 
     /// Waits until Kafka has accepted or rejected every record so far.
@@ -196,7 +196,7 @@ impl Transactions {
             RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => self.failure(),
             _ => None,
         };
-        Err(self.broken(&failure.unwrap_or(KafkaError::MessageProduction(code))))
+        Err(self.classify(&failure.unwrap_or(KafkaError::MessageProduction(code))))
     }
 
     /// Commits the transaction together with the reading progress on `topic`, as offsets of `group`.
@@ -210,7 +210,7 @@ impl Transactions {
         offsets: &Offsets,
     ) -> Result<(), TransactionError> {
         self.flush()?;
-        let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
+        let list = to_list(topic, offsets).map_err(|error| self.classify(&error))?;
         let member = group.consumer.group_metadata();
         let member = member.expect("a consumer with a group's name has its metadata");
         self.send_offsets(topic, list, member)?;
@@ -264,13 +264,13 @@ impl Transactions {
             };
             match sent {
                 Ok(()) => return Ok(()),
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     self.producer.poll(POLL);
                     self.check_time(begun, &self.error_message(&error))?;
                 }
                 Err(error) => {
                     let denied = self.denied(&error, ["READ", topic]);
-                    return Err(denied.unwrap_or_else(|| self.broken(&error)));
+                    return Err(denied.unwrap_or_else(|| self.classify(&error)));
                 }
             }
         }
@@ -325,19 +325,19 @@ impl Transactions {
         loop {
             match step(&self.producer) {
                 Ok(()) => return Ok(()),
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     debug!(%error, "retrying");
                     self.producer.poll(POLL);
                     self.check_time(begun, &self.error_message(&error))?;
                 }
-                Err(error) => return Err(self.broken(&error)),
+                Err(error) => return Err(self.classify(&error)),
             }
         }
     }
 
     /// Returns an error if the step that began at `begun` has taken too long.
     fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), TransactionError> {
-        let limit = match (self.interrupt.is_stopping(), self.interrupt.is_at_once()) {
+        let limit = match (self.interrupt.is_stopping(), self.interrupt.is_aborting()) {
             (_, true) => STOP_AT_ONCE,
             (true, _) => STOPPING,
             (false, _) => STEP,
@@ -369,7 +369,7 @@ impl Transactions {
         }
     }
 
-    fn broken(&self, error: &KafkaError) -> TransactionError {
+    fn classify(&self, error: &KafkaError) -> TransactionError {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
         let why = self.error_message(error);
@@ -432,7 +432,7 @@ impl Drop for Transactions {
 }
 
 /// Returns whether the step can be retried.
-fn is_passing(error: &KafkaError) -> bool {
+fn is_transient(error: &KafkaError) -> bool {
     match error {
         // An abandoned step never completes.
         KafkaError::Transaction(error) => {

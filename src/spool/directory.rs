@@ -35,7 +35,7 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Creates the directory if it is missing, and takes its lock.
-    pub(super) fn own(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn acquire(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
         create_directory(path).map_err(failed)?;
         let mut lock = open_lock(&path.join(LOCK)).map_err(failed)?;
@@ -71,12 +71,12 @@ impl Directory {
     }
 
     /// Creates the directory again and takes its lock when it was removed or replaced.
-    pub(super) fn own_again(&mut self) -> Result<(), OpenError> {
+    pub(super) fn reacquire(&mut self) -> Result<(), OpenError> {
         if !self.is_owned() {
             let path = self.path.display();
             warn!(%path, "the spool's directory was removed or replaced: creating and locking it again");
             let last = self.last;
-            *self = Self::own(&self.path)?;
+            *self = Self::acquire(&self.path)?;
             self.last = last;
         }
         Ok(())

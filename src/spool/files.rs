@@ -134,7 +134,7 @@ impl Files {
 
     /// Counts the reports of the small files, which are to be moved.
     fn count_leftovers(&mut self) {
-        let most = self.limits.leftover();
+        let most = self.limits.nearly_drained();
         let is_small = |file: &&mut File| file.used().is_ok_and(|used| used <= most);
         for file in self.older.iter_mut().filter(is_small) {
             // A file that can't be counted is not moved.
@@ -254,7 +254,7 @@ impl Files {
 
     fn create_file(&mut self) -> io::Result<File> {
         if self.older.len() >= MAX_FILES {
-            self.clear_out();
+            self.reclaim_space();
         }
         if self.older.len() >= MAX_FILES {
             let why = format!(
@@ -262,7 +262,7 @@ impl Files {
             );
             return Err(io::Error::other(why));
         }
-        self.directory.own_again().map_err(io::Error::other)?;
+        self.directory.reacquire().map_err(io::Error::other)?;
         let path = self.directory.next_file()?;
         let mut file = File::create(&path, self.memory / 8, self.limits)?;
         if let Err(error) = self.prepare(&mut file) {
@@ -357,7 +357,7 @@ impl Files {
             }
         }
         self.moving.deleted(reports);
-        self.clear_out();
+        self.reclaim_space();
         not_deleted.into_iter().collect()
     }
 
@@ -408,22 +408,23 @@ impl Files {
         let Some(file) = self.get(path) else {
             return Vec::new();
         };
-        let held = file.held(reports);
+        let still_in_file = file.still_in_file(reports);
         if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) {
             file.close();
         }
-        self.examine(path, error);
+        self.check_for_damage(path, error);
         // When the file can't be read, try to delete all again.
-        let (held, has_no_others) = held.unwrap_or_else(|_| (reports.to_vec(), false));
+        let (still_in_file, has_no_others) =
+            still_in_file.unwrap_or_else(|_| (reports.to_vec(), false));
         let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
-        if held.is_empty() || is_full && has_no_others && self.remove_if_sound(path) {
+        if still_in_file.is_empty() || is_full && has_no_others && self.remove_if_sound(path) {
             return Vec::new();
         }
         if let Some(times) = self.delete_errors.count() {
-            let reports = held.len();
+            let reports = still_in_file.len();
             info!(%error, reports, times, "can't delete delivered reports from the spool yet");
         }
-        held
+        still_in_file
     }
 
     pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) {
@@ -439,7 +440,7 @@ impl Files {
                         %error,
                         "can't mark reports in the spool; reports that no topic accepts are tried again after a restart"
                     );
-                    self.examine(path, &error);
+                    self.check_for_damage(path, &error);
                 }
                 _ => {}
             }
@@ -451,11 +452,11 @@ impl Files {
     }
 
     /// Replaces the current file if it is large and nearly empty, and removes the drained files.
-    pub(super) fn clear_out(&mut self) {
-        let leftover = self.limits.leftover();
+    pub(super) fn reclaim_space(&mut self) {
+        let nearly_drained = self.limits.nearly_drained();
         let is_nearly_empty = |file: &File| {
             let used = file.used();
-            used.is_ok_and(|used| used <= leftover)
+            used.is_ok_and(|used| used <= nearly_drained)
                 && (file.is_quiet(QUIET) || file.is_empty().unwrap_or(false))
         };
         if let Some(file) = &self.current
@@ -463,7 +464,7 @@ impl Files {
         {
             if file
                 .pages()
-                .is_ok_and(|pages| pages > SMALL.max(2 * leftover))
+                .is_ok_and(|pages| pages > SMALL.max(2 * nearly_drained))
             {
                 self.rotate();
             } else if file.wal_size() > 0 {
@@ -555,7 +556,7 @@ impl Files {
             let path = path.display();
             warn!(%error, times, %path, "can't count the reports in the spool: their number is unknown");
         }
-        self.examine(&path, &error);
+        self.check_for_damage(&path, &error);
         false
     }
 
@@ -576,7 +577,7 @@ impl Files {
         self.may_have_duplicates = true;
         if !(is_unused && self.remove(&path)) {
             self.rotate();
-            self.examine(&path, error);
+            self.check_for_damage(&path, error);
         }
         false
     }

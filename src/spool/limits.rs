@@ -100,7 +100,7 @@ impl Limits {
     }
 
     /// Returns the bytes below which the remaining reports of a file are moved to the current one.
-    pub(super) fn leftover(&self) -> u64 {
+    pub(super) fn nearly_drained(&self) -> u64 {
         self.segment() / 8
     }
 

@@ -152,7 +152,7 @@ impl<T: Send + 'static> Spool<T> {
         on_written: impl Fn(T, Result<(), WriteError>) + Send + 'static,
         on_commit: impl Fn(Duration) + Send + 'static,
     ) -> Result<(Self, RestoredState), OpenError> {
-        let directory = Directory::own(&options.directory)?;
+        let directory = Directory::acquire(&options.directory)?;
         let readers = Arc::new(Readers::default());
         let (files, restored) = Files::open(directory, options, Arc::clone(&readers))?;
         let queue = Arc::new(Queue::default());

@@ -61,7 +61,7 @@ impl Salvage {
     /// Returns the reports on the next pages, about `bytes` bytes; `None` after the last page.
     pub(super) fn next(&mut self, bytes: usize) -> Option<Vec<(i64, Found)>> {
         if self.next > self.pages.count {
-            if !self.pages.use_older() {
+            if !self.pages.use_previous() {
                 return None;
             }
             (self.next, self.is_in_older) = (1, true);

@@ -162,7 +162,7 @@ impl<T: Send + 'static> Writer<T> {
     fn write(&mut self, mut writes: Vec<Write<T>>, queue: &Queue<T>) {
         while !writes.is_empty() {
             self.files.rotate_if_large();
-            let fitting = self.fitting(&writes);
+            let fitting = self.count_fitting(&writes);
             let later = writes.split_off(fitting);
             if fitting == 0 {
                 self.answer(later, Err(WriteError::Full), queue);
@@ -183,7 +183,7 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     /// Returns how many of the reports fit into one transaction and into the limits.
-    fn fitting(&mut self, writes: &[Write<T>]) -> usize {
+    fn count_fitting(&mut self, writes: &[Write<T>]) -> usize {
         let (usage, limits) = (self.files.disk_usage(), self.files.limits);
         let (mut growth, mut bytes) = (Growth::default(), 0);
         for (fitting, write) in writes.iter().enumerate() {

@@ -10,7 +10,7 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::{Batching, POLL, SLICE, TransactionError, Transactions, is_passing};
+use super::{Batching, POLL, SLICE, TransactionError, Transactions, is_transient};
 use crate::interrupt::Interrupt;
 use crate::kafka::callbacks::Callbacks;
 use crate::kafka::client_error::ClientError;
@@ -53,7 +53,7 @@ impl Transactions {
         loop {
             match transactions.producer.init_transactions(SLICE) {
                 Ok(()) => return Ok(transactions),
-                Err(error) if !is_passing(&error) => return Err(transactions.broken(&error)),
+                Err(error) if !is_transient(&error) => return Err(transactions.classify(&error)),
                 Err(error) => transactions.wait_to_start(begun.elapsed(), id, &error)?,
             }
         }

@@ -155,7 +155,7 @@ impl File {
             let known = other_remains.lanes.iter().find(|known| known.lane == *lane);
             if let Some(known) = known {
                 let range = *first.max(&known.first)..=*last.min(&known.last);
-                if !range.is_empty() && self.clashes_in(lane, range, other)? {
+                if !range.is_empty() && self.conflicts_in(lane, range, other)? {
                     return Ok(true);
                 }
             }
@@ -163,7 +163,7 @@ impl File {
         Ok(false)
     }
 
-    fn clashes_in(
+    fn conflicts_in(
         &self,
         lane: &LaneKey,
         range: RangeInclusive<u64>,

@@ -100,14 +100,14 @@ impl File {
         marks: &[(LaneKey, u64, Mark)],
     ) -> rusqlite::Result<usize> {
         let transaction = self.transaction()?;
-        let (mut count, mut held) = (self.count, 0);
+        let (mut count, mut quarantined) = (self.count, 0);
         {
             let mut update = transaction
                 .prepare("UPDATE reports SET state = ?2 WHERE id = ?1 AND state <> 1")?;
             for (lane, number, mark) in marks {
                 for id in ids(&transaction, [(lane, *number)])? {
                     let marked = update.execute([id, mark.to_column()])?;
-                    held += marked;
+                    quarantined += marked;
                     if marked > 0 && *mark == Mark::Quarantined {
                         count.quarantine(id);
                     }
@@ -117,17 +117,17 @@ impl File {
         self.commit(transaction)?;
         self.count = count;
         self.note_change();
-        Ok(held)
+        Ok(quarantined)
     }
 
     /// Returns those of `reports` that the file has, and whether it has no others.
-    pub(in crate::spool) fn held(
+    pub(in crate::spool) fn still_in_file(
         &self,
         reports: &[(LaneKey, u64)],
     ) -> rusqlite::Result<(Vec<(LaneKey, u64)>, bool)> {
         let connection = self.connection()?;
         let mut select = connection.prepare("SELECT 1 FROM reports WHERE id = ?1")?;
-        let (mut held, mut known) = (Vec::new(), HashMap::new());
+        let (mut still_in_file, mut known) = (Vec::new(), HashMap::new());
         for report in reports {
             let lanes: &Vec<i64> = match known.get(&report.0) {
                 Some(lanes) => lanes,
@@ -137,15 +137,15 @@ impl File {
             };
             for lane in lanes {
                 if select.exists([id_of(*lane, report.1)])? {
-                    held.push(report.clone());
+                    still_in_file.push(report.clone());
                 }
             }
         }
         let all: u64 = connection.query_row("SELECT count(*) FROM reports", [], |row| {
             row.get(0).map(i64::cast_unsigned)
         })?;
-        let has_no_others = held.len() as u64 == all;
-        Ok((held, has_no_others))
+        let has_no_others = still_in_file.len() as u64 == all;
+        Ok((still_in_file, has_no_others))
     }
 
     /// Returns the reports after an id, about `bytes` bytes; none if there are no more.

@@ -79,7 +79,7 @@ impl Pages {
     }
 
     /// Switches to the pages before the last transaction. Returns `false` if there are none.
-    pub(super) fn use_older(&mut self) -> bool {
+    pub(super) fn use_previous(&mut self) -> bool {
         let older = self.older.take();
         let is_older = older.is_some();
         self.logged = older.unwrap_or_else(|| mem::take(&mut self.logged));

@@ -35,7 +35,7 @@ pub(super) fn preview(
         match &item {
             Item::End => break,
             Item::Deleted(gone) => tally.deleted += gone.length(),
-            Item::Waiting(waiting) => progress.say(&waiting.to_string()),
+            Item::Waiting(waiting) => progress.print_line(&waiting.to_string()),
             Item::Nothing | Item::Record(_) | Item::Line(..) => {}
         }
         if let Some(record) = item.record() {

@@ -18,7 +18,7 @@ use super::totals::Totals;
 use crate::interrupt::Interrupt;
 use crate::telemetry;
 use crate::tools::archive::Line;
-use crate::tools::{UNWRITTEN, is_unread};
+use crate::tools::{UNWRITTEN, is_broken_pipe};
 
 /// Prints the records that a run would publish, without the headers of a replay. With [`Start::Preview`] it prints only the
 /// preview.
@@ -60,7 +60,7 @@ pub fn print(
     let end = printing.run(source, interrupt, &mut progress);
     drop(progress);
     match end {
-        Err(error) if error.downcast_ref().is_some_and(is_unread) => Ok(Outcome::Done),
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(Outcome::Done),
         Err(error) => Err(error),
         Ok(end) => {
             crate::try_eprintln!("{}", printing.tally.summary("standard output"));
@@ -105,7 +105,7 @@ impl<W: Write> Printing<'_, W> {
                     break;
                 }
                 Item::Deleted(gone) => self.tally.deleted += gone.length(),
-                Item::Waiting(waiting) => progress.say(&waiting.to_string()),
+                Item::Waiting(waiting) => progress.print_line(&waiting.to_string()),
                 Item::Nothing => self.out.flush().context(UNWRITTEN)?,
                 Item::Record(_) | Item::Line(..) => self.item(&item)?,
             }
@@ -122,7 +122,7 @@ impl<W: Write> Printing<'_, W> {
         if let Verdict::Publish(record, _) = &verdict {
             let line = Line::of(record).at(position);
             line.write(&mut self.out).context(UNWRITTEN)?;
-            self.limit.spend(Instant::now());
+            self.limit.count_record(Instant::now());
         }
         self.tally
             .note(&verdict, position.map(|position| position.partition));

@@ -105,7 +105,7 @@ impl Progress {
     }
 
     /// Prints a line above the bar.
-    pub fn say(&self, text: &str) {
+    pub fn print_line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| crate::try_eprintln!("{text}")),
             None => crate::try_eprintln!("{text}"),

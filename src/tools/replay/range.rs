@@ -94,7 +94,7 @@ impl Range {
         }
         self.check_offsets(reader.topic(), reader.partitions()?)?;
         let clipped = self.offsets.iter().map(|typed| {
-            let whole = reader.whole(typed.partition)?;
+            let whole = reader.full_range(typed.partition)?;
             if let Some(missing) = typed.missing(whole.end) {
                 crate::try_eprintln!("{missing}");
             }
@@ -135,7 +135,7 @@ impl Range {
         // Before the lookup by time, so that records that arrive in between are beyond the end.
         let mut ranges = Vec::new();
         for partition in &partitions {
-            ranges.push(reader.whole(*partition)?);
+            ranges.push(reader.full_range(*partition)?);
         }
         if let Some(time) = self.from_time() {
             let firsts = reader.offsets_from(&partitions, time)?;

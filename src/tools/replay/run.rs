@@ -171,7 +171,7 @@ impl Run {
         let mut done = self.done.clone();
         self.sink.transactions.begin()?;
         let end = self.fill(progress, &mut done)?;
-        if self.interrupt.is_at_once() {
+        if self.interrupt.is_aborting() {
             // When the abort fails, Kafka aborts the transaction after its timeout.
             let _aborted = self.sink.transactions.abort();
             return Ok(Some(RunEnd::Stopped));
@@ -211,15 +211,15 @@ impl Run {
             match &item {
                 Item::End => end = Some(RunEnd::Finished),
                 Item::Nothing => {}
-                Item::Waiting(waiting) => progress.say(&waiting.to_string()),
+                Item::Waiting(waiting) => progress.print_line(&waiting.to_string()),
                 Item::Deleted(gone) => {
                     tally.deleted += gone.length();
-                    progress.say(&deleted(gone, name));
+                    progress.print_line(&deleted(gone, name));
                 }
                 Item::Record(_) | Item::Line(..) => {
                     self.size.filled += 1;
                     match self.sink.process(&self.job, &item, name, tally, progress)? {
-                        Processed::Published => self.limit.spend(Instant::now()),
+                        Processed::Published => self.limit.count_record(Instant::now()),
                         Processed::Skipped => {}
                         Processed::Refused if self.skip_refused => tally.refused += 1,
                         Processed::Refused => {

@@ -45,7 +45,7 @@ pub(super) struct Sink {
 /// Why a record is refused.
 struct Refusal {
     why: String,
-    is_said: bool,
+    is_printed: bool,
 }
 
 /// The records of refused batches by tag, each with the number of its part. Each part is sent in separate batches.
@@ -135,7 +135,7 @@ impl Sink {
             let tag = tag_of(item);
             self.warn_of_retention(record, progress);
             if self.find_refusal(tag, record) {
-                self.say_refusal(tag, item, source, progress);
+                self.print_refusal(tag, item, source, progress);
                 return Ok(Processed::Refused);
             }
             self.publish(record, tag)?;
@@ -163,7 +163,7 @@ impl Sink {
         }
         if let Some(warning) = self.target.retention_warning(record.timestamp) {
             self.has_warned = true;
-            progress.say(&warning);
+            progress.print_line(&warning);
         }
     }
 
@@ -179,23 +179,23 @@ impl Sink {
     }
 
     fn refuse(&mut self, tag: usize, why: String) {
-        let is_said = false;
-        self.refused.insert(tag, Refusal { why, is_said });
+        let is_printed = false;
+        self.refused.insert(tag, Refusal { why, is_printed });
     }
 
-    fn say_refusal(&mut self, tag: usize, item: &Item<'_>, source: &str, progress: &Progress) {
+    fn print_refusal(&mut self, tag: usize, item: &Item<'_>, source: &str, progress: &Progress) {
         self.skipped.push(tag);
-        let Some(rejection) = self.refused.get_mut(&tag).filter(|found| !found.is_said) else {
+        let Some(rejection) = self.refused.get_mut(&tag).filter(|found| !found.is_printed) else {
             return;
         };
-        rejection.is_said = true;
+        rejection.is_printed = true;
         self.named += 1;
         let (topic, why) = (&self.target.topic, &rejection.why);
         match self.named {
             ..=NAMED => {
-                progress.say(&format!("{topic} refuses {}: {why}", name_of(item, source)));
+                progress.print_line(&format!("{topic} refuses {}: {why}", name_of(item, source)));
             }
-            MORE => progress.say(&format!(
+            MORE => progress.print_line(&format!(
                 "{topic} refuses more records: they are only counted"
             )),
             _ => {}
@@ -225,7 +225,7 @@ impl Sink {
     }
 
     /// Notes that the transaction failed: its records may be at fault or not.
-    pub(super) fn broke(&mut self) {
+    pub(super) fn transaction_failed(&mut self) {
         self.skipped.clear();
         self.suspects.sent.clear();
         self.suspects.open = None;

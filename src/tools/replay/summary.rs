@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::run::RunEnd;
 use super::tally::Tally;
 use super::totals::Totals;
-use crate::tools::{UNWRITTEN, is_unread};
+use crate::tools::{UNWRITTEN, is_broken_pipe};
 
 /// How a command ended, in numbers.
 #[derive(Debug, Serialize)]
@@ -107,7 +107,7 @@ impl Summary<'_> {
     pub(super) fn print(&self) -> anyhow::Result<()> {
         let line = serde_json::to_string(self).context("a summary as JSON")?;
         match writeln!(io::stdout(), "{line}") {
-            Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),
+            Err(error) if !is_broken_pipe(&error) => Err(error).context(UNWRITTEN),
             _ => Ok(()),
         }
     }

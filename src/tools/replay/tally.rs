@@ -87,14 +87,14 @@ impl Tally {
     /// Returns the number of all records that were read.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        let passed_over =
+        let skipped =
             self.filtered_out + self.replays + self.redriven + self.markers + self.foreign;
-        self.records + passed_over + self.refused + self.still_rejected()
+        self.records + skipped + self.refused + self.still_rejected()
     }
 
     /// Returns the text about the records that were passed over; empty if there are none.
     #[must_use]
-    pub fn passed_over(&self) -> String {
+    pub fn skipped(&self) -> String {
         let parts = [
             (self.filtered_out, "left out by the filters"),
             (
@@ -130,7 +130,7 @@ impl Tally {
         if self.seen() + self.deleted == 0 {
             return Some(format!("{source} has no records"));
         }
-        let is_filtered = records > 0 && records == self.filtered_out && !selection.is_everything();
+        let is_filtered = records > 0 && records == self.filtered_out && !selection.is_unfiltered();
         is_filtered.then(|| format!("no record of {source} passes the filters"))
     }
 
@@ -152,10 +152,10 @@ impl Tally {
         };
         let bytes = BinaryBytes(self.bytes);
         let mut text = format!("{records} ({bytes}) to {target}");
-        let passed_over = self.passed_over();
-        if !passed_over.is_empty() {
+        let skipped = self.skipped();
+        if !skipped.is_empty() {
             text += "; passed over: ";
-            text += &passed_over;
+            text += &skipped;
         }
         text
     }
@@ -174,11 +174,11 @@ impl Tally {
             Operation::Replay { .. } => self.write_statuses(text)?,
             Operation::Redrive { .. } => self.write_reasons(text)?,
         }
-        let passed_over = self.passed_over();
-        if passed_over.is_empty() {
+        let skipped = self.skipped();
+        if skipped.is_empty() {
             return Ok(());
         }
-        writeln!(text, "  passed over {passed_over}")
+        writeln!(text, "  passed over {skipped}")
     }
 
     fn write_statuses(&self, text: &mut String) -> fmt::Result {

@@ -213,7 +213,8 @@ impl TopicRun {
         let planned = match lookup {
             Lookup::AfterFencing => after_waiting(),
             Lookup::BeforeFencing => {
-                let group = Group::without_waiting(&self.settings, &job.kafka_name(), interrupt)?;
+                let group =
+                    Group::connect_without_waiting(&self.settings, &job.kafka_name(), interrupt)?;
                 match self.planned(&group, &name, partitions) {
                     Err(error) if error.is::<PlanError>() => after_waiting(),
                     planned => planned,

@@ -146,7 +146,7 @@ impl World {
     fn keys(&self, topic: &str) -> Vec<String> {
         let mut reader = Reader::open(&self.settings, topic).expect("a reader");
         let partitions = 0..reader.partitions().expect("partitions");
-        let ranges = partitions.map(|partition| reader.whole(partition).expect("a range"));
+        let ranges = partitions.map(|partition| reader.full_range(partition).expect("a range"));
         let ranges: Vec<_> = ranges.collect();
         reader.read(&ranges).expect("ranges");
         let mut keys = Vec::new();

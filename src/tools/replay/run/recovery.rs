@@ -38,19 +38,19 @@ impl Run {
         if let TransactionError::Rejected(why) = broken {
             bail!("{why}");
         }
-        if self.interrupt.is_at_once() {
+        if self.interrupt.is_aborting() {
             // The run ends. When the abort fails, Kafka aborts the transaction after its timeout.
             let _aborted = self.sink.transactions.abort();
             self.failures += 1;
             return Ok(());
         }
-        self.sink.broke();
+        self.sink.transaction_failed();
         let refused = self.sink.transactions.rejected();
         // In a smaller transaction, the records before a refused one are committed sooner.
         self.size.failed();
         if refused.is_empty() {
             self.failures += 1;
-            progress.say(&format!("{broken}; continuing from the last commit"));
+            progress.print_line(&format!("{broken}; continuing from the last commit"));
         } else {
             self.sink.narrow_down(&refused);
         }
@@ -70,7 +70,7 @@ impl Run {
             self.back_off();
         }
         self.pending = None;
-        self.input.source.go_back(&self.done.next)
+        self.input.source.rewind(&self.done.next)
     }
 
     /// Returns an error if the target is gone.
@@ -100,7 +100,7 @@ impl Run {
             Ok(found) => found,
             Err(Ok(TransactionError::Rejected(why))) => bail!("{why}"),
             Err(Ok(broken)) => {
-                progress.say(&format!("{broken}; trying again"));
+                progress.print_line(&format!("{broken}; trying again"));
                 return Ok(false);
             }
             Err(Err(error)) => return Err(error),
