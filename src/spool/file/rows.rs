@@ -100,14 +100,14 @@ impl File {
         marks: &[(LaneKey, u64, Mark)],
     ) -> rusqlite::Result<usize> {
         let transaction = self.transaction()?;
-        let (mut count, mut quarantined) = (self.count, 0);
+        let (mut count, mut total) = (self.count, 0);
         {
             let mut update = transaction
                 .prepare("UPDATE reports SET state = ?2 WHERE id = ?1 AND state <> 1")?;
             for (lane, number, mark) in marks {
                 for id in ids(&transaction, [(lane, *number)])? {
                     let marked = update.execute([id, mark.to_column()])?;
-                    quarantined += marked;
+                    total += marked;
                     if marked > 0 && *mark == Mark::Quarantined {
                         count.quarantine(id);
                     }
@@ -117,7 +117,7 @@ impl File {
         self.commit(transaction)?;
         self.count = count;
         self.note_change();
-        Ok(quarantined)
+        Ok(total)
     }
 
     /// Returns those of `reports` that the file has, and whether it has no others.
