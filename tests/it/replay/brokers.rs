@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::by_key;
-use super::desk::{Desk, Running, Written, exit_code, large_event, stderr};
-use super::redrive::{rejected, sound};
+use super::desk::{Desk, NewRecord, Running, exit_code, large_event, stderr};
+use super::redrive::{rejected, valid_report};
 use super::resume::{EVENTS, copied};
 use super::unattended::summary;
 use crate::suite::rig::pause;
@@ -32,9 +32,9 @@ fn while_down(kafka: &mut Exclusive, broker: usize, meanwhile: impl FnOnce()) {
     kafka.wait_until_healthy();
 }
 
-fn report(number: usize) -> Written {
+fn report(number: usize) -> NewRecord {
     let message = format!("m{number}");
-    rejected("unknown-status", &sound(&message), Some(&message))
+    rejected("unknown-status", &valid_report(&message), Some(&message))
 }
 
 /// Returns the partitions and offsets in the two headers of the records, sorted, with repetitions.
@@ -157,13 +157,13 @@ impl Archive {
 }
 
 /// A running replay that has published something, without a borrow of its brokers.
-struct Copying {
+struct RunningReplay {
     events: String,
     target: String,
     running: Running,
 }
 
-impl Copying {
+impl RunningReplay {
     fn start(kafka: &Kafka, bootstrap: &str, id: &str) -> Self {
         let events = Desk::with_events(kafka, EVENTS).events;
         let target = kafka.topic("target", 3);
@@ -198,7 +198,7 @@ impl Copying {
 #[test]
 fn a_replay_copies_each_record_once_if_brokers_are_killed() {
     let mut kafka = cluster::exclusive();
-    let copying = Copying::start(&kafka, kafka.bootstrap(), "brokers");
+    let copying = RunningReplay::start(&kafka, kafka.bootstrap(), "brokers");
     for broker in 0..2 {
         kafka.kill(broker);
         pause(Duration::from_secs(3));
@@ -216,7 +216,7 @@ fn a_run_finds_brokers_that_return_with_new_addresses() {
     let old = kafka.proxy_ports();
     let _bootstrap = Proxy::start(vec![[old[0][0], name]]);
     let addresses = Proxy::start(old);
-    let copying = Copying::start(&kafka, &format!("127.0.0.1:{name}"), "moved");
+    let copying = RunningReplay::start(&kafka, &format!("127.0.0.1:{name}"), "moved");
     kafka.move_proxies();
     drop(addresses);
     let _new = Proxy::start(kafka.proxy_ports());

@@ -17,7 +17,7 @@ mod unattended;
 use std::collections::BTreeMap;
 
 use desk::{
-    Desk, FIRST, PARTITIONS, Written, event, exit_code, keys_and_ids, large_event, owned, stderr,
+    Desk, FIRST, NewRecord, PARTITIONS, event, exit_code, keys_and_ids, large_event, owned, stderr,
 };
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
@@ -170,7 +170,7 @@ fn a_replay_onto_its_own_topic_ends_and_is_not_replayed_itself() {
 fn foreign_records_are_passed_over_and_counted() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 3);
-    let strange = |key: Option<&str>, value: Option<&[u8]>| Written {
+    let strange = |key: Option<&str>, value: Option<&[u8]>| NewRecord {
         key: key.map(Into::into),
         headers: Vec::new(),
         value: value.map(<[u8]>::to_vec),

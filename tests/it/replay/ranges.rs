@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rustix::process::Signal;
 
 use super::desk::{Desk, Running, event, exit_code, stderr};
-use super::redrive::{rejected, sound};
+use super::redrive::{rejected, valid_report};
 use crate::support::cluster::{self, PATIENCE};
 use crate::support::records::{Kafka, block_on, until, unused_name};
 
@@ -96,7 +96,7 @@ fn a_replay_waits_for_the_records_after_an_open_transaction() {
     let foreign = [&desk.events, &desk.rejected].map(|topic| Foreign::begin(&kafka, topic, 1));
     desk.write(&desk.events, (0..REPORTS).map(event));
     let reports = (0..REPORTS).map(|number| format!("m{number}"));
-    let reports = reports.map(|id| rejected("unknown-status", &sound(&id), Some(&id)));
+    let reports = reports.map(|id| rejected("unknown-status", &valid_report(&id), Some(&id)));
     desk.write(&desk.rejected, reports);
 
     let all = ["--since", "beginning"];

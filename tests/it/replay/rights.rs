@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 use super::desk::{Desk, event, exit_code, stderr};
-use super::redrive::{rejected, sound};
+use super::redrive::{rejected, valid_report};
 use crate::support::acl::{Resource, Right, allow, grant, revoke, withdraw};
 use crate::support::bridge::{eventually, koobridge, run};
 use crate::support::cluster::{self, Exclusive};
@@ -214,7 +214,7 @@ fn a_redrive_names_the_right_that_it_lacks() {
     let desk = Desk::new(&kafka);
     let report = |number: usize| {
         let message = format!("m{number}");
-        rejected("unknown-status", &sound(&message), Some(&message))
+        rejected("unknown-status", &valid_report(&message), Some(&message))
     };
     desk.write(&desk.rejected, (0..5).map(report));
     let (events, rejected) = (&*desk.events, &*desk.rejected);

@@ -1,7 +1,7 @@
 //! `tail`.
 
-use super::desk::{Desk, Written, event, exit_code, owned, stderr};
-use super::redrive::{rejected, sound};
+use super::desk::{Desk, NewRecord, event, exit_code, owned, stderr};
+use super::redrive::{rejected, valid_report};
 use crate::support::bridge::eventually;
 use crate::support::cluster;
 
@@ -43,12 +43,12 @@ fn a_line_shows_the_event_and_masks_the_number() {
 fn a_line_of_a_rejected_report_names_the_member_or_the_value_of_the_header_at_fault() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
-    let with = |mut record: Written, header| {
+    let with = |mut record: NewRecord, header| {
         record.headers.extend(owned(&[header]));
         record
     };
     let member = rejected("member-missing", "{}", None);
-    let header = rejected("content-type", &sound("m1"), Some("m1"));
+    let header = rejected("content-type", &valid_report("m1"), Some("m1"));
     let records = [
         with(member, ("member", "status")),
         with(header, ("header_value", "text/plain")),

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::checker::Excused;
-use super::load::Told;
+use super::checker::Tolerated;
+use super::load::SentReport;
 use super::rig::{Rig, Setup, lasting, pause};
 use super::with_and_without_a_spool;
 use crate::support::authority::borrowed;
@@ -75,8 +75,8 @@ fn restart_brokers(rig: &mut Rig) {
     }
 }
 
-fn assert_all_200(told: &[Told]) {
-    assert!(told.iter().all(|told| told.code == Some(200)));
+fn assert_all_200(reports: &[SentReport]) {
+    assert!(reports.iter().all(|report| report.code == Some(200)));
 }
 
 /// No report is lost, repeated, reordered or refused.
@@ -86,10 +86,10 @@ fn certificates_are_renewed_while_all_is_well(spool: bool) {
     for round in 1..=lasting(3, 10) {
         files.renew_certificate(FRESH);
         wait_for_renewals(&rig, round * PRODUCERS);
-        rig.calm();
+        rig.run_without_fault();
     }
     rig.cause_ends();
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
 }
 
 fn a_password_is_changed_while_all_is_well(spool: bool) {
@@ -99,10 +99,10 @@ fn a_password_is_changed_while_all_is_well(spool: bool) {
         set_password(&rig.kafka, Security::SaslTls, password);
         files.write("password", password);
         wait_for_renewals(&rig, round * PRODUCERS);
-        rig.calm();
+        rig.run_without_fault();
     }
     rig.cause_ends();
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
 }
 
 /// A partition never has two producers at once, so its order holds.
@@ -116,7 +116,7 @@ fn each_of_several_producers_is_replaced_in_turn() {
     // Two producers of events, and one of rejected reports.
     wait_for_renewals(&rig, 3);
     rig.cause_ends();
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
     assert_eq!(renewals(&rig), 3);
 }
 
@@ -136,7 +136,7 @@ fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_reports() {
         .wait_for_log("the client certificate expired at ");
     let ready = rig.bridge.probe("/readyz").text();
     assert!(ready.contains("renew ssl.certificate.location"), "{ready}");
-    rig.calm();
+    rig.run_without_fault();
     files.renew_certificate(FRESH);
     wait_for_renewals(&rig, 2 * PRODUCERS);
     rig.cause_ends();
@@ -151,7 +151,7 @@ fn a_password_that_is_changed_too_late_costs_no_report() {
     set_password(&rig.kafka, Security::SaslTls, "another");
     restart_brokers(&mut rig);
     rig.bridge.wait_for_log("check sasl.mechanism");
-    rig.calm();
+    rig.run_without_fault();
     files.write("password", "another");
     wait_for_renewals(&rig, PRODUCERS);
     rig.cause_ends();
@@ -159,10 +159,10 @@ fn a_password_that_is_changed_too_late_costs_no_report() {
     assert_all_200(&rig.check(AFTER_A_KILL));
 }
 
-const AFTER_A_KILL: Excused = Excused {
+const AFTER_A_KILL: Tolerated = Tolerated {
     repeats: true,
     reordering: true,
-    ..Excused::NOTHING
+    ..Tolerated::NOTHING
 };
 
 /// Authenticated connections stay open, so the producers go on.
@@ -172,7 +172,7 @@ fn a_wrong_password_leaves_the_producers_that_work() {
     let mut rig = rig("wrong password", true, &files, Security::SaslTls);
     files.write("password", "wrong");
     wait_until_stale(&rig, "authentication with Kafka failed");
-    rig.calm();
+    rig.run_without_fault();
     // Kafka still gets the reports; on a slow machine some go through the spool.
     eventually(|| match rig.bridge.metric("koobridge_spool_reports") {
         0 => Ok(()),
@@ -185,12 +185,12 @@ fn a_wrong_password_leaves_the_producers_that_work() {
         stale => Err(format!("{stale:?}")),
     });
     rig.cause_ends();
-    rig.calm();
+    rig.run_without_fault();
     // The password in use is the valid one.
     assert_eq!(renewals(&rig), 0);
     let logged = rig.bridge.logged();
     assert!(!logged.contains(SASL_PASSWORD), "{logged}");
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
 }
 
 #[test]
@@ -204,10 +204,10 @@ fn a_certificate_without_its_key_is_not_taken_over_and_the_pair_is() {
     wait_until_stale(&rig, "ssl.key.location");
     files.write("client.crt", "-----BEGIN CERTIFICATE-----\nMIIB");
     wait_until_stale(&rig, "ssl.certificate.location");
-    rig.calm();
+    rig.run_without_fault();
     assert_eq!(renewals(&rig), PRODUCERS);
     files.renew_certificate(FRESH);
     wait_for_renewals(&rig, 2 * PRODUCERS);
     rig.cause_ends();
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
 }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::checker::Excused;
+use super::checker::Tolerated;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use crate::support::bridge::{Bridge, configuration, koobridge, run};
 use crate::support::cluster;
@@ -56,13 +56,16 @@ fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)
         rig.kafka.thaw_all();
     }
     rig.cause_ends();
-    let told = rig.check(Excused {
+    let reports = rig.check(Tolerated {
         refusals: kafka_away,
         failures: kafka_away,
         repeats: kafka_away,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     });
-    let refused = told.iter().filter(|told| !told.is_promised()).count();
+    let refused = reports
+        .iter()
+        .filter(|report| !report.is_promised())
+        .count();
     assert_eq!(
         refused > 0,
         kafka_away,

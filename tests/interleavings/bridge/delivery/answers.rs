@@ -94,7 +94,7 @@ pub(super) fn the_first_end_counts() {
     assert_eq!(limits.in_flight().reports, 0);
 }
 
-pub(super) fn told_is_counted() {
+pub(super) fn each_answer_is_counted() {
     wake_in_batches();
     let (limits, metrics) = (limits(), Metrics::new());
     let report = pending(&limits);

@@ -61,7 +61,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     (
         "pending: a sender that is told finds its report counted and its permit given back",
-        answers::told_is_counted,
+        answers::each_answer_is_counted,
         1000,
     ),
     (
