@@ -1,4 +1,4 @@
-//! Load balancers that send the requests of many senders over few connections. If a request of one sender is refused,
+//! Load balancers that send the requests of many senders over few connections. When a request of one sender is refused,
 //! the other senders still get their answers.
 
 use std::collections::BTreeSet;

@@ -90,7 +90,7 @@ fn password_rotation_under_load_gives_no_wrong_answer() {
     println!("{answers} answers in {seconds} s, {swaps} swaps");
 }
 
-/// Stops the senders when it is dropped, even if the test panics.
+/// Stops the senders when it is dropped, even when the test panics.
 pub struct StopsOnDrop<'a>(pub &'a AtomicBool);
 
 impl Drop for StopsOnDrop<'_> {

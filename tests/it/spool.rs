@@ -391,7 +391,7 @@ fn what_neither_topic_takes_is_quarantined_and_holds_up_nothing() {
             .contains("0 reports to deliver, 1 quarantined")
     );
 
-    // After a kill it is still there and quarantined.
+    // When the bridge was killed, it is still there and quarantined.
     bridge.sigkill();
     bridge.restart();
     bridge.wait_until_ready();

@@ -369,7 +369,7 @@ fn refused_requests_and_wrong_passwords_are_shown_with_a_remedy() {
         "1 wrong password in the last minute, answered 401: ",
     );
     browser.wait_for("#notes", "for channels that are not configured");
-    // If Kafka is slow for a moment, the page shows that more severe state first.
+    // When Kafka is slow for a moment, the page shows that more severe state first.
     eventually(|| {
         let heading = "const h = document.querySelector('h1'); return [h.className, h.textContent]";
         let shown = browser.run(heading).to_string();

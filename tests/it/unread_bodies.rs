@@ -353,7 +353,7 @@ fn a_refused_body_uses_no_permit_and_its_connection_makes_room() {
         ("Content-Length", Some("65536")),
     ];
     let part = request(&post(), &wrong, &vec![b' '; 60 << 10]);
-    // If the machine is busy, the bridge may have answered them before the report comes, which then needs no room.
+    // When the machine is busy, the bridge may have answered them before the report comes, which then needs no room.
     eventually(|| {
         let before = bridge.metric("koobridge_connections_displaced_total");
         let _strangers = [(); 3].map(|()| {

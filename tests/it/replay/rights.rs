@@ -1,4 +1,4 @@
-//! The rights of `tail`, `replay` and `redrive`, and the errors if one is missing.
+//! The rights of `tail`, `replay` and `redrive`, and the errors when one is missing.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
 //! The spool's disk is full, read-only, fails or hangs. While Kafka acknowledges, reports do not need the disk; a
-//! report can be refused only if Kafka is away too.
+//! report can be refused only when Kafka is away too.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -147,7 +147,7 @@ fn a_disk_that_cannot_be_written_while_kafka_is_away_loses_nothing() {
     read_only("spool read-only for 6 s, Kafka frozen", true);
 }
 
-/// A preloaded library that makes fsyncs fail if a file says so, and notes them in another file.
+/// A preloaded library that makes fsyncs fail when a file says so, and notes them in another file.
 fn fsync_library(directory: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/suite/fsync.c");
     let library = directory.join("fsync.so");

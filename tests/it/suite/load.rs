@@ -1,5 +1,5 @@
 //! An open-loop load on a separate thread. It sends reports at a rate, whether earlier ones were answered or not, and
-//! notes each answer. If the bridge is down it goes on, and it sends no report twice.
+//! notes each answer. When the bridge is down it goes on, and it sends no report twice.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -60,7 +60,7 @@ pub struct SentReport {
     pub big: bool,
     pub sent: Instant,
     pub answered: Instant,
-    /// `None` if the connection broke, could not be made, or got no answer.
+    /// `None` when the connection broke, could not be made, or got no answer.
     pub code: Option<u16>,
 }
 
@@ -235,7 +235,7 @@ struct Answer {
     closes: bool,
 }
 
-/// Reads one whole answer; `None` if the connection breaks before its end.
+/// Reads one whole answer; `None` when the connection breaks before its end.
 async fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     loop {

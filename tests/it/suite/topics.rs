@@ -105,7 +105,7 @@ fn some_records_are_too_large_for_the_topic(spool: bool) {
     let mut rig = Rig::with("every 20th record too large", kafka, setup);
     seconds(3);
     rig.cause_ends();
-    // If Kafka refuses a record it refuses the whole batch, which can be too late without a spool.
+    // When Kafka rejects a record, it rejects the whole batch, which can be too late without a spool.
     let tolerated = Tolerated {
         repeats: true,
         reordering: true,
@@ -161,7 +161,7 @@ fn a_report_that_was_spooled_for_longer_than_its_topic_accepts_goes_to_the_rejec
     assert_eq!(bridge.metric(counted), 2);
 }
 
-/// Reports that came before the topic was known go to the same partitions as later ones. If Kafka refuses a batch, no
+/// Reports that came before the topic was known go to the same partitions as later ones. When Kafka rejects a batch, no
 /// record in it may count as refused for that alone.
 #[test]
 fn large_records_do_not_reject_others_if_the_topic_came_late() {

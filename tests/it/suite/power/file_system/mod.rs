@@ -14,7 +14,7 @@ use self::file::{Content, File};
 use super::recording::{Change, Found, Step};
 use crate::suite::random::Random;
 
-/// The files after a power cut: the content of each path, `None` for a directory.
+/// The files when the power is cut: the content of each path, `None` for a directory.
 pub type Image = BTreeMap<String, Option<Vec<u8>>>;
 
 /// Which of the changes that are not durable survive.
