@@ -302,7 +302,7 @@ impl TopicRun {
                     }
                 }
                 RunEnd::Stopped => {
-                    crate::try_eprintln!("stopped before the end; resume it with\n  {resume}")
+                    crate::try_eprintln!("stopped before the end; resume it with\n  {resume}");
                 }
                 RunEnd::Refused => crate::try_eprintln!(
                     "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records with\n  {resume} --skip-refused",
