@@ -12,7 +12,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use consume::{Filters, RangeArgs, Redrive, Replay, RunArgs, Tail, ToKafka};
+pub use consume::{Filters, KafkaArgs, RangeArgs, Redrive, Replay, RunArgs, Tail};
 use consume::{REDRIVE_HELP, REPLAY_HELP, TAIL_HELP};
 use health::HEALTH_HELP;
 pub use health::Health;
@@ -107,7 +107,7 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
     pub config: Option<PathBuf>,
     #[command(flatten)]
-    pub log: LogForm,
+    pub log: LogArgs,
     #[command(flatten)]
     pub overrides: Overrides,
     /// Print every setting with its origin as a TOML file, then exit; secrets stay hidden
@@ -125,7 +125,7 @@ pub struct Dev {
     #[arg(long, value_name = "ADDRESS", default_value = config::default("admin.listen"))]
     pub admin_listen: SocketAddr,
     #[command(flatten)]
-    pub log: LogForm,
+    pub log: LogArgs,
     #[command(flatten)]
     pub overrides: Overrides,
 }
@@ -203,13 +203,13 @@ pub struct Overrides {
 
 /// The log format of a bridge.
 #[derive(Clone, Debug, Default, Args)]
-pub struct LogForm {
+pub struct LogArgs {
     /// The log format: auto (text on a terminal, else JSON), text or json
     #[arg(id = "log", long = "log", value_name = "FORMAT")]
     pub format: Option<String>,
 }
 
-impl LogForm {
+impl LogArgs {
     /// Returns the setting that the flag stands for.
     pub fn setting(&self) -> Option<(String, String)> {
         let format = self.format.clone()?;

@@ -25,7 +25,7 @@ impl Interrupt {
 
     /// Returns whether the command should abandon its current work.
     #[must_use]
-    pub fn is_at_once(&self) -> bool {
+    pub fn is_aborting(&self) -> bool {
         self.at_once.load(Ordering::SeqCst)
     }
 

@@ -29,12 +29,12 @@
 //!    event whose id is the same for each repeat.
 //! 5. *Publish*: [`bridge::delivery::Delivery::publish`] acquires a permit and a number in the lane of the
 //!    event's partition, which is the one that the Java client would choose. The lane sends the record, or
-//!    writes it to the spool if Kafka is slow or down. The sender waits until one of them has it, at most
-//!    until the deadline. The delivery report counts the outcome even if the sender has hung up.
+//!    writes it to the spool when Kafka is slow or down. The sender waits until one of them has it, at most
+//!    until the deadline. The delivery report counts the outcome even when the sender has hung up.
 //! 6. *Respond*: only a [`bridge::delivery::Promised`] makes a 2xx. All other answers are in one table in
 //!    `bridge/ingress/answer.rs`.
 
-// The print macros panic if the stream is broken.
+// The print macros panic when the stream is broken.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod blocking;

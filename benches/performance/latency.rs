@@ -65,7 +65,7 @@ pub fn run(kafka: &Kafka) {
     ]);
     let mut panels = Vec::new();
     for server in &servers {
-        let steps = climb(server);
+        let steps = measure_rates(server);
         for (rate, sample) in &steps {
             let mut row = vec![
                 server.name.to_owned(),
@@ -86,7 +86,7 @@ pub fn run(kafka: &Kafka) {
 }
 
 /// Measures each rate, up to the first one that the server can't keep up with.
-fn climb(server: &Server) -> Vec<(u64, Sample)> {
+fn measure_rates(server: &Server) -> Vec<(u64, Sample)> {
     let mut steps = Vec::new();
     for rate in RATES {
         let load = Load {

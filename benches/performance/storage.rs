@@ -36,7 +36,7 @@ pub fn run(kafka: &Exclusive) {
     );
     let waiting = bridge.metric("koobridge_spool_reports");
     kafka.thaw_all();
-    let took = emptied(&bridge, waiting);
+    let took = wait_until_empty(&bridge, waiting);
     row(
         "from the spool to Kafka",
         format!("{:.0} reports/s", as_f64(waiting) / took),
@@ -45,7 +45,7 @@ pub fn run(kafka: &Exclusive) {
 }
 
 /// Waits until the spool is empty. Returns the seconds from its first delivery on.
-fn emptied(bridge: &Subject, waiting: u64) -> f64 {
+fn wait_until_empty(bridge: &Subject, waiting: u64) -> f64 {
     let remaining = || bridge.metric("koobridge_spool_reports");
     let mut began = None;
     until(PATIENCE * 3, || {

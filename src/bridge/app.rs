@@ -18,7 +18,9 @@ use crate::bridge::ingress::{Listener, Workers};
 use crate::bridge::metrics::Metrics;
 use crate::bridge::open_files;
 use crate::bridge::traces::Traces;
-use crate::bridge::{Bridge, CountedChannels, Identity, Live, Part, Phase, Rules, Watch};
+use crate::bridge::{
+    Bridge, CountedChannels, Identity, Live, Part, Phase, ReloadableConfig, Watch,
+};
 use crate::config::{self, Config, Limits, SLACK};
 use crate::contract::Channels;
 use crate::kafka::{self, ClientCertificate, Settings};
@@ -62,7 +64,7 @@ impl App {
     /// the watched files are applied, at once when the `Signal` arrives.
     ///
     /// # Errors
-    /// If an address can't be listened on, librdkafka refuses the settings as a whole, or the system can't start a
+    /// If an address can't be listened on, librdkafka rejects the settings as a whole, or the system can't start a
     /// thread.
     pub async fn start(
         config: Config,
@@ -118,7 +120,7 @@ impl App {
             metrics.certificate_expires(identity.expires());
         }
         let channels = CountedChannels::new(channels, &metrics);
-        let live = Live::new(channels, identity, Rules::from(&config));
+        let live = Live::new(channels, identity, ReloadableConfig::from(&config));
         let bridge = Bridge {
             live,
             delivery,
@@ -200,7 +202,7 @@ impl App {
             () = sleep(delay) => {}
             () = signals.next() => return Ok(End::Forced),
         }
-        let last = LastConnections::new(&bridge.live.rules.load().limits, Instant::now());
+        let last = LastConnections::new(&bridge.live.config.load().limits, Instant::now());
         tokio::select! {
             () = acceptor.finish(last.accepted) => {}
             () = signals.next() => return Ok(End::Forced),
@@ -227,7 +229,7 @@ impl App {
 /// Starts the producers and opens the spool, as configured.
 ///
 /// # Errors
-/// If librdkafka refuses the settings as a whole, or the spool can't be owned.
+/// If librdkafka rejects the settings as a whole, or the spool can't be owned.
 pub fn start_delivery(
     kafka: &config::Kafka,
     spool: Option<&config::Spool>,
@@ -354,10 +356,10 @@ pub async fn end_of(finish: impl FnOnce() -> Undelivered + Send + 'static) -> En
 /// Returns the limit on open connections: the configured one, or less if the system does not allow that many files.
 fn connection_limit(configured: u32) -> u32 {
     let configured = u64::from(configured);
-    let needed = open_files::needed(configured);
+    let needed = open_files::files_needed(configured);
     let allowed = open_files::raise(needed).unwrap_or_else(|error| {
         warn!(%error, "can't raise the limit on open files");
-        open_files::in_force()
+        open_files::current_limit()
     });
     let limit = allowed.map_or(configured, |allowed| {
         open_files::connections(configured, allowed)

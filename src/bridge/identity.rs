@@ -142,7 +142,7 @@ fn server_config(
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Senders keep their sessions as tickets: the session cache of rustls holds 256, too few for two hundred senders
-    // that open a connection for each report. Each identity has its own ticket keys: if the authorities change, older
+    // that open a connection for each report. Each identity has its own ticket keys: when the authorities change, older
     // tickets are refused.
     config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
     Ok(config)

@@ -23,4 +23,4 @@ pub mod traces;
 pub use counted_channels::CountedChannels;
 pub use identity::Identity;
 pub use reload::Watch;
-pub use state::{Bridge, Live, Part, Phase, Rules};
+pub use state::{Bridge, Live, Part, Phase, ReloadableConfig};

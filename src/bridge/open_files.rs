@@ -19,7 +19,7 @@ const _: () = assert!(
 
 /// Returns the number of files that `connections` need.
 #[must_use]
-pub fn needed(connections: u64) -> u64 {
+pub fn files_needed(connections: u64) -> u64 {
     connections + RESERVE
 }
 
@@ -33,24 +33,24 @@ pub fn connections(wanted: u64, allowed: u64) -> u64 {
 
 /// Returns the current limit, or `None` if there is none.
 #[must_use]
-pub fn in_force() -> Option<u64> {
+pub fn current_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
 /// Returns the highest limit that this process can set, or `None` if there is none.
 #[must_use]
-pub fn most() -> Option<u64> {
+pub fn highest_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// If the limit is below `needed`, raises it as far as the system allows. Returns the new current limit, or `None` if
+/// If the limit is below `files_needed`, raises it as far as the system allows. Returns the new current limit, or `None` if
 /// there is none.
 ///
 /// # Errors
 /// If the system refuses to raise the limit.
-pub fn raise(needed: u64) -> io::Result<Option<u64>> {
+pub fn raise(files_needed: u64) -> io::Result<Option<u64>> {
     let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
+    if limit.current.is_none_or(|current| current >= files_needed) {
         return Ok(limit.current);
     }
     let raised = Rlimit {
@@ -58,7 +58,7 @@ pub fn raise(needed: u64) -> io::Result<Option<u64>> {
         maximum: limit.maximum,
     };
     setrlimit(Resource::Nofile, raised)?;
-    Ok(in_force())
+    Ok(current_limit())
 }
 
 #[cfg(test)]

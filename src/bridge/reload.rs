@@ -18,8 +18,8 @@ use tracing::{info, warn};
 use files::{Contents, Files};
 
 use crate::bridge::channels;
-use crate::bridge::{Bridge, CountedChannels, Identity, Part, Rules};
-use crate::config::{Config, ConfigError, ConfigErrors, Settings, Tls, Typed};
+use crate::bridge::{Bridge, CountedChannels, Identity, Part, ReloadableConfig};
+use crate::config::{Config, ConfigError, ConfigErrors, Settings, Sources, Tls};
 use crate::kafka;
 
 /// The interval at which files are checked. A change takes effect within two seconds.
@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// The files of a bridge. Their metadata is recorded before they are read, so that no change is missed.
 pub struct Watch {
-    typed: Typed,
+    sources: Sources,
     /// The settings when the bridge started.
     started: Arc<Settings>,
     files: Vec<(Part, Files)>,
@@ -45,9 +45,9 @@ pub struct Watch {
 impl Watch {
     /// Gathers the settings, and records the metadata of the files that they name.
     #[must_use]
-    pub fn new(typed: Typed) -> (Self, Arc<Settings>) {
-        let configuration = Files::new(typed.file.clone());
-        let named = Settings::gather(&typed);
+    pub fn new(sources: Sources) -> (Self, Arc<Settings>) {
+        let configuration = Files::new(sources.file.clone());
+        let named = Settings::gather(&sources);
         let channels = Files::new(named.channels_directory().map(Path::to_owned));
         let certificate = Files::new(named.tls_files().map(Path::to_owned));
         let kafka_files = Files::new(kafka_files(&named));
@@ -55,7 +55,7 @@ impl Watch {
         // Read again, after their contents were recorded.
         let settings = Arc::new(named.with_kafka_files());
         let watch = Self {
-            typed,
+            sources,
             started: Arc::clone(&settings),
             kafka_contents,
             kafka_read: Arc::clone(&settings),
@@ -76,7 +76,7 @@ impl Watch {
         let is_kafka = |(part, _): &(Part, Files)| *part == Part::KafkaFiles;
         let (kafka, local): (Vec<_>, Vec<_>) = self.files.into_iter().partition(is_kafka);
         let with = |files| Self {
-            typed: self.typed.clone(),
+            sources: self.sources.clone(),
             started: Arc::clone(&self.started),
             files,
             kafka_contents: self.kafka_contents,
@@ -119,7 +119,7 @@ impl Watch {
             match self.read(part, config, bridge) {
                 Ok(()) => note(part, Ok(()), bridge),
                 // Not logged or counted again, even if the reason is another one.
-                Err(errors) => bridge.live.note(part, Some(errors.in_one_line())),
+                Err(errors) => bridge.live.record_reload(part, Some(errors.in_one_line())),
             }
         }
     }
@@ -138,7 +138,7 @@ impl Watch {
     /// Reads a part again and applies it.
     fn read(&mut self, part: Part, config: &Config, bridge: &Bridge) -> Result<(), ConfigErrors> {
         match part {
-            Part::Configuration => read_configuration(&self.typed, &self.started, bridge),
+            Part::Configuration => read_configuration(&self.sources, &self.started, bridge),
             Part::Channels => read_channels(&config.ingress.channels, bridge),
             Part::Certificate => match &config.ingress.tls {
                 Some(files) => read_certificate(files, bridge),
@@ -196,17 +196,17 @@ fn kafka_files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
 }
 
 fn read_configuration(
-    typed: &Typed,
+    sources: &Sources,
     started: &Settings,
     bridge: &Bridge,
 ) -> Result<(), ConfigErrors> {
-    let settings = Settings::gather(typed);
+    let settings = Settings::gather(sources);
     Config::check(&settings, kafka::check_property)?;
     // It must also fit the keys that do not change until a restart.
-    let taken_over = settings.taken_over_from(started);
+    let taken_over = settings.with_restart_keys_of(started);
     let config = Config::check(&taken_over, kafka::check_property)?;
-    let rules = Rules::from(&config);
-    bridge.live.rules.store(Arc::new(rules));
+    let rules = ReloadableConfig::from(&config);
+    bridge.live.config.store(Arc::new(rules));
     let fixed = settings.changed_for_restart(started);
     if !fixed.is_empty() {
         let keys = fixed.join(", ");
@@ -252,5 +252,5 @@ fn note(part: Part, outcome: Result<(), ConfigErrors>, bridge: &Bridge) {
             problem, "can't apply a change; the previous state stays in use"
         );
     }
-    bridge.live.note(part, problem);
+    bridge.live.record_reload(part, problem);
 }

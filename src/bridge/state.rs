@@ -46,14 +46,14 @@ pub struct Live {
     pub channels: ArcSwap<CountedChannels>,
     /// `None` if the ingress speaks plain HTTP.
     pub identity: Option<ArcSwap<Identity>>,
-    pub rules: ArcSwap<Rules>,
+    pub config: ArcSwap<ReloadableConfig>,
     /// The parts whose last change could not be applied, with the problem. Their previous state stays in use.
     stale: Mutex<BTreeMap<Part, String>>,
 }
 
 /// The keys of the configuration that can change without a restart.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct ReloadableConfig {
     pub limits: Limits,
     pub success: Success,
     pub access: Access,
@@ -101,7 +101,7 @@ impl Part {
     }
 }
 
-impl From<&Config> for Rules {
+impl From<&Config> for ReloadableConfig {
     fn from(config: &Config) -> Self {
         let ingress = &config.ingress;
         Self {
@@ -115,17 +115,21 @@ impl From<&Config> for Rules {
 
 impl Live {
     #[must_use]
-    pub fn new(channels: CountedChannels, identity: Option<Identity>, rules: Rules) -> Self {
+    pub fn new(
+        channels: CountedChannels,
+        identity: Option<Identity>,
+        config: ReloadableConfig,
+    ) -> Self {
         Self {
             channels: ArcSwap::from_pointee(channels),
             identity: identity.map(ArcSwap::from_pointee),
-            rules: ArcSwap::from_pointee(rules),
+            config: ArcSwap::from_pointee(config),
             stale: Mutex::default(),
         }
     }
 
     /// Records the problem with a part's last change, or that there is none.
-    pub fn note(&self, part: Part, problem: Option<String>) {
+    pub fn record_reload(&self, part: Part, problem: Option<String>) {
         let mut stale = self.stale.lock();
         match problem {
             Some(problem) => stale.insert(part, problem),

@@ -2,7 +2,7 @@
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::delivery::{NotTaken, Promised};
+use super::delivery::{Promised, PublishError};
 use super::metrics::ReportAnswer;
 use crate::config;
 use crate::contract::{Arrival, TraceContext};
@@ -51,5 +51,5 @@ impl SendSpan {
         None
     }
 
-    pub fn end(self, _: Result<&Promised, &NotTaken>) {}
+    pub fn end(self, _: Result<&Promised, &PublishError>) {}
 }

@@ -8,13 +8,13 @@ use clap::builder::PossibleValuesParser;
 
 use super::{Overrides, from_one};
 use crate::contract::{Status, rejection_reasons};
-use crate::tools::replay::{TypedOffsets, When};
+use crate::tools::replay::{PartitionRange, TimePoint};
 
 /// `koobridge tail`
 #[derive(Debug, Args)]
 pub struct Tail {
     #[command(flatten)]
-    pub kafka: ToKafka,
+    pub kafka: KafkaArgs,
     /// Watch rejected reports instead of events
     #[arg(long)]
     pub rejected: bool,
@@ -25,10 +25,10 @@ pub struct Tail {
         default_value = "now",
         conflicts_with = "offsets"
     )]
-    pub since: When,
+    pub since: TimePoint,
     /// Read only these offsets of a partition, PARTITION:FIRST-LAST; can be repeated
     #[arg(long, value_name = "RANGE")]
-    pub offsets: Vec<TypedOffsets>,
+    pub offsets: Vec<PartitionRange>,
     #[command(flatten)]
     pub filters: Filters,
     /// Only reports that were rejected for this reason; can be repeated
@@ -52,7 +52,7 @@ pub struct Tail {
 #[derive(Debug, Args)]
 pub struct Replay {
     #[command(flatten)]
-    pub kafka: ToKafka,
+    pub kafka: KafkaArgs,
     /// The target: a topic (also the events topic itself), or - for JSON lines on standard output
     #[arg(long, value_name = "TOPIC")]
     pub to: String,
@@ -77,7 +77,7 @@ pub struct Replay {
 #[derive(Debug, Args)]
 pub struct Redrive {
     #[command(flatten)]
-    pub kafka: ToKafka,
+    pub kafka: KafkaArgs,
     #[command(flatten)]
     pub range: RangeArgs,
     /// Only reports that were rejected for this reason; can be repeated
@@ -95,7 +95,7 @@ pub struct Redrive {
 
 /// The Kafka cluster and the topics.
 #[derive(Debug, Args)]
-pub struct ToKafka {
+pub struct KafkaArgs {
     /// The configuration, a TOML file: Kafka and the topics
     #[arg(long, value_name = "FILE", env = "KOOBRIDGE_CONFIG")]
     pub config: Option<PathBuf>,
@@ -111,7 +111,7 @@ pub struct ToKafka {
 pub struct RangeArgs {
     /// Start at this time: RFC 3339, an age (2h), or beginning
     #[arg(long, value_name = "WHEN", conflicts_with = "offsets")]
-    pub since: Option<When>,
+    pub since: Option<TimePoint>,
     /// Stop before this time: RFC 3339, an age, or now
     #[arg(
         long,
@@ -119,10 +119,10 @@ pub struct RangeArgs {
         default_value = "now",
         conflicts_with = "offsets"
     )]
-    pub until: When,
+    pub until: TimePoint,
     /// Read these offsets of a partition instead, PARTITION:FIRST-LAST (inclusive); can be repeated
     #[arg(long, value_name = "RANGE")]
-    pub offsets: Vec<TypedOffsets>,
+    pub offsets: Vec<PartitionRange>,
 }
 
 /// The filters on events.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ToKafka, from_one};
+use super::{KafkaArgs, from_one};
 use crate::config::parse;
 use crate::tools::topics::Choice;
 
@@ -14,7 +14,7 @@ use crate::tools::topics::Choice;
 #[derive(Debug, Args)]
 pub struct Topics {
     #[command(flatten)]
-    pub kafka: ToKafka,
+    pub kafka: KafkaArgs,
     /// Create or change this topic instead of the configured ones; can be repeated
     #[arg(long, value_name = "TOPIC", value_parser = topic)]
     pub topic: Vec<String>,

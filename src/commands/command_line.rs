@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli::{Filters, Overrides, ToKafka};
+use crate::cli::{Filters, KafkaArgs, Overrides};
 use crate::config::properties::is_secret;
 
 /// A command line to print.
@@ -32,7 +32,7 @@ impl CommandLine {
         }
     }
 
-    pub(super) fn add_kafka(&mut self, kafka: &ToKafka) {
+    pub(super) fn add_kafka(&mut self, kafka: &KafkaArgs) {
         self.add_configuration(kafka.config.as_deref(), &kafka.overrides);
         self.add("--bootstrap", &kafka.bootstrap);
     }

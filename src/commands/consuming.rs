@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::cli::{Filters, RangeArgs, RunArgs, ToKafka};
+use crate::cli::{Filters, KafkaArgs, RangeArgs, RunArgs};
 use crate::config;
 use crate::kafka::{self, Settings};
-use crate::tools::replay::{Outcome, Range, RunId, RunOptions, Selection, Start, When};
+use crate::tools::replay::{Outcome, Range, RunId, RunOptions, Selection, Start, TimePoint};
 use crate::tools::usage_error;
 
 /// A range is required, so that nothing is replayed by accident.
@@ -21,7 +21,7 @@ const NO_RANGE: &str = "no range: name the records with --since 2h (or a time, o
 
 /// Checks the Kafka part of the configuration; returns it with librdkafka's properties.
 pub(super) fn connection(
-    args: &ToKafka,
+    args: &KafkaArgs,
 ) -> Result<(config::Kafka, Settings), config::ConfigErrors> {
     let mut overrides = args.overrides.clone();
     if let Some(brokers) = &args.bootstrap {
@@ -36,9 +36,9 @@ pub(super) fn connection(
 
 /// Returns the range of the options, if they name one.
 pub(super) fn range(args: &RangeArgs) -> Option<Range> {
-    let is_set = args.since.is_some() || !args.offsets.is_empty() || args.until != When::Now;
+    let is_set = args.since.is_some() || !args.offsets.is_empty() || args.until != TimePoint::Now;
     is_set.then(|| Range {
-        since: args.since.unwrap_or(When::Beginning),
+        since: args.since.unwrap_or(TimePoint::Beginning),
         until: args.until,
         offsets: args.offsets.clone(),
     })
@@ -58,9 +58,9 @@ impl From<&RunArgs> for RunOptions {
         };
         Self {
             start: match (args.yes, args.dry_run) {
-                (true, _) => Start::AtOnce,
+                (true, _) => Start::Immediate,
                 (_, true) => Start::Preview,
-                (false, false) => Start::Asking,
+                (false, false) => Start::Confirm,
             },
             rate: args.rate,
             id,

@@ -16,7 +16,7 @@ use crate::bridge::Identity;
 use crate::bridge::app::{App, Broker};
 use crate::bridge::metrics::ReportAnswer;
 use crate::cli::Dev;
-use crate::config::{Config, ConfigErrors, Typed};
+use crate::config::{Config, ConfigErrors, Sources};
 use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
 use crate::kafka::{self, EmbeddedBroker, OffsetRange, ReadStep, Reader};
 use crate::{config, telemetry};
@@ -25,7 +25,7 @@ use crate::{config, telemetry};
 const CHANNEL: &str = "202105102694809992";
 const PASSWORD: &str = "koobridge-dev";
 const PARTITIONS: u16 = 6;
-/// How long the subscriber waits for a record before it checks if it has to stop.
+/// How long the subscriber waits for a record before it checks whether it has to stop.
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
@@ -47,7 +47,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     super::block_on(async {
         let app = App::start(config, demo_channel(), identity, Broker::Embedded, None).await?;
         let (ingress, admin) = app.addresses()?;
-        print(&welcome(
+        print(&print_welcome(
             scheme,
             ingress,
             admin,
@@ -80,14 +80,14 @@ fn configure(dev: &Dev, broker: &EmbeddedBroker) -> Result<Config, config::Confi
         ("log.level", "warn".to_owned()),
     ];
     let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let typed = dev.log.setting().into_iter();
-    let flags = own.chain(typed).chain(dev.overrides.set.iter().cloned());
+    let log = dev.log.setting().into_iter();
+    let flags = own.chain(log).chain(dev.overrides.set.iter().cloned());
     let flags = flags.collect();
-    let typed = Typed {
+    let sources = Sources {
         flags,
-        ..Typed::default()
+        ..Sources::default()
     };
-    Config::check(&config::Settings::gather(&typed), kafka::check_property)
+    Config::check(&config::Settings::gather(&sources), kafka::check_property)
 }
 
 fn demo_channel() -> Channels {
@@ -98,7 +98,7 @@ fn demo_channel() -> Channels {
     channels
 }
 
-fn welcome(
+fn print_welcome(
     scheme: &str,
     ingress: SocketAddr,
     admin: SocketAddr,
@@ -179,7 +179,7 @@ impl Follower {
     }
 }
 
-/// Prints and flushes. If standard output is closed, the bridge goes on.
+/// Prints and flushes. When standard output is closed, the bridge goes on.
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _unread = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -27,7 +27,7 @@ pub(super) fn run(args: &Health) -> anyhow::Result<ExitCode> {
 fn configured_url(args: &Health, path: Option<&str>) -> anyhow::Result<(Url, &'static str)> {
     let settings = super::serve::gather(args.config.as_deref(), &Overrides::default());
     let listen = settings.admin_listen()?;
-    let note = if settings.is_unread() {
+    let note = if settings.is_incomplete() {
         "; also, the configuration can't be read: `koobridge serve --print-config` shows why"
     } else {
         ""

@@ -33,9 +33,9 @@ pub(super) fn interruptible(
                 done = &mut work => return done.context("the command's thread ended unexpectedly")?,
                 _ = terminate.recv() => {}
                 _ = interrupted.recv() => {}
-                () = sleep(GIVING_UP), if interrupt.is_at_once() => return Ok(ExitCode::FAILURE),
+                () = sleep(GIVING_UP), if interrupt.is_aborting() => return Ok(ExitCode::FAILURE),
             }
-            if interrupt.is_at_once() {
+            if interrupt.is_aborting() {
                 return Ok(ExitCode::FAILURE);
             }
             if interrupt.stop.swap(true, Ordering::SeqCst) {

@@ -29,7 +29,7 @@ use tracing::{info, warn};
 
 use crate::bridge::app::End;
 use crate::cli::Command;
-use crate::tools::{UNWRITTEN, is_unread};
+use crate::tools::{UNWRITTEN, is_broken_pipe};
 
 /// Runs one command to its end.
 ///
@@ -51,15 +51,15 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Returns the exit code of a command whose output was `written`. If the reader has closed the pipe, that is success.
+/// Returns the exit code of a command whose output was `written`. When the reader has closed the pipe, that is success.
 fn printed(written: io::Result<()>) -> anyhow::Result<ExitCode> {
     match written {
-        Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),
+        Err(error) if !is_broken_pipe(&error) => Err(error).context(UNWRITTEN),
         _ => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// The standard output of a command that finishes its work even if its output is not read.
+/// The standard output of a command that finishes its work even when its output is not read.
 struct Output {
     out: StdoutLock<'static>,
     written: io::Result<()>,

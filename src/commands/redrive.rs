@@ -6,7 +6,7 @@ use super::command_line::CommandLine;
 use super::consuming;
 use super::interrupt::interruptible;
 use crate::cli::Redrive;
-use crate::tools::replay::{Range, Redriven, RunOptions, Selection, TopicRun, Work};
+use crate::tools::replay::{Operation, Range, Redriven, RunOptions, Selection, TopicRun};
 
 pub(super) fn run(args: &Redrive) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&args.kafka)?;
@@ -30,7 +30,7 @@ pub(super) fn run(args: &Redrive) -> anyhow::Result<ExitCode> {
         target: kafka.topic,
         range,
         key_partition: false,
-        work: Work::Redrive {
+        operation: Operation::Redrive {
             selection,
             format: kafka.event_format,
             include_redriven: args.include_redriven,

@@ -11,7 +11,7 @@ use crate::cli::Replay;
 use crate::config;
 use crate::kafka::{Reader, Settings};
 use crate::tools::replay::{
-    self, FileRun, Range, RunOptions, Source, TopicRun, Work, key_partitions,
+    self, FileRun, Operation, Range, RunOptions, Source, TopicRun, key_partitions,
 };
 use crate::tools::usage_error;
 
@@ -22,7 +22,7 @@ pub(super) fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let (kafka, settings) = consuming::connection(&args.kafka)?;
     check(args, &kafka)?;
     let range = consuming::range(&args.range);
-    let work = Work::Replay {
+    let operation = Operation::Replay {
         selection: consuming::selection(&args.filters, range.as_ref())?,
         include_replays: args.include_replays,
     };
@@ -30,7 +30,7 @@ pub(super) fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let key_partition = args.key_partition;
     if let Some(path) = &args.file {
         range.as_ref().map_or(Ok(()), Range::check)?;
-        return from_file(args, path, settings, work, options);
+        return from_file(args, path, settings, operation, options);
     }
     let has_id = args.run.id.is_some() || args.run.resume.is_some();
     match &range {
@@ -41,7 +41,14 @@ pub(super) fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     }
     if let (STANDARD, Some(range)) = (&*args.to, &range) {
         let range = range.clone();
-        return to_lines(settings, kafka.topic, range, key_partition, work, options);
+        return to_lines(
+            settings,
+            kafka.topic,
+            range,
+            key_partition,
+            operation,
+            options,
+        );
     }
     let run = TopicRun {
         settings,
@@ -49,7 +56,7 @@ pub(super) fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         target: args.to.clone(),
         range,
         key_partition,
-        work,
+        operation,
         options,
         command: command(args),
     };
@@ -84,7 +91,7 @@ fn from_file(
     args: &Replay,
     path: &Path,
     settings: Settings,
-    work: Work,
+    operation: Operation,
     options: RunOptions,
 ) -> anyhow::Result<ExitCode> {
     let name = if path == Path::new(STANDARD) {
@@ -97,7 +104,7 @@ fn from_file(
     let open = move || Ok(Source::file(&opened, consuming::open(&path)?));
     if args.to == STANDARD {
         return interruptible(move |interrupt| {
-            let ended = replay::print(&work, &options, &mut open()?, &name, interrupt);
+            let ended = replay::print(&operation, &options, &mut open()?, &name, interrupt);
             ended.map(consuming::exit_code)
         });
     }
@@ -106,7 +113,7 @@ fn from_file(
         name,
         open,
         target: args.to.clone(),
-        work,
+        operation,
         options,
     };
     interruptible(move |interrupt| run.run(interrupt).map(consuming::exit_code))
@@ -117,15 +124,15 @@ fn to_lines(
     topic: String,
     range: Range,
     key_partition: bool,
-    work: Work,
+    operation: Operation,
     options: RunOptions,
 ) -> anyhow::Result<ExitCode> {
     interruptible(move |interrupt| {
         let reader = Reader::open(&settings, &topic)?;
-        let only = key_partition.then(|| key_partitions(&work, &reader));
+        let only = key_partition.then(|| key_partitions(&operation, &reader));
         let ranges = range.ranges(&reader, only.transpose()?.as_deref())?;
         let mut source = Source::topic(reader, ranges, BTreeMap::new())?;
-        let ended = replay::print(&work, &options, &mut source, &topic, interrupt);
+        let ended = replay::print(&operation, &options, &mut source, &topic, interrupt);
         ended.map(consuming::exit_code)
     })
 }

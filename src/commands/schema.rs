@@ -54,7 +54,7 @@ impl Registration {
             client, subject, ..
         } = self;
         let found = find(client, subject).await;
-        let found = found.with_context(|| self.place())?;
+        let found = found.with_context(|| self.location())?;
         if let Some(registered) = found {
             out.line(format_args!("{subject}: nothing to change"));
             self.show(registered, out);
@@ -68,13 +68,13 @@ impl Registration {
             return Ok(true);
         }
         let registered = register(client, subject).await;
-        let registered = registered.with_context(|| self.place())?;
+        let registered = registered.with_context(|| self.location())?;
         out.line(format_args!("{subject}: done"));
         self.show(registered, out);
         Ok(false)
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         format!("the schema registry at {}", self.address)
     }
 

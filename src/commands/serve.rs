@@ -14,16 +14,16 @@ use crate::bridge::Watch;
 use crate::bridge::app::{App, Broker};
 use crate::bridge::channels;
 use crate::cli::{Overrides, Serve};
-use crate::config::{self, Config, ConfigErrors, Memory, Settings, Stop, Typed};
+use crate::config::{self, Config, ConfigErrors, Memory, Settings, Sources, Stop};
 use crate::contract::Channels;
 use crate::{kafka, telemetry};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
-    // If the start fails, the process has to end even if its message is not read.
+    // When the start fails, the process has to end even if its message is not read.
     telemetry::start_writer()?;
-    let mut typed = typed(serve.config.as_deref(), &serve.overrides);
-    typed.flags.extend(serve.log.setting());
-    let (watch, settings) = Watch::new(typed);
+    let mut sources = sources(serve.config.as_deref(), &serve.overrides);
+    sources.flags.extend(serve.log.setting());
+    let (watch, settings) = Watch::new(sources);
     if serve.print_config {
         return print_config(&settings);
     }
@@ -56,11 +56,11 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
 
 /// Gathers the settings of the file, the variables and the flags.
 pub(super) fn gather(file: Option<&Path>, overrides: &Overrides) -> Settings {
-    Settings::gather(&typed(file, overrides))
+    Settings::gather(&sources(file, overrides))
 }
 
-fn typed(file: Option<&Path>, overrides: &Overrides) -> Typed {
-    Typed {
+fn sources(file: Option<&Path>, overrides: &Overrides) -> Sources {
+    Sources {
         file: file.map(Path::to_owned),
         variables: std::env::vars_os().collect(),
         flags: overrides.set.clone(),

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::cli::{Overrides, SpoolCommand, SpoolExport, SpoolLocation, SpoolStatus};
 use crate::config::Settings;
-use crate::spool::{Fragment, Inspection, Kept, LaneKey, LaneStatus, Mark, Problem};
-use crate::tell;
+use crate::spool::{Fragment, Inspection, LaneKey, LaneStatus, Mark, Problem, SpooledReport};
 use crate::tools::archive::Line;
+use crate::try_eprintln;
 
 pub(super) fn run(command: &SpoolCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -36,7 +36,7 @@ fn directory_of(location: &SpoolLocation) -> anyhow::Result<PathBuf> {
 fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
     match settings.spool_directory() {
         Some(directory) => Ok(directory.to_owned()),
-        None if settings.is_unread() => Err(settings.errors().into()),
+        None if settings.is_incomplete() => Err(settings.errors().into()),
         None => {
             bail!(
                 "no spool is configured; name its directory with --directory, or set spool.directory"
@@ -170,14 +170,14 @@ fn export(
     if *set_aside {
         // Damage is the reason why the files were set aside, and no error of the command.
         for damaged in problems.extract_if(.., |problem| problem.is_damaged) {
-            tell!("{damaged}");
+            try_eprintln!("{damaged}");
         }
     }
     error_if_incomplete(&problems).map(|()| printed)
 }
 
-fn report_line(kept: Kept) -> Line {
-    let Kept {
+fn report_line(kept: SpooledReport) -> Line {
+    let SpooledReport {
         lane,
         number,
         mark,
@@ -193,7 +193,7 @@ fn report_line(kept: Kept) -> Line {
 }
 
 /// Returns the line of a report in a file that was set aside.
-fn set_aside_line(kept: Kept) -> Line {
+fn set_aside_line(kept: SpooledReport) -> Line {
     let mut line = report_line(kept);
     line.state = Some("set aside".into());
     line

@@ -14,7 +14,7 @@ use crate::contract::{EventFields, PROBE_KEY, RecordRef, RedrivenMarker, Rejecte
 use crate::interrupt::Interrupt;
 use crate::kafka::{OffsetRange, Reader};
 use crate::tools::archive::Line;
-use crate::tools::replay::{self, Item, Position, Range, Selection, Source, When};
+use crate::tools::replay::{self, Item, Position, Range, Selection, Source, TimePoint};
 use crate::tools::usage_error;
 
 /// How long to wait for a record before the output is flushed.
@@ -36,7 +36,7 @@ pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
     }
     let range = Range {
         since: tail.since,
-        until: When::Now,
+        until: TimePoint::Now,
         offsets: tail.offsets.clone(),
     };
     let mut selection = consuming::selection(&tail.filters, Some(&range))?;
@@ -90,7 +90,7 @@ fn follow(
             Item::End => break,
             Item::Nothing => out.flush(),
             Item::Waiting(waiting) => {
-                crate::tell!("{waiting}");
+                crate::try_eprintln!("{waiting}");
                 out.flush()
             }
             Item::Deleted(gone) => {
@@ -99,7 +99,7 @@ fn follow(
                     first,
                     end,
                 } = gone;
-                crate::tell!(
+                crate::try_eprintln!(
                     "Kafka has deleted offsets {first} to {} of partition {partition}",
                     end - 1
                 );
@@ -160,7 +160,7 @@ impl View {
             EventFields::of(record).is_some()
         };
         let is_own = record.text_key() == Some(PROBE_KEY) || RedrivenMarker::of(record).is_some();
-        !is_known && !is_own && self.selection.is_everything()
+        !is_known && !is_own && self.selection.is_unfiltered()
     }
 
     fn event(&self, fields: &EventFields<'_>) -> String {

@@ -30,7 +30,7 @@ pub(super) fn run(args: &Topics) -> anyhow::Result<ExitCode> {
     let brokers = cluster.brokers()?.len();
     let brokers = u32::try_from(brokers).context("a handful of brokers")?;
     let mut out = Output::new();
-    // All topics are planned before the first change: if one is refused, none is changed.
+    // All topics are planned before the first change: when one is refused, none is changed.
     let mut plans = Vec::new();
     let mut is_refused = false;
     for topic in names {

@@ -136,7 +136,7 @@ impl<'a> Checker<'a> {
         let secret = secret.filter(|setting| !setting.text.is_empty());
         let problem = problem.into();
         self.errors.push(ConfigError {
-            place: self.settings.place(key),
+            place: self.settings.source_of(key),
             key: key.to_owned(),
             problem: match secret {
                 Some(secret) => problem.replace(&secret.text, "(redacted)"),
@@ -389,10 +389,10 @@ impl<'a> Checker<'a> {
 
     /// Reports an error if a key of the spool is set and `spool.directory` is not set at all.
     fn refuse_keys_without_a_spool(&mut self) {
-        let is_typed = |key: &str| !self.settings.place(key).is_empty();
+        let is_set = |key: &str| !self.settings.source_of(key).is_empty();
         let mut names = self.settings.values.keys();
-        let typed = names.find(|key| key.starts_with("spool.") && is_typed(key));
-        if let Some(key) = typed.filter(|_| !is_typed("spool.directory")) {
+        let typed = names.find(|key| key.starts_with("spool.") && is_set(key));
+        if let Some(key) = typed.filter(|_| !is_set("spool.directory")) {
             self.error(
                 key,
                 "has no effect without spool.directory; set a directory, or directory = \"\" for no spool",

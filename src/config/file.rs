@@ -38,19 +38,19 @@ impl Settings {
             Ok(text) => text,
             Err(error) => {
                 let problem = format!("can't be read: {error}; name another file with --config");
-                self.is_unread = true;
+                self.is_incomplete = true;
                 return self.errors.push(at_line(None, problem));
             }
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
-        self.is_unread = !errors.is_empty();
+        self.is_incomplete = !errors.is_empty();
         for error in errors {
             let line = error.span().map(|span| line_of(&text, span.start));
             self.errors
                 .push(at_line(line, format!("is not TOML: {}", error.message())));
         }
         // After a mistake in the syntax, other keys and values are not those that were meant.
-        if !self.is_unread {
+        if !self.is_incomplete {
             self.read_table(&ConfigFile { path, text: &text }, "", table.get_ref());
         }
     }
@@ -95,7 +95,7 @@ impl Settings {
                             problem: "contains an empty string; remove it".to_owned(),
                         });
                     }
-                    Some(texts) => self.put_known(key, texts.join(","), origin, None),
+                    Some(texts) => self.insert_known(key, texts.join(","), origin, None),
                     None => self.wrong_type(key, &origin, "an array of arrays or tables"),
                 }
             }
@@ -106,13 +106,13 @@ impl Settings {
                         .is_some_and(properties::is_secret) =>
                 {
                     self.secret_files.insert(file.path.to_owned());
-                    self.put_known(key, text, origin, None);
+                    self.insert_known(key, text, origin, None);
                 }
                 Some(text) if keys::find(key).is_some_and(Key::is_path) && !text.is_empty() => {
                     let path = file.beside(&text);
-                    self.put_known(key, path.display().to_string(), origin, None);
+                    self.insert_known(key, path.display().to_string(), origin, None);
                 }
-                Some(text) => self.put_known(key, text, origin, None),
+                Some(text) => self.insert_known(key, text, origin, None),
                 None => self.wrong_type(key, &origin, "a date"),
             },
         }
@@ -132,7 +132,7 @@ impl Settings {
         match read_secret(&path) {
             Ok(text) => {
                 self.secret_files.insert(path.clone());
-                self.put_known(key, text, origin, Some(path));
+                self.insert_known(key, text, origin, Some(path));
             }
             Err(problem) => self.errors.push(ConfigError {
                 place: origin.to_string(),

@@ -14,7 +14,7 @@ use super::{file, parse, properties, service_links, traces};
 
 /// The sources of settings, except the defaults.
 #[derive(Clone, Debug, Default)]
-pub struct Typed {
+pub struct Sources {
     /// The TOML file.
     pub file: Option<PathBuf>,
     /// Environment variables; those without the prefix `KOOBRIDGE_` or `OTEL_` are ignored.
@@ -62,23 +62,23 @@ pub struct Settings {
     /// The files with secrets that were read.
     pub(super) secret_files: BTreeSet<PathBuf>,
     /// Whether the file could not be read, or is not TOML: some of its settings may be unknown.
-    pub(super) is_unread: bool,
+    pub(super) is_incomplete: bool,
 }
 
 impl Settings {
     /// Gathers the settings; [`super::Config::check`] returns the errors.
     #[must_use]
-    pub fn gather(typed: &Typed) -> Self {
+    pub fn gather(sources: &Sources) -> Self {
         let mut settings = Self::default();
         for key in KEYS {
-            settings.put(key.name, key.default.to_owned(), Origin::Default, None);
+            settings.insert_value(key.name, key.default.to_owned(), Origin::Default, None);
         }
-        if let Some(path) = &typed.file {
+        if let Some(path) = &sources.file {
             settings.read_file(path);
         }
-        settings.read_variables(&typed.variables);
-        for (name, value) in &typed.flags {
-            settings.put_known(name, value.clone(), Origin::Flag, None);
+        settings.read_variables(&sources.variables);
+        for (name, value) in &sources.flags {
+            settings.insert_known(name, value.clone(), Origin::Flag, None);
         }
         settings
     }
@@ -99,7 +99,7 @@ impl Settings {
         let text = self.text(key).expect("the key has a default");
         parse::address(text).map_err(|problem| {
             ConfigErrors(vec![ConfigError {
-                place: self.place(key),
+                place: self.source_of(key),
                 key: key.to_owned(),
                 problem,
             }])
@@ -108,8 +108,8 @@ impl Settings {
 
     /// Returns whether the file could not be read, or is not TOML: some of its settings may be unknown.
     #[must_use]
-    pub fn is_unread(&self) -> bool {
-        self.is_unread
+    pub fn is_incomplete(&self) -> bool {
+        self.is_incomplete
     }
 
     /// Returns the errors that were found while the settings were gathered.
@@ -152,7 +152,7 @@ impl Settings {
     /// Returns `false` if an error may only follow from another one: if the file was not read or a key is unknown, a
     /// default may be wrong only because it was not replaced.
     pub(super) fn is_root_cause(&self, error: &ConfigError) -> bool {
-        if self.is_unread {
+        if self.is_incomplete {
             return self.errors.contains(error);
         }
         self.errors.is_empty() || !error.place.is_empty()
@@ -161,7 +161,7 @@ impl Settings {
     /// Returns whether the channels' directory is set, and is not the default.
     #[must_use]
     pub fn names_channels(&self) -> bool {
-        !self.place("ingress.channels").is_empty()
+        !self.source_of("ingress.channels").is_empty()
     }
 
     /// Returns the files for TLS on the ingress before they are checked.
@@ -225,7 +225,7 @@ impl Settings {
     /// Returns the settings that a running bridge can apply: these for the keys that may change while it serves, and
     /// those of `start` for all other keys.
     #[must_use]
-    pub fn taken_over_from(&self, start: &Self) -> Self {
+    pub fn with_restart_keys_of(&self, start: &Self) -> Self {
         let of = |settings: &Self, is_live: bool| {
             let values = settings.values.clone().into_iter();
             values.filter(move |(name, _)| keys::is_live(name) == is_live)
@@ -235,7 +235,7 @@ impl Settings {
             errors: self.errors.clone(),
             opentelemetry: start.opentelemetry.clone(),
             secret_files: self.secret_files.clone(),
-            is_unread: self.is_unread,
+            is_incomplete: self.is_incomplete,
         }
     }
 
@@ -264,7 +264,7 @@ impl Settings {
     }
 
     /// Returns the source of a key's value; empty for a default.
-    pub(super) fn place(&self, name: &str) -> String {
+    pub(super) fn source_of(&self, name: &str) -> String {
         match self.values.get(name).map(|setting| &setting.origin) {
             None | Some(Origin::Default) => String::new(),
             Some(origin) => origin.to_string(),
@@ -292,7 +292,7 @@ impl Settings {
                     key: name,
                     problem: "is not UTF-8 text".to_owned(),
                 }),
-                Some(name) => self.put_known(&name, text.into_owned(), origin, None),
+                Some(name) => self.insert_known(&name, text.into_owned(), origin, None),
                 None => self.unknown_variable(variable),
             }
         }
@@ -309,7 +309,7 @@ impl Settings {
     }
 
     /// Stores a value; an unknown key is an error.
-    pub(super) fn put_known(
+    pub(super) fn insert_known(
         &mut self,
         name: &str,
         text: String,
@@ -325,10 +325,16 @@ impl Settings {
             });
             return;
         }
-        self.put(name, text, origin, from_file);
+        self.insert_value(name, text, origin, from_file);
     }
 
-    fn put(&mut self, name: &str, text: String, origin: Origin, from_file: Option<PathBuf>) {
+    fn insert_value(
+        &mut self,
+        name: &str,
+        text: String,
+        origin: Origin,
+        from_file: Option<PathBuf>,
+    ) {
         let name = match name.strip_prefix(PROPERTIES) {
             Some(property) => format!("{PROPERTIES}{}", properties::canonical(property)),
             None => name.to_owned(),

@@ -31,7 +31,7 @@ use ipnet::IpNet;
 pub use error::{ConfigError, ConfigErrors};
 pub(crate) use keys::default;
 pub use keys::{Applies, CHOSEN_PRODUCERS, KEYS, Key, Kind, MOST_PRODUCERS};
-pub use layers::{Settings, Typed};
+pub use layers::{Settings, Sources};
 pub use memory::Memory;
 pub use print::print;
 pub use relations::{DEFAULT_MESSAGE_MAX_BYTES, RECORD_OVERHEAD, SPOOL_MARGIN};

@@ -119,7 +119,7 @@ impl Checker<'_> {
         );
         let typed = keys
             .into_iter()
-            .find(|key| !self.settings.place(key).is_empty());
+            .find(|key| !self.settings.source_of(key).is_empty());
         self.error(typed.unwrap_or(keys[0]), problem);
     }
 

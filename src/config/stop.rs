@@ -19,7 +19,7 @@ const LAST_THREADS: Duration = Duration::from_secs(3);
 pub struct Stop {
     /// The longest time, regardless of senders and Kafka.
     pub at_most: Duration,
-    /// The time that is added if a disk, a thread, the collector of traces or the reader of the log does not answer.
+    /// The time that is added when a disk, a thread, the collector of traces or the reader of the log does not answer.
     pub stuck: Duration,
 }
 

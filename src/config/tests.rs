@@ -17,7 +17,7 @@ use crate::kafka::check_property;
 /// Sources of settings, with a configuration file.
 struct Case {
     directory: TempDir,
-    typed: Typed,
+    sources: Sources,
 }
 
 impl Case {
@@ -32,32 +32,32 @@ impl Case {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("k.toml");
         fs::write(&file, text).expect("a file");
-        let typed = Typed {
+        let sources = Sources {
             file: Some(file),
-            ..Typed::default()
+            ..Sources::default()
         };
-        Self { directory, typed }
+        Self { directory, sources }
     }
 
     fn variable(mut self, name: &str, value: &str) -> Self {
-        self.typed.variables.push((name.into(), value.into()));
+        self.sources.variables.push((name.into(), value.into()));
         self
     }
 
     fn flag(mut self, key: &str, value: &str) -> Self {
-        self.typed.flags.push((key.to_owned(), value.to_owned()));
+        self.sources.flags.push((key.to_owned(), value.to_owned()));
         self
     }
 
     /// Checks the case with another flag.
     fn check_with(&self, key: &str, value: &str) -> Result<Config, ConfigErrors> {
-        let mut typed = self.typed.clone();
-        typed.flags.push((key.to_owned(), value.to_owned()));
-        Config::check(&Settings::gather(&typed), check_property)
+        let mut sources = self.sources.clone();
+        sources.flags.push((key.to_owned(), value.to_owned()));
+        Config::check(&Settings::gather(&sources), check_property)
     }
 
     fn check(&self) -> Result<Config, ConfigErrors> {
-        Config::check(&Settings::gather(&self.typed), check_property)
+        Config::check(&Settings::gather(&self.sources), check_property)
     }
 
     fn config(&self) -> Config {
@@ -84,7 +84,7 @@ impl Case {
     }
 
     fn print(&self) -> String {
-        let settings = Settings::gather(&self.typed);
+        let settings = Settings::gather(&self.sources);
         print(&settings, &crate::kafka::DEFAULTS, check_property)
     }
 }
@@ -136,7 +136,7 @@ fn the_defaults_are_the_documented_ones() {
 
 #[test]
 fn a_schema_id_is_a_number_or_a_guid_and_needs_binary_mode() {
-    for (typed, text) in [
+    for (sources, text) in [
         ("7", "7"),
         ("\"7\"", "7"),
         (
@@ -144,7 +144,7 @@ fn a_schema_id_is_a_number_or_a_guid_and_needs_binary_mode() {
             "89791762-2336-4186-9674-299b90a802e2",
         ),
     ] {
-        let case = Case::minimal(&format!("[kafka]\nschema_id = {typed}\n"));
+        let case = Case::minimal(&format!("[kafka]\nschema_id = {sources}\n"));
         let expected = EventFormat {
             mode: EventMode::Binary,
             schema_id: Some(text.parse().expect("an id")),
@@ -186,10 +186,10 @@ fn a_flag_overrides_a_variable_and_a_variable_overrides_the_file() {
 #[test]
 fn a_live_change_must_fit_the_keys_that_need_a_restart() {
     let spool = "[spool]\ndirectory = \"/spool\"\nafter = \"1s\"\n";
-    let started = Settings::gather(&Case::minimal(spool).typed);
+    let started = Settings::gather(&Case::minimal(spool).sources);
     let change = |after: &str, deadline: &str| {
         let spool = Case::minimal(&spool.replace("1s", after)).flag("ingress.deadline", deadline);
-        let changed = Settings::gather(&spool.flag("ingress.body_timeout", "100ms").typed);
+        let changed = Settings::gather(&spool.flag("ingress.body_timeout", "100ms").sources);
         let alone = Config::check(&changed, check_property);
         alone.unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(
@@ -200,7 +200,7 @@ fn a_live_change_must_fit_the_keys_that_need_a_restart() {
                 &["spool.after"]
             }
         );
-        Config::check(&changed.taken_over_from(&started), check_property)
+        Config::check(&changed.with_restart_keys_of(&started), check_property)
     };
     let taken_over = change("1s", "2s").expect("a sound change");
     assert_eq!(taken_over.ingress.limits.deadline, Duration::from_secs(2));
@@ -340,7 +340,7 @@ fn a_variable_that_is_not_text_is_an_error() {
     let mut case = Case::minimal("");
     let value = std::os::unix::ffi::OsStringExt::from_vec(b"10.0.0.0/8\xff".to_vec());
     let variable = "KOOBRIDGE_INGRESS_ALLOW".into();
-    case.typed.variables.push((variable, value));
+    case.sources.variables.push((variable, value));
     assert_eq!(
         case.errors(),
         ["KOOBRIDGE_INGRESS_ALLOW: ingress.allow: is not UTF-8 text"]
@@ -466,14 +466,14 @@ fn an_unreadable_file_is_the_only_error() {
         broken.errors()
     );
     let mut missing = Case::minimal("");
-    missing.typed.file = Some(missing.directory.path().join("none.toml"));
+    missing.sources.file = Some(missing.directory.path().join("none.toml"));
     let errors = missing.errors();
     assert!(
         errors[0].starts_with("none.toml: can't be read: No such file"),
         "{errors:?}"
     );
     assert!(errors[0].ends_with("name another file with --config"));
-    let settings = Settings::gather(&missing.typed);
+    let settings = Settings::gather(&missing.sources);
     let kafka = Kafka::check(&settings, check_property).expect_err("no file");
     let drain = Drain::check(&settings, check_property).expect_err("no file");
     assert_eq!([errors.len(), kafka.0.len(), drain.0.len()], [1; 3]);

@@ -216,8 +216,8 @@ impl Checker<'_> {
             follows_parent: true,
             ratio: ratio?,
         };
-        let is_typed = !self.settings.place("traces.sample_ratio").is_empty();
-        if is_typed || self.variable(SAMPLER).is_none() {
+        let is_set = !self.settings.source_of("traces.sample_ratio").is_empty();
+        if is_set || self.variable(SAMPLER).is_none() {
             return Some(by_key);
         }
         let (follows_parent, ratio) = self.read(SAMPLER, |text| parse::one_of(text, SAMPLERS))?;

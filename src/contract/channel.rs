@@ -81,9 +81,9 @@ pub struct Password(Digest);
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum InvalidPassword {
     #[error("starts or ends with a space or tab, which HTTP strips from the header")]
-    OuterSpace,
+    SurroundingSpace,
     #[error("contains a control character, which a header can't contain")]
-    Unsendable,
+    ControlCharacter,
     /// An invisible character, which the sender's configuration most likely does not contain.
     #[error("{0}")]
     InvisibleCharacter(InvisibleCharacter),
@@ -97,14 +97,14 @@ impl Password {
     pub fn parse(line: &[u8]) -> Result<Self, InvalidPassword> {
         let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         if is_space(line.first()) || is_space(line.last()) {
-            return Err(InvalidPassword::OuterSpace);
+            return Err(InvalidPassword::SurroundingSpace);
         }
         // RFC 9110, 5.5: VCHAR, obs-text, space and tab.
         if line
             .iter()
             .any(|byte| byte.is_ascii_control() && *byte != b'\t')
         {
-            return Err(InvalidPassword::Unsendable);
+            return Err(InvalidPassword::ControlCharacter);
         }
         match InvisibleCharacter::find(line) {
             Some(unseen) => Err(InvalidPassword::InvisibleCharacter(unseen)),

@@ -17,17 +17,17 @@ pub(crate) struct Member<'a> {
 }
 
 /// The reason why a text is not a JSON object.
-pub(crate) enum NoObject {
+pub(crate) enum JsonError {
     NotJson,
     NotAnObject,
 }
 
 /// Returns the members of the JSON object `text` in their order, including duplicates.
-pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, NoObject> {
+pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, JsonError> {
     match serde_json::from_str::<RawMembers<'_>>(text) {
         Ok(RawMembers(members)) => Ok(members),
-        Err(_) if serde_json::from_str::<&RawValue>(text).is_ok() => Err(NoObject::NotAnObject),
-        Err(_) => Err(NoObject::NotJson),
+        Err(_) if serde_json::from_str::<&RawValue>(text).is_ok() => Err(JsonError::NotAnObject),
+        Err(_) => Err(JsonError::NotJson),
     }
 }
 

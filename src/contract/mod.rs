@@ -36,7 +36,7 @@ pub use record::{HeaderRef, HeaderValue, Record, RecordRef};
 pub use redriven::{StillRejected, redrive};
 pub use redriven_marker::{RedrivenMarker, redriven_marker};
 pub use rejected::{
-    INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Rejected, refused_by_kafka,
+    INVALID_RECORD, INVALID_TIMESTAMP, RECORD_TOO_LARGE, Rejected, rejected_by_kafka,
     rejection_reasons,
 };
 pub use rejected_fields::{RejectedFields, Stage};

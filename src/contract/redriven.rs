@@ -19,7 +19,7 @@ pub enum StillRejected {
     /// The record was not written by koobridge.
     NotRejectedByKoobridge,
     /// The report still breaks the contract, for the reason with this code.
-    Because(&'static str),
+    Invalid(&'static str),
 }
 
 /// Turns a rejected record into an event with the original arrival time.
@@ -52,7 +52,7 @@ fn redrive_report(
     let body = record.value.as_deref().unwrap_or_default().to_vec();
     let received = Received::new(channel, arrival, body);
     let report = received.validate();
-    let report = report.map_err(|fault| StillRejected::Because(current_reason(fields, &fault)))?;
+    let report = report.map_err(|fault| StillRejected::Invalid(current_reason(fields, &fault)))?;
     Ok(report.normalise(format).into_record().into())
 }
 
@@ -101,7 +101,7 @@ fn trace_context(record: &RecordRef<'_>) -> Option<TraceContext> {
 mod tests {
     use super::*;
     use crate::contract::received::from_a_sender;
-    use crate::contract::{EventMode, Record, SchemaId, refused_by_kafka};
+    use crate::contract::{EventMode, Record, SchemaId, rejected_by_kafka};
 
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const SOUND: &[u8] = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
@@ -114,17 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_kafka_refused_is_redriven_unchanged() {
+    fn an_event_that_kafka_rejected_is_redriven_unchanged() {
         for mode in [EventMode::Binary, EventMode::Structured] {
             for schema_id in [None, Some(SchemaId::Number(7))] {
                 let event = event(EventFormat { mode, schema_id });
-                let refused = refused_by_kafka(&event, "record-too-large").into();
+                let rejected = rejected_by_kafka(&event, "record-too-large").into();
                 // The configured mode does not change an existing event.
                 let configured = EventFormat {
                     mode: EventMode::Binary,
                     schema_id,
                 };
-                assert_eq!(redrive(&refused, configured), Ok(event.into()));
+                assert_eq!(redrive(&rejected, configured), Ok(event.into()));
             }
         }
     }
@@ -140,7 +140,7 @@ mod tests {
         let mut rejected: RecordRef<'_> = received.reject(fault).into_parts().1.into();
         assert_eq!(
             redrive(&rejected, EventMode::Binary.into()),
-            Err(StillRejected::Because("unknown-status"))
+            Err(StillRejected::Invalid("unknown-status"))
         );
         // Simulates a version that knows the status.
         rejected.value = Some(Cow::Borrowed(SOUND));
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_valid_body_with_a_wrong_header_becomes_an_event() {
         const GZIP: &[u8] = b"\x1f\x8b\x08\x00";
-        let still = |code| Err(StillRejected::Because(code));
+        let still = |code| Err(StillRejected::Invalid(code));
         let sound = Ok(event(EventMode::Binary.into()).into());
         for (reason, body, expected) in [
             (Reason::ContentType, SOUND, sound.clone()),

@@ -10,11 +10,11 @@ use super::record::{Header, Record, is_trace_header};
 use super::rejected_fields::{RejectedFields, Stage};
 use super::trace::TraceContext;
 
-/// The reason of stage `kafka` if Kafka refuses the record's size.
+/// The reason of stage `kafka` when Kafka rejects the record's size.
 pub const RECORD_TOO_LARGE: &str = "record-too-large";
-/// The reason of stage `kafka` if Kafka refuses the record's form.
+/// The reason of stage `kafka` when Kafka rejects the record's form.
 pub const INVALID_RECORD: &str = "invalid-record";
-/// The reason of stage `kafka` if the record's timestamp is too old for its topic.
+/// The reason of stage `kafka` when the record's timestamp is too old for its topic.
 pub const INVALID_TIMESTAMP: &str = "invalid-timestamp";
 
 /// Returns all reasons of rejected records, for both stages.
@@ -69,10 +69,10 @@ impl Rejected {
     }
 }
 
-/// Returns the record for the rejected topic if Kafka refused an event that was sent alone. Its value is the event, and
-/// `reason` is one of the three above.
+/// Returns the record for the rejected topic when Kafka has rejected an event that was sent alone. Its value is the
+/// event, and `reason` is one of the three above.
 #[must_use]
-pub fn refused_by_kafka(event: &Record, reason: &str) -> Record {
+pub fn rejected_by_kafka(event: &Record, reason: &str) -> Record {
     let fields = EventFields::of_value(&event.value).map(|(_, fields)| fields);
     let fields = RejectedFields {
         stage: Stage::Kafka,
@@ -135,16 +135,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_event_has_its_channel_in_the_headers() {
+    fn an_event_that_kafka_rejected_has_its_channel_in_the_headers() {
         let body = br#"{"message_id":"m1","sender":"s","user_number":"u","status":"read"}"#;
         for mode in [EventMode::Binary, EventMode::Structured] {
             let received = from_a_sender(body, None);
             let report = received.validate().expect("a sound report");
             let event = report.normalise(mode.into()).into_record();
-            let refused = refused_by_kafka(&event, "record-too-large");
-            assert_eq!((&refused.key, &refused.value), (&event.key, &event.value));
-            assert_eq!(refused.timestamp, event.timestamp);
-            let headers: Vec<(&str, &str)> = refused
+            let rejected = rejected_by_kafka(&event, "record-too-large");
+            assert_eq!((&rejected.key, &rejected.value), (&event.key, &event.value));
+            assert_eq!(rejected.timestamp, event.timestamp);
+            let headers: Vec<(&str, &str)> = rejected
                 .headers
                 .iter()
                 .map(|(name, value)| (&**name, text(value)))

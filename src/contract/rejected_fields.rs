@@ -19,7 +19,7 @@ pub struct RejectedFields<'a> {
 pub enum Stage {
     /// The report breaks the contract; the record's value is the report's body.
     Contract,
-    /// Kafka refused the event; the record's value is the event.
+    /// Kafka rejected the event; the record's value is the event.
     Kafka,
 }
 

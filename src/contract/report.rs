@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::channel::ChannelId;
 use super::event::{Event, EventFormat};
 use super::fault::{Fault, Reason};
-use super::json::{self, Member, NoObject};
+use super::json::{self, JsonError, Member};
 use super::received::Arrival;
 
 /// The longest mandatory member, in Unicode scalar values. The interface document specifies no limit; its identifiers
@@ -63,14 +63,16 @@ impl<'a> Report<'a> {
     ) -> Result<Self, Fault> {
         let text = str::from_utf8(body).map_err(|_| Fault::of_body(Reason::InvalidUtf8))?;
         let members = json::members(text).map_err(|no| match no {
-            NoObject::NotJson => Fault::of_body(Reason::NotJson),
-            NoObject::NotAnObject => Fault::of_body(Reason::NotAnObject),
+            JsonError::NotJson => Fault::of_body(Reason::NotJson),
+            JsonError::NotAnObject => Fault::of_body(Reason::NotAnObject),
         })?;
         if members
             .iter()
             .any(|member| json::is_as_deep_as(MAX_DEPTH, member.raw_value))
         {
-            return Err(Fault::of_body(Reason::TooDeep).with_message_id(sole_message_id(&members)));
+            return Err(
+                Fault::of_body(Reason::TooDeep).with_message_id(unique_message_id(&members))
+            );
         }
         if let Some(name) = json::duplicate(&members) {
             return Err(duplicate_member(&members, name));
@@ -124,13 +126,13 @@ const CONTRACT_MEMBERS: [&[u8]; 4] = [b"message_id", b"sender", b"user_number", 
 fn duplicate_member(members: &[Member<'_>], name: &[u8]) -> Fault {
     Fault {
         member: printable_name(name).map(Cow::Owned),
-        message_id: sole_message_id(members),
+        message_id: unique_message_id(members),
         ..Fault::of_body(Reason::DuplicateMember)
     }
 }
 
 /// Returns the key of a rejected record: the `message_id`, unless it occurs twice.
-fn sole_message_id(members: &[Member<'_>]) -> Option<String> {
+fn unique_message_id(members: &[Member<'_>]) -> Option<String> {
     let is_it = |member: &&Member<'_>| *member.name == *b"message_id";
     if members.iter().filter(is_it).count() > 1 {
         return None;

@@ -1,4 +1,4 @@
-//! Starts rdkafka's admin client, which aborts the process if the system can't start its thread.
+//! Starts rdkafka's admin client, which aborts the process when the system can't start its thread.
 
 use std::fs;
 use std::io;
@@ -63,7 +63,7 @@ pub(super) async fn topic_settings(
         .into_iter()
         .next();
     match answer {
-        // If access is denied, rdkafka drops the error and returns no entries.
+        // When access is denied, rdkafka drops the error and returns no entries.
         None => Ok(None),
         Some(Ok(resource)) if resource.entries.is_empty() => Ok(None),
         Some(Ok(resource)) => Ok(Some(resource.entries)),

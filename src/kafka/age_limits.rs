@@ -48,12 +48,12 @@ impl AgeLimits {
 
     /// Returns the limits of which a record of this age has passed at least three quarters, the lowest first.
     #[must_use]
-    pub fn reached(self, age: Duration) -> Vec<Reached> {
+    pub fn reached(self, age: Duration) -> Vec<ReachedLimit> {
         let limits = [(ACCEPTED, self.accepted), (KEPT, self.kept)];
         let reached = limits.into_iter().filter_map(|(setting, limit)| {
             let limit = limit.filter(|limit| age >= *limit / 4 * 3)?;
             let is_past = age >= limit;
-            Some(Reached {
+            Some(ReachedLimit {
                 setting,
                 limit,
                 is_past,
@@ -67,7 +67,7 @@ impl AgeLimits {
 
 /// A limit that a record exceeds or approaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct ReachedLimit {
     /// The name of the topic's setting.
     pub setting: &'static str,
     pub limit: Duration,

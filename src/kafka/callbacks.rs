@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, info};
 
 use super::client_certificate::ClientCertificate;
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 use super::rejection::RejectedStep;
 use super::settings::Settings;
 use super::topic::NoAnswer;
@@ -39,16 +39,16 @@ impl<D> Callbacks<D> {
     }
 
     /// Returns the reason why no broker answers, according to the last error.
-    pub(super) fn unreached(&self) -> Option<Unreached> {
+    pub(super) fn connect_error(&self) -> Option<ConnectError> {
         let (code, words) = self.last_error_with_code()?;
         let certificate = self.certificate.as_ref();
         let Some(step) = RejectedStep::of(code, &words) else {
-            return Some(Unreached::NoBroker(words));
+            return Some(ConnectError::NoBroker(words));
         };
         let why = step.explain(&words, certificate, Timestamp::now());
         Some(match step {
-            RejectedStep::Tls => Unreached::Tls(why),
-            RejectedStep::Authentication => Unreached::Authentication(why),
+            RejectedStep::Tls => ConnectError::Tls(why),
+            RejectedStep::Authentication => ConnectError::Authentication(why),
         })
     }
 
@@ -74,7 +74,7 @@ impl<D> Callbacks<D> {
     }
 
     /// Returns the message of the last rejection by a broker, if it is younger than `time`.
-    pub(super) fn refusal_within(&self, time: Duration) -> Option<String> {
+    pub(super) fn rejection_within(&self, time: Duration) -> Option<String> {
         let rejection = self.last_rejection.lock();
         let (at, why) = rejection.as_ref()?;
         (at.elapsed() < time).then(|| why.clone())
@@ -108,7 +108,7 @@ impl<D: Send + Sync + 'static> ClientContext for Callbacks<D> {
         // "All brokers down" follows each broker's own error and says less.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         if let Some(step) = RejectedStep::of(code, reason)
-            && !RejectedStep::is_hang_up(reason)
+            && !RejectedStep::is_disconnect(reason)
         {
             let why = step.message(reason, self.certificate.as_ref(), Timestamp::now());
             *self.last_rejection.lock() = Some((Instant::now(), why));

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::admin::options;
 use super::cluster::{Cluster, PATIENCE};
-use super::incremental_alter::{self, NotChanged};
+use super::incremental_alter::{self, AlterError};
 use super::topic_metadata::{by_name, error_message};
 
 /// The time a broker may take to show changed settings, and the interval of the checks.
@@ -18,7 +18,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub struct TopicSpec<'a> {
     pub name: &'a str,
     pub partitions: u32,
     pub replication: u32,
@@ -30,7 +30,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Kafka's error message, with the missing right.
-    pub fn create(&self, wanted: &Wanted<'_>) -> Result<(), String> {
+    pub fn create(&self, wanted: &TopicSpec<'_>) -> Result<(), String> {
         let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let replication = TopicReplication::Fixed(count(wanted.replication));
         let topic = NewTopic::new(wanted.name, count(wanted.partitions), replication);
@@ -60,8 +60,8 @@ impl Cluster {
         changes: &BTreeMap<&'static str, String>,
     ) -> Result<(), String> {
         incremental_alter::set(&self.admin, topic, changes, PATIENCE).map_err(|why| match why {
-            NotChanged::Refused { code, words } => explained(code, words, "ALTER_CONFIGS"),
-            NotChanged::Unanswered(words) => words,
+            AlterError::Rejected { code, words } => explained(code, words, "ALTER_CONFIGS"),
+            AlterError::Unanswered(words) => words,
         })?;
         self.wait_until_shown(topic, changes)
     }
@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn an_invalid_topic_error_mentions_colliding_names() {
-        let refused = vec![Err(("a_b".to_owned(), RDKafkaErrorCode::InvalidTopic))];
+        let rejected = vec![Err(("a_b".to_owned(), RDKafkaErrorCode::InvalidTopic))];
         assert_eq!(
-            done(Ok(refused), "CREATE"),
+            done(Ok(rejected), "CREATE"),
             Err(
                 "InvalidTopic (Broker: Invalid topic); it may collide with another topic, whose name differs in `.` \
                  and `_` only"

@@ -50,7 +50,7 @@ pub struct Cluster {
 
 /// The reason why no broker answers, with librdkafka's message.
 #[derive(Debug, Error)]
-pub enum Unreached {
+pub enum ConnectError {
     #[error(
         "the TLS handshake with Kafka failed: {0}; run `koobridge check` to see which step failed"
     )]
@@ -137,8 +137,8 @@ impl Cluster {
     ///
     /// # Errors
     /// If no broker answers, or brokers reject this client.
-    pub fn brokers(&self) -> Result<Vec<Node>, Unreached> {
-        let mut last = Unreached::NoBroker(String::new());
+    pub fn brokers(&self) -> Result<Vec<Node>, ConnectError> {
+        let mut last = ConnectError::NoBroker(String::new());
         // librdkafka tries one broker first, which may be the dead one.
         for (patience, is_rejection_final) in FIRST_ATTEMPTS {
             match self.producer.client().fetch_metadata(None, patience) {
@@ -146,19 +146,19 @@ impl Cluster {
                 Err(error) => {
                     // librdkafka reports the reason on the main queue, which nothing else polls.
                     self.producer.poll(ERROR_POLL);
-                    last = self.why(&error);
+                    last = self.connect_failure(&error);
                 }
             }
-            if is_rejection_final && !matches!(last, Unreached::NoBroker(_)) {
+            if is_rejection_final && !matches!(last, ConnectError::NoBroker(_)) {
                 break;
             }
         }
         Err(last)
     }
 
-    fn why(&self, error: &KafkaError) -> Unreached {
-        let last = self.producer.context().unreached();
-        last.unwrap_or_else(|| Unreached::NoBroker(error_message(error)))
+    fn connect_failure(&self, error: &KafkaError) -> ConnectError {
+        let last = self.producer.context().connect_error();
+        last.unwrap_or_else(|| ConnectError::NoBroker(error_message(error)))
     }
 
     /// Returns the state of a topic. After a creation the caller waits until the topic is ready.
@@ -267,7 +267,7 @@ impl ProducerContext for Callbacks {
             Ok(message) => Ok(message.timestamp().to_millis()),
             Err((error, _)) => Err(error.to_string()),
         };
-        // The receiver is gone if the wait has timed out.
+        // The receiver is gone when the wait has timed out.
         let _sent = sender.send(acknowledgement);
     }
 }

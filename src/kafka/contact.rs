@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 
 /// How long authentication or the TLS handshake may fail: both can fail for a while when a broker restarts.
 const REJECTED_LIMIT: Duration = Duration::from_secs(30);
 /// How long no broker may answer before the clients are replaced. librdkafka does not resolve the bootstrap servers
-/// again if it knows other brokers, although all of these may have moved.
+/// again when it knows other brokers, although all of these may have moved.
 const UNANSWERED_LIMIT: Duration = Duration::from_mins(1);
 
 /// The time since which no broker has answered.
@@ -25,12 +25,12 @@ impl Contact {
     ///
     /// # Errors
     /// `rejection`, if brokers have rejected this client for 30 seconds.
-    pub(super) fn lost(
+    pub(super) fn answer_missing(
         &mut self,
         asked: Instant,
         now: Instant,
-        rejection: Option<Unreached>,
-    ) -> Result<bool, Unreached> {
+        rejection: Option<ConnectError>,
+    ) -> Result<bool, ConnectError> {
         let since = *self.lost_since.get_or_insert(asked);
         let duration = now.saturating_duration_since(since);
         match rejection {
@@ -55,17 +55,17 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut contact = Contact::default();
-        let mut lost = |asked, now| {
+        let mut answer_missing = |asked, now| {
             contact
-                .lost(at(asked), at(now), None)
+                .answer_missing(at(asked), at(now), None)
                 .expect("no rejection")
         };
-        assert!(!lost(0, 59));
-        assert!(lost(55, 60));
-        assert!(!lost(61, 119));
-        assert!(lost(110, 120));
+        assert!(!answer_missing(0, 59));
+        assert!(answer_missing(55, 60));
+        assert!(!answer_missing(61, 119));
+        assert!(answer_missing(110, 120));
         contact.answered();
-        let later = contact.lost(at(121), at(180), None);
+        let later = contact.answer_missing(at(121), at(180), None);
         assert!(matches!(later, Ok(false)));
     }
 
@@ -73,13 +73,13 @@ mod tests {
     fn a_rejected_login_is_an_error_after_half_a_minute() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let rejection = || Some(Unreached::Authentication("wrong password".to_owned()));
+        let rejection = || Some(ConnectError::Authentication("wrong password".to_owned()));
         let mut contact = Contact::default();
         assert!(matches!(
-            contact.lost(at(0), at(29), rejection()),
+            contact.answer_missing(at(0), at(29), rejection()),
             Ok(false)
         ));
-        let refused = contact.lost(at(28), at(30), rejection());
-        assert!(matches!(refused, Err(Unreached::Authentication(_))));
+        let rejected = contact.answer_missing(at(28), at(30), rejection());
+        assert!(matches!(rejected, Err(ConnectError::Authentication(_))));
     }
 }

@@ -19,7 +19,7 @@ impl EmbeddedBroker {
     /// # Errors
     /// If 127.0.0.1 can't be listened on or reached, or librdkafka can't start the broker.
     pub fn start() -> Result<Self, KafkaError> {
-        // librdkafka aborts the process if it can't listen.
+        // librdkafka aborts the process when it can't listen.
         match reach_loopback() {
             Ok(()) => MockCluster::new(1).map(Self),
             Err(error) => Err(KafkaError::ClientCreation(format!(
@@ -44,7 +44,7 @@ impl EmbeddedBroker {
     }
 }
 
-/// Listens on 127.0.0.1 and connects to it. If the loopback interface is down, listening works but connecting fails.
+/// Listens on 127.0.0.1 and connects to it. When the loopback interface is down, listening works but connecting fails.
 fn reach_loopback() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     TcpStream::connect(listener.local_addr()?).map(drop)

@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 use super::numbers::{to_i32, to_u32, to_u64};
 use super::read_error::ReadError;
 use super::rights::missing_right;
@@ -52,7 +52,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Connects to the group; its offsets are read when no transaction with offsets of the group is open. If the
+    /// Connects to the group; its offsets are read when no transaction with offsets of the group is open. When the
     /// producer of a transaction was killed, the transaction ends after its timeout, which Kafka checks every 10 s, or
     /// when another producer starts with its id.
     ///
@@ -70,7 +70,7 @@ impl Group {
     ///
     /// # Errors
     /// If librdkafka rejects the settings, or the system can't start a thread.
-    pub fn without_waiting(
+    pub fn connect_without_waiting(
         settings: &Settings,
         id: &str,
         interrupt: &Arc<Interrupt>,
@@ -100,7 +100,7 @@ impl Group {
     /// Returns the committed progress on a topic with `partitions` partitions. Waits at most `patience` for Kafka.
     ///
     /// # Errors
-    /// If Kafka does not answer, or refuses.
+    /// If Kafka does not answer, or rejects the request.
     pub fn committed(
         &self,
         topic: &str,
@@ -128,7 +128,7 @@ impl Group {
         Ok(offsets)
     }
 
-    /// Retries until Kafka answers or the error is not a passing one. Does not retry if the command is to stop.
+    /// Retries until Kafka answers or the error is not a passing one. Does not retry when the command is to stop.
     fn ask(
         &self,
         question: &TopicPartitionList,
@@ -140,7 +140,7 @@ impl Group {
                 .consumer
                 .committed_offsets(question.clone(), patience.min(ATTEMPT));
             match answer {
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     thread::park_timeout(RETRY_PAUSE);
                     if let Some(error) = self.missing_group_right() {
                         return Err(error);
@@ -174,12 +174,12 @@ impl Group {
         if let Some(right) = right {
             return ReadError::Denied(right);
         }
-        let unreached = self.consumer.context().unreached();
-        if let Some(rejection @ Unreached::Authentication(_)) = unreached {
+        let connect_error = self.consumer.context().connect_error();
+        if let Some(rejection @ ConnectError::Authentication(_)) = connect_error {
             return rejection.into();
         }
         let group = &self.name;
-        if is_passing(error) && self.consumer.fetch_metadata(None, DIAGNOSIS).is_ok() {
+        if is_transient(error) && self.consumer.fetch_metadata(None, DIAGNOSIS).is_ok() {
             return ReadError::Unanswered(format!(
                 "Kafka answers, but does not return the committed offsets of the group {group}: the group may have no \
                  coordinator. With fewer than three brokers, set offsets.topic.replication.factor to their number, and \
@@ -195,7 +195,7 @@ impl Group {
 }
 
 /// Returns whether a retry may succeed.
-fn is_passing(error: &KafkaError) -> bool {
+fn is_transient(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
         CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut,
         WaitingForCoordinator,

@@ -1,4 +1,5 @@
-//! The headers of a consumed record. rdkafka's own access panics if a name is not UTF-8, which any producer can write.
+//! The headers of a consumed record. rdkafka's own access panics when a name is not UTF-8, which any producer can
+//! write.
 
 use std::borrow::Cow;
 use std::ffi::CStr;

@@ -1,6 +1,6 @@
 //! The thread that polls Kafka for the state of the topics.
 //!
-//! Each answer is a round trip to a broker, so that the bridge notices if it is cut off from Kafka.
+//! Each answer is a round trip to a broker, so that the bridge notices when it is cut off from Kafka.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -251,7 +251,7 @@ impl WatchedTopic {
         });
     }
 
-    /// Reads the settings if they are due or the replication has changed.
+    /// Reads the settings when they are due or the replication has changed.
     fn read_settings(&mut self, settings: &Settings, replication: u32) {
         let is_known = self
             .settings_asked

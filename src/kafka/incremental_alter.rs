@@ -39,10 +39,10 @@ const NOT_SENT: &str = "librdkafka rejected the request";
 
 /// The reason why settings were not changed.
 #[derive(Debug, Error)]
-pub(super) enum NotChanged {
+pub(super) enum AlterError {
     /// Kafka rejected the change, with this message.
     #[error("{words}")]
-    Refused {
+    Rejected {
         code: RDKafkaErrorCode,
         words: String,
     },
@@ -51,7 +51,7 @@ pub(super) enum NotChanged {
     Unanswered(String),
 }
 
-impl From<NulError> for NotChanged {
+impl From<NulError> for AlterError {
     fn from(error: NulError) -> Self {
         Self::Unanswered(error.to_string())
     }
@@ -66,7 +66,7 @@ pub(super) fn set(
     topic: &str,
     changes: &BTreeMap<&'static str, String>,
     patience: Duration,
-) -> Result<(), NotChanged> {
+) -> Result<(), AlterError> {
     let client = admin.inner().native_ptr();
     let resource = resource(topic, changes)?;
     let options = options(client, patience)?;
@@ -87,7 +87,7 @@ pub(super) fn set(
     // SAFETY: The queue is valid. An event that it gives belongs to the caller; it gives null after the timeout.
     let event = unsafe { rd_kafka_queue_poll(queue.as_ptr(), milliseconds(patience + MARGIN)) };
     if event.is_null() {
-        return Err(NotChanged::Unanswered("no answer in time".to_owned()));
+        return Err(AlterError::Unanswered("no answer in time".to_owned()));
     }
     // SAFETY: The event is not null, and belongs to this function.
     outcome(&unsafe { Owned::new(event, rd_kafka_event_destroy) }?)
@@ -97,7 +97,7 @@ pub(super) fn set(
 fn resource(
     topic: &str,
     changes: &BTreeMap<&'static str, String>,
-) -> Result<Owned<rd_kafka_ConfigResource_t>, NotChanged> {
+) -> Result<Owned<rd_kafka_ConfigResource_t>, AlterError> {
     let topic = CString::new(topic)?;
     let kind = rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
     // SAFETY: The name is a C string that librdkafka copies. The resource is new, and destroyed by its owner here.
@@ -124,7 +124,7 @@ fn resource(
             let error = unsafe { Owned::new(error, rd_kafka_error_destroy) }?;
             // SAFETY: An error has a text, which lives as long as the error.
             let words = unsafe { text(rd_kafka_error_string(error.as_ptr())) };
-            return Err(NotChanged::Unanswered(words));
+            return Err(AlterError::Unanswered(words));
         }
     }
     Ok(resource)
@@ -133,7 +133,7 @@ fn resource(
 fn options(
     client: *mut rd_kafka_t,
     patience: Duration,
-) -> Result<Owned<rd_kafka_AdminOptions_t>, NotChanged> {
+) -> Result<Owned<rd_kafka_AdminOptions_t>, AlterError> {
     let kind = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
     // SAFETY: `client` is valid. The options are new, and destroyed by their owner here.
     let options = unsafe {
@@ -155,20 +155,20 @@ fn options(
 }
 
 /// Returns the result for the one topic of the request.
-fn outcome(event: &Owned<rd_kafka_event_t>) -> Result<(), NotChanged> {
+fn outcome(event: &Owned<rd_kafka_event_t>) -> Result<(), AlterError> {
     // SAFETY: The event is valid.
     answered(unsafe { rd_kafka_event_error(event.as_ptr()) })?;
     // SAFETY: The event is valid; the result is part of it, and null if the event is of another kind.
     let result = unsafe { rd_kafka_event_IncrementalAlterConfigs_result(event.as_ptr()) };
     if result.is_null() {
-        return Err(NotChanged::Unanswered("an unexpected answer".to_owned()));
+        return Err(AlterError::Unanswered("an unexpected answer".to_owned()));
     }
     let mut count = 0;
     // SAFETY: The result is valid; the array has `count` resources, and both are part of the event.
     let resources =
         unsafe { rd_kafka_IncrementalAlterConfigs_result_resources(result, &raw mut count) };
     if resources.is_null() || count == 0 {
-        return Err(NotChanged::Unanswered(
+        return Err(AlterError::Unanswered(
             "an answer without the topic".to_owned(),
         ));
     }
@@ -177,7 +177,7 @@ fn outcome(event: &Owned<rd_kafka_event_t>) -> Result<(), NotChanged> {
     resources.iter().try_for_each(|resource| changed(*resource))
 }
 
-fn changed(resource: *const rd_kafka_ConfigResource_t) -> Result<(), NotChanged> {
+fn changed(resource: *const rd_kafka_ConfigResource_t) -> Result<(), AlterError> {
     // SAFETY: `resource` is one of an answer's, and the answer is alive.
     let code = unsafe { rd_kafka_ConfigResource_error(resource) };
     if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -186,15 +186,15 @@ fn changed(resource: *const rd_kafka_ConfigResource_t) -> Result<(), NotChanged>
     // SAFETY: As above; a resource with an error has a text, which lives as long as the resource.
     let words = unsafe { text(rd_kafka_ConfigResource_error_string(resource)) };
     let code = code.into();
-    Err(NotChanged::Refused { code, words })
+    Err(AlterError::Rejected { code, words })
 }
 
-fn answered(code: RDKafkaRespErr) -> Result<(), NotChanged> {
+fn answered(code: RDKafkaRespErr) -> Result<(), AlterError> {
     if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Ok(());
     }
     let error = KafkaError::AdminOp(code.into());
-    Err(NotChanged::Unanswered(error_message(&error)))
+    Err(AlterError::Unanswered(error_message(&error)))
 }
 
 fn milliseconds(time: Duration) -> c_int {
@@ -229,9 +229,9 @@ impl<T> Owned<T> {
     unsafe fn new(
         object: *mut T,
         destroy: unsafe extern "C" fn(*mut T),
-    ) -> Result<Self, NotChanged> {
+    ) -> Result<Self, AlterError> {
         let object = NonNull::new(object);
-        let object = object.ok_or_else(|| NotChanged::Unanswered(NOT_SENT.to_owned()))?;
+        let object = object.ok_or_else(|| AlterError::Unanswered(NOT_SENT.to_owned()))?;
         Ok(Self { object, destroy })
     }
 
@@ -254,7 +254,7 @@ mod tests {
     use super::super::admin::admin_client;
     use super::*;
 
-    fn refused(topic: &str, value: &str) -> String {
+    fn error_message(topic: &str, value: &str) -> String {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", "127.0.0.1:1");
         let admin = admin_client(&config).expect("a client");
@@ -265,14 +265,14 @@ mod tests {
 
     #[test]
     fn no_answer_is_reported_within_the_patience() {
-        assert_eq!(refused("t", "1"), "no answer in time");
+        assert_eq!(error_message("t", "1"), "no answer in time");
     }
 
     #[test]
     fn arguments_that_librdkafka_rejects_are_an_error() {
         let nul = "nul byte found in provided data at position: 1";
-        assert_eq!(refused("t\0", "1"), nul);
-        assert_eq!(refused("t", "1\0"), nul);
-        assert_eq!(refused("", "1"), NOT_SENT);
+        assert_eq!(error_message("t\0", "1"), nul);
+        assert_eq!(error_message("t", "1\0"), nul);
+        assert_eq!(error_message("", "1"), NOT_SENT);
     }
 }

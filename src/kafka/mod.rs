@@ -40,12 +40,12 @@ mod topic_metadata;
 mod transactions;
 mod waiting;
 
-pub use age_limits::{ACCEPTED, AgeLimits, KEPT, Reached};
+pub use age_limits::{ACCEPTED, AgeLimits, KEPT, ReachedLimit};
 pub use batch_size::batch_size;
-pub use changes::Wanted;
+pub use changes::TopicSpec;
 pub use client_certificate::ClientCertificate;
 pub use client_error::ClientError;
-pub use cluster::{Cluster, Node, TopicFacts, Unreached};
+pub use cluster::{Cluster, ConnectError, Node, TopicFacts};
 pub use consumed_record::ConsumedRecord;
 pub use embedded::EmbeddedBroker;
 pub use group::{Committed, Group, Offsets};
@@ -53,14 +53,14 @@ pub use health::{Prepared, Watching};
 pub use offset_range::OffsetRange;
 pub use partition::partition_for;
 pub use poll_view::PollView;
-pub use producer::{Acknowledged, Failed, Producer};
+pub use producer::{Acknowledged, DeliveryError, Producer};
 pub use read_error::ReadError;
 pub use reader::{ReadStep, Reader};
 pub use rejection::RejectedStep;
 pub use settings::{DEFAULTS, NO_TIMEOUT, Settings, check_property};
 pub use topic::{Condition, Durability, NoAnswer, TopicState, TopicWatch};
 pub use topic_metadata::read_settings;
-pub use transactions::{Batching, Broken, Transactions};
+pub use transactions::{Batching, TransactionError, Transactions};
 pub use waiting::Waiting;
 
 /// Returns librdkafka's version.

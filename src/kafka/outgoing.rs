@@ -13,8 +13,8 @@ pub(super) fn to_base_record<'a, T: IntoOpaque>(
     record: &'a Record,
     ticket: T,
 ) -> BaseRecord<'a, String, Vec<u8>, T> {
-    // Kafka refuses timestamps that are too far ahead of its clock (`message.timestamp.after.max.ms`). A record can have
-    // one if this machine's clock was set back after the report arrived.
+    // Kafka rejects timestamps that are too far ahead of its clock (`message.timestamp.after.max.ms`). A record can have
+    // one when this machine's clock was set back after the report arrived.
     let timestamp = record.timestamp.min(Timestamp::now().as_millisecond());
     let headers = record.headers.iter();
     let headers = headers.map(|(name, value)| (&**name, Some(value.as_bytes())));

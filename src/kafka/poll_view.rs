@@ -1,6 +1,6 @@
 //! A view of the thread that polls Kafka: how long its request has been unanswered, and a way to start one now.
 //!
-//! If Kafka hangs, the last answer stays in force until the request times out. This view shows a missing answer
+//! When Kafka hangs, the last answer stays in force until the request times out. This view shows a missing answer
 //! before that. Delivery does not use this view.
 
 use std::sync::mpsc::SyncSender;

@@ -29,9 +29,9 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Why Kafka did not accept a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct Failed(RDKafkaErrorCode);
+pub struct DeliveryError(RDKafkaErrorCode);
 
-impl Failed {
+impl DeliveryError {
     /// The outcome is unknown because the producer was replaced.
     pub const UNSURE: Self = Self(RDKafkaErrorCode::PurgeInflight);
 
@@ -45,7 +45,7 @@ impl Failed {
     /// Returns the reason, as the rejected topic names it, if Kafka rejected the batch because of a record in it. If
     /// the record was the only one in the batch, the rejection is permanent; every other failure can pass.
     #[must_use]
-    pub fn refusal(self) -> Option<&'static str> {
+    pub fn rejection(self) -> Option<&'static str> {
         use RDKafkaErrorCode as Code;
         match self.0 {
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Some(RECORD_TOO_LARGE),
@@ -66,7 +66,7 @@ impl Failed {
             UnsupportedCompressionType,
             UnsupportedForMessageFormat,
         ];
-        self.refusal().is_some() || of_batch.contains(&self.0)
+        self.rejection().is_some() || of_batch.contains(&self.0)
     }
 
     /// Returns whether the producer can't deliver anything any more, although librdkafka may not report a fatal error.
@@ -104,7 +104,7 @@ pub struct Acknowledged {
 }
 
 /// Receives the ticket and the outcome of a record.
-type OnReport<T> = Box<dyn Fn(T, Result<Acknowledged, Failed>) + Send + Sync>;
+type OnReport<T> = Box<dyn Fn(T, Result<Acknowledged, DeliveryError>) + Send + Sync>;
 
 /// A producer whose caller gets its `T` back with each delivery report.
 pub struct Producer<T: Send + Sync + 'static> {
@@ -120,7 +120,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
     pub fn start(
         name: &str,
         settings: &Settings,
-        on_report: impl Fn(T, Result<Acknowledged, Failed>) + Send + Sync + 'static,
+        on_report: impl Fn(T, Result<Acknowledged, DeliveryError>) + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let on_report: OnReport<T> = Box::new(on_report);
         let callbacks = Callbacks::new(on_report, settings);
@@ -150,7 +150,7 @@ impl<T: Send + Sync + 'static> Producer<T> {
         partition: u32,
         record: &Record,
         ticket: T,
-    ) -> Result<(), (Failed, T)> {
+    ) -> Result<(), (DeliveryError, T)> {
         let mut outgoing = to_base_record(topic, record, Box::new(ticket));
         outgoing.partition = Some(i32::try_from(partition).unwrap_or(i32::MAX));
         self.inner
@@ -160,8 +160,8 @@ impl<T: Send + Sync + 'static> Producer<T> {
 
     /// Returns the message of the last rejection by a broker, if it is younger than `time`.
     #[must_use]
-    pub fn refusal_within(&self, time: Duration) -> Option<String> {
-        self.callbacks().refusal_within(time)
+    pub fn rejection_within(&self, time: Duration) -> Option<String> {
+        self.callbacks().rejection_within(time)
     }
 
     /// Returns the condition of a topic. Waits at most `patience` for Kafka's answer.
@@ -217,7 +217,7 @@ impl<T: Send + Sync + 'static> ProducerContext for Callbacks<OnReport<T>> {
     }
 }
 
-impl From<RDKafkaErrorCode> for Failed {
+impl From<RDKafkaErrorCode> for DeliveryError {
     fn from(code: RDKafkaErrorCode) -> Self {
         Self(code)
     }
@@ -231,6 +231,6 @@ fn acknowledged(record: &BorrowedMessage<'_>) -> Acknowledged {
     }
 }
 
-fn failed(error: &KafkaError) -> Failed {
-    Failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+fn failed(error: &KafkaError) -> DeliveryError {
+    DeliveryError(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
 }

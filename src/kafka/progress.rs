@@ -16,7 +16,7 @@ use super::waiting::Waiting;
 
 /// How long a partition may be silent before its ends are queried, and the interval of the queries after that.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
-/// The interval of the queries if there is a problem, and the time before an open transaction is reported.
+/// The interval of the queries when there is a problem, and the time before an open transaction is reported.
 const RECHECK: Duration = Duration::from_secs(3);
 /// The interval of the queries for an offset that does not exist yet.
 const FUTURE_RECHECK: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub(super) struct PartitionProgress {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,
-    /// Seek to `next`: the range is finished if librdkafka reaches the end again.
+    /// Seek to `next`: the range is finished when librdkafka reaches the end again.
     Seek,
     /// Assign the partitions again.
     Reassign,
@@ -124,8 +124,8 @@ impl PartitionProgress {
     /// Records that librdkafka has reached the last stable offset. Returns whether the range is finished.
     ///
     /// Consumers get neither transaction markers nor aborted records, so that the last record of a range can be before
-    /// its end. Then the range is finished if librdkafka reaches the end soon after Kafka has confirmed it. Without the
-    /// confirmation the end may be too early, because a newly elected leader can report too low an offset; after a
+    /// its end. Then the range is finished when librdkafka reaches the end soon after Kafka has confirmed it. Without
+    /// the confirmation the end may be too early, because a newly elected leader can report too low an offset; after a
     /// while another leader may have been elected.
     pub(super) fn reached_end(&mut self, now: Instant) -> bool {
         self.is_at_end = true;

@@ -4,7 +4,7 @@ use rdkafka::error::KafkaError;
 use thiserror::Error;
 
 use super::client_error::ClientError;
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 use super::topic::Condition;
 use super::topic_metadata::error_message;
 
@@ -28,10 +28,10 @@ pub enum ReadError {
     Denied(String),
     /// Brokers reject the connection.
     #[error(transparent)]
-    Unreached(#[from] Unreached),
+    Connect(#[from] ConnectError),
     /// This client lacks the right to read.
     #[error("Kafka denied access: grant this client {right} on the topic {topic}")]
-    Refused { topic: String, right: &'static str },
+    NotAuthorized { topic: String, right: &'static str },
     /// The partition ends before an offset that existed earlier.
     #[error(
         "{topic} partition {partition} ends at offset {end}, before offset {offset}, which {seen} earlier: \

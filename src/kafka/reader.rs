@@ -113,8 +113,8 @@ impl Reader {
     ///
     /// # Errors
     /// If Kafka does not answer, or denies access.
-    pub fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
-        self.source.whole(partition)
+    pub fn full_range(&self, partition: u32) -> Result<OffsetRange, ReadError> {
+        self.source.full_range(partition)
     }
 
     /// Returns the last stable offset of a partition: the start of the first open transaction, or the end.
@@ -348,7 +348,10 @@ impl Reader {
         reason: String,
         now: Instant,
     ) -> Result<Option<ReadStep<'static>>, ReadError> {
-        if !self.contact.lost(asked, now, self.source.rejection())? {
+        if !self
+            .contact
+            .answer_missing(asked, now, self.source.rejection())?
+        {
             return Ok(None);
         }
         let topic = self.source.topic.clone();

@@ -77,7 +77,7 @@ impl RejectedStep {
     }
 
     /// Returns whether the broker closed the connection without an error. Brokers that stop also do that.
-    pub(super) fn is_hang_up(words: &str) -> bool {
+    pub(super) fn is_disconnect(words: &str) -> bool {
         words.contains("Disconnected")
     }
 

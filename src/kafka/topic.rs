@@ -13,10 +13,10 @@ use super::rejection::RejectedStep;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicState {
     pub condition: Condition,
-    /// The number of partitions; kept if Kafka is unreachable.
+    /// The number of partitions; kept when Kafka becomes unreachable.
     pub partitions: Option<u32>,
     pub durability: Option<Durability>,
-    /// The last known limits; kept if Kafka is unreachable.
+    /// The last known limits; kept when Kafka becomes unreachable.
     pub age_limits: AgeLimits,
     /// For each partition, whether it can accept records: it has a leader and enough replicas in sync. Empty if Kafka
     /// does not answer.
@@ -36,7 +36,7 @@ pub enum Condition {
     /// Kafka answers, but the topic does not exist.
     Missing,
     /// Kafka rejects the request for this topic; librdkafka's message.
-    Refused(String),
+    Rejected(String),
     /// This many partitions have no leader.
     Leaderless(usize),
     Ready,
@@ -106,7 +106,7 @@ impl Condition {
             Self::Ready | Self::Leaderless(_) => true,
             // A broker that has just started can report an existing topic as missing.
             Self::Missing => !matches!(current, Self::Ready | Self::Leaderless(_)),
-            Self::Refused(_) => self == current,
+            Self::Rejected(_) => self == current,
             Self::Unknown | Self::Unreachable(_) => false,
         }
     }
@@ -120,7 +120,7 @@ impl fmt::Display for Condition {
             Self::Missing => {
                 f.write_str("the topic does not exist; create it with `koobridge topics --apply`")
             }
-            Self::Refused(reason) => write!(
+            Self::Rejected(reason) => write!(
                 f,
                 "Kafka refuses the topic: {reason}; grant this client DESCRIBE and WRITE on it"
             ),
@@ -174,8 +174,8 @@ impl TopicWatch {
         self.state.borrow().preferred_leaders.clone()
     }
 
-    /// Requests the state again at once, if the last answer seems outdated.
-    pub fn doubt(&self) {
+    /// Requests the state again at once when the last answer seems outdated.
+    pub fn request_refresh(&self) {
         // A full channel means that a request is due already.
         let _asked = self.wake.try_send(());
     }
@@ -187,16 +187,16 @@ mod tests {
 
     #[test]
     fn a_client_without_rights_replaces_only_another_one_without_rights() {
-        use Condition::{Leaderless, Missing, Ready, Refused, Unknown, Unreachable};
-        let refused = |why: &str| Refused(why.to_owned());
+        use Condition::{Leaderless, Missing, Ready, Rejected, Unknown, Unreachable};
+        let rejected = |why: &str| Rejected(why.to_owned());
         let unreachable = || Unreachable("refused".to_owned().into());
         for (next, current, is_fit) in [
             (Ready, Ready, true),
             (Leaderless(1), Ready, true),
             (Ready, unreachable(), true),
-            (refused("authorization"), Ready, false),
-            (refused("authorization"), unreachable(), false),
-            (refused("authorization"), refused("authorization"), true),
+            (rejected("authorization"), Ready, false),
+            (rejected("authorization"), unreachable(), false),
+            (rejected("authorization"), rejected("authorization"), true),
             (Missing, Ready, false),
             (Missing, Missing, true),
             (unreachable(), unreachable(), false),

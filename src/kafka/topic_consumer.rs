@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::callbacks::Callbacks;
 use super::client_error::ClientError;
-use super::cluster::Unreached;
+use super::cluster::ConnectError;
 use super::ends::{Answer, Ends};
 use super::numbers::{to_i32, to_i64, to_u32, to_u64};
 use super::offset_range::OffsetRange;
@@ -33,7 +33,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// The time for which librdkafka's error queue is polled.
 const ERROR_POLL: Duration = Duration::from_millis(5);
-/// The words in librdkafka's error if the log ends before the read position; there is no code for it.
+/// The words in librdkafka's error when the log ends before the read position; there is no code for it.
 const TRUNCATED: &str = "truncation detected";
 
 type Client = BaseConsumer<Callbacks>;
@@ -76,19 +76,21 @@ impl TopicConsumer {
                 Ok(u32::try_from(count).unwrap_or(u32::MAX))
             }
             Condition::Missing => Err(ReadError::NoTopic(topic.to_owned())),
-            Condition::Refused(_) if topic == self.topic => Err(self.refused("DESCRIBE and READ")),
+            Condition::Rejected(_) if topic == self.topic => {
+                Err(self.not_authorized("DESCRIBE and READ"))
+            }
             condition => Err(ReadError::Topic(topic.to_owned(), condition)),
         }
     }
 
-    fn refused(&self, right: &'static str) -> ReadError {
-        ReadError::Refused {
+    fn not_authorized(&self, right: &'static str) -> ReadError {
+        ReadError::NotAuthorized {
             topic: self.topic.clone(),
             right,
         }
     }
 
-    pub(super) fn whole(&self, partition: u32) -> Result<OffsetRange, ReadError> {
+    pub(super) fn full_range(&self, partition: u32) -> Result<OffsetRange, ReadError> {
         let (first, end) = self.watermarks_with_retry(&self.uncommitted, partition)?;
         Ok(OffsetRange {
             partition,
@@ -124,8 +126,8 @@ impl TopicConsumer {
         Ok((to_u64(first), to_u64(end)))
     }
 
-    /// Retries until Kafka answers or `PATIENCE` is over: librdkafka gives up at once if a partition has no leader, and
-    /// waits for a dead broker if it does not know the new leader yet.
+    /// Retries until Kafka answers or `PATIENCE` is over: librdkafka gives up at once when a partition has no leader,
+    /// and waits for a dead broker when it does not know the new leader yet.
     fn retry<T>(
         &self,
         client: &Client,
@@ -140,7 +142,7 @@ impl TopicConsumer {
                 Err(error) => error,
             };
             if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) {
-                return Err(self.refused("DESCRIBE and READ"));
+                return Err(self.not_authorized("DESCRIBE and READ"));
             }
             // Also makes librdkafka learn of a new leader.
             let metadata = client.fetch_metadata(Some(&self.topic), ATTEMPT);
@@ -171,13 +173,13 @@ impl TopicConsumer {
         match whole.map_err(|error| error.rdkafka_error_code()) {
             Ok(ends) => Answer::Ends(ends),
             Err(Some(Code::TopicAuthorizationFailed)) => {
-                Answer::Failed(self.refused("DESCRIBE and READ"))
+                Answer::Failed(self.not_authorized("DESCRIBE and READ"))
             }
-            Err(_) => self.why_silent(partition),
+            Err(_) => self.silence_reason(partition),
         }
     }
 
-    fn why_silent(&self, partition: u32) -> Answer {
+    fn silence_reason(&self, partition: u32) -> Answer {
         match self.partitions_within(&self.topic, ATTEMPT) {
             Ok(count) if partition < count => Answer::NoLeader,
             Ok(_) => Answer::Failed(ReadError::NoPartition {
@@ -267,7 +269,7 @@ impl TopicConsumer {
     /// Returns the error that ends the reading of the topic, if `error` is one.
     pub(super) fn fatal(&self, error: &KafkaError) -> Option<ReadError> {
         match error.rdkafka_error_code()? {
-            Code::TopicAuthorizationFailed => Some(self.refused("READ")),
+            Code::TopicAuthorizationFailed => Some(self.not_authorized("READ")),
             Code::LogTruncation => Some(ReadError::Truncated(self.topic.clone())),
             Code::AutoOffsetReset => {
                 let words = self.committed.context().last_error()?;
@@ -279,11 +281,11 @@ impl TopicConsumer {
     }
 
     /// Returns the reason if brokers reject the connection.
-    pub(super) fn rejection(&self) -> Option<Unreached> {
+    pub(super) fn rejection(&self) -> Option<ConnectError> {
         let clients = [&self.committed, &self.uncommitted].into_iter();
         clients
-            .filter_map(|client| client.context().unreached())
-            .find(|why| !matches!(why, Unreached::NoBroker(_)))
+            .filter_map(|client| client.context().connect_error())
+            .find(|why| !matches!(why, ConnectError::NoBroker(_)))
     }
 
     pub(super) fn forget_errors(&self) {

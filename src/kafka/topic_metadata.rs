@@ -76,7 +76,7 @@ pub(super) fn condition_of(topic: &MetadataTopic) -> Condition {
     let has_no_leader = |partition: &&MetadataPartition| partition.leader() < 0;
     match topic.error().map(RDKafkaErrorCode::from) {
         Some(UnknownTopic | UnknownTopicOrPartition) => Condition::Missing,
-        Some(error) => Condition::Refused(error.to_string()),
+        Some(error) => Condition::Rejected(error.to_string()),
         None if topic.partitions().is_empty() => Condition::Missing,
         None => match topic.partitions().iter().filter(has_no_leader).count() {
             0 => Condition::Ready,

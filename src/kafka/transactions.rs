@@ -30,7 +30,7 @@ use super::client_error::ClientError;
 use super::group::{Group, Offsets};
 use super::numbers::{to_i32, to_i64};
 use super::outgoing::to_headers;
-use super::producer::Failed;
+use super::producer::DeliveryError;
 use super::rights::missing_right;
 use crate::contract::RecordRef;
 use crate::interrupt::Interrupt;
@@ -41,38 +41,38 @@ const SLICE: Duration = Duration::from_millis(500);
 const SEND_OFFSETS: Duration = Duration::from_secs(10);
 /// The limit for a step; after that the producer can't be used.
 const STEP: Duration = Duration::from_secs(30);
-/// The limits for a step if the command is to stop, and if it is to stop at once.
+/// The limits for a step when the command is to stop, and when it is to stop at once.
 const STOPPING: Duration = Duration::from_secs(10);
 const STOP_AT_ONCE: Duration = Duration::from_secs(3);
 /// The time librdkafka may take to return purged records.
 const PURGE_LIMIT: Duration = Duration::from_secs(1);
-/// The time to poll before the next attempt if librdkafka's queue is full.
+/// The time to poll before the next attempt when librdkafka's queue is full.
 const POLL: Duration = Duration::from_millis(10);
 /// The number of sent records between two polls for delivery reports.
 const RECORDS_PER_POLL: u32 = 256;
 
 /// The reason why a transaction failed.
 #[derive(Debug, Error)]
-pub enum Broken {
+pub enum TransactionError {
     /// This transaction can't be committed; it can be aborted and retried.
     #[error("{0}")]
-    Transaction(String),
+    Abortable(String),
     /// This producer can't be used any more. Its last transaction may still have been committed.
     #[error("{0}")]
-    Producer(String),
+    Fatal(String),
     /// Another producer has started with the same id, so this one can't be used any more.
     #[error("{0}")]
     Fenced(String),
     /// Kafka rejects it, and a retry does not help.
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
 }
 
-impl From<ClientError> for Broken {
+impl From<ClientError> for TransactionError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Settings(_) => Self::Refused(error.to_string()),
-            ClientError::Threads(_) => Self::Producer(error.to_string()),
+            ClientError::Settings(_) => Self::Rejected(error.to_string()),
+            ClientError::Threads(_) => Self::Fatal(error.to_string()),
         }
     }
 }
@@ -105,14 +105,14 @@ impl Transactions {
     ///
     /// # Errors
     /// If this producer can't be used any more.
-    pub fn begin(&self) -> Result<(), Broken> {
+    pub fn begin(&self) -> Result<(), TransactionError> {
         let begun = self.producer.begin_transaction();
-        begun.map_err(|error| self.broken(&error))?;
+        begun.map_err(|error| self.classify(&error))?;
         self.is_open.set(true);
         Ok(())
     }
 
-    /// Adds a record to the transaction; waits while librdkafka's queue is full. `tag` identifies the record if Kafka
+    /// Adds a record to the transaction; waits while librdkafka's queue is full. `tag` identifies the record when Kafka
     /// rejects it.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl Transactions {
         partition: u32,
         record: &RecordRef<'_>,
         tag: usize,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), TransactionError> {
         if !self.topics.contains(topic) {
             self.topics.insert(topic.to_owned());
         }
@@ -150,7 +150,7 @@ impl Transactions {
                     self.producer.poll(POLL);
                     self.check_time(begun, "room in the queue")?;
                 }
-                Err((error, _)) => return Err(self.not_sent(&error, tag)),
+                Err((error, _)) => return Err(self.send_error(&error, tag)),
             }
         }
     }
@@ -163,27 +163,27 @@ impl Transactions {
     }
 
     /// Returns the error for a record that librdkafka does not accept.
-    fn not_sent(&self, error: &KafkaError, tag: usize) -> Broken {
+    fn send_error(&self, error: &KafkaError, tag: usize) -> TransactionError {
         let code = error.rdkafka_error_code();
         if let Some(failed) = code
-            .map(Failed::from)
+            .map(DeliveryError::from)
             .filter(|failed| failed.is_permanent())
         {
             let mut failures = self.producer.context().deliveries.lock();
-            failures.refused.insert(tag, failed);
+            failures.rejected.insert(tag, failed);
         }
         let failure = match code {
             Some(RDKafkaErrorCode::State) => self.failure(),
             _ => None,
         };
-        self.broken(failure.as_ref().unwrap_or(error))
+        self.classify(failure.as_ref().unwrap_or(error))
     }
 
     /// Waits until Kafka has accepted or rejected every record so far.
     ///
     /// # Errors
     /// If the transaction can't succeed any more.
-    pub fn flush(&self) -> Result<(), Broken> {
+    pub fn flush(&self) -> Result<(), TransactionError> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(POLL);
@@ -196,16 +196,21 @@ impl Transactions {
             RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => self.failure(),
             _ => None,
         };
-        Err(self.broken(&failure.unwrap_or(KafkaError::MessageProduction(code))))
+        Err(self.classify(&failure.unwrap_or(KafkaError::MessageProduction(code))))
     }
 
     /// Commits the transaction together with the reading progress on `topic`, as offsets of `group`.
     ///
     /// # Errors
-    /// If the commit failed; after [`Broken::Producer`] and [`Broken::Fenced`] Kafka may still have committed it.
-    pub fn commit(&self, group: &Group, topic: &str, offsets: &Offsets) -> Result<(), Broken> {
+    /// If the commit failed; after [`TransactionError::Fatal`] and [`TransactionError::Fenced`] Kafka may still have committed it.
+    pub fn commit(
+        &self,
+        group: &Group,
+        topic: &str,
+        offsets: &Offsets,
+    ) -> Result<(), TransactionError> {
         self.flush()?;
-        let list = to_list(topic, offsets).map_err(|error| self.broken(&error))?;
+        let list = to_list(topic, offsets).map_err(|error| self.classify(&error))?;
         let member = group.consumer.group_metadata();
         let member = member.expect("a consumer with a group's name has its metadata");
         self.send_offsets(topic, list, member)?;
@@ -216,13 +221,13 @@ impl Transactions {
     }
 
     /// Adds the group's offsets to the transaction. librdkafka waits for the group's coordinator without a limit, so a
-    /// separate thread makes the call. If it takes too long, the thread is abandoned and the producer can't be used.
+    /// separate thread makes the call. When it takes too long, the thread is abandoned and the producer can't be used.
     fn send_offsets(
         &self,
         topic: &str,
         offsets: TopicPartitionList,
         member: ConsumerGroupMetadata,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), TransactionError> {
         let begun = Instant::now();
         let (offsets, member) = (Arc::new(offsets), Arc::new(member));
         loop {
@@ -233,7 +238,7 @@ impl Transactions {
             );
             let (done, result) = mpsc::channel();
             let step = move || {
-                // The receiver is gone if this took too long.
+                // The receiver is gone when this took too long.
                 let _sent = done.send(producer.send_offsets_to_transaction(
                     &offsets,
                     &member,
@@ -243,12 +248,12 @@ impl Transactions {
             thread::Builder::new()
                 .name("kafka-offsets".to_owned())
                 .spawn(step)
-                .map_err(|error| Broken::from(ClientError::from(error)))?;
+                .map_err(|error| TransactionError::from(ClientError::from(error)))?;
             let sent = loop {
                 match result.recv_timeout(SLICE) {
                     Ok(sent) => break sent,
                     Err(RecvTimeoutError::Disconnected) => {
-                        return Err(Broken::Producer(
+                        return Err(TransactionError::Fatal(
                             "the thread that sends offsets ended unexpectedly".to_owned(),
                         ));
                     }
@@ -259,13 +264,13 @@ impl Transactions {
             };
             match sent {
                 Ok(()) => return Ok(()),
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     self.producer.poll(POLL);
                     self.check_time(begun, &self.error_message(&error))?;
                 }
                 Err(error) => {
                     let denied = self.denied(&error, ["READ", topic]);
-                    return Err(denied.unwrap_or_else(|| self.broken(&error)));
+                    return Err(denied.unwrap_or_else(|| self.classify(&error)));
                 }
             }
         }
@@ -275,7 +280,7 @@ impl Transactions {
     ///
     /// # Errors
     /// If this producer can't be used any more.
-    pub fn abort(&self) -> Result<(), Broken> {
+    pub fn abort(&self) -> Result<(), TransactionError> {
         self.is_open.set(false);
         // Aborting waits for delivery reports that only this thread can poll.
         self.purge();
@@ -292,9 +297,9 @@ impl Transactions {
     /// record in their batch. After a rejection a new producer is needed, because the sequence numbers of this one have
     /// a gap.
     #[must_use]
-    pub fn refused(&self) -> BTreeMap<usize, Failed> {
+    pub fn rejected(&self) -> BTreeMap<usize, DeliveryError> {
         self.purge();
-        mem::take(&mut self.producer.context().deliveries.lock().refused)
+        mem::take(&mut self.producer.context().deliveries.lock().rejected)
     }
 
     /// Purges the unsent records, and polls every delivery report.
@@ -315,24 +320,24 @@ impl Transactions {
     fn until_done(
         &self,
         step: impl Fn(&TransactionalProducer) -> Result<(), KafkaError>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), TransactionError> {
         let begun = Instant::now();
         loop {
             match step(&self.producer) {
                 Ok(()) => return Ok(()),
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     debug!(%error, "retrying");
                     self.producer.poll(POLL);
                     self.check_time(begun, &self.error_message(&error))?;
                 }
-                Err(error) => return Err(self.broken(&error)),
+                Err(error) => return Err(self.classify(&error)),
             }
         }
     }
 
     /// Returns an error if the step that began at `begun` has taken too long.
-    fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), Broken> {
-        let limit = match (self.interrupt.is_stopping(), self.interrupt.is_at_once()) {
+    fn check_time(&self, begun: Instant, awaited: &str) -> Result<(), TransactionError> {
+        let limit = match (self.interrupt.is_stopping(), self.interrupt.is_aborting()) {
             (_, true) => STOP_AT_ONCE,
             (true, _) => STOPPING,
             (false, _) => STEP,
@@ -341,16 +346,16 @@ impl Transactions {
             return Ok(());
         }
         let seconds = limit.as_secs();
-        Err(Broken::Producer(format!(
+        Err(TransactionError::Fatal(format!(
             "Kafka has not answered within {seconds} s: {awaited}"
         )))
     }
 
     /// Returns the error if the client lacks a right. `topic` holds the right that the topic needs and the topic's
     /// name.
-    fn denied(&self, error: &KafkaError, topic: [&str; 2]) -> Option<Broken> {
+    fn denied(&self, error: &KafkaError, topic: [&str; 2]) -> Option<TransactionError> {
         let code = error.rdkafka_error_code()?;
-        missing_right(code, topic, &self.id).map(Broken::Refused)
+        missing_right(code, topic, &self.id).map(TransactionError::Rejected)
     }
 
     /// Returns the topics of a write error: those that it names, or all.
@@ -364,7 +369,7 @@ impl Transactions {
         }
     }
 
-    fn broken(&self, error: &KafkaError) -> Broken {
+    fn classify(&self, error: &KafkaError) -> TransactionError {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
         let why = self.error_message(error);
@@ -379,19 +384,19 @@ impl Transactions {
                     | Code::InvalidTransactionTimeout
             )
         ) {
-            return Broken::Refused(why);
+            return TransactionError::Rejected(why);
         }
         if matches!(code, Some(Code::Fenced | Code::ProducerFenced)) {
-            return Broken::Fenced(why);
+            return TransactionError::Fenced(why);
         }
         let is_dead = match error {
             KafkaError::Transaction(error) => error.is_fatal() || !error.txn_requires_abort(),
             _ => false,
         };
         if is_dead || self.producer.client().fatal_error().is_some() {
-            Broken::Producer(why)
+            TransactionError::Fatal(why)
         } else {
-            Broken::Transaction(why)
+            TransactionError::Abortable(why)
         }
     }
 
@@ -427,7 +432,7 @@ impl Drop for Transactions {
 }
 
 /// Returns whether the step can be retried.
-fn is_passing(error: &KafkaError) -> bool {
+fn is_transient(error: &KafkaError) -> bool {
     match error {
         // An abandoned step never completes.
         KafkaError::Transaction(error) => {

@@ -11,20 +11,20 @@ use super::limits::PAGE;
 /// How long to wait for SQLite's lock. An inspection holds it only briefly.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether a file may be opened without its log and index, which can't be created on a read-only disk. Such a
-/// connection does not see later changes.
+/// Whether a file may be opened without its write-ahead log and index, which can't be created on a read-only disk. Such
+/// a connection does not see later changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Log {
+pub(super) enum Wal {
     Required,
     Optional,
 }
 
 /// Opens a file, for writing if the disk is writable.
-pub(super) fn open(path: &Path, memory: usize, log: Log) -> rusqlite::Result<Connection> {
+pub(super) fn open(path: &Path, memory: usize, log: Wal) -> rusqlite::Result<Connection> {
     let writable = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, writable).and_then(prepared);
     let connection = match opened {
-        Err(error) if log == Log::Optional && may_be_write_protected(&error) => {
+        Err(error) if log == Wal::Optional && may_be_write_protected(&error) => {
             immutable(path).and_then(Result::ok).ok_or(error)
         }
         opened => opened,
@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, memory: usize, log: Log) -> rusqlite::Result<Con
     Ok(connection)
 }
 
-/// Opens a file as immutable. Returns `None` if it has a log, whose contents would be ignored.
+/// Opens a file as immutable. Returns `None` if it has a write-ahead log, whose contents would be ignored.
 fn immutable(path: &Path) -> Option<rusqlite::Result<Connection>> {
     if length(&with_suffix(path, "-wal")) > 0 {
         return None;
@@ -74,21 +74,21 @@ fn may_be_write_protected(error: &rusqlite::Error) -> bool {
 }
 
 /// Turns on the write-ahead log of a new file.
-pub(super) fn enable_log(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn enable_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "wal")
 }
 
-/// Prepares a connection for writing. `when` is "full" to fsync the log with each transaction, or "normal" to fsync
-/// it before a checkpoint. A checkpoint runs when the log has `log_pages` pages.
+/// Prepares a connection for writing. `when` is "full" to fsync the write-ahead log with each transaction, or "normal"
+/// to fsync it before a checkpoint. A checkpoint runs when that log has `wal_pages` pages.
 pub(super) fn prepare_for_writing(
     connection: &Connection,
     when: &str,
-    log_pages: u64,
+    wal_pages: u64,
 ) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", when)?;
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    connection.pragma_update(None, "wal_autocheckpoint", number(log_pages))?;
-    connection.pragma_update(None, "journal_size_limit", number(log_pages * PAGE))
+    connection.pragma_update(None, "wal_autocheckpoint", number(wal_pages))?;
+    connection.pragma_update(None, "journal_size_limit", number(wal_pages * PAGE))
 }
 
 /// Limits the page cache to `memory` bytes.
@@ -98,7 +98,7 @@ fn limit_memory(connection: &Connection, memory: usize) -> rusqlite::Result<()> 
     connection.pragma_update(None, "cache_size", -kibibytes)
 }
 
-/// Moves the log to the file, fsynced, and empties it. Returns `false` if a reader prevents that.
+/// Moves the write-ahead log to the file, fsynced, and empties it. Returns `false` if a reader prevents that.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
     // Don't wait for readers.
     connection.busy_timeout(Duration::ZERO)?;

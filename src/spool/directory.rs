@@ -35,7 +35,7 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Creates the directory if it is missing, and takes its lock.
-    pub(super) fn own(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn acquire(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
         create_directory(path).map_err(failed)?;
         let mut lock = open_lock(&path.join(LOCK)).map_err(failed)?;
@@ -43,7 +43,7 @@ impl Directory {
             match take_lock(lock) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(OpenError::Taken(path.to_owned(), owner_process(lock)));
+                    return Err(OpenError::InUse(path.to_owned(), owner_process(lock)));
                 }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
@@ -70,13 +70,13 @@ impl Directory {
         held.is_some() && held == inode(fs::metadata(self.path.join(LOCK)))
     }
 
-    /// Creates the directory again and takes its lock, if it was removed or replaced.
-    pub(super) fn own_again(&mut self) -> Result<(), OpenError> {
+    /// Creates the directory again and takes its lock when it was removed or replaced.
+    pub(super) fn reacquire(&mut self) -> Result<(), OpenError> {
         if !self.is_owned() {
             let path = self.path.display();
             warn!(%path, "the spool's directory was removed or replaced: creating and locking it again");
             let last = self.last;
-            *self = Self::own(&self.path)?;
+            *self = Self::acquire(&self.path)?;
             self.last = last;
         }
         Ok(())
@@ -86,17 +86,17 @@ impl Directory {
         &self.path
     }
 
-    /// Removes empty files and leftover logs, which a kill can leave when a file is created or removed. Returns the
-    /// other files, the oldest first.
+    /// Removes empty files and leftover write-ahead logs, which a kill can leave when a file is created or removed.
+    /// Returns the other files, the oldest first.
     pub(super) fn clean(&mut self) -> Result<Vec<PathBuf>, OpenError> {
         let clean = || {
             for file in list(&self.path)?
                 .iter()
-                .filter_map(|path| file_of_log(path))
+                .filter_map(|path| file_of_wal(path))
             {
                 if !file.try_exists()? {
                     info!(path = %file.display(), "removing the log of a spool file that no longer exists");
-                    Self::remove_log(&file)?;
+                    Self::remove_wal(&file)?;
                 }
             }
             let (unwritten, files): (Vec<_>, Vec<_>) = listed_files(&self.path)?
@@ -150,7 +150,7 @@ impl Directory {
         set_aside_files(&self.path).len() as u64
     }
 
-    /// Renames a file, its log and its index, so that no run uses them again. Returns the new name.
+    /// Renames a file, its write-ahead log and its index, so that no run uses them again. Returns the new name.
     ///
     /// # Errors
     /// If the disk refuses to rename it.
@@ -159,7 +159,8 @@ impl Directory {
             .map(|attempt| with_suffix(path, &format!(".aside-{attempt}")))
             .find(|aside| !aside.exists())
             .expect("there is always a free name");
-        // The file is renamed before its log: if the process is killed in between, no file looks complete without its log.
+        // The file is renamed before its write-ahead log: when the process is killed in between, no file looks complete
+        // without its log.
         for part in ["", "-wal", "-shm"] {
             match fs::rename(with_suffix(path, part), with_suffix(&aside, part)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -170,7 +171,7 @@ impl Directory {
         Ok(aside)
     }
 
-    /// Returns whether a file and its log are empty, as a kill can leave them.
+    /// Returns whether a file and its write-ahead log are empty, as a kill can leave them.
     pub(super) fn is_unwritten(path: &Path) -> bool {
         let is_empty = |path: &Path| match fs::metadata(path) {
             Ok(file) => file.is_file() && file.len() == 0,
@@ -179,7 +180,7 @@ impl Directory {
         is_empty(path) && is_empty(&with_suffix(path, "-wal"))
     }
 
-    /// Removes a file, and then its log: without its log the file would look complete.
+    /// Removes a file, and then its write-ahead log: without that log the file would look complete.
     ///
     /// # Errors
     /// If the disk refuses to remove it.
@@ -187,11 +188,11 @@ impl Directory {
         if remove(path)? {
             path.parent().map_or(Ok(()), sync)?;
         }
-        Self::remove_log(path)
+        Self::remove_wal(path)
     }
 
-    /// Removes a file's log and index.
-    pub(super) fn remove_log(path: &Path) -> io::Result<()> {
+    /// Removes a file's write-ahead log and index.
+    pub(super) fn remove_wal(path: &Path) -> io::Result<()> {
         for part in ["-wal", "-shm"] {
             remove(&with_suffix(path, part))?;
         }
@@ -341,8 +342,8 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     list(directory).unwrap_or_default().into_iter()
 }
 
-/// Returns the file that a log or an index belongs to.
-fn file_of_log(path: &Path) -> Option<PathBuf> {
+/// Returns the file that a write-ahead log or an index belongs to.
+fn file_of_wal(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let file = ["-wal", "-shm"]
         .iter()

@@ -40,7 +40,7 @@ pub enum OpenError {
         _0.display(),
         owner_in_words(*_1)
     )]
-    Taken(PathBuf, Option<u32>),
+    InUse(PathBuf, Option<u32>),
     /// A newer version of the program wrote a file, in this format.
     #[error(
         "spool.directory: a newer koobridge wrote {} (format {_1}; this version reads up to format {FORMAT}); drain \
@@ -55,7 +55,7 @@ pub enum OpenError {
 
 /// Why a record was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotWritten {
+pub enum WriteError {
     /// The disk limit, or the free space to leave, is reached.
     Full,
     /// The disk fails.
@@ -64,7 +64,7 @@ pub enum NotWritten {
 
 /// Why a file can't be used.
 #[derive(Debug)]
-pub(super) enum Unusable {
+pub(super) enum FileError {
     /// A newer version wrote it, in this format.
     Newer(i64),
     /// Its contents are not what koobridge writes.
@@ -73,7 +73,7 @@ pub(super) enum Unusable {
     Failed(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Unusable {
+impl From<rusqlite::Error> for FileError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error)
     }
@@ -90,7 +90,7 @@ pub(super) struct ReadErrors(Mutex<HashMap<PathBuf, (Instant, Instant)>>);
 
 /// The meaning of an error on a file.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum Diagnosis {
     /// The disk can read the file, but SQLite can't.
     Damaged(String),
     /// The disk can't read the file now.
@@ -98,7 +98,7 @@ pub(super) enum Verdict {
     Transient,
 }
 
-impl Verdict {
+impl Diagnosis {
     /// Judges an error. SQLite reports some disk errors as damage, so this reads the file once more, without SQLite.
     pub(super) fn of(path: &Path, error: &rusqlite::Error) -> Self {
         let is_of_disk = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
@@ -128,10 +128,10 @@ impl Verdict {
 impl ReadErrors {
     /// Returns the reason if an error on a file is permanent: damage, or read errors that have lasted.
     pub(super) fn permanent(&self, path: &Path, error: &rusqlite::Error) -> Option<String> {
-        match Verdict::of(path, error) {
-            Verdict::Damaged(why) => Some(why),
-            Verdict::Unreadable(why) => self.is_unreadable_for_long(path).then_some(why),
-            Verdict::Transient => None,
+        match Diagnosis::of(path, error) {
+            Diagnosis::Damaged(why) => Some(why),
+            Diagnosis::Unreadable(why) => self.is_unreadable_for_long(path).then_some(why),
+            Diagnosis::Transient => None,
         }
     }
 

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, params};
 
 use super::LaneKey;
-use super::connection::{self, Log};
+use super::connection::{self, Wal};
 use super::count::Count;
 use super::directory::{length, with_suffix};
-use super::error::Unusable;
+use super::error::FileError;
 use super::format::upgrade;
 use super::limits::{Limits, PAGE};
 use super::reader::LastNumbers;
@@ -55,7 +55,7 @@ impl Sizes {
 /// A file that can be written to.
 pub(super) struct File {
     path: PathBuf,
-    /// The inodes of the file and its log, to detect that another file replaced them.
+    /// The inodes of the file and its write-ahead log, to detect that another file replaced them.
     inode: Option<u64>,
     log: Option<u64>,
     /// The file's length when it was last checked.
@@ -83,8 +83,8 @@ pub(super) struct File {
 
 impl File {
     /// Opens a file of an earlier run to drain it.
-    pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Self, Unusable> {
-        let mut connection = connection::open(path, memory, Log::Optional)?;
+    pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Self, FileError> {
+        let mut connection = connection::open(path, memory, Wal::Optional)?;
         upgrade(&mut connection)?;
         let mut file = Self::new(path, memory, limits, Count::default());
         file.has_invalid_partitions = file.log_invalid_partitions()?;
@@ -116,13 +116,13 @@ impl File {
             return Ok(connection);
         }
         let log = if self.is_written {
-            Log::Required
+            Wal::Required
         } else {
-            Log::Optional
+            Wal::Optional
         };
         let opened = connection::open(&self.path, self.memory, log)?;
         let when = if self.is_written { "full" } else { "normal" };
-        connection::prepare_for_writing(&opened, when, self.limits.log_pages())?;
+        connection::prepare_for_writing(&opened, when, self.limits.wal_pages())?;
         Ok(self.connection.get_or_init(|| opened))
     }
 
@@ -146,9 +146,9 @@ impl File {
         self.log = None;
     }
 
-    /// Prepares the file to be only drained: limits its memory and empties its log.
+    /// Prepares the file to be only drained: limits its memory and empties its write-ahead log.
     pub(super) fn retire(&mut self, memory: usize) {
-        self.empty_log();
+        self.empty_wal();
         self.memory = memory;
         self.is_written = false;
         self.lanes = HashMap::new();
@@ -159,8 +159,8 @@ impl File {
         &self.path
     }
 
-    /// Returns whether the file and its log are still in the directory, and the file has not become shorter. Writes
-    /// to a removed file would be lost.
+    /// Returns whether the file and its write-ahead log are still in the directory, and the file has not become
+    /// shorter. Writes to a removed file would be lost.
     pub(super) fn is_in_place(&mut self) -> bool {
         let log = inode(&with_suffix(&self.path, "-wal")).ok();
         self.log = self.log.or(log);
@@ -172,7 +172,7 @@ impl File {
         is_whole && log.is_some() && log == self.log
     }
 
-    /// Opens the connection, which creates a missing log, and returns whether the file is in its place.
+    /// Opens the connection, which creates a missing write-ahead log, and returns whether the file is in its place.
     pub(super) fn is_open_in_place(&mut self) -> bool {
         self.connection().is_ok() && self.is_in_place()
     }
@@ -190,7 +190,8 @@ impl File {
         self.changed.elapsed() >= time
     }
 
-    /// Returns the bytes of the file, its log and its index, and the growth when the log is moved to the file.
+    /// Returns the bytes of the file, its write-ahead log and its index, and the growth when the log is moved to the
+    /// file.
     pub(super) fn size(&self) -> rusqlite::Result<u64> {
         let parts = self.parts_on_disk();
         let pending = self.pages()?.saturating_sub(parts[0]);
@@ -202,7 +203,7 @@ impl File {
         Ok(self.sizes()?.pages)
     }
 
-    pub(super) fn log_size(&self) -> u64 {
+    pub(super) fn wal_size(&self) -> u64 {
         length(&with_suffix(&self.path, "-wal"))
     }
 
@@ -210,7 +211,7 @@ impl File {
         self.parts_on_disk().iter().sum()
     }
 
-    /// Returns the bytes of the file, of its log and of its index.
+    /// Returns the bytes of the file, of its write-ahead log and of its index.
     fn parts_on_disk(&self) -> [u64; 3] {
         ["", "-wal", "-shm"].map(|part| length(&with_suffix(&self.path, part)))
     }
@@ -235,8 +236,9 @@ impl File {
         Ok(sizes)
     }
 
-    /// Moves the log to the file, fsynced, and empties it. Returns `false` if a reader or the disk prevents that.
-    pub(super) fn empty_log(&self) -> bool {
+    /// Moves the write-ahead log to the file, fsynced, and empties it. Returns `false` if a reader or the disk prevents
+    /// that.
+    pub(super) fn empty_wal(&self) -> bool {
         self.connection()
             .and_then(connection::checkpoint)
             .unwrap_or(false)
@@ -267,7 +269,7 @@ mod tests {
 
     /// Returns the sizes that another connection sees.
     fn seen(path: &Path) -> Sizes {
-        let other = connection::open(path, 0, Log::Required).expect("a connection");
+        let other = connection::open(path, 0, Wal::Required).expect("a connection");
         Sizes::of(&other).expect("sizes")
     }
 
@@ -302,7 +304,8 @@ mod tests {
 
         file.write(rows()).expect("a write");
         assert_right(&file);
-        file.mark(&[(lane.clone(), 1, Mark::Gone)]).expect("a mark");
+        file.mark(&[(lane.clone(), 1, Mark::SenderGone)])
+            .expect("a mark");
         assert_right(&file);
         file.delete(&reports[..20]).expect("a deletion");
         assert_right(&file);

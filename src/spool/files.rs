@@ -1,6 +1,6 @@
 //! The files of a spool: the current one, which is written to, and the older ones, which are only drained. The
-//! current file becomes an older one if it is large or if a write to it fails. The reports of damaged files are moved
-//! (`moving`).
+//! current file becomes an older one when it is large or when a write to it fails. The reports of damaged files are
+//! moved (`moving`).
 
 mod moves;
 
@@ -21,19 +21,19 @@ use super::moving::Moving;
 use super::opening::{self, Opened};
 use super::reader::LastNumbers;
 use super::readers::Readers;
-use super::{LaneKey, Mark, OpenError, Options, Remains};
+use super::{LaneKey, Mark, OpenError, Options, RestoredState};
 use crate::telemetry::Throttle;
 
 /// If there are this many older files, no new file is created.
 const MAX_FILES: usize = 20;
 /// The maximum number of open file descriptors: at most five for each older file (two connections, a lock that SQLite
-/// keeps, the log and the index), and those of the current file and of a file that is moved.
+/// keeps, the write-ahead log and the index), and those of the current file and of a file that is moved.
 pub const DESCRIPTORS: u64 = 5 * MAX_FILES as u64 + 12;
 /// How long a file must be unchanged before its remaining reports are moved.
 pub(super) const QUIET: Duration = Duration::from_secs(5);
 /// The pause before an operation that failed on the disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// If the current file is larger than this and nearly empty, it is replaced to free disk space.
+/// When the current file is larger than this and nearly empty, it is replaced to free disk space.
 const SMALL: u64 = 1 << 20;
 
 /// The files, and the state of the work on them.
@@ -67,7 +67,7 @@ impl Files {
         directory: Directory,
         options: &Options,
         readers: Arc<Readers>,
-    ) -> Result<(Self, Remains), OpenError> {
+    ) -> Result<(Self, RestoredState), OpenError> {
         let now = Instant::now();
         let mut files = Self {
             directory,
@@ -91,19 +91,19 @@ impl Files {
         }
         files.ensure_current();
         files.may_have_duplicates = !files.older.is_empty();
-        let remains = files.remains()?;
+        let restored = files.restored()?;
         files.count_leftovers();
         files.move_all();
-        files.read_older(&remains);
-        Ok((files, remains))
+        files.read_older(&restored);
+        Ok((files, restored))
     }
 
     /// Opens a file of an earlier run. The newest must be opened first.
     fn open_file(&mut self, path: &Path) -> Result<(), OpenError> {
         match opening::open(path, self.memory_per_older_file(), self.limits)? {
             Opened::Damaged(why) => self.salvage(path, why, None),
-            Opened::Sound(mut file, remains) => {
-                for (topic, partitions) in remains.partitions {
+            Opened::Sound(mut file, restored) => {
+                for (topic, partitions) in restored.partitions {
                     if self.topics.iter().all(|(known, _)| *known != topic) {
                         self.topics.push((topic, partitions));
                     }
@@ -134,7 +134,7 @@ impl Files {
 
     /// Counts the reports of the small files, which are to be moved.
     fn count_leftovers(&mut self) {
-        let most = self.limits.leftover();
+        let most = self.limits.nearly_drained();
         let is_small = |file: &&mut File| file.used().is_ok_and(|used| used <= most);
         for file in self.older.iter_mut().filter(is_small) {
             // A file that can't be counted is not moved.
@@ -144,21 +144,21 @@ impl Files {
 
     /// Returns the reports that earlier runs left. Files that were copied from another spool can contain numbers that
     /// other reports have: those reports are renumbered.
-    fn remains(&mut self) -> Result<Remains, OpenError> {
+    fn restored(&mut self) -> Result<RestoredState, OpenError> {
         loop {
             let (files, clashing) = self.compare()?;
             let Some(path) = clashing else {
-                let mut remains = Remains {
+                let mut restored = RestoredState {
                     partitions: self.topics.clone(),
-                    ..Remains::default()
+                    ..RestoredState::default()
                 };
                 let added = self.moving.add_damaged(files);
                 let all =
                     added.map_err(|(path, error)| OpenError::File(path, error.to_string()))?;
                 for lane in all.into_iter().flat_map(|file| file.lanes) {
-                    remains.add_lane(lane);
+                    restored.add_lane(lane);
                 }
-                return Ok(remains);
+                return Ok(restored);
             };
             let lanes = files.iter().flat_map(|file| &file.lanes);
             let highest = lanes.map(|lane| lane.last).max();
@@ -181,30 +181,30 @@ impl Files {
 
     /// Returns the contents of each file, and a file in which a report has the same number as a different report in
     /// an older file.
-    fn compare(&self) -> Result<(Vec<Remains>, Option<PathBuf>), OpenError> {
-        let mut known: Vec<(&File, Remains)> = Vec::new();
+    fn compare(&self) -> Result<(Vec<RestoredState>, Option<PathBuf>), OpenError> {
+        let mut known: Vec<(&File, RestoredState)> = Vec::new();
         let mut clashing = None;
         for file in self.older.iter().chain(&self.current) {
             let failed =
                 |error: rusqlite::Error| OpenError::File(file.path().into(), error.to_string());
-            let remains = file.remains().map_err(failed)?;
+            let restored = file.restored().map_err(failed)?;
             for (other, other_remains) in &known {
                 let clashes = file
-                    .clashes_with(&remains, other, other_remains)
+                    .clashes_with(&restored, other, other_remains)
                     .map_err(failed)?;
                 if clashes && clashing.is_none() {
                     clashing = Some(file.path().to_owned());
                 }
             }
-            known.push((file, remains));
+            known.push((file, restored));
         }
-        let remains = known.into_iter().map(|(_, remains)| remains);
-        Ok((remains.collect(), clashing))
+        let restored = known.into_iter().map(|(_, restored)| restored);
+        Ok((restored.collect(), clashing))
     }
 
     /// Adds readers of the older files.
-    fn read_older(&mut self, remains: &Remains) {
-        let lanes = remains.lanes.iter();
+    fn read_older(&mut self, restored: &RestoredState) {
+        let lanes = restored.lanes.iter();
         let last_numbers: Arc<LastNumbers> =
             Arc::new(lanes.map(|lane| (lane.lane.clone(), lane.last)).collect());
         let memory = self.memory_per_older_file();
@@ -254,7 +254,7 @@ impl Files {
 
     fn create_file(&mut self) -> io::Result<File> {
         if self.older.len() >= MAX_FILES {
-            self.clear_out();
+            self.reclaim_space();
         }
         if self.older.len() >= MAX_FILES {
             let why = format!(
@@ -262,7 +262,7 @@ impl Files {
             );
             return Err(io::Error::other(why));
         }
-        self.directory.own_again().map_err(io::Error::other)?;
+        self.directory.reacquire().map_err(io::Error::other)?;
         let path = self.directory.next_file()?;
         let mut file = File::create(&path, self.memory / 8, self.limits)?;
         if let Err(error) = self.prepare(&mut file) {
@@ -295,11 +295,11 @@ impl Files {
         self.ensure_current();
     }
 
-    /// Replaces the current file if it or its log is large. A reader can prevent that the log is emptied.
+    /// Replaces the current file when it or its write-ahead log is large. A reader can prevent that the log is emptied.
     pub(super) fn rotate_if_large(&mut self) {
         let segment = self.limits.segment();
         let is_large = |file: &File| {
-            file.log_size() >= segment || file.pages().is_ok_and(|pages| pages >= segment)
+            file.wal_size() >= segment || file.pages().is_ok_and(|pages| pages >= segment)
         };
         if self.current.as_ref().is_some_and(is_large) {
             self.rotate();
@@ -357,7 +357,7 @@ impl Files {
             }
         }
         self.moving.deleted(reports);
-        self.clear_out();
+        self.reclaim_space();
         not_deleted.into_iter().collect()
     }
 
@@ -373,7 +373,7 @@ impl Files {
             file.delete(next)?;
             remaining = later;
         }
-        self.empty_log_of_older(path);
+        self.empty_wal_of_older(path);
         Ok(())
     }
 
@@ -384,15 +384,15 @@ impl Files {
         if most > 0 {
             return most;
         }
-        self.empty_log_of_older(path);
+        self.empty_wal_of_older(path);
         let usage = self.disk_usage();
         self.limits.max_deletions(usage)
     }
 
-    /// Empties the log of an older file.
-    fn empty_log_of_older(&mut self, path: &Path) {
+    /// Empties the write-ahead log of an older file.
+    fn empty_wal_of_older(&mut self, path: &Path) {
         if let Some(file) = self.older.iter().find(|file| file.path() == path) {
-            file.empty_log();
+            file.empty_wal();
             self.usage.1 = None;
         }
     }
@@ -408,22 +408,23 @@ impl Files {
         let Some(file) = self.get(path) else {
             return Vec::new();
         };
-        let held = file.held(reports);
+        let still_in_file = file.still_in_file(reports);
         if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) {
             file.close();
         }
-        self.examine(path, error);
-        // If the file can't be read, try to delete all again.
-        let (held, has_no_others) = held.unwrap_or_else(|_| (reports.to_vec(), false));
+        self.check_for_damage(path, error);
+        // When the file can't be read, try to delete all again.
+        let (still_in_file, has_no_others) =
+            still_in_file.unwrap_or_else(|_| (reports.to_vec(), false));
         let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
-        if held.is_empty() || is_full && has_no_others && self.remove_if_sound(path) {
+        if still_in_file.is_empty() || is_full && has_no_others && self.remove_if_sound(path) {
             return Vec::new();
         }
         if let Some(times) = self.delete_errors.count() {
-            let reports = held.len();
+            let reports = still_in_file.len();
             info!(%error, reports, times, "can't delete delivered reports from the spool yet");
         }
-        held
+        still_in_file
     }
 
     pub(super) fn mark(&mut self, marks: &[(LaneKey, u64, Mark)]) {
@@ -439,7 +440,7 @@ impl Files {
                         %error,
                         "can't mark reports in the spool; reports that no topic accepts are tried again after a restart"
                     );
-                    self.examine(path, &error);
+                    self.check_for_damage(path, &error);
                 }
                 _ => {}
             }
@@ -451,11 +452,11 @@ impl Files {
     }
 
     /// Replaces the current file if it is large and nearly empty, and removes the drained files.
-    pub(super) fn clear_out(&mut self) {
-        let leftover = self.limits.leftover();
+    pub(super) fn reclaim_space(&mut self) {
+        let nearly_drained = self.limits.nearly_drained();
         let is_nearly_empty = |file: &File| {
             let used = file.used();
-            used.is_ok_and(|used| used <= leftover)
+            used.is_ok_and(|used| used <= nearly_drained)
                 && (file.is_quiet(QUIET) || file.is_empty().unwrap_or(false))
         };
         if let Some(file) = &self.current
@@ -463,11 +464,11 @@ impl Files {
         {
             if file
                 .pages()
-                .is_ok_and(|pages| pages > SMALL.max(2 * leftover))
+                .is_ok_and(|pages| pages > SMALL.max(2 * nearly_drained))
             {
                 self.rotate();
-            } else if file.log_size() > 0 {
-                file.empty_log();
+            } else if file.wal_size() > 0 {
+                file.empty_wal();
             }
         }
         let is_drained = |file: &&File| file.count.is_zero() && file.is_empty().unwrap_or(false);
@@ -555,7 +556,7 @@ impl Files {
             let path = path.display();
             warn!(%error, times, %path, "can't count the reports in the spool: their number is unknown");
         }
-        self.examine(&path, &error);
+        self.check_for_damage(&path, &error);
         false
     }
 
@@ -576,7 +577,7 @@ impl Files {
         self.may_have_duplicates = true;
         if !(is_unused && self.remove(&path)) {
             self.rotate();
-            self.examine(&path, error);
+            self.check_for_damage(&path, error);
         }
         false
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::error::Unusable;
+use super::error::FileError;
 use super::{LaneKey, MAX_PARTITIONS, Mark};
 
 /// The format that this version writes, and the newest that it reads (`PRAGMA user_version`). In format 1
@@ -43,20 +43,20 @@ pub(super) const TABLES: &str = "
 ";
 
 /// Returns the format of a file, if this version can read it.
-pub(super) fn format_of(connection: &Connection) -> Result<i64, Unusable> {
+pub(super) fn format_of(connection: &Connection) -> Result<i64, FileError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let format = pragma("user_version")?;
     if pragma("application_id")? != APPLICATION || format < 1 {
-        return Err(Unusable::Invalid("it is not a spool file".to_owned()));
+        return Err(FileError::Invalid("it is not a spool file".to_owned()));
     }
     if format > FORMAT {
-        return Err(Unusable::Newer(format));
+        return Err(FileError::Newer(format));
     }
     Ok(format)
 }
 
 /// Upgrades a file of an earlier format.
-pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Unusable> {
+pub(super) fn upgrade(connection: &mut Connection) -> Result<(), FileError> {
     match format_of(connection)? {
         FORMAT => Ok(()),
         1 => upgrade_from_1(connection),
@@ -64,13 +64,13 @@ pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Unusable> {
     }
 }
 
-fn upgrade_from_1(connection: &mut Connection) -> Result<(), Unusable> {
+fn upgrade_from_1(connection: &mut Connection) -> Result<(), FileError> {
     // In format 1 each lane had its own numbers, so the reports of a lane with a damaged partition can't be added to
     // the inbox.
     let damaged = "SELECT count(*) FROM lanes WHERE partition NOT BETWEEN -1 AND ?1";
     let damaged: i64 = connection.query_row(damaged, [MAX_PARTITIONS - 1], |row| row.get(0))?;
     if damaged > 0 {
-        return Err(Unusable::Invalid(
+        return Err(FileError::Invalid(
             "a partition number in it is damaged".to_owned(),
         ));
     }
@@ -130,13 +130,13 @@ impl Mark {
     pub(super) fn to_column(self) -> i64 {
         match self {
             Self::Quarantined => 1,
-            Self::Refused => 2,
-            Self::Gone => 3,
+            Self::TimedOut => 2,
+            Self::SenderGone => 3,
         }
     }
 
     pub(super) fn from_column(state: i64) -> Option<Self> {
-        [Self::Quarantined, Self::Refused, Self::Gone]
+        [Self::Quarantined, Self::TimedOut, Self::SenderGone]
             .into_iter()
             .find(|mark| mark.to_column() == state)
     }

@@ -36,7 +36,7 @@ pub struct LaneStatus {
 
 /// A spooled report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct SpooledReport {
     pub lane: LaneKey,
     pub number: u64,
     pub mark: Option<Mark>,
@@ -100,13 +100,16 @@ impl Inspection {
     ///
     /// # Errors
     /// If `show` fails.
-    pub fn each(&self, mut show: impl FnMut(Kept) -> io::Result<()>) -> io::Result<Vec<Problem>> {
+    pub fn each(
+        &self,
+        mut show: impl FnMut(SpooledReport) -> io::Result<()>,
+    ) -> io::Result<Vec<Problem>> {
         let mut problems = Vec::new();
         // While a report is moved, it is in two files.
         let mut shown: HashMap<LaneKey, HashSet<u64>> = HashMap::new();
         let mut next = files_after(&self.path, None).next();
         while let Some(path) = next {
-            let mut show_once = |kept: Kept| {
+            let mut show_once = |kept: SpooledReport| {
                 let shown = match shown.get_mut(&kept.lane) {
                     Some(shown) => shown,
                     None => shown.entry(kept.lane.clone()).or_default(),
@@ -131,7 +134,7 @@ impl Inspection {
     /// If `show` fails.
     pub fn each_set_aside(
         &self,
-        mut show: impl FnMut(Result<Kept, Fragment>) -> io::Result<()>,
+        mut show: impl FnMut(Result<SpooledReport, Fragment>) -> io::Result<()>,
     ) -> io::Result<Vec<Problem>> {
         let mut problems = Vec::new();
         for path in &self.set_aside {

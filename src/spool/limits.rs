@@ -1,5 +1,5 @@
 //! Limits the size of the spool's directory. The growth is estimated before a transaction: SQLite first writes each
-//! changed page to its log, and later to the file.
+//! changed page to its write-ahead log, and later to the file.
 
 use std::collections::HashSet;
 
@@ -8,8 +8,8 @@ use crate::contract::Record;
 
 /// Bytes of a page of a file.
 pub(super) const PAGE: u64 = 4096;
-/// Bytes of a page in SQLite's log, with the frame header.
-const LOG_FRAME: u64 = PAGE + 24;
+/// Bytes of a page in the write-ahead log, with the frame header.
+const WAL_FRAME: u64 = PAGE + 24;
 /// Bytes of a row beside those of its record: its id, its lengths, and the quotes around its headers.
 const ROW_OVERHEAD: u64 = 256;
 /// Pages that hardly depend on the rows: the first page, the interior pages of the tree, and the list of free pages.
@@ -29,7 +29,7 @@ pub(super) struct Limits {
 /// The disk usage of the directory, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DiskUsage {
-    /// All files, and the growth of the current one when its log is moved to it.
+    /// All files, and the growth of the current one when its write-ahead log is moved to it.
     pub(super) bytes: u64,
     /// Pages of the current file that can be used again.
     pub(super) reusable: u64,
@@ -94,13 +94,13 @@ impl Limits {
         usize::try_from(self.segment() / 4).unwrap_or(usize::MAX)
     }
 
-    /// Returns the number of log pages from which SQLite moves the log to the file.
-    pub(super) fn log_pages(&self) -> u64 {
+    /// Returns the number of pages in the write-ahead log from which SQLite moves it to the file.
+    pub(super) fn wal_pages(&self) -> u64 {
         (self.segment() / 4).clamp(64 << 10, 4 << 20) / PAGE
     }
 
     /// Returns the bytes below which the remaining reports of a file are moved to the current one.
-    pub(super) fn leftover(&self) -> u64 {
+    pub(super) fn nearly_drained(&self) -> u64 {
         self.segment() / 8
     }
 
@@ -108,7 +108,7 @@ impl Limits {
     /// them out of a damaged file.
     pub(super) fn allows_writing(&self, usage: DiskUsage, growth: &Growth<'_>) -> bool {
         let (pages, reserve) = (growth.pages(), self.reserve());
-        let added = pages * (PAGE + LOG_FRAME);
+        let added = pages * (PAGE + WAL_FRAME);
         let not_reused = added.saturating_sub(usage.reusable.min(pages * PAGE));
         self.allows_moving(usage, growth)
             && usage.used() + added + reserve <= self.disk
@@ -118,14 +118,14 @@ impl Limits {
     /// Returns whether reports of another file may be moved to the current one.
     pub(super) fn allows_moving(&self, usage: DiskUsage, growth: &Growth<'_>) -> bool {
         let pages = growth.pages();
-        let added = pages * LOG_FRAME + (pages * PAGE).saturating_sub(usage.reusable);
+        let added = pages * WAL_FRAME + (pages * PAGE).saturating_sub(usage.reusable);
         usage.bytes + added <= self.disk && added + self.free_space <= usage.available
     }
 
-    /// Returns how many reports can be deleted in one transaction; 0 if there is no room for the log.
+    /// Returns how many reports can be deleted in one transaction; 0 if there is no room for the write-ahead log.
     pub(super) fn max_deletions(&self, usage: DiskUsage) -> usize {
         let room = self.disk.saturating_sub(usage.bytes).min(usage.available);
-        let pages = (room / LOG_FRAME).min(self.log_pages());
+        let pages = (room / WAL_FRAME).min(self.wal_pages());
         usize::try_from(pages.saturating_sub(FIXED_PAGES)).unwrap_or(usize::MAX)
     }
 

@@ -3,7 +3,7 @@
 //!
 //! A [`Spool`] owns its directory. One thread applies all writes, deletions and marks. It puts all waiting requests
 //! into one transaction, so that they share one fsync. Readers have separate connections, so that a spool can be
-//! drained even if its disk is full. [`Inspection`] inspects a spool without owning it.
+//! drained even when its disk is full. [`Inspection`] inspects a spool without owning it.
 //!
 //! - `queue`, `writer`: the waiting requests, and the thread that writes them; `limits` checks whether they fit.
 //! - `files`, `file`, `count`: the files of the directory. Reports are written to the newest one. `directory` has the
@@ -12,7 +12,7 @@
 //! - `readers`, `reader`, `part`: read the due reports of a lane from all files.
 //! - `moving`, `salvage`: move reports to the current file from an old or a damaged file; `error` distinguishes
 //!   damage from transient errors.
-//! - `remains`: the reports that earlier runs left.
+//! - `restored`: the reports that earlier runs left.
 //! - `inspection`, `view`, `slice`: how other processes read a spool.
 
 mod connection;
@@ -30,7 +30,7 @@ mod part;
 mod queue;
 mod reader;
 mod readers;
-mod remains;
+mod restored;
 mod salvage;
 mod slice;
 mod view;
@@ -49,13 +49,13 @@ use std::time::{Duration, Instant};
 
 use crate::contract::Record;
 use directory::Directory;
-pub use error::{NotWritten, OpenError};
+pub use error::{OpenError, WriteError};
 pub use files::DESCRIPTORS;
 use files::Files;
-pub use inspection::{Fragment, Inspection, Kept, LaneStatus, Problem};
+pub use inspection::{Fragment, Inspection, LaneStatus, Problem, SpooledReport};
 use queue::{Queue, Write};
 use readers::Readers;
-pub use remains::{Remains, Restored};
+pub use restored::{RestoredLane, RestoredState};
 use writer::{Callbacks, Writer};
 
 /// The limit on a topic's partition count. If a file contains a higher count, or this partition number or a higher
@@ -88,9 +88,9 @@ pub enum Mark {
     /// No topic accepts it. It is kept, counted and shown, but [`Spool::read`] does not return it.
     Quarantined,
     /// Its sender received 503 before it was spooled.
-    Refused,
+    TimedOut,
     /// Its sender had closed the connection before it was spooled.
-    Gone,
+    SenderGone,
 }
 
 /// A spool's directory and limits.
@@ -149,12 +149,12 @@ impl<T: Send + 'static> Spool<T> {
     /// move to another file, it is set aside, and a log message says so.
     pub fn open(
         options: &Options,
-        on_written: impl Fn(T, Result<(), NotWritten>) + Send + 'static,
+        on_written: impl Fn(T, Result<(), WriteError>) + Send + 'static,
         on_commit: impl Fn(Duration) + Send + 'static,
-    ) -> Result<(Self, Remains), OpenError> {
-        let directory = Directory::own(&options.directory)?;
+    ) -> Result<(Self, RestoredState), OpenError> {
+        let directory = Directory::acquire(&options.directory)?;
         let readers = Arc::new(Readers::default());
-        let (files, remains) = Files::open(directory, options, Arc::clone(&readers))?;
+        let (files, restored) = Files::open(directory, options, Arc::clone(&readers))?;
         let queue = Arc::new(Queue::default());
         let callbacks = Callbacks {
             on_written: Box::new(on_written),
@@ -170,7 +170,7 @@ impl<T: Send + 'static> Spool<T> {
             writer: Mutex::new(Some(thread)),
             path: options.directory.clone(),
         };
-        Ok((spool, remains))
+        Ok((spool, restored))
     }
 
     /// Writes a record. The `on_written` callback receives `ticket` when the record is fsynced or can't be written.

@@ -12,7 +12,7 @@ use super::file::File;
 use super::limits::Growth;
 use super::reader::LastNumbers;
 use super::salvage::Salvage;
-use super::{Kept, LaneKey, Mark, Remains, Restored};
+use super::{LaneKey, Mark, RestoredLane, RestoredState, SpooledReport};
 
 /// Bytes of reports that are moved in one transaction.
 pub(super) const PART: usize = 1 << 20;
@@ -34,7 +34,7 @@ pub(super) struct Move {
     pub(super) path: PathBuf,
     pub(super) source: Source,
     /// Reports that were read but not written yet, with their ids.
-    pub(super) part: Vec<(i64, Kept)>,
+    pub(super) part: Vec<(i64, SpooledReport)>,
     pub(super) moved: u64,
     /// Reports that were not moved because another report has the same number.
     pub(super) clashing: u64,
@@ -96,21 +96,21 @@ impl Moving {
         }
     }
 
-    /// Adds the ranges of damaged files, which are moved later, to those of the other files. If the numbers of a
+    /// Adds the ranges of damaged files, which are moved later, to those of the other files. When the numbers of a
     /// damaged file overlap with others, its reports get higher numbers.
     ///
     /// # Errors
     /// The file that can't be read, and the error.
     pub(super) fn add_damaged(
         &mut self,
-        mut files: Vec<Remains>,
-    ) -> Result<Vec<Remains>, (PathBuf, io::Error)> {
+        mut files: Vec<RestoredState>,
+    ) -> Result<Vec<RestoredState>, (PathBuf, io::Error)> {
         for job in self.job.iter_mut().chain(&mut self.damaged) {
             let Source::Damaged(damaged) = &mut job.source else {
                 continue;
             };
             let mut ranges = ranges_of(&job.path).map_err(|error| (job.path.clone(), error))?;
-            let overlaps = |range: &Restored| {
+            let overlaps = |range: &RestoredLane| {
                 let mut lanes = files.iter().flat_map(|file| &file.lanes);
                 lanes.any(|known| {
                     known.lane == range.lane
@@ -133,11 +133,11 @@ impl Moving {
 }
 
 /// Returns the ranges of numbers in a damaged file.
-fn ranges_of(path: &Path) -> io::Result<Remains> {
-    let (mut salvage, mut ranges) = (Salvage::open(path)?, Remains::default());
+fn ranges_of(path: &Path) -> io::Result<RestoredState> {
+    let (mut salvage, mut ranges) = (Salvage::open(path)?, RestoredState::default());
     while let Some(found) = salvage.next(PART) {
         for kept in found.into_iter().filter_map(|(_, found)| found.ok()) {
-            ranges.add_lane(Restored {
+            ranges.add_lane(RestoredLane {
                 lane: kept.lane,
                 first: kept.number,
                 last: kept.number,
@@ -232,7 +232,7 @@ impl Move {
 
 impl Damaged {
     /// Returns the next deliverable reports; `None` at the end.
-    fn next(&mut self, path: &Path, bytes: usize) -> io::Result<Option<Vec<(i64, Kept)>>> {
+    fn next(&mut self, path: &Path, bytes: usize) -> io::Result<Option<Vec<(i64, SpooledReport)>>> {
         let salvage = match &mut self.salvage {
             Some(salvage) => salvage,
             None => self.salvage.insert(Salvage::open(path)?),
@@ -254,7 +254,7 @@ impl Damaged {
     }
 
     /// Returns whether an earlier run can have given a report its number.
-    fn is_plausible(&self, kept: &Kept) -> bool {
+    fn is_plausible(&self, kept: &SpooledReport) -> bool {
         let last = self
             .last_numbers
             .as_ref()

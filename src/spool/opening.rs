@@ -4,20 +4,20 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Remains;
+use super::RestoredState;
 use super::directory::{length, with_suffix};
-use super::error::{OpenError, ReadErrors, Unusable};
+use super::error::{FileError, OpenError, ReadErrors};
 use super::file::{ATTEMPTS, File, PAUSE};
 use super::limits::Limits;
 
-/// The pause between attempts if the disk fails to read the file.
+/// The pause between attempts when the disk fails to read the file.
 const DISK_ERROR_PAUSE: Duration = Duration::from_millis(500);
-/// The maximum time of attempts if the disk fails to read the file.
+/// The maximum time of attempts when the disk fails to read the file.
 const MAX_WAIT: Duration = Duration::from_secs(15);
 
 /// A file of an earlier run.
 pub(super) enum Opened {
-    Sound(Box<File>, Remains),
+    Sound(Box<File>, RestoredState),
     /// The reason why the file counts as damaged.
     Damaged(String),
 }
@@ -37,10 +37,10 @@ pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened,
     let (mut attempt, began) = (1, Instant::now());
     loop {
         let error = match try_open(path, memory, limits) {
-            Ok((file, remains)) => return Ok(Opened::Sound(Box::new(file), remains)),
-            Err(Unusable::Newer(format)) => return Err(OpenError::Newer(path.to_owned(), format)),
-            Err(Unusable::Invalid(why)) => return Ok(Opened::Damaged(why)),
-            Err(Unusable::Failed(error)) => error,
+            Ok((file, restored)) => return Ok(Opened::Sound(Box::new(file), restored)),
+            Err(FileError::Newer(format)) => return Err(OpenError::Newer(path.to_owned(), format)),
+            Err(FileError::Invalid(why)) => return Ok(Opened::Damaged(why)),
+            Err(FileError::Failed(error)) => error,
         };
         let pause = match read_errors.permanent(path, &error) {
             Some(why) if attempt >= ATTEMPTS => return Ok(Opened::Damaged(why)),
@@ -55,8 +55,12 @@ pub(super) fn open(path: &Path, memory: usize, limits: Limits) -> Result<Opened,
     }
 }
 
-fn try_open(path: &Path, memory: usize, limits: Limits) -> Result<(File, Remains), Unusable> {
+fn try_open(
+    path: &Path,
+    memory: usize,
+    limits: Limits,
+) -> Result<(File, RestoredState), FileError> {
     let file = File::open(path, memory, limits)?;
-    let remains = file.remains()?;
-    Ok((file, remains))
+    let restored = file.restored()?;
+    Ok((file, restored))
 }

@@ -25,8 +25,8 @@ impl Part {
     pub(super) fn add(&mut self, rows: Vec<Row>, end: Option<u64>) {
         self.rows.extend(rows);
         self.rows.sort_by_key(|row| (row.number, !row.is_in_inbox));
-        // A report is in two files if a failed commit was durable nevertheless. Format 1 numbered the inbox separately:
-        // of two reports with the same number this run returns one, and the next run the other.
+        // A report is in two files when a failed commit was durable nevertheless. Format 1 numbered the inbox
+        // separately: of two reports with the same number this run returns one, and the next run the other.
         self.rows.dedup_by_key(|row| row.number);
         self.shorten(end);
         self.shorten(self.full_at());

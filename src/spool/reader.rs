@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use rusqlite::Connection;
 
-use super::connection::{self, Log};
+use super::connection::{self, Wal};
 use super::format::{id_of, ids_of, last_id, number_of};
 use super::part::Part;
 use super::{LaneKey, Mark, Row};
@@ -33,7 +33,7 @@ pub(super) struct Reader {
 /// A connection that is open only while it is used.
 struct LazyConnection {
     connection: Option<Connection>,
-    log: Log,
+    log: Wal,
     memory: usize,
     last_used: Instant,
 }
@@ -49,7 +49,8 @@ impl LazyConnection {
         Ok(self.connection.as_ref().expect("it was just opened"))
     }
 
-    /// A connection that was opened without the log does not see later changes, so it is closed after each read.
+    /// A connection that was opened without the write-ahead log does not see later changes, so it is closed after each
+    /// read.
     fn close_if_immutable(&mut self) {
         let is_readonly = |connection: &Connection| connection.is_readonly("main") != Ok(false);
         self.connection
@@ -71,8 +72,8 @@ impl Reader {
             connection: Mutex::new(LazyConnection {
                 connection: None,
                 log: match last_numbers {
-                    Some(_) => Log::Optional,
-                    None => Log::Required,
+                    Some(_) => Wal::Optional,
+                    None => Wal::Required,
                 },
                 memory,
                 last_used: Instant::now(),
@@ -92,7 +93,7 @@ impl Reader {
         lazy.connection = None;
     }
 
-    /// Closes the connection if it is idle.
+    /// Closes the connection when it is idle.
     pub(super) fn close_idle(&self) {
         if let Some(mut lazy) = self.connection.try_lock()
             && lazy.last_used.elapsed() >= IDLE_TIMEOUT

@@ -1,5 +1,5 @@
 //! Reads the due reports of a lane from all files. The readers have separate connections, so that a spool can be
-//! drained even if its disk is full.
+//! drained even when its disk is full.
 
 use std::collections::HashMap;
 use std::io;
@@ -80,7 +80,7 @@ impl Readers {
         partitioners.entry(topic.to_owned()).or_insert(place);
     }
 
-    /// Reads the next rows of a lane. Calls `on_damage` if a file turns out to be damaged.
+    /// Reads the next rows of a lane. Calls `on_damage` when a file turns out to be damaged.
     pub(super) fn read(
         &self,
         lane: &LaneKey,

@@ -8,13 +8,13 @@ use std::io;
 use std::path::Path;
 
 use super::format::{MAX_RESTORED_NUMBER, NUMBER_BITS, lane_key, number_of};
-use super::{Fragment, Kept, LaneKey, Mark};
+use super::{Fragment, LaneKey, Mark, SpooledReport};
 use crate::contract::Record;
 use cells::{Cells, Value, cells_of};
 use pages::Pages;
 
 /// A report, or its readable part.
-pub(super) type Found = Result<Kept, Fragment>;
+pub(super) type Found = Result<SpooledReport, Fragment>;
 
 /// A damaged file that is read page by page.
 pub(super) struct Salvage {
@@ -61,7 +61,7 @@ impl Salvage {
     /// Returns the reports on the next pages, about `bytes` bytes; `None` after the last page.
     pub(super) fn next(&mut self, bytes: usize) -> Option<Vec<(i64, Found)>> {
         if self.next > self.pages.count {
-            if !self.pages.use_older() {
+            if !self.pages.use_previous() {
                 return None;
             }
             (self.next, self.is_in_older) = (1, true);
@@ -143,7 +143,7 @@ impl Salvage {
         let Some(lane) = lane.clone() else {
             return fragment("its topic can't be read", bytes);
         };
-        Some(Ok(Kept {
+        Some(Ok(SpooledReport {
             lane,
             number: number_of(id),
             mark: Mark::from_column(state),

@@ -5,10 +5,10 @@ use rusqlite::Connection;
 
 use super::format::{lane_key, number_of};
 use super::reader::record_of;
-use super::{Kept, Mark};
+use super::{Mark, SpooledReport};
 
 /// Reports with their ids.
-pub(super) type Slice = Vec<(i64, Kept)>;
+pub(super) type Slice = Vec<(i64, SpooledReport)>;
 
 /// Returns the reports after an id, about `bytes` bytes; none if there are no more. `state` is the name of the state
 /// column.
@@ -33,7 +33,7 @@ pub(super) fn after(
             return Err(rusqlite::Error::IntegralValueOutOfRange(0, id));
         }
         before = id;
-        let kept = Kept {
+        let kept = SpooledReport {
             // If the lane is missing, both columns are null, which is an error.
             lane: lane_key(row.get(1)?, row.get(2)?),
             number: number_of(id),

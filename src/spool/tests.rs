@@ -1,4 +1,4 @@
-//! Tests of the store without Kafka: written reports survive a restart, also if a file is damaged.
+//! Tests of the store without Kafka: written reports survive a restart, even when a file is damaged.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,9 +17,9 @@ mod upgrade;
 /// A report's number, and the channel for the spool's answer.
 struct Ticket(u64, Sender<Answer>);
 
-type Answer = (u64, Result<(), NotWritten>);
+type Answer = (u64, Result<(), WriteError>);
 
-fn send_answer(ticket: Ticket, result: Result<(), NotWritten>) {
+fn send_answer(ticket: Ticket, result: Result<(), WriteError>) {
     ticket.1.send((ticket.0, result)).expect("an open channel");
 }
 
@@ -52,20 +52,20 @@ impl Fixture {
         }
     }
 
-    fn open(&self) -> (Spool<Ticket>, Vec<Restored>) {
-        let (spool, remains) = Spool::open(&self.options(), send_answer, drop).expect("a spool");
-        (spool, remains.lanes)
+    fn open(&self) -> (Spool<Ticket>, Vec<RestoredLane>) {
+        let (spool, restored) = Spool::open(&self.options(), send_answer, drop).expect("a spool");
+        (spool, restored.lanes)
     }
 
     /// Closes the spool and opens it again.
-    fn reopen(&self, spool: Spool<Ticket>) -> (Spool<Ticket>, Vec<Restored>) {
+    fn reopen(&self, spool: Spool<Ticket>) -> (Spool<Ticket>, Vec<RestoredLane>) {
         close(&spool);
         drop(spool);
         self.open()
     }
 
     /// Writes a report and waits for the answer.
-    fn write(&self, spool: &Spool<Ticket>, lane: &LaneKey, number: u64) -> Result<(), NotWritten> {
+    fn write(&self, spool: &Spool<Ticket>, lane: &LaneKey, number: u64) -> Result<(), WriteError> {
         self.send(spool, lane, number, row(number).record);
         let (written, result) = self.answers.recv().expect("an answer");
         assert_eq!(written, number);
@@ -108,8 +108,8 @@ fn row(number: u64) -> Row {
     }
 }
 
-fn restored_lane(lane: LaneKey, first: u64, last: u64) -> Restored {
-    Restored { lane, first, last }
+fn restored_lane(lane: LaneKey, first: u64, last: u64) -> RestoredLane {
+    RestoredLane { lane, first, last }
 }
 
 fn numbers(rows: &[Row]) -> Vec<u64> {
@@ -131,16 +131,16 @@ fn written_reports_are_read_unchanged_and_in_order_after_a_restart() {
     spool.remember("events", 6);
     close(&spool);
     drop(spool);
-    let (spool, remains) = Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
+    let (spool, restored) = Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
     assert_eq!(
-        remains.lanes,
-        [Restored {
+        restored.lanes,
+        [RestoredLane {
             lane: lane(3),
             first: 1,
             last: 20
         }]
     );
-    assert_eq!(remains.partitions, [("events".to_owned(), 6)]);
+    assert_eq!(restored.partitions, [("events".to_owned(), 6)]);
     let (rows, is_end) = spool.read(&lane(3), 7, 1 << 20).expect("readable");
     assert!(is_end);
     assert_eq!(rows, (7..=20).map(row).collect::<Vec<_>>());
@@ -175,8 +175,9 @@ fn partition_counts_are_kept_when_the_file_with_them_is_replaced() {
     close(&spool);
     drop(spool);
     for _ in 0..2 {
-        let (spool, remains) = Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
-        let mut known = remains.partitions;
+        let (spool, restored) =
+            Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
+        let mut known = restored.partitions;
         known.sort();
         assert_eq!(
             known,
@@ -222,7 +223,7 @@ fn a_quarantined_report_is_kept_but_not_read() {
     let (spool, restored) = fixture.open();
     assert_eq!(
         restored,
-        [Restored {
+        [RestoredLane {
             lane: lane(0),
             first: 2,
             last: 2
@@ -247,7 +248,7 @@ fn a_second_owner_gets_the_process_id_of_the_first() {
     let fixture = Fixture::new();
     let (_spool, _) = fixture.open();
     match Spool::open(&fixture.options(), send_answer, drop) {
-        Err(OpenError::Taken(path, Some(pid))) => {
+        Err(OpenError::InUse(path, Some(pid))) => {
             assert_eq!((path, pid), (fixture.path(), std::process::id()));
         }
         other => panic!("{:?}", other.map(|(spool, ..)| spool)),
@@ -313,7 +314,7 @@ fn a_dropped_spool_ends_its_thread_and_releases_the_directory() {
     let until = Instant::now() + Duration::from_secs(10);
     let restored = loop {
         match Spool::open(&fixture.options(), send_answer, drop) {
-            Ok((_spool, remains)) => break remains.lanes,
+            Ok((_spool, restored)) => break restored.lanes,
             Err(error) => assert!(Instant::now() < until, "{error}"),
         }
     };

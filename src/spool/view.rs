@@ -8,13 +8,13 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::connection::{self, Log};
+use super::connection::{self, Wal};
 use super::directory::{length, with_suffix};
-use super::error::{Unusable, Verdict};
+use super::error::{Diagnosis, FileError};
 use super::format::{FORMAT, NUMBER_BITS, format_of, lanes_of, state_column};
 use super::salvage::{Found, Salvage};
 use super::slice::after;
-use super::{Kept, LaneKey, LaneStatus, Mark, Problem};
+use super::{LaneKey, LaneStatus, Mark, Problem, SpooledReport};
 
 /// Bytes of memory for the cache, and for the reports of one step.
 const MEMORY: usize = 1 << 20;
@@ -56,7 +56,7 @@ pub(super) fn count(path: &Path, is_in_use: bool, lanes: &mut Lanes) -> Result<(
 pub(super) fn each(
     path: &Path,
     is_in_use: bool,
-    mut show: impl FnMut(Kept) -> io::Result<()>,
+    mut show: impl FnMut(SpooledReport) -> io::Result<()>,
 ) -> io::Result<Option<Problem>> {
     let mut last = i64::MIN;
     let mut next = || {
@@ -86,7 +86,7 @@ pub(super) fn salvaged(
     path: &Path,
     show: impl FnMut(Found) -> io::Result<()>,
 ) -> io::Result<Problem> {
-    let aside = Unusable::Invalid("it was set aside".to_owned());
+    let aside = FileError::Invalid("it was set aside".to_owned());
     salvage(path, aside, i64::MIN, show)
 }
 
@@ -96,11 +96,11 @@ struct View {
     state: &'static str,
 }
 
-fn open(path: &Path, is_in_use: bool) -> Result<View, Unusable> {
+fn open(path: &Path, is_in_use: bool) -> Result<View, FileError> {
     let log = if is_in_use {
-        Log::Required
+        Wal::Required
     } else {
-        Log::Optional
+        Wal::Optional
     };
     let connection = connection::open(path, MEMORY, log)?;
     let state = state_column(format_of(&connection)?);
@@ -150,7 +150,7 @@ fn add(sum: &mut LaneStatus, more: &LaneStatus) {
 /// `last`.
 fn salvage(
     path: &Path,
-    error: Unusable,
+    error: FileError,
     last: i64,
     mut show: impl FnMut(Found) -> io::Result<()>,
 ) -> io::Result<Problem> {
@@ -162,9 +162,9 @@ fn salvage(
         unread_pages: 0,
     };
     let damage = match &error {
-        Unusable::Newer(_) => None,
-        Unusable::Invalid(why) => Some(why.clone()),
-        Unusable::Failed(error) => Verdict::of(path, error).into_reason(),
+        FileError::Newer(_) => None,
+        FileError::Invalid(why) => Some(why.clone()),
+        FileError::Failed(error) => Diagnosis::of(path, error).into_reason(),
     };
     let Some(damage) = damage else {
         problem.why = unreadable(path, &error);
@@ -193,15 +193,15 @@ fn salvage(
 }
 
 /// Returns why a file that is not damaged can't be read.
-fn unreadable(path: &Path, error: &Unusable) -> String {
+fn unreadable(path: &Path, error: &FileError) -> String {
     let error = match error {
-        Unusable::Newer(format) => {
+        FileError::Newer(format) => {
             return format!(
                 "a newer koobridge wrote it (format {format}; this version reads up to format {FORMAT})"
             );
         }
-        Unusable::Invalid(why) => why.clone(),
-        Unusable::Failed(error) => error.to_string(),
+        FileError::Invalid(why) => why.clone(),
+        FileError::Failed(error) => error.to_string(),
     };
     let has_log = length(&with_suffix(path, "-wal")) > 0;
     if has_log && OpenOptions::new().write(true).open(path).is_err() {

@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use super::files::{Files, QUIET};
 use super::limits::{Growth, MIN_ROOM};
 use super::queue::{Queue, Write};
-use super::{LaneKey, Level, NotWritten, Options};
+use super::{LaneKey, Level, Options, WriteError};
 
 /// The interval of checks while the spool has due reports or can't be written.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ pub(super) struct Writer<T> {
 
 /// The callbacks of the spool's caller.
 pub(super) struct Callbacks<T> {
-    pub(super) on_written: Box<dyn Fn(T, Result<(), NotWritten>) + Send>,
+    pub(super) on_written: Box<dyn Fn(T, Result<(), WriteError>) + Send>,
     pub(super) on_commit: Box<dyn Fn(Duration) + Send>,
 }
 
@@ -124,7 +124,7 @@ impl<T: Send + 'static> Writer<T> {
         let room = self.files.limits.room(usage);
         self.level.is_writable = self.files.current.is_some() && room >= MIN_ROOM;
         if self.files.current.is_some() && room < MIN_ROOM {
-            self.warn_not_written(NotWritten::Full);
+            self.warn_not_written(WriteError::Full);
         }
         self.room_checked = Some(Instant::now());
     }
@@ -162,15 +162,15 @@ impl<T: Send + 'static> Writer<T> {
     fn write(&mut self, mut writes: Vec<Write<T>>, queue: &Queue<T>) {
         while !writes.is_empty() {
             self.files.rotate_if_large();
-            let fitting = self.fitting(&writes);
+            let fitting = self.count_fitting(&writes);
             let later = writes.split_off(fitting);
             if fitting == 0 {
-                self.answer(later, Err(NotWritten::Full), queue);
+                self.answer(later, Err(WriteError::Full), queue);
                 return;
             }
             let began = Instant::now();
             let mut result = self.try_write(&writes);
-            if result == Err(NotWritten::Failed) {
+            if result == Err(WriteError::Failed) {
                 // When a write fails, the file is replaced: try again on the new one.
                 result = self.try_write(&writes);
             }
@@ -183,7 +183,7 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     /// Returns how many of the reports fit into one transaction and into the limits.
-    fn fitting(&mut self, writes: &[Write<T>]) -> usize {
+    fn count_fitting(&mut self, writes: &[Write<T>]) -> usize {
         let (usage, limits) = (self.files.disk_usage(), self.files.limits);
         let (mut growth, mut bytes) = (Growth::default(), 0);
         for (fitting, write) in writes.iter().enumerate() {
@@ -198,7 +198,7 @@ impl<T: Send + 'static> Writer<T> {
         writes.len()
     }
 
-    fn answer(&mut self, writes: Vec<Write<T>>, result: Result<(), NotWritten>, queue: &Queue<T>) {
+    fn answer(&mut self, writes: Vec<Write<T>>, result: Result<(), WriteError>, queue: &Queue<T>) {
         match result {
             Ok(()) => self.last_warning = None,
             Err(why) => self.warn_not_written(why),
@@ -211,9 +211,9 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    fn try_write(&mut self, writes: &[Write<T>]) -> Result<(), NotWritten> {
+    fn try_write(&mut self, writes: &[Write<T>]) -> Result<(), WriteError> {
         self.files.ensure_current();
-        let file = self.files.current.as_mut().ok_or(NotWritten::Failed)?;
+        let file = self.files.current.as_mut().ok_or(WriteError::Failed)?;
         let rows = writes
             .iter()
             .map(|write| (&write.lane, write.number, &*write.record));
@@ -224,15 +224,15 @@ impl<T: Send + 'static> Writer<T> {
                 error!(%path, "a spool file or the lock was removed or replaced: this file gets no more reports");
                 self.files.may_have_duplicates = true;
                 self.files.rotate();
-                Err(NotWritten::Failed)
+                Err(WriteError::Failed)
             }
-            Err(error) if self.files.handle_write_error(&error) => Err(NotWritten::Full),
-            Err(_) => Err(NotWritten::Failed),
+            Err(error) if self.files.handle_write_error(&error) => Err(WriteError::Full),
+            Err(_) => Err(WriteError::Failed),
         }
     }
 
     /// Deletes reports, and tries failed deletions again: some of them each second, and all of them at the end,
-    /// because even on a full disk a file can be removed if all its reports are to be deleted.
+    /// because even on a full disk a file can be removed when all its reports are to be deleted.
     fn delete(&mut self, reports: Vec<(LaneKey, u64)>, is_closing: bool) {
         let mut reports = reports;
         if is_closing {
@@ -251,7 +251,7 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    fn warn_not_written(&mut self, why: NotWritten) {
+    fn warn_not_written(&mut self, why: WriteError) {
         if self.last_warning.is_some_and(|at| at.elapsed() < REMINDER) {
             return;
         }
@@ -260,14 +260,14 @@ impl<T: Send + 'static> Writer<T> {
         let usage = self.files.disk_usage();
         let directory = self.files.directory.path().display();
         match why {
-            NotWritten::Full => {
+            WriteError::Full => {
                 warn!(
                     %directory, bytes = usage.bytes, disk_limit, available = usage.available, free_space,
                     "the spool is full: reports that Kafka can't accept are answered 503; raise spool.disk_limit, or \
                      free disk space if less than spool.free_space is available"
                 );
             }
-            NotWritten::Failed => {
+            WriteError::Failed => {
                 error!(%directory, "can't write to the spool: reports that Kafka can't accept are answered 503");
             }
         }

@@ -1,4 +1,4 @@
-//! Logs to standard error: as text if it is a terminal, and as JSON otherwise. If standard error is slow or broken,
+//! Logs to standard error: as text if it is a terminal, and as JSON otherwise. When standard error is slow or broken,
 //! that neither blocks nor ends the program: a separate thread writes the lines, and drops those that it can't write.
 
 mod panics;
@@ -67,8 +67,8 @@ pub fn flush() {
 }
 
 /// Writes text to standard error without a log format, after the lines so far.
-pub fn tell(text: fmt::Arguments<'_>) {
-    WRITER.tell(text.to_string().as_bytes(), FLUSH_TIMEOUT);
+pub fn try_eprint(text: fmt::Arguments<'_>) {
+    WRITER.print(text.to_string().as_bytes(), FLUSH_TIMEOUT);
 }
 
 /// Returns the counter of lines that could not be written.
@@ -77,8 +77,8 @@ pub fn lines_dropped() -> Counter {
     WRITER.dropped()
 }
 
-/// Writes a line to standard error like `eprintln`, but does not panic if standard error is broken.
+/// Writes a line to standard error like `eprintln`, but does not panic when standard error is broken.
 #[macro_export]
-macro_rules! tell {
-    ($($text:tt)*) => { $crate::telemetry::tell(format_args!("{}\n", format_args!($($text)*))) };
+macro_rules! try_eprintln {
+    ($($text:tt)*) => { $crate::telemetry::try_eprint(format_args!("{}\n", format_args!($($text)*))) };
 }

@@ -1,4 +1,4 @@
-//! Ends the process if a thread panics. A bridge without one of its threads would look healthy but not work; if the
+//! Ends the process when a thread panics. A bridge without one of its threads would look healthy but not work; when the
 //! process ends, a supervisor restarts it.
 
 use std::panic::{self, PanicHookInfo};
@@ -31,7 +31,7 @@ fn log(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
     let place = place.unwrap_or_default();
     if LevelFilter::current() == LevelFilter::OFF {
-        crate::tell!("koobridge: thread {thread} panicked at {place}: {message}");
+        crate::try_eprintln!("koobridge: thread {thread} panicked at {place}: {message}");
     } else {
         error!(
             thread,
@@ -64,9 +64,9 @@ mod tests {
         let mut child = Command::new(env::current_exe().expect("this program"));
         let child = child.args(["--exact", name, "--nocapture"]).env(CHILD, "");
         let output = child.output().expect("this program starts");
-        let says = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.signal(), Some(SIGABRT), "{says}");
-        assert!(says.contains("koobridge: thread spool panicked at src/telemetry/panics.rs:"));
-        assert!(says.contains("the disk is gone"), "{says}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{stderr}");
+        assert!(stderr.contains("koobridge: thread spool panicked at src/telemetry/panics.rs:"));
+        assert!(stderr.contains("the disk is gone"), "{stderr}");
     }
 }

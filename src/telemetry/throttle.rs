@@ -27,7 +27,7 @@ impl Throttle {
         }))
     }
 
-    /// Counts a failure. Returns the number of failures since the last line, if it is time for a new line.
+    /// Counts a failure. Returns the number of failures since the last line if it is time for a new line.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())

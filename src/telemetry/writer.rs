@@ -11,13 +11,13 @@ use prometheus_client::metrics::counter::Counter;
 /// The writer of this process.
 pub(super) static WRITER: std::sync::LazyLock<Writer> = std::sync::LazyLock::new(Writer::default);
 
-/// The limit on queued bytes. If a reader pauses for a moment, no line is lost.
+/// The limit on queued bytes. When a reader pauses for a moment, no line is lost.
 const LIMIT: usize = 1 << 20;
 /// The size of the pieces in which a text is queued, in bytes.
 const PIECE: usize = 64 << 10;
 /// Additional room for the message of a thread that panics, in bytes.
 const PANIC_ROOM: usize = 16 << 10;
-/// Pause before another attempt if standard error would block.
+/// Pause before another attempt when standard error would block.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Writes lines to standard error in order, on a separate thread, so that logging never blocks. A line that does not
@@ -85,7 +85,7 @@ impl Writer {
 
     /// Queues text after the lines so far, and waits for room, for `timeout` at most. Without the thread, writes it
     /// directly.
-    pub(super) fn tell(&self, text: &[u8], timeout: Duration) {
+    pub(super) fn print(&self, text: &[u8], timeout: Duration) {
         if !self.lock().is_started {
             let _unread = io::stderr().write_all(text);
             return;
@@ -200,7 +200,7 @@ mod tests {
         let writer: &'static Writer = Box::leak(Box::default());
         writer.lock().is_started = true;
         thread::spawn(|| writer.run(&mut io::sink()));
-        writer.tell(&vec![b'x'; 3 * LIMIT], Duration::from_mins(1));
+        writer.print(&vec![b'x'; 3 * LIMIT], Duration::from_mins(1));
         writer.flush(Duration::from_mins(1));
         assert_eq!(writer.dropped.get(), 0);
     }

@@ -8,7 +8,7 @@ pub mod replay;
 pub mod schema_registry;
 pub mod topics;
 
-pub use output::{UNWRITTEN, is_unread};
+pub use output::{UNWRITTEN, is_broken_pipe};
 
 /// An error in the command line; the process then exits with code 2.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 pub use choice::{Choice, check, chosen};
 
-use crate::kafka::{Condition, TopicFacts, Wanted};
+use crate::kafka::{Condition, TopicFacts, TopicSpec};
 
 /// Few, since librdkafka sends each partition in a separate request.
 const PARTITIONS: u32 = 6;
@@ -51,7 +51,7 @@ pub struct LowMinInsync {
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    Create(Wanted<'a>),
+    Create(TopicSpec<'a>),
     AddPartitions {
         to: u32,
         from: u32,
@@ -62,7 +62,7 @@ pub enum Step<'a> {
 
 /// Why a topic can't be created or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Refused {
+pub enum TopicError {
     #[error(
         "cleanup.policy is {0}: Kafka keeps only the last event of each message; \
          use another topic, or set cleanup.policy=delete with Kafka's own tools"
@@ -114,23 +114,27 @@ pub fn plan<'a>(
     facts: &TopicFacts,
     requested: &Requested,
     brokers: u32,
-) -> Result<Plan<'a>, Refused> {
+) -> Result<Plan<'a>, TopicError> {
     match &facts.condition {
         Condition::Missing => Ok(Plan {
             steps: vec![Step::Create(creation(name, requested, brokers)?)],
             advice: None,
         }),
         Condition::Ready | Condition::Leaderless(_) => changes(facts, requested),
-        Condition::Refused(reason) => Err(Refused::Hidden(reason.clone())),
-        other => Err(Refused::NotShown(other.clone())),
+        Condition::Rejected(reason) => Err(TopicError::Hidden(reason.clone())),
+        other => Err(TopicError::NotShown(other.clone())),
     }
 }
 
-fn creation<'a>(name: &'a str, requested: &Requested, brokers: u32) -> Result<Wanted<'a>, Refused> {
+fn creation<'a>(
+    name: &'a str,
+    requested: &Requested,
+    brokers: u32,
+) -> Result<TopicSpec<'a>, TopicError> {
     let replication = requested.replication.unwrap_or(REPLICATION.min(brokers));
     if replication > brokers {
         let (wanted, has) = (replication, brokers);
-        return Err(Refused::TooFewBrokers { wanted, has });
+        return Err(TopicError::TooFewBrokers { wanted, has });
     }
     let min_insync = requested
         .min_insync
@@ -144,7 +148,7 @@ fn creation<'a>(name: &'a str, requested: &Requested, brokers: u32) -> Result<Wa
             milliseconds(requested.retention.unwrap_or(RETENTION)),
         ),
     ];
-    Ok(Wanted {
+    Ok(TopicSpec {
         name,
         partitions: requested.partitions.unwrap_or(PARTITIONS),
         replication,
@@ -162,10 +166,10 @@ fn default_min_insync(replication: u32) -> u32 {
     replication.saturating_sub(1).max(1)
 }
 
-fn check_min_insync(min_insync: u32, replication: u32) -> Result<(), Refused> {
+fn check_min_insync(min_insync: u32, replication: u32) -> Result<(), TopicError> {
     let wanted = min_insync;
     if wanted > replication {
-        return Err(Refused::AboveReplication {
+        return Err(TopicError::AboveReplication {
             wanted,
             replication,
         });
@@ -177,27 +181,27 @@ fn milliseconds(time: Duration) -> String {
     time.as_millis().to_string()
 }
 
-fn changes<'a>(facts: &TopicFacts, requested: &Requested) -> Result<Plan<'a>, Refused> {
+fn changes<'a>(facts: &TopicFacts, requested: &Requested) -> Result<Plan<'a>, TopicError> {
     let Some(settings) = &facts.settings else {
         let is_requested = *requested != Requested::default();
         return if is_requested {
-            Err(Refused::SettingsHidden)
+            Err(TopicError::SettingsHidden)
         } else {
             Ok(Plan::default())
         };
     };
     let mut policy = settings.get("cleanup.policy").into_iter();
     if let Some(policy) = policy.find(|policy| policy.contains("compact")) {
-        return Err(Refused::Compacted(policy.clone()));
+        return Err(TopicError::Compacted(policy.clone()));
     }
     let has = facts.replication;
     if let Some(wanted) = requested.replication.filter(|wanted| *wanted != has) {
-        return Err(Refused::OtherReplication { wanted, has });
+        return Err(TopicError::OtherReplication { wanted, has });
     }
     let mut steps = Vec::new();
     let has = facts.partitions;
     match requested.partitions {
-        Some(wanted) if wanted < has => return Err(Refused::FewerPartitions { wanted, has }),
+        Some(wanted) if wanted < has => return Err(TopicError::FewerPartitions { wanted, has }),
         Some(to) if to > has => steps.push(Step::AddPartitions { to, from: has }),
         _ => {}
     }
@@ -222,14 +226,14 @@ fn changed_settings(
     min_insync: Option<u32>,
     facts: &TopicFacts,
     requested: &Requested,
-) -> Result<BTreeMap<&'static str, String>, Refused> {
+) -> Result<BTreeMap<&'static str, String>, TopicError> {
     let mut changes = BTreeMap::new();
     let is_lower = |wanted: &u32| min_insync.is_none_or(|has| has < *wanted);
     if let Some(wanted) = requested.min_insync.filter(is_lower) {
         check_min_insync(wanted, facts.replication)?;
         let in_sync = facts.in_sync;
         if in_sync < wanted {
-            return Err(Refused::TooFewInSync { wanted, in_sync });
+            return Err(TopicError::TooFewInSync { wanted, in_sync });
         }
         changes.insert(MIN_INSYNC, wanted.to_string());
     }
@@ -255,7 +259,7 @@ impl fmt::Display for LowMinInsync {
 impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Create(Wanted {
+            Self::Create(TopicSpec {
                 partitions,
                 replication,
                 settings,

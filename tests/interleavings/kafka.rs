@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 pub use koobridge::kafka::{
-    Acknowledged, ClientCertificate, ClientError, Condition, Failed, TopicState, partition_for,
+    Acknowledged, ClientCertificate, ClientError, Condition, DeliveryError, TopicState,
+    partition_for,
 };
 
 use crate::contract::Record;
@@ -48,13 +49,13 @@ struct State {
 struct InFlight {
     producer: usize,
     key: String,
-    report: Box<dyn FnOnce(Result<(), Failed>) + Send>,
+    report: Box<dyn FnOnce(Result<(), DeliveryError>) + Send>,
 }
 
 impl Settings {
     /// Answers records until the cluster is closed. `outcome` gets the number of the producer and the number of its
     /// record. It returns `None` for a record without an answer. Records with `Ok` are appended to the topic.
-    pub fn serve(&self, outcome: impl Fn(usize, usize) -> Option<Result<(), Failed>>) {
+    pub fn serve(&self, outcome: impl Fn(usize, usize) -> Option<Result<(), DeliveryError>>) {
         let mut records: BTreeMap<_, usize> = BTreeMap::new();
         while let Some(InFlight {
             producer,
@@ -109,14 +110,14 @@ impl Settings {
 pub struct Producer<T> {
     cluster: Settings,
     number: usize,
-    on_report: Arc<dyn Fn(T, Result<Acknowledged, Failed>) + Send + Sync>,
+    on_report: Arc<dyn Fn(T, Result<Acknowledged, DeliveryError>) + Send + Sync>,
 }
 
 impl<T: Send + 'static> Producer<T> {
     pub fn start(
         _: &str,
         cluster: &Settings,
-        on_report: impl Fn(T, Result<Acknowledged, Failed>) + Send + Sync + 'static,
+        on_report: impl Fn(T, Result<Acknowledged, DeliveryError>) + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         Ok(Self {
             cluster: cluster.clone(),
@@ -125,7 +126,13 @@ impl<T: Send + 'static> Producer<T> {
         })
     }
 
-    pub fn send(&self, _: &str, _: u32, record: &Record, ticket: T) -> Result<(), (Failed, T)> {
+    pub fn send(
+        &self,
+        _: &str,
+        _: u32,
+        record: &Record,
+        ticket: T,
+    ) -> Result<(), (DeliveryError, T)> {
         let on_report = Arc::clone(&self.on_report);
         let in_flight = InFlight {
             producer: self.number,
@@ -145,7 +152,7 @@ impl<T: Send + 'static> Producer<T> {
         Condition::Ready
     }
 
-    pub fn refusal_within(&self, _: Duration) -> Option<String> {
+    pub fn rejection_within(&self, _: Duration) -> Option<String> {
         None
     }
 
@@ -197,5 +204,5 @@ impl TopicWatch {
         true
     }
 
-    pub fn doubt(&self) {}
+    pub fn request_refresh(&self) {}
 }

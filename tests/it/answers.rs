@@ -223,7 +223,7 @@ fn the_head_is_checked_before_the_body_is_requested() {
         ),
     ] {
         let mut connection = Connection::open(bridge.ingress);
-        // Sends only the head: if the answer waited for the body, it would never come.
+        // Sends only the head: when the answer waited for the body, it would never come.
         connection.send(&request(&post(), changes, b""));
         let answer = connection.answer();
         assert_eq!(

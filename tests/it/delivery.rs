@@ -29,7 +29,7 @@ fn connected_bridge(kafka: &Exclusive, settings: &[(&str, &str)]) -> Bridge {
     let topic = kafka.topic("delivery", 1);
     let rejected = kafka.topic("delivery-rejected", 1);
     let bridge = Bridge::ready(kafka.bootstrap(), &topic, &rejected, settings);
-    // If the machine is slow, the first connections can take longer than the deadline.
+    // When the machine is slow, the first connections can take longer than the deadline.
     eventually(
         || match exchange(bridge.ingress, &report(&body("first", "read"))).status {
             200 => Ok(()),
@@ -115,7 +115,7 @@ fn too_much_in_flight_is_503_at_once_with_a_jittered_retry_after() {
         "ingress.reports_in_flight",
         "kafka.properties.queue.buffering.max.messages",
     ] {
-        // The deadline is so long that the report in flight does not reach it, even if the other requests take long.
+        // The deadline is so long that the report in flight does not reach it, even when the other requests take long.
         let bridge = connected_bridge(&kafka, &[(limit, "1"), ("ingress.deadline", "20s")]);
         kafka.freeze_all();
         let mut first = Connection::open(bridge.ingress);

@@ -121,7 +121,7 @@ fn the_health_checks_of_the_containers_work() {
     }
 }
 
-/// On ARM, a page has up to 64 KiB, and jemalloc aborts if the system's pages are larger than those it was built for.
+/// On ARM, a page has up to 64 KiB, and jemalloc aborts when the system's pages are larger than those it was built for.
 #[test]
 fn a_build_for_arm_runs_with_pages_of_every_size() {
     let text = read(".cargo/config.toml");

@@ -50,7 +50,7 @@ fn send(bridge: &Bridge, bytes: &[u8]) {
 }
 
 /// Tries a handshake, until the bridge or the client ends it.
-fn shake_hands(bridge: &Bridge, config: ClientConfig) {
+fn try_handshake(bridge: &Bridge, config: ClientConfig) {
     let socket = TcpStream::connect(bridge.ingress).expect("the bridge listens");
     let mut stream = secure(config, socket);
     // In TLS 1.3 a client completes its handshake before the bridge has checked the client's certificate.
@@ -134,7 +134,7 @@ fn clients_without_a_common_protocol_are_counted_separately() {
     for version in VERSIONS {
         let mut config = authority.client(&[version]);
         config.alpn_protocols = vec![b"h2".to_vec()];
-        shake_hands(&bridge, config);
+        try_handshake(&bridge, config);
     }
     assert_counted(&bridge, &[("protocol", 3)]);
 }
@@ -152,11 +152,11 @@ fn clients_without_an_accepted_certificate_are_counted_separately() {
         authority.write(&format!("stranger.{suffix}"), &client);
     }
     authority.issue("expired", 3, [2000, 2001]);
-    shake_hands(&bridge, authority.client(&[&TLS13]));
+    try_handshake(&bridge, authority.client(&[&TLS13]));
     assert_logged(&bridge, "client_certificate", "peer sent no certificates");
     for version in VERSIONS {
         for name in [None, Some("stranger"), Some("expired")] {
-            shake_hands(&bridge, authority.client_as(&[version], name));
+            try_handshake(&bridge, authority.client_as(&[version], name));
         }
     }
     assert_counted(&bridge, &[("client_certificate", 7)]);
@@ -166,12 +166,12 @@ fn clients_without_an_accepted_certificate_are_counted_separately() {
 fn clients_that_refuse_the_certificate_are_counted_separately() {
     let [authority, renewed, stranger] = ["A", "A", "B"].map(Authority::named);
     let bridge = start(&authority, &[]);
-    shake_hands(&bridge, stranger.client(&[&TLS13]));
+    try_handshake(&bridge, stranger.client(&[&TLS13]));
     let error = "received fatal alert: UnknownCA";
     assert_logged(&bridge, "certificate_refused", error);
     for version in VERSIONS {
-        shake_hands(&bridge, stranger.client(&[version]));
-        shake_hands(&bridge, renewed.client(&[version]));
+        try_handshake(&bridge, stranger.client(&[version]));
+        try_handshake(&bridge, renewed.client(&[version]));
     }
     assert_counted(&bridge, &[("certificate_refused", 5)]);
 }

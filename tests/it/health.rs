@@ -28,11 +28,11 @@ fn ended(command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).expect("text"))
 }
 
-fn well(url: &str) -> (Option<i32>, String) {
+fn healthy(url: &str) -> (Option<i32>, String) {
     (Some(0), format!("{url}: the answer is 200\n"))
 }
 
-fn unwell(url: &str, why: &str) -> (Option<i32>, String) {
+fn unhealthy(url: &str, why: &str) -> (Option<i32>, String) {
     (Some(1), format!("koobridge: {url}: {why}\n"))
 }
 
@@ -56,10 +56,10 @@ fn a_ready_bridge_is_0_for_every_form_of_its_address() {
         (live.clone(), &live),
         (format!("127.0.0.1:{port}/livez"), &live),
     ] {
-        assert_eq!(ended(&mut health(&typed)), well(asked), "{typed}");
+        assert_eq!(ended(&mut health(&typed)), healthy(asked), "{typed}");
     }
     let by_name = format!("http://localhost:{port}/readyz");
-    assert_eq!(ended(&mut health(&by_name)), well(&by_name));
+    assert_eq!(ended(&mut health(&by_name)), healthy(&by_name));
     let file = home.path().join("koobridge.toml");
     let text = format!(
         "[admin]\nlisten = \"0.0.0.0:{port}\"\n[ingress]\nlisten = \"of a later version\"\n"
@@ -67,12 +67,12 @@ fn a_ready_bridge_is_0_for_every_form_of_its_address() {
     std::fs::write(&file, text).expect("a file");
     let mut by_file = koobridge();
     by_file.args(["health", "--config"]).arg(&file);
-    assert_eq!(ended(&mut by_file), well(&ready));
+    assert_eq!(ended(&mut by_file), healthy(&ready));
     let mut by_variable = health("/livez");
     by_variable
         .env("KOOBRIDGE_CONFIG", "/nowhere")
         .env("KOOBRIDGE_ADMIN_LISTEN", format!("0.0.0.0:{port}"));
-    assert_eq!(ended(&mut by_variable), well(&live));
+    assert_eq!(ended(&mut by_variable), healthy(&live));
 }
 
 #[test]
@@ -93,13 +93,13 @@ fn a_bridge_that_is_not_ready_is_1_with_the_reason_and_alive() {
     bridge.signal(Signal::TERM);
     eventually(|| {
         let (code, said) = ended(&mut health(&url));
-        let expected = unwell(&url, "the answer is 503: not ready: it is stopping");
+        let expected = unhealthy(&url, "the answer is 503: not ready: it is stopping");
         let is_it = (code, said.clone()) == expected;
         is_it.then_some(()).ok_or(said)
     });
     let live = format!("http://{}/livez", bridge.admin);
-    assert_eq!(ended(&mut health(&live)), well(&live));
-    bridge.kill9();
+    assert_eq!(ended(&mut health(&live)), healthy(&live));
+    bridge.sigkill();
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn another_path_or_host_name_is_1_with_the_listeners_answer() {
     let bridge = bridge(&[]);
     let url = format!("http://{}/readyz/", bridge.admin);
     let why = "the answer is 404: try / (the status page), /livez, /readyz, /startupz or /metrics";
-    assert_eq!(ended(&mut health(&url)), unwell(&url, why));
+    assert_eq!(ended(&mut health(&url)), unhealthy(&url, why));
     let ingress = format!("http://{}/readyz", bridge.ingress);
     let (code, said) = ended(&mut health(&ingress));
     assert_eq!(code, Some(1));
@@ -120,19 +120,22 @@ fn a_closed_port_is_1() {
     let [address] = free_addresses();
     let url = format!("http://{address}/readyz");
     let why = "connection refused: nothing listens there";
-    assert_eq!(ended(&mut health(&url)), unwell(&url, why));
+    assert_eq!(ended(&mut health(&url)), unhealthy(&url, why));
     let mut doubtful = koobridge();
     doubtful
         .args(["health", "--config", "/nowhere"])
         .env("KOOBRIDGE_ADMIN_LISTEN", &address);
     let doubt =
         "; also, the configuration can't be read: `koobridge serve --print-config` shows why";
-    assert_eq!(ended(&mut doubtful), unwell(&url, &format!("{why}{doubt}")));
+    assert_eq!(
+        ended(&mut doubtful),
+        unhealthy(&url, &format!("{why}{doubt}"))
+    );
     let unknown = "http://nowhere.invalid:1/readyz";
     let (code, said) = ended(&mut health(unknown));
     assert_eq!(code, Some(1));
     let expected = format!("koobridge: {unknown}: can't find the address of nowhere.invalid: ");
-    let is_slow = said == unwell(unknown, "no connection within 2 seconds").1;
+    let is_slow = said == unhealthy(unknown, "no connection within 2 seconds").1;
     assert!(said.starts_with(&expected) || is_slow, "{said}");
 }
 
@@ -170,7 +173,7 @@ fn a_wrong_argument_or_address_is_2() {
 type Behaviour = fn(&mut TcpStream);
 
 /// Starts a server with this behaviour, and returns its address.
-fn impostor(behaviour: Behaviour) -> SocketAddr {
+fn fake_server(behaviour: Behaviour) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -256,15 +259,15 @@ fn an_answer_without_an_end_takes_neither_time_nor_memory() {
         ),
     ];
     for (behaviour, expected) in cases {
-        let url = format!("http://{}/readyz", impostor(behaviour));
+        let url = format!("http://{}/readyz", fake_server(behaviour));
         let mut command = wrapped(&["prlimit", MEMORY]);
         command.args(["health", &url]);
         let began = Instant::now();
         let end = ended(&mut command);
         let took = began.elapsed();
         match expected {
-            Ok(()) => assert_eq!(end, well(&url)),
-            Err(why) => assert_eq!(end, unwell(&url, why)),
+            Ok(()) => assert_eq!(end, healthy(&url)),
+            Err(why) => assert_eq!(end, unhealthy(&url, why)),
         }
         assert!(took < TIMEOUT + BUSY, "{took:?}: {expected:?}");
     }

@@ -11,10 +11,10 @@ use crate::support::authority::{Authority, borrowed};
 use crate::support::bridge::{Bridge, configuration, flags, koobridge, run};
 use crate::support::cluster;
 use crate::support::http::{body, exchange, report};
-use crate::support::logins::{COMMON_NAME, ClientFiles, FRESH, Way};
+use crate::support::logins::{COMMON_NAME, ClientFiles, FRESH, Security};
 use crate::support::records::read_all;
 
-const WAYS: [Way; 3] = [Way::Tls, Way::MutualTls, Way::SaslTls];
+const SECURITIES: [Security; 3] = [Security::Tls, Security::MutualTls, Security::SaslTls];
 
 /// A configuration for the tools, and the settings that go with it.
 struct Desk {
@@ -68,37 +68,41 @@ impl Desk {
 #[test]
 fn a_bridge_delivers_and_the_tools_work_over_each_way() {
     let kafka = cluster::exclusive();
-    for way in WAYS {
+    for security in SECURITIES {
         let topics = ["events", "rejected"].map(|name| kafka.topic(name, 3));
         let [topic, rejected] = topics.each_ref().map(String::as_str);
-        let (files, bootstrap) = (ClientFiles::new(way), kafka.bootstrap_for(way));
+        let (files, bootstrap) = (ClientFiles::new(security), kafka.bootstrap_for(security));
         let settings = files.settings();
         let bridge = Bridge::ready(&bootstrap, topic, rejected, &borrowed(&settings));
         let answers = [body("m1", "read"), body("m2", "played")]
             .map(|body| exchange(bridge.ingress, &report(&body)).status);
-        assert_eq!(answers, [200, 200], "{way:?}");
+        assert_eq!(answers, [200, 200], "{security:?}");
         let count = |topic: &str| read_all(kafka.bootstrap(), topic).len();
-        assert_eq!([count(topic), count(rejected)], [1, 1], "{way:?}");
+        assert_eq!([count(topic), count(rejected)], [1, 1], "{security:?}");
 
         let desk = Desk::new(&bootstrap, [topic, rejected], &files);
         let found = desk.check(&["tls", "login", "brokers", "topics"]);
         assert!(
             found.iter().all(|[level, ..]| level == "ok"),
-            "{way:?}: {found:?}"
+            "{security:?}: {found:?}"
         );
         let areas: Vec<&str> = found.iter().map(|[_, area, ..]| &**area).collect();
-        assert!(areas.contains(&"tls"), "{way:?}: {found:?}");
-        assert_eq!(areas.contains(&"login"), way == Way::SaslTls, "{found:?}");
+        assert!(areas.contains(&"tls"), "{security:?}: {found:?}");
+        assert_eq!(
+            areas.contains(&"login"),
+            security == Security::SaslTls,
+            "{found:?}"
+        );
         desk.succeeds(&["topics"]);
         let tailed = desk.succeeds(&["tail", "--since", "beginning", "-n", "1", "--json"]);
-        assert!(tailed.contains("m1"), "{way:?}: {tailed}");
+        assert!(tailed.contains("m1"), "{security:?}: {tailed}");
         let target = kafka.topic("replayed", 3);
         let since = ["--since", "beginning", "--yes"];
         desk.succeeds(&[&["replay", "--to", &target], &since[..]].concat());
-        assert_eq!(count(&target), 1, "{way:?}");
+        assert_eq!(count(&target), 1, "{security:?}");
         // An unknown status stays where it is: the run has to read it, and to write nothing.
         desk.succeeds(&[&["redrive"], &since[..]].concat());
-        assert_eq!(count(topic), 1, "{way:?}");
+        assert_eq!(count(topic), 1, "{security:?}");
     }
 }
 
@@ -109,13 +113,14 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
     let [topic, rejected] = topics.each_ref().map(String::as_str);
     let stranger = Authority::named("stranger");
     let foreign = || stranger.issue_for(COMMON_NAME, FRESH);
-    let check = |listener: Way, way: Way, change: &dyn Fn(&ClientFiles)| {
-        let files = ClientFiles::new(way);
+    let check = |listener: Security, security: Security, change: &dyn Fn(&ClientFiles)| {
+        let files = ClientFiles::new(security);
         change(&files);
         let desk = Desk::new(&kafka.bootstrap_for(listener), [topic, rejected], &files);
         desk.check(&["configuration", "tls", "login"])
     };
-    let mutual = |change: &dyn Fn(&ClientFiles)| check(Way::MutualTls, Way::MutualTls, change);
+    let mutual =
+        |change: &dyn Fn(&ClientFiles)| check(Security::MutualTls, Security::MutualTls, change);
     for (found, level, area, words) in [
         (
             mutual(&|files| files.renew_certificate(Duration::from_hours(13 * 24))),
@@ -158,13 +163,13 @@ fn check_names_what_is_wrong_with_a_client_and_what_to_do() {
             "a client certificate whose CA is in its truststore",
         ),
         (
-            check(Way::MutualTls, Way::Tls, &|_| ()),
+            check(Security::MutualTls, Security::Tls, &|_| ()),
             "fail",
             "tls",
             "set ssl.certificate.location and ssl.key.location",
         ),
         (
-            check(Way::SaslTls, Way::SaslTls, &|files| {
+            check(Security::SaslTls, Security::SaslTls, &|files| {
                 files.write("password", "wrong");
             }),
             "fail",

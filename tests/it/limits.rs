@@ -8,7 +8,7 @@ use crate::support::cluster;
 use crate::support::http::{Connection, body, exchange, post, report, request};
 
 /// Allows the delay that a busy machine may add to the limit.
-fn assert_about(took: Duration, limit: Duration) {
+fn assert_close_to(took: Duration, limit: Duration) {
     assert!(
         took >= limit && took < limit + BUSY,
         "{took:?} is not about {limit:?}"
@@ -35,7 +35,7 @@ fn a_slow_body_is_408_and_closed() {
     let started = Instant::now();
     connection.send(&request(&line, &[("Content-Length", Some("500"))], b"{"));
     let answer = connection.answer();
-    assert_about(started.elapsed(), Duration::from_millis(300));
+    assert_close_to(started.elapsed(), Duration::from_millis(300));
     assert_eq!(
         (answer.status, answer.problem().0),
         (408, "body-timeout".to_owned())
@@ -56,7 +56,7 @@ fn a_slow_head_and_an_idle_connection_have_separate_limits() {
     let started = Instant::now();
     slow.send(b"POST / HTTP/1.1\r\nHost:");
     assert!(slow.is_closed());
-    assert_about(started.elapsed(), Duration::from_millis(300));
+    assert_close_to(started.elapsed(), Duration::from_millis(300));
 
     let mut idle = Connection::open(bridge.ingress);
     for _ in 0..5 {
@@ -68,7 +68,7 @@ fn a_slow_head_and_an_idle_connection_have_separate_limits() {
     let started = Instant::now();
     assert!(idle.is_closed());
     // The bridge's clock starts a moment before this one.
-    assert_about(
+    assert_close_to(
         started.elapsed() + Duration::from_millis(50),
         Duration::from_secs(4),
     );
@@ -88,7 +88,7 @@ fn the_first_answer_after_the_connection_age_closes_it() {
         is_last.then(Instant::now).ok_or("it stays".to_owned())
     });
     // The age is reduced by up to a tenth.
-    assert_about(last - started, Duration::from_millis(1800));
+    assert_close_to(last - started, Duration::from_millis(1800));
     assert!(connection.is_closed());
 }
 

@@ -1,6 +1,6 @@
 //! At all limits together, the bridge uses no more memory than `--print-config` prints.
 
-use crate::overload::{BYTES, CONNECTIONS, sized};
+use crate::overload::{BYTES, CONNECTIONS, body_of_size};
 use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
 use crate::support::cluster;
 use crate::support::http::{Connection, body, post, report, request};
@@ -88,7 +88,7 @@ fn large_reports_and_heads_at_every_limit_stay_under_the_bound() {
     let (bridge, ..) = Bridge::with_topics(&kafka, 6, &settings);
     let idle = bridge.resident_bytes();
     kafka.freeze_all();
-    let whole = report(&sized("m1", 60 << 10));
+    let whole = report(&body_of_size("m1", 60 << 10));
     let large = send_on_each(&bridge, 200, &whole);
     let unfinished = send_on_each(&bridge, 100, &whole[..whole.len() - 1]);
     let full = send_on_each(&bridge, 200, &whole);

@@ -42,7 +42,7 @@ fn crates(target: &str) -> BTreeSet<(String, String)> {
 }
 
 /// Returns name and version of the crates in the notices.
-fn noticed() -> BTreeSet<(String, String)> {
+fn crates_in_notices() -> BTreeSet<(String, String)> {
     let notices = read("deploy/notices/THIRD-PARTY-NOTICES.txt");
     let (_, notices) = notices.split_once("\nCRATES\n").expect("the section");
     let names = notices
@@ -56,11 +56,11 @@ fn noticed() -> BTreeSet<(String, String)> {
 
 #[test]
 fn every_crate_of_the_program_is_in_the_notices() {
-    let noticed = noticed();
+    let crates_in_notices = crates_in_notices();
     for target in TARGETS {
         let crates = crates(target);
         assert!(crates.len() > 100, "{crates:?}");
-        let missing: Vec<_> = crates.difference(&noticed).collect();
+        let missing: Vec<_> = crates.difference(&crates_in_notices).collect();
         assert!(
             missing.is_empty(),
             "run script/notices: {target}: {missing:?}"
@@ -76,8 +76,8 @@ fn the_notices_name_only_locked_versions() {
     let locked: BTreeSet<_> = packages
         .map(|package| (text(package, "name"), text(package, "version")))
         .collect();
-    let noticed = noticed();
-    let stale: Vec<_> = noticed.difference(&locked).collect();
+    let crates_in_notices = crates_in_notices();
+    let stale: Vec<_> = crates_in_notices.difference(&locked).collect();
     assert!(stale.is_empty(), "run script/notices: {stale:?}");
 }
 

@@ -17,7 +17,7 @@ pub const CONNECTIONS: &str = "koobridge_connections";
 const DISPLACED: &str = "koobridge_connections_displaced_total";
 
 /// Returns a valid body of `size` bytes, most of them in a member that the contract does not name.
-pub fn sized(message_id: &str, size: usize) -> Vec<u8> {
+pub fn body_of_size(message_id: &str, size: usize) -> Vec<u8> {
     let mut body = body(message_id, "read");
     body.pop();
     body.extend_from_slice(b",\"pad\":\"");
@@ -85,13 +85,13 @@ fn the_received_part_of_a_body_counts_towards_the_byte_limit() {
         ("ingress.bytes_in_flight", "80 KiB"),
     ];
     let (bridge, ..) = Bridge::with_topics(&kafka, 1, &settings);
-    let whole = report(&sized("m1", 60 << 10));
+    let whole = report(&body_of_size("m1", 60 << 10));
     let (most, rest) = whole.split_at(whole.len() - 1024);
     let mut slow = Connection::open(bridge.ingress);
     slow.send(most);
     bridge.wait_for_metric(BYTES, 59 << 10);
 
-    let answer = exchange(bridge.ingress, &report(&sized("m2", 60 << 10)));
+    let answer = exchange(bridge.ingress, &report(&body_of_size("m2", 60 << 10)));
     assert_eq!(
         (answer.status, answer.problem().0),
         (503, "overloaded".to_owned())

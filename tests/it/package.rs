@@ -18,12 +18,12 @@ fn root() -> &'static Path {
 }
 
 /// Returns the files of the package by their installed path. Those in `target/` exist only after a build.
-fn packaged() -> BTreeMap<PathBuf, PathBuf> {
+fn package_files() -> BTreeMap<PathBuf, PathBuf> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
     let manifest: toml::Table = manifest.parse().expect("TOML");
     let package = &manifest["package"]["metadata"]["deb"];
     let assets = package["assets"].as_array().expect("a list");
-    let mut packaged = BTreeMap::new();
+    let mut package_files = BTreeMap::new();
     for asset in assets {
         let [source, target, _mode] = &asset.as_array().expect("a list")[..] else {
             panic!("{asset}");
@@ -31,10 +31,10 @@ fn packaged() -> BTreeMap<PathBuf, PathBuf> {
         let target = target.as_str().expect("text");
         assert!(target.ends_with('/'), "{target}: a directory");
         for (file, name) in sources(source.as_str().expect("text")) {
-            packaged.insert(Path::new(target).join(name), file);
+            package_files.insert(Path::new(target).join(name), file);
         }
     }
-    packaged
+    package_files
 }
 
 /// Returns the files that an asset matches, with their paths below its directory.
@@ -75,10 +75,10 @@ fn resolved(directory: &Path, link: &str) -> PathBuf {
 
 #[test]
 fn every_link_of_a_packaged_page_leads_to_a_file_of_the_package() {
-    let packaged = packaged();
-    let leads_to_a_file = |path: &Path| packaged.keys().any(|file| file.starts_with(path));
+    let package_files = package_files();
+    let leads_to_a_file = |path: &Path| package_files.keys().any(|file| file.starts_with(path));
     let (mut count, mut broken) = (0, Vec::new());
-    let pages = packaged
+    let pages = package_files
         .iter()
         .filter(|(path, _)| path.extension().is_some_and(|end| end == "md"));
     for (path, source) in pages {
@@ -99,7 +99,7 @@ fn every_link_of_a_packaged_page_leads_to_a_file_of_the_package() {
 /// Configuration, unit and copyright name documents by their installed path.
 #[test]
 fn every_document_that_a_packaged_file_names_is_in_the_package() {
-    let packaged = packaged();
+    let package_files = package_files();
     let mut named = 0;
     for source in files_below(&root().join("deploy/debian"), false)
         .into_iter()
@@ -111,7 +111,7 @@ fn every_document_that_a_packaged_file_names_is_in_the_package() {
             let name = rest.split_whitespace().next().expect("a name");
             let path = Path::new(DOCUMENTS).join(name.trim_end_matches(['.', ',']));
             assert!(
-                packaged.contains_key(&path),
+                package_files.contains_key(&path),
                 "{}: {}",
                 source.display(),
                 path.display()
@@ -127,7 +127,7 @@ fn the_packaged_program_names_the_packaged_pages() {
     let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let prefix = home.path().join("usr");
     let pages = Path::new(DOCUMENTS).join("docs");
-    for (path, source) in packaged() {
+    for (path, source) in package_files() {
         let (true, Ok(path)) = (path.starts_with(&pages), path.strip_prefix("usr")) else {
             continue;
         };

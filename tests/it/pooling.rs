@@ -1,4 +1,4 @@
-//! Load balancers that send the requests of many senders over few connections. If a request of one sender is refused,
+//! Load balancers that send the requests of many senders over few connections. When a request of one sender is refused,
 //! the other senders still get their answers.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::balancers::{Balancer, Haproxy};
-use crate::reload::EndsWith;
+use crate::reload::StopsOnDrop;
 use crate::suite::rig::pause;
 use crate::support::bridge::Bridge;
 use crate::support::cluster;
@@ -31,7 +31,7 @@ const PATIENT: (&str, &str) = ("ingress.deadline", "9s");
 
 #[test]
 fn behind_haproxy_a_refused_request_costs_no_report_its_answer() {
-    behind(|replicas| {
+    run_behind_balancer(|replicas| {
         let changes = [
             ("http-reuse safe", "http-reuse always"),
             ("default-server check", "default-server maxconn 1 check"),
@@ -47,7 +47,7 @@ fn behind_haproxy_a_refused_request_costs_no_report_its_answer() {
 
 #[test]
 fn behind_nginx_a_refused_request_costs_no_report_its_answer() {
-    behind(|replicas| {
+    run_behind_balancer(|replicas| {
         let changes = [("keepalive 64", "keepalive 2")];
         assert_mixed_senders_are_answered(&Balancer::nginx(replicas, &changes));
     });
@@ -55,7 +55,7 @@ fn behind_nginx_a_refused_request_costs_no_report_its_answer() {
 
 #[test]
 fn behind_an_nginx_that_passes_bodies_as_they_come_a_refused_request_costs_no_report_its_answer() {
-    behind(|replicas| {
+    run_behind_balancer(|replicas| {
         let changes = [
             ("keepalive 64", "keepalive 2"),
             ("proxy_request_buffering on", "proxy_request_buffering off"),
@@ -65,7 +65,7 @@ fn behind_an_nginx_that_passes_bodies_as_they_come_a_refused_request_costs_no_re
 }
 
 /// Runs `senders` against a balancer with two replicas, and checks that the topic has their reports.
-fn behind(senders: impl FnOnce(&[Bridge; 2])) {
+fn run_behind_balancer(senders: impl FnOnce(&[Bridge; 2])) {
     let kafka = cluster::shared();
     let topic = kafka.topic("pooling", 3);
     let rejected = kafka.topic("pooling-rejected", 1);
@@ -92,7 +92,7 @@ fn id(sender: usize, report: usize) -> String {
 fn assert_mixed_senders_are_answered(balancer: &Balancer) {
     let done = &AtomicBool::new(false);
     thread::scope(|scope| {
-        let _end = EndsWith(done);
+        let _end = StopsOnDrop(done);
         let refused = LATE.map(|late| scope.spawn(move || send_refused(balancer, late, done)));
         let good: Vec<_> = (0..SENDERS)
             .map(|sender| scope.spawn(move || send_reports(balancer, sender)))

@@ -76,7 +76,7 @@ fn password_rotation_under_load_gives_no_wrong_answer() {
             }
         };
         thread::scope(|scope| {
-            let _end = EndsWith(&done);
+            let _end = StopsOnDrop(&done);
             for _ in 0..SENDERS {
                 scope.spawn(send);
             }
@@ -90,10 +90,10 @@ fn password_rotation_under_load_gives_no_wrong_answer() {
     println!("{answers} answers in {seconds} s, {swaps} swaps");
 }
 
-/// Stops the senders when it is dropped, even if the test panics.
-pub struct EndsWith<'a>(pub &'a AtomicBool);
+/// Stops the senders when it is dropped, even when the test panics.
+pub struct StopsOnDrop<'a>(pub &'a AtomicBool);
 
-impl Drop for EndsWith<'_> {
+impl Drop for StopsOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

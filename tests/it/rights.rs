@@ -151,12 +151,12 @@ fn a_drain_names_the_missing_right_and_continues_when_it_is_granted() {
     set(&mut command, &LOGIN);
     let mut running = Running::start(command);
     eventually(|| {
-        let line = running.says.find("grant this client WRITE on the topic");
+        let line = running.stderr.find("grant this client WRITE on the topic");
         let line = line.filter(|line| line.contains(&**events));
-        line.map(drop).ok_or_else(|| running.says.all())
+        line.map(drop).ok_or_else(|| running.stderr.all())
     });
     allow(&kafka, &["Write"], &[events]);
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(running.ended(), 0, "{}", running.stderr.all());
     assert_eq!(read_all(kafka.bootstrap(), events).len(), 1);
 }
 

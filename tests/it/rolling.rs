@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::balancers::{HAPROXY, Haproxy};
-use crate::reload::EndsWith;
-use crate::suite::checker::{Checker, Excused};
+use crate::reload::StopsOnDrop;
+use crate::suite::checker::{Checker, Tolerated};
 use crate::suite::evidence::Evidence;
-use crate::suite::load::Told;
+use crate::suite::load::SentReport;
 use crate::suite::rig::pause;
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::cluster;
@@ -34,7 +34,7 @@ fn senders_do_not_notice_a_rolling_restart_behind_haproxy() {
     );
     let mut replicas = [(); 2].map(|()| replica(&kafka, &topic, &rejected));
     let haproxy = Haproxy::start(&replicas, &[]);
-    let told = told_during(&haproxy, |answered| {
+    let reports = reports_during(&haproxy, |answered| {
         for _ in 0..ROUNDS {
             for (at, replica) in replicas.iter_mut().enumerate() {
                 restart(at, replica, &haproxy);
@@ -46,12 +46,12 @@ fn senders_do_not_notice_a_rolling_restart_behind_haproxy() {
             }
         }
     });
-    let excused = Excused {
+    let tolerated = Tolerated {
         deadline: Duration::from_secs(8),
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     };
     let evidence = Evidence::gather(kafka.bootstrap(), [&*topic, &*rejected], None);
-    Checker::new(&told, excused, &evidence).check();
+    Checker::new(&reports, tolerated, &evidence).check();
 }
 
 /// Starts a replica whose addresses stay reserved while it is down. It accepts reports from 127.0.0.1 only. haproxy
@@ -70,20 +70,20 @@ fn replica(kafka: &Kafka, topic: &str, rejected: &str) -> Bridge {
 }
 
 /// Returns the answers that the senders get while `harm` runs. `harm` gets the count of answers.
-fn told_during(haproxy: &Haproxy, harm: impl FnOnce(&AtomicUsize)) -> Vec<Told> {
+fn reports_during(haproxy: &Haproxy, harm: impl FnOnce(&AtomicUsize)) -> Vec<SentReport> {
     let (done, answered) = (&AtomicBool::new(false), &AtomicUsize::new(0));
     thread::scope(|scope| {
-        let _end = EndsWith(done);
+        let _end = StopsOnDrop(done);
         let send = move |sender| {
             scope.spawn(move || send(sender, haproxy.balancer.open(), done, answered))
         };
         let senders: Vec<_> = (0..SENDERS).map(send).collect();
         harm(answered);
         done.store(true, Ordering::Relaxed);
-        let told = senders
+        let reports = senders
             .into_iter()
             .map(|sender| sender.join().expect("answers"));
-        told.flatten().collect()
+        reports.flatten().collect()
     })
 }
 
@@ -93,18 +93,18 @@ fn send(
     mut connection: Connection,
     done: &AtomicBool,
     count: &AtomicUsize,
-) -> Vec<Told> {
+) -> Vec<SentReport> {
     let lie = [("X-Forwarded-For", Some("192.0.2.1"))];
-    let mut told = Vec::new();
+    let mut reports = Vec::new();
     let mut due = Instant::now();
     while !done.load(Ordering::Relaxed) {
-        let (message_id, status) = (format!("m-{sender}-{}", told.len()), "read");
+        let (message_id, status) = (format!("m-{sender}-{}", reports.len()), "read");
         let sent = Instant::now();
         connection.send(&request(&post(), &lie, &body(&message_id, status)));
         let code = Some(connection.answer().status);
         let answered = Instant::now();
         count.fetch_add(1, Ordering::Relaxed);
-        told.push(Told {
+        reports.push(SentReport {
             message_id,
             status,
             big: false,
@@ -115,7 +115,7 @@ fn send(
         due += PACE;
         pause(due.saturating_duration_since(answered));
     }
-    told
+    reports
 }
 
 /// Restarts one replica and waits until it is back, like an orchestrator.

@@ -16,7 +16,7 @@ use crate::support::bridge::{Bridge, configuration, eventually, koobridge, run};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::http::{self, body, exchange, report};
 use crate::support::lines::Lines;
-use crate::support::logins::{LOGIN, SASL_PASSWORD, Way, set_password};
+use crate::support::logins::{LOGIN, SASL_PASSWORD, Security, set_password};
 use crate::support::records::{Kafka, read_all};
 
 /// A spool's directory.
@@ -110,7 +110,7 @@ fn status_and_export_work_on_a_running_bridges_spool_and_after_a_kill() {
         "{running}"
     );
     let exported = spool.export();
-    bridge.kill9();
+    bridge.sigkill();
     assert!(spool.status().contains("not in use"));
     assert_eq!(spool.export(), exported);
 
@@ -137,7 +137,7 @@ fn a_spool_that_another_replica_left_is_drained_by_hand() {
     let kafka = cluster::exclusive();
     let spool = Spool::new();
     let (mut bridge, topic, rejected) = spooled(&kafka, &spool, 20);
-    bridge.kill9();
+    bridge.sigkill();
     kafka.thaw_all();
     kafka.wait_until_healthy();
     let drained = drain(&kafka, &spool, &topic, &rejected);
@@ -186,7 +186,7 @@ fn abandoned_spool() -> Spool {
         let body = body(&format!("m{number}"), "read");
         assert_eq!(exchange(bridge.ingress, &report(&body)).status, 200);
     }
-    bridge.kill9();
+    bridge.sigkill();
     spool
 }
 
@@ -391,8 +391,8 @@ fn what_neither_topic_takes_is_quarantined_and_holds_up_nothing() {
             .contains("0 reports to deliver, 1 quarantined")
     );
 
-    // After a kill it is still there and quarantined.
-    bridge.kill9();
+    // When the bridge was killed, it is still there and quarantined.
+    bridge.sigkill();
     bridge.restart();
     bridge.wait_until_ready();
     bridge.wait_for_metric("koobridge_spool_quarantined", 1);
@@ -454,7 +454,7 @@ fn a_damaged_partition_and_count_cost_no_report_and_are_logged_once() {
     bridge.wait_until_ready();
     let sent = report(&body("m1", "read"));
     assert_eq!(exchange(bridge.ingress, &sent).status, 200);
-    bridge.kill9();
+    bridge.sigkill();
     let file = spool.path.join("spool-000001.sqlite");
     let damage =
         "UPDATE lanes SET partition = 4294967294; INSERT INTO topics VALUES ('events', 4294967295)";
@@ -494,7 +494,7 @@ fn reports_are_spooled_while_authentication_with_kafka_fails() {
     let topic = kafka.topic("password", 6);
     let rejected = kafka.topic("password-rejected", 6);
     allow(&kafka, &["Write", "Describe"], &[&topic, &rejected]);
-    set_password(&kafka, Way::Sasl, "another");
+    set_password(&kafka, Security::Sasl, "another");
     let spool = Spool::new();
     let settings = [&[("spool.directory", spool.text())], &LOGIN[..]].concat();
     let bridge = Bridge::ready(&kafka.sasl_bootstrap(), &topic, &rejected, &settings);
@@ -504,7 +504,7 @@ fn reports_are_spooled_while_authentication_with_kafka_fails() {
         assert_eq!(exchange(bridge.ingress, &report(&body)).status, 200);
     }
     assert_eq!(bridge.metric("koobridge_spool_reports"), 10);
-    set_password(&kafka, Way::Sasl, SASL_PASSWORD);
+    set_password(&kafka, Security::Sasl, SASL_PASSWORD);
     bridge.wait_for_metric("koobridge_spool_reports", 0);
     let expected: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
     assert_eq!(keys(kafka.bootstrap(), &topic), expected);

@@ -313,7 +313,7 @@ fn a_page_without_its_bridge_says_so_until_it_is_back() {
     let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
     let browser = open(&bridge, View::default());
     assert_eq!(browser.text("#lost"), "");
-    bridge.kill9();
+    bridge.sigkill();
     browser.wait_for(
         "#lost",
         "This page has lost the connection to the bridge: last update ",
@@ -369,7 +369,7 @@ fn refused_requests_and_wrong_passwords_are_shown_with_a_remedy() {
         "1 wrong password in the last minute, answered 401: ",
     );
     browser.wait_for("#notes", "for channels that are not configured");
-    // If Kafka is slow for a moment, the page shows that more severe state first.
+    // When Kafka is slow for a moment, the page shows that more severe state first.
     eventually(|| {
         let heading = "const h = document.querySelector('h1'); return [h.className, h.textContent]";
         let shown = browser.run(heading).to_string();

@@ -19,7 +19,7 @@ use crate::tls::secure;
 
 /// The pause between two reports of one of twelve senders: 300 reports a second in sum.
 const PERIOD: Duration = Duration::from_millis(40);
-/// If a connection was idle for longer, the sender opens a new one: when a bridge stops, it soon closes idle ones.
+/// When a connection was idle for longer, the sender opens a new one: when a bridge stops, it soon closes idle ones.
 const MAX_IDLE: Duration = Duration::from_millis(700);
 /// Reports that are answered before the stop begins.
 const REPORTS_BEFORE_STOP: usize = 300;

@@ -46,10 +46,10 @@ impl Language {
         BUILT[self as usize].call_once(|| {
             let output = Command::new(&program).output();
             let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-            let says = String::from_utf8(output.stderr).expect("text");
+            let stderr = String::from_utf8(output.stderr).expect("text");
             let usage = "usage: subscriber BOOTSTRAP TOPIC DATABASE [GROUP]\n";
             // The build may print messages before the usage.
-            assert!(says.ends_with(usage), "{says}");
+            assert!(stderr.ends_with(usage), "{stderr}");
             assert_eq!(output.status.code(), Some(2));
         });
         program
@@ -88,8 +88,8 @@ impl<'a> Subscriber<'a> {
             .stderr(Stdio::piped())
             .spawn()
             .expect("a program");
-        let says = Lines::read(child.stderr.take().expect("a pipe"));
-        Running { child, says }
+        let stderr = Lines::read(child.stderr.take().expect("a pipe"));
+        Running { child, stderr }
     }
 
     /// Waits until the group has committed the end of the topic.
@@ -114,7 +114,7 @@ impl<'a> Subscriber<'a> {
             }
             Ok(())
         });
-        read.unwrap_or_else(|why| panic!("{why}: {}", running.says.all()));
+        read.unwrap_or_else(|why| panic!("{why}: {}", running.stderr.all()));
     }
 
     fn rows(&self, select: &str) -> Vec<Vec<String>> {
@@ -146,7 +146,7 @@ impl<'a> Subscriber<'a> {
 /// A running subscriber, killed when dropped.
 struct Running {
     child: Child,
-    says: Lines,
+    stderr: Lines,
 }
 
 impl Running {
@@ -160,7 +160,7 @@ impl Running {
                 .ok_or("still running")
         });
         let status = status.expect("a subscriber stops when asked to");
-        assert!(status.success(), "{status}: {}", self.says.all());
+        assert!(status.success(), "{status}: {}", self.stderr.all());
     }
 }
 
@@ -307,7 +307,7 @@ fn killed_in_the_middle_nothing_is_lost_or_applied_twice(language: Language) {
                 .then_some(())
                 .ok_or("nothing more was applied")
         });
-        grown.unwrap_or_else(|why| panic!("{why}: {}", running.says.all()));
+        grown.unwrap_or_else(|why| panic!("{why}: {}", running.stderr.all()));
         pause(random.millis(1..30));
         running.child.kill().expect("a child can be killed");
         running.child.wait().expect("a killed child ends");

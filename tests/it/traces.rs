@@ -160,7 +160,7 @@ fn send_content(
     ])
 }
 
-fn place(record: &Record) -> [(&'static str, serde_json::Value); 2] {
+fn position_attributes(record: &Record) -> [(&'static str, serde_json::Value); 2] {
     [
         (
             "messaging.destination.partition.id",
@@ -197,7 +197,10 @@ fn a_report_is_two_spans_and_its_record_continues_from_the_second() {
         assert_eq!(request.trace_state, "vendor=1,b=2");
         assert_eq!(sent.trace_state, "vendor=1,b=2");
         assert_eq!(content(request), request_content(200, "accepted"));
-        assert_eq!(content(sent), send_content(&topic, false, &place(record)));
+        assert_eq!(
+            content(sent),
+            send_content(&topic, false, &position_attributes(record))
+        );
         assert!(request.start_time_unix_nano <= sent.start_time_unix_nano);
         assert!(sent.end_time_unix_nano <= request.end_time_unix_nano);
         assert_eq!(record.header("traceparent"), Some(&*context(sent, "01")));
@@ -288,7 +291,7 @@ fn a_rejected_report_has_a_span_for_its_record() {
         let record = records.iter().find(has_context).expect("its record");
         assert_eq!(
             content(sent),
-            send_content(&rejected, false, &place(record))
+            send_content(&rejected, false, &position_attributes(record))
         );
     }
 }

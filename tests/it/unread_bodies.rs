@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::overload::{BYTES, sized};
+use crate::overload::{BYTES, body_of_size};
 use crate::suite::rig::pause;
 use crate::support::bridge::{Bridge, eventually};
 use crate::support::http::{Connection, Response, body, path, post, report, request};
@@ -236,7 +236,7 @@ fn a_shed_report_keeps_the_connection_only_if_the_body_is_small_and_soon() {
     let (bridge, _spool) = bridge(&settings);
     // Two bodies that wait for their last byte leave no room for another byte.
     let fill = |size: usize| {
-        let mut whole = report(&sized("m1", size + 1));
+        let mut whole = report(&body_of_size("m1", size + 1));
         let last = whole.split_off(whole.len() - 1);
         let mut slow = Connection::open(bridge.ingress);
         slow.send(&whole);
@@ -353,7 +353,7 @@ fn a_refused_body_uses_no_permit_and_its_connection_makes_room() {
         ("Content-Length", Some("65536")),
     ];
     let part = request(&post(), &wrong, &vec![b' '; 60 << 10]);
-    // If the machine is busy, the bridge may have answered them before the report comes, which then needs no room.
+    // When the machine is busy, the bridge may have answered them before the report comes, which then needs no room.
     eventually(|| {
         let before = bridge.metric("koobridge_connections_displaced_total");
         let _strangers = [(); 3].map(|()| {
@@ -362,7 +362,7 @@ fn a_refused_body_uses_no_permit_and_its_connection_makes_room() {
             stranger
         });
         let mut sender = Connection::open(bridge.ingress);
-        sender.send(&report(&sized("m1", 60 << 10)));
+        sender.send(&report(&body_of_size("m1", 60 << 10)));
         assert_eq!(sender.answer().status, 200);
         match bridge.metric("koobridge_connections_displaced_total") - before {
             0 => Err("no connection made room".to_owned()),

@@ -43,26 +43,26 @@ mod tests {
     use super::*;
 
     /// Returns the debounced readiness of observations at intervals of half a second.
-    fn looks(ready: &[bool]) -> Vec<bool> {
+    fn debounced(ready: &[bool]) -> Vec<bool> {
         let debounce = Debounce::default();
         let start = Instant::now();
-        let looks = ready.iter().zip(0..);
-        looks
-            .map(|(ready, look)| debounce.observe(*ready, start + look * LASTING / 4))
+        let observations = ready.iter().zip(0..);
+        observations
+            .map(|(ready, number)| debounce.observe(*ready, start + number * LASTING / 4))
             .collect()
     }
 
     #[test]
     fn the_first_readiness_counts_at_once() {
-        assert_eq!(looks(&[false, false, true]), [false, false, true]);
+        assert_eq!(debounced(&[false, false, true]), [false, false, true]);
     }
 
     #[test]
     fn a_lasting_change_counts() {
         let (y, n) = (true, false);
-        assert_eq!(looks(&[y, n, n, n, n, n, n]), [y, y, y, y, y, n, n]);
+        assert_eq!(debounced(&[y, n, n, n, n, n, n]), [y, y, y, y, y, n, n]);
         assert_eq!(
-            looks(&[y, n, n, n, n, n, y, y, y, y, y]),
+            debounced(&[y, n, n, n, n, n, y, y, y, y, y]),
             [y, y, y, y, y, n, n, n, n, n, y]
         );
     }
@@ -70,6 +70,6 @@ mod tests {
     #[test]
     fn a_short_change_does_not_count() {
         let (y, n) = (true, false);
-        assert_eq!(looks(&[y, n, n, n, y, n, n, n, y, n]), [y; 10]);
+        assert_eq!(debounced(&[y, n, n, n, y, n, n, n, y, n]), [y; 10]);
     }
 }

@@ -31,14 +31,14 @@ impl Hosts {
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let (target, host) = (request.uri().authority(), host(request)?);
         let mut names = target.into_iter().chain(&host).map(Authority::host);
-        if names.all(|name| self.knows(name)) {
+        if names.all(|name| self.is_allowed(name)) {
             Ok(())
         } else {
             Err(Refusal::Unknown)
         }
     }
 
-    fn knows(&self, name: &str) -> bool {
+    fn is_allowed(&self, name: &str) -> bool {
         let name = name.strip_suffix('.').unwrap_or(name);
         let known = self.0.iter().map(String::as_str);
         let known = known.map(|known| known.strip_suffix('.').unwrap_or(known));

@@ -7,7 +7,7 @@ use indicatif::HumanDuration;
 use tracing::warn;
 
 use super::snapshot::Snapshot;
-use crate::kafka::{ACCEPTED, Reached};
+use crate::kafka::{ACCEPTED, ReachedLimit};
 
 /// The interval between two log lines about the same limit.
 const REMINDER: Duration = Duration::from_hours(1);
@@ -18,7 +18,7 @@ pub(super) struct Late {
     /// The events topic (0) or the rejected topic (1).
     pub(super) topic: usize,
     name: String,
-    pub(super) reached: Reached,
+    pub(super) reached: ReachedLimit,
     age: Duration,
 }
 
@@ -46,7 +46,7 @@ impl Late {
         let Self {
             topic, name, age, ..
         } = self;
-        let Reached { setting, limit, .. } = self.reached;
+        let ReachedLimit { setting, limit, .. } = self.reached;
         let (verb, outcome) = match (setting, topic) {
             (ACCEPTED, 0) => (
                 "accepts",

@@ -77,7 +77,7 @@ impl Admin {
         // Accepted connections inherit these options.
         options.set_send_buffer_size(SEND_BUFFER)?;
         options.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        // Otherwise a closed connection would stay for minutes if its peer does not read the answer.
+        // Otherwise a closed connection would stay for minutes when its peer does not read the answer.
         options.set_tcp_user_timeout(Some(connections::TIMEOUT))?;
         options.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;

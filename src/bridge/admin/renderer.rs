@@ -51,12 +51,12 @@ impl Renderer {
         })
     }
 
-    /// Runs `render` on the other thread, after all earlier jobs. It runs to its end even if the caller is dropped.
+    /// Runs `render` on the other thread, after all earlier jobs. It runs to its end even when the caller is dropped.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         render: impl FnOnce(&mut Texts) -> T + Send + 'static,
     ) -> T {
-        // The job holds the lock, not the caller: otherwise a second job could start if the caller was dropped.
+        // The job holds the lock, not the caller: otherwise a second job could start when the caller is dropped.
         let mut texts = Arc::clone(&self.texts).lock_owned().await;
         let (send, rendered) = oneshot::channel();
         let job = Box::new(move || _ = send.send(render(&mut texts)));

@@ -16,7 +16,7 @@ use crate::contract::Channels;
 use crate::kafka::{Condition, TopicState};
 use crate::spool::Level;
 
-/// If Kafka has not answered for this long, the page says so. Readiness and delivery depend only on Kafka's answers.
+/// When Kafka has not answered for this long, the page says so. Readiness and delivery depend only on Kafka's answers.
 pub(super) const SILENT: Duration = Duration::from_millis(600);
 
 #[derive(Clone, Debug)]

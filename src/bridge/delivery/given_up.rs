@@ -2,15 +2,15 @@
 
 use tracing::warn;
 
-use crate::kafka::Failed;
-use crate::spool::NotWritten;
+use crate::kafka::DeliveryError;
+use crate::spool::WriteError;
 use crate::telemetry::Throttle;
 
 /// Why the last attempt to keep a report failed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum Reason {
     #[error("Kafka: {0}")]
-    Kafka(Failed),
+    Kafka(DeliveryError),
     #[error("the spool is full")]
     SpoolFull,
     #[error("the spool can't be written to")]
@@ -19,11 +19,11 @@ pub(super) enum Reason {
     NoTopic,
 }
 
-impl From<NotWritten> for Reason {
-    fn from(why: NotWritten) -> Self {
+impl From<WriteError> for Reason {
+    fn from(why: WriteError) -> Self {
         match why {
-            NotWritten::Full => Self::SpoolFull,
-            NotWritten::Failed => Self::SpoolFailed,
+            WriteError::Full => Self::SpoolFull,
+            WriteError::Failed => Self::SpoolFailed,
         }
     }
 }

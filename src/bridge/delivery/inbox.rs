@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::lane::Number;
 use super::pending::Pending;
 use super::shared::{Shared, SpoolTicket};
-use crate::spool::{LaneKey, NotWritten};
+use crate::spool::{LaneKey, WriteError};
 
 pub(super) struct Inbox {
     key: LaneKey,
@@ -67,7 +67,7 @@ impl Inbox {
     }
 
     /// Handles the spool's answer for a row. Returns `false` if the inbox has ended: then a lane has the report.
-    pub(super) fn written(&self, number: Number, result: Result<(), NotWritten>) -> bool {
+    pub(super) fn written(&self, number: Number, result: Result<(), WriteError>) -> bool {
         let mut contents = self.contents.lock();
         let Some(contents) = &mut *contents else {
             return false;

@@ -1,4 +1,4 @@
-//! Delivers events to Kafka, or to the spool if Kafka is slow or down. In the bridge, only this folder sends to Kafka
+//! Delivers events to Kafka, or to the spool when Kafka is slow or down. In the bridge, only this folder sends to Kafka
 //! and writes to the spool.
 //!
 //! Each `Topic` has its own producers and maintenance thread, and each of its partitions has a lane, so that a fault of
@@ -24,7 +24,7 @@ mod partition;
 mod partitions;
 mod pending;
 mod producers;
-mod refused_size;
+mod rejected_size;
 mod replies;
 mod shared;
 mod topic;
@@ -47,9 +47,9 @@ use lane::Input;
 pub use limits::{BodyPermit, InFlight, InFlightLimits};
 use maintenance::Maintenance;
 use partitions::Partitions;
-pub use pending::{NotTaken, Promised};
+pub use pending::{Promised, PublishError};
 use producers::{CurrentSettings, Producers};
-use refused_size::RefusedSize;
+use rejected_size::RejectedSize;
 pub use replies::Replies;
 use shared::{Redirects, Shared, SpoolTicket};
 use topic::Topic;
@@ -58,7 +58,7 @@ use super::metrics::Metrics;
 use crate::config::LAST_WRITES;
 use crate::contract::{Event, Fault, Rejected};
 use crate::kafka::{ClientError, PollView, Settings, TopicState, TopicWatch, Watching};
-use crate::spool::{Level, OpenError, Options, Remains, Restored, Spool};
+use crate::spool::{Level, OpenError, Options, RestoredLane, RestoredState, Spool};
 use crate::telemetry::Throttle;
 
 /// How often a stopping bridge checks whether everything is delivered.
@@ -142,7 +142,7 @@ impl Delivery {
     /// replication settings are read too, which the embedded broker does not support.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings, the spool can't be opened, or the system can't start a thread.
+    /// If librdkafka rejects the settings, the spool can't be opened, or the system can't start a thread.
     pub fn start(
         settings: &Settings,
         topics: Topics,
@@ -155,7 +155,7 @@ impl Delivery {
         let opened = spooling
             .as_ref()
             .map(|spooling| open_spool(spooling, &weak_topics, metrics));
-        let (spool, remains) = opened.transpose().map_err(StartError::Spool)?.unzip();
+        let (spool, restored) = opened.transpose().map_err(StartError::Spool)?.unzip();
         let names = [topics.events, topics.rejected];
         let compresses = settings.compresses();
         let settings = CurrentSettings::new(ArcSwap::from_pointee(settings.clone()));
@@ -166,9 +166,9 @@ impl Delivery {
             limits: Arc::new(limits),
             spooling: spooling.as_ref(),
             spool,
-            remains: remains.unwrap_or_default(),
+            restored: restored.unwrap_or_default(),
         };
-        let other_topics = other_topics(&parts.remains.lanes, &names);
+        let other_topics = other_topics(&parts.restored.lanes, &names);
 
         let ([events, rejected], prepared) = Watching::prepare(names);
         let (wake_events, events_woken) = mpsc::sync_channel(1);
@@ -238,16 +238,16 @@ impl Delivery {
     /// Returns a permit for a request body that is about to be read. Its bytes count until it is dropped.
     ///
     /// # Errors
-    /// [`NotTaken::Overloaded`] if a limit is reached.
-    pub fn body_permit(&self) -> Result<BodyPermit, NotTaken> {
-        self.limits.body().ok_or(NotTaken::Overloaded)
+    /// [`PublishError::Overloaded`] if a limit is reached.
+    pub fn body_permit(&self) -> Result<BodyPermit, PublishError> {
+        self.limits.body().ok_or(PublishError::Overloaded)
     }
 
     /// Publishes an event and waits until Kafka or the spool has it.
     ///
     /// # Errors
-    /// If neither Kafka nor the spool has the report. After [`NotTaken::Deadline`] the record may still arrive.
-    pub async fn publish(&self, event: Event, deadline: Instant) -> Result<Promised, NotTaken> {
+    /// If neither Kafka nor the spool has the report. After [`PublishError::Deadline`] the record may still arrive.
+    pub async fn publish(&self, event: Event, deadline: Instant) -> Result<Promised, PublishError> {
         let kept = self.events.deliver(event.into_record(), deadline).await?;
         Ok(Promised::by(kept))
     }
@@ -255,12 +255,12 @@ impl Delivery {
     /// Publishes a rejected request, unchanged, to the rejected topic. Returns its fault.
     ///
     /// # Errors
-    /// If neither Kafka nor the spool has the request. After [`NotTaken::Deadline`] the record may still arrive.
-    pub async fn keep(
+    /// If neither Kafka nor the spool has the request. After [`PublishError::Deadline`] the record may still arrive.
+    pub async fn publish_rejected(
         &self,
         rejected: Rejected,
         deadline: Instant,
-    ) -> Result<(Promised, Fault), NotTaken> {
+    ) -> Result<(Promised, Fault), PublishError> {
         let (fault, record) = rejected.into_parts();
         let kept = self.rejected.deliver(record, deadline).await?;
         Ok((Promised::by(kept), fault))
@@ -317,7 +317,7 @@ impl Delivery {
         };
         let soon = Instant::now() + FINISH_POLL;
         self.redirects
-            .place(soon, |report| self.rejected.take_over(report));
+            .hand_over(soon, |report| self.rejected.take_over(report));
         // Prevents replacements from now on, because a replacement resumes the partitions.
         let close = |topic: &Topic| *topic.is_closed.lock() = true;
         self.both_topics().into_iter().for_each(close);
@@ -382,7 +382,7 @@ struct Parts<'a> {
     limits: Arc<InFlightLimits>,
     spooling: Option<&'a Spooling>,
     spool: Option<Arc<Spool<SpoolTicket>>>,
-    remains: Remains,
+    restored: RestoredState,
 }
 
 impl Parts<'_> {
@@ -395,7 +395,7 @@ impl Parts<'_> {
         maintenance: SyncSender<()>,
         redirects: &Arc<Redirects>,
     ) -> Result<Arc<Topic>, StartError> {
-        let Remains { lanes, partitions } = &self.remains;
+        let RestoredState { lanes, partitions } = &self.restored;
         let lanes = lanes.iter().filter(|lane| *lane.lane.topic == *watch.name);
         let remembered = partitions.iter().find(|(name, _)| *name == watch.name);
         let remembered = remembered.map(|(_, count)| *count);
@@ -414,7 +414,7 @@ impl Parts<'_> {
             lanes: AtomicUsize::new(0),
             next: AtomicU64::new(1),
             // With compression, a larger record can be smaller on the wire.
-            refused_size: RefusedSize::new(!self.compresses),
+            rejected_size: RejectedSize::new(!self.compresses),
             redirects: (!is_rejected).then(|| Arc::clone(redirects)),
             retries: Arc::clone(redirects),
             maintenance,
@@ -434,7 +434,7 @@ fn open_spool(
     spooling: &Spooling,
     weak_topics: &Arc<WeakTopics>,
     metrics: &Arc<Metrics>,
-) -> Result<(Arc<Spool<SpoolTicket>>, Remains), OpenError> {
+) -> Result<(Arc<Spool<SpoolTicket>>, RestoredState), OpenError> {
     let (weak_topics, metrics) = (Arc::clone(weak_topics), Arc::clone(metrics));
     let on_written = move |ticket: SpoolTicket, result| {
         let topic = weak_topics
@@ -445,12 +445,12 @@ fn open_spool(
         }
     };
     let on_commit = move |took| metrics.committed(took);
-    let (spool, remains) = Spool::open(&spooling.spool, on_written, on_commit)?;
-    Ok((Arc::new(spool), remains))
+    let (spool, restored) = Spool::open(&spooling.spool, on_written, on_commit)?;
+    Ok((Arc::new(spool), restored))
 }
 
 /// Returns the topics of due reports that are not in `names`, and logs a warning for each.
-fn other_topics(restored: &[Restored], names: &[String; 2]) -> Vec<String> {
+fn other_topics(restored: &[RestoredLane], names: &[String; 2]) -> Vec<String> {
     let due = restored.iter().filter(|lane| lane.first <= lane.last);
     let topics = due.map(|lane| lane.lane.topic.to_string());
     let others = topics.filter(|topic| !names.contains(topic));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
-use super::pending::{KeptBy, NotTaken};
+use super::pending::{KeptBy, PublishError};
 use crate::kafka::{Condition, TopicState};
 
 /// Counts the answers to senders whose reports Kafka does not have, since Kafka last had every report of the topic.
@@ -23,7 +23,7 @@ struct Counts {
 
 impl OutageAnswers {
     /// Counts an answer if Kafka does not have the report.
-    pub(super) fn count(&self, answer: Result<KeptBy, NotTaken>) {
+    pub(super) fn count(&self, answer: Result<KeptBy, PublishError>) {
         if answer == Ok(KeptBy::Kafka) {
             return;
         }
@@ -124,14 +124,14 @@ fn log_change(topic: &str, before: &Condition, trouble: &Condition) {
             warn!(topic, "the topic still can't take records: {trouble}");
         }
         _ if kind(before) == kind(trouble) => {}
-        Condition::Missing | Condition::Refused(_) => {
+        Condition::Missing | Condition::Rejected(_) => {
             warn!(topic, "the topic still can't take records: {trouble}");
         }
         _ => debug!(topic, "the topic still can't take every record: {trouble}"),
     }
 }
 
-/// Logs the end of an outage. It often begins with a report that times out, before the metadata shows a reason.
+/// Logs the end of an outage. It often begins when a report times out, before the metadata shows a reason.
 fn log_end(topic: &str, noticed: Instant, counts: Counts) {
     let began = counts.since.map_or(noticed, |since| since.min(noticed));
     let seconds = (began.elapsed().as_secs_f64() * 10.0).round() / 10.0;
@@ -148,7 +148,7 @@ fn log_end(topic: &str, noticed: Instant, counts: Counts) {
 mod tests {
     use std::time::Duration;
 
-    use super::super::pending::NotTaken;
+    use super::super::pending::PublishError;
     use super::*;
 
     fn state(condition: Condition) -> TopicState {
@@ -184,8 +184,8 @@ mod tests {
         let mut outage = Outage::default();
         let ready = state(Condition::Ready);
         outage.update("t", &ready, &outage_answers, false, false);
-        outage_answers.count(Err(NotTaken::Deadline));
-        // Outside an outage the count restarts if no partition waits.
+        outage_answers.count(Err(PublishError::Deadline));
+        // Outside an outage the count restarts when no partition waits.
         outage.update("t", &ready, &outage_answers, false, false);
         assert_eq!(outage_answers.take().refused, 0);
 
@@ -193,7 +193,7 @@ mod tests {
             Ok(KeptBy::Kafka),
             Ok(KeptBy::Spool),
             Ok(KeptBy::Spool),
-            Err(NotTaken::Overloaded),
+            Err(PublishError::Overloaded),
         ] {
             outage_answers.count(answer);
         }

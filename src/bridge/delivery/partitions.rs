@@ -12,8 +12,8 @@ use super::lane::{Input, Lane, Mode, Number};
 use super::partition::Partition;
 use super::shared::{Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
-use crate::kafka::{Acknowledged, Failed, partition_for};
-use crate::spool::{NotWritten, Restored};
+use crate::kafka::{Acknowledged, DeliveryError, partition_for};
+use crate::spool::{RestoredLane, WriteError};
 
 pub(super) struct Partitions {
     pub(super) shared: Arc<Shared>,
@@ -29,14 +29,14 @@ impl Partitions {
     /// Creates the partitions of a topic: none until their number is known. The lanes of `restored` are opened when the number of partitions is known.
     pub(super) fn new<'r>(
         shared: Arc<Shared>,
-        restored: impl Iterator<Item = &'r Restored> + Clone,
+        restored: impl Iterator<Item = &'r RestoredLane> + Clone,
     ) -> Self {
         let last = restored.clone().map(|lane| lane.last).max();
         shared
             .next
             .store(last.unwrap_or_default() + 1, Ordering::Relaxed);
         let due = restored.filter(|lane| lane.first <= lane.last);
-        let of = |lane: &Restored| Some((lane.lane.partition?, lane.first));
+        let of = |lane: &RestoredLane| Some((lane.lane.partition?, lane.first));
         let inbox = due.clone().find(|lane| lane.lane.partition.is_none());
         let inbox = inbox.map(|lane| lane.first);
         let has_spool = shared.spool.is_some();
@@ -116,7 +116,7 @@ impl Partitions {
     }
 
     /// Handles a delivery report. Runs on the producer's polling thread.
-    pub(super) fn reported(&self, ticket: Ticket, result: Result<Acknowledged, Failed>) {
+    pub(super) fn reported(&self, ticket: Ticket, result: Result<Acknowledged, DeliveryError>) {
         let all = self.all.load();
         let Some(partition) = all.get(ticket.partition as usize) else {
             return;
@@ -131,7 +131,7 @@ impl Partitions {
     }
 
     /// Handles the spool's answer to a write. Runs on the spool's thread.
-    pub(super) fn written(&self, ticket: SpoolTicket, result: Result<(), NotWritten>) {
+    pub(super) fn written(&self, ticket: SpoolTicket, result: Result<(), WriteError>) {
         let SpoolTicket {
             partition, number, ..
         } = ticket;

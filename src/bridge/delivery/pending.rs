@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::limits::{Permit, ReadBackBytes, ReadBackShare};
 use super::replies::Replies;
 use crate::bridge::metrics::{Metrics, ReportFate};
-use crate::contract::{Record, refused_by_kafka};
+use crate::contract::{Record, rejected_by_kafka};
 use crate::kafka::Acknowledged;
 use crate::spool::{LaneKey, Mark, Row};
 
@@ -35,21 +35,21 @@ pub(super) enum KeptBy {
 
 /// Why a report is not promised to its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
+pub enum PublishError {
     /// An in-flight limit is reached, or librdkafka's queue is full.
     Overloaded,
     /// The topic does not exist.
     NoTopic,
     /// Neither Kafka nor the spool can take it now.
     NoRoom,
-    /// Kafka refuses the record for its size, form or timestamp, on the rejected topic too, and there is no spool.
-    Refused,
+    /// Kafka rejects the record for its size, form or timestamp, on the rejected topic too, and there is no spool.
+    Rejected,
     /// Neither Kafka nor the spool had it at the deadline. The record may still arrive.
     Deadline,
 }
 
 /// The answer to a sender.
-pub(super) type Reply = Result<Kept, NotTaken>;
+pub(super) type Reply = Result<Kept, PublishError>;
 
 /// A report in memory.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ enum State {
     /// another thread.
     Answered(Reply, Option<(Arc<Record>, Share)>),
     /// The deadline passed first: the sender was told 503.
-    Refused,
+    TimedOut,
     /// The sender has disconnected.
     Gone,
 }
@@ -134,11 +134,11 @@ impl Pending {
     pub(super) fn read_back(row: Row, room: &Arc<ReadBackBytes>, metrics: &Metrics) -> Self {
         let share = Share::ReadBack(room.take(row.record.footprint()));
         let state = match row.mark {
-            Some(Mark::Refused) => {
+            Some(Mark::TimedOut) => {
                 metrics.reports_unsure.inc();
-                State::Refused
+                State::TimedOut
             }
-            Some(Mark::Gone) => State::Gone,
+            Some(Mark::SenderGone) => State::Gone,
             Some(Mark::Quarantined) | None => State::Answered(Ok(Kept::BY_SPOOL), None),
         };
         Self {
@@ -154,7 +154,7 @@ impl Pending {
     /// Turns it into a report for the rejected topic. `origin` is the row that keeps it until that topic has it.
     pub(super) fn redirect(self, reason: &'static str, origin: Option<(LaneKey, u64)>) -> Self {
         Self {
-            record: Arc::new(refused_by_kafka(&self.record, reason)),
+            record: Arc::new(rejected_by_kafka(&self.record, reason)),
             origin,
             is_in_inbox: false,
             is_redirected: true,
@@ -175,7 +175,7 @@ impl Pending {
     pub(super) fn kept(&self) -> Option<Mark> {
         let mut mark = None;
         self.sender
-            .tell(Ok(Kept::BY_SPOOL), None, |fate| mark = mark_of(fate));
+            .reply(Ok(Kept::BY_SPOOL), None, |fate| mark = mark_of(fate));
         mark
     }
 
@@ -198,7 +198,7 @@ impl Pending {
     }
 
     /// Ends the report without keeping it.
-    pub(super) fn failed(self, why: NotTaken, metrics: &Metrics) {
+    pub(super) fn failed(self, why: PublishError, metrics: &Metrics) {
         self.finish(Err(why), metrics, |_| {
             metrics.report_finished(ReportFate::Failed);
         });
@@ -206,7 +206,7 @@ impl Pending {
 
     /// Ends the report before it was admitted. It has no fate.
     pub(super) fn shed(self, metrics: &Metrics) {
-        self.finish(Err(NotTaken::Overloaded), metrics, |_| ());
+        self.finish(Err(PublishError::Overloaded), metrics, |_| ());
     }
 
     /// Answers the sender and ends the report. The fate is counted before the sender sees the answer.
@@ -217,7 +217,7 @@ impl Pending {
             share,
             ..
         } = self;
-        sender.tell(answer, Some((record, share)), |fate| {
+        sender.reply(answer, Some((record, share)), |fate| {
             if fate == ReportFate::DeliveredLate {
                 metrics.reports_unsure.dec();
             }
@@ -229,8 +229,8 @@ impl Pending {
 /// Returns the mark for the row of a report that will have this fate when Kafka has it.
 fn mark_of(fate: ReportFate) -> Option<Mark> {
     match fate {
-        ReportFate::DeliveredLate => Some(Mark::Refused),
-        ReportFate::SenderGone => Some(Mark::Gone),
+        ReportFate::DeliveredLate => Some(Mark::TimedOut),
+        ReportFate::SenderGone => Some(Mark::SenderGone),
         ReportFate::Delivered | ReportFate::Failed => None,
     }
 }
@@ -244,7 +244,7 @@ impl Sender {
         })
     }
 
-    /// Waits for the answer. If the wait has ended without one, returns [`NotTaken::Deadline`].
+    /// Waits for the answer. When the wait ends without one, returns [`PublishError::Deadline`].
     pub(super) async fn answer(&self) -> Reply {
         poll_fn(|context| match &mut *self.state.lock() {
             State::Waiting(waker) => {
@@ -255,14 +255,14 @@ impl Sender {
                 drop(report.take());
                 Poll::Ready(*answer)
             }
-            State::Refused | State::Gone => Poll::Ready(Err(NotTaken::Deadline)),
+            State::TimedOut | State::Gone => Poll::Ready(Err(PublishError::Deadline)),
         })
         .await
     }
 
     /// Answers the sender if it still waits. First calls `count` with the fate that the report has if it was delivered,
     /// under the lock, so that the sender does not see the answer earlier.
-    fn tell(
+    fn reply(
         &self,
         answer: Reply,
         report: Option<(Arc<Record>, Share)>,
@@ -272,7 +272,7 @@ impl Sender {
         let (fate, waker) = match &mut *state {
             State::Waiting(waker) => (ReportFate::Delivered, waker.take()),
             State::Answered(..) => (ReportFate::Delivered, None),
-            State::Refused => (ReportFate::DeliveredLate, None),
+            State::TimedOut => (ReportFate::DeliveredLate, None),
             State::Gone => (ReportFate::SenderGone, None),
         };
         count(fate);
@@ -288,8 +288,8 @@ impl Sender {
     }
 
     /// Ends the wait at the deadline. Returns `false` if there was an answer already.
-    pub(super) fn refuse(&self, metrics: &Metrics) -> bool {
-        self.stop_waiting(State::Refused, || {
+    pub(super) fn time_out(&self, metrics: &Metrics) -> bool {
+        self.stop_waiting(State::TimedOut, || {
             metrics.reports_unsure.inc();
         })
     }
@@ -351,14 +351,14 @@ mod tests {
     fn a_report_that_is_spooled_and_read_back_keeps_its_fate() {
         for (end, mark, fate) in [
             ("answered", None, "delivered"),
-            ("refused", Some(Mark::Refused), "delivered_late"),
-            ("gone", Some(Mark::Gone), "sender_gone"),
+            ("refused", Some(Mark::TimedOut), "delivered_late"),
+            ("gone", Some(Mark::SenderGone), "sender_gone"),
         ] {
             let metrics = Metrics::new();
             let report = pending();
             let record = Arc::clone(&report.record);
             match end {
-                "refused" => assert!(report.sender.refuse(&metrics)),
+                "refused" => assert!(report.sender.time_out(&metrics)),
                 "gone" => report.sender.hang_up(),
                 _ => {}
             }
@@ -386,10 +386,10 @@ mod tests {
         let report = pending();
         let sender = Arc::clone(&report.sender);
         assert_eq!(report.kept(), None);
-        assert!(!sender.refuse(&metrics));
+        assert!(!sender.time_out(&metrics));
         sender.hang_up();
         assert_eq!(sender.answer().await, Ok(Kept::BY_SPOOL));
-        report.failed(NotTaken::NoRoom, &metrics);
+        report.failed(PublishError::NoRoom, &metrics);
         assert_eq!(sender.answer().await, Ok(Kept::BY_SPOOL));
     }
 

@@ -54,7 +54,7 @@ impl Producers {
     /// Starts the first producer. The others are started when partitions are bound to them.
     ///
     /// # Errors
-    /// If librdkafka refuses the settings, or the system can't start a thread.
+    /// If librdkafka rejects the settings, or the system can't start a thread.
     pub(super) fn start(
         role: &'static str,
         settings: &CurrentSettings,
@@ -101,7 +101,7 @@ impl Producers {
         rank.map_or(0, |rank| rank % started)
     }
 
-    /// Starts producers until there are `wanted`. Returns their number, which is lower if one can't be started.
+    /// Starts producers until there are `wanted`. Returns their number, which is lower when one can't be started.
     fn start_missing(&self, wanted: usize) -> usize {
         if self.all().count() < wanted {
             let _one_at_a_time = self.starting.lock();

@@ -11,11 +11,11 @@ use tracing::warn;
 use super::given_up::{self, Reason};
 use super::lane::{Generation, Number, Policy};
 use super::limits::InFlightLimits;
-use super::pending::{NotTaken, Pending};
-use super::refused_size::RefusedSize;
+use super::pending::{Pending, PublishError};
+use super::rejected_size::RejectedSize;
 use crate::bridge::metrics::Metrics;
 use crate::config::MOST_PRODUCERS;
-use crate::kafka::{Failed, TopicWatch};
+use crate::kafka::{DeliveryError, TopicWatch};
 use crate::spool::{LaneKey, Spool};
 use crate::telemetry::Throttle;
 
@@ -44,7 +44,7 @@ pub(super) struct SpoolTicket {
 #[derive(Default)]
 pub(super) struct ProducerHealth {
     /// The last generation whose producer id is no longer valid; 0 if there is none.
-    pub(super) wedged: AtomicU64,
+    pub(super) invalid_generation: AtomicU64,
     /// Whether the producer has delivered anything since it was last taken out of service.
     pub(super) has_delivered: AtomicBool,
 }
@@ -64,8 +64,8 @@ pub(super) struct Shared {
     pub(super) lanes: AtomicUsize,
     /// The number of the next report.
     pub(super) next: AtomicU64,
-    pub(super) refused_size: RefusedSize,
-    /// The queue for records that Kafka refuses for good; `None` for the rejected topic.
+    pub(super) rejected_size: RejectedSize,
+    /// The queue for records that Kafka rejects for good; `None` for the rejected topic.
     pub(super) redirects: Option<Arc<Redirects>>,
     /// The queue for redirected reports that the rejected topic cannot take now.
     pub(super) retries: Arc<Redirects>,
@@ -116,7 +116,7 @@ impl Shared {
 
     /// Wakes the maintenance thread.
     pub(super) fn wake(&self) {
-        // If the channel is full, the thread is about to wake anyway.
+        // When the channel is full, the thread is about to wake anyway.
         let _is_full = self.maintenance.try_send(());
     }
 
@@ -135,12 +135,12 @@ impl Shared {
         if report.origin.is_some() {
             self.retries.retry(report);
         } else {
-            self.give_up(report, NotTaken::NoRoom, why);
+            self.give_up(report, PublishError::NoRoom, why);
         }
     }
 
     /// Ends a report without keeping it, and logs why.
-    pub(super) fn give_up(&self, report: Pending, answer: NotTaken, why: Option<Reason>) {
+    pub(super) fn give_up(&self, report: Pending, answer: PublishError, why: Option<Reason>) {
         given_up::log(self.name(), &self.given_up, why);
         report.failed(answer, &self.metrics);
     }
@@ -161,12 +161,12 @@ impl Shared {
     }
 
     /// Handles a failed delivery. `by` is the producer and its generation if the record was sent.
-    pub(super) fn failed(&self, by: Option<(usize, Generation)>, why: Failed) {
+    pub(super) fn failed(&self, by: Option<(usize, Generation)>, why: DeliveryError) {
         if let Some((producer, generation)) = by
             && why.has_invalid_producer_id()
         {
-            let wedged = &self.producer_health[producer].wedged;
-            wedged.fetch_max(generation, Ordering::Relaxed);
+            let invalid_generation = &self.producer_health[producer].invalid_generation;
+            invalid_generation.fetch_max(generation, Ordering::Relaxed);
         }
         if why.is_unauthorized()
             && let Some(records) = self.unauthorized.count()
@@ -177,16 +177,16 @@ impl Shared {
                 "Kafka does not authorize this client to write: grant this client WRITE on the topic"
             );
         }
-        self.watch.doubt();
+        self.watch.request_refresh();
         self.wake();
     }
 }
 
-/// The queue of redirected reports: Kafka refuses their records, so they go to the rejected topic.
+/// The queue of redirected reports: Kafka rejects their records, so they go to the rejected topic.
 pub(super) struct Redirects {
     waiting: Mutex<Vec<(Instant, Pending)>>,
     /// The number of reports that `place` has taken out and not placed yet.
-    being_placed: AtomicUsize,
+    being_moved: AtomicUsize,
     /// Wakes the maintenance thread of the rejected topic.
     maintenance: SyncSender<()>,
 }
@@ -195,7 +195,7 @@ impl Redirects {
     pub(super) fn new(maintenance: SyncSender<()>) -> Self {
         Self {
             waiting: Mutex::default(),
-            being_placed: AtomicUsize::new(0),
+            being_moved: AtomicUsize::new(0),
             maintenance,
         }
     }
@@ -210,25 +210,25 @@ impl Redirects {
         self.waiting.lock().push((Instant::now() + RETRY, report));
     }
 
-    /// Gives the reports that are due at `now` to `place`, and queues those again that it gives back.
-    pub(super) fn place(&self, now: Instant, place: impl Fn(Pending) -> Result<(), Pending>) {
+    /// Gives the reports that are due at `now` to `take`, and queues those again that it gives back.
+    pub(super) fn hand_over(&self, now: Instant, take: impl Fn(Pending) -> Result<(), Pending>) {
         let due: Vec<_> = {
             let mut waiting = self.waiting.lock();
             let due = waiting.extract_if(.., |(not_before, _)| *not_before <= now);
             let due: Vec<_> = due.collect();
-            self.being_placed.fetch_add(due.len(), Ordering::SeqCst);
+            self.being_moved.fetch_add(due.len(), Ordering::SeqCst);
             due
         };
         for (_, report) in due {
-            if let Err(report) = place(report) {
+            if let Err(report) = take(report) {
                 self.retry(report);
             }
-            self.being_placed.fetch_sub(1, Ordering::SeqCst);
+            self.being_moved.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty() && self.being_placed.load(Ordering::SeqCst) == 0
+        self.waiting.lock().is_empty() && self.being_moved.load(Ordering::SeqCst) == 0
     }
 
     /// Returns the number of waiting reports that are only in memory.

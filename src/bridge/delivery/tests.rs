@@ -2,7 +2,7 @@
 
 mod generations;
 mod model;
-mod refused;
+mod rejected;
 mod routing;
 pub(super) mod spooling;
 mod stopping;
@@ -73,7 +73,7 @@ impl Fixture {
             .await
     }
 
-    async fn deliver(&self, within: Duration) -> Result<KeptBy, NotTaken> {
+    async fn deliver(&self, within: Duration) -> Result<KeptBy, PublishError> {
         let record = Record {
             key: Some("m1".to_owned()),
             headers: Vec::new(),
@@ -129,7 +129,7 @@ async fn a_promise_has_the_partition_and_offset_of_the_record() {
     let fixture = Fixture::new("there");
     assert_eq!(fixture.partitions().await, Some(1));
     for offset in 0..3 {
-        let kept = routing::told(&fixture, "m1", LONG).await;
+        let kept = routing::reply(&fixture, "m1", LONG).await;
         let promised = Promised::by(kept.expect("a promise"));
         let position = Acknowledged {
             offset: Some(offset),
@@ -157,7 +157,7 @@ async fn a_sender_that_disconnects_does_not_undo_the_delivery() {
         // Polled once, it has given the record to librdkafka, whose linger has hardly begun.
         tokio::select! {
             biased;
-            told = &mut delivery => panic!("{told:?} before the broker can have it"),
+            reply = &mut delivery => panic!("{reply:?} before the broker can have it"),
             () = std::future::ready(()) => {}
         }
     }
@@ -169,16 +169,16 @@ async fn a_deadline_leaves_the_report_unsure_until_it_is_delivered_late() {
     // The linger time delays the record, so that the deadline passes first on slow machines too.
     let fixture = Fixture::with("there", 1, &[("linger.ms", "500")]);
     assert_eq!(fixture.partitions().await, Some(1));
-    let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    let reply = fixture.deliver(Duration::ZERO).await;
+    assert_eq!(reply.expect_err("a deadline"), PublishError::Deadline);
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
 }
 
 #[tokio::test]
 async fn without_a_topic_nothing_is_admitted() {
     let fixture = Fixture::new("not-there");
-    let told = fixture.deliver(LONG).await;
-    assert_eq!(told.expect_err("no topic"), NotTaken::NoTopic);
+    let reply = fixture.deliver(LONG).await;
+    assert_eq!(reply.expect_err("no topic"), PublishError::NoTopic);
     assert_eq!(fixture.fates(), [""; 0]);
 }
 
@@ -186,8 +186,8 @@ async fn without_a_topic_nothing_is_admitted() {
 async fn a_report_above_the_limit_is_shed_and_takes_no_permit() {
     let fixture = Fixture::new("there");
     let permit = fixture.delivery.limits.report(1).expect("a permit");
-    let told = fixture.deliver(LONG).await;
-    assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
+    let reply = fixture.deliver(LONG).await;
+    assert_eq!(reply.expect_err("overload"), PublishError::Overloaded);
     drop(permit);
     fixture.deliver(LONG).await.expect("an acknowledgement");
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
@@ -205,13 +205,13 @@ async fn an_unsure_report_is_shown_in_flight_until_its_delivery_report() {
     // The linger time delays the record while the metrics are read.
     let fixture = Fixture::with("there", 1, &[("linger.ms", "1500")]);
     assert_eq!(fixture.partitions().await, Some(1));
-    let told = fixture.deliver(Duration::from_millis(10)).await;
-    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    let reply = fixture.deliver(Duration::from_millis(10)).await;
+    assert_eq!(reply.expect_err("a deadline"), PublishError::Deadline);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
     assert_eq!(fixture.delivery.in_flight().reports, 1);
     // The permit is held until the delivery report, not until the answer.
-    let told = fixture.deliver(LONG).await;
-    assert_eq!(told.expect_err("overload"), NotTaken::Overloaded);
+    let reply = fixture.deliver(LONG).await;
+    assert_eq!(reply.expect_err("overload"), PublishError::Overloaded);
     assert_eq!(fixture.fates(), ["{fate=\"delivered_late\"} 1"]);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "0");
     fixture.deliver(LONG).await.expect("an acknowledgement");
@@ -224,8 +224,8 @@ async fn a_report_that_is_never_acknowledged_fails_once_after_its_deadline() {
     let mut fixture = Fixture::with("there", 1, &[("message.timeout.ms", "1000")]);
     assert_eq!(fixture.partitions().await, Some(1));
     fixture.broker = None;
-    let told = fixture.deliver(Duration::from_millis(100)).await;
-    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    let reply = fixture.deliver(Duration::from_millis(100)).await;
+    assert_eq!(reply.expect_err("a deadline"), PublishError::Deadline);
     assert_eq!(shown(&fixture, "koobridge_reports_unsure"), "1");
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
@@ -236,8 +236,8 @@ async fn a_failed_report_is_retried_until_the_deadline_and_counted_once() {
     assert_eq!(fixture.partitions().await, Some(1));
     fixture.broker = None;
     let asked = Instant::now();
-    let told = fixture.deliver(Duration::from_secs(3)).await;
-    assert_eq!(told.expect_err("a deadline"), NotTaken::Deadline);
+    let reply = fixture.deliver(Duration::from_secs(3)).await;
+    assert_eq!(reply.expect_err("a deadline"), PublishError::Deadline);
     // The first delivery times out within 2 s, so only a second one lasts longer.
     assert!(asked.elapsed() >= Duration::from_millis(2500));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
@@ -250,25 +250,25 @@ async fn a_full_queue_sheds_the_report_and_takes_no_permit() {
     assert_eq!(fixture.partitions().await, Some(1));
     let (first, second) = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
     first.expect("an acknowledgement");
-    assert_eq!(second.expect_err("a full queue"), NotTaken::Overloaded);
+    assert_eq!(second.expect_err("a full queue"), PublishError::Overloaded);
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
 }
 
 #[tokio::test]
-async fn a_refused_size_is_remembered_only_without_compression() {
-    for (codec, says) in [("none", true), ("gzip", false)] {
+async fn a_rejected_size_is_remembered_only_without_compression() {
+    for (codec, is_covered) in [("none", true), ("gzip", false)] {
         let fixture = Fixture::with("there", 1, &[("compression.codec", codec)]);
-        let refused = &fixture.delivery.events.shared().refused_size;
-        refused.learn(5000);
-        assert_eq!(refused.covers(7000), says, "{codec}");
+        let rejected_size = &fixture.delivery.events.shared().rejected_size;
+        rejected_size.learn(5000);
+        assert_eq!(rejected_size.covers(7000), is_covered, "{codec}");
     }
 }
 
 #[tokio::test]
 async fn a_topic_that_is_created_later_takes_reports_without_a_restart() {
     let fixture = Fixture::new("later");
-    let told = fixture.deliver(LONG).await;
-    assert_eq!(told.expect_err("no topic"), NotTaken::NoTopic);
+    let reply = fixture.deliver(LONG).await;
+    assert_eq!(reply.expect_err("no topic"), PublishError::NoTopic);
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
     let until = Instant::now() + LONG;

@@ -12,7 +12,7 @@ use super::lane::{Input, Number};
 use super::outage::OutageAnswers;
 use super::partition::Partition;
 use super::partitions::Partitions;
-use super::pending::{Kept, NotTaken, Pending, Sender};
+use super::pending::{Kept, Pending, PublishError, Sender};
 use super::producers::Producers;
 use super::shared::Shared;
 use crate::config::SPOOL_MARGIN;
@@ -69,7 +69,7 @@ impl Topic {
         &self,
         record: Record,
         deadline: Instant,
-    ) -> Result<Kept, NotTaken> {
+    ) -> Result<Kept, PublishError> {
         let answer = match self.admit(record, deadline).await {
             Ok(delivery) => delivery.wait(deadline).await,
             Err(why) => Err(why),
@@ -83,17 +83,17 @@ impl Topic {
         &self,
         record: Record,
         deadline: Instant,
-    ) -> Result<DeliveryFuture<'_>, NotTaken> {
+    ) -> Result<DeliveryFuture<'_>, PublishError> {
         let shared = self.shared();
         let permit = shared.limits.report(record.footprint());
-        let permit = permit.ok_or(NotTaken::Overloaded)?;
+        let permit = permit.ok_or(PublishError::Overloaded)?;
         let spill_at = self.spill_after.map(|after| Instant::now() + after);
         if self.known_partitions().is_none() && self.partitions.inbox.is_none() {
             self.wait_for_partitions(deadline).await?;
         }
         let report = Pending::new(record, permit);
         let sender = Arc::clone(&report.sender);
-        let assigned = self.place(report).map_err(|_| NotTaken::NoTopic)?;
+        let assigned = self.assign(report).map_err(|_| PublishError::NoTopic)?;
         Ok(DeliveryFuture {
             shared,
             sender,
@@ -104,7 +104,7 @@ impl Topic {
 
     /// Gives a report to its partition if the partitions are known, else to the inbox if there is one. Returns the
     /// partition and the report's number, or `None` for the inbox. Gives the report back if neither is possible.
-    pub(super) fn place(
+    pub(super) fn assign(
         &self,
         mut report: Pending,
     ) -> Result<Option<(Arc<Partition>, Number)>, Pending> {
@@ -134,31 +134,31 @@ impl Topic {
     }
 
     /// Waits for Kafka's first answer.
-    async fn wait_for_partitions(&self, deadline: Instant) -> Result<(), NotTaken> {
+    async fn wait_for_partitions(&self, deadline: Instant) -> Result<(), PublishError> {
         let mut watch = self.shared().watch.clone();
         let answer = timeout_at(deadline.into(), watch.partitions()).await;
         match answer {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(NotTaken::NoTopic),
-            Err(_) => Err(NotTaken::Deadline),
+            Ok(None) => Err(PublishError::NoTopic),
+            Err(_) => Err(PublishError::Deadline),
         }
     }
 
     /// Takes a redirected report. Gives it back if the state of this topic is not known yet.
     pub(super) fn take_over(&self, report: Pending) -> Result<(), Pending> {
-        match self.place(report) {
+        match self.assign(report) {
             Ok(_) => Ok(()),
             Err(report) if self.state().condition == Condition::Unknown => Err(report),
             Err(report) => {
                 let why = Some(Reason::NoTopic);
-                self.shared().give_up(report, NotTaken::NoTopic, why);
+                self.shared().give_up(report, PublishError::NoTopic, why);
                 Ok(())
             }
         }
     }
 
     /// Updates the number of partitions from Kafka's metadata. Returns the number if it is known.
-    pub(super) fn note_partitions(&self) -> Option<u32> {
+    pub(super) fn update_partitions(&self) -> Option<u32> {
         let shared = self.shared();
         match shared.watch.known_partitions() {
             Some(count) if shared.known_partitions() != Some(count) => self.partitions.open(count),
@@ -170,7 +170,7 @@ impl Topic {
     }
 }
 
-/// Waits for the answer to a report. If it is dropped before the answer, the sender has
+/// Waits for the answer to a report. When it is dropped before the answer, the sender has
 /// disconnected; delivery goes on.
 struct DeliveryFuture<'t> {
     shared: &'t Shared,
@@ -184,7 +184,7 @@ struct DeliveryFuture<'t> {
 impl DeliveryFuture<'_> {
     /// Waits until the deadline at most. After it, delivery goes on if the report is in flight or in the spool, or is
     /// being written to it.
-    async fn wait(self, deadline: Instant) -> Result<Kept, NotTaken> {
+    async fn wait(self, deadline: Instant) -> Result<Kept, PublishError> {
         let spill_at = self.spill_at.filter(|_| Instant::now() < deadline);
         if let (Some(spill_at), Some((partition, number))) = (spill_at, &self.assigned) {
             // Leaves time for an fsync before the deadline.
@@ -198,11 +198,11 @@ impl DeliveryFuture<'_> {
         if let Ok(answer) = timeout_at(deadline.into(), self.sender.answer()).await {
             return answer;
         }
-        if self.sender.refuse(&self.shared.metrics) {
+        if self.sender.time_out(&self.shared.metrics) {
             if let Some((partition, number)) = &self.assigned {
                 partition.feed(Input::GiveUp(*number));
             }
-            return Err(NotTaken::Deadline);
+            return Err(PublishError::Deadline);
         }
         // The answer arrived at the same moment.
         self.sender.answer().await

@@ -12,7 +12,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::bridge::delivery::{NotTaken, Promised};
+use crate::bridge::delivery::{Promised, PublishError};
 use crate::bridge::metrics::ReportAnswer;
 use crate::config::Success;
 use crate::contract::{Fault, Reason};
@@ -35,12 +35,12 @@ pub(super) enum Refusal {
     BodyBroken,
     /// The report is on the rejected topic.
     Invalid(Fault),
-    NotTaken(NotTaken),
+    Publish(PublishError),
 }
 
-impl From<NotTaken> for Refusal {
-    fn from(reason: NotTaken) -> Self {
-        Self::NotTaken(reason)
+impl From<PublishError> for Refusal {
+    fn from(reason: PublishError) -> Self {
+        Self::Publish(reason)
     }
 }
 
@@ -195,8 +195,8 @@ impl Refusal {
             Self::BodyTimeout => (408, "body-timeout", "The body did not arrive in time."),
             Self::BodyBroken => (400, "body-broken", "The body ended early, or its chunked encoding is invalid."),
             Self::Invalid(fault) => (status_of(fault.reason), fault.reason.code(), fault.reason.detail()),
-            Self::NotTaken(NotTaken::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again later."),
-            Self::NotTaken(NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Refused | NotTaken::Deadline) => (503, "kafka-unavailable", "Kafka has not acknowledged the report; send it again later."),
+            Self::Publish(PublishError::Overloaded) => (503, "overloaded", "Too many reports are in flight; send the report again later."),
+            Self::Publish(PublishError::NoTopic | PublishError::NoRoom | PublishError::Rejected | PublishError::Deadline) => (503, "kafka-unavailable", "Kafka has not acknowledged the report; send it again later."),
         }
     }
 
@@ -216,17 +216,20 @@ impl Refusal {
             | Self::Unauthorized
             | Self::Expectation
             | Self::Invalid(_)
-            | Self::NotTaken(_) => false,
+            | Self::Publish(_) => false,
         }
     }
 
     fn report_answer(&self) -> Option<ReportAnswer> {
         match self {
             Self::Invalid(_) => Some(ReportAnswer::Rejected),
-            Self::NotTaken(
-                NotTaken::Overloaded | NotTaken::NoTopic | NotTaken::NoRoom | NotTaken::Refused,
+            Self::Publish(
+                PublishError::Overloaded
+                | PublishError::NoTopic
+                | PublishError::NoRoom
+                | PublishError::Rejected,
             ) => Some(ReportAnswer::Shed),
-            Self::NotTaken(NotTaken::Deadline) => Some(ReportAnswer::Deadline),
+            Self::Publish(PublishError::Deadline) => Some(ReportAnswer::Deadline),
             Self::NotAllowed
             | Self::HostMissing
             | Self::HostRepeated
@@ -260,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_503_has_a_random_retry_after() {
-        let refusal = Refusal::NotTaken(NotTaken::Overloaded);
+        let refusal = Refusal::Publish(PublishError::Overloaded);
         let told: BTreeSet<_> = (0..500).filter_map(|_| wait(&refusal)).collect();
         assert_eq!(told, BTreeSet::from([1, 2, 3, 4, 5]));
         assert_eq!(wait(&Refusal::Unauthorized), None);
@@ -281,8 +284,8 @@ mod tests {
             Refusal::BodyTooLarge,
             Refusal::BodyTimeout,
             Refusal::BodyBroken,
-            Refusal::NotTaken(NotTaken::Overloaded),
-            Refusal::NotTaken(NotTaken::Deadline),
+            Refusal::Publish(PublishError::Overloaded),
+            Refusal::Publish(PublishError::Deadline),
         ];
         let mut real: BTreeSet<_> = refusals.iter().map(details).collect();
         let of_reason = |reason: Reason| {

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::answer::Refusal;
 use super::head;
-use crate::bridge::delivery::{BodyPermit, NotTaken};
+use crate::bridge::delivery::{BodyPermit, PublishError};
 
 /// The initial buffer, in bytes. It fits most bodies, and grows with the others.
 const INITIAL_CAPACITY: usize = 4 << 10;
@@ -34,7 +34,8 @@ impl RequestBody {
         }
     }
 
-    /// Reads the body to its end. `permit` counts its bytes. If the sender waits for `100 Continue`, reading sends it.
+    /// Reads the body to its end. `permit` counts its bytes. When the sender waits for `100 Continue`, reading sends
+    /// it.
     pub(super) async fn read(
         &mut self,
         limit: usize,
@@ -68,7 +69,7 @@ impl RequestBody {
                 return Err(Refusal::BodyTooLarge);
             }
             if !permit.grow(data.len()) {
-                return Err(Refusal::NotTaken(NotTaken::Overloaded));
+                return Err(Refusal::Publish(PublishError::Overloaded));
             }
             whole.extend_from_slice(&data);
         }

@@ -40,7 +40,7 @@ pub(super) async fn serve(
         return speak_http(stream, peer, permit, bridge).await;
     };
     let acceptor = TlsAcceptor::from(Arc::clone(&identity.load().config));
-    let head_timeout = bridge.live.rules.load().limits.head_timeout;
+    let head_timeout = bridge.live.config.load().limits.head_timeout;
     let accepted = tokio::select! {
         accepted = timeout(head_timeout, acceptor.accept(stream)) => accepted,
         () = permit.displaced() => return,
@@ -55,7 +55,7 @@ async fn speak_http<S>(stream: S, peer: IpAddr, permit: &ConnectionPermit, bridg
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let limits = bridge.live.rules.load().limits;
+    let limits = bridge.live.config.load().limits;
     let progress = Progress::new(permit.state());
     let stream = TimedStream::new(stream, &progress, &limits);
     let aged = limits
@@ -119,7 +119,7 @@ async fn respond(
 /// Waits until the listener is closed. One task must poll it to its end.
 async fn closing(phase: &mut watch::Receiver<Phase>) {
     let unseen = phase.clone();
-    // Unconstrained, so that its first poll registers it even if the task has used up its budget.
+    // Unconstrained, so that its first poll registers it even when the task has used up its budget.
     let closed = unconstrained(phase.wait_for(|phase| *phase == Phase::Closing));
     let mut closed = pin!(closed);
     let mut is_waiting = false;
@@ -131,7 +131,7 @@ async fn closing(phase: &mut watch::Receiver<Phase>) {
         is_waiting = true;
         closed.as_mut().poll(context)
     });
-    // If the bridge is gone, it is closing too.
+    // When the bridge is gone, it is closing too.
     let _ended = ended.await.is_err();
 }
 

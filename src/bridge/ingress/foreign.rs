@@ -9,7 +9,7 @@ use crate::telemetry::Throttle;
 
 /// A protocol that the ingress does not speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Foreign {
+pub(super) enum ForeignProtocol {
     /// The header of the PROXY protocol, version 1 or 2.
     Proxy,
     /// The start of a TLS handshake.
@@ -19,17 +19,17 @@ pub(super) enum Foreign {
 }
 
 /// The first bytes of each protocol.
-const STARTS: [(&[u8], Foreign); 4] = [
-    (b"PROXY ", Foreign::Proxy),
-    (b"\r\n\r\n\0\r\nQUIT\n", Foreign::Proxy),
-    (b"\x16\x03", Foreign::Tls),
-    (b"PRI * HTTP/2", Foreign::Http2),
+const STARTS: [(&[u8], ForeignProtocol); 4] = [
+    (b"PROXY ", ForeignProtocol::Proxy),
+    (b"\r\n\r\n\0\r\nQUIT\n", ForeignProtocol::Proxy),
+    (b"\x16\x03", ForeignProtocol::Tls),
+    (b"PRI * HTTP/2", ForeignProtocol::Http2),
 ];
 
 /// One throttle for each protocol.
 static NOTED: [Throttle; 3] = [const { Throttle::new() }; 3];
 
-impl Foreign {
+impl ForeignProtocol {
     /// Returns the protocol of a connection whose first bytes are `bytes`.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let known = STARTS.iter().find(|(start, _)| bytes.starts_with(start));
@@ -68,17 +68,23 @@ mod tests {
         for (bytes, expected) in [
             (
                 &b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..],
-                Some(Foreign::Proxy),
+                Some(ForeignProtocol::Proxy),
             ),
-            (b"PROXY UNKNOWN\r\n", Some(Foreign::Proxy)),
-            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", Some(Foreign::Proxy)),
-            (b"\x16\x03\x01\x02\x00", Some(Foreign::Tls)),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Foreign::Http2)),
+            (b"PROXY UNKNOWN\r\n", Some(ForeignProtocol::Proxy)),
+            (
+                b"\r\n\r\n\0\r\nQUIT\n\x21\x11",
+                Some(ForeignProtocol::Proxy),
+            ),
+            (b"\x16\x03\x01\x02\x00", Some(ForeignProtocol::Tls)),
+            (
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                Some(ForeignProtocol::Http2),
+            ),
             (b"POST /social/ HTTP/1.1\r\n", None),
             (b"PROXYING", None),
             (b"", None),
         ] {
-            assert_eq!(Foreign::of(bytes), expected);
+            assert_eq!(ForeignProtocol::of(bytes), expected);
         }
     }
 }

@@ -75,7 +75,7 @@ fn classify_alert(alert: Alert) -> HandshakeFailure {
         | Alert::UnknownCA
         | Alert::UnrecognisedName
         | Alert::BadCertificateStatusResponse
-        // A client sends this if an authority of the same name has another key.
+        // A client sends this when an authority of the same name has another key.
         | Alert::DecryptError => HandshakeFailure::CertificateRefused,
         Alert::ProtocolVersion
         | Alert::HandshakeFailure

@@ -7,14 +7,14 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 
-use super::account::Account;
 use super::answer::{Answer, Refusal};
 use super::body::RequestBody;
+use super::request_log::RequestLog;
 use super::state::ConnectionState;
 use super::{access, failed_logins, head};
-use crate::bridge::delivery::{NotTaken, Promised};
+use crate::bridge::delivery::{Promised, PublishError};
 use crate::bridge::traces::Destination;
-use crate::bridge::{Bridge, Phase, Rules};
+use crate::bridge::{Bridge, Phase, ReloadableConfig};
 use crate::config::{Limits, Success};
 use crate::contract::{Event, Fault, Reason, Rejected};
 
@@ -28,7 +28,7 @@ struct RequestRules {
 }
 
 impl RequestRules {
-    fn of(rules: &Rules, peer: IpAddr, head: &Parts) -> Self {
+    fn of(rules: &ReloadableConfig, peer: IpAddr, head: &Parts) -> Self {
         let origin = access::origin(&rules.access, peer, &head.headers);
         Self {
             limits: rules.limits,
@@ -48,21 +48,21 @@ impl Bridge {
         peer: IpAddr,
         connection: &ConnectionState,
     ) -> Answer {
-        let mut account = Account::open(&self.metrics, self.traces.as_ref());
+        let mut request_log = RequestLog::open(&self.metrics, self.traces.as_ref());
         let (head, body) = request.into_parts();
-        let rules = RequestRules::of(&self.live.rules.load(), peer, &head);
+        let rules = RequestRules::of(&self.live.config.load(), peer, &head);
         let mut body = RequestBody::new(body);
-        let journey = self.journey(&head, &mut body, &rules, connection, &mut account);
+        let journey = self.journey(&head, &mut body, &rules, connection, &mut request_log);
         let mut answer = match journey.await {
             Ok(accepted) => Answer::accepted(&accepted, rules.success),
             Err(refusal) => Answer::from(&refusal),
         };
-        let deadline = account.complete + rules.limits.deadline;
+        let deadline = request_log.complete + rules.limits.deadline;
         let is_stopping = self.phase() != Phase::Serving;
         if is_stopping || !answer.is_last() && !body.discard(&head, deadline).await {
             answer.close();
         }
-        account.close(&answer, rules.log_reports);
+        request_log.close(&answer, rules.log_reports);
         answer
     }
 
@@ -73,10 +73,10 @@ impl Bridge {
         body: &mut RequestBody,
         rules: &RequestRules,
         connection: &ConnectionState,
-        account: &mut Account<'_>,
+        request_log: &mut RequestLog<'_>,
     ) -> Result<Promised, Refusal> {
         let RequestRules { limits, origin, .. } = rules;
-        let deadline = account.complete + limits.deadline;
+        let deadline = request_log.complete + limits.deadline;
         let mut arrival = head::arrival(head);
 
         if !rules.is_admitted {
@@ -91,29 +91,32 @@ impl Bridge {
             failed_logins::note(&counters, *origin, arrival.trace_id());
             Refusal::Unauthorized
         })?;
-        connection.authenticated(account.complete);
-        account.authenticated(counters, &mut arrival);
+        connection.authenticated(request_log.complete);
+        request_log.authenticated(counters, &mut arrival);
         head::check_expectation(head)?;
         let mut permit = self.delivery.body_permit()?;
-        let body_deadline = account.complete + limits.body_timeout;
+        let body_deadline = request_log.complete + limits.body_timeout;
         let body = body.read(limits.body, body_deadline, &mut permit).await?;
         let received = sender.sent(arrival, body);
         let report = match head::unsupported(head) {
             None => received.validate(),
             Some((reason, value)) => Err(received.unsupported(reason, value)),
         };
-        account.validated(&report);
+        request_log.validated(&report);
 
         match report.map(|report| report.normalise(self.event_format)) {
             Ok(event) => {
                 // The event acquires its own permit.
                 drop((received, permit));
-                Ok(self.publish(event, deadline, account).await?)
+                Ok(self.publish(event, deadline, request_log).await?)
             }
             Err(fault) => {
                 drop(permit);
                 let rejected = received.reject(fault);
-                accept_or_refuse(self.keep(rejected, deadline, account).await?)
+                accept_or_refuse(
+                    self.publish_rejected(rejected, deadline, request_log)
+                        .await?,
+                )
             }
         }
     }
@@ -123,9 +126,9 @@ impl Bridge {
         &self,
         mut event: Event,
         deadline: Instant,
-        account: &Account<'_>,
-    ) -> Result<Promised, NotTaken> {
-        let span = account.send(Destination::Events);
+        request_log: &RequestLog<'_>,
+    ) -> Result<Promised, PublishError> {
+        let span = request_log.send(Destination::Events);
         if let Some(context) = span.as_ref().and_then(|span| span.context()) {
             event.continue_trace(context);
         }
@@ -137,17 +140,17 @@ impl Bridge {
     }
 
     /// Publishes a rejected report to the rejected topic, in its own span if there are traces.
-    async fn keep(
+    async fn publish_rejected(
         &self,
         mut rejected: Rejected,
         deadline: Instant,
-        account: &Account<'_>,
-    ) -> Result<(Promised, Fault), NotTaken> {
-        let span = account.send(Destination::Rejected);
+        request_log: &RequestLog<'_>,
+    ) -> Result<(Promised, Fault), PublishError> {
+        let span = request_log.send(Destination::Rejected);
         if let Some(context) = span.as_ref().and_then(|span| span.context()) {
             rejected.continue_trace(context);
         }
-        let kept = self.delivery.keep(rejected, deadline).await;
+        let kept = self.delivery.publish_rejected(rejected, deadline).await;
         if let Some(span) = span {
             span.end(kept.as_ref().map(|(promised, _)| promised));
         }

@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The time that a connection has to authenticate before it can be displaced: enough for a TLS handshake and a request
 /// over a slow network.
 const AUTHENTICATION_TIME: Duration = IDLE_GRACE;
-/// The same if most of the connections that can be displaced are unauthenticated.
+/// The same when most of the connections that can be displaced are unauthenticated.
 const AUTHENTICATION_TIME_IN_FLOOD: Duration = Duration::from_millis(250);
 /// The time for which the result of a search is used.
 const SEARCH_LIFETIME: Duration = PAUSE;
@@ -175,7 +175,8 @@ impl Open {
         let unauthenticated = found
             .iter()
             .filter(|one| one.displacement == Displacement::Unauthenticated);
-        // New senders have time to authenticate: if many connect at once, they wait instead of displacing one another.
+        // New senders have time to authenticate: when many connect at once, they wait instead of displacing one
+        // another.
         let is_flood = unauthenticated.count() * 2 > found.len();
         let time = if is_flood {
             AUTHENTICATION_TIME_IN_FLOOD

@@ -29,7 +29,7 @@ const RECEIVE_BUFFER: usize = 64 << 10;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Pause after a failure to accept, which usually means that no file descriptor is free.
 const PAUSE: Duration = Duration::from_millis(100);
-/// If no connection arrives for this long, a closing listener regards its queue as empty. A connection in its TCP
+/// When no connection arrives for this long, a closing listener regards its queue as empty. A connection in its TCP
 /// handshake needs one round trip.
 const QUIET: Duration = Duration::from_millis(200);
 
@@ -156,7 +156,7 @@ impl Acceptor {
 
     /// Returns whether any request from this peer could be admitted.
     fn admits(&self, peer: IpAddr) -> bool {
-        let is_admitted = access::admits_peer(&self.bridge.live.rules.load().access, peer);
+        let is_admitted = access::admits_peer(&self.bridge.live.config.load().access, peer);
         if !is_admitted {
             self.bridge.metrics.connections_refused.inc();
             if let Some(times) = self.refused.count() {

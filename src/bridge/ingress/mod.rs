@@ -4,7 +4,6 @@
 //! `journey`. Only `answer` chooses status codes.
 
 mod access;
-mod account;
 mod answer;
 mod body;
 mod connection;
@@ -16,6 +15,7 @@ mod journey;
 mod limiter;
 mod listener;
 mod read_ahead;
+mod request_log;
 mod state;
 mod stream;
 mod workers;

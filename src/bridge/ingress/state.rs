@@ -4,7 +4,7 @@
 //! | state | ends with | at most | can be displaced |
 //! |---|---|---|---|
 //! | [`State::Handshake`] | the end of the TLS handshake | `head_timeout` | if not authenticated |
-//! | [`State::Idle`] | the first byte of a request | `idle_timeout`, or [`IDLE_GRACE`] if closing | if not authenticated, or after [`IDLE_GRACE`] |
+//! | [`State::Idle`] | the first byte of a request | `idle_timeout`, or [`IDLE_GRACE`] when closing | if not authenticated, or after [`IDLE_GRACE`] |
 //! | [`State::Head`] | the end of the head, or of a refused request | `head_timeout` | if not authenticated |
 //! | [`State::Busy`] | the answer to an authenticated request | the request's own deadlines (`journey`) | no |
 //! | [`State::Displaced`] | the end of the connection, or the first byte of a request | `head_timeout` | no |

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::foreign::Foreign;
+use super::foreign::ForeignProtocol;
 use super::read_ahead::ReadAhead;
 use super::state::{ConnectionState, State};
 use crate::config::Limits;
@@ -25,7 +25,7 @@ const LINGER_BYTES: usize = 1 << 20;
 pub(super) struct Progress<'a> {
     state: &'a ConnectionState,
     read_ahead: ReadAhead,
-    foreign: OnceLock<Foreign>,
+    foreign: OnceLock<ForeignProtocol>,
 }
 
 impl<'a> Progress<'a> {
@@ -61,7 +61,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Returns the protocol that the peer speaks instead of HTTP/1.1, if it is known.
-    pub(super) fn foreign(&self) -> Option<Foreign> {
+    pub(super) fn foreign(&self) -> Option<ForeignProtocol> {
         self.foreign.get().copied()
     }
 
@@ -71,14 +71,14 @@ impl<'a> Progress<'a> {
         self.read_ahead.note(bytes, state != State::Busy);
         if matches!(state, State::Idle | State::Displaced) {
             self.state.set(State::Head);
-            if let Some(foreign) = Foreign::of(bytes) {
+            if let Some(foreign) = ForeignProtocol::of(bytes) {
                 self.foreign.get_or_init(|| foreign);
             }
         }
     }
 }
 
-/// A stream that ends if its peer takes too long.
+/// A stream that ends when its peer takes too long.
 pub(super) struct TimedStream<'a, S> {
     stream: S,
     progress: &'a Progress<'a>,
@@ -138,8 +138,8 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
 
     /// Waits until a deadline has passed. The deadline can change while this waits.
     ///
-    /// The timer is reset only if it would fire too late. If it fires too early, the deadline is checked again: this is
-    /// cheaper than a reset for every request.
+    /// The timer is reset only when it would fire too late. When it fires too early, the deadline is checked again:
+    /// this is cheaper than a reset for every request.
     fn poll_overdue(
         &mut self,
         deadline: impl Fn(&Self) -> Option<(Instant, Overdue)>,
@@ -157,7 +157,7 @@ impl<'a, S: AsyncRead + Unpin> TimedStream<'a, S> {
         Poll::Pending
     }
 
-    /// Fails a pending write if the peer has taken too long.
+    /// Fails a pending write when the peer has taken too long.
     fn in_time<T>(
         &mut self,
         done: Poll<io::Result<T>>,

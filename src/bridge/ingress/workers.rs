@@ -69,7 +69,7 @@ impl Workers {
             let thread = thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
-                    // Built here, because it must not be dropped on the caller's thread, which has a runtime, if no
+                    // Built here, because it must not be dropped on the caller's thread, which has a runtime, when no
                     // thread starts.
                     let runtime = Builder::new_current_thread().enable_all().build();
                     match runtime {
@@ -108,7 +108,7 @@ impl Workers {
     pub fn join(self, cut: Instant) {
         let cut = *self.cut.get_or_init(|| cut);
         drop(self.dispatcher);
-        // Each worker ends by itself. If one is stuck, stopping the bridge must not wait for it.
+        // Each worker ends by itself. When one is stuck, stopping the bridge must not wait for it.
         let until = cut + JOIN_TIMEOUT;
         let are_ended = || self.threads.iter().all(JoinHandle::is_finished);
         while !are_ended() && Instant::now() < until {

@@ -67,7 +67,7 @@ impl ChannelCounters {
     }
 }
 
-/// The counters of every channel that was configured since the start. If a channel is removed and added again, its
+/// The counters of every channel that was configured since the start. When a channel is removed and added again, its
 /// counters continue. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByChannel(Arc<Mutex<Table>>);

@@ -141,8 +141,8 @@ mod tests {
     /// The interval after a change.
     const CHANGED: Duration = Duration::from_millis(250);
 
-    fn after(start: Instant, looks: u32) -> Instant {
-        start + looks * CHANGED
+    fn after(start: Instant, checks: u32) -> Instant {
+        start + checks * CHANGED
     }
 
     #[test]
@@ -169,9 +169,9 @@ mod tests {
         let mut files = Files::new([path.clone()]);
         let start = Instant::now();
         let due: Vec<u32> = (1..=7)
-            .filter(|looks| {
-                fs::write(&path, "x".repeat(*looks as usize)).expect("a file");
-                files.are_due(after(start, *looks))
+            .filter(|checks| {
+                fs::write(&path, "x".repeat(*checks as usize)).expect("a file");
+                files.are_due(after(start, *checks))
             })
             .collect();
         assert_eq!(due, [4, 7]);

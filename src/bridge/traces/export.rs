@@ -20,7 +20,7 @@ use crate::blocking::on_thread;
 use crate::config::SpanQueue;
 use crate::telemetry::Throttle;
 
-/// How long the thread that resolves names waits for the next name. tokio panics if it can't start another thread
+/// How long the thread that resolves names waits for the next name. tokio panics when it can't start another thread
 /// later.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -128,7 +128,7 @@ impl Exporter {
             .thread_keep_alive(FOR_EVER)
             .build();
         let runtime = runtime.context("can't start the runtime that sends traces")?;
-        // Checked first, because tokio and the SDK panic if the system can't start their threads.
+        // Checked first, because tokio and the SDK panic when the system can't start their threads.
         for name in ["traces", "traces-names"] {
             let started = on_thread(name, || ()).map_err(|(error, _)| error);
             drop(started.context("can't start a thread that sends traces")?);

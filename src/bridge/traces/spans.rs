@@ -10,7 +10,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Span;
 
 use super::Traces;
-use crate::bridge::delivery::{NotTaken, Promised};
+use crate::bridge::delivery::{Promised, PublishError};
 use crate::bridge::metrics::ReportAnswer;
 use crate::contract::{Arrival, SOURCE_PREFIX, TraceContext};
 
@@ -109,7 +109,7 @@ impl SendSpan {
     }
 
     /// Ends the span with the result.
-    pub fn end(mut self, kept: Result<&Promised, &NotTaken>) {
+    pub fn end(mut self, kept: Result<&Promised, &PublishError>) {
         let span = &mut self.span;
         match kept {
             Ok(promised) if promised.is_spooled() => {
@@ -135,7 +135,7 @@ impl SendSpan {
     }
 }
 
-/// Marks a span as cancelled if it is dropped without an end, because the sender has hung up.
+/// Marks a span as cancelled when it is dropped without an end, because the sender has hung up.
 macro_rules! ends_if_dropped {
     ($($span:ty),+) => {$(
         impl Drop for $span {
@@ -155,13 +155,13 @@ fn fail(span: &mut Span, kind: String) {
     span.set_status(Status::error(""));
 }
 
-fn name(why: NotTaken) -> &'static str {
+fn name(why: PublishError) -> &'static str {
     match why {
-        NotTaken::Overloaded => "overloaded",
-        NotTaken::NoTopic => "no_topic",
-        NotTaken::NoRoom => "no_room",
-        NotTaken::Refused => "refused",
-        NotTaken::Deadline => "deadline",
+        PublishError::Overloaded => "overloaded",
+        PublishError::NoTopic => "no_topic",
+        PublishError::NoRoom => "no_room",
+        PublishError::Rejected => "refused",
+        PublishError::Deadline => "deadline",
     }
 }
 
@@ -272,11 +272,11 @@ mod tests {
         let (traces, ended) = traces();
         let request = traces.request(&mut arrival());
         let reasons = [
-            (NotTaken::Overloaded, "overloaded"),
-            (NotTaken::NoTopic, "no_topic"),
-            (NotTaken::NoRoom, "no_room"),
-            (NotTaken::Refused, "refused"),
-            (NotTaken::Deadline, "deadline"),
+            (PublishError::Overloaded, "overloaded"),
+            (PublishError::NoTopic, "no_topic"),
+            (PublishError::NoRoom, "no_room"),
+            (PublishError::Rejected, "refused"),
+            (PublishError::Deadline, "deadline"),
         ];
         for (why, _) in reasons {
             traces.send(&request, Destination::Rejected).end(Err(&why));

@@ -18,7 +18,7 @@ use crate::commands::command_line::CommandLine;
 use crate::commands::{EXIT_REMAINING, block_on, serve};
 use crate::config::{Drain, Log, LogFormat};
 use crate::tools::replay::Progress;
-use crate::{kafka, telemetry, tell};
+use crate::{kafka, telemetry, try_eprintln};
 
 /// How often to check whether the spool is empty.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -58,7 +58,7 @@ pub(super) fn run(typed: &SpoolDrain) -> anyhow::Result<ExitCode> {
                 (text, ExitCode::FAILURE)
             }
         };
-        tell!("{}: {text}", directory.display());
+        try_eprintln!("{}: {text}", directory.display());
         Ok(code)
     })
 }
@@ -89,7 +89,7 @@ async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, R
         () = until_delivered(&delivery, &metrics) => COUNTING,
         () = signals.next() => {
             let timeout = kafka.flush_timeout;
-            tell!("stopping: waiting up to {timeout:?} for records in flight; a second signal stops at once");
+            try_eprintln!("stopping: waiting up to {timeout:?} for records in flight; a second signal stops at once");
             timeout
         }
     };
@@ -117,7 +117,7 @@ async fn until_delivered(delivery: &Delivery, metrics: &Metrics) {
         return;
     }
     let [(events, _), (rejected, _)] = delivery.topics();
-    tell!("delivering to {events} and {rejected}; Ctrl-C stops it");
+    try_eprintln!("delivering to {events} and {rejected}; Ctrl-C stops it");
     let mut progress = Progress::start("delivered", "reports", None);
     let mut is_counted = false;
     while !delivery.is_delivered() {

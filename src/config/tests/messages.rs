@@ -310,7 +310,7 @@ fn a_printed_configuration_is_valid_with_a_spool_and_with_a_long_deadline() {
             .iter_mut()
             .filter(|(name, _)| *name == "message.timeout.ms")
             .for_each(|(_, value)| *value = timeout);
-        print(&Settings::gather(&case.typed), &defaults, check_property)
+        print(&Settings::gather(&case.sources), &defaults, check_property)
     };
     let spool = Case::minimal("[spool]\ndirectory = \"/spool\"\n");
     let long = Case::minimal("").flag("ingress.deadline", "10m");

@@ -81,7 +81,7 @@ fn every_alias_of_librdkafka_is_the_same_key_as_its_property() {
         let case = Case::minimal("")
             .flag(&format!("{PREFIX}{alias}"), "all")
             .flag(&format!("{PREFIX}{name}"), "all");
-        let config = Config::check(&Settings::gather(&case.typed), any).expect("a configuration");
+        let config = Config::check(&Settings::gather(&case.sources), any).expect("a configuration");
         let names = config.kafka.properties.iter().map(|p| p.name.as_str());
         if names.filter(|given| [alias, name].contains(given)).count() != 1 {
             two_keys.push(alias);

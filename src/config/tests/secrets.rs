@@ -150,10 +150,10 @@ fn the_byte_order_mark_of_a_file_is_not_part_of_its_value() {
     let marked = from_file("sasl.password", b"\xef\xbb\xbfhunter2\r\n");
     assert_eq!(marked.property("sasl.password").as_deref(), Some(SECRET));
     let mut case = Case::minimal("[kafka]\ntopic = \"t\"\n");
-    let file = case.typed.file.take().expect("a file");
+    let file = case.sources.file.take().expect("a file");
     let text = fs::read_to_string(&file).expect("a file");
     fs::write(&file, format!("\u{feff}{text}")).expect("a file");
-    case.typed.file = Some(file);
+    case.sources.file = Some(file);
     assert_eq!(case.config().kafka.topic, "t");
 }
 
@@ -197,7 +197,7 @@ fn a_utf_16_file_has_its_own_error() {
         )]
     );
     let case = Case::of("");
-    let file = case.typed.file.clone().expect("a file");
+    let file = case.sources.file.clone().expect("a file");
     fs::write(file, b"\xff\xfe[\0l\0").expect("a file");
     let errors = case.errors();
     assert_eq!(
@@ -242,7 +242,7 @@ fn a_refused_secret_is_hidden_in_the_error() {
         _ => Ok(value.to_owned()),
     };
     let case = Case::minimal("").flag("kafka.properties.sasl.password", SECRET);
-    let errors = Config::check(&Settings::gather(&case.typed), refuse).expect_err("an error");
+    let errors = Config::check(&Settings::gather(&case.sources), refuse).expect_err("an error");
     let expected =
         "kafka.properties.sasl.password: librdkafka refuses it: Invalid value \"(redacted)\"";
     assert!(errors.to_string().ends_with(expected), "{errors}");
@@ -280,7 +280,7 @@ fn kafkas_files_can_be_read_again_without_a_restart() {
     );
     let secret = case.directory.path().join("secret");
     fs::write(&secret, "old\n").expect("a file");
-    let started = Settings::gather(&case.typed);
+    let started = Settings::gather(&case.sources);
     let files: Vec<_> = started.kafka_files().collect();
     assert_eq!(files, [secret.as_path(), Path::new("/ca.crt")]);
     fs::write(&secret, "new\n").expect("a file");
@@ -291,7 +291,7 @@ fn kafkas_files_can_be_read_again_without_a_restart() {
     assert_eq!(password(&started).as_deref(), Some("old"));
     let again = started.with_kafka_files();
     assert_eq!(password(&again).as_deref(), Some("new"));
-    let gathered = Settings::gather(&case.typed);
+    let gathered = Settings::gather(&case.sources);
     assert_eq!(gathered.changed_for_restart(&started), [] as [&str; 0]);
     fs::write(&secret, "").expect("a file");
     let errors = Config::check(&started.with_kafka_files(), check_property);

@@ -105,13 +105,13 @@ fn a_password_must_fit_into_a_header() {
     for line in [&b" a"[..], b"a ", b"\ta", b"a\t"] {
         assert_eq!(
             Password::parse(line).unwrap_err(),
-            InvalidPassword::OuterSpace
+            InvalidPassword::SurroundingSpace
         );
     }
     for line in [&b"a\x00b"[..], b"a\rb", b"a\x7fb"] {
         assert_eq!(
             Password::parse(line).unwrap_err(),
-            InvalidPassword::Unsendable
+            InvalidPassword::ControlCharacter
         );
     }
     for line in [&b"a b"[..], b"a\tb", b"#", b"caf\xc3\xa9", b"\xff"] {

@@ -7,14 +7,14 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
 use crate::kafka::callbacks::Callbacks;
-use crate::kafka::producer::Failed;
+use crate::kafka::producer::DeliveryError;
 
 /// The failed records of the open transaction.
 #[derive(Default)]
 pub(super) struct Failures {
     pub(super) first: Option<RDKafkaErrorCode>,
     /// The permanently rejected records, by tag.
-    pub(super) refused: BTreeMap<usize, Failed>,
+    pub(super) rejected: BTreeMap<usize, DeliveryError>,
 }
 
 impl ProducerContext for Callbacks<Mutex<Failures>> {
@@ -25,9 +25,9 @@ impl ProducerContext for Callbacks<Mutex<Failures>> {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         let mut failures = self.deliveries.lock();
         failures.first.get_or_insert(code);
-        let failed = Failed::from(code);
+        let failed = DeliveryError::from(code);
         if failed.is_permanent() {
-            failures.refused.insert(tag, failed);
+            failures.rejected.insert(tag, failed);
         }
     }
 }

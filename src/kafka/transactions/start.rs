@@ -10,11 +10,11 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::{Batching, Broken, POLL, SLICE, Transactions, is_passing};
+use super::{Batching, POLL, SLICE, TransactionError, Transactions, is_transient};
 use crate::interrupt::Interrupt;
 use crate::kafka::callbacks::Callbacks;
 use crate::kafka::client_error::ClientError;
-use crate::kafka::cluster::Unreached;
+use crate::kafka::cluster::ConnectError;
 use crate::kafka::settings::Settings;
 
 /// The limit for a start: librdkafka may need to find the coordinator, which may still end the previous transaction.
@@ -29,18 +29,18 @@ impl Transactions {
     /// `interrupt`.
     ///
     /// # Errors
-    /// If Kafka refuses, or does not answer within a minute.
+    /// If Kafka rejects the request, or does not answer within a minute.
     pub fn start(
         settings: &Settings,
         id: &str,
         batching: Batching,
         interrupt: &Arc<Interrupt>,
-    ) -> Result<Self, Broken> {
+    ) -> Result<Self, TransactionError> {
         let producer = BaseProducer::from_config_and_context(
             &settings.for_transactions(id, batching),
             Callbacks::new(Mutex::default(), settings),
         )
-        .map_err(|error| Broken::from(ClientError::from(error)))?;
+        .map_err(|error| TransactionError::from(ClientError::from(error)))?;
         let transactions = Self {
             producer: Arc::new(producer),
             interrupt: Arc::clone(interrupt),
@@ -53,20 +53,25 @@ impl Transactions {
         loop {
             match transactions.producer.init_transactions(SLICE) {
                 Ok(()) => return Ok(transactions),
-                Err(error) if !is_passing(&error) => return Err(transactions.broken(&error)),
+                Err(error) if !is_transient(&error) => return Err(transactions.classify(&error)),
                 Err(error) => transactions.wait_to_start(begun.elapsed(), id, &error)?,
             }
         }
     }
 
     /// Waits before the next attempt.
-    fn wait_to_start(&self, passed: Duration, id: &str, error: &KafkaError) -> Result<(), Broken> {
+    fn wait_to_start(
+        &self,
+        passed: Duration,
+        id: &str,
+        error: &KafkaError,
+    ) -> Result<(), TransactionError> {
         self.producer.poll(POLL);
         let why = self.error_message(error);
-        let unreached = self.producer.context().unreached();
-        let is_rejected = matches!(unreached, Some(Unreached::Authentication(_)));
+        let connect_error = self.producer.context().connect_error();
+        let is_rejected = matches!(connect_error, Some(ConnectError::Authentication(_)));
         if is_rejected && passed > REJECTED_LIMIT {
-            return Err(Broken::Refused(why));
+            return Err(TransactionError::Rejected(why));
         }
         if passed < START && !self.interrupt.is_stopping() {
             return Ok(());
@@ -78,9 +83,9 @@ impl Transactions {
                 .fetch_metadata(None, DIAGNOSIS)
                 .is_err()
         {
-            return Err(Broken::Producer(why));
+            return Err(TransactionError::Fatal(why));
         }
-        Err(Broken::Producer(format!(
+        Err(TransactionError::Fatal(format!(
             "Kafka answers, but does not initialize the transactional id {id} ({why}). A partition without a leader \
              may delay the end of its last transaction, or it may have no coordinator: with fewer than three brokers, \
              set transaction.state.log.replication.factor to their number and transaction.state.log.min.isr to less, and \

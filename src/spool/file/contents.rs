@@ -12,15 +12,15 @@ use super::rows::SAME;
 use crate::spool::format::{
     MAX_RESTORED_NUMBER, NUMBER_BITS, first_id, id_of, ids_of, lanes_of, last_id, number_of,
 };
-use crate::spool::{LaneKey, MAX_PARTITIONS, Remains, Restored};
+use crate::spool::{LaneKey, MAX_PARTITIONS, RestoredLane, RestoredState};
 
 /// The number of reports that are counted at once.
 const COUNTED: u32 = 4096;
 
 impl File {
     /// Returns the range of reports in each lane, and each topic's partition count.
-    pub(in crate::spool) fn remains(&self) -> rusqlite::Result<Remains> {
-        let mut remains = Remains::default();
+    pub(in crate::spool) fn restored(&self) -> rusqlite::Result<RestoredState> {
+        let mut restored = RestoredState::default();
         let known: HashMap<i64, LaneKey> = lanes_of(self.connection()?)?
             .into_iter()
             .map(|(lane, id)| (id, lane))
@@ -40,20 +40,20 @@ impl File {
             if last > MAX_RESTORED_NUMBER || first > last + 1 {
                 return Err(damaged);
             }
-            let restored = Restored {
+            let reports = RestoredLane {
                 lane: key.clone(),
                 first,
                 last,
             };
-            remains.add_lane(restored);
+            restored.add_lane(reports);
             let Some(following) = lane.checked_add(1) else {
                 break;
             };
             from = first_id(following);
         }
         let known = "SELECT name, partitions FROM topics WHERE partitions BETWEEN 1 AND ?1";
-        remains.partitions = self.pairs(known, MAX_PARTITIONS)?;
-        Ok(remains)
+        restored.partitions = self.pairs(known, MAX_PARTITIONS)?;
+        Ok(restored)
     }
 
     /// Returns the first due number of a lane, and its highest number.
@@ -147,15 +147,15 @@ impl File {
     /// `own_remains` and `other_remains` are the ranges of the two files.
     pub(in crate::spool) fn clashes_with(
         &self,
-        own_remains: &Remains,
+        own_remains: &RestoredState,
         other: &Self,
-        other_remains: &Remains,
+        other_remains: &RestoredState,
     ) -> rusqlite::Result<bool> {
-        for Restored { lane, first, last } in &own_remains.lanes {
+        for RestoredLane { lane, first, last } in &own_remains.lanes {
             let known = other_remains.lanes.iter().find(|known| known.lane == *lane);
             if let Some(known) = known {
                 let range = *first.max(&known.first)..=*last.min(&known.last);
-                if !range.is_empty() && self.clashes_in(lane, range, other)? {
+                if !range.is_empty() && self.conflicts_in(lane, range, other)? {
                     return Ok(true);
                 }
             }
@@ -163,7 +163,7 @@ impl File {
         Ok(false)
     }
 
-    fn clashes_in(
+    fn conflicts_in(
         &self,
         lane: &LaneKey,
         range: RangeInclusive<u64>,

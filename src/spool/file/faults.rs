@@ -6,7 +6,7 @@ use std::thread;
 use rusqlite::Connection;
 
 use super::{ATTEMPTS, File, PAUSE};
-use crate::spool::connection::{self, Log};
+use crate::spool::connection::{self, Wal};
 use crate::spool::format::MAX_LANE_ID;
 use crate::spool::limits::PAGE;
 
@@ -24,10 +24,10 @@ impl File {
         !self.has_invalid_partitions && is_writable().unwrap_or(false)
     }
 
-    /// Takes over a file of an earlier run for writing. Returns `false` if its log can't be moved to the file and
-    /// fsynced: a 2xx of this run depends on an fsync of this run.
+    /// Takes over a file of an earlier run for writing. Returns `false` if its write-ahead log can't be moved to the
+    /// file and fsynced: a 2xx of this run depends on an fsync of this run.
     pub(in crate::spool) fn adopt(&mut self, memory: usize) -> bool {
-        let is_adopted = self.empty_log();
+        let is_adopted = self.empty_wal();
         if is_adopted {
             self.memory = memory;
             self.is_written = true;
@@ -60,7 +60,7 @@ impl File {
 
     /// Checks a file once, on a new connection.
     pub(in crate::spool) fn fault_of(path: &Path) -> Option<String> {
-        let opened = connection::open(path, 0, Log::Optional);
+        let opened = connection::open(path, 0, Wal::Optional);
         fault(opened.as_ref().map_err(ToString::to_string))
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::File;
-use crate::spool::connection::{self, Log};
+use crate::spool::connection::{self, Wal};
 use crate::spool::count::Count;
 use crate::spool::directory::{Directory, UNFINISHED};
 use crate::spool::format::{APPLICATION, FORMAT, TABLES};
@@ -18,8 +18,8 @@ impl File {
     pub(in crate::spool) fn create(path: &Path, memory: usize, limits: Limits) -> io::Result<Self> {
         let unfinished = path.with_file_name(UNFINISHED);
         Directory::remove(&unfinished)?;
-        Directory::remove_log(path)?;
-        // SQLite gives the log and the index the same mode.
+        Directory::remove_wal(path)?;
+        // SQLite gives the write-ahead log and the index the same mode.
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -46,8 +46,8 @@ impl File {
 }
 
 fn make_tables(path: &Path) -> rusqlite::Result<()> {
-    let mut connection = connection::open(path, 0, Log::Required)?;
-    connection::enable_log(&connection)?;
+    let mut connection = connection::open(path, 0, Wal::Required)?;
+    connection::enable_wal(&connection)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;

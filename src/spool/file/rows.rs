@@ -8,14 +8,14 @@ use super::File;
 use crate::contract::Record;
 use crate::spool::format::{id_of, ids_of, to_column};
 use crate::spool::slice::{self, Slice};
-use crate::spool::{Kept, LaneKey, Mark};
+use crate::spool::{LaneKey, Mark, SpooledReport};
 
 /// A condition that a row is the same report.
 pub(super) const SAME: &str = "key IS ?2 AND headers = ?3 AND value = ?4";
 
 impl File {
-    /// Writes records in one transaction. If it succeeds, all of them are fsynced. If its commit fails, it may still
-    /// be durable.
+    /// Writes records in one transaction. When it succeeds, all of them are fsynced. When its commit fails, it may
+    /// still be durable.
     pub(in crate::spool) fn write<'a>(
         &mut self,
         rows: impl Iterator<Item = (&'a LaneKey, u64, &'a Record)>,
@@ -28,7 +28,7 @@ impl File {
     /// same number as a different report.
     pub(in crate::spool) fn insert_new<'a>(
         &mut self,
-        reports: impl Iterator<Item = &'a Kept>,
+        reports: impl Iterator<Item = &'a SpooledReport>,
     ) -> rusqlite::Result<u64> {
         let rows = reports.map(|kept| (&kept.lane, kept.number, kept.mark, &kept.record));
         self.insert("IGNORE", rows)
@@ -100,14 +100,14 @@ impl File {
         marks: &[(LaneKey, u64, Mark)],
     ) -> rusqlite::Result<usize> {
         let transaction = self.transaction()?;
-        let (mut count, mut held) = (self.count, 0);
+        let (mut count, mut total) = (self.count, 0);
         {
             let mut update = transaction
                 .prepare("UPDATE reports SET state = ?2 WHERE id = ?1 AND state <> 1")?;
             for (lane, number, mark) in marks {
                 for id in ids(&transaction, [(lane, *number)])? {
                     let marked = update.execute([id, mark.to_column()])?;
-                    held += marked;
+                    total += marked;
                     if marked > 0 && *mark == Mark::Quarantined {
                         count.quarantine(id);
                     }
@@ -117,17 +117,17 @@ impl File {
         self.commit(transaction)?;
         self.count = count;
         self.note_change();
-        Ok(held)
+        Ok(total)
     }
 
     /// Returns those of `reports` that the file has, and whether it has no others.
-    pub(in crate::spool) fn held(
+    pub(in crate::spool) fn still_in_file(
         &self,
         reports: &[(LaneKey, u64)],
     ) -> rusqlite::Result<(Vec<(LaneKey, u64)>, bool)> {
         let connection = self.connection()?;
         let mut select = connection.prepare("SELECT 1 FROM reports WHERE id = ?1")?;
-        let (mut held, mut known) = (Vec::new(), HashMap::new());
+        let (mut still_in_file, mut known) = (Vec::new(), HashMap::new());
         for report in reports {
             let lanes: &Vec<i64> = match known.get(&report.0) {
                 Some(lanes) => lanes,
@@ -137,15 +137,15 @@ impl File {
             };
             for lane in lanes {
                 if select.exists([id_of(*lane, report.1)])? {
-                    held.push(report.clone());
+                    still_in_file.push(report.clone());
                 }
             }
         }
         let all: u64 = connection.query_row("SELECT count(*) FROM reports", [], |row| {
             row.get(0).map(i64::cast_unsigned)
         })?;
-        let has_no_others = held.len() as u64 == all;
-        Ok((held, has_no_others))
+        let has_no_others = still_in_file.len() as u64 == all;
+        Ok((still_in_file, has_no_others))
     }
 
     /// Returns the reports after an id, about `bytes` bytes; none if there are no more.

@@ -18,7 +18,7 @@ const SALVAGE_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Files {
     /// Checks after an error whether the file is damaged, and if so, has it salvaged.
-    pub(in crate::spool) fn examine(&mut self, path: &Path, error: &rusqlite::Error) {
+    pub(in crate::spool) fn check_for_damage(&mut self, path: &Path, error: &rusqlite::Error) {
         if let Some(why) = self.readers.read_errors.permanent(path, error)
             && File::fault_of(path).is_some()
         {
@@ -79,7 +79,7 @@ impl Files {
         Ok(())
     }
 
-    /// Moves the next reports to the current file, first those of damaged files. Other files are moved if they have
+    /// Moves the next reports to the current file, first those of damaged files. Other files are moved when they have
     /// not changed for `quiet`. Returns whether there is more to move now.
     pub(in crate::spool) fn move_more(&mut self, quiet: Duration) -> bool {
         if self.moving.next.is_some_and(|next| Instant::now() < next) {
@@ -88,7 +88,7 @@ impl Files {
         self.moving.next = None;
         if self.moving.job.is_none() {
             let damaged = self.moving.damaged.pop_front();
-            self.moving.job = damaged.or_else(|| self.leftover(quiet));
+            self.moving.job = damaged.or_else(|| self.nearly_drained(quiet));
         }
         let Some(mut job) = self.moving.job.take() else {
             self.moving.next = Some(Instant::now() + RETRY);
@@ -129,9 +129,9 @@ impl Files {
     }
 
     /// Returns an older file with few reports that has not changed for `quiet`.
-    fn leftover(&mut self, quiet: Duration) -> Option<Move> {
+    fn nearly_drained(&mut self, quiet: Duration) -> Option<Move> {
         self.current.as_ref()?;
-        let most = self.limits.leftover();
+        let most = self.limits.nearly_drained();
         let is_leftover = |file: &&File| {
             file.count.is_complete()
                 && file.is_quiet(quiet)
@@ -153,7 +153,7 @@ impl Files {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(ReadError::File(error)) => {
-                self.examine(&job.path, &error);
+                self.check_for_damage(&job.path, &error);
                 return Err(error.to_string());
             }
             Err(ReadError::Damaged(error)) => return Err(error.to_string()),

@@ -30,8 +30,8 @@ pub(super) enum Cells {
 /// Returns the cells of a page; `None` if it is damaged.
 pub(super) fn cells_of(pages: &Pages, page: &[u8]) -> Option<Cells> {
     let cells = |start| {
-        let count = usize::from(short_at(page, 3)?);
-        let starts = (0..count).map(|number| short_at(page, start + 2 * number).map(usize::from));
+        let count = usize::from(u16_at(page, 3)?);
+        let starts = (0..count).map(|number| u16_at(page, start + 2 * number).map(usize::from));
         starts.collect::<Option<Vec<usize>>>()
     };
     let repeated = |at: usize| {
@@ -59,7 +59,7 @@ pub(super) fn cells_of(pages: &Pages, page: &[u8]) -> Option<Cells> {
     })
 }
 
-fn short_at(page: &[u8], at: usize) -> Option<u16> {
+fn u16_at(page: &[u8], at: usize) -> Option<u16> {
     let bytes = page.get(at..at + 2)?;
     Some(u16::from_be_bytes(bytes.try_into().ok()?))
 }

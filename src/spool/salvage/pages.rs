@@ -1,4 +1,4 @@
-//! Reads the pages of a damaged file and of its log, without SQLite.
+//! Reads the pages of a damaged file and of its write-ahead log, without SQLite.
 //!
 //! The formats are described in <https://www.sqlite.org/fileformat2.html>.
 
@@ -22,11 +22,11 @@ const FREE: usize = 32;
 pub(super) struct Pages {
     file: File,
     log: Option<File>,
-    /// The offsets of pages in the log.
+    /// The offsets of pages in the write-ahead log.
     logged: HashMap<u32, u64>,
     /// The offsets without the last transaction, if it is unknown whether that is complete.
     older: Option<HashMap<u32, u64>>,
-    /// The number of unreadable pages in the log.
+    /// The number of unreadable pages in the write-ahead log.
     pub(super) lost: u64,
     /// The number of pages.
     pub(super) count: u32,
@@ -42,12 +42,12 @@ impl Pages {
             log => Some(log?),
         };
         let size = size_of(&file);
-        let log_pages = log.as_ref().map(|log| LogPages::of(log, size));
-        let LogPages {
+        let wal_pages = log.as_ref().map(|log| WalPages::of(log, size));
+        let WalPages {
             places,
             older,
             lost,
-        } = log_pages.transpose()?.unwrap_or_default();
+        } = wal_pages.transpose()?.unwrap_or_default();
         let length = file.metadata()?.len();
         let last = places.keys().copied().max().unwrap_or_default();
         let count = u32::try_from(length.div_ceil(size as u64)).unwrap_or(u32::MAX);
@@ -79,7 +79,7 @@ impl Pages {
     }
 
     /// Switches to the pages before the last transaction. Returns `false` if there are none.
-    pub(super) fn use_older(&mut self) -> bool {
+    pub(super) fn use_previous(&mut self) -> bool {
         let older = self.older.take();
         let is_older = older.is_some();
         self.logged = older.unwrap_or_else(|| mem::take(&mut self.logged));
@@ -118,9 +118,9 @@ fn size_of(file: &File) -> usize {
     if is_sound { size } else { SIZE }
 }
 
-/// The readable pages in a log.
+/// The readable pages in a write-ahead log.
 #[derive(Default)]
-struct LogPages {
+struct WalPages {
     /// Their offsets after the last complete transaction.
     places: HashMap<u32, u64>,
     /// Their offsets without the last transaction, if its end is unreadable.
@@ -129,7 +129,7 @@ struct LogPages {
     lost: u64,
 }
 
-impl LogPages {
+impl WalPages {
     fn of(log: &File, size: usize) -> io::Result<Self> {
         let mut header = [0; LOG_HEADER];
         let length = log.metadata()?.len();
@@ -157,7 +157,7 @@ impl LogPages {
                 continue;
             }
             let (head, page) = frame.split_at(FRAME_HEADER);
-            // Usually this frame is from an earlier use of the log.
+            // Usually this frame is from an earlier use of the write-ahead log.
             if *salts.get_or_insert_with(|| head[8..16].to_vec()) != head[8..16] {
                 (foreign, sum) = (foreign + 1, None);
                 continue;
@@ -193,7 +193,7 @@ impl LogPages {
     }
 }
 
-/// Adds bytes to a checksum of the log.
+/// Adds bytes to a checksum of the write-ahead log.
 fn add([mut first, mut second]: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
     let word = |bytes: &[u8]| {
         let bytes = bytes.try_into().expect("four bytes");

@@ -352,10 +352,10 @@ fn an_impossible_partition_count_is_ignored() {
         drop(spool);
         let sql = format!("UPDATE topics SET partitions = {count} WHERE name = 'events'");
         Fixture::damage(&fixture.newest_file(), &sql);
-        let (_spool, remains) =
+        let (_spool, restored) =
             Spool::open(&fixture.options(), send_answer, drop).expect("a spool");
         let known = vec![("rejected".to_owned(), MAX_PARTITIONS)];
-        assert_eq!((remains.partitions, remains.lanes.len()), (known, 1));
+        assert_eq!((restored.partitions, restored.lanes.len()), (known, 1));
         assert_eq!(fixture.count_aside(), 0);
     }
 }

@@ -22,7 +22,7 @@ fn a_spool_is_full_at_its_limit_and_accepts_reports_again_after_deletions() {
     let full = (1..100)
         .find(|number| write(*number).is_err())
         .expect("a limit");
-    assert_eq!(write(full), Err(NotWritten::Full));
+    assert_eq!(write(full), Err(WriteError::Full));
     assert!(directory::bytes(&fixture.path()) <= options.disk_limit);
     assert!(full > 40, "{full} reports of 300 KiB filled it");
     for number in 1..full {
@@ -55,7 +55,7 @@ fn a_spool_is_full_if_too_little_free_space_would_be_left() {
         !spool.level().is_writable,
         "a full spool is noticed before a report needs it"
     );
-    assert_eq!(fixture.write(&spool, &lane(0), 1), Err(NotWritten::Full));
+    assert_eq!(fixture.write(&spool, &lane(0), 1), Err(WriteError::Full));
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn a_report_of_the_inbox_is_deleted_and_quarantined_in_the_inbox() {
     spool.delete(&inbox(), 1);
     spool.mark(&inbox(), 3, Mark::Quarantined);
     let (spool, restored) = fixture.reopen(spool);
-    let left = Restored {
+    let left = RestoredLane {
         lane: inbox(),
         first: 7,
         last: 7,

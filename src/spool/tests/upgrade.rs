@@ -28,7 +28,7 @@ impl Fixture {
         let inspection = Inspection::of(&self.path()).expect("a spool");
         let lanes = inspection.lanes().0.into_values();
         let mut shown = Vec::new();
-        let show = |kept: Kept| {
+        let show = |kept: SpooledReport| {
             shown.push((kept.number, kept.mark.is_some()));
             Ok(())
         };
@@ -52,12 +52,12 @@ fn a_file_of_format_1_is_upgraded_when_it_is_opened() {
     assert_eq!((restored[0].first, restored[0].last), (1, 3));
     let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
     assert_eq!(rows, [row(1), row(3)]);
-    spool.mark(&lane(0), 1, Mark::Refused);
+    spool.mark(&lane(0), 1, Mark::TimedOut);
     close(&spool);
     assert_eq!((spool.level().reports, spool.level().quarantined), (3, 1));
     assert_eq!(format_of(&file), 3);
     let (rows, _) = spool.read(&lane(0), 1, 1 << 20).expect("readable");
-    assert_eq!(rows[0].mark, Some(Mark::Refused));
+    assert_eq!(rows[0].mark, Some(Mark::TimedOut));
 }
 
 #[test]

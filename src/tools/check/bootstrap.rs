@@ -27,7 +27,7 @@ pub(super) enum AddressError {
     #[error("the name does not resolve: {0}")]
     Unresolved(String),
     #[error("can't be reached: {0}")]
-    Unreached(String),
+    Connect(String),
     #[error("can't start a thread to check it: {0}")]
     NoThread(io::Error),
 }
@@ -101,7 +101,7 @@ fn unusable(address: &Address, error: &AddressError, has_other: bool) -> Finding
             Area::Addresses,
             "check the spelling, and the DNS of this machine",
         ),
-        AddressError::Unreached(_) => (
+        AddressError::Connect(_) => (
             Area::Connection,
             "check the port, the firewalls and network policies in between, and that the broker runs",
         ),
@@ -143,7 +143,7 @@ impl Address {
                 Err(error) => last = error.to_string(),
             }
         }
-        Err(AddressError::Unreached(last))
+        Err(AddressError::Connect(last))
     }
 
     /// Resolves the name. The system's resolver has no deadline, so it runs on a thread that may outlive the check.
@@ -152,7 +152,7 @@ impl Address {
         let name = (self.host.clone(), self.port);
         let resolver = Builder::new().spawn(move || {
             let found: io::Result<Vec<_>> = name.to_socket_addrs().map(Iterator::collect);
-            // The receiver is gone if it took too long.
+            // The receiver is gone when it took too long.
             let _sent = sender.send(found);
         });
         resolver.map_err(AddressError::NoThread)?;

@@ -8,10 +8,10 @@ use super::bootstrap::{self, Address, AddressError, RAISE_THREADS};
 use super::finding::{Area, Finding, Level};
 use super::lateness::Lateness;
 use super::probe;
-use super::topic::{self, Use};
+use super::topic::{self, TopicUse};
 use crate::certificates::RENEWAL_PERIOD;
 use crate::config::{Config, Kafka};
-use crate::kafka::{ClientCertificate, ClientError, Cluster, Node, Settings, Unreached};
+use crate::kafka::{ClientCertificate, ClientError, Cluster, ConnectError, Node, Settings};
 
 const RENEWAL: &str = "replace the certificate and its key; a running bridge loads them";
 
@@ -43,11 +43,11 @@ pub(super) fn check(
     }
     let brokers = match cluster.brokers() {
         Ok(brokers) => brokers,
-        Err(unreached) => {
-            let is_explained = !invalid.is_empty() && is_of_client_certificate(&unreached);
+        Err(connect_error) => {
+            let is_explained = !invalid.is_empty() && is_of_client_certificate(&connect_error);
             invalid.into_iter().for_each(&mut *found);
             if !is_explained {
-                found(connection_error(unreached));
+                found(connection_error(connect_error));
             }
             return;
         }
@@ -69,7 +69,7 @@ pub(super) fn check(
         ("kafka.rejected_topic", &config.kafka.rejected_topic),
     ];
     for (key, name) in names {
-        let used = Use {
+        let used = TopicUse {
             key,
             name,
             config,
@@ -83,7 +83,7 @@ pub(super) fn check(
 
 fn check_topic(
     cluster: &Cluster,
-    used: &Use<'_>,
+    used: &TopicUse<'_>,
     with_probes: bool,
     found: &mut dyn FnMut(Finding),
 ) {
@@ -137,25 +137,25 @@ fn client_certificate(kafka: &Kafka, now: Timestamp) -> Option<Finding> {
 }
 
 /// Returns whether an invalid client certificate can be the reason. A broker may then close the connection without an alert.
-fn is_of_client_certificate(unreached: &Unreached) -> bool {
-    match unreached {
-        Unreached::Tls(why) => !why.contains("certificate verify failed"),
-        Unreached::NoBroker(_) => true,
-        Unreached::Authentication(_) => false,
+fn is_of_client_certificate(connect_error: &ConnectError) -> bool {
+    match connect_error {
+        ConnectError::Tls(why) => !why.contains("certificate verify failed"),
+        ConnectError::NoBroker(_) => true,
+        ConnectError::Authentication(_) => false,
     }
 }
 
-fn connection_error(unreached: Unreached) -> Finding {
-    match unreached {
-        Unreached::Tls(why) => Area::Tls.fail(
+fn connection_error(connect_error: ConnectError) -> Finding {
+    match connect_error {
+        ConnectError::Tls(why) => Area::Tls.fail(
             format!("the TLS handshake with Kafka failed: {why}"),
             "check security.protocol and the port, ssl.ca.location, and the name in the broker's certificate",
         ),
-        Unreached::Authentication(why) => Area::Login.fail(
+        ConnectError::Authentication(why) => Area::Login.fail(
             format!("authentication with Kafka failed: {why}"),
             "check sasl.mechanism, sasl.username and sasl.password",
         ),
-        Unreached::NoBroker(why) => match advertised_broker(&why) {
+        ConnectError::NoBroker(why) => match advertised_broker(&why) {
             // librdkafka has the metadata, and connects to the advertised addresses only.
             Some((address, id)) => not_where_advertised(id, address, &why),
             None => Area::Connection.fail(
@@ -252,7 +252,7 @@ fn not_reached(broker: &Node, address: &Address, error: &AddressError) -> Findin
             let what = format!("broker {} at {address}: {error}", broker.id);
             Area::Limits.fail(what, RAISE_THREADS)
         }
-        AddressError::Unresolved(_) | AddressError::Unreached(_) => not_where_advertised(
+        AddressError::Unresolved(_) | AddressError::Connect(_) => not_where_advertised(
             &broker.id.to_string(),
             &address.to_string(),
             &error.to_string(),

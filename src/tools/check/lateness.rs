@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::finding::{Area, Finding};
-use super::topic::Use;
+use super::topic::TopicUse;
 use crate::config::{Spool, parse};
 use crate::kafka::{ACCEPTED, AgeLimits, KEPT, TopicFacts};
 use crate::spool::Inspection;
@@ -35,8 +35,8 @@ impl Lateness {
         }
     }
 
-    /// Checks `message.timestamp.before.max.ms`: Kafka refuses a record with an older timestamp.
-    pub(super) fn refusal(&self, used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+    /// Checks `message.timestamp.before.max.ms`: Kafka rejects a record with an older timestamp.
+    pub(super) fn refusal(&self, used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
         let consequence = if used.is_of_events() {
             "goes to the rejected topic"
         } else {
@@ -53,7 +53,7 @@ impl Lateness {
     }
 
     /// Checks `retention.ms`: Kafka deletes a record with an older timestamp.
-    pub(super) fn deletion(&self, used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+    pub(super) fn deletion(&self, used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
         let outcome = "Kafka may delete a report that waited for longer as soon as it is delivered, since its time is that of its \
                        arrival";
         let AgeLimits { kept, .. } = facts.age_limits();

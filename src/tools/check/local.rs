@@ -69,7 +69,10 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         findings.extend(certificate(files, Timestamp::now()));
     }
     findings.extend(listeners(ingress, config.admin.listen));
-    findings.extend(files(ingress.connections.get().into(), open_files::most()));
+    findings.extend(files(
+        ingress.connections.get().into(),
+        open_files::highest_limit(),
+    ));
     findings.extend(memory(Memory::from(config).sum(), memory_limit()));
     for property in &config.kafka.unsafe_settings {
         findings.push(Area::UnsafeSettings.warn(
@@ -158,7 +161,7 @@ fn listener(key: &str, address: SocketAddr) -> Finding {
 }
 
 fn files(connections: u64, most: Option<u64>) -> Option<Finding> {
-    let (needed, most) = (open_files::needed(connections), most?);
+    let (needed, most) = (open_files::files_needed(connections), most?);
     Some(if most < needed {
         let limit = open_files::connections(connections, most);
         Area::Limits.warn(

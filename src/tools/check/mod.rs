@@ -1,8 +1,8 @@
 //! Checks the configuration, the files and limits of this machine, and Kafka, before the bridge serves. It changes nothing,
 //! except that it publishes the requested probes.
 //!
-//! Each module checks one thing and returns its [`Finding`]s. If a check fails, the checks that depend on it are skipped, so
-//! that one error is one finding.
+//! Each module checks one thing and returns its [`Finding`]s. When a check fails, the checks that depend on it are
+//! skipped, so that one error is one finding.
 
 mod bootstrap;
 mod cluster;

@@ -12,7 +12,7 @@ const DAY: u64 = 86_400_000;
 const MANY: u32 = 6;
 
 /// How the bridge uses the topic.
-pub(super) struct Use<'a> {
+pub(super) struct TopicUse<'a> {
     pub(super) key: &'a str,
     pub(super) name: &'a str,
     pub(super) config: &'a Config,
@@ -23,7 +23,7 @@ pub(super) struct Use<'a> {
     pub(super) lateness: Option<&'a Lateness>,
 }
 
-impl Use<'_> {
+impl TopicUse<'_> {
     pub(super) fn is_of_events(&self) -> bool {
         self.name == self.config.kafka.topic
     }
@@ -39,7 +39,7 @@ impl Use<'_> {
 }
 
 /// Returns the problems of a topic, or one finding that it has none.
-pub(super) fn check(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
+pub(super) fn check(used: &TopicUse<'_>, facts: &TopicFacts) -> Vec<Finding> {
     if let Some(finding) = unusable(used, facts) {
         return vec![finding];
     }
@@ -63,7 +63,7 @@ pub(super) fn check(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
     findings
 }
 
-fn unusable(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn unusable(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     let name = used.name;
     let (what, remedy) = match &facts.condition {
         Condition::Ready => return None,
@@ -75,7 +75,7 @@ fn unusable(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
             format!("{name}: {count} of its partitions have no leader"),
             "bring back the brokers that are away; reports of these partitions wait".to_owned(),
         ),
-        Condition::Refused(why) => (
+        Condition::Rejected(why) => (
             format!("{name}: Kafka refuses the topic: {why}"),
             "grant this client DESCRIBE and WRITE on it".to_owned(),
         ),
@@ -105,7 +105,7 @@ fn sound(name: &str, facts: &TopicFacts) -> Finding {
 
 /// Checks the number of partitions a broker: librdkafka sends each partition in a separate request, and a producer has one
 /// request in flight to a broker. The rejected topic is exempt, since few reports are rejected.
-fn partitions(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn partitions(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     let (name, count) = (used.name, facts.partitions);
     let each = count.div_ceil(used.brokers.max(1));
     (each > MANY && used.is_of_events()).then(|| {
@@ -121,7 +121,7 @@ fn partitions(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     })
 }
 
-fn settings(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
+fn settings(used: &TopicUse<'_>, facts: &TopicFacts) -> Vec<Finding> {
     let deletion = used
         .lateness
         .and_then(|lateness| lateness.deletion(used, facts));
@@ -138,7 +138,7 @@ fn settings(used: &Use<'_>, facts: &TopicFacts) -> Vec<Finding> {
     .collect()
 }
 
-fn compaction(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn compaction(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     let policy = text(facts, "cleanup.policy")?;
     policy.contains("compact").then(|| {
         Area::Topics.fail(
@@ -151,7 +151,7 @@ fn compaction(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     })
 }
 
-fn durability(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn durability(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     let (name, replication) = (used.name, facts.replication);
     let set = number(facts, "min.insync.replicas").and_then(|number| u32::try_from(number).ok());
     // Kafka requires at most as many replicas as there are.
@@ -178,7 +178,7 @@ fn durability(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     })
 }
 
-fn in_sync(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn in_sync(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     let (in_sync, replication) = (facts.in_sync, facts.replication);
     (in_sync < replication).then(|| {
         Area::Topics.warn(
@@ -191,7 +191,7 @@ fn in_sync(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     })
 }
 
-fn elections(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn elections(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     let is_unclean = text(facts, "unclean.leader.election.enable") == Some("true");
     is_unclean.then(|| {
         Area::Topics.warn(
@@ -205,7 +205,7 @@ fn elections(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
 }
 
 /// Checks the size limit, which Kafka applies to a whole batch.
-fn size(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn size(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     let most = number(facts, "max.message.bytes")?;
     let property = |name| {
         used.config
@@ -232,7 +232,7 @@ fn size(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
     Some(Area::Topics.warn(what, "raise max.message.bytes, or lower the other settings"))
 }
 
-fn retention(used: &Use<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn retention(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     let kept = number(facts, "retention.ms")?;
     (kept < DAY).then(|| {
         Area::Topics.warn(

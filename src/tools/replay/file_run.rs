@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use super::ended::Ended;
+use super::command_result::CommandResult;
 use super::job::Job;
+use super::operation::Operation;
 use super::options::{Outcome, RunId, RunOptions, Start};
 use super::preview::{Answer, confirm};
-use super::run::{End, Input, Run};
+use super::run::{Input, Run, RunEnd};
 use super::sink::Sink;
 use super::source::Source;
-use super::summary::Ending;
+use super::summary::SummaryOutcome;
 use super::target::Target;
 use super::totals::Totals;
-use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::kafka::{Reader, Settings};
 
@@ -26,7 +26,7 @@ pub struct FileRun<O> {
     /// Opens the file, once for the preview and once for the run.
     pub open: O,
     pub target: String,
-    pub work: Work,
+    pub operation: Operation,
     pub options: RunOptions,
 }
 
@@ -37,21 +37,22 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
     /// If the file can't be read, or Kafka can't be written.
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
         let ended = self.preview_and_copy(interrupt);
-        let ended = ended.unwrap_or_else(|error| Ended::unbegun(None, error, interrupt));
-        let command = self.work.name();
+        let ended =
+            ended.unwrap_or_else(|error| CommandResult::not_started(None, error, interrupt));
+        let command = self.operation.name();
         ended.finish(command, &self.name, &self.target, self.options.json)
     }
 
-    fn preview_and_copy(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Ended> {
+    fn preview_and_copy(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<CommandResult> {
         let (name, topic) = (&self.name, &self.target);
         let partitions = Reader::partitions_of_target(&self.settings, topic);
         let partitions = Target::partitions(partitions)?;
         let target = Target::find(&self.settings, topic, partitions)?;
-        crate::tell!("replay from {name} to {topic}, at least once:");
-        if self.options.start != Start::AtOnce {
+        crate::try_eprintln!("replay from {name} to {topic}, at least once:");
+        if self.options.start != Start::Immediate {
             let source = &mut (self.open)()?;
-            let (work, options) = (&self.work, &self.options);
-            let (tally, answer) = confirm(work, source, None, options, &target, interrupt)?;
+            let (operation, options) = (&self.operation, &self.options);
+            let (tally, answer) = confirm(operation, source, None, options, &target, interrupt)?;
             if answer != Answer::Yes {
                 return Ok(answer.ending(options, tally));
             }
@@ -59,9 +60,9 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
         self.copy(target, interrupt)
     }
 
-    fn copy(&self, target: Target, interrupt: &Arc<Interrupt>) -> anyhow::Result<Ended> {
+    fn copy(&self, target: Target, interrupt: &Arc<Interrupt>) -> anyhow::Result<CommandResult> {
         let (name, topic) = (&self.name, &self.target);
-        let job = Job::new(self.work.clone(), &RunId::New);
+        let job = Job::new(self.operation.clone(), &RunId::New);
         let id = job.id.clone();
         let sink = Sink::start(self.settings.clone(), &job, target, interrupt)?;
         let input = Input {
@@ -73,27 +74,27 @@ impl<O: Fn() -> anyhow::Result<Source>> FileRun<O> {
         let mut run = Run::start(job, sink, input, &self.options, interrupt)?;
         let (end, took) = run.run(None);
         let tally = run.tally();
-        crate::tell!("in {took:.1?}: {}", tally.summary(topic));
+        crate::try_eprintln!("in {took:.1?}: {}", tally.summary(topic));
         match end {
-            Ok(End::Finished) => {
-                if let Some(emptiness) = tally.emptiness(self.work.selection(), name) {
-                    crate::tell!("{emptiness}");
+            Ok(RunEnd::Finished) => {
+                if let Some(emptiness) = tally.emptiness(self.operation.selection(), name) {
+                    crate::try_eprintln!("{emptiness}");
                 }
             }
-            Ok(End::Stopped) => {
-                crate::tell!(
+            Ok(RunEnd::Stopped) => {
+                crate::try_eprintln!(
                     "stopped before the end of {name}: the same command starts from the beginning"
                 );
             }
-            Ok(End::Refused) => crate::tell!(
+            Ok(RunEnd::Refused) => crate::try_eprintln!(
                 "stopped at a record that {topic} refuses: the same command with --skip-refused starts from the beginning \
                  and skips such records"
             ),
             Err(_) => {}
         }
-        Ok(Ended {
+        Ok(CommandResult {
             id: Some(id),
-            ending: Ending::of(&end),
+            ending: SummaryOutcome::of(&end),
             tally: tally.clone(),
             took,
             total: Some(run.totals()),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::operation::Operation;
 use super::options::RunId;
-use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::jitter;
 use crate::kafka::{Batching, Settings, Transactions};
@@ -14,29 +14,29 @@ use crate::kafka::{Batching, Settings, Transactions};
 /// The work of a run, and its id.
 #[derive(Clone, Debug)]
 pub struct Job {
-    pub work: Work,
+    pub operation: Operation,
     pub id: String,
 }
 
 impl Job {
     /// Returns a job with this id, or with a new id: the time and a random number.
-    pub(super) fn new(work: Work, id: &RunId) -> Self {
+    pub(super) fn new(operation: Operation, id: &RunId) -> Self {
         let new = || {
             let now = Timestamp::now().strftime("%Y%m%d-%H%M%S");
             format!("{now}-{:04x}", jitter::number() & 0xffff)
         };
         let id = id.text().map_or_else(new, str::to_owned);
-        Self { work, id }
+        Self { operation, id }
     }
 
     /// Returns the command and the id.
     pub(super) fn name(&self) -> String {
-        format!("{} {}", self.work.name(), self.id)
+        format!("{} {}", self.operation.name(), self.id)
     }
 
     /// Returns the transactional id of the run, which is also the name of its group.
     pub(super) fn kafka_name(&self) -> String {
-        format!("koobridge-{}-{}", self.work.name(), self.id)
+        format!("koobridge-{}-{}", self.operation.name(), self.id)
     }
 
     pub(super) fn start_transactions(
@@ -68,13 +68,13 @@ mod tests {
             ids.iter()
                 .all(|id| ids.iter().filter(|other| *other == id).count() == 1)
         );
-        let work = Work::Replay {
+        let operation = Operation::Replay {
             selection: Selection::default(),
             include_replays: false,
         };
-        let job = Job::new(work.clone(), &RunId::New);
+        let job = Job::new(operation.clone(), &RunId::New);
         assert_eq!(job.id.len(), "20261123-120000-abcd".len());
-        let named = Job::new(work, &RunId::Named("nightly".to_owned()));
+        let named = Job::new(operation, &RunId::Named("nightly".to_owned()));
         assert_eq!(named.kafka_name(), "koobridge-replay-nightly");
     }
 }

@@ -1,14 +1,16 @@
 //! Replays a topic, and redrives rejected reports: from ranges of a topic, or lines of a file, to a topic or standard output.
 //!
-//! A [`Range`] and a [`Selection`] select the records of a topic, and [`Work`] decides on each. A
+//! A [`Range`] and a [`Selection`] select the records of a topic, and [`Operation`] decides on each. A
 //! [`TopicRun`] copies exactly once and keeps its plan in Kafka, so that it can be resumed; a [`FileRun`] copies
 //! at least once; [`print()`] writes lines.
 
-mod ended;
+mod command_result;
 mod file_run;
 mod job;
 mod key_partitions;
+mod operation;
 mod options;
+mod partition_range;
 mod plan;
 mod position;
 mod preview;
@@ -24,16 +26,16 @@ mod source;
 mod summary;
 mod tally;
 mod target;
+mod time_point;
 mod topic_run;
 mod totals;
 mod transaction_size;
-mod typed_offsets;
-mod when;
-mod work;
 
 pub use file_run::FileRun;
 pub use key_partitions::key_partitions;
+pub use operation::Operation;
 pub use options::{Outcome, RunId, RunOptions, Start};
+pub use partition_range::PartitionRange;
 pub use position::Position;
 pub use print::print;
 pub use progress::Progress;
@@ -42,7 +44,5 @@ pub use redriven::Redriven;
 pub use selection::Selection;
 pub use source::{Item, Source};
 pub use tally::time;
+pub use time_point::{Moment, TimePoint};
 pub use topic_run::TopicRun;
-pub use typed_offsets::TypedOffsets;
-pub use when::{Moment, When};
-pub use work::Work;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::run::End;
+use super::run::RunEnd;
 use super::totals::Totals;
 
 /// The options of a run.
@@ -22,9 +22,9 @@ pub struct RunOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// After a preview and a question.
-    Asking,
+    Confirm,
     /// Without a preview and a question.
-    AtOnce,
+    Immediate,
     /// Not at all: only the preview is shown.
     Preview,
 }
@@ -60,11 +60,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn of(end: End, totals: Totals) -> Self {
+    pub(super) fn of(end: RunEnd, totals: Totals) -> Self {
         match end {
-            End::Stopped => Self::Stopped,
-            End::Refused => Self::Incomplete,
-            End::Finished => Self::of_finished(totals),
+            RunEnd::Stopped => Self::Stopped,
+            RunEnd::Refused => Self::Incomplete,
+            RunEnd::Finished => Self::of_finished(totals),
         }
     }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::operation::Operation;
 use super::range::Range;
 use super::totals::Totals;
-use super::work::Work;
 use crate::kafka::{Committed, OffsetRange, Offsets};
 
 /// The version of the format; a format that this version can't read has another number.
@@ -35,7 +35,7 @@ pub struct Command {
     /// `replay` or `redrive`.
     pub name: String,
     pub target: String,
-    /// The number of partitions of the target at the start: a key keeps its partition for the whole run.
+    /// The number of partitions of the target when the run started: a key keeps its partition for the whole run.
     pub target_partitions: u32,
     pub since: String,
     pub until: String,
@@ -51,20 +51,25 @@ pub struct Command {
 }
 
 impl Command {
-    /// Returns the command of `work`; if there is no range, its range is not compared.
+    /// Returns the command of `operation`; if there is no range, its range is not compared.
     #[must_use]
-    pub fn new(work: &Work, range: Option<&Range>, target: &str, target_partitions: u32) -> Self {
+    pub fn new(
+        operation: &Operation,
+        range: Option<&Range>,
+        target: &str,
+        target_partitions: u32,
+    ) -> Self {
         let text = |text: fn(&Range) -> String| range.map(text).unwrap_or_default();
         Self {
-            name: work.name().to_owned(),
+            name: operation.name().to_owned(),
             target: target.to_owned(),
             target_partitions,
             since: text(|range| range.since.to_string()),
             until: text(|range| range.until.to_string()),
             offsets: text(Range::offsets_digest),
             is_by_key: false,
-            filters: work.selection().digest(),
-            include_repeats: work.includes_repeats(),
+            filters: operation.selection().digest(),
+            include_repeats: operation.includes_repeats(),
         }
     }
 
@@ -144,7 +149,7 @@ struct Text {
 
 /// Why there is no plan to resume.
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum NoPlan {
+pub enum PlanError {
     /// Nothing is committed.
     #[error(
         "Kafka has no record of it: the id is wrong, the run is of another topic, or Kafka has \
@@ -188,15 +193,15 @@ impl Plan {
     ///
     /// # Errors
     /// Why there is no plan.
-    pub fn read(offsets: &Offsets) -> Result<Planned, NoPlan> {
+    pub fn read(offsets: &Offsets) -> Result<Planned, PlanError> {
         let mut ranges = Vec::new();
         let mut next = BTreeMap::new();
         let mut last: Option<Text> = None;
         for (partition, committed) in offsets {
             let text: Text =
-                serde_json::from_str(&committed.text).map_err(|_| NoPlan::Unreadable)?;
+                serde_json::from_str(&committed.text).map_err(|_| PlanError::Unreadable)?;
             if text.koobridge != FORMAT {
-                return Err(NoPlan::Unreadable);
+                return Err(PlanError::Unreadable);
             }
             ranges.push(OffsetRange {
                 partition: *partition,
@@ -206,9 +211,9 @@ impl Plan {
             next.insert(*partition, committed.next);
             last = Some(text);
         }
-        let text = last.ok_or(NoPlan::Gone)?;
+        let text = last.ok_or(PlanError::Gone)?;
         if ranges.len() != text.partitions {
-            return Err(NoPlan::Incomplete(ranges.len(), text.partitions));
+            return Err(PlanError::Incomplete(ranges.len(), text.partitions));
         }
         Ok(Planned {
             plan: Self {
@@ -242,11 +247,11 @@ mod tests {
             channels: channel.into_iter().map(str::to_owned).collect(),
             ..Selection::default()
         };
-        let work = Work::Replay {
+        let operation = Operation::Replay {
             selection,
             include_replays: false,
         };
-        Command::new(&work, Some(range), "target", 6)
+        Command::new(&operation, Some(range), "target", 6)
     }
 
     fn plan() -> Plan {
@@ -289,13 +294,13 @@ mod tests {
 
     #[test]
     fn an_incomplete_or_foreign_plan_is_an_error() {
-        assert_eq!(Plan::read(&Offsets::new()), Err(NoPlan::Gone));
+        assert_eq!(Plan::read(&Offsets::new()), Err(PlanError::Gone));
         let mut committed = plan().at(&BTreeMap::new(), Totals::default(), false);
         committed.remove(&3);
-        assert_eq!(Plan::read(&committed), Err(NoPlan::Incomplete(1, 2)));
+        assert_eq!(Plan::read(&committed), Err(PlanError::Incomplete(1, 2)));
         for other in ["", "{}", "by another program"] {
             other.clone_into(&mut committed.get_mut(&0).expect("one").text);
-            assert_eq!(Plan::read(&committed), Err(NoPlan::Unreadable));
+            assert_eq!(Plan::read(&committed), Err(PlanError::Unreadable));
         }
     }
 

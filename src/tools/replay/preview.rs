@@ -7,14 +7,14 @@ use std::thread;
 use anyhow::Context as _;
 use indicatif::HumanCount;
 
-use super::ended::Ended;
+use super::command_result::CommandResult;
+use super::operation::Operation;
 use super::options::{Outcome, RunOptions, Start};
 use super::progress::Progress;
 use super::source::{Item, POLL, Source};
-use super::summary::Ending;
+use super::summary::SummaryOutcome;
 use super::tally::Tally;
 use super::target::Target;
-use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::telemetry;
 use crate::tools::usage_error;
@@ -24,7 +24,7 @@ use crate::tools::usage_error;
 /// # Errors
 /// If the source can't be read.
 pub(super) fn preview(
-    work: &Work,
+    operation: &Operation,
     source: &mut Source,
     interrupt: &Interrupt,
     progress: &mut Progress,
@@ -35,13 +35,13 @@ pub(super) fn preview(
         match &item {
             Item::End => break,
             Item::Deleted(gone) => tally.deleted += gone.length(),
-            Item::Waiting(waiting) => progress.say(&waiting.to_string()),
+            Item::Waiting(waiting) => progress.print_line(&waiting.to_string()),
             Item::Nothing | Item::Record(_) | Item::Line(..) => {}
         }
         if let Some(record) = item.record() {
             let position = item.position("");
             let partition = position.map(|position| position.partition);
-            tally.note(&work.judge(&record, position), partition);
+            tally.note(&operation.judge(&record, position), partition);
         }
         progress.show(tally.seen() + tally.deleted, tally.records);
     }
@@ -59,18 +59,18 @@ pub(super) enum Answer {
 
 impl Answer {
     /// Returns how the command ends without a run.
-    pub(super) fn ending(self, options: &RunOptions, tally: Tally) -> Ended {
+    pub(super) fn ending(self, options: &RunOptions, tally: Tally) -> CommandResult {
         let (ending, outcome) = match (self, options.start) {
-            (Self::Stopped, _) => (Ending::Stopped, Outcome::Stopped),
-            (_, Start::Preview) => (Ending::Preview, Outcome::Done),
+            (Self::Stopped, _) => (SummaryOutcome::Stopped, Outcome::Stopped),
+            (_, Start::Preview) => (SummaryOutcome::Preview, Outcome::Done),
             _ if tally.records == 0 && tally.deleted > 0 => {
-                (Ending::NotStarted, Outcome::Incomplete)
+                (SummaryOutcome::NotStarted, Outcome::Incomplete)
             }
-            _ => (Ending::NotStarted, Outcome::Done),
+            _ => (SummaryOutcome::NotStarted, Outcome::Done),
         };
-        Ended {
+        CommandResult {
             tally,
-            ..Ended::without_copying(None, ending, Ok(outcome))
+            ..CommandResult::without_copying(None, ending, Ok(outcome))
         }
     }
 }
@@ -80,7 +80,7 @@ impl Answer {
 /// # Errors
 /// If the source can't be read, or standard input is not a terminal.
 pub(super) fn confirm(
-    work: &Work,
+    operation: &Operation,
     source: &mut Source,
     total: Option<u64>,
     options: &RunOptions,
@@ -88,19 +88,19 @@ pub(super) fn confirm(
     interrupt: &Interrupt,
 ) -> anyhow::Result<(Tally, Answer)> {
     let mut progress = Progress::start("found", "offsets", total);
-    let tally = preview(work, source, interrupt, &mut progress)?;
+    let tally = preview(operation, source, interrupt, &mut progress)?;
     drop(progress);
     if interrupt.is_stopping() {
-        crate::tell!("stopped before anything was published");
+        crate::try_eprintln!("stopped before anything was published");
         return Ok((tally, Answer::Stopped));
     }
-    telemetry::tell(format_args!("{}", tally.preview(work)));
+    telemetry::try_eprint(format_args!("{}", tally.preview(operation)));
     let source_name = total.map_or("the file", |_| "the range");
-    if let Some(emptiness) = tally.emptiness(work.selection(), source_name) {
-        crate::tell!("{emptiness}");
+    if let Some(emptiness) = tally.emptiness(operation.selection(), source_name) {
+        crate::try_eprintln!("{emptiness}");
     }
     if let Some(warning) = target.retention_warning(tally.times.map(|[first, _]| first)) {
-        crate::tell!("{warning}");
+        crate::try_eprintln!("{warning}");
     }
     let answer = ask(options, &tally, interrupt)?;
     Ok((tally, answer))
@@ -108,7 +108,7 @@ pub(super) fn confirm(
 
 fn ask(options: &RunOptions, tally: &Tally, interrupt: &Interrupt) -> anyhow::Result<Answer> {
     if tally.records == 0 {
-        crate::tell!("there is nothing to publish");
+        crate::try_eprintln!("there is nothing to publish");
         return Ok(Answer::No);
     }
     if options.start == Start::Preview {
@@ -119,23 +119,23 @@ fn ask(options: &RunOptions, tally: &Tally, interrupt: &Interrupt) -> anyhow::Re
             "standard input is not a terminal, so the question can't be answered: add --yes, or --dry-run for the preview only",
         ));
     }
-    telemetry::tell(format_args!(
+    telemetry::try_eprint(format_args!(
         "Publish {} records? [y/N] ",
         HumanCount(tally.records)
     ));
     let Some(answer) = typed_line(BufReader::new(stdin()), interrupt)? else {
-        crate::tell!("\nnothing was published");
+        crate::try_eprintln!("\nnothing was published");
         return Ok(Answer::Stopped);
     };
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(Answer::Yes);
     }
-    crate::tell!("nothing was published");
+    crate::try_eprintln!("nothing was published");
     Ok(Answer::No)
 }
 
-/// Reads a line; returns `None` if a signal comes first. A read has no deadline, so it has its own thread, which ends with the
-/// process.
+/// Reads a line; returns `None` when a signal comes first. A read has no deadline, so it has its own thread, which ends
+/// with the process.
 fn typed_line(
     mut input: impl BufRead + Send + 'static,
     interrupt: &Interrupt,

@@ -86,7 +86,7 @@ impl Progress {
         } else if self.said.elapsed() >= LINES {
             self.said = Instant::now();
             let name = name.map_or_else(String::new, |name| format!("{name}: "));
-            crate::tell!("{name}{}", self.in_words(read, records));
+            crate::try_eprintln!("{name}{}", self.in_words(read, records));
         }
     }
 
@@ -105,10 +105,10 @@ impl Progress {
     }
 
     /// Prints a line above the bar.
-    pub fn say(&self, text: &str) {
+    pub fn print_line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| crate::tell!("{text}")),
-            None => crate::tell!("{text}"),
+            Some(bar) => bar.suspend(|| crate::try_eprintln!("{text}")),
+            None => crate::try_eprintln!("{text}"),
         }
     }
 

@@ -2,20 +2,20 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::partition_range::PartitionRange;
 use super::selection::digits;
-use super::typed_offsets::TypedOffsets;
-use super::when::Moment;
-pub(super) use super::when::When;
+use super::time_point::Moment;
+pub(super) use super::time_point::TimePoint;
 use crate::kafka::{OffsetRange, Reader};
 use crate::tools::usage_error;
 
 /// A range on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
-    pub since: When,
-    pub until: When,
+    pub since: TimePoint,
+    pub until: TimePoint,
     /// Offsets of single partitions; empty if the times count.
-    pub offsets: Vec<TypedOffsets>,
+    pub offsets: Vec<PartitionRange>,
 }
 
 impl Range {
@@ -39,19 +39,19 @@ impl Range {
     pub fn check(&self) -> anyhow::Result<()> {
         let Self { since, until, .. } = self;
         let is_empty = match (since, until) {
-            (When::Now, _) => {
+            (TimePoint::Now, _) => {
                 return Err(usage_error(
                     "--since now leaves nothing to read; write how long ago, for example 2h",
                 ));
             }
-            (_, When::Beginning) => {
+            (_, TimePoint::Beginning) => {
                 return Err(usage_error(
                     "--until beginning leaves nothing to read; write a later time",
                 ));
             }
-            (When::At(since), When::At(until)) => !since.is_before(*until),
-            (When::At(since), When::Now) => !since.is_before(Moment::now()),
-            (When::Beginning, _) => false,
+            (TimePoint::At(since), TimePoint::At(until)) => !since.is_before(*until),
+            (TimePoint::At(since), TimePoint::Now) => !since.is_before(Moment::now()),
+            (TimePoint::Beginning, _) => false,
         };
         if is_empty {
             return Err(usage_error(&format!(
@@ -65,8 +65,8 @@ impl Range {
     #[must_use]
     pub fn from_time(&self) -> Option<i64> {
         match self.since {
-            When::At(moment) => Some(moment.at.as_millisecond()),
-            When::Beginning | When::Now => None,
+            TimePoint::At(moment) => Some(moment.at.as_millisecond()),
+            TimePoint::Beginning | TimePoint::Now => None,
         }
     }
 
@@ -74,8 +74,8 @@ impl Range {
     #[must_use]
     pub fn until_time(&self) -> Option<i64> {
         match self.until {
-            When::At(moment) => Some(moment.at.as_millisecond()),
-            When::Beginning | When::Now => None,
+            TimePoint::At(moment) => Some(moment.at.as_millisecond()),
+            TimePoint::Beginning | TimePoint::Now => None,
         }
     }
 
@@ -94,9 +94,9 @@ impl Range {
         }
         self.check_offsets(reader.topic(), reader.partitions()?)?;
         let clipped = self.offsets.iter().map(|typed| {
-            let whole = reader.whole(typed.partition)?;
+            let whole = reader.full_range(typed.partition)?;
             if let Some(missing) = typed.missing(whole.end) {
-                crate::tell!("{missing}");
+                crate::try_eprintln!("{missing}");
             }
             let range = typed.range();
             let end = range.end.min(whole.end);
@@ -113,11 +113,11 @@ impl Range {
     pub fn followed(&self, reader: &Reader) -> anyhow::Result<Vec<OffsetRange>> {
         if !self.offsets.is_empty() {
             self.check_offsets(reader.topic(), reader.partitions()?)?;
-            return Ok(self.offsets.iter().map(TypedOffsets::range).collect());
+            return Ok(self.offsets.iter().map(PartitionRange::range).collect());
         }
         let mut ranges = self.between_times(reader, None)?;
         for range in &mut ranges {
-            if self.since == When::Now {
+            if self.since == TimePoint::Now {
                 range.first = reader.stable_end(range.partition)?;
             }
             range.end = OffsetRange::ENDLESS;
@@ -135,7 +135,7 @@ impl Range {
         // Before the lookup by time, so that records that arrive in between are beyond the end.
         let mut ranges = Vec::new();
         for partition in &partitions {
-            ranges.push(reader.whole(*partition)?);
+            ranges.push(reader.full_range(*partition)?);
         }
         if let Some(time) = self.from_time() {
             let firsts = reader.offsets_from(&partitions, time)?;

@@ -30,7 +30,7 @@ impl RateLimit {
     }
 
     /// Counts a record.
-    pub fn spend(&mut self, now: Instant) {
+    pub fn count_record(&mut self, now: Instant) {
         if let Some(each) = self.each {
             let earliest = now.checked_sub(SLACK).unwrap_or(now);
             self.due = self.due.max(earliest) + each;
@@ -47,7 +47,7 @@ mod tests {
         let start = Instant::now();
         let mut limit = RateLimit::new(NonZeroU32::new(1000), start);
         for _ in 0..5000 {
-            limit.spend(start);
+            limit.count_record(start);
         }
         let all = limit.wait(start);
         assert!(
@@ -57,7 +57,7 @@ mod tests {
         // A pause of a minute is not made up for.
         let later = start + Duration::from_mins(1);
         for _ in 0..1000 {
-            limit.spend(later);
+            limit.count_record(later);
         }
         let wait = limit.wait(later);
         assert!(wait >= Duration::from_millis(880), "{wait:?}");
@@ -67,7 +67,7 @@ mod tests {
     fn without_a_rate_nothing_waits() {
         let start = Instant::now();
         let mut limit = RateLimit::new(None, start);
-        limit.spend(start);
+        limit.count_record(start);
         assert_eq!(limit.wait(start), Duration::ZERO);
     }
 }

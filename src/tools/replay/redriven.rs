@@ -24,7 +24,7 @@ pub(super) fn find_redriven(
     let reader = Reader::open(settings, topic)?;
     let mut rest_of_partitions = Vec::with_capacity(ranges.len());
     for range in ranges.iter().filter(|range| range.length() > 0) {
-        let end = reader.whole(range.partition)?.end;
+        let end = reader.full_range(range.partition)?.end;
         rest_of_partitions.push(OffsetRange { end, ..*range });
     }
     let mut source = Source::topic(reader, rest_of_partitions, [].into())?;
@@ -33,7 +33,7 @@ pub(super) fn find_redriven(
         let item = source.next(POLL)?;
         match &item {
             Item::End => break,
-            Item::Waiting(waiting) => crate::tell!("{waiting}"),
+            Item::Waiting(waiting) => crate::try_eprintln!("{waiting}"),
             _ => {}
         }
         let Some(record) = item.record() else {

@@ -21,7 +21,7 @@ use super::tally::Tally;
 use super::totals::Totals;
 use super::transaction_size::TransactionSize;
 use crate::interrupt::Interrupt;
-use crate::kafka::{Broken, OffsetRange, ReadError};
+use crate::kafka::{OffsetRange, ReadError, TransactionError};
 
 pub(super) use recovery::TakenOver;
 
@@ -33,7 +33,7 @@ const SHOWN_EACH: u32 = 256;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum RunEnd {
     Finished,
     /// A signal stopped it; it can be resumed.
     Stopped,
@@ -43,7 +43,7 @@ pub(super) enum End {
 
 /// Returns whether a run could not begin because a signal came while Kafka did not answer.
 pub(super) fn was_stopped(error: &anyhow::Error, interrupt: &Interrupt) -> bool {
-    interrupt.is_stopping() && (error.is::<Broken>() || error.is::<ReadError>())
+    interrupt.is_stopping() && (error.is::<TransactionError>() || error.is::<ReadError>())
 }
 
 /// The source of a run, and its plan.
@@ -66,16 +66,16 @@ pub(super) struct Run {
     interrupt: Arc<Interrupt>,
     skip_refused: bool,
     /// The state of the last commit.
-    done: Done,
-    /// The state that is being committed. If the producer fails, it is unknown whether it was committed.
-    pending: Option<Done>,
+    done: RunState,
+    /// The state that is being committed. When the producer fails, it is unknown whether it was committed.
+    pending: Option<RunState>,
     failures: u32,
     size: TransactionSize,
 }
 
 /// How far a run is.
 #[derive(Clone, Default)]
-struct Done {
+struct RunState {
     next: BTreeMap<u32, u64>,
     tally: Tally,
 }
@@ -94,7 +94,7 @@ impl Run {
     ) -> anyhow::Result<Self> {
         let run = Self {
             limit: RateLimit::new(options.rate, Instant::now()),
-            done: Done {
+            done: RunState {
                 next: input.source.position(),
                 tally: Tally::default(),
             },
@@ -111,7 +111,7 @@ impl Run {
             let begun = run.sink.transactions.begin();
             let written = begun.and_then(|()| run.commit(&run.done, false));
             if let Err(broken) = written {
-                if matches!(broken, Broken::Fenced(_)) {
+                if matches!(broken, TransactionError::Fenced(_)) {
                     // Another process has begun the run at the same moment.
                     return Err(TakenOver(run.job.id).into());
                 }
@@ -125,7 +125,7 @@ impl Run {
 
     /// Sets the reports that an earlier redrive has brought back.
     pub(super) fn set_redriven(&mut self, redriven: Redriven) {
-        self.job.work.set_redriven(redriven);
+        self.job.operation.set_redriven(redriven);
     }
 
     /// Returns the counts of this process as of the last commit.
@@ -143,7 +143,7 @@ impl Run {
     ///
     /// # Errors
     /// If it fails for a cause that a retry does not remove.
-    pub(super) fn run(&mut self, total: Option<u64>) -> (anyhow::Result<End>, Duration) {
+    pub(super) fn run(&mut self, total: Option<u64>) -> (anyhow::Result<RunEnd>, Duration) {
         let mut progress = Progress::start("published", "offsets", total).named(&self.job.name());
         let end = self.copy(&mut progress);
         if end.is_err() {
@@ -153,31 +153,31 @@ impl Run {
         (end, progress.elapsed())
     }
 
-    fn copy(&mut self, progress: &mut Progress) -> anyhow::Result<End> {
+    fn copy(&mut self, progress: &mut Progress) -> anyhow::Result<RunEnd> {
         loop {
             match self.transaction(progress) {
                 Ok(Some(end)) => return Ok(end),
                 Ok(None) => self.failures = 0,
-                Err(error) => self.recover(&error.downcast::<Broken>()?, progress)?,
+                Err(error) => self.recover(&error.downcast::<TransactionError>()?, progress)?,
             }
             if self.failures > 0 && self.interrupt.is_stopping() {
-                return Ok(End::Stopped);
+                return Ok(RunEnd::Stopped);
             }
         }
     }
 
     /// Copies one transaction, and returns the run's end if it was the last.
-    fn transaction(&mut self, progress: &mut Progress) -> anyhow::Result<Option<End>> {
+    fn transaction(&mut self, progress: &mut Progress) -> anyhow::Result<Option<RunEnd>> {
         let mut done = self.done.clone();
         self.sink.transactions.begin()?;
         let end = self.fill(progress, &mut done)?;
-        if self.interrupt.is_at_once() {
-            // If the abort fails, Kafka aborts the transaction after its timeout.
+        if self.interrupt.is_aborting() {
+            // When the abort fails, Kafka aborts the transaction after its timeout.
             let _aborted = self.sink.transactions.abort();
-            return Ok(Some(End::Stopped));
+            return Ok(Some(RunEnd::Stopped));
         }
         self.pending = Some(done.clone());
-        self.commit(&done, end == Some(End::Finished))?;
+        self.commit(&done, end == Some(RunEnd::Finished))?;
         self.input.source.committed();
         self.sink.committed();
         self.size.committed();
@@ -186,14 +186,18 @@ impl Run {
     }
 
     /// Fills a transaction, and notes its counts and offsets in `done`.
-    fn fill(&mut self, progress: &mut Progress, done: &mut Done) -> anyhow::Result<Option<End>> {
+    fn fill(
+        &mut self,
+        progress: &mut Progress,
+        done: &mut RunState,
+    ) -> anyhow::Result<Option<RunEnd>> {
         let begun = Instant::now();
         let mut end = None;
         let mut refused = None;
         self.size.filled = 0;
         while end.is_none() && self.size.has_room() && begun.elapsed() < LONGEST {
             if self.interrupt.is_stopping() {
-                end = Some(End::Stopped);
+                end = Some(RunEnd::Stopped);
                 break;
             }
             let wait = self.limit.wait(Instant::now());
@@ -205,24 +209,24 @@ impl Run {
             let item = self.input.source.next(POLL)?;
             let (tally, name) = (&mut done.tally, &self.input.name);
             match &item {
-                Item::End => end = Some(End::Finished),
+                Item::End => end = Some(RunEnd::Finished),
                 Item::Nothing => {}
-                Item::Waiting(waiting) => progress.say(&waiting.to_string()),
+                Item::Waiting(waiting) => progress.print_line(&waiting.to_string()),
                 Item::Deleted(gone) => {
                     tally.deleted += gone.length();
-                    progress.say(&deleted(gone, name));
+                    progress.print_line(&deleted(gone, name));
                 }
                 Item::Record(_) | Item::Line(..) => {
                     self.size.filled += 1;
                     match self.sink.process(&self.job, &item, name, tally, progress)? {
-                        Processed::Published => self.limit.spend(Instant::now()),
+                        Processed::Published => self.limit.count_record(Instant::now()),
                         Processed::Skipped => {}
                         Processed::Refused if self.skip_refused => tally.refused += 1,
                         Processed::Refused => {
                             let position = item.position("");
                             refused =
                                 position.map(|position| (position.partition, position.offset));
-                            end = Some(End::Refused);
+                            end = Some(RunEnd::Refused);
                         }
                     }
                 }
@@ -238,7 +242,7 @@ impl Run {
         Ok(end)
     }
 
-    fn commit(&self, done: &Done, is_finished: bool) -> Result<(), Broken> {
+    fn commit(&self, done: &RunState, is_finished: bool) -> Result<(), TransactionError> {
         let totals = self.input.before.with(&done.tally);
         let plan = self.input.plan.as_ref();
         let offsets = plan.map(|plan| plan.at(&done.next, totals, is_finished));

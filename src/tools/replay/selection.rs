@@ -49,7 +49,7 @@ impl Selection {
 
     /// Returns whether all filters are empty, apart from the times.
     #[must_use]
-    pub fn is_everything(&self) -> bool {
+    pub fn is_unfiltered(&self) -> bool {
         self.filters().iter().all(|filter| filter.is_empty())
     }
 

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::job::Job;
+use super::operation::Verdict;
 use super::progress::Progress;
 use super::source::Item;
 use super::tally::Tally;
 use super::target::Target;
-use super::work::Verdict;
 use crate::contract::{RecordRef, RedrivenMarker, redriven_marker};
 use crate::interrupt::Interrupt;
-use crate::kafka::{Batching, Broken, Failed, Group, Settings, Transactions, partition_for};
+use crate::kafka::{
+    Batching, DeliveryError, Group, Settings, TransactionError, Transactions, partition_for,
+};
 
 /// The number of parts that a refused batch is split into to find the record at fault.
 const PARTS: usize = 8;
@@ -43,7 +45,7 @@ pub(super) struct Sink {
 /// Why a record is refused.
 struct Refusal {
     why: String,
-    is_said: bool,
+    is_printed: bool,
 }
 
 /// The records of refused batches by tag, each with the number of its part. Each part is sent in separate batches.
@@ -97,7 +99,7 @@ impl Sink {
     }
 
     /// Replaces the producer by a new one.
-    pub(super) fn replace_producer(&mut self, name: &str) -> Result<(), Broken> {
+    pub(super) fn replace_producer(&mut self, name: &str) -> Result<(), TransactionError> {
         let batching = Batching {
             is_immediate: !self.suspects.parts.is_empty(),
             ..self.batching
@@ -108,7 +110,7 @@ impl Sink {
     }
 
     /// Replaces the client that reads the run's offsets, since the brokers may have new addresses.
-    pub(super) fn replace_group(&mut self, name: &str) -> Result<(), Broken> {
+    pub(super) fn replace_group(&mut self, name: &str) -> Result<(), TransactionError> {
         self.group = Group::of(&self.settings, name, &self.interrupt)?;
         Ok(())
     }
@@ -121,23 +123,23 @@ impl Sink {
         source: &str,
         tally: &mut Tally,
         progress: &Progress,
-    ) -> Result<Processed, Broken> {
+    ) -> Result<Processed, TransactionError> {
         let Some(record) = item.record() else {
             return Ok(Processed::Skipped);
         };
         let position = item.position(source);
         let source_time = record.timestamp;
-        let mut verdict = job.work.judge(&record, position);
+        let mut verdict = job.operation.judge(&record, position);
         if let Verdict::Publish(record, _) = &mut verdict {
-            job.work.sign(record, &job.id, position);
+            job.operation.sign(record, &job.id, position);
             let tag = tag_of(item);
             self.warn_of_retention(record, progress);
             if self.find_refusal(tag, record) {
-                self.say_refusal(tag, item, source, progress);
+                self.print_refusal(tag, item, source, progress);
                 return Ok(Processed::Refused);
             }
             self.publish(record, tag)?;
-            if let Some(position) = position.filter(|_| job.work.leaves_markers()) {
+            if let Some(position) = position.filter(|_| job.operation.leaves_markers()) {
                 let marker = RedrivenMarker {
                     partition: position.partition,
                     offset: position.offset,
@@ -151,7 +153,7 @@ impl Sink {
         tally.note(&verdict, position.map(|position| position.partition));
         Ok(match verdict {
             Verdict::Publish(..) => Processed::Published,
-            Verdict::Pass(_) => Processed::Skipped,
+            Verdict::Skip(_) => Processed::Skipped,
         })
     }
 
@@ -161,7 +163,7 @@ impl Sink {
         }
         if let Some(warning) = self.target.retention_warning(record.timestamp) {
             self.has_warned = true;
-            progress.say(&warning);
+            progress.print_line(&warning);
         }
     }
 
@@ -177,23 +179,23 @@ impl Sink {
     }
 
     fn refuse(&mut self, tag: usize, why: String) {
-        let is_said = false;
-        self.refused.insert(tag, Refusal { why, is_said });
+        let is_printed = false;
+        self.refused.insert(tag, Refusal { why, is_printed });
     }
 
-    fn say_refusal(&mut self, tag: usize, item: &Item<'_>, source: &str, progress: &Progress) {
+    fn print_refusal(&mut self, tag: usize, item: &Item<'_>, source: &str, progress: &Progress) {
         self.skipped.push(tag);
-        let Some(refusal) = self.refused.get_mut(&tag).filter(|found| !found.is_said) else {
+        let Some(rejection) = self.refused.get_mut(&tag).filter(|found| !found.is_printed) else {
             return;
         };
-        refusal.is_said = true;
+        rejection.is_printed = true;
         self.named += 1;
-        let (topic, why) = (&self.target.topic, &refusal.why);
+        let (topic, why) = (&self.target.topic, &rejection.why);
         match self.named {
             ..=NAMED => {
-                progress.say(&format!("{topic} refuses {}: {why}", name_of(item, source)));
+                progress.print_line(&format!("{topic} refuses {}: {why}", name_of(item, source)));
             }
-            MORE => progress.say(&format!(
+            MORE => progress.print_line(&format!(
                 "{topic} refuses more records: they are only counted"
             )),
             _ => {}
@@ -201,7 +203,7 @@ impl Sink {
     }
 
     /// Passes a record to the producer.
-    fn publish(&mut self, record: &RecordRef<'_>, tag: usize) -> Result<(), Broken> {
+    fn publish(&mut self, record: &RecordRef<'_>, tag: usize) -> Result<(), TransactionError> {
         if self.suspects.leaves_part(tag) {
             self.transactions.flush()?;
             self.suspects.accepted();
@@ -223,7 +225,7 @@ impl Sink {
     }
 
     /// Notes that the transaction failed: its records may be at fault or not.
-    pub(super) fn broke(&mut self) {
+    pub(super) fn transaction_failed(&mut self) {
         self.skipped.clear();
         self.suspects.sent.clear();
         self.suspects.open = None;
@@ -231,9 +233,9 @@ impl Sink {
 
     /// Notes the records of the batches that Kafka has refused. Kafka refuses a whole batch, so the record at fault is known
     /// only when it is sent alone.
-    pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, Failed>) {
+    pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, DeliveryError>) {
         let is_too_large =
-            |failed: &Failed| failed.refusal() == Some(crate::contract::RECORD_TOO_LARGE);
+            |failed: &DeliveryError| failed.rejection() == Some(crate::contract::RECORD_TOO_LARGE);
         let is_too_large = refused.values().any(is_too_large);
         if refused.len() > 1 && is_too_large {
             // Batches of sound records can be too large, too.

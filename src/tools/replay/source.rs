@@ -124,7 +124,7 @@ impl Source {
             is_followed,
             next: BTreeMap::new(),
         };
-        topic.go_back_to(next)?;
+        topic.rewind_to(next)?;
         Ok(Self::Topic(Box::new(topic)))
     }
 
@@ -188,7 +188,7 @@ impl Source {
         }
     }
 
-    /// Notes that all items so far are committed: [`Self::go_back`] does not return them again.
+    /// Notes that all items so far are committed: [`Self::rewind`] does not return them again.
     pub fn committed(&mut self) {
         if let Self::File(file) = self {
             file.open.drain(..file.at);
@@ -201,9 +201,9 @@ impl Source {
     ///
     /// # Errors
     /// If a topic can't be read from there.
-    pub fn go_back(&mut self, committed: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
+    pub fn rewind(&mut self, committed: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
         match self {
-            Self::Topic(topic) => topic.go_back_to(committed),
+            Self::Topic(topic) => topic.rewind_to(committed),
             Self::File(file) => {
                 file.at = 0;
                 Ok(())
@@ -240,7 +240,7 @@ impl Topic {
         })
     }
 
-    fn go_back_to(&mut self, next: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
+    fn rewind_to(&mut self, next: &BTreeMap<u32, u64>) -> anyhow::Result<()> {
         let remaining: Vec<_> = self.ranges.iter().map(|range| range.rest(next)).collect();
         self.next = remaining
             .iter()
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(keys(&mut source, 1), ["a"]);
         source.committed();
         assert_eq!(keys(&mut source, 2), ["b", "c"]);
-        source.go_back(&BTreeMap::new()).expect("it can go back");
+        source.rewind(&BTreeMap::new()).expect("it can go back");
         assert_eq!(keys(&mut source, 1), ["b"]);
         source.committed();
         assert_eq!(keys(&mut source, 9), ["c", "d"]);

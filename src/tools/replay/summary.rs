@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::run::End;
+use super::run::RunEnd;
 use super::tally::Tally;
 use super::totals::Totals;
-use crate::tools::{UNWRITTEN, is_unread};
+use crate::tools::{UNWRITTEN, is_broken_pipe};
 
 /// How a command ended, in numbers.
 #[derive(Debug, Serialize)]
@@ -21,7 +21,7 @@ pub(super) struct Summary<'a> {
     pub(super) id: Option<&'a str>,
     pub(super) source: &'a str,
     pub(super) target: &'a str,
-    pub(super) outcome: Ending,
+    pub(super) outcome: SummaryOutcome,
     /// Why it failed, as on standard error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
@@ -36,7 +36,7 @@ pub(super) struct Summary<'a> {
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Ending {
+pub(super) enum SummaryOutcome {
     /// Only a preview was requested; the counts are those of the preview.
     Preview,
     /// There is nothing to publish, or the question was not answered with yes.
@@ -68,12 +68,12 @@ pub(super) struct Counts {
     groups: BTreeMap<String, u64>,
 }
 
-impl Ending {
-    pub(super) fn of(end: &anyhow::Result<End>) -> Self {
+impl SummaryOutcome {
+    pub(super) fn of(end: &anyhow::Result<RunEnd>) -> Self {
         match end {
-            Ok(End::Finished) => Self::Finished,
-            Ok(End::Stopped) => Self::Stopped,
-            Ok(End::Refused) => Self::Refused,
+            Ok(RunEnd::Finished) => Self::Finished,
+            Ok(RunEnd::Stopped) => Self::Stopped,
+            Ok(RunEnd::Refused) => Self::Refused,
             Err(_) => Self::Failed,
         }
     }
@@ -107,7 +107,7 @@ impl Summary<'_> {
     pub(super) fn print(&self) -> anyhow::Result<()> {
         let line = serde_json::to_string(self).context("a summary as JSON")?;
         match writeln!(io::stdout(), "{line}") {
-            Err(error) if !is_unread(&error) => Err(error).context(UNWRITTEN),
+            Err(error) if !is_broken_pipe(&error) => Err(error).context(UNWRITTEN),
             _ => Ok(()),
         }
     }

@@ -6,10 +6,10 @@ use std::fmt::{self, Write as _};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::Timestamp;
 
+use super::operation::{Operation, SkipReason, Verdict};
 use super::selection::Selection;
-use super::work::{Pass, Verdict, Work};
 
-/// The counts. If a transaction fails, the run goes back to a copy of them.
+/// The counts. When a transaction fails, the run goes back to a copy of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Records that are published.
@@ -59,12 +59,12 @@ impl Tally {
                     *self.partitions.entry(partition).or_default() += 1;
                 }
             }
-            Verdict::Pass(Pass::FilteredOut) => self.filtered_out += 1,
-            Verdict::Pass(Pass::Replay) => self.replays += 1,
-            Verdict::Pass(Pass::Redriven) => self.redriven += 1,
-            Verdict::Pass(Pass::Marker) => self.markers += 1,
-            Verdict::Pass(Pass::Foreign) => self.foreign += 1,
-            Verdict::Pass(Pass::StillRejected(reason, today)) => {
+            Verdict::Skip(SkipReason::FilteredOut) => self.filtered_out += 1,
+            Verdict::Skip(SkipReason::Replay) => self.replays += 1,
+            Verdict::Skip(SkipReason::Redriven) => self.redriven += 1,
+            Verdict::Skip(SkipReason::Marker) => self.markers += 1,
+            Verdict::Skip(SkipReason::Foreign) => self.foreign += 1,
+            Verdict::Skip(SkipReason::StillRejected(reason, today)) => {
                 *self.group(reason).still_rejected.entry(today).or_default() += 1;
             }
         }
@@ -87,14 +87,14 @@ impl Tally {
     /// Returns the number of all records that were read.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        let passed_over =
+        let skipped =
             self.filtered_out + self.replays + self.redriven + self.markers + self.foreign;
-        self.records + passed_over + self.refused + self.still_rejected()
+        self.records + skipped + self.refused + self.still_rejected()
     }
 
     /// Returns the text about the records that were passed over; empty if there are none.
     #[must_use]
-    pub fn passed_over(&self) -> String {
+    pub fn skipped(&self) -> String {
         let parts = [
             (self.filtered_out, "left out by the filters"),
             (
@@ -130,15 +130,15 @@ impl Tally {
         if self.seen() + self.deleted == 0 {
             return Some(format!("{source} has no records"));
         }
-        let is_filtered = records > 0 && records == self.filtered_out && !selection.is_everything();
+        let is_filtered = records > 0 && records == self.filtered_out && !selection.is_unfiltered();
         is_filtered.then(|| format!("no record of {source} passes the filters"))
     }
 
     /// Returns the preview of a run, line by line.
     #[must_use]
-    pub fn preview(&self, work: &Work) -> String {
+    pub fn preview(&self, operation: &Operation) -> String {
         let mut text = String::new();
-        self.write_preview(work, &mut text)
+        self.write_preview(operation, &mut text)
             .expect("writing to memory can't fail");
         text
     }
@@ -152,15 +152,15 @@ impl Tally {
         };
         let bytes = BinaryBytes(self.bytes);
         let mut text = format!("{records} ({bytes}) to {target}");
-        let passed_over = self.passed_over();
-        if !passed_over.is_empty() {
+        let skipped = self.skipped();
+        if !skipped.is_empty() {
             text += "; passed over: ";
-            text += &passed_over;
+            text += &skipped;
         }
         text
     }
 
-    fn write_preview(&self, work: &Work, text: &mut String) -> fmt::Result {
+    fn write_preview(&self, operation: &Operation, text: &mut String) -> fmt::Result {
         let (records, size) = (HumanCount(self.records), BinaryBytes(self.bytes));
         writeln!(
             text,
@@ -170,15 +170,15 @@ impl Tally {
         if let Some([first, last]) = self.times {
             writeln!(text, "  times       {} to {}", time(first), time(last))?;
         }
-        match work {
-            Work::Replay { .. } => self.write_statuses(text)?,
-            Work::Redrive { .. } => self.write_reasons(text)?,
+        match operation {
+            Operation::Replay { .. } => self.write_statuses(text)?,
+            Operation::Redrive { .. } => self.write_reasons(text)?,
         }
-        let passed_over = self.passed_over();
-        if passed_over.is_empty() {
+        let skipped = self.skipped();
+        if skipped.is_empty() {
             return Ok(());
         }
-        writeln!(text, "  passed over {passed_over}")
+        writeln!(text, "  passed over {skipped}")
     }
 
     fn write_statuses(&self, text: &mut String) -> fmt::Result {

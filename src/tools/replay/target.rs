@@ -63,11 +63,13 @@ impl Target {
     /// If the topic is compacted: Kafka would delete events from it.
     pub(super) fn find(settings: &Settings, topic: &str, partitions: u32) -> anyhow::Result<Self> {
         let read = read_settings(settings, topic).unwrap_or_else(|why| {
-            crate::tell!("can't read the settings of {topic}: {why}; its limits are not checked");
+            crate::try_eprintln!(
+                "can't read the settings of {topic}: {why}; its limits are not checked"
+            );
             Some(BTreeMap::new())
         });
         let read = read.unwrap_or_else(|| {
-            crate::tell!(
+            crate::try_eprintln!(
                 "Kafka does not show the settings of {topic}, so its limits are not checked: grant \
                  DESCRIBE_CONFIGS on it"
             );

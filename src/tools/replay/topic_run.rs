@@ -7,21 +7,21 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use indicatif::HumanCount;
 
-use super::ended::Ended;
+use super::command_result::CommandResult;
 use super::job::{Job, new_holder};
 use super::key_partitions::key_partitions;
+use super::operation::Operation;
 use super::options::{Outcome, RunId, RunOptions, Start};
-use super::plan::{Command, NoPlan, Plan, Planned};
+use super::plan::{Command, Plan, PlanError, Planned};
 use super::preview::{Answer, confirm};
 use super::range::Range;
 use super::redriven::{Redriven, find_redriven};
-use super::run::{End, Input, Run, TakenOver};
+use super::run::{Input, Run, RunEnd, TakenOver};
 use super::sink::Sink;
 use super::source::{Source, remaining_offsets};
-use super::summary::Ending;
+use super::summary::SummaryOutcome;
 use super::target::Target;
 use super::totals::Totals;
-use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::kafka::{Group, OffsetRange, Reader, Settings};
 use crate::tools::usage_error;
@@ -32,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// When the record of a run is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lookup {
-    /// Before the run's transactions are fenced, so that a mistyped command ends no run. If a process was killed during a
-    /// commit, its transaction is still open; the lookup waits for it only if no plan is found without.
+    /// Before the run's transactions are fenced, so that a mistyped command ends no run. When a process was killed
+    /// during a commit, its transaction is still open; the lookup waits for it only if no plan is found without.
     BeforeFencing,
     /// After the run's transactions have ended. A broker may still need a moment until it shows the committed offsets.
     AfterFencing,
@@ -48,7 +48,7 @@ pub struct TopicRun {
     pub range: Option<Range>,
     /// Read only the partitions that the message ids belong to.
     pub key_partition: bool,
-    pub work: Work,
+    pub operation: Operation,
     pub options: RunOptions,
     /// The command line, to which `--resume` is added.
     pub command: String,
@@ -60,15 +60,15 @@ impl TopicRun {
     /// # Errors
     /// If Kafka can't be read or written, or the command line differs from that of the run.
     pub fn run(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Outcome> {
-        let (id, command) = (self.options.id.text(), self.work.name());
+        let (id, command) = (self.options.id.text(), self.operation.name());
         let ended = self.start_or_resume(interrupt);
-        let ended = ended.unwrap_or_else(|error| Ended::unbegun(id, error, interrupt));
+        let ended = ended.unwrap_or_else(|error| CommandResult::not_started(id, error, interrupt));
         ended.finish(command, &self.source, &self.target, self.options.json)
     }
 
-    fn start_or_resume(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<Ended> {
+    fn start_or_resume(&self, interrupt: &Arc<Interrupt>) -> anyhow::Result<CommandResult> {
         let reader = Reader::open(&self.settings, &self.source)?;
-        let job = Job::new(self.work.clone(), &self.options.id);
+        let job = Job::new(self.operation.clone(), &self.options.id);
         let is_known = self.options.id != RunId::New;
         let found = is_known
             .then(|| self.find(&job, &reader, Lookup::BeforeFencing, interrupt))
@@ -91,9 +91,9 @@ impl TopicRun {
         reader: Reader,
         range: &Range,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<CommandResult> {
         range.check()?;
-        if self.work.leaves_markers() {
+        if self.operation.leaves_markers() {
             // Markers have no key, and Kafka refuses records without a key on a compacted topic.
             Target::find(&self.settings, &self.source, reader.partitions()?)?;
         }
@@ -101,24 +101,26 @@ impl TopicRun {
         let target = Target::find(&self.settings, &self.target, partitions)?;
         let only = self
             .key_partition
-            .then(|| key_partitions(&self.work, &reader));
+            .then(|| key_partitions(&self.operation, &reader));
         let ranges = range.ranges(&reader, only.transpose()?.as_deref())?;
-        crate::tell!(
+        crate::try_eprintln!(
             "{} from {} to {}:",
-            self.work.name(),
+            self.operation.name(),
             self.source,
             self.target
         );
         let total: u64 = ranges.iter().map(OffsetRange::length).sum();
-        let reader = if self.options.start == Start::AtOnce {
+        let reader = if self.options.start == Start::Immediate {
             let (records, count) = (HumanCount(total), ranges.len());
-            crate::tell!("  at most     {records} records, in partitions: {count}");
+            crate::try_eprintln!("  at most     {records} records, in partitions: {count}");
             reader
         } else {
-            job.work.set_redriven(self.redriven(&ranges, interrupt)?);
+            job.operation
+                .set_redriven(self.redriven(&ranges, interrupt)?);
             let source = &mut Source::topic(reader, ranges.clone(), BTreeMap::new())?;
-            let (work, options) = (&job.work, &self.options);
-            let (tally, answer) = confirm(work, source, Some(total), options, &target, interrupt)?;
+            let (operation, options) = (&job.operation, &self.options);
+            let (tally, answer) =
+                confirm(operation, source, Some(total), options, &target, interrupt)?;
             if answer != Answer::Yes {
                 return Ok(answer.ending(options, tally));
             }
@@ -152,7 +154,7 @@ impl TopicRun {
         reader: Reader,
         planned: Planned,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<CommandResult> {
         if planned.is_finished {
             return Ok(has_finished(&job, planned.totals));
         }
@@ -161,13 +163,17 @@ impl TopicRun {
             HumanCount(remaining_offsets(&planned.plan.ranges, &planned.next)),
         );
         if self.options.start == Start::Preview {
-            crate::tell!("{name} has not finished: {remaining} offsets remain");
-            return Ok(Ended {
+            crate::try_eprintln!("{name} has not finished: {remaining} offsets remain");
+            return Ok(CommandResult {
                 total: Some(planned.totals),
-                ..Ended::without_copying(Some(&job.id), Ending::Preview, Ok(Outcome::Done))
+                ..CommandResult::without_copying(
+                    Some(&job.id),
+                    SummaryOutcome::Preview,
+                    Ok(Outcome::Done),
+                )
             });
         }
-        crate::tell!("{name} resumes: {remaining} offsets remain");
+        crate::try_eprintln!("{name} resumes: {remaining} offsets remain");
         let partitions = planned.plan.command.target_partitions;
         let target = Target::find(&self.settings, &self.target, partitions)?;
         target.check_partitions(reader.partitions_of(&self.target)?)?;
@@ -179,13 +185,13 @@ impl TopicRun {
             return Ok(has_finished(&job, planned.totals));
         }
         planned.plan.holder = new_holder();
-        job.work.set_times(planned.plan.times);
+        job.operation.set_times(planned.plan.times);
         self.copy(job, reader, sink, planned, interrupt)
     }
 
     /// Returns the reports that earlier redrives have brought back, unless they are included.
     fn redriven(&self, ranges: &[OffsetRange], interrupt: &Interrupt) -> anyhow::Result<Redriven> {
-        if !self.work.leaves_markers() || self.work.includes_repeats() {
+        if !self.operation.leaves_markers() || self.operation.includes_repeats() {
             return Ok(Redriven::new());
         }
         find_redriven(&self.settings, &self.source, ranges, interrupt)
@@ -207,9 +213,10 @@ impl TopicRun {
         let planned = match lookup {
             Lookup::AfterFencing => after_waiting(),
             Lookup::BeforeFencing => {
-                let group = Group::without_waiting(&self.settings, &job.kafka_name(), interrupt)?;
+                let group =
+                    Group::connect_without_waiting(&self.settings, &job.kafka_name(), interrupt)?;
                 match self.planned(&group, &name, partitions) {
-                    Err(error) if error.is::<NoPlan>() => after_waiting(),
+                    Err(error) if error.is::<PlanError>() => after_waiting(),
                     planned => planned,
                 }
             }
@@ -217,7 +224,7 @@ impl TopicRun {
         match (planned, &self.options.id) {
             (Ok(planned), _) => Ok(Some(planned)),
             (Err(error), RunId::Existing(_)) => Err(error),
-            (Err(error), _) if error.downcast_ref() == Some(&NoPlan::Gone) => Ok(None),
+            (Err(error), _) if error.downcast_ref() == Some(&PlanError::Gone) => Ok(None),
             (Err(error), _) => Err(error),
         }
     }
@@ -240,7 +247,7 @@ impl TopicRun {
         let range = self.range.as_ref();
         Command {
             is_by_key: self.key_partition,
-            ..Command::new(&self.work, range, &self.target, target_partitions)
+            ..Command::new(&self.operation, range, &self.target, target_partitions)
         }
     }
 
@@ -251,7 +258,7 @@ impl TopicRun {
         sink: Sink,
         planned: Planned,
         interrupt: &Arc<Interrupt>,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<CommandResult> {
         let (name, id) = (job.name(), job.id.clone());
         let skip = if self.options.skip_refused {
             " --skip-refused"
@@ -271,7 +278,7 @@ impl TopicRun {
         let mut run = Run::start(job, sink, input, &self.options, interrupt)?;
         // Now, since a killed process can't print it.
         if is_new {
-            crate::tell!("{name} begins; if it is interrupted, resume it with\n  {resume}");
+            crate::try_eprintln!("{name} begins; if it is interrupted, resume it with\n  {resume}");
         }
         // After the start, when the markers of a killed process are visible.
         let (end, took) = match self.redriven(&ranges, interrupt) {
@@ -283,27 +290,29 @@ impl TopicRun {
         };
         let (tally, totals) = (run.tally(), run.totals());
         if let Ok(end) = &end {
-            crate::tell!("{name}, in {took:.1?}: {}", tally.summary(&self.target));
+            crate::try_eprintln!("{name}, in {took:.1?}: {}", tally.summary(&self.target));
             if totals.published != tally.records {
-                crate::tell!("the whole run: {totals}");
+                crate::try_eprintln!("the whole run: {totals}");
             }
             match end {
-                End::Finished => {
-                    let emptiness = tally.emptiness(self.work.selection(), "the range");
+                RunEnd::Finished => {
+                    let emptiness = tally.emptiness(self.operation.selection(), "the range");
                     if let Some(emptiness) = emptiness.filter(|_| is_new) {
-                        crate::tell!("{emptiness}");
+                        crate::try_eprintln!("{emptiness}");
                     }
                 }
-                End::Stopped => crate::tell!("stopped before the end; resume it with\n  {resume}"),
-                End::Refused => crate::tell!(
+                RunEnd::Stopped => {
+                    crate::try_eprintln!("stopped before the end; resume it with\n  {resume}");
+                }
+                RunEnd::Refused => crate::try_eprintln!(
                     "stopped at a record that {} refuses. Change the topic's settings and resume it, or skip such records with\n  {resume} --skip-refused",
                     self.target
                 ),
             }
         }
-        Ok(Ended {
+        Ok(CommandResult {
             id: Some(id),
-            ending: Ending::of(&end),
+            ending: SummaryOutcome::of(&end),
             tally: tally.clone(),
             took,
             total: Some(totals),
@@ -317,11 +326,11 @@ impl TopicRun {
     }
 }
 
-fn has_finished(job: &Job, totals: Totals) -> Ended {
-    crate::tell!("{} has already finished: {totals}", job.name());
+fn has_finished(job: &Job, totals: Totals) -> CommandResult {
+    crate::try_eprintln!("{} has already finished: {totals}", job.name());
     let outcome = Ok(Outcome::of_finished(totals));
-    Ended {
+    CommandResult {
         total: Some(totals),
-        ..Ended::without_copying(Some(&job.id), Ending::AlreadyFinished, outcome)
+        ..CommandResult::without_copying(Some(&job.id), SummaryOutcome::AlreadyFinished, outcome)
     }
 }

@@ -3,8 +3,8 @@
 /// The largest number of records in a transaction.
 const LARGEST: u32 = 100_000;
 
-/// The number of records in one transaction. It is halved if the transaction fails: slow brokers, or brokers that accept
-/// only small batches, may need longer for a large transaction than its timeout.
+/// The number of records in one transaction. It is halved when the transaction fails: slow brokers, or brokers that
+/// accept only small batches, may need longer for a large transaction than its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TransactionSize {
     /// Records of the open transaction.

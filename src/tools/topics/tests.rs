@@ -55,7 +55,7 @@ fn a_missing_topic_is_created_to_fit_the_brokers() {
             ("min.insync.replicas", min_insync.to_owned()),
             ("retention.ms", "604800000".to_owned()),
         ];
-        let wanted = Wanted {
+        let wanted = TopicSpec {
             name: "t",
             partitions: 6,
             replication,
@@ -172,28 +172,28 @@ fn impossible_changes_and_settings_that_lose_reports_are_refused() {
         (
             facts(6, 3, &compacted),
             asked(None, None),
-            Refused::Compacted("compact,delete".to_owned()),
+            TopicError::Compacted("compact,delete".to_owned()),
         ),
         (
             facts(6, 3, &SOUND),
             asked(Some(5), None),
-            Refused::FewerPartitions { wanted: 5, has: 6 },
+            TopicError::FewerPartitions { wanted: 5, has: 6 },
         ),
         (
             facts(6, 3, &SOUND),
             asked(None, Some(2)),
-            Refused::OtherReplication { wanted: 2, has: 3 },
+            TopicError::OtherReplication { wanted: 2, has: 3 },
         ),
         (
             missing(),
             asked(None, Some(4)),
-            Refused::TooFewBrokers { wanted: 4, has: 3 },
+            TopicError::TooFewBrokers { wanted: 4, has: 3 },
         ),
-        (unread, asked(Some(6), None), Refused::SettingsHidden),
+        (unread, asked(Some(6), None), TopicError::SettingsHidden),
         (
             behind,
             at_least(2),
-            Refused::TooFewInSync {
+            TopicError::TooFewInSync {
                 wanted: 2,
                 in_sync: 1,
             },
@@ -201,7 +201,7 @@ fn impossible_changes_and_settings_that_lose_reports_are_refused() {
         (
             facts(6, 2, &[("min.insync.replicas", "1")]),
             at_least(3),
-            Refused::AboveReplication {
+            TopicError::AboveReplication {
                 wanted: 3,
                 replication: 2,
             },
@@ -209,18 +209,18 @@ fn impossible_changes_and_settings_that_lose_reports_are_refused() {
         (
             missing(),
             at_least(4),
-            Refused::AboveReplication {
+            TopicError::AboveReplication {
                 wanted: 4,
                 replication: 3,
             },
         ),
         (
             TopicFacts {
-                condition: Condition::Refused("no".to_owned()),
+                condition: Condition::Rejected("no".to_owned()),
                 ..missing()
             },
             asked(None, None),
-            Refused::Hidden("no".to_owned()),
+            TopicError::Hidden("no".to_owned()),
         ),
     ] {
         assert_eq!(plan("t", &facts, &asked, 3), Err(refused));

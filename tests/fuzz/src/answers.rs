@@ -143,7 +143,7 @@ pub fn check(answer: &Answer) {
 fn is_header(name: &str, value: &str) -> bool {
     match name {
         "allow" => value == "POST",
-        // hyper appends "keep-alive" to "close" if an HTTP/1.0 request asked for it; the first value counts.
+        // hyper appends "keep-alive" to "close" when an HTTP/1.0 request asked for it; the first value counts.
         "connection" => matches!(value, "close" | "keep-alive" | "close, keep-alive"),
         "content-length" => true,
         "content-type" => value == "application/problem+json",

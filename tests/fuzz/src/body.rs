@@ -158,5 +158,5 @@ fn check_rejected(body: &[u8], received: Received, fault: &Fault) {
         (Stage::Contract, code, CHANNEL, fault.member.as_deref())
     );
     let redriven = redrive(&record, EventMode::Binary.into());
-    assert_eq!(redriven, Err(StillRejected::Because(code)));
+    assert_eq!(redriven, Err(StillRejected::Invalid(code)));
 }

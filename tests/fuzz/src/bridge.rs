@@ -10,8 +10,8 @@ use koobridge::bridge::app::{Broker, start_delivery};
 use koobridge::bridge::delivery::InFlight;
 use koobridge::bridge::ingress::{Listener, Workers};
 use koobridge::bridge::metrics::Metrics;
-use koobridge::bridge::{Bridge, CountedChannels, Live, Phase, Rules};
-use koobridge::config::{Config, Settings, Typed};
+use koobridge::bridge::{Bridge, CountedChannels, Live, Phase, ReloadableConfig};
+use koobridge::config::{Config, Settings, Sources};
 use koobridge::contract::{ChannelId, Channels, Password};
 use koobridge::kafka::{self, EmbeddedBroker};
 use tokio::runtime::Builder;
@@ -38,7 +38,7 @@ fn serve(tell: &Sender<SocketAddr>) {
     let delivery = start_delivery(&config.kafka, None, in_flight, &metrics, Broker::Embedded);
     let delivery = delivery.expect("producers");
     let channels = CountedChannels::new(channels(), &metrics);
-    let live = Live::new(channels, None, Rules::from(&config));
+    let live = Live::new(channels, None, ReloadableConfig::from(&config));
     let (_phase, phases) = watch::channel(Phase::Serving);
     let bridge = Arc::new(Bridge {
         live,
@@ -74,11 +74,11 @@ fn configure(broker: &EmbeddedBroker) -> Config {
         ),
     ];
     let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let typed = Typed {
+    let sources = Sources {
         flags: flags.to_vec(),
-        ..Typed::default()
+        ..Sources::default()
     };
-    let settings = Settings::gather(&typed);
+    let settings = Settings::gather(&sources);
     let config = Config::check(&settings, kafka::check_property).expect("a configuration");
     for topic in [&config.kafka.topic, &config.kafka.rejected_topic] {
         broker.create_topic(topic, 1).expect("a topic");

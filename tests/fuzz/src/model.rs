@@ -29,12 +29,12 @@ pub fn judge(value: &Tree) -> Result<(), Breach> {
     };
     let message_id = member(members, "message_id").ok();
     let is_sole = count(members, "message_id") == 1;
-    let sole_message_id = message_id.filter(|_| is_sole);
+    let unique_message_id = message_id.filter(|_| is_sole);
     if value.depth() > MAX_DEPTH {
-        return Err(breach(Reason::TooDeep, None, sole_message_id));
+        return Err(breach(Reason::TooDeep, None, unique_message_id));
     }
     if members.iter().any(|(name, _)| count(members, name) > 1) {
-        return Err(breach(Reason::DuplicateMember, None, sole_message_id));
+        return Err(breach(Reason::DuplicateMember, None, unique_message_id));
     }
     for name in MANDATORY {
         member(members, name).map_err(|reason| breach(reason, Some(name), message_id))?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use koobridge::contract::Record;
 use koobridge::spool::{
-    Inspection, LaneKey, Mark, NotWritten, OpenError, Options, Restored, Row, Spool,
+    Inspection, LaneKey, Mark, OpenError, Options, RestoredLane, Row, Spool, WriteError,
 };
 
 const FILE: &str = "spool-000001.sqlite";
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes that one read of a lane returns: a few records.
 const PART: usize = 512;
 
-type Written = Result<(), NotWritten>;
+type Written = Result<(), WriteError>;
 
 /// Opens a spool with the file, drains it, writes a record, and opens it again.
 pub fn check(input: &[u8]) {
@@ -45,7 +45,7 @@ pub fn check(input: &[u8]) {
     close(&spool);
     drop(spool);
     let (spool, lanes) = open(path).expect("a newer format was an error before");
-    let is_due = |left: &Restored| left.lane == lane && left.last >= number;
+    let is_due = |left: &RestoredLane| left.lane == lane && left.last >= number;
     assert!(lanes.iter().any(is_due), "{lanes:?}");
     check_kept(&spool, &lane, number);
     close(&spool);
@@ -71,7 +71,7 @@ fn inspect(directory: &Path) {
 }
 
 /// Opens the spool. Returns `None` if a newer version wrote the file, which is the only accepted error.
-fn open(directory: &Path) -> Option<(Spool<Sender<Written>>, Vec<Restored>)> {
+fn open(directory: &Path) -> Option<(Spool<Sender<Written>>, Vec<RestoredLane>)> {
     let options = Options {
         directory: directory.to_owned(),
         disk_limit: 64 << 20,
@@ -91,7 +91,7 @@ fn open(directory: &Path) -> Option<(Spool<Sender<Written>>, Vec<Restored>)> {
 }
 
 /// Reads all due reports of a lane, in order, and deletes or marks each one, some of them in the inbox.
-fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restored) {
+fn drain(spool: &Spool<Sender<Written>>, RestoredLane { lane, first, last }: &RestoredLane) {
     assert!(*first <= last + 1);
     let mut from = *first;
     loop {
@@ -106,7 +106,7 @@ fn drain(spool: &Spool<Sender<Written>>, Restored { lane, first, last }: &Restor
             match row.number % 3 {
                 0 => spool.delete(&held_by, row.number),
                 1 => spool.mark(&held_by, row.number, Mark::Quarantined),
-                _ => spool.mark(&held_by, row.number, Mark::Refused),
+                _ => spool.mark(&held_by, row.number, Mark::TimedOut),
             }
         }
         if is_end {
@@ -129,7 +129,7 @@ fn read(spool: &Spool<Sender<Written>>, lane: &LaneKey, from: u64) -> (Vec<Row>,
 
 /// Returns the lane and number that the bridge would write next: an existing or a new lane, and a number above those
 /// of the topic.
-fn next_number(lanes: &[Restored]) -> (LaneKey, u64) {
+fn next_number(lanes: &[RestoredLane]) -> (LaneKey, u64) {
     let new = LaneKey {
         topic: "events".into(),
         partition: Some(0),

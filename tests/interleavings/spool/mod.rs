@@ -4,7 +4,7 @@
 mod queue;
 mod scenarios;
 
-pub use koobridge::spool::{LaneKey, Level, Mark, NotWritten, Restored, Row};
+pub use koobridge::spool::{LaneKey, Level, Mark, RestoredLane, Row, WriteError};
 pub use scenarios::SCENARIOS;
 
 use std::io;
@@ -102,7 +102,7 @@ impl<T> Spool<T> {
     }
 
     /// Runs the work of the spool's thread until the spool is closed.
-    pub fn serve(&self, on_written: impl Fn(T, Result<(), NotWritten>)) {
+    pub fn serve(&self, on_written: impl Fn(T, Result<(), WriteError>)) {
         loop {
             let taken = self.queue.take(LONG);
             let is_closing = taken.is_closing;

@@ -77,7 +77,7 @@ fn writes_and_marks(before: u64) {
         thread::spawn(move || {
             for number in first..first + 2 {
                 queue.write(write(number));
-                queue.mark(lane(), number, Mark::Gone);
+                queue.mark(lane(), number, Mark::SenderGone);
             }
         })
     });

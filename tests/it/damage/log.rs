@@ -1,4 +1,4 @@
-//! Unreadable sectors of SQLite's log after a kill.
+//! Unreadable sectors of the write-ahead log of a killed bridge.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,8 @@ use super::{REPORTS, Spool, Topics, drain, mark, name};
 use crate::suite::rig::lasting;
 use crate::support::cluster;
 
-/// The bytes of a log's header and of a frame with its header (<https://sqlite.org/fileformat2.html#walformat>).
+/// The bytes of the header of a write-ahead log and of a frame with its header
+/// (<https://sqlite.org/fileformat2.html#walformat>).
 const HEADER: u64 = 32;
 const FRAME: u64 = 24 + 4096;
 
@@ -28,8 +29,8 @@ fn used(log: &[u8]) -> u64 {
     frames.count() as u64
 }
 
-/// Makes sectors of a log unreadable, one after the other, and checks which reports are lost. `sectors_of` chooses
-/// them from the number of sectors.
+/// Makes sectors of a write-ahead log unreadable, one after the other, and checks which reports are lost. `sectors_of`
+/// chooses them from the number of sectors.
 fn assert_costs_at_most_its_frames(sectors_of: impl Fn(u64) -> Vec<u64>) {
     let kafka = cluster::shared();
     let mut topics = Topics::new(&kafka);

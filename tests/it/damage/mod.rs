@@ -48,7 +48,7 @@ impl Spool {
         spool
     }
 
-    /// Returns the same spool as a kill leaves it: the newest file has a log.
+    /// Returns the same spool as a kill leaves it: the newest file has a write-ahead log.
     fn killed(topic: &str) -> Self {
         let spool = Self::new();
         let open = fill(&spool.path(), topic);
@@ -223,7 +223,7 @@ impl<'a> Topics<'a> {
     }
 }
 
-/// Starts a bridge on a spool. If it ends before it listens, returns its log as the error.
+/// Starts a bridge on a spool. When it ends before it listens, returns its log as the error.
 fn start(
     bootstrap: &str,
     [events, rejected]: [&str; 2],

@@ -92,7 +92,7 @@ fn ten_lookups_that_fail_during_a_start_cost_nothing() {
     assert_errors_of_a_start_cost_nothing(Kind::Lookup, 10);
 }
 
-/// Checks that a bridge delivers all reports if reads fail while it drains its spool.
+/// Checks that a bridge delivers all reports when reads fail while it drains its spool.
 fn assert_errors_cost_nothing(kind: Kind, times: u64) {
     let kafka = cluster::shared();
     let mut topics = Topics::new(&kafka);

@@ -138,7 +138,7 @@ fn assert_shown(spool: &Spool, faults: &Faults, sectors: &Sectors) {
     assert_eq!(shown, all_but(&sectors.lost), "{pages:?}");
 }
 
-/// Checks the log and the output of the commands after the file was set aside.
+/// Checks the log and the output of the commands when the file has been set aside.
 fn assert_set_aside(spool: &Spool, faults: &Faults, sectors: &Sectors, logged: &str) {
     let pages = &sectors.pages;
     let aside = spool.set_aside();

@@ -19,10 +19,10 @@ fn killed() -> Spool {
     let settings = [("spool.directory", spool.text()), ("spool.after", "50ms")];
     let mut bridge = Bridge::start("127.0.0.1:1", "events", "rejected", &settings);
     send(&bridge, 0);
-    bridge.kill9();
+    bridge.sigkill();
     bridge.restart();
     send(&bridge, 1);
-    bridge.kill9();
+    bridge.sigkill();
     spool
 }
 

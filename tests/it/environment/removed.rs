@@ -23,7 +23,7 @@ fn no_later_200_is_lost(remove: impl Fn(&Path)) {
         503 => false,
         other => panic!("{message} was answered {other}"),
     });
-    bridge.kill9();
+    bridge.sigkill();
     let kept = if spool.path.exists() {
         export(&spool.path)
     } else {

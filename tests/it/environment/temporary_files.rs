@@ -1,5 +1,5 @@
 //! A read-only root file system, as in the manifests in deploy/. SQLite can't create temporary files, which it needs
-//! if it sorts more data than its cache holds.
+//! when it sorts more data than its cache holds.
 
 use rustix::process::Signal;
 use serde_json::Value;

@@ -194,7 +194,7 @@ impl Stage {
         matches!(self, Self::NextHead | Self::Answers | Self::Unanswered)
     }
 
-    /// Returns the answers that a sender receives if it shuts down its sending side now.
+    /// Returns the answers that a sender receives when it shuts down its sending side now.
     fn answers(self) -> Vec<u16> {
         match self {
             Self::Connected | Self::PartOfHead | Self::NextHead => vec![],

@@ -14,7 +14,7 @@ use crate::support::proc::open_files;
 
 /// Idle connections to each listener beyond its limit.
 const EXCESS: u64 = 300;
-/// The time limit of a stop on a busy machine. Idle connections are closed at once.
+/// The time limit when a bridge stops on a busy machine. Idle connections are closed at once.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 const NEW_PASSWORD: &str = "a new password";
 

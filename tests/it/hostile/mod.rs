@@ -24,7 +24,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::suite::evidence::{Evidence, Landed};
+use crate::suite::evidence::{Evidence, LocatedReport};
 use crate::support::records::{Kafka, read_all};
 
 /// Longer than any connection here lasts.
@@ -73,7 +73,7 @@ fn codes(answers: &[u8]) -> Vec<u16> {
 /// Asserts that the topic has exactly these reports, each once, and that the rejected topic is empty.
 pub fn assert_kept(kafka: &Kafka, [topic, rejected]: [&str; 2], mut expected: Vec<Report>) {
     let events = Evidence::gather(kafka.bootstrap(), [topic, rejected], None).events;
-    let report = |landed: Landed| (landed.message_id, landed.status);
+    let report = |landed: LocatedReport| (landed.message_id, landed.status);
     let mut kept: Vec<Report> = events.into_iter().map(report).collect();
     kept.sort_unstable();
     expected.sort_unstable();

@@ -68,7 +68,7 @@ fn run_with_stderr(err: Stdio, mut command: Command) -> Option<i32> {
     code(command, child)
 }
 
-/// Asserts the exit of a command if its output cannot be written.
+/// Asserts the exit of a command when its output cannot be written.
 fn assert_ends(args: &[&str], undisturbed: i32) {
     let command = |mut command: Command| {
         command.args(args);

@@ -28,7 +28,7 @@ const SETTINGS: [(&str, &str); 4] = [
 
 /// The way in which a sender is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Slow {
+enum Slowness {
     /// Sends a byte of its head each second.
     Head,
     /// Sends the whole head of a report, and then a byte of the body each second.
@@ -39,13 +39,18 @@ enum Slow {
     NeverReads,
 }
 
-const KINDS: [Slow; 4] = [Slow::Head, Slow::Body, Slow::Silent, Slow::NeverReads];
+const KINDS: [Slowness; 4] = [
+    Slowness::Head,
+    Slowness::Body,
+    Slowness::Silent,
+    Slowness::NeverReads,
+];
 /// Senders of each kind.
 const EACH: usize = 500;
 
 /// The end of a sender's connection.
 struct Ended {
-    slow: Slow,
+    slow: Slowness,
     answers: Vec<u16>,
     took: Duration,
 }
@@ -70,7 +75,7 @@ fn two_thousand_slow_senders_are_ended_by_their_timeouts() {
         assert!(*took >= slow.limit(), "{slow:?} ended after {took:?}");
     }
     // Neither of these two kinds is answered, so only the time shows which timeout ended the connection.
-    let heads = ended.iter().filter(|ended| ended.slow == Slow::Head);
+    let heads = ended.iter().filter(|ended| ended.slow == Slowness::Head);
     assert!(heads.map(|ended| ended.took).max() < Some(IDLE_TIMEOUT));
 
     let answers = |code: u16| bridge.metric(&format!("koobridge_answers_total{{code=\"{code}\"}}"));
@@ -100,7 +105,7 @@ fn unread_report(number: usize) -> Report {
     (format!("deaf-{number}"), "read".to_owned())
 }
 
-impl Slow {
+impl Slowness {
     /// Returns the answers before the bridge closes.
     fn answers(self) -> &'static [u16] {
         match self {

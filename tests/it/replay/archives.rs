@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::desk::{
-    Desk, FIRST, PARTITIONS, Running, Written, WrittenHeader, event, exit_code, stderr,
+    Desk, FIRST, NewRecord, PARTITIONS, Running, WrittenHeader, event, exit_code, stderr,
 };
 use crate::support::bridge::koobridge;
 use crate::support::cluster;
@@ -29,7 +29,7 @@ fn header(name: &str, value: Option<&[u8]>) -> WrittenHeader {
 }
 
 /// Returns an event with these additional headers and this `extra`.
-fn unusual(number: usize, key: &[u8], headers: Vec<WrittenHeader>, extra: &[u8]) -> Written {
+fn unusual(number: usize, key: &[u8], headers: Vec<WrittenHeader>, extra: &[u8]) -> NewRecord {
     let mut event = event(number);
     event.key = Some(key.to_vec());
     event.headers.extend(headers);
@@ -40,7 +40,7 @@ fn unusual(number: usize, key: &[u8], headers: Vec<WrittenHeader>, extra: &[u8])
     event
 }
 
-fn unusual_events() -> Vec<Written> {
+fn unusual_events() -> Vec<NewRecord> {
     let repeated = vec![
         header("x", Some(b"first")),
         header("y", None),
@@ -166,7 +166,7 @@ fn tail_distinguishes_an_empty_part_from_a_missing_one() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     for (at, parts) in [(0, None), (1, Some(Vec::new()))] {
-        let record = Written {
+        let record = NewRecord {
             key: parts.clone(),
             headers: vec![("h".to_owned(), parts.clone())],
             value: parts,
@@ -218,11 +218,11 @@ fn lines_from_an_open_pipe_are_committed_and_a_signal_ends_the_run_between_them(
         .spawn()
         .expect("koobridge starts");
     let mut input = child.stdin.take().expect("a pipe");
-    let says = Lines::read(child.stderr.take().expect("a pipe"));
-    let mut running = Running { child, says };
+    let stderr = Lines::read(child.stderr.take().expect("a pipe"));
+    let mut running = Running { child, stderr };
     input.write_all(&archive.stdout).expect("it is read");
     desk.copies(&target, 3);
     kill_process(Pid::from_child(&running.child), Signal::TERM).expect("it runs");
-    assert_eq!(running.ended(), 3, "{}", running.says.all());
+    assert_eq!(running.ended(), 3, "{}", running.stderr.all());
     drop(input);
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::by_key;
-use super::desk::{Desk, Running, Written, exit_code, large_event, stderr};
-use super::redrive::{rejected, sound};
+use super::desk::{Desk, NewRecord, Running, exit_code, large_event, stderr};
+use super::redrive::{rejected, valid_report};
 use super::resume::{EVENTS, copied};
 use super::unattended::summary;
 use crate::suite::rig::pause;
@@ -32,9 +32,9 @@ fn while_down(kafka: &mut Exclusive, broker: usize, meanwhile: impl FnOnce()) {
     kafka.wait_until_healthy();
 }
 
-fn report(number: usize) -> Written {
+fn report(number: usize) -> NewRecord {
     let message = format!("m{number}");
-    rejected("unknown-status", &sound(&message), Some(&message))
+    rejected("unknown-status", &valid_report(&message), Some(&message))
 }
 
 /// Returns the partitions and offsets in the two headers of the records, sorted, with repetitions.
@@ -99,7 +99,7 @@ fn a_redrive_whose_brokers_and_process_are_killed_redrives_each_report_once() {
             running = desk.start("redrive", &[&job[..], &["--resume", "killed"]].concat());
         });
     }
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(running.ended(), 0, "{}", running.stderr.all());
     assert_brought_back_once(&desk, "killed");
 
     let again = desk.command("redrive", &["--since", "beginning", "--yes", "--json"]);
@@ -142,13 +142,13 @@ impl Archive {
         let range = ["--since", "beginning", "--to", "-"];
         let mut running = desk.start("replay", &[&range, arguments].concat());
         let lines = Lines::read(running.child.stdout.take().expect("a pipe"));
-        eventually(|| lines.find("topic").ok_or_else(|| running.says.all()));
+        eventually(|| lines.find("topic").ok_or_else(|| running.stderr.all()));
         Self { running, lines }
     }
 
     /// Waits until the command has succeeded, and returns its lines, sorted.
     fn ended(&mut self) -> Vec<String> {
-        assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
+        assert_eq!(self.running.ended(), 0, "{}", self.running.stderr.all());
         let text = self.lines.wait_for_end();
         let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
         lines.sort_unstable();
@@ -157,13 +157,13 @@ impl Archive {
 }
 
 /// A running replay that has published something, without a borrow of its brokers.
-struct Copying {
+struct RunningReplay {
     events: String,
     target: String,
     running: Running,
 }
 
-impl Copying {
+impl RunningReplay {
     fn start(kafka: &Kafka, bootstrap: &str, id: &str) -> Self {
         let events = Desk::with_events(kafka, EVENTS).events;
         let target = kafka.topic("target", 3);
@@ -175,7 +175,7 @@ impl Copying {
             .args(["--yes", "--rate", "1000"]);
         let running = Running::start(command);
         eventually(|| match read_all(kafka.bootstrap(), &target).len() {
-            0 => Err(running.says.all()),
+            0 => Err(running.stderr.all()),
             _ => Ok(()),
         });
         Self {
@@ -187,7 +187,7 @@ impl Copying {
 
     /// Waits until the replay has succeeded, and asserts that each record is there once.
     fn assert_exactly_once(mut self, kafka: &Kafka) {
-        assert_eq!(self.running.ended(), 0, "{}", self.running.says.all());
+        assert_eq!(self.running.ended(), 0, "{}", self.running.stderr.all());
         let copies = read_all(kafka.bootstrap(), &self.target);
         let sources = read_all(kafka.bootstrap(), &self.events);
         assert_eq!(copies.len(), EVENTS);
@@ -198,7 +198,7 @@ impl Copying {
 #[test]
 fn a_replay_copies_each_record_once_if_brokers_are_killed() {
     let mut kafka = cluster::exclusive();
-    let copying = Copying::start(&kafka, kafka.bootstrap(), "brokers");
+    let copying = RunningReplay::start(&kafka, kafka.bootstrap(), "brokers");
     for broker in 0..2 {
         kafka.kill(broker);
         pause(Duration::from_secs(3));
@@ -216,7 +216,7 @@ fn a_run_finds_brokers_that_return_with_new_addresses() {
     let old = kafka.proxy_ports();
     let _bootstrap = Proxy::start(vec![[old[0][0], name]]);
     let addresses = Proxy::start(old);
-    let copying = Copying::start(&kafka, &format!("127.0.0.1:{name}"), "moved");
+    let copying = RunningReplay::start(&kafka, &format!("127.0.0.1:{name}"), "moved");
     kafka.move_proxies();
     drop(addresses);
     let _new = Proxy::start(kafka.proxy_ports());

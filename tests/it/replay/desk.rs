@@ -30,7 +30,7 @@ pub type WrittenHeader = (String, Option<Vec<u8>>);
 
 /// A record to write.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct NewRecord {
     pub key: Option<Vec<u8>>,
     pub headers: Vec<WrittenHeader>,
     pub value: Option<Vec<u8>>,
@@ -38,7 +38,7 @@ pub struct Written {
 }
 
 /// Returns the event of this number. Each message has three events, with its statuses in order.
-pub fn event(number: usize) -> Written {
+pub fn event(number: usize) -> NewRecord {
     let (message, status) = (format!("m{}", number / 3), STATUSES[number % 3]);
     let channel = format!("c{}", number / 3 % 2);
     let id = format!("id-{number}");
@@ -53,7 +53,7 @@ pub fn event(number: usize) -> Written {
         ("content-type", "application/json"),
     ];
     let millisecond = i64::try_from(number).expect("a small number");
-    Written {
+    NewRecord {
         headers: owned(&headers),
         key: Some(message.into_bytes()),
         value: Some(value.into_bytes()),
@@ -62,11 +62,11 @@ pub fn event(number: usize) -> Written {
 }
 
 /// Returns the event with this many additional bytes.
-pub fn large_event(number: usize, bytes: usize) -> Written {
+pub fn large_event(number: usize, bytes: usize) -> NewRecord {
     let event = event(number);
     let value = String::from_utf8(event.value.expect("a value")).expect("text");
     let extra = format!(r#""extra":{{"x":"{}"}}"#, "x".repeat(bytes));
-    Written {
+    NewRecord {
         value: Some(value.replace(r#""extra":{}"#, &extra).into_bytes()),
         ..event
     }
@@ -101,7 +101,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Writes the records, and returns when Kafka has acknowledged all.
-    pub fn write(&self, topic: &str, records: impl IntoIterator<Item = Written>) {
+    pub fn write(&self, topic: &str, records: impl IntoIterator<Item = NewRecord>) {
         for record in records {
             let mut headers = OwnedHeaders::new();
             for (key, value) in &record.headers {
@@ -166,7 +166,7 @@ impl<'a> Desk<'a> {
 /// A running command, killed when dropped.
 pub struct Running {
     pub child: Child,
-    pub says: Lines,
+    pub stderr: Lines,
 }
 
 impl Running {
@@ -177,8 +177,8 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .expect("koobridge starts");
-        let says = Lines::read(child.stderr.take().expect("a pipe"));
-        Self { child, says }
+        let stderr = Lines::read(child.stderr.take().expect("a pipe"));
+        Self { child, stderr }
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -189,7 +189,7 @@ impl Running {
     pub fn ended(&mut self) -> i32 {
         let status = until(PATIENCE, || {
             let ended = self.child.try_wait().expect("a child");
-            ended.ok_or_else(|| self.says.all())
+            ended.ok_or_else(|| self.stderr.all())
         });
         let status = status.unwrap_or_else(|stderr| panic!("still running: {stderr}"));
         status.code().expect("it ended by itself")

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use jiff::Timestamp;
 
-use super::desk::{Desk, Written, event};
-use super::redrive::{rejected, sound};
+use super::desk::{Desk, NewRecord, event};
+use super::redrive::{rejected, valid_report};
 use crate::support::bridge::run;
 use crate::support::cluster;
 
@@ -24,11 +24,11 @@ fn commands() -> Vec<String> {
 }
 
 /// Returns an event of the message that has just arrived.
-fn event_of_today(number: usize) -> Written {
+fn event_of_today(number: usize) -> NewRecord {
     let event = event(number);
     let key = String::from_utf8(event.key.expect("a key")).expect("text");
     let value = String::from_utf8(event.value.expect("a value")).expect("text");
-    Written {
+    NewRecord {
         key: Some(MESSAGE.into()),
         value: Some(
             value
@@ -45,9 +45,9 @@ fn each_command_of_the_document_runs_as_it_is_printed() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     desk.write(&desk.events, (0..3).map(event_of_today));
-    let unknown = Written {
+    let unknown = NewRecord {
         timestamp: Timestamp::now().as_millisecond(),
-        ..rejected("unknown-status", &sound("m9"), Some("m9"))
+        ..rejected("unknown-status", &valid_report("m9"), Some("m9"))
     };
     desk.write(&desk.rejected, [unknown]);
     let directory = tempfile::tempdir().expect("a directory");

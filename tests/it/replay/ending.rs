@@ -17,12 +17,12 @@ use crate::support::cluster::PATIENCE;
 use crate::support::records::until;
 
 /// A broker with one topic, and a directory for archives.
-struct Small {
+struct SmallBroker {
     broker: EmbeddedBroker,
     directory: TempDir,
 }
 
-impl Small {
+impl SmallBroker {
     fn new() -> Self {
         let broker = EmbeddedBroker::start().expect("a broker");
         broker.create_topic("target", 1).expect("a topic");
@@ -80,11 +80,15 @@ fn last_error(stderr: &str) -> Value {
 
 #[test]
 fn each_command_that_fails_has_one_summary_with_its_error() {
-    let small = Small::new();
-    let sound = line_of_event();
+    let small = SmallBroker::new();
+    let valid_report = line_of_event();
     for (content, arguments, expected) in [
-        (&*sound, &["--to", "nosuch", "--yes", "--json"][..], 1),
-        (&*sound, &["--to", "target", "--json"], 2),
+        (
+            &*valid_report,
+            &["--to", "nosuch", "--yes", "--json"][..],
+            1,
+        ),
+        (&*valid_report, &["--to", "target", "--json"], 2),
         ("{\"key\":7}\n", &["--to", "target", "--yes", "--json"], 1),
     ] {
         let output = run(&mut small.replay(content, arguments));
@@ -106,7 +110,7 @@ fn each_command_that_fails_has_one_summary_with_its_error() {
 
 #[test]
 fn a_summary_that_cannot_be_printed_comes_after_the_line_of_the_run() {
-    let small = Small::new();
+    let small = SmallBroker::new();
     let mut command = small.replay("", &["--to", "target", "--yes", "--json"]);
     let full = File::create("/dev/full").expect("a device");
     let mut child = command
@@ -132,7 +136,7 @@ fn a_summary_that_cannot_be_printed_comes_after_the_line_of_the_run() {
 
 #[test]
 fn a_signal_in_a_preview_or_between_lines_has_a_message() {
-    let small = Small::new();
+    let small = SmallBroker::new();
     let bootstrap = small.broker.bootstrap_servers();
     let path = small.directory.path().join("pipe");
     let made = Command::new("mkfifo").arg(&path).status();
@@ -160,7 +164,7 @@ fn a_signal_in_a_preview_or_between_lines_has_a_message() {
         until(PATIENCE, || handles_signals(running.child.id())).expect("a handler");
         running.signal(Signal::TERM);
         let ended = running.ended();
-        let stderr = running.says.wait_for_end();
+        let stderr = running.stderr.wait_for_end();
         assert_eq!(ended, 3, "{stderr}");
         assert!(stderr.ends_with(words), "{stderr}");
         if arguments.contains(&"--json") {

@@ -29,7 +29,7 @@ fn a_replay_names_a_partition_without_a_leader_and_continues_when_it_has_one() {
         (desk.events.clone(), others.count(), lines, running)
     };
     let leader = kafka.leader_index(&events, 0);
-    eventually(|| lines.find("{").ok_or_else(|| running.says.all()));
+    eventually(|| lines.find("{").ok_or_else(|| running.stderr.all()));
     kafka.kill(leader);
     let waiting = format!("no leader of {events} partition 0 answers: ");
     wait_for(&running, &waiting);
@@ -40,10 +40,10 @@ fn a_replay_names_a_partition_without_a_leader_and_continues_when_it_has_one() {
     };
     eventually(|| match of_others() {
         found if found == others => Ok(()),
-        found => Err(format!("{found} of {others}: {}", running.says.all())),
+        found => Err(format!("{found} of {others}: {}", running.stderr.all())),
     });
     kafka.start(leader);
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(running.ended(), 0, "{}", running.stderr.all());
     assert_eq!(lines.wait_for_end().lines().count(), EVENTS);
 }
 

@@ -17,7 +17,7 @@ mod unattended;
 use std::collections::BTreeMap;
 
 use desk::{
-    Desk, FIRST, PARTITIONS, Written, event, exit_code, keys_and_ids, large_event, owned, stderr,
+    Desk, FIRST, NewRecord, PARTITIONS, event, exit_code, keys_and_ids, large_event, owned, stderr,
 };
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
@@ -170,7 +170,7 @@ fn a_replay_onto_its_own_topic_ends_and_is_not_replayed_itself() {
 fn foreign_records_are_passed_over_and_counted() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 3);
-    let strange = |key: Option<&str>, value: Option<&[u8]>| Written {
+    let strange = |key: Option<&str>, value: Option<&[u8]>| NewRecord {
         key: key.map(Into::into),
         headers: Vec::new(),
         value: value.map(<[u8]>::to_vec),
@@ -240,10 +240,10 @@ fn a_record_that_the_target_refuses_is_named_and_the_others_are_copied() {
     let arguments = ["--since", "beginning", "--to", &target, "--yes"];
     let skipping = [&arguments[..], &["--skip-refused"]].concat();
     let mut running = desk.start("replay", &skipping);
-    assert_eq!(running.ended(), 4, "{}", running.says.all());
-    let says = running.says.all();
+    assert_eq!(running.ended(), 4, "{}", running.stderr.all());
+    let stderr = running.stderr.all();
     for words in [" refuses offset ", "1 refused by the target"] {
-        assert!(says.contains(words), "{says}");
+        assert!(stderr.contains(words), "{stderr}");
     }
     let mut expected = by_key(&desk.read(&desk.events));
     expected
@@ -285,16 +285,16 @@ fn records_that_retention_deletes_during_a_run_are_reported() {
     let admin = kafka.admin();
     let deleted = block_on(admin.delete_records(&gone, &AdminOptions::new()));
     deleted.expect("records can be deleted");
-    assert_eq!(running.ended(), 4, "{}", running.says.all());
-    let says = running.says.all();
-    assert!(says.contains("Kafka has deleted offsets "), "{says}");
-    let missing = missing_of(&says);
+    assert_eq!(running.ended(), 4, "{}", running.stderr.all());
+    let stderr = running.stderr.all();
+    assert!(stderr.contains("Kafka has deleted offsets "), "{stderr}");
+    let missing = missing_of(&stderr);
     desk.copies(&target, 6000 - missing);
 }
 
 /// Returns the number of deleted offsets in the summary.
-fn missing_of(says: &str) -> usize {
-    let (before, _) = says
+fn missing_of(stderr: &str) -> usize {
+    let (before, _) = stderr
         .split_once(" offsets deleted")
         .expect("it is summed up");
     let number = before.rsplit(' ').next().expect("a number");

@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rustix::process::Signal;
 
 use super::desk::{Desk, Running, event, exit_code, stderr};
-use super::redrive::{rejected, sound};
+use super::redrive::{rejected, valid_report};
 use crate::support::cluster::{self, PATIENCE};
 use crate::support::records::{Kafka, block_on, until, unused_name};
 
@@ -64,7 +64,12 @@ fn narrow_desk(kafka: &Kafka, events: usize) -> Desk<'_> {
 }
 
 pub fn wait_for(running: &Running, part: &str) -> String {
-    let look = || running.says.find(part).ok_or_else(|| running.says.all());
+    let look = || {
+        running
+            .stderr
+            .find(part)
+            .ok_or_else(|| running.stderr.all())
+    };
     until(PATIENCE, look).unwrap_or_else(|stderr| panic!("not printed: {part}: {stderr}"))
 }
 
@@ -91,7 +96,7 @@ fn a_replay_waits_for_the_records_after_an_open_transaction() {
     let foreign = [&desk.events, &desk.rejected].map(|topic| Foreign::begin(&kafka, topic, 1));
     desk.write(&desk.events, (0..REPORTS).map(event));
     let reports = (0..REPORTS).map(|number| format!("m{number}"));
-    let reports = reports.map(|id| rejected("unknown-status", &sound(&id), Some(&id)));
+    let reports = reports.map(|id| rejected("unknown-status", &valid_report(&id), Some(&id)));
     desk.write(&desk.rejected, reports);
 
     let all = ["--since", "beginning"];
@@ -112,17 +117,17 @@ fn a_replay_waits_for_the_records_after_an_open_transaction() {
     }
     wait_for(&stopped, &open_line(&desk.events, 0));
     stopped.signal(Signal::INT);
-    assert_eq!(stopped.ended(), 3, "{}", stopped.says.all());
+    assert_eq!(stopped.ended(), 3, "{}", stopped.stderr.all());
     foreign[0].commit();
     foreign[1].abort();
     for run in &mut running {
-        assert_eq!(run.ended(), 0, "{}", run.says.all());
+        assert_eq!(run.ended(), 0, "{}", run.stderr.all());
     }
     let [dry, lines, _, redrive] = &mut running;
-    let preview = dry.says.all();
+    let preview = dry.stderr.all();
     assert!(preview.contains("  records     20 ("), "{preview}");
     assert_eq!(lines.printed().lines().count(), REPORTS);
-    let preview = redrive.says.all();
+    let preview = redrive.stderr.all();
     let row = "unknown-status                      20               0";
     assert!(preview.contains(row), "{preview}");
     desk.copies(&target, REPORTS);
@@ -235,7 +240,7 @@ fn a_tail_reports_an_open_transaction_and_continues_after_it() {
     desk.write(&desk.events, [event(3)]);
     wait_for(&running, &open_line(&desk.events, 3));
     foreign.abort();
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(running.ended(), 0, "{}", running.stderr.all());
     assert_eq!(lines.count(), 1);
 }
 
@@ -249,7 +254,7 @@ fn a_tail_waits_for_an_offset_that_does_not_exist_yet() {
         "partition 0 ends at offset 1: waiting for offset 3",
     );
     desk.write(&desk.events, (1..6).map(event));
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(running.ended(), 0, "{}", running.stderr.all());
     assert_eq!(running.printed().lines().count(), 2);
 }
 
@@ -267,9 +272,9 @@ fn a_tail_whose_topic_is_deleted_ends() {
     let mut running = desk.start("tail", &["--since", "beginning"]);
     assert_eq!(printed(&mut running).take(1).count(), 1);
     delete(&kafka, &desk.events);
-    assert_eq!(running.ended(), 1, "{}", running.says.all());
+    assert_eq!(running.ended(), 1, "{}", running.stderr.all());
     let words = format!("there is no topic {}", desk.events);
-    assert!(running.says.wait_for_end().contains(&words));
+    assert!(running.stderr.wait_for_end().contains(&words));
 }
 
 #[test]
@@ -285,7 +290,7 @@ fn a_tail_continues_with_new_clients_after_a_minute_without_a_broker() {
     kafka.thaw_all();
     kafka.wait_until_healthy();
     desk.write(&desk.events, [event(1)]);
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(running.ended(), 0, "{}", running.stderr.all());
     assert_eq!(lines.count(), 1);
 }
 
@@ -301,9 +306,9 @@ fn a_tail_whose_topic_is_recreated_ends() {
     delete(&kafka, topic);
     kafka.create_topic(topic, 1, 3, &[]);
     desk.write(topic, [event(0)]);
-    assert_eq!(running.ended(), 1, "{}", running.says.all());
+    assert_eq!(running.ended(), 1, "{}", running.stderr.all());
     assert_eq!(reading.join().expect("a reader"), 0);
-    let stderr = running.says.wait_for_end();
+    let stderr = running.stderr.wait_for_end();
     let shrunk =
         format!("{topic} partition 0 ends at offset 1, before offset 8, which was read earlier:");
     let reasons = [

@@ -1,17 +1,17 @@
 //! `redrive`.
 
-use super::desk::{Desk, FIRST, PARTITIONS, Written, event, exit_code, owned, stderr};
+use super::desk::{Desk, FIRST, NewRecord, PARTITIONS, event, exit_code, owned, stderr};
 use crate::support::cluster;
 
 /// Returns a report that an older version has rejected.
-pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
+pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> NewRecord {
     let headers = [
         ("stage", "contract"),
         ("reason", reason),
         ("channel_id", "c1"),
         ("received_at", "2026-11-18T11:06:40.000456Z"),
     ];
-    Written {
+    NewRecord {
         key: key.map(Into::into),
         headers: owned(&headers),
         value: Some(body.as_bytes().to_vec()),
@@ -20,30 +20,30 @@ pub fn rejected(reason: &str, body: &str, key: Option<&str>) -> Written {
 }
 
 /// Returns an event that Kafka has refused.
-fn refused(number: usize) -> Written {
+fn refused(number: usize) -> NewRecord {
     let headers = [
         ("stage", "kafka"),
         ("reason", "record-too-large"),
         ("channel_id", "c1"),
         ("received_at", "2026-11-18T11:06:40.000456Z"),
     ];
-    Written {
+    NewRecord {
         headers: owned(&headers),
         ..event(number)
     }
 }
 
-pub fn sound(message: &str) -> String {
+pub fn valid_report(message: &str) -> String {
     format!(r#"{{"sender":"s","user_number":"u","message_id":"{message}","status":"read"}}"#)
 }
 
 fn desk(kafka: &crate::support::records::Kafka) -> Desk<'_> {
     let desk = Desk::new(kafka);
     let records = [
-        rejected("unknown-status", &sound("m1"), Some("m1")),
+        rejected("unknown-status", &valid_report("m1"), Some("m1")),
         rejected(
             "unknown-status",
-            &sound("m2").replace("read", "played"),
+            &valid_report("m2").replace("read", "played"),
             Some("m2"),
         ),
         rejected("not-json", "{", None),
@@ -114,12 +114,17 @@ fn a_valid_body_with_a_wrong_type_becomes_an_event_and_a_compressed_one_stays() 
         record.headers.extend(owned(&[("header_value", value)]));
         record
     };
-    let gzip = Written {
+    let gzip = NewRecord {
         value: Some(b"\x1f\x8b\x08\x00".to_vec()),
         ..with_value("content-encoding", "gzip", "", None)
     };
     let records = [
-        with_value("content-type", "text/plain", &sound("m1"), Some("m1")),
+        with_value(
+            "content-type",
+            "text/plain",
+            &valid_report("m1"),
+            Some("m1"),
+        ),
         with_value("content-type", "text/plain", "status=read", None),
         gzip,
     ];

@@ -129,10 +129,13 @@ fn a_stopped_run_prints_the_command_that_resumes_it() {
     let mut running = desk.start("replay", &slowly);
     copied(&desk, &target, 1);
     running.signal(Signal::INT);
-    assert_eq!(running.ended(), 3, "{}", running.says.all());
+    assert_eq!(running.ended(), 3, "{}", running.stderr.all());
     let before = desk.read(&target).len();
     assert!((1..EVENTS).contains(&before), "{before}");
-    let command = running.says.find("koobridge replay ").expect("the command");
+    let command = running
+        .stderr
+        .find("koobridge replay ")
+        .expect("the command");
     let words = command.split_whitespace().skip(1);
     // The same command without the rate.
     let words = words.filter(|word| !["--rate", "2000"].contains(word));
@@ -184,18 +187,18 @@ fn a_second_process_takes_over_the_run_and_the_first_ends_with_1() {
     let slowly = ["--since", "beginning", "--rate", "400"];
     let mut first = desk.start("replay", &[&slowly[..], &there].concat());
     let id = id_of(&copied(&desk, &target, 1));
-    let told = first.says.all();
+    let told = first.stderr.all();
     assert!(told.contains(&format!("--resume {id}")), "{told}");
     let mut second = desk.start("replay", &[&there[..], &["--resume", &id]].concat());
     assert_eq!(first.ended(), 1);
-    let says = first.says.all();
+    let stderr = first.stderr.all();
     assert!(
-        says.contains("another process has taken over the run"),
-        "{says}"
+        stderr.contains("another process has taken over the run"),
+        "{stderr}"
     );
     // The first message only: another hint to resume would end the second process.
-    assert_eq!(says.matches("--resume ").count(), 1, "{says}");
-    assert_eq!(second.ended(), 0, "{}", second.says.all());
+    assert_eq!(stderr.matches("--resume ").count(), 1, "{stderr}");
+    assert_eq!(second.ended(), 0, "{}", second.stderr.all());
     assert_exactly_once(&desk, &target);
 }
 
@@ -218,6 +221,6 @@ fn a_run_waits_for_brokers_that_stall_longer_than_the_transaction_timeout() {
     kafka.freeze_all();
     pause(Duration::from_secs(14));
     kafka.thaw_all();
-    assert_eq!(running.ended(), 0, "{}", running.says.all());
+    assert_eq!(running.ended(), 0, "{}", running.stderr.all());
     assert_exactly_once(&desk, &target);
 }

@@ -1,4 +1,4 @@
-//! The rights of `tail`, `replay` and `redrive`, and the errors if one is missing.
+//! The rights of `tail`, `replay` and `redrive`, and the errors when one is missing.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 use super::desk::{Desk, event, exit_code, stderr};
-use super::redrive::{rejected, sound};
+use super::redrive::{rejected, valid_report};
 use crate::support::acl::{Resource, Right, allow, grant, revoke, withdraw};
 use crate::support::bridge::{eventually, koobridge, run};
 use crate::support::cluster::{self, Exclusive};
 use crate::support::lines::Lines;
-use crate::support::logins::{LOGIN, SASL_PASSWORD, Way, set_password};
+use crate::support::logins::{LOGIN, SASL_PASSWORD, Security, set_password};
 
 /// Returns a `tail` or `replay` of a topic by a user with a password.
 fn command(kafka: &Exclusive, topic: &str, arguments: &[&str]) -> Command {
@@ -87,13 +87,13 @@ fn a_login_that_is_refused_for_a_minute_ends_a_tail() {
     allow(&kafka, &["Read", "Describe"], &[&topic]);
     Desk::new(&kafka).write(&topic, (0..3).map(event));
     let mut running = tail(&kafka, &topic, 3);
-    set_password(&kafka, Way::Sasl, "another");
+    set_password(&kafka, Security::Sasl, "another");
     for broker in 0..3 {
         kafka.kill(broker);
     }
     kafka.start_all([0, 1, 2]);
     let stderr = error_of(&mut running);
-    set_password(&kafka, Way::Sasl, SASL_PASSWORD);
+    set_password(&kafka, Security::Sasl, SASL_PASSWORD);
     assert!(
         stderr.contains("authentication with Kafka failed: "),
         "{stderr}"
@@ -214,7 +214,7 @@ fn a_redrive_names_the_right_that_it_lacks() {
     let desk = Desk::new(&kafka);
     let report = |number: usize| {
         let message = format!("m{number}");
-        rejected("unknown-status", &sound(&message), Some(&message))
+        rejected("unknown-status", &valid_report(&message), Some(&message))
     };
     desk.write(&desk.rejected, (0..5).map(report));
     let (events, rejected) = (&*desk.events, &*desk.rejected);

@@ -1,7 +1,7 @@
 //! `tail`.
 
-use super::desk::{Desk, Written, event, exit_code, owned, stderr};
-use super::redrive::{rejected, sound};
+use super::desk::{Desk, NewRecord, event, exit_code, owned, stderr};
+use super::redrive::{rejected, valid_report};
 use crate::support::bridge::eventually;
 use crate::support::cluster;
 
@@ -43,12 +43,12 @@ fn a_line_shows_the_event_and_masks_the_number() {
 fn a_line_of_a_rejected_report_names_the_member_or_the_value_of_the_header_at_fault() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
-    let with = |mut record: Written, header| {
+    let with = |mut record: NewRecord, header| {
         record.headers.extend(owned(&[header]));
         record
     };
     let member = rejected("member-missing", "{}", None);
-    let header = rejected("content-type", &sound("m1"), Some("m1"));
+    let header = rejected("content-type", &valid_report("m1"), Some("m1"));
     let records = [
         with(member, ("member", "status")),
         with(header, ("header_value", "text/plain")),
@@ -82,7 +82,7 @@ fn a_tail_follows_new_records_only() {
         desk.write(&desk.events, [event(number)]);
         number += 3;
         let ended = running.child.try_wait().expect("a child");
-        ended.map(|_| ()).ok_or_else(|| running.says.all())
+        ended.map(|_| ()).ok_or_else(|| running.stderr.all())
     });
     let printed = running.printed();
     assert_eq!(printed.lines().count(), 1);

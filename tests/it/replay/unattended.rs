@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::by_key;
 use super::desk::{
-    Desk, PARTITIONS, Running, Written, event, exit_code, keys_and_ids, large_event, stderr,
+    Desk, NewRecord, PARTITIONS, Running, event, exit_code, keys_and_ids, large_event, stderr,
 };
-use super::redrive::{rejected, sound};
+use super::redrive::{rejected, valid_report};
 use super::resume::{EVENTS, assert_exactly_once, copied};
 use crate::suite::random::Random;
 use crate::suite::rig::pause;
@@ -69,7 +69,7 @@ fn one_of_two_processes_that_begin_a_run_at_once_does_it() {
     let mut both = [(); 2].map(|()| desk.start("replay", &job));
     let mut codes = both.each_mut().map(Running::ended);
     codes.sort_unstable();
-    let stderr = both.each_ref().map(|running| running.says.wait_for_end());
+    let stderr = both.each_ref().map(|running| running.stderr.wait_for_end());
     assert_eq!(codes, [0, 1], "{stderr:?}");
     let words = format!("another process has taken over the run {id}");
     assert!(
@@ -208,11 +208,11 @@ pub fn summary(stdout: &[u8]) -> Value {
 }
 
 /// Returns five events of each of these ages.
-fn aged(ages: &[Duration]) -> Vec<Written> {
+fn events_of_ages(ages: &[Duration]) -> Vec<NewRecord> {
     let now = Timestamp::now().as_millisecond();
     let of = |(at, age): (usize, &Duration)| {
         let age = i64::try_from(age.as_millis()).expect("a short time");
-        (0..5).map(move |number| Written {
+        (0..5).map(move |number| NewRecord {
             timestamp: now - age,
             ..event(at * 5 + number)
         })
@@ -237,7 +237,10 @@ fn a_record_that_the_target_refuses_for_its_time_ends_the_run_and_is_named() {
     let kafka = cluster::shared();
     for age in [7 * DAY, JUST_TOO_OLD] {
         let desk = Desk::new(&kafka);
-        desk.write(&desk.events, aged(&[Duration::ZERO, age, Duration::ZERO]));
+        desk.write(
+            &desk.events,
+            events_of_ages(&[Duration::ZERO, age, Duration::ZERO]),
+        );
         let target = topic_for_a_day(&kafka);
         let id = format!("times-{}", age.as_secs());
         let job = [
@@ -365,15 +368,15 @@ fn a_redrive_passes_over_reports_that_an_earlier_one_has_brought_back() {
     desk.write(
         &desk.rejected,
         [
-            unknown("m1", &sound("m1")),
-            unknown("m2", &sound("m2").replace("read", "played")),
+            unknown("m1", &valid_report("m1")),
+            unknown("m2", &valid_report("m2").replace("read", "played")),
         ],
     );
     let cron = ["--since", "beginning", "--yes", "--json"];
     let first = desk.command("redrive", &cron);
     assert_eq!(exit_code(&first), 0, "{}", stderr(&first));
     assert_eq!(summary(&first.stdout)["counts"]["published"], 1);
-    desk.write(&desk.rejected, [unknown("m3", &sound("m3"))]);
+    desk.write(&desk.rejected, [unknown("m3", &valid_report("m3"))]);
     let second = desk.command("redrive", &cron);
     assert_eq!(exit_code(&second), 0, "{}", stderr(&second));
     let counts = &summary(&second.stdout)["counts"];
@@ -440,7 +443,7 @@ fn a_second_signal_aborts_the_transaction() {
     copied(&desk, &target, 1);
     running.signal(Signal::INT);
     running.signal(Signal::INT);
-    assert_eq!(running.ended(), 3, "{}", running.says.all());
+    assert_eq!(running.ended(), 3, "{}", running.stderr.all());
     assert!(is_closed(&kafka, &target));
 }
 
@@ -480,7 +483,7 @@ fn a_run_without_a_connection_to_kafka_obeys_signals() {
         (&mut late, "stopped before anything was copied: "),
     ] {
         let ended = running.ended();
-        let stderr = running.says.wait_for_end();
+        let stderr = running.stderr.wait_for_end();
         assert_eq!(ended, 3, "{stderr}");
         assert!(stderr.contains(words), "{stderr}");
         let took = begun.elapsed();
@@ -502,7 +505,7 @@ fn a_resumed_redrive_brings_back_each_report_once() {
         &desk.rejected,
         (0..3000).map(|number| {
             let message = message(number);
-            rejected("unknown-status", &sound(&message), Some(&message))
+            rejected("unknown-status", &valid_report(&message), Some(&message))
         }),
     );
     let job = ["--since", "beginning", "--yes", "--id", "cron"];
@@ -550,10 +553,10 @@ fn a_target_that_is_deleted_ends_the_run() {
             .delete_topics(&[&target], &AdminOptions::new()),
     );
     deleted.expect("a topic can be deleted");
-    assert_eq!(running.ended(), 1, "{}", running.says.all());
-    let says = running.says.all();
+    assert_eq!(running.ended(), 1, "{}", running.stderr.all());
+    let stderr = running.stderr.all();
     assert!(
-        says.contains(&format!("there is no topic {target}")),
-        "{says}"
+        stderr.contains(&format!("there is no topic {target}")),
+        "{stderr}"
     );
 }

@@ -1,7 +1,7 @@
 //! Brokers are killed, frozen and restarted.
 
-use super::checker::Excused;
-use super::load::Told;
+use super::checker::Tolerated;
+use super::load::SentReport;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use super::with_and_without_a_spool;
 use crate::support::cluster::{self, BROKERS, KAFKA_SESSION};
@@ -24,18 +24,18 @@ fn a_leader_dies(spool: bool) {
 fn a_leader_dies_with_the_default_session_timeout() {
     let kafka = cluster::exclusive_with_session(KAFKA_SESSION);
     let fault = "kill -9 of a leader, session timeout of 9 s";
-    let told = kill_a_leader(Rig::with(fault, kafka, Setup::default()), 12);
-    assert!(told.iter().any(|told| told.code == Some(503)));
+    let reports = kill_a_leader(Rig::with(fault, kafka, Setup::default()), 12);
+    assert!(reports.iter().any(|report| report.code == Some(503)));
 }
 
 /// The session timeout passes, and then some time with a new leader.
-fn kill_a_leader(mut rig: Rig, length: u64) -> Vec<Told> {
+fn kill_a_leader(mut rig: Rig, length: u64) -> Vec<SentReport> {
     let victim = rig.kafka.leader_index(&rig.topic, 0);
     rig.kafka.kill(victim);
     seconds(length);
     rig.kafka.start(victim);
     rig.cause_ends();
-    rig.check(Excused::NOTHING)
+    rig.check(Tolerated::NOTHING)
 }
 
 fn one_broker_freezes(spool: bool) {
@@ -46,7 +46,7 @@ fn one_broker_freezes(spool: bool) {
     seconds(length);
     rig.kafka.thaw(victim);
     rig.cause_ends();
-    rig.check(Excused::NOTHING);
+    rig.check(Tolerated::NOTHING);
 }
 
 /// Longer than any answer may take.
@@ -57,8 +57,11 @@ fn all_brokers_freeze(spool: bool) {
     seconds(length);
     rig.kafka.thaw_all();
     rig.cause_ends();
-    let told = rig.check(Excused::NOTHING);
-    let refused = told.iter().filter(|told| !told.is_promised()).count();
+    let reports = rig.check(Tolerated::NOTHING);
+    let refused = reports
+        .iter()
+        .filter(|report| !report.is_promised())
+        .count();
     assert_eq!(refused > 0, !spool, "{refused} senders noticed");
 }
 
@@ -70,7 +73,7 @@ fn two_of_three_brokers_die(spool: bool) {
     seconds(6);
     rig.kafka.start_all([0, 1]);
     rig.cause_ends();
-    rig.check(Excused::NOTHING);
+    rig.check(Tolerated::NOTHING);
 }
 
 fn brokers_are_restarted_in_turn(spool: bool) {
@@ -86,7 +89,10 @@ fn brokers_are_restarted_in_turn(spool: bool) {
         rig.kafka.wait_until_healthy();
     }
     rig.cause_ends();
-    let told = rig.check(Excused::NOTHING);
-    let refused = told.iter().filter(|told| !told.is_promised()).count();
+    let reports = rig.check(Tolerated::NOTHING);
+    let refused = reports
+        .iter()
+        .filter(|report| !report.is_promised())
+        .count();
     assert_eq!(refused, 0, "senders noticed");
 }

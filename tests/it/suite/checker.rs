@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use koobridge::contract::event_id;
 
-use super::evidence::{Evidence, Landed};
-use super::load::Told;
+use super::evidence::{Evidence, LocatedReport};
+use super::load::SentReport;
 use crate::support::bridge::{BUSY, CHANNEL};
 
 /// The bridge's default deadline.
@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_millis(4500);
 /// exists.
 #[derive(Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "one excuse each")]
-pub struct Excused {
+pub struct Tolerated {
     /// A report may be on the topic more than once, with one id.
     pub repeats: bool,
     /// `read` may stand before `delivered`.
@@ -36,7 +36,7 @@ pub struct Excused {
     pub deadline: Duration,
 }
 
-impl Excused {
+impl Tolerated {
     pub const NOTHING: Self = Self {
         repeats: false,
         reordering: false,
@@ -53,8 +53,8 @@ type Report<'a> = (&'a str, &'a str);
 
 /// The answers, by report.
 pub struct Checker<'a> {
-    told: &'a [Told],
-    excused: Excused,
+    reports: &'a [SentReport],
+    tolerated: Tolerated,
     evidence: &'a Evidence,
     /// How often each report is on the topic.
     copies: HashMap<Report<'a>, usize>,
@@ -63,7 +63,7 @@ pub struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    pub fn new(told: &'a [Told], excused: Excused, evidence: &'a Evidence) -> Self {
+    pub fn new(reports: &'a [SentReport], tolerated: Tolerated, evidence: &'a Evidence) -> Self {
         let mut copies = HashMap::new();
         for landed in &evidence.events {
             *copies.entry(report(landed)).or_default() += 1;
@@ -75,8 +75,8 @@ impl<'a> Checker<'a> {
             .map(report);
         let kept = copies.keys().copied().chain(elsewhere).collect();
         Self {
-            told,
-            excused,
+            reports,
+            tolerated,
             evidence,
             copies,
             kept,
@@ -85,24 +85,29 @@ impl<'a> Checker<'a> {
 
     /// Asserts everything that must hold after the bridge has settled.
     pub fn check(&self) {
-        assert!(!self.told.is_empty(), "no report was sent");
+        assert!(!self.reports.is_empty(), "no report was sent");
         self.answers_are_sound();
         self.nothing_promised_is_lost();
         self.nothing_is_invented();
         self.ids_are_right();
         self.assert_places();
         self.statuses_are_in_order();
-        if !self.excused.refusals {
-            let is_refused = |told: &&Told| told.code == Some(503);
-            none("refused although there is a spool", self.told, is_refused);
+        if !self.tolerated.refusals {
+            let is_refused = |report: &&SentReport| report.code == Some(503);
+            none(
+                "refused although there is a spool",
+                self.reports,
+                is_refused,
+            );
         }
-        if !self.excused.failures {
-            let is_missing = |told: &&Told| told.code == Some(503) && !self.is_kept(told);
-            none("answered 503 and never delivered", self.told, is_missing);
+        if !self.tolerated.failures {
+            let is_missing =
+                |report: &&SentReport| report.code == Some(503) && !self.is_kept(report);
+            none("answered 503 and never delivered", self.reports, is_missing);
         }
         let is_repeated = |copies: &&(&Report<'_>, &usize)| *copies.1 > 1;
         let copies: Vec<_> = self.copies.iter().collect();
-        if !self.excused.repeats {
+        if !self.tolerated.repeats {
             none("more than once on the topic", &copies, is_repeated);
         }
     }
@@ -113,13 +118,13 @@ impl<'a> Checker<'a> {
     }
 
     fn answers_are_sound(&self) {
-        let is_late = |told: &&Told| told.took() > self.excused.deadline + BUSY;
-        none("answered too late or never", self.told, is_late);
-        let is_odd = |told: &&Told| match told.code {
+        let is_late = |report: &&SentReport| report.took() > self.tolerated.deadline + BUSY;
+        none("answered too late or never", self.reports, is_late);
+        let is_odd = |report: &&SentReport| match report.code {
             Some(code) => code != 200 && code != 503,
-            None => !self.excused.silence,
+            None => !self.tolerated.silence,
         };
-        none("answered neither 200 nor 503", self.told, is_odd);
+        none("answered neither 200 nor 503", self.reports, is_odd);
     }
 
     /// Returns the number of different reports on the topic.
@@ -129,32 +134,38 @@ impl<'a> Checker<'a> {
 
     /// Returns the promised reports that are nowhere.
     pub fn lost(&self) -> usize {
-        self.told.iter().filter(|told| self.is_lost(told)).count()
+        self.reports
+            .iter()
+            .filter(|report| self.is_lost(report))
+            .count()
     }
 
     /// Asserts the conditions that hold at any time, if nothing is being delivered.
     pub fn nothing_promised_is_lost(&self) {
-        none("answered 2xx and lost", self.told, |told| {
-            self.is_lost(told)
+        none("answered 2xx and lost", self.reports, |report| {
+            self.is_lost(report)
         });
     }
 
-    fn is_lost(&self, told: &Told) -> bool {
-        let is_gone = self.excused.gone_before.is_some_and(|at| told.sent < at);
-        told.is_promised() && !is_gone && !self.is_kept(told)
+    fn is_lost(&self, report: &SentReport) -> bool {
+        let is_gone = self
+            .tolerated
+            .gone_before
+            .is_some_and(|at| report.sent < at);
+        report.is_promised() && !is_gone && !self.is_kept(report)
     }
 
-    fn is_kept(&self, told: &Told) -> bool {
-        self.kept.contains(&(&*told.message_id, told.status))
+    fn is_kept(&self, report: &SentReport) -> bool {
+        self.kept.contains(&(&*report.message_id, report.status))
     }
 
     fn nothing_is_invented(&self) {
         let sent = self
-            .told
+            .reports
             .iter()
-            .map(|told| (&*told.message_id, told.status));
+            .map(|report| (&*report.message_id, report.status));
         let sent: HashSet<Report<'_>> = sent.collect();
-        let is_stranger = |landed: &&Landed| !sent.contains(&report(landed));
+        let is_stranger = |landed: &&LocatedReport| !sent.contains(&report(landed));
         none("that no sender sent", &self.evidence.events, is_stranger);
         none(
             "rejected that no sender sent",
@@ -164,7 +175,7 @@ impl<'a> Checker<'a> {
     }
 
     fn ids_are_right(&self) {
-        let is_wrong = |landed: &&Landed| {
+        let is_wrong = |landed: &&LocatedReport| {
             let id = event_id(CHANNEL, &landed.message_id, &landed.status);
             landed.event_id != id.to_string()
         };
@@ -179,18 +190,20 @@ impl<'a> Checker<'a> {
     /// Asserts that only reports that are too large for the topic are rejected, that they are not on the topic, and
     /// that the spool is empty.
     fn assert_places(&self) {
-        if self.excused.detours {
+        if self.tolerated.detours {
             return;
         }
-        let big = self.told.iter().filter(|told| told.big);
-        let big: HashSet<_> = big.map(|told| (&*told.message_id, told.status)).collect();
-        let is_big = |landed: &&Landed| big.contains(&report(landed));
+        let big = self.reports.iter().filter(|report| report.big);
+        let big: HashSet<_> = big
+            .map(|report| (&*report.message_id, report.status))
+            .collect();
+        let is_big = |landed: &&LocatedReport| big.contains(&report(landed));
         none(
             "on the topic, too large for it",
             &self.evidence.events,
             is_big,
         );
-        let is_small = |landed: &&Landed| !is_big(landed);
+        let is_small = |landed: &&LocatedReport| !is_big(landed);
         none(
             "rejected without a reason",
             &self.evidence.rejected,
@@ -200,28 +213,29 @@ impl<'a> Checker<'a> {
     }
 
     fn statuses_are_in_order(&self) {
-        if self.excused.reordering {
+        if self.tolerated.reordering {
             return;
         }
         let mut places = HashMap::new();
         for (place, landed) in self.evidence.events.iter().enumerate() {
             places.entry(report(landed)).or_insert(place);
         }
-        let place = |told: &Told, status| places.get(&(&*told.message_id, status)).copied();
-        let is_behind = |told: &&Told| {
-            let places = place(told, "delivered").zip(place(told, "read"));
-            let promised_first = told.status == "delivered" && told.is_promised();
+        let place =
+            |report: &SentReport, status| places.get(&(&*report.message_id, status)).copied();
+        let is_behind = |report: &&SentReport| {
+            let places = place(report, "delivered").zip(place(report, "read"));
+            let promised_first = report.status == "delivered" && report.is_promised();
             promised_first && places.is_some_and(|(delivered, read)| delivered > read)
         };
         none(
             "of which `read` stands before `delivered`",
-            self.told,
+            self.reports,
             is_behind,
         );
     }
 }
 
-fn report(landed: &Landed) -> Report<'_> {
+fn report(landed: &LocatedReport) -> Report<'_> {
     (&landed.message_id, &landed.status)
 }
 

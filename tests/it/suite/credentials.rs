@@ -3,14 +3,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::checker::Excused;
-use super::load::Told;
+use super::checker::Tolerated;
+use super::load::SentReport;
 use super::rig::{Rig, Setup, lasting, pause};
 use super::with_and_without_a_spool;
 use crate::support::authority::borrowed;
 use crate::support::bridge::eventually;
 use crate::support::cluster;
-use crate::support::logins::{ClientFiles, FRESH, SASL_PASSWORD, Way, set_password};
+use crate::support::logins::{ClientFiles, FRESH, SASL_PASSWORD, Security, set_password};
 
 /// Each topic has one producer, because it has too few partitions for more.
 const PRODUCERS: u64 = 2;
@@ -22,15 +22,15 @@ with_and_without_a_spool!(
     a_password_is_changed_while_all_is_well,
 );
 
-fn rig(fault: &str, spool: bool, files: &ClientFiles, way: Way) -> Rig {
-    rig_with(fault, spool, files, way, &[])
+fn rig(fault: &str, spool: bool, files: &ClientFiles, security: Security) -> Rig {
+    rig_with(fault, spool, files, security, &[])
 }
 
 fn rig_with(
     fault: &str,
     spool: bool,
     files: &ClientFiles,
-    way: Way,
+    security: Security,
     more: &[(&'static str, &str)],
 ) -> Rig {
     let kafka = cluster::exclusive();
@@ -38,7 +38,7 @@ fn rig_with(
     settings.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
     let setup = Setup {
         spool,
-        bootstrap: Some(kafka.bootstrap_for(way)),
+        bootstrap: Some(kafka.bootstrap_for(security)),
         settings: &borrowed(&settings),
         ..Setup::default()
     };
@@ -75,48 +75,48 @@ fn restart_brokers(rig: &mut Rig) {
     }
 }
 
-fn assert_all_200(told: &[Told]) {
-    assert!(told.iter().all(|told| told.code == Some(200)));
+fn assert_all_200(reports: &[SentReport]) {
+    assert!(reports.iter().all(|report| report.code == Some(200)));
 }
 
 /// No report is lost, repeated, reordered or refused.
 fn certificates_are_renewed_while_all_is_well(spool: bool) {
-    let files = ClientFiles::new(Way::MutualTls);
-    let mut rig = rig("certificate renewed", spool, &files, Way::MutualTls);
+    let files = ClientFiles::new(Security::MutualTls);
+    let mut rig = rig("certificate renewed", spool, &files, Security::MutualTls);
     for round in 1..=lasting(3, 10) {
         files.renew_certificate(FRESH);
         wait_for_renewals(&rig, round * PRODUCERS);
-        rig.calm();
+        rig.run_without_fault();
     }
     rig.cause_ends();
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
 }
 
 fn a_password_is_changed_while_all_is_well(spool: bool) {
-    let files = ClientFiles::new(Way::SaslTls);
-    let mut rig = rig("password changed", spool, &files, Way::SaslTls);
+    let files = ClientFiles::new(Security::SaslTls);
+    let mut rig = rig("password changed", spool, &files, Security::SaslTls);
     for (round, password) in [(1, "another"), (2, SASL_PASSWORD)] {
-        set_password(&rig.kafka, Way::SaslTls, password);
+        set_password(&rig.kafka, Security::SaslTls, password);
         files.write("password", password);
         wait_for_renewals(&rig, round * PRODUCERS);
-        rig.calm();
+        rig.run_without_fault();
     }
     rig.cause_ends();
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
 }
 
 /// A partition never has two producers at once, so its order holds.
 #[test]
 fn each_of_several_producers_is_replaced_in_turn() {
-    let files = ClientFiles::new(Way::MutualTls);
+    let files = ClientFiles::new(Security::MutualTls);
     let several = [("kafka.producers", "2")];
     let fault = "certificates of several producers renewed";
-    let mut rig = rig_with(fault, true, &files, Way::MutualTls, &several);
+    let mut rig = rig_with(fault, true, &files, Security::MutualTls, &several);
     files.renew_certificate(FRESH);
     // Two producers of events, and one of rejected reports.
     wait_for_renewals(&rig, 3);
     rig.cause_ends();
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
     assert_eq!(renewals(&rig), 3);
 }
 
@@ -124,8 +124,8 @@ fn each_of_several_producers_is_replaced_in_turn() {
 /// killed.
 #[test]
 fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_reports() {
-    let files = ClientFiles::new(Way::MutualTls);
-    let mut rig = rig("certificate expired", true, &files, Way::MutualTls);
+    let files = ClientFiles::new(Security::MutualTls);
+    let mut rig = rig("certificate expired", true, &files, Security::MutualTls);
     let expires = Instant::now() + VALID;
     files.renew_certificate(VALID);
     wait_for_renewals(&rig, PRODUCERS);
@@ -136,7 +136,7 @@ fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_reports() {
         .wait_for_log("the client certificate expired at ");
     let ready = rig.bridge.probe("/readyz").text();
     assert!(ready.contains("renew ssl.certificate.location"), "{ready}");
-    rig.calm();
+    rig.run_without_fault();
     files.renew_certificate(FRESH);
     wait_for_renewals(&rig, 2 * PRODUCERS);
     rig.cause_ends();
@@ -146,33 +146,33 @@ fn a_certificate_expires_and_is_renewed_while_the_spool_keeps_reports() {
 /// The same for a password that is changed at the brokers first.
 #[test]
 fn a_password_that_is_changed_too_late_costs_no_report() {
-    let files = ClientFiles::new(Way::SaslTls);
-    let mut rig = rig("password changed late", true, &files, Way::SaslTls);
-    set_password(&rig.kafka, Way::SaslTls, "another");
+    let files = ClientFiles::new(Security::SaslTls);
+    let mut rig = rig("password changed late", true, &files, Security::SaslTls);
+    set_password(&rig.kafka, Security::SaslTls, "another");
     restart_brokers(&mut rig);
     rig.bridge.wait_for_log("check sasl.mechanism");
-    rig.calm();
+    rig.run_without_fault();
     files.write("password", "another");
     wait_for_renewals(&rig, PRODUCERS);
     rig.cause_ends();
-    set_password(&rig.kafka, Way::SaslTls, SASL_PASSWORD);
+    set_password(&rig.kafka, Security::SaslTls, SASL_PASSWORD);
     assert_all_200(&rig.check(AFTER_A_KILL));
 }
 
-const AFTER_A_KILL: Excused = Excused {
+const AFTER_A_KILL: Tolerated = Tolerated {
     repeats: true,
     reordering: true,
-    ..Excused::NOTHING
+    ..Tolerated::NOTHING
 };
 
 /// Authenticated connections stay open, so the producers go on.
 #[test]
 fn a_wrong_password_leaves_the_producers_that_work() {
-    let files = ClientFiles::new(Way::SaslTls);
-    let mut rig = rig("wrong password", true, &files, Way::SaslTls);
+    let files = ClientFiles::new(Security::SaslTls);
+    let mut rig = rig("wrong password", true, &files, Security::SaslTls);
     files.write("password", "wrong");
     wait_until_stale(&rig, "authentication with Kafka failed");
-    rig.calm();
+    rig.run_without_fault();
     // Kafka still gets the reports; on a slow machine some go through the spool.
     eventually(|| match rig.bridge.metric("koobridge_spool_reports") {
         0 => Ok(()),
@@ -185,18 +185,18 @@ fn a_wrong_password_leaves_the_producers_that_work() {
         stale => Err(format!("{stale:?}")),
     });
     rig.cause_ends();
-    rig.calm();
+    rig.run_without_fault();
     // The password in use is the valid one.
     assert_eq!(renewals(&rig), 0);
     let logged = rig.bridge.logged();
     assert!(!logged.contains(SASL_PASSWORD), "{logged}");
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
 }
 
 #[test]
 fn a_certificate_without_its_key_is_not_taken_over_and_the_pair_is() {
-    let files = ClientFiles::new(Way::MutualTls);
-    let mut rig = rig("half a pair", true, &files, Way::MutualTls);
+    let files = ClientFiles::new(Security::MutualTls);
+    let mut rig = rig("half a pair", true, &files, Security::MutualTls);
     let old = fs::read_to_string(files.path("client.crt")).expect("a file");
     files.renew_certificate(FRESH);
     wait_for_renewals(&rig, PRODUCERS);
@@ -204,10 +204,10 @@ fn a_certificate_without_its_key_is_not_taken_over_and_the_pair_is() {
     wait_until_stale(&rig, "ssl.key.location");
     files.write("client.crt", "-----BEGIN CERTIFICATE-----\nMIIB");
     wait_until_stale(&rig, "ssl.certificate.location");
-    rig.calm();
+    rig.run_without_fault();
     assert_eq!(renewals(&rig), PRODUCERS);
     files.renew_certificate(FRESH);
     wait_for_renewals(&rig, 2 * PRODUCERS);
     rig.cause_ends();
-    assert_all_200(&rig.check(Excused::NOTHING));
+    assert_all_200(&rig.check(Tolerated::NOTHING));
 }

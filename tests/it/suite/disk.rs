@@ -1,12 +1,12 @@
 //! The spool's disk is full, read-only, fails or hangs. While Kafka acknowledges, reports do not need the disk; a
-//! report can be refused only if Kafka is away too.
+//! report can be refused only when Kafka is away too.
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::checker::Excused;
+use super::checker::Tolerated;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use crate::support::bridge::{Bridge, configuration, koobridge, run};
 use crate::support::cluster;
@@ -56,13 +56,16 @@ fn harmed(fault: &str, kafka_away: bool, mut rig: Rig, harm: impl Fn(&Rig, bool)
         rig.kafka.thaw_all();
     }
     rig.cause_ends();
-    let told = rig.check(Excused {
+    let reports = rig.check(Tolerated {
         refusals: kafka_away,
         failures: kafka_away,
         repeats: kafka_away,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     });
-    let refused = told.iter().filter(|told| !told.is_promised()).count();
+    let refused = reports
+        .iter()
+        .filter(|report| !report.is_promised())
+        .count();
     assert_eq!(
         refused > 0,
         kafka_away,
@@ -144,7 +147,7 @@ fn a_disk_that_cannot_be_written_while_kafka_is_away_loses_nothing() {
     read_only("spool read-only for 6 s, Kafka frozen", true);
 }
 
-/// A preloaded library that makes fsyncs fail if a file says so, and notes them in another file.
+/// A preloaded library that makes fsyncs fail when a file says so, and notes them in another file.
 fn fsync_library(directory: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/suite/fsync.c");
     let library = directory.join("fsync.so");

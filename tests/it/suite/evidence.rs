@@ -9,13 +9,13 @@ use crate::support::records::{Record, read_each};
 
 /// A report with its place.
 #[derive(Clone, Debug)]
-pub struct Landed {
+pub struct LocatedReport {
     pub message_id: String,
     pub status: String,
     pub event_id: String,
 }
 
-impl Landed {
+impl LocatedReport {
     fn of(event: &str) -> Self {
         let event: Value = serde_json::from_str(event).expect("an event is JSON");
         let member = |name: &str| event[name].as_str().expect("a member of text").to_owned();
@@ -39,10 +39,10 @@ impl Landed {
 /// All reports at one time.
 pub struct Evidence {
     /// In the order of each partition.
-    pub events: Vec<Landed>,
-    pub rejected: Vec<Landed>,
+    pub events: Vec<LocatedReport>,
+    pub rejected: Vec<LocatedReport>,
     /// Due or quarantined.
-    pub spooled: Vec<Landed>,
+    pub spooled: Vec<LocatedReport>,
 }
 
 impl Evidence {
@@ -51,10 +51,10 @@ impl Evidence {
         let spooled = spool.map(export).unwrap_or_default();
         let [events, rejected] = topics;
         let is_refused = |record: &Record| record.header("stage") == Some("kafka");
-        let refused = |record| is_refused(&record).then(|| Landed::on(&record));
+        let refused = |record| is_refused(&record).then(|| LocatedReport::on(&record));
         let rejected = read_each(bootstrap, rejected, refused);
         Self {
-            events: read_each(bootstrap, events, |record| Landed::on(&record)),
+            events: read_each(bootstrap, events, |record| LocatedReport::on(&record)),
             rejected: rejected.into_iter().flatten().collect(),
             spooled,
         }
@@ -62,7 +62,7 @@ impl Evidence {
 }
 
 /// Returns the contents of the spool, whether or not a bridge has it open.
-pub fn export(directory: &Path) -> Vec<Landed> {
+pub fn export(directory: &Path) -> Vec<LocatedReport> {
     let output = koobridge()
         .args(["spool", "export", "--directory"])
         .arg(directory)
@@ -73,7 +73,7 @@ pub fn export(directory: &Path) -> Vec<Landed> {
     let lines = String::from_utf8(output.stdout).expect("text");
     let value = |line| {
         let line: Value = serde_json::from_str(line).expect("a JSON line");
-        Landed::of(line["value"].as_str().expect("the text of an event"))
+        LocatedReport::of(line["value"].as_str().expect("the text of an event"))
     };
     lines.lines().map(value).collect()
 }

@@ -1,5 +1,5 @@
 //! An open-loop load on a separate thread. It sends reports at a rate, whether earlier ones were answered or not, and
-//! notes each answer. If the bridge is down it goes on, and it sends no report twice.
+//! notes each answer. When the bridge is down it goes on, and it sends no report twice.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -54,17 +54,17 @@ impl Default for Plan {
 
 /// One report, and the answer to its sender.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct SentReport {
     pub message_id: String,
     pub status: &'static str,
     pub big: bool,
     pub sent: Instant,
     pub answered: Instant,
-    /// `None` if the connection broke, could not be made, or got no answer.
+    /// `None` when the connection broke, could not be made, or got no answer.
     pub code: Option<u16>,
 }
 
-impl Told {
+impl SentReport {
     pub fn took(&self) -> Duration {
         self.answered - self.sent
     }
@@ -79,7 +79,7 @@ impl Told {
 pub struct Load {
     stopped: Arc<AtomicBool>,
     rate: Arc<AtomicU32>,
-    told: Arc<Mutex<Vec<Told>>>,
+    reports: Arc<Mutex<Vec<SentReport>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -92,9 +92,9 @@ impl Load {
             padding: plan.padding,
             idle: Mutex::default(),
             free: Semaphore::new(plan.connections),
-            told: Arc::default(),
+            reports: Arc::default(),
         });
-        let (told, until) = (Arc::clone(&senders.told), Arc::clone(&stopped));
+        let (reports, until) = (Arc::clone(&senders.reports), Arc::clone(&stopped));
         let wanted = Arc::clone(&rate);
         let thread = thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
@@ -106,7 +106,7 @@ impl Load {
         Self {
             stopped,
             rate,
-            told,
+            reports,
             thread: Some(thread),
         }
     }
@@ -117,16 +117,16 @@ impl Load {
     }
 
     /// Returns the answers so far.
-    pub fn told(&self) -> Vec<Told> {
-        lock(&self.told).clone()
+    pub fn reports(&self) -> Vec<SentReport> {
+        lock(&self.reports).clone()
     }
 
     /// Sends no more reports, waits for the missing answers, and returns all of them.
-    pub fn stop(mut self) -> Vec<Told> {
+    pub fn stop(mut self) -> Vec<SentReport> {
         self.stopped.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("a load is stopped once");
         thread.join().expect("the load runs");
-        mem::take(&mut lock(&self.told))
+        mem::take(&mut lock(&self.reports))
     }
 }
 
@@ -164,7 +164,7 @@ struct Senders {
     /// Each with the time of its last answer.
     idle: Mutex<Vec<(Instant, TcpStream)>>,
     free: Semaphore,
-    told: Arc<Mutex<Vec<Told>>>,
+    reports: Arc<Mutex<Vec<SentReport>>>,
 }
 
 impl Senders {
@@ -176,16 +176,16 @@ impl Senders {
             &["delivered"]
         };
         for status in statuses {
-            let told = self.report(format!("m-{number}"), status, big).await;
-            let is_answered = told.code.is_some();
-            lock(&self.told).push(told);
+            let report = self.report(format!("m-{number}"), status, big).await;
+            let is_answered = report.code.is_some();
+            lock(&self.reports).push(report);
             if !is_answered {
                 return;
             }
         }
     }
 
-    async fn report(&self, message_id: String, status: &'static str, big: bool) -> Told {
+    async fn report(&self, message_id: String, status: &'static str, big: bool) -> SentReport {
         let _place = self.free.acquire().await.expect("never closed");
         let request = report(&padded(
             body(&message_id, status),
@@ -193,7 +193,7 @@ impl Senders {
         ));
         let sent = Instant::now();
         let code = timeout(GIVE_UP, self.exchange(&request)).await;
-        Told {
+        SentReport {
             message_id,
             status,
             big,
@@ -235,7 +235,7 @@ struct Answer {
     closes: bool,
 }
 
-/// Reads one whole answer; `None` if the connection breaks before its end.
+/// Reads one whole answer; `None` when the connection breaks before its end.
 async fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     loop {

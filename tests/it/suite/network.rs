@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::checker::Excused;
-use super::load::Told;
+use super::checker::Tolerated;
+use super::load::SentReport;
 use super::rig::{Rig, Setup, deadline, lasting, seconds};
 use super::with_and_without_a_spool;
 use crate::support::cluster;
@@ -25,7 +25,7 @@ fn connections_are_cut_every_second(spool: bool) {
         seconds(1);
     }
     rig.cause_ends();
-    rig.check(Excused::NOTHING);
+    rig.check(Tolerated::NOTHING);
 }
 
 fn the_network_stalls(spool: bool) {
@@ -36,17 +36,17 @@ fn the_network_stalls(spool: bool) {
     seconds(length);
     proxy.stall(false);
     rig.cause_ends();
-    rig.check(Excused::NOTHING);
+    rig.check(Tolerated::NOTHING);
 }
 
 fn the_network_is_slow(spool: bool) {
-    let told = slow(
+    let is_noticed = slow(
         "200 ms",
         spool,
         Duration::from_millis(200),
         if spool { None } else { deadline(8) },
     );
-    assert!(told, "senders noticed");
+    assert!(is_noticed, "senders noticed");
 }
 
 fn the_network_is_very_slow(spool: bool) {
@@ -63,8 +63,8 @@ fn slow(words: &str, spool: bool, round_trip: Duration, deadline: Option<Duratio
     seconds(length);
     proxy.set_round_trip(Duration::ZERO);
     rig.cause_ends();
-    let told = rig.check(Excused::NOTHING);
-    told.iter().all(Told::is_promised)
+    let reports = rig.check(Tolerated::NOTHING);
+    reports.iter().all(SentReport::is_promised)
 }
 
 /// Starts a bridge that reaches its brokers only through the proxy.

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::checker::{Checker, Excused};
-use super::load::{Plan, Told};
+use super::checker::{Checker, Tolerated};
+use super::load::{Plan, SentReport};
 use super::network::behind_a_proxy;
 use super::rig::{Rig, lasting, seconds};
 use super::row::percentile;
@@ -34,28 +34,28 @@ fn at_twice_the_load_admitted_reports_are_kept_and_others_refused_at_once() {
     ];
     let (mut rig, proxy) = behind_a_proxy("overload", false, &settings, None);
     proxy.set_round_trip(ROUND_TRIP);
-    let mut told = rig.stop();
-    let answers = under(&mut rig, TOO_MUCH, told.len());
+    let mut reports = rig.stop();
+    let answers = answers_under_load(&mut rig, TOO_MUCH, reports.len());
     let capacity = print("far too much", TOO_MUCH, &answers);
-    told.extend(answers);
+    reports.extend(answers);
     for (load, rate) in [(HALF, capacity / 2), ("twice", capacity * 2)] {
-        let answers = under(&mut rig, rate, told.len());
+        let answers = answers_under_load(&mut rig, rate, reports.len());
         print(load, rate, &answers);
-        told.extend(answers);
+        reports.extend(answers);
     }
     proxy.set_round_trip(Duration::ZERO);
-    rig.settle();
+    rig.wait_until_settled();
     let evidence = rig.gather();
-    let excused = Excused {
+    let tolerated = Tolerated {
         refusals: true,
         failures: true,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     };
-    Checker::new(&told, excused, &evidence).check();
+    Checker::new(&reports, tolerated, &evidence).check();
 }
 
 /// Returns the answers to the senders of a load, without its first seconds.
-fn under(rig: &mut Rig, rate: u32, first: usize) -> Vec<Told> {
+fn answers_under_load(rig: &mut Rig, rate: u32, first: usize) -> Vec<SentReport> {
     rig.load(Plan {
         rate,
         first: u32::try_from(first).expect("few reports"),
@@ -66,18 +66,25 @@ fn under(rig: &mut Rig, rate: u32, first: usize) -> Vec<Told> {
 }
 
 /// Prints a row of a table, and returns how many reports were admitted a second.
-fn print(load: &str, rate: u32, told: &[Told]) -> u32 {
-    let began = told.iter().map(|told| told.sent).min().expect("a load");
+fn print(load: &str, rate: u32, reports: &[SentReport]) -> u32 {
+    let began = reports
+        .iter()
+        .map(|report| report.sent)
+        .min()
+        .expect("a load");
     let counts = began + Duration::from_secs(START)..began + Duration::from_secs(length());
-    let took = |is_wanted: fn(&Told) -> bool| {
-        let wanted = told
+    let took = |is_wanted: fn(&SentReport) -> bool| {
+        let wanted = reports
             .iter()
-            .filter(|told| counts.contains(&told.sent) && is_wanted(told));
-        let mut took: Vec<_> = wanted.map(Told::took).collect();
+            .filter(|report| counts.contains(&report.sent) && is_wanted(report));
+        let mut took: Vec<_> = wanted.map(SentReport::took).collect();
         took.sort_unstable();
         took
     };
-    let (admitted, refused) = (took(Told::is_promised), took(|told| !told.is_promised()));
+    let (admitted, refused) = (
+        took(SentReport::is_promised),
+        took(|report| !report.is_promised()),
+    );
     println!(
         "| {load} | {rate} | {} | {} | {} | {} | {} |",
         admitted.len(),

@@ -7,8 +7,8 @@ use koobridge::kafka::partition_for;
 use super::admin::{
     create_topic_on, set_minimum_in_sync, wait_until_in_sync, wait_until_leaderless,
 };
-use super::checker::Excused;
-use super::load::Told;
+use super::checker::Tolerated;
+use super::load::SentReport;
 use super::rig::{Rig, Setup, deadline, lasting, pause, seconds};
 use super::row::percentile;
 use super::with_and_without_a_spool;
@@ -28,12 +28,12 @@ const PARTITIONS: u32 = 6;
 
 fn one_partition_has_no_leader(spool: bool) {
     let replicas = [&[2][..], &[0], &[1], &[0], &[1], &[0]];
-    one_is_held_up("one partition of six without a leader", spool, &replicas);
+    hold_up_one_partition("one partition of six without a leader", spool, &replicas);
 }
 
 fn one_partition_is_below_its_minimum_in_sync(spool: bool) {
     let replicas = [&[0, 2][..], &[0, 1], &[0, 1], &[1, 0], &[1, 0], &[1, 0]];
-    one_is_held_up("one partition of six below min ISR", spool, &replicas);
+    hold_up_one_partition("one partition of six below min ISR", spool, &replicas);
 }
 
 /// The bridge has not heard from Kafka yet, so it does not know the partition of a report.
@@ -134,7 +134,7 @@ fn keys(kafka: &cluster::Exclusive, topic: &str) -> Vec<String> {
 
 /// Raises a partition's minimum of in-sync replicas to all of them; the first one is its leader. Other partitions with
 /// this leader share its connection, on which a broker answers one request after the other.
-fn one_is_held_up(fault: &str, spool: bool, replicas: &[&[i32]]) {
+fn hold_up_one_partition(fault: &str, spool: bool, replicas: &[&[i32]]) {
     let kafka = cluster::exclusive();
     let topic = create_topic_on(&kafka, replicas);
     let setup = Setup {
@@ -152,21 +152,21 @@ fn one_is_held_up(fault: &str, spool: bool, replicas: &[&[i32]]) {
     let ended = Instant::now();
     rig.kafka.start(NEEDED_BY_ONE);
     rig.cause_ends();
-    let told = rig.check(Excused::NOTHING);
+    let reports = rig.check(Tolerated::NOTHING);
 
-    let of = |told: &Told| partition_for(told.message_id.as_bytes(), PARTITIONS) as usize;
-    let (held_up, others): (Vec<_>, Vec<_>) = told.iter().partition(|told| of(told) == 0);
-    let before = p99(&others, |told| told.answered < killed);
-    let during = p99(&others, |told| (killed..ended).contains(&told.sent));
+    let of = |report: &SentReport| partition_for(report.message_id.as_bytes(), PARTITIONS) as usize;
+    let (held_up, others): (Vec<_>, Vec<_>) = reports.iter().partition(|report| of(report) == 0);
+    let before = p99(&others, |report| report.answered < killed);
+    let during = p99(&others, |report| (killed..ended).contains(&report.sent));
     println!("{fault}: p99 of the others {before:?} before, {during:?} during");
-    let first = others.iter().find(|told| told.code != Some(200));
+    let first = others.iter().find(|report| report.code != Some(200));
     assert!(first.is_none(), "held up for another partition: {first:?}");
-    assert!(spool || held_up.iter().any(|told| told.code == Some(503)));
+    assert!(spool || held_up.iter().any(|report| report.code == Some(503)));
 }
 
-fn p99(told: &[&Told], counts: impl Fn(&Told) -> bool) -> Duration {
-    let counted = told.iter().filter(|told| counts(told));
-    let mut took: Vec<_> = counted.map(|told| told.took()).collect();
+fn p99(reports: &[&SentReport], counts: impl Fn(&SentReport) -> bool) -> Duration {
+    let counted = reports.iter().filter(|report| counts(report));
+    let mut took: Vec<_> = counted.map(|report| report.took()).collect();
     took.sort_unstable();
     percentile(&took, 99)
 }

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::checker::{Checker, Excused};
+use super::checker::{Checker, Tolerated};
 use super::evidence::export;
 use super::random::Random;
 use super::rig::{Rig, pause, seconds};
@@ -19,15 +19,15 @@ const ROUNDS: usize = 5;
 
 /// When a bridge is killed, its senders get no answer, and reports in flight may come again, or be missing if they were
 /// never promised.
-const ENDED: Excused = Excused {
+const ENDED: Tolerated = Tolerated {
     repeats: true,
     silence: true,
     failures: true,
-    ..Excused::NOTHING
+    ..Tolerated::NOTHING
 };
 
 /// A bridge that is stopping refuses late senders.
-const STOPPED: Excused = Excused {
+const STOPPED: Tolerated = Tolerated {
     refusals: true,
     ..ENDED
 };
@@ -36,7 +36,7 @@ fn the_bridge_dies_again_and_again(spool: bool) {
     let mut rig = Rig::new("kill -9 of koobridge, five times", spool);
     let mut random = Random::new();
     for _ in 0..ROUNDS {
-        rig.bridge.kill9();
+        rig.bridge.sigkill();
         rig.bridge.restart();
         pause(random.millis(300..2500));
     }
@@ -50,11 +50,11 @@ fn the_bridge_dies_again_and_again_while_kafka_is_away(spool: bool) {
     rig.kafka.freeze_all();
     for _ in 0..ROUNDS {
         pause(random.millis(1200..3000));
-        rig.bridge.kill9();
+        rig.bridge.sigkill();
         rig.bridge.restart();
     }
     pause(random.millis(1200..3000));
-    rig.bridge.kill9();
+    rig.bridge.sigkill();
     rig.kafka.thaw_all();
     nothing_promised_is_lost(&rig);
     rig.bridge.restart();
@@ -72,11 +72,11 @@ fn the_bridge_is_stopped(spool: bool) {
     nothing_promised_is_lost(&rig);
     rig.bridge.restart();
     rig.cause_ends();
-    let excused = Excused {
+    let tolerated = Tolerated {
         repeats: false,
         ..STOPPED
     };
-    rig.check(excused);
+    rig.check(tolerated);
 }
 
 fn the_bridge_is_stopped_while_kafka_is_away(spool: bool) {
@@ -99,6 +99,6 @@ fn the_bridge_is_stopped_while_kafka_is_away(spool: bool) {
 
 /// While the bridge is down, each promised report is on the topic or in its spool.
 fn nothing_promised_is_lost(rig: &Rig) {
-    let (told, evidence) = (rig.told(), rig.gather());
-    Checker::new(&told, ENDED, &evidence).nothing_promised_is_lost();
+    let (reports, evidence) = (rig.reports(), rig.gather());
+    Checker::new(&reports, ENDED, &evidence).nothing_promised_is_lost();
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::checker::{Checker, Excused};
+use super::checker::{Checker, Tolerated};
 use super::evidence::Evidence;
-use super::load::{Load, Plan, Told};
+use super::load::{Load, Plan, SentReport};
 use super::row::Row;
 use crate::support::bridge::Bridge;
 use crate::support::cluster::{self, Exclusive};
@@ -87,7 +87,7 @@ impl Rig {
         };
         assert_eq!(rig.reports_spooled(), 0, "a new spool is empty");
         rig.load = Some(Load::start(rig.bridge.ingress, setup.plan));
-        rig.calm();
+        rig.run_without_fault();
         rig
     }
 
@@ -98,7 +98,7 @@ impl Rig {
     }
 
     /// Lets the load run without a fault.
-    pub fn calm(&mut self) {
+    pub fn run_without_fault(&mut self) {
         pause(CALM);
         self.assert_same_process();
     }
@@ -112,8 +112,8 @@ impl Rig {
         self.cause_ended = Some(Instant::now());
     }
 
-    pub fn told(&self) -> Vec<Told> {
-        self.load.as_ref().expect("the load runs").told()
+    pub fn reports(&self) -> Vec<SentReport> {
+        self.load.as_ref().expect("the load runs").reports()
     }
 
     /// Lets the load run at another rate.
@@ -145,7 +145,7 @@ impl Rig {
     }
 
     /// Waits until every report has a result.
-    pub fn settle(&self) {
+    pub fn wait_until_settled(&self) {
         let settled = until(SETTLED, || {
             let in_flight = self.bridge.metric("koobridge_reports_in_flight");
             match (in_flight, self.reports_spooled()) {
@@ -164,33 +164,33 @@ impl Rig {
     }
 
     /// Stops the load.
-    pub fn stop(&mut self) -> Vec<Told> {
+    pub fn stop(&mut self) -> Vec<SentReport> {
         self.load.take().expect("the load runs").stop()
     }
 
     /// Ends the scenario: after a while without a fault the load stops, and all promises are checked.
-    pub fn check(&mut self, excused: Excused) -> Vec<Told> {
-        self.calm();
-        let told = self.stop();
-        self.settle();
+    pub fn check(&mut self, tolerated: Tolerated) -> Vec<SentReport> {
+        self.run_without_fault();
+        let reports = self.stop();
+        self.wait_until_settled();
         self.assert_same_process();
         let evidence = self.gather();
-        let excused = Excused {
-            refusals: excused.refusals || self.spool.is_none(),
-            deadline: self.deadline.unwrap_or(excused.deadline),
-            ..excused
+        let tolerated = Tolerated {
+            refusals: tolerated.refusals || self.spool.is_none(),
+            deadline: self.deadline.unwrap_or(tolerated.deadline),
+            ..tolerated
         };
-        let checker = Checker::new(&told, excused, &evidence);
+        let checker = Checker::new(&reports, tolerated, &evidence);
         let row = Row {
             fault: &self.fault,
             spool: self.spool.is_some(),
-            told: &told,
+            reports: &reports,
             cause_ended: self.cause_ended.expect("a scenario says when it is over"),
             repeats: checker.repeats(),
         };
         row.print();
         checker.check();
-        told
+        reports
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rights are revoked and granted again while the bridge uses them.
 
-use super::checker::Excused;
+use super::checker::Tolerated;
 use super::rig::{Rig, Setup, seconds};
 use super::with_and_without_a_spool;
 use crate::support::acl::{allow, revoke};
@@ -48,10 +48,10 @@ fn revoked(fault: &str, spool: bool, rights: &[&str], of: usize) {
     allow(&rig.kafka, rights, &topics[..of]);
     rig.cause_ends();
     // Refused records are sent again, after the accepted ones.
-    rig.check(Excused {
+    rig.check(Tolerated {
         repeats: true,
         reordering: true,
         failures: true,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     });
 }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::load::Told;
+use super::load::SentReport;
 
 /// The senders' answers, summed up.
 pub struct Row<'a> {
     pub fault: &'a str,
     pub spool: bool,
-    pub told: &'a [Told],
+    pub reports: &'a [SentReport],
     /// When the fault ended.
     pub cause_ended: Instant,
     pub repeats: usize,
@@ -16,20 +16,25 @@ pub struct Row<'a> {
 
 impl Row<'_> {
     pub fn print(&self) {
-        let count = |code| self.told.iter().filter(|told| told.code == code).count();
-        let mut took: Vec<_> = self.told.iter().map(Told::took).collect();
+        let count = |code| {
+            self.reports
+                .iter()
+                .filter(|report| report.code == code)
+                .count()
+        };
+        let mut took: Vec<_> = self.reports.iter().map(SentReport::took).collect();
         took.sort_unstable();
         println!(
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             self.fault,
             if self.spool { "yes" } else { "no" },
-            self.told.len(),
+            self.reports.len(),
             count(Some(200)),
             count(Some(503)),
             count(None),
             took.last().map_or(0, Duration::as_millis),
             percentile(&took, 99).as_millis(),
-            recovery(self.told, self.cause_ended)
+            recovery(self.reports, self.cause_ended)
                 .map_or("-".to_owned(), |time| time.as_millis().to_string()),
             self.repeats
         );
@@ -44,11 +49,15 @@ pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 
 /// Returns the time from the end of the fault to the last answer that was no success. If there was none, to the first
 /// success of a report that was sent later.
-fn recovery(told: &[Told], cause_ended: Instant) -> Option<Duration> {
-    let after = || told.iter().filter(|told| told.answered > cause_ended);
-    let last_failure = after().filter(|told| !told.is_promised());
-    let first_success = after().filter(|told| told.is_promised() && told.sent > cause_ended);
-    let at = last_failure.map(|told| told.answered).max();
-    at.or_else(|| first_success.map(|told| told.answered).min())
+fn recovery(reports: &[SentReport], cause_ended: Instant) -> Option<Duration> {
+    let after = || {
+        reports
+            .iter()
+            .filter(|report| report.answered > cause_ended)
+    };
+    let last_failure = after().filter(|report| !report.is_promised());
+    let first_success = after().filter(|report| report.is_promised() && report.sent > cause_ended);
+    let at = last_failure.map(|report| report.answered).max();
+    at.or_else(|| first_success.map(|report| report.answered).min())
         .map(|at| at - cause_ended)
 }

@@ -1,6 +1,6 @@
 //! A queue that is too short, and a clock that is wrong.
 
-use super::checker::Excused;
+use super::checker::Tolerated;
 use super::rig::{Rig, Setup, seconds};
 use super::with_and_without_a_spool;
 use crate::support::clock::Clock;
@@ -20,11 +20,14 @@ fn the_queue_is_full(spool: bool) {
     seconds(6);
     rig.kafka.thaw_all();
     rig.cause_ends();
-    let told = rig.check(Excused {
+    let reports = rig.check(Tolerated {
         failures: true,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     });
-    let refused = told.iter().filter(|told| !told.is_promised()).count();
+    let refused = reports
+        .iter()
+        .filter(|report| !report.is_promised())
+        .count();
     assert_eq!(refused > 0, !spool, "{refused} senders noticed");
 }
 
@@ -42,11 +45,11 @@ fn the_clock_jumps_ahead_and_back(spool: bool) {
     seconds(6);
     clock.set(0);
     rig.cause_ends();
-    rig.check(Excused {
+    rig.check(Tolerated {
         repeats: true,
         reordering: true,
         failures: true,
         detours: true,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     });
 }

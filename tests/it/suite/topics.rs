@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::admin::{delete_topic, set_partitions, wait_until_unknown};
-use super::checker::Excused;
+use super::checker::Tolerated;
 use super::load::Plan;
 use super::rig::{Rig, Setup, deadline, seconds};
 use super::with_and_without_a_spool;
@@ -28,12 +28,12 @@ fn the_topic_is_deleted_and_made_again(spool: bool) {
     let config = [("min.insync.replicas", "2")];
     rig.kafka.create_topic(&rig.topic, 6, 3, &config);
     rig.cause_ends();
-    rig.check(Excused {
+    rig.check(Tolerated {
         repeats: true,
         reordering: true,
         failures: true,
         gone_before,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     });
 }
 
@@ -62,9 +62,9 @@ fn the_rejected_topic_is_missing(spool: bool) {
         status => Err(format!("still {status}")),
     });
     rig.cause_ends();
-    let told = rig.check(Excused::NOTHING);
+    let reports = rig.check(Tolerated::NOTHING);
     assert!(
-        told.iter().all(|told| told.code == Some(200)),
+        reports.iter().all(|report| report.code == Some(200)),
         "events go on"
     );
     let kept = read_all(rig.kafka.bootstrap(), &rig.rejected).len();
@@ -81,12 +81,12 @@ fn partitions_are_added(spool: bool) {
     let mut rig = Rig::with("partitions added, 6 to 9", cluster::exclusive(), setup);
     set_partitions(&rig.kafka, &rig.topic, 9);
     rig.cause_ends();
-    let excused = Excused {
+    let tolerated = Tolerated {
         reordering: true,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     };
-    let told = rig.check(excused);
-    assert!(told.iter().all(|told| told.code == Some(200)));
+    let reports = rig.check(tolerated);
+    assert!(reports.iter().all(|report| report.code == Some(200)));
 }
 
 fn some_records_are_too_large_for_the_topic(spool: bool) {
@@ -105,17 +105,21 @@ fn some_records_are_too_large_for_the_topic(spool: bool) {
     let mut rig = Rig::with("every 20th record too large", kafka, setup);
     seconds(3);
     rig.cause_ends();
-    // If Kafka refuses a record it refuses the whole batch, which can be too late without a spool.
-    let excused = Excused {
+    // When Kafka rejects a record, it rejects the whole batch, which can be too late without a spool.
+    let tolerated = Tolerated {
         repeats: true,
         reordering: true,
         failures: !spool,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     };
-    let told = rig.check(excused);
-    assert!(told.iter().any(|told| told.big));
-    assert!(told.iter().any(|told| told.big && told.code == Some(200)));
-    assert!(!spool || told.iter().all(|told| told.code == Some(200)));
+    let reports = rig.check(tolerated);
+    assert!(reports.iter().any(|report| report.big));
+    assert!(
+        reports
+            .iter()
+            .any(|report| report.big && report.code == Some(200))
+    );
+    assert!(!spool || reports.iter().all(|report| report.code == Some(200)));
 }
 
 /// Kafka would refuse it for ever, and its partition must not wait for that.
@@ -157,7 +161,7 @@ fn a_report_that_was_spooled_for_longer_than_its_topic_accepts_goes_to_the_rejec
     assert_eq!(bridge.metric(counted), 2);
 }
 
-/// Reports that came before the topic was known go to the same partitions as later ones. If Kafka refuses a batch, no
+/// Reports that came before the topic was known go to the same partitions as later ones. When Kafka rejects a batch, no
 /// record in it may count as refused for that alone.
 #[test]
 fn large_records_do_not_reject_others_if_the_topic_came_late() {
@@ -177,12 +181,12 @@ fn large_records_do_not_reject_others_if_the_topic_came_late() {
     rig.kafka.create_topic(&topic, 2, 3, &config);
     seconds(4);
     rig.cause_ends();
-    let excused = Excused {
+    let tolerated = Tolerated {
         repeats: true,
         reordering: true,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     };
-    let told = rig.check(excused);
-    assert!(told.iter().all(|told| told.code == Some(200)));
-    assert!(told.iter().any(|told| told.big));
+    let reports = rig.check(tolerated);
+    assert!(reports.iter().all(|report| report.code == Some(200)));
+    assert!(reports.iter().any(|report| report.big));
 }

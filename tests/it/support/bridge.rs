@@ -216,7 +216,7 @@ impl Bridge {
     }
 
     /// Sends SIGKILL and waits until the process has ended.
-    pub fn kill9(&mut self) {
+    pub fn sigkill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a killed child ends");
     }
@@ -418,7 +418,7 @@ pub fn flags(file: &Path, settings: &[(&str, &str)]) -> Vec<String> {
     flags.map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-/// Runs the program until it ends; panics with its output if it does not end in time.
+/// Runs the program until it ends; panics with its output when it does not end in time.
 pub fn run(command: &mut Command) -> Output {
     let mut child = command
         .stdout(Stdio::piped())

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::cluster::{BROKERS, PATIENCE};
 use crate::support::logins::{
-    self, COMMON_NAME, KEYSTORE, SASL_PASSWORD, SASL_USER, STRANGER, TLS_USER, TRUSTSTORE, Way,
+    self, COMMON_NAME, KEYSTORE, SASL_PASSWORD, SASL_USER, STRANGER, Security, TLS_USER, TRUSTSTORE,
 };
 use crate::support::records::{Kafka, until};
 
@@ -112,12 +112,12 @@ impl Broker {
     }
 
     /// Returns the address of a listener.
-    pub fn address_for(&self, way: Way) -> String {
+    pub fn address_for(&self, way: Security) -> String {
         let port = match way {
-            Way::Sasl => self.ports.sasl,
-            Way::Tls => self.ports.tls,
-            Way::MutualTls => self.ports.mutual_tls,
-            Way::SaslTls => self.ports.sasl_tls,
+            Security::Sasl => self.ports.sasl,
+            Security::Tls => self.ports.tls,
+            Security::MutualTls => self.ports.mutual_tls,
+            Security::SaslTls => self.ports.sasl_tls,
         };
         format!("127.0.0.1:{port}")
     }

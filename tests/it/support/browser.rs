@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::support::lines::Lines;
 use crate::support::records::until;
 
-/// A browser starts in one or two seconds, or later if the machine is busy.
+/// A browser starts in one or two seconds, or later when the machine is busy.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A browser's window and settings.
@@ -107,7 +107,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            // Closing the session ends the browser; the driver is killed even if this fails.
+            // Closing the session ends the browser; the driver is killed even when this fails.
             let _closed = self.runtime.block_on(client.close());
         }
         self.driver.kill().expect("a child can be killed");
@@ -115,8 +115,8 @@ impl Drop for Browser {
     }
 }
 
-/// Starts the driver, and returns it with its port. It is started again if it ends at once: it chooses a free port for
-/// IPv6, which may be in use for IPv4.
+/// Starts the driver, and returns it with its port. It is started again when it ends at once: it chooses a free port
+/// for IPv6, which may be in use for IPv4.
 fn start_driver() -> (Child, u16) {
     const STARTED: &str = "started successfully on port ";
     let line = until(PATIENCE, || {

@@ -1,5 +1,5 @@
 //! Clusters of three Apache Kafka brokers each (`KRaft`), fetched with Maven. A cluster starts when a test needs one
-//! and none is idle, and ends with the test process, even if that is killed. The brokers' logs stay in
+//! and none is idle, and ends with the test process, even when that is killed. The brokers' logs stay in
 //! `target/kafka/run-*/` until the next run.
 //!
 //! One cluster is never harmed and serves all tests that only need a Kafka ([`shared`]). The others are lent to one
@@ -23,7 +23,7 @@ use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
 use crate::support::broker::{ARCHIVE, Broker};
 use crate::support::jars::fetch_jars;
-use crate::support::logins::Way;
+use crate::support::logins::Security;
 use crate::support::ports::free_ports;
 use crate::support::records::{Kafka, until};
 
@@ -40,7 +40,7 @@ const LONG_SESSION: Duration = Duration::from_secs(6);
 /// The number of clusters that can be lent at the same time.
 const MAX_LENT: usize = 3;
 
-/// Poisoned if the start fails, so that it is not repeated.
+/// Poisoned when the start fails, so that it is not repeated.
 static SHARED: LazyLock<Cluster> =
     LazyLock::new(|| Cluster::start(KAFKA_SESSION).unwrap_or_else(|why| panic!("{why}")));
 static POOL: Pool = Pool {
@@ -201,11 +201,11 @@ impl Exclusive {
 
     /// Returns the SASL listeners, which expect the password of `logins::SASL_USER`.
     pub fn sasl_bootstrap(&self) -> String {
-        self.bootstrap_for(Way::Sasl)
+        self.bootstrap_for(Security::Sasl)
     }
 
     /// Returns the bootstrap addresses of a listener.
-    pub fn bootstrap_for(&self, way: Way) -> String {
+    pub fn bootstrap_for(&self, way: Security) -> String {
         let brokers = self.cluster().brokers.iter();
         let addresses: Vec<_> = brokers.map(|broker| broker.address_for(way)).collect();
         addresses.join(",")

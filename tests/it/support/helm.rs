@@ -34,7 +34,7 @@ pub fn helm(arguments: &[&str]) -> Output {
     helm.output().expect("helm starts")
 }
 
-/// Renders the chart with a file of values and more arguments; returns Helm's message if that fails.
+/// Renders the chart with a file of values and more arguments; returns Helm's message when that fails.
 pub fn render(set: &str, more: &[&str]) -> Result<String, String> {
     let values = values(set);
     let mut arguments = vec!["template", "bridge", ".", "--namespace", "shop"];

@@ -33,7 +33,7 @@ pub static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
 
 /// A listener of each broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Security {
     /// A password over plain TCP.
     Sasl,
     /// TLS with the broker's certificate only.
@@ -84,20 +84,20 @@ pub const FRESH: Duration = Duration::from_hours(100 * 24);
 
 /// The files that a client's settings name.
 pub struct ClientFiles {
-    way: Way,
+    security: Security,
     home: TempDir,
 }
 
 impl ClientFiles {
     /// Writes the files that a client of this listener needs. Its certificate is [`FRESH`].
-    pub fn new(way: Way) -> Self {
+    pub fn new(security: Security) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
-        let files = Self { way, home };
+        let files = Self { security, home };
         files.write("ca.crt", &AUTHORITY.read("ca.crt"));
-        match way {
-            Way::MutualTls => files.renew_certificate(FRESH),
-            Way::Sasl | Way::SaslTls => files.write("password", SASL_PASSWORD),
-            Way::Tls => {}
+        match security {
+            Security::MutualTls => files.renew_certificate(FRESH),
+            Security::Sasl | Security::SaslTls => files.write("password", SASL_PASSWORD),
+            Security::Tls => {}
         }
         files
     }
@@ -105,19 +105,19 @@ impl ClientFiles {
     /// Returns the client's settings.
     pub fn settings(&self) -> Vec<Setting> {
         let path = |name| self.path(name).display().to_string();
-        let protocol = match self.way {
-            Way::Sasl => "sasl_plaintext",
-            Way::Tls | Way::MutualTls => "ssl",
-            Way::SaslTls => "sasl_ssl",
+        let protocol = match self.security {
+            Security::Sasl => "sasl_plaintext",
+            Security::Tls | Security::MutualTls => "ssl",
+            Security::SaslTls => "sasl_ssl",
         };
         let mut settings = vec![(PROTOCOL, protocol.to_owned())];
-        if self.way != Way::Sasl {
+        if self.security != Security::Sasl {
             settings.push((CA, path("ca.crt")));
         }
-        if self.way == Way::MutualTls {
+        if self.security == Security::MutualTls {
             settings.extend([(CERTIFICATE, path("client.crt")), (KEY, path("client.key"))]);
         }
-        if let Some((mechanism, user)) = self.way.user() {
+        if let Some((mechanism, user)) = self.security.user() {
             settings.extend([(MECHANISM, mechanism.to_owned()), (USER, user.to_owned())]);
             let password = format!("{{ from_file = \"{}\" }}", path("password"));
             settings.push((PASSWORD, password));
@@ -143,7 +143,7 @@ impl ClientFiles {
     }
 }
 
-impl Way {
+impl Security {
     /// Returns the client's SASL mechanism and user.
     fn user(self) -> Option<(&'static str, &'static str)> {
         match self {
@@ -155,8 +155,8 @@ impl Way {
 }
 
 /// Changes the password of this listener's user.
-pub fn set_password(kafka: &Exclusive, way: Way, password: &str) {
-    let (mechanism, user) = way.user().expect("a way with a password");
+pub fn set_password(kafka: &Exclusive, security: Security, password: &str) {
+    let (mechanism, user) = security.user().expect("a way with a password");
     let output = Command::new("java")
         .args(["-XX:TieredStopAtLevel=1", "-cp"])
         .arg(cluster::jars().join("*"))

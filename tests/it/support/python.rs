@@ -20,7 +20,7 @@ pub fn run(script: &str, arguments: &[&str], input: &str) -> String {
         .spawn()
         .expect("Python");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // If the script ends without reading, its standard error gives the reason.
+    // When the script ends without reading, its standard error gives the reason.
     let _unread = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("an output");

@@ -91,7 +91,7 @@ impl<'f> Table<'f> {
         self.row(Some(subject), name, value, &bar);
     }
 
-    /// Returns the section. It shows `brief` if it is closed.
+    /// Returns the section. It shows `brief` when it is closed.
     fn section(self, id: &str, title: &str, brief: impl Display, foot: &str) -> String {
         let Self { rows, heads, .. } = self;
         let (severity, open) = (
@@ -161,7 +161,7 @@ fn condition(snapshot: &Snapshot, topic: &Destination) -> String {
         _ if snapshot.intake() == Intake::NoAnswer => "no answer".to_owned(),
         Condition::Unreachable(_) => "no answer".to_owned(),
         Condition::Missing => "does not exist".to_owned(),
-        Condition::Refused(_) => "refused".to_owned(),
+        Condition::Rejected(_) => "refused".to_owned(),
         Condition::Leaderless(count) => format!("{count} without a leader"),
         Condition::Ready if thin > 0 => format!("{thin} with too few replicas"),
         Condition::Ready => "ready".to_owned(),
@@ -250,8 +250,7 @@ fn kept(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String {
     let rejected = both(ReportAnswer::Rejected);
     table.counts(None, "Accepted, in Kafka", accepted, "");
     table.counts(None, "Accepted, in the spool", spooled, "");
-    let codes =
-        note("Answered 400 or 415; on the rejected topic or in the spool.");
+    let codes = note("Answered 400 or 415; on the rejected topic or in the spool.");
     table.counts(None, "Rejected", rejected, &codes);
     let brief = HumanCount(accepted[0] + spooled[0] + rejected[0]);
     table.section("answers", "Kept reports", brief, "")

@@ -426,7 +426,7 @@ fn the_most_recent_channels_are_listed_and_the_others_counted() {
 #[test]
 fn text_from_outside_is_escaped() {
     let hostile = "</script><script>alert(1)</script>";
-    let mut snapshot = condition(healthy(), Condition::Refused(hostile.to_owned()));
+    let mut snapshot = condition(healthy(), Condition::Rejected(hostile.to_owned()));
     snapshot.topics[1] = ready(hostile);
     snapshot.topics[1].has_producer = false;
     snapshot.stale.insert("channels", hostile.to_owned());

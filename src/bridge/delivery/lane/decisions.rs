@@ -11,7 +11,7 @@ const NO_SPOOL: Policy = Policy {
     has_spool: false,
     redirects: true,
 };
-const REASON: RefusalCode = "record-too-large";
+const REASON: RejectionCode = "record-too-large";
 
 impl Lane<u32> {
     /// Returns the effects of an input.
@@ -48,11 +48,11 @@ impl Lane<u32> {
         );
     }
 
-    fn fails(&mut self, number: Number, refusal: Option<RefusalCode>) -> Vec<Effect<u32>> {
+    fn fails(&mut self, number: Number, rejection: Option<RejectionCode>) -> Vec<Effect<u32>> {
         self.after(Input::Failed {
             number,
             generation: Some(1),
-            refusal,
+            rejection,
             is_awaited: true,
         })
     }
@@ -132,7 +132,7 @@ fn only_a_report_in_flight_changes_the_mode_when_it_spills() {
     let not_written = |lane: &mut Lane<u32>| {
         let number = 3;
         let is_awaited = true;
-        lane.after(Input::NotWritten { number, is_awaited })
+        lane.after(Input::WriteError { number, is_awaited })
     };
     assert_eq!(lane.admitted(3), [Effect::Write(3)]);
     assert_eq!(not_written(&mut lane), []);
@@ -221,7 +221,7 @@ fn a_failed_report_is_sent_before_the_backlog() {
 }
 
 #[test]
-fn a_suspect_is_sent_alone_and_redirected_if_it_is_refused_again() {
+fn a_suspect_is_sent_alone_and_redirected_if_it_is_rejected_again() {
     let mut lane = Lane::new(NO_SPOOL);
     lane.send(1);
     lane.send(2);
@@ -233,7 +233,7 @@ fn a_suspect_is_sent_alone_and_redirected_if_it_is_refused_again() {
     lane.mark_sent(1);
     assert!(lane.is_sent_alone(1));
     assert_eq!(lane.send_next_of(10), []);
-    let redirect = Effect::Refused {
+    let redirect = Effect::Rejected {
         number: 1,
         report: 1,
         reason: REASON,
@@ -244,13 +244,13 @@ fn a_suspect_is_sent_alone_and_redirected_if_it_is_refused_again() {
 }
 
 #[test]
-fn a_refused_report_that_is_not_redirected_is_quarantined_when_it_is_written() {
-    let refused = |lane: &mut Lane<u32>| {
+fn a_rejected_record_that_is_not_redirected_is_quarantined_when_it_is_written() {
+    let rejected = |lane: &mut Lane<u32>| {
         assert_eq!(lane.admitted(1), [Effect::Send(1)]);
         lane.after(Input::Failed {
             number: 1,
             generation: None,
-            refusal: Some(REASON),
+            rejection: Some(REASON),
             is_awaited: true,
         })
     };
@@ -259,7 +259,7 @@ fn a_refused_report_that_is_not_redirected_is_quarantined_when_it_is_written() {
         redirects: false,
     };
     let mut lane = Lane::new(policy);
-    assert_eq!(refused(&mut lane), [Effect::Write(1)]);
+    assert_eq!(rejected(&mut lane), [Effect::Write(1)]);
     assert_eq!(lane.send_next_of(10), []);
     let quarantined = Effect::Spooled {
         number: 1,
@@ -274,7 +274,7 @@ fn a_refused_report_that_is_not_redirected_is_quarantined_when_it_is_written() {
         has_spool,
         ..policy
     });
-    assert!(matches!(*refused(&mut lane), [Effect::Refused { .. }]));
+    assert!(matches!(*rejected(&mut lane), [Effect::Rejected { .. }]));
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_paused_lane_sends_nothing_and_resumes_with_a_probe() {
 #[test]
 fn an_unwritten_report_is_dropped_unless_it_can_still_be_delivered() {
     let not_written = |lane: &mut Lane<u32>, number, is_awaited| {
-        lane.after(Input::NotWritten { number, is_awaited })
+        lane.after(Input::WriteError { number, is_awaited })
     };
     let mut spooling = Lane::with_backlog(SPOOL, 1);
     assert_eq!(spooling.admitted(2), [Effect::Write(2)]);
@@ -347,7 +347,7 @@ fn a_failure_of_an_earlier_producer_does_not_fail_a_report() {
     let failed = |generation| Input::Failed {
         number: 1,
         generation: Some(generation),
-        refusal: None,
+        rejection: None,
         is_awaited: true,
     };
     for (generation, effects, mode) in [
@@ -380,15 +380,18 @@ fn reports_that_are_only_in_memory_are_counted() {
 }
 
 #[test]
-fn a_refused_report_is_not_read_back_while_its_row_is_being_deleted() {
+fn a_rejected_record_is_not_read_back_while_its_row_is_being_deleted() {
     let mut lane = recovering();
     assert_eq!(lane.admitted(3), [Effect::Write(3)]);
-    let refused = lane.after(Input::Failed {
+    let rejected = lane.after(Input::Failed {
         number: 3,
         generation: None,
-        refusal: Some(REASON),
+        rejection: Some(REASON),
         is_awaited: true,
     });
-    assert!(matches!(*refused, [Effect::Refused { .. }]), "{refused:?}");
+    assert!(
+        matches!(*rejected, [Effect::Rejected { .. }]),
+        "{rejected:?}"
+    );
     assert!(!lane.is_new(3) && lane.is_new(4));
 }

@@ -1,6 +1,6 @@
 //! Drains a lane: decides which report is sent next, and when rows are read back.
 
-use super::{Effect, Effects, Entry, Lane, Mode, Number, RefusalState, RowState};
+use super::{Effect, Effects, Entry, Lane, Mode, Number, RejectionState, RowState};
 
 impl<R> Lane<R> {
     /// Returns whether the next report is a probe, whose result shows whether Kafka is back.
@@ -9,12 +9,12 @@ impl<R> Lane<R> {
         self.mode == Mode::Spooling && self.in_flight == 0 && is_due
     }
 
-    /// Returns whether a row is new to the lane: neither in memory nor sent or refused before.
+    /// Returns whether a row is new to the lane: neither in memory nor sent or rejected before.
     pub(in crate::bridge::delivery) fn is_new(&self, number: Number) -> bool {
         number >= self.sent_below && !self.reports.contains_key(&number)
     }
 
-    /// Sends one more report if that is allowed. If no report is due, the lane goes to mode `Direct`.
+    /// Sends one more report if that is allowed. When no report is due, the lane goes to mode `Direct`.
     pub(super) fn send_next(&mut self, window: usize, effects: &mut Effects<R>) {
         let must_wait =
             self.is_paused || self.suspect_in_flight.is_some() || self.backlog.is_being_read;
@@ -31,7 +31,7 @@ impl<R> Lane<R> {
         match (first, self.backlog.may_have_rows) {
             (None, false) => self.mode = Mode::Direct,
             (Some(number), is_due) if !is_due || precedes_backlog(number) => {
-                let is_suspect = self.reports[&number].refusal_state == RefusalState::Suspect;
+                let is_suspect = self.reports[&number].rejection_state == RejectionState::Suspect;
                 if !is_suspect || self.in_flight == 0 {
                     effects.push_back(Effect::Send(number));
                 }

@@ -23,7 +23,7 @@ pub(super) type Generation = u64;
 #[derive(Debug)]
 pub(super) struct Lane<R> {
     policy: Policy,
-    /// One more than the highest number that was sent or refused.
+    /// One more than the highest number that was sent or rejected.
     sent_below: Number,
     reports: BTreeMap<Number, Entry<R>>,
     /// The reports in memory that are waiting to be sent.
@@ -40,7 +40,7 @@ pub(super) struct Lane<R> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
     pub(super) has_spool: bool,
-    /// Whether a record that Kafka refuses goes to the rejected topic.
+    /// Whether a record that Kafka rejects goes to the rejected topic.
     pub(super) redirects: bool,
 }
 
@@ -71,7 +71,7 @@ struct Entry<R> {
     /// The generation of the producer that has it, while it is in flight.
     in_flight_with: Option<Generation>,
     row: RowState,
-    refusal_state: RefusalState,
+    rejection_state: RejectionState,
 }
 
 /// The state of a report's row in the spool.
@@ -82,18 +82,18 @@ enum RowState {
     Written,
 }
 
-/// Whether Kafka refuses a report.
+/// Whether Kafka rejects a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RefusalState {
+enum RejectionState {
     None,
-    /// Kafka refused its batch because of one record. Sent alone, the report shows whether it is that record.
+    /// Kafka rejected its batch because of one record. Sent alone, the report shows whether it is that record.
     Suspect,
-    /// Kafka refused it when it was sent alone, and it can't be redirected.
+    /// Kafka rejected it when it was sent alone, and it can't be redirected.
     Quarantined,
 }
 
-/// The name of the reason why Kafka refuses a record for good.
-pub(super) type RefusalCode = &'static str;
+/// The name of the reason why Kafka rejects a record for good.
+pub(super) type RejectionCode = &'static str;
 
 /// An event for the lane.
 #[derive(Debug)]
@@ -121,8 +121,8 @@ pub(super) enum Input<R> {
     Failed {
         number: Number,
         generation: Option<Generation>,
-        /// Why Kafka refuses the batch, if it does so because of a record in it.
-        refusal: Option<RefusalCode>,
+        /// Why Kafka rejects the batch, if it does so because of a record in it.
+        rejection: Option<RejectionCode>,
         is_awaited: bool,
     },
     /// A report has waited too long for Kafka.
@@ -132,13 +132,13 @@ pub(super) enum Input<R> {
     /// The spool has fsynced a report. If the report has left the lane, the caller must delete the row.
     Written(Number),
     /// The spool cannot take a report.
-    NotWritten {
+    WriteError {
         number: Number,
         is_awaited: bool,
     },
     /// The sender of a report was told 503.
     GiveUp(Number),
-    /// The lane may send its next report, if fewer than `window` reports are in flight.
+    /// The lane may send its next report when fewer than `window` reports are in flight.
     SendNext {
         window: usize,
     },
@@ -161,7 +161,7 @@ pub(super) enum Input<R> {
 pub(super) enum Effect<R> {
     /// Send a report. Answered with `Sent` or `Failed`.
     Send(Number),
-    /// Write a report to the spool. Answered with `Written` or `NotWritten`.
+    /// Write a report to the spool. Answered with `Written` or `WriteError`.
     Write(Number),
     /// Read rows back from this number on, a single one for a probe. Answered with `ReadBack` or `NotReadBack`.
     ReadBack { from: Number, is_probe: bool },
@@ -179,11 +179,11 @@ pub(super) enum Effect<R> {
         report: R,
         is_quarantined: bool,
     },
-    /// Kafka refuses the report for good, and it has left the lane. If `is_written`, its row still keeps it.
-    Refused {
+    /// Kafka rejects the report for good, and it has left the lane. If `is_written`, its row still keeps it.
+    Rejected {
         number: Number,
         report: R,
-        reason: RefusalCode,
+        reason: RejectionCode,
         is_written: bool,
     },
     /// The report has left the lane, and neither Kafka nor the spool has it.
@@ -263,7 +263,7 @@ impl<R> Lane<R> {
         self.reports.get_mut(&number).map(|entry| &mut entry.report)
     }
 
-    /// Returns whether a suspect report is in flight alone, so that a refusal concerns this record.
+    /// Returns whether a suspect report is in flight alone, so that a rejection concerns this record.
     pub(super) fn is_sent_alone(&self, number: Number) -> bool {
         self.suspect_in_flight == Some(number)
     }
@@ -287,13 +287,13 @@ impl<R> Lane<R> {
             Input::Failed {
                 number,
                 generation,
-                refusal,
+                rejection,
                 is_awaited,
-            } => self.failed(number, generation, refusal, is_awaited, effects),
+            } => self.failed(number, generation, rejection, is_awaited, effects),
             Input::Spill(number) => self.spill(number, effects),
             Input::SpillAll => self.spill_all(effects),
             Input::Written(number) => self.written(number, effects),
-            Input::NotWritten { number, is_awaited } => {
+            Input::WriteError { number, is_awaited } => {
                 self.not_written(number, is_awaited, effects);
             }
             Input::GiveUp(number) => self.give_up(number, effects),
@@ -337,7 +337,7 @@ impl<R> Lane<R> {
         let entry = self.reports.get_mut(&number);
         let entry = entry.expect("a sent report is in memory");
         entry.in_flight_with = Some(generation);
-        if entry.refusal_state == RefusalState::Suspect {
+        if entry.rejection_state == RejectionState::Suspect {
             self.suspect_in_flight = Some(number);
         }
         self.due.remove(&number);
@@ -394,7 +394,7 @@ impl<R> Entry<R> {
             report,
             in_flight_with: None,
             row,
-            refusal_state: RefusalState::None,
+            rejection_state: RejectionState::None,
         }
     }
 }

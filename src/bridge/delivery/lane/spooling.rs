@@ -1,6 +1,6 @@
 //! Decides which reports are spooled, and handles the spool's answers.
 
-use super::{Effect, Effects, Lane, Mode, Number, RefusalState, RowState};
+use super::{Effect, Effects, Lane, Mode, Number, RejectionState, RowState};
 
 impl<R> Lane<R> {
     pub(super) fn spill(&mut self, number: Number, effects: &mut Effects<R>) {
@@ -45,7 +45,7 @@ impl<R> Lane<R> {
             return;
         };
         entry.row = RowState::Written;
-        if entry.refusal_state == RefusalState::Quarantined {
+        if entry.rejection_state == RejectionState::Quarantined {
             return self.evict_to_spool(number, effects);
         }
         let is_unread = number >= self.sent_below && number > self.backlog.read_to;
@@ -81,7 +81,7 @@ impl<R> Lane<R> {
             effects.push_back(Effect::Spooled {
                 number,
                 report: entry.report,
-                is_quarantined: entry.refusal_state == RefusalState::Quarantined,
+                is_quarantined: entry.rejection_state == RejectionState::Quarantined,
             });
         }
     }

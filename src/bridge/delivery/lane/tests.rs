@@ -12,7 +12,7 @@ type Id = u32;
 
 /// Each report whose id is a multiple of this is too large for the topic.
 const TOO_LARGE: Id = 11;
-const REASON: RefusalCode = "record-too-large";
+const REASON: RejectionCode = "record-too-large";
 
 struct World {
     policy: Policy,
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    fn refuse(&mut self, id: Id) {
+    fn time_out(&mut self, id: Id) {
         if self.is_awaited(id) {
             self.refused.insert(id);
         }
@@ -150,7 +150,7 @@ impl World {
     fn execute(&mut self, effect: Effect<Id>, sends: bool) {
         match effect {
             Effect::Send(number) if sends => self.hand_over(number),
-            // Half of the reports that are too large are refused without sending them.
+            // Half of the reports that are too large are rejected without sending them.
             Effect::Send(number) => {
                 let id = self.id(number);
                 let is_known = Self::is_too_large(id) && id.is_multiple_of(2);
@@ -179,7 +179,7 @@ impl World {
                     self.quarantined.insert(report);
                 }
             }
-            Effect::Refused {
+            Effect::Rejected {
                 number,
                 report,
                 is_written,
@@ -187,12 +187,12 @@ impl World {
             } => {
                 assert!(Self::is_too_large(report), "{report} is sound");
                 if !self.policy.redirects {
-                    return self.refuse(report);
+                    return self.time_out(report);
                 }
                 self.redirects.push((report, is_written.then_some(number)));
             }
             // The sender is told 503 if it waits.
-            Effect::Drop(report) => self.refuse(report),
+            Effect::Drop(report) => self.time_out(report),
         }
     }
 
@@ -226,7 +226,7 @@ impl World {
         let input = Input::Failed {
             number,
             generation,
-            refusal: refused.then_some(REASON),
+            rejection: refused.then_some(REASON),
             is_awaited: id.is_some_and(|id| self.is_awaited(id)),
         };
         self.handle(input, true);
@@ -310,7 +310,7 @@ impl World {
             self.interrupted.insert(id);
         }
         let is_awaited = self.is_awaited(id);
-        self.handle(Input::NotWritten { number, is_awaited }, true);
+        self.handle(Input::WriteError { number, is_awaited }, true);
     }
 
     fn make_deletions_durable(&mut self, choice: u8) {
@@ -432,7 +432,7 @@ impl World {
 
     fn give_up(&mut self, choice: u8) {
         if let Some(number) = self.pick_waiting(choice) {
-            self.refuse(self.id(number));
+            self.time_out(self.id(number));
             self.handle(Input::GiveUp(number), true);
         }
     }

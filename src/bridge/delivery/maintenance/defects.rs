@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::Work;
+use super::MaintenanceLoop;
 use crate::bridge::delivery::partition::Partition;
 use crate::kafka::Condition;
 use crate::telemetry::Throttle;
 
 /// How long a partition with a leader may have no acknowledgement.
 const STUCK_AFTER: Duration = Duration::from_mins(1);
-/// The same if a broker refuses the producer. Longer, because the brokers would probably refuse a new producer as well,
-/// and this one may still have connections that work. Finite, because another broker may lead the partition.
-const STUCK_AFTER_REFUSAL: Duration = Duration::from_mins(10);
-/// How long a refusal counts. librdkafka repeats a persistent error every 30 s.
-pub(super) const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(40);
+/// The same when a broker rejects the producer. Longer, because the brokers would probably reject a new producer as
+/// well, and this one may still have connections that work. Finite, because another broker may lead the partition.
+const STUCK_AFTER_REJECTION: Duration = Duration::from_mins(10);
+/// How long a rejection counts. librdkafka repeats a persistent error every 30 s.
+pub(super) const REJECTION_COUNTS_FOR: Duration = Duration::from_secs(40);
 
-static REFUSALS: Throttle = Throttle::new();
+static REJECTIONS: Throttle = Throttle::new();
 
-impl Work {
+impl MaintenanceLoop {
     /// Returns why a producer can no longer deliver, if that is so.
     pub(super) fn defect(&self, producer: usize) -> Option<String> {
         let current = self.topic.producers.get(producer).load();
@@ -30,14 +30,14 @@ impl Work {
         }
         let shared = self.topic.shared();
         if shared.producer_health[producer]
-            .wedged
+            .invalid_generation
             .load(Ordering::Relaxed)
             == current.generation
         {
             return Some("its producer id is no longer valid".to_owned());
         }
-        let patience = match current.producer.refusal_within(REFUSAL_COUNTS_FOR) {
-            Some(_) => STUCK_AFTER_REFUSAL,
+        let patience = match current.producer.rejection_within(REJECTION_COUNTS_FOR) {
+            Some(_) => STUCK_AFTER_REJECTION,
             None => STUCK_AFTER,
         };
         let is_stuck = |partition: &&Arc<Partition>| {
@@ -53,13 +53,13 @@ impl Work {
         ))
     }
 
-    /// Logs that a broker refuses a producer while others answer. `outage` logs it otherwise.
-    pub(super) fn log_refusal(&self, producer: usize) {
+    /// Logs that a broker rejects a producer while others answer. `outage` logs it otherwise.
+    pub(super) fn log_rejection(&self, producer: usize) {
         let current = self.topic.producers.get(producer).load();
         let is_ready = || self.topic.state().condition == Condition::Ready;
-        if let Some(why) = current.producer.refusal_within(REFUSAL_COUNTS_FOR)
+        if let Some(why) = current.producer.rejection_within(REJECTION_COUNTS_FOR)
             && is_ready()
-            && REFUSALS.count().is_some()
+            && REJECTIONS.count().is_some()
         {
             let topic = self.topic.name();
             warn!(

@@ -1,5 +1,5 @@
 //! The maintenance thread of a topic: drains its lanes, replaces producers that are defective or have old settings
-//! (`replacement`), and redirects reports that Kafka refuses. Work that can block is done here.
+//! (`replacement`), and redirects reports that Kafka rejects. Work that can block is done here.
 
 mod defects;
 mod replacement;
@@ -37,7 +37,7 @@ impl Maintenance {
         redirects: Option<Arc<Redirects>>,
         woken: Receiver<()>,
     ) -> io::Result<Self> {
-        let work = Work {
+        let work = MaintenanceLoop {
             topic: Arc::clone(&topic),
             redirects,
             producers: Vec::new(),
@@ -59,7 +59,7 @@ impl Drop for Maintenance {
 }
 
 /// The state of the maintenance thread.
-struct Work {
+struct MaintenanceLoop {
     topic: Arc<Topic>,
     redirects: Option<Arc<Redirects>>,
     /// Indexed by producer number.
@@ -69,7 +69,7 @@ struct Work {
     remembered: Option<u32>,
 }
 
-impl Work {
+impl MaintenanceLoop {
     fn run(mut self, woken: &Receiver<()>, stop: &AtomicBool) {
         while !stop.load(Ordering::SeqCst) {
             self.check_topic();
@@ -109,7 +109,7 @@ impl Work {
 
     /// Drains each lane that is not paused. Returns the earliest time at which a lane must be drained again.
     fn drain(&mut self) -> Option<Instant> {
-        let known = self.topic.note_partitions()?;
+        let known = self.topic.update_partitions()?;
         if self.remembered != Some(known) {
             self.remembered = Some(known);
             if let Some(spool) = &self.topic.shared().spool {
@@ -129,6 +129,6 @@ impl Work {
         let Some(redirects) = &self.redirects else {
             return;
         };
-        redirects.place(Instant::now(), |report| self.topic.take_over(report));
+        redirects.hand_over(Instant::now(), |report| self.topic.take_over(report));
     }
 }

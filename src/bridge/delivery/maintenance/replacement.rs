@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
-use super::Work;
-use super::defects::REFUSAL_COUNTS_FOR;
+use super::MaintenanceLoop;
+use super::defects::REJECTION_COUNTS_FOR;
 use super::successor::Successor;
 use crate::bridge::delivery::lane::{Input, Lane};
 use crate::bridge::delivery::partition::Partition;
@@ -23,7 +23,7 @@ use crate::telemetry::Throttle;
 
 /// How long to wait for the true results of requests in flight. After that, they are unsure.
 const RESULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The shortest and the longest pause before a replacement. The pause doubles if the last producer delivered nothing.
+/// The shortest and the longest pause before a replacement. The pause doubles when the last producer delivered nothing.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 /// How often to check whether a retired producer is still in use.
 const RETIRE_POLL: Duration = Duration::from_millis(10);
@@ -86,7 +86,7 @@ impl ProducerState {
     }
 }
 
-impl Work {
+impl MaintenanceLoop {
     /// Returns whether a producer is being replaced or its successor connects.
     pub(super) fn is_replacing(&self) -> bool {
         !self.producers.iter().all(ProducerState::is_in_service)
@@ -118,7 +118,7 @@ impl Work {
             }
             return;
         }
-        self.log_refusal(producer);
+        self.log_rejection(producer);
         if let Some(why) = self.defect(producer) {
             self.take_out_of_service(producer, &why);
         } else if matches!(self.producers[producer].stage, Stage::Connecting(_)) {
@@ -257,7 +257,7 @@ impl Work {
         matches!(self.topic.state().condition, Condition::Unreachable(_))
             || current
                 .producer
-                .refusal_within(REFUSAL_COUNTS_FOR)
+                .rejection_within(REJECTION_COUNTS_FOR)
                 .is_some()
             || self.bound_partitions(producer).iter().any(has_no_leader)
     }

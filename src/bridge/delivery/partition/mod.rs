@@ -13,20 +13,20 @@ use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::given_up::Reason;
-use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RefusalCode};
+use super::lane::{Effect, Effects, Generation, Input, Lane, Mode, Number, RejectionCode};
 use super::limits::ReadBackBytes;
-use super::pending::{NotTaken, Pending};
+use super::pending::{Pending, PublishError};
 use super::producers::Producers;
 use super::shared::{Shared, SpoolTicket, Ticket};
 use crate::contract::Record;
-use crate::kafka::{Acknowledged, Failed, partition_for};
-use crate::spool::{LaneKey, Mark, NotWritten};
+use crate::kafka::{Acknowledged, DeliveryError, partition_for};
+use crate::spool::{LaneKey, Mark, WriteError};
 use crate::telemetry::Throttle;
 
 /// The longest pause between two probes, with a spool and without one. Without one, senders wait for the next probe.
 const LONGEST_PAUSE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
 
-static REFUSED: Throttle = Throttle::new();
+static REJECTED: Throttle = Throttle::new();
 static QUARANTINED: Throttle = Throttle::new();
 
 pub(super) struct Partition {
@@ -156,7 +156,7 @@ impl Partition {
     }
 
     /// Handles the delivery report of a record that was not delivered.
-    pub(super) fn failed(&self, number: Number, generation: Generation, why: Failed) {
+    pub(super) fn failed(&self, number: Number, generation: Generation, why: DeliveryError) {
         let mut state = self.state.lock();
         // Ignores a late report of a replaced producer: its record already counts as failed.
         if state.lane.is_in_flight(number, generation) {
@@ -166,25 +166,31 @@ impl Partition {
     }
 
     /// Handles a report that was not delivered, or not even sent (`generation` is `None`).
-    fn fail(&self, state: &mut State, number: Number, generation: Option<Generation>, why: Failed) {
+    fn fail(
+        &self,
+        state: &mut State,
+        number: Number,
+        generation: Option<Generation>,
+        why: DeliveryError,
+    ) {
         debug!(topic = self.shared.name(), partition = self.number, error = %why, "a record was not delivered");
         state.last_error = Some(Reason::Kafka(why));
-        let refusal = why.refusal();
+        let rejection = why.rejection();
         if why.is_too_large()
             && state.lane.is_sent_alone(number)
             && !self.no_longer_exists()
             && let Some(report) = state.lane.report(number)
         {
-            self.shared.refused_size.learn(report.record.size());
+            self.shared.rejected_size.learn(report.record.size());
         }
         let is_awaited = state.is_awaited(number);
         state.handle(Input::Failed {
             number,
             generation,
-            refusal,
+            rejection,
             is_awaited,
         });
-        if refusal.is_some() {
+        if rejection.is_some() {
             state.backoff.retry_now();
         } else if state.lane.in_flight() == 0 {
             state.backoff.failed();
@@ -198,7 +204,7 @@ impl Partition {
         let mut state = self.state.lock();
         let unsure = state.lane.in_flight_of(generation);
         for number in &unsure {
-            self.fail(&mut state, *number, Some(generation), Failed::UNSURE);
+            self.fail(&mut state, *number, Some(generation), DeliveryError::UNSURE);
         }
         state.handle(Input::Resume);
         self.execute(&mut state, None);
@@ -216,7 +222,7 @@ impl Partition {
         &self,
         number: Number,
         is_in_inbox: bool,
-        result: Result<(), NotWritten>,
+        result: Result<(), WriteError>,
     ) {
         let mut state = self.state.lock();
         let is_awaited = state.is_awaited(number);
@@ -231,7 +237,7 @@ impl Partition {
             Ok(()) => state.handle(Input::Written(number)),
             Err(why) => {
                 state.last_error = Some(why.into());
-                state.handle(Input::NotWritten { number, is_awaited });
+                state.handle(Input::WriteError { number, is_awaited });
             }
         }
         self.execute(&mut state, None);
@@ -280,13 +286,13 @@ impl Partition {
                     }
                     self.shared.spooled(lane, number, report);
                 }
-                Effect::Refused {
+                Effect::Rejected {
                     number,
                     report,
                     reason,
                     is_written,
                 } => {
-                    self.refused(state, number, report, reason, is_written);
+                    self.rejected(state, number, report, reason, is_written);
                 }
                 Effect::Drop(report) => {
                     self.shared.dropped(report, state.last_error);
@@ -300,9 +306,9 @@ impl Partition {
     fn send(&self, state: &mut State, number: Number, producers: &Producers) {
         let report = state.lane.report(number);
         let record = Arc::clone(&report.expect("a sent report is in memory").record);
-        let refused_size = &self.shared.refused_size;
-        if refused_size.is_known() && refused_size.covers(record.size()) {
-            return self.fail(state, number, None, Failed::TOO_LARGE);
+        let rejected_size = &self.shared.rejected_size;
+        if rejected_size.is_known() && rejected_size.covers(record.size()) {
+            return self.fail(state, number, None, DeliveryError::TOO_LARGE);
         }
         let producer = state
             .producer
@@ -383,20 +389,20 @@ impl Partition {
         }
     }
 
-    fn refused(
+    fn rejected(
         &self,
         state: &State,
         number: Number,
         report: Pending,
-        reason: RefusalCode,
+        reason: RejectionCode,
         is_written: bool,
     ) {
         let Some(redirects) = &self.shared.redirects else {
             let shared = &self.shared;
-            return shared.give_up(report, NotTaken::Refused, state.last_error);
+            return shared.give_up(report, PublishError::Rejected, state.last_error);
         };
         self.shared.metrics.report_rejected(reason);
-        if let Some(reports) = REFUSED.count() {
+        if let Some(reports) = REJECTED.count() {
             warn!(
                 topic = self.shared.name(),
                 reason, reports, "Kafka refuses these reports: they go to the rejected topic"

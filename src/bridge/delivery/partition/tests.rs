@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use super::*;
 use crate::bridge::delivery::lane::Policy;
 use crate::bridge::delivery::limits::{InFlight, InFlightLimits};
-use crate::bridge::delivery::refused_size::RefusedSize;
+use crate::bridge::delivery::rejected_size::RejectedSize;
 use crate::bridge::delivery::shared::Redirects;
 use crate::bridge::metrics::Metrics;
 use crate::kafka::Watching;
@@ -33,7 +33,7 @@ fn partition(lane: impl FnOnce(Policy) -> Lane<Pending>) -> (Partition, Receiver
         partitions: AtomicU32::new(1),
         lanes: AtomicUsize::new(1),
         next: AtomicU64::new(1),
-        refused_size: RefusedSize::new(true),
+        rejected_size: RejectedSize::new(true),
         redirects: None,
         retries: Arc::new(Redirects::new(maintenance.clone())),
         maintenance,
@@ -104,13 +104,13 @@ fn a_failed_write_wakes_the_maintenance_thread_if_no_report_remains() {
     state.handle(Input::Failed {
         number: 1,
         generation: None,
-        refusal: None,
+        rejection: None,
         is_awaited: true,
     });
     state.effects.clear();
     drop(state);
     partition.pause();
-    partition.written(1, false, Err(NotWritten::Full));
+    partition.written(1, false, Err(WriteError::Full));
     assert_eq!(partition.lane(Lane::mode), Mode::Spooling);
     assert_eq!(woken.try_iter().count(), 1);
 }

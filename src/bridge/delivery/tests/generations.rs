@@ -2,14 +2,14 @@
 
 use super::spooling::{HELD_BACK, eventually};
 use super::*;
-use crate::kafka::Failed;
+use crate::kafka::DeliveryError;
 
 /// Starts with report number 1 in flight with the first producer.
 async fn in_flight(properties: &[(&str, &str)]) -> Fixture {
     let fixture = Fixture::with("there", 10, properties);
     assert_eq!(fixture.partitions().await, Some(1));
-    let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
+    let reply = fixture.deliver(Duration::ZERO).await;
+    assert_eq!(reply, Err(PublishError::Deadline));
     assert!(fixture.lane().lane(|lane| lane.report(1).is_some()));
     fixture
 }
@@ -20,14 +20,14 @@ impl Fixture {
     }
 
     /// Makes the id of the first producer invalid.
-    fn wedge(&self) {
-        self.wedge_one(0);
+    fn invalidate_producer(&self) {
+        self.invalidate_one_producer(0);
     }
 
     /// Makes the id of the first generation of a producer invalid.
-    fn wedge_one(&self, producer: usize) {
+    fn invalidate_one_producer(&self, producer: usize) {
         let events = self.delivery.events.shared();
-        events.failed(Some((producer, 1)), Failed::INVALID_PRODUCER_ID);
+        events.failed(Some((producer, 1)), DeliveryError::INVALID_PRODUCER_ID);
     }
 
     fn is_up(&self) -> bool {
@@ -54,9 +54,16 @@ impl Fixture {
 #[tokio::test]
 async fn a_failure_that_an_earlier_producer_reports_changes_nothing() {
     let fixture = in_flight(&HELD_BACK).await;
-    fixture.lane().failed(1, 0, Failed::INVALID_PRODUCER_ID);
+    fixture
+        .lane()
+        .failed(1, 0, DeliveryError::INVALID_PRODUCER_ID);
     let shared = fixture.delivery.events.shared();
-    assert_eq!(shared.producer_health[0].wedged.load(Ordering::Relaxed), 0);
+    assert_eq!(
+        shared.producer_health[0]
+            .invalid_generation
+            .load(Ordering::Relaxed),
+        0
+    );
     assert!(fixture.lane().lane(|lane| lane.mode() == Mode::Direct));
     assert_eq!(fixture.lane().lane(Lane::in_flight), 1);
 }
@@ -64,10 +71,10 @@ async fn a_failure_that_an_earlier_producer_reports_changes_nothing() {
 #[tokio::test]
 async fn a_producer_with_an_invalid_id_is_replaced_once() {
     let fixture = in_flight(&[("linger.ms", "100")]).await;
-    fixture.wedge();
+    fixture.invalidate_producer();
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     // The first generation is no longer in service.
-    fixture.wedge();
+    fixture.invalidate_producer();
     assert_eq!(fixture.deliver(LONG).await.map(drop), Ok(()));
     eventually("not everything is delivered", || {
         fixture.delivery.is_delivered()
@@ -80,7 +87,7 @@ async fn a_producer_with_an_invalid_id_is_replaced_once() {
 async fn a_replacement_waits_for_the_true_results() {
     // Longer than the pause before a replacement.
     let fixture = in_flight(&[("linger.ms", "2000")]).await;
-    fixture.wedge();
+    fixture.invalidate_producer();
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     let text = fixture.metrics.text();
     let acknowledged = "koobridge_kafka_acknowledgement_seconds_count 1\n";
@@ -95,7 +102,7 @@ async fn a_producer_ends_when_no_thread_uses_it() {
     let held = fixture.delivery.events.producers.get(0).load_full();
     let weak = Arc::downgrade(&held);
     fixture.lane().acknowledged(1, POSITION);
-    fixture.wedge();
+    fixture.invalidate_producer();
     eventually("it is not replaced", || fixture.rebuilds() == 1).await;
     // The thread that ends it waits until this one drops it.
     assert_eq!(weak.strong_count(), 2);
@@ -114,7 +121,7 @@ async fn empty_partitions() -> Fixture {
     let fixture = Fixture::start("two", 10, &PAIRS, None);
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("two", 2).expect("a topic");
-    let known = || fixture.delivery.events.note_partitions() == Some(2);
+    let known = || fixture.delivery.events.update_partitions() == Some(2);
     eventually("the topic is not noticed", known).await;
     fixture
 }
@@ -123,8 +130,8 @@ async fn empty_partitions() -> Fixture {
 async fn two_partitions() -> Fixture {
     let fixture = empty_partitions().await;
     for key in OF_EACH {
-        let told = routing::deliver(&fixture, key, Duration::ZERO).await;
-        assert_eq!(told, Err(NotTaken::Deadline));
+        let reply = routing::deliver(&fixture, key, Duration::ZERO).await;
+        assert_eq!(reply, Err(PublishError::Deadline));
     }
     let all = fixture.delivery.events.partitions.all();
     let bound: Vec<_> = all.iter().map(|partition| partition.producer()).collect();
@@ -135,14 +142,14 @@ async fn two_partitions() -> Fixture {
 #[tokio::test]
 async fn a_producer_that_is_replaced_pauses_only_the_partitions_that_are_bound_to_it() {
     let fixture = two_partitions().await;
-    fixture.wedge_one(0);
+    fixture.invalidate_one_producer(0);
     eventually("it is not paused", || fixture.mode(0) != Mode::Direct).await;
     assert!(!fixture.is_up());
     // With the report in flight, these make two pairs.
     let [first, second, third] = [(); 3].map(|()| routing::deliver(&fixture, OF_EACH[1], LONG));
-    let told = tokio::join!(first, second, third);
+    let reply = tokio::join!(first, second, third);
     assert_eq!(
-        told,
+        reply,
         (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka), Ok(KeptBy::Kafka))
     );
     assert_eq!(fixture.mode(1), Mode::Direct);
@@ -152,15 +159,15 @@ async fn a_producer_that_is_replaced_pauses_only_the_partitions_that_are_bound_t
     assert_eq!(fixture.generations(), [2, 1]);
     assert!(fixture.is_up());
     let [first, second] = [(); 2].map(|()| routing::deliver(&fixture, OF_EACH[0], LONG));
-    let told = tokio::join!(first, second);
-    assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
+    let reply = tokio::join!(first, second);
+    assert_eq!(reply, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
 }
 
 #[tokio::test]
 async fn a_topic_is_not_up_until_each_of_its_producers_is_in_service() {
     let fixture = two_partitions().await;
-    fixture.wedge_one(0);
-    fixture.wedge_one(1);
+    fixture.invalidate_one_producer(0);
+    fixture.invalidate_one_producer(1);
     let paused = || [0, 1].map(|partition| fixture.mode(partition) != Mode::Direct);
     eventually("not both are paused", || paused() == [true, true]).await;
     let all = fixture.delivery.events.partitions.all();
@@ -212,7 +219,7 @@ async fn a_topic_is_up_after_a_replacement_during_a_renewal() {
     fixture.renew();
     let is_paused = |partition| fixture.mode(partition) != Mode::Direct;
     eventually("the first is not paused", || is_paused(0)).await;
-    fixture.wedge_one(1);
+    fixture.invalidate_one_producer(1);
     eventually("the second is not paused", || is_paused(1)).await;
     let all = fixture.delivery.events.partitions.all();
     all[1].acknowledged(2, POSITION);

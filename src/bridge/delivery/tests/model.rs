@@ -8,15 +8,15 @@ use tokio::task::JoinHandle;
 
 use super::spooling::{eventually, spooling};
 use super::*;
-use crate::kafka::{Failed, ReadStep, Reader};
+use crate::kafka::{DeliveryError, ReadStep, Reader};
 
-type Told = Result<Kept, NotTaken>;
+type Reply = Result<Kept, PublishError>;
 
 struct World {
     fixture: Fixture,
     settings: Settings,
     /// Each report, and the task of its sender.
-    senders: Vec<(String, JoinHandle<Told>)>,
+    senders: Vec<(String, JoinHandle<Reply>)>,
     /// The number of reports whose senders disconnected.
     gone: usize,
     _directory: tempfile::TempDir,
@@ -64,7 +64,7 @@ impl World {
                     })
                 });
                 if let (Some(lane), Some((number, generation))) = (lane, in_flight) {
-                    lane.failed(number, generation, Failed::UNSURE);
+                    lane.failed(number, generation, DeliveryError::UNSURE);
                 }
             }
             9 => all.iter().for_each(|lane| lane.feed(Input::SpillAll)),
@@ -72,10 +72,12 @@ impl World {
                 let producer = usize::from(choice) % events.producers.all().count();
                 let generation = events.producers.get(producer).load().generation;
                 let by = Some((producer, generation));
-                events.shared().failed(by, Failed::INVALID_PRODUCER_ID);
+                events
+                    .shared()
+                    .failed(by, DeliveryError::INVALID_PRODUCER_ID);
             }
             // Large records are redirected from now on.
-            11 => events.shared().refused_size.learn(1000),
+            11 => events.shared().rejected_size.learn(1000),
             12 if choice < 128 => self.create_topics(),
             _ => sleep(Duration::from_millis(u64::from(choice) / 16)).await,
         }
@@ -116,7 +118,7 @@ impl World {
         for (id, sender) in std::mem::take(&mut self.senders) {
             match sender.await {
                 Ok(Ok(_)) => _ = promised.insert(id),
-                Ok(Err(NotTaken::Overloaded)) => shed += 1,
+                Ok(Err(PublishError::Overloaded)) => shed += 1,
                 Ok(Err(_)) => {}
                 Err(_) => self.gone += 1,
             }
@@ -144,7 +146,7 @@ impl World {
     fn keys(&self, topic: &str) -> Vec<String> {
         let mut reader = Reader::open(&self.settings, topic).expect("a reader");
         let partitions = 0..reader.partitions().expect("partitions");
-        let ranges = partitions.map(|partition| reader.whole(partition).expect("a range"));
+        let ranges = partitions.map(|partition| reader.full_range(partition).expect("a range"));
         let ranges: Vec<_> = ranges.collect();
         reader.read(&ranges).expect("ranges");
         let mut keys = Vec::new();

@@ -22,7 +22,7 @@ async fn three_partitions(spooling: Option<Spooling>) -> Fixture {
         condition() == Condition::Ready
     })
     .await;
-    fixture.delivery.events.note_partitions();
+    fixture.delivery.events.update_partitions();
     fixture
 }
 
@@ -57,7 +57,11 @@ async fn records_with_a_key_go_to_the_same_partition_as_with_the_java_client() {
 }
 
 /// Delivers a report, and returns the whole answer.
-pub(super) async fn told(fixture: &Fixture, key: &str, within: Duration) -> Result<Kept, NotTaken> {
+pub(super) async fn reply(
+    fixture: &Fixture,
+    key: &str,
+    within: Duration,
+) -> Result<Kept, PublishError> {
     let deadline = Instant::now() + within;
     let events = &fixture.delivery.events;
     events.deliver(record(Some(key)), deadline).await
@@ -67,9 +71,9 @@ pub(super) async fn deliver(
     fixture: &Fixture,
     key: &str,
     within: Duration,
-) -> Result<KeptBy, NotTaken> {
-    let told = told(fixture, key, within).await;
-    told.map(|kept| kept.by)
+) -> Result<KeptBy, PublishError> {
+    let reply = reply(fixture, key, within).await;
+    reply.map(|kept| kept.by)
 }
 
 /// Returns a key for each of three partitions.
@@ -125,7 +129,7 @@ async fn the_reports_of_the_inbox_go_to_their_lanes_before_new_ones() {
 async fn a_report_of_the_inbox_that_is_written_late_is_sent_by_its_lane() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixture = Fixture::start("later", 10, &[], Some(spooling(directory.path(), LONG)));
-    let told = {
+    let reply = {
         let delivery = deliver(&fixture, "m1", LONG);
         tokio::pin!(delivery);
         // The inbox ends while the report is being written.
@@ -133,11 +137,11 @@ async fn a_report_of_the_inbox_that_is_written_late_is_sent_by_its_lane() {
         fixture.delivery.events.partitions.open(1);
         create(&fixture, "later", 1);
         match first {
-            Some(told) => told,
+            Some(reply) => reply,
             None => delivery.await,
         }
     };
-    assert!(told.is_ok(), "{told:?}");
+    assert!(reply.is_ok(), "{reply:?}");
     let delivered = || fixture.delivery.is_delivered();
     eventually("it is not delivered", delivered).await;
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
@@ -238,12 +242,12 @@ async fn a_partition_is_bound_to_a_producer_at_its_first_record() {
     let [first, second, _] = keys();
     assert_eq!(bound(), [None; 3]);
     for _ in 0..2 {
-        let told = deliver(&fixture, &second, LONG).await;
-        assert_eq!(told, Ok(KeptBy::Kafka));
+        let reply = deliver(&fixture, &second, LONG).await;
+        assert_eq!(reply, Ok(KeptBy::Kafka));
         assert_eq!(bound(), [None, Some(1), None]);
     }
-    let told = deliver(&fixture, &first, LONG).await;
-    assert_eq!(told, Ok(KeptBy::Kafka));
+    let reply = deliver(&fixture, &first, LONG).await;
+    assert_eq!(reply, Ok(KeptBy::Kafka));
     partitions.open(4);
     assert_eq!(bound(), [Some(0), Some(1), None, None]);
 }

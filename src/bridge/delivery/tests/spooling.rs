@@ -34,8 +34,8 @@ async fn without_kafka_and_with_a_full_spool_a_report_fails() {
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.free_space = u64::MAX / 2;
     let fixture = Fixture::start("later", 10, &[], Some(spooling));
-    let told = fixture.deliver(LONG).await;
-    assert_eq!(told, Err(NotTaken::NoRoom));
+    let reply = fixture.deliver(LONG).await;
+    assert_eq!(reply, Err(PublishError::NoRoom));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
@@ -58,9 +58,9 @@ async fn a_spooled_report_gets_its_fate_and_is_deleted_when_kafka_has_it() {
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
 }
 
-/// Tries further reports if a fast disk writes one before its deadline.
+/// Tries further reports when a fast disk writes one before its deadline.
 #[tokio::test]
-async fn a_report_that_is_spooled_after_its_sender_was_refused_is_delivered_late() {
+async fn a_report_that_is_spooled_after_its_deadline_is_delivered_late() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let fixture = Fixture::start("later", 10, &[], Some(spooling));
@@ -92,11 +92,11 @@ async fn a_spool_that_exceeds_its_memory_is_drained_in_parts() {
             value: vec![b'x'; 1 << 10],
             timestamp: 1_795_000_000_000,
         };
-        let told = fixture
+        let reply = fixture
             .delivery
             .events
             .deliver(record, Instant::now() + LONG);
-        assert_eq!(told.await, Ok(Kept::BY_SPOOL));
+        assert_eq!(reply.await, Ok(Kept::BY_SPOOL));
     }
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
@@ -130,10 +130,10 @@ async fn a_report_that_has_waited_too_long_spills() {
 async fn a_report_goes_to_the_spool_before_its_deadline_however_long_it_was_to_wait() {
     let directory = tempfile::tempdir().expect("a directory");
     let fixture = direct(10, &HELD_BACK, spooling(directory.path(), LONG)).await;
-    let told = fixture.deliver(Duration::from_secs(1)).await;
+    let reply = fixture.deliver(Duration::from_secs(1)).await;
     assert!(
-        [Ok(KeptBy::Spool), Err(NotTaken::Deadline)].contains(&told),
-        "{told:?}"
+        [Ok(KeptBy::Spool), Err(PublishError::Deadline)].contains(&reply),
+        "{reply:?}"
     );
     let reports = || fixture.delivery.spool_level().expect("a spool").reports;
     eventually("it is not in the spool", || reports() == 1).await;
@@ -145,8 +145,8 @@ async fn a_report_spills_if_the_queue_of_librdkafka_is_full() {
     let spooling = spooling(directory.path(), LONG);
     let properties = [("linger.ms", "500"), ("queue.buffering.max.messages", "1")];
     let fixture = direct(10, &properties, spooling).await;
-    let told = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
-    assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Spool)));
+    let reply = tokio::join!(biased; fixture.deliver(LONG), fixture.deliver(LONG));
+    assert_eq!(reply, (Ok(KeptBy::Kafka), Ok(KeptBy::Spool)));
 }
 
 #[tokio::test]
@@ -154,13 +154,13 @@ async fn reports_spill_at_once_above_half_of_the_limit() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let fixture = direct(4, &HELD_BACK, spooling).await;
-    let told = tokio::join!(
+    let reply = tokio::join!(
         fixture.deliver(LONG),
         fixture.deliver(LONG),
         fixture.deliver(LONG)
     );
     let spooled = Ok(KeptBy::Spool);
-    assert_eq!(told, (spooled, spooled, spooled));
+    assert_eq!(reply, (spooled, spooled, spooled));
 }
 
 #[tokio::test]
@@ -168,8 +168,8 @@ async fn reports_wait_for_kafka_up_to_half_of_the_limit() {
     let directory = tempfile::tempdir().expect("a directory");
     let spooling = spooling(directory.path(), LONG);
     let fixture = direct(4, &[("linger.ms", "100")], spooling).await;
-    let told = tokio::join!(fixture.deliver(LONG), fixture.deliver(LONG));
-    assert_eq!(told, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
+    let reply = tokio::join!(fixture.deliver(LONG), fixture.deliver(LONG));
+    assert_eq!(reply, (Ok(KeptBy::Kafka), Ok(KeptBy::Kafka)));
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ fn left(spooled: u64, unpromised: u64) -> Undelivered {
 async fn a_stop_waits_for_reports_in_flight() {
     let fixture = Fixture::with("there", 1, &[("linger.ms", "500")]);
     assert_eq!(fixture.partitions().await, Some(1));
-    let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
+    let reply = fixture.deliver(Duration::ZERO).await;
+    assert_eq!(reply, Err(PublishError::Deadline));
     assert!(!fixture.delivery.is_delivered());
     assert_eq!(fixture.delivery.finish(LONG), left(0, 0));
     assert!(fixture.delivery.is_delivered());
@@ -30,16 +30,16 @@ async fn a_stop_waits_for_reports_in_flight() {
 async fn reports_without_an_acknowledgement_in_time_are_unpromised() {
     let fixture = Fixture::with("there", 1, &HELD_BACK);
     assert_eq!(fixture.partitions().await, Some(1));
-    let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
+    let reply = fixture.deliver(Duration::ZERO).await;
+    assert_eq!(reply, Err(PublishError::Deadline));
     assert_eq!(fixture.delivery.finish(Duration::ZERO), left(0, 1));
 }
 
 /// Starts a bridge with a report in flight, whose sender was told 503.
 async fn in_flight(spooling: Spooling) -> Fixture {
     let fixture = direct(10, &HELD_BACK, spooling).await;
-    let told = fixture.deliver(Duration::ZERO).await;
-    assert_eq!(told, Err(NotTaken::Deadline));
+    let reply = fixture.deliver(Duration::ZERO).await;
+    assert_eq!(reply, Err(PublishError::Deadline));
     fixture
 }
 

@@ -1,4 +1,4 @@
-//! Recovers a run after a failed transaction.
+//! Recovers a run when a transaction has failed.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{anyhow, bail};
 use thiserror::Error;
 
 use super::Run;
-use crate::kafka::{Broken, ReadError, Reader};
+use crate::kafka::{ReadError, Reader, TransactionError};
 use crate::tools::replay::plan::{Plan, Planned};
 use crate::tools::replay::progress::Progress;
 
@@ -30,28 +30,35 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Run {
     /// Goes back to the last commit, with another producer if this one can't continue.
-    pub(super) fn recover(&mut self, broken: &Broken, progress: &Progress) -> anyhow::Result<()> {
-        if let Broken::Refused(why) = broken {
+    pub(super) fn recover(
+        &mut self,
+        broken: &TransactionError,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        if let TransactionError::Rejected(why) = broken {
             bail!("{why}");
         }
-        if self.interrupt.is_at_once() {
-            // The run ends. If the abort fails, Kafka aborts the transaction after its timeout.
+        if self.interrupt.is_aborting() {
+            // The run ends. When the abort fails, Kafka aborts the transaction after its timeout.
             let _aborted = self.sink.transactions.abort();
             self.failures += 1;
             return Ok(());
         }
-        self.sink.broke();
-        let refused = self.sink.transactions.refused();
+        self.sink.transaction_failed();
+        let refused = self.sink.transactions.rejected();
         // In a smaller transaction, the records before a refused one are committed sooner.
         self.size.failed();
         if refused.is_empty() {
             self.failures += 1;
-            progress.say(&format!("{broken}; continuing from the last commit"));
+            progress.print_line(&format!("{broken}; continuing from the last commit"));
         } else {
             self.sink.narrow_down(&refused);
         }
         let is_dead = !refused.is_empty()
-            || matches!(broken, Broken::Producer(_) | Broken::Fenced(_))
+            || matches!(
+                broken,
+                TransactionError::Fatal(_) | TransactionError::Fenced(_)
+            )
             || self.sink.transactions.abort().is_err();
         if is_dead && refused.is_empty() {
             self.interrupt.wait(YIELD);
@@ -63,7 +70,7 @@ impl Run {
             self.back_off();
         }
         self.pending = None;
-        self.input.source.go_back(&self.done.next)
+        self.input.source.rewind(&self.done.next)
     }
 
     /// Returns an error if the target is gone.
@@ -89,17 +96,18 @@ impl Run {
                 self.sink.replace_producer(&name)?;
                 self.committed_position()
             });
-        let found = match started.map_err(anyhow::Error::downcast::<Broken>) {
+        let found = match started.map_err(anyhow::Error::downcast::<TransactionError>) {
             Ok(found) => found,
-            Err(Ok(Broken::Refused(why))) => bail!("{why}"),
+            Err(Ok(TransactionError::Rejected(why))) => bail!("{why}"),
             Err(Ok(broken)) => {
-                progress.say(&format!("{broken}; trying again"));
+                progress.print_line(&format!("{broken}; trying again"));
                 return Ok(false);
             }
             Err(Err(error)) => return Err(error),
         };
         if let Some(found) = found {
-            let is_committed = |done: &super::Done| found.is_finished || done.next == found.next;
+            let is_committed =
+                |done: &super::RunState| found.is_finished || done.next == found.next;
             match self.pending.take().filter(is_committed) {
                 Some(pending) => self.done = pending,
                 None => self.done.next = found.next,
@@ -121,11 +129,11 @@ impl Run {
         let group = &self.sink.group;
         let committed = group.committed(&self.input.name, partitions, PATIENCE);
         let committed = committed.map_err(|error| match error {
-            ReadError::Denied(why) => Broken::Refused(why),
-            ReadError::Unreached(why) if self.failures >= REJECTED => {
-                Broken::Refused(why.to_string())
+            ReadError::Denied(why) => TransactionError::Rejected(why),
+            ReadError::Connect(why) if self.failures >= REJECTED => {
+                TransactionError::Rejected(why.to_string())
             }
-            error => Broken::Producer(error.to_string()),
+            error => TransactionError::Fatal(error.to_string()),
         })?;
         let id = &self.job.id;
         let found =

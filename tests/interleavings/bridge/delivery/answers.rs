@@ -8,7 +8,7 @@ use std::thread;
 use shuttle::future;
 
 use super::limits::{InFlight, InFlightLimits};
-use super::pending::{Kept, KeptBy, NotTaken, Pending};
+use super::pending::{Kept, KeptBy, Pending, PublishError};
 use super::replies::Replies;
 use crate::bridge::metrics::Metrics;
 use crate::contract::Record;
@@ -68,8 +68,8 @@ pub(super) fn the_first_end_counts() {
     let (limits, metrics) = (limits(), Metrics::new());
     let report = pending(&limits);
     let sender = Arc::clone(&report.sender);
-    let (refusing, counting) = (Arc::clone(&sender), Arc::clone(&metrics));
-    let deadline = thread::spawn(move || refusing.refuse(&counting));
+    let (waiting, counting) = (Arc::clone(&sender), Arc::clone(&metrics));
+    let deadline = thread::spawn(move || waiting.time_out(&counting));
     let leaving = Arc::clone(&sender);
     let hang_up = thread::spawn(move || leaving.hang_up());
     let counting = Arc::clone(&metrics);
@@ -78,13 +78,13 @@ pub(super) fn the_first_end_counts() {
         report.delivered(POSITION, &counting);
         mark
     });
-    let is_refused = deadline.join().expect("a deadline");
+    let is_timed_out = deadline.join().expect("a deadline");
     hang_up.join().expect("a hang-up");
     let mark = keepers.join().expect("an answer");
     let answer = future::block_on(sender.answer());
-    let fate = match (is_refused, answer) {
-        (true, Err(NotTaken::Deadline)) => "delivered_late",
-        (false, Err(NotTaken::Deadline)) => "sender_gone",
+    let fate = match (is_timed_out, answer) {
+        (true, Err(PublishError::Deadline)) => "delivered_late",
+        (false, Err(PublishError::Deadline)) => "sender_gone",
         (false, Ok(Kept::BY_SPOOL)) => "delivered",
         other => panic!("{other:?}"),
     };
@@ -94,7 +94,7 @@ pub(super) fn the_first_end_counts() {
     assert_eq!(limits.in_flight().reports, 0);
 }
 
-pub(super) fn told_is_counted() {
+pub(super) fn each_answer_is_counted() {
     wake_in_batches();
     let (limits, metrics) = (limits(), Metrics::new());
     let report = pending(&limits);

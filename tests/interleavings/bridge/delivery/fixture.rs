@@ -15,12 +15,12 @@ use super::maintenance::Maintenance;
 use super::partitions::Partitions;
 use super::pending::{Pending, Reply};
 use super::producers::{CurrentSettings, Producers};
-use super::refused_size::RefusedSize;
+use super::rejected_size::RejectedSize;
 use super::shared::{Redirects, Shared, SpoolTicket};
 use super::topic::Topic;
 use crate::bridge::metrics::Metrics;
 use crate::contract::Record;
-use crate::kafka::{Failed, Settings, TopicWatch};
+use crate::kafka::{DeliveryError, Settings, TopicWatch};
 use crate::spool::Spool;
 use crate::telemetry::Throttle;
 
@@ -71,7 +71,7 @@ impl Fixture {
     /// Starts to answer records.
     pub(super) fn serve(
         &mut self,
-        outcome: impl Fn(usize, usize) -> Option<Result<(), Failed>> + Send + 'static,
+        outcome: impl Fn(usize, usize) -> Option<Result<(), DeliveryError>> + Send + 'static,
     ) {
         let kafka = self.kafka.clone();
         let serving = thread::spawn(move || kafka.serve(outcome));
@@ -185,7 +185,7 @@ fn shared(
         partitions: AtomicU32::new(0),
         lanes: AtomicUsize::new(0),
         next: AtomicU64::new(1),
-        refused_size: RefusedSize::new(true),
+        rejected_size: RejectedSize::new(true),
         redirects: None,
         retries: Arc::new(Redirects::new(wake.clone())),
         maintenance: wake,

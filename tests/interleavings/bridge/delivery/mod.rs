@@ -22,8 +22,8 @@ mod partitions;
 mod pending;
 #[path = "../../../../src/bridge/delivery/producers.rs"]
 mod producers;
-#[path = "../../../../src/bridge/delivery/refused_size.rs"]
-mod refused_size;
+#[path = "../../../../src/bridge/delivery/rejected_size.rs"]
+mod rejected_size;
 #[path = "../../../../src/bridge/delivery/replies.rs"]
 mod replies;
 #[path = "../../../../src/bridge/delivery/shared.rs"]
@@ -61,7 +61,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     (
         "pending: a sender that is told finds its report counted and its permit given back",
-        answers::told_is_counted,
+        answers::each_answer_is_counted,
         1000,
     ),
     (

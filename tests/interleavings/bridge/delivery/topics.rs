@@ -11,7 +11,7 @@ use super::fixture::{Fixture, KEYS, pending, topic};
 use super::lane::Input;
 use super::pending::Kept;
 use crate::LONG;
-use crate::kafka::{Failed, Settings, TopicWatch};
+use crate::kafka::{DeliveryError, Settings, TopicWatch};
 
 /// How long a sender waits for its answer.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 const LATE: Duration = Duration::from_secs(12);
 const PARTITIONS: u32 = 2;
 
-fn timed_out() -> Failed {
+fn timed_out() -> DeliveryError {
     RDKafkaErrorCode::MessageTimedOut.into()
 }
 
@@ -103,7 +103,7 @@ pub(super) fn lanes_open() {
     let placing = ["a", "b"].map(|key| {
         let topic = Arc::clone(&topic);
         thread::spawn(move || {
-            let placed = topic.place(pending(&topic, key));
+            let placed = topic.assign(pending(&topic, key));
             assert!(placed.is_ok_and(|place| place.is_some()));
         })
     });

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::super::load::Told;
+use super::super::load::SentReport;
 use super::super::soak::run::by_interval;
 use super::watch::{Sample, peak, peak_of_process};
 
@@ -83,8 +83,8 @@ struct Interval {
 }
 
 impl Interval {
-    fn of(told: &[&Told], samples: &[&Sample]) -> Self {
-        let count = |code| told.iter().filter(|told| told.code == code).count();
+    fn of(reports: &[&SentReport], samples: &[&Sample]) -> Self {
+        let count = |code| reports.iter().filter(|report| report.code == code).count();
         Self {
             bytes: peak(samples, |sample| sample.files.bytes),
             allocated_bytes: peak(samples, |sample| sample.files.allocated),
@@ -100,12 +100,12 @@ impl Interval {
 }
 
 /// Writes the figures to a file.
-pub fn keep(file: &Path, sum: &Sum, begun: Instant, told: &[Told], samples: &[Sample]) {
-    let told = by_interval(begun, told, |told| told.answered);
+pub fn keep(file: &Path, sum: &Sum, begun: Instant, reports: &[SentReport], samples: &[Sample]) {
+    let reports = by_interval(begun, reports, |report| report.answered);
     let samples = by_interval(begun, samples, |sample| sample.at);
     let intervals = samples.iter().enumerate().map(|(at, samples)| {
-        let told = told.get(at).map_or(&[][..], Vec::as_slice);
-        serde_json::to_string(&Interval::of(told, samples))
+        let reports = reports.get(at).map_or(&[][..], Vec::as_slice);
+        serde_json::to_string(&Interval::of(reports, samples))
     });
     let lines: Result<Vec<_>, _> = iter::once(serde_json::to_string(sum))
         .chain(intervals)

@@ -35,7 +35,7 @@ fn fifty_kills_in_a_row_leave_few_files_and_descriptors_and_every_report() {
     let mut sent = send(&bridge, 0);
     let first = open_files(bridge.pid());
     for run in 1..=KILLS {
-        bridge.kill9();
+        bridge.sigkill();
         bridge.restart();
         sent.extend(send(&bridge, run));
     }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use self::export::HangingExport;
 use self::figures::Sum;
 use self::watch::{Sample, Watch, peak, peak_of_process};
-use super::checker::{Checker, Excused};
-use super::load::{Plan, Told};
+use super::checker::{Checker, Tolerated};
+use super::load::{Plan, SentReport};
 use super::rig::{Rig, Setup, pause};
 use crate::memory::printed_bound;
 use crate::support::cluster;
@@ -38,12 +38,12 @@ const SAMPLED: Duration = Duration::from_secs(1);
 const DELIVERED: Duration = Duration::from_mins(15);
 
 /// When the bridge is killed, senders get no answer, and reports in flight may be repeated.
-const EXCUSED: Excused = Excused {
+const TOLERATED: Tolerated = Tolerated {
     repeats: true,
     silence: true,
     refusals: true,
     failures: true,
-    ..Excused::NOTHING
+    ..Tolerated::NOTHING
 };
 
 struct Form {
@@ -105,21 +105,21 @@ fn a_long_outage_takes_no_more_than_its_limits_and_loses_nothing() {
     let downs = kafka_is_away(&mut rig, &watch, &directory, &form);
     rig.cause_ends();
     rig.wait_until_spool_is_empty(DELIVERED);
-    let told = rig.stop();
-    rig.settle();
+    let reports = rig.stop();
+    rig.wait_until_settled();
     rig.assert_same_process();
     let samples = watch.stop();
 
     let evidence = rig.gather();
-    let checker = Checker::new(&told, EXCUSED, &evidence);
-    let sum = sum(&form, &downs, &told, &samples, &checker);
+    let checker = Checker::new(&reports, TOLERATED, &evidence);
+    let sum = sum(&form, &downs, &reports, &samples, &checker);
     sum.print();
-    figures::keep(&output(), &sum, begun, &told, &samples);
+    figures::keep(&output(), &sum, begun, &reports, &samples);
     let spool = directory.to_str().expect("a plain path");
     let bound = printed_bound(&[&[("spool.directory", spool)][..], &settings].concat());
     assert_within_limits(&sum, bound + idle);
-    assert_answered_but_for_a_reason(&told, &downs);
-    assert_refused_only_when_full(&told, &samples, form.limit);
+    assert_answered_but_for_a_reason(&reports, &downs);
+    assert_refused_only_when_full(&reports, &samples, form.limit);
     checker.check();
 }
 
@@ -158,7 +158,7 @@ fn kafka_is_away(
     while begun.elapsed() + form.killed_every < form.kafka_is_away_for {
         pause(form.killed_every);
         let from = Instant::now();
-        rig.bridge.kill9();
+        rig.bridge.sigkill();
         rig.bridge.restart();
         watch.follow(&rig.bridge);
         downs.push(from..Instant::now());
@@ -183,16 +183,16 @@ fn export_in_the_meantime(directory: &Path, form: &Form) -> JoinHandle<()> {
 fn sum(
     form: &Form,
     downs: &[Range<Instant>],
-    told: &[Told],
+    reports: &[SentReport],
     samples: &[Sample],
     checker: &Checker<'_>,
 ) -> Sum {
-    let count = |code| told.iter().filter(|told| told.code == code).count();
+    let count = |code| reports.iter().filter(|report| report.code == code).count();
     Sum {
         minutes: form.kafka_is_away_for.as_secs_f64() / 60.0,
         limit_bytes: form.limit,
         kills: downs.len(),
-        sent: told.len(),
+        sent: reports.len(),
         accepted: count(Some(200)),
         refused: count(Some(503)),
         unanswered: count(None),
@@ -227,31 +227,31 @@ fn assert_within_limits(sum: &Sum, memory: u64) {
 }
 
 /// Asserts that a sender got no answer only while the bridge was down.
-fn assert_answered_but_for_a_reason(told: &[Told], downs: &[Range<Instant>]) {
-    let was_down = |told: &Told| {
+fn assert_answered_but_for_a_reason(reports: &[SentReport], downs: &[Range<Instant>]) {
+    let was_down = |report: &SentReport| {
         let mut downs = downs.iter();
-        downs.any(|down| told.sent <= down.end && down.start <= told.answered)
+        downs.any(|down| report.sent <= down.end && down.start <= report.answered)
     };
-    let unanswered = told
+    let unanswered = reports
         .iter()
-        .find(|told| told.code.is_none() && !was_down(told));
+        .find(|report| report.code.is_none() && !was_down(report));
     assert!(unanswered.is_none(), "without an answer: {unanswered:?}");
 }
 
 /// Asserts that a full spool keeps less than half of its limit for its own work.
-fn assert_refused_only_when_full(told: &[Told], samples: &[Sample], limit: u64) {
-    let bytes_at = |told: &Told| {
-        let from = samples.partition_point(|sample| sample.at + SAMPLED < told.sent);
-        let to = samples.partition_point(|sample| sample.at <= told.answered + SAMPLED);
+fn assert_refused_only_when_full(reports: &[SentReport], samples: &[Sample], limit: u64) {
+    let bytes_at = |report: &SentReport| {
+        let from = samples.partition_point(|sample| sample.at + SAMPLED < report.sent);
+        let to = samples.partition_point(|sample| sample.at <= report.answered + SAMPLED);
         peak(&samples[from..to], |sample| sample.files.bytes)
     };
-    let refused = told.iter().filter(|told| told.code == Some(503));
+    let refused = reports.iter().filter(|report| report.code == Some(503));
     let least = refused
-        .map(|told| (bytes_at(told), told))
+        .map(|report| (bytes_at(report), report))
         .min_by_key(|(bytes, _)| *bytes);
-    if let Some((bytes, told)) = least {
+    if let Some((bytes, report)) = least {
         println!("refused with {bytes} bytes of {limit} at least");
-        assert!(bytes >= limit / 2, "refused with {bytes} bytes: {told:?}");
+        assert!(bytes >= limit / 2, "refused with {bytes} bytes: {report:?}");
     }
 }
 

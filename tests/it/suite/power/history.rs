@@ -160,10 +160,10 @@ impl Stage {
         let mut answers = vec![failure; 100_000];
         let few = random.pick(&[1, 3, 10]);
         answers[..few].fill(success);
-        let before = self.look_at_kafka();
+        let before = self.poll_kafka();
         self.kafka.clear_request_errors(RDKafkaApiKey::Produce);
         self.kafka.request_errors(RDKafkaApiKey::Produce, &answers);
-        eventually(|| match self.look_at_kafka() {
+        eventually(|| match self.poll_kafka() {
             taken if taken > before => Ok(()),
             _ => Err(format!("Kafka took nothing:\n{}", self.bridge.logged())),
         });
@@ -172,7 +172,7 @@ impl Stage {
     fn kafka_takes_everything(&mut self) {
         self.kafka.clear_request_errors(RDKafkaApiKey::Produce);
         eventually(|| {
-            self.look_at_kafka();
+            self.poll_kafka();
             match self.bridge.metric("koobridge_spool_reports") {
                 0 => Ok(()),
                 left => Err(format!("{left} reports in the spool")),
@@ -181,7 +181,7 @@ impl Stage {
     }
 
     /// Notes the records that Kafka has, and returns how many it has had: the mock cluster drops the oldest records.
-    fn look_at_kafka(&mut self) -> usize {
+    fn poll_kafka(&mut self) -> usize {
         let recorded = fs::metadata(self.recorder.records()).expect("a file").len();
         let keys = read_each(&self.kafka.bootstrap_servers(), &self.topic, |record| {
             record.key
@@ -208,7 +208,7 @@ impl Stage {
 
     fn end(mut self) -> History {
         self.recorder.kill(&mut self.bridge);
-        self.look_at_kafka();
+        self.poll_kafka();
         let sent = self.senders.stop();
         assert_complete(&self.recorder);
         History {

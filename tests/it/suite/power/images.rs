@@ -212,7 +212,7 @@ pub fn message_of(event: &str) -> Option<String> {
 }
 
 impl Verdict {
-    /// Fails unless the spool has exactly the promised reports. After a failure the image is kept.
+    /// Fails unless the spool has exactly the promised reports. When that fails, the image is kept.
     pub fn check(&self, cut: &impl fmt::Display, image: &Image) {
         let Self {
             lost,

@@ -112,7 +112,7 @@ impl Recorder {
     pub fn kill(&self, bridge: &mut Bridge) {
         let records = File::open(self.records()).expect("a file");
         records.lock().expect("a file can be locked");
-        bridge.kill9();
+        bridge.sigkill();
     }
 
     /// Returns everything that was recorded so far.

@@ -90,13 +90,13 @@ impl Fault {
 }
 
 /// A fault that has ended.
-pub struct Harm {
+pub struct EndedFault {
     pub fault: Fault,
     pub from: Instant,
     pub to: Instant,
 }
 
-impl Harm {
+impl EndedFault {
     pub fn is_of_a_stop(&self) -> bool {
         self.fault == Fault::BridgeIsStopped
     }
@@ -107,7 +107,7 @@ pub struct Scene {
     pub rig: Rig,
     proxy: Proxy,
     pub random: Random,
-    pub harms: Vec<Harm>,
+    pub ended_faults: Vec<EndedFault>,
 }
 
 impl Scene {
@@ -118,17 +118,17 @@ impl Scene {
             rig,
             proxy,
             random,
-            harms: Vec::new(),
+            ended_faults: Vec::new(),
         }
     }
 
     /// Causes one fault for about `length`, and ends it.
-    pub fn harm(&mut self, fault: Fault, length: Duration) {
+    pub fn cause(&mut self, fault: Fault, length: Duration) {
         println!("{fault:?} for {length:?}");
         let from = Instant::now();
         self.apply(fault, length);
         let to = Instant::now();
-        self.harms.push(Harm { fault, from, to });
+        self.ended_faults.push(EndedFault { fault, from, to });
         self.rig.assert_same_process();
     }
 
@@ -203,9 +203,9 @@ impl Scene {
         end(self);
     }
 
-    fn each_second(&mut self, length: Duration, harm: impl Fn(&mut Self, u64)) {
+    fn each_second(&mut self, length: Duration, cause: impl Fn(&mut Self, u64)) {
         for second in 0..length.as_secs() {
-            harm(self, second);
+            cause(self, second);
             pause(SECOND);
         }
     }

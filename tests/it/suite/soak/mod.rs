@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use self::faults::{Fault, Scene};
 use self::run::Run;
 use self::sampler::{Sample, Sampler, median_minute};
-use super::checker::Excused;
-use super::load::Told;
+use super::checker::Tolerated;
+use super::load::SentReport;
 use super::rig::{SETTLED, pause};
 use crate::support::bridge::BUSY;
 use crate::support::cluster::BROKERS;
@@ -41,7 +41,7 @@ fn random_faults_lose_nothing() {
     });
     let mut scene = Scene::new();
     if length < LONG {
-        harm_at_random(&mut scene, length);
+        cause_faults_at_random(&mut scene, length);
         check(&mut scene);
     } else {
         live_long(&mut scene, length);
@@ -62,12 +62,12 @@ fn the_plot_in_docs_shows_the_figures_of_the_hour() {
 }
 
 /// Causes one fault after the other, also faults of the bridge.
-fn harm_at_random(scene: &mut Scene, length: Duration) {
+fn cause_faults_at_random(scene: &mut Scene, length: Duration) {
     let end = Instant::now() + length;
     while Instant::now() < end {
         let fault = scene.random.pick(&faults::OF_ALL);
         let lasts = scene.random.millis(500..9000);
-        scene.harm(fault, lasts);
+        scene.cause(fault, lasts);
         pause(scene.random.millis(500..4000));
     }
 }
@@ -75,29 +75,29 @@ fn harm_at_random(scene: &mut Scene, length: Duration) {
 /// Measures an undisturbed bridge and its answers for the rest of `length`.
 fn live_long(scene: &mut Scene, length: Duration) {
     let begun = Instant::now();
-    harm_at_random(scene, AT_RANDOM);
-    scene.harm(Fault::BridgeIsStopped, Duration::ZERO);
+    cause_faults_at_random(scene, AT_RANDOM);
+    scene.cause(Fault::BridgeIsStopped, Duration::ZERO);
     scene.rig.bridge.wait_until_ready();
     let born = Instant::now();
     let watch = Sampler::start(&scene.rig.bridge);
     pause(Duration::from_secs(20));
-    scene.harm(Fault::OutageInABurst, OUTAGE);
+    scene.cause(Fault::OutageInABurst, OUTAGE);
     pause(GROWN_UP.saturating_sub(born.elapsed()));
-    harm_each_minute(scene, begun + length);
+    cause_faults_each_minute(scene, begun + length);
     scene.rig.wait_until_spool_is_empty(SETTLED);
     pause(MINUTE);
     scene.rig.assert_same_process();
     let samples = watch.stop();
-    Run::of(begun, &scene.rig.told(), &samples, &scene.harms).keep(&output());
-    let told = check(scene);
-    let mut since = told.iter().filter(|told| told.sent > born);
-    let unkept = since.find(|told| !told.is_promised());
+    Run::of(begun, &scene.rig.reports(), &samples, &scene.ended_faults).keep(&output());
+    let reports = check(scene);
+    let mut since = reports.iter().filter(|report| report.sent > born);
+    let unkept = since.find(|report| !report.is_promised());
     assert!(unkept.is_none(), "not taken: {unkept:?}");
     assert_needs_no_more_than_grown_up(&samples, born);
 }
 
 /// Causes each kind of fault in turn. The next begins a minute after the last began, or when the last is over.
-fn harm_each_minute(scene: &mut Scene, end: Instant) {
+fn cause_faults_each_minute(scene: &mut Scene, end: Instant) {
     let mut next = Instant::now();
     for fault in faults::OF_SURROUNDINGS.iter().cycle() {
         pause(next.saturating_duration_since(Instant::now()));
@@ -106,32 +106,38 @@ fn harm_each_minute(scene: &mut Scene, end: Instant) {
         }
         next = Instant::now() + MINUTE;
         let lasts = scene.random.millis(5_000..25_000);
-        scene.harm(*fault, lasts);
+        scene.cause(*fault, lasts);
     }
 }
 
 /// Asserts that every promise was kept, and that a bridge refused only while it was stopping.
-fn check(scene: &mut Scene) -> Vec<Told> {
-    println!("{} faults:", scene.harms.len());
+fn check(scene: &mut Scene) -> Vec<SentReport> {
+    println!("{} faults:", scene.ended_faults.len());
     scene.rig.cause_ends();
-    let told = scene.rig.check(Excused {
+    let reports = scene.rig.check(Tolerated {
         repeats: true,
         silence: true,
         refusals: true,
         failures: true,
-        ..Excused::NOTHING
+        ..Tolerated::NOTHING
     });
-    let stops = || scene.harms.iter().filter(|harm| harm.is_of_a_stop());
-    let is_stopping =
-        |told: &Told| stops().any(|harm| (harm.from..harm.to + BUSY).contains(&told.answered));
-    let refused = told
+    let stops = || {
+        scene
+            .ended_faults
+            .iter()
+            .filter(|ended| ended.is_of_a_stop())
+    };
+    let is_stopping = |report: &SentReport| {
+        stops().any(|ended| (ended.from..ended.to + BUSY).contains(&report.answered))
+    };
+    let refused = reports
         .iter()
-        .find(|told| told.code == Some(503) && !is_stopping(told));
+        .find(|report| report.code == Some(503) && !is_stopping(report));
     assert!(
         refused.is_none(),
         "refused although there is a spool: {refused:?}"
     );
-    told
+    reports
 }
 
 /// Compares the last minute with the minute in which the bridge had reached its final size; neither has a fault. Only

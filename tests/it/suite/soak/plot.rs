@@ -31,7 +31,7 @@ const RED: RGBColor = RGBColor(0xd8, 0x48, 0x48);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
-/// The line is broken if a value is missing.
+/// The line is broken when a value is missing.
 struct Line {
     name: &'static str,
     colour: RGBColor,

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::load::Told;
+use super::super::load::SentReport;
 use super::super::row::percentile;
-use super::faults::Harm;
+use super::faults::EndedFault;
 use super::plot;
 use super::sampler::{Sample, median};
 
@@ -63,24 +63,29 @@ impl Fault {
 }
 
 impl Run {
-    pub fn of(begun: Instant, told: &[Told], samples: &[Sample], harms: &[Harm]) -> Self {
+    pub fn of(
+        begun: Instant,
+        reports: &[SentReport],
+        samples: &[Sample],
+        ended_faults: &[EndedFault],
+    ) -> Self {
         let second = |at: Instant| (at.duration_since(begun).as_secs_f64() * 10.0).round() / 10.0;
-        let fault = |harm: &Harm| Fault {
-            name: harm.fault.name().to_owned(),
-            from: second(harm.from),
-            to: second(harm.to),
+        let fault = |ended: &EndedFault| Fault {
+            name: ended.fault.name().to_owned(),
+            from: second(ended.from),
+            to: second(ended.to),
         };
         let head = Head {
             build: BUILD.to_owned(),
             interval_seconds: INTERVAL_SECONDS,
-            faults: harms.iter().map(fault).collect(),
+            faults: ended_faults.iter().map(fault).collect(),
         };
-        let told = by_interval(begun, told, |told| told.answered);
+        let reports = by_interval(begun, reports, |report| report.answered);
         let samples = by_interval(begun, samples, |sample| sample.at);
-        let interval = |(at, told): (usize, &Vec<&Told>)| {
-            Interval::of(told, samples.get(at).map_or(&[], Vec::as_slice))
+        let interval = |(at, reports): (usize, &Vec<&SentReport>)| {
+            Interval::of(reports, samples.get(at).map_or(&[], Vec::as_slice))
         };
-        let intervals = told.iter().enumerate().map(interval).collect();
+        let intervals = reports.iter().enumerate().map(interval).collect();
         Self { head, intervals }
     }
 
@@ -109,12 +114,12 @@ impl Run {
 }
 
 impl Interval {
-    fn of(told: &[&Told], samples: &[&Sample]) -> Self {
+    fn of(reports: &[&SentReport], samples: &[&Sample]) -> Self {
         let of_each = |of: fn(&Sample) -> u64| samples.iter().map(move |sample| of(sample));
-        let count = |code| told.iter().filter(|told| told.code == code).count();
+        let count = |code| reports.iter().filter(|report| report.code == code).count();
         let count = |code| u64::try_from(count(code)).expect("a count");
-        let answered = told.iter().filter(|told| told.code.is_some());
-        let mut took: Vec<_> = answered.map(|told| told.took()).collect();
+        let answered = reports.iter().filter(|report| report.code.is_some());
+        let mut took: Vec<_> = answered.map(|report| report.took()).collect();
         took.sort_unstable();
         let time = |percent| {
             let time = percentile(&took, percent).as_micros();

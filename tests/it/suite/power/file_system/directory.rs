@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Odds, Survivors, size};
+use super::{SurvivalOdds, Survivors, size};
 use crate::suite::random::Random;
 
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl Directory {
         self.uncertain.push((at, entry));
     }
 
-    pub(super) fn survivor(&self, odds: &Odds, random: &mut Random) -> Entries {
+    pub(super) fn survivor(&self, odds: &SurvivalOdds, random: &mut Random) -> Entries {
         let mut entries = self.certain.clone();
         let count = self.uncertain.len();
         let first = match odds.survivors {
@@ -65,7 +65,7 @@ impl Directory {
     }
 
     /// Changes of one name stay in order.
-    fn keep_some(&self, entries: &mut Entries, odds: &Odds, random: &mut Random) {
+    fn keep_some(&self, entries: &mut Entries, odds: &SurvivalOdds, random: &mut Random) {
         let mut lost = BTreeSet::new();
         for (_, entry) in &self.uncertain {
             let is_lost = entry.names().any(|name| lost.contains(name));

@@ -1,6 +1,6 @@
 //! The content of a file, durable or not.
 
-use super::{Odds, Survivors, size};
+use super::{SurvivalOdds, Survivors, size};
 use crate::suite::random::Random;
 
 pub(super) struct File<'r> {
@@ -35,7 +35,7 @@ impl<'r> File<'r> {
         }
     }
 
-    pub(super) fn survivor(&self, odds: &Odds, random: &mut Random) -> Vec<u8> {
+    pub(super) fn survivor(&self, odds: &SurvivalOdds, random: &mut Random) -> Vec<u8> {
         let mut content = self.certain.clone();
         for (_, change) in &self.uncertain {
             match odds.survivors {
@@ -56,7 +56,7 @@ impl Content<'_> {
         }
     }
 
-    fn apply_in_part(self, content: &mut Vec<u8>, odds: &Odds, random: &mut Random) {
+    fn apply_in_part(self, content: &mut Vec<u8>, odds: &SurvivalOdds, random: &mut Random) {
         let is_kept = random.chance(odds.kept);
         match self {
             Self::Write { at, data } if is_kept && random.chance(odds.torn) => {

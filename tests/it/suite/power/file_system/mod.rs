@@ -14,7 +14,7 @@ use self::file::{Content, File};
 use super::recording::{Change, Found, Step};
 use crate::suite::random::Random;
 
-/// The files after a power cut: the content of each path, `None` for a directory.
+/// The files when the power is cut: the content of each path, `None` for a directory.
 pub type Image = BTreeMap<String, Option<Vec<u8>>>;
 
 /// Which of the changes that are not durable survive.
@@ -52,7 +52,7 @@ enum Node<'r> {
 }
 
 /// How much survives in one image.
-struct Odds {
+struct SurvivalOdds {
     survivors: Survivors,
     /// The percentage of changes that survive, and of writes that survive only in part.
     kept: u64,
@@ -164,7 +164,7 @@ impl<'r> FileSystem<'r> {
 
     /// Returns a possible state of the files after a power cut now.
     pub fn image(&self, survivors: Survivors, random: &mut Random) -> Image {
-        let odds = Odds {
+        let odds = SurvivalOdds {
             survivors,
             kept: random.pick(&[10, 50, 90]),
             torn: random.pick(&[0, 50, 100]),
@@ -176,7 +176,14 @@ impl<'r> FileSystem<'r> {
         image
     }
 
-    fn add_to(&self, image: &mut Image, path: &str, node: usize, odds: &Odds, random: &mut Random) {
+    fn add_to(
+        &self,
+        image: &mut Image,
+        path: &str,
+        node: usize,
+        odds: &SurvivalOdds,
+        random: &mut Random,
+    ) {
         match &self.nodes[node] {
             // This file is memory that readers share; SQLite makes it again.
             Node::File(_) if path.ends_with("-shm") => {

@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// A moment on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub enum TimePoint {
     /// Before the first record.
     Beginning,
     /// The start of the command.
@@ -67,7 +67,7 @@ impl fmt::Display for Moment {
     }
 }
 
-impl FromStr for When {
+impl FromStr for TimePoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -91,7 +91,7 @@ impl FromStr for When {
     }
 }
 
-impl fmt::Display for When {
+impl fmt::Display for TimePoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Beginning => f.write_str("beginning"),
@@ -108,13 +108,13 @@ mod tests {
     #[test]
     fn a_time_is_rfc_3339_or_a_time_ago() {
         let at: Timestamp = "2026-11-22T08:00:00Z".parse().expect("a time");
-        let at = Ok(When::At(Moment { at, ago: None }));
+        let at = Ok(TimePoint::At(Moment { at, ago: None }));
         assert_eq!("2026-11-22T08:00:00Z".parse(), at);
         assert_eq!("2026-11-22T09:00:00+01:00".parse(), at);
-        assert_eq!("beginning".parse(), Ok(When::Beginning));
-        assert_eq!("now".parse(), Ok(When::Now));
+        assert_eq!("beginning".parse(), Ok(TimePoint::Beginning));
+        assert_eq!("now".parse(), Ok(TimePoint::Now));
         for (text, seconds) in [("2h", 7200), ("90s", 90), ("30m", 1800), ("2d", 172_800)] {
-            let Ok(When::At(moment)) = text.parse() else {
+            let Ok(TimePoint::At(moment)) = text.parse() else {
                 panic!("{text}");
             };
             let off = Timestamp::now().as_second() - moment.at.as_second() - seconds;
@@ -133,7 +133,7 @@ mod tests {
             "2 fortnights",
             "999999d",
         ] {
-            let wrong = text.parse::<When>().expect_err(text);
+            let wrong = text.parse::<TimePoint>().expect_err(text);
             assert!(
                 wrong.starts_with(&format!("\"{text}\" is not a time; write 20")),
                 "{wrong}"
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn equal_times_ago_are_equal_and_shown_as_written() {
-        let two_hours = |text: &str| text.parse::<When>().expect("a time");
+        let two_hours = |text: &str| text.parse::<TimePoint>().expect("a time");
         let before = two_hours("2h");
         while Timestamp::now().as_millisecond() == now_of(before) {}
         assert_eq!(before, two_hours("2h"));
@@ -155,8 +155,8 @@ mod tests {
         assert_ne!(absolute, before);
     }
 
-    fn now_of(two_hours_ago: When) -> i64 {
-        let When::At(moment) = two_hours_ago else {
+    fn now_of(two_hours_ago: TimePoint) -> i64 {
+        let TimePoint::At(moment) = two_hours_ago else {
             panic!("{two_hours_ago}");
         };
         moment.at.as_millisecond() + 7_200_000

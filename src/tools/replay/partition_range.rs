@@ -10,13 +10,13 @@ const LARGEST: u64 = i64::MAX as u64;
 
 /// `PARTITION:FIRST-LAST`, LAST included; without LAST up to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TypedOffsets {
+pub struct PartitionRange {
     pub partition: u32,
     pub first: u64,
     pub last: Option<u64>,
 }
 
-impl FromStr for TypedOffsets {
+impl FromStr for PartitionRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -51,7 +51,7 @@ fn offset(text: &str) -> Result<Option<u64>, String> {
     offset.map(Some).ok_or_else(too_large)
 }
 
-impl fmt::Display for TypedOffsets {
+impl fmt::Display for PartitionRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             partition,
@@ -63,7 +63,7 @@ impl fmt::Display for TypedOffsets {
     }
 }
 
-impl TypedOffsets {
+impl PartitionRange {
     /// Returns the range, whether its offsets exist or not.
     #[must_use]
     pub fn range(&self) -> OffsetRange {
@@ -100,14 +100,14 @@ impl TypedOffsets {
 mod tests {
     use super::*;
 
-    fn typed(text: &str) -> TypedOffsets {
+    fn typed(text: &str) -> PartitionRange {
         text.parse().expect("offsets")
     }
 
     #[test]
     fn offsets_are_a_partition_and_a_range() {
         let range = |partition, first, last| {
-            Ok(TypedOffsets {
+            Ok(PartitionRange {
                 partition,
                 first,
                 last,
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!("2:100-".parse(), range(2, 100, None));
         assert_eq!("0:7".parse(), range(0, 7, Some(7)));
         for text in ["", "2", "2:", "2:9-8", "2:a-b", "-1:3", "2:-3", "2:3-4-5"] {
-            let wrong = text.parse::<TypedOffsets>().expect_err(text);
+            let wrong = text.parse::<PartitionRange>().expect_err(text);
             assert!(wrong.contains("PARTITION:FIRST-LAST"), "{wrong}");
         }
     }
@@ -131,7 +131,7 @@ mod tests {
             "0:0-18446744073709551615",
             "0:0-99999999999999999999",
         ] {
-            let wrong = text.parse::<TypedOffsets>().expect_err(text);
+            let wrong = text.parse::<PartitionRange>().expect_err(text);
             assert!(
                 wrong.ends_with("is too large: Kafka's offsets end at 9223372036854775807"),
                 "{wrong}"

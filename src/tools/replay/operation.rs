@@ -14,7 +14,7 @@ pub const REPLAY_ID: &str = "replay_id";
 
 /// The work of a run: to replay events, or to redrive rejected reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Work {
+pub enum Operation {
     Replay {
         selection: Selection,
         /// Includes records that are replays already.
@@ -35,12 +35,12 @@ pub enum Work {
 pub enum Verdict<'a> {
     /// Publish this record; the text is the status or reason under which it is counted.
     Publish(RecordRef<'a>, Cow<'a, str>),
-    Pass(Pass<'a>),
+    Skip(SkipReason<'a>),
 }
 
 /// Why a record is not published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pass<'a> {
+pub enum SkipReason<'a> {
     /// The filters leave it out.
     FilteredOut,
     /// It is a replay already.
@@ -55,7 +55,7 @@ pub enum Pass<'a> {
     StillRejected(Cow<'a, str>, &'static str),
 }
 
-impl Work {
+impl Operation {
     /// Returns the name of the command.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -114,10 +114,10 @@ impl Work {
         position: Option<Position<'_>>,
     ) -> Verdict<'a> {
         if RedrivenMarker::of(record).is_some() {
-            return Verdict::Pass(Pass::Marker);
+            return Verdict::Skip(SkipReason::Marker);
         }
         if !self.selection().has_time(record.timestamp) {
-            return Verdict::Pass(Pass::FilteredOut);
+            return Verdict::Skip(SkipReason::FilteredOut);
         }
         match self {
             Self::Replay {
@@ -135,7 +135,7 @@ impl Work {
                 let marked = at.and_then(|at| redriven.get(&at));
                 let is_redriven = marked.is_some_and(|time| *time == record.timestamp);
                 match verdict {
-                    Verdict::Publish(..) if is_redriven => Verdict::Pass(Pass::Redriven),
+                    Verdict::Publish(..) if is_redriven => Verdict::Skip(SkipReason::Redriven),
                     verdict => verdict,
                 }
             }
@@ -181,13 +181,13 @@ fn judge_event<'a>(
     include_replays: bool,
 ) -> Verdict<'a> {
     let Some(fields) = EventFields::of(record).filter(|_| record.key.is_some()) else {
-        return Verdict::Pass(Pass::Foreign);
+        return Verdict::Skip(SkipReason::Foreign);
     };
     if !selection.has_event(&fields) {
-        return Verdict::Pass(Pass::FilteredOut);
+        return Verdict::Skip(SkipReason::FilteredOut);
     }
     if !include_replays && record.header(REPLAY_ID).is_some() {
-        return Verdict::Pass(Pass::Replay);
+        return Verdict::Skip(SkipReason::Replay);
     }
     Verdict::Publish(borrowed(record), fields.status)
 }
@@ -198,17 +198,18 @@ fn judge_rejected<'a>(
     format: EventFormat,
 ) -> Verdict<'a> {
     let Some(fields) = RejectedFields::of(record) else {
-        return Verdict::Pass(Pass::Foreign);
+        return Verdict::Skip(SkipReason::Foreign);
     };
     if !selection.has_rejected(&fields, record.text_key()) {
-        return Verdict::Pass(Pass::FilteredOut);
+        return Verdict::Skip(SkipReason::FilteredOut);
     }
     match redrive(record, format) {
         Ok(event) => Verdict::Publish(event, Cow::Borrowed(fields.reason)),
-        Err(StillRejected::Because(code)) => {
-            Verdict::Pass(Pass::StillRejected(Cow::Borrowed(fields.reason), code))
-        }
-        Err(StillRejected::NotRejectedByKoobridge) => Verdict::Pass(Pass::Foreign),
+        Err(StillRejected::Invalid(code)) => Verdict::Skip(SkipReason::StillRejected(
+            Cow::Borrowed(fields.reason),
+            code,
+        )),
+        Err(StillRejected::NotRejectedByKoobridge) => Verdict::Skip(SkipReason::Foreign),
     }
 }
 

@@ -1,14 +1,14 @@
-//! Tests reports that Kafka refuses for their size.
+//! Tests reports that Kafka rejects for their size.
 
 use super::spooling::{HELD_BACK, direct, eventually, spooling};
 use super::*;
 
 /// Starts a bridge for which every record is too large, on the events topic or on both.
-fn refusing(both: bool, spooling: Option<Spooling>) -> Fixture {
+fn rejecting_fixture(both: bool, spooling: Option<Spooling>) -> Fixture {
     let fixture = Fixture::start("there", 10, &[], spooling);
-    fixture.delivery.events.shared().refused_size.learn(1);
+    fixture.delivery.events.shared().rejected_size.learn(1);
     if both {
-        fixture.delivery.rejected.shared().refused_size.learn(1);
+        fixture.delivery.rejected.shared().rejected_size.learn(1);
     }
     fixture
 }
@@ -28,8 +28,8 @@ async fn rejected_is_known(fixture: &Fixture) {
 }
 
 #[tokio::test]
-async fn a_refused_report_is_redirected_and_counted_once() {
-    let fixture = refusing(false, None);
+async fn a_record_that_kafka_rejects_is_redirected_and_counted_once() {
+    let fixture = rejecting_fixture(false, None);
     create_rejected(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Kafka));
     assert_eq!(fixture.fates(), ["{fate=\"delivered\"} 1"]);
@@ -41,25 +41,25 @@ async fn a_refused_report_is_redirected_and_counted_once() {
 }
 
 #[tokio::test]
-async fn a_refused_report_fails_without_a_rejected_topic() {
-    let fixture = refusing(false, None);
+async fn a_record_that_kafka_rejects_fails_without_a_rejected_topic() {
+    let fixture = rejecting_fixture(false, None);
     rejected_is_known(&fixture).await;
-    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::NoTopic));
+    assert_eq!(fixture.deliver(LONG).await, Err(PublishError::NoTopic));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
 #[tokio::test]
-async fn a_report_that_both_topics_refuse_fails_without_a_spool() {
-    let fixture = refusing(true, None);
+async fn a_record_that_both_topics_reject_fails_without_a_spool() {
+    let fixture = rejecting_fixture(true, None);
     create_rejected(&fixture).await;
-    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::Refused));
+    assert_eq!(fixture.deliver(LONG).await, Err(PublishError::Rejected));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
 #[tokio::test]
-async fn a_refused_report_is_spooled_until_the_rejected_topic_exists() {
+async fn a_record_that_kafka_rejects_is_spooled_until_the_rejected_topic_exists() {
     let directory = tempfile::tempdir().expect("a directory");
-    let fixture = refusing(false, Some(spooling(directory.path(), LONG)));
+    let fixture = rejecting_fixture(false, Some(spooling(directory.path(), LONG)));
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     let reports = || fixture.delivery.spool_level().expect("a spool").reports;
     create_rejected(&fixture).await;
@@ -68,20 +68,20 @@ async fn a_refused_report_is_spooled_until_the_rejected_topic_exists() {
 }
 
 #[tokio::test]
-async fn a_refused_report_fails_if_the_spool_is_full_and_no_rejected_topic_exists() {
+async fn a_rejected_record_fails_if_the_spool_is_full_and_no_rejected_topic_exists() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.free_space = u64::MAX / 2;
     let fixture = direct(10, &[], spooling).await;
-    fixture.delivery.events.shared().refused_size.learn(1);
-    assert_eq!(fixture.deliver(LONG).await, Err(NotTaken::NoRoom));
+    fixture.delivery.events.shared().rejected_size.learn(1);
+    assert_eq!(fixture.deliver(LONG).await, Err(PublishError::NoRoom));
     assert_eq!(fixture.fates(), ["{fate=\"failed\"} 1"]);
 }
 
 #[tokio::test]
-async fn a_report_that_both_topics_refuse_is_quarantined_with_a_spool() {
+async fn a_record_that_both_topics_reject_is_quarantined_with_a_spool() {
     let directory = tempfile::tempdir().expect("a directory");
-    let fixture = refusing(true, Some(spooling(directory.path(), LONG)));
+    let fixture = rejecting_fixture(true, Some(spooling(directory.path(), LONG)));
     create_rejected(&fixture).await;
     assert_eq!(fixture.deliver(LONG).await, Ok(KeptBy::Spool));
     let spooled = || {
@@ -90,7 +90,7 @@ async fn a_report_that_both_topics_refuse_is_quarantined_with_a_spool() {
     };
     eventually("it is not quarantined", || spooled() == (1, 1)).await;
     assert_eq!(fixture.fates(), [""; 0]);
-    // It counts once, though both topics refuse it.
+    // It counts once, though both topics reject it.
     let rejected = shown(
         &fixture,
         "koobridge_reports_rejected_total{reason=\"record-too-large\"}",
@@ -113,13 +113,13 @@ async fn redirected_reports_count_towards_the_memory_for_reading_back() {
             timestamp: 1_795_000_000_000,
         };
         let events = &fixture.delivery.events;
-        let told = events.deliver(record, Instant::now() + LONG).await;
-        assert_eq!(told, Ok(Kept::BY_SPOOL));
+        let reply = events.deliver(record, Instant::now() + LONG).await;
+        assert_eq!(reply, Ok(Kept::BY_SPOOL));
     }
     let Delivery {
         events, rejected, ..
     } = &fixture.delivery;
-    events.shared().refused_size.learn(1);
+    events.shared().rejected_size.learn(1);
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
     let redirected = || rejected.partitions.all()[0].lane(Lane::in_flight);
@@ -134,7 +134,7 @@ async fn redirected_reports_count_towards_the_memory_for_reading_back() {
 
 /// The inbox of the rejected topic has no room for another row.
 #[tokio::test]
-async fn a_refused_report_keeps_its_row_until_the_rejected_topic_has_it() {
+async fn a_rejected_record_keeps_its_row_until_the_rejected_topic_has_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spooling = spooling(directory.path(), LONG);
     spooling.spool.disk_limit = 1 << 20;
@@ -150,11 +150,11 @@ async fn a_refused_report_keeps_its_row_until_the_rejected_topic_has_it() {
         };
         match events.deliver(record, Instant::now() + LONG).await {
             Ok(Kept::BY_SPOOL) => spooled += 1,
-            told => break assert_eq!(told, Err(NotTaken::NoRoom)),
+            reply => break assert_eq!(reply, Err(PublishError::NoRoom)),
         }
     }
     assert!(spooled > 5, "{spooled}");
-    events.shared().refused_size.learn(1);
+    events.shared().rejected_size.learn(1);
     let broker = fixture.broker.as_ref().expect("a broker");
     broker.create_topic("later", 1).expect("a topic");
     let waits = || !fixture.delivery.redirects.is_empty();

@@ -6,16 +6,16 @@ use anyhow::Context as _;
 
 use super::options::Outcome;
 use super::run::was_stopped;
-use super::summary::{Ending, Summary, in_seconds};
+use super::summary::{Summary, SummaryOutcome, in_seconds};
 use super::tally::Tally;
 use super::totals::Totals;
 use crate::interrupt::Interrupt;
 
 /// How a command with a valid command line ended.
-pub(super) struct Ended {
+pub(super) struct CommandResult {
     /// The id of the run, if one was begun or named.
     pub(super) id: Option<String>,
-    pub(super) ending: Ending,
+    pub(super) ending: SummaryOutcome,
     /// The counts of this process.
     pub(super) tally: Tally,
     /// The time that this process has copied for.
@@ -25,11 +25,11 @@ pub(super) struct Ended {
     pub(super) result: anyhow::Result<Outcome>,
 }
 
-impl Ended {
+impl CommandResult {
     /// Returns the end of a command that copied nothing.
     pub(super) fn without_copying(
         id: Option<&str>,
-        ending: Ending,
+        ending: SummaryOutcome,
         result: anyhow::Result<Outcome>,
     ) -> Self {
         Self {
@@ -43,12 +43,16 @@ impl Ended {
     }
 
     /// Returns the end of a command that could not begin to copy.
-    pub(super) fn unbegun(id: Option<&str>, error: anyhow::Error, interrupt: &Interrupt) -> Self {
+    pub(super) fn not_started(
+        id: Option<&str>,
+        error: anyhow::Error,
+        interrupt: &Interrupt,
+    ) -> Self {
         if was_stopped(&error, interrupt) {
-            crate::tell!("stopped before anything was copied: {error:#}");
-            return Self::without_copying(id, Ending::Stopped, Ok(Outcome::Stopped));
+            crate::try_eprintln!("stopped before anything was copied: {error:#}");
+            return Self::without_copying(id, SummaryOutcome::Stopped, Ok(Outcome::Stopped));
         }
-        Self::without_copying(id, Ending::Failed, Err(error))
+        Self::without_copying(id, SummaryOutcome::Failed, Err(error))
     }
 
     /// Prints the summary if `is_wanted`, and returns the result.
@@ -77,7 +81,7 @@ impl Ended {
             total: self.total,
         };
         let printed = summary.print().context(match self.ending {
-            Ending::Finished | Ending::AlreadyFinished => {
+            SummaryOutcome::Finished | SummaryOutcome::AlreadyFinished => {
                 "the run has finished, but its summary could not be printed"
             }
             _ => "the summary could not be printed",

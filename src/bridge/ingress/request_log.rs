@@ -12,7 +12,7 @@ use crate::bridge::traces::{Destination, RequestSpan, SendSpan, Traces};
 use crate::contract::{Arrival, ChannelId, Fault, Reason, Report};
 
 /// The record of one request, which grows with each step.
-pub(super) struct Account<'b> {
+pub(super) struct RequestLog<'b> {
     metrics: &'b Metrics,
     /// When the head of the request was complete.
     pub(super) complete: Instant,
@@ -24,7 +24,7 @@ pub(super) struct Account<'b> {
     span: Option<Box<RequestSpan>>,
 }
 
-impl<'b> Account<'b> {
+impl<'b> RequestLog<'b> {
     pub(super) fn open(metrics: &'b Metrics, traces: Option<&'b Traces>) -> Self {
         Self {
             metrics,
