@@ -220,7 +220,7 @@ Exit codes:
 
 pub(super) const REDRIVE_HELP: &str = "\
 It validates each rejected report with the rules of this version. A report that is now valid is published as
-an event with its original arrival time. An event that Kafka refused is published again unchanged. All other
+an event with its original arrival time. An event that Kafka rejected is published again unchanged. All other
 reports are left as they are. It shows a preview and asks for confirmation. Each run publishes a report
 exactly once, and --resume continues it. Reports that an earlier redrive has published are skipped.
 The range is required: --since, --until or --offsets, except if a run is resumed.

@@ -363,7 +363,7 @@ fn a_report_with_a_slow_body_is_spooled_before_the_deadline() {
 }
 
 #[test]
-fn what_neither_topic_takes_is_quarantined_and_holds_up_nothing() {
+fn a_report_that_neither_topic_accepts_is_quarantined_and_delays_no_other() {
     let kafka = cluster::shared();
     let small = [("min.insync.replicas", "2"), ("max.message.bytes", "4096")];
     let topic = kafka.topic_with("small", 1, 3, &small);

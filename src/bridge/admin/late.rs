@@ -50,11 +50,11 @@ impl Late {
         let (verb, outcome) = match (setting, topic) {
             (ACCEPTED, 0) => (
                 "accepts",
-                "Kafka refuses older reports, and they go to the rejected topic",
+                "Kafka rejects older reports, and they go to the rejected topic",
             ),
             (ACCEPTED, _) => (
                 "accepts",
-                "Kafka refuses older reports, and they stay in the spool",
+                "Kafka rejects older reports, and they stay in the spool",
             ),
             _ => (
                 "keeps",
@@ -144,7 +144,7 @@ mod tests {
                  their arrival: Kafka may delete older reports right after their delivery. Raise retention.ms of the \
                  topic before the spool delivers the reports.",
                 "The oldest report in the spool has waited for 2 days, and rejected accepts reports only for 24 hours after \
-                 their arrival: Kafka refuses older reports, and they stay in the spool. Raise \
+                 their arrival: Kafka rejects older reports, and they stay in the spool. Raise \
                  message.timestamp.before.max.ms of the topic before the spool delivers the reports."
             ]
         );

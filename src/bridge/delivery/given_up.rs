@@ -15,7 +15,7 @@ pub(super) enum Reason {
     SpoolFull,
     #[error("the spool can't be written to")]
     SpoolFailed,
-    #[error("Kafka refuses the record, and there is no rejected topic")]
+    #[error("Kafka rejects the record, and there is no rejected topic")]
     NoTopic,
 }
 

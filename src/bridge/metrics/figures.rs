@@ -79,7 +79,7 @@ impl Counts {
     }
 
     /// Returns the number of reports that break the contract. `statuses` counts those with an unknown status, and those
-    /// that only Kafka refuses.
+    /// that only Kafka rejects.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         let reasons = Reason::ALL.iter().zip(self.reasons);

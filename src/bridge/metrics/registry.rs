@@ -149,7 +149,7 @@ impl Metrics {
         section.in_unit(
             "topic_age_limit",
             Unit::Seconds,
-            "Age at which Kafka refuses a record for the topic or may delete it; absent if there is no limit",
+            "Age at which Kafka rejects a record for the topic or may delete it; absent if there is no limit",
             &self.age_limit,
         );
         section.of(

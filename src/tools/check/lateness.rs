@@ -43,7 +43,7 @@ impl Lateness {
             "stays in the spool"
         };
         let outcome =
-            format!("Kafka refuses a report that waited for longer, and it {consequence}");
+            format!("Kafka rejects a report that waited for longer, and it {consequence}");
         let AgeLimits { accepted, .. } = facts.age_limits();
         let limits = AgeLimits {
             accepted,

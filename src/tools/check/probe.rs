@@ -42,7 +42,7 @@ fn refused(topic: &str, why: &str) -> Finding {
     if lower.contains("timestamp") {
         Area::Clock.fail(
             what,
-            "synchronize this machine's clock by NTP: Kafka refuses a record whose time is an hour ahead",
+            "synchronize this machine's clock by NTP: Kafka rejects a record whose time is an hour ahead",
         )
     } else if lower.contains("authoriz") {
         Area::Probe.fail(what, "grant this client WRITE on the topic")
@@ -64,7 +64,7 @@ fn clock(topic: &str, [sent, acknowledged]: [Timestamp; 2], at: i64) -> Option<F
         let what = format!("{topic}: this machine's clock and Kafka's differ by {by} s");
         Area::Clock.warn(
             what,
-            "synchronize both by NTP: Kafka refuses a record whose time is an hour ahead, and replays select records by time",
+            "synchronize both by NTP: Kafka rejects a record whose time is an hour ahead, and replays select records by time",
         )
     } else {
         Area::Clock.ok(format!("{topic}: this machine's clock and Kafka's agree"))

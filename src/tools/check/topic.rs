@@ -76,7 +76,7 @@ fn unusable(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
             "bring back the brokers that are away; reports of these partitions wait".to_owned(),
         ),
         Condition::Rejected(why) => (
-            format!("{name}: Kafka refuses the topic: {why}"),
+            format!("{name}: Kafka rejects the topic: {why}"),
             "grant this client DESCRIBE and WRITE on it".to_owned(),
         ),
         Condition::Unknown | Condition::Unreachable(_) => (
@@ -223,7 +223,7 @@ fn size(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
         )
     } else if most < batch {
         format!(
-            "a batch may have {batch} (message.max.bytes, batch.size): Kafka refuses the whole batch, and its records are sent one by one"
+            "a batch may have {batch} (message.max.bytes, batch.size): Kafka rejects the whole batch, and its records are sent one by one"
         )
     } else {
         return None;

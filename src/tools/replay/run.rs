@@ -84,7 +84,7 @@ impl Run {
     /// Commits the plan in a first transaction.
     ///
     /// # Errors
-    /// If Kafka refuses it, or another process has begun the run.
+    /// If Kafka rejects it, or another process has begun the run.
     pub(super) fn start(
         job: Job,
         sink: Sink,

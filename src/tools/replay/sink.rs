@@ -33,7 +33,7 @@ pub(super) struct Sink {
     pub(super) target: Target,
     batching: Batching,
     interrupt: Arc<Interrupt>,
-    /// Tags of records that Kafka refuses, and why.
+    /// Tags of records that Kafka rejects, and why.
     refused: BTreeMap<usize, Refusal>,
     /// The refused records that the open transaction has skipped.
     skipped: Vec<usize>,
@@ -231,7 +231,7 @@ impl Sink {
         self.suspects.open = None;
     }
 
-    /// Notes the records of the batches that Kafka has refused. Kafka refuses a whole batch, so the record at fault is known
+    /// Notes the records of the batches that Kafka has refused. Kafka rejects a whole batch, so the record at fault is known
     /// only when it is sent alone.
     pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, DeliveryError>) {
         let is_too_large =

@@ -94,7 +94,7 @@ impl TopicRun {
     ) -> anyhow::Result<CommandResult> {
         range.check()?;
         if self.operation.leaves_markers() {
-            // Markers have no key, and Kafka refuses records without a key on a compacted topic.
+            // Markers have no key, and Kafka rejects records without a key on a compacted topic.
             Target::find(&self.settings, &self.source, reader.partitions()?)?;
         }
         let partitions = Target::partitions(reader.partitions_of(&self.target))?;

@@ -361,7 +361,7 @@ fn the_warning_of_the_retention_comes_before_the_copy() {
 }
 
 #[test]
-fn a_redrive_passes_over_reports_that_an_earlier_one_has_brought_back() {
+fn a_redrive_skips_reports_that_an_earlier_one_has_published() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let unknown = |message: &str, body: &str| rejected("unknown-status", body, Some(message));
@@ -497,7 +497,7 @@ fn a_run_without_a_connection_to_kafka_obeys_signals() {
 }
 
 #[test]
-fn a_resumed_redrive_brings_back_each_report_once() {
+fn a_resumed_redrive_publishes_each_report_once() {
     let kafka = cluster::shared();
     let desk = Desk::new(&kafka);
     let message = |number: usize| format!("m{number}");

@@ -107,7 +107,7 @@ fn a_wrong_id_is_found() {
 
 #[test]
 #[should_panic(expected = "1 reports that no sender sent")]
-fn a_stranger_is_found() {
+fn an_unsent_report_is_found() {
     check(
         &[sent_report("read", 200)],
         vec![located("read"), located("failed")],

@@ -18,8 +18,8 @@ const PRODUCERS: u64 = 2;
 const VALID: Duration = Duration::from_secs(40);
 
 with_and_without_a_spool!(
-    certificates_are_renewed_while_all_is_well,
-    a_password_is_changed_while_all_is_well,
+    certificates_are_renewed_without_another_fault,
+    a_password_is_changed_without_another_fault,
 );
 
 fn rig(fault: &str, spool: bool, files: &ClientFiles, security: Security) -> Rig {
@@ -80,7 +80,7 @@ fn assert_all_200(reports: &[SentReport]) {
 }
 
 /// No report is lost, repeated, reordered or refused.
-fn certificates_are_renewed_while_all_is_well(spool: bool) {
+fn certificates_are_renewed_without_another_fault(spool: bool) {
     let files = ClientFiles::new(Security::MutualTls);
     let mut rig = rig("certificate renewed", spool, &files, Security::MutualTls);
     for round in 1..=lasting(3, 10) {
@@ -92,7 +92,7 @@ fn certificates_are_renewed_while_all_is_well(spool: bool) {
     assert_all_200(&rig.check(Tolerated::NOTHING));
 }
 
-fn a_password_is_changed_while_all_is_well(spool: bool) {
+fn a_password_is_changed_without_another_fault(spool: bool) {
     let files = ClientFiles::new(Security::SaslTls);
     let mut rig = rig("password changed", spool, &files, Security::SaslTls);
     for (round, password) in [(1, "another"), (2, SASL_PASSWORD)] {

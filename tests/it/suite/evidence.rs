@@ -1,4 +1,4 @@
-//! The places of reports: the topic, the rejected topic with the records that Kafka refuses, or the spool.
+//! The places of reports: the topic, the rejected topic with the records that Kafka rejects, or the spool.
 
 use std::path::Path;
 

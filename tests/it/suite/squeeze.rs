@@ -31,7 +31,7 @@ fn the_queue_is_full(spool: bool) {
     assert_eq!(refused > 0, !spool, "{refused} senders noticed");
 }
 
-/// Kafka refuses records that are more than an hour ahead.
+/// Kafka rejects records that are more than an hour ahead.
 fn the_clock_jumps_ahead_and_back(spool: bool) {
     let clock = Clock::new();
     let environment = clock.environment();

@@ -315,7 +315,7 @@ fn rejected(mut table: Table, snapshot: &Snapshot, recent: &Interval) -> String 
     let mut foot = "No report has been rejected since the start.";
     for (counts, reason) in counts {
         let known = Reason::ALL.into_iter().find(|it| it.code() == reason);
-        let detail = known.map_or("Kafka refuses its size, form or timestamp.", Reason::detail);
+        let detail = known.map_or("Kafka rejects its size, form or timestamp.", Reason::detail);
         table.counts(None, reason, counts, &note(detail));
         foot = "koobridge tail --rejected shows the full reports.";
     }

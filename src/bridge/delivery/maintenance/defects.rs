@@ -65,7 +65,7 @@ impl MaintenanceLoop {
             warn!(
                 topic,
                 why,
-                "a broker refuses the bridge: reports for the partitions that it leads must wait"
+                "a broker rejects the bridge: reports for the partitions that it leads must wait"
             );
         }
     }

@@ -405,7 +405,7 @@ impl Partition {
         if let Some(reports) = REJECTED.count() {
             warn!(
                 topic = self.shared.name(),
-                reason, reports, "Kafka refuses these reports: they go to the rejected topic"
+                reason, reports, "Kafka rejects these reports: they go to the rejected topic"
             );
         }
         let origin = is_written.then(|| (self.lane_key(report.is_in_inbox).clone(), number));
