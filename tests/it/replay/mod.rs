@@ -167,7 +167,7 @@ fn a_replay_onto_its_own_topic_ends_and_is_not_replayed_itself() {
 }
 
 #[test]
-fn foreign_records_are_passed_over_and_counted() {
+fn foreign_records_are_skipped_and_counted() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 3);
     let strange = |key: Option<&str>, value: Option<&[u8]>| NewRecord {
@@ -202,7 +202,7 @@ fn foreign_records_are_passed_over_and_counted() {
 }
 
 #[test]
-fn an_archive_can_be_brought_back() {
+fn an_archive_can_be_published_again() {
     let kafka = cluster::shared();
     let desk = Desk::with_events(&kafka, 60);
     let file = tempfile::NamedTempFile::new().expect("a file");
