@@ -92,22 +92,22 @@ impl Tally {
         self.records + skipped + self.refused + self.still_rejected()
     }
 
-    /// Returns the text about the records that were passed over; empty if there are none.
+    /// Returns the text about the skipped records; empty if there are none.
     #[must_use]
     pub fn skipped(&self) -> String {
         let parts = [
-            (self.filtered_out, "left out by the filters"),
+            (self.filtered_out, "excluded by the filters"),
             (
                 self.replays,
                 "replays already (--include-replays includes them)",
             ),
             (
                 self.redriven,
-                "brought back by an earlier redrive (--include-redriven includes them)",
+                "published by an earlier redrive (--include-redriven includes them)",
             ),
             (
                 self.foreign,
-                "not written by koobridge for a report (for example a probe, or by another version)",
+                "not events or rejected reports of this version, for example probes",
             ),
             (
                 self.deleted,
@@ -154,7 +154,7 @@ impl Tally {
         let mut text = format!("{records} ({bytes}) to {target}");
         let skipped = self.skipped();
         if !skipped.is_empty() {
-            text += "; passed over: ";
+            text += "; skipped: ";
             text += &skipped;
         }
         text
@@ -178,7 +178,7 @@ impl Tally {
         if skipped.is_empty() {
             return Ok(());
         }
-        writeln!(text, "  passed over {skipped}")
+        writeln!(text, "  skipped     {skipped}")
     }
 
     fn write_statuses(&self, text: &mut String) -> fmt::Result {

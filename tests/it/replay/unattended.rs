@@ -391,7 +391,7 @@ fn a_redrive_skips_reports_that_an_earlier_one_has_published() {
         stderr(&third)
     );
     assert!(
-        stderr(&third).contains("2 brought back by an earlier redrive"),
+        stderr(&third).contains("2 published by an earlier redrive"),
         "{}",
         stderr(&third)
     );
