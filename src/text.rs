@@ -26,6 +26,17 @@ pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, SMALL)
 }
 
+/// Returns why a file or directory can't be read, and the remedy; `otherwise` is the one for other reasons than missing
+/// permission.
+pub fn unreadable(error: &io::Error, otherwise: &str) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => "give this user read access",
+        io::ErrorKind::InvalidInput => return format!("can't be read: {error}"),
+        _ => otherwise,
+    };
+    format!("can't be read: {error}; {remedy}")
+}
+
 fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?

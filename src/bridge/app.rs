@@ -194,7 +194,7 @@ impl App {
         let delay = config.ingress.drain_delay;
         info!(
             ?delay,
-            "stopping: no longer ready, but still accepting reports for ingress.drain_delay"
+            "stopping: no longer ready, but still accepting reports for ingress.drain_delay; a second signal stops at once"
         );
         phase.send_replace(Phase::Draining);
         tokio::select! {
@@ -211,8 +211,9 @@ impl App {
         let flush_timeout = config.kafka.flush_timeout;
         info!(
             ?flush_timeout,
-            reports = bridge.delivery.in_flight().reports,
-            "stopping: no new reports; waiting up to kafka.flush_timeout for reports in flight and in the spool"
+            in_flight = bridge.delivery.in_flight().reports,
+            spooled = bridge.delivery.spool_level().map(|level| level.reports),
+            "stopping: no new reports; delivering the others for up to kafka.flush_timeout"
         );
         let last_answers = finish(workers, last.cut, &bridge, flush_timeout);
         let end = tokio::select! {

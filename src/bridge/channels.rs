@@ -16,8 +16,9 @@ use crate::text;
 /// All errors at once. They contain no passwords.
 pub fn load(directory: &Path) -> Result<Channels, Vec<ConfigError>> {
     let names = file_names(directory).map_err(|error| {
-        let problem = format!(
-            "can't be read: {error}; set ingress.channels to the directory of the password files"
+        let problem = text::unreadable(
+            &error,
+            "set ingress.channels to the directory of the password files",
         );
         vec![ConfigError::of_file(directory, problem)]
     })?;
@@ -67,7 +68,8 @@ fn read_channel(directory: &Path, name: &OsStr) -> Result<Channel, Vec<ConfigErr
                 .to_owned(),
         )
     })?;
-    let bytes = text::read_small(&path).map_err(|error| one(format!("can't be read: {error}")))?;
+    let bytes = text::read_small(&path)
+        .map_err(|error| one(text::unreadable(&error, "replace it with a regular file")))?;
     if text::is_utf16(&bytes) {
         return Err(one(format!("can't be used: {}", text::UTF_16)));
     }

@@ -215,7 +215,7 @@ Exit codes:
   0  done
   1  could not run
   2  the configuration or the command line is wrong
-  3  stopped; the command that resumes the run is printed
+  3  stopped; if the run has begun, the command that resumes it is printed
   4  some records are not on the target: Kafka has deleted them, or the target refused them";
 
 pub(super) const REDRIVE_HELP: &str = "\

@@ -17,7 +17,7 @@ use crate::bridge::app::{App, Broker};
 use crate::bridge::metrics::ReportAnswer;
 use crate::cli::Dev;
 use crate::config::{Config, ConfigErrors, Sources};
-use crate::contract::{ChannelId, Channels, Password, SOURCE_PREFIX};
+use crate::contract::{ChannelId, Channels, Password, RejectedFields, SOURCE_PREFIX};
 use crate::kafka::{self, EmbeddedBroker, OffsetRange, ReadStep, Reader};
 use crate::{config, telemetry};
 
@@ -54,10 +54,13 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
             &kafka,
             &broker.bootstrap_servers(),
         ));
-        let subscriber = follow(&kafka)?;
+        let subscribers = [
+            Follower::start(&kafka, &kafka.topic)?,
+            Follower::start(&kafka, &kafka.rejected_topic)?,
+        ];
         let metrics = app.metrics();
         let end = app.run().await?;
-        if subscriber.stop() {
+        if subscribers.into_iter().all(Follower::stop) {
             let [accepted, rejected] = [ReportAnswer::Accepted, ReportAnswer::Rejected]
                 .map(|answer| metrics.reports(answer));
             print(&format!(
@@ -127,51 +130,57 @@ fn print_welcome(
          \x20 -H 'Content-Type: application/json; charset=UTF-8' \\\n\
          \x20 -d '{SAMPLE}'\n\
          \n\
-         Events, read back from the topic (stop with Ctrl-C):\n"
+         Events and rejected reports, read back from the topics (stop with Ctrl-C):\n"
     )
 }
 
 /// The interface document's sample.
 const SAMPLE: &str = r#"{"sender":"86173xxxx4526","user_number":"86187xxxx5632","message_id":"044852ee407b40ec88ea65adb73ff5c27","status":"read"}"#;
 
-/// A thread that prints each event as a subscriber reads it.
+/// A thread that prints each record of a topic as a subscriber reads it.
 struct Follower {
     stop: Arc<AtomicBool>,
     ended: Receiver<()>,
 }
 
-fn follow(config: &config::Kafka) -> anyhow::Result<Follower> {
-    let mut reader = Reader::open(&kafka::Settings::from(config), &config.topic)?;
-    let everything = |partition| OffsetRange {
-        partition,
-        first: 0,
-        end: OffsetRange::ENDLESS,
-    };
-    let ranges: Vec<_> = (0..PARTITIONS.into()).map(everything).collect();
-    reader.read(&ranges)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let (end, ended) = mpsc::channel();
-    thread::Builder::new()
-        .name("subscriber".to_owned())
-        .spawn({
-            let stop = Arc::clone(&stop);
-            move || {
-                while !stop.load(Ordering::Relaxed) {
-                    // Read errors are ignored: the embedded broker does not refuse to be read.
-                    if let Ok(ReadStep::Record(read)) = reader.next(POLL) {
-                        let (partition, offset) = (read.partition(), read.offset());
-                        let value = read.record().value.unwrap_or_default();
-                        let event = String::from_utf8_lossy(&value);
-                        print(&format!("partition {partition} offset {offset}: {event}\n"));
-                    }
-                }
-                drop(end);
-            }
-        })?;
-    Ok(Follower { stop, ended })
-}
-
 impl Follower {
+    fn start(config: &config::Kafka, topic: &str) -> anyhow::Result<Self> {
+        let mut reader = Reader::open(&kafka::Settings::from(config), topic)?;
+        let everything = |partition| OffsetRange {
+            partition,
+            first: 0,
+            end: OffsetRange::ENDLESS,
+        };
+        let ranges: Vec<_> = (0..PARTITIONS.into()).map(everything).collect();
+        reader.read(&ranges)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (end, ended) = mpsc::channel();
+        thread::Builder::new()
+            .name("subscriber".to_owned())
+            .spawn({
+                let stop = Arc::clone(&stop);
+                move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        // Read errors are ignored: the embedded broker does not refuse to be read.
+                        if let Ok(ReadStep::Record(read)) = reader.next(POLL) {
+                            let (partition, offset) = (read.partition(), read.offset());
+                            let record = read.record();
+                            let rejected = RejectedFields::of(&record)
+                                .map(|fields| format!("rejected ({}), ", fields.reason))
+                                .unwrap_or_default();
+                            let value = record.value.unwrap_or_default();
+                            let value = String::from_utf8_lossy(&value);
+                            print(&format!(
+                                "{rejected}partition {partition} offset {offset}: {value}\n"
+                            ));
+                        }
+                    }
+                    drop(end);
+                }
+            })?;
+        Ok(Self { stop, ended })
+    }
+
     /// Stops the thread; returns `false` if it is blocked because its output is not read.
     fn stop(self) -> bool {
         self.stop.store(true, Ordering::Relaxed);

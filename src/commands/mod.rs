@@ -111,8 +111,8 @@ fn exit_code(end: &End, spool: Option<&Path>) -> ExitCode {
         }
         End::Forced => {
             warn!(
-                "stopped immediately after a second signal; reports in flight without an answer are lost unless their senders \
-                 retry"
+                "stopped immediately after a second signal; unanswered reports are lost unless their senders retry; those in the \
+                 spool stay there"
             );
             ExitCode::FAILURE
         }

@@ -39,7 +39,7 @@ fn named_directory(settings: &Settings) -> anyhow::Result<PathBuf> {
         None if settings.is_incomplete() => Err(settings.errors().into()),
         None => {
             bail!(
-                "no spool is configured; name its directory with --directory, or set spool.directory"
+                "no spool is configured; name its directory with --directory, or a file that has spool.directory with --config"
             )
         }
     }
@@ -136,7 +136,7 @@ fn status_as_text(directory: &Path, inspection: &Inspection, lanes: &Lanes) -> S
         let topic = &lane.topic;
         writeln!(
             text,
-            "  {topic} {place}: {due} due, {quarantined} quarantined, the oldest from {oldest}"
+            "  {topic} {place}: {due} to deliver, {quarantined} quarantined, the oldest from {oldest}"
         )
         .expect("writing to memory can't fail");
     }

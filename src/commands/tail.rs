@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::consuming;
-use super::interrupt::interruptible;
+use super::interrupt::interruptible_at_once;
 use super::mask;
 use crate::cli::Tail;
 use crate::contract::{EventFields, PROBE_KEY, RecordRef, RedrivenMarker, RejectedFields};
@@ -49,7 +49,7 @@ pub(super) fn run(tail: &Tail) -> anyhow::Result<ExitCode> {
     };
     let lines = tail.lines.map_or(u64::MAX, u64::from);
     let open = source_opener(tail, range)?;
-    interruptible(move |interrupt| {
+    interruptible_at_once(move |interrupt| {
         let (mut source, name) = open()?;
         follow(&view, &mut source, &name, lines, interrupt)
     })

@@ -288,9 +288,16 @@ impl<'a> Checker<'a> {
         if !properties.iter().any(|property| {
             property.name == "bootstrap.servers" && !property.value.trim().is_empty()
         }) {
+            let file = if self.settings.has_file {
+                ""
+            } else {
+                ", or a configuration file with --config"
+            };
             self.error(
                 "kafka.properties.bootstrap.servers",
-                "is missing; name the brokers, for example \"kafka-1:9092,kafka-2:9092\"",
+                format!(
+                    "is missing; name the brokers, for example \"kafka-1:9092,kafka-2:9092\"{file}"
+                ),
             );
         }
         Some(Kafka {

@@ -17,6 +17,16 @@ struct ConfigFile<'a> {
     text: &'a str,
 }
 
+/// Returns an error of the syntax. The parser's messages do not name the usual reason, missing quotes.
+fn syntax_problem(message: &str) -> String {
+    let hint = if message.starts_with("invalid") {
+        "; write a value that is not a number or a list in double quotes"
+    } else {
+        ""
+    };
+    format!("is not TOML: {message}{hint}")
+}
+
 impl ConfigFile<'_> {
     /// Resolves a path in the file, which is relative to the file.
     fn beside(&self, path: &str) -> PathBuf {
@@ -37,7 +47,7 @@ impl Settings {
         let text = match text::read(path) {
             Ok(text) => text,
             Err(error) => {
-                let problem = format!("can't be read: {error}; name another file with --config");
+                let problem = text::unreadable(&error, "name another file with --config");
                 self.is_incomplete = true;
                 return self.errors.push(at_line(None, problem));
             }
@@ -47,7 +57,7 @@ impl Settings {
         for error in errors {
             let line = error.span().map(|span| line_of(&text, span.start));
             self.errors
-                .push(at_line(line, format!("is not TOML: {}", error.message())));
+                .push(at_line(line, syntax_problem(error.message())));
         }
         // After a mistake in the syntax, other keys and values are not those that were meant.
         if !self.is_incomplete {

@@ -63,13 +63,18 @@ pub struct Settings {
     pub(super) secret_files: BTreeSet<PathBuf>,
     /// Whether the file could not be read, or is not TOML: some of its settings may be unknown.
     pub(super) is_incomplete: bool,
+    /// Whether a configuration file was named.
+    pub(super) has_file: bool,
 }
 
 impl Settings {
     /// Gathers the settings; [`super::Config::check`] returns the errors.
     #[must_use]
     pub fn gather(sources: &Sources) -> Self {
-        let mut settings = Self::default();
+        let mut settings = Self {
+            has_file: sources.file.is_some(),
+            ..Self::default()
+        };
         for key in KEYS {
             settings.insert_value(key.name, key.default.to_owned(), Origin::Default, None);
         }
@@ -236,6 +241,7 @@ impl Settings {
             opentelemetry: start.opentelemetry.clone(),
             secret_files: self.secret_files.clone(),
             is_incomplete: self.is_incomplete,
+            has_file: self.has_file,
         }
     }
 

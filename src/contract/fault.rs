@@ -68,10 +68,12 @@ impl Reason {
     #[must_use]
     pub fn detail(self) -> &'static str {
         match self {
-            Self::ContentType => "The Content-Type must be application/json; charset=UTF-8.",
+            Self::ContentType => {
+                "The Content-Type must be application/json, with charset UTF-8 or none."
+            }
             Self::ContentEncoding => "The only Content-Encoding that is accepted is identity.",
             Self::InvalidUtf8 => "The body is not valid UTF-8.",
-            Self::NotJson => "The body is not one well-formed JSON text.",
+            Self::NotJson => "The body is not valid JSON.",
             Self::TooDeep => "The body is nested deeper than 64 levels.",
             Self::NotAnObject => "The body is not a JSON object.",
             Self::DuplicateMember => "A member of the report occurs more than once.",

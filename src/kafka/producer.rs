@@ -33,7 +33,7 @@ pub struct DeliveryError(RDKafkaErrorCode);
 
 impl DeliveryError {
     /// The outcome is unknown because the producer was replaced.
-    pub const UNSURE: Self = Self(RDKafkaErrorCode::PurgeInflight);
+    pub const PURGED: Self = Self(RDKafkaErrorCode::PurgeInflight);
 
     /// The producer can't deliver anything any more.
     #[cfg(test)]

@@ -20,7 +20,7 @@ use super::format::FORMAT;
 pub enum OpenError {
     /// The directory can't be created, locked or read.
     #[error(
-        "spool.directory: can't use {}: {_1}; name a directory that this user can write to",
+        "spool.directory: can't use {}: {_1}; name a directory, not a file, that this user can write to",
         _0.display()
     )]
     Directory(PathBuf, io::Error),
@@ -36,7 +36,7 @@ pub enum OpenError {
     File(PathBuf, String),
     /// Another process owns the directory. Its process id, if the lock file contains it.
     #[error(
-        "spool.directory: {} is in use by {}; give each bridge its own directory",
+        "spool.directory: {} is in use by {}, which also delivers its reports; each bridge needs its own directory",
         _0.display(),
         owner_in_words(*_1)
     )]

@@ -295,7 +295,7 @@ impl Files {
         self.ensure_current();
     }
 
-    /// Replaces the current file when it or its write-ahead log is large. A reader can prevent that the log is emptied.
+    /// Replaces the current file when it or its write-ahead log is large. A reader can keep the log from being emptied.
     pub(super) fn rotate_if_large(&mut self) {
         let segment = self.limits.segment();
         let is_large = |file: &File| {

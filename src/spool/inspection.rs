@@ -159,7 +159,7 @@ impl fmt::Display for Problem {
         }
         write!(
             f,
-            "{path} is damaged ({why}): only its readable reports were shown; unreadable pages of 4 KiB: {}; \
+            "{path} is damaged ({why}): only its readable reports can be shown; unreadable pages of 4 KiB: {}; \
              undeliverable reports: {}",
             self.unread_pages, self.fragments
         )

@@ -58,12 +58,12 @@ use readers::Readers;
 pub use restored::{RestoredLane, RestoredState};
 use writer::{Callbacks, Writer};
 
-/// The limit on a topic's partition count. If a file contains a higher count, or this partition number or a higher
-/// one, the file is damaged. The bridge creates a lane for each partition, and Kafka's advice is to have fewer
+/// The limit on a topic's partition count. A file with a higher count, or with a partition number that is not below this
+/// limit, is damaged. The bridge creates a lane for each partition, and Kafka's advice is to have fewer
 /// partitions in a whole cluster.
 pub const MAX_PARTITIONS: u32 = 100_000;
 
-/// A lane: a partition of a topic, or the topic's inbox. Report numbers are unique within a topic.
+/// The key of a lane: a partition of a topic, or the topic's inbox. Report numbers are unique within a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneKey {
     pub topic: Arc<str>,

@@ -275,7 +275,7 @@ impl fmt::Display for Step<'_> {
                     .try_for_each(|(name, value)| write!(f, ", {name}={value}"))?;
                 if *replication < REPLICATION {
                     f.write_str(
-                        "; with so few replicas, reports that were answered 200 may be lost with one broker",
+                        "; with so few replicas, reports that were answered 200 can be lost when one broker fails",
                     )?;
                 }
                 Ok(())

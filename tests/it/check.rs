@@ -486,7 +486,7 @@ fn topics_that_lose_reports_or_are_slow_are_found() {
             3,
             &[("min.insync.replicas", "1")],
             "warn",
-            "may be lost with one broker",
+            "can be lost when one broker fails",
         ),
         (
             6,

@@ -251,7 +251,8 @@ fn a_stopped_drain_prints_that_it_stops_and_the_remaining_reports() {
     wait_for("delivering to events and rejected");
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     wait_for("stopping: waiting up to 1s for records in flight");
-    wait_for("left: 3 reports; run the same command again");
+    wait_for("left: 3 reports; events: Kafka ");
+    wait_for("run the same command again to deliver them");
     assert_eq!(child.wait().expect("it ends").code(), Some(3));
 }
 
@@ -467,7 +468,7 @@ fn a_damaged_partition_and_count_cost_no_report_and_are_logged_once() {
     assert!(
         spool
             .status()
-            .contains("events inbox: 1 due, 0 quarantined"),
+            .contains("events inbox: 1 to deliver, 0 quarantined"),
         "{}",
         spool.status()
     );

@@ -67,7 +67,11 @@ async fn find(request: &Request<Incoming>, view: &Arc<View>) -> Response<Full<By
 }
 
 fn wrong_method() -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "use GET or HEAD\n");
+    let mut response = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        PLAIN,
+        "use GET or HEAD; reports go to the address of ingress.listen\n",
+    );
     let allowed = HeaderValue::from_static("GET, HEAD");
     response.headers_mut().insert(ALLOW, allowed);
     response

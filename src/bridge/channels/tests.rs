@@ -211,7 +211,8 @@ fn a_file_that_is_not_a_channel_and_a_dangling_link_are_errors() {
     fs::write(directory.path(&long), "p").expect("a file");
     symlink("..data/gone", directory.path("gone")).expect("a link");
     let name = "its name is not a channel id, which has 1 to 64 letters, digits, '_' or '-'";
-    let gone = "can't be read: No such file or directory (os error 2)";
+    let gone =
+        "can't be read: No such file or directory (os error 2); replace it with a regular file";
     let expected = [("a b", name), ("a.b", name), ("gone", gone), (&long, name)];
     let expected = expected.map(|(name, problem)| (name.to_owned(), problem.to_owned()));
     assert_eq!(directory.errors(), expected);

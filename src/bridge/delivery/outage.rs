@@ -89,7 +89,7 @@ impl Outage {
             }
             (_, trouble) => {
                 let effect = if has_spool {
-                    "reports go to the spool"
+                    "reports wait in the spool, if it has room"
                 } else {
                     "there is no spool: senders get 503"
                 };

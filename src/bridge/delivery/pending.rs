@@ -18,7 +18,7 @@ use crate::spool::{LaneKey, Mark, Row};
 #[derive(Debug)]
 pub struct Promised(Kept);
 
-/// The place that keeps a report, and the report's position there.
+/// The place that keeps a report, and the report's position on the topic if known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) by: KeptBy,

@@ -18,7 +18,7 @@ use crate::config::Success;
 use crate::contract::{Fault, Reason};
 use crate::jitter;
 
-/// The reasons to refuse a request, in the order in which they are checked.
+/// The reasons to refuse a request, about in the order in which they are checked.
 #[derive(Debug)]
 pub(super) enum Refusal {
     NotAllowed,

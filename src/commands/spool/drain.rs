@@ -17,6 +17,7 @@ use crate::cli::SpoolDrain;
 use crate::commands::command_line::CommandLine;
 use crate::commands::{EXIT_REMAINING, block_on, serve};
 use crate::config::{Drain, Log, LogFormat};
+use crate::kafka::Condition;
 use crate::tools::replay::Progress;
 use crate::{kafka, telemetry, try_eprintln};
 
@@ -78,6 +79,8 @@ struct Run {
     quarantined: u64,
     /// Files that this drain or earlier runs have set aside.
     set_aside: u64,
+    /// The topics that can't take records, each with the reason.
+    troubles: Vec<String>,
 }
 
 async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, Run)> {
@@ -100,7 +103,13 @@ async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, R
         () = signals.next() => End::Forced,
     };
     let level = delivery.spool_level().unwrap_or_default();
+    let troubles = delivery.topics().into_iter();
+    let troubles = troubles.filter_map(|(topic, state)| match state.condition {
+        Condition::Ready => None,
+        trouble => Some(format!("{topic}: {trouble}")),
+    });
     let run = Run {
+        troubles: troubles.collect(),
         delivered: metrics.acknowledgements(),
         took,
         quarantined: level.quarantined,
@@ -140,6 +149,7 @@ fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> (String
         took,
         quarantined,
         set_aside,
+        troubles,
     } = run;
     let mut text = match delivered {
         0 if left.is_none_or(|left| !left.is_due) => "nothing to deliver".to_owned(),
@@ -149,7 +159,9 @@ fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> (String
         Some(_) => ExitCode::from(EXIT_REMAINING),
         None => ExitCode::SUCCESS,
     };
-    let left = left.map(|left| remains(left, typed)).unwrap_or_default();
+    let left = left
+        .map(|left| remains(left, troubles, typed))
+        .unwrap_or_default();
     let quarantined = (*quarantined > 0).then(|| {
         let reports = reports(*quarantined);
         format!("{reports} quarantined: no topic accepts them; `koobridge spool export` shows them")
@@ -160,8 +172,8 @@ fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> (String
             _ => &format!("{set_aside} damaged files that were"),
         };
         format!(
-            "{files} set aside, possibly with reports that could not be delivered; `koobridge spool export \
-             --set-aside` shows them"
+            "{files} set aside; the delivered reports are those that can be read. Keep the output of `koobridge spool \
+             export --set-aside`, then move such files away (docs/spool.md, When the disk fails)"
         )
     });
     for line in left.into_iter().chain(quarantined).chain(set_aside) {
@@ -173,7 +185,7 @@ fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> (String
 }
 
 /// Returns a line for each group of remaining reports, with the reason.
-fn remains(left: &Undelivered, typed: &SpoolDrain) -> Vec<String> {
+fn remains(left: &Undelivered, troubles: &[String], typed: &SpoolDrain) -> Vec<String> {
     let &Undelivered {
         spooled, undeleted, ..
     } = left;
@@ -184,8 +196,10 @@ fn remains(left: &Undelivered, typed: &SpoolDrain) -> Vec<String> {
     };
     let mut lines = Vec::new();
     if left.is_due {
+        let troubles = troubles.iter().map(|trouble| format!("; {trouble}"));
+        let troubles: String = troubles.collect();
         lines.push(format!(
-            "{count}; run the same command again to deliver them"
+            "{count}{troubles}; run the same command again to deliver them"
         ));
     } else if !left.is_counted {
         lines.push(format!("{count}; `koobridge spool status` counts them"));
@@ -255,6 +269,7 @@ mod tests {
             took: Duration::from_millis(3200),
             quarantined,
             set_aside: 0,
+            troubles: Vec::new(),
         };
         summary(&run, left, &typed()).0
     }
@@ -278,6 +293,7 @@ mod tests {
                 took: Duration::from_secs(1),
                 quarantined,
                 set_aside,
+                troubles: Vec::new(),
             };
             summary(&run, left, &typed()).1
         };

@@ -230,9 +230,8 @@ impl Files {
         let unread = damaged.salvage.as_ref().map(|salvage| salvage.unread);
         error!(
             %path, why, aside = %aside.display(), moved, missing_at_most = missing, undeliverable = fragments, unread_pages = unread,
-            "a damaged spool file was set aside; its readable reports were moved to another file and are delivered. \
-             `koobridge spool export --set-aside` shows its readable reports; if the disk can read more later, give \
-             the file its old name and restart"
+            "a damaged spool file was set aside, and its readable reports were moved to another file, to be delivered. \
+             `koobridge spool export --set-aside` shows its readable reports; docs/spool.md has the next steps"
         );
     }
 }

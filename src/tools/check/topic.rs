@@ -163,7 +163,7 @@ fn durability(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
     if !durability.is_safe() {
         let set = set.map_or(String::new(), |set| format!(", min.insync.replicas {set}"));
         return Some(Area::Topics.warn(
-            format!("{name}: replication {replication}{set}: reports that were answered 200 may be lost with one broker"),
+            format!("{name}: replication {replication}{set}: reports that were answered 200 can be lost when one broker fails"),
             "raise the replication to 3 and min.insync.replicas to 2",
         ));
     }

@@ -43,6 +43,14 @@ pub struct Group {
     pub still_rejected: BTreeMap<&'static str, u64>,
 }
 
+/// Returns a number of partitions as text.
+pub fn in_partitions(count: usize) -> String {
+    match count {
+        1 => "1 partition".to_owned(),
+        count => format!("{count} partitions"),
+    }
+}
+
 impl Tally {
     /// Counts the verdict on a record of a partition.
     pub fn note(&mut self, verdict: &Verdict<'_>, partition: Option<u32>) {
@@ -99,7 +107,7 @@ impl Tally {
             (self.filtered_out, "excluded by the filters"),
             (
                 self.replays,
-                "replays already (--include-replays includes them)",
+                "that are replays already (--include-replays includes them)",
             ),
             (
                 self.redriven,
@@ -107,7 +115,7 @@ impl Tally {
             ),
             (
                 self.foreign,
-                "not events or rejected reports of this version, for example probes",
+                "that are not events or rejected reports of this version, for example probes",
             ),
             (
                 self.deleted,
@@ -164,8 +172,8 @@ impl Tally {
         let (records, size) = (HumanCount(self.records), BinaryBytes(self.bytes));
         writeln!(
             text,
-            "  records     {records} ({size}), in partitions: {}",
-            self.partitions.len()
+            "  records     {records} ({size}) of {}",
+            in_partitions(self.partitions.len())
         )?;
         if let Some([first, last]) = self.times {
             writeln!(text, "  times       {} to {}", time(first), time(last))?;

@@ -112,7 +112,8 @@ impl TopicRun {
         let total: u64 = ranges.iter().map(OffsetRange::length).sum();
         let reader = if self.options.start == Start::Immediate {
             let (records, count) = (HumanCount(total), ranges.len());
-            crate::try_eprintln!("  at most     {records} records, in partitions: {count}");
+            let partitions = super::tally::in_partitions(count);
+            crate::try_eprintln!("  at most     {records} records of {partitions}");
             reader
         } else {
             job.operation

@@ -102,7 +102,7 @@ fn samples(spool: &Spool) -> Vec<Sectors> {
 fn assert_shown(spool: &Spool, faults: &Faults, sectors: &Sectors) {
     let pages = &sectors.pages;
     let problem = format!(
-        "{} is damaged (Input/output error (os error 5)): only its readable reports were shown; unreadable pages of \
+        "{} is damaged (Input/output error (os error 5)): only its readable reports can be shown; unreadable pages of \
          4 KiB: {}; undeliverable reports: {}",
         spool.files()[1].display(),
         pages.len(),

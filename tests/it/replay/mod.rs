@@ -194,7 +194,7 @@ fn foreign_records_are_skipped_and_counted() {
     );
     assert_eq!(exit_code(&output), 0);
     assert!(
-        stderr(&output).contains("4 not events or rejected reports"),
+        stderr(&output).contains("4 that are not events or rejected reports"),
         "{}",
         stderr(&output)
     );

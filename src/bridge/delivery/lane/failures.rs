@@ -1,4 +1,4 @@
-//! Handles records that were not delivered: they are due again, or Kafka rejects them for good.
+//! Handles reports that were not delivered: they are due again, or Kafka rejects them for good.
 
 use super::{
     Effect, Effects, Generation, Lane, Mode, Number, RejectionCode, RejectionState, RowState,

@@ -26,7 +26,7 @@ pub(super) struct Lane<R> {
     /// One more than the highest number that was sent or rejected.
     sent_below: Number,
     reports: BTreeMap<Number, Entry<R>>,
-    /// The reports in memory that are waiting to be sent.
+    /// The due reports that are in memory.
     due: BTreeSet<Number>,
     in_flight: usize,
     /// The suspect report that is in flight, sent alone.
@@ -55,7 +55,7 @@ pub(super) enum Mode {
     Recovering,
 }
 
-/// The due reports that are only in the spool: rows from `sent_below` on that are not in memory.
+/// The other due reports, which are only in the spool: rows from `sent_below` on that are not in memory.
 #[derive(Debug, Default)]
 struct Backlog {
     /// `false` if the spool has no such rows.
@@ -88,18 +88,18 @@ enum RejectionState {
     None,
     /// Kafka rejected its batch because of one record. Sent alone, the report shows whether it is that record.
     Suspect,
-    /// Kafka rejected it when it was sent alone, and it can't be redirected.
+    /// Kafka rejects it even alone, and it can't be redirected.
     Quarantined,
 }
 
 /// The name of the reason why Kafka rejects a record for good.
 pub(super) type RejectionCode = &'static str;
 
-/// An event for the lane.
+/// An input of the lane.
 #[derive(Debug)]
 pub(super) enum Input<R> {
-    /// A report has arrived, with a number higher than all others. If `must_write`, it is also spooled in mode
-    /// `Direct`.
+    /// A report has arrived, with a number higher than all others. If `must_write`, it is also written to the spool
+    /// in mode `Direct`.
     Admit {
         number: Number,
         report: R,

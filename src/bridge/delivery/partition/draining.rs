@@ -21,8 +21,8 @@ const MAX_BATCHES: usize = 64;
 static UNREAD: Throttle = Throttle::new();
 
 impl Partition {
-    /// Sends the due reports that may be sent now. Returns when to drain again; `None` if an event wakes the thread
-    /// then.
+    /// Sends the due reports that may be sent now. Returns when to drain again; `None` if the thread is woken when
+    /// there is more to do.
     pub(in crate::bridge::delivery) fn drain(&self, producers: &Producers) -> Option<Instant> {
         for _ in 0..MAX_BATCHES {
             let mut state = self.state.lock();
@@ -36,7 +36,7 @@ impl Partition {
                 match state.effects.pop_front() {
                     None => return None,
                     Some(Effect::ReadBack { from, is_probe }) => {
-                        // A probe needs a single report.
+                        // A probe needs one report, and a read of at least one byte returns at least one.
                         let room = self.read_back_room();
                         let bytes = if is_probe { room.min(1) } else { room };
                         if bytes == 0 {

@@ -40,7 +40,7 @@ pub(super) struct Partition {
 
 struct State {
     lane: Lane<Pending>,
-    /// The number of its producer; `None` until the first record is sent.
+    /// The number of its producer; `None` until it is bound to one.
     producer: Option<usize>,
     effects: Effects<Pending>,
     backoff: Backoff,
@@ -204,7 +204,7 @@ impl Partition {
         let mut state = self.state.lock();
         let unsure = state.lane.in_flight_of(generation);
         for number in &unsure {
-            self.fail(&mut state, *number, Some(generation), DeliveryError::UNSURE);
+            self.fail(&mut state, *number, Some(generation), DeliveryError::PURGED);
         }
         state.handle(Input::Resume);
         self.execute(&mut state, None);

@@ -64,7 +64,7 @@ impl World {
                     })
                 });
                 if let (Some(lane), Some((number, generation))) = (lane, in_flight) {
-                    lane.failed(number, generation, DeliveryError::UNSURE);
+                    lane.failed(number, generation, DeliveryError::PURGED);
                 }
             }
             9 => all.iter().for_each(|lane| lane.feed(Input::SpillAll)),
