@@ -93,14 +93,13 @@ impl Outage {
                 } else {
                     "there is no spool: senders get 503"
                 };
-                match trouble {
-                    Condition::Leaderless(_) => {
-                        warn!(
-                            topic,
-                            effect, "the topic can't take every record: {trouble}"
-                        );
-                    }
-                    _ => warn!(topic, effect, "the topic can't take records: {trouble}"),
+                if matches!(trouble, Condition::Leaderless(_)) {
+                    warn!(
+                        topic,
+                        effect, "the topic can't take every record: {trouble}"
+                    );
+                } else {
+                    warn!(topic, effect, "the topic can't take records: {trouble}");
                 }
                 *self = Self::Since(Instant::now(), trouble.clone());
                 false
