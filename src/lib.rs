@@ -1,4 +1,4 @@
-//! koobridge takes the WhatsApp status reports that KooMessage sends to a contact centre, and
+//! koobridge receives the WhatsApp status reports that KooMessage sends to a contact centre, and
 //! publishes each one to a Kafka topic as a normalised event keyed by `message_id`. It answers a sender
 //! only after Kafka has acknowledged the report, or its own spool has stored it on disk.
 //!

@@ -28,7 +28,7 @@ pub(super) fn run(args: &Topics) -> anyhow::Result<ExitCode> {
     check("--retention", &args.retention, &names).map_err(|why| usage_error(&why))?;
     let cluster = Cluster::start(&settings)?;
     let brokers = cluster.brokers()?.len();
-    let brokers = u32::try_from(brokers).context("a handful of brokers")?;
+    let brokers = u32::try_from(brokers).context("too many brokers")?;
     let mut out = Output::new();
     // All topics are planned before the first change: when one is refused, none is changed.
     let mut plans = Vec::new();

@@ -38,7 +38,7 @@ pub async fn ask(url: &Url) -> anyhow::Result<()> {
         Some(status) => bail!("the answer is {status}: {}", answer.reason()),
         None if !answer.can_be_http() => {
             bail!(
-                "the answer is not HTTP: the port may be that of another program, or may need TLS"
+                "the answer is not HTTP: another program may use the port, or the port may need TLS"
             )
         }
         None => match whole {

@@ -54,7 +54,7 @@ pub enum RegistryError {
         "it refuses this client (401); put USER:PASSWORD in a file, and name the file with --schema-registry-credentials"
     )]
     Unauthorized,
-    #[error("it does not allow that (403): {0}")]
+    #[error("it denied the request (403): {0}")]
     Forbidden(String),
     #[error(
         "the schema is not compatible with the subject's (409): {0}; check the subject's versions and its compatibility"

@@ -208,7 +208,7 @@ fn an_answer_without_an_end_takes_neither_time_nor_memory() {
     const REFUSED: &str = "HTTP/1.1 503 Service Unavailable\r\n\r\nfull";
     const SLOW: &str = "connected, but no answer within 2 seconds";
     const ALIEN: &str =
-        "the answer is not HTTP: the port may be that of another program, or may need TLS";
+        "the answer is not HTTP: another program may use the port, or the port may need TLS";
     const CLOSED: &str = "the connection was closed without an answer";
     let full = "the answer is 503: full";
     let cases: [(Behaviour, Result<(), &str>); 9] = [

@@ -421,7 +421,7 @@ fn a_chain_that_is_out_of_order_or_incomplete_is_a_warning() {
     };
     let other_key = "names it as its issuer, but is signed by another key; put each issuer after the certificate that it \
                      issued, here CN=lower";
-    let root_first = "ends the chain because it issued itself; put the certificates after it before it, or remove them if they are not needed";
+    let root_first = "ends the chain because it issued itself; move the certificates that follow it in front of it, or remove them if they are not needed";
     for (chain, expected) in [
         (vec![&server], vec![]),
         (vec![&server, &lower, &upper], vec![]),

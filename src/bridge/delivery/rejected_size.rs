@@ -14,7 +14,7 @@ pub(super) struct RejectedSize {
     least: AtomicUsize,
     /// When a record was last rejected for its size.
     at: Mutex<Instant>,
-    /// Whether sizes say something about each other: not when records are compressed.
+    /// Whether rejected sizes can be compared; `false` if records are compressed.
     sizes_compare: bool,
 }
 

@@ -127,7 +127,7 @@ fn misplaced(
     let named = link.certificate.tbs_certificate().issuer();
     let problem = if is_self_issued(&link.certificate) {
         return Some(
-            "ends the chain because it issued itself; put the certificates after it before it, or remove them if they are not needed".to_owned(),
+            "ends the chain because it issued itself; move the certificates that follow it in front of it, or remove them if they are not needed".to_owned(),
         );
     } else if named != issuer.tbs_certificate().subject() {
         "has another issuer"

@@ -54,7 +54,7 @@ impl Lateness {
 
     /// Checks `retention.ms`: Kafka deletes a record with an older timestamp.
     pub(super) fn deletion(&self, used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
-        let outcome = "Kafka can delete a report that waited for longer, because its timestamp is that of its arrival";
+        let outcome = "Kafka can delete a report that waited for longer, because its timestamp is its arrival time";
         let AgeLimits { kept, .. } = facts.age_limits();
         let limits = AgeLimits {
             accepted: None,

@@ -96,7 +96,7 @@ fn certificate(files: &Tls, now: Timestamp) -> Vec<Finding> {
         }
     };
     let warnings = identity.warnings().iter().map(|warning| {
-        let remedy = "the bridge starts, but some clients may refuse it or be refused";
+        let remedy = "the bridge starts, but some TLS clients may fail to connect";
         Area::Certificate.warn(warning.to_string(), remedy)
     });
     let validity = validity(files, identity.expires().duration_since(now));

@@ -10,7 +10,7 @@ pub struct RateLimit {
     due: Instant,
 }
 
-/// The time that an unused part of the rate can be made up for.
+/// How long an unused part of the rate can still be used.
 const SLACK: Duration = Duration::from_millis(100);
 
 impl RateLimit {

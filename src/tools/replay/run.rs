@@ -73,7 +73,7 @@ pub(super) struct Run {
     size: TransactionSize,
 }
 
-/// How far a run is.
+/// The progress of a run: the next offset of each partition, and the counts.
 #[derive(Clone, Default)]
 struct RunState {
     next: BTreeMap<u32, u64>,

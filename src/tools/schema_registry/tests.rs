@@ -176,7 +176,7 @@ async fn each_refusal_says_what_to_do() {
         (
             403,
             r#"{"error_code":40301,"message":"User is denied Write"}"#,
-            "it does not allow that (403): User is denied Write",
+            "it denied the request (403): User is denied Write",
         ),
         (
             409,
