@@ -61,7 +61,7 @@ async fn connect(url: &Url) -> anyhow::Result<TcpStream> {
         None => anyhow!("{} has no address", url.host()),
         Some(error) if error.kind() == ErrorKind::ConnectionRefused => {
             anyhow!(
-                "connection refused: nothing listens there; if the bridge has another admin.listen, name its file with --config"
+                "connection refused: nothing listens there"
             )
         }
         Some(error) => anyhow!("can't connect: {error}"),

@@ -562,7 +562,7 @@ fn topics_that_lose_late_reports_of_the_spool_are_found() {
         (&[before][..], &[][..], "and it goes to the rejected topic"),
         (&[], &[before], "and it stays in the spool"),
         (&[retention], &[], "retention.ms is 167h 59m 59s 999ms"),
-        (&[], &[retention], "as soon as it is delivered"),
+        (&[], &[retention], "Kafka can delete a report"),
     ] {
         let setup = setup(events, rejected);
         setup.assert_only("warn", "topics", what);
