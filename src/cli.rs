@@ -55,7 +55,7 @@ pub enum Command {
     /// Check the health of a running bridge, for container health checks and exec probes
     #[command(after_long_help = HEALTH_HELP)]
     Health(Health),
-    /// Create topics or change their settings, for the bridge or for the target of a replay
+    /// Show topics, and create or change them with --apply, for the bridge or for the target of a replay
     #[command(after_long_help = TOPICS_HELP)]
     Topics(Topics),
     /// Watch events or rejected reports as they arrive
@@ -265,8 +265,8 @@ Exit codes:
 
 const DEV_HELP: &str = "\
 It accepts reports for the demo channel 202105102694809992 with the password koobridge-dev. It prints a curl
-command that sends a report, and then a line for each event that it reads back from the topic. Other Kafka
-clients on this machine can read the topic too. All data is in memory and is lost when the command ends.
+command that sends a report, and then a line for each event and each rejected report that it reads back from
+the topics. Other Kafka clients on this machine can read the topics too. All data is in memory and is lost when the command ends.
 Stop it with Ctrl-C.";
 
 const CHECK_HELP: &str = "\
@@ -282,7 +282,7 @@ zsh:   koobridge completions zsh > /usr/local/share/zsh/site-functions/_koobridg
 fish:  koobridge completions fish > ~/.config/fish/completions/koobridge.fish";
 
 const DRAIN_HELP: &str = "\
-It delivers until the spool is empty, however long Kafka takes. Ctrl-C or SIGTERM stops it, and a second signal
+It delivers every report that it can, however long Kafka takes. Ctrl-C or SIGTERM stops it, and a second signal
 stops it immediately; the remaining reports stay in the spool. It needs no ingress settings, and no configuration
 file if --directory names the spool:
   koobridge spool drain --directory /mnt/spool --set kafka.properties.bootstrap.servers=kafka-1:9092

@@ -47,7 +47,7 @@ pub(super) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     super::block_on(async {
         let app = App::start(config, demo_channel(), identity, Broker::Embedded, None).await?;
         let (ingress, admin) = app.addresses()?;
-        print(&print_welcome(
+        print(&welcome_text(
             scheme,
             ingress,
             admin,
@@ -101,7 +101,7 @@ fn demo_channel() -> Channels {
     channels
 }
 
-fn print_welcome(
+fn welcome_text(
     scheme: &str,
     ingress: SocketAddr,
     admin: SocketAddr,

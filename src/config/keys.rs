@@ -131,7 +131,7 @@ pub const KEYS: &[Key] = &[
     key("ingress.bytes_in_flight", Size(0..=MEMORY), "64 MiB", Start,
         "maximum memory of reports in delivery and of bodies that are being read; at the limit, the answer is 503 immediately. The process needs [more than twice that](operating.md#size-it). It must be at least `body_limit` + 16 KiB"),
     key("ingress.drain_delay", TIME, "5s", Start,
-        "how long the bridge still accepts reports after SIGTERM. It is not ready during this time, so that a load balancer can react. `koobridge dev` does not wait"),
+        "how long the bridge still accepts reports after SIGTERM. It is not ready during this time, so that a load balancer can react. The default of `koobridge dev` is `0s`"),
     key("admin.listen", Address, "127.0.0.1:18447", Start,
         "address of [the status page](operating.md#the-status-page), [probes and metrics](metrics.md)"),
     key("admin.hosts", Hosts, "", Start,

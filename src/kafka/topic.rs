@@ -122,7 +122,7 @@ impl fmt::Display for Condition {
             }
             Self::Rejected(reason) => write!(
                 f,
-                "Kafka rejects the topic: {reason}; grant this client DESCRIBE and WRITE on it"
+                "Kafka denies access to the topic: {reason}; grant this client DESCRIBE and WRITE on it"
             ),
             Self::Leaderless(count) => write!(f, "{count} of its partitions have no leader"),
             Self::Ready => f.write_str("ready"),

@@ -60,9 +60,7 @@ async fn connect(url: &Url) -> anyhow::Result<TcpStream> {
     Err(match problem {
         None => anyhow!("{} has no address", url.host()),
         Some(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            anyhow!(
-                "connection refused: nothing listens there"
-            )
+            anyhow!("connection refused: nothing listens there")
         }
         Some(error) => anyhow!("can't connect: {error}"),
     })

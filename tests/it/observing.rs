@@ -391,7 +391,7 @@ fn an_outage_logs_two_lines_and_the_second_has_the_counts() {
     bridge.wait_for_metric("koobridge_spool_reports", 3);
     assert!(bridge.metric("koobridge_spool_commit_seconds_count") > 0);
     let began = bridge.wait_for_log("the topic can't take records");
-    assert!(began.contains("reports wait in the spool"), "{began}");
+    assert!(began.contains("its reports wait in the spool"), "{began}");
     assert!(began.contains("Kafka can't be reached"), "{began}");
     bridge.wait_for_metric(&ready(&topic), 0);
     bridge.wait_for_metric(&ready(&rejected), 0);

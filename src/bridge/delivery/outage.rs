@@ -89,9 +89,9 @@ impl Outage {
             }
             (_, trouble) => {
                 let effect = if has_spool {
-                    "reports wait in the spool, if it has room"
+                    "its reports wait in the spool, if it has room"
                 } else {
-                    "there is no spool: senders get 503"
+                    "there is no spool: reports that it does not accept in time are answered 503"
                 };
                 if matches!(trouble, Condition::Leaderless(_)) {
                     warn!(

@@ -76,7 +76,7 @@ fn unusable(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
             "bring back the brokers that are away; reports of these partitions wait".to_owned(),
         ),
         Condition::Rejected(why) => (
-            format!("{name}: Kafka rejects the topic: {why}"),
+            format!("{name}: Kafka denies access to the topic: {why}"),
             "grant this client DESCRIBE and WRITE on it".to_owned(),
         ),
         Condition::Unknown | Condition::Unreachable(_) => (

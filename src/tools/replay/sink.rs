@@ -231,7 +231,7 @@ impl Sink {
         self.suspects.open = None;
     }
 
-    /// Notes the records of the batches that Kafka has refused. Kafka rejects a whole batch, so the record at fault is known
+    /// Notes the records of the batches that Kafka has rejected. Kafka rejects a whole batch, so the record at fault is known
     /// only when it is sent alone.
     pub(super) fn narrow_down(&mut self, refused: &BTreeMap<usize, DeliveryError>) {
         let is_too_large =

@@ -157,7 +157,7 @@ impl TopicRun {
         interrupt: &Arc<Interrupt>,
     ) -> anyhow::Result<CommandResult> {
         if planned.is_finished {
-            return Ok(has_finished(&job, planned.totals));
+            return Ok(already_finished(&job, planned.totals));
         }
         let (name, remaining) = (
             job.name(),
@@ -183,7 +183,7 @@ impl TopicRun {
         let planned = self.find(&job, &reader, Lookup::AfterFencing, interrupt)?;
         let mut planned = planned.context("its plan is gone")?;
         if planned.is_finished {
-            return Ok(has_finished(&job, planned.totals));
+            return Ok(already_finished(&job, planned.totals));
         }
         planned.plan.holder = new_holder();
         job.operation.set_times(planned.plan.times);
@@ -327,7 +327,7 @@ impl TopicRun {
     }
 }
 
-fn has_finished(job: &Job, totals: Totals) -> CommandResult {
+fn already_finished(job: &Job, totals: Totals) -> CommandResult {
     crate::try_eprintln!("{} has already finished: {totals}", job.name());
     let outcome = Ok(Outcome::of_finished(totals));
     CommandResult {

@@ -140,7 +140,7 @@ fn a_replay_names_the_right_that_it_lacks() {
     let target = kafka.topic("target", 3);
     let (events, rejected) = (&*desk.events, &*desk.rejected);
     let source = format!("grant this client DESCRIBE and READ on the topic {events}");
-    let write = format!("{target}: Kafka rejects the topic: TopicAuthorizationFailed");
+    let write = format!("{target}: Kafka denies access to the topic: TopicAuthorizationFailed");
     let rights: [(Right<'_>, &str); 4] = [
         (("Read", Resource::Topic, events), &source),
         (("Write", Resource::Topic, &target), &write),
@@ -195,7 +195,7 @@ fn a_replay_of_a_file_names_the_right_that_it_lacks() {
     std::fs::write(file.path(), &archive.stdout).expect("it can be written");
     let path = file.path().to_str().expect("a plain path");
     let target = kafka.topic("target", 3);
-    let write = format!("{target}: Kafka rejects the topic: TopicAuthorizationFailed");
+    let write = format!("{target}: Kafka denies access to the topic: TopicAuthorizationFailed");
     let rights: [(Right<'_>, &str); 2] = [
         (("Write", Resource::Topic, &target), &write),
         (
@@ -222,7 +222,7 @@ fn a_redrive_names_the_right_that_it_lacks() {
     let source = format!("grant this client READ on the topic {rejected}");
     // librdkafka does not say which topic of a transaction it is.
     let marker = format!("grant this client WRITE on the topic {events} and on {rejected}");
-    let write = format!("{events}: Kafka rejects the topic: TopicAuthorizationFailed");
+    let write = format!("{events}: Kafka denies access to the topic: TopicAuthorizationFailed");
     let rights: [(Right<'_>, &str); 5] = [
         (("Read", Resource::Topic, rejected), &source),
         (("Write", Resource::Topic, rejected), &marker),

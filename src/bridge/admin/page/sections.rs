@@ -161,7 +161,7 @@ fn condition(snapshot: &Snapshot, topic: &Destination) -> String {
         _ if snapshot.intake() == Intake::NoAnswer => "no answer".to_owned(),
         Condition::Unreachable(_) => "no answer".to_owned(),
         Condition::Missing => "does not exist".to_owned(),
-        Condition::Rejected(_) => "refused".to_owned(),
+        Condition::Rejected(_) => "access denied".to_owned(),
         Condition::Leaderless(count) => format!("{count} without a leader"),
         Condition::Ready if thin > 0 => format!("{thin} with too few replicas"),
         Condition::Ready => "ready".to_owned(),
