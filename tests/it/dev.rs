@@ -1,17 +1,17 @@
 //! `koobridge dev` publishes an event without Kafka and without configuration.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::bridge::{PATIENCE, koobridge};
+use crate::support::bridge::{PATIENCE, eventually, koobridge};
+use crate::support::lines::Lines;
 use crate::support::records::read_all;
 
 struct Dev {
     child: Child,
-    out: BufReader<ChildStdout>,
+    out: Lines,
 }
 
 impl Dev {
@@ -27,26 +27,13 @@ impl Dev {
             .stdout(Stdio::piped())
             .spawn()
             .expect("koobridge starts");
-        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let out = Lines::read(child.stdout.take().expect("a pipe"));
         Self { child, out }
     }
 
-    /// Reads lines until `accept` returns `true`; returns the text.
-    fn read_until(&mut self, mut accept: impl FnMut(&str) -> bool) -> String {
-        let mut text = String::new();
-        let started = Instant::now();
-        loop {
-            let mut line = String::new();
-            let length = self.out.read_line(&mut line).expect("its output");
-            assert!(
-                length > 0 && started.elapsed() < PATIENCE,
-                "ended or stuck after:\n{text}"
-            );
-            text.push_str(&line);
-            if accept(line.trim_end()) {
-                return text;
-            }
-        }
+    /// Waits for a line with `part`, and returns it.
+    fn wait_for(&self, part: &str) -> String {
+        eventually(|| self.out.find(part).ok_or_else(|| self.out.all()))
     }
 }
 
@@ -57,29 +44,41 @@ impl Drop for Dev {
     }
 }
 
+/// Runs a command line, and returns its output.
+fn shell(command: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .output()
+        .expect("a shell and curl");
+    String::from_utf8(output.stdout).expect("text")
+}
+
 #[test]
 fn the_printed_curl_makes_an_event_that_is_printed_too() {
     let mut dev = Dev::start();
-    let welcome = dev.read_until(|line| line.starts_with("Events,"));
+    dev.wait_for("Events and rejected reports, ");
+    let welcome = dev.out.all();
     let curl: String = welcome
         .lines()
         .skip_while(|line| !line.starts_with("curl"))
         .take(4)
         .collect::<Vec<_>>()
         .join("\n");
-    let output = Command::new("sh")
-        .args(["-c", &curl])
-        .output()
-        .expect("a shell and curl");
-    let answer = String::from_utf8(output.stdout).expect("text");
+    let answer = shell(&curl);
     assert!(
         answer.starts_with("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n"),
         "{answer}"
     );
+    let event = dev.wait_for("\"event_id\":\"84620b2a-4736-5985-914a-42930cc3132d\"");
+    assert!(event.starts_with("partition "), "{event}");
 
-    let event = dev.read_until(|line| line.starts_with("partition"));
-    let id = "\"event_id\":\"84620b2a-4736-5985-914a-42930cc3132d\"";
-    assert!(event.contains(id), "{event}");
+    let unknown = curl.replace("\"read\"", "\"seen\"");
+    assert!(shell(&unknown).starts_with("HTTP/1.1 200 OK\r\n"));
+    let rejected = dev.wait_for("\"status\":\"seen\"");
+    assert!(
+        rejected.starts_with("rejected (unknown-status), partition "),
+        "{rejected}"
+    );
 
     let bootstrap = welcome
         .lines()
@@ -95,11 +94,7 @@ fn the_printed_curl_makes_an_event_that_is_printed_too() {
 
     let started = Instant::now();
     kill_process(Pid::from_child(&dev.child), Signal::INT).expect("it runs");
-    let last = dev.read_until(|line| line.starts_with("Reports accepted"));
-    assert!(
-        last.ends_with("Reports accepted: 1, rejected: 0.\n"),
-        "{last}"
-    );
+    dev.wait_for("Reports accepted: 2, rejected: 0.");
     assert_eq!(dev.child.wait().expect("it ends").code(), Some(0));
     assert!(
         started.elapsed() < PATIENCE / 2,
