@@ -62,7 +62,7 @@ fn line_of_event() -> String {
 }
 
 /// Returns whether the process has a handler for SIGTERM.
-fn handles_signals(process: u32) -> Result<(), String> {
+pub(super) fn handles_signals(process: u32) -> Result<(), String> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("a mask");

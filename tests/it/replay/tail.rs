@@ -1,9 +1,16 @@
 //! `tail`.
 
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::desk::{Desk, NewRecord, event, exit_code, owned, stderr};
+use super::ending::handles_signals;
 use super::redrive::{rejected, valid_report};
-use crate::support::bridge::eventually;
+use crate::support::bridge::{eventually, koobridge};
 use crate::support::cluster;
+use crate::support::lines::Lines;
+use crate::support::ports::free_addresses;
 
 #[test]
 fn a_line_shows_the_event_and_masks_the_number() {
@@ -100,4 +107,18 @@ fn a_tail_follows_new_records_only() {
             .iter()
             .all(|group| group.name() != "koobridge-reader")
     );
+}
+
+#[test]
+fn a_signal_ends_a_tail_that_waits_for_kafka() {
+    let [address] = free_addresses();
+    let mut command = koobridge();
+    command.args(["tail", "--bootstrap", &address]);
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let stderr = Lines::read(child.stderr.take().expect("a pipe"));
+    eventually(|| handles_signals(child.id()));
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    // It would fail with a message if it waited for a broker.
+    assert_eq!(stderr.wait_for_end(), "");
 }
