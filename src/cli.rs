@@ -19,7 +19,7 @@ pub use health::Health;
 use topics::TOPICS_HELP;
 pub use topics::Topics;
 
-use crate::config;
+use crate::config::{self, parse};
 
 /// A webhook-to-Kafka bridge for KooMessage WhatsApp status reports.
 #[derive(Debug, Parser)]
@@ -119,10 +119,10 @@ pub struct Serve {
 #[derive(Debug, Args)]
 pub struct Dev {
     /// The address for senders; port 0 picks a free port
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18446")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse::address, default_value = "127.0.0.1:18446")]
     pub listen: SocketAddr,
     /// The address of the status page, probes and metrics; port 0 picks a free port
-    #[arg(long, value_name = "ADDRESS", default_value = config::default("admin.listen"))]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse::address, default_value = config::default("admin.listen"))]
     pub admin_listen: SocketAddr,
     #[command(flatten)]
     pub log: LogArgs,

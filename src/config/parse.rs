@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use super::{LogFormat, LogLevel, Success};
 use crate::contract::{EventMode, LARGEST_SCHEMA_NUMBER, SchemaId};
 
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("\"{text}\" is not an IP address and port; write for example \"127.0.0.1:18446\"")
     })

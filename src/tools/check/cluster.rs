@@ -160,7 +160,7 @@ fn connection_error(connect_error: ConnectError) -> Finding {
             Some((address, id)) => not_where_advertised(id, address, &why),
             None => Area::Connection.fail(
                 format!("a server listens, but no broker answers: {why}"),
-                "check that the port is Kafka's, and that security.protocol is the protocol of that port",
+                "check that the port is Kafka's, that security.protocol is the protocol of that port, and that the brokers are not stopped or overloaded",
             ),
         },
     }

@@ -164,7 +164,12 @@ fn durability(used: &TopicUse<'_>, facts: &TopicFacts) -> Option<Finding> {
         let set = set.map_or(String::new(), |set| format!(", min.insync.replicas {set}"));
         return Some(Area::Topics.warn(
             format!("{name}: replication {replication}{set}: reports that were answered 200 can be lost when one broker fails"),
-            "raise the replication to 3 and min.insync.replicas to 2",
+            if replication < 2 {
+                "raise the replication to 3 with Kafka's kafka-reassign-partitions.sh, then min.insync.replicas to 2 with \
+                 `koobridge topics --min-insync-replicas 2 --apply`"
+            } else {
+                "raise min.insync.replicas to 2 with `koobridge topics --min-insync-replicas 2 --apply`"
+            },
         ));
     }
     (set.is_some() && min_insync == replication).then(|| {
