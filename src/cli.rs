@@ -82,7 +82,7 @@ pub struct Check {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,
-    /// Publish one probe record to each topic; subscribers must skip records with the key koobridge-check
+    /// Publish one probe record to each topic; subscribers must skip its event type
     #[arg(long)]
     pub probe: bool,
     /// Exit with code 1 if there are warnings
@@ -266,7 +266,8 @@ Exit codes:
 const DEV_HELP: &str = "\
 It accepts reports for the demo channel 202105102694809992 with the password koobridge-dev. It prints a curl
 command that sends a report, and then a line for each event and each rejected report that it reads back from
-the topics. Other Kafka clients on this machine can read the topics too. All data is in memory and is lost when the command ends.
+the topics. Other Kafka clients on this machine can read the topics too. All data is in memory and is lost
+when the command ends.
 Stop it with Ctrl-C.";
 
 const CHECK_HELP: &str = "\

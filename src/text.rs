@@ -26,15 +26,17 @@ pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, SMALL)
 }
 
-/// Returns why a file or directory can't be read, and the remedy; `otherwise` is the one for other reasons than missing
-/// permission.
+/// Returns why a file or directory can't be read, and the remedy. For other reasons than missing permission, the remedy
+/// is `otherwise`, which may be empty.
 pub fn unreadable(error: &io::Error, otherwise: &str) -> String {
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => "give this user read access",
-        io::ErrorKind::InvalidInput => return format!("can't be read: {error}"),
+        // The error names its remedy.
+        io::ErrorKind::InvalidInput => "",
         _ => otherwise,
     };
-    format!("can't be read: {error}; {remedy}")
+    let separator = if remedy.is_empty() { "" } else { "; " };
+    format!("can't be read: {error}{separator}{remedy}")
 }
 
 fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {

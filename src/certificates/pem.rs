@@ -85,7 +85,7 @@ pub(crate) fn read(path: &Path, content: Content, problems: &mut Problems) -> Ve
     let bytes = match text::read_small(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            problems.error(path, format!("can't be read: {error}"));
+            problems.error(path, text::unreadable(&error, ""));
             return Vec::new();
         }
     };

@@ -90,7 +90,8 @@ kafka.schema_id:
   koobridge topics --config koobridge.toml --schema-registry http://registry:8081 --apply
 
 Of an existing topic, only the settings that you name are changed. Replayed records keep their timestamps, so the
-retention of their topic must be longer than their age. A compacted topic is refused. If one topic is refused, no topic is changed.
+retention of their topic must be longer than their age. A compacted topic is refused. If one
+topic is refused, no topic is changed.
 Exit codes:
   0  the changes were shown or made
   1  could not run, or Kafka or the schema registry refused a change

@@ -59,9 +59,12 @@ impl Settings {
             self.errors
                 .push(at_line(line, syntax_problem(error.message())));
         }
-        // After a mistake in the syntax, other keys and values are not those that were meant.
-        if !self.is_incomplete {
-            self.read_table(&ConfigFile { path, text: &text }, "", table.get_ref());
+        let syntax_errors = self.errors.len();
+        self.read_table(&ConfigFile { path, text: &text }, "", table.get_ref());
+        // After a mistake in the syntax, other keys and values may not be those that were meant. They are still of use,
+        // for example to find the admin listener of a running bridge.
+        if self.is_incomplete {
+            self.errors.truncate(syntax_errors);
         }
     }
 
@@ -164,7 +167,7 @@ pub(super) fn read_secret(path: &Path) -> Result<String, String> {
             }
             "is empty; write the value in it".to_owned()
         }
-        Err(error) => format!("can't be read: {error}"),
+        Err(error) => text::unreadable(&error, ""),
     };
     Err(format!("its from_file {} {problem}", path.display()))
 }

@@ -465,6 +465,14 @@ fn an_unreadable_file_is_the_only_error() {
         "{:?}",
         broken.errors()
     );
+    let broken = Case::of("[admin]\nlisten = \"127.0.0.1:1\"\nunknown = 1\n[ingress]\nlisten = \n");
+    assert_eq!(broken.errors().len(), 1, "{:?}", broken.errors());
+    let admin = Settings::gather(&broken.sources).admin_listen();
+    assert_eq!(
+        admin.expect("an address").to_string(),
+        "127.0.0.1:1",
+        "a health check still finds the running bridge"
+    );
     let mut missing = Case::minimal("");
     missing.sources.file = Some(missing.directory.path().join("none.toml"));
     let errors = missing.errors();

@@ -237,6 +237,15 @@ fn a_drain_needs_no_file_and_prints_delivered_and_remaining_reports() {
     let message = stderr(&again);
     assert_eq!(again.status.code(), Some(0), "{message}");
     assert!(message.ends_with(": nothing to deliver\n"), "{message}");
+    let aside = spool.path.join("spool-000099.sqlite.aside-1");
+    std::fs::write(aside, "damaged").expect("a file");
+    let damaged = run(&mut drain_with(&spool, &servers, "events"));
+    let message = stderr(&damaged);
+    assert_eq!(damaged.status.code(), Some(3), "{message}");
+    assert!(
+        message.contains("nothing to deliver\nleft: 1 damaged file that was set aside"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -78,7 +78,7 @@ struct Run {
     took: Duration,
     quarantined: u64,
     /// Files that this drain or earlier runs have set aside.
-    set_aside: u64,
+    set_aside: usize,
     /// The topics that can't take records, each with the reason.
     troubles: Vec<String>,
 }
@@ -102,7 +102,9 @@ async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, R
         end = app::end_of(move || finishing.finish(timeout)) => end,
         () = signals.next() => End::Forced,
     };
-    let level = delivery.spool_level().unwrap_or_default();
+    let level = delivery.spool_level().expect("a drain has a spool");
+    // The level is measured once a second, so the directory is inspected again.
+    let inspection = inspect(&config.spool.directory)?;
     let troubles = delivery.topics().into_iter();
     let troubles = troubles.filter_map(|(topic, state)| match state.condition {
         Condition::Ready => None,
@@ -113,7 +115,7 @@ async fn deliver(config: &Drain, mut signals: Signals) -> anyhow::Result<(End, R
         delivered: metrics.acknowledgements(),
         took,
         quarantined: level.quarantined,
-        set_aside: level.set_aside,
+        set_aside: inspection.set_aside.len(),
     };
     // All records are flushed. Dropping the producers would only wait for their threads.
     mem::forget(delivery);
@@ -172,7 +174,7 @@ fn summary(run: &Run, left: Option<&Undelivered>, typed: &SpoolDrain) -> (String
             _ => &format!("{set_aside} damaged files that were"),
         };
         format!(
-            "{files} set aside; the delivered reports are those that can be read. Keep the output of `koobridge spool \
+            "{files} set aside, whose readable reports were moved to other files. Keep the output of `koobridge spool \
              export --set-aside`, then move such files away (docs/spool.md, When the disk fails)"
         )
     });
